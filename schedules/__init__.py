@@ -1,0 +1,1 @@
+"""TensorIR schedules, Triton kernels and library baselines: one file a kernel."""

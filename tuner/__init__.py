@@ -1,0 +1,1 @@
+"""Kernel autotuning lab."""

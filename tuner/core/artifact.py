@@ -1,0 +1,50 @@
+"""What a builder makes: a file that a device can load, with what is known of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tuner.core.digest import digest
+from tuner.core.kernel import Argument, Launch
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """A compiler and all that changes what it emits: name, version, flags that every source gets."""
+
+    name: str
+    version: str
+    flags: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Identifies the toolchain in trial identities."""
+        return digest([self.name, self.version, list(self.flags)])
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A built kernel; plain data, so that it travels between processes.
+
+    Attributes:
+        path: the file to load, in a folder of its own.
+        format: how a device loads it: `shared_library` (C symbols), `tvm`, `callable`
+            (`module:function` in `entry`), `cubin`.
+        entry: the symbol to call.
+        arguments: in call order.
+        digest: of the binary's code: equal digests run alike.
+        toolchain: what built it.
+        threads: CPU threads it was built for.
+        launch: for GPU kernels.
+        metrics: resources: `registers`, `shared_bytes`, `spill_bytes`, `code_bytes`, `occupancy`, ...
+    """
+
+    path: Path
+    format: str
+    entry: str
+    arguments: tuple[Argument, ...]
+    digest: str
+    toolchain: Toolchain
+    threads: int = 1
+    launch: Launch | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)

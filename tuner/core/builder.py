@@ -1,0 +1,40 @@
+"""A builder: from source to artifact, in one language."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from tuner.core.artifact import Artifact, Toolchain
+from tuner.core.kernel import Source
+from tuner.core.target import Target
+
+
+class Builder(ABC):
+    """Compiles the sources of one language.
+
+    A subclass in its own file under `tuner/builders/` is found by the registry. `build` runs in a
+    child forked from a process that has imported `preload` already, under a timeout and a memory limit.
+    """
+
+    name: ClassVar[str]
+    preload: ClassVar[tuple[str, ...]] = ()
+    """Modules the warm process imports before the first build, so that no build pays for them."""
+
+    def unavailable(self) -> str | None:
+        """Why nothing can be built on this machine; `None` if it can. Imports nothing heavy."""
+        return None
+
+    def warm_up(self) -> None:
+        """Runs once in the warm process after `preload`: what every build would otherwise repeat."""
+
+    @abstractmethod
+    def toolchain(self, target: Target) -> Toolchain:
+        """What builds for a target, with its version; quick, and the same in every process."""
+
+    @abstractmethod
+    def build(self, source: Source, target: Target, folder: Path) -> Artifact:
+        """Compiles a source into `folder` (empty, the artifact's own).
+
+        Raises:
+            BuildError: the compiler refuses it; the message begins with its first error line.
+        """

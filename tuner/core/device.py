@@ -1,0 +1,105 @@
+"""A device: a target that can run here."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tuner.core.artifact import Artifact
+from tuner.core.measurement import Evidence
+from tuner.core.target import Target
+
+
+class Executable(ABC):
+    """A loaded artifact with its tensors bound; lives in a disposable child process."""
+
+    @abstractmethod
+    def bind(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Puts tensors where the kernel reads and writes them: names of the operator's signature.
+
+        On a CPU the arrays themselves are used; on a GPU they are copied.
+        """
+
+    @abstractmethod
+    def run(self) -> None:
+        """One call, complete on return.
+
+        Raises:
+            RuntimeError: the kernel reports an error.
+        """
+
+    @abstractmethod
+    def sample(self, calls: int) -> float:
+        """Seconds of one call, the mean of `calls` calls back to back.
+
+        Raises:
+            RuntimeError: the kernel reports an error, or this device has no time (an emulator).
+        """
+
+    @abstractmethod
+    def read(self, name: str) -> np.ndarray:
+        """The present content of a tensor."""
+
+
+class Device(ABC):
+    """Something that runs artifacts: loads, times, and describes itself.
+
+    A subclass in its own file under `tuner/devices/` is found by the registry.
+    """
+
+    name: ClassVar[str]
+    evidence: ClassVar[Evidence] = Evidence.MEASURED
+
+    @classmethod
+    @abstractmethod
+    def discover(cls) -> Sequence["Device"]:
+        """The devices of this kind on this machine, the first the default; quick."""
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why there is none on this machine; `None` if there is."""
+        return None
+
+    @property
+    @abstractmethod
+    def target(self) -> Target:
+        """What to compile for."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identifies the hardware and what changes its speed; the same in every process, whenever."""
+
+    @abstractmethod
+    def facts(self) -> Mapping[str, Any]:
+        """What people should know of it, plain values: model, cores, caches in bytes, driver."""
+
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """Modules the warm process imports before the first run."""
+        return ()
+
+    @abstractmethod
+    def load(self, artifact: Artifact) -> Executable:
+        """Loads an artifact in this process.
+
+        Raises:
+            RuntimeError: it cannot be loaded.
+        """
+
+    @abstractmethod
+    def prepare(self, threads: int) -> None:
+        """Called once in the child before `load`: pins threads, opens the GPU."""
+
+    @abstractmethod
+    def calibrate(self) -> float:
+        """Seconds of a kernel that never changes: how fast the machine is at this moment."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Evicts the caches, so that the next call finds them cold."""
+
+    @abstractmethod
+    def measure_limits(self) -> Mapping[str, float]:
+        """Peaks measured on the spot: `peak_flops_f32`, `bandwidth_bytes_per_s`, for one core and all."""

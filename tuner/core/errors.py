@@ -1,0 +1,52 @@
+"""Errors whose text is meant for the person at the keyboard.
+
+Every `TunerError` is one line that names what is wrong and what would be right; the command line
+prints it and exits with code 2. Anything else that escapes is a defect of the lab.
+"""
+
+
+class TunerError(Exception):
+    """Base of all errors a user can mend; the message is one line."""
+
+
+class InvalidWorkload(TunerError):
+    """An operator cannot have these dimensions, options or this dtype."""
+
+
+class InvalidConfig(TunerError):
+    """A configuration names an unknown parameter, a value outside its list, or breaks a constraint."""
+
+
+class InvalidSpace(TunerError):
+    """A search space is declared wrongly: an unknown name in a constraint, an empty value list."""
+
+
+class UnknownName(TunerError):
+    """A name that is not registered; the message lists what is."""
+
+    def __init__(self, kind: str, name: str, known: list[str], hint: str = "") -> None:
+        import difflib
+
+        close = difflib.get_close_matches(name, known, n=1)
+        advice = f"did you mean {close[0]!r}? " if close else ""
+        listing = ", ".join(sorted(known)) or "none"
+        super().__init__(f"unknown {kind} {name!r}: {advice}known: {listing}{hint}")
+
+
+class MissingExtra(TunerError):
+    """A feature needs an optional package; the message names the extra that installs it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional package: pip install 'kernel-tuner-lab[{extra}]'")
+
+
+class BuildError(TunerError):
+    """A source does not compile; the message begins with the compiler's first error line."""
+
+
+class Unavailable(TunerError):
+    """A device, builder or kernel cannot be used on this machine; the message says why."""
+
+
+class StoreError(TunerError):
+    """A database cannot be opened, read or written."""

@@ -1,0 +1,136 @@
+"""A kernel: a template that turns a configuration into source, without compiling it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tuner.core.digest import digest_files
+from tuner.core.errors import Unavailable
+from tuner.core.space import Config, SearchSpace
+from tuner.core.target import Target
+from tuner.core.workload import Option, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of an entry point, in call order.
+
+    Attributes:
+        name: of a tensor of the operator's signature (`kind` "tensor"; a null pointer where the workload
+            has no such tensor), or of a scalar.
+        kind: `tensor`, `int32`, `int64` or `float32`.
+        value: of a scalar.
+    """
+
+    name: str
+    kind: Literal["tensor", "int32", "int64", "float32"] = "tensor"
+    value: float | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a GPU kernel is started: blocks, threads a block, bytes of dynamic shared memory."""
+
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a builder compiles: complete, so that equal sources give equal artifacts.
+
+    Attributes:
+        language: the name of the builder: `cxx`, `nvrtc`, `triton`, `tensorir`, `python`.
+        text: source code, or what stands for it (TVMScript, `module:function`).
+        entry: the symbol to call.
+        arguments: in call order.
+        threads: CPU threads the kernel was lowered for.
+        launch: for GPU kernels.
+        options: for the builder, plain values only: extra flags, include folders.
+    """
+
+    language: str
+    text: str
+    entry: str
+    arguments: tuple[Argument, ...]
+    threads: int = 1
+    launch: Launch | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Kernel(ABC):
+    """One implementation of an operator in one language, with its search space.
+
+    A subclass in its own file under `schedules/`, or a C++ or CUDA file under `cuda_src/` (see
+    `tuner.core.source_kernel`), is found by the registry.
+    """
+
+    name: str
+    operator: str
+    language: str
+    summary: str
+    dtypes: tuple[str, ...]
+    target_kind: str = "cpu"
+    options: Mapping[str, Option] = {}
+    """Options of the operator it honours, with the operator's default values."""
+    shape_generic: bool = False
+    """Whether one artifact computes any shape (dimensions are arguments) with the workload's options."""
+    baseline: bool = False
+    """Whether it is a library people use, that others are compared with: its space is empty."""
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """Why this kernel cannot compute a workload on a target; `None` if it can."""
+        if workload.operator != self.operator:
+            return f"it computes {self.operator}, not {workload.operator}"
+        if workload.dtype not in self.dtypes:
+            return f"it has no dtype {workload.dtype}, only {', '.join(self.dtypes)}"
+        if target.kind != self.target_kind:
+            return f"it is for {self.target_kind}, not {target.kind}"
+        for name, _ in workload.options:
+            if name not in self.options:
+                return f"it does not honour option {name}"
+        return None
+
+    def unavailable(self) -> str | None:
+        """Why this kernel cannot be used on this machine (a library is missing); `None` if it can."""
+        return None
+
+    def require(self, workload: Workload, target: Target) -> None:
+        """Raises `Unavailable` with the reason where the kernel cannot serve."""
+        reason = self.unavailable() or self.unsupported(workload, target)
+        if reason:
+            raise Unavailable(f"kernel {self.name} cannot serve {workload.key} on {target.name}: {reason}")
+
+    def constants(self, workload: Workload, target: Target) -> dict[str, Any]:
+        """What constraints may refer to: dimensions, options with defaults, limits of the target."""
+        return {**target.limits, **dict(workload.dims), **self.options, **dict(workload.options)}
+
+    @abstractmethod
+    def space(self, workload: Workload, target: Target) -> SearchSpace:
+        """The configurations of this kernel for a workload on a target."""
+
+    @abstractmethod
+    def lower(self, workload: Workload, config: Config, target: Target) -> Source:
+        """The source of a valid configuration; compiles nothing.
+
+        Raises:
+            InvalidConfig: the configuration cannot be lowered for a reason the space could not declare.
+        """
+
+    def features(self, workload: Workload, config: Config, target: Target) -> dict[str, float]:
+        """Derived quantities that a model may learn from (tile areas, bytes in cache, ...)."""
+        return {}
+
+    def source_files(self) -> tuple[Path, ...]:
+        """The files this kernel's source is made of; a change in any makes it another kernel."""
+        import inspect
+
+        return (Path(inspect.getfile(type(self))),)
+
+    @property
+    def digest(self) -> str:
+        """A digest of `source_files`."""
+        return digest_files(self.source_files())

@@ -1,0 +1,193 @@
+"""An operator: what a kernel has to compute, independent of how."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tuner.core.errors import InvalidWorkload, UnknownName
+from tuner.core.workload import Option, Workload
+
+Tensors = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One argument of a kernel: its name, shape and NumPy dtype, and whether the kernel writes it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    output: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes, as a Python integer that cannot overflow."""
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count * np.dtype(self.dtype).itemsize
+
+
+class Operator(ABC):
+    """Shapes, inputs, reference, tolerance, flops and bytes of one operator.
+
+    A subclass in its own file under `tuner/operators/` is found by the registry. All it defines holds
+    for every kernel of the operator, in every language.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    dtypes: ClassVar[tuple[str, ...]]
+    dims: ClassVar[tuple[str, ...]]
+    """Dimensions that a shape must give, in the order of the `1x2x3` form."""
+    options: ClassVar[Mapping[str, Option]] = {}
+    """What else distinguishes workloads, with default values; e.g. `{"relu": False}`."""
+    example: ClassVar[str]
+    """A shape for help texts."""
+
+    def workload(self, dtype: str = "f32", **values: Any) -> Workload:
+        """A canonical workload of named dimensions and options.
+
+        Raises:
+            InvalidWorkload: a name is unknown or missing, a value of the wrong type or out of range.
+            UnknownName: the dtype is not one of `dtypes`.
+        """
+        if dtype not in self.dtypes:
+            raise UnknownName(f"dtype of {self.name}", dtype, list(self.dtypes))
+        unknown = values.keys() - set(self.dims) - self.options.keys()
+        if unknown:
+            known = ", ".join([*self.dims, *self.options])
+            raise InvalidWorkload(f"{self.name} has no dimension or option {min(unknown)!r}: it has {known}")
+        missing = [name for name in self.dims if name not in values]
+        if missing:
+            raise InvalidWorkload(f"{self.name} needs dimension {missing[0]!r}, e.g. {self.example}")
+        dims = []
+        for name in self.dims:
+            size = values[name]
+            if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+                raise InvalidWorkload(f"{self.name}: dimension {name} is an integer from 1 up, not {size!r}")
+            dims.append((name, int(size)))
+        options = []
+        for name, default in sorted(self.options.items()):
+            value = self._option(name, values.get(name, default), default)
+            if value != default:
+                options.append((name, value))
+        workload = Workload(self.name, dtype, tuple(dims), tuple(options))
+        self.validate(workload)
+        return workload
+
+    def _option(self, name: str, value: Any, default: Option) -> Option:
+        wanted = type(default)
+        if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if wanted is bool and value in (0, 1):
+            return bool(value)
+        if type(value) is not wanted:
+            raise InvalidWorkload(f"{self.name}: option {name} is of type {wanted.__name__}, not {value!r}")
+        result: Option = value
+        return result
+
+    def parse(self, shape: str, dtype: str = "f32", **options: Any) -> Workload:
+        """A workload of a text: `64x32x16` in the order of `dims`, or `m64 n32 k16 relu` by name.
+
+        In the form by name an option is a word (`relu`), or a word and a number (`batch4`, `alpha0.5`).
+
+        Raises:
+            InvalidWorkload: the text is neither, with what would be right.
+        """
+        text = shape.strip()
+        form = f"{'x'.join(self.dims)} such as {self.example}"
+        if re.fullmatch(r"[^\s,]*x[^\s,]*", text) and not text[:1].isalpha():
+            parts = text.split("x")
+            if len(parts) != len(self.dims) or not all(re.fullmatch(r"-?\d+", part) for part in parts):
+                raise InvalidWorkload(f"shape {shape!r} of {self.name} is not of the form {form}")
+            return self.workload(dtype, **dict(zip(self.dims, map(int, parts), strict=True)), **options)
+        values: dict[str, Any] = {}
+        for word in re.split(r"[\s,]+", text):
+            match = re.fullmatch(r"([a-zA-Z_]+?)=?(-?\d+(?:\.\d+)?(?:e-?\d+)?)?", word)
+            if match is None or (match[1] not in self.dims and match[1] not in self.options):
+                raise InvalidWorkload(
+                    f"shape {shape!r} of {self.name}: {word!r} is not understood; give {form}, or by name: "
+                    + " ".join([*(f"{d}N" for d in self.dims), *(f"[{o}]" for o in self.options)])
+                )
+            name, number = match[1], match[2]
+            if name in values:
+                raise InvalidWorkload(f"shape {shape!r} of {self.name} gives {name} twice")
+            if number is None:
+                values[name] = True
+            else:
+                is_float = isinstance(self.options.get(name), float)
+                try:
+                    values[name] = float(number) if is_float else int(number)
+                except ValueError:
+                    raise InvalidWorkload(f"{self.name}: {name} is an integer, not {number}") from None
+        return self.workload(dtype, **values, **options)
+
+    def memory_bytes(self, workload: Workload) -> int:
+        """Bytes of all tensors of a workload, before anything is allocated."""
+        return sum(spec.nbytes for spec in self.signature(workload))
+
+    def validate(self, workload: Workload) -> None:
+        """Checks what no single dimension shows.
+
+        Raises:
+            InvalidWorkload: the dimensions do not go together.
+        """
+
+    @abstractmethod
+    def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
+        """The tensors of a workload, inputs first. Names are what kernels call their arguments."""
+
+    @abstractmethod
+    def inputs(self, workload: Workload, seed: int) -> Tensors:
+        """Fresh random inputs, C-contiguous; the same seed gives the same values."""
+
+    @abstractmethod
+    def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
+        """The outputs in float64 (or exact int64), by a computation that shares nothing with kernels."""
+
+    @abstractmethod
+    def tolerance(self, workload: Workload, inputs: Tensors, reference: Tensors) -> Tensors:
+        """For each output the largest absolute error allowed, broadcastable to its shape; says its source."""
+
+    @abstractmethod
+    def flops(self, workload: Workload) -> int:
+        """Floating-point (or integer) operations of the plain definition; a multiply-add counts as two."""
+
+    @abstractmethod
+    def min_bytes(self, workload: Workload) -> int:
+        """Bytes that any implementation must move: each input read once, each output written once."""
+
+    @abstractmethod
+    def companions(self, workload: Workload) -> tuple[Workload, ...]:
+        """Small workloads of the same options with ragged dimensions, on which a kernel is verified too."""
+
+
+def worst_error(outputs: Tensors, reference: Tensors, tolerance: Tensors) -> tuple[float, str]:
+    """The largest error as a share of its tolerance, and where it is: (0.3, "D[4, 7] is 1.2, not 1.3").
+
+    A NaN or an infinity that the reference has not got is an infinite error. At most 1.0 passes.
+    """
+    worst, where = 0.0, ""
+    for name, expected in reference.items():
+        actual = outputs[name].astype(np.float64)
+        if actual.size == 0:
+            continue
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            error = np.abs(actual - expected)
+            # An exact result is right whatever the tolerance (0 / 0 for exact integers).
+            share = np.where(error == 0, 0.0, error / tolerance[name])
+        # A NaN compares false with everything; say so explicitly, or it would pass.
+        share = np.where(np.isnan(share), np.inf, share)
+        index = np.unravel_index(int(share.argmax()), share.shape)
+        if share[index] > worst:
+            worst = float(share[index])
+            place = ", ".join(str(int(i)) for i in index)
+            bad = int((share > 1).sum())
+            where = f"{name}[{place}] is {actual[index]:.9g}, not {expected[index]:.9g}; "
+            where += f"{bad} of {share.size} wrong"
+    return worst, where

@@ -1,0 +1,65 @@
+"""How a candidate is timed; part of a trial's identity, so that unlike numbers are never mixed."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from tuner.core.digest import digest
+from tuner.core.errors import TunerError
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """The measuring protocol.
+
+    Attributes:
+        threads: CPU threads a kernel may use, pinned one to a core.
+        cache: `warm` (calls back to back) or `cold` (caches evicted before every call).
+        warmup: calls before the first timed one (the verifying call is one more).
+        relative_interval: repeat until half of the 95% interval of the median is at most this share.
+        min_samples, max_samples: bounds of the repetition.
+        budget_s: seconds of timed calls after which a candidate has to do with what it has.
+        min_sample_s: a sample of a shorter kernel is the mean of enough calls back to back to last so long.
+        prune_factor: a candidate whose first timed call takes this many times the incumbent's time is
+            dropped there and then; 0 keeps all.
+        build_timeout_s, run_timeout_s: wall clock of one build, of one run with its verification.
+        memory_bytes: what a build or a run may allocate beyond the warm process it is forked from.
+    """
+
+    threads: int = 1
+    cache: str = "warm"
+    warmup: int = 1
+    relative_interval: float = 0.02
+    min_samples: int = 7
+    max_samples: int = 200
+    budget_s: float = 0.25
+    min_sample_s: float = 100e-6
+    prune_factor: float = 2.0
+    build_timeout_s: float = 60.0
+    run_timeout_s: float = 60.0
+    memory_bytes: int = 8 * 2**30
+
+    def __post_init__(self) -> None:
+        if self.cache not in ("warm", "cold"):
+            raise TunerError(f"cache is 'warm' or 'cold', not {self.cache!r}")
+        for name in ("threads", "min_samples", "max_samples"):
+            if getattr(self, name) < 1:
+                raise TunerError(f"{name} is at least 1, not {getattr(self, name)}")
+
+    @property
+    def digest(self) -> str:
+        """Identifies what a time measured under this protocol means.
+
+        Only what moves the measured value counts: threads, cache state, warm-up, sample length. A trial
+        repeated more often or given a longer timeout is the same quantity, better known.
+        """
+        return digest([self.threads, self.cache, self.warmup, self.min_sample_s])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the store."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Protocol":
+        """The inverse of `as_dict`; unknown names are ignored, so that older records stay readable."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in values.items() if k in known})

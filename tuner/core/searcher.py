@@ -1,0 +1,94 @@
+"""A searcher: proposes configurations and learns from what came of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from tuner.core.measurement import Measurement
+from tuner.core.space import Config, SearchSpace
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a searcher is told: a configuration and its outcome, failures included."""
+
+    config: Config
+    measurement: Measurement
+
+    @property
+    def value(self) -> float | None:
+        """Seconds to minimise; `None` for a failure."""
+        return self.measurement.time_s
+
+
+@dataclass(frozen=True)
+class History:
+    """Earlier observations of the same kernel on another device or of another shape.
+
+    Attributes:
+        observations: failures included.
+        space: the space they were taken from.
+        device: facts of the device as numbers (SMs, clocks, bandwidth, caches); may be empty.
+        workload: its dimensions and options as numbers.
+        label: for messages: `gemm/f32/m512-n512-k512 on RTX 3090`.
+    """
+
+    observations: Sequence[Observation]
+    space: SearchSpace
+    device: Mapping[str, float] = field(default_factory=dict)
+    workload: Mapping[str, float] = field(default_factory=dict)
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that a searcher may know of a sweep.
+
+    Attributes:
+        space: what may be proposed.
+        seed: makes the proposals reproducible: equal seeds and equal observations, equal proposals.
+        budget: trials the sweep is going to make, where it is known.
+        features: derived quantities of a configuration, declared by the kernel.
+        history: what the store already knows, for searchers that transfer.
+        device: facts of the device at hand as numbers, like `History.device`.
+        workload: dimensions and options at hand as numbers, like `History.workload`.
+        options: of the searcher, as the user gave them.
+    """
+
+    space: SearchSpace
+    seed: int = 0
+    budget: int | None = None
+    features: Callable[[Config], Mapping[str, float]] | None = None
+    history: Sequence[History] = ()
+    device: Mapping[str, float] = field(default_factory=dict)
+    workload: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Searcher(ABC):
+    """Proposes valid configurations that were not tried before, and learns from the outcomes.
+
+    A subclass in its own file under `tuner/searchers/` is found by the registry. It keeps no state
+    that `tell` cannot rebuild: a sweep that was killed resumes by telling a new searcher, in order, all
+    that the store holds. `tell` therefore also takes configurations that were never asked for.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why it cannot be used here (a library is missing); `None` if it can. Imports nothing heavy."""
+        return None
+
+    @abstractmethod
+    def ask(self, n: int) -> list[Config]:
+        """Up to `n` valid configurations, each neither told nor asked before; none when all were tried."""
+
+    @abstractmethod
+    def tell(self, observations: Sequence[Observation]) -> None:
+        """Outcomes, in the order of the trials; failures are outcomes too."""

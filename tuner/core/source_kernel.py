@@ -1,0 +1,181 @@
+"""Kernels written as C++ or CUDA files that declare their own parameters and constraints.
+
+The file begins with a block comment whose first line is `/*[tuner]`; what follows is TOML:
+
+    /*[tuner]
+    name = "cpp_tiled"
+    operator = "gemm"
+    summary = "Loop tiling for the L1 cache."
+    dtypes = ["f32"]
+    entry = "gemm"
+    arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
+
+    [options]            # options of the operator that it honours, with the operator's defaults
+    relu = false
+
+    [parameters]         # a list of values, or a table with `values` and `doc`
+    TILE = { values = [8, 16, 32], doc = "edge of the square tile" }
+
+    [constraints]        # name = expression over parameters, dimensions, options, limits of the target
+    fits_l1 = "3 * TILE * TILE * 4 <= l1d_bytes"
+
+    [features]           # name = expression: derived quantities for a model (optional)
+    tile_bytes = "TILE * TILE * 4"
+
+    [launch]             # CUDA only: expressions
+    grid = ["ceildiv(n, TILE)", "ceildiv(m, TILE)", "batch"]
+    block = ["TILE", "TILE", "1"]
+    shared_bytes = "0"
+    */
+
+The file is compiled with a macro a parameter and an option (`TILE`, `RELU`: option names in capitals)
+and `DTYPE_F32` (or whichever) defined before its first line; booleans are 0 or 1. An argument that is
+not a dimension or an option is a tensor of the operator's signature; an absent one is a null pointer.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tuner.core.errors import InvalidSpace
+from tuner.core.expression import parse
+from tuner.core.kernel import Argument, Kernel, Launch, Source
+from tuner.core.space import Config, Constraint, Parameter, SearchSpace, Value
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+
+_HEADER = re.compile(r"/\*\[tuner\]\s*\n(.*?)\*/", re.DOTALL)
+_INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+_KNOWN = {
+    "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "parameters", "constraints",
+    "features", "launch", "flags", "requires",
+}  # fmt: skip
+_LANGUAGES = {".cpp": ("cxx", "cpu"), ".cu": ("nvrtc", "cuda")}
+
+
+class SourceKernel(Kernel):
+    """A kernel in a C++ (`.cpp`) or CUDA (`.cu`) file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InvalidSpace: the file has no declaration, or the declaration is wrong; names the file.
+    """
+
+    shape_generic = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.text = path.read_text()
+        match = _HEADER.search(self.text)
+        if match is None:
+            raise InvalidSpace(f"{path}: no declaration; the file must begin with a comment '/*[tuner]'")
+        try:
+            declared = tomllib.loads(match[1])
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidSpace(f"{path}: the declaration is not TOML: {error}") from None
+        unknown = declared.keys() - _KNOWN
+        missing = {"name", "operator", "entry", "arguments"} - declared.keys()
+        if unknown or missing:
+            what = f"unknown key {min(unknown)!r}" if unknown else f"missing key {min(missing)!r}"
+            raise InvalidSpace(f"{path}: {what} in the declaration; keys are {', '.join(sorted(_KNOWN))}")
+        if path.suffix not in _LANGUAGES:
+            raise InvalidSpace(f"{path}: the file's ending is .cpp or .cu")
+        self.language, self.target_kind = _LANGUAGES[path.suffix]
+        self.name = declared["name"]
+        self.operator = declared["operator"]
+        self.summary = declared.get("summary", "")
+        self.dtypes = tuple(declared.get("dtypes", ["f32"]))
+        self.options = dict(declared.get("options", {}))
+        self.requires: tuple[str, ...] = tuple(declared.get("requires", ()))
+        self._declared = declared
+        self._parameters = [_parameter(path, name, v) for name, v in declared.get("parameters", {}).items()]
+        self._constraints = [Constraint(n, e) for n, e in declared.get("constraints", {}).items()]
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """Also checks the features of the target that the file's `requires` names."""
+        reason = super().unsupported(workload, target)
+        missing = [feature for feature in self.requires if feature not in target.features]
+        return reason or (f"{target.name} lacks {missing[0]}" if missing else None)
+
+    def space(self, workload: Workload, target: Target) -> SearchSpace:
+        """The declared parameters and constraints, with the workload's and target's numbers."""
+        try:
+            return SearchSpace(self._parameters, self._constraints, self.constants(workload, target))
+        except InvalidSpace as error:
+            raise InvalidSpace(f"{self.path}: {error}") from None
+
+    def _scope(self, workload: Workload, config: Config, target: Target) -> dict[str, Any]:
+        return {**self.constants(workload, target), **config}
+
+    def lower(self, workload: Workload, config: Config, target: Target) -> Source:
+        """The file's text behind the macros of the configuration."""
+        scope = self._scope(workload, config, target)
+        options = {**self.options, **dict(workload.options)}
+        macros: dict[str, Value] = {f"DTYPE_{workload.dtype.upper()}": 1, **config}
+        macros.update((name.upper(), value) for name, value in options.items())
+        lines = [f"#define {name} {_literal(value)}" for name, value in macros.items()]
+        launch = None
+        if declared := self._declared.get("launch"):
+            grid, block = ([int(parse(str(e))(scope)) for e in declared[key]] for key in ("grid", "block"))
+            grid, block = (sizes + [1] * (3 - len(sizes)) for sizes in (grid, block))
+            shared = int(parse(str(declared.get("shared_bytes", 0)))(scope))
+            launch = Launch((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]), shared)
+        text = "\n".join([*lines, f'#line 1 "{self.path.name}"', self.text])
+        threads = int(config.get("threads", 1))
+        flags = [str(flag) for flag in self._declared.get("flags", [])]
+        return Source(
+            self.language, text, self._declared["entry"], self._arguments(workload, options), threads, launch,
+            {"include": str(self.path.parent), "flags": flags},
+        )  # fmt: skip
+
+    def _arguments(self, workload: Workload, options: Mapping[str, Any]) -> tuple[Argument, ...]:
+        dims = dict(workload.dims)
+        kind = "int64" if self.language == "cxx" else "int32"
+        arguments = []
+        for name in self._declared["arguments"]:
+            if name in dims or (name in options and isinstance(options[name], int)):
+                arguments.append(Argument(name, kind, int(dims.get(name, options.get(name, 0)))))  # type: ignore[arg-type]
+            elif name in options:
+                arguments.append(Argument(name, "float32", float(options[name])))
+            else:
+                arguments.append(Argument(name))
+        return tuple(arguments)
+
+    def features(self, workload: Workload, config: Config, target: Target) -> dict[str, float]:
+        """The declared `[features]`."""
+        scope = self._scope(workload, config, target)
+        return {name: float(parse(e)(scope)) for name, e in self._declared.get("features", {}).items()}
+
+    def source_files(self) -> tuple[Path, ...]:
+        """The file and every file it includes by a quoted name, recursively."""
+        found: list[Path] = []
+
+        def visit(path: Path) -> None:
+            if path in found or not path.exists():
+                return
+            found.append(path)
+            for name in _INCLUDE.findall(path.read_text()):
+                visit((path.parent / name).resolve())
+
+        visit(self.path.resolve())
+        return tuple(found)
+
+
+def _parameter(path: Path, name: str, declared: Any) -> Parameter:
+    values = declared.get("values") if isinstance(declared, dict) else declared
+    if not isinstance(values, list):
+        raise InvalidSpace(f"{path}: parameter {name} is a list of values, or a table with 'values'")
+    try:
+        return Parameter(name, tuple(values), declared.get("doc", "") if isinstance(declared, dict) else "")
+    except InvalidSpace as error:
+        raise InvalidSpace(f"{path}: {error}") from None
+
+
+def _literal(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return f"{value!r}f" if isinstance(value, float) else str(value)

@@ -1,0 +1,130 @@
+"""Finds operators, kernels, builders, devices and searchers by scanning their folders.
+
+A new one is a new file. What cannot be loaded here is kept with its reason and listed, not hidden.
+"""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from tuner.core.builder import Builder
+from tuner.core.device import Device
+from tuner.core.errors import InvalidSpace, UnknownName
+from tuner.core.kernel import Kernel
+from tuner.core.operator import Operator
+from tuner.core.searcher import Searcher
+from tuner.core.source_kernel import SourceKernel
+
+T = TypeVar("T")
+
+# tuner/, schedules/ and cuda_src/ lie side by side in a checkout and in site-packages alike.
+ROOT = Path(__file__).resolve().parent.parent
+
+broken: dict[str, str] = {}
+"""Files that could not be loaded, with the reason: `{"schedules/gemm/tir.py": "ImportError: ..."}`."""
+
+
+def _modules(folder: str) -> list[ModuleType]:
+    modules = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        if path.name.startswith("_"):
+            continue
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        try:
+            modules.append(importlib.import_module(name))
+        except Exception as error:  # a broken plug-in must not take the lab down with it
+            broken[str(path.relative_to(ROOT))] = f"{type(error).__name__}: {error}".splitlines()[0]
+    return modules
+
+
+def _classes(folder: str, base: type[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for module in _modules(folder):
+        for _, item in inspect.getmembers(module, inspect.isclass):
+            own = item.__module__ == module.__name__
+            if own and issubclass(item, base) and not inspect.isabstract(item) and hasattr(item, "name"):
+                found[item.name] = item
+    return found
+
+
+@cache
+def operators() -> dict[str, Operator]:
+    """Operators by name."""
+    return {name: item() for name, item in _classes("tuner/operators", Operator).items()}
+
+
+@cache
+def builders() -> dict[str, Builder]:
+    """Builders by name."""
+    return {name: item() for name, item in _classes("tuner/builders", Builder).items()}
+
+
+@cache
+def device_classes() -> dict[str, type[Device]]:
+    """Device classes by name."""
+    return _classes("tuner/devices", Device)
+
+
+@cache
+def searchers() -> dict[str, type[Searcher]]:
+    """Searcher classes by name."""
+    return _classes("tuner/searchers", Searcher)
+
+
+@cache
+def kernels() -> dict[str, Kernel]:
+    """Kernels by name: Python ones under schedules/, C++ and CUDA ones under cuda_src/."""
+    found: dict[str, Kernel] = {name: item() for name, item in _classes("schedules", Kernel).items()}
+    for path in sorted((ROOT / "cuda_src").rglob("*")):
+        # A file without a declaration is a part of others (an include, the runtime), not a kernel.
+        if path.suffix not in (".cpp", ".cu") or "/*[tuner]" not in path.read_text():
+            continue
+        try:
+            kernel = SourceKernel(path)
+        except InvalidSpace as error:
+            broken[str(path.relative_to(ROOT))] = str(error)
+        else:
+            found[kernel.name] = kernel
+    return found
+
+
+def operator(name: str) -> Operator:
+    """An operator by name.
+
+    Raises:
+        UnknownName: there is none; lists those there are.
+    """
+    return _pick("operator", name, operators())
+
+
+def kernel(name: str) -> Kernel:
+    """A kernel by name; raises `UnknownName`."""
+    return _pick("kernel", name, kernels())
+
+
+def builder(name: str) -> Builder:
+    """A builder by name; raises `UnknownName`."""
+    return _pick("builder", name, builders())
+
+
+def searcher(name: str) -> type[Searcher]:
+    """A searcher class by name; raises `UnknownName`."""
+    return _pick("searcher", name, searchers())
+
+
+def kernels_of(operator_name: str, target_kind: str | None = None) -> list[Kernel]:
+    """The kernels of an operator, baselines last, in the order of their names."""
+    chosen = [k for k in kernels().values() if k.operator == operator_name]
+    chosen = [k for k in chosen if target_kind in (None, k.target_kind)]
+    return sorted(chosen, key=lambda k: (k.baseline, k.name))
+
+
+def _pick(kind: str, name: str, known: Mapping[str, T]) -> T:
+    try:
+        return known[name]
+    except KeyError:
+        raise UnknownName(kind, name, list(known)) from None
