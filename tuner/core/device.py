@@ -41,6 +41,10 @@ class Executable(ABC):
     def read(self, name: str) -> np.ndarray:
         """The present content of a tensor."""
 
+    def metrics(self) -> Mapping[str, float]:
+        """What only the running process can tell, such as the BLAS kernel a library chose; after `run`."""
+        return {}
+
 
 class Device(ABC):
     """Something that runs artifacts: loads, times, and describes itself.

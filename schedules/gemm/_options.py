@@ -1,0 +1,16 @@
+"""The options of the GEMM operator, all of which every kernel in this folder honours."""
+
+from collections.abc import Mapping
+
+from tuner.core.workload import Option
+
+OPTIONS: Mapping[str, Option] = {
+    "batch": 1,
+    "trans_a": False,
+    "trans_b": False,
+    "alpha": 1.0,
+    "beta": 0.0,
+    "bias": False,
+    "relu": False,
+}
+TENSORS = ("A", "B", "C", "bias", "D")

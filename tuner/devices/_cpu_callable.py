@@ -1,0 +1,75 @@
+"""Loads artifacts of format `callable`: a library call on the tensors themselves."""
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from time import perf_counter_ns
+
+import numpy as np
+
+from tuner.core.artifact import Artifact
+from tuner.core.device import Executable
+from tuner.core.workload import Workload
+
+
+class CallableExecutable(Executable):
+    """A library call; see `load`."""
+
+    def __init__(
+        self, factory: Callable[..., Callable[[], object]], workload: Workload, threads: int
+    ) -> None:
+        self._factory, self._workload, self._threads = factory, workload, threads
+        self._call: Callable[[], object] | None = None
+        self._tensors: Mapping[str, np.ndarray] = {}
+
+    def bind(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Makes the call for these arrays: sessions, views and thread counts, all untimed."""
+        self._tensors = dict(tensors)
+        self._call = self._factory(self._workload, self._tensors, self._threads)
+
+    def run(self) -> None:
+        """One call."""
+        assert self._call is not None, "bind comes first"
+        self._call()
+
+    def sample(self, calls: int) -> float:
+        """Mean seconds of `calls` calls; the loop itself costs some 20 ns a call."""
+        assert self._call is not None, "bind comes first"
+        call = self._call
+        start = perf_counter_ns()
+        for _ in range(calls):
+            call()
+        return (perf_counter_ns() - start) * 1e-9 / calls
+
+    def read(self, name: str) -> np.ndarray:
+        """The bound array."""
+        return self._tensors[name]
+
+    def metrics(self) -> Mapping[str, float]:
+        """`blas:OpenBLAS/0.3.31/SkylakeX` = threads, one entry a BLAS or OpenMP library in the process."""
+        import threadpoolctl
+
+        found = {}
+        for pool in threadpoolctl.threadpool_info():
+            parts = (pool["internal_api"], pool.get("version"), pool.get("architecture"))
+            found[f"{pool['user_api']}:" + "/".join(str(p) for p in parts if p)] = float(pool["num_threads"])
+        return found
+
+
+def load(artifact: Artifact) -> CallableExecutable:
+    """Imports the factory. Threads: the artifact's, but no more than this process may run on.
+
+    Raises:
+        RuntimeError: the record or the library cannot be loaded.
+    """
+    try:
+        record = json.loads(artifact.path.read_text())
+        module, _, function = record["factory"].partition(":")
+        factory = getattr(importlib.import_module(module), function)
+        for library in record["libraries"]:
+            importlib.import_module(library)
+    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        raise RuntimeError(f"cannot load {artifact.entry}: {type(error).__name__}: {error}") from error
+    threads = min(artifact.threads, len(os.sched_getaffinity(0)))
+    return CallableExecutable(factory, Workload.from_key(record["workload"]), threads)
