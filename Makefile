@@ -1,0 +1,80 @@
+# One virtual environment in .venv, made on first use and again when pyproject.toml changes.
+# Needs Python 3.11 or later, a C++ compiler, and an index that pip can reach.
+#
+#   make demo       tune a GEMM on this machine's CPU, compare, draw
+#   make test       the test suite, under 10 minutes on 2 cores
+#   make test-slow  the tests that take minutes each
+#   make bench      the figures the project promises, against the peers (PEERS=0: without installing them)
+#   make lint       ruff and mypy
+#   make clean      build output and caches; never results.db
+#
+# PYTHON=python3.12 chooses the interpreter, JOBS=4 the number of test processes.
+
+ifndef PYTHON
+  PYTHON := $(shell for p in python3.11 python3 python3.12 python3.13; do \
+    $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
+endif
+JOBS ?= 2
+PEERS ?= 1
+# The release whose CPU build pip finds here. Elsewhere PyPI's torch may be a CUDA build of several GB:
+# tests take torch only as a CPU build, the bench takes what there is, PEERS=0 takes none.
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test test-slow bench lint clean check-machine
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.base
+	$(BIN)/tuner compare experiments/gemm_demo.toml
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
+
+# OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE make a current NumPy slower than it is: not a fair peer.
+bench: $(VENV)/.base $(if $(filter-out 0,$(PEERS)),$(VENV)/.peers)
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tuner.bench $(ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each failure is one line that says what to install.
+check-machine:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "error: Python 3.11 or later is needed, $(PYTHON) is not; choose one with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "error: $(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@command -v $(CXX) >/dev/null || command -v clang++ >/dev/null || command -v c++ >/dev/null \
+	  || { echo "error: no C++ compiler (g++ or clang++); on Debian and Ubuntu: apt install g++" >&2; exit 1; }
+
+$(BIN)/python: | check-machine
+	$(PYTHON) -m venv $(VENV)
+
+# What tuning needs.
+$(VENV)/.base: pyproject.toml | $(BIN)/python
+	$(PIP) install -q -e .
+	@touch $@
+
+# What the tests need: also the NVRTC wheels, with which CUDA compiles on a machine with no GPU.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(PIP) install -q -e '.[dev,cuda]'
+	@if $(PIP) install --dry-run --no-deps '$(TORCH)' 2>/dev/null | grep -q '+cpu'; then \
+	  echo "$(PIP) install -q '$(TORCH)'" && $(PIP) install -q '$(TORCH)'; \
+	else echo "torch has no CPU build here: tests that need it are skipped"; fi
+	@touch $@ $(VENV)/.base
+
+# What the bench compares with.
+$(VENV)/.peers: pyproject.toml | $(VENV)/.base
+	$(PIP) install -q '$(TORCH)' -e '.[torch,onnxruntime]'
+	@touch $@
