@@ -24,7 +24,7 @@ class TorchGemm(LibraryKernel):
 
 
 def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int) -> Callable[[], object]:
-    """The call. The first addend (C, else the bias) rides in the GEMM itself; what is left follows in place."""
+    """The call. The first addend (C, else the bias) rides in the GEMM itself; the rest follows in place."""
     import torch
 
     torch.set_num_threads(threads)

@@ -97,7 +97,7 @@ print([m for m in ("torch", "onnxruntime", "onnx", "tvm", "tvm_ffi") if m in sys
 
 def test_a_source_that_is_no_factory_is_a_build_error(tmp_path: Path) -> None:
     source = registry.kernel("numpy").lower(registry.operator("gemm").workload(m=8, n=8, k=8), {}, TARGET)
-    with pytest.raises(BuildError, match="no module 'schedules.gemm.nowhere'"):
+    with pytest.raises(BuildError, match=r"no module 'schedules\.gemm\.nowhere'"):
         PythonBuilder().build(replace(source, text="schedules.gemm.nowhere:prepare"), TARGET, tmp_path)
     with pytest.raises(BuildError, match="module:function"):
         PythonBuilder().build(replace(source, text="schedules.gemm.baseline_numpy"), TARGET, tmp_path)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 
 SCRUBBED = (
-    # OpenBLAS: which kernels it takes (an AVX-512 machine told "Haswell" loses half), its blocking, its threads.
+    # OpenBLAS: its kernels (told "Haswell", an AVX-512 machine runs AVX2 code), blocking, threads.
     "OPENBLAS_CORETYPE",
     "OPENBLAS_L2_SIZE",
     "OPENBLAS_NUM_THREADS",
