@@ -1,0 +1,172 @@
+"""The dependency rule: who may import whom, and that light commands load nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+LEAVES = frozenset(
+    {"operators", "builders", "devices", "searchers", "store", "targets", "interchange", "schedules"}
+)
+# What each role may import besides itself and `core`. A leaf imports `core` alone. The registry finds leaves
+# by scanning their folders, so it imports none of them and those that compose may use it.
+ALLOWED: dict[str, frozenset[str]] = {
+    "core": frozenset(),
+    **{leaf: frozenset() for leaf in LEAVES},
+    "registry": frozenset(),
+    "engine": LEAVES | {"registry"},
+    "report": frozenset({"store", "registry"}),
+    "top": LEAVES | {"registry", "engine", "report"},
+}
+HEAVY = frozenset(
+    {"tvm", "triton", "torch", "cupy", "optuna", "xgboost", "scipy", "sklearn", "pandas", "matplotlib"}
+    | {"onnx", "onnxruntime", "jax", "sqlalchemy", "alembic"}
+)
+# The store is about SQLAlchemy: whoever opens a database has loaded it anyway.
+HEAVY_AT_TOP = {"store": frozenset({"sqlalchemy", "alembic"})}
+
+
+def files() -> list[Path]:
+    return sorted(p for folder in ("tuner", "schedules") for p in (ROOT / folder).rglob("*.py"))
+
+
+def role(module: str) -> str:
+    """`tuner.core.space` -> core, `schedules.gemm.tir` -> schedules, `tuner.cli` and `tuner` -> top."""
+    parts = module.split(".")
+    if parts[0] == "schedules":
+        return "schedules"
+    if len(parts) == 1 or not (ROOT / "tuner" / parts[1]).is_dir():
+        return "registry" if parts[1:2] == ["registry"] else "top"
+    return parts[1]
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
+    """(line, absolute module) of the import statements among `nodes`."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # `from tuner import engine` imports a folder of the package by a name in its list.
+            for alias in node.names:
+                inner = ROOT.joinpath(*module.split("."), alias.name)
+                is_module = inner.is_dir() or inner.with_suffix(".py").exists()
+                yield node.lineno, f"{module}.{alias.name}" if is_module else module
+
+
+def at_import_time(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that run when the module is imported: all but function bodies and TYPE_CHECKING blocks."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from at_import_time(child)
+
+
+def violations(path: Path, text: str) -> list[str]:
+    """What in a file is against the rule, with line and the rule."""
+    tree, here = ast.parse(text), role(module_of(path))
+    where = path.relative_to(ROOT)
+    if here not in ALLOWED:
+        return [f"{where}: folder tuner/{here} has no role in the dependency rule; give it one in {__file__}"]
+    found = []
+    for line, module in imported(path, ast.walk(tree)):
+        library = module.split(".")[0]
+        if library in ("tuner", "schedules"):
+            there = role(module)
+            if there not in {here, "core"} | ALLOWED[here]:
+                found.append(f"{where}:{line}: {here} may not import {module} ({there})")
+        elif here == "core" and library not in sys.stdlib_module_names | {"numpy"}:
+            found.append(f"{where}:{line}: core imports the standard library and NumPy only, not {library}")
+    for line, module in imported(path, at_import_time(tree)):
+        library = module.split(".")[0]
+        # A file with a leading underscore is no plug-in: it is imported by the file about that library.
+        if library in HEAVY - HEAVY_AT_TOP.get(here, frozenset()) and not path.name.startswith("_"):
+            found.append(
+                f"{where}:{line}: {library} is imported where it is used, not at the top of a module"
+            )
+    return found
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_keeps_the_dependency_rule(path: Path) -> None:
+    assert violations(path, path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("tuner/core/x.py", "def f():\n    import scipy", "core imports the standard library"),
+        ("tuner/core/x.py", "def f():\n    from tuner.operators import gemm", "core may not import tuner.op"),
+        ("tuner/operators/x.py", "from tuner import store", "operators may not import tuner.store"),
+        ("tuner/operators/x.py", "from ..engine import tune", "operators may not import tuner.engine"),
+        ("tuner/searchers/x.py", "import schedules.gemm", "searchers may not import schedules.gemm"),
+        ("tuner/report/x.py", "import tuner.engine", "report may not import tuner.engine"),
+        ("tuner/registry.py", "import tuner.operators.gemm", "registry may not import"),
+        ("tuner/engine/x.py", "import tuner.cli", "engine may not import tuner.cli"),
+        ("tuner/searchers/x.py", "import optuna", "optuna is imported where it is used"),
+        (
+            "tuner/builders/x.py",
+            "try:\n    import tvm.tirx\nexcept ImportError:\n    pass",
+            "tvm is imported",
+        ),
+        ("tuner/store/x.py", "import pandas, sqlalchemy", "pandas is imported where"),
+    ],
+)
+def test_a_planted_violation_is_found(file: str, text: str, reason: str) -> None:
+    (found,) = violations(ROOT / file, text)
+    assert reason in found
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("tuner/core/x.py", "import numpy as np\nfrom tuner.core.space import SearchSpace"),
+        ("tuner/searchers/x.py", "def f():\n    import optuna"),
+        ("tuner/store/x.py", "import sqlalchemy"),
+        ("tuner/engine/x.py", "from tuner.store import models\nfrom tuner import registry"),
+        ("tuner/cli.py", "from tuner.engine import tune\nfrom tuner.report import html"),
+        ("tuner/core/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy"),
+    ],
+)
+def test_what_the_rule_allows_passes(file: str, text: str) -> None:
+    assert violations(ROOT / file, text) == []
+
+
+def loaded_by(code: str, libraries: frozenset[str]) -> list[str]:
+    """Which libraries a fresh interpreter has loaded after running `code`."""
+    probe = f"import sys\n{code}\nprint(*sorted({set(libraries)} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.splitlines()[-1].split()
+
+
+def test_the_probe_sees_a_loaded_library() -> None:
+    assert loaded_by("import numpy, json", frozenset({"numpy", "json", "tvm"})) == ["json", "numpy"]
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    if not (ROOT / "tuner" / "cli.py").exists() and not (ROOT / "tuner" / "cli").is_dir():
+        pytest.skip("there is no command line yet")
+    # Even `tuner --help` of a sweep must not pay for what only a sweep uses.
+    assert loaded_by("import tuner.cli", HEAVY - HEAVY_AT_TOP["store"]) == []
+
+
+def test_the_registry_lists_everything_without_loading_anything_heavy() -> None:
+    calls = ("operators", "kernels", "builders", "device_classes", "searchers")
+    code = "from tuner import registry\n" + "\n".join(f"registry.{name}()" for name in calls)
+    assert loaded_by(code, HEAVY - HEAVY_AT_TOP["store"]) == []

@@ -1,0 +1,66 @@
+"""The shape of the tree: what the registry finds, what is tracked, how long files are."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tuner import registry
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = (".py", ".cpp", ".cu", ".h", ".hpp", ".cuh")
+
+
+def tracked() -> list[Path]:
+    answer = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if answer.returncode != 0:
+        pytest.skip("not a git checkout")
+    # A file may be deleted and not yet committed.
+    return [path for name in answer.stdout.split("\0") if name and (path := ROOT / name).exists()]
+
+
+def test_one_idea_a_file() -> None:
+    long = {str(p.relative_to(ROOT)): n for p in tracked() if p.suffix in SOURCES
+            and (n := len(p.read_text().splitlines())) > 400}  # fmt: skip
+    assert long == {}
+
+
+def test_nothing_built_or_large_is_tracked() -> None:
+    built = {".db", ".sqlite", ".so", ".o", ".cubin", ".pyc", ".whl"}
+    bad = [str(p.relative_to(ROOT)) for p in tracked() if p.suffix in built or p.stat().st_size > 2**20]
+    assert bad == []
+
+
+def test_everything_loads_or_says_which_package_is_missing() -> None:
+    for scan in (registry.operators, registry.kernels, registry.builders, registry.device_classes,
+                 registry.searchers):  # fmt: skip
+        scan()
+    defects = {
+        file: why for file, why in registry.broken.items() if not why.startswith("ModuleNotFoundError")
+    }
+    assert defects == {}
+
+
+def test_every_kernel_is_of_a_registered_operator_and_honours_real_options() -> None:
+    operators = registry.operators()
+    for kernel in registry.kernels().values():
+        assert kernel.operator in operators, kernel.name
+        operator = operators[kernel.operator]
+        assert set(kernel.dtypes) <= set(operator.dtypes), kernel.name
+        for option, default in kernel.options.items():
+            assert operator.options.get(option) == default, f"{kernel.name}: option {option}"
+
+
+def test_kernel_names_are_unique() -> None:
+    # The registry is a dictionary: of two kernels with one name it would silently keep the later.
+    files = [p for p in (ROOT / "cuda_src").rglob("*") if p.suffix in (".cpp", ".cu")]
+    names = [tomllib.loads(text.split("/*[tuner]", 1)[1].split("*/", 1)[0])["name"]
+             for p in files if "/*[tuner]" in (text := p.read_text())]  # fmt: skip
+    assert sorted(set(names)) == sorted(names)
+    assert set(names) <= registry.kernels().keys()
+
+
+def test_experiments_are_toml() -> None:
+    for path in (ROOT / "experiments").rglob("*.toml"):
+        tomllib.loads(path.read_text())
