@@ -20,12 +20,13 @@ class Argument:
     Attributes:
         name: of a tensor of the operator's signature (`kind` "tensor"; a null pointer where the workload
             has no such tensor), or of a scalar.
-        kind: `tensor`, `int32`, `int64` or `float32`.
-        value: of a scalar.
+        kind: `tensor`, `int32`, `int64`, `float32` or `workspace`: device memory of the kernel's own, set
+            to zero once, before the first call. What must be zero for the next call the kernel leaves so.
+        value: of a scalar; of a workspace its bytes.
     """
 
     name: str
-    kind: Literal["tensor", "int32", "int64", "float32"] = "tensor"
+    kind: Literal["tensor", "int32", "int64", "float32", "workspace"] = "tensor"
     value: float | int | None = None
 
 
@@ -105,8 +106,9 @@ class Kernel(ABC):
             raise Unavailable(f"kernel {self.name} cannot serve {workload.key} on {target.name}: {reason}")
 
     def constants(self, workload: Workload, target: Target) -> dict[str, Any]:
-        """What constraints may refer to: dimensions, options with defaults, limits of the target."""
-        return {**target.limits, **dict(workload.dims), **self.options, **dict(workload.options)}
+        """What constraints may refer to: dimensions, options with defaults, limits, `element_bytes`."""
+        fixed = {**target.limits, "element_bytes": workload.element_bytes}
+        return {**fixed, **dict(workload.dims), **self.options, **dict(workload.options)}
 
     @abstractmethod
     def space(self, workload: Workload, target: Target) -> SearchSpace:

@@ -26,11 +26,15 @@ The file begins with a block comment whose first line is `/*[tuner]`; what follo
     grid = ["ceildiv(n, TILE)", "ceildiv(m, TILE)", "batch"]
     block = ["TILE", "TILE", "1"]
     shared_bytes = "0"
+
+    [workspace]          # arguments that are memory of the kernel's own: name = expression, bytes (optional)
+    partial = "SPLIT_K * m * n * 4"
     */
 
 The file is compiled with a macro a parameter and an option (`TILE`, `RELU`: option names in capitals)
 and `DTYPE_F32` (or whichever) defined before its first line; booleans are 0 or 1. An argument that is
-not a dimension or an option is a tensor of the operator's signature; an absent one is a null pointer.
+not a dimension or an option is a tensor of the operator's signature; an absent one is a null pointer. A
+workspace is zeroed once, before the first call; a kernel that counts in it leaves zeros for the next.
 """
 
 import re
@@ -50,7 +54,7 @@ _HEADER = re.compile(r"/\*\[tuner\]\s*\n(.*?)\*/", re.DOTALL)
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "parameters", "constraints",
-    "features", "launch", "flags", "requires",
+    "features", "launch", "flags", "requires", "workspace",
 }  # fmt: skip
 _LANGUAGES = {".cpp": ("cxx", "cpu"), ".cu": ("nvrtc", "cuda")}
 
@@ -128,16 +132,22 @@ class SourceKernel(Kernel):
         threads = int(config.get("threads", 1))
         flags = [str(flag) for flag in self._declared.get("flags", [])]
         return Source(
-            self.language, text, self._declared["entry"], self._arguments(workload, options), threads, launch,
+            self.language, text, self._declared["entry"], self._arguments(workload, options, scope),
+            threads, launch,
             {"include": str(self.path.parent), "flags": flags},
         )  # fmt: skip
 
-    def _arguments(self, workload: Workload, options: Mapping[str, Any]) -> tuple[Argument, ...]:
+    def _arguments(
+        self, workload: Workload, options: Mapping[str, Any], scope: Mapping[str, Any]
+    ) -> tuple[Argument, ...]:
         dims = dict(workload.dims)
+        workspace = self._declared.get("workspace", {})
         kind = "int64" if self.language == "cxx" else "int32"
         arguments = []
         for name in self._declared["arguments"]:
-            if name in dims or (name in options and isinstance(options[name], int)):
+            if name in workspace:
+                arguments.append(Argument(name, "workspace", int(parse(str(workspace[name]))(scope))))
+            elif name in dims or (name in options and isinstance(options[name], int)):
                 arguments.append(Argument(name, kind, int(dims.get(name, options.get(name, 0)))))  # type: ignore[arg-type]
             elif name in options:
                 arguments.append(Argument(name, "float32", float(options[name])))

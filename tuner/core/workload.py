@@ -78,6 +78,11 @@ class Workload:
         options = tuple(_parse_option(text) for text in parts[3].split(",")) if len(parts) == 4 else ()
         return cls(parts[0], parts[1], tuple(dims), options)
 
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of one element of the dtype, which names its bits: f32 -> 4, f16 -> 2, int8 -> 1."""
+        return int(self.dtype.lstrip("abcdefghijklmnopqrstuvwxyz")) // 8
+
     def __getitem__(self, name: str) -> int:
         for key, size in self.dims:
             if key == name:
