@@ -112,8 +112,10 @@ def builder(name: str) -> Builder:
 
 
 def searcher(name: str) -> type[Searcher]:
-    """A searcher class by name; raises `UnknownName`."""
-    return _pick("searcher", name, searchers())
+    """A searcher class by name, a member of a family as `family:member`; raises `UnknownName`."""
+    family, separator, which = name.partition(":")
+    found = _pick("searcher", family if separator else name, searchers())
+    return found.variant(which) if separator else found
 
 
 def kernels_of(operator_name: str, target_kind: str | None = None) -> list[Kernel]:
@@ -128,3 +130,9 @@ def _pick(kind: str, name: str, known: Mapping[str, T]) -> T:
         return known[name]
     except KeyError:
         raise UnknownName(kind, name, list(known)) from None
+
+
+def warm_builder(language: str) -> None:
+    """What a warm process does once before it forks builds: loads the kernels, warms the builder up."""
+    kernels()
+    builder(language).warm_up()

@@ -26,11 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tuner.core.environment import clean_environment
 from tuner.engine.channel import Channel, ChannelClosed
-
-# OpenBLAS reads these when it is loaded and then picks an older kernel, so that a baseline would
-# be measured slower than it is on a user's machine.
-SCRUBBED_ENVIRONMENT = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 _STATUS = struct.Struct("<qq")  # (0, process id) after the fork, (1, wait status) at the end
 _PR_SET_PDEATHSIG = 1
@@ -127,7 +124,6 @@ class Zygote:
         self._lock = threading.Lock()
         self._count = 0
         ours, theirs = socket.socketpair()
-        inherited = {k: v for k, v in os.environ.items() if k not in SCRUBBED_ENVIRONMENT}
         self._control = ours
         self._log = folder / f"zygote-{id(self):x}.log"
         with self._log.open("wb") as log:
@@ -139,7 +135,7 @@ class Zygote:
                 stderr=log,
                 # Ctrl-C in the terminal reaches us alone; we end the children in good order.
                 start_new_session=True,
-                env={**inherited, "PYTHONUNBUFFERED": "1", **(environment or {})},
+                env={**clean_environment(), "PYTHONUNBUFFERED": "1", **(environment or {})},
             )
         theirs.close()
         _send(ours, pickle.dumps((list(modules), warm_up, list(sys.path))))

@@ -1,0 +1,249 @@
+"""Inside a disposable child: load an artifact, verify it, time it.
+
+`TrialRun` is one artifact on one device in this process. `run_job` makes a whole trial of it,
+`serve_job` answers requests for single samples, for interleaved re-measurement.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuner.core.artifact import Artifact
+from tuner.core.device import Device, Executable
+from tuner.core.operator import worst_error
+from tuner.core.protocol import Protocol
+from tuner.core.stats import median_interval
+from tuner.core.workload import Workload
+from tuner.engine import dataset
+from tuner.engine.buffers import Guarded
+from tuner.engine.channel import Channel
+
+# A calibration is the best of a few: what preempts one of them is not what slows the machine.
+_CALIBRATIONS = 3
+# Cold first calls (page faults, packing buffers) are that much slower than later ones at worst.
+_FIRST_CALL_ALLOWANCE = 4.0
+
+
+class WrongResult(Exception):
+    """The kernel computed something else; the message says what and where."""
+
+
+class TrialRun:
+    """One artifact in this process, with tensors of its own.
+
+    Args:
+        device: what it runs on.
+        artifact: what to run.
+        data: inputs and reference of the workload.
+    """
+
+    def __init__(self, device: Device, artifact: Artifact, data: dataset.Dataset) -> None:
+        self.device, self.data = device, data
+        self.executable: Executable = device.load(artifact)
+        self._tensors = {spec.name: Guarded(spec.shape, spec.dtype) for spec in data.signature}
+        for name, values in data.inputs.items():
+            self._tensors[name].array[...] = values
+        self.executable.bind({name: t.array for name, t in self._tensors.items()})
+        self._first: dict[str, np.ndarray] = {}
+
+    def verify(self) -> tuple[float, float]:
+        """Runs once on poisoned outputs and compares: (error as a share of the tolerance, seconds).
+
+        Raises:
+            WrongResult: it differs, changed an input, or wrote outside of its output.
+        """
+        for spec in self.data.outputs:
+            self._tensors[spec.name].poison()
+        self.executable.bind({name: t.array for name, t in self._tensors.items()})
+        started = time.perf_counter()
+        self.executable.run()
+        seconds = time.perf_counter() - started
+        outputs = {spec.name: self.executable.read(spec.name) for spec in self.data.outputs}
+        error, where = worst_error(outputs, dict(self.data.reference), dict(self.data.tolerance))
+        if not error <= 1.0:
+            raise WrongResult(f"{self.data.workload.key}: {where} ({error:.3g} times the tolerance)")
+        self._untouched()
+        self._first = {name: np.array(values) for name, values in outputs.items()}
+        return error, seconds
+
+    def _untouched(self) -> None:
+        for name, values in self.data.inputs.items():
+            if not np.array_equal(self._tensors[name].array.view(np.uint8), values.view(np.uint8)):
+                raise WrongResult(f"{self.data.workload.key}: it changed its input {name}")
+        for name, tensor in self._tensors.items():
+            damage = tensor.damage()
+            if damage:
+                raise WrongResult(f"{self.data.workload.key}: stray write at {name}: {damage}")
+
+    def verify_again(self) -> None:
+        """After the timed calls: the output is still right, the inputs and margins untouched.
+
+        Raises:
+            WrongResult: a later call computed something else than the first.
+        """
+        self._untouched()
+        outputs = {name: self.executable.read(name) for name in self._first}
+        if all(np.array_equal(outputs[name], first) for name, first in self._first.items()):
+            return
+        error, where = worst_error(outputs, dict(self.data.reference), dict(self.data.tolerance))
+        if not error <= 1.0:
+            raise WrongResult(f"{self.data.workload.key}: after repeated calls {where}")
+
+    def sample(self, calls: int, cold: bool) -> float:
+        """Seconds of one call: the mean of `calls` back to back; of one with evicted caches if `cold`."""
+        if cold:
+            self.device.flush()
+            return self.executable.sample(1)
+        return self.executable.sample(calls)
+
+    def calibrate(self) -> float:
+        """Seconds of the device's calibration kernel at this moment."""
+        return min(self.device.calibrate() for _ in range(_CALIBRATIONS))
+
+
+def calls_a_sample(seconds: float, protocol: Protocol) -> int:
+    """How many calls make a sample long enough for the clock: 1 for kernels of `min_sample_s` or more."""
+    if protocol.cache == "cold" or seconds >= protocol.min_sample_s:
+        return 1
+    return min(10_000, int(protocol.min_sample_s / max(seconds, 1e-8)) + 1)
+
+
+def take_samples(
+    run: TrialRun, protocol: Protocol, incumbent_s: float | None, first_s: float
+) -> tuple[list[float], bool]:
+    """The timed calls of one trial: (samples, pruned).
+
+    One call first; if it is `prune_factor` times slower than the incumbent, that is all. Otherwise
+    repeated until half of the median's 95% interval is within `relative_interval`, or the budget is spent.
+
+    Args:
+        run: a verified run.
+        protocol: how to measure.
+        incumbent_s: seconds of the best so far, if there is one.
+        first_s: seconds of the verifying call.
+    """
+    cold = protocol.cache == "cold"
+    hopeless = (
+        None if incumbent_s is None or not protocol.prune_factor else incumbent_s * protocol.prune_factor
+    )
+    if hopeless is not None and first_s > _FIRST_CALL_ALLOWANCE * hopeless and first_s > 0.01:
+        return [first_s], True
+    for _ in range(protocol.warmup if first_s < 1.0 else 0):
+        run.sample(1, cold)
+    samples = [run.sample(1, cold)]
+    if hopeless is not None and samples[0] > hopeless and samples[0] > 1e-4:
+        return samples, True
+    calls = calls_a_sample(samples[0], protocol)
+    if calls > 1:
+        # A single call is too short for the clock: size the sample by one that is long enough.
+        calls = calls_a_sample(run.sample(calls, cold), protocol)
+        samples = [run.sample(calls, cold)]
+        if hopeless is not None and samples[0] > hopeless:
+            return samples, True
+    started = time.perf_counter()
+    while len(samples) < protocol.max_samples:
+        enough = len(samples) >= protocol.min_samples
+        if enough and median_interval(samples).relative_half_width <= protocol.relative_interval:
+            break
+        # A kernel of seconds gets three samples at least, whatever the budget.
+        if time.perf_counter() - started > protocol.budget_s and len(samples) >= 3:
+            break
+        samples.append(run.sample(calls, cold))
+    return samples, False
+
+
+def _open(payload: Mapping[str, Any]) -> Device:
+    device: Device = payload["device"]
+    device.prepare(payload["protocol"].threads)
+    return device
+
+
+def _dataset(payload: Mapping[str, Any], workload: Workload) -> dataset.Dataset:
+    return dataset.read(dataset.folder_of(Path(payload["data"]), workload, payload["seed"]), workload)
+
+
+def run_job(payload: Mapping[str, Any], channel: Channel) -> None:
+    """Child: one trial.
+
+    Sends {"status", "samples", "error", "calibration": [before, after], "max_error", "run_s"}.
+
+    Payload: `device`, `protocol`, `data` (folder of datasets), `seed`, `workload`, `artifact`,
+    `companions` (pairs of workload and artifact, verified only), `incumbent_s`.
+    """
+    protocol: Protocol = payload["protocol"]
+    answer: dict[str, Any] = {
+        "status": "ok",
+        "samples": [],
+        "error": "",
+        "calibration": None,
+        "max_error": None,
+    }
+    started = time.perf_counter()
+    try:
+        device = _open(payload)
+        error = 0.0
+        for workload, artifact in payload["companions"]:
+            error = max(error, TrialRun(device, artifact, _dataset(payload, workload)).verify()[0])
+        run = TrialRun(device, payload["artifact"], _dataset(payload, payload["workload"]))
+        share, first_s = run.verify()
+        answer["max_error"] = max(error, share)
+        before = run.calibrate()
+        samples, pruned = take_samples(run, protocol, payload["incumbent_s"], first_s)
+        answer["calibration"] = [before, run.calibrate()]
+        run.verify_again()
+        answer["samples"], answer["status"] = samples, "pruned" if pruned else "ok"
+    except WrongResult as error_:
+        answer.update(status="wrong_result", error=str(error_))
+    except MemoryError as error_:
+        answer.update(status="run_error", error=f"out of memory: {error_}".rstrip(": "))
+    except Exception as error_:
+        answer.update(status="run_error", error=f"{type(error_).__name__}: {error_}")
+    answer["run_s"] = time.perf_counter() - started
+    channel.send(answer)
+
+
+def serve_job(payload: Mapping[str, Any], channel: Channel) -> None:
+    """Child: verifies, then answers `{"calls": n}` with seconds a call until told `null`.
+
+    The first message is {"ok": true, "calls": calls a sample} or {"ok": false, "error": ...}.
+    """
+    protocol: Protocol = payload["protocol"]
+    try:
+        device = _open(payload)
+        for workload, artifact in payload["companions"]:
+            TrialRun(device, artifact, _dataset(payload, workload)).verify()
+        run = TrialRun(device, payload["artifact"], _dataset(payload, payload["workload"]))
+        run.verify()
+        cold = protocol.cache == "cold"
+        run.sample(1, cold)
+        calls = calls_a_sample(run.sample(1, cold), protocol)
+        channel.send({"ok": True, "calls": calls})
+    except Exception as error:
+        channel.send({"ok": False, "error": f"{type(error).__name__}: {error}"})
+        return
+    while (request := channel.receive()) is not None:
+        if request == "verify":
+            try:
+                run.verify_again()
+                channel.send({"ok": True})
+            except WrongResult as error:
+                channel.send({"ok": False, "error": str(error)})
+        else:
+            if request.get("warm") and not cold:
+                run.sample(1, cold)
+            channel.send(run.sample(int(request["calls"]), cold))
+
+
+def calibrate_job(payload: Mapping[str, Any], channel: Channel) -> None:
+    """Child: the lower quartile of 40 calibrations, in seconds."""
+    device = _open(payload)
+    channel.send(float(np.quantile([device.calibrate() for _ in range(40)], 0.25)))
+
+
+def limits_job(payload: Mapping[str, Any], channel: Channel) -> None:
+    """Child: the device's measured peaks by name."""
+    device = _open(payload)
+    channel.send(dict(device.measure_limits()))

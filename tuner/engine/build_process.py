@@ -1,0 +1,68 @@
+"""Inside a disposable child: lower a configuration and build it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tuner import registry
+from tuner.core.artifact import Artifact, Toolchain
+from tuner.core.errors import BuildError, InvalidConfig, TunerError
+from tuner.core.kernel import Argument, Kernel, Launch
+from tuner.engine.channel import Channel
+
+
+def artifact_to_plain(artifact: Artifact) -> dict[str, Any]:
+    """An artifact as JSON values."""
+    return {**asdict(artifact), "path": str(artifact.path), "metrics": dict(artifact.metrics)}
+
+
+def artifact_from_plain(values: Mapping[str, Any]) -> Artifact:
+    """The inverse of `artifact_to_plain`."""
+    launch = values["launch"]
+    chain = values["toolchain"]
+    return Artifact(
+        path=Path(values["path"]),
+        format=values["format"],
+        entry=values["entry"],
+        arguments=tuple(Argument(**a) for a in values["arguments"]),
+        digest=values["digest"],
+        toolchain=Toolchain(chain["name"], chain["version"], tuple(chain["flags"])),
+        threads=values["threads"],
+        launch=Launch(tuple(launch["grid"]), tuple(launch["block"]), launch["shared_bytes"])
+        if launch
+        else None,
+        metrics=values["metrics"],
+    )
+
+
+def build_job(payload: Mapping[str, Any], channel: Channel) -> None:
+    """Child: lowers and builds `workloads` (the first is the one asked for, the others companions).
+
+    Payload: `kernel`, `workloads`, `config`, `target`, `folder`. Sends {"status", "error",
+    "artifacts", "build_s"}, where the artifacts are in the order of the workloads.
+    """
+    kernel: Kernel = payload["kernel"]
+    answer: dict[str, Any] = {"status": "ok", "error": "", "artifacts": []}
+    started = time.perf_counter()
+    try:
+        builder = registry.builder(kernel.language)
+        for i, workload in enumerate(payload["workloads"]):
+            folder = Path(payload["folder"]) / str(i)
+            folder.mkdir(parents=True)
+            source = kernel.lower(workload, payload["config"], payload["target"])
+            artifact = builder.build(source, payload["target"], folder)
+            answer["artifacts"].append(artifact_to_plain(artifact))
+    except InvalidConfig as error:
+        answer.update(status="infeasible", error=str(error))
+    except BuildError as error:
+        answer.update(status="build_error", error=str(error))
+    except MemoryError:
+        answer.update(status="build_error", error="the build ran out of memory")
+    except TunerError as error:
+        answer.update(status="build_error", error=str(error))
+    except Exception as error:
+        answer.update(status="build_error", error=f"{type(error).__name__}: {error}")
+    answer["build_s"] = time.perf_counter() - started
+    channel.send(answer)
