@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from tuner.core.errors import UnknownName
 from tuner.core.measurement import Measurement
 from tuner.core.space import Config, SearchSpace
 
@@ -84,6 +85,15 @@ class Searcher(ABC):
     def unavailable(cls) -> str | None:
         """Why it cannot be used here (a library is missing); `None` if it can. Imports nothing heavy."""
         return None
+
+    @classmethod
+    def variant(cls, which: str) -> "type[Searcher]":
+        """The searcher of the name `name:which`, for a family of searchers such as `optuna:QMCSampler`.
+
+        Raises:
+            UnknownName: there is no such member; by default a searcher is no family.
+        """
+        raise UnknownName("searcher", f"{cls.name}:{which}", [cls.name])
 
     @abstractmethod
     def ask(self, n: int) -> list[Config]:
