@@ -33,8 +33,9 @@ The file begins with a block comment whose first line is `/*[tuner]`; what follo
 
 The file is compiled with a macro a parameter and an option (`TILE`, `RELU`: option names in capitals)
 and `DTYPE_F32` (or whichever) defined before its first line; booleans are 0 or 1. An argument that is
-not a dimension or an option is a tensor of the operator's signature; an absent one is a null pointer. A
-workspace is zeroed once, before the first call; a kernel that counts in it leaves zeros for the next.
+not a dimension or a numeric option is a tensor of the operator's signature; an absent one is a null
+pointer. A workspace is zeroed once, before the first call; a kernel that counts in it leaves zeros for
+the next.
 """
 
 import re
@@ -141,15 +142,17 @@ class SourceKernel(Kernel):
         self, workload: Workload, options: Mapping[str, Any], scope: Mapping[str, Any]
     ) -> tuple[Argument, ...]:
         dims = dict(workload.dims)
+        # A yes-or-no option is a macro only: GEMM's `bias` says whether there is a *tensor* of that name.
+        numbers = {name: value for name, value in options.items() if not isinstance(value, bool)}
         workspace = self._declared.get("workspace", {})
         kind = "int64" if self.language == "cxx" else "int32"
         arguments = []
         for name in self._declared["arguments"]:
             if name in workspace:
                 arguments.append(Argument(name, "workspace", int(parse(str(workspace[name]))(scope))))
-            elif name in dims or (name in options and isinstance(options[name], int)):
+            elif name in dims or (name in numbers and isinstance(numbers[name], int)):
                 arguments.append(Argument(name, kind, int(dims.get(name, options.get(name, 0)))))  # type: ignore[arg-type]
-            elif name in options:
+            elif name in numbers:
                 arguments.append(Argument(name, "float32", float(options[name])))
             else:
                 arguments.append(Argument(name))

@@ -1,0 +1,42 @@
+/*[tuner]
+name = "cpp_naive"
+operator = "gemm"
+summary = "Three loops in the order of the formula, one thread: what everything is compared with."
+dtypes = ["f32"]
+entry = "gemm"
+arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
+
+[options]
+batch = 1
+trans_a = false
+trans_b = false
+alpha = 1.0
+beta = 0.0
+bias = false
+relu = false
+*/
+// Rung 0. What a programmer writes from the definition, compiled with -O3. The sum over k is one chain of
+// dependent additions, which the compiler may not reorder into vectors, and without trans_b every element
+// of B comes from another cache line: it reaches about a hundredth of what the machine can do.
+#include <cstdint>
+
+extern "C" void gemm(const float* A, const float* B, const float* C, const float* bias, float* D,
+                     int64_t m, int64_t n, int64_t k, int64_t batch, float alpha, float beta) {
+    for (int64_t b = 0; b < batch; ++b, A += m * k, B += k * n, D += m * n) {
+        for (int64_t i = 0; i < m; ++i) {
+            for (int64_t j = 0; j < n; ++j) {
+                float sum = 0;
+                for (int64_t p = 0; p < k; ++p) {
+                    float a = TRANS_A ? A[p * m + i] : A[i * k + p];
+                    float x = TRANS_B ? B[j * k + p] : B[p * n + j];
+                    sum += a * x;
+                }
+                float value = alpha * sum;
+                if (C) value += beta * C[(b * m + i) * n + j];
+                if (bias) value += bias[j];
+                if (RELU) value = value < 0 ? 0 : value;  // a NaN stays one
+                D[i * n + j] = value;
+            }
+        }
+    }
+}

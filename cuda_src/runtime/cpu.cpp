@@ -1,0 +1,276 @@
+// What the CPU device needs beside the kernels: a timing loop, a calibration kernel, peaks, cache eviction.
+// Compiled once by tuner/devices/_cpu_runtime.py with the target's instruction set. Threads are plain
+// pthreads pinned one to a core, not OpenMP: an OpenMP runtime loaded here would decide the affinity and the
+// spinning of the kernels that are measured in the same process.
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+typedef float vec __attribute__((vector_size(LANES * 4)));
+
+static double now() {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+
+// Seconds of one call, the mean of `calls` calls back to back; returns the first non-zero status.
+EXPORT int tuner_time(int (*call)(void**), void** args, int64_t calls, double* seconds) {
+    double start = now();
+    for (int64_t i = 0; i < calls; ++i) {
+        if (int status = call(args)) return status;
+    }
+    *seconds = (now() - start) / double(calls);
+    return 0;
+}
+
+// --- a team of pinned threads -------------------------------------------------------------------------
+
+struct Team {
+    int threads;
+    int arrived;      // atomic
+    int generation;   // atomic
+};
+
+struct Member {
+    Team* team;
+    int index;
+    void (*work)(Member&);
+    int64_t size;     // meaning depends on the work
+    int kind;
+    double seconds;   // result of this member
+    double begin, end;
+};
+
+static void barrier(Team& team) {
+    int generation = __atomic_load_n(&team.generation, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&team.arrived, 1, __ATOMIC_ACQ_REL) == team.threads) {
+        __atomic_store_n(&team.arrived, 0, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&team.generation, 1, __ATOMIC_ACQ_REL);
+        return;
+    }
+    // The yield matters where two threads share a core (a machine with fewer cores than it says).
+    for (int spins = 0; __atomic_load_n(&team.generation, __ATOMIC_ACQUIRE) == generation; ++spins) {
+        if (spins > 2000) sched_yield();
+    }
+}
+
+static void* enter(void* argument) {
+    Member& member = *static_cast<Member*>(argument);
+    member.work(member);
+    return nullptr;
+}
+
+// Runs `work` on threads pinned to `cpus`, one each; the caller only waits. Returns 0, or -1 where a thread
+// cannot be made: then none of the members' results means anything.
+static int run_team(const int* cpus, int threads, Member* members) {
+    Team team = {threads, 0, 0};
+    pthread_t handles[1024];
+    if (threads < 1 || threads > 1024) return -1;
+    int made = 0;
+    for (; made < threads; ++made) {
+        members[made].team = &team;
+        members[made].index = made;
+        pthread_attr_t attributes;
+        pthread_attr_init(&attributes);
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET(cpus[made], &set);
+        pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
+        int failed = pthread_create(&handles[made], &attributes, enter, &members[made]);
+        pthread_attr_destroy(&attributes);
+        if (failed) break;
+    }
+    if (made < threads) {
+        // The others wait at their barrier for members that will not come: let them through.
+        __atomic_store_n(&team.threads, made, __ATOMIC_RELEASE);
+        __atomic_add_fetch(&team.generation, 1, __ATOMIC_ACQ_REL);
+    }
+    for (int i = 0; i < made; ++i) pthread_join(handles[i], nullptr);
+    return made == threads ? 0 : -1;
+}
+
+static double slowest(const Member* members, int threads) {
+    double seconds = 0;
+    for (int i = 0; i < threads; ++i) {
+        if (members[i].seconds > seconds) seconds = members[i].seconds;
+    }
+    return seconds;
+}
+
+// --- FMA peak and calibration -------------------------------------------------------------------------
+
+// Independent chains: latency times throughput of FMA is 8 (4 cycles * 2 a cycle on Zen, Skylake) to 10
+// (5 * 2 on Haswell); 12 leave a margin and with two operands still fit 16 registers.
+enum { CHAINS = 12 };
+
+static float volatile sink;
+
+__attribute__((noinline)) static void fma_chains(int64_t iterations) {
+    // volatile: the compiler may know neither the operands nor that the chains begin alike.
+    static const volatile float seeds[2] = {0.999f, 0.001f};
+    vec scale = {}, shift = {}, sums[CHAINS];
+    scale += seeds[0];
+    shift += seeds[1];
+    for (int i = 0; i < CHAINS; ++i) {
+        vec start = {};
+        sums[i] = start + seeds[1] * float(i);
+    }
+    for (int64_t step = 0; step < iterations; ++step) {
+#pragma GCC unroll 12
+        for (int i = 0; i < CHAINS; ++i) sums[i] = sums[i] * scale + shift;  // converges to 1: no denormals
+    }
+    vec total = {};
+    for (int i = 0; i < CHAINS; ++i) total += sums[i];
+    sink = total[0];
+}
+
+static void fma_work(Member& member) {
+    fma_chains(2000);  // the clock and the vector units wake up
+    barrier(*member.team);
+    double start = now();
+    fma_chains(member.size);
+    member.seconds = now() - start;
+}
+
+// Seconds of `iterations` rounds of FMA chains on every core of `cpus`: the slowest core's. Negative: failed.
+EXPORT double tuner_calibrate(const int* cpus, int threads, int64_t iterations) {
+    Member* members = static_cast<Member*>(calloc(size_t(threads), sizeof(Member)));
+    if (!members) return -1;
+    for (int i = 0; i < threads; ++i) {
+        members[i].work = fma_work;
+        members[i].size = iterations;
+    }
+    double seconds = run_team(cpus, threads, members) ? -1 : slowest(members, threads);
+    free(members);
+    return seconds;
+}
+
+// Floating-point operations that tuner_calibrate does on one core; an FMA counts as two.
+EXPORT double tuner_fma_flops(int64_t iterations) { return 2.0 * LANES * CHAINS * double(iterations); }
+
+EXPORT int tuner_lanes() { return LANES; }
+
+// --- memory bandwidth ---------------------------------------------------------------------------------
+
+enum Stream { READ, COPY, TRIAD };
+
+typedef float stream_vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+__attribute__((noinline)) static void stream(int kind, float* a, const float* b, const float* c, int64_t count) {
+    const int64_t step = 4 * LANES;
+    if (kind == READ) {
+        stream_vec s0 = {}, s1 = {}, s2 = {}, s3 = {};
+        for (int64_t i = 0; i + step <= count; i += step) {
+            const stream_vec* p = reinterpret_cast<const stream_vec*>(b + i);
+            s0 += p[0], s1 += p[1], s2 += p[2], s3 += p[3];
+        }
+        s0 += s1 + s2 + s3;
+        sink = s0[0];
+        return;
+    }
+    for (int64_t i = 0; i + step <= count; i += step) {
+        const stream_vec* p = reinterpret_cast<const stream_vec*>(b + i);
+        const stream_vec* q = reinterpret_cast<const stream_vec*>(c + i);
+        stream_vec* r = reinterpret_cast<stream_vec*>(a + i);
+        if (kind == COPY) {
+            r[0] = p[0], r[1] = p[1], r[2] = p[2], r[3] = p[3];
+        } else {
+            r[0] = p[0] + 3.0f * q[0], r[1] = p[1] + 3.0f * q[1];
+            r[2] = p[2] + 3.0f * q[2], r[3] = p[3] + 3.0f * q[3];
+        }
+    }
+}
+
+static void stream_work(Member& member) {
+    int64_t count = member.size;
+    float* arrays[3] = {nullptr, nullptr, nullptr};
+    bool complete = true;
+    for (float*& array : arrays) {
+        void* memory = nullptr;
+        // Each thread touches its pages first, so that they lie in its own NUMA node.
+        if (posix_memalign(&memory, 4096, size_t(count) * 4)) complete = false;
+        else array = static_cast<float*>(memset(memory, 1, size_t(count) * 4));
+    }
+    barrier(*member.team);
+    if (complete) {
+        stream(member.kind, arrays[0], arrays[1], arrays[2], count);
+    }
+    barrier(*member.team);
+    member.begin = now();
+    if (complete) stream(member.kind, arrays[0], arrays[1], arrays[2], count);
+    member.end = now();
+    member.seconds = complete ? member.end - member.begin : -1;
+    for (float* array : arrays) free(array);
+}
+
+// Bytes a second of one pass over arrays of `bytes` each (a thread has three), all threads together: kind 0
+// reads (1 array), 1 copies (2), 2 is a triad a = b + s*c (3). As STREAM counts them: the read of a line
+// before it is written is not counted. Negative: failed.
+EXPORT double tuner_bandwidth(const int* cpus, int threads, int kind, int64_t bytes) {
+    Member* members = static_cast<Member*>(calloc(size_t(threads), sizeof(Member)));
+    if (!members) return -1;
+    for (int i = 0; i < threads; ++i) {
+        members[i].work = stream_work;
+        members[i].size = bytes / 4;
+        members[i].kind = kind;
+    }
+    double result = -1;
+    if (run_team(cpus, threads, members) == 0) {
+        double begin = members[0].begin, end = members[0].end;
+        bool complete = true;
+        for (int i = 0; i < threads; ++i) {
+            if (members[i].seconds < 0) complete = false;
+            if (members[i].begin < begin) begin = members[i].begin;
+            if (members[i].end > end) end = members[i].end;
+        }
+        if (complete && end > begin) result = double(kind + 1) * double(bytes) * threads / (end - begin);
+    }
+    free(members);
+    return result;
+}
+
+// --- cache eviction -----------------------------------------------------------------------------------
+
+static void flush_work(Member& member) {
+    member.seconds = -1;
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 4096, size_t(member.size))) return;
+    // Written and then read: a line that was only stored could leave by another way than the caches.
+    volatile char* bytes = static_cast<volatile char*>(memset(memory, member.index + 1, size_t(member.size)));
+    char total = 0;
+    for (int64_t i = 0; i < member.size; i += 64) total = char(total + bytes[i]);
+    sink = total;
+    free(memory);
+    member.seconds = 0;
+}
+
+// Every core of `cpus` walks through `bytes` of its own. One core alone would not do: where the last level
+// does not include the second (AMD, Intel since Skylake-X), the others would keep theirs.
+EXPORT int tuner_flush(const int* cpus, int threads, int64_t bytes) {
+    Member* members = static_cast<Member*>(calloc(size_t(threads), sizeof(Member)));
+    if (!members) return -1;
+    for (int i = 0; i < threads; ++i) {
+        members[i].work = flush_work;
+        members[i].size = bytes;
+    }
+    int status = run_team(cpus, threads, members);
+    for (int i = 0; i < threads; ++i) {
+        if (members[i].seconds < 0) status = -1;
+    }
+    free(members);
+    return status;
+}

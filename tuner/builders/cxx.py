@@ -1,0 +1,156 @@
+"""C++ sources to shared libraries, with the host's compiler."""
+
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+from tuner.core.artifact import Artifact, Toolchain
+from tuner.core.builder import Builder
+from tuner.core.digest import digest_files
+from tuner.core.errors import BuildError
+from tuner.core.host_cxx import (
+    compiler_version,
+    find_compiler,
+    first_error,
+    isa_flags,
+    require_compiler,
+    run_compiler,
+)
+from tuner.core.kernel import Argument, Source
+from tuner.core.target import Target
+
+CALL = "tuner_call"
+"""The one symbol a device calls: `int tuner_call(void** args)`, 0 for success."""
+
+# No -ffast-math: it lets the compiler assume that there is no NaN, and a check for one would vanish.
+# Contraction to FMA is what every BLAS does; errno and floating-point traps nobody reads.
+COMMON_FLAGS = (
+    "-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-fno-math-errno",
+    "-fno-trapping-math", "-ffp-contract=fast", "-frandom-seed=tuner",
+)  # fmt: skip
+# A build id would differ with the linker's mood; --as-needed spares the load of an unused libstdc++.
+LINK_FLAGS = ("-shared", "-Wl,--build-id=none", "-Wl,--as-needed")
+
+_SCALARS = {"int32": "__INT32_TYPE__", "int64": "__INT64_TYPE__", "float32": "float"}
+
+# Overloads instead of <type_traits>, whose inclusion alone costs 20 ms a build. The parameter types of
+# the entry are deduced, so `void*` becomes `const float*` without being told.
+_WRAPPER = """
+#line 1 "tuner_call.cpp"
+namespace tuner_wrapper {{
+template <class... P, class... A>
+inline int call(void (*entry)(P...), A... args) {{ entry(static_cast<P>(args)...); return 0; }}
+template <class... P, class... A>
+inline int call(int (*entry)(P...), A... args) {{ return entry(static_cast<P>(args)...); }}
+}}
+extern "C" __attribute__((visibility("default"))) int {symbol}(void** args) {{
+    (void)args;
+    return tuner_wrapper::call({entry}{arguments});
+}}
+"""
+
+
+def wrapper(entry: str, arguments: tuple[Argument, ...]) -> str:
+    """The C++ text of `tuner_call`: tensors are passed as pointers, scalars by the address of a value."""
+    texts = []
+    for i, argument in enumerate(arguments):
+        kind = _SCALARS.get(argument.kind)
+        texts.append(f", *static_cast<const {kind}*>(args[{i}])" if kind else f", args[{i}]")
+    return _WRAPPER.format(symbol=CALL, entry=entry, arguments="".join(texts))
+
+
+def elf_section_bytes(path: Path, section: str) -> int | None:
+    """The size of a section of a 64-bit little-endian ELF file; `None` where it has none or is no ELF.
+
+    Source: System V ABI, chapter 4: the header's e_shoff (0x28), e_shentsize, e_shnum, e_shstrndx (0x3A).
+    """
+    data = path.read_bytes()
+    if data[:6] != b"\x7fELF\x02\x01":
+        return None
+    (table,) = struct.unpack_from("<Q", data, 0x28)
+    entry_bytes, count, names_index = struct.unpack_from("<HHH", data, 0x3A)
+    # sh_name, sh_type, sh_flags, sh_addr, sh_offset, sh_size
+    headers = [struct.unpack_from("<IIQQQQ", data, table + i * entry_bytes) for i in range(count)]
+    names = headers[names_index][4]
+    for header in headers:
+        start = names + header[0]
+        if data[start : data.index(b"\0", start)] == section.encode():
+            return int(header[5])
+    return None
+
+
+_VECTOR_STORE = re.compile(r"^\s+v?mov[a-z0-9]+\s+%[xyz]mm\d+, -?\d*\(%[re][sb]p\)", re.MULTILINE)
+_VECTOR_LOAD = re.compile(r"^\s+v?mov[a-z0-9]+\s+-?\d*\(%[re][sb]p\), %[xyz]mm\d+", re.MULTILINE)
+_FMA = re.compile(r"^\s+vfn?m(?:add|sub)\w*\s", re.MULTILINE)
+
+
+def assembly_metrics(text: str) -> dict[str, float]:
+    """Counts over x86 assembly: instructions, not executions.
+
+    `vector_spills` are moves of a vector register to or from the stack frame: a register tile that
+    does not fit shows here. Buffers a kernel itself keeps on the stack count too.
+    """
+    return {
+        "fma_instructions": float(len(_FMA.findall(text))),
+        "vector_spills": float(len(_VECTOR_STORE.findall(text)) + len(_VECTOR_LOAD.findall(text))),
+    }
+
+
+class CxxBuilder(Builder):
+    """Compiles C++ for a target's features, never for those of the building machine.
+
+    `Source.options` may hold `include` (a folder, or a list of them) and `flags` (a list).
+    """
+
+    name = "cxx"
+
+    def unavailable(self) -> str | None:
+        """There is no C++ compiler."""
+        return None if find_compiler() else "no C++ compiler: set $CXX, or put g++ or clang++ on PATH"
+
+    def toolchain(self, target: Target) -> Toolchain:
+        """The compiler, the first line of its `--version`, and the flags every source gets.
+
+        Raises:
+            Unavailable: there is no C++ compiler.
+        """
+        compiler = require_compiler()
+        flags = (*COMMON_FLAGS, *isa_flags(compiler, target.features))
+        return Toolchain(Path(compiler).name, compiler_version(compiler), flags)
+
+    def build(self, source: Source, target: Target, folder: Path) -> Artifact:
+        """Compiles to `folder`: kernel.cpp (what is compiled), kernel.s, kernel.so.
+
+        Raises:
+            BuildError: the compiler refuses it; the message begins with its first error line.
+            Unavailable: there is no C++ compiler.
+        """
+        compiler, toolchain = require_compiler(), self.toolchain(target)
+        text = f"{source.text}\n{wrapper(source.entry, source.arguments)}"
+        (folder / "kernel.cpp").write_text(text)
+        flags = [*toolchain.flags, *_include_flags(source.options), *source.options.get("flags", ())]
+        # Two steps take as long as one, and leave the assembly to be counted and read.
+        for step in (["-S", "kernel.cpp", "-o", "kernel.s"], [*LINK_FLAGS, "kernel.s", "-o", "kernel.so"]):
+            code, output = run_compiler([compiler, *flags, *step], folder)
+            if code != 0:
+                raise BuildError(f"{first_error(output)}\n{output[:20_000]}")
+        library = folder / "kernel.so"
+        code_bytes = elf_section_bytes(library, ".text")
+        metrics = assembly_metrics((folder / "kernel.s").read_text(errors="replace"))
+        if code_bytes is not None:
+            metrics["code_bytes"] = float(code_bytes)
+        return Artifact(
+            path=library, format="shared_library", entry=CALL, arguments=source.arguments,
+            digest=digest_files([library]), toolchain=toolchain, threads=source.threads, metrics=metrics,
+        )  # fmt: skip
+
+
+def _include_flags(options: Any) -> list[str]:
+    declared = options.get("include", ())
+    folders = [declared] if isinstance(declared, str | Path) else list(declared)
+    flags = []
+    for place in folders:
+        # The map keeps the checkout's place out of __FILE__, and so out of the digest.
+        flags += [f"-I{place}", f"-ffile-prefix-map={place}=."]
+    return flags

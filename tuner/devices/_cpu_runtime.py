@@ -1,0 +1,104 @@
+"""The compiled helper of the CPU device (`cuda_src/runtime/cpu.cpp`): built once into a cache folder."""
+
+import ctypes
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from tuner.core.digest import digest
+from tuner.core.errors import BuildError
+from tuner.core.host_cxx import compiler_version, first_error, isa_flags, require_compiler, run_compiler
+
+SOURCE = Path(__file__).resolve().parents[2] / "cuda_src" / "runtime" / "cpu.cpp"
+_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-ffp-contract=fast", "-fvisibility=hidden")
+
+
+def cache_folder() -> Path:
+    """`$TUNER_CACHE`, else `~/.cache/kernel-tuner-lab`."""
+    chosen = os.environ.get("TUNER_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "kernel-tuner-lab"
+
+
+def library_path(features: tuple[str, ...]) -> Path:
+    """The compiled helper for these features; compiles it where the cache has not got it.
+
+    Its name holds a digest of source, compiler and flags. Two processes that compile it at once each
+    write a file of their own and rename it: the name never shows a half-written library.
+
+    Raises:
+        Unavailable: there is no C++ compiler.
+        BuildError: it does not compile.
+    """
+    compiler = require_compiler()
+    flags = (*_FLAGS, *isa_flags(compiler, features))
+    text = SOURCE.read_text()
+    name = digest([text, compiler_version(compiler), list(flags)])
+    folder = cache_folder() / "runtime"
+    final = folder / f"cpu-{name}.so"
+    if final.exists():
+        return final
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as place:
+        code, output = run_compiler([compiler, *flags, str(SOURCE), "-o", "cpu.so"], Path(place))
+        if code != 0:
+            raise BuildError(f"{first_error(output)}\n{output}")
+        (Path(place) / "cpu.so").replace(final)
+    return final
+
+
+class Runtime:
+    """The functions of the helper, typed; see the C++ file for what each does."""
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        ints, pointer, size = ctypes.POINTER(ctypes.c_int), ctypes.c_void_p, ctypes.c_int64
+        self.time = library.tuner_time
+        self.time.argtypes = [pointer, pointer, size, pointer]
+        self.time.restype = ctypes.c_int
+        self._calibrate = library.tuner_calibrate
+        self._calibrate.argtypes, self._calibrate.restype = [ints, ctypes.c_int, size], ctypes.c_double
+        self._flops = library.tuner_fma_flops
+        self._flops.argtypes, self._flops.restype = [size], ctypes.c_double
+        self._bandwidth = library.tuner_bandwidth
+        self._bandwidth.argtypes = [ints, ctypes.c_int, ctypes.c_int, size]
+        self._bandwidth.restype = ctypes.c_double
+        self._flush = library.tuner_flush
+        self._flush.argtypes, self._flush.restype = [ints, ctypes.c_int, size], ctypes.c_int
+
+    @staticmethod
+    def _cpus(cpus: Sequence[int]) -> ctypes.Array[ctypes.c_int]:
+        return (ctypes.c_int * len(cpus))(*cpus)
+
+    def calibrate(self, cpus: Sequence[int], iterations: int) -> float:
+        """Seconds of FMA chains on every CPU at once, the slowest one's; `RuntimeError` if no threads."""
+        return self._checked(self._calibrate(self._cpus(cpus), len(cpus), iterations), "calibration")
+
+    def fma_flops(self, cpus: Sequence[int], iterations: int) -> float:
+        """FLOP/s of one calibration run, all CPUs together."""
+        seconds = self.calibrate(cpus, iterations)
+        return float(self._flops(iterations)) * len(cpus) / seconds
+
+    def bandwidth(self, cpus: Sequence[int], kind: int, array_bytes: int) -> float:
+        """Bytes a second: kind 0 read, 1 copy, 2 triad; `array_bytes` of each thread's arrays."""
+        return self._checked(
+            self._bandwidth(self._cpus(cpus), len(cpus), kind, array_bytes), "bandwidth measurement"
+        )
+
+    def flush(self, cpus: Sequence[int], bytes_each: int) -> None:
+        """Every CPU walks through so many bytes of its own."""
+        if self._flush(self._cpus(cpus), len(cpus), bytes_each) != 0:
+            raise RuntimeError(f"cache eviction failed: no memory for {len(cpus)} x {bytes_each} bytes")
+
+    @staticmethod
+    def _checked(value: float, what: str) -> float:
+        if value < 0:
+            raise RuntimeError(f"{what} failed: threads or memory could not be had")
+        return float(value)
+
+
+@cache
+def runtime(features: tuple[str, ...]) -> Runtime:
+    """The helper, loaded once in a process."""
+    return Runtime(library_path(features))

@@ -1,0 +1,264 @@
+"""The machine's own processor."""
+
+import ctypes
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tuner.core.artifact import Artifact
+from tuner.core.device import Device, Executable
+from tuner.core.digest import digest
+from tuner.core.errors import Unavailable
+from tuner.core.host_cxx import find_compiler
+from tuner.core.target import Target
+from tuner.devices._cpu_info import available_cpus, cpu_info
+from tuner.devices._cpu_runtime import Runtime, runtime
+from tuner.devices._cpu_targets import arch_of, named_targets, vector_limits
+
+__all__ = ["CpuDevice", "SharedLibrary", "named_targets"]
+
+# 12 chains of FMA, two a cycle: 6 cycles a round, so 600,000 rounds last 1 ms at 3.6 GHz.
+CALIBRATION_ROUNDS = 600_000
+# Rounds and repetitions of the peak: 5 x 10 ms, the best counts, since nothing makes a core too fast.
+PEAK_ROUNDS, REPEATS = 6_000_000, 5
+_SCALARS: dict[str, type[Any]] = {
+    "int32": ctypes.c_int32,
+    "int64": ctypes.c_int64,
+    "float32": ctypes.c_float,
+}
+
+
+def _zeros(size: int, alignment: int = 64) -> np.ndarray:
+    """So many zero bytes, beginning on a cache line."""
+    memory = np.zeros(size + alignment, dtype=np.uint8)
+    start = -memory.ctypes.data % alignment
+    return memory[start : start + size]
+
+
+class SharedLibrary(Executable):
+    """A `shared_library` artifact: one C symbol that takes one array of pointers.
+
+    Args:
+        artifact: what the builder `cxx` made.
+        helper: its timing loop runs `sample` in C.
+
+    Raises:
+        RuntimeError: the library cannot be loaded or has no such symbol.
+    """
+
+    def __init__(self, artifact: Artifact, helper: Runtime) -> None:
+        self._arguments = artifact.arguments
+        self._helper = helper
+        try:
+            library = ctypes.CDLL(str(artifact.path))
+            self._call = getattr(library, artifact.entry)
+        except (OSError, AttributeError) as error:
+            raise RuntimeError(f"{artifact.path.name} cannot be loaded: {error}") from None
+        self._call.argtypes, self._call.restype = [ctypes.c_void_p], ctypes.c_int
+        self._address = ctypes.cast(self._call, ctypes.c_void_p)
+        self._pointers = (ctypes.c_void_p * max(1, len(self._arguments)))()
+        self._tensors: dict[str, np.ndarray] = {}
+        self._scalars: list[Any] = []
+        self._workspaces = {
+            argument.name: _zeros(int(argument.value or 0))
+            for argument in self._arguments
+            if argument.kind == "workspace"
+        }
+
+    def bind(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Hands the arrays' own memory to the kernel: they must be C-contiguous.
+
+        A tensor the kernel takes and `tensors` lacks is a null pointer.
+
+        Raises:
+            ValueError: an array is not C-contiguous, or a scalar argument has no value.
+        """
+        self._tensors, self._scalars = dict(tensors), []
+        for i, argument in enumerate(self._arguments):
+            if argument.kind == "tensor":
+                array = tensors.get(argument.name)
+                if array is not None and not array.flags.c_contiguous:
+                    raise ValueError(f"tensor {argument.name} is not C-contiguous")
+                self._pointers[i] = None if array is None else array.ctypes.data
+                continue
+            if argument.kind == "workspace":
+                self._pointers[i] = self._workspaces[argument.name].ctypes.data
+                continue
+            if argument.value is None:
+                raise ValueError(f"argument {argument.name} has no value")
+            scalar = _SCALARS[argument.kind](argument.value)
+            self._scalars.append(scalar)  # keeps the value alive that the pointer leads to
+            self._pointers[i] = ctypes.addressof(scalar)
+
+    def run(self) -> None:
+        """One call."""
+        self._check(self._call(self._pointers))
+
+    def sample(self, calls: int) -> float:
+        """Mean seconds of `calls` calls; the loop and the clock (CLOCK_MONOTONIC) are in C."""
+        seconds = ctypes.c_double()
+        self._check(self._helper.time(self._address, self._pointers, calls, ctypes.byref(seconds)))
+        return seconds.value
+
+    def _check(self, status: int) -> None:
+        if status != 0:
+            raise RuntimeError(f"the kernel returned error {status}")
+
+    def read(self, name: str) -> np.ndarray:
+        """The bound array itself."""
+        return self._tensors[name]
+
+
+class CpuDevice(Device):
+    """The processor this process runs on: Linux, x86-64 or Arm."""
+
+    name = "cpu"
+
+    def __init__(self) -> None:
+        self._info = cpu_info()
+        self._cpus = available_cpus()  # before anything pins this process
+        self._pinned: tuple[int, ...] = ()
+
+    @classmethod
+    def discover(cls) -> Sequence["CpuDevice"]:
+        """The one processor, however many sockets; empty where `unavailable` says why."""
+        return [] if cls.unavailable() else [cls()]
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Not Linux, or no C++ compiler for the calibration kernel."""
+        if not sys.platform.startswith("linux"):
+            return f"threads are pinned and caches are read as Linux does it, not on {sys.platform}"
+        return None if find_compiler() else "no C++ compiler for the calibration kernel: set $CXX"
+
+    @property
+    def target(self) -> Target:
+        """Features as gcc spells them; limits of what this process may use.
+
+        `cores` counts physical cores in the process's affinity when the device was made; `l1d_bytes` and
+        `l2_bytes` are of one core, `l3_bytes` of one last-level cache (of L2 where there is no L3).
+        """
+        info = self._info
+        arch = arch_of(info.features, platform.machine())
+        limits: dict[str, float] = {
+            "cores": len(self._cpus), "l1d_bytes": info.cache("l1d"), "l2_bytes": info.cache("l2"),
+            "l3_bytes": info.cache("l3") or info.cache("l2"), "line_bytes": info.line_bytes,
+            "memory_bytes": info.memory_bytes, **vector_limits(arch),
+        }  # fmt: skip
+        return Target("cpu", arch, info.features, limits)
+
+    @property
+    def fingerprint(self) -> str:
+        """Model, stepping, features, physical cores, caches, and whether it is virtual; no readings."""
+        info = self._info
+        return "cpu-" + digest(
+            [info.model, list(info.identity), list(info.features), info.physical_cores,
+             [list(cache) for cache in info.caches], info.line_bytes, info.hypervisor]
+        )  # fmt: skip
+
+    def facts(self) -> Mapping[str, Any]:
+        """Model, cores, caches in bytes, instruction sets, and where threads are pinned."""
+        info = self._info
+        return {
+            "model": info.model,
+            "arch": self.target.arch,
+            "physical_cores": info.physical_cores,
+            "usable_cpus": list(self._cpus),
+            "pinned_cpus": list(self._pinned),
+            **{f"{name}_bytes": size for name, size in info.caches},
+            "memory_bytes": info.memory_bytes,
+            "hypervisor": info.hypervisor,
+            "features": list(info.features),
+        }
+
+    @property
+    def pinned_cpus(self) -> tuple[int, ...]:
+        """The logical processors `prepare` pinned this process to; empty before."""
+        return self._pinned
+
+    def prepare(self, threads: int) -> None:
+        """Pins this process to the first `threads` usable cores, and OpenMP's threads one to each.
+
+        The environment counts for the OpenMP runtime that the first artifact brings in: threads are
+        placed on the listed cores and spin about a millisecond between parallel regions, as they would
+        in a program that calls the kernel often, then sleep, so that they do not disturb what follows.
+
+        Raises:
+            Unavailable: fewer cores than `threads`.
+        """
+        if threads > len(self._cpus):
+            raise Unavailable(f"{threads} threads asked for, this process may use {len(self._cpus)} cores")
+        self._pinned = self._cpus[:threads]
+        os.sched_setaffinity(0, self._pinned)
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TVM_NUM_THREADS"):
+            os.environ[name] = str(threads)
+        os.environ["OMP_DYNAMIC"] = "false"
+        os.environ["OMP_PLACES"] = ",".join(f"{{{cpu}}}" for cpu in self._pinned)
+        os.environ["OMP_PROC_BIND"] = "close"
+        os.environ["GOMP_SPINCOUNT"] = "300000"
+        os.environ.pop("OMP_WAIT_POLICY", None)  # `active` spins for minutes, `passive` sleeps at once
+
+    @property
+    def _helper(self) -> Runtime:
+        return runtime(self._info.features)
+
+    def load(self, artifact: Artifact) -> Executable:
+        """Loads a shared library, a TVM module or a Python callable.
+
+        Raises:
+            RuntimeError: it cannot be loaded.
+        """
+        if artifact.format == "shared_library":
+            return SharedLibrary(artifact, self._helper)
+        # Each of these lives with its own heavy library, in a file of its own.
+        if artifact.format == "tvm":
+            from tuner.devices._cpu_tvm import load as load_tvm
+
+            return load_tvm(artifact)
+        if artifact.format == "callable":
+            from tuner.devices._cpu_callable import load as load_callable
+
+            return load_callable(artifact)
+        raise RuntimeError(f"a CPU cannot load an artifact of format {artifact.format}")
+
+    @property
+    def _team(self) -> tuple[int, ...]:
+        return self._pinned or self._cpus
+
+    def calibrate(self) -> float:
+        """Seconds of 600,000 rounds of FMA on every pinned core at once (about 1 ms), the slowest core's."""
+        return self._helper.calibrate(self._team, CALIBRATION_ROUNDS)
+
+    def flush(self) -> None:
+        """Every pinned core walks through its share of twice the last-level cache, at least twice its L2."""
+        limits = self.target.limits
+        share = max(2 * limits["l3_bytes"] / len(self._team), 2 * limits["l2_bytes"])
+        self._helper.flush(self._team, int(share))
+
+    def measure_limits(self) -> Mapping[str, float]:
+        """FLOP/s and bytes a second of this process's cores, each the best of five, measured now (~1 s).
+
+        `peak_flops_f32`: FMAs between registers, 12 independent chains of full vectors, all cores at
+        once; `..._core`: one core alone. `read_`, `copy_` and `triad_bytes_per_s`: one pass over arrays of
+        together at least four times the last-level cache, counted as STREAM (McCalpin 1995) does;
+        `bandwidth_bytes_per_s` is the largest of the three, and each has its `_core` too.
+        """
+        helper, found = self._helper, {}
+        limits = self.target.limits
+        for suffix, cpus in (("", self._team), ("_core", self._team[:1])):
+            found[f"peak_flops_f32{suffix}"] = max(
+                helper.fma_flops(cpus, PEAK_ROUNDS) for _ in range(REPEATS)
+            )
+            # Three arrays a thread; never more than an eighth of the memory.
+            size = max(4 * limits["l3_bytes"], 64 * 2**20) / 3 / len(cpus)
+            size = int(min(size, limits["memory_bytes"] / 8 / 3 / len(cpus)))
+            for kind, name in enumerate(("read", "copy", "triad")):
+                best = max(helper.bandwidth(cpus, kind, size) for _ in range(REPEATS))
+                found[f"{name}_bytes_per_s{suffix}"] = best
+            rates = (found[f"{name}_bytes_per_s{suffix}"] for name in ("read", "copy", "triad"))
+            found[f"bandwidth_bytes_per_s{suffix}"] = max(rates)
+        return found
