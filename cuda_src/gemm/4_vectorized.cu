@@ -1,0 +1,95 @@
+/*[tuner]
+name = "cuda_vectorized"
+operator = "gemm"
+summary = "128-bit loads from global and from padded shared memory, 128-bit stores; blocks in groups for L2."
+dtypes = ["f32", "f16", "int8"]
+entry = "gemm"
+arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
+
+[options]
+batch = 1
+trans_a = false
+trans_b = false
+alpha = 1.0
+beta = 0.0
+bias = false
+relu = false
+
+[parameters]
+BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
+BN = { values = [16, 32, 64, 128, 256], doc = "columns of D a block" }
+BK = { values = [4, 8, 16, 32, 64], doc = "depth of the tiles in shared memory" }
+TM = { values = [1, 2, 4, 8, 16], doc = "rows of D a thread" }
+TN = { values = [4, 8, 16], doc = "columns of D a thread" }
+PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
+UNROLL = { values = [1, 2, 4], doc = "groups of four steps of k in straight-line code" }
+GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
+MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
+
+[constraints]
+thread_tiles_divide = "BM % TM == 0 and BN % TN == 0"
+whole_warps = "BM * BN // (TM * TN) % warp_size == 0"
+threads_fit = "BM * BN // (TM * TN) <= max_threads_block"
+vector_divides_rows = "BK * element_bytes % 16 == 0 and BM * element_bytes % 16 == 0 and BN * element_bytes % 16 == 0"
+unroll_divides_depth = "BK % (4 * UNROLL) == 0"
+# No thread without work: at least half of the threads have a 16-byte piece of the larger tile to fetch.
+threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * BM * BN // (TM * TN)"
+# Sums, four steps of fragments, about 40 for addresses and loops.
+registers_fit = "TM * TN + 2 * (TM + TN) + 40 <= max_registers_thread"
+registers_of_sm_fit = "(TM * TN + 2 * (TM + TN) + 40) * (BM * BN // (TM * TN)) * MIN_BLOCKS <= registers_sm"
+threads_of_sm_fit = "BM * BN // (TM * TN) * MIN_BLOCKS <= max_threads_sm"
+shared_fits = "(BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK)) <= shared_bytes_block"
+grid_fits = "batch <= max_grid_z"
+
+[features]
+threads = "BM * BN // (TM * TN)"
+shared = "BK * (BM + BN) * element_bytes"
+intensity = "BM * BN / (BM + BN)"
+registers = "TM * TN + TM + TN"
+
+[launch]
+grid = ["ceildiv(m, BM) * ceildiv(n, BN)", "1", "batch"]
+block = ["BM * BN // (TM * TN)", "1", "1"]
+*/
+
+// Rung 4: rung 3 moves one element an instruction, and those instructions compete with the multiply-adds for
+// issue slots. Here a thread moves 16 bytes at once: from global memory, into and out of shared memory. Rows in
+// shared memory are padded by 16 bytes, else the eight lanes of a phase that read down a column would all
+// hit the same four banks.
+#include "tiles.cuh"
+
+constexpr int LANES_M = BM / TM, LANES_N = BN / TN, THREADS = LANES_M * LANES_N;
+typedef Operand<!TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<bool(TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+
+template <bool ALIGNED>
+__device__ __forceinline__ void multiply(In* a, In* b, const In* A, const In* B, const Out* C, const Out* bias,
+                                         Out* D, int m, int n, int k) {
+  const int thread = threadIdx.x, lane_m = thread / LANES_N, lane_n = thread % LANES_N;
+  int tile_m, tile_n;
+  grouped_tile<GROUP_M>(blockIdx.x, (m + BM - 1) / BM, (n + BN - 1) / BN, tile_m, tile_n);
+  const int row0 = tile_m * BM, col0 = tile_n * BN;
+  Acc sum[TM][TN] = {};
+  for (int depth0 = 0; depth0 < k; depth0 += BK) {
+    TileA::template copy<ALIGNED>(a, TileA::Window(A, row0, depth0, m, k), thread);
+    TileB::template copy<ALIGNED>(b, TileB::Window(B, col0, depth0, n, k), thread);
+    __syncthreads();
+    accumulate<TileA, TileB, LANES_M, LANES_N, BK, UNROLL>(sum, a, b, lane_m, lane_n);
+    __syncthreads();
+  }
+  write<TileA, TileB, LANES_M, LANES_N, ALIGNED>(sum, C, bias, D, blockIdx.z, row0, col0, lane_m, lane_n, m, n);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
+    gemm(const In* __restrict__ A, const In* __restrict__ B, const Out* __restrict__ C,
+         const Out* __restrict__ bias, Out* __restrict__ D, int m, int n, int k) {
+  __shared__ __align__(16) In a[TileA::SIZE];
+  __shared__ __align__(16) In b[TileB::SIZE];
+  A += size_t(blockIdx.z) * m * k;
+  B += size_t(blockIdx.z) * k * n;
+  if (TileA::aligned(A, m, k) && TileB::aligned(B, n, k) && n % 4 == 0 &&
+      reinterpret_cast<size_t>(D) % 16 == 0)
+    multiply<true>(a, b, A, B, C, bias, D, m, n, k);
+  else
+    multiply<false>(a, b, A, B, C, bias, D, m, n, k);
+}

@@ -1,0 +1,134 @@
+/*[tuner]
+name = "cuda_double_buffered"
+operator = "gemm"
+summary = "The next tile travels while this one is computed: through registers, or cp.async in several stages."
+dtypes = ["f32", "f16", "int8"]
+entry = "gemm"
+arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
+
+[options]
+batch = 1
+trans_a = false
+trans_b = false
+alpha = 1.0
+beta = 0.0
+bias = false
+relu = false
+
+[parameters]
+BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
+BN = { values = [16, 32, 64, 128, 256], doc = "columns of D a block" }
+BK = { values = [4, 8, 16, 32, 64], doc = "depth of the tiles in shared memory" }
+TM = { values = [1, 2, 4, 8, 16], doc = "rows of D a thread" }
+TN = { values = [4, 8, 16], doc = "columns of D a thread" }
+ASYNC = { values = [0, 1], doc = "0: through registers; 1: asynchronous copies (cp.async)" }
+STAGES = { values = [2, 3, 4, 5], doc = "tiles in shared memory: one in use, the others on their way" }
+PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
+UNROLL = { values = [1, 2, 4], doc = "groups of four steps of k in straight-line code" }
+GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
+MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
+
+[constraints]
+thread_tiles_divide = "BM % TM == 0 and BN % TN == 0"
+whole_warps = "BM * BN // (TM * TN) % warp_size == 0"
+threads_fit = "BM * BN // (TM * TN) <= max_threads_block"
+vector_divides_rows = "BK * element_bytes % 16 == 0 and BM * element_bytes % 16 == 0 and BN * element_bytes % 16 == 0"
+unroll_divides_depth = "BK % (4 * UNROLL) == 0"
+threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * BM * BN // (TM * TN)"
+async_needs_cp_async = "ASYNC <= cp_async"
+# What passes through registers is stored before the next fetch: more than two stages gain nothing.
+registers_hold_one_stage = "ASYNC == 1 or STAGES == 2"
+# Sums, fragments, about 40 for addresses and loops, and the pieces on their way through registers.
+registers_fit = "TM * TN + 2 * (TM + TN) + 40 + (0 if ASYNC else (BM + BN) * BK * element_bytes // 4 // (BM * BN // (TM * TN))) <= max_registers_thread"
+registers_of_sm_fit = "(TM * TN + 2 * (TM + TN) + 40 + (0 if ASYNC else (BM + BN) * BK * element_bytes // 4 // (BM * BN // (TM * TN)))) * (BM * BN // (TM * TN)) * MIN_BLOCKS <= registers_sm"
+threads_of_sm_fit = "BM * BN // (TM * TN) * MIN_BLOCKS <= max_threads_sm"
+shared_fits = "STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))) <= shared_bytes_block_optin"
+grid_fits = "batch <= max_grid_z"
+
+[features]
+threads = "BM * BN // (TM * TN)"
+shared = "STAGES * BK * (BM + BN) * element_bytes"
+intensity = "BM * BN / (BM + BN)"
+registers = "TM * TN + TM + TN"
+
+[launch]
+grid = ["ceildiv(m, BM) * ceildiv(n, BN)", "1", "batch"]
+block = ["BM * BN // (TM * TN)", "1", "1"]
+shared_bytes = "STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK)))"
+*/
+
+// Rung 5: rung 4 waits for a tile, then computes, in turn, and hides the wait only behind other blocks of the SM.
+// Here the next tiles are on their way while this one is used. With ASYNC they go straight into shared memory
+// (cp.async, from sm_80 on, through the pipeline primitives) and STAGES - 1 of them may be under way; without, one
+// is held in registers, which serves sm_75 too. One barrier a tile instead of two.
+#include "tiles.cuh"
+
+constexpr int LANES_M = BM / TM, LANES_N = BN / TN, THREADS = LANES_M * LANES_N;
+typedef Operand<!TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<bool(TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+constexpr int STAGE = TileA::SIZE + TileB::SIZE;  // elements; B's tile lies behind A's
+
+template <bool ALIGNED>
+__device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, const Out* C, const Out* bias, Out* D,
+                                         int m, int n, int k) {
+  const int thread = threadIdx.x, lane_m = thread / LANES_N, lane_n = thread % LANES_N;
+  int tile_m, tile_n;
+  grouped_tile<GROUP_M>(blockIdx.x, (m + BM - 1) / BM, (n + BN - 1) / BN, tile_m, tile_n);
+  const int row0 = tile_m * BM, col0 = tile_n * BN;
+  const int tiles = (k + BK - 1) / BK;
+  Acc sum[TM][TN] = {};
+  if (ASYNC || !ALIGNED) {
+    // Groups are committed even when empty, so that "all but the last STAGES - 2" always means this tile.
+    for (int tile = 0; tile < STAGES - 1; ++tile) {
+      if (tile < tiles) {
+        TileA::template copy_async<ALIGNED>(stages + tile * STAGE, typename TileA::Window(A, row0, tile * BK, m, k), thread);
+        TileB::template copy_async<ALIGNED>(stages + tile * STAGE + TileA::SIZE, typename TileB::Window(B, col0, tile * BK, n, k), thread);
+      }
+      __pipeline_commit();
+    }
+    int slot = 0, free_slot = STAGES - 1;
+    for (int tile = 0; tile < tiles; ++tile) {
+      __pipeline_wait_prior(STAGES - 2);
+      __syncthreads();  // this tile is there for all, and all are done with the one in `free_slot`
+      const int next = tile + STAGES - 1;
+      if (next < tiles) {
+        TileA::template copy_async<ALIGNED>(stages + free_slot * STAGE, typename TileA::Window(A, row0, next * BK, m, k), thread);
+        TileB::template copy_async<ALIGNED>(stages + free_slot * STAGE + TileA::SIZE, typename TileB::Window(B, col0, next * BK, n, k), thread);
+      }
+      __pipeline_commit();
+      const In* a = stages + slot * STAGE;
+      accumulate<TileA, TileB, LANES_M, LANES_N, BK, UNROLL>(sum, a, a + TileA::SIZE, lane_m, lane_n);
+      slot = slot + 1 == STAGES ? 0 : slot + 1;
+      free_slot = free_slot + 1 == STAGES ? 0 : free_slot + 1;
+    }
+  } else {
+    uint4 a_pieces[TileA::FETCHES], b_pieces[TileB::FETCHES];
+    TileA::fetch(a_pieces, typename TileA::Window(A, row0, 0, m, k), thread);
+    TileB::fetch(b_pieces, typename TileB::Window(B, col0, 0, n, k), thread);
+    for (int tile = 0; tile < tiles; ++tile) {
+      In* a = stages + tile % 2 * STAGE;
+      TileA::put(a, a_pieces, thread);
+      TileB::put(a + TileA::SIZE, b_pieces, thread);
+      __syncthreads();  // also keeps the next `put` from a buffer that is still read: it writes the other one
+      if (tile + 1 < tiles) {
+        TileA::fetch(a_pieces, typename TileA::Window(A, row0, (tile + 1) * BK, m, k), thread);
+        TileB::fetch(b_pieces, typename TileB::Window(B, col0, (tile + 1) * BK, n, k), thread);
+      }
+      accumulate<TileA, TileB, LANES_M, LANES_N, BK, UNROLL>(sum, a, a + TileA::SIZE, lane_m, lane_n);
+    }
+  }
+  write<TileA, TileB, LANES_M, LANES_N, ALIGNED>(sum, C, bias, D, blockIdx.z, row0, col0, lane_m, lane_n, m, n);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
+    gemm(const In* __restrict__ A, const In* __restrict__ B, const Out* __restrict__ C,
+         const Out* __restrict__ bias, Out* __restrict__ D, int m, int n, int k) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  In* stages = reinterpret_cast<In*>(memory);
+  A += size_t(blockIdx.z) * m * k;
+  B += size_t(blockIdx.z) * k * n;
+  if (TileA::aligned(A, m, k) && TileB::aligned(B, n, k) && n % 4 == 0 && reinterpret_cast<size_t>(D) % 16 == 0)
+    multiply<true>(stages, A, B, C, bias, D, m, n, k);
+  else
+    multiply<false>(stages, A, B, C, bias, D, m, n, k);
+}

@@ -1,0 +1,117 @@
+/*[tuner]
+name = "cuda_warp_tiles"
+operator = "gemm"
+summary = "Each warp owns a WM x WN tile near square: fewer distinct reads of shared memory a warp."
+dtypes = ["f32", "f16", "int8"]
+entry = "gemm"
+arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
+
+[options]
+batch = 1
+trans_a = false
+trans_b = false
+alpha = 1.0
+beta = 0.0
+bias = false
+relu = false
+
+[parameters]
+BM = { values = [32, 64, 128, 256], doc = "rows of D a block" }
+BN = { values = [32, 64, 128, 256], doc = "columns of D a block" }
+BK = { values = [8, 16, 32, 64], doc = "depth of the tiles in shared memory" }
+WM = { values = [16, 32, 64, 128], doc = "rows of D a warp" }
+WN = { values = [16, 32, 64, 128], doc = "columns of D a warp" }
+TM = { values = [2, 4, 8, 16], doc = "rows of D a thread" }
+TN = { values = [4, 8, 16], doc = "columns of D a thread" }
+STAGES = { values = [2, 3, 4, 5], doc = "tiles in shared memory: one in use, the others on their way" }
+PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
+UNROLL = { values = [1, 2, 4], doc = "groups of four steps of k in straight-line code" }
+GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
+MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
+
+[constraints]
+warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
+one_warp_a_warp_tile = "WM * WN == warp_size * TM * TN and WM % TM == 0 and WN % TN == 0"
+threads_fit = "(BM // WM) * (BN // WN) * warp_size <= max_threads_block"
+vector_divides_rows = "BK * element_bytes % 16 == 0"
+unroll_divides_depth = "BK % (4 * UNROLL) == 0"
+threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * (BM // WM) * (BN // WN) * warp_size"
+registers_fit = "TM * TN + 2 * (TM + TN) + 40 <= max_registers_thread"
+registers_of_sm_fit = "(TM * TN + 2 * (TM + TN) + 40) * (BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= registers_sm"
+threads_of_sm_fit = "(BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= max_threads_sm"
+shared_fits = "STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))) <= shared_bytes_block_optin"
+grid_fits = "batch <= max_grid_z"
+
+[features]
+threads = "(BM // WM) * (BN // WN) * warp_size"
+shared = "STAGES * BK * (BM + BN) * element_bytes"
+intensity = "BM * BN / (BM + BN)"
+warp_intensity = "WM * WN / (WM + WN)"
+registers = "TM * TN + TM + TN"
+
+[launch]
+grid = ["ceildiv(m, BM) * ceildiv(n, BN)", "1", "batch"]
+block = ["(BM // WM) * (BN // WN) * warp_size", "1", "1"]
+shared_bytes = "STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK)))"
+*/
+
+// Rung 6: in rung 5 the 32 threads of a warp lie along rows of the block's tile, so that a warp reads few rows of
+// A's tile and many columns of B's. What lanes have in common is read once and broadcast: a warp that owns a near
+// square tile, 8 x 4 lanes say, reads WM + WN elements of shared memory a step, the least there is for its area.
+#include "tiles.cuh"
+
+constexpr int WARPS_N = BN / WN, THREADS = BM / WM * WARPS_N * 32;
+constexpr int LANES_M = WM / TM, LANES_N = WN / TN;
+typedef Operand<!TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<bool(TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+constexpr int STAGE = TileA::SIZE + TileB::SIZE;  // elements; B's tile lies behind A's
+
+template <bool ALIGNED>
+__device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, const Out* C, const Out* bias, Out* D,
+                                         int m, int n, int k) {
+  const int thread = threadIdx.x, warp = thread / 32;
+  const int warp_row = warp / WARPS_N * WM, warp_col = warp % WARPS_N * WN;  // in the block's tile
+  const int lane_m = thread % 32 / LANES_N, lane_n = thread % LANES_N;
+  int tile_m, tile_n;
+  grouped_tile<GROUP_M>(blockIdx.x, (m + BM - 1) / BM, (n + BN - 1) / BN, tile_m, tile_n);
+  const int row0 = tile_m * BM, col0 = tile_n * BN;
+  const int tiles = (k + BK - 1) / BK;
+  Acc sum[TM][TN] = {};
+  for (int tile = 0; tile < STAGES - 1; ++tile) {
+    if (tile < tiles) {
+      TileA::template copy_async<ALIGNED>(stages + tile * STAGE, typename TileA::Window(A, row0, tile * BK, m, k), thread);
+      TileB::template copy_async<ALIGNED>(stages + tile * STAGE + TileA::SIZE, typename TileB::Window(B, col0, tile * BK, n, k), thread);
+    }
+    __pipeline_commit();
+  }
+  int slot = 0, free_slot = STAGES - 1;
+  for (int tile = 0; tile < tiles; ++tile) {
+    __pipeline_wait_prior(STAGES - 2);
+    __syncthreads();
+    const int next = tile + STAGES - 1;
+    if (next < tiles) {
+      TileA::template copy_async<ALIGNED>(stages + free_slot * STAGE, typename TileA::Window(A, row0, next * BK, m, k), thread);
+      TileB::template copy_async<ALIGNED>(stages + free_slot * STAGE + TileA::SIZE, typename TileB::Window(B, col0, next * BK, n, k), thread);
+    }
+    __pipeline_commit();
+    const In* a = stages + slot * STAGE;
+    accumulate<TileA, TileB, LANES_M, LANES_N, BK, UNROLL>(sum, a + TileA::outer_offset(warp_row),
+        a + TileA::SIZE + TileB::outer_offset(warp_col), lane_m, lane_n);
+    slot = slot + 1 == STAGES ? 0 : slot + 1;
+    free_slot = free_slot + 1 == STAGES ? 0 : free_slot + 1;
+  }
+  write<TileA, TileB, LANES_M, LANES_N, ALIGNED>(sum, C, bias, D, blockIdx.z, row0 + warp_row, col0 + warp_col, lane_m, lane_n, m, n);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
+    gemm(const In* __restrict__ A, const In* __restrict__ B, const Out* __restrict__ C,
+         const Out* __restrict__ bias, Out* __restrict__ D, int m, int n, int k) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  In* stages = reinterpret_cast<In*>(memory);
+  A += size_t(blockIdx.z) * m * k;
+  B += size_t(blockIdx.z) * k * n;
+  if (TileA::aligned(A, m, k) && TileB::aligned(B, n, k) && n % 4 == 0 && reinterpret_cast<size_t>(D) % 16 == 0)
+    multiply<true>(stages, A, B, C, bias, D, m, n, k);
+  else
+    multiply<false>(stages, A, B, C, bias, D, m, n, k);
+}

@@ -1,0 +1,137 @@
+"""CUDA C++ to cubin through NVRTC: no driver, no toolkit, no file but the wheels' headers."""
+
+import importlib.metadata
+import importlib.util
+import io
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tuner.core.errors import BuildError, MissingExtra
+
+STANDARD = "c++17"
+# Distributions without which nothing compiles, and what each is for.
+_NEEDED = ("cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
+
+_ERROR = re.compile(r"^(?P<file>.*?)\((?P<line>\d+)\): (?:catastrophic )?error(?P<rest>.*)$", re.MULTILINE)
+_SPILL = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
+_FUNCTION = re.compile(r"(?:Compiling entry function|Function properties for) '?([\w$]+)'?")
+
+# Flags a source may ask for: how cuda-core spells them, and the type of the value after "=".
+_FLAGS: dict[str, tuple[str, type]] = {
+    "--maxrregcount": ("max_register_count", int),
+    "--use_fast_math": ("use_fast_math", bool),
+    "--fmad": ("fma", bool),
+    "--ftz": ("ftz", bool),
+    "-lineinfo": ("lineinfo", bool),
+    "--extra-device-vectorization": ("extra_device_vectorization", bool),
+}
+
+
+def missing() -> str | None:
+    """The first distribution that is not installed; `None` where all are."""
+    for name in _NEEDED:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return name
+    return None
+
+
+def version() -> str:
+    """The version of NVRTC, from its wheel: nothing is loaded.
+
+    Raises:
+        MissingExtra: the wheel is not installed.
+    """
+    if missing():
+        raise MissingExtra(f"compiling CUDA C++ (there is no {missing()})", "cuda")
+    return importlib.metadata.version("nvidia-cuda-nvrtc")
+
+
+@cache
+def include_folders() -> tuple[str, ...]:
+    """Where the wheels keep `cuda_fp16.h`, `mma.h` and libcu++."""
+    spec = importlib.util.find_spec("nvidia")
+    roots = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
+    found = [folder for root in roots for folder in sorted(root.glob("cu*/include"))]
+    found += [folder / "cccl" for folder in found if (folder / "cccl").is_dir()]
+    return tuple(str(folder) for folder in found)
+
+
+def _flag(text: str) -> tuple[str, Any]:
+    if text.startswith("-D"):
+        return "define_macro", text[2:]
+    name, _, value = text.partition("=")
+    if name not in _FLAGS:
+        raise BuildError(f"flag {text!r} is not one of -Dname, {', '.join(sorted(_FLAGS))}")
+    field, kind = _FLAGS[name]
+    return field, int(value) if kind is int else value not in ("false", "0")
+
+
+def _first_error(log: str) -> str:
+    """The log behind its first error line, spelled `file:line: error ...` as other compilers do."""
+    match = _ERROR.search(log)
+    if match is None:
+        lines = [line.strip() for line in log.splitlines() if line.strip()]
+        first = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no message")
+    else:
+        first = f"{match['file']}:{match['line']}: error{match['rest']}"
+    return f"{first}\n{log.strip()}"
+
+
+def compile_cubin(
+    text: str, arch: str, include: Sequence[str] = (), flags: Sequence[str] = ()
+) -> tuple[bytes, dict[str, int]]:
+    """A cubin, and of each kernel in it the bytes that registers were spilled to local memory and back.
+
+    Args:
+        text: CUDA C++.
+        arch: `sm_80`.
+        include: folders of the source's own headers; the wheels' come after them.
+        flags: see `_FLAGS`.
+
+    Raises:
+        BuildError: it does not compile; the first line is the compiler's first error, file and line first.
+        MissingExtra: cuda-core or a wheel it needs is not installed.
+    """
+    version()
+    from cuda.core import Program, ProgramOptions
+
+    options: dict[str, Any] = {}
+    for flag in flags:
+        name, value = _flag(flag)
+        options[name] = [*options.get(name, []), value] if name == "define_macro" else value
+    log = io.StringIO()
+    try:
+        program = Program(
+            text,
+            code_type="c++",
+            options=ProgramOptions(
+                arch=arch,
+                std=STANDARD,
+                include_path=[*include, *include_folders()],
+                ptxas_options=["-v"],
+                **options,
+            ),
+        )
+        cubin = bytes(program.compile("cubin", logs=log).code)
+    except Exception as error:  # cuda-core raises a class of its own for each stage
+        message = f"{log.getvalue()}\n{error}"
+        if "gpu-architecture" in message or "arch" in str(error).split("\n")[0].lower():
+            raise BuildError(f"NVRTC {version()} does not know the architecture {arch}\n{message}") from None
+        raise BuildError(_first_error(message)) from None
+    return cubin, _spills(log.getvalue())
+
+
+def _spills(log: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    function = ""
+    for line in log.splitlines():
+        if match := _FUNCTION.search(line):
+            function = match[1]
+        elif match := _SPILL.search(line):
+            found[function] = int(match[1]) + int(match[2])
+    return found
