@@ -50,3 +50,7 @@ class Unavailable(TunerError):
 
 class StoreError(TunerError):
     """A database cannot be opened, read or written."""
+
+
+class InterchangeError(TunerError):
+    """A file of another tuner cannot be read or written; the message names the file and the place in it."""
