@@ -41,7 +41,7 @@ class Finalist:
 
 
 @dataclass(frozen=True)
-class FinalEntry:
+class Standing:
     """What the final says of one finalist.
 
     Attributes:
@@ -64,8 +64,8 @@ class FinalEntry:
 
 
 @dataclass(frozen=True)
-class Final:
-    """A decided final.
+class Ranking:
+    """How a final ended.
 
     Attributes:
         entries: in the order of the finalists.
@@ -76,7 +76,7 @@ class Final:
         evidence: always measured: nothing else can be in a final.
     """
 
-    entries: tuple[FinalEntry, ...]
+    entries: tuple[Standing, ...]
     reference: int | None
     winner: int | None
     tied: tuple[int, ...]
@@ -91,7 +91,7 @@ def run_final(
     budget_s: float = 20.0,
     seed: int = 0,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Final:
+) -> Ranking:
     """Times finalists in interleaved rounds and decides.
 
     Every finalist is verified in its own child first, and its outputs again at the end; a wrong one is
@@ -129,7 +129,7 @@ def run_final(
                 rng.shuffle(order)
                 for i in order:
                     time.sleep(_SETTLE_S)
-                    answer = _talk(children[i], {"calls": calls[i], "warm": True}, timeout)
+                    answer = _talk(children[i], {"calls": calls[i]}, timeout)
                     if isinstance(answer, float) and answer > 0:
                         samples[i].append(answer)
                     else:
@@ -162,11 +162,11 @@ def _talk(child: Child, request: object, timeout: float) -> object:
     return answer
 
 
-def _decide(finalists: Sequence[Finalist], samples: list[list[float]], errors: list[str]) -> Final:
+def _decide(finalists: Sequence[Finalist], samples: list[list[float]], errors: list[str]) -> Ranking:
     alive = [i for i, error in enumerate(errors) if not error and samples[i]]
     if not alive:
-        entries = tuple(FinalEntry(f, (), e or "no samples") for f, e in zip(finalists, errors, strict=True))
-        return Final(entries, None, None, ())
+        out = tuple(Standing(f, (), e or "no samples") for f, e in zip(finalists, errors, strict=True))
+        return Ranking(out, None, None, ())
     medians = {i: median_interval(samples[i]).mid for i in alive}
     winner = min(alive, key=medians.__getitem__)
     baselines = [i for i in alive if finalists[i].baseline]
@@ -179,7 +179,7 @@ def _decide(finalists: Sequence[Finalist], samples: list[list[float]], errors: l
     for i, finalist in enumerate(finalists):
         if i in alive:
             speedup = ratio_interval(samples[reference], samples[i])
-            entries.append(FinalEntry(finalist, tuple(samples[i]), "", speedup))
+            entries.append(Standing(finalist, tuple(samples[i]), "", speedup))
         else:
-            entries.append(FinalEntry(finalist, (), errors[i] or "no samples"))
-    return Final(tuple(entries), reference, winner, tied)
+            entries.append(Standing(finalist, (), errors[i] or "no samples"))
+    return Ranking(tuple(entries), reference, winner, tied)

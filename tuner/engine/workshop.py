@@ -30,7 +30,8 @@ from tuner.engine.locks import building, measuring
 from tuner.engine.zygote import Child, Limits, Zygote
 
 _FILE_LIMIT_BUILD = 2 * 2**30
-_FILE_LIMIT_RUN = 64 * 2**20
+# A run writes nothing but messages; a flood of them ends after a second (they are unbuffered).
+_FILE_LIMIT_RUN = 4 * 2**20
 # Importing TVM takes 8 s on an idle machine; much more when everything is busy.
 _START_TIMEOUT_S = 300.0
 
@@ -122,7 +123,7 @@ class Workshop:
         return self._zygote(("build", language), modules, partial(registry.warm_builder, language))
 
     def _run_zygote(self) -> Zygote:
-        # The device and the operators arrive pickled: their modules must be there, or every child imports them.
+        # The device arrives pickled: without its module here, every child would import it.
         modules = [*self.device.preload, type(self.device).__module__, "tuner.engine.bench_process"]
         return self._zygote(("run",), modules)
 

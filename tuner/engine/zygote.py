@@ -226,6 +226,8 @@ def _child(message: bytes, descriptor: int) -> NoReturn:
         os.setsid()
         _die_with_parent()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Python ignores it: a child past its file limit would print into the void for ever.
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         function, payload, limits, output = pickle.loads(message)
         sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         os.dup2(sink, 1)

@@ -1,0 +1,120 @@
+"""The library in three functions: `tune`, `best`, `load`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tuner import registry
+from tuner.engine import campaign
+from tuner.engine.load import TunedKernel, load_rows
+from tuner.engine.sweep import Budget, Observer
+from tuner.store.records import BestRow
+from tuner.store.store import open_store
+
+
+def tune(
+    operator: str,
+    shape: str | None = None,
+    *,
+    dtype: str = "f32",
+    kernels: Sequence[str] = (),
+    searcher: str = "auto",
+    trials: int | None = 100,
+    seconds: float | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    cache: str | None = None,
+    resume: bool = False,
+    baselines: bool = True,
+    rounds: int = 25,
+    db: str | None = None,
+    observer: Observer | None = None,
+    **values: Any,
+) -> campaign.Outcome:
+    """Tunes one workload, as `tuner sweep` does; every trial is stored.
+
+    Args:
+        operator: `"gemm"`, ...
+        shape: `"64x32x16"`; or give the dimensions and options by name: `m=64, n=32, k=16, relu=True`.
+        dtype: element type.
+        kernels: names; none means all that can serve.
+        searcher: name of the search strategy.
+        trials, seconds, patience: the budget of each kernel.
+        seed: makes the proposals reproducible.
+        threads: CPU threads; default all cores.
+        cache: `"warm"` or `"cold"`.
+        resume: continue the unfinished sweep of the same kind.
+        baselines: measure the libraries too.
+        rounds: of the interleaved final; 0 for none.
+        db: path or SQLAlchemy URL; default `$TUNER_DB`, else `results.db` in the working folder.
+        observer: is told of every trial.
+        **values: dimensions and options of the operator.
+
+    Raises:
+        TunerError: anything a user can mend, in one line.
+    """
+    op = registry.operator(operator)
+    workload = op.parse(shape, dtype, **values) if shape else op.workload(dtype, **values)
+    device = campaign.default_device("cpu")
+    protocol = campaign.default_protocol(device, threads=threads, cache=cache)
+    registry.searcher(searcher)
+    chosen, skipped = campaign.choose_kernels(workload, device, protocol, kernels, baselines)
+    plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, rounds=rounds)
+    with open_store(db) as store:
+        return campaign.run_campaign(workload, chosen, device, protocol, plan, store, observer, skipped)
+
+
+def best(
+    operator: str | None = None,
+    shape: str | None = None,
+    *,
+    dtype: str = "f32",
+    db: str | None = None,
+    **filters: Any,
+) -> list[BestRow]:
+    """The best stored configuration of each kernel for each workload and device, fastest first.
+
+    Args:
+        operator: only of this operator.
+        shape: only of this shape.
+        dtype: of the shape.
+        db: as for `tune`.
+        **filters: `device` (fingerprint), `kernel`, `threads`, `cache`, `evidence`: see `Store.best`.
+
+    Raises:
+        TunerError: the database cannot be read, the shape is wrong.
+    """
+    key = registry.operator(operator).parse(shape, dtype).key if operator and shape else None
+    with open_store(db, read_only=True) as store:
+        return store.best(operator=operator, workload_key=key, **filters)
+
+
+def load(
+    operator: str, *, dtype: str = "f32", db: str | None = None, kernel: str | None = None,
+    threads: int | None = None, **values: Any,
+) -> TunedKernel:  # fmt: skip
+    """A callable on NumPy arrays, compiled from the best stored configuration (cached on disk).
+
+    With none for exactly this workload on this machine, the nearest valid one is taken, with a
+    `NearestConfiguration` warning that says which.
+
+    >>> gemm = tuner.load("gemm", m=1024, n=1024, k=1024)  # doctest: +SKIP
+    >>> d = gemm(a, b)  # doctest: +SKIP
+
+    Args:
+        operator: `"gemm"`, ...
+        dtype: element type.
+        db: as for `tune`.
+        kernel: only this kernel.
+        threads: only configurations measured with so many threads.
+        **values: dimensions and options: `m=1024, n=1024, k=1024, trans_b=True`.
+
+    Raises:
+        Unavailable: nothing stored can serve; says what to run.
+        BuildError: it does not compile on this machine.
+    """
+    workload = registry.operator(operator).workload(dtype, **values)
+    device = campaign.default_device("cpu")
+    with open_store(db, read_only=True) as store:
+        rows = store.best(operator=operator, threads=threads)
+    return load_rows(workload, rows, device, kernel)

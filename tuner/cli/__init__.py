@@ -1,0 +1,45 @@
+"""The command line: thin; parses, calls the library, prints."""
+
+import sys
+
+import typer
+
+from tuner.cli import compare, describe, query, sweep
+
+app = typer.Typer(
+    name="tuner",
+    help="Kernel autotuning lab: which configuration of which implementation is fastest for this shape on "
+    "this device, with a number you can trust.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (sweep, query, describe, compare):
+    module.register(app)
+
+
+def main() -> None:
+    """Entry point: an error a user can mend is one line on stderr and exit code 2."""
+    from tuner.core.errors import TunerError
+
+    try:
+        code = app(standalone_mode=False)
+    except TunerError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)  # the reader (head, less) has seen enough
+    except Exception as error:
+        # Errors of the option parser know how to say themselves in a line.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            _fail(error.format_message())
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,95 @@
+"""What commands share: options, output, formats."""
+
+import json
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tuner.core.stats import Interval
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+Db = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        help="Database: a path or an SQLAlchemy URL. Default: $TUNER_DB, else results.db in this folder.",
+        show_default=False,
+    ),
+]
+
+
+def console(stderr: bool = False) -> "Console":
+    """A console; wide enough for tables where the output is not a terminal."""
+    import shutil
+
+    from rich.console import Console
+
+    width = None if shutil.get_terminal_size((0, 0)).columns else 160
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, indent=2, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if hasattr(value, "item"):
+        return value.item()
+    return str(value)
+
+
+def seconds(value: float | None) -> str:
+    """A time with three significant digits and its unit: `1.23 ms`."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}" if value < 1000 * scale else f"{value / scale:.0f} {unit}"
+    return f"{value / 1e-9:.3g} ns"
+
+
+def spread(interval: "Interval | None") -> str:
+    """An interval as its larger deviation in percent: `±1.2%`."""
+    if interval is None:
+        return ""
+    wide = max(interval.high - interval.mid, interval.mid - interval.low) / interval.mid
+    return f"±{100 * wide:.1f}%"
+
+
+def rate(flops: int, time_s: float | None) -> str:
+    """GFLOP/s."""
+    return f"{flops / time_s / 1e9:.1f}" if time_s else "-"
+
+
+def config_text(config: Any) -> str:
+    """A configuration on one line: `MC=96 KC=256`."""
+    return " ".join(f"{name}={_value(value)}" for name, value in config.items()) or "(none)"
+
+
+def _value(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def ratio(interval: "Interval | None") -> str:
+    """A ratio with its interval: `1.31x [1.28, 1.33]`."""
+    return f"{interval.mid:.2f}x [{interval.low:.2f}, {interval.high:.2f}]" if interval else "-"
+
+
+def age(when: datetime) -> str:
+    """How long ago, in the largest fitting unit."""
+    from datetime import UTC
+
+    passed = (datetime.now(UTC) - when).total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if passed >= size:
+            return f"{passed / size:.0f} {unit} ago"
+    return "just now"

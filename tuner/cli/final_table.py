@@ -1,0 +1,90 @@
+"""The summary after a sweep: what each kernel reached, and who won."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tuner.cli.common import config_text, rate, ratio, seconds, spread
+
+if TYPE_CHECKING:
+    from tuner.engine.campaign import Outcome
+
+
+def final_lines(outcome: "Outcome") -> Iterator[Any]:
+    """What to print, top to bottom: sweeps, final, verdict, what was left out."""
+    from rich.table import Table
+
+    from tuner import registry
+
+    flops = registry.operator(outcome.workload.operator).flops(outcome.workload)
+    place = f"{outcome.workload.key} on {outcome.device.name}, {outcome.protocol.threads} threads"
+    table = Table(title=f"Sweeps of {place}", title_justify="left", box=None, header_style="bold")
+    for name, side in (("kernel", "left"), ("sweep", "right"), ("trials", "right"), ("failed", "left"),
+                       ("best", "right"), ("GFLOP/s", "right"), ("configuration", "left")):  # fmt: skip
+        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for name, result in outcome.sweeps.items():
+        failed = {s: n for s, n in result.statuses.items() if s not in ("ok", "pruned")}
+        best = result.best
+        time_s = best.measurement.time_s if best else None
+        table.add_row(
+            name, f"s{result.sweep_id}", str(len(result.trials)),
+            " ".join(f"{s}:{n}" for s, n in failed.items()) or "none",
+            seconds(time_s), rate(flops, time_s), config_text(best.key.config) if best else "nothing was right",
+        )  # fmt: skip
+    yield table
+    if outcome.ranking is not None:
+        yield ""
+        yield _ranking(outcome, flops)
+        yield ""
+        yield verdict(outcome)
+    for name, reason in outcome.skipped.items():
+        yield f"left out: {name}: {reason}"
+    if outcome.interrupted:
+        yield "interrupted; everything measured is stored: continue with --resume"
+
+
+def _ranking(outcome: "Outcome", flops: int) -> Any:
+    from rich.table import Table
+
+    ranking = outcome.ranking
+    assert ranking is not None
+    reference = ranking.entries[ranking.reference].finalist if ranking.reference is not None else None
+    against = f"vs {reference.label}" if reference else "speed-up"
+    table = Table(
+        title="Final: timed again, interleaved", title_justify="left", box=None, header_style="bold"
+    )
+    for name, side in (("kernel", "left"), ("trial", "right"), ("time", "right"), ("95%", "right"),
+                       ("GFLOP/s", "right"), ("of peak", "right"), (f"{against} [95%]", "right")):  # fmt: skip
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    peak = outcome.limits.get("peak_flops_f32") if outcome.workload.dtype == "f32" else None
+    order = sorted(
+        range(len(ranking.entries)),
+        key=lambda i: ranking.entries[i].interval.mid if ranking.entries[i].interval else float("inf"),  # type: ignore[union-attr]
+    )
+    for i in order:
+        entry = ranking.entries[i]
+        interval = entry.interval
+        mid = interval.mid if interval else None
+        share = f"{100 * flops / mid / peak:.0f}%" if mid and peak else "-"
+        label = f"[bold]{entry.finalist.label}[/bold]" if i == ranking.winner else entry.finalist.label
+        table.add_row(
+            label, f"t{entry.finalist.trial_id}", seconds(mid), spread(interval), rate(flops, mid), share,
+            ratio(entry.speedup) if interval else "thrown out",
+        )  # fmt: skip
+    return table
+
+
+def verdict(outcome: "Outcome") -> str:
+    """One sentence: who won, by how much, or who tied."""
+    ranking = outcome.ranking
+    if ranking is None or ranking.winner is None:
+        return "No finalist survived the final."
+    winner = ranking.entries[ranking.winner]
+    label = f"{winner.finalist.label} (t{winner.finalist.trial_id})"
+    ties = [ranking.entries[i].finalist for i in ranking.tied]
+    if ties:
+        others = ", ".join(f"{f.label} (t{f.trial_id})" for f in ties)
+        return f"Tie: {label} cannot be told from {others} at 95%."
+    if ranking.reference is not None and ranking.reference != ranking.winner and winner.speedup:
+        reference = ranking.entries[ranking.reference].finalist.label
+        return f"Winner: {label}, {ratio(winner.speedup)} the speed of {reference}."
+    return f"Winner: {label}."

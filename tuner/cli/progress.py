@@ -1,0 +1,119 @@
+"""The progress display of a sweep, on stderr: best so far, trials a minute, failures by status."""
+
+import sys
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Any
+
+from tuner.cli.common import rate, seconds
+from tuner.core.space import SearchSpace
+from tuner.engine.sweep import Observer, SweepRequest, TrialEvent
+
+# Where stderr is not a terminal (CI, a log file) a line is printed every so often.
+_LINE_EVERY_S = 15.0
+
+
+class SweepProgress(Observer):
+    """Shows a bar on a terminal, an occasional line elsewhere, nothing if `quiet`."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._live: Any = None
+        self._task: Any = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._failures: Counter[str] = Counter()
+        self._flops, self._label, self._total = 0, "", None
+        self._began = self._printed = time.monotonic()
+        self._fresh = 0
+
+    def __enter__(self) -> "SweepProgress":
+        if not self._quiet and sys.stderr.isatty():
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._live = Progress(
+                TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[count]}"),
+                TextColumn("{task.fields[state]}"), TimeElapsedColumn(), console=_stderr(), transient=True,
+            )  # fmt: skip
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Prints a line above the bar."""
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr)
+
+    def sweep_began(self, request: SweepRequest, sweep_id: int, resumed: int, space: SearchSpace) -> None:
+        """A new bar."""
+        from tuner import registry
+
+        self._reset()
+        self._flops = registry.operator(request.workload.operator).flops(request.workload)
+        self._label = f"{request.kernel.name} (s{sweep_id})"
+        bounds = [n for n in (request.budget.trials, space.size) if n is not None]
+        self._total = min(bounds) if bounds else None
+        size = f"{space.size:,}" if space.size is not None else "uncounted"
+        if not request.kernel.baseline:
+            kept = f", {resumed} stored trials kept" if resumed else ""
+            self.note(f"{self._label}: {size} valid configurations, searcher {request.searcher}{kept}")
+        if self._live is not None:
+            if self._task is not None:
+                self._live.remove_task(self._task)
+            self._task = self._live.add_task(
+                self._label,
+                total=self._total,
+                completed=resumed,
+                count=self._count(resumed),
+                state="starting",
+            )
+
+    def _count(self, done: int) -> str:
+        return f"{done}/{self._total}" if self._total else str(done)
+
+    def trial_done(self, event: TrialEvent) -> None:
+        """Moves the bar."""
+        status = str(event.trial.measurement.status)
+        if status not in ("ok", "pruned"):
+            self._failures[status] += 1
+        self._fresh += not event.reused
+        best = event.best.measurement.time_s if event.best else None
+        minutes = max(time.monotonic() - self._began, 1e-3) / 60
+        failures = " ".join(f"{s}:{n}" for s, n in self._failures.most_common()) or "0"
+        state = f"best {seconds(best)} ({rate(self._flops, best)} GFLOP/s) | {self._fresh / minutes:.0f} trials/min"
+        state += f" | failed {failures}"
+        if self._live is not None:
+            self._live.update(
+                self._task, completed=event.number + 1, count=self._count(event.number + 1), state=state
+            )
+        elif not self._quiet and time.monotonic() - self._printed > _LINE_EVERY_S:
+            self._printed = time.monotonic()
+            print(f"{self._label} {self._count(event.number + 1)} {state}", file=sys.stderr)
+
+    def final_progress(self, done: int, total: int) -> None:
+        """The bar of the final."""
+        if self._live is not None:
+            if done == 1:
+                if self._task is not None:
+                    self._live.remove_task(self._task)
+                self._task = self._live.add_task(
+                    "final", total=total, completed=0, count="", state="interleaved rounds"
+                )
+            self._live.update(self._task, completed=done, count=f"{done}/{total}")
+
+
+def _stderr() -> Any:
+    from tuner.cli.common import console
+
+    return console(stderr=True)

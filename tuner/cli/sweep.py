@@ -1,0 +1,157 @@
+"""`tuner sweep`: tune a workload, store every trial, decide."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.cli.common import Db, Json
+
+if TYPE_CHECKING:
+    from tuner.engine.campaign import Outcome
+
+_EXAMPLES = """
+Examples:
+
+  tuner sweep gemm --shape 1024x1024x1024
+
+  tuner sweep gemm --shape 512x512x512 --kernel cpp_packed --kernel tir_packed --searcher tpe --trials 200
+
+  tuner sweep gemm --shape "m64 n4096 k4096 bias relu" --threads 1 --seconds 120 --resume
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("sweep", epilog=_EXAMPLES)(sweep)
+
+
+def sweep(
+    operator: Annotated[str, typer.Argument(help="Operator: gemm, ...")],
+    shape: Annotated[
+        str, typer.Option(help="MxNxK, or by name with options: 'm64 n32 k16 bias relu'.", show_default=False)
+    ],
+    dtype: Annotated[str, typer.Option(help="Element type.")] = "f32",
+    kernel: Annotated[
+        list[str] | None,
+        typer.Option(help="Kernel to tune; repeat for several. Default: all that can serve."),
+    ] = None,
+    searcher: Annotated[
+        str, typer.Option(help="Search strategy; 'tuner kernels --searchers' lists them.")
+    ] = "auto",
+    trials: Annotated[
+        int | None, typer.Option(help="Trials a kernel. Default 100 where no bound is given.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds a kernel.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many trials with no improvement.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Makes the proposals reproducible.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the unfinished sweep of the same kind.")
+    ] = False,
+    remeasure: Annotated[
+        bool, typer.Option("--remeasure", help="Measure known configurations again.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.")] = None,
+    cache: Annotated[str | None, typer.Option(help="warm (default) or cold caches.")] = None,
+    relative_interval: Annotated[
+        float | None, typer.Option(help="Repeat until half the 95% interval is this share of the median.")
+    ] = None,
+    baselines: Annotated[bool, typer.Option(help="Measure the libraries too.")] = True,
+    rounds: Annotated[int, typer.Option(help="Rounds of the interleaved final; 0 for none.")] = 25,
+    db: Db = None,
+    json: Json = False,
+) -> None:
+    """Tune one workload: search each kernel's space, store every trial, hold an interleaved final."""
+    from tuner import registry
+    from tuner.cli.progress import SweepProgress
+    from tuner.engine import campaign
+    from tuner.engine.sweep import Budget
+    from tuner.store.store import open_store
+
+    registry.searcher(searcher)
+    workload = registry.operator(operator).parse(shape, dtype)
+    campaign.check_memory(workload)
+    device = campaign.default_device("cpu")
+    protocol = campaign.default_protocol(
+        device, threads=threads, cache=cache, relative_interval=relative_interval
+    )
+    kernels, skipped = campaign.choose_kernels(workload, device, protocol, kernel or (), baselines)
+    if trials is None and seconds is None and patience is None:
+        trials = 100
+    plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, remeasure, rounds=rounds)
+    with open_store(db) as store:
+        with SweepProgress(quiet=json) as progress:
+            outcome = campaign.run_campaign(
+                workload, kernels, device, protocol, plan, store, progress, skipped
+            )
+        report(outcome, json)
+    if outcome.interrupted:
+        raise typer.Exit(130)
+
+
+def outcome_json(outcome: "Outcome") -> dict[str, Any]:
+    """A campaign's outcome as plain values."""
+    sweeps = {
+        name: {
+            "sweep": result.sweep_id,
+            "trials": len(result.trials),
+            "statuses": result.statuses,
+            "seconds": result.seconds,
+            "exhausted": result.exhausted,
+            "interrupted": result.interrupted,
+            "best": None
+            if result.best is None
+            else {
+                "trial": result.best.id,
+                "config": dict(result.best.key.config),
+                "time_s": result.best.measurement.time_s,
+            },
+        }
+        for name, result in outcome.sweeps.items()
+    }
+    final = None
+    if outcome.ranking is not None:
+        ranking = outcome.ranking
+        final = {
+            "id": outcome.final_id,
+            "entries": [
+                {
+                    "kernel": e.finalist.label,
+                    "trial": e.finalist.trial_id,
+                    "baseline": e.finalist.baseline,
+                    "median_s": e.interval.mid if e.interval else None,
+                    "interval_s": [e.interval.low, e.interval.high] if e.interval else None,
+                    "speedup": [e.speedup.low, e.speedup.mid, e.speedup.high] if e.speedup else None,
+                    "error": e.error or None,
+                    "winner": i == ranking.winner and not ranking.tied,
+                    "tie": bool(ranking.tied) and (i == ranking.winner or i in ranking.tied),
+                }
+                for i, e in enumerate(ranking.entries)
+            ],
+        }
+    return {
+        "workload": outcome.workload.key,
+        "device": outcome.device.name,
+        "fingerprint": outcome.device.fingerprint,
+        "threads": outcome.protocol.threads,
+        "cache": outcome.protocol.cache,
+        "sweeps": sweeps,
+        "skipped": dict(outcome.skipped),
+        "final": final,
+        "limits": dict(outcome.limits),
+        "interrupted": outcome.interrupted,
+    }
+
+
+def report(outcome: "Outcome", json: bool) -> None:
+    """Prints what a campaign found."""
+    from tuner.cli.common import console, print_json
+    from tuner.cli.final_table import final_lines
+
+    if json:
+        print_json(outcome_json(outcome))
+        return
+    out = console()
+    for line in final_lines(outcome):
+        out.print(line)

@@ -1,0 +1,286 @@
+"""Tunes one workload with several kernels and decides between them and the libraries."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from tuner import registry
+from tuner.core.device import Device
+from tuner.core.errors import TunerError, Unavailable, UnknownName
+from tuner.core.kernel import Kernel
+from tuner.core.protocol import Protocol
+from tuner.core.trial import Trial
+from tuner.core.workload import Workload
+from tuner.engine.finals import Finalist, Ranking, run_final
+from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest, SweepResult
+from tuner.engine.workshop import Workshop, device_target
+from tuner.store.records import DeviceInfo, Final, FinalEntry
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+# A float64 reference, inputs in two copies and the kernel's own packing buffers.
+_WORKING_SET_FACTOR = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How every kernel of a campaign is tuned.
+
+    Attributes:
+        searcher, seed, budget, resume, remeasure, options: as in `SweepRequest`.
+        finalists: how many of each kernel's best go into the final.
+        rounds: of the final; 0 for no final.
+    """
+
+    searcher: str = "random"
+    seed: int = 0
+    budget: Budget = field(default_factory=lambda: Budget(trials=100))
+    resume: bool = False
+    remeasure: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    finalists: int = 2
+    rounds: int = 25
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a campaign found.
+
+    Attributes:
+        workload, device, protocol: what it was about.
+        sweeps: by kernel, in the order they ran.
+        skipped: kernels that could not take part, with the reason.
+        ranking: the final; `None` where none was held.
+        final_id: of the final in the store.
+        limits: the device's measured peaks.
+        interrupted: by Ctrl-C.
+    """
+
+    workload: Workload
+    device: DeviceInfo
+    protocol: Protocol
+    sweeps: Mapping[str, SweepResult]
+    skipped: Mapping[str, str]
+    ranking: Ranking | None = None
+    final_id: int | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+def default_device(name: str = "cpu") -> Device:
+    """The first device of a kind on this machine.
+
+    Raises:
+        UnknownName: there is no such kind.
+        Unavailable: there is none here, with the reason.
+    """
+    kinds = registry.device_classes()
+    if name not in kinds:
+        raise UnknownName("device", name, list(kinds))
+    found = kinds[name].discover()
+    if not found:
+        raise Unavailable(f"no device {name!r} on this machine: {kinds[name].unavailable() or 'none found'}")
+    return found[0]
+
+
+def default_protocol(device: Device, **changes: Any) -> Protocol:
+    """The protocol with as many threads as the device has cores, unless told otherwise.
+
+    Raises:
+        TunerError: more threads than cores.
+    """
+    cores = int(device.target.limits.get("cores", 1))
+    protocol = replace(Protocol(threads=cores), **{k: v for k, v in changes.items() if v is not None})
+    if protocol.threads > cores:
+        raise TunerError(f"{protocol.threads} threads asked for, this process may use {cores} cores")
+    return protocol
+
+
+def check_memory(workload: Workload) -> None:
+    """Before anything is allocated.
+
+    Raises:
+        TunerError: the workload's tensors, their reference and working copies do not fit in memory.
+    """
+    import psutil
+
+    needed = registry.operator(workload.operator).memory_bytes(workload) * _WORKING_SET_FACTOR
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise TunerError(
+            f"{workload.key} does not fit in memory: tensors, reference and working copies take "
+            f"{needed / 2**30:,.1f} GiB, {free / 2**30:,.1f} GiB are free; choose a smaller shape"
+        )
+
+
+def choose_kernels(
+    workload: Workload, device: Device, protocol: Protocol, names: Sequence[str] = (), baselines: bool = True
+) -> tuple[list[Kernel], dict[str, str]]:
+    """The kernels that take part, tuned ones first, and those that cannot, with the reason.
+
+    Args:
+        workload, device, protocol: what for.
+        names: the kernels asked for; none means all. Those named must be able to serve.
+        baselines: whether libraries take part too.
+
+    Raises:
+        UnknownName: a name is not registered for this operator.
+        Unavailable: a kernel that was named cannot serve.
+    """
+    target = device_target(device, protocol)
+    known = {k.name: k for k in registry.kernels_of(workload.operator, target.kind)}
+    for name in names:
+        if name not in known:
+            raise UnknownName(f"kernel of {workload.operator} on {target.kind}", name, list(known))
+    chosen, skipped = [], {}
+    for kernel in known.values():
+        named = kernel.name in names
+        if names and not named and not (kernel.baseline and baselines):
+            continue
+        if kernel.baseline and not baselines and not named:
+            continue
+        builder = registry.builders().get(kernel.language)
+        reason = kernel.unavailable() or kernel.unsupported(workload, target)
+        if reason is None:
+            reason = f"no builder {kernel.language!r}" if builder is None else builder.unavailable()
+        if reason is None:
+            chosen.append(kernel)
+        elif named:
+            raise Unavailable(f"kernel {kernel.name} cannot serve {workload.key} on {target.name}: {reason}")
+        else:
+            skipped[kernel.name] = reason
+    return chosen, skipped
+
+
+def calibration_reference(workshop: Workshop, store: "Store") -> float:
+    """Seconds of the calibration kernel on this device, measured once a store and kept.
+
+    All times in a store relate to this one number, so trials of different days can be compared.
+    """
+    name = f"calibration_s_threads{workshop.protocol.threads}"
+    fingerprint = workshop.device.fingerprint
+    known = store.device_limits(fingerprint).get(name)
+    if known is None:
+        known = workshop.calibrate()
+        store.update_device(DeviceInfo.of(workshop.device, {name: known}))
+    return float(known)
+
+
+def device_limits(workshop: Workshop, store: "Store", refresh: bool = False) -> Mapping[str, float]:
+    """The device's peaks for the protocol's threads, measured once a store, or now with `refresh`."""
+    fingerprint = workshop.device.fingerprint
+    suffix = f"_threads{workshop.protocol.threads}"
+    known = store.device_limits(fingerprint)
+    if refresh or f"peak_flops_f32{suffix}" not in known:
+        measured = {f"{name}{suffix}": value for name, value in workshop.limits().items()}
+        store.update_device(DeviceInfo.of(workshop.device, measured))
+        known = store.device_limits(fingerprint)
+    return {k.removesuffix(suffix): v for k, v in known.items() if k.endswith(suffix)}
+
+
+def run_campaign(
+    workload: Workload,
+    kernels: Sequence[Kernel],
+    device: Device,
+    protocol: Protocol,
+    plan: Plan,
+    store: "Store",
+    observer: Observer | None = None,
+    skipped: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Tunes each kernel in turn, then holds a final between their best and the baselines.
+
+    Raises:
+        TunerError: the workload does not fit in memory, a kernel has no valid configuration.
+    """
+    observer = observer or Observer()
+    check_memory(workload)
+    sweeps: dict[str, SweepResult] = {}
+    seed = secrets.randbits(31)  # of the inputs: fresh ones every campaign
+    info = DeviceInfo.of(device)
+    with Workshop(device, protocol, seed) as workshop:
+        workshop.warm(kernels)
+        reference_s = calibration_reference(workshop, store)
+        limits = device_limits(workshop, store)
+        for kernel in kernels:
+            request = SweepRequest(
+                kernel, workload, "random" if kernel.baseline else plan.searcher, plan.seed,
+                Budget(trials=1) if kernel.baseline else plan.budget, plan.resume, plan.remeasure,
+                options={} if kernel.baseline else dict(plan.options),
+            )  # fmt: skip
+            result = Sweep(request, workshop, store, observer, reference_s).run()
+            sweeps[kernel.name] = result
+            if result.interrupted:
+                return Outcome(workload, info, protocol, sweeps, skipped or {}, None, None, limits, True)
+        ranking, final_id = None, None
+        if plan.rounds:
+            try:
+                ranking, final_id = _final(workload, kernels, sweeps, workshop, plan, store, observer)
+            except KeyboardInterrupt:
+                return Outcome(workload, info, protocol, sweeps, skipped or {}, None, None, limits, True)
+    return Outcome(workload, info, protocol, sweeps, skipped or {}, ranking, final_id, limits)
+
+
+def _final(
+    workload: Workload,
+    kernels: Sequence[Kernel],
+    sweeps: Mapping[str, SweepResult],
+    workshop: Workshop,
+    plan: Plan,
+    store: "Store",
+    observer: Observer,
+) -> tuple[Ranking | None, int | None]:
+    operator = registry.operator(workload.operator)
+    workshop.prepare(operator, workload)
+    finalists = []
+    for kernel in kernels:
+        for trial in _leaders(sweeps[kernel.name], plan.finalists):
+            companions = operator.companions(workload)
+            built = workshop.build(kernel, workload, trial.key.config, companions)
+            if built.artifact is None:
+                observer.note(f"{kernel.name}: its best does not build again: {built.error.splitlines()[0]}")
+                continue
+            assert trial.id is not None
+            finalists.append(Finalist(kernel.name, trial.id, built, kernel.baseline))
+    if len(finalists) < 2:
+        return None, None
+    ranking = run_final(workshop, workload, finalists, plan.rounds, report=observer.final_progress)
+    for entry in ranking.entries:
+        workshop.discard(entry.finalist.built)
+        if entry.error:
+            observer.note(f"{entry.finalist.label} was thrown out of the final: {entry.error}")
+    return ranking, store.record_final(_record(workload, workshop, ranking))
+
+
+def _leaders(result: SweepResult, count: int) -> list[Trial]:
+    """The fastest distinct configurations that are right."""
+    right = [t for t in result.trials if t.measurement.ok]
+    right.sort(key=lambda t: t.measurement.time_s or 0.0)
+    leaders: dict[str, Trial] = {}
+    for trial in right:
+        # Equal binaries would only tie with each other.
+        leaders.setdefault(trial.measurement.artifact or trial.key.digest, trial)
+    return list(leaders.values())[:count]
+
+
+def _record(workload: Workload, workshop: Workshop, ranking: Ranking) -> Final:
+    entries = []
+    for i, entry in enumerate(ranking.entries):
+        if not entry.samples:
+            continue
+        shared = bool(ranking.tied) and (i == ranking.winner or i in ranking.tied)
+        entries.append(
+            FinalEntry(
+                entry.finalist.trial_id,
+                "baseline" if entry.finalist.baseline else "candidate",
+                entry.samples,
+                entry.speedup,
+                winner=i == ranking.winner and not shared,
+                tie=shared,
+            )
+        )
+    reference = ranking.entries[ranking.reference] if ranking.reference is not None else None
+    baseline = reference.finalist.trial_id if reference and reference.finalist.baseline else None
+    return Final(workload, workshop.device.fingerprint, workshop.protocol, tuple(entries), baseline)

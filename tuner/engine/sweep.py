@@ -1,0 +1,334 @@
+"""One sweep: a searcher tunes one kernel for one workload on one device, every trial stored."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tuner import registry
+from tuner.core.errors import InvalidSpace, TunerError
+from tuner.core.kernel import Kernel
+from tuner.core.measurement import Measurement, Status
+from tuner.core.searcher import History, Observation, Problem, Searcher
+from tuner.core.space import Config, SearchSpace
+from tuner.core.trial import Trial, TrialKey
+from tuner.core.workload import Workload
+from tuner.engine.workshop import Built, Workshop
+from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """When a sweep ends: at whichever comes first; `None` is no bound.
+
+    Attributes:
+        trials: proposals, reused ones included.
+        seconds: wall clock of this run of the sweep.
+        patience: proposals since the last improvement of the best time.
+    """
+
+    trials: int | None = None
+    seconds: float | None = None
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "seconds", "patience"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise TunerError(f"a budget of {value} {name} is no budget: give a positive number")
+
+    def as_dict(self) -> dict[str, float]:
+        """The bounds that are set."""
+        values = {"trials": self.trials, "seconds": self.seconds, "patience": self.patience}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What to tune, and how.
+
+    Attributes:
+        kernel, workload: what.
+        searcher: name of the searcher.
+        seed: of the searcher.
+        budget: when to stop.
+        resume: continue the latest unfinished sweep of the same kind, if there is one.
+        remeasure: measure known identities again instead of reusing their outcome.
+        history: what the store knows of other devices and shapes.
+        options: of the searcher.
+    """
+
+    kernel: Kernel
+    workload: Workload
+    searcher: str = "random"
+    seed: int = 0
+    budget: Budget = field(default_factory=Budget)
+    resume: bool = False
+    remeasure: bool = False
+    history: Sequence[History] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialEvent:
+    """Told to an observer after a trial is stored."""
+
+    number: int
+    trial: Trial
+    reused: bool
+    best: Trial | None
+    overhead_s: float
+    """Wall-clock seconds of this trial that were neither compiling nor running the candidate."""
+
+
+class Observer:
+    """Is told how a sweep goes; every method may be overridden, none has to be."""
+
+    def sweep_began(self, request: SweepRequest, sweep_id: int, resumed: int, space: SearchSpace) -> None:
+        """A sweep starts; `resumed` trials of it were stored before."""
+
+    def trial_done(self, event: TrialEvent) -> None:
+        """A trial was stored."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know."""
+
+    def final_progress(self, done: int, total: int) -> None:
+        """A round of the final is over."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How a sweep ended.
+
+    Attributes:
+        sweep_id: in the store.
+        trials: all its trials in order, those of earlier runs of a resumed sweep included.
+        best: the fastest right one, or `None`.
+        interrupted: by Ctrl-C; it can be resumed.
+        exhausted: every valid configuration was tried.
+        seconds: wall clock of this run of it.
+    """
+
+    sweep_id: int
+    trials: tuple[Trial, ...]
+    best: Trial | None
+    interrupted: bool
+    exhausted: bool
+    seconds: float
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """How many trials ended in each status."""
+        counts: dict[str, int] = {}
+        for trial in self.trials:
+            status = str(trial.measurement.status)
+            counts[status] = counts.get(status, 0) + 1
+        return counts
+
+
+def better(trial: Trial, best: Trial | None) -> bool:
+    """Whether a trial is right and faster than the best so far."""
+    if not trial.measurement.ok:
+        return False
+    time_s, best_s = trial.measurement.time_s, best.measurement.time_s if best else None
+    return time_s is not None and (best_s is None or time_s < best_s)
+
+
+def space_of(kernel: Kernel, workload: Workload, workshop: Workshop) -> SearchSpace:
+    """The kernel's space; raises `TunerError` where it cannot serve or nothing is valid."""
+    kernel.require(workload, workshop.target)
+    space = kernel.space(workload, workshop.target)
+    if space.size == 0:
+        names = ", ".join(c.name for c in space.constraints)
+        raise InvalidSpace(f"kernel {kernel.name} has no valid configuration for {workload.key}: {names}")
+    return space
+
+
+class Sweep:
+    """Runs one sweep; see `run`.
+
+    Args:
+        request: what to do.
+        workshop: builds and runs candidates.
+        store: keeps every trial.
+        observer: is told.
+        reference_s: seconds of the calibration kernel that times are related to.
+    """
+
+    def __init__(
+        self, request: SweepRequest, workshop: Workshop, store: "Store", observer: Observer, reference_s: float
+    ) -> None:
+        self._request, self._workshop, self._store = request, workshop, store
+        self._observer, self._reference_s = observer, reference_s
+        self._space = space_of(request.kernel, request.workload, workshop)
+        self._toolchain = registry.builder(request.kernel.language).toolchain(workshop.target)
+        self._kernel_digest = request.kernel.digest
+        self._operator = registry.operator(request.workload.operator)
+        self._trials: list[Trial] = []
+        self._best: Trial | None = None
+        self._since_best = 0
+        # Binaries measured in this sweep: equal code runs alike.
+        self._binaries: dict[str, Trial] = {}
+
+    def key(self, config: Config) -> TrialKey:
+        """The identity of a configuration in this sweep."""
+        return TrialKey(
+            self._request.workload, self._request.kernel.name, self._kernel_digest, config,
+            self._workshop.target.name, self._toolchain.digest, self._workshop.device.fingerprint,
+            self._workshop.protocol.digest,
+        )  # fmt: skip
+
+    def _begin(self) -> int:
+        request = self._request
+        spec = SweepSpec(
+            request.workload, DeviceInfo.of(self._workshop.device), KernelInfo.of(request.kernel),
+            self._workshop.target.name, request.searcher, request.seed, self._workshop.protocol,
+            request.budget.as_dict(),
+        )  # fmt: skip
+        if request.resume:
+            found = self._store.resumable(spec)
+            if found is not None:
+                for trial in self._store.sweep_history(found):
+                    self._count(trial)
+                self._store.reopen_sweep(found)
+                return found
+        return self._store.begin_sweep(spec)
+
+    def _count(self, trial: Trial) -> None:
+        self._trials.append(trial)
+        self._since_best += 1
+        if better(trial, self._best):
+            self._best, self._since_best = trial, 0
+        if trial.measurement.artifact and trial.measurement.samples:
+            self._binaries.setdefault(trial.measurement.artifact, trial)
+
+    def _searcher(self) -> Searcher:
+        request = self._request
+        kernel, target = request.kernel, self._workshop.target
+
+        def features(config: Config) -> dict[str, float]:
+            return kernel.features(request.workload, config, target)
+
+        numbers = {**dict(request.workload.dims), **dict(request.workload.options)}
+        problem = Problem(
+            self._space, request.seed, request.budget.trials, features, request.history,
+            {k: float(v) for k, v in target.limits.items()},
+            {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}, request.options,
+        )  # fmt: skip
+        searcher = registry.searcher(request.searcher)(problem)
+        searcher.tell([Observation(t.key.config, t.measurement) for t in self._trials])
+        return searcher
+
+    def run(self) -> SweepResult:
+        """Proposes, builds, measures and stores until the budget is spent or all was tried.
+
+        A failed candidate is a trial like any other. Ctrl-C ends the sweep in good order: what was
+        measured is stored, and `interrupted` is set.
+        """
+        started = time.monotonic()
+        sweep_id = self._begin()
+        self._observer.sweep_began(self._request, sweep_id, len(self._trials), self._space)
+        interrupted = exhausted = False
+        try:
+            companions = self._companions()
+            self._workshop.prepare(self._operator, self._request.workload)
+            searcher = self._searcher()
+            while (room := self._room(started)) > 0:
+                asked = time.perf_counter()
+                configs = searcher.ask(min(room, 2 * self._workshop.jobs))
+                if not configs:
+                    exhausted = True
+                    break
+                ask_s = (time.perf_counter() - asked) / len(configs)
+                done = self._batch(sweep_id, configs, companions, ask_s)
+                searcher.tell([Observation(t.key.config, t.measurement) for t in done])
+        except KeyboardInterrupt:
+            interrupted = True
+            self._workshop.stop()
+        seconds = time.monotonic() - started
+        status = "interrupted" if interrupted else "finished"
+        self._store.finish_sweep(sweep_id, status, {"seconds": seconds, "exhausted": exhausted})
+        return SweepResult(sweep_id, tuple(self._trials), self._best, interrupted, exhausted, seconds)
+
+    def _companions(self) -> Sequence[Workload]:
+        # A kernel with static shapes is verified on its companions in the final: building five
+        # artifacts a trial would cost more than it finds.
+        kernel = self._request.kernel
+        return self._operator.companions(self._request.workload) if kernel.shape_generic else ()
+
+    def _room(self, started: float) -> int:
+        budget = self._request.budget
+        rooms = [2 * self._workshop.jobs]
+        if budget.trials is not None:
+            rooms.append(budget.trials - len(self._trials))
+        if budget.patience is not None:
+            rooms.append(budget.patience - self._since_best)
+        if budget.seconds is not None and time.monotonic() - started >= budget.seconds:
+            return 0
+        return min(rooms)
+
+    def _batch(
+        self, sweep_id: int, configs: Sequence[Config], companions: Sequence[Workload], ask_s: float
+    ) -> list[Trial]:
+        keys = [self.key(config) for config in configs]
+        known = {} if self._request.remeasure else self._store.find_identities([k.digest for k in keys])
+        fresh = [key for key in keys if key.digest not in known]
+        request = self._request
+        building = time.perf_counter()
+        built = self._workshop.build_all(
+            [(request.kernel, request.workload, k.config, companions) for k in fresh]
+        )
+        building = time.perf_counter() - building
+        # Builds go side by side: what they cost beyond compiling is the wall clock over the longest lane.
+        compiling = sum(b.build_s for b in built) / min(self._workshop.jobs, max(1, len(built)))
+        share_s = ask_s + max(0.0, building - compiling) / max(1, len(fresh))
+        waiting = dict(zip([k.digest for k in fresh], built, strict=True))
+        done = []
+        try:
+            for key in keys:
+                number = len(self._trials)
+                if key.digest in known:
+                    trial = known[key.digest]
+                    assert trial.id is not None
+                    self._store.record_reuse(sweep_id, number, trial.id)
+                    self._finish(number, trial, True, ask_s)
+                else:
+                    begun = time.perf_counter()
+                    measurement = self._measure(waiting[key.digest])
+                    self._workshop.discard(waiting.pop(key.digest))
+                    trial = self._add(sweep_id, number, key, measurement)
+                    rest = time.perf_counter() - begun - measurement.run_s
+                    self._finish(number, trial, False, share_s + rest)
+                done.append(trial)
+        finally:
+            for left in waiting.values():
+                self._workshop.discard(left)
+        return done
+
+    def _measure(self, built: Built) -> Measurement:
+        if built.artifact is not None and (twin := self._binaries.get(built.artifact.digest)):
+            m = twin.measurement
+            metrics = {**built.artifact.metrics, "same_binary_as_trial": float(twin.id or 0)}
+            return Measurement(
+                m.status, m.evidence, m.samples, m.error, m.calibration, built.build_s, 0.0, m.max_error,
+                metrics, m.artifact,
+            )  # fmt: skip
+        incumbent = self._best.measurement.interval if self._best else None
+        return self._workshop.measure(
+            self._request.workload, built, incumbent.mid if incumbent else None, self._reference_s
+        )
+
+    def _add(self, sweep_id: int, number: int, key: TrialKey, measurement: Measurement) -> Trial:
+        trial = Trial(key, measurement)
+        (trial_id,) = self._store.add_trials(sweep_id, [trial], [number], toolchain=self._toolchain)
+        return Trial(key, measurement, trial_id, trial.created_at)
+
+    def _finish(self, number: int, trial: Trial, reused: bool, overhead_s: float) -> None:
+        self._count(trial)
+        if trial.measurement.status is Status.BUILD_ERROR and number == 0:
+            self._observer.note(f"the first build failed: {trial.measurement.error.splitlines()[0]}")
+        self._observer.trial_done(TrialEvent(number, trial, reused, self._best, overhead_s))
