@@ -1,1 +1,1 @@
-"""See ARCHITECTURE.md."""
+"""The database of trials: append-only, the source of truth. Start at `tuner.store.store.open_store`."""

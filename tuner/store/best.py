@@ -1,0 +1,193 @@
+"""The best configuration of each kernel for each workload and device, in milliseconds on 100,000 trials.
+
+Groups come from `sweeps` (a trial's workload, device, kernel, threads and cache state are its sweep's),
+and one probe of the partial index `ix_trials_best` gives the fastest trial of each, so the cost grows
+with the number of groups and not of trials.
+
+Which trial is the best, where finals measured some again: search times are compared with search times
+only (drift divided out, one protocol), and a trial that lost to another configuration of its kernel in
+its latest final is out. So a lucky sample in a search does not outlive the interleaved re-measurement, and
+a final taken on a slow day does not make an untested trial look better.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, exists, literal_column, select
+
+from tuner.core.measurement import Evidence
+from tuner.core.stats import Interval
+from tuner.core.workload import Workload
+from tuner.store.convert import from_finite_json, from_stamp, workload_of
+from tuner.store.queries import chunks, device_of
+from tuner.store.records import BestRow, DeviceInfo, KernelInfo
+from tuner.store.writes import (
+    DEVICES,
+    FINAL_ENTRIES,
+    FINALS,
+    KERNELS,
+    SWEEPS,
+    TOOLCHAINS,
+    TRIALS,
+    WORKLOADS,
+)
+
+
+def _winners(
+    connection: Connection, where: Sequence[ColumnElement[bool]], evidence: Collection[Evidence]
+) -> list[int]:
+    """Ids of the best trial of each group of sweeps that meets the conditions."""
+    groups = (
+        select(SWEEPS.c.workload_id, SWEEPS.c.device_id, SWEEPS.c.kernel_id, SWEEPS.c.threads, SWEEPS.c.cache)
+        .join(WORKLOADS, WORKLOADS.c.id == SWEEPS.c.workload_id)
+        .join(KERNELS, KERNELS.c.id == SWEEPS.c.kernel_id)
+        .join(DEVICES, DEVICES.c.id == SWEEPS.c.device_id)
+        .where(*where)
+        .distinct()
+        .subquery("groups")
+    )
+    entry, later = FINAL_ENTRIES.alias("entry"), FINAL_ENTRIES.alias("later")
+    beaten = exists().where(
+        entry.c.trial_id == TRIALS.c.id,
+        entry.c.beaten == 1,
+        ~exists().where(later.c.trial_id == entry.c.trial_id, later.c.final_id > entry.c.final_id),
+    )
+    kinds = sorted(str(e) for e in evidence)
+    fastest = (
+        select(TRIALS.c.id)
+        .where(
+            *(TRIALS.c[name] == groups.c[name] for name in groups.c.keys()),  # noqa: SIM118
+            TRIALS.c.evidence == kinds[0] if len(kinds) == 1 else TRIALS.c.evidence.in_(kinds),
+            # A literal: SQLite uses a partial index only where it can see the value.
+            TRIALS.c.status == literal_column("'ok'"),
+            TRIALS.c.time_s.is_not(None),
+            ~beaten,
+        )
+        .order_by(TRIALS.c.time_s, TRIALS.c.id)
+        .limit(1)
+        .scalar_subquery()
+        .correlate(groups)
+    )
+    found = connection.execute(select(fastest)).scalars()
+    return [int(i) for i in found if i is not None]
+
+
+def best(
+    connection: Connection,
+    where: Sequence[ColumnElement[bool]],
+    evidence: Collection[Evidence],
+    current: Mapping[str, str] | None,
+) -> list[BestRow]:
+    """See `Store.best`."""
+    if not evidence:
+        return []
+    winners = _winners(connection, where, evidence)
+    rows: list[Any] = []
+    for part in chunks(winners):
+        statement = (
+            select(
+                TRIALS.c.id, TRIALS.c.sweep_id, TRIALS.c.workload_id, TRIALS.c.device_id, TRIALS.c.kernel_id,
+                TRIALS.c.threads, TRIALS.c.cache, TRIALS.c.config, TRIALS.c.target, TRIALS.c.evidence,
+                TRIALS.c.time_s, TRIALS.c.median_s, TRIALS.c.low_s, TRIALS.c.high_s, TRIALS.c.artifact,
+                TRIALS.c.metrics, TRIALS.c.created_at, TOOLCHAINS.c.digest.label("toolchain"),
+            )
+            .join(TOOLCHAINS, TOOLCHAINS.c.id == TRIALS.c.toolchain_id)
+            .where(TRIALS.c.id.in_(part))
+        )  # fmt: skip
+        rows += connection.execute(statement).all()
+    names = {
+        row.id: KernelInfo(row.name, row.digest, row.language, row.operator)
+        for row in connection.execute(select(KERNELS))
+    }
+    rows = _one_source_each(rows, names, current)
+    known_workloads = {row.id: workload_of(row) for row in connection.execute(select(WORKLOADS))}
+    known_devices = {row.id: device_of(row) for row in connection.execute(select(DEVICES))}
+    retimed = _finals_of(connection, [row.id for row in rows])
+    result = [_best_row(row, retimed.get(row.id), known_workloads, known_devices, names) for row in rows]
+    order = {workload.key: i for i, workload in known_workloads.items()}
+    return sorted(
+        result,
+        key=lambda r: (
+            r.workload.operator, order[r.workload.key], r.device.fingerprint, r.threads, r.cache,
+            r.interval.mid,
+        ),
+    )  # fmt: skip
+
+
+def _one_source_each(
+    rows: Sequence[Any], names: Mapping[int, KernelInfo], current: Mapping[str, str] | None
+) -> list[Any]:
+    """Of several states of one kernel's source the current one, else the one stored last."""
+    chosen: dict[tuple[Any, ...], Any] = {}
+
+    def rank(row: Any) -> tuple[bool, int]:
+        kernel = names[row.kernel_id]
+        return bool(current and current.get(kernel.name) == kernel.digest), row.kernel_id
+
+    for row in rows:
+        kernel = names[row.kernel_id]
+        key = (row.workload_id, row.device_id, kernel.operator, kernel.name, row.threads, row.cache)
+        if key not in chosen or rank(row) > rank(chosen[key]):
+            chosen[key] = row
+    return list(chosen.values())
+
+
+def _finals_of(connection: Connection, trials: Sequence[int]) -> dict[int, Any]:
+    """The latest final entry of each trial, with the name of the final's baseline."""
+    found: dict[int, Any] = {}
+    reference, kernel = TRIALS.alias("reference"), KERNELS.alias("baseline")
+    for part in chunks(trials):
+        statement = (
+            select(
+                FINAL_ENTRIES.c.trial_id, FINAL_ENTRIES.c.final_id, FINAL_ENTRIES.c.median_s,
+                FINAL_ENTRIES.c.low_s, FINAL_ENTRIES.c.high_s, FINAL_ENTRIES.c.speedup,
+                FINAL_ENTRIES.c.speedup_low, FINAL_ENTRIES.c.speedup_high, FINAL_ENTRIES.c.winner,
+                FINAL_ENTRIES.c.tie, FINALS.c.created_at, kernel.c.name.label("baseline"),
+            )
+            .join(FINALS, FINALS.c.id == FINAL_ENTRIES.c.final_id)
+            .outerjoin(reference, reference.c.id == FINALS.c.baseline_id)
+            .outerjoin(kernel, kernel.c.id == reference.c.kernel_id)
+            .where(FINAL_ENTRIES.c.trial_id.in_(part))
+            .order_by(FINAL_ENTRIES.c.final_id)
+        )  # fmt: skip
+        for row in connection.execute(statement):
+            found[row.trial_id] = row
+    return found
+
+
+def _best_row(
+    row: Any,
+    final: Any | None,
+    workloads: Mapping[int, Workload],
+    devices: Mapping[int, DeviceInfo],
+    kernels: Mapping[int, KernelInfo],
+) -> BestRow:
+    timed = final or row
+    speedup = None
+    if final is not None and final.speedup is not None:
+        speedup = Interval(final.speedup_low, final.speedup, final.speedup_high)
+    return BestRow(
+        workload=workloads[row.workload_id],
+        device=devices[row.device_id],
+        kernel=kernels[row.kernel_id],
+        threads=row.threads,
+        cache=row.cache,
+        trial_id=row.id,
+        sweep_id=row.sweep_id,
+        config=json.loads(row.config),
+        target=row.target,
+        toolchain=row.toolchain,
+        evidence=row.evidence,
+        time_s=row.time_s,
+        interval=Interval(timed.low_s, timed.median_s, timed.high_s),
+        retimed=final is not None,
+        measured_at=from_stamp(timed.created_at),
+        artifact=row.artifact,
+        metrics=from_finite_json(row.metrics),
+        final_id=final.final_id if final else None,
+        speedup=speedup,
+        baseline=final.baseline if final else None,
+        winner=bool(final.winner) if final else False,
+        tie=bool(final.tie) if final else False,
+    )

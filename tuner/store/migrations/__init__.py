@@ -1,0 +1,1 @@
+"""Alembic migrations, run by `tuner.store.schema` when a database is opened."""

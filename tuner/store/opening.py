@@ -1,0 +1,210 @@
+"""From a path or an URL to an engine on a database with the present schema, or to one line of error."""
+
+import os
+import sqlite3
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
+
+from tuner.core.errors import StoreError
+from tuner.store.errors import StoreLocked, StoreMissing, explained
+from tuner.store.schema import check_version, migrate, require_head, version_of
+
+DEFAULT = "results.db"
+VARIABLE = "TUNER_DB"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a database is.
+
+    Attributes:
+        url: for SQLAlchemy.
+        name: for people, without a password.
+        file: the SQLite file; `None` for another database, or one in memory.
+    """
+
+    url: URL
+    name: str
+    file: Path | None
+
+
+def locate(where: str | os.PathLike[str] | None) -> Place:
+    """The place of a path or URL; without one that of `$TUNER_DB`, else `./results.db`.
+
+    Raises:
+        StoreError: it looks like an URL and is none.
+    """
+    asked = os.fspath(where) if where is not None else os.environ.get(VARIABLE) or DEFAULT
+    if not asked:
+        raise StoreError("the database's name is empty: give a path or a SQLAlchemy URL")
+    if "://" not in asked:
+        file = Path(asked).expanduser()
+        return Place(URL.create("sqlite", database=str(file)), asked, file)
+    try:
+        url = make_url(asked)
+    except (exc.ArgumentError, ValueError):
+        raise StoreError(
+            f"{asked!r} is not a database URL: give a path such as results.db, or "
+            "sqlite:///path, postgresql+psycopg://user@host/name"
+        ) from None
+    name = url.render_as_string(hide_password=True)
+    if url.get_backend_name() != "sqlite":
+        return Place(url, name, None)
+    memory = url.database in (None, "", ":memory:")
+    return Place(url, name, None if memory else Path(str(url.database)))
+
+
+def open_engine(
+    where: str | os.PathLike[str] | None, read_only: bool, timeout_s: float
+) -> tuple[Engine, Place, bool]:
+    """An engine, its place, and whether it is read-only after all (the file is).
+
+    Raises:
+        StoreError: one line; see `tuner.store.errors`.
+    """
+    place = locate(where)
+    frozen = False
+    if place.file is not None:
+        frozen = _check_file(place, read_only)
+    engine = _create(place, timeout_s, mode="ro" if frozen else "rw")
+    try:
+        with explained(place.name, timeout_s):
+            _prepare(engine, place, read_only, frozen)
+    except StoreError as error:
+        engine.dispose()
+        if not (frozen and _needs_immutable(place)) or isinstance(error, StoreLocked):
+            raise
+        # WAL needs a -shm file beside the database, which a read-only folder cannot have; with no -wal
+        # file there is nothing but the database itself, and it may be read as it lies.
+        engine = _create(place, timeout_s, mode="immutable")
+        with explained(place.name, timeout_s):
+            _prepare(engine, place, read_only, frozen)
+    return engine, place, read_only or frozen
+
+
+def _check_file(place: Place, read_only: bool) -> bool:
+    """Says what is wrong with the file; whether it cannot be written."""
+    file = place.file
+    assert file is not None
+    if file.is_dir():
+        raise StoreError(f"database {place.name} is a folder: name a file in it, such as {file / DEFAULT}")
+    if not file.parent.is_dir():
+        raise StoreMissing(f"database {place.name}: the folder {file.parent} does not exist: make it first")
+    if not file.exists():
+        if read_only:
+            raise StoreMissing(
+                f"there is no database at {place.name}: run `tuner sweep` first, or name one with --db or "
+                f"{VARIABLE}"
+            )
+        if not _writable(file.parent):
+            raise StoreError(f"database {place.name} cannot be made: the folder {file.parent} is read-only")
+        return False
+    if not file.is_file():
+        raise StoreError(f"database {place.name} is not a regular file")
+    if not os.access(file, os.R_OK):
+        raise StoreError(f"database {place.name} cannot be read: you lack the permission")
+    return not (_writable(file) and _writable(file.parent))
+
+
+def _writable(path: Path) -> bool:
+    # The super-user may write anything; a file that nobody may write is meant to stay as it is.
+    return os.access(path, os.W_OK) and bool(
+        path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    )
+
+
+def _needs_immutable(place: Place) -> bool:
+    assert place.file is not None
+    wal = Path(f"{place.file}-wal")
+    return not wal.exists() or wal.stat().st_size == 0
+
+
+def _create(place: Place, timeout_s: float, mode: str) -> Engine:
+    url: URL | str = place.url
+    arguments: dict[str, Any] = {}
+    if place.url.get_backend_name() == "sqlite":
+        arguments["connect_args"] = {"timeout": timeout_s}
+    if place.file is not None and mode != "rw":
+        flags = "mode=ro" if mode == "ro" else "mode=ro&immutable=1"
+        url = f"sqlite:///file:{quote(str(place.file.absolute()))}?{flags}&uri=true"
+    try:
+        engine = create_engine(url, **arguments)
+    except ImportError as error:
+        raise StoreError(
+            f"database {place.name} needs the driver {error.name or place.url.drivername!r}: "
+            "pip install it, or use a path to a SQLite file"
+        ) from None
+    except (exc.ArgumentError, ValueError) as error:
+        raise StoreError(f"database {place.name}: {' '.join(str(error).split())}") from None
+    if place.url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "begin", _on_begin)
+    return engine
+
+
+def _on_connect(connection: Any, _record: Any) -> None:
+    # The driver's own idea of when to BEGIN would start transactions too late for the lock; we say it.
+    connection.isolation_level = None
+    # NORMAL with WAL: a commit is in the operating system's hands when it returns, so kill -9 of this
+    # process loses nothing committed. Power loss or a kernel panic may lose the last commits, and cannot
+    # corrupt the file, as the log is checksummed and synced before each checkpoint. FULL would sync every
+    # commit: milliseconds a trial on a disk, for trials that cost seconds at most to measure again.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _on_begin(connection: Any) -> None:
+    # A transaction that reads first and writes later can fail at once where another wrote in between,
+    # whatever the timeout; IMMEDIATE takes the lock, and waits for it, at the start.
+    write = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _prepare(engine: Engine, place: Place, read_only: bool, frozen: bool) -> None:
+    """Migrates if need be; the common case is two small reads."""
+    # A StoreError must reach the caller as it is; `explained` only translates SQLAlchemy's own.
+    with engine.connect() as connection:
+        version = version_of(connection, place.name)
+    if frozen:
+        require_head(version, place.name)
+    elif not check_version(version, place.name):
+        _upgrade(engine, place)
+    if not read_only and not frozen and place.file is not None:
+        _use_wal(engine)
+
+
+def _upgrade(engine: Engine, place: Place) -> None:
+    if place.file is not None:
+        # Before the first table, so that the second of two processes on a new file waits in WAL mode.
+        _use_wal(engine)
+    with engine.connect().execution_options(write=True) as connection, connection.begin():
+        # Another process may have done it while this one waited for the lock.
+        if not check_version(version_of(connection, place.name), place.name):
+            migrate(connection)
+
+
+def _use_wal(engine: Engine) -> None:
+    """Switches the file to WAL, once in its life; readers then never wait for writers."""
+    connection = engine.raw_connection()
+    try:
+        driver = connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        deadline = time.monotonic() + 5.0
+        while True:
+            try:
+                driver.execute("PRAGMA journal_mode = WAL").fetchone()
+                return
+            except sqlite3.OperationalError as error:
+                # The switch does not honour the busy timeout. A file system without shared memory
+                # cannot have WAL: any journal mode is correct, WAL is only faster.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    return
+                time.sleep(0.01)
+    finally:
+        connection.close()

@@ -1,0 +1,353 @@
+"""The store: every trial ever measured, in one database. All writes are transactions of their own."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Engine, func, select
+
+from tuner.core.artifact import Toolchain
+from tuner.core.errors import StoreError
+from tuner.core.measurement import Evidence
+from tuner.core.protocol import Protocol
+from tuner.core.trial import Trial
+from tuner.core.workload import Workload
+from tuner.store import best as best_module
+from tuner.store import learning, queries, writes
+from tuner.store.errors import StoreReadOnly, explained
+from tuner.store.opening import open_engine
+from tuner.store.records import (
+    BestRow,
+    CurvePoint,
+    DeviceInfo,
+    Final,
+    HistoryGroup,
+    KernelInfo,
+    Sweep,
+    SweepSpec,
+    TrialDetail,
+)
+
+OUTCOMES = (Evidence.MEASURED, Evidence.REPLAYED, Evidence.EMULATED, Evidence.COMPILED)
+"""Evidence of something that happened; a prediction is none, and never stands in for a trial."""
+
+
+def open_store(
+    where: str | os.PathLike[str] | None = None, *, read_only: bool = False, timeout_s: float = 10.0
+) -> "Store":
+    """Opens a database, makes it if there is none, and migrates an older schema.
+
+    Args:
+        where: a path, or any SQLAlchemy URL; else `$TUNER_DB`, else `results.db` in the working folder.
+        read_only: this store will not write, and a missing database is an error. A file (or folder)
+            that cannot be written is opened so in any case; only writing to it is an error then.
+        timeout_s: how long to wait for a lock of another process.
+
+    Raises:
+        StoreError: one line; nothing in the database was changed.
+    """
+    engine, place, frozen = open_engine(where, read_only, timeout_s)
+    return Store(engine, place.name, frozen, timeout_s)
+
+
+class Store:
+    """Trials and what surrounds them. Make one with `open_store`; a context manager.
+
+    May be used from several threads. Not from a forked child: an open SQLite connection must not cross
+    `fork`; open another store there. Every method raises `StoreError`, one line, where the database fails.
+    """
+
+    def __init__(self, engine: Engine, name: str, read_only: bool, timeout_s: float) -> None:
+        self.name = name
+        self.read_only = read_only
+        self._engine, self._timeout_s = engine, timeout_s
+        # Columns of sweeps and ids of toolchains never change: one look-up a process, not one a trial.
+        self._sweeps: dict[int, Mapping[str, Any]] = {}
+        self._toolchains: dict[str, int] = {}
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with explained(self.name, self._timeout_s), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        if self.read_only:
+            raise StoreReadOnly(
+                f"database {self.name} is read-only: make it and its folder writable, or name another "
+                "with --db"
+            )
+        with explained(self.name, self._timeout_s):
+            connection = self._engine.connect().execution_options(write=True)
+            with connection, connection.begin():
+                yield connection
+
+    # Sweeps
+
+    def begin_sweep(self, spec: SweepSpec) -> int:
+        """Stores a new running sweep, with its workload, device and kernel; its id."""
+        with self._write() as connection:
+            return writes.begin_sweep(connection, spec)
+
+    def finish_sweep(
+        self,
+        sweep_id: int,
+        status: Literal["finished", "interrupted"] = "finished",
+        summary: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Marks a sweep as ended; `summary` is plain values, for people."""
+        with self._write() as connection:
+            queries.sweep_started(connection, sweep_id)
+            writes.end_sweep(connection, sweep_id, status, summary or {})
+
+    def find_unfinished(self, spec: SweepSpec) -> Sweep | None:
+        """The latest sweep that `spec` would resume: running or interrupted, and of the same workload,
+        kernel source, device, target, searcher, seed and protocol digest. A killed one reads `running`.
+        """
+        with self._read() as connection:
+            return queries.unfinished_sweep(connection, spec)
+
+    def resume_sweep(self, sweep_id: int, budget: Mapping[str, Any] | None = None) -> Sweep:
+        """Marks a sweep as running again, with another budget if one is given."""
+        with self._write() as connection:
+            queries.sweep_started(connection, sweep_id)
+            writes.reopen_sweep(connection, sweep_id, budget)
+            return queries.sweep(connection, sweep_id)
+
+    def sweep(self, sweep_id: int) -> Sweep:
+        """One sweep with its counts; raises `StoreError` where there is none."""
+        with self._read() as connection:
+            return queries.sweep(connection, sweep_id)
+
+    def sweeps(self, operator: str | None = None, workload_key: str | None = None) -> list[Sweep]:
+        """Sweeps, oldest first."""
+        with self._read() as connection:
+            return queries.sweeps(connection, _conditions(operator=operator, workload_key=workload_key))
+
+    def sweep_history(self, sweep_id: int) -> list[Trial]:
+        """The trials of a sweep in the order of its proposals, reused ones included: what to `tell`."""
+        with self._read() as connection:
+            queries.sweep_started(connection, sweep_id)
+            return queries.sweep_history(connection, sweep_id)
+
+    def best_so_far(self, sweep_id: int) -> list[CurvePoint]:
+        """The best-so-far curve of a sweep, one point a proposal."""
+        with self._read() as connection:
+            return learning.best_so_far(connection, sweep_id)
+
+    # Trials
+
+    def add_trials(
+        self, sweep_id: int, trials: Sequence[Trial], numbers: Sequence[int] | None = None
+    ) -> list[int]:
+        """Stores trials that a sweep measured, all or none, committed on return; their ids.
+
+        Args:
+            sweep_id: the sweep; workload, kernel, device, target and protocol of the trials are its own.
+            trials: in any order.
+            numbers: their places among the sweep's proposals, from 0; the next ones where `None`.
+
+        Raises:
+            ValueError: a trial is of another workload, kernel, device, target or protocol than the sweep.
+            StoreError: a number is taken (another process runs the same sweep), or the database fails.
+        """
+        with self._write() as connection:
+            sweep = self._sweep_columns(connection, sweep_id)
+            fresh = {}
+            for digest in {t.key.toolchain for t in trials} - self._toolchains.keys():
+                fresh[digest] = writes.put_toolchain(connection, digest)
+            ids = writes.add_trials(connection, sweep, trials, numbers, {**self._toolchains, **fresh})
+        # Only now: a transaction that was rolled back has left no toolchain behind.
+        self._toolchains |= fresh
+        return ids
+
+    def record_reuse(self, sweep_id: int, trial_id: int, number: int | None = None) -> None:
+        """Notes that a proposal was served from a stored trial of the same identity."""
+        with self._write() as connection:
+            if number is None:
+                number = writes.next_number(connection, sweep_id)
+            writes.link(connection, sweep_id, [number], [trial_id], reused=True)
+
+    def find_identities(
+        self,
+        digests: Collection[str],
+        protocol: Protocol | None = None,
+        evidence: Collection[Evidence] = OUTCOMES,
+    ) -> dict[str, Trial]:
+        """The latest stored trial of each identity (`TrialKey.digest`) that need not be tried again.
+
+        Every status counts as known, failures too: they are outcomes, and a sweep that repeats crashes
+        and timeouts learns nothing. With a `protocol` two kinds are not known after all: a timeout
+        under a shorter limit than the protocol's, and a pruned trial where the protocol prunes nothing.
+
+        Args:
+            digests: identities.
+            protocol: of the sweep that asks.
+            evidence: what is good enough; predictions only if asked for.
+        """
+        with self._read() as connection:
+            return queries.find_identities(connection, digests, evidence, protocol)
+
+    def trial(self, trial_id: int) -> TrialDetail:
+        """One trial with its sweep, kernel, device and finals; raises `StoreError` where there is none."""
+        with self._read() as connection:
+            return queries.trial_detail(connection, trial_id)
+
+    def history(
+        self,
+        kernel: str,
+        operator: str,
+        evidence: Collection[Evidence] = (Evidence.MEASURED, Evidence.REPLAYED),
+        limit: int = 20_000,
+    ) -> list[HistoryGroup]:
+        """All trials of a kernel, grouped by workload, device, source, target and protocol.
+
+        Args:
+            kernel, operator: names.
+            evidence: what to learn from.
+            limit: at most so many of the latest trials of each group.
+        """
+        with self._read() as connection:
+            return learning.history(connection, kernel, operator, evidence, limit)
+
+    def count(self) -> int:
+        """How many trials there are."""
+        with self._read() as connection:
+            return int(connection.execute(select(func.count()).select_from(writes.TRIALS)).scalar_one())
+
+    # Devices, kernels, toolchains
+
+    def put_device(self, device: DeviceInfo) -> int:
+        """Stores a device, or updates its facts and measured limits; its id."""
+        with self._write() as connection:
+            return writes.put_device(connection, device)
+
+    def put_kernel(self, kernel: KernelInfo) -> int:
+        """Stores a kernel at the present state of its source; its id."""
+        with self._write() as connection:
+            return writes.put_kernel(connection, kernel)
+
+    def put_toolchain(self, toolchain: Toolchain) -> int:
+        """Stores a toolchain with its name, version and flags; its id."""
+        with self._write() as connection:
+            return writes.put_toolchain(connection, toolchain)
+
+    def put_workload(self, workload: Workload) -> int:
+        """Stores a workload; its id."""
+        with self._write() as connection:
+            return writes.put_workload(connection, workload)
+
+    def devices(self) -> list[DeviceInfo]:
+        """All devices, in the order they were first seen."""
+        with self._read() as connection:
+            return queries.devices(connection)
+
+    # Answers
+
+    def best(
+        self,
+        operator: str | None = None,
+        workload_key: str | None = None,
+        device: str | None = None,
+        kernel: str | None = None,
+        threads: int | None = None,
+        cache: str | None = None,
+        evidence: Collection[Evidence | str] = (Evidence.MEASURED,),
+        current: Mapping[str, str] | None = None,
+    ) -> list[BestRow]:
+        """The best configuration of each kernel, workload, device, thread count and cache state.
+
+        One row each, fastest kernel first within a workload and device. Where finals measured trials again,
+        the loser among two configurations is not the best, and the row shows the re-measured time.
+
+        Args:
+            operator, workload_key, device, kernel, threads, cache: show these only; `device` is its
+                fingerprint.
+            evidence: what a time must be worth.
+            current: digests of the kernels' present sources by name. Results of the present source go
+                before those of another; without it the source that was stored last counts.
+
+        Raises:
+            StoreError: an unknown kind of evidence, or the database fails.
+        """
+        conditions = _conditions(operator, workload_key, device, kernel, threads, cache)
+        try:
+            kinds = [Evidence(e) for e in evidence]
+        except ValueError:
+            known = ", ".join(Evidence)
+            raise StoreError(
+                f"unknown evidence among {', '.join(map(str, evidence))}: known: {known}"
+            ) from None
+        with self._read() as connection:
+            return best_module.best(connection, conditions, kinds, current)
+
+    def record_final(self, final: Final) -> int:
+        """Stores an interleaved re-measurement; its id. The database computes medians and intervals.
+
+        Raises:
+            ValueError: a trial or the device is not stored, or an entry appears twice.
+        """
+        with self._write() as connection:
+            return writes.record_final(connection, final)
+
+    def finals(
+        self, sweep_id: int | None = None, workload_key: str | None = None, device: str | None = None
+    ) -> list[Final]:
+        """Finals, oldest first, their entries fastest first."""
+        conditions = _conditions(workload_key=workload_key, device=device)
+        if sweep_id is not None:
+            conditions.append(writes.FINALS.c.sweep_id == sweep_id)
+        with self._read() as connection:
+            return queries.finals(connection, conditions)
+
+    def _sweep_columns(self, connection: Connection, sweep_id: int) -> Mapping[str, Any]:
+        if sweep_id not in self._sweeps:
+            queries.sweep_started(connection, sweep_id)
+            statement = (
+                select(
+                    writes.SWEEPS,
+                    writes.WORKLOADS.c.key,
+                    writes.KERNELS.c.name.label("kernel_name"),
+                    writes.KERNELS.c.digest.label("kernel_digest"),
+                    writes.DEVICES.c.fingerprint,
+                )
+                .join(writes.WORKLOADS)
+                .join(writes.KERNELS)
+                .join(writes.DEVICES)
+                .where(writes.SWEEPS.c.id == sweep_id)
+            )
+            self._sweeps[sweep_id] = dict(connection.execute(statement).one()._mapping)
+        return self._sweeps[sweep_id]
+
+
+def _conditions(
+    operator: str | None = None,
+    workload_key: str | None = None,
+    device: str | None = None,
+    kernel: str | None = None,
+    threads: int | None = None,
+    cache: str | None = None,
+) -> list[ColumnElement[bool]]:
+    wanted = [
+        (writes.WORKLOADS.c.operator, operator),
+        (writes.WORKLOADS.c.key, workload_key),
+        (writes.DEVICES.c.fingerprint, device),
+        (writes.KERNELS.c.name, kernel),
+        (writes.SWEEPS.c.threads, threads),
+        (writes.SWEEPS.c.cache, cache),
+    ]
+    return [column == value for column, value in wanted if value is not None]
