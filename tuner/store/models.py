@@ -101,6 +101,7 @@ class SweepRow(Base):
     cache: Mapped[str] = mapped_column(Text)
     budget: Mapped[str] = mapped_column(Text, default="{}")
     status: Mapped[str] = mapped_column(Text)
+    owner: Mapped[str] = mapped_column(Text, default="")  # the process that runs it: host:pid:start
     started_at: Mapped[str] = mapped_column(Text)
     finished_at: Mapped[str | None] = mapped_column(Text)
     note: Mapped[str] = mapped_column(Text, default="")

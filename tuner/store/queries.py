@@ -14,6 +14,7 @@ from tuner.core.stats import Interval
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.store.convert import from_stamp, trial_of, workload_of
+from tuner.store.owner import is_alive
 from tuner.store.records import (
     DeviceInfo,
     Final,
@@ -178,6 +179,12 @@ def devices(connection: Connection, device_id: int | None = None) -> list[Device
     return [device_of(row) for row in connection.execute(statement)]
 
 
+def device_limits(connection: Connection, fingerprint: str) -> dict[str, float]:
+    """The measured limits of a device by its fingerprint; none where it is not stored."""
+    wanted = select(DEVICES.c.limits).where(DEVICES.c.fingerprint == fingerprint)
+    return dict(json.loads(connection.execute(wanted).scalar() or "{}"))
+
+
 def sweeps(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) -> list[Sweep]:
     """Sweeps that meet the conditions, oldest first, with their counts."""
     statement = (
@@ -263,11 +270,14 @@ def sweep(connection: Connection, sweep_id: int) -> Sweep:
     return found[0]
 
 
-def unfinished_sweep(connection: Connection, spec: SweepSpec) -> Sweep | None:
-    """The latest sweep of the same workload, kernel source, device, searcher, seed and protocol to resume."""
-    found = sweeps(
-        connection,
-        [
+def resumable(connection: Connection, spec: SweepSpec) -> int | None:
+    """See `Store.resumable`."""
+    statement = (
+        select(SWEEPS.c.id, SWEEPS.c.status, SWEEPS.c.owner)
+        .join(WORKLOADS, WORKLOADS.c.id == SWEEPS.c.workload_id)
+        .join(KERNELS, KERNELS.c.id == SWEEPS.c.kernel_id)
+        .join(DEVICES, DEVICES.c.id == SWEEPS.c.device_id)
+        .where(
             SWEEPS.c.status != "finished",
             WORKLOADS.c.key == spec.workload.key,
             KERNELS.c.name == spec.kernel.name,
@@ -277,9 +287,13 @@ def unfinished_sweep(connection: Connection, spec: SweepSpec) -> Sweep | None:
             SWEEPS.c.searcher == spec.searcher,
             SWEEPS.c.seed == spec.seed,
             SWEEPS.c.protocol_digest == spec.protocol.digest,
-        ],
+        )
+        .order_by(SWEEPS.c.id.desc())
     )
-    return found[-1] if found else None
+    for row in connection.execute(statement):
+        if row.status != "running" or not is_alive(row.owner):
+            return int(row.id)
+    return None
 
 
 def sweep_started(connection: Connection, sweep_id: int) -> str:

@@ -114,19 +114,21 @@ class Store:
             queries.sweep_started(connection, sweep_id)
             writes.end_sweep(connection, sweep_id, status, summary or {})
 
-    def find_unfinished(self, spec: SweepSpec) -> Sweep | None:
-        """The latest sweep that `spec` would resume: running or interrupted, and of the same workload,
-        kernel source, device, target, searcher, seed and protocol digest. A killed one reads `running`.
+    def resumable(self, spec: SweepSpec) -> int | None:
+        """The latest sweep that `spec` would resume, or `None`.
+
+        It is interrupted, or left `running` by a process that is gone, and of the same workload, kernel
+        source, device, target, searcher, seed and protocol digest. One that a live process of this
+        machine runs is left alone.
         """
         with self._read() as connection:
-            return queries.unfinished_sweep(connection, spec)
+            return queries.resumable(connection, spec)
 
-    def resume_sweep(self, sweep_id: int, budget: Mapping[str, Any] | None = None) -> Sweep:
-        """Marks a sweep as running again, with another budget if one is given."""
+    def reopen_sweep(self, sweep_id: int, budget: Mapping[str, Any] | None = None) -> None:
+        """Marks a sweep as running again, by this process, with another budget if one is given."""
         with self._write() as connection:
             queries.sweep_started(connection, sweep_id)
             writes.reopen_sweep(connection, sweep_id, budget)
-            return queries.sweep(connection, sweep_id)
 
     def sweep(self, sweep_id: int) -> Sweep:
         """One sweep with its counts; raises `StoreError` where there is none."""
@@ -152,7 +154,11 @@ class Store:
     # Trials
 
     def add_trials(
-        self, sweep_id: int, trials: Sequence[Trial], numbers: Sequence[int] | None = None
+        self,
+        sweep_id: int,
+        trials: Sequence[Trial],
+        numbers: Sequence[int] | None = None,
+        toolchain: Toolchain | None = None,
     ) -> list[int]:
         """Stores trials that a sweep measured, all or none, committed on return; their ids.
 
@@ -160,6 +166,7 @@ class Store:
             sweep_id: the sweep; workload, kernel, device, target and protocol of the trials are its own.
             trials: in any order.
             numbers: their places among the sweep's proposals, from 0; the next ones where `None`.
+            toolchain: what built them, so that its name and version are stored beside its digest.
 
         Raises:
             ValueError: a trial is of another workload, kernel, device, target or protocol than the sweep.
@@ -169,7 +176,8 @@ class Store:
             sweep = self._sweep_columns(connection, sweep_id)
             fresh = {}
             for digest in {t.key.toolchain for t in trials} - self._toolchains.keys():
-                fresh[digest] = writes.put_toolchain(connection, digest)
+                named = toolchain if toolchain is not None and toolchain.digest == digest else digest
+                fresh[digest] = writes.put_toolchain(connection, named)
             ids = writes.add_trials(connection, sweep, trials, numbers, {**self._toolchains, **fresh})
         # Only now: a transaction that was rolled back has left no toolchain behind.
         self._toolchains |= fresh
@@ -231,10 +239,15 @@ class Store:
 
     # Devices, kernels, toolchains
 
-    def put_device(self, device: DeviceInfo) -> int:
-        """Stores a device, or updates its facts and measured limits; its id."""
+    def update_device(self, device: DeviceInfo) -> int:
+        """Stores a device, or adds to its facts and measured limits (newer ones replace older); its id."""
         with self._write() as connection:
             return writes.put_device(connection, device)
+
+    def device_limits(self, fingerprint: str) -> Mapping[str, float]:
+        """The peaks measured on a device; none where the device is not stored."""
+        with self._read() as connection:
+            return queries.device_limits(connection, fingerprint)
 
     def put_kernel(self, kernel: KernelInfo) -> int:
         """Stores a kernel at the present state of its source; its id."""

@@ -1,5 +1,6 @@
 """Rows in: every function runs inside one write transaction of the caller's."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,7 @@ from tuner.store.models import (
     TrialRow,
     WorkloadRow,
 )
+from tuner.store.owner import this_process
 from tuner.store.records import DeviceInfo, Final, KernelInfo, SweepSpec
 
 
@@ -77,16 +79,18 @@ def put_kernel(connection: Connection, kernel: KernelInfo) -> int:
 
 
 def put_device(connection: Connection, device: DeviceInfo) -> int:
-    """The id of a device; facts and measured limits that are not empty replace those stored."""
+    """The id of a device; facts and measured limits are added to those stored, newer ones replace older."""
     values: dict[str, Any] = {"name": device.name, "kind": device.kind, "target": device.target}
-    values["facts"], values["limits"] = to_json(dict(device.facts)), to_json(dict(device.limits))
     found = connection.execute(
         select(DEVICES).where(DEVICES.c.fingerprint == device.fingerprint)
     ).one_or_none()
+    before = found._mapping if found else {"facts": "{}", "limits": "{}"}
+    for name, more in (("facts", device.facts), ("limits", device.limits)):
+        values[name] = to_json({**json.loads(before[name]), **more})
     if found is None:
         values |= {"fingerprint": device.fingerprint, "created_at": now()}
         return _id_of(connection, DEVICES, ["fingerprint"], values)
-    changed = {k: v for k, v in values.items() if v != "{}" and v != getattr(found, k)}
+    changed = {k: v for k, v in values.items() if v != before[k]}
     if changed:
         connection.execute(update(DEVICES).where(DEVICES.c.id == found.id).values(**changed))
     return int(found.id)
@@ -123,6 +127,7 @@ def begin_sweep(connection: Connection, spec: SweepSpec) -> int:
         "cache": spec.protocol.cache,
         "budget": to_json(dict(spec.budget)),
         "status": "running",
+        "owner": this_process(),
         "started_at": now(),
         "note": spec.note,
     }
@@ -137,7 +142,7 @@ def end_sweep(connection: Connection, sweep_id: int, status: str, summary: Mappi
 
 def reopen_sweep(connection: Connection, sweep_id: int, budget: Mapping[str, Any] | None) -> None:
     """Marks a sweep as running again, with another budget where one is given."""
-    values: dict[str, Any] = {"status": "running", "finished_at": None}
+    values: dict[str, Any] = {"status": "running", "finished_at": None, "owner": this_process()}
     if budget is not None:
         values["budget"] = to_json(dict(budget))
     connection.execute(update(SWEEPS).where(SWEEPS.c.id == sweep_id).values(**values))
