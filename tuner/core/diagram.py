@@ -10,13 +10,13 @@ them, the rank of one, uniform samples, and the nearest one to an invalid propos
 never listed. Layers are built with NumPy, a layer at a time.
 """
 
-import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.core.expression import Expression, parse
+from tuner.core.columns import Column, column, evaluate, needs_wide
+from tuner.core.expression import Expression
 
 # Past this many (state, value) pairs in one layer the diagram is given up: under a second and 100 MB.
 MAX_PAIRS = 2_000_000
@@ -75,8 +75,10 @@ class Diagram:
         self._names, self._domains = list(names), [list(d) for d in domains]
         order = _order(self._domains, self._names, list(constraints))
         place = {self._names[index]: i for i, index in enumerate(order)}
-        pending = [e.reordered(place) for e in constraints]
-        self._wide = any(_may_overflow(e, self._names, self._domains) for e in pending)
+        named = dict(zip(self._names, self._domains, strict=True))
+        floats = frozenset(n for n, domain in named.items() if any(isinstance(v, float) for v in domain))
+        pending = [e.reordered(place, floats) for e in constraints]
+        self._wide = any(needs_wide(e, named) for e in pending)
         self._layers = self._count(self._forward(order, pending), order)
         first = self._layers[0].count if self._layers else np.ones((1, 1), dtype=object)
         self.size = int(first[0].sum())
@@ -85,35 +87,34 @@ class Diagram:
         successors: list[np.ndarray] = []
         bound: set[str] = set()
         # Columns of the present layer: subexpression text -> its value in every state.
-        columns: dict[str, np.ndarray] = {}
+        columns: dict[str, Column] = {}
         states = 1
         for index in order:
             name = self._names[index]
-            values = np.asarray(self._domains[index])
-            if self._wide and values.dtype.kind == "i":
-                values = values.astype(object)  # Python integers: slower, and exact beyond 64 bits
-            pairs = states * len(values)
+            values = column(self._domains[index], self._wide)
+            width = len(self._domains[index])
+            pairs = states * width
             if pairs > MAX_PAIRS:
                 raise DiagramTooLarge(f"{pairs} pairs at parameter {name}")
-            scope = _Scope({text: np.repeat(column, len(values)) for text, column in columns.items()})
-            scope[name] = np.tile(values, states)
+            known = {text: part.repeat(width) for text, part in columns.items()}
+            known[name] = Column(np.tile(values.values, states))
             bound.add(name)
             frozen = frozenset(bound)
             valid = np.ones(pairs, dtype=bool)
             for expression in pending:
                 if expression.names <= frozen:
-                    valid &= np.broadcast_to(scope.evaluate(expression), pairs).astype(bool)
+                    valid &= evaluate(expression, known, self._wide).holds(pairs)
             pending = [e for e in pending if not e.names <= frozen]
             parts = {part.text: part for e in pending for part in e.bound_parts(frozen)}
             kept = np.flatnonzero(valid)
             columns = {
-                text: np.broadcast_to(scope.evaluate(part), pairs)[kept] for text, part in parts.items()
+                text: evaluate(part, known, self._wide).take(kept, pairs) for text, part in parts.items()
             }
             successor = np.full(pairs, -1, dtype=np.int64)
-            successor[kept], representative = _group(columns, len(kept))
-            columns = {text: column[representative] for text, column in columns.items()}
-            successors.append(successor.reshape(states, len(values)))
+            successor[kept], representative = _group(list(columns.values()), len(kept))
             states = len(representative)
+            columns = {text: part.take(representative, len(kept)) for text, part in columns.items()}
+            successors.append(successor.reshape(-1, width))
             if states == 0:
                 break
         return successors
@@ -196,54 +197,22 @@ class Diagram:
         return tuple(chosen)
 
 
-def _may_overflow(expression: Expression, names: Sequence[str], domains: Sequence[Sequence[object]]) -> bool:
-    """Whether a product of everything in the expression could leave 64-bit integers."""
-    total = 1.0
-    numbers = [n.value for n in ast.walk(expression.tree) if isinstance(n, ast.Constant)]
-    for domain in [numbers, *(d for n, d in zip(names, domains, strict=True) if n in expression.names)]:
-        total *= max((abs(v) for v in domain if isinstance(v, int | float)), default=1) + 1
-    uses = sum(isinstance(n, ast.Name) for n in ast.walk(expression.tree))
-    return bool(total ** max(1.0, uses / max(1, len(expression.names))) >= 2.0**62)
-
-
-class _Scope(dict[str, np.ndarray]):
-    """Columns by subexpression text; a larger expression is evaluated from the parts already known."""
-
-    def evaluate(self, expression: Expression) -> np.ndarray:
-        known = self.get(expression.text)
-        if known is not None:
-            return known
-        return np.asarray(_substitute(expression, self).columns(_aliases(self)))
-
-
-def _alias(text: str) -> str:
-    return text if text.isidentifier() else f"_x{abs(hash(text)):x}"
-
-
-def _aliases(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {_alias(text): column for text, column in columns.items()}
-
-
-def _substitute(expression: Expression, columns: dict[str, np.ndarray]) -> Expression:
-    """The expression with known subexpressions replaced by names `columns` has values for."""
-
-    class Replace(ast.NodeTransformer):
-        def visit(self, node: ast.AST) -> ast.AST:
-            if isinstance(node, ast.expr) and not isinstance(node, ast.Constant | ast.Name):
-                text = ast.unparse(node)
-                if text in columns:
-                    return ast.Name(id=_alias(text), ctx=ast.Load())
-            return self.generic_visit(node)
-
-    return parse(ast.unparse(Replace().visit(ast.parse(expression.text.strip(), mode="eval").body)))
-
-
-def _group(columns: dict[str, np.ndarray], rows: int) -> tuple[np.ndarray, np.ndarray]:
+def _group(columns: Sequence[Column], rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers rows with equal columns alike: (group of each row, first row of each group)."""
     key = np.zeros(rows, dtype=np.int64)
-    for column in columns.values():
-        _, inverse = np.unique(column, return_inverse=True)
+    for part in columns:
+        inverse = _numbered(part.values)
+        if part.undefined is not None:  # rows without a value are alike, whatever stands in them
+            inverse = np.where(part.undefined, inverse.max(initial=0) + 1, inverse)
         # Renumbering after every column keeps the key small: no overflow however many columns.
         _, key = np.unique(key * (int(inverse.max(initial=0)) + 1) + inverse, return_inverse=True)
     _, representative, group = np.unique(key, return_index=True, return_inverse=True)
     return group, representative
+
+
+def _numbered(values: np.ndarray) -> np.ndarray:
+    """Equal values get equal numbers, from 0 up."""
+    if values.dtype == object:  # numbers and texts side by side cannot be sorted
+        numbers: dict[object, int] = {}
+        return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
+    return np.asarray(np.unique(values, return_inverse=True)[1])

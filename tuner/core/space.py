@@ -1,5 +1,6 @@
 """A search space: finite ordered parameters and named constraints, declared once."""
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,14 @@ class Parameter:
     def __post_init__(self) -> None:
         if not self.values:
             raise InvalidSpace(f"parameter {self.name} has no values")
-        if len({(type(v), v) for v in self.values}) != len(self.values):
+        for value in self.values:
+            plain = isinstance(value, bool | int | float | str)
+            if not plain or (isinstance(value, float) and not math.isfinite(value)):
+                raise InvalidSpace(
+                    f"parameter {self.name}: a value is a finite number, a boolean or a text, not {value!r}"
+                )
+        # 1 and 1.0 are one value, 1 and True are two.
+        if len({(isinstance(v, bool), v) for v in self.values}) != len(self.values):
             raise InvalidSpace(f"parameter {self.name} lists a value twice: {list(self.values)}")
 
     @property
@@ -97,11 +105,22 @@ class SearchSpace:
             raise InvalidSpace("a parameter is declared twice")
         self._expressions: list[tuple[Constraint, Expression]] = []
         for constraint in self.constraints:
-            expression = parse(constraint.expression)
+            try:
+                expression = parse(constraint.expression)
+            except InvalidSpace as error:
+                raise InvalidSpace(f"constraint {constraint.name}: {error}") from None
             unknown = expression.names - self._by_name.keys() - self.constants.keys()
             if unknown:
                 raise InvalidSpace(f"constraint {constraint.name} uses unknown {', '.join(sorted(unknown))}")
+            text = sorted(filter(self._may_be_text, expression.arithmetic_names))
+            if text:
+                raise InvalidSpace(f"constraint {constraint.name}: {text[0]} is a text, only to be compared")
             self._expressions.append((constraint, expression))
+
+    def _may_be_text(self, name: str) -> bool:
+        parameter = self._by_name.get(name)
+        values = parameter.values if parameter else (self.constants[name],)
+        return any(isinstance(value, str) for value in values)
 
     def __repr__(self) -> str:
         return f"SearchSpace({', '.join(f'{p.name}[{len(p.values)}]' for p in self.parameters)})"
@@ -121,15 +140,12 @@ class SearchSpace:
 
     @cached_property
     def _diagram(self) -> Diagram | None:
-        folded = [e.fold({k: v for k, v in self.constants.items() if k not in self._by_name})
-                  for _, e in self._expressions]  # fmt: skip
-        constant = [e for e in folded if not e.names]
-        if not all(e({}) for e in constant):
-            folded = [
-                parse("0 > 1 if " + " and ".join(f"{n} == {n}" for n in self.names[:1]) + " else False")
-            ]
+        outside = {name: value for name, value in self.constants.items() if name not in self._by_name}
+        folded = [expression.fold(outside) for _, expression in self._expressions]
+        if not all(e.holds({}) for e in folded if not e.names):
+            folded = [parse("False")]
         try:
-            return Diagram(self.names, [p.values for p in self.parameters], [e for e in folded if e.names])
+            return Diagram(self.names, [p.values for p in self.parameters], folded)
         except DiagramTooLarge:
             return None
 
@@ -169,7 +185,7 @@ class SearchSpace:
             return str(error)
         scope = {**self.constants, **config}
         for constraint, expression in self._expressions:
-            if not expression(scope):
+            if not expression.holds(scope):
                 doc = f" ({constraint.doc})" if constraint.doc else ""
                 return f"constraint {constraint.name}{doc} is broken: {expression.explain(scope)}"
         return None
@@ -231,7 +247,7 @@ class SearchSpace:
         for value in parameter.values:
             chosen[parameter.name] = value
             scope = {**self.constants, **chosen}
-            if all(e(scope) for e in closing):
+            if all(e.holds(scope) for e in closing):
                 yield from self._backtrack(chosen, rest)
             del chosen[parameter.name]
 
@@ -248,7 +264,7 @@ class SearchSpace:
         for _ in range(1_000_000):
             config = {p.name: rng.choice(p.values) for p in self.parameters}
             scope = {**self.constants, **config}
-            if all(e(scope) for _, e in self._expressions):
+            if all(e.holds(scope) for _, e in self._expressions):
                 return config
         raise InvalidSpace("no valid configuration in a million draws: " + self._constraint_names())
 
