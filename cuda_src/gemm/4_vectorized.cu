@@ -35,6 +35,7 @@ unroll_divides_depth = "BK % (4 * UNROLL) == 0"
 # No thread without work: at least half of the threads have a 16-byte piece of the larger tile to fetch.
 threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * BM * BN // (TM * TN)"
 # Sums, four steps of fragments, about 40 for addresses and loops.
+pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM * BN // (TM * TN))"
 registers_fit = "TM * TN + 2 * (TM + TN) + 40 <= max_registers_thread"
 registers_of_sm_fit = "(TM * TN + 2 * (TM + TN) + 40) * (BM * BN // (TM * TN)) * MIN_BLOCKS <= registers_sm"
 threads_of_sm_fit = "BM * BN // (TM * TN) * MIN_BLOCKS <= max_threads_sm"

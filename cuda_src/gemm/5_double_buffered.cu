@@ -39,6 +39,7 @@ async_needs_cp_async = "ASYNC <= cp_async"
 # What passes through registers is stored before the next fetch: more than two stages gain nothing.
 registers_hold_one_stage = "ASYNC == 1 or STAGES == 2"
 # Sums, fragments, about 40 for addresses and loops, and the pieces on their way through registers.
+pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM * BN // (TM * TN))"
 registers_fit = "TM * TN + 2 * (TM + TN) + 40 + (0 if ASYNC else (BM + BN) * BK * element_bytes // 4 // (BM * BN // (TM * TN))) <= max_registers_thread"
 registers_of_sm_fit = "(TM * TN + 2 * (TM + TN) + 40 + (0 if ASYNC else (BM + BN) * BK * element_bytes // 4 // (BM * BN // (TM * TN)))) * (BM * BN // (TM * TN)) * MIN_BLOCKS <= registers_sm"
 threads_of_sm_fit = "BM * BN // (TM * TN) * MIN_BLOCKS <= max_threads_sm"
@@ -78,29 +79,10 @@ __device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, c
   const int tiles = (k + BK - 1) / BK;
   Acc sum[TM][TN] = {};
   if (ASYNC || !ALIGNED) {
-    // Groups are committed even when empty, so that "all but the last STAGES - 2" always means this tile.
-    for (int tile = 0; tile < STAGES - 1; ++tile) {
-      if (tile < tiles) {
-        TileA::template copy_async<ALIGNED>(stages + tile * STAGE, typename TileA::Window(A, row0, tile * BK, m, k), thread);
-        TileB::template copy_async<ALIGNED>(stages + tile * STAGE + TileA::SIZE, typename TileB::Window(B, col0, tile * BK, n, k), thread);
-      }
-      __pipeline_commit();
-    }
-    int slot = 0, free_slot = STAGES - 1;
-    for (int tile = 0; tile < tiles; ++tile) {
-      __pipeline_wait_prior(STAGES - 2);
-      __syncthreads();  // this tile is there for all, and all are done with the one in `free_slot`
-      const int next = tile + STAGES - 1;
-      if (next < tiles) {
-        TileA::template copy_async<ALIGNED>(stages + free_slot * STAGE, typename TileA::Window(A, row0, next * BK, m, k), thread);
-        TileB::template copy_async<ALIGNED>(stages + free_slot * STAGE + TileA::SIZE, typename TileB::Window(B, col0, next * BK, n, k), thread);
-      }
-      __pipeline_commit();
-      const In* a = stages + slot * STAGE;
-      accumulate<TileA, TileB, LANES_M, LANES_N, BK, UNROLL>(sum, a, a + TileA::SIZE, lane_m, lane_n);
-      slot = slot + 1 == STAGES ? 0 : slot + 1;
-      free_slot = free_slot + 1 == STAGES ? 0 : free_slot + 1;
-    }
+    pipelined<TileA, TileB, BK, STAGES, ALIGNED>(
+        stages, A, B, row0, col0, m, n, k, 0, tiles, thread, [&](const In* a, const In* b) {
+          accumulate<TileA, TileB, LANES_M, LANES_N, BK, UNROLL>(sum, a, b, lane_m, lane_n);
+        });
   } else {
     uint4 a_pieces[TileA::FETCHES], b_pieces[TileB::FETCHES];
     TileA::fetch(a_pieces, typename TileA::Window(A, row0, 0, m, k), thread);

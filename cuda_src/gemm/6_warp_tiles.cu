@@ -36,6 +36,7 @@ threads_fit = "(BM // WM) * (BN // WN) * warp_size <= max_threads_block"
 vector_divides_rows = "BK * element_bytes % 16 == 0"
 unroll_divides_depth = "BK % (4 * UNROLL) == 0"
 threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * (BM // WM) * (BN // WN) * warp_size"
+pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM // WM) * (BN // WN) * warp_size"
 registers_fit = "TM * TN + 2 * (TM + TN) + 40 <= max_registers_thread"
 registers_of_sm_fit = "(TM * TN + 2 * (TM + TN) + 40) * (BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= registers_sm"
 threads_of_sm_fit = "(BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= max_threads_sm"
@@ -64,7 +65,6 @@ constexpr int WARPS_N = BN / WN, THREADS = BM / WM * WARPS_N * 32;
 constexpr int LANES_M = WM / TM, LANES_N = WN / TN;
 typedef Operand<!TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
 typedef Operand<bool(TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
-constexpr int STAGE = TileA::SIZE + TileB::SIZE;  // elements; B's tile lies behind A's
 
 template <bool ALIGNED>
 __device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, const Out* C, const Out* bias, Out* D,
@@ -77,29 +77,11 @@ __device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, c
   const int row0 = tile_m * BM, col0 = tile_n * BN;
   const int tiles = (k + BK - 1) / BK;
   Acc sum[TM][TN] = {};
-  for (int tile = 0; tile < STAGES - 1; ++tile) {
-    if (tile < tiles) {
-      TileA::template copy_async<ALIGNED>(stages + tile * STAGE, typename TileA::Window(A, row0, tile * BK, m, k), thread);
-      TileB::template copy_async<ALIGNED>(stages + tile * STAGE + TileA::SIZE, typename TileB::Window(B, col0, tile * BK, n, k), thread);
-    }
-    __pipeline_commit();
-  }
-  int slot = 0, free_slot = STAGES - 1;
-  for (int tile = 0; tile < tiles; ++tile) {
-    __pipeline_wait_prior(STAGES - 2);
-    __syncthreads();
-    const int next = tile + STAGES - 1;
-    if (next < tiles) {
-      TileA::template copy_async<ALIGNED>(stages + free_slot * STAGE, typename TileA::Window(A, row0, next * BK, m, k), thread);
-      TileB::template copy_async<ALIGNED>(stages + free_slot * STAGE + TileA::SIZE, typename TileB::Window(B, col0, next * BK, n, k), thread);
-    }
-    __pipeline_commit();
-    const In* a = stages + slot * STAGE;
-    accumulate<TileA, TileB, LANES_M, LANES_N, BK, UNROLL>(sum, a + TileA::outer_offset(warp_row),
-        a + TileA::SIZE + TileB::outer_offset(warp_col), lane_m, lane_n);
-    slot = slot + 1 == STAGES ? 0 : slot + 1;
-    free_slot = free_slot + 1 == STAGES ? 0 : free_slot + 1;
-  }
+  pipelined<TileA, TileB, BK, STAGES, ALIGNED>(
+      stages, A, B, row0, col0, m, n, k, 0, tiles, thread, [&](const In* a, const In* b) {
+        accumulate<TileA, TileB, LANES_M, LANES_N, BK, UNROLL>(sum, a + TileA::offset(warp_row),
+                                                               b + TileB::offset(warp_col), lane_m, lane_n);
+      });
   write<TileA, TileB, LANES_M, LANES_N, ALIGNED>(sum, C, bias, D, blockIdx.z, row0 + warp_row, col0 + warp_col, lane_m, lane_n, m, n);
 }
 

@@ -43,6 +43,8 @@ struct Operand {
   static constexpr int SIZE = ROWS * STRIDE;  // elements
   static constexpr int PIECES = ROWS * COLS / VECTOR;
   static constexpr int FETCHES = (PIECES + THREADS - 1) / THREADS;  // 16-byte pieces a thread
+  static constexpr int PER_ROW = COLS / VECTOR;
+  static constexpr bool DOWN = THREADS % PER_ROW == 0;  // a thread's pieces lie in one column
   static_assert(COLS % VECTOR == 0 && GAP % VECTOR == 0, "rows of a tile are whole 16-byte pieces");
 
   // Where the tile lies in the matrix: its first row and column, and the matrix's bounds.
@@ -78,36 +80,47 @@ struct Operand {
     }
   }
 
-  // This thread's pieces, into registers.
-  static __device__ __forceinline__ void fetch(uint4 (&pieces)[FETCHES], const Window& window, int thread) {
+  // Calls each(i, inside, from, to) for this thread's pieces. In one column of the matrix, pieces are a constant
+  // apart, so that one pointer serves all: registers for addresses would otherwise cost a block an SM.
+  template <typename Each>
+  static __device__ __forceinline__ void pieces(In* tile, const Window& window, int thread, const Each& each) {
+    const int row = thread / PER_ROW, col = thread % PER_ROW * VECTOR;
+    const In* const from = window.at(row, col);
+    In* const to = tile + row * STRIDE + col;
 #pragma unroll
     for (int i = 0; i < FETCHES; ++i) {
       const int piece = thread + i * THREADS;
-      const int row = piece / (COLS / VECTOR), col = piece % (COLS / VECTOR) * VECTOR;
-      pieces[i] = make_uint4(0, 0, 0, 0);
-      if ((PIECES % THREADS == 0 || piece < PIECES) && window.holds(row, col))
-        pieces[i] = *reinterpret_cast<const uint4*>(window.at(row, col));
+      if (PIECES % THREADS != 0 && piece >= PIECES) continue;
+      if (DOWN) {
+        constexpr int STEP = DOWN ? THREADS / PER_ROW : 0;
+        each(i, window.holds(row + i * STEP, col), from + size_t(i * STEP) * window.cols, to + i * STEP * STRIDE);
+      } else {
+        const int r = piece / PER_ROW, c = piece % PER_ROW * VECTOR;
+        each(i, window.holds(r, c), window.at(r, c), tile + r * STRIDE + c);
+      }
     }
   }
 
+  // This thread's pieces, into registers; what lies outside the matrix becomes zero.
+  static __device__ __forceinline__ void fetch(uint4 (&held)[FETCHES], const Window& window, int thread) {
+    pieces(nullptr, window, thread, [&](int i, bool inside, const In* from, In*) {
+      held[i] = inside ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+    });
+  }
+
   // What `fetch` brought, into the tile.
-  static __device__ __forceinline__ void put(In* tile, const uint4 (&pieces)[FETCHES], int thread) {
-#pragma unroll
-    for (int i = 0; i < FETCHES; ++i) {
-      const int piece = thread + i * THREADS;
-      const int row = piece / (COLS / VECTOR), col = piece % (COLS / VECTOR) * VECTOR;
-      if (PIECES % THREADS == 0 || piece < PIECES)
-        *reinterpret_cast<uint4*>(tile + row * STRIDE + col) = pieces[i];
-    }
+  static __device__ __forceinline__ void put(In* tile, const uint4 (&held)[FETCHES], int thread) {
+    pieces(tile, Window(nullptr, 0, 0, 0, 0), thread,
+           [&](int i, bool, const In*, In* to) { *reinterpret_cast<uint4*>(to) = held[i]; });
   }
 
   // The whole tile, complete for this thread on return.
   template <bool ALIGNED>
   static __device__ __forceinline__ void copy(In* tile, const Window& window, int thread) {
     if (ALIGNED) {
-      uint4 pieces[FETCHES];
-      fetch(pieces, window, thread);
-      put(tile, pieces, thread);
+      uint4 held[FETCHES];
+      fetch(held, window, thread);
+      put(tile, held, thread);
     } else {
       copy_elements(tile, window, thread);
     }
@@ -117,18 +130,20 @@ struct Operand {
   template <bool ALIGNED>
   static __device__ __forceinline__ void copy_async(In* tile, const Window& window, int thread) {
     if (!ALIGNED) return copy_elements(tile, window, thread);
-#pragma unroll
-    for (int i = 0; i < FETCHES; ++i) {
-      const int piece = thread + i * THREADS;
-      if (PIECES % THREADS != 0 && piece >= PIECES) break;
-      const int row = piece / (COLS / VECTOR), col = piece % (COLS / VECTOR) * VECTOR;
-      In* to = tile + row * STRIDE + col;
-      if (window.holds(row, col))
-        __pipeline_memcpy_async(to, window.at(row, col), 16);
+    pieces(tile, window, thread, [&](int, bool inside, const In* from, In* to) {
+      if (inside)
+        __pipeline_memcpy_async(to, from, 16);
       else
         *reinterpret_cast<uint4*>(to) = make_uint4(0, 0, 0, 0);
-    }
+    });
   }
+
+  // From the tile's first element to another: where a warp's part begins.
+  static __device__ __forceinline__ int offset(int outer, int depth = 0) {
+    return DEPTH_CONTIGUOUS ? outer * STRIDE + depth : depth * STRIDE + outer;
+  }
+
+  static constexpr bool RUNS_OF_FOUR = !DEPTH_CONTIGUOUS;  // whether `outer` gives four neighbours to a lane
 
   // The outer indices of one lane among LANES that share COUNT * LANES of them. Neighbouring lanes read
   // neighbouring pieces: of up to four elements where the outer dimension is contiguous, of one where not.
@@ -138,31 +153,61 @@ struct Operand {
     return DEPTH_CONTIGUOUS ? i * LANES + lane : (i / GROUP * LANES + lane) * GROUP + i % GROUP;
   }
 
-  // Four steps of depth of this lane's outer indices, widened.
+  // This lane's elements of four steps of depth, read when they are needed. Where depth is contiguous that is all
+  // four at once (and 16-bit elements stay packed until `step`); where not, one step at a time.
   template <int LANES, int COUNT>
-  static __device__ __forceinline__ void fragment(Acc (&to)[4][COUNT], const In* tile, int lane, int depth) {
-    if (DEPTH_CONTIGUOUS) {
+  struct Fragment {
+    In parts[DEPTH_CONTIGUOUS ? COUNT : 1][4];
+    const In* at;
+
+    __device__ __forceinline__ Fragment(const In* tile, int lane, int depth)
+        : at(tile + (DEPTH_CONTIGUOUS ? depth : depth * STRIDE)) {
+      if (DEPTH_CONTIGUOUS)
 #pragma unroll
-      for (int i = 0; i < COUNT; ++i) {
-        In part[4];
-        load(part, tile + outer<LANES, COUNT>(lane, i) * STRIDE + depth);
-#pragma unroll
-        for (int step = 0; step < 4; ++step) to[step][i] = widen(part[step]);
-      }
-    } else {
+        for (int i = 0; i < COUNT; ++i) load(parts[i], at + outer<LANES, COUNT>(lane, i) * STRIDE);
+    }
+
+    __device__ __forceinline__ void step(Acc (&to)[COUNT], int lane, int step) const {
       constexpr int GROUP = COUNT < 4 ? COUNT : 4;
 #pragma unroll
-      for (int step = 0; step < 4; ++step)
+      for (int i = 0; i < COUNT; i += GROUP) {
+        In part[GROUP];
+        if (!DEPTH_CONTIGUOUS) load(part, at + step * STRIDE + outer<LANES, COUNT>(lane, i));
 #pragma unroll
-        for (int i = 0; i < COUNT; i += GROUP) {
-          In part[GROUP];
-          load(part, tile + (depth + step) * STRIDE + outer<LANES, COUNT>(lane, i));
-#pragma unroll
-          for (int j = 0; j < GROUP; ++j) to[step][i + j] = widen(part[j]);
-        }
+        for (int j = 0; j < GROUP; ++j) to[i + j] = widen(DEPTH_CONTIGUOUS ? parts[i + j][step] : part[j]);
+      }
     }
-  }
+  };
 };
+
+// Calls use(a, b) for the tiles first ... last - 1 along k, with SLOTS - 1 later ones under way meanwhile.
+//
+// `stages` is shared memory for SLOTS times (A::SIZE + B::SIZE) elements, a tile of B behind each of A. One
+// barrier a tile: it says that this tile is there for all threads and that all are done with the one before,
+// whose place the next copy takes. A block may call it again for other tiles after a barrier of its own.
+template <typename A, typename B, int DEPTH, int SLOTS, bool ALIGNED, typename Use>
+__device__ __forceinline__ void pipelined(In* stages, const In* a, const In* b, int row0, int col0, int m, int n,
+                                          int k, int first, int last, int thread, const Use& use) {
+  constexpr int STAGE = A::SIZE + B::SIZE;
+  const auto start = [&](int tile, In* slot) {
+    if (tile < last) {
+      A::template copy_async<ALIGNED>(slot, typename A::Window(a, row0, tile * DEPTH, m, k), thread);
+      B::template copy_async<ALIGNED>(slot + A::SIZE, typename B::Window(b, col0, tile * DEPTH, n, k), thread);
+    }
+    // Committed even when empty, so that "all but the last SLOTS - 2 groups" always means the tile at hand.
+    __pipeline_commit();
+  };
+  for (int i = 0; i < SLOTS - 1; ++i) start(first + i, stages + i * STAGE);
+  int slot = 0, free_slot = SLOTS - 1;
+  for (int tile = first; tile < last; ++tile) {
+    __pipeline_wait_prior(SLOTS - 2);
+    __syncthreads();
+    start(tile + SLOTS - 1, stages + free_slot * STAGE);
+    use(stages + slot * STAGE, stages + slot * STAGE + A::SIZE);
+    free_slot = slot;
+    slot = slot + 1 == SLOTS ? 0 : slot + 1;
+  }
+}
 
 // sum += a b over a tile of DEPTH, of LANES_M x LANES_N lanes with TM x TN elements each. `a` and `b` point to
 // what the lanes share. GROUPS: groups of four steps of depth in straight-line code.
@@ -171,16 +216,18 @@ __device__ __forceinline__ void accumulate(Acc (&sum)[COUNT_M][COUNT_N], const I
                                            int lane_n) {
 #pragma unroll GROUPS
   for (int depth = 0; depth < DEPTH; depth += 4) {
-    Acc a_part[4][COUNT_M], b_part[4][COUNT_N];
-    A::template fragment<LANES_M, COUNT_M>(a_part, a, lane_m, depth);
-    B::template fragment<LANES_N, COUNT_N>(b_part, b, lane_n, depth);
+    const typename A::template Fragment<LANES_M, COUNT_M> a_four(a, lane_m, depth);
+    const typename B::template Fragment<LANES_N, COUNT_N> b_four(b, lane_n, depth);
 #pragma unroll
-    for (int step = 0; step < 4; ++step)
+    for (int step = 0; step < 4; ++step) {
+      Acc a_part[COUNT_M], b_part[COUNT_N];
+      a_four.step(a_part, lane_m, step);
+      b_four.step(b_part, lane_n, step);
 #pragma unroll
       for (int i = 0; i < COUNT_M; ++i)
 #pragma unroll
-        for (int j = 0; j < COUNT_N; ++j)
-          sum[i][j] = multiply_add(a_part[step][i], b_part[step][j], sum[i][j]);
+        for (int j = 0; j < COUNT_N; ++j) sum[i][j] = multiply_add(a_part[i], b_part[j], sum[i][j]);
+    }
   }
 }
 
@@ -189,7 +236,7 @@ __device__ __forceinline__ void accumulate(Acc (&sum)[COUNT_M][COUNT_N], const I
 template <typename A, typename B, int LANES_M, int LANES_N, bool ALIGNED, int COUNT_M, int COUNT_N>
 __device__ __forceinline__ void write(const Acc (&sum)[COUNT_M][COUNT_N], const Out* C, const Out* bias, Out* D,
                                       size_t batch, int row0, int col0, int lane_m, int lane_n, int m, int n) {
-  constexpr int GROUP = ALIGNED && !TRANS_B && COUNT_N >= 4 ? 4 : 1;
+  constexpr int GROUP = ALIGNED && B::RUNS_OF_FOUR && COUNT_N >= 4 ? 4 : 1;
 #pragma unroll
   for (int i = 0; i < COUNT_M; ++i) {
     const int row = row0 + A::template outer<LANES_M, COUNT_M>(lane_m, i);
