@@ -9,7 +9,8 @@ FLOATS = st.sampled_from([-1.5, -0.25, 0.0, 0.1, 0.5, 1.0, 3.0, 1e6])
 
 LITERALS = ["0", "1", "2", "3", "7", "64", "0.5", "-1", "True"]
 NUMBER_FORMS = [
-    "({n} {arithmetic} {n})", "({n} {arithmetic} {n})", "({leaf} ** {leaf})", "(int({leaf}) {shift} int({leaf}))",
+    "({n} {arithmetic} {n})", "({n} {arithmetic} {n})", "({leaf} ** {leaf})",
+    "(int({leaf}) {shift} int({leaf}))",
     "{pair}({n}, {n})", "{single}({n})", "({n} if {t} else {n})", "(({t}) + ({t}))", "(-{n})", "{leaf}",
 ]  # fmt: skip
 TRUTH_FORMS = [

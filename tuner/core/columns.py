@@ -87,9 +87,9 @@ def _magnitude(node: ast.AST, largest: Mapping[str, float]) -> float:
                     case ast.Mult():
                         return a * b
                     case ast.Pow():
-                        return max(a, 1.0) ** b
+                        return float(max(a, 1.0) ** b)
                     case ast.LShift():
-                        return a * 2.0**b
+                        return float(a * 2.0**b)
                     case ast.Add() | ast.Sub():
                         return a + b
                     case _:

@@ -262,7 +262,8 @@ class Expression:
 
         def visit(node: ast.AST) -> None:
             names = _names(node)
-            if isinstance(node, ast.expr) and names and names <= bound:
+            is_list = isinstance(node, ast.Tuple | ast.List)  # no value of its own: its elements are
+            if isinstance(node, ast.expr) and not is_list and names and names <= bound:
                 text = ast.unparse(node)
                 found.setdefault(text, parse(text))
                 return

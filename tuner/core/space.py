@@ -323,11 +323,19 @@ class SearchSpace:
 
         Ordinal parameters become log2 of their value where all are positive (tile sizes act by ratio), the
         value itself otherwise; two-valued ones 0 or 1; other categorical ones a column a value.
+
+        Raises:
+            InvalidConfig: a parameter is missing or has a value outside its list.
         """
         columns: list[np.ndarray] = []
         for p in self.parameters:
             index = {(isinstance(v, bool), v): i for i, v in enumerate(p.values)}
-            places = np.array([index[isinstance(c[p.name], bool), c[p.name]] for c in configs], dtype=int)
+            try:
+                places = np.array([index[isinstance(c[p.name], bool), c[p.name]] for c in configs], dtype=int)
+            except KeyError:
+                for config in configs:
+                    self.indices(config)
+                raise
             if p.ordinal:
                 table = np.array([float(v) for v in p.values])
                 columns.append((np.log2(table) if table.min() > 0 else table)[places])
