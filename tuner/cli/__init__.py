@@ -1,10 +1,9 @@
 """The command line: thin; parses, calls the library, prints."""
 
 import sys
+from importlib import import_module
 
 import typer
-
-from tuner.cli import compare, describe, query, sweep
 
 app = typer.Typer(
     name="tuner",
@@ -16,8 +15,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (sweep, query, describe, compare):
-    module.register(app)
+for name in ("sweep", "query", "describe", "compare"):
+    import_module(f"tuner.cli.{name}").register(app)
 
 
 def main() -> None:

@@ -28,7 +28,8 @@ def final_lines(outcome: "Outcome") -> Iterator[Any]:
         table.add_row(
             name, f"s{result.sweep_id}", str(len(result.trials)),
             " ".join(f"{s}:{n}" for s, n in failed.items()) or "none",
-            seconds(time_s), rate(flops, time_s), config_text(best.key.config) if best else "nothing was right",
+            seconds(time_s), rate(flops, time_s),
+            config_text(best.key.config) if best else "nothing was right",
         )  # fmt: skip
     yield table
     if outcome.ranking is not None:
@@ -53,7 +54,8 @@ def _ranking(outcome: "Outcome", flops: int) -> Any:
         title="Final: timed again, interleaved", title_justify="left", box=None, header_style="bold"
     )
     for name, side in (("kernel", "left"), ("trial", "right"), ("time", "right"), ("95%", "right"),
-                       ("GFLOP/s", "right"), ("of peak", "right"), (f"{against} [95%]", "right")):  # fmt: skip
+                       ("GFLOP/s", "right"), ("of peak", "right"),
+                       (f"{against} [95%]", "right")):  # fmt: skip
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     peak = outcome.limits.get("peak_flops_f32") if outcome.workload.dtype == "f32" else None
     order = sorted(

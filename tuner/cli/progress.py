@@ -25,7 +25,8 @@ class SweepProgress(Observer):
 
     def _reset(self) -> None:
         self._failures: Counter[str] = Counter()
-        self._flops, self._label, self._total = 0, "", None
+        self._flops, self._label = 0, ""
+        self._total: int | None = None
         self._began = self._printed = time.monotonic()
         self._fresh = 0
 
@@ -91,8 +92,8 @@ class SweepProgress(Observer):
         best = event.best.measurement.time_s if event.best else None
         minutes = max(time.monotonic() - self._began, 1e-3) / 60
         failures = " ".join(f"{s}:{n}" for s, n in self._failures.most_common()) or "0"
-        state = f"best {seconds(best)} ({rate(self._flops, best)} GFLOP/s) | {self._fresh / minutes:.0f} trials/min"
-        state += f" | failed {failures}"
+        state = f"best {seconds(best)} ({rate(self._flops, best)} GFLOP/s) | "
+        state += f"{self._fresh / minutes:.0f} trials/min | failed {failures}"
         if self._live is not None:
             self._live.update(
                 self._task, completed=event.number + 1, count=self._count(event.number + 1), state=state

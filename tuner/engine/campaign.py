@@ -13,7 +13,7 @@ from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.engine.finals import Finalist, Ranking, run_final
-from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest, SweepResult
+from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest, SweepResult, better
 from tuner.engine.workshop import Workshop, device_target
 from tuner.store.records import DeviceInfo, Final, FinalEntry
 
@@ -32,6 +32,8 @@ class Plan:
         searcher, seed, budget, resume, remeasure, options: as in `SweepRequest`.
         finalists: how many of each kernel's best go into the final.
         rounds: of the final; 0 for no final.
+        reuse: take a finished sweep of the store that had the same budget or more, in place of a new one.
+        refresh_limits: measure the device's peaks again, so that shares of the peak are of this hour.
     """
 
     searcher: str = "random"
@@ -42,6 +44,8 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     finalists: int = 2
     rounds: int = 25
+    reuse: bool = False
+    refresh_limits: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,12 @@ def check_memory(workload: Workload) -> None:
 
 
 def choose_kernels(
-    workload: Workload, device: Device, protocol: Protocol, names: Sequence[str] = (), baselines: bool = True
+    workload: Workload,
+    device: Device,
+    protocol: Protocol,
+    names: Sequence[str] = (),
+    baselines: bool = True,
+    strict: bool = True,
 ) -> tuple[list[Kernel], dict[str, str]]:
     """The kernels that take part, tuned ones first, and those that cannot, with the reason.
 
@@ -124,6 +133,7 @@ def choose_kernels(
         workload, device, protocol: what for.
         names: the kernels asked for; none means all. Those named must be able to serve.
         baselines: whether libraries take part too.
+        strict: whether a kernel that was named and cannot serve is an error, not only skipped.
 
     Raises:
         UnknownName: a name is not registered for this operator.
@@ -147,7 +157,7 @@ def choose_kernels(
             reason = f"no builder {kernel.language!r}" if builder is None else builder.unavailable()
         if reason is None:
             chosen.append(kernel)
-        elif named:
+        elif named and strict:
             raise Unavailable(f"kernel {kernel.name} cannot serve {workload.key} on {target.name}: {reason}")
         else:
             skipped[kernel.name] = reason
@@ -160,23 +170,20 @@ def calibration_reference(workshop: Workshop, store: "Store") -> float:
     All times in a store relate to this one number, so trials of different days can be compared.
     """
     name = f"calibration_s_threads{workshop.protocol.threads}"
-    fingerprint = workshop.device.fingerprint
-    known = store.device_limits(fingerprint).get(name)
-    if known is None:
-        known = workshop.calibrate()
-        store.update_device(DeviceInfo.of(workshop.device, {name: known}))
-    return float(known)
+    known = dict(store.device_limits(workshop.device.fingerprint))
+    if name not in known:
+        known[name] = workshop.calibrate()
+        store.update_device(DeviceInfo.of(workshop.device, known))
+    return known[name]
 
 
-def device_limits(workshop: Workshop, store: "Store", refresh: bool = False) -> Mapping[str, float]:
+def device_limits(workshop: Workshop, store: "Store", refresh: bool = False) -> dict[str, float]:
     """The device's peaks for the protocol's threads, measured once a store, or now with `refresh`."""
-    fingerprint = workshop.device.fingerprint
     suffix = f"_threads{workshop.protocol.threads}"
-    known = store.device_limits(fingerprint)
+    known = dict(store.device_limits(workshop.device.fingerprint))
     if refresh or f"peak_flops_f32{suffix}" not in known:
-        measured = {f"{name}{suffix}": value for name, value in workshop.limits().items()}
-        store.update_device(DeviceInfo.of(workshop.device, measured))
-        known = store.device_limits(fingerprint)
+        known.update({f"{name}{suffix}": value for name, value in workshop.limits().items()})
+        store.update_device(DeviceInfo.of(workshop.device, known))
     return {k.removesuffix(suffix): v for k, v in known.items() if k.endswith(suffix)}
 
 
@@ -203,14 +210,18 @@ def run_campaign(
     with Workshop(device, protocol, seed) as workshop:
         workshop.warm(kernels)
         reference_s = calibration_reference(workshop, store)
-        limits = device_limits(workshop, store)
+        limits = device_limits(workshop, store, plan.refresh_limits)
         for kernel in kernels:
             request = SweepRequest(
                 kernel, workload, "random" if kernel.baseline else plan.searcher, plan.seed,
                 Budget(trials=1) if kernel.baseline else plan.budget, plan.resume, plan.remeasure,
                 options={} if kernel.baseline else dict(plan.options),
             )  # fmt: skip
-            result = Sweep(request, workshop, store, observer, reference_s).run()
+            result = finished_sweep(request, workshop, store) if plan.reuse else None
+            if result is None:
+                result = Sweep(request, workshop, store, observer, reference_s).run()
+            else:
+                observer.note(f"{kernel.name}: sweep s{result.sweep_id} of the store is reused")
             sweeps[kernel.name] = result
             if result.interrupted:
                 return Outcome(workload, info, protocol, sweeps, skipped or {}, None, None, limits, True)
@@ -221,6 +232,33 @@ def run_campaign(
             except KeyboardInterrupt:
                 return Outcome(workload, info, protocol, sweeps, skipped or {}, None, None, limits, True)
     return Outcome(workload, info, protocol, sweeps, skipped or {}, ranking, final_id, limits)
+
+
+def finished_sweep(request: SweepRequest, workshop: Workshop, store: "Store") -> SweepResult | None:
+    """The latest finished sweep of the store that had this request's budget in trials or more.
+
+    It must be of the same workload, kernel source, device, protocol and searcher.
+    """
+    wanted = request.budget.trials
+    for sweep in reversed(store.sweeps(request.workload.operator, request.workload.key)):
+        spec = sweep.spec
+        same = (
+            sweep.status == "finished"
+            and (spec.kernel.name, spec.kernel.digest) == (request.kernel.name, request.kernel.digest)
+            and spec.device.fingerprint == workshop.device.fingerprint
+            and spec.protocol.digest == workshop.protocol.digest
+            and spec.searcher == request.searcher
+        )
+        exhausted = bool(sweep.summary.get("exhausted"))
+        if not same or (not exhausted and (wanted is None or sweep.trials < wanted)):
+            continue
+        trials = tuple(store.sweep_history(sweep.id))
+        best: Trial | None = None
+        for trial in trials:
+            best = trial if better(trial, best) else best
+        seconds = float(sweep.summary.get("seconds", 0.0))
+        return SweepResult(sweep.id, trials, best, False, exhausted, seconds)
+    return None
 
 
 def _final(

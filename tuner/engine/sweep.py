@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuner import registry
 from tuner.core.errors import InvalidSpace, TunerError
@@ -160,7 +160,12 @@ class Sweep:
     """
 
     def __init__(
-        self, request: SweepRequest, workshop: Workshop, store: "Store", observer: Observer, reference_s: float
+        self,
+        request: SweepRequest,
+        workshop: Workshop,
+        store: "Store",
+        observer: Observer,
+        reference_s: float,
     ) -> None:
         self._request, self._workshop, self._store = request, workshop, store
         self._observer, self._reference_s = observer, reference_s
@@ -194,8 +199,9 @@ class Sweep:
             if found is not None:
                 for trial in self._store.sweep_history(found):
                     self._count(trial)
-                self._store.reopen_sweep(found)
+                self._store.reopen_sweep(found, request.budget.as_dict())
                 return found
+        self._store.put_toolchain(self._toolchain)
         return self._store.begin_sweep(spec)
 
     def _count(self, trial: Trial) -> None:
@@ -250,7 +256,7 @@ class Sweep:
             interrupted = True
             self._workshop.stop()
         seconds = time.monotonic() - started
-        status = "interrupted" if interrupted else "finished"
+        status: Literal["finished", "interrupted"] = "interrupted" if interrupted else "finished"
         self._store.finish_sweep(sweep_id, status, {"seconds": seconds, "exhausted": exhausted})
         return SweepResult(sweep_id, tuple(self._trials), self._best, interrupted, exhausted, seconds)
 
@@ -275,7 +281,9 @@ class Sweep:
         self, sweep_id: int, configs: Sequence[Config], companions: Sequence[Workload], ask_s: float
     ) -> list[Trial]:
         keys = [self.key(config) for config in configs]
-        known = {} if self._request.remeasure else self._store.find_identities([k.digest for k in keys])
+        known = {}
+        if not self._request.remeasure:
+            known = self._store.find_identities([k.digest for k in keys], self._workshop.protocol)
         fresh = [key for key in keys if key.digest not in known]
         request = self._request
         building = time.perf_counter()
@@ -294,7 +302,7 @@ class Sweep:
                 if key.digest in known:
                     trial = known[key.digest]
                     assert trial.id is not None
-                    self._store.record_reuse(sweep_id, number, trial.id)
+                    self._store.record_reuse(sweep_id, trial.id, number)
                     self._finish(number, trial, True, ask_s)
                 else:
                     begun = time.perf_counter()
@@ -324,7 +332,7 @@ class Sweep:
 
     def _add(self, sweep_id: int, number: int, key: TrialKey, measurement: Measurement) -> Trial:
         trial = Trial(key, measurement)
-        (trial_id,) = self._store.add_trials(sweep_id, [trial], [number], toolchain=self._toolchain)
+        (trial_id,) = self._store.add_trials(sweep_id, [trial], [number])
         return Trial(key, measurement, trial_id, trial.created_at)
 
     def _finish(self, number: int, trial: Trial, reused: bool, overhead_s: float) -> None:

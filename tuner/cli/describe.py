@@ -1,0 +1,210 @@
+"""`tuner kernels` and `tuner devices`: what there is, here."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.cli.common import Db, Json
+
+if TYPE_CHECKING:
+    from tuner.store.records import DeviceInfo
+
+_KERNELS_EXAMPLES = """
+Examples:
+
+  tuner kernels
+
+  tuner kernels gemm --shape 512x512x512
+
+  tuner kernels --searchers
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("kernels", epilog=_KERNELS_EXAMPLES)(kernels)
+    app.command(
+        "devices", epilog="\nExamples:\n\n  tuner devices\n\n  tuner devices --measure --threads 1\n"
+    )(devices)
+
+
+def kernels(
+    operator: Annotated[str | None, typer.Argument(help="Operator; default all.")] = None,
+    shape: Annotated[str | None, typer.Option(help="Count valid configurations for this shape.")] = None,
+    dtype: Annotated[str, typer.Option(help="Element type.")] = "f32",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default all cores.")] = None,
+    searchers: Annotated[
+        bool, typer.Option("--searchers", help="List the search strategies instead.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """The kernels, their parameters and how many configurations are valid; what cannot be used, and why."""
+    from tuner import registry
+
+    if searchers:
+        _searchers(json)
+        return
+    names = [operator] if operator else list(registry.operators())
+    listed = []
+    for name in names:
+        op = registry.operator(name)
+        workload = op.parse(shape or op.example, dtype if dtype in op.dtypes else op.dtypes[0])
+        listed += [_describe(kernel, workload, threads) for kernel in registry.kernels_of(name)]
+    registry.builders(), registry.device_classes(), registry.searchers()
+    if json:
+        from tuner.cli.common import print_json
+
+        print_json({"kernels": listed, "broken": registry.broken})
+        return
+    _print_kernels(listed, registry.broken)
+
+
+def _describe(kernel: Any, workload: Any, threads: int | None) -> dict[str, Any]:
+    from tuner import registry
+    from tuner.core.errors import TunerError
+    from tuner.engine import campaign
+    from tuner.engine.workshop import device_target
+
+    row: dict[str, Any] = {
+        "kernel": kernel.name, "operator": kernel.operator, "language": kernel.language,
+        "target": kernel.target_kind, "dtypes": list(kernel.dtypes), "baseline": kernel.baseline,
+        "summary": kernel.summary, "workload": workload.key, "parameters": {}, "constraints": {},
+        "valid": None, "unavailable": kernel.unavailable(),
+    }  # fmt: skip
+    builder = registry.builders().get(kernel.language)
+    if row["unavailable"] is None:
+        row["unavailable"] = builder.unavailable() if builder else f"no builder {kernel.language}"
+    try:
+        device = campaign.default_device("cpu")
+        target = device_target(device, campaign.default_protocol(device, threads=threads))
+        if target.kind != kernel.target_kind:
+            return row
+        reason = kernel.unsupported(workload, target)
+        if reason:
+            row["unavailable"] = row["unavailable"] or reason
+            return row
+        space = kernel.space(workload, target)
+    except TunerError as error:
+        row["unavailable"] = row["unavailable"] or str(error)
+        return row
+    row["parameters"] = {p.name: list(p.values) for p in space.parameters}
+    row["constraints"] = {c.name: c.expression for c in space.constraints}
+    row["valid"] = space.size
+    return row
+
+
+def _print_kernels(listed: list[dict[str, Any]], broken: dict[str, str]) -> None:
+    from rich.table import Table
+
+    from tuner.cli.common import console
+
+    out = console()
+    table = Table(box=None, header_style="bold")
+    for name, side in (("operator", "left"), ("kernel", "left"), ("language", "left"), ("target", "left"),
+                       ("dtypes", "left"), ("valid", "right"), ("what", "left")):  # fmt: skip
+        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for row in listed:
+        valid = f"{row['valid']:,}" if row["valid"] is not None else "-"
+        what = row["summary"] + (f" [not here: {row['unavailable']}]" if row["unavailable"] else "")
+        kind = row["language"] + (" (baseline)" if row["baseline"] else "")
+        from rich.text import Text
+
+        table.add_row(
+            row["operator"], row["kernel"], kind, row["target"], " ".join(row["dtypes"]), valid, Text(what)
+        )
+    out.print(table)
+    for file, reason in broken.items():
+        out.print(f"cannot be loaded: {file}: {reason}", markup=False)
+
+
+def _searchers(json: bool) -> None:
+    from tuner import registry
+    from tuner.cli.common import console, print_json
+
+    rows = {
+        name: {"summary": s.summary, "unavailable": s.unavailable()}
+        for name, s in registry.searchers().items()
+    }
+    if json:
+        print_json(rows)
+        return
+    out = console()
+    for name, row in sorted(rows.items()):
+        reason = f" [not here: {row['unavailable']}]" if row["unavailable"] else ""
+        out.print(f"{name:>12}  {row['summary']}{reason}", markup=False)
+
+
+def devices(
+    measure: Annotated[bool, typer.Option("--measure", help="Measure the peaks again.")] = False,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads the peaks are for; default all cores.")
+    ] = None,
+    db: Db = None,
+    json: Json = False,
+) -> None:
+    """The devices of this machine with their measured peaks, and the others the database knows."""
+    from tuner import registry
+    from tuner.cli.common import console, print_json
+    from tuner.engine import campaign
+    from tuner.engine.workshop import Workshop
+    from tuner.store.records import DeviceInfo
+    from tuner.store.store import open_store
+
+    rows: list[dict[str, Any]] = []
+    missing: dict[str, str] = {}
+    with open_store(db) as store:
+        for name, kind in registry.device_classes().items():
+            found = kind.discover()
+            if not found:
+                missing[name] = kind.unavailable() or "none found"
+            for device in found:
+                measured: Mapping[str, float] = {}
+                if name == "cpu":
+                    protocol = campaign.default_protocol(device, threads=threads)
+                    with Workshop(device, protocol, seed=0) as workshop:
+                        measured = campaign.device_limits(workshop, store, refresh=measure)
+                rows.append(_device_row(DeviceInfo.of(device, measured), True))
+        here = {row["fingerprint"] for row in rows}
+        rows += [_device_row(d, False) for d in store.devices() if d.fingerprint not in here]
+    if json:
+        print_json({"devices": rows, "missing": missing})
+        return
+    out = console()
+    for row in rows:
+        out.print(
+            f"{row['device']}: {row['name']} ({row['target']})"
+            + ("" if row["here"] else "  [not this machine]")
+        )
+        for fact, value in row["facts"].items():
+            text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            out.print(f"{fact:>28}  {_human(fact, text)}", markup=False)
+        for limit, value in row["measured"].items():
+            out.print(f"{limit:>28}  {_rate(limit, value)} (measured)", markup=False)
+    for name, reason in missing.items():
+        out.print(f"{name}: not here: {reason}", markup=False)
+
+
+def _device_row(info: "DeviceInfo", here: bool) -> dict[str, Any]:
+    return {
+        "device": info.kind, "name": info.name, "fingerprint": info.fingerprint, "here": here,
+        "target": info.target, "facts": dict(info.facts), "measured": dict(info.limits),
+    }  # fmt: skip
+
+
+def _human(fact: str, text: str) -> str:
+    if fact.endswith("_bytes") and text.isdigit():
+        size = float(text)
+        for unit in ("B", "KiB", "MiB", "GiB"):
+            if size < 1024 or unit == "GiB":
+                return f"{size:g} {unit}" if size == int(size) else f"{size:.1f} {unit}"
+            size /= 1024
+    return text
+
+
+def _rate(limit: str, value: float) -> str:
+    if "flops" in limit:
+        return f"{value / 1e9:.1f} GFLOP/s"
+    if "bytes_per_s" in limit:
+        return f"{value / 1e9:.1f} GB/s"
+    return f"{value:g}"

@@ -1,0 +1,174 @@
+"""Experiments: TOML files that say which implementations to compare on which shapes.
+
+title = "GEMM on this machine's processor"
+operator = "gemm"
+shapes = ["1024x1024x1024"]     # each one a table and a picture
+dtype = "f32"                   # optional, as is all that follows
+kernels = ["cpp_naive", "cpp_packed", "tir_packed"]   # default: all that can serve
+baselines = true                # libraries, where they are installed
+searcher = "auto"
+seed = 0
+threads = 2                     # default: all cores
+cache = "warm"
+output = "results/gemm_demo"    # folder of the pictures, relative to the working folder
+
+[budget]                        # of each kernel
+trials = 100
+seconds = 60
+patience = 50
+
+[final]
+rounds = 25
+finalists = 2
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner import registry
+from tuner.core.errors import TunerError
+from tuner.core.workload import Workload
+from tuner.engine import campaign
+from tuner.engine.sweep import Budget, Observer
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A comparison of implementations; see the module's text for the file."""
+
+    title: str
+    operator: str
+    shapes: tuple[str, ...]
+    dtype: str = "f32"
+    kernels: tuple[str, ...] = ()
+    baselines: bool = True
+    searcher: str = "auto"
+    seed: int = 0
+    threads: int | None = None
+    cache: str = "warm"
+    output: str = "results"
+    budget: Budget = field(default_factory=lambda: Budget(trials=100))
+    final: Mapping[str, int] = field(default_factory=dict)
+
+    def workloads(self) -> list[Workload]:
+        """The workloads of the shapes; raises `InvalidWorkload`."""
+        operator = registry.operator(self.operator)
+        return [operator.parse(shape, self.dtype) for shape in self.shapes]
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "title": (str,), "operator": (str,), "shapes": (list,), "dtype": (str,), "kernels": (list,),
+    "baselines": (bool,), "searcher": (str,), "seed": (int,), "threads": (int,), "cache": (str,),
+    "output": (str,), "budget": (dict,), "final": (dict,),
+}  # fmt: skip
+_TABLES: dict[str, dict[str, tuple[type, ...]]] = {
+    "budget": {"trials": (int,), "seconds": (int, float), "patience": (int,)},
+    "final": {"rounds": (int,), "finalists": (int,)},
+}
+
+_NAMES: dict[type, str] = {
+    str: "text", list: "a list of texts", dict: "a table", bool: "true or false", int: "an integer",
+    float: "a number",
+}  # fmt: skip
+
+
+def _check(place: str, values: Mapping[str, Any], known: Mapping[str, tuple[type, ...]]) -> None:
+    import difflib
+
+    for key, value in values.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            advice = f"did you mean {close[0]!r}? " if close else ""
+            raise TunerError(f"{place}: unknown key {key!r}: {advice}keys are {', '.join(known)}")
+        wanted = known[key]
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+            names = " or ".join(_NAMES[kind] for kind in wanted)
+            raise TunerError(f"{place}: {key} is {names}, not {value!r}")
+        if isinstance(value, list) and not (value and all(isinstance(item, str) for item in value)):
+            raise TunerError(f"{place}: {key} is a list of at least one text, not {value!r}")
+
+
+def read_experiment(path: Path, trials: int | None = None) -> Experiment:
+    """Reads and checks an experiment file.
+
+    Args:
+        path: a TOML file.
+        trials: replaces the file's number of trials.
+
+    Raises:
+        TunerError: the file cannot be read or is not TOML, a key is unknown, missing or of the wrong
+            type, a name is not registered, a shape is wrong.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise TunerError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TunerError(f"{path}: not a TOML file: {error}") from None
+    _check(str(path), values, _TYPES)
+    for table, known in _TABLES.items():
+        _check(f"{path} [{table}]", values.get(table, {}), known)
+    for key in ("operator", "shapes"):
+        if key not in values:
+            raise TunerError(f"{path}: missing key {key!r}")
+    budget = values.pop("budget", {"trials": 100})
+    if trials is not None:
+        budget = {**budget, "trials": trials}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    names = {f.name for f in fields(Experiment)}
+    try:
+        experiment = Experiment(
+            **{"title": path.stem, **{k: v for k, v in values.items() if k in names}}, budget=Budget(**budget)
+        )
+        registry.searcher(experiment.searcher)
+        experiment.workloads()
+        known_kernels = {k.name for k in registry.kernels_of(experiment.operator)}
+        for name in experiment.kernels:
+            if name not in known_kernels:
+                registry.kernel(name)
+                raise TunerError(f"kernel {name} does not compute {experiment.operator}")
+    except TunerError as error:
+        raise TunerError(f"{path}: {error}") from None
+    return experiment
+
+
+def run_experiment(experiment: Experiment, store: "Store", observer: Observer) -> list[campaign.Outcome]:
+    """Runs the campaigns of an experiment, one a shape.
+
+    Sweeps that the store holds finished, of the same kernel source, device, protocol and at least as
+    many trials, are reused; unfinished ones are resumed. The final is always held anew.
+
+    Raises:
+        TunerError: anything a user can mend.
+    """
+    device = campaign.default_device("cpu")
+    protocol = campaign.default_protocol(device, threads=experiment.threads, cache=experiment.cache)
+    plan = campaign.Plan(
+        experiment.searcher,
+        experiment.seed,
+        experiment.budget,
+        resume=True,
+        finalists=experiment.final.get("finalists", 2),
+        rounds=experiment.final.get("rounds", 25),
+        reuse=True,
+        refresh_limits=True,
+    )
+    workloads = experiment.workloads()
+    for workload in workloads:
+        campaign.check_memory(workload)
+    outcomes = []
+    for workload in workloads:
+        kernels, skipped = campaign.choose_kernels(
+            workload, device, protocol, experiment.kernels, experiment.baselines, strict=False
+        )
+        outcome = campaign.run_campaign(workload, kernels, device, protocol, plan, store, observer, skipped)
+        outcomes.append(outcome)
+        if outcome.interrupted:
+            break
+    return outcomes
