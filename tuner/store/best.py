@@ -69,7 +69,7 @@ def _winners(
         .scalar_subquery()
         .correlate(groups)
     )
-    found = connection.execute(select(fastest)).scalars()
+    found = connection.execute(select(fastest).select_from(groups)).scalars()
     return [int(i) for i in found if i is not None]
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, select
 
@@ -106,10 +106,10 @@ class Store:
     def finish_sweep(
         self,
         sweep_id: int,
-        status: Literal["finished", "interrupted"] = "finished",
+        status: str = "finished",
         summary: Mapping[str, Any] | None = None,
     ) -> None:
-        """Marks a sweep as ended; `summary` is plain values, for people."""
+        """Marks a sweep as `finished` or `interrupted`; `summary` is plain values, for people."""
         with self._write() as connection:
             queries.sweep_started(connection, sweep_id)
             writes.end_sweep(connection, sweep_id, status, summary or {})
@@ -183,11 +183,9 @@ class Store:
         self._toolchains |= fresh
         return ids
 
-    def record_reuse(self, sweep_id: int, trial_id: int, number: int | None = None) -> None:
-        """Notes that a proposal was served from a stored trial of the same identity."""
+    def record_reuse(self, sweep_id: int, number: int, trial_id: int) -> None:
+        """Notes that a sweep's proposal was served from a stored trial of the same identity."""
         with self._write() as connection:
-            if number is None:
-                number = writes.next_number(connection, sweep_id)
             writes.link(connection, sweep_id, [number], [trial_id], reused=True)
 
     def find_identities(
