@@ -1,0 +1,367 @@
+/*[tuner]
+name = "cpp_packed"
+operator = "gemm"
+summary = "Blocked for three cache levels, operands packed, a register microkernel, threads in a grid."
+dtypes = ["f32"]
+entry = "gemm"
+arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
+
+[options]
+batch = 1
+trans_a = false
+trans_b = false
+alpha = 1.0
+beta = 0.0
+bias = false
+relu = false
+
+[parameters]
+MR = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "rows of the register tile" }
+NR = { values = [8, 16, 24, 32, 48, 64], doc = "columns of the register tile, whole vectors" }
+MC = { values = [32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "rows of a block of A" }
+NC = { values = [64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "columns of a block of B" }
+KC = { values = [16, 64, 128, 192, 256, 320, 384, 512, 768, 1024], doc = "depth of both blocks" }
+OUTER = { values = ["n", "m"], doc = "outermost loop: its operand is packed once, the other once a block of it" }
+INNER = { values = ["m", "n"], doc = "innermost loop over tiles: m keeps a panel of B in L1, n one of A" }
+PACK_A = [true, false]
+PACK_B = [true, false]
+UNROLL = { values = [1, 2, 4, 8], doc = "steps of k in the body of the microkernel's loop" }
+PREFETCH = { values = [0, 8, 16, 32], doc = "steps of k that the streamed panel is fetched ahead; 0 leaves it to the hardware" }
+PREFETCH_D = { values = [false, true], doc = "fetch the tile of D while its sum is computed" }
+HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
+threads = [1, 2, 4, 8, 16, 32, 64]
+SPLIT_N = { values = [1, 2, 4, 8], doc = "threads along n; the rest of them along m" }
+
+[constraints]
+whole_vectors = "NR * 4 % vector_bytes == 0"
+# Sums, a row of B and one element of A: MR * NV + NV + 1, NV = NR * 4 / vector_bytes.
+registers = "(MR + 1) * (NR * 4 // vector_bytes) + 1 <= vector_registers"
+# 8 independent sums keep two FMA pipes of latency 4 busy; few rows have to do with fewer.
+latency = "MR * (NR * 4 // vector_bytes) >= 8 or MR * 2 > m"
+rows_used = "MR < 2 * m"
+columns_used = "NR < 2 * n or NR * 4 == vector_bytes"
+panel_in_l1 = "KC * (NR if INNER == 'm' else MR) * 4 <= l1d_bytes"
+streamed_block_in_l2 = "KC * (MC if INNER == 'm' else NC) * 4 <= l2_bytes"
+kept_block_in_l3 = "KC * (NC if INNER == 'm' else MC) * 4 <= l3_bytes"
+# A block larger than the operand is the operand: only the smallest such value is kept.
+blocks_used = "(MC < 2 * m or MC == 32) and (NC < 2 * n or NC == 64) and (KC < 2 * k or KC == 16)"
+tile_in_block = "MR <= MC and NR <= NC"
+deep_enough = "KC >= 128 or KC * 2 > k or not PACK_B"
+direct_b_by_rows = "PACK_B or not trans_b"
+unroll_fits = "UNROLL <= KC and UNROLL * MR * (NR * 4 // vector_bytes) <= 224"
+threads_on_cores = "threads <= cores"
+grid = "threads % SPLIT_N == 0"
+
+[features]
+tile_area = "MR * NR"
+tile_intensity = "MR * NR / (MR + NR)"
+panel_bytes = "KC * (NR if INNER == 'm' else MR) * 4"
+streamed_bytes = "KC * (MC if INNER == 'm' else NC) * 4"
+kept_bytes = "KC * (NC if INNER == 'm' else MC) * 4"
+passes_over_d = "ceildiv(k, KC)"
+*/
+// Rung 3. The register tile of rung 2 computes as fast as its operands arrive. Packing copies a block of A and
+// of B into the order in which the microkernel reads them, so that every line and every page is used up at
+// once and nothing collides in a cache; the copy is paid once and read many times. The blocks are sized so
+// that a panel of one operand stays in L1, the block that streams past it in L2, and the block that is kept in
+// L3 (Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34(3), 2008).
+// Threads form a grid over D and pack together what they share (Smith et al., Anatomy of high-performance
+// many-threaded matrix multiplication, IPDPS 2014).
+#include "arena.h"
+#include "epilogue.h"
+#include "gemv.h"
+#include "pack.h"
+#if threads > 1
+#include <omp.h>
+#endif
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+enum : int64_t { NV = NR * 4 / VECTOR_BYTES, MCB = MC / MR * MR, NCB = NC / NR * NR };
+static constexpr bool N_OUTSIDE = TEXT(OUTER)[0] == 'n', M_INSIDE = TEXT(INNER)[0] == 'm';
+// Packed panels lie [depth][MR] and [depth][NR]. An operand that is not packed is read where it is.
+static constexpr int64_t AHEAD_A = M_INSIDE ? PREFETCH : 0, AHEAD_B = M_INSIDE ? 0 : PREFETCH;
+
+// A panel of A or B as the microkernel reads it; the stride is a constant where it is packed.
+struct Panel {
+    const float* data;
+    int64_t stride;
+};
+
+static inline float element_a(Panel a, int64_t p, int i) {
+    if (PACK_A) return a.data[p * MR + i];
+    return TRANS_A ? a.data[p * a.stride + i] : a.data[i * a.stride + p];
+}
+
+static inline const float* row_b(Panel b, int64_t p) { return b.data + p * (PACK_B ? NR : b.stride); }
+
+static inline __attribute__((always_inline)) void step(vec (&sums)[MR][NV], Panel a, Panel b, int64_t p) {
+    if (AHEAD_A && PACK_A) __builtin_prefetch(a.data + (p + AHEAD_A) * MR);
+    vec row[NV];
+#pragma GCC unroll 16
+    for (int j = 0; j < NV; ++j) {
+        row[j] = load(row_b(b, p) + j * LANES);
+        if (AHEAD_B) __builtin_prefetch(row_b(b, p + AHEAD_B) + j * LANES);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+        vec x = in_register(splat(element_a(a, p, i)));
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) sums[i][j] += x * row[j];
+    }
+}
+
+// One tile of D: rows i ..., columns j ..., `rows` x `cols` of them inside the matrix.
+struct Tile {
+    float* D;
+    int64_t n, i, j, rows, cols;
+    bool first, last;  // the first and the last block of k
+};
+
+static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, const Tile& at, const Epilogue& epilogue) {
+    float* D = at.D + at.i * at.n + at.j;
+    if (PREFETCH_D) {
+        for (int64_t i = 0; i < at.rows; ++i) {
+            for (int64_t j = 0; j < NR; j += 16) __builtin_prefetch(D + i * at.n + j, 1);
+        }
+    }
+    vec sums[MR][NV] = {};
+    int64_t p = 0;
+    for (; p + UNROLL <= depth; p += UNROLL) {
+#pragma GCC unroll 8
+        for (int u = 0; u < UNROLL; ++u) step(sums, a, b, p + u);
+    }
+    for (; p < depth; ++p) step(sums, a, b, p);
+    if (at.rows == MR && at.cols == NR) {
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) {
+                vec value = sums[i][j];
+                float* place = D + i * at.n + j * LANES;
+                if (!at.first) value += load(place);
+                if (at.last) value = epilogue(value, at.i + i, at.j + j * LANES);
+                store(place, value);
+            }
+        }
+        return;
+    }
+    // A tile over the edge was computed whole, on zeros; only what is inside is stored.
+    float whole[MR][NR];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) store(&whole[i][j * LANES], sums[i][j]);
+    }
+    for (int64_t i = 0; i < at.rows; ++i) {
+        for (int64_t j = 0; j < at.cols; ++j) {
+            float value = whole[i][j];
+            if (!at.first) value += D[i * at.n + j];
+            D[i * at.n + j] = at.last ? epilogue(value, at.i + i, at.j + j) : value;
+        }
+    }
+}
+
+// A grid of threads over D, and the memory they share. With 1 x 1 nothing is shared and nobody waits.
+struct Team {
+    int64_t down, across;  // threads along m and along n
+    int64_t row, col;      // of this thread
+    float *packed_a, *packed_b;  // of this thread's row, of its column
+    float *edge_a, *edge_b;      // of this thread alone: the ragged last panel of an operand read in place
+
+    static void wait(int64_t sharers) {
+        if (sharers > 1) {
+#if threads > 1
+#pragma omp barrier
+#endif
+        }
+    }
+};
+
+// Blocks of all rows (columns) of the thread grid are counted alike, so that all threads meet at each barrier.
+struct Blocks {
+    Range mine;
+    int64_t unit, count;
+
+    Blocks(int64_t extent, int64_t unit, int64_t limit, int64_t parts, int64_t index)
+        : mine(share(extent, unit, parts, index)),
+          unit(unit),
+          count(ceil_div(ceil_div(ceil_div(extent, unit), parts) * unit, limit)) {}
+
+    Range operator[](int64_t i) const {
+        Range part = share(mine.size(), unit, count, i);
+        return {mine.begin + part.begin, mine.begin + part.end};
+    }
+
+    int64_t longest() const { return ceil_div(ceil_div(mine.size(), unit), count) * unit; }
+};
+
+class Gemm {
+    const float *A, *B;
+    float* D;
+    int64_t m, n, k;
+    Epilogue epilogue;
+    Team team;
+    Range rows, cols, depth;  // of the present blocks
+
+    const float* at_a(int64_t i, int64_t p) const { return A + (TRANS_A ? p * m + i : i * k + p); }
+    const float* at_b(int64_t p, int64_t j) const { return B + (TRANS_B ? j * k + p : p * n + j); }
+
+    // The threads of a grid row share a block of A: each packs its part of the panels, then all may read.
+    void pack_a() const {
+        if (PACK_A) {
+            Team::wait(team.across);
+            Range part = share(rows.size(), MR, team.across, team.col);
+            const float* from = at_a(rows.begin + part.begin, depth.begin);
+            float* to = team.packed_a + part.begin * depth.size();
+            if (TRANS_A) pack_rows<MR>(to, from, m, part.size(), depth.size());
+            else pack_transposed<MR>(to, from, k, part.size(), depth.size());
+            Team::wait(team.across);
+        } else if (int64_t over = rows.size() % MR) {
+            // Laid out as the matrix is, so that one microkernel serves both: [MR][depth], or [depth][MR].
+            int64_t i = rows.end - over, size = depth.size();
+            for (int64_t p = 0; p < size; ++p) {
+                for (int64_t r = 0; r < MR; ++r) {
+                    float value = r < over ? *at_a(i + r, depth.begin + p) : 0.0f;
+                    team.edge_a[TRANS_A ? p * MR + r : r * size + p] = value;
+                }
+            }
+        }
+    }
+
+    void pack_b() const {
+        if (PACK_B) {
+            Team::wait(team.down);
+            Range part = share(cols.size(), NR, team.down, team.row);
+            const float* from = at_b(depth.begin, cols.begin + part.begin);
+            float* to = team.packed_b + part.begin * depth.size();
+            if (TRANS_B) pack_transposed<NR>(to, from, k, part.size(), depth.size());
+            else pack_rows<NR>(to, from, n, part.size(), depth.size());
+            Team::wait(team.down);
+        } else if (int64_t over = cols.size() % NR) {
+            pack_rows<NR>(team.edge_b, at_b(depth.begin, cols.end - over), n, over, depth.size());
+        }
+    }
+
+    Panel panel_a(int64_t i) const {
+        if (PACK_A) return {team.packed_a + (i - rows.begin) * depth.size(), MR};
+        if (i + MR <= rows.end) return {at_a(i, depth.begin), TRANS_A ? m : k};
+        return {team.edge_a, TRANS_A ? MR : depth.size()};
+    }
+
+    Panel panel_b(int64_t j) const {
+        if (PACK_B) return {team.packed_b + (j - cols.begin) * depth.size(), NR};
+        if (j + NR <= cols.end) return {at_b(depth.begin, j), n};
+        return {team.edge_b, NR};
+    }
+
+    void one_tile(Panel a, Panel b, int64_t i, int64_t j) const {
+        Tile at = {D, n, i, j, min_of(MR, rows.end - i), min_of(NR, cols.end - j),
+                   depth.begin == 0, depth.end == k};
+        tile(a, b, depth.size(), at, epilogue);
+    }
+
+    void multiply_blocks() const {
+        if (M_INSIDE) {
+            for (int64_t j = cols.begin; j < cols.end; j += NR) {
+                Panel b = panel_b(j);
+                for (int64_t i = rows.begin; i < rows.end; i += MR) one_tile(panel_a(i), b, i, j);
+            }
+        } else {
+            for (int64_t i = rows.begin; i < rows.end; i += MR) {
+                Panel a = panel_a(i);
+                for (int64_t j = cols.begin; j < cols.end; j += NR) one_tile(a, panel_b(j), i, j);
+            }
+        }
+    }
+
+public:
+    Gemm(const float* A, const float* B, float* D, int64_t m, int64_t n, int64_t k, const Epilogue& epilogue,
+         const Team& team)
+        : A(A), B(B), D(D), m(m), n(n), k(k), epilogue(epilogue), team(team), rows(), cols(), depth() {}
+
+    void run() {
+        Blocks down(m, MR, MCB, team.down, team.row), across(n, NR, NCB, team.across, team.col);
+        int64_t layers = ceil_div(k, KC);
+        for (int64_t outer = 0; outer < (N_OUTSIDE ? across.count : down.count); ++outer) {
+            for (int64_t layer = 0; layer < layers; ++layer) {
+                depth = share(k, 1, layers, layer);
+                (N_OUTSIDE ? cols : rows) = N_OUTSIDE ? across[outer] : down[outer];
+                if (N_OUTSIDE) pack_b();
+                else pack_a();
+                for (int64_t inner = 0; inner < (N_OUTSIDE ? down.count : across.count); ++inner) {
+                    (N_OUTSIDE ? rows : cols) = N_OUTSIDE ? down[inner] : across[inner];
+                    if (N_OUTSIDE) pack_a();
+                    else pack_b();
+                    multiply_blocks();
+                }
+            }
+        }
+    }
+};
+
+// Floats of the parts of a team's memory.
+struct Sizes {
+    int64_t a, b, edge_a, edge_b;
+
+    Sizes(int64_t m, int64_t n, int64_t k) {
+        int64_t depth = min_of(KC, k);
+        // Whole lines, so that no two threads write to one.
+        auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
+        a = PACK_A ? lines(min_of(MCB, ceil_div(m, MR) * MR) * depth) : 0;
+        b = PACK_B ? lines(min_of(NCB, ceil_div(n, NR) * NR) * depth) : 0;
+        edge_a = PACK_A ? 0 : lines(MR * depth);
+        edge_b = PACK_B ? 0 : lines(NR * depth);
+    }
+
+    int64_t one() const { return a + b + edge_a + edge_b; }
+
+    // Memory of the thread at (row, col) of a grid: the first thread of a row owns its A, of a column its B.
+    Team place(float* memory, int64_t down, int64_t across, int64_t index) const {
+        Team team = {down, across, index / across, index % across, nullptr, nullptr, nullptr, nullptr};
+        team.packed_a = memory + team.row * across * one();
+        team.packed_b = memory + team.col * one() + a;
+        team.edge_a = memory + index * one() + a + b;
+        team.edge_b = team.edge_a + edge_a;
+        return team;
+    }
+};
+
+extern "C" int gemm(const float* A, const float* B, const float* C, const float* bias, float* D, int64_t m,
+                    int64_t n, int64_t k, int64_t batch, float alpha, float beta) {
+    static thread_local Arena arena;
+    const Sizes sizes(m, n, k);
+    float* memory = arena.reserve(sizes.one() * threads);
+    if (!memory) return 1;
+
+    // Batch entry b on a grid of down x across threads, as its thread `index`.
+    auto entry = [&](int64_t b, int64_t down, int64_t across, int64_t index, float* place) {
+        Epilogue epilogue = {C ? C + b * m * n : nullptr, bias, n, alpha, beta};
+        const float *a = A + b * m * k, *x = B + b * k * n;
+        float* d = D + b * m * n;
+        if (m == 1 || n == 1) gemv(a, x, d, m, n, k, epilogue, int(down * across), int(index));
+        else Gemm(a, x, d, m, n, k, epilogue, sizes.place(place, down, across, index)).run();
+    };
+
+#if threads > 1
+#pragma omp parallel num_threads(threads)
+    {
+        int64_t team = omp_get_num_threads(), index = omp_get_thread_num();
+        // Whole entries first, each thread its own, with no waiting; the remainder all threads together.
+        int64_t alone = batch / team * team;
+        for (int64_t b = index; b < alone; b += team) entry(b, 1, 1, 0, memory + index * sizes.one());
+        int64_t across = team % SPLIT_N == 0 ? SPLIT_N : 1, down = team / across;
+        // A dimension with fewer panels than threads along it gives its threads to the other.
+        if (ceil_div(m, MR) < down) across = team, down = 1;
+        else if (ceil_div(n, NR) < across) across = 1, down = team;
+        for (int64_t b = alone; b < batch; ++b) {
+#pragma omp barrier
+            entry(b, down, across, index, memory);
+        }
+    }
+#else
+    for (int64_t b = 0; b < batch; ++b) entry(b, 1, 1, 0, memory);
+#endif
+    return 0;
+}

@@ -1,0 +1,28 @@
+// What happens to a finished sum on its way to D: act(alpha * sum + beta * C + bias).
+// The macros ALPHA, BETA, BIAS, RELU of the declaration decide at compile time what is there at all.
+#pragma once
+#include "simd.h"
+
+struct Epilogue {
+    const float* C;     // of the present batch entry, [m][n]; null without beta
+    const float* bias;  // [n]; null without bias
+    int64_t n;
+    float alpha, beta;
+
+    float operator()(float sum, int64_t i, int64_t j) const {
+        float value = ALPHA == 1.0f ? sum : alpha * sum;
+        if (BETA != 0.0f) value += beta * C[i * n + j];
+        if (BIAS) value += bias[j];
+        if (RELU) value = value < 0 ? 0 : value;  // not value > 0 ? value : 0, which would hide a NaN
+        return value;
+    }
+
+    // Columns j ... j + LANES - 1, all of them inside.
+    vec operator()(vec sum, int64_t i, int64_t j) const {
+        vec value = ALPHA == 1.0f ? sum : splat(alpha) * sum;
+        if (BETA != 0.0f) value += splat(beta) * load(C + i * n + j);
+        if (BIAS) value += load(bias + j);
+        if (RELU) value = value < vec{} ? vec{} : value;
+        return value;
+    }
+};

