@@ -3,13 +3,16 @@
 A cubin is an ELF64 file. Of a kernel `f`, section `.text.f` holds the code, with the registers a thread in the top
 byte of its `sh_info`; `.nv.shared.f` is as large as its static shared memory; section `.nv.info` lists
 attributes of all functions, a 4-byte head (format, attribute, size) and then, for the ones read here, symbol
-index and value. Checked against `cuobjdump -res-usage` in the tests.
+index and value. From sm_90 on, `.nv.shared.f` begins with the kibibyte that the system keeps for itself in each
+block (`cudaDeviceProp.reservedSharedMemPerBlock`); the section `.nv.shared.reserved.0` tells. Checked against
+`cuobjdump -res-usage` in the tests, which counts that kibibyte too.
 """
 
 import struct
 from dataclasses import dataclass
 
 _SIZED = 0x04  # format of an attribute with a payload of its own
+_RESERVED_SHARED = 1024
 _FRAME_SIZE, _REGISTERS = 0x11, 0x2F  # EIATTR_FRAME_SIZE, EIATTR_REGCOUNT as cuobjdump -elf names them
 
 
@@ -85,4 +88,6 @@ def resources(cubin: bytes, entry: str) -> Resources:
                 if _symbol(cubin, sections, symbol) == entry:
                     found[attribute] = value
             at += size
-    return Resources(found[_REGISTERS], shared.size if shared else 0, found[_FRAME_SIZE], code.size)
+    reserved = _RESERVED_SHARED if ".nv.shared.reserved.0" in by_name else 0
+    static = max(0, shared.size - reserved) if shared else 0
+    return Resources(found[_REGISTERS], static, found[_FRAME_SIZE], code.size)
