@@ -1,0 +1,195 @@
+"""TensorIR to shared libraries: TVMScript through TVM's LLVM back end, linked to a small runtime of ours.
+
+The result has nothing of TVM in it: a device loads it like a C++ kernel (see
+`cuda_src/runtime/tensorir.cpp`), so neither timing nor a user's program imports TVM.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tuner.core.artifact import Artifact, Toolchain
+from tuner.core.builder import Builder
+from tuner.core.errors import BuildError
+from tuner.core.host_cxx import compiler_version, find_compiler, first_error, require_compiler, run_compiler
+from tuner.core.kernel import Argument, Source
+from tuner.core.target import Target
+
+CALL = "tuner_call"
+"""The symbol a device calls: `int tuner_call(void** args)`, 0 for success."""
+
+RUNTIME = Path(__file__).resolve().parents[2] / "cuda_src" / "runtime" / "tensorir.cpp"
+_COMPILE = ("-std=c++17", "-O2", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-fno-exceptions", "-c")
+# No default libraries: nothing of libstdc++ is used, and linking takes 15 ms instead of 70.
+# The names of the C library are found when the process loads the result.
+_LINK = ("-shared", "-fopenmp", "-nodefaultlibs", "-Wl,--build-id=none")
+# Arguments are made by our runtime, with the shapes the function was compiled for.
+_CONFIG: Mapping[str, Any] = {"tirx.disable_assert": True}
+
+# The levels of the x86-64 psABI, by a feature that each adds: what LLVM schedules for. Features are set
+# one by one besides.
+_LEVELS = (("avx512f", "x86-64-v4"), ("avx2", "x86-64-v3"), ("sse4.2", "x86-64-v2"))
+
+
+def target_dict(target: Target) -> dict[str, Any]:
+    """TVM's target for one of ours, from its features alone, whatever machine builds.
+
+    `-prefer-256-bit`: LLVM halves vectors of 512 bits for x86-64-v4 otherwise.
+    """
+    cores = int(target.limits.get("cores", 1))
+    if target.arch in ("neon", "aarch64"):
+        # llvm-config style: 128-bit vectors are part of the base instruction set.
+        triple = "aarch64-unknown-linux-gnu"
+        return {"kind": "llvm", "mtriple": triple, "mattr": ["+neon"], "num-cores": cores}
+    mcpu = next((level for feature, level in _LEVELS if feature in target.features), "x86-64")
+    features = [f"+{feature}" for feature in sorted(target.features) if feature in _llvm_features()]
+    wide = ["-prefer-256-bit"] if "avx512f" in target.features else []
+    triple = "x86_64-unknown-linux-gnu"
+    return {"kind": "llvm", "mtriple": triple, "mcpu": mcpu, "mattr": [*features, *wide], "num-cores": cores}
+
+
+@cache
+def _llvm_features() -> frozenset[str]:
+    from tuner.core.host_cxx import X86_FEATURES
+
+    # gcc and LLVM spell all of these alike but for one.
+    return X86_FEATURES - {"avxvnni"}
+
+
+@cache
+def _runtime_object() -> bytes:
+    """Our runtime, compiled once a process: no instruction of it depends on the target.
+
+    Raises:
+        BuildError: it does not compile.
+        Unavailable: there is no C++ compiler.
+    """
+    compiler = require_compiler()
+    with tempfile.TemporaryDirectory(prefix="tuner-runtime-") as folder:
+        place = Path(folder)
+        code, output = run_compiler([compiler, *_COMPILE, str(RUNTIME), "-o", "runtime.o"], place)
+        if code != 0:
+            raise BuildError(f"{first_error(output)}\n{output}")
+        return (place / "runtime.o").read_bytes()
+
+
+class TensorIRBuilder(Builder):
+    """Compiles TVMScript of one module with one function, the entry.
+
+    `build` writes kernel.tvm (the script), kernel.o and kernel.so. The artifact's arguments are the
+    number of threads, the number of tensors, and the tensors: what `tuner_call` of our runtime takes.
+    """
+
+    name = "tensorir"
+    preload = ("tvm", "tvm.s_tir", "tvm.script", "tvm.script.parser")
+
+    def unavailable(self) -> str | None:
+        """TVM is not installed, or nothing can link."""
+        if find_spec("tvm") is None:
+            return "TVM is not installed: pip install apache-tvm"
+        return None if find_compiler() else "no C++ compiler to link with: set $CXX, or put g++ on PATH"
+
+    def warm_up(self) -> None:
+        """Compiles our runtime, and once a small function, so that lazy imports and LLVM's tables are there."""
+        _runtime_object()
+        import tvm
+
+        module = tvm.script.from_source(_WARM)
+        with tempfile.TemporaryDirectory(prefix="tuner-warm-") as folder:
+            _compile(module, {"kind": "llvm"}, Path(folder) / "kernel.o")
+
+    def toolchain(self, target: Target) -> Toolchain:
+        """TVM's version and the target it compiles for; the linker and our runtime's source."""
+        t = target_dict(target)
+        source = hashlib.sha256(RUNTIME.read_bytes()).hexdigest()[:16]
+        flags = (t.get("mcpu", ""), *t["mattr"], f"runtime={source}", compiler_version(require_compiler()))
+        return Toolchain("tvm", version("apache-tvm"), flags)
+
+    def build(self, source: Source, target: Target, folder: Path) -> Artifact:
+        """Parses, compiles, links.
+
+        Raises:
+            BuildError: the script does not parse, a pass or LLVM refuses it, or it does not link.
+            Unavailable: there is no C++ compiler.
+        """
+        compiler = require_compiler()
+        (folder / "kernel.tvm").write_text(source.text)
+        code_bytes = _compile(_parse(source), target_dict(target), folder / "kernel.o")
+        (folder / "runtime.o").write_bytes(_runtime_object())
+        command = [compiler, *_LINK, "kernel.o", "runtime.o", "-o", "kernel.so"]
+        code, output = run_compiler(command, folder)
+        if code != 0:
+            raise BuildError(f"{first_error(output)}\n{output[:20_000]}")
+        (folder / "runtime.o").unlink()
+        arguments = (
+            Argument("threads", "int32", source.threads),
+            Argument("tensors", "int32", len(source.arguments)),
+            *source.arguments,
+        )
+        # LLVM's object is a function of the code alone; the library's layout is the linker's.
+        digest = hashlib.sha256((folder / "kernel.o").read_bytes() + source.threads.to_bytes(4, "little"))
+        return Artifact(
+            path=folder / "kernel.so",
+            format="shared_library",
+            entry=CALL,
+            arguments=arguments,
+            digest=digest.hexdigest()[:16],
+            toolchain=self.toolchain(target),
+            threads=source.threads,
+            metrics={"code_bytes": float(code_bytes)},
+        )
+
+
+_WARM = """
+@I.ir_module
+class Module:
+    @T.prim_func(s_tir=True)
+    def main(A: T.Buffer((64,), "float32", align=4), D: T.Buffer((64,), "float32", align=4)):
+        for i in T.parallel(4):
+            for v in T.vectorized(16):
+                with T.sblock("copy"):
+                    vi = T.axis.spatial(64, i * 16 + v)
+                    T.reads(A[vi])
+                    T.writes(D[vi])
+                    D[vi] = T.max(A[vi], T.float32(0))
+"""
+
+
+def _parse(source: Source) -> Any:
+    import tvm
+
+    try:
+        module = tvm.script.from_source(source.text)
+    except Exception as error:
+        raise BuildError(f"the script does not parse: {_reason(error)}") from None
+    if not isinstance(module, tvm.IRModule) or source.entry not in {
+        g.name_hint for g in module.get_global_vars()
+    }:
+        raise BuildError(f"the script has no module with a function {source.entry!r}")
+    return module
+
+
+def _compile(module: Any, target: dict[str, Any], path: Path) -> int:
+    """Writes an object file; the size of its code and constants in bytes."""
+    import tvm
+
+    try:
+        with tvm.transform.PassContext(opt_level=3, config=dict(_CONFIG)):
+            library = tvm.compile(module, target=tvm.target.Target(target))
+        library.mod.write_to_file(str(path), "o")
+    except Exception as error:
+        raise BuildError(f"TVM cannot compile it: {_reason(error)}") from None
+    return path.stat().st_size
+
+
+def _reason(error: Exception) -> str:
+    """The line that says why, then all of it: TVM's messages begin with where in its own source."""
+    text = str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    marked = [line for line in lines if "rror" in line] or lines or [type(error).__name__]
+    return f"{marked[0]}\n{text[:20_000]}"
