@@ -42,7 +42,7 @@ def measurements(draw: st.DrawFn, status: Status, evidence: Evidence) -> Measure
         draw(st.none() | st.builds(Calibration, times, times, times)),
         draw(st.floats(0, 1e4)),
         draw(st.floats(0, 1e4)),
-        draw(st.none() | st.floats(0, allow_nan=False)),
+        draw(st.none() | st.floats(0, 1 if status in TIMED_STATUSES else None, allow_nan=False)),
         draw(st.dictionaries(st.text(max_size=8), st.floats(allow_nan=False) | st.integers(0, 2**62))),
         draw(st.text("0123456789abcdef", max_size=16)),
     )  # fmt: skip
@@ -175,6 +175,7 @@ def test_people_can_read_the_tables_with_any_tool(store: Store, make: Any, path:
         ("error = 'slow'", "ck_trials_error"),
         (f"status = 'crash', {NO_TIME}", "ck_trials_error"),  # a failure without a reason
         ("status = 'pruned', threads = 0", "ck_trials_protocol"),
+        ("max_error = 1.01", "ck_trials_max_error"),
         ("cache = 'hot'", "ck_trials_protocol"),
     ],
 )

@@ -133,6 +133,11 @@ class TrialRow(Base):
             "(status <> 'ok' OR error = '') AND (status IN ('ok', 'pruned') OR error <> '')",
             name="ck_trials_error",
         ),
+        # A share of the tolerance: what is right deviates by at most 1.
+        CheckConstraint(
+            f"max_error IS NULL OR max_error <= 1 OR NOT ({_among('status', TIMED_STATUSES)})",
+            name="ck_trials_max_error",
+        ),
         CheckConstraint("cache IN ('cold', 'warm') AND threads >= 1", name="ck_trials_protocol"),
         # `best` seeks here, one probe a group; partial, so failures do not weigh on it.
         Index(

@@ -1,6 +1,7 @@
 """From a path or an URL to an engine on a database with the present schema, or to one line of error."""
 
 import os
+import re
 import sqlite3
 import stat
 import time
@@ -49,8 +50,9 @@ def locate(where: str | os.PathLike[str] | None) -> Place:
     try:
         url = make_url(asked)
     except (exc.ArgumentError, ValueError):
+        shown = re.sub("//[^@]*@", "//***@", asked)
         raise StoreError(
-            f"{asked!r} is not a database URL: give a path such as results.db, or "
+            f"{shown!r} is not a database URL: give a path such as results.db, or "
             "sqlite:///path, postgresql+psycopg://user@host/name"
         ) from None
     name = url.render_as_string(hide_password=True)

@@ -140,6 +140,10 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("cache IN ('cold', 'warm') AND threads >= 1", name="ck_trials_protocol"),
         sa.CheckConstraint(
+            "max_error IS NULL OR max_error <= 1 OR NOT (status IN ('ok', 'pruned'))",
+            name="ck_trials_max_error",
+        ),
+        sa.CheckConstraint(
             "evidence IN ('compiled', 'emulated', 'measured', 'predicted', 'replayed')",
             name="ck_trials_evidence",
         ),
