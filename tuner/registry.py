@@ -81,7 +81,7 @@ def kernels() -> dict[str, Kernel]:
     found: dict[str, Kernel] = {name: item() for name, item in _classes("schedules", Kernel).items()}
     for path in sorted((ROOT / "cuda_src").rglob("*")):
         # A file without a declaration is a part of others (an include, the runtime), not a kernel.
-        if path.suffix not in (".cpp", ".cu") or "/*[tuner]" not in path.read_text():
+        if path.suffix not in (".cpp", ".cu") or "/*[tuner]" not in path.read_text(errors="replace"):
             continue
         try:
             kernel = SourceKernel(path)

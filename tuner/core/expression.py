@@ -174,8 +174,6 @@ class Expression:
     """
 
     def __init__(self, text: str) -> None:
-        if not isinstance(text, str):
-            raise InvalidSpace(f"an expression is a text, not {text!r}")
         self.text = text
         self.tree = _tree(text)
         self._check()
@@ -349,6 +347,16 @@ def _literal(name: str, value: Any) -> ast.expr:
 
 
 @lru_cache(maxsize=4096)
-def parse(text: str) -> Expression:
-    """The expression of a text, parsed once."""
+def _parsed(text: str) -> Expression:
     return Expression(text)
+
+
+def parse(text: str) -> Expression:
+    """The expression of a text, parsed once.
+
+    Raises:
+        InvalidSpace: it is not a text, or not in the subset.
+    """
+    if not isinstance(text, str):  # a declaration in TOML may hold anything
+        raise InvalidSpace(f"an expression is a text, not {text!r}")
+    return _parsed(text)

@@ -44,11 +44,18 @@ class Calibration:
     Attributes:
         reference_s: seconds of the calibration kernel when the sweep began.
         before_s, after_s: the same just before and just after the timed calls.
+
+    Raises:
+        ValueError: one is not a positive finite number.
     """
 
     reference_s: float
     before_s: float
     after_s: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(s) and s > 0 for s in (self.reference_s, self.before_s, self.after_s)):
+            raise ValueError("every calibration time is a positive finite number of seconds")
 
     @property
     def drift(self) -> float:
@@ -74,7 +81,8 @@ class Measurement:
 
     Raises:
         ValueError: the record contradicts itself: samples with a status or an evidence that cannot have
-            a time, a failure with no error text, a sample that is not a positive finite number.
+            a time, a failure with no error text, a sample that is not a positive finite number, a right result
+            with an error beyond the tolerance.
     """
 
     status: Status
@@ -102,6 +110,8 @@ class Measurement:
             raise ValueError(f"status {self.status} needs an error text")
         if self.status is Status.OK and self.error:
             raise ValueError("status ok cannot have an error text")
+        if self.status in TIMED_STATUSES and self.max_error is not None and not self.max_error <= 1:
+            raise ValueError(f"status {self.status} cannot have an error of {self.max_error} tolerances")
 
     @property
     def ok(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload, UnknownName
-from tuner.core.workload import Option, Workload
+from tuner.core.workload import Option, Workload, reads_as_text
 
 Tensors = dict[str, np.ndarray]
 
@@ -83,11 +83,17 @@ class Operator(ABC):
     def _option(self, name: str, value: Any, default: Option) -> Option:
         wanted = type(default)
         if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError:
+                raise InvalidWorkload(f"{self.name}: option {name} is a number that a float holds") from None
         if wanted is bool and value in (0, 1):
             return bool(value)
         if type(value) is not wanted:
             raise InvalidWorkload(f"{self.name}: option {name} is of type {wanted.__name__}, not {value!r}")
+        # A workload's key writes an option as name=value and reads it back by its form.
+        if isinstance(value, str) and not (re.fullmatch(r"[\w.-]+", value) and reads_as_text(value)):
+            raise InvalidWorkload(f"{self.name}: option {name} is a word, not {value!r}")
         result: Option = value
         return result
 
@@ -104,28 +110,40 @@ class Operator(ABC):
         if re.fullmatch(r"[^\s,]*x[^\s,]*", text) and not text[:1].isalpha():
             parts = text.split("x")
             if len(parts) != len(self.dims) or not all(re.fullmatch(r"-?\d+", part) for part in parts):
-                raise InvalidWorkload(f"shape {shape!r} of {self.name} is not of the form {form}")
-            return self.workload(dtype, **dict(zip(self.dims, map(int, parts), strict=True)), **options)
+                raise InvalidWorkload(f"shape {_short(shape)} of {self.name} is not of the form {form}")
+            values = {name: self._integer(name, part) for name, part in zip(self.dims, parts, strict=True)}
+        else:
+            values = self._named(shape, form)
+        if twice := sorted(values.keys() & options.keys()):
+            raise InvalidWorkload(f"{self.name}: {twice[0]} is given twice, in the shape and beside it")
+        return self.workload(dtype, **values, **options)
+
+    def _named(self, shape: str, form: str) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for word in re.split(r"[\s,]+", text):
+        for word in re.split(r"[\s,]+", shape.strip()):
             match = re.fullmatch(r"([a-zA-Z_]+?)=?(-?\d+(?:\.\d+)?(?:e-?\d+)?)?", word)
             if match is None or (match[1] not in self.dims and match[1] not in self.options):
                 raise InvalidWorkload(
-                    f"shape {shape!r} of {self.name}: {word!r} is not understood; give {form}, or by name: "
+                    f"shape {_short(shape)} of {self.name}: {_short(word)} is not understood; give {form}, "
+                    + "or by name: "
                     + " ".join([*(f"{d}N" for d in self.dims), *(f"[{o}]" for o in self.options)])
                 )
             name, number = match[1], match[2]
             if name in values:
-                raise InvalidWorkload(f"shape {shape!r} of {self.name} gives {name} twice")
+                raise InvalidWorkload(f"shape {_short(shape)} of {self.name} gives {name} twice")
             if number is None:
                 values[name] = True
+            elif isinstance(self.options.get(name), float):
+                values[name] = float(number)
             else:
-                is_float = isinstance(self.options.get(name), float)
-                try:
-                    values[name] = float(number) if is_float else int(number)
-                except ValueError:
-                    raise InvalidWorkload(f"{self.name}: {name} is an integer, not {number}") from None
-        return self.workload(dtype, **values, **options)
+                values[name] = self._integer(name, number)
+        return values
+
+    def _integer(self, name: str, text: str) -> int:
+        try:
+            return int(text)
+        except ValueError:  # a fraction, or more digits than Python reads
+            raise InvalidWorkload(f"{self.name}: {name} is an integer, not {_short(text)}") from None
 
     def memory_bytes(self, workload: Workload) -> int:
         """Bytes of all tensors of a workload, before anything is allocated."""
@@ -167,20 +185,29 @@ class Operator(ABC):
         """Small workloads of the same options with ragged dimensions, on which a kernel is verified too."""
 
 
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:80]}...")
+
+
 def worst_error(outputs: Tensors, reference: Tensors, tolerance: Tensors) -> tuple[float, str]:
     """The largest error as a share of its tolerance, and where it is: (0.3, "D[4, 7] is 1.2, not 1.3").
 
-    A NaN or an infinity that the reference has not got is an infinite error. At most 1.0 passes.
+    A NaN is an infinite error, and so is an infinity that the reference has not got. At most 1.0 passes.
+
+    Raises:
+        ValueError: an output is missing or has not the reference's shape.
     """
     worst, where = 0.0, ""
     for name, expected in reference.items():
+        if name not in outputs or outputs[name].shape != expected.shape:
+            raise ValueError(f"output {name} of shape {expected.shape} is missing or has another shape")
         actual = outputs[name].astype(np.float64)
         if actual.size == 0:
             continue
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             error = np.abs(actual - expected)
-            # An exact result is right whatever the tolerance (0 / 0 for exact integers).
-            share = np.where(error == 0, 0.0, error / tolerance[name])
+            # An exact result is right whatever the tolerance: 0 / 0 of integers, inf - inf of infinities.
+            share = np.where(actual == expected, 0.0, error / tolerance[name])
         # A NaN compares false with everything; say so explicitly, or it would pass.
         share = np.where(np.isnan(share), np.inf, share)
         index = np.unravel_index(int(share.argmax()), share.shape)

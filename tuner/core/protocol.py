@@ -1,5 +1,6 @@
 """How a candidate is timed; part of a trial's identity, so that unlike numbers are never mixed."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -44,6 +45,14 @@ class Protocol:
         for name in ("threads", "min_samples", "max_samples"):
             if getattr(self, name) < 1:
                 raise TunerError(f"{name} is at least 1, not {getattr(self, name)}")
+        if self.min_samples > self.max_samples:
+            raise TunerError(f"min_samples {self.min_samples} is more than max_samples {self.max_samples}")
+        for name in ("relative_interval", "min_sample_s", "build_timeout_s", "run_timeout_s"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise TunerError(f"{name} is a positive number, not {getattr(self, name)}")
+        for name in ("warmup", "budget_s", "prune_factor", "memory_bytes"):
+            if not getattr(self, name) >= 0:
+                raise TunerError(f"{name} is at least 0, not {getattr(self, name)}")
 
     @property
     def digest(self) -> str:

@@ -57,6 +57,9 @@ _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "parameters", "constraints",
     "features", "launch", "flags", "requires", "workspace",
 }  # fmt: skip
+_TEXTS = ("name", "operator", "summary", "entry")
+_LISTS = ("dtypes", "arguments", "flags", "requires")
+_TABLES = ("options", "parameters", "constraints", "features", "workspace", "launch")
 _LANGUAGES = {".cpp": ("cxx", "cpu"), ".cu": ("nvrtc", "cuda")}
 
 
@@ -74,7 +77,10 @@ class SourceKernel(Kernel):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.text = path.read_text()
+        try:
+            self.text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidSpace(f"{path}: cannot be read: {error}") from None
         match = _HEADER.search(self.text)
         if match is None:
             raise InvalidSpace(f"{path}: no declaration; the file must begin with a comment '/*[tuner]'")
@@ -90,6 +96,10 @@ class SourceKernel(Kernel):
         if path.suffix not in _LANGUAGES:
             raise InvalidSpace(f"{path}: the file's ending is .cpp or .cu")
         self.language, self.target_kind = _LANGUAGES[path.suffix]
+        try:
+            _check(declared, cuda=self.language == "nvrtc")
+        except InvalidSpace as error:
+            raise InvalidSpace(f"{path}: {error}") from None
         self.name = declared["name"]
         self.operator = declared["operator"]
         self.summary = declared.get("summary", "")
@@ -176,6 +186,43 @@ class SourceKernel(Kernel):
 
         visit(self.path.resolve())
         return tuple(found)
+
+
+def _check(declared: Mapping[str, Any], cuda: bool) -> None:
+    """Whatever would otherwise surface in the middle of a sweep."""
+    for key, value in declared.items():
+        texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        if key in _TEXTS and not (isinstance(value, str) and value):
+            raise InvalidSpace(f"{key} is a text, not {value!r}")
+        if key in _LISTS and not texts:
+            raise InvalidSpace(f"{key} is a list of texts, not {value!r}")
+        if key in _TABLES and not isinstance(value, dict):
+            raise InvalidSpace(f"[{key}] is a table, not {value!r}")
+    for table in ("constraints", "features", "workspace"):
+        for name, expression in declared.get(table, {}).items():
+            _expression(f"[{table}] {name}", expression)
+    launch = declared.get("launch")
+    if cuda != (launch is not None):
+        raise InvalidSpace("a CUDA kernel has a [launch] table, a C++ kernel has none")
+    if launch is not None:
+        if not {"grid", "block"} <= launch.keys() <= {"grid", "block", "shared_bytes"}:
+            raise InvalidSpace("[launch] has grid and block, and shared_bytes where it is not 0")
+        for key in ("grid", "block"):
+            if not isinstance(launch[key], list) or not 1 <= len(launch[key]) <= 3:
+                raise InvalidSpace(f"[launch] {key} is a list of one to three expressions")
+        for value in (*launch["grid"], *launch["block"], launch.get("shared_bytes", 0)):
+            _expression("[launch]", str(value))
+    macros = [*declared.get("parameters", {}), *(name.upper() for name in declared.get("options", {}))]
+    if len(set(macros)) < len(macros):
+        twice = next(name for name in macros if macros.count(name) > 1)
+        raise InvalidSpace(f"macro {twice} would stand for two things, parameters or options")
+
+
+def _expression(where: str, text: Any) -> None:
+    try:
+        parse(text)
+    except InvalidSpace as error:
+        raise InvalidSpace(f"{where}: {error}") from None
 
 
 def _parameter(path: Path, name: str, declared: Any) -> Parameter:

@@ -31,11 +31,14 @@ def _median_ranks(n: int, confidence: float) -> tuple[int, int] | None:
     """0-based ranks of the order statistics that enclose the median, or `None` where n is too small."""
     # P(X_(j) < median) follows Binomial(n, 1/2): the interval [X_(j), X_(n-1-j)] misses with twice the
     # lower tail up to j. n = 6, j = 0: 2/64 = 3.1% < 5%, so six samples are the fewest for 95%.
-    tail, best = 0.0, None
+    # In integers: 2.0**n overflows at n = 1024.
+    term, tail, best = 1, 0, None
+    limit = int((1 - confidence) * 2**53) << n >> 54  # tail / 2^n <= (1 - confidence) / 2
     for j in range(n // 2):
-        tail += math.comb(n, j) / 2.0**n
-        if 2 * tail > 1 - confidence:
+        tail += term
+        if tail > limit:
             break
+        term = term * (n - j) // (j + 1)
         best = (j, n - 1 - j)
     return best
 

@@ -9,7 +9,8 @@ from tuner.core.errors import InvalidWorkload
 
 Option = bool | int | float | str
 
-_DIM = re.compile(r"([a-z_]+)(\d+)")
+# 18 digits are less than 2^63 and far below what Python refuses to read.
+_DIM = re.compile(r"([a-z_]+)([0-9]{1,18})")
 
 
 def _format_option(name: str, value: Option) -> str:
@@ -32,6 +33,11 @@ def _parse_option(text: str) -> tuple[str, Option]:
         except ValueError:
             continue
     return name, raw
+
+
+def reads_as_text(value: str) -> bool:
+    """Whether a text option is read back from a key as the same text, not as a number or a boolean."""
+    return _parse_option(f"x={value}") == ("x", value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class Workload:
             InvalidWorkload: the text is not a workload key.
         """
         parts = key.split("/")
-        if len(parts) not in (3, 4):
+        if len(parts) not in (3, 4) or not all(parts):
             raise InvalidWorkload(f"{key!r} is not a workload key like 'gemm/f32/m64-n32-k16'")
         dims = []
         for text in parts[2].split("-"):
