@@ -86,7 +86,7 @@ def best(
     """
     key = registry.operator(operator).parse(shape, dtype).key if operator and shape else None
     with open_store(db, read_only=True) as store:
-        return store.best(operator=operator, workload_key=key, **filters)
+        return store.best(operator, key, **filters)
 
 
 def load(

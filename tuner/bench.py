@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,7 +172,7 @@ def main() -> int:
             "cli": [command_line],
             "store": [database],
             "rate": [lambda: trial_rate(store, 80)],
-            "gemm": [lambda t=t: gemm(store, t, arguments.trials) for t in dict.fromkeys([min(2, cores), 1])],
+            "gemm": [partial(gemm, store, t, arguments.trials) for t in dict.fromkeys([min(2, cores), 1])],
         }
         for name in chosen:
             for part in parts[name]:

@@ -244,7 +244,6 @@ def _show_sweep(store: "Store", sweep: "Sweep", json: bool) -> None:
         "trials": sweep.trials,
         "reused": sweep.reused,
         "statuses": dict(sweep.statuses),
-        "best_trial": sweep.best_trial,
         "best_s": sweep.best_s,
         "summary": dict(sweep.summary),
     }

@@ -44,6 +44,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidSpace
 from tuner.core.expression import parse
 from tuner.core.kernel import Argument, Kernel, Launch, Source
@@ -106,6 +107,8 @@ class SourceKernel(Kernel):
         self.dtypes = tuple(declared.get("dtypes", ["f32"]))
         self.options = dict(declared.get("options", {}))
         self.requires: tuple[str, ...] = tuple(declared.get("requires", ()))
+        # Now, with the text: an edit during a sweep must not rename what is being measured.
+        self._digest = digest_files(self.source_files())
         self._declared = declared
         self._parameters = [_parameter(path, name, v) for name, v in declared.get("parameters", {}).items()]
         self._constraints = [Constraint(n, e) for n, e in declared.get("constraints", {}).items()]
@@ -172,6 +175,11 @@ class SourceKernel(Kernel):
         """The declared `[features]`."""
         scope = self._scope(workload, config, target)
         return {name: float(parse(e)(scope)) for name, e in self._declared.get("features", {}).items()}
+
+    @property
+    def digest(self) -> str:
+        """A digest of `source_files` as they were when this kernel was read."""
+        return self._digest
 
     def source_files(self) -> tuple[Path, ...]:
         """The file and every file it includes by a quoted name, recursively."""

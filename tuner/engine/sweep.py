@@ -302,7 +302,7 @@ class Sweep:
                 if key.digest in known:
                     trial = known[key.digest]
                     assert trial.id is not None
-                    self._store.record_reuse(sweep_id, trial.id, number)
+                    self._store.record_reuse(sweep_id, number=number, trial_id=trial.id)
                     self._finish(number, trial, True, ask_s)
                 else:
                     begun = time.perf_counter()

@@ -5,7 +5,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +27,7 @@ from tuner.core.workload import Workload
 from tuner.engine import bench_process, build_process, dataset
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.locks import building, measuring
-from tuner.engine.zygote import Child, Limits, Zygote
+from tuner.engine.zygote import Child, Limits, Zygote, ZygoteDied
 
 _FILE_LIMIT_BUILD = 2 * 2**30
 # A run writes nothing but messages; a flood of them ends after a second (they are unbuffered).
@@ -117,6 +117,20 @@ class Workshop:
                 self._state.zygotes[key] = Zygote(modules, self._folder, warm_up)
             return self._state.zygotes[key]
 
+    def _start(self, zygote: Callable[[], Zygote], function: Any, payload: Any, limits: Limits) -> Child:
+        """A child of a warm process; one that died (the system was short of memory, say) is replaced."""
+        first = zygote()
+        try:
+            return first.start(function, payload, limits)
+        except ZygoteDied:
+            with self._lock:
+                for key in [k for k, z in self._state.zygotes.items() if z is first]:
+                    self._state.zygotes.pop(key).close()
+            try:
+                return zygote().start(function, payload, limits)
+            except ZygoteDied as error:
+                raise TunerError(str(error)) from None
+
     def _builder_zygote(self, language: str) -> Zygote:
         builder = registry.builder(language)
         modules = [*builder.preload, "tuner.engine.build_process"]
@@ -127,9 +141,11 @@ class Workshop:
         modules = [*self.device.preload, type(self.device).__module__, "tuner.engine.bench_process"]
         return self._zygote(("run",), modules)
 
-    def _ask(self, zygote: Zygote, function: Any, payload: Any, limits: Limits, timeout: float) -> Any:
+    def _ask(
+        self, zygote: Callable[[], Zygote], function: Any, payload: Any, limits: Limits, timeout: float
+    ) -> Any:
         """One job's answer, or a (status word, reason) of how its child ended."""
-        child = zygote.start(function, payload, limits)
+        child = self._start(zygote, function, payload, limits)
         self._state.children.add(child)
         try:
             answer = child.channel.receive(timeout)
@@ -157,7 +173,7 @@ class Workshop:
             if folder.exists():
                 continue
             payload = {"operator": operator, "workload": each, "seed": self.seed, "folder": str(folder)}
-            answer = self._ask(self._run_zygote(), dataset.write_job, payload, Limits(), _START_TIMEOUT_S)
+            answer = self._ask(self._run_zygote, dataset.write_job, payload, Limits(), _START_TIMEOUT_S)
             if answer != "done":
                 raise TunerError(f"the reference of {each.key} cannot be computed: {answer[1]}")
 
@@ -178,7 +194,7 @@ class Workshop:
             "target": self.target, "folder": str(folder),
         }  # fmt: skip
         limits = Limits(self.protocol.memory_bytes, _FILE_LIMIT_BUILD)
-        zygote = self._builder_zygote(kernel.language)
+        zygote = partial(self._builder_zygote, kernel.language)
         started = time.perf_counter()
         # A GPU is not disturbed by what the CPU compiles.
         with building(self.device.fingerprint if self.device.target.kind == "cpu" else None):
@@ -226,7 +242,8 @@ class Workshop:
     def serve(self, workload: Workload, built: Built) -> Child:
         """A child that holds a verified candidate and times single samples on request."""
         limits = Limits(self.protocol.memory_bytes, _FILE_LIMIT_RUN)
-        return self._run_zygote().start(bench_process.serve_job, self.payload(workload, built), limits)
+        payload = self.payload(workload, built)
+        return self._start(self._run_zygote, bench_process.serve_job, payload, limits)
 
     def measure(
         self, workload: Workload, built: Built, incumbent_s: float | None, reference_s: float | None
@@ -249,7 +266,7 @@ class Workshop:
         with measuring(self.device.fingerprint):
             started = time.perf_counter()
             answer = self._ask(
-                self._run_zygote(), bench_process.run_job, payload, limits, self.protocol.run_timeout_s
+                self._run_zygote, bench_process.run_job, payload, limits, self.protocol.run_timeout_s
             )
         seconds = time.perf_counter() - started
         if isinstance(answer, tuple):
@@ -290,7 +307,7 @@ class Workshop:
         with measuring(self.device.fingerprint):
             payload = {"device": self.device, "protocol": self.protocol}
             answer = self._ask(
-                self._run_zygote(), bench_process.calibrate_job, payload, Limits(), _START_TIMEOUT_S
+                self._run_zygote, bench_process.calibrate_job, payload, Limits(), _START_TIMEOUT_S
             )
         if isinstance(answer, tuple):
             raise TunerError(f"the device cannot be calibrated: {answer[1]}")
@@ -301,7 +318,7 @@ class Workshop:
         with measuring(self.device.fingerprint):
             payload = {"device": self.device, "protocol": self.protocol}
             answer = self._ask(
-                self._run_zygote(), bench_process.limits_job, payload, Limits(), _START_TIMEOUT_S
+                self._run_zygote, bench_process.limits_job, payload, Limits(), _START_TIMEOUT_S
             )
         if isinstance(answer, tuple):
             raise TunerError(f"the device's peaks cannot be measured: {answer[1]}")

@@ -1,0 +1,107 @@
+"""Occupancy against NVIDIA's own `cuda_occupancy.h`, and what no target can hold."""
+
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tuner.builders._nvrtc import include_folders
+from tuner.core.target import Target
+from tuner.engine.occupancy import occupancy, resource_problem
+from tuner.targets.cuda import names, target
+
+# Reads cases "major minor threads_sm regs smem_block smem_sm optin reserved | block regs static dynamic" and prints
+# the active blocks by NVIDIA's calculator.
+ORACLE = """
+#include <climits>
+#include <cstdio>
+#include <cuda_occupancy.h>
+int main() {
+  cudaOccDeviceProp p{}; cudaOccFuncAttributes f{}; cudaOccDeviceState s{}; cudaOccResult r{};
+  int block; size_t dynamic;
+  p.maxThreadsPerBlock = 1024; p.regsPerBlock = 65536; p.warpSize = 32; p.numSms = 100;
+  p.sharedMemPerBlock = 49152;
+  f.maxThreadsPerBlock = 1024; f.partitionedGCConfig = PARTITIONED_GC_OFF;
+  f.shmemLimitConfig = FUNC_SHMEM_LIMIT_OPTIN; f.numBlockBarriers = 1;
+  s.cacheConfig = CACHE_PREFER_SHARED; s.carveoutConfig = SHAREDMEM_CARVEOUT_MAX_SHARED;
+  while (scanf("%d %d %d %d %zu %zu %zu %d %d %zu %zu", &p.computeMajor, &p.computeMinor,
+               &p.maxThreadsPerMultiprocessor, &p.regsPerMultiprocessor, &p.sharedMemPerMultiprocessor,
+               &p.sharedMemPerBlockOptin, &p.reservedSharedMemPerBlock, &block, &f.numRegs, &f.sharedSizeBytes,
+               &dynamic) == 11) {
+    f.maxDynamicSharedSizeBytes = p.sharedMemPerBlockOptin - f.sharedSizeBytes;
+    int e = cudaOccMaxActiveBlocksPerMultiprocessor(&r, &p, &f, &s, block, dynamic);
+    printf("%d\\n", e ? -e : r.activeBlocksPerMultiprocessor);
+  }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    folders = [f for f in include_folders() if (Path(f) / "cuda_occupancy.h").exists()]
+    if compiler is None or not folders:
+        pytest.skip("needs a C++ compiler and cuda_occupancy.h (the cuda extra)")
+    folder = tmp_path_factory.mktemp("occupancy")
+    (folder / "oracle.cpp").write_text(ORACLE)
+    program = folder / "oracle"
+    subprocess.run([compiler, "-I", folders[0], folder / "oracle.cpp", "-o", program], check=True, timeout=120)
+    return program
+
+
+def test_equals_nvidias_calculator(oracle: Path) -> None:
+    rng = random.Random(0)
+    cases, lines = [], []
+    for name in names():
+        chosen = target(name)
+        version = int(chosen.arch.removeprefix("sm_"))
+        for _ in range(400):
+            threads, registers = rng.choice([32, 64, 96, 128, 160, 256, 384, 512, 768, 1024]), rng.randint(16, 255)
+            static = rng.choice([0, 0, 16, 1000, 20_000, 48 * 1024])
+            dynamic = rng.choice([0, 128, 10_000, rng.randrange(250_000)])
+            cases.append((chosen, threads, registers, static + dynamic))
+            values = (version // 10, version % 10, *(int(chosen.limit(n)) for n in (
+                "max_threads_sm", "registers_sm", "shared_bytes_sm", "shared_bytes_block_optin",
+                "shared_bytes_reserved")), threads, registers, static, dynamic)  # fmt: skip
+            lines.append(" ".join(map(str, values)))
+    done = subprocess.run([oracle], input="\n".join(lines), capture_output=True, text=True, timeout=60, check=True)
+    wrong = [
+        (case[0].name, *case[1:], ours, theirs)
+        for case, theirs in zip(cases, map(int, done.stdout.split()), strict=True)
+        if (ours := occupancy(*case).blocks) != theirs
+    ]
+    assert not wrong, wrong[:5]
+
+
+def test_the_limiter_is_named() -> None:
+    sm_80 = target("cuda:sm_80")
+    # 168 registers: 5376 a warp, three warps in a quarter of 65,536 registers, 12 an SM, one block of 8 warps.
+    found = occupancy(sm_80, 256, 168, 0)
+    assert (found.blocks, found.warps, found.limiter) == (1, 8, "registers")
+    assert found.occupancy == pytest.approx(8 / 64)
+    # 100 KiB and the reserved one: one block in 164 KiB.
+    assert occupancy(sm_80, 128, 32, 100 * 1024).limiter == "shared memory"
+    assert occupancy(sm_80, 1024, 16, 0).limiter == "warps"
+    assert occupancy(sm_80, 32, 16, 0).limiter == "blocks"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ({"registers": 64, "shared_bytes": 200_000}, "200000 bytes of shared memory"),
+        ({"registers": 64, "static_shared_bytes": 50_000, "shared_bytes": 50_000}, "static shared memory"),
+        ({"registers": 64, "spill_bytes": 24}, "24 bytes"),
+        ({"registers": 64, "threads": 2048}, "2048 threads a block"),
+        ({"registers": 128, "threads": 1024, "blocks_sm": 0}, "128 registers a thread times 1024"),
+        ({"registers": 255, "shared_bytes": 166_912, "spill_bytes": 0, "blocks_sm": 1}, None),
+    ],
+)
+def test_resource_problem(metrics: dict[str, float], said: str | None) -> None:
+    problem = resource_problem(metrics, target("cuda:sm_80"))
+    assert problem is None if said is None else said in (problem or "")
+
+
+def test_a_cpu_target_has_no_such_limits() -> None:
+    assert resource_problem({"spill_bytes": 100}, Target("cpu", "avx2")) is None

@@ -1,0 +1,270 @@
+"""Sweeps: every trial stored, killed ones resumed, known identities not measured twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.engine.planted import MISBEHAVIOURS, planted
+from tuner import registry
+from tuner.core.measurement import Status
+from tuner.core.protocol import Protocol
+from tuner.core.searcher import Searcher
+from tuner.core.stats import Interval
+from tuner.engine import campaign
+from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest
+from tuner.engine.workshop import Workshop
+from tuner.store.store import open_store
+
+GEMM = registry.operator("gemm")
+WORKLOAD = GEMM.parse("32x32x32")
+QUICK = Protocol(threads=1, budget_s=0.02, run_timeout_s=5.0)
+# Alternately right, wrong and crashing, by the parameter.
+MIXED = """
+  right(A, B, D, m, n, k);
+  if (UNUSED % 3 == 1) D[0] += 1;
+  if (UNUSED % 3 == 2) std::abort();
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(str(tmp_path / "results.db")) as made:
+        yield made
+
+
+def run(store, kernel, trials, observer=None, **options):
+    with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
+        request = SweepRequest(kernel, WORKLOAD, "random", 5, Budget(trials=trials), **options)
+        return Sweep(request, workshop, store, observer or Observer(), workshop.calibrate()).run()
+
+
+def test_failures_are_trials_and_the_sweep_goes_on(store, tmp_path):
+    kernel = planted(tmp_path, "mixed", MIXED, values=list(range(9)))
+    result = run(store, kernel, 100)
+    assert result.exhausted
+    assert result.statuses == {"ok": 3, "wrong_result": 3, "crash": 3}
+    assert result.best is not None and result.best.key.config["UNUSED"] % 3 == 0
+    stored = store.sweep_history(result.sweep_id)
+    assert [t.id for t in stored] == [t.id for t in result.trials]
+    assert all(t.measurement.error for t in stored if t.measurement.status is not Status.OK)
+
+
+def test_known_identities_are_reused_and_a_changed_source_is_not_known(store, tmp_path):
+    kernel = planted(tmp_path, "reused", values=list(range(6)))
+    first = run(store, kernel, 4)
+    second = run(store, kernel, 6)
+    assert store.sweep(second.sweep_id).reused == 4
+    assert store.count() == 6
+    assert {t.id for t in first.trials} <= {t.id for t in second.trials}
+    edited = planted(tmp_path, "reused", "right(A, B, D, m, n, k); // edited", values=list(range(6)))
+    assert edited.digest != kernel.digest
+    third = run(store, edited, 3)
+    assert store.sweep(third.sweep_id).reused == 0
+    again = run(store, edited, 3, remeasure=True)
+    assert store.sweep(again.sweep_id).reused == 0
+    assert store.count() == 12
+
+
+def test_equal_binaries_are_measured_once(store, tmp_path):
+    # The parameter does not reach the code, so all six compile to the same binary.
+    result = run(store, planted(tmp_path, "same", values=list(range(6))), 6)
+    ran = [t for t in result.trials if t.measurement.run_s > 0]
+    assert len(ran) == 1
+    assert len({t.measurement.samples for t in result.trials}) == 1
+    copies = [t for t in result.trials if t is not ran[0]]
+    assert {t.measurement.metrics["same_binary_as_trial"] for t in copies} == {float(ran[0].id)}
+
+
+def test_every_trial_is_committed_before_the_next_begins(store, tmp_path):
+    class Watch(Observer):
+        seen: list[int] = []
+
+        def trial_done(self, event):
+            with open_store(str(tmp_path / "results.db"), read_only=True) as other:
+                self.seen.append(other.count())
+
+    watch = Watch()
+    run(store, planted(tmp_path, "mixed", MIXED, values=list(range(6))), 6, watch)
+    assert watch.seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_patience_ends_a_sweep_without_improvement(store, tmp_path):
+    class Watch(Observer):
+        since = 0
+
+        def trial_done(self, event):
+            self.since = 0 if event.best is event.trial else self.since + 1
+
+    kernel = planted(tmp_path, "mixed", MIXED, values=list(range(60)))
+    watch = Watch()
+    with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
+        request = SweepRequest(kernel, WORKLOAD, "random", 5, Budget(patience=5))
+        result = Sweep(request, workshop, store, watch, workshop.calibrate()).run()
+    assert not result.exhausted
+    assert len(result.trials) < 60
+    assert watch.since == 5
+
+
+def test_interrupt_keeps_what_was_measured_and_resume_continues(store, tmp_path):
+    class Impatient(Observer):
+        def trial_done(self, event):
+            if event.number == 2:
+                raise KeyboardInterrupt
+
+    kernel = planted(tmp_path, "mixed", MIXED, values=list(range(9)))
+    cut = run(store, kernel, 9, Impatient())
+    assert cut.interrupted
+    assert store.sweep(cut.sweep_id).status == "interrupted"
+    resumed = run(store, kernel, 9, resume=True)
+    assert resumed.sweep_id == cut.sweep_id
+    assert len(resumed.trials) == 9
+    assert store.count() == 9
+    assert store.sweep(cut.sweep_id).status == "finished"
+
+
+def test_resumed_random_sweep_proposes_what_the_whole_one_would(store, tmp_path):
+    kernel = planted(tmp_path, "mixed", MIXED, values=list(range(30)))
+
+    class Impatient(Observer):
+        def trial_done(self, event):
+            if event.number == 3:
+                raise KeyboardInterrupt
+
+    run(store, kernel, 12, Impatient())
+    resumed = run(store, kernel, 12, resume=True)
+    with open_store(str(tmp_path / "other.db")) as other:
+        whole = run(other, kernel, 12)
+    assert {t.key.digest for t in resumed.trials} == {t.key.digest for t in whole.trials}
+
+
+def test_a_searcher_is_told_failures(store, tmp_path, monkeypatch):
+    told = []
+    original: type[Searcher] = registry.searcher("random")
+
+    class Spy(original):
+        def tell(self, observations):
+            told.extend(o.measurement.status for o in observations)
+            super().tell(observations)
+
+    monkeypatch.setitem(registry.searchers(), "random", Spy)
+    run(store, planted(tmp_path, "mixed", MIXED, values=list(range(6))), 6)
+    assert sorted(told) == sorted(["ok", "ok", "wrong_result", "wrong_result", "crash", "crash"])
+
+
+def sweep_process(db: Path, trials: int, *more: str) -> subprocess.Popen:
+    command = [
+        sys.executable, "-m", "tuner", "sweep", "gemm", "--shape", "48x48x48", "--kernel", "cpp_packed",
+        "--searcher", "random", "--trials", str(trials), "--no-baselines", "--rounds", "0", "--db", str(db),
+        "--json", *more,
+    ]  # fmt: skip
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_trials(db: Path, count: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        if db.exists():
+            with open_store(str(db), read_only=True) as store:
+                if store.count() >= count:
+                    return
+        time.sleep(0.05)
+    pytest.fail("the sweep made no trials")
+
+
+def descendants(pid: int) -> set[int]:
+    import psutil
+
+    return {p.pid for p in psutil.Process(pid).children(recursive=True)}
+
+
+def test_kill_9_loses_nothing_leaves_no_process_and_resumes(tmp_path):
+    db = tmp_path / "killed.db"
+    process = sweep_process(db, 10)
+    wait_for_trials(db, 3, process)
+    family = descendants(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in family) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
+    with open_store(str(db), read_only=True) as store:
+        kept = [t.id for t in store.sweep_history(1)]
+        assert len(kept) >= 3
+    out, err = sweep_process(db, 10, "--resume").communicate(timeout=120)
+    sweep = json.loads(out)["sweeps"]["cpp_packed"]
+    assert (sweep["sweep"], sweep["trials"]) == (1, 10), err
+    with open_store(str(db), read_only=True) as store:
+        history = store.sweep_history(1)
+        assert [t.id for t in history][: len(kept)] == kept
+        assert len({t.key.digest for t in history}) == store.count() == 10
+
+
+def test_ctrl_c_ends_in_good_order(tmp_path):
+    db = tmp_path / "interrupted.db"
+    process = sweep_process(db, 500)
+    wait_for_trials(db, 1, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["interrupted"] is True
+    assert "Traceback" not in err
+    with open_store(str(db), read_only=True) as store:
+        assert store.sweep(1).status == "interrupted"
+
+
+def test_two_sweeps_share_one_database(tmp_path):
+    db = tmp_path / "shared.db"
+    both = [sweep_process(db, 4, "--seed", str(seed)) for seed in (1, 2)]
+    for process in both:
+        _, err = process.communicate(timeout=150)
+        assert process.returncode == 0, err
+    with open_store(str(db), read_only=True) as store:
+        assert sorted(s.trials for s in store.sweeps()) == [4, 4]
+        assert all(s.status == "finished" for s in store.sweeps())
+
+
+def test_final_throws_out_what_is_wrong_and_declares_against_the_baseline(store, tmp_path):
+    from tuner.engine.finals import Finalist, run_final
+
+    slow = planted(tmp_path, "slow", "for (int i = 0; i < 60; ++i) right(A, B, D, m, n, k);")
+    fast = planted(tmp_path, "fast")
+    wrong = planted(tmp_path, "wrong", MISBEHAVIOURS["wrong_on_ragged_shapes"][0])
+    crash = planted(tmp_path, "late", "static int c = 0; right(A, B, D, m, n, k); if (++c > 30) std::abort();")
+    with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
+        workshop.prepare(GEMM, WORKLOAD)
+        companions = GEMM.companions(WORKLOAD)
+        finalists = [
+            Finalist(k.name, i, workshop.build(k, WORKLOAD, {"UNUSED": 0}, companions), k is slow)
+            for i, k in enumerate((slow, fast, wrong, crash))
+        ]
+        ranking = run_final(workshop, WORKLOAD, finalists, rounds=8)
+    entries = {e.finalist.label: e for e in ranking.entries}
+    assert "times the tolerance" in entries["wrong"].error and not entries["wrong"].samples
+    assert "exit code -6" in entries["late"].error
+    assert ranking.winner == 1 and ranking.reference == 0 and ranking.tied == ()
+    speedup = entries["fast"].speedup
+    assert isinstance(speedup, Interval) and speedup.low > 2
+    assert len(entries["fast"].samples) == 8
+
+
+def test_equal_finalists_tie(store, tmp_path):
+    from tuner.engine.finals import Finalist, run_final
+
+    kernel = planted(tmp_path, "twin")
+    with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
+        workshop.prepare(GEMM, WORKLOAD)
+        finalists = [
+            Finalist(f"twin{i}", i, workshop.build(kernel, WORKLOAD, {"UNUSED": 0})) for i in range(2)
+        ]
+        ranking = run_final(workshop, WORKLOAD, finalists, rounds=30)
+    # The same binary twice: an interval that excluded 1 by much would be a false discovery.
+    slower = max((e for e in ranking.entries), key=lambda e: e.interval.mid)
+    assert ranking.tied or slower.speedup.high > 0.9
