@@ -81,8 +81,8 @@ class Measurement:
 
     Raises:
         ValueError: the record contradicts itself: samples with a status or an evidence that cannot have
-            a time, a failure with no error text, a sample that is not a positive finite number, a right result
-            with an error beyond the tolerance.
+            a time, a failure with no error text, a sample that is not a positive finite number, a right
+            result with an error beyond the tolerance.
     """
 
     status: Status

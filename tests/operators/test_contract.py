@@ -1,0 +1,207 @@
+"""What every operator promises, over everything registered: a new file is tested by existing."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from tuner import registry
+from tuner.core.errors import InvalidWorkload
+from tuner.core.operator import Operator, Tensors, worst_error
+from tuner.core.workload import Workload
+
+SEED = 20
+
+
+def varied(operator: Operator, dtype: str) -> list[Workload]:
+    """The example, and the example with each option once away from its default where that is valid."""
+    workloads = [operator.parse(operator.example, dtype)]
+    for name, default in operator.options.items():
+        values = [not default] if isinstance(default, bool) else [2, 2.0, 3, 4, 0.5]
+        for value in values:
+            try:
+                workload = operator.parse(operator.example, dtype, **{name: value})
+            except InvalidWorkload:
+                continue
+            workloads.append(workload)
+            break
+    return list(dict.fromkeys(workloads))
+
+
+EXAMPLES = [
+    pytest.param(operator, workload, id=workload.key)
+    for operator in registry.operators().values()
+    for dtype in operator.dtypes
+    for workload in varied(operator, dtype)
+]
+# Small enough to compute: a few companions of every variant.
+CASES = [
+    pytest.param(operator, companion, id=companion.key)
+    for operator in registry.operators().values()
+    for companion in dict.fromkeys(
+        companion
+        for dtype in operator.dtypes
+        for workload in varied(operator, dtype)
+        for companion in operator.companions(workload)
+    )
+]
+each_example = pytest.mark.parametrize(("operator", "workload"), EXAMPLES)
+each_case = pytest.mark.parametrize(("operator", "workload"), CASES)
+
+
+@cache
+def computed(operator: Operator, workload: Workload) -> tuple[Tensors, Tensors, Tensors]:
+    inputs = operator.inputs(workload, SEED)
+    reference = operator.reference(workload, inputs)
+    return inputs, reference, operator.tolerance(workload, inputs, reference)
+
+
+def stored(operator: Operator, workload: Workload, outputs: Tensors) -> Tensors:
+    """Outputs as a kernel can store them: in the dtype of the signature."""
+    dtypes = {spec.name: spec.dtype for spec in operator.signature(workload)}
+    return {name: values.astype(dtypes[name]) for name, values in outputs.items()}
+
+
+def test_there_are_operators() -> None:
+    assert "gemm" in registry.operators() and CASES
+
+
+@pytest.mark.parametrize("operator", registry.operators().values(), ids=lambda o: o.name)
+def test_an_operator_describes_itself(operator: Operator) -> None:
+    assert operator.summary and operator.dtypes and operator.dims and type(operator).__doc__
+    assert operator.workload(**dict(operator.parse(operator.example, operator.dtypes[0]).dims),
+                             dtype=operator.dtypes[0])  # fmt: skip
+    for method in (operator.tolerance, operator.inputs, operator.reference):
+        assert method.__doc__, f"{operator.name}.{method.__name__} says nothing of its values"
+
+
+@each_example
+def test_a_workload_is_canonical(operator: Operator, workload: Workload) -> None:
+    assert Workload.from_key(workload.key) == workload
+    assert operator.workload(workload.dtype, **dict(workload.dims), **dict(workload.options)) == workload
+
+
+@each_example
+def test_the_signature_names_inputs_then_outputs(operator: Operator, workload: Workload) -> None:
+    specs = operator.signature(workload)
+    assert len({s.name for s in specs}) == len(specs)
+    outputs = [s.output for s in specs]
+    assert outputs == sorted(outputs) and True in outputs and False in outputs
+    for spec in specs:
+        assert all(isinstance(size, int) and size >= 1 for size in spec.shape), spec
+        assert np.dtype(spec.dtype).name == spec.dtype
+
+
+@each_example
+def test_work_is_counted_before_anything_is_allocated(operator: Operator, workload: Workload) -> None:
+    total = sum(spec.nbytes for spec in operator.signature(workload))
+    assert operator.memory_bytes(workload) == total
+    assert 0 < operator.min_bytes(workload) <= total
+    assert isinstance(operator.flops(workload), int) and operator.flops(workload) > 0
+
+
+@each_example
+def test_companions_are_small_distinct_and_of_the_same_kind(operator: Operator, workload: Workload) -> None:
+    companions = operator.companions(workload)
+    assert companions and len(set(companions)) == len(companions)
+    for companion in companions:
+        assert (companion.operator, companion.dtype) == (workload.operator, workload.dtype)
+        # A shape may leave no room for an option (a padding wider than the image), not change it.
+        assert set(companion.options) <= set(workload.options)
+        assert (
+            operator.workload(companion.dtype, **dict(companion.dims), **dict(companion.options)) == companion
+        )
+        assert operator.memory_bytes(companion) < 64 * 2**20
+        assert operator.flops(companion) < 10**9
+    assert any(size % 4 for companion in companions for _, size in companion.dims)  # ragged
+
+
+@each_example
+def test_companions_keep_every_option(operator: Operator, workload: Workload) -> None:
+    # At least one of them must have every option, or a kernel would never be verified with it.
+    assert any(companion.options == workload.options for companion in operator.companions(workload))
+
+
+@each_case
+def test_inputs_are_those_of_the_signature_and_of_the_seed(operator: Operator, workload: Workload) -> None:
+    specs = {s.name: s for s in operator.signature(workload) if not s.output}
+    first, again = operator.inputs(workload, SEED), operator.inputs(workload, SEED)
+    other = operator.inputs(workload, SEED + 1)
+    assert first.keys() == specs.keys()
+    for name, array in first.items():
+        assert (array.shape, array.dtype.name) == (specs[name].shape, specs[name].dtype), name
+        assert array.flags.c_contiguous and np.isfinite(array).all(), name
+        np.testing.assert_array_equal(array, again[name])
+        assert not np.shares_memory(array, again[name])
+    assert any((first[name] != other[name]).any() for name in specs)
+
+
+@each_case
+def test_the_reference_is_exact_and_touches_nothing(operator: Operator, workload: Workload) -> None:
+    inputs = operator.inputs(workload, SEED)
+    kept = {name: array.copy() for name, array in inputs.items()}
+    reference = operator.reference(workload, inputs)
+    for name, array in inputs.items():
+        np.testing.assert_array_equal(array, kept[name])
+    specs = {s.name: s for s in operator.signature(workload) if s.output}
+    assert reference.keys() == specs.keys()
+    for name, array in reference.items():
+        assert array.shape == specs[name].shape
+        whole = np.dtype(specs[name].dtype).kind == "i"
+        assert array.dtype == (np.int64 if whole else np.float64) and np.isfinite(array).all()
+        assert np.abs(array).max(initial=0) <= float(
+            np.iinfo(specs[name].dtype).max if whole else np.finfo(specs[name].dtype).max
+        ), f"{name} overflows its dtype"
+
+
+@each_case
+def test_the_tolerance_is_positive_where_results_are_rounded(operator: Operator, workload: Workload) -> None:
+    _, reference, tolerance = computed(operator, workload)
+    assert tolerance.keys() == reference.keys()
+    for spec in operator.signature(workload):
+        if spec.output:
+            allowed = np.broadcast_to(tolerance[spec.name], spec.shape)
+            assert np.isfinite(allowed).all() and (allowed >= 0).all()
+            if np.dtype(spec.dtype).kind == "f":
+                assert (allowed > 0).all()
+
+
+@each_case
+def test_the_best_a_kernel_can_store_passes(operator: Operator, workload: Workload) -> None:
+    _, reference, tolerance = computed(operator, workload)
+    share, where = worst_error(stored(operator, workload, reference), reference, tolerance)
+    assert share <= 0.5, where  # half at most goes to storing: the rest is left for computing
+
+
+@each_case
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_one_unwritten_element_fails(operator: Operator, workload: Workload, poison: float) -> None:
+    _, reference, tolerance = computed(operator, workload)
+    outputs = {name: values.astype(np.float64) for name, values in reference.items()}
+    for values in outputs.values():
+        values.flat[values.size // 2] = poison
+        assert worst_error(outputs, reference, tolerance)[0] == np.inf
+
+
+@each_case
+def test_zeros_fail(operator: Operator, workload: Workload) -> None:
+    _, reference, tolerance = computed(operator, workload)
+    zeros = {name: np.zeros_like(values) for name, values in reference.items()}
+    if any(np.any(values) for values in reference.values()):
+        assert worst_error(zeros, reference, tolerance)[0] > 1
+
+
+@each_case
+def test_results_in_the_wrong_places_fail(operator: Operator, workload: Workload) -> None:
+    _, reference, tolerance = computed(operator, workload)
+    moved = {name: np.roll(values.ravel(), 1).reshape(values.shape) for name, values in reference.items()}
+    if any(len(np.unique(values)) > 1 for values in reference.values()):
+        assert worst_error(moved, reference, tolerance)[0] > 1
+
+
+@each_case
+def test_the_results_of_other_inputs_fail(operator: Operator, workload: Workload) -> None:
+    _, reference, tolerance = computed(operator, workload)
+    other = operator.reference(workload, operator.inputs(workload, SEED + 1))
+    if any((other[name] != values).any() for name, values in reference.items()):
+        assert worst_error(other, reference, tolerance)[0] > 1
