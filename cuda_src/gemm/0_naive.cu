@@ -24,6 +24,9 @@ threads_fit = "BLOCK_M * BLOCK_N <= max_threads_block"
 grid_fits = "ceildiv(n, BLOCK_N) <= max_grid_y and batch <= max_grid_z"
 
 [features]
+# Each lane its own 32-byte sector of A, one sector of B for all.
+traffic_bytes = "batch * m * n * k * (32 + 1)"
+steps = "k / 16"
 threads = "BLOCK_M * BLOCK_N"
 
 [launch]

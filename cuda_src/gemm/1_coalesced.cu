@@ -25,6 +25,9 @@ threads_fit = "64 <= BLOCK_M * BLOCK_N <= max_threads_block"
 grid_fits = "ceildiv(m, BLOCK_M) <= max_grid_y and batch <= max_grid_z"
 
 [features]
+# A row of B an element each, one 32-byte sector of A for a warp.
+traffic_bytes = "batch * m * n * k * (element_bytes + 1)"
+steps = "k / UNROLL"
 threads = "BLOCK_M * BLOCK_N"
 
 [launch]

@@ -25,6 +25,9 @@ shared_fits = "2 * TILE * (TILE + PAD) * element_bytes <= shared_bytes_block"
 grid_fits = "ceildiv(m, TILE) <= max_grid_y and batch <= max_grid_z"
 
 [features]
+macs = "batch * ceildiv(m, TILE) * ceildiv(n, TILE) * TILE * TILE * k"
+traffic_bytes = "batch * ceildiv(m, TILE) * ceildiv(n, TILE) * 2 * TILE * k * element_bytes"
+steps = "ceildiv(k, TILE)"
 threads = "TILE * TILE"
 shared = "2 * TILE * (TILE + PAD) * element_bytes"
 

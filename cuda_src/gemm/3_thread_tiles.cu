@@ -33,6 +33,9 @@ shared_fits = "BK * (BM + BN) * element_bytes <= shared_bytes_block"
 grid_fits = "ceildiv(m, BM) <= max_grid_y and batch <= max_grid_z"
 
 [features]
+macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
+traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
+steps = "ceildiv(k, BK)"
 threads = "BM * BN // (TM * TN)"
 shared = "BK * (BM + BN) * element_bytes"
 intensity = "BM * BN / (BM + BN)"

@@ -43,6 +43,9 @@ shared_fits = "(BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else 
 grid_fits = "batch <= max_grid_z"
 
 [features]
+macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
+traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
+steps = "ceildiv(k, BK)"
 threads = "BM * BN // (TM * TN)"
 shared = "BK * (BM + BN) * element_bytes"
 intensity = "BM * BN / (BM + BN)"

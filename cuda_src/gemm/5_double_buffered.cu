@@ -47,6 +47,10 @@ shared_fits = "STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if tra
 grid_fits = "batch <= max_grid_z"
 
 [features]
+macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
+traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
+steps = "ceildiv(k, BK)"
+stages = "STAGES"
 threads = "BM * BN // (TM * TN)"
 shared = "STAGES * BK * (BM + BN) * element_bytes"
 intensity = "BM * BN / (BM + BN)"

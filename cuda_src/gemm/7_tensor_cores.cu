@@ -40,6 +40,10 @@ shared_fits = "max(STAGES * ((BM + BN) * BK * 2 + 16 * PAD * ((BK if trans_a els
 grid_fits = "batch <= max_grid_z"
 
 [features]
+macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
+traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
+steps = "ceildiv(k, BK)"
+stages = "STAGES"
 threads = "(BM // WM) * (BN // WN) * warp_size"
 shared = "STAGES * BK * (BM + BN) * 2"
 intensity = "BM * BN / (BM + BN)"

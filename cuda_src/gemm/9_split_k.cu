@@ -45,6 +45,11 @@ blocks_fit_an_sm = "STREAM_K == 0 or SPLIT <= 4"
 workspace_fits = "2 * (sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT) * BM * BN * 4 <= 2**30"
 
 [features]
+macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
+traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
+steps = "ceildiv(k, BK) * (ceildiv(m, BM) * ceildiv(n, BN) * batch) / (sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT)"
+stages = "STAGES"
+warp_intensity = "WM * WN / (WM + WN)"
 threads = "(BM // WM) * (BN // WN) * warp_size"
 shared = "STAGES * BK * (BM + BN) * element_bytes"
 intensity = "BM * BN / (BM + BN)"

@@ -12,8 +12,8 @@ from tuner.core.target import Target
 from tuner.engine.occupancy import occupancy, resource_problem
 from tuner.targets.cuda import names, target
 
-# Reads cases "major minor threads_sm regs smem_block smem_sm optin reserved | block regs static dynamic" and prints
-# the active blocks by NVIDIA's calculator.
+# Reads cases (device, then block, registers, static and dynamic shared memory) and prints the active blocks by
+# NVIDIA's calculator.
 ORACLE = """
 #include <climits>
 #include <cstdio>
@@ -28,8 +28,8 @@ int main() {
   s.cacheConfig = CACHE_PREFER_SHARED; s.carveoutConfig = SHAREDMEM_CARVEOUT_MAX_SHARED;
   while (scanf("%d %d %d %d %zu %zu %zu %d %d %zu %zu", &p.computeMajor, &p.computeMinor,
                &p.maxThreadsPerMultiprocessor, &p.regsPerMultiprocessor, &p.sharedMemPerMultiprocessor,
-               &p.sharedMemPerBlockOptin, &p.reservedSharedMemPerBlock, &block, &f.numRegs, &f.sharedSizeBytes,
-               &dynamic) == 11) {
+               &p.sharedMemPerBlockOptin, &p.reservedSharedMemPerBlock, &block, &f.numRegs,
+               &f.sharedSizeBytes, &dynamic) == 11) {
     f.maxDynamicSharedSizeBytes = p.sharedMemPerBlockOptin - f.sharedSizeBytes;
     int e = cudaOccMaxActiveBlocksPerMultiprocessor(&r, &p, &f, &s, block, dynamic);
     printf("%d\\n", e ? -e : r.activeBlocksPerMultiprocessor);
@@ -47,7 +47,9 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("occupancy")
     (folder / "oracle.cpp").write_text(ORACLE)
     program = folder / "oracle"
-    subprocess.run([compiler, "-I", folders[0], folder / "oracle.cpp", "-o", program], check=True, timeout=120)
+    subprocess.run(
+        [compiler, "-I", folders[0], folder / "oracle.cpp", "-o", program], check=True, timeout=120
+    )
     return program
 
 
@@ -58,7 +60,10 @@ def test_equals_nvidias_calculator(oracle: Path) -> None:
         chosen = target(name)
         version = int(chosen.arch.removeprefix("sm_"))
         for _ in range(400):
-            threads, registers = rng.choice([32, 64, 96, 128, 160, 256, 384, 512, 768, 1024]), rng.randint(16, 255)
+            threads, registers = (
+                rng.choice([32, 64, 96, 128, 160, 256, 384, 512, 768, 1024]),
+                rng.randint(16, 255),
+            )
             static = rng.choice([0, 0, 16, 1000, 20_000, 48 * 1024])
             dynamic = rng.choice([0, 128, 10_000, rng.randrange(250_000)])
             cases.append((chosen, threads, registers, static + dynamic))
@@ -66,7 +71,9 @@ def test_equals_nvidias_calculator(oracle: Path) -> None:
                 "max_threads_sm", "registers_sm", "shared_bytes_sm", "shared_bytes_block_optin",
                 "shared_bytes_reserved")), threads, registers, static, dynamic)  # fmt: skip
             lines.append(" ".join(map(str, values)))
-    done = subprocess.run([oracle], input="\n".join(lines), capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [oracle], input="\n".join(lines), capture_output=True, text=True, timeout=60, check=True
+    )
     wrong = [
         (case[0].name, *case[1:], ours, theirs)
         for case, theirs in zip(cases, map(int, done.stdout.split()), strict=True)
@@ -77,7 +84,7 @@ def test_equals_nvidias_calculator(oracle: Path) -> None:
 
 def test_the_limiter_is_named() -> None:
     sm_80 = target("cuda:sm_80")
-    # 168 registers: 5376 a warp, three warps in a quarter of 65,536 registers, 12 an SM, one block of 8 warps.
+    # 168 registers: 5376 a warp, three warps in a quarter of 65,536 registers, 12 an SM, one block of 8.
     found = occupancy(sm_80, 256, 168, 0)
     assert (found.blocks, found.warps, found.limiter) == (1, 8, "registers")
     assert found.occupancy == pytest.approx(8 / 64)

@@ -1,11 +1,11 @@
 """Resources of the kernels in a cubin, read from its ELF sections: no tool, no driver.
 
-A cubin is an ELF64 file. Of a kernel `f`, section `.text.f` holds the code, with the registers a thread in the top
-byte of its `sh_info`; `.nv.shared.f` is as large as its static shared memory; section `.nv.info` lists
-attributes of all functions, a 4-byte head (format, attribute, size) and then, for the ones read here, symbol
-index and value. From sm_90 on, `.nv.shared.f` begins with the kibibyte that the system keeps for itself in each
-block (`cudaDeviceProp.reservedSharedMemPerBlock`); the section `.nv.shared.reserved.0` tells. Checked against
-`cuobjdump -res-usage` in the tests, which counts that kibibyte too.
+A cubin is an ELF64 file. Of a kernel `f`, section `.text.f` holds the code, with the registers a thread in
+the top byte of its `sh_info`; `.nv.shared.f` is as large as its static shared memory; section `.nv.info`
+lists attributes of all functions, a 4-byte head (format, attribute, size) and then, for the ones read
+here, symbol index and value. From sm_90 on, `.nv.shared.f` begins with the kibibyte that the system keeps
+for itself in each block (`cudaDeviceProp.reservedSharedMemPerBlock`); the section `.nv.shared.reserved.0`
+tells. Checked against `cuobjdump -res-usage` in the tests, which counts that kibibyte too.
 """
 
 import struct

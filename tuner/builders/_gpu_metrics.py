@@ -11,10 +11,10 @@ from tuner.core.kernel import Source
 def metrics(cubin: bytes, path: Path, source: Source, spill_bytes: int | None = None) -> dict[str, float]:
     """What a kernel takes and does.
 
-    - `registers` (a thread), `stack_bytes` (a thread), `static_shared_bytes`, `dynamic_shared_bytes` and their sum
-      `shared_bytes` (a block, without what the system reserves), `code_bytes`;
-    - `spill_bytes`: bytes of the stores and loads by which registers went to local memory and back, in the code:
-      as ptxas counts them where its log is at hand, else those of the SASS;
+    - `registers` (a thread), `stack_bytes` (a thread), `static_shared_bytes`, `dynamic_shared_bytes` and
+      their sum `shared_bytes` (a block, without what the system reserves), `code_bytes`;
+    - `spill_bytes`: bytes of the stores and loads by which registers went to local memory and back, in the
+      code: as ptxas counts them where its log is at hand, else those of the SASS;
     - where `nvdisasm` is: `loop_instructions`, `loop_math`, `loop_tensor`, `loop_math_share`, `loop_macs`,
       `loop_shared_bytes`, `load_bits`, `load_bytes`, `load_macs` (see `_sass.Loop`).
 
@@ -59,7 +59,7 @@ def metrics(cubin: bytes, path: Path, source: Source, spill_bytes: int | None = 
 
 
 def identity(cubin: bytes, source: Source) -> str:
-    """A digest of what runs: the code, and how it is started, for equal code with another grid runs otherwise."""
+    """A digest of what runs: the code and how it is started: with another grid, equal code runs otherwise."""
     launch = source.launch
     start = [list(launch.grid), list(launch.block), launch.shared_bytes] if launch else []
     arguments = [[a.name, a.kind, a.value] for a in source.arguments]

@@ -1,8 +1,8 @@
 """What the machine code of a kernel does: its main loop, counted.
 
-`nvdisasm` (in Triton's wheel, or on PATH) prints SASS with labels; a branch to an earlier address closes a loop.
-The main loop is the innermost one that does the kernel's arithmetic; the width of global loads is that of the
-innermost loop around it that loads from global memory.
+`nvdisasm` (in Triton's wheel, or on PATH) prints SASS with labels; a branch to an earlier address closes a
+loop. The main loop is the innermost one that does the kernel's arithmetic; the width of global loads is that
+of the innermost loop around it that loads from global memory.
 """
 
 import importlib.util
@@ -19,8 +19,11 @@ from tuner.core.errors import BuildError
 _LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:(@!?U?P\w+)\s+)?([A-Z][\w.]*)\s*([^;]*);")
 _LABEL = re.compile(r"^(\.L_\w+):")
 _TARGET = re.compile(r"`\((\.L_\w+)\)")
-_SHAPES = {"884": 8 * 8 * 4, "1688": 16 * 8 * 8, "16816": 16 * 8 * 16, "16832": 16 * 8 * 32, "8816": 8 * 8 * 16,
-           "8832": 8 * 8 * 32}  # fmt: skip
+# Multiply-adds of a warp's tensor operation by its shape, m n k run together.
+_SHAPES = {
+    "884": 8 * 8 * 4, "1688": 16 * 8 * 8, "16816": 16 * 8 * 16, "16832": 16 * 8 * 32,
+    "8816": 8 * 8 * 16, "8832": 8 * 8 * 32,
+}  # fmt: skip
 _WIDE = re.compile(r"(\d+)x(\d+)x(\d+)")  # HGMMA.64x128x16
 
 
@@ -159,9 +162,7 @@ def _bytes(instruction: Instruction) -> int:
         if modifier in ("U16", "S16"):
             return 2
         if modifier.startswith("M88") or modifier.startswith("MT88"):  # LDSM.16.M88.4: 16 bytes a lane
-            return 4 * int(
-                instruction.operation.rsplit(".", 1)[-1] if instruction.operation[-1] in "24" else 1
-            )
+            return 4 * (int(instruction.operation[-1]) if instruction.operation[-1] in "24" else 1)
     return 4
 
 

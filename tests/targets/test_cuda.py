@@ -1,0 +1,51 @@
+"""The CUDA targets are data: complete, in agreement with themselves, and named in errors."""
+
+import pytest
+
+from tuner.core.errors import UnknownName
+from tuner.targets.cuda import board, names, target
+
+
+def test_the_six_architectures() -> None:
+    assert names() == tuple(f"cuda:sm_{v}" for v in (75, 80, 86, 89, 90, 100))
+
+
+@pytest.mark.parametrize("name", names())
+def test_figures_agree(name: str) -> None:
+    chosen = target(name)
+    limit = chosen.limit
+    assert (chosen.kind, chosen.name) == ("cuda", name)
+    assert limit("max_warps_sm") * limit("warp_size") == limit("max_threads_sm")
+    assert limit("shared_bytes_block") <= limit("shared_bytes_block_optin") <= limit("shared_bytes_sm")
+    # One block may take all of an SM but what the system keeps.
+    assert limit("shared_bytes_sm") - limit("shared_bytes_reserved") == limit("shared_bytes_block_optin")
+    # The f32 peak is what SMs, lanes and clock make of it; printed figures are rounded.
+    peak = limit("sm_count") * limit("fma_f32_clock_sm") * 2 * limit("clock_hz")
+    assert peak == pytest.approx(limit("peak_flops_f32"), rel=0.01)
+    assert limit("peak_flops_f32") < limit("peak_flops_f16") < limit("peak_flops_int8")
+    assert limit("l2_bytes") < limit("memory_bytes")
+    assert board(chosen.arch)
+    assert ("cp_async" in chosen.features) == (name != "cuda:sm_75")
+
+
+def test_peaks_per_sm_are_powers_of_two() -> None:
+    # A100: 4 tensor cores of 256 multiply-adds a clock each, by its white paper.
+    a100 = target("sm_80")
+    assert a100.limit("peak_flops_f16") / 2 / 108 / 1.41e9 == pytest.approx(1024, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["cuda:sm_81", "sm_70", "cuda", "cuda:", "cpu:avx2", ""])
+def test_an_unknown_target_is_one_line(name: str) -> None:
+    with pytest.raises(UnknownName, match="known: cuda:sm_100") as raised:
+        target(name)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_close_name_is_suggested() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'cuda:sm_80'"):
+        target("cuda:sm80")
+
+
+def test_limits_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        target("cuda:sm_80").limits["sm_count"] = 1  # type: ignore[index]
