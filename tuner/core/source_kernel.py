@@ -13,6 +13,9 @@ The file begins with a block comment whose first line is `/*[tuner]`; what follo
     [options]            # options of the operator that it honours, with the operator's defaults
     relu = false
 
+    [supports]           # what else it needs, as words = expression over dimensions and options (optional)
+    "it computes square matrices" = "m == n"
+
     [parameters]         # a list of values, or a table with `values` and `doc`
     TILE = { values = [8, 16, 32], doc = "edge of the square tile" }
 
@@ -56,11 +59,11 @@ _HEADER = re.compile(r"/\*\[tuner\]\s*\n(.*?)\*/", re.DOTALL)
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "parameters", "constraints",
-    "features", "launch", "flags", "requires", "workspace",
+    "features", "launch", "flags", "requires", "workspace", "supports",
 }  # fmt: skip
 _TEXTS = ("name", "operator", "summary", "entry")
 _LISTS = ("dtypes", "arguments", "flags", "requires")
-_TABLES = ("options", "parameters", "constraints", "features", "workspace", "launch")
+_TABLES = ("options", "parameters", "constraints", "features", "workspace", "launch", "supports")
 _LANGUAGES = {".cpp": ("cxx", "cpu"), ".cu": ("nvrtc", "cuda")}
 
 
@@ -114,10 +117,15 @@ class SourceKernel(Kernel):
         self._constraints = [Constraint(n, e) for n, e in declared.get("constraints", {}).items()]
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
-        """Also checks the features of the target that the file's `requires` names."""
+        """Also checks `[supports]`, and the features of the target that the file's `requires` names."""
         reason = super().unsupported(workload, target)
         missing = [feature for feature in self.requires if feature not in target.features]
-        return reason or (f"{target.name} lacks {missing[0]}" if missing else None)
+        reason = reason or (f"{target.name} lacks {missing[0]}" if missing else None)
+        if reason is None:
+            scope = self.constants(workload, target)
+            needs = self._declared.get("supports", {}).items()
+            reason = next((words for words, expression in needs if not parse(expression).holds(scope)), None)
+        return reason
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:
         """The declared parameters and constraints, with the workload's and target's numbers."""
@@ -206,7 +214,7 @@ def _check(declared: Mapping[str, Any], cuda: bool) -> None:
             raise InvalidSpace(f"{key} is a list of texts, not {value!r}")
         if key in _TABLES and not isinstance(value, dict):
             raise InvalidSpace(f"[{key}] is a table, not {value!r}")
-    for table in ("constraints", "features", "workspace"):
+    for table in ("constraints", "features", "workspace", "supports"):
         for name, expression in declared.get(table, {}).items():
             _expression(f"[{table}] {name}", expression)
     launch = declared.get("launch")

@@ -6,14 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload
+from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, draw, sum_tolerance
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.workload import Option, Workload
-
-# NumPy dtypes of A and B, and of C, bias and D.
-_NUMPY = {"f32": ("float32", "float32"), "f16": ("float16", "float16"), "int8": ("int8", "int32")}
-# Unit roundoff: half the distance from 1 to the next number (IEEE 754: 24 and 11 bits of significand).
-_U32, _U16 = 2.0**-24, 2.0**-11
-_INT8_ADDEND = 1024  # C and bias of int8 workloads lie in [-1024, 1024)
 
 
 class Gemm(Operator):
@@ -56,12 +51,12 @@ class Gemm(Operator):
             if not math.isfinite(workload.option(name, 0.0)):
                 raise InvalidWorkload(f"gemm: {name} is a finite number")
         alpha, beta = abs(workload.option("alpha", 1.0)), abs(workload.option("beta", 0.0))
-        if workload.dtype == "f16" and 8 * alpha * math.sqrt(workload["k"]) / 3 + beta + 1 > 65504:
+        if workload.dtype == "f16" and 8 * alpha * math.sqrt(workload["k"]) / 3 + beta + 1 > F16_LARGEST:
             raise InvalidWorkload("gemm: f16 results would overflow 65504: take a smaller alpha, beta or k")
         if workload.dtype == "int8":
             if alpha != int(alpha) or beta != int(beta):
                 raise InvalidWorkload("gemm: int8 is exact, so alpha and beta are integers")
-            if alpha * 2**14 * workload["k"] + (beta + 1) * _INT8_ADDEND >= 2**31:
+            if alpha * 2**14 * workload["k"] + (beta + 1) * INT8_ADDEND >= 2**31:
                 raise InvalidWorkload("gemm: int8 results would overflow int32: take a smaller alpha or k")
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
@@ -69,7 +64,7 @@ class Gemm(Operator):
         m, n, k = workload["m"], workload["n"], workload["k"]
         batch = workload.option("batch", 1)
         lead = () if batch == 1 else (batch,)
-        dtype, wide = _NUMPY[workload.dtype]
+        dtype, wide = STORAGE[workload.dtype]
         specs = [
             TensorSpec("A", (*lead, k, m) if workload.option("trans_a", False) else (*lead, m, k), dtype),
             TensorSpec("B", (*lead, n, k) if workload.option("trans_b", False) else (*lead, k, n), dtype),
@@ -86,16 +81,7 @@ class Gemm(Operator):
         int8: A and B uniform over all 256 values, C and bias on [-1024, 1024).
         """
         rng = np.random.default_rng(seed)
-
-        def draw(spec: TensorSpec) -> np.ndarray:
-            if spec.dtype == "int8":
-                return rng.integers(-128, 128, spec.shape, dtype=np.int8)
-            if spec.dtype == "int32":
-                return rng.integers(-_INT8_ADDEND, _INT8_ADDEND, spec.shape, dtype=np.int32)
-            values = rng.random(spec.shape, dtype=np.float32) * np.float32(2) - np.float32(1)
-            return values.astype(spec.dtype, copy=False)
-
-        return {spec.name: draw(spec) for spec in self.signature(workload) if not spec.output}
+        return {spec.name: draw(spec, rng) for spec in self.signature(workload) if not spec.output}
 
     def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
         """The definition in float64; for int8 exact, as int64.
@@ -115,35 +101,13 @@ class Gemm(Operator):
         return {"D": d.astype(np.int64) if workload.dtype == "int8" else d}
 
     def tolerance(self, workload: Workload, inputs: Tensors, reference: Tensors) -> Tensors:
-        """8 standard deviations of the rounding error of a sequential sum, and the last roundings.
-
-        Products of two uniforms on [-1, 1) have variance s^2 = 1/9. Step i of a sequential sum rounds a
-        partial sum of standard deviation s*sqrt(i), with a relative error of at most u that acts as
-        independent and of mean 0 (the model of Higham and Mary, A new approach to probabilistic rounding
-        error analysis, SIAM J. Sci. Comput. 41(5), 2019), so the total has a standard deviation of
-        at most u*s*sqrt(1 + 2 + ... + k) ~ u*s*k/sqrt(2). Blocked and fused sums err less. Epilogue and
-        storage each round once more: 4u of the largest term. For f32 and k = 1024: 8 * 6e-8 * 1/3 *
-        1024 / 1.41 = 1.2e-4, against 0.25 on average for one skipped product.
-
-        f16 sums in f32 (u = 2^-24, and tensor cores truncate where a CPU rounds: Fasi, Higham, Mikaitis,
-        Pranesh, Numerical behavior of NVIDIA tensor cores, PeerJ CS 2021, hence u doubled) and rounds to
-        11 bits when D is stored: half a unit in the last place of D is at most 2^-11 |D|. A library that
-        stores alpha*A@B before it adds the epilogue rounds twice, so twice that, and with an epilogue
-        2^-11 of the largest term more. For k = 1024 and |D| = 10: 1e-2. int8 is exact: 0.
-        """
+        """`sum_tolerance` of k products, 8 standard deviations of a sequential sum's error; int8: 0."""
         if workload.dtype == "int8":
             return {"D": np.zeros(())}
-        u, k = _U32 if workload.dtype == "f32" else 2 * _U32, workload["k"]
-        alpha, beta = abs(workload.option("alpha", 1.0)), abs(workload.option("beta", 0.0))
-        accumulation = 8 * u * alpha * (k + 1) / (3 * math.sqrt(2))
-        largest = alpha * (math.sqrt(k) + 1) + beta + 1
-        size = np.abs(reference["D"])
-        tolerance = accumulation + 4 * u * (size + largest)
-        if workload.dtype == "f16":
-            epilogue = "C" in inputs or "bias" in inputs
-            # 2^-25 is half the spacing of f16 numbers around 0.
-            tolerance = tolerance + _U16 * (2 * size + (largest if epilogue else 0.0)) + 2.0**-25
-        return {"D": tolerance}
+        k, alpha = workload["k"], abs(workload.option("alpha", 1.0))
+        largest = alpha * (math.sqrt(k) + 1) + abs(workload.option("beta", 0.0)) + 1
+        epilogue = "C" in inputs or "bias" in inputs
+        return {"D": sum_tolerance(workload.dtype, k, reference["D"], largest, alpha, epilogue)}
 
     def flops(self, workload: Workload) -> int:
         """2*m*n*k a batch entry; the epilogue is not counted, as BLAS benchmarks do not."""

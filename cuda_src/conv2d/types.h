@@ -1,0 +1,43 @@
+// The element types of a workload's dtype, and what a finished sum goes through on its way to Y.
+// The macros DTYPE_*, BIAS, RELU, SCALE_TENSOR, SCALE_CHANNEL come from the workload.
+#pragma once
+#include <stdint.h>
+
+#define SCALED (SCALE_TENSOR || SCALE_CHANNEL)
+
+#if defined(DTYPE_INT8)
+typedef int8_t element;  // of X and W
+typedef int32_t accumulator;
+typedef int32_t addend;  // of the bias
+#if SCALED
+typedef int8_t result;
+#else
+typedef int32_t result;
+#endif
+#elif defined(DTYPE_F16)
+typedef _Float16 element;
+typedef float accumulator;
+typedef _Float16 addend;
+typedef _Float16 result;
+#else
+typedef float element;
+typedef float accumulator;
+typedef float addend;
+typedef float result;
+#endif
+
+struct Epilogue {
+    const addend* bias;  // [k]; null without bias
+    const float* scale;  // [k] or [1]; null without scale
+
+    result operator()(accumulator sum, int64_t k) const {
+        if (BIAS) sum += accumulator(bias[k]);
+        if (RELU) sum = sum < 0 ? 0 : sum;  // not sum > 0 ? sum : 0, which would hide a NaN
+#if SCALED
+        float value = __builtin_rintf(float(sum) * scale[SCALE_CHANNEL ? k : 0]);
+        return result(value < -128.0f ? -128.0f : value > 127.0f ? 127.0f : value);
+#else
+        return result(sum);
+#endif
+    }
+};

@@ -1,0 +1,211 @@
+"""2-D convolution as neural networks use it: a correlation of images with filters."""
+
+import math
+from typing import ClassVar
+
+import numpy as np
+
+from tuner.core.errors import InvalidWorkload
+from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, draw, sum_tolerance
+from tuner.core.operator import Operator, Tensors, TensorSpec
+from tuner.core.workload import Option, Workload
+
+
+def output_size(size: int, taps: int, stride: int, pad: int, dilation: int) -> int:
+    """Output pixels along one axis; below 1 where the kernel is larger than the padded image.
+
+    >>> output_size(56, 3, stride=2, pad=1, dilation=1)
+    28
+    """
+    return (size + 2 * pad - dilation * (taps - 1) - 1) // stride + 1
+
+
+class Conv2d(Operator):
+    """Convolution of a batch of images, with stride, zero padding, dilation, groups and an epilogue.
+
+    Y[n, k, p, q] = act(bias[k] + sum over c', r, s of
+        X[n, g*c/groups + c', p*stride + r*dilation - pad, q*stride + s*dilation - pad] * W[k, c', r, s]),
+    where X is zero outside of the image, c' runs over the c/groups channels of group
+    g = k // (K/groups), and act(x) = max(x, 0) with `relu`. groups = c is a depthwise convolution.
+    Stride, padding and dilation are the same along both axes.
+
+    Shapes: X [n, c, h, w], W [k, c/groups, r, s], bias [k], Y [n, k, p, q]; with `nhwc` X [n, h, w, c],
+    W [k, r, s, c/groups], Y [n, p, q, k]. p = (h + 2*pad - dilation*(r-1) - 1) // stride + 1, q likewise.
+
+    dtypes: `f32`; `f16`: all tensors f16, sums and epilogue in f32, one rounding at the end; `int8`: X and W
+    int8, bias int32, the sum exact in int32, and Y that sum; with `scale_tensor` or `scale_channel` Y is
+    int8: the sum (with bias and act) is rounded to f32, multiplied by the f32 tensor `scale` (one value, or
+    one for each k), rounded to f32, then to the nearest integer, ties to even, and clamped to [-128, 127]:
+    every step is one IEEE 754 operation, so the result is exact too.
+    """
+
+    name = "conv2d"
+    summary = "2-D convolution: stride, padding, dilation, groups, NCHW or NHWC, bias and ReLU"
+    dtypes = ("f32", "f16", "int8")
+    dims = ("n", "c", "h", "w", "k", "r", "s")
+    options: ClassVar[dict[str, Option]] = {
+        "stride": 1,
+        "pad": 0,
+        "dilation": 1,
+        "groups": 1,
+        "nhwc": False,
+        "bias": False,
+        "relu": False,
+        "scale_tensor": False,
+        "scale_channel": False,
+    }
+    example = "1x64x56x56x64x3x3"
+
+    def validate(self, workload: Workload) -> None:
+        """Strides, groups and sizes go together, and no result overflows Y's type."""
+        c, k, groups = workload["c"], workload["k"], self._value(workload, "groups")
+        for name, least in (("stride", 1), ("dilation", 1), ("groups", 1), ("pad", 0)):
+            if self._value(workload, name) < least:
+                raise InvalidWorkload(
+                    f"conv2d: {name} is an integer from {least} up, not {self._value(workload, name)}"
+                )
+        for name, size in (("c", c), ("k", k)):
+            if size % groups:
+                raise InvalidWorkload(f"conv2d: groups {groups} do not divide {name} {size}")
+        pad, dilation = self._value(workload, "pad"), self._value(workload, "dilation")
+        for image, taps in (("h", "r"), ("w", "s")):
+            reach = dilation * (workload[taps] - 1) + 1
+            if reach > workload[image] + 2 * pad:
+                raise InvalidWorkload(
+                    f"conv2d: the kernel spans {reach} pixels along {image}, the padded image has only "
+                    f"{workload[image] + 2 * pad}: smaller {taps} or dilation, or larger {image} or pad"
+                )
+        scaled = [name for name in ("scale_tensor", "scale_channel") if workload.option(name, False)]
+        if scaled and workload.dtype != "int8":
+            raise InvalidWorkload(f"conv2d: {scaled[0]} is for int8, not {workload.dtype}")
+        if len(scaled) == 2:
+            raise InvalidWorkload("conv2d: scale_tensor and scale_channel exclude each other")
+        length = self._length(workload)
+        if workload.dtype == "int8" and 2**14 * length + INT8_ADDEND >= 2**31:
+            raise InvalidWorkload("conv2d: int8 results would overflow int32: take a smaller c, r or s")
+        if workload.dtype == "f16" and 8 * math.sqrt(length) / 3 + 1 > F16_LARGEST:
+            raise InvalidWorkload("conv2d: f16 results would overflow 65504: take a smaller c, r or s")
+
+    def _value(self, workload: Workload, name: str) -> int:
+        return int(workload.option(name, self.options[name]))
+
+    def _length(self, workload: Workload) -> int:
+        """Products in one sum: c/groups * r * s."""
+        return workload["c"] // self._value(workload, "groups") * workload["r"] * workload["s"]
+
+    def _pixels(self, workload: Workload) -> tuple[int, int]:
+        stride, pad, dilation = (self._value(workload, name) for name in ("stride", "pad", "dilation"))
+        p = output_size(workload["h"], workload["r"], stride, pad, dilation)
+        return p, output_size(workload["w"], workload["s"], stride, pad, dilation)
+
+    def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
+        """X, W, bias (if asked), scale (if asked), Y."""
+        n, c, h, w, k, r, s = (size for _, size in workload)
+        p, q = self._pixels(workload)
+        inner = c // self._value(workload, "groups")
+        dtype, wide = STORAGE[workload.dtype]
+        per_channel = workload.option("scale_channel", False)
+        scaled = per_channel or workload.option("scale_tensor", False)
+        nhwc = workload.option("nhwc", False)
+        specs = [
+            TensorSpec("X", (n, h, w, c) if nhwc else (n, c, h, w), dtype),
+            TensorSpec("W", (k, r, s, inner) if nhwc else (k, inner, r, s), dtype),
+        ]
+        if workload.option("bias", False):
+            specs.append(TensorSpec("bias", (k,), wide))
+        if scaled:
+            specs.append(TensorSpec("scale", (k if per_channel else 1,), "float32"))
+        shape = (n, p, q, k) if nhwc else (n, k, p, q)
+        return (*specs, TensorSpec("Y", shape, "int8" if scaled else wide, output=True))
+
+    def inputs(self, workload: Workload, seed: int) -> Tensors:
+        """Uniform on [-1, 1); int8 over all 256 values; scales such that results spread over int8.
+
+        A product of two int8 has a standard deviation of 74^2 = 5476, so a sum of L of them times
+        s / (5476 * sqrt(L)) has a standard deviation of s; s is drawn from [30, 60): some results saturate.
+        """
+        rng = np.random.default_rng(seed)
+        tensors = {spec.name: draw(spec, rng) for spec in self.signature(workload) if not spec.output}
+        if "scale" in tensors:
+            spread = 5476 * math.sqrt(self._length(workload))
+            tensors["scale"] = (rng.uniform(30, 60, tensors["scale"].shape) / spread).astype(np.float32)
+        return tensors
+
+    def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
+        """The definition in float64, one tap (r, s) of the kernel after the other; for int8 exact.
+
+        Each tap is a matrix product of a shifted, strided view of the padded image. float64 holds every
+        integer up to 2^53, and `validate` keeps all partial sums under 2^31, so int8 sums are exact in it.
+        """
+        nhwc = workload.option("nhwc", False)
+        x, weights = (inputs[name].astype(np.float64) for name in ("X", "W"))
+        if nhwc:
+            x, weights = x.transpose(0, 3, 1, 2), weights.transpose(0, 3, 1, 2)
+        stride, pad, dilation, groups = (
+            self._value(workload, name) for name in ("stride", "pad", "dilation", "groups")
+        )
+        x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        n, c, k = workload["n"], workload["c"], workload["k"]
+        p, q = self._pixels(workload)
+        weights = weights.reshape(groups, k // groups, c // groups, *weights.shape[2:])
+        y = np.zeros((n, groups, k // groups, p * q))
+        for r in range(workload["r"]):
+            for s in range(workload["s"]):
+                top, left = r * dilation, s * dilation
+                view = x[:, :, top : top + (p - 1) * stride + 1 : stride,
+                         left : left + (q - 1) * stride + 1 : stride]  # fmt: skip
+                y += weights[:, :, :, r, s] @ view.reshape(n, groups, c // groups, p * q)
+        y = y.reshape(n, k, p, q)
+        if "bias" in inputs:
+            y += inputs["bias"].astype(np.float64)[:, None, None]
+        y = np.maximum(y, 0.0) if workload.option("relu", False) else y
+        if "scale" in inputs:
+            scale = inputs["scale"].reshape(-1, 1, 1)
+            y = np.clip(np.rint(y.astype(np.float32) * scale), -128, 127)
+        y = np.ascontiguousarray(y.transpose(0, 2, 3, 1)) if nhwc else y
+        return {"Y": y.astype(np.int64) if workload.dtype == "int8" else y}
+
+    def tolerance(self, workload: Workload, inputs: Tensors, reference: Tensors) -> Tensors:
+        """`sum_tolerance` of c/groups * r * s products, for every algorithm alike; int8 is exact: 0.
+
+        An image of 56 x 56 with 64 channels and 3 x 3 taps: 576 products, 7e-5, against 0.25 on average
+        for one product left out, and up to several for a column of padding that is not zero.
+        """
+        if workload.dtype == "int8":
+            return {"Y": np.zeros(())}
+        length = self._length(workload)
+        return {
+            "Y": sum_tolerance(
+                workload.dtype, length, reference["Y"], math.sqrt(length) + 2, epilogue="bias" in inputs
+            )
+        }
+
+    def flops(self, workload: Workload) -> int:
+        """2*n*k*p*q * c/groups*r*s, padding included, whatever algorithm needs fewer."""
+        p, q = self._pixels(workload)
+        return 2 * workload["n"] * workload["k"] * p * q * self._length(workload)
+
+    def min_bytes(self, workload: Workload) -> int:
+        """All tensors once."""
+        return self.memory_bytes(workload)
+
+    def companions(self, workload: Workload) -> tuple[Workload, ...]:
+        """Ragged images and channels with the same taps and options, so that every special kernel takes them.
+
+        The smallest image there can be, one with a few channels, one with prime channels; a depthwise
+        convolution stays depthwise.
+        """
+        options = dict(workload.options)
+        r, s, groups = workload["r"], workload["s"], self._value(workload, "groups")
+        pad, dilation = self._value(workload, "pad"), self._value(workload, "dilation")
+        one_in, one_out = workload["c"] == groups, workload["k"] == groups
+        least = [max(1, dilation * (taps - 1) + 1 - 2 * pad) for taps in (r, s)]
+        found = []
+        for n, more_h, more_w, inner, outer in ((1, 0, 0, 1, 1), (2, 4, 9, 5, 7), (1, 12, 17, 19, 37)):
+            # Many groups are enough work with one or two channels each.
+            inner, outer = (inner, outer) if groups <= 8 else (min(inner, 2), min(outer, 3))
+            inner, outer = 1 if one_in else inner, 1 if one_out else outer
+            dims = {"n": n, "c": groups * inner, "k": groups * outer, "h": least[0] + more_h,
+                    "w": least[1] + more_w, "r": r, "s": s}  # fmt: skip
+            found.append(self.workload(workload.dtype, **dims, **options))
+        return tuple(found)
