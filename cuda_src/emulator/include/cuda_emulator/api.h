@@ -1,0 +1,68 @@
+// What a kernel built for the emulator calls, and what the runtime defines: nothing else crosses between them.
+//
+// Every function here that can be the subject of a finding takes its place in the source from its own return
+// address, so callers in these headers are always inlined into the kernel and tail calls are switched off.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned vx = 1, unsigned vy = 1, unsigned vz = 1) : x(vx), y(vy), z(vz) {}
+  constexpr dim3(uint3 v) : x(v.x), y(v.y), z(v.z) {}
+  constexpr operator uint3() const { return uint3{x, y, z}; }
+};
+
+#pragma GCC visibility push(hidden)
+
+// Written by the scheduler whenever another thread continues; constant as far as that thread can see.
+#ifndef CUDA_EMULATOR_RUNTIME
+extern const uint3 threadIdx, blockIdx;
+extern const dim3 blockDim, gridDim;
+#endif
+
+namespace cuda_emulator {
+
+enum BarrierKind : int { BARRIER_PLAIN, BARRIER_COUNT, BARRIER_AND, BARRIER_OR, BARRIER_GRID };
+// Lanes meet only in operations of one kind: a shuffle does not answer a vote.
+enum WarpKind : int { WARP_SYNC = 1, WARP_SHUFFLE, WARP_VOTE, WARP_MATCH, WARP_REDUCE, WARP_MMA, WARP_GATHER };
+
+extern "C" {
+// Waits for all threads of the block that still run; the result is that of the kind.
+int cuda_emu_barrier(int kind, int predicate);
+
+// Waits until every running lane of `mask` has come with the same mask and kind; the last one calls `complete`
+// with the arguments of all 32 lanes (null where a lane takes no part), then all continue.
+void cuda_emu_warp(unsigned mask, int kind, void* argument, void (*complete)(void** arguments, unsigned lanes));
+
+// A matrix of wmma begins here and its rows lie so many bytes apart: is that aligned as CUDA asks?
+void cuda_emu_matrix(const void* pointer, size_t leading_bytes);
+
+unsigned cuda_emu_lane(void);
+unsigned cuda_emu_active_mask(void);  // the lanes that come to this same call while none other can go on
+
+// An atomic operation on `size` bytes is about to happen; also a chance for others, since it may be a spin.
+void cuda_emu_atomic(const void* address, unsigned size, int writes);
+void cuda_emu_fence(int device_wide);
+// One turn of a loop that waits for another thread.
+void cuda_emu_spin(void);
+[[noreturn]] void cuda_emu_trap(void);
+unsigned long long cuda_emu_clock(void);
+
+// Asynchronous copies. `owner` null is the thread's own queue of cp.async groups; otherwise a pipeline or
+// barrier object in shared memory. The bytes move as late as the model allows: when they are waited for.
+void cuda_emu_async_copy(void* to, const void* from, unsigned size, unsigned zero_fill, const void* owner);
+void cuda_emu_async_commit(const void* owner);
+void cuda_emu_async_wait(unsigned groups_left);
+void cuda_emu_async_complete(const void* owner, unsigned long long group);
+
+// Synchronization through an object (cuda::barrier, cuda::pipeline): what happened before a release of it
+// happens before what follows an acquire of it.
+void cuda_emu_release(const void* object);
+void cuda_emu_acquire(const void* object);
+}
+}  // namespace cuda_emulator
+#pragma GCC visibility pop

@@ -1,0 +1,1 @@
+// Its device side is in cuda_emulator.h, which every source has; there is no host API to emulate.

@@ -1,0 +1,131 @@
+// A launch: its blocks, their threads, and what is known of memory.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "context.h"
+#include "findings.h"
+
+namespace cuda_emulator {
+
+enum class State : uint8_t { READY, SPINNING, AT_BARRIER, AT_WARP, AT_MASK, DONE };
+
+// What happened before a point, beyond one's own block's barriers and one's own warp: sparse, since most
+// kernels synchronize blocks not at all, and those that do through few atomics.
+struct Clock {
+  std::unordered_map<uint32_t, uint32_t> phases;   // block -> everything it did in earlier phases
+  std::unordered_map<uint32_t, uint32_t> threads;  // thread of the grid -> up to this clock of its own
+
+  bool empty() const { return phases.empty() && threads.empty(); }
+  void merge(const Clock& other) {
+    for (auto [block, phase] : other.phases) raise(phases[block], phase);
+    for (auto [thread, clock] : other.threads) raise(threads[thread], clock);
+  }
+  static void raise(uint32_t& value, uint32_t to) {
+    if (value < to) value = to;
+  }
+};
+
+struct AsyncCopy {
+  void* to;
+  const void* from;
+  uint32_t size, zero_fill;
+  const void* owner;  // null: the thread's own cp.async groups
+  uint64_t group;     // counted by the thread for each owner
+  uintptr_t pc;
+};
+
+struct Block;
+
+struct Thread {
+  Context context;
+  char* stack = nullptr;
+  Block* block = nullptr;
+  uint3 index{};
+  uint32_t id = 0;    // in the block
+  uint32_t gid = 0;   // in the grid: block * threads + id
+  State state = State::DONE;
+  // The operation it waits in.
+  uint32_t mask = 0;
+  int kind = 0, predicate = 0, result = 0;
+  void* argument = nullptr;
+  void (*complete)(void**, unsigned) = nullptr;
+  uintptr_t pc = 0;
+  uint32_t turns = 0;  // atomics and the like since it last waited
+  // Happens-before (sanitizer): own clock, and what it knows of the clocks of its warp.
+  uint32_t clock = 1;
+  uint32_t known[32] = {};
+  Clock acquired, fenced;
+  std::vector<AsyncCopy> copies;
+  std::unordered_map<const void*, uint64_t> groups;  // committed so far, by owner
+
+  uint32_t lane() const { return id % 32; }
+  uint32_t warp() const { return id / 32; }
+};
+
+// Who touched a granule of memory last. Thread numbers are + 1; 0 is nobody.
+struct Cell {
+  uint32_t writer, w_clock, w_phase, w_pc, w_flags;
+  uint32_t reader[2], r_clock[2], r_phase[2], r_pc[2], r_flags[2];
+};
+
+struct Block {
+  uint3 index{};
+  uint32_t linear = 0;
+  std::vector<Thread> threads;
+  uint32_t live = 0, arrived = 0, phase = 1;
+  bool at_grid = false, started = false;
+  std::vector<char> shared;  // its shared memory while another block runs
+  std::vector<Cell> cells;   // one a byte of shared memory
+  Clock acquired, fenced;
+};
+
+struct Region {  // a tensor
+  char* base;
+  uint64_t size;
+  uint32_t granule, initialized;
+  std::vector<Cell> cells;
+};
+
+struct Variable {  // in shared memory
+  uint64_t offset, size;
+};
+
+struct Launch {
+  dim3 grid, block;
+  uint32_t threads = 0, blocks = 0;
+  void (*entry)(void**) = nullptr;
+  void** arguments = nullptr;
+  uint64_t seed = 0;
+  bool sanitize = false;
+  // Shared memory: the library's thread-local block.
+  char* shared = nullptr;
+  uint64_t shared_bytes = 0;
+  uint32_t dynamic_bytes = 0;
+  uintptr_t module = 0;  // load address, subtracted from code addresses
+};
+
+inline Launch launch;
+inline std::vector<Region> regions;
+inline std::vector<Variable> variables;
+inline Block* block_now = nullptr;
+inline Thread* thread_now = nullptr;
+inline std::vector<std::pair<char*, char*>> stacks;  // address ranges of all stacks
+
+constexpr size_t STACK_BYTES = 256 * 1024;
+
+[[noreturn]] void stop_launch();  // leaves all threads as they are; the launch returns an error
+
+inline uint64_t place(uintptr_t pc) { return pc ? pc - launch.module : 0; }
+
+// Hooks of the sanitizer, all in sanitizer.cpp and happens_before.h.
+void on_access(uintptr_t address, uint32_t size, uint32_t flags, uintptr_t pc);
+void on_async_issue(const AsyncCopy& copy);
+void on_async_land(const AsyncCopy& copy);
+void on_barrier(Block& block);
+void on_grid_barrier(const Block& block);
+void take_turn(uintptr_t pc);
+void on_warp_sync(Thread* lanes[32]);
+}  // namespace cuda_emulator

@@ -1,0 +1,169 @@
+"""The library a `.cu` file becomes for the emulator: its flags, its assembly made ready, what it contains.
+
+The compiler's assembly is edited before it is assembled. Dynamic shared memory (`extern __shared__`) has to be
+defined, under every name the kernel gives it; and in a sanitized build each shared variable gets a red zone
+behind it, so that running over its end meets memory that belongs to nothing.
+"""
+
+import os
+import re
+import struct
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tuner.core.digest import digest, digest_files
+from tuner.core.errors import BuildError
+from tuner.core.host_cxx import compiler_version, first_error, run_compiler
+
+EMULATOR = Path(__file__).resolve().parents[2] / "cuda_src" / "emulator"
+
+# Kernels read what they wrote through a pointer of another type, and nvcc lets them: no strict aliasing.
+# Tail calls would hide the place a runtime function was called from. Shared memory is thread-local storage
+# without constructors, hence -fno-extern-tls-init; unique symbols would keep a library from being unloaded.
+COMMON_FLAGS = (
+    "-x", "c++", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-fwrapv",
+    "-fno-optimize-sibling-calls", "-fno-extern-tls-init", "-fno-gnu-unique", "-ffp-contract=off",
+    "-frandom-seed=tuner", "-w", "-fmax-errors=1", "-gdwarf-4",
+)  # fmt: skip
+PLAIN_FLAGS = ("-O2", "-g1")
+# -O1: lines stay where they were written, and no access is moved above another.
+SANITIZED_FLAGS = (
+    "-O1", "-g", "-fsanitize=thread,alignment,bounds", "--param", "tsan-distinguish-volatile=1",
+    "--param", "tsan-instrument-func-entry-exit=0",
+)  # fmt: skip
+_RUNTIME_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-fno-optimize-sibling-calls", "-c")
+LINK_FLAGS = ("-shared", "-Wl,--build-id=none", "-Wl,-Bsymbolic", "-Wl,-z,noexecstack")
+
+# Wider than the rows tiles have: 256 floats.
+RED_ZONE = 1024
+DYNAMIC = "cuda_emu_dynamic"
+_CALLS = re.compile(r"^(\tcall\t)(memcpy|memmove|memset)(@PLT)?$", re.MULTILINE)
+_TLS_USE = re.compile(r"([A-Za-z_.$][\w.$]*)@(?:tlsgd|tlsld|gottpoff|dtpoff|tpoff)", re.IGNORECASE)
+_LABEL = re.compile(r"^([A-Za-z_.$][\w.$]*):", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedVariable:
+    """A variable in shared memory: its place and size in the library's thread-local block, in bytes."""
+
+    name: str
+    offset: int
+    size: int
+
+
+def _cache_folder() -> Path:
+    chosen = os.environ.get("TUNER_CACHE")
+    return (Path(chosen) if chosen else Path.home() / ".cache" / "kernel-tuner-lab") / "emulator"
+
+
+@cache
+def emulator_digest() -> str:
+    """Of all files of the emulator: a change in any makes other libraries."""
+    files = sorted(p for p in EMULATOR.rglob("*") if p.is_file() and p.suffix != ".md")
+    return digest_files(files)
+
+
+def runtime_object(compiler: str) -> Path:
+    """The compiled runtime; compiles it where the cache has not got it (about 2 s, once).
+
+    Raises:
+        BuildError: it does not compile.
+    """
+    name = digest([emulator_digest(), compiler_version(compiler), list(_RUNTIME_FLAGS)])
+    folder = _cache_folder()
+    final = folder / f"runtime-{name}.o"
+    if final.exists():
+        return final
+    folder.mkdir(parents=True, exist_ok=True)
+    # Two processes may compile it at once: each writes its own and renames it.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as place:
+        source = str(EMULATOR / "runtime" / "runtime.cpp")
+        code, output = run_compiler([compiler, *_RUNTIME_FLAGS, source, "-o", "runtime.o"], Path(place))
+        if code != 0:
+            raise BuildError(f"{first_error(output)}\n{output[:20_000]}")
+        (Path(place) / "runtime.o").replace(final)
+    return final
+
+
+def finish_assembly(text: str, dynamic_bytes: int, sanitize: bool) -> str:
+    """The compiler's assembly with dynamic shared memory defined, and red zones where asked for.
+
+    Args:
+        text: what `g++ -S` wrote.
+        dynamic_bytes: of dynamic shared memory.
+        sanitize: adds a red zone behind each shared variable and reroutes memcpy and its like.
+    """
+    defined = set(_LABEL.findall(text))
+    names = {DYNAMIC, *(name for name in _TLS_USE.findall(text) if name not in defined)}
+    lead = ""
+    if sanitize:
+        text = _CALLS.sub(r"\1cuda_emu_\2", text)
+        text = _with_red_zones(text)
+        lead = f'\t.section\t.tbss,"awT",@nobits\n\t.zero\t{RED_ZONE}\n\t.text\n'
+    tail = ['\t.section\t.tbss,"awT",@nobits', "\t.align 128"]
+    for name in sorted(names):
+        tail += [f"\t.globl\t{name}", f"\t.hidden\t{name}", f"\t.type\t{name}, @object",
+                 f"\t.size\t{name}, {dynamic_bytes}", f"{name}:"]  # fmt: skip
+    tail.append(f"\t.zero\t{dynamic_bytes + RED_ZONE}")
+    return f"{lead}{text}\n" + "\n".join(tail) + '\n\t.section\t.note.GNU-stack,"",@progbits\n'
+
+
+def _with_red_zones(text: str) -> str:
+    lines, inside, labelled = [], False, False
+    for line in text.split("\n"):
+        if line.startswith("\t.section\t"):
+            inside = line.startswith("\t.section\t.tbss")
+        elif line in ("\t.text", "\t.data", "\t.bss"):
+            inside = False
+        lines.append(line)
+        if inside and labelled and line.startswith("\t.zero\t"):
+            lines.append(f"\t.zero\t{RED_ZONE}")
+        labelled = line.endswith(":")
+    return "\n".join(lines)
+
+
+def shared_variables(library: Path) -> tuple[list[SharedVariable], int]:
+    """The thread-local symbols of a library, which are its shared variables, and the block's size in bytes.
+
+    Source: System V ABI, chapters 4 and 5 (section headers, symbol table), for 64-bit little-endian files.
+    """
+    data = library.read_bytes()
+    program, section = struct.unpack_from("<QQ", data, 0x20)
+    program_size, program_count, section_size, section_count = struct.unpack_from("<HHHH", data, 0x36)
+    block = 0
+    for i in range(program_count):
+        kind, _, _, _, _, _, in_memory, align = struct.unpack_from("<IIQQQQQQ", data, program + i * program_size)
+        if kind == 7:  # PT_TLS
+            block = -(-in_memory // max(align, 1)) * max(align, 1)
+    headers = [
+        struct.unpack_from("<IIQQQQIIQQ", data, section + i * section_size) for i in range(section_count)
+    ]
+    found = {}
+    for header in headers:
+        if header[1] != 2:  # SHT_SYMTAB
+            continue
+        names = headers[header[6]][4]
+        for at in range(header[4], header[4] + header[5], 24):
+            name, info, _, index, value, size = struct.unpack_from("<IBBHQQ", data, at)
+            if info & 15 == 6 and index:  # STT_TLS, defined here
+                text = data[names + name : data.index(b"\0", names + name)].decode()
+                found[text] = SharedVariable(text, value, size)
+    return sorted(found.values(), key=lambda v: (v.offset, v.name)), block
+
+
+def source_name(symbol: str) -> str:
+    """The name a shared variable has in the source: `_ZZ4gemmE2As` -> `As`.
+
+    A local variable's mangled name ends in E, its length and its name, and a number where another function
+    scope has one of that name too (Itanium C++ ABI, 5.1.6).
+    """
+    for match in re.finditer(r"E(\d+)", symbol):
+        rest = symbol[match.end() :]
+        # `E13As` may stand for a name of 13 or, after a digit of something else, of 3 characters.
+        for start in range(len(match[1])):
+            length = int(match[1][start:])
+            if length and re.fullmatch(r"(?:_\d+|__\d+_)?", rest[length:]) and len(rest) >= length:
+                return rest[:length]
+    return symbol

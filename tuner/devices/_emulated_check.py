@@ -1,0 +1,212 @@
+"""Checks a CUDA kernel on the emulator in a process of its own: outputs, and what the sanitizers found.
+
+This is what `tuner check` stands on. A kernel that crashes, loops for ever or writes wherever it likes costs
+one child process; what was found until then is still reported.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuner.core.artifact import Artifact
+from tuner.core.builder import Builder
+from tuner.core.kernel import Source
+from tuner.core.target import Target
+from tuner.devices._emulated_child import STATUS
+from tuner.devices._emulated_findings import Context, Finding, Place, TensorInfo, describe, read_log
+
+__all__ = ["CheckResult", "Finding", "Place", "check", "check_source", "launch_findings"]
+
+_LOG_BYTES = 1 << 20
+_CHILD = Path(__file__).with_name("_emulated_child.py")
+# A shadow record a byte of a workspace, whose element type is not known; larger ones have one for 4 bytes.
+_FINE_WORKSPACE = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What came of a check.
+
+    Attributes:
+        findings: in the order found; empty without sanitizers unless the kernel crashed or did not end.
+        outputs: tensors the kernel was to write, as it left them; never written elements are NaN or -1.
+        completed: every thread ran to its end.
+        error: why not, in one line.
+    """
+
+    findings: tuple[Finding, ...]
+    outputs: dict[str, np.ndarray]
+    completed: bool
+    error: str = ""
+
+    @property
+    def clean(self) -> bool:
+        """It ran to its end and nothing was found."""
+        return self.completed and not self.findings
+
+
+def launch_findings(artifact: Artifact, target: Target) -> list[Finding]:
+    """What keeps a launch from starting on a target: too many threads, too much shared memory, too large a grid.
+
+    Limits that the target does not state are those all compute capabilities share (CUDA C++ Programming
+    Guide, "Technical Specifications per Compute Capability").
+    """
+    launch = artifact.launch
+    assert launch is not None
+    description = json.loads(artifact.path.with_suffix(".json").read_text())
+    limit = {"max_threads_block": 1024, "shared_bytes_block": 48 * 1024, "max_grid_x": 2**31 - 1,
+             "max_grid_y": 65_535, "max_grid_z": 65_535, **target.limits}  # fmt: skip
+    threads = launch.block[0] * launch.block[1] * launch.block[2]
+    static, shared = description["static_bytes"], description["shared_bytes"]
+    problems = []
+    if threads > limit["max_threads_block"]:
+        problems.append(f"{threads} threads a block, at most {limit['max_threads_block']:.0f}")
+    if threads < 1:
+        problems.append("a block without threads")
+    problems += [f"{size} threads in block dimension {axis}, at most {most}"
+                 for size, axis, most in zip(launch.block, "xyz", (1024, 1024, 64), strict=True)
+                 if size > most]  # fmt: skip
+    if static > limit["shared_bytes_block"]:
+        problems.append(f"{static} bytes of static shared memory, at most {limit['shared_bytes_block']:.0f}")
+    most_shared = limit.get("shared_bytes_block_optin", limit["shared_bytes_block"])
+    if shared > most_shared:
+        problems.append(f"{shared} bytes of shared memory a block, at most {most_shared:.0f}")
+    for size, axis in zip(launch.grid, "xyz", strict=True):
+        if not 1 <= size <= limit[f"max_grid_{axis}"]:
+            problems.append(f"{size} blocks in grid dimension {axis}, 1 to {limit[f'max_grid_{axis}']:.0f}")
+    place = Place(artifact.entry, 0)
+    return [Finding("launch_limits", artifact.entry, f"{p} on {target.name}", place) for p in problems]
+
+
+def check_source(
+    builder: Builder, source: Source, target: Target, tensors: Mapping[str, np.ndarray],
+    outputs: Collection[str], **options: Any,
+) -> CheckResult:  # fmt: skip
+    """Builds a source with an emulator builder (sanitized or not) in a temporary folder, and checks it.
+
+    Args:
+        builder: `CudaEmulatedBuilder(sanitize=True)`, or without for outputs only.
+        source, target, tensors, outputs, options: as in `check`.
+
+    Raises:
+        BuildError: it does not compile.
+    """
+    with tempfile.TemporaryDirectory(prefix="tuner-check-") as folder:
+        return check(builder.build(source, target, Path(folder)), target, tensors, outputs, **options)
+
+
+def check(
+    artifact: Artifact, target: Target, tensors: Mapping[str, np.ndarray], outputs: Collection[str], *,
+    seed: int = 0, launches: int = 1, timeout_s: float = 60.0,
+) -> CheckResult:  # fmt: skip
+    """Runs an artifact of the builder `cuda_emulated` in a child process.
+
+    Args:
+        artifact: sanitized (then there are findings) or plain.
+        target: whose limits the launch must keep.
+        tensors: by the names of the arguments; they are copied, never changed.
+        outputs: names of those the kernel writes. They are poisoned, and reading one before writing it is a
+            finding. Writing any other is one too (`input_modified`).
+        seed: 0 runs threads in order; any other number in an order of its own, drawn anew in each round.
+        launches: how often the kernel runs; what it left in its workspaces stays.
+        timeout_s: wall clock of the child.
+    """
+    problems = launch_findings(artifact, target)
+    if problems:
+        return CheckResult(tuple(problems), {}, False, problems[0].message)
+    with tempfile.TemporaryDirectory(prefix="tuner-check-") as name:
+        return _check(artifact, dict(tensors), set(outputs), Path(name), seed, launches, timeout_s)
+
+
+def _check(
+    artifact: Artifact, tensors: dict[str, np.ndarray], outputs: set[str], folder: Path, seed: int,
+    launches: int, timeout_s: float,
+) -> CheckResult:  # fmt: skip
+    launch = artifact.launch
+    assert launch is not None
+    memory, offset = [], 0
+    (folder / "findings").write_bytes(bytes(_LOG_BYTES))
+    with (folder / "tensors").open("wb") as file:
+        for name, array in tensors.items():
+            data = np.ascontiguousarray(array).tobytes()
+            file.write(b"\xff" * len(data) if name in outputs else data)
+            memory.append({"name": name, "offset": offset, "bytes": len(data),
+                           "granule": array.dtype.itemsize, "initialized": name not in outputs})  # fmt: skip
+            offset += len(data)
+        for argument in artifact.arguments:
+            if argument.kind == "workspace":
+                size = max(int(argument.value or 0), 1)
+                file.write(bytes(size))
+                memory.append({"name": argument.name, "offset": offset, "bytes": size, "initialized": True,
+                               "granule": 1 if size <= _FINE_WORKSPACE else 4})  # fmt: skip
+                offset += size
+        if offset == 0:
+            file.write(b"\0")
+    job = {
+        "library": str(artifact.path.resolve()), "findings": str(folder / "findings"),
+        "tensors": str(folder / "tensors"), "memory": memory, "grid": list(launch.grid),
+        "block": list(launch.block), "seed": seed, "launches": launches,
+        "arguments": [{"name": a.name, "kind": a.kind, "value": a.value} for a in artifact.arguments],
+    }  # fmt: skip
+    (folder / "job.json").write_text(json.dumps(job))
+    error = _run_child(folder / "job.json", timeout_s)
+    found = _found(artifact, memory, folder)
+    completed = error == ""
+    if error.startswith("no end"):
+        found.append(Finding("timeout", artifact.entry, error, Place(artifact.entry, 0)))
+    elif error and not found:
+        found.append(Finding("crash", artifact.entry, error, Place(artifact.entry, 0)))
+    results: dict[str, np.ndarray] = {}
+    content = (folder / "tensors").read_bytes()
+    for item in memory:
+        array = tensors.get(item["name"])
+        if array is None or not completed:
+            continue
+        after = np.frombuffer(content, array.dtype, array.size, item["offset"]).reshape(array.shape)
+        if item["name"] in outputs:
+            results[item["name"]] = after.copy()
+        elif after.tobytes() != np.ascontiguousarray(array).tobytes():
+            changed = int((after.view(np.uint8) != np.ascontiguousarray(array).view(np.uint8)).sum())
+            text = f"the kernel changed {changed} bytes of its input {item['name']}"
+            found.append(Finding("input_modified", artifact.entry, text, Place(artifact.entry, 0)))
+    return CheckResult(tuple(found), results, completed, error)
+
+
+def _run_child(job: Path, timeout_s: float) -> str:
+    """Why the child did not run the kernel to its end; empty if it did."""
+    try:
+        done = subprocess.run([sys.executable, "-I", "-S", str(_CHILD), str(job)], capture_output=True,
+                              text=True, errors="replace", timeout=timeout_s)  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"no end after {timeout_s:g} s"
+    if done.returncode < 0:
+        return f"died of {signal.Signals(-done.returncode).name}"
+    last = done.stdout.strip().splitlines()[-1:] or [""]
+    if done.returncode != 0 or not last[0].isdigit():
+        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        return f"the emulator failed: {reason[0]}"
+    return "" if last[0] == "0" else STATUS[int(last[0])]
+
+
+def _found(artifact: Artifact, memory: list[dict[str, Any]], folder: Path) -> list[Finding]:
+    records = read_log(folder / "findings")
+    if not records:
+        return []
+    launch = artifact.launch
+    assert launch is not None
+    description = json.loads(artifact.path.with_suffix(".json").read_text())
+    context = Context(
+        library=artifact.path, kernel=artifact.entry, grid=launch.grid, block=launch.block,
+        tensors=[TensorInfo(m["name"], m["bytes"], m["granule"]) for m in memory],
+        variables=description["variables"], includes=description["includes"],
+        source=artifact.path.with_name("kernel.cu").read_text(),
+    )  # fmt: skip
+    return describe(context, records)
