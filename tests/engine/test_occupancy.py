@@ -12,7 +12,7 @@ from tuner.core.target import Target
 from tuner.engine.occupancy import occupancy, resource_problem
 from tuner.targets.cuda import names, target
 
-# Reads cases (device, then block, registers, static and dynamic shared memory) and prints the active blocks by
+# Reads cases (device, block, registers, static and dynamic shared memory), prints the active blocks by
 # NVIDIA's calculator.
 ORACLE = """
 #include <climits>

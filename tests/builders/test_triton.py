@@ -1,0 +1,163 @@
+"""Triton: compiled for any target with no GPU, verified in its interpreter."""
+
+import random
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schedules.gemm.triton_gemm import TritonGemm
+from tuner.builders._triton_interpreter import Interpreter
+from tuner.builders.triton_jit import TritonBuilder
+from tuner.core.artifact import Artifact
+from tuner.core.errors import BuildError, Unavailable
+from tuner.core.kernel import Source
+from tuner.core.operator import worst_error
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.engine.occupancy import resource_problem
+from tuner.operators.gemm import Gemm
+from tuner.targets.cuda import target
+
+GEMM, KERNEL, BUILDER = Gemm(), TritonGemm(), TritonBuilder()
+pytestmark = pytest.mark.skipif(BUILDER.unavailable() is not None, reason=str(BUILDER.unavailable()))
+SM_80 = target("cuda:sm_80")
+CONFIG = {
+    "BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 32, "GROUP_M": 8, "SPLIT_K": 1, "num_warps": 4, "num_stages": 3,
+}  # fmt: skip
+
+
+def build(workload: Workload, folder: Path, chosen: Target = SM_80, **changes: Any) -> Artifact:
+    config = {**CONFIG, **({"INPUT_PRECISION": "ieee"} if workload.dtype == "f32" else {}), **changes}
+    return BUILDER.build(KERNEL.lower(workload, config, chosen), chosen, folder)
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
+def test_a_cubin_with_resources(arch: str, tmp_path: Path) -> None:
+    artifact = build(GEMM.workload("f16", m=256, n=256, k=256), tmp_path, target(arch))
+    assert artifact.format == "cubin" and artifact.path.read_bytes()[:4] == b"\x7fELF"
+    assert artifact.launch is not None and artifact.launch.grid == (16, 1, 1)
+    assert artifact.launch.shared_bytes == artifact.metrics["shared_bytes"] > 0
+    # C, bias, partial and arrived are not there: null pointers would be, were they in the signature.
+    names = [argument.name for argument in artifact.arguments]
+    assert names == ["A", "B", "D", "m", "n", "k", "global_scratch", "profile_scratch"]
+    assert resource_problem(artifact.metrics, target(arch)) is None
+    for stage in ("ttir", "ttgir", "llir", "ptx"):
+        assert (tmp_path / f"kernel.{stage}").read_text()
+
+
+def test_tensor_cores_and_vector_loads_are_seen(tmp_path: Path) -> None:
+    metrics = build(GEMM.workload("f16", m=256, n=256, k=256), tmp_path).metrics
+    assert metrics["loop_tensor"] > 0 and metrics["loop_math_share"] > 0
+    assert metrics["load_bits"] == 128
+
+
+def test_split_k_takes_a_workspace() -> None:
+    workload = GEMM.workload("f32", m=64, n=64, k=4096, batch=3)
+    source = KERNEL.lower(workload, {**CONFIG, "SPLIT_K": 8, "INPUT_PRECISION": "ieee"}, SM_80)
+    sizes = {a.name: a.value for a in source.arguments if a.kind == "workspace"}
+    assert sizes == {"partial": 3 * 8 * 64 * 64 * 4, "arrived": 3 * 4}
+    assert source.launch is not None and source.launch.grid == (1, 8, 3)
+
+
+def test_what_triton_refuses_is_one_line(tmp_path: Path) -> None:
+    workload = GEMM.workload("f16", m=64, n=64, k=64)
+    source = KERNEL.lower(workload, CONFIG, SM_80)
+    options = {**source.options, "constants": {**source.options["constants"], "BLOCK_K": 24}}
+    broken = Source("triton", source.text, "gemm", source.arguments, 1, source.launch, options)
+    with pytest.raises(BuildError) as raised:
+        BUILDER.build(broken, SM_80, tmp_path)
+    assert "power of 2" in str(raised.value).splitlines()[0]
+
+
+def test_a_function_that_is_not_there(tmp_path: Path) -> None:
+    source = Source("triton", "schedules.gemm._triton_gemm:nothing", "gemm", (), options={})
+    with pytest.raises(BuildError, match="no Triton function"):
+        BUILDER.build(source, SM_80, tmp_path)
+
+
+def test_a_cpu_target_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="cpu:avx2"):
+        BUILDER.build(Source("triton", "a:b", "b", ()), Target("cpu", "avx2"), tmp_path)
+
+
+def test_constraints_are_named() -> None:
+    space = KERNEL.space(GEMM.workload("f16", m=512, n=512, k=512), target("cuda:sm_75"))
+    assert "stages_need_cp_async" in (space.why_invalid({**CONFIG, "num_stages": 4}) or "")
+    assert "sums_fit" in (space.why_invalid({**CONFIG, "BLOCK_M": 256, "BLOCK_N": 256}) or "")
+    assert "shares_have_depth" in (space.why_invalid({**CONFIG, "SPLIT_K": 16, "BLOCK_K": 64}) or "")
+
+
+needs_torch = pytest.mark.skipif(
+    find_spec("torch") is None, reason="Triton's interpreter takes torch tensors"
+)
+
+
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[Interpreter]:
+    with Interpreter() as running:
+        yield running
+
+
+def error_of(interpreter: Interpreter, workload: Workload, config: dict[str, Any]) -> tuple[float, str]:
+    inputs = GEMM.inputs(workload, 1)
+    poison = {s.name: np.full(s.shape, np.nan if s.dtype[0] == "f" else -(2**30), s.dtype)
+              for s in GEMM.signature(workload) if s.output}  # fmt: skip
+    outputs = interpreter.run(KERNEL.lower(workload, config, SM_80), {**inputs, **poison})
+    for name, array in inputs.items():
+        assert np.array_equal(outputs[name], array), f"{name} was changed"
+    if "arrived" in outputs:
+        assert not outputs["arrived"].any(), "counts are left for the next call"
+    reference = GEMM.reference(workload, inputs)
+    return worst_error({"D": outputs["D"]}, reference, GEMM.tolerance(workload, inputs, reference))
+
+
+@needs_torch
+@pytest.mark.parametrize("seed", range(21))
+def test_random_configurations_on_ragged_shapes(interpreter: Interpreter, seed: int) -> None:
+    rng = random.Random(seed)
+    dtype = KERNEL.dtypes[seed % 3]
+    m, n, k = rng.choice([(1, 1, 1), (37, 29, 53), (1, 67, 131), (83, 1, 19), (64, 48, 96), (130, 20, 64)])
+    options: dict[str, Any] = {
+        "batch": rng.choice([1, 2]), "trans_a": rng.random() < 0.4, "trans_b": rng.random() < 0.4,
+        "alpha": rng.choice([1.0, -2.0]), "beta": rng.choice([0.0, 3.0]), "bias": rng.random() < 0.5,
+        "relu": rng.random() < 0.3,
+    }  # fmt: skip
+    # Sampled for a large shape, so that tiles straddle the small one.
+    space = KERNEL.space(GEMM.workload(dtype, m=1024, n=1024, k=1024, **options), SM_80)
+    config = space.sample(rng)
+    error, where = error_of(interpreter, GEMM.workload(dtype, m=m, n=n, k=k, **options), config)
+    assert error <= 1, f"{config}: {where}"
+
+
+@needs_torch
+def test_the_interpreter_sees_what_is_wrong(interpreter: Interpreter) -> None:
+    workload = GEMM.workload("f32", m=32, n=32, k=64)
+    source = KERNEL.lower(workload, {**CONFIG, "INPUT_PRECISION": "ieee"}, SM_80)
+    # The last tile along k is left out.
+    short = {**source.options["constants"], "EVEN_K": True}
+    arguments = tuple(a if a.name != "k" else type(a)("k", "int32", 32) for a in source.arguments)
+    broken = Source(
+        "triton", source.text, "gemm", arguments, 1, source.launch, {**source.options, "constants": short}
+    )
+    inputs = GEMM.inputs(workload, 1)
+    outputs = interpreter.run(broken, {**inputs, "D": np.zeros((32, 32), np.float32)})
+    reference = GEMM.reference(workload, inputs)
+    error, _ = worst_error({"D": outputs["D"]}, reference, GEMM.tolerance(workload, inputs, reference))
+    assert error > 1
+
+
+@needs_torch
+def test_an_error_in_the_interpreter_is_reported_and_survived(interpreter: Interpreter) -> None:
+    workload = GEMM.workload("f32", m=32, n=32, k=64)
+    source = KERNEL.lower(workload, {**CONFIG, "INPUT_PRECISION": "ieee"}, SM_80)
+    lacking = Source(
+        "triton", source.text, "gemm", source.arguments, 1, source.launch, {**source.options, "constants": {}}
+    )
+    inputs = {**GEMM.inputs(workload, 1), "D": np.zeros((32, 32), np.float32)}
+    with pytest.raises(RuntimeError, match="TypeError"):
+        interpreter.run(lacking, inputs)
+    assert error_of(interpreter, workload, {**CONFIG, "INPUT_PRECISION": "ieee"})[0] <= 1
