@@ -131,6 +131,10 @@ def measure(path: Path, total: int) -> dict[str, float]:
         "-c", f"from tuner.store.store import open_store as o; print(len(o({str(path)!r}).best('gemm')))"
     )
     figures["best_process_s"] = process_time("-m", "tuner", "best", "gemm", "--db", str(path))
+    shape = "x".join(str(size) for _, size in next(specs()).workload.dims)
+    figures["best_one_shape_process_s"] = process_time(
+        "-m", "tuner", "best", "gemm", "--shape", shape, "--db", str(path)
+    )
     figures["file_mib"] = path.stat().st_size / 2**20
     return figures
 

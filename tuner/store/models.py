@@ -143,8 +143,8 @@ class TrialRow(Base):
         Index(
             "ix_trials_best",
             "workload_id", "device_id", "kernel_id", "threads", "cache", "evidence", "time_s",
+            # The migration says the same for PostgreSQL; here that would import its dialect: 30 ms at start.
             sqlite_where=text("status = 'ok'"),
-            postgresql_where=text("status = 'ok'"),
         ),
     )  # fmt: skip
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
