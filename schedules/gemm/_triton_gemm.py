@@ -38,7 +38,8 @@ def gemm(
     """D[b] = act(ALPHA * op(A[b]) op(B[b]) + BETA * C[b] + bias): programs (tile, share of k, b).
 
     `partial` [batch, SPLIT_K, m, n] and `arrived` [batch, tiles] are there where SPLIT_K > 1: each share
-    leaves its sums, and the last to arrive adds them up in a fixed order, so that the result is always the same.
+    leaves its sums, and the last to arrive adds them up in a fixed order, so that the
+    result is always the same.
     """
     tile = tl.program_id(0)
     share = tl.program_id(1)

@@ -58,12 +58,14 @@ class Interpreter:
         Raises:
             RuntimeError: the kernel raises, or the process died.
         """
-        arguments = {a.name: a.value if a.kind != "tensor" else tensors[a.name] for a in source.arguments}
+        arguments: dict[str, Any] = {}
         for argument in source.arguments:
             if argument.kind == "workspace":
-                arguments[argument.name] = np.zeros(int(argument.value or 0) // 4, np.int32)
-                if source.options["signature"][argument.name] == "*fp32":
-                    arguments[argument.name] = arguments[argument.name].view(np.float32)
+                dtype = np.float32 if source.options["signature"][argument.name] == "*fp32" else np.int32
+                arguments[argument.name] = np.zeros(int(argument.value or 0) // 4, dtype)
+            else:
+                tensor = argument.kind == "tensor"
+                arguments[argument.name] = tensors[argument.name] if tensor else argument.value
         grid = source.launch.grid if source.launch else (1, 1, 1)
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
@@ -73,7 +75,7 @@ class Interpreter:
             raise RuntimeError(f"Triton's interpreter died ({self._process.wait(10)})") from None
         if error:
             raise RuntimeError(error)
-        return outputs
+        return dict(outputs)
 
     def close(self) -> None:
         """Ends the process."""
