@@ -14,7 +14,7 @@ enum Rounding { NEAREST, TOWARD_ZERO, DOWN, UP };
 // `SIGNIFICAND` explicit bits, `EXPONENT` bits of exponent: half is <10, 5>, bfloat16 <7, 8>.
 template <int SIGNIFICAND, int EXPONENT>
 struct Format {
-  static constexpr int BIAS = (1 << (EXPONENT - 1)) - 1;
+  static constexpr int EXPONENT_BIAS = (1 << (EXPONENT - 1)) - 1;
   static constexpr unsigned INFINITE = ((1u << EXPONENT) - 1) << SIGNIFICAND;
 
   CUDA_EMU_INLINE unsigned short round(double x, Rounding mode = NEAREST) {
@@ -27,7 +27,7 @@ struct Format {
     }
     significand |= exponent == -1023 ? 0 : 1ull << 52;
     // The unit in the last place of the result is 2^(e - SIGNIFICAND), e at least the smallest normal exponent.
-    const int e = exponent < 1 - BIAS ? 1 - BIAS : exponent;
+    const int e = exponent < 1 - EXPONENT_BIAS ? 1 - EXPONENT_BIAS : exponent;
     const int drop = 52 - SIGNIFICAND + (e - exponent);
     if (drop > 63) significand = significand != 0;  // far below the smallest subnormal: only whether it is 0
     const int shift = drop > 63 ? 2 : drop;
@@ -37,7 +37,7 @@ struct Format {
                                     : rest != 0 && ((mode == UP && !sign) || (mode == DOWN && sign));
     kept += up;
     // Carries run into the exponent field, from the largest subnormal to normal as well as to infinity.
-    const unsigned long long biased = (unsigned long long)(e + BIAS - 1) << SIGNIFICAND;
+    const unsigned long long biased = (unsigned long long)(e + EXPONENT_BIAS - 1) << SIGNIFICAND;
     const unsigned long long magnitude = kept >> SIGNIFICAND ? biased + kept : kept;
     if (magnitude >= INFINITE) {
       const bool stays = mode == TOWARD_ZERO || (mode == UP && sign) || (mode == DOWN && !sign);
@@ -51,9 +51,9 @@ struct Format {
     if (magnitude >= INFINITE) {  // infinity, or a NaN that keeps its payload
       return bits_as<float>(sign | 0x7f800000u | (magnitude & ((1u << SIGNIFICAND) - 1)) << (23 - SIGNIFICAND));
     }
-    // The fields moved into place are the value times 2^(BIAS - 127), subnormals included: scale it back.
+    // The fields moved into place are the value times 2^(EXPONENT_BIAS - 127), subnormals included: scale it back.
     const float scaled = bits_as<float>(magnitude << (23 - SIGNIFICAND));
-    const float value = scaled * bits_as<float>(unsigned(254 - BIAS) << 23);
+    const float value = scaled * bits_as<float>(unsigned(254 - EXPONENT_BIAS) << 23);
     return bits_as<float>(bits_as<unsigned>(value) | sign);
   }
 };
