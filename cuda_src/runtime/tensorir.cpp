@@ -5,6 +5,7 @@
 // calls it has to import TVM (seconds), and its threads are those of OpenMP, pinned and kept warm by the
 // process like those of a C++ kernel. The types follow tvm/runtime/c_backend_api.h and the C ABI of tvm-ffi.
 #include <omp.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -83,13 +84,28 @@ struct Workspaces {
         return -1;
     }
 
-    ~Workspaces() {
-        for (Block& block : blocks) free(block.memory);
+    static void end(void* self) {
+        for (Block& block : static_cast<Workspaces*>(self)->blocks) free(block.memory);
     }
 };
 thread_local Workspaces workspaces;
 
-void* take(int, int, uint64_t bytes, int, int) { return workspaces.take(bytes); }
+// Frees a thread's blocks when it ends. A destructor would need libstdc++; without a key nothing is freed.
+struct Ending {
+    pthread_key_t key;
+    bool made;
+};
+Ending& ending() {
+    static Ending one = {};
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, [] { one.made = pthread_key_create(&one.key, Workspaces::end) == 0; });
+    return one;
+}
+
+void* take(int, int, uint64_t bytes, int, int) {
+    if (ending().made) pthread_setspecific(ending().key, &workspaces);
+    return workspaces.take(bytes);
+}
 int give_back(int, int, void* memory) { return workspaces.give_back(memory); }
 
 // The head of a DLTensor. What follows (shape, strides) a function compiled without asserts does not read.

@@ -242,9 +242,12 @@ class Program:
                 T.buffer_store(self.b_packed, T.float32(0), self._b_index(vb, vk, vn, kk, j))
 
             def straight() -> None:
-                with T.serial(0, depth) as kk:
-                    with T.unroll(0, t.nr // t.lanes) as v, T.vectorized(0, t.lanes) as lane:
-                        copy(kk, v * t.lanes + lane)
+                with (
+                    T.serial(0, depth) as kk,
+                    T.unroll(0, t.nr // t.lanes) as v,
+                    T.vectorized(0, t.lanes) as lane,
+                ):
+                    copy(kk, v * t.lanes + lane)
 
             def transposed() -> None:
                 with T.serial(0, depth) as kk, T.serial(0, t.nr) as j:

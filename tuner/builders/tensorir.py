@@ -4,7 +4,6 @@ The result has nothing of TVM in it: a device loads it like a C++ kernel (see
 `cuda_src/runtime/tensorir.cpp`), so neither timing nor a user's program imports TVM.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from functools import cache
@@ -13,8 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tuner.builders.cxx import elf_section_bytes
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
+from tuner.core.digest import digest, digest_files
 from tuner.core.errors import BuildError
 from tuner.core.host_cxx import compiler_version, find_compiler, first_error, require_compiler, run_compiler
 from tuner.core.kernel import Argument, Source
@@ -25,9 +26,10 @@ CALL = "tuner_call"
 
 RUNTIME = Path(__file__).resolve().parents[2] / "cuda_src" / "runtime" / "tensorir.cpp"
 _COMPILE = ("-std=c++17", "-O2", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-fno-exceptions", "-c")
-# No default libraries: nothing of libstdc++ is used, and linking takes 15 ms instead of 70.
-# The names of the C library are found when the process loads the result.
-_LINK = ("-shared", "-fopenmp", "-nodefaultlibs", "-Wl,--build-id=none")
+# Of the default libraries only those of C: linking libstdc++, which nothing uses, takes 60 ms more. Without
+# symbols and debug sections, which hold names of loops, equal code makes equal files.
+_LINK = ("-shared", "-fopenmp", "-nodefaultlibs", "-Wl,--build-id=none", "-Wl,--strip-all", "-Wl,-z,defs")
+_LIBRARIES = ("-lm", "-lc", "-lgcc")
 # Arguments are made by our runtime, with the shapes the function was compiled for.
 _CONFIG: Mapping[str, Any] = {"tirx.disable_assert": True}
 
@@ -81,8 +83,9 @@ def _runtime_object() -> bytes:
 class TensorIRBuilder(Builder):
     """Compiles TVMScript of one module with one function, the entry.
 
-    `build` writes kernel.tvm (the script), kernel.o and kernel.so. The artifact's arguments are the
-    number of threads, the number of tensors, and the tensors: what `tuner_call` of our runtime takes.
+    `build` writes kernel.tvm (the script), kernel.o (with symbols, to disassemble) and kernel.so. The
+    artifact's arguments are the number of threads, the number of tensors, and the tensors: what
+    `tuner_call` of our runtime takes.
     """
 
     name = "tensorir"
@@ -95,7 +98,7 @@ class TensorIRBuilder(Builder):
         return None if find_compiler() else "no C++ compiler to link with: set $CXX, or put g++ on PATH"
 
     def warm_up(self) -> None:
-        """Compiles our runtime, and once a small function, so that lazy imports and LLVM's tables are there."""
+        """Compiles our runtime, and a small function, so that what TVM and LLVM do late has been done."""
         _runtime_object()
         import tvm
 
@@ -106,8 +109,8 @@ class TensorIRBuilder(Builder):
     def toolchain(self, target: Target) -> Toolchain:
         """TVM's version and the target it compiles for; the linker and our runtime's source."""
         t = target_dict(target)
-        source = hashlib.sha256(RUNTIME.read_bytes()).hexdigest()[:16]
-        flags = (t.get("mcpu", ""), *t["mattr"], f"runtime={source}", compiler_version(require_compiler()))
+        linked = (f"runtime={digest_files([RUNTIME])}", compiler_version(require_compiler()))
+        flags = (t["mtriple"], t.get("mcpu", ""), *t["mattr"], *linked)
         return Toolchain("tvm", version("apache-tvm"), flags)
 
     def build(self, source: Source, target: Target, folder: Path) -> Artifact:
@@ -119,9 +122,9 @@ class TensorIRBuilder(Builder):
         """
         compiler = require_compiler()
         (folder / "kernel.tvm").write_text(source.text)
-        code_bytes = _compile(_parse(source), target_dict(target), folder / "kernel.o")
+        _compile(_parse(source), target_dict(target), folder / "kernel.o")
         (folder / "runtime.o").write_bytes(_runtime_object())
-        command = [compiler, *_LINK, "kernel.o", "runtime.o", "-o", "kernel.so"]
+        command = [compiler, *_LINK, "kernel.o", "runtime.o", *_LIBRARIES, "-o", "kernel.so"]
         code, output = run_compiler(command, folder)
         if code != 0:
             raise BuildError(f"{first_error(output)}\n{output[:20_000]}")
@@ -131,14 +134,13 @@ class TensorIRBuilder(Builder):
             Argument("tensors", "int32", len(source.arguments)),
             *source.arguments,
         )
-        # LLVM's object is a function of the code alone; the library's layout is the linker's.
-        digest = hashlib.sha256((folder / "kernel.o").read_bytes() + source.threads.to_bytes(4, "little"))
+        code_bytes = elf_section_bytes(folder / "kernel.o", ".text") or 0
         return Artifact(
             path=folder / "kernel.so",
             format="shared_library",
             entry=CALL,
             arguments=arguments,
-            digest=digest.hexdigest()[:16],
+            digest=digest([digest_files([folder / "kernel.so"]), source.threads]),
             toolchain=self.toolchain(target),
             threads=source.threads,
             metrics={"code_bytes": float(code_bytes)},
@@ -174,8 +176,8 @@ def _parse(source: Source) -> Any:
     return module
 
 
-def _compile(module: Any, target: dict[str, Any], path: Path) -> int:
-    """Writes an object file; the size of its code and constants in bytes."""
+def _compile(module: Any, target: dict[str, Any], path: Path) -> None:
+    """Writes an object file."""
     import tvm
 
     try:
@@ -184,7 +186,6 @@ def _compile(module: Any, target: dict[str, Any], path: Path) -> int:
         library.mod.write_to_file(str(path), "o")
     except Exception as error:
         raise BuildError(f"TVM cannot compile it: {_reason(error)}") from None
-    return path.stat().st_size
 
 
 def _reason(error: Exception) -> str:

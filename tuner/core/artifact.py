@@ -28,7 +28,7 @@ class Artifact:
 
     Attributes:
         path: the file to load, in a folder of its own.
-        format: how a device loads it: `shared_library` (C symbols), `tvm`, `callable`
+        format: how a device loads it: `shared_library` (C symbols), `callable`
             (`module:function` in `entry`), `cubin`.
         entry: the symbol to call.
         arguments: in call order.

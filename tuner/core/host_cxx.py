@@ -86,6 +86,8 @@ def isa_flags(compiler: str, features: tuple[str, ...]) -> tuple[str, ...]:
 def first_error(output: str) -> str:
     """The line of a compiler's, assembler's or linker's output that says what went wrong first."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
+    # "collect2: error: ld returned 1 exit status" repeats what the linker said in better words.
+    lines = [line for line in lines if not line.startswith("collect2:")] or lines
     for marks in (("error:", "Error:"), ("undefined reference", "undefined symbol", "error")):
         for line in lines:
             if any(mark in line for mark in marks):

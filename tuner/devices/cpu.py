@@ -207,18 +207,13 @@ class CpuDevice(Device):
         return runtime(self._info.features)
 
     def load(self, artifact: Artifact) -> Executable:
-        """Loads a shared library, a TVM module or a Python callable.
+        """Loads a shared library (C++ and TensorIR alike) or a Python callable.
 
         Raises:
             RuntimeError: it cannot be loaded.
         """
         if artifact.format == "shared_library":
             return SharedLibrary(artifact, self._helper)
-        # Each of these lives with its own heavy library, in a file of its own.
-        if artifact.format == "tvm":
-            from tuner.devices._cpu_tvm import load as load_tvm
-
-            return load_tvm(artifact)
         if artifact.format == "callable":
             from tuner.devices._cpu_callable import load as load_callable
 

@@ -1,0 +1,143 @@
+"""TensorIR GEMM schedules: right for every option, shape and configuration, on narrow targets too."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tuner import registry
+from tuner.builders.tensorir import TensorIRBuilder
+from tuner.core.errors import Unavailable
+from tuner.core.kernel import Kernel
+from tuner.core.operator import worst_error
+from tuner.core.space import Config
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.devices.cpu import CpuDevice, named_targets
+
+KERNELS = [k for k in registry.kernels_of("gemm", "cpu") if k.language == "tensorir"]
+SIZES = (1, 2, 5, 7, 16, 31, 64, 65, 100, 129)
+
+
+def random_workload(rng: random.Random) -> Workload:
+    options = {
+        "batch": rng.choice([1, 1, 3]),
+        "trans_a": rng.random() < 0.5,
+        "trans_b": rng.random() < 0.5,
+        "alpha": rng.choice([1.0, -0.5]),
+        "beta": rng.choice([0.0, 0.0, 1.0, 0.75]),
+        "bias": rng.random() < 0.5,
+        "relu": rng.random() < 0.5,
+    }
+    m, n, k = (rng.choice(SIZES) for _ in range(3))
+    return registry.operator("gemm").workload(m=m, n=n, k=k, **options)
+
+
+def check(kernel: Kernel, workload: Workload, config: Config, target: Target, folder: Path) -> None:
+    gemm = registry.operator("gemm")
+    folder.mkdir()
+    artifact = TensorIRBuilder().build(kernel.lower(workload, config, target), target, folder)
+    executable = CpuDevice().load(artifact)
+    inputs = gemm.inputs(workload, seed=3)
+    before = {name: array.copy() for name, array in inputs.items()}
+    shape = gemm.signature(workload)[-1].shape
+    # Guards around D: a tile over the edge must not be written whole.
+    guarded = np.full(int(np.prod(shape)) + 256, np.float32(7))
+    d = guarded[128:-128].reshape(shape)
+    d[...] = np.nan
+    executable.bind({**inputs, "D": d})
+    executable.run()
+    executable.run()
+    reference = gemm.reference(workload, inputs)
+    error, where = worst_error({"D": d}, reference, gemm.tolerance(workload, inputs, reference))
+    assert error <= 1.0, f"{workload.key} {config}: {where}"
+    assert (guarded[:128] == 7).all() and (guarded[-128:] == 7).all(), f"{workload.key} {config}: stray write"
+    assert all(np.array_equal(inputs[name], before[name]) for name in inputs), f"{workload.key} {config}"
+
+
+@pytest.fixture(scope="module")
+def here() -> Target:
+    target = CpuDevice().target
+    return replace(target, limits={**target.limits, "cores": 2})
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
+@pytest.mark.parametrize("seed", range(20))
+def test_random_configurations_of_random_workloads(
+    kernel: Kernel, seed: int, here: Target, tmp_path: Path
+) -> None:
+    rng = random.Random(seed)
+    workload = random_workload(rng)
+    check(kernel, workload, kernel.space(workload, here).sample(rng), here, tmp_path / "a")
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
+def test_a_configuration_of_one_shape_serves_its_companions(
+    kernel: Kernel, here: Target, tmp_path: Path
+) -> None:
+    """Winners are verified on ragged shapes of the same options, for which they may not be valid."""
+    rng, gemm = random.Random(5), registry.operator("gemm")
+    workload = gemm.workload(m=512, n=512, k=512, bias=True, relu=True)
+    for i, companion in enumerate(gemm.companions(workload)):
+        config = kernel.space(workload, here).sample(rng)
+        check(kernel, companion, config, here, tmp_path / str(i))
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
+@pytest.mark.parametrize("arch", ["avx2", "x86_64"])
+def test_narrow_targets(kernel: Kernel, arch: str, tmp_path: Path) -> None:
+    """What is compiled for fewer features than this machine has runs here too."""
+    rng, target = random.Random(9), named_targets()[f"cpu:{arch}"]
+    if not set(target.features) <= set(CpuDevice().target.features):
+        pytest.skip(f"this machine has not all features of {arch}")
+    for i in range(4):
+        workload = random_workload(rng)
+        check(kernel, workload, kernel.space(workload, target).sample(rng), target, tmp_path / str(i))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
+def test_many_random_configurations(kernel: Kernel, here: Target, tmp_path: Path) -> None:
+    rng = random.Random(1000)
+    for i in range(400):
+        workload = random_workload(rng)
+        check(kernel, workload, kernel.space(workload, here).sample(rng), here, tmp_path / str(i))
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
+def test_register_tiles_fit_the_target(kernel: Kernel) -> None:
+    """Spaces follow the target: no accumulator more than it has vector registers."""
+    workload = registry.operator("gemm").workload(m=512, n=512, k=512)
+    for arch, registers, lanes in (("avx512", 32, 16), ("avx2", 16, 8)):
+        space = kernel.space(workload, named_targets()[f"cpu:{arch}"])
+        rng = random.Random(0)
+        for _ in range(200):
+            config = space.sample(rng)
+            assert int(config["NR"]) % lanes == 0
+            assert int(config["MR"]) * int(config["NR"]) // lanes < registers
+
+
+def test_the_scheduled_program_shows_what_was_asked_for(here: Target) -> None:
+    kernel = registry.kernel("tir_packed")
+    workload = registry.operator("gemm").workload(m=96, n=128, k=256)
+    config = {
+        "MR": 6, "NR": 32, "UNROLL": 2, "KC": 128, "MC": 32, "NC": 64, "ORDER": "nkm", "INNER": "m",
+        "PACK_A": "block", "PACK_B": "ahead", "A_LAYOUT": "rows", "SPLIT_M": 2, "SPLIT_N": 1,
+    }  # fmt: skip
+    if here.limits["vector_bytes"] != 64:
+        pytest.skip("written for 512-bit vectors")
+    assert kernel.space(workload, here).why_invalid(config) is None
+    text = kernel.lower(workload, config, here).text
+    assert text.count("T.parallel") == 2  # packing B ahead, and the parts of D
+    assert "T.parallel(2)" in text
+    assert '"pack_a"' in text and '"pack_b"' in text
+    nothing = kernel.lower(workload, {**config, "PACK_A": "none", "PACK_B": "none", "SPLIT_M": 1}, here).text
+    assert "pack_" not in nothing and "T.parallel" not in nothing
+
+
+def test_a_tensor_beyond_32_bit_indices_is_refused_in_words(here: Target) -> None:
+    workload = registry.operator("gemm").workload(m=2**16, n=8, k=2**16)
+    with pytest.raises(Unavailable, match=r"2\^30 elements"):
+        registry.kernel("tir_packed").require(workload, here)
