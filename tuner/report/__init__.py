@@ -1,1 +1,1 @@
-"""See ARCHITECTURE.md."""
+"""Tables and pictures of what the store holds. Start at `tuner.report.comparison.present`."""

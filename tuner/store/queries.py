@@ -353,3 +353,15 @@ def finals(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) ->
         )
         for row in rows
     ]
+
+
+def final(connection: Connection, final_id: int) -> Final:
+    """One final.
+
+    Raises:
+        StoreError: there is none of this id.
+    """
+    found = finals(connection, [FINALS.c.id == final_id])
+    if not found:
+        raise StoreError(f"there is no final {final_id}: {_range(connection, FINALS.c.id, 'finals')}")
+    return found[0]

@@ -325,6 +325,11 @@ class Store:
         with self._read() as connection:
             return queries.finals(connection, conditions)
 
+    def final(self, final_id: int) -> Final:
+        """One final; raises `StoreError` where there is none."""
+        with self._read() as connection:
+            return queries.final(connection, final_id)
+
     def _sweep_columns(self, connection: Connection, sweep_id: int) -> Mapping[str, Any]:
         if sweep_id not in self._sweeps:
             queries.sweep_started(connection, sweep_id)

@@ -1,0 +1,191 @@
+"""The rows of a comparison: one implementation each, with ratios from paired samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from tuner.core.space import Config
+from tuner.core.stats import Interval, ratio_interval
+from tuner.core.workload import Workload
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One implementation of a workload.
+
+    Attributes:
+        implementation: what people call it; unique among the rows.
+        kernel: its registered name.
+        language: `cxx`, `tensorir`, `python`, ...
+        config: the configuration that was timed.
+        interval: seconds of one call, median with its 95% interval.
+        gflops: 10^9 operations a second at the median.
+        share_of_peak: of the peak measured on the device in the same session; `None` where it is not known.
+        speedup_naive, speedup_library: time of the naive kernel, of the fastest library, over its own, with
+            95% intervals; `None` where there is no such row, or the times were not taken side by side.
+        is_baseline: a library people use.
+        is_naive: the plain program that everything is compared with.
+        is_winner: the fastest, told apart from every other row.
+        is_tie: among the fastest, which cannot be told apart at 95%.
+        evidence: what the time is worth.
+        trials: proposals of its sweep; 1 for a library.
+        trial_id: in the store; `None` for a row that is not stored.
+    """
+
+    implementation: str
+    kernel: str
+    language: str
+    config: Config
+    interval: Interval
+    gflops: float
+    share_of_peak: float | None = None
+    speedup_naive: Interval | None = None
+    speedup_library: Interval | None = None
+    is_baseline: bool = False
+    is_naive: bool = False
+    is_winner: bool = False
+    is_tie: bool = False
+    evidence: str = "measured"
+    trials: int = 1
+    trial_id: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "implementation": self.implementation,
+            "kernel": self.kernel,
+            "language": self.language,
+            "config": dict(self.config),
+            "time_s": _plain(self.interval),
+            "gflops": self.gflops,
+            "share_of_peak": self.share_of_peak,
+            "speedup_naive": _plain(self.speedup_naive),
+            "speedup_library": _plain(self.speedup_library),
+            "is_baseline": self.is_baseline,
+            "is_naive": self.is_naive,
+            "is_winner": self.is_winner,
+            "is_tie": self.is_tie,
+            "evidence": self.evidence,
+            "trials": self.trials,
+            "trial": self.trial_id,
+        }
+
+
+def _plain(interval: Interval | None) -> dict[str, float] | None:
+    if interval is None:
+        return None
+    return {"low": interval.low, "median": interval.mid, "high": interval.high}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all rows of a comparison share, and every title says.
+
+    Attributes:
+        title: the experiment's.
+        workload: what was computed.
+        device: its name.
+        threads: CPU threads.
+        cache: `warm` or `cold`.
+        when: of the measurement, UTC.
+        flops: of one call.
+        bytes: that any implementation must move.
+        peak_flops: operations a second, measured; `None` where it is not known.
+        bandwidth: bytes a second from memory, measured; `None` where it is not known.
+    """
+
+    title: str
+    workload: Workload
+    device: str
+    threads: int
+    cache: str
+    when: datetime
+    flops: int
+    bytes: int = 0
+    peak_flops: float | None = None
+    bandwidth: float | None = None
+
+    @property
+    def subtitle(self) -> str:
+        """Where and when: `gemm/f32/m64-n64-k64 · EPYC · 2 threads · warm cache · 2026-11-22`."""
+        threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
+        parts = [self.workload.key, self.device, threads, f"{self.cache} cache", f"{self.when:%Y-%m-%d}"]
+        return " · ".join(parts)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One implementation's samples, as a final or a sweep took them.
+
+    Attributes:
+        samples: seconds of one call; sample i of all timings of a final was taken in round i.
+        naive: whether it is what `speedup_naive` is over.
+    """
+
+    implementation: str
+    kernel: str
+    language: str
+    config: Config
+    interval: Interval
+    samples: tuple[float, ...] = ()
+    is_baseline: bool = False
+    naive: bool = False
+    evidence: str = "measured"
+    trials: int = 1
+    trial_id: int | None = None
+
+
+def compare(timings: Sequence[Timing], context: Context, paired: bool = True) -> list[ComparisonRow]:
+    """Rows, fastest first.
+
+    Args:
+        timings: one an implementation.
+        context: for operations and peak.
+        paired: whether sample i of every timing was taken in one round of one run. Only then are there
+            ratios, a winner and ties: times taken minutes apart on a machine that drifts do not say.
+    """
+    ordered = sorted(timings, key=lambda t: t.interval.mid)
+    naive = next((t for t in ordered if t.naive), None)
+    library = next((t for t in ordered if t.is_baseline), None)
+    rows = []
+    for timing in ordered:
+        gflops = context.flops / timing.interval.mid / 1e9
+        rows.append(
+            ComparisonRow(
+                implementation=timing.implementation,
+                kernel=timing.kernel,
+                language=timing.language,
+                config=timing.config,
+                interval=timing.interval,
+                gflops=gflops,
+                share_of_peak=1e9 * gflops / context.peak_flops if context.peak_flops else None,
+                speedup_naive=_speedup(naive, timing) if paired else None,
+                speedup_library=_speedup(library, timing) if paired else None,
+                is_baseline=timing.is_baseline,
+                is_naive=timing is naive,
+                evidence=timing.evidence,
+                trials=timing.trials,
+                trial_id=timing.trial_id,
+            )
+        )
+    if not paired or len(rows) < 2:
+        return rows
+    first = ordered[0]
+    tied = [i for i, t in enumerate(ordered) if i and _same(t, first)]
+    if not tied:
+        return [replace(rows[0], is_winner=True), *rows[1:]]
+    return [replace(row, is_tie=i == 0 or i in tied) for i, row in enumerate(rows)]
+
+
+def _speedup(reference: Timing | None, timing: Timing) -> Interval | None:
+    if reference is None or len(reference.samples) != len(timing.samples) or not timing.samples:
+        return None
+    if reference is timing:
+        return Interval(1.0, 1.0, 1.0)
+    return ratio_interval(reference.samples, timing.samples)
+
+
+def _same(timing: Timing, first: Timing) -> bool:
+    ratio = _speedup(first, timing)
+    return ratio is None or ratio.contains(1.0)

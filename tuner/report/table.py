@@ -1,0 +1,62 @@
+"""The comparison as text and as JSON."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tuner.report.rows import ComparisonRow, Context
+from tuner.report.text import percent, ratio, seconds, significant, spread
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_COLUMNS = (
+    ("implementation", "left"), ("time", "right"), ("95%", "right"), ("GFLOP/s", "right"),
+    ("of peak", "right"), ("vs naive [95%]", "right"), ("vs best library [95%]", "right"),
+    ("trials", "right"), ("evidence", "left"),
+)  # fmt: skip
+
+
+def comparison_table(rows: Sequence[ComparisonRow], context: Context) -> "Table":
+    """A `rich` table, fastest first; the winner, or those who tie, in bold."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        title=f"{escape(context.title)}\n{escape(context.subtitle)}", title_justify="left", title_style="",
+        box=None, header_style="bold",
+    )  # fmt: skip
+    for name, side in _COLUMNS:
+        # The name is what a narrow terminal may not cut.
+        table.add_column(name, justify=side, no_wrap=name == "implementation")  # type: ignore[arg-type]
+    for row in sorted(rows, key=lambda r: r.interval.mid):
+        name = escape(row.implementation) + (" (library)" if row.is_baseline else "")
+        table.add_row(
+            name + (" (tie)" if row.is_tie else ""),
+            seconds(row.interval.mid),
+            spread(row.interval),
+            significant(row.gflops),
+            percent(row.share_of_peak),
+            ratio(row.speedup_naive),
+            ratio(row.speedup_library),
+            str(row.trials),
+            row.evidence,
+            style="bold" if row.is_winner or row.is_tie else None,
+        )
+    return table
+
+
+def comparison_json(rows: Sequence[ComparisonRow], context: Context) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "title": context.title,
+        "workload": context.workload.key,
+        "device": context.device,
+        "threads": context.threads,
+        "cache": context.cache,
+        "measured_at": context.when.isoformat(),
+        "flops": context.flops,
+        "min_bytes": context.bytes,
+        "peak_flops": context.peak_flops,
+        "bandwidth_bytes_per_s": context.bandwidth,
+        "rows": [row.as_dict() for row in sorted(rows, key=lambda r: r.interval.mid)],
+    }

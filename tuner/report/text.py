@@ -1,0 +1,49 @@
+"""Numbers as people read them: three significant digits, with units and intervals."""
+
+import math
+
+from tuner.core.stats import Interval
+
+
+def seconds(value: float) -> str:
+    """A time with its unit: `1.23 ms`."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= scale:
+            return f"{significant(value / scale)} {unit}"
+    return f"{significant(value / 1e-9)} ns"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A positive number with so many significant digits and no exponent: 1234, 123, 12.3, 1.23, 0.123."""
+    if value <= 0 or not math.isfinite(value):
+        return f"{value:g}"
+    decimals = max(0, digits - 1 - math.floor(math.log10(value)))
+    return f"{value:.{decimals}f}"
+
+
+def spread(interval: Interval) -> str:
+    """An interval as its larger deviation: `±1.2%`."""
+    wide = max(interval.high - interval.mid, interval.mid - interval.low) / interval.mid
+    return f"±{100 * wide:.1f}%"
+
+
+def ratio(interval: Interval | None, missing: str = "-") -> str:
+    """A ratio with its 95% interval: `1.31x [1.28, 1.33]`."""
+    if interval is None:
+        return missing
+    if interval.low == interval.high:
+        return f"{significant(interval.mid)}x"
+    low, mid, high = (significant(v) for v in (interval.low, interval.mid, interval.high))
+    return f"{mid}x [{low}, {high}]"
+
+
+def percent(share: float | None, missing: str = "-") -> str:
+    """A share as a percentage: `72%`, and `0.4%` under one."""
+    if share is None:
+        return missing
+    return f"{100 * share:.0f}%" if share >= 0.095 else f"{100 * share:.1f}%"
+
+
+def intensity(value: float) -> str:
+    """FLOP a byte."""
+    return f"{significant(value)} FLOP/byte"
