@@ -41,7 +41,9 @@ def run(
     return check_source(builder, made, TARGET, tensors, outputs, **options)
 
 
-def compute(text: str, tensors: Mapping[str, np.ndarray], outputs: Sequence[str], **how: object) -> CheckResult:
+def compute(
+    text: str, tensors: Mapping[str, np.ndarray], outputs: Sequence[str], **how: object
+) -> CheckResult:
     """Runs with all sanitizers and asserts that they found nothing."""
     result = run(text, tensors, outputs, sanitize=True, **how)  # type: ignore[arg-type]
     assert result.findings == (), [str(f) for f in result.findings]

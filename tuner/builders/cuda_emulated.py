@@ -11,12 +11,14 @@ from typing import Any
 from tuner.builders._cuda_emulated_library import (
     COMMON_FLAGS,
     DYNAMIC,
+    GUARD,
     EMULATOR,
     LINK_FLAGS,
     PLAIN_FLAGS,
     SANITIZED_FLAGS,
     emulator_digest,
     finish_assembly,
+    precompiled_headers,
     runtime_object,
     shared_variables,
     source_name,
@@ -65,9 +67,10 @@ class CudaEmulatedBuilder(Builder):
         return None if find_gcc() else "the CUDA emulator needs g++ on PATH (or in $CXX)"
 
     def warm_up(self) -> None:
-        """Compiles the runtime, once for all builds to come."""
+        """Compiles the runtime and the headers, once for all builds to come."""
         if compiler := find_gcc():
             runtime_object(compiler)
+            precompiled_headers(compiler, self.sanitize)
 
     def toolchain(self, target: Target) -> Toolchain:
         """The compiler, the flags every source gets, and the emulator's own digest.
@@ -103,10 +106,10 @@ class CudaEmulatedBuilder(Builder):
         (folder / "kernel.cu").write_text(text)
         flags = [
             *COMMON_FLAGS, *(SANITIZED_FLAGS if sanitize else PLAIN_FLAGS), *_language_flags(target),
-            f"-I{EMULATOR / 'include'}", "-include", "cuda_emulator.h", *_option_flags(source.options),
+            f"-I{precompiled_headers(compiler, sanitize)}", f"-I{EMULATOR / 'include'}", "-include", "cuda_emulator.h", *_option_flags(source.options),
             f"-fdebug-prefix-map={folder.resolve()}=.",
         ]  # fmt: skip
-        self._run([compiler, *flags, "-S", "kernel.cu", "-o", "kernel.s"], folder)
+        self._run([compiler, *flags, "-S", "-x", "c++", "kernel.cu", "-o", "kernel.s"], folder)
         assembly = folder / "kernel.s"
         assembly.write_text(finish_assembly(assembly.read_text(), source.launch.shared_bytes, sanitize))
         self._run([compiler, *LINK_FLAGS, "kernel.s", str(runtime), "-o", "kernel.so"], folder)
@@ -149,6 +152,7 @@ def _describe(library: Path, source: Source, sanitize: bool) -> dict[str, Any]:
     offset = next(v.offset for v in variables if v.name == DYNAMIC)
     names = [v.name for v in variables if v.offset == offset and v.name != DYNAMIC and v.offset]
     static = [replace(v, name=source_name(v.name)) for v in variables if v.offset != offset]
+    static_bytes = sum(v.size for v in static if not v.name.startswith(GUARD))
     dynamic_bytes = source.launch.shared_bytes
     shown = [*static, *(replace(v, name=source_name(names[0]) if names else "dynamic", size=dynamic_bytes)
                         for v in variables if v.name == DYNAMIC and dynamic_bytes)]  # fmt: skip
@@ -157,8 +161,8 @@ def _describe(library: Path, source: Source, sanitize: bool) -> dict[str, Any]:
         "sanitize": sanitize,
         "block_bytes": block,
         "dynamic_offset": offset,
-        "static_bytes": sum(v.size for v in static),
-        "shared_bytes": sum(v.size for v in static) + dynamic_bytes,
+        "static_bytes": static_bytes,
+        "shared_bytes": static_bytes + dynamic_bytes,
         "variables": [asdict(v) for v in shown],
         "includes": [flag[2:] for flag in _option_flags(source.options) if flag.startswith("-I")],
     }

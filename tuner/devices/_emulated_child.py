@@ -65,12 +65,14 @@ class EmulatedLibrary:
         self._library.cuda_emulator_tensor.argtypes = [
             ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32,
         ]  # fmt: skip
-        self._library.cuda_emulator_variable.argtypes = [ctypes.c_uint64, ctypes.c_uint64]
+        self._library.cuda_emulator_variable.argtypes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32]
         self._library.cuda_emulator_launch.argtypes = [ctypes.c_void_p]
         self._library.cuda_emulator_launch.restype = ctypes.c_int
         self._library.cuda_emulator_reset()
         for variable in self.description["variables"]:
-            self._library.cuda_emulator_variable(variable["offset"], variable["size"])
+            # g++ gives a static array of a class a guard variable, though there is nothing to initialize.
+            checked = not variable["name"].startswith("_ZGV")
+            self._library.cuda_emulator_variable(variable["offset"], variable["size"], checked)
 
     def log_to(self, memory: int, size: int) -> None:
         """Findings go to `size` zeroed bytes at address `memory`; a fatal signal is recorded there too."""

@@ -1,4 +1,6 @@
-// What every CUDA source has without an include, for the host compiler: included before its first line.
+// All of the emulator's headers, included before the first line of a CUDA source: a source's own macros (BIAS, M,
+// TILE) can then not get into them, and the compiler reads them from a precompiled form. What a source includes
+// itself (cuda_fp16.h, mma.h, ...) is found beside this file and adds nothing.
 #pragma once
 #include <assert.h>
 #include <float.h>
@@ -10,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -21,5 +24,11 @@
 #include "cuda_emulator/integers.h"
 #include "cuda_emulator/memory.h"
 #include "cuda_emulator/atomics.h"
+#include "cuda_emulator/half.h"
+#include "cuda_emulator/bfloat16.h"
+#include "cuda_emulator/wmma.h"
+#include "cuda_emulator/pipeline.h"
+#include "cuda_emulator/scopes.h"
+#include "cuda_emulator/groups.h"
 #include "cuda_emulator/launch.h"
 #include "cuda_emulator/keywords.h"

@@ -105,6 +105,7 @@ void on_shared(const Access& access) {
     const int64_t from = int64_t(offset) - int64_t(v.offset);
     const int64_t past = from + access.size - int64_t(v.size);
     if (from >= 0 && past <= 0) {
+      if (!v.checked) return;
       Cell* cells = thread_now->block->cells.data() + offset;
       bool clean = true;
       for (uint32_t b = 0; b < access.size; ++b) {
@@ -112,6 +113,7 @@ void on_shared(const Access& access) {
       }
       return;
     }
+    if (!v.checked) continue;
     const int64_t outside = from < 0 ? -from : past;
     // An array runs over at its end far more often than before its beginning.
     if (nearest < 0 || outside < distance || (outside == distance && from >= 0)) {

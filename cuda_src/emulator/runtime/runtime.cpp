@@ -61,7 +61,9 @@ PUBLIC void cuda_emulator_tensor(void* base, uint64_t bytes, uint32_t granule, u
 }
 
 // A variable in shared memory, at `offset` of the library's thread-local block.
-PUBLIC void cuda_emulator_variable(uint64_t offset, uint64_t bytes) { variables.push_back({offset, bytes}); }
+PUBLIC void cuda_emulator_variable(uint64_t offset, uint64_t bytes, uint32_t checked) {
+  variables.push_back({offset, bytes, checked != 0});
+}
 
 PUBLIC void cuda_emulator_reset() {
   regions.clear();

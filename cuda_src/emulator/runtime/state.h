@@ -89,8 +89,9 @@ struct Region {  // a tensor
   std::vector<Cell> cells;
 };
 
-struct Variable {  // in shared memory
+struct Variable {  // in shared memory; `checked` false: the compiler's own, as the guard of a static array
   uint64_t offset, size;
+  bool checked;
 };
 
 struct Launch {
