@@ -23,6 +23,8 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# -qq: pip warns about each place of an index that lacks a package; errors are still shown.
+INSTALL := $(PIP) install -qq
 
 .PHONY: demo test test-slow bench lint clean check-machine
 .DEFAULT_GOAL := demo
@@ -31,7 +33,7 @@ demo: $(VENV)/.base
 	$(BIN)/tuner compare experiments/gemm_demo.toml
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
@@ -63,18 +65,18 @@ $(BIN)/python: | check-machine
 
 # What tuning needs.
 $(VENV)/.base: pyproject.toml | $(BIN)/python
-	$(PIP) install -q -e .
+	$(INSTALL) -e .
 	@touch $@
 
 # What the tests need: also the NVRTC wheels, with which CUDA compiles on a machine with no GPU.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(PIP) install -q -e '.[dev,cuda]'
+	$(INSTALL) -e '.[dev,cuda]'
 	@if $(PIP) install --dry-run --no-deps '$(TORCH)' 2>/dev/null | grep -q '+cpu'; then \
-	  echo "$(PIP) install -q '$(TORCH)'" && $(PIP) install -q '$(TORCH)'; \
+	  $(INSTALL) '$(TORCH)'; \
 	else echo "torch has no CPU build here: tests that need it are skipped"; fi
 	@touch $@ $(VENV)/.base
 
 # What the bench compares with.
 $(VENV)/.peers: pyproject.toml | $(VENV)/.base
-	$(PIP) install -q '$(TORCH)' -e '.[torch,onnxruntime]'
+	$(INSTALL) '$(TORCH)' -e '.[torch,onnxruntime]'
 	@touch $@

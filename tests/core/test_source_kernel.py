@@ -203,10 +203,14 @@ def test_a_change_in_any_included_file_makes_another_kernel(tmp_path):
     (tmp_path / "a.h").write_text('#include "sub/b.h"\n#include <vector>\n#include "missing.h"\n')
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "b.h").write_text('#pragma once\n#  include "../a.h"\n')  # a cycle ends
-    kernel = SourceKernel(write(tmp_path, GOOD, body='#include "a.h"\n'))
-    assert [p.name for p in kernel.source_files()] == ["kernel.cpp", "a.h", "b.h"]
-    before = kernel.digest
+    path = write(tmp_path, GOOD, body='#include "a.h"\n')
+    assert [p.name for p in SourceKernel(path).source_files()] == ["kernel.cpp", "a.h", "b.h"]
+    before = SourceKernel(path).digest
     (tmp_path / "unrelated.h").write_text("x")
-    assert kernel.digest == before
+    assert SourceKernel(path).digest == before
+    loaded = SourceKernel(path)
+    assert loaded.digest == before
     (tmp_path / "sub" / "b.h").write_text("#pragma once\n")
-    assert kernel.digest != before
+    assert SourceKernel(path).digest != before
+    # What was read stays what it was: an edit during a sweep makes no trial of the old text look new.
+    assert loaded.digest == before
