@@ -27,6 +27,7 @@ PACK_A = [true, false]
 PACK_B = [true, false]
 UNROLL = { values = [1, 2, 4, 8], doc = "steps of k in the body of the microkernel's loop" }
 PREFETCH = { values = [0, 8, 16, 32], doc = "steps of k that the streamed panel is fetched ahead; 0 leaves it to the hardware" }
+PREFETCH_NEXT = { values = ["no", "l1", "l2"], doc = "fetch the next panel of the kept operand meanwhile, and into which cache" }
 PREFETCH_D = { values = [false, true], doc = "fetch the tile of D while its sum is computed" }
 HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
 threads = [1, 2, 4, 8, 16, 32, 64]
@@ -48,6 +49,7 @@ blocks_used = "(MC < 2 * m or MC == 32) and (NC < 2 * n or NC == 64) and (KC < 2
 tile_in_block = "MR <= MC and NR <= NC"
 deep_enough = "KC >= 128 or KC * 2 > k or not PACK_B"
 direct_b_by_rows = "PACK_B or not trans_b"
+unroll_in_line = "UNROLL <= 16"
 unroll_fits = "UNROLL <= KC and UNROLL * MR * (NR * 4 // vector_bytes) <= 224"
 threads_on_cores = "threads <= cores"
 grid = "threads % SPLIT_N == 0"
@@ -81,6 +83,8 @@ passes_over_d = "ceildiv(k, KC)"
 enum : int64_t { NV = NR * 4 / VECTOR_BYTES, MCB = MC / MR * MR, NCB = NC / NR * NR };
 static constexpr bool N_OUTSIDE = TEXT(OUTER)[0] == 'n', M_INSIDE = TEXT(INNER)[0] == 'm';
 // Packed panels lie [depth][MR] and [depth][NR]. An operand that is not packed is read where it is.
+static constexpr bool FETCH_NEXT = TEXT(PREFETCH_NEXT)[0] == 'l';
+static constexpr int NEXT_LOCALITY = TEXT(PREFETCH_NEXT)[1] == '1' ? 3 : 2;  // of __builtin_prefetch
 static constexpr int64_t AHEAD_A = M_INSIDE ? PREFETCH : 0, AHEAD_B = M_INSIDE ? 0 : PREFETCH;
 
 // A panel of A or B as the microkernel reads it; the stride is a constant where it is packed.
@@ -116,8 +120,35 @@ static inline __attribute__((always_inline)) void step(vec (&sums)[MR][NV], Pane
 struct Tile {
     float* D;
     int64_t n, i, j, rows, cols;
-    bool first, last;  // the first and the last block of k
+    bool first, last;     // the first and the last block of k
+    Panel next;           // the panel that will be kept in L1 after the present one; null where there is none
+    int64_t turn, turns;  // this tile's place among those that the present panel serves
 };
+
+// While 16 steps of k are computed, the next kept panel is fetched by so many steps, its lines dealt out
+// among the tiles of the present one: it lies in L3 or, not packed, anywhere, and has all this time to come.
+static inline void fetch_next(const Tile& at, int64_t p) {
+    const float* next = at.next.data;
+    if (M_INSIDE && PACK_B) {
+        for (int64_t r = at.turn; r < NR; r += at.turns) __builtin_prefetch(next + p * NR + r * 16, 0, NEXT_LOCALITY);
+    } else if (M_INSIDE) {
+        for (int64_t r = at.turn; r < 16; r += at.turns) {
+            for (int64_t j = 0; j < NR; j += 16) {
+                __builtin_prefetch(next + (p + r) * at.next.stride + j, 0, NEXT_LOCALITY);
+            }
+        }
+    } else if (PACK_A) {
+        for (int64_t r = at.turn; r < MR; r += at.turns) __builtin_prefetch(next + p * MR + r * 16, 0, NEXT_LOCALITY);
+    } else if (TRANS_A) {
+        for (int64_t r = at.turn; r < 16; r += at.turns) {
+            __builtin_prefetch(next + (p + r) * at.next.stride, 0, NEXT_LOCALITY);
+        }
+    } else {
+        for (int64_t r = at.turn; r < MR; r += at.turns) {
+            __builtin_prefetch(next + r * at.next.stride + p, 0, NEXT_LOCALITY);
+        }
+    }
+}
 
 static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, const Tile& at, const Epilogue& epilogue) {
     float* D = at.D + at.i * at.n + at.j;
@@ -128,6 +159,16 @@ static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, cons
     }
     vec sums[MR][NV] = {};
     int64_t p = 0;
+    if (FETCH_NEXT && at.next.data) {
+        for (; p + 16 <= depth; p += 16) {
+            fetch_next(at, p);
+#pragma GCC unroll 1
+            for (int64_t q = p; q < p + 16; q += UNROLL) {
+#pragma GCC unroll 8
+                for (int u = 0; u < UNROLL; ++u) step(sums, a, b, q + u);
+            }
+        }
+    }
     for (; p + UNROLL <= depth; p += UNROLL) {
 #pragma GCC unroll 8
         for (int u = 0; u < UNROLL; ++u) step(sums, a, b, p + u);
@@ -256,22 +297,29 @@ class Gemm {
         return {team.edge_b, NR};
     }
 
-    void one_tile(Panel a, Panel b, int64_t i, int64_t j) const {
-        Tile at = {D, n, i, j, min_of(MR, rows.end - i), min_of(NR, cols.end - j),
-                   depth.begin == 0, depth.end == k};
-        tile(a, b, depth.size(), at, epilogue);
+    Tile tile_at(int64_t i, int64_t j) const {
+        return {D, n, i, j, min_of(MR, rows.end - i), min_of(NR, cols.end - j),
+                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1};
     }
 
     void multiply_blocks() const {
         if (M_INSIDE) {
             for (int64_t j = cols.begin; j < cols.end; j += NR) {
-                Panel b = panel_b(j);
-                for (int64_t i = rows.begin; i < rows.end; i += MR) one_tile(panel_a(i), b, i, j);
+                Panel b = panel_b(j), next = j + NR < cols.end ? panel_b(j + NR) : Panel{nullptr, 0};
+                for (int64_t i = rows.begin; i < rows.end; i += MR) {
+                    Tile at = tile_at(i, j);
+                    at.next = next, at.turn = (i - rows.begin) / MR, at.turns = ceil_div(rows.size(), MR);
+                    tile(panel_a(i), b, depth.size(), at, epilogue);
+                }
             }
         } else {
             for (int64_t i = rows.begin; i < rows.end; i += MR) {
-                Panel a = panel_a(i);
-                for (int64_t j = cols.begin; j < cols.end; j += NR) one_tile(a, panel_b(j), i, j);
+                Panel a = panel_a(i), next = i + MR < rows.end ? panel_a(i + MR) : Panel{nullptr, 0};
+                for (int64_t j = cols.begin; j < cols.end; j += NR) {
+                    Tile at = tile_at(i, j);
+                    at.next = next, at.turn = (j - cols.begin) / NR, at.turns = ceil_div(cols.size(), NR);
+                    tile(a, panel_b(j), depth.size(), at, epilogue);
+                }
             }
         }
     }
