@@ -149,7 +149,8 @@ PLANTED = (
   if (blockIdx.x == 0) c[t] = 0;
   sum[t] += a[t];  // BUG
 }""", "sum[t] += a[t]", "atomicAdd(&sum[t], a[t])", grid=(3,), workspace={"sum": 256}),
-    Planted("last block without a fence", "race_global", HEAD + """const float* a, float* c, float* part, unsigned* n) {
+    Planted("last block without a fence", "race_global", HEAD + """const float* a, float* c,
+                             float* part, unsigned* n) {
   __shared__ bool last;
   const int t = threadIdx.x;
   part[blockIdx.x * 64 + t] = a[t];
@@ -184,7 +185,8 @@ PLANTED = (
     __syncthreads();  // BUG
   }
   c[t] = s[63 - t];
-}""", "  if (t % 2) {\n    __syncthreads();\n  } else {\n    __syncthreads();  // BUG\n  }\n", "  __syncthreads();\n"),
+}""", "  if (t % 2) {\n    __syncthreads();\n  } else {\n    __syncthreads();  // BUG\n  }\n",
+            "  __syncthreads();\n"),
     Planted("a warp operation in a branch", "warp_divergence", AC + """
   float y = 0;
   if (t < 16) y = __shfl_xor_sync(0xffffffff, a[t], 1);  // BUG

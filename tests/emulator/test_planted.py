@@ -8,8 +8,10 @@ from tests.emulator.planted import PLANTED, Planted
 
 def check(planted: Planted, text: str):  # type: ignore[no-untyped-def]
     absent = [name for name, size in planted.shapes.items() if size < 0]
-    return run(text, planted.tensors, ["c"], grid=planted.grid, block=planted.block, shared=planted.shared,
-               scalars=planted.scalars, workspace=planted.workspace, absent=absent, sanitize=True)  # fmt: skip
+    return run(
+        text, planted.tensors, ["c"], grid=planted.grid, block=planted.block, shared=planted.shared,
+        scalars=planted.scalars, workspace=planted.workspace, absent=absent, sanitize=True,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda p: p.name)

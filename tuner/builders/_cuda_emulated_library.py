@@ -1,8 +1,8 @@
 """The library a `.cu` file becomes for the emulator: its flags, its assembly made ready, what it contains.
 
-The compiler's assembly is edited before it is assembled. Dynamic shared memory (`extern __shared__`) has to be
-defined, under every name the kernel gives it; and in a sanitized build each shared variable gets a red zone
-behind it, so that running over its end meets memory that belongs to nothing.
+The compiler's assembly is edited before it is assembled. Dynamic shared memory (`extern __shared__`) has to
+be defined, under every name the kernel gives it; and in a sanitized build each shared variable gets a red
+zone behind it, so that running over its end meets memory that belongs to nothing.
 """
 
 import os
@@ -154,9 +154,9 @@ def shared_variables(library: Path) -> tuple[list[SharedVariable], int]:
     program_size, program_count, section_size, section_count = struct.unpack_from("<HHHH", data, 0x36)
     block = 0
     for i in range(program_count):
-        kind, _, _, _, _, _, in_memory, align = struct.unpack_from("<IIQQQQQQ", data, program + i * program_size)
-        if kind == 7:  # PT_TLS
-            block = -(-in_memory // max(align, 1)) * max(align, 1)
+        entry = struct.unpack_from("<IIQQQQQQ", data, program + i * program_size)
+        if entry[0] == 7:  # PT_TLS; p_memsz, p_align
+            block = -(-entry[6] // max(entry[7], 1)) * max(entry[7], 1)
     headers = [
         struct.unpack_from("<IIQQQQIIQQ", data, section + i * section_size) for i in range(section_count)
     ]

@@ -11,8 +11,8 @@ from typing import Any
 from tuner.builders._cuda_emulated_library import (
     COMMON_FLAGS,
     DYNAMIC,
-    GUARD,
     EMULATOR,
+    GUARD,
     LINK_FLAGS,
     PLAIN_FLAGS,
     SANITIZED_FLAGS,
@@ -106,7 +106,8 @@ class CudaEmulatedBuilder(Builder):
         (folder / "kernel.cu").write_text(text)
         flags = [
             *COMMON_FLAGS, *(SANITIZED_FLAGS if sanitize else PLAIN_FLAGS), *_language_flags(target),
-            f"-I{precompiled_headers(compiler, sanitize)}", f"-I{EMULATOR / 'include'}", "-include", "cuda_emulator.h", *_option_flags(source.options),
+            f"-I{precompiled_headers(compiler, sanitize)}", f"-I{EMULATOR / 'include'}",
+            "-include", "cuda_emulator.h", *_option_flags(source.options),
             f"-fdebug-prefix-map={folder.resolve()}=.",
         ]  # fmt: skip
         self._run([compiler, *flags, "-S", "-x", "c++", "kernel.cu", "-o", "kernel.s"], folder)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class CheckResult:
 
 
 def launch_findings(artifact: Artifact, target: Target) -> list[Finding]:
-    """What keeps a launch from starting on a target: too many threads, too much shared memory, too large a grid.
+    """What keeps a launch from starting on a target: too many threads, blocks, shared bytes.
 
     Limits that the target does not state are those all compute capabilities share (CUDA C++ Programming
     Guide, "Technical Specifications per Compute Capability").
@@ -126,58 +126,76 @@ def check(
         return _check(artifact, dict(tensors), set(outputs), Path(name), seed, launches, timeout_s)
 
 
+@dataclass(frozen=True)
+class _Memory:
+    """A tensor or workspace in the file that goes to the child and comes back."""
+
+    name: str
+    offset: int
+    bytes: int
+    granule: int
+    initialized: bool
+
+
+def _write_tensors(
+    path: Path, artifact: Artifact, tensors: Mapping[str, np.ndarray], outputs: set[str]
+) -> list[_Memory]:
+    memory: list[_Memory] = []
+    with path.open("wb") as file:
+        for name, array in tensors.items():
+            data = np.ascontiguousarray(array).tobytes()
+            poisoned = name in outputs
+            memory.append(_Memory(name, file.tell(), len(data), array.dtype.itemsize, not poisoned))
+            file.write(b"\xff" * len(data) if poisoned else data)
+        for argument in artifact.arguments:
+            if argument.kind == "workspace":
+                size = max(int(argument.value or 0), 1)
+                granule = 1 if size <= _FINE_WORKSPACE else 4
+                memory.append(_Memory(argument.name, file.tell(), size, granule, True))
+                file.write(bytes(size))
+        if not memory:
+            file.write(b"\0")  # an empty file cannot be mapped
+    return memory
+
+
 def _check(
     artifact: Artifact, tensors: dict[str, np.ndarray], outputs: set[str], folder: Path, seed: int,
     launches: int, timeout_s: float,
 ) -> CheckResult:  # fmt: skip
     launch = artifact.launch
     assert launch is not None
-    memory, offset = [], 0
     (folder / "findings").write_bytes(bytes(_LOG_BYTES))
-    with (folder / "tensors").open("wb") as file:
-        for name, array in tensors.items():
-            data = np.ascontiguousarray(array).tobytes()
-            file.write(b"\xff" * len(data) if name in outputs else data)
-            memory.append({"name": name, "offset": offset, "bytes": len(data),
-                           "granule": array.dtype.itemsize, "initialized": name not in outputs})  # fmt: skip
-            offset += len(data)
-        for argument in artifact.arguments:
-            if argument.kind == "workspace":
-                size = max(int(argument.value or 0), 1)
-                file.write(bytes(size))
-                memory.append({"name": argument.name, "offset": offset, "bytes": size, "initialized": True,
-                               "granule": 1 if size <= _FINE_WORKSPACE else 4})  # fmt: skip
-                offset += size
-        if offset == 0:
-            file.write(b"\0")
+    memory = _write_tensors(folder / "tensors", artifact, tensors, outputs)
     job = {
         "library": str(artifact.path.resolve()), "findings": str(folder / "findings"),
-        "tensors": str(folder / "tensors"), "memory": memory, "grid": list(launch.grid),
-        "block": list(launch.block), "seed": seed, "launches": launches,
+        "tensors": str(folder / "tensors"), "memory": [asdict(m) for m in memory],
+        "grid": list(launch.grid), "block": list(launch.block), "seed": seed, "launches": launches,
         "arguments": [{"name": a.name, "kind": a.kind, "value": a.value} for a in artifact.arguments],
     }  # fmt: skip
     (folder / "job.json").write_text(json.dumps(job))
     error = _run_child(folder / "job.json", timeout_s)
     found = _found(artifact, memory, folder)
-    completed = error == ""
+    nowhere = Place(artifact.entry, 0)
     if error.startswith("no end"):
-        found.append(Finding("timeout", artifact.entry, error, Place(artifact.entry, 0)))
+        found.append(Finding("timeout", artifact.entry, error, nowhere))
     elif error and not found:
-        found.append(Finding("crash", artifact.entry, error, Place(artifact.entry, 0)))
+        found.append(Finding("crash", artifact.entry, error, nowhere))
+    if error:
+        return CheckResult(tuple(found), {}, False, error)
     results: dict[str, np.ndarray] = {}
     content = (folder / "tensors").read_bytes()
     for item in memory:
-        array = tensors.get(item["name"])
-        if array is None or not completed:
+        if item.name not in tensors:
             continue
-        after = np.frombuffer(content, array.dtype, array.size, item["offset"]).reshape(array.shape)
-        if item["name"] in outputs:
-            results[item["name"]] = after.copy()
-        elif after.tobytes() != np.ascontiguousarray(array).tobytes():
-            changed = int((after.view(np.uint8) != np.ascontiguousarray(array).view(np.uint8)).sum())
-            text = f"the kernel changed {changed} bytes of its input {item['name']}"
-            found.append(Finding("input_modified", artifact.entry, text, Place(artifact.entry, 0)))
-    return CheckResult(tuple(found), results, completed, error)
+        before = np.ascontiguousarray(tensors[item.name])
+        after = np.frombuffer(content, before.dtype, before.size, item.offset).reshape(before.shape)
+        if item.name in outputs:
+            results[item.name] = after.copy()
+        elif after.tobytes() != before.tobytes():
+            changed = sum(x != y for x, y in zip(after.tobytes(), before.tobytes(), strict=True))
+            text = f"the kernel changed {changed} bytes of its input {item.name}"
+            found.append(Finding("input_modified", artifact.entry, text, nowhere))
+    return CheckResult(tuple(found), results, True)
 
 
 def _run_child(job: Path, timeout_s: float) -> str:
@@ -196,7 +214,7 @@ def _run_child(job: Path, timeout_s: float) -> str:
     return "" if last[0] == "0" else STATUS[int(last[0])]
 
 
-def _found(artifact: Artifact, memory: list[dict[str, Any]], folder: Path) -> list[Finding]:
+def _found(artifact: Artifact, memory: list[_Memory], folder: Path) -> list[Finding]:
     records = read_log(folder / "findings")
     if not records:
         return []
@@ -205,7 +223,7 @@ def _found(artifact: Artifact, memory: list[dict[str, Any]], folder: Path) -> li
     description = json.loads(artifact.path.with_suffix(".json").read_text())
     context = Context(
         library=artifact.path, kernel=artifact.entry, grid=launch.grid, block=launch.block,
-        tensors=[TensorInfo(m["name"], m["bytes"], m["granule"]) for m in memory],
+        tensors=[TensorInfo(m.name, m.bytes, m.granule) for m in memory],
         variables=description["variables"], includes=description["includes"],
         source=artifact.path.with_name("kernel.cu").read_text(),
     )  # fmt: skip

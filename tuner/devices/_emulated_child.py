@@ -1,4 +1,4 @@
-"""Runs one emulated kernel in a process of its own; also the layout of what crosses to the emulator's library.
+"""Runs one emulated kernel in a process of its own; also the layout of what crosses to its library.
 
 Run as a script (`python _emulated_child.py JOB.json`) it uses the standard library only, so that it starts in
 30 ms. The job names the library, tensors and arguments; findings go to a file that survives a crash, tensors
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 GUARD_BYTES = 32 * 2**20
-"""Memory around each tensor in which a stray access is let through, to be reported; memory.cpp knows it too."""
+"""Memory around each tensor in which a stray access is let through; memory.cpp knows the number too."""
 MARGIN_BYTES = 4096
 """Of the guard, so much next to the tensor is filled with NaN."""
 SCALARS: dict[str, type[Any]] = {
@@ -68,6 +68,10 @@ class EmulatedLibrary:
         self._library.cuda_emulator_variable.argtypes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32]
         self._library.cuda_emulator_launch.argtypes = [ctypes.c_void_p]
         self._library.cuda_emulator_launch.restype = ctypes.c_int
+        self.forget()
+
+    def forget(self) -> None:
+        """No tensor is known any longer."""
         self._library.cuda_emulator_reset()
         for variable in self.description["variables"]:
             # g++ gives a static array of a class a guard variable, though there is nothing to initialize.

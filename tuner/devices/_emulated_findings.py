@@ -23,7 +23,6 @@ KINDS = {
 OTHER_KINDS = ("launch_limits", "timeout", "input_modified")
 """Kinds that do not come from the emulator's runtime."""
 _NOBODY = 0xFFFFFFFF
-_WRITE, _ATOMIC, _ASYNC = 1, 2, 4
 
 Index = tuple[int, int, int]
 
@@ -55,6 +54,10 @@ class Place:
     line: int
     block: Index | None = None
     thread: Index | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"file": self.file, "line": self.line, "block": self.block, "thread": self.thread}
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
@@ -89,11 +92,10 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        def place(p: Place | None) -> dict[str, Any] | None:
-            return None if p is None else {"file": p.file, "line": p.line, "block": p.block, "thread": p.thread}
-
-        return {"kind": self.kind, "kernel": self.kernel, "message": self.message, "count": self.count,
-                "place": place(self.place), "other": place(self.other)}  # fmt: skip
+        return {
+            "kind": self.kind, "kernel": self.kernel, "message": self.message, "count": self.count,
+            "place": self.place.as_dict(), "other": self.other.as_dict() if self.other else None,
+        }  # fmt: skip
 
 
 def _index(index: Index) -> str:

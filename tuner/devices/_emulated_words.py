@@ -30,7 +30,8 @@ def word(context: Context, record: Record, chains: Chains) -> Finding | None:
         name = _indexed_name(context, record)
         if name and any(v["name"] == name for v in context.variables):
             return None  # of a shared array the address counts: rows of it may be run across on purpose
-        message = f"index {record.offset} of {name or 'an array'} of type {record.text.decode().strip(chr(39))}"
+        declared = record.text.decode().strip("'")
+        message = f"index {record.offset} of {name or 'an array'} of type {declared}"
     elif kind == "misaligned":
         what = record.text.decode().strip("'")
         message = f"{what} at address {record.address:#x}, which is no multiple of {record.extra} bytes"
@@ -75,7 +76,8 @@ def _memory(context: Context, record: Record, kind: str) -> str:
         return f"{access} at {where}, far from every tensor; the kernel was stopped here"
     if kind == "out_of_bounds_shared":
         variable = context.variables[record.object]
-        return f"{access} {_outside(record, variable['size'])} shared {variable['name']} ({variable['size']} bytes)"
+        where = _outside(record, variable["size"])
+        return f"{access} {where} shared {variable['name']} ({variable['size']} bytes)"
     tensor = context.tensors[record.object]
     elements = tensor.bytes // tensor.granule
     where = _outside(record, tensor.bytes)
@@ -86,7 +88,9 @@ def _outside(record: Record, size: int) -> str:
     if record.offset < 0:
         return f"{-record.offset} bytes before the beginning of"
     past = record.offset - size
-    return f"{past} bytes past the end of" if past >= 0 else f"{record.offset + record.size - size} bytes across the end of"
+    if past >= 0:
+        return f"{past} bytes past the end of"
+    return f"{past + record.size} bytes across the end of"
 
 
 def _race(context: Context, record: Record, kind: str, other: Place) -> str:
