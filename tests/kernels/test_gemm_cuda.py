@@ -1,0 +1,196 @@
+"""The CUDA ladder on the emulator: every rung right on ragged shapes, and clean under all sanitizers."""
+
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tuner import registry
+from tuner.builders.cuda_emulated import CudaEmulatedBuilder
+from tuner.core.operator import worst_error
+from tuner.core.space import Config
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.devices._emulated_check import check
+from tuner.operators.gemm import Gemm
+from tuner.targets.cuda import target
+
+GEMM = Gemm()
+RUNGS = sorted(name for name, k in registry.kernels().items() if k.language == "nvrtc" and k.operator == "gemm")
+PLAIN, SANITIZED = CudaEmulatedBuilder(), CudaEmulatedBuilder(sanitize=True)
+pytestmark = pytest.mark.skipif(PLAIN.unavailable() is not None, reason=str(PLAIN.unavailable()))
+
+# Smaller than any tile; straddling tiles in every direction; vectors; multiples of every vector width.
+RAGGED = [(1, 1, 1), (37, 29, 53), (1, 67, 131), (83, 1, 19), (65, 130, 33)]
+ALIGNED = [(64, 48, 96), (32, 144, 64), (16, 16, 16), (80, 64, 112)]
+
+
+def options(rng: random.Random) -> dict[str, Any]:
+    if rng.random() < 0.25:
+        return {}
+    return {
+        "batch": rng.choice([1, 1, 2]), "trans_a": rng.random() < 0.4, "trans_b": rng.random() < 0.4,
+        "alpha": rng.choice([1.0, -2.0]), "beta": rng.choice([0.0, 3.0]), "bias": rng.random() < 0.5,
+        "relu": rng.random() < 0.3,
+    }  # fmt: skip
+
+
+def sizes(rng: random.Random) -> list[tuple[int, int, int]]:
+    return [rng.choice(RAGGED), rng.choice(ALIGNED)]
+
+
+def verify(
+    name: str, dtype: str, config: Config, chosen: Target, shapes: list[tuple[int, int, int]], folder: Path,
+    sanitize: bool = False, seed: int = 0, **given: Any,
+) -> None:  # fmt: skip
+    """Builds once and runs every shape, twice each: what a workspace keeps must not matter."""
+    kernel = registry.kernel(name)
+    folder.mkdir(parents=True)
+    artifact = None
+    for m, n, k in shapes:
+        workload = GEMM.workload(dtype, m=m, n=n, k=k, **given)
+        source = kernel.lower(workload, config, chosen)
+        if artifact is None:
+            artifact = (SANITIZED if sanitize else PLAIN).build(source, chosen, folder)
+        here = replace(artifact, arguments=source.arguments, launch=source.launch)
+        inputs = GEMM.inputs(workload, 1)
+        outputs = {s.name: np.zeros(s.shape, s.dtype) for s in GEMM.signature(workload) if s.output}
+        result = check(here, chosen, {**inputs, **outputs}, list(outputs), launches=2, seed=seed)
+        said = f"{workload.key} {dict(config)} on {chosen.name}"
+        assert result.completed, f"{said}: {result.error} {result.findings[:3]}"
+        assert not result.findings, f"{said}: {[str(f) for f in result.findings[:3]]}"
+        reference = GEMM.reference(workload, inputs)
+        tolerance = GEMM.tolerance(workload, inputs, reference)
+        error, where = worst_error(result.outputs, reference, tolerance)
+        assert error <= 1, f"{said}: {where}"
+
+
+def test_the_ladder_is_there() -> None:
+    ladder = ["naive", "coalesced", "shared_tiles", "thread_tiles", "vectorized", "double_buffered",
+              "warp_tiles", "tensor_cores", "int8", "split_k"]  # fmt: skip
+    assert {f"cuda_{name}" for name in ladder} <= set(RUNGS)
+    for rung in RUNGS:
+        path = registry.kernel(rung).source_files()[0]
+        # The reason for the rung stands behind the declaration.
+        assert re.search(r"\*/\s*// Rung \d+: ", path.read_text()), path
+
+
+# Twenty configurations a rung, in four tests so that workers share them.
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("rung", RUNGS)
+def test_random_configurations(rung: str, part: int, tmp_path: Path) -> None:
+    kernel = registry.kernel(rung)
+    for i in range(5 * part, 5 * part + 5):
+        rng = random.Random(f"{rung} {i}")
+        dtype, given = kernel.dtypes[i % len(kernel.dtypes)], options(rng)
+        chosen = target(rng.choice(["sm_75", "sm_80", "sm_86", "sm_90"]))
+        # Sampled for a large shape, so that tiles straddle and overshoot the small ones.
+        space = kernel.space(GEMM.workload(dtype, m=1024, n=1024, k=1024, **given), chosen)
+        verify(rung, dtype, space.sample(rng), chosen, sizes(rng), tmp_path / str(i), **given)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_clean_under_all_sanitizers(rung: str, tmp_path: Path) -> None:
+    kernel, chosen = registry.kernel(rung), target("sm_80")
+    for i in range(2):
+        rng = random.Random(f"sanitize {rung} {i}")
+        dtype, given = kernel.dtypes[i % len(kernel.dtypes)], options(rng)
+        space = kernel.space(GEMM.workload(dtype, m=1024, n=1024, k=1024, **given), chosen)
+        config = space.sample(rng)
+        # Threads in an order of their own each round: a missing barrier cannot hide in the usual order.
+        verify(rung, dtype, config, chosen, sizes(rng), tmp_path / str(i), sanitize=True, seed=7, **given)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_alignment_of_one_operand_only(rung: str, tmp_path: Path) -> None:
+    # n is a multiple of 16 and k is not, and the other way round: one operand's rows are whole pieces.
+    kernel, chosen = registry.kernel(rung), target("sm_80")
+    dtype = kernel.dtypes[-1]
+    space = kernel.space(GEMM.workload(dtype, m=1024, n=1024, k=1024), chosen)
+    config = space.sample(random.Random(rung))
+    verify(rung, dtype, config, chosen, [(33, 48, 17), (33, 19, 32)], tmp_path / "a")
+
+
+def mutate(rung: str, old: str, new: str, tmp_path: Path) -> str:
+    """What the check says of a rung with one piece of its text replaced."""
+    kernel, chosen = registry.kernel(rung), target("sm_80")
+    dtype = kernel.dtypes[0]
+    large = GEMM.workload(dtype, m=1024, n=1024, k=1024)
+    config = kernel.space(large, chosen).sample(random.Random(3))
+    workload = GEMM.workload(dtype, m=70, n=80, k=96)
+    source = kernel.lower(workload, config, chosen)
+    assert old in source.text
+    source = replace(source, text=source.text.replace(old, new, 1))
+    inputs = GEMM.inputs(workload, 1)
+    reference = GEMM.reference(workload, inputs)
+    artifact = SANITIZED.build(source, chosen, tmp_path)
+    tensors = {**inputs, "D": np.zeros((70, 80), GEMM.signature(workload)[-1].dtype)}
+    result = check(artifact, chosen, tensors, ["D"], seed=7)
+    error = 0.0
+    if result.completed:
+        error, _ = worst_error(result.outputs, reference, GEMM.tolerance(workload, inputs, reference))
+    return " ".join([*(f.kind for f in result.findings), "wrong" if error > 1 else ""])
+
+
+@pytest.mark.parametrize(
+    ("rung", "old", "new", "found"),
+    [
+        ("cuda_shared_tiles", "__syncthreads();", "", "race"),
+        ("cuda_coalesced", "if (row >= m || col >= n) return;", "", "out_of_bounds"),
+        ("cuda_naive", "depth < k;", "depth < k - 1;", "wrong"),
+        ("cuda_split_k", "arrived[tile] = 0;", "", ""),  # one launch cannot see it; two do, below
+    ],
+)
+def test_planted_mistakes_are_seen(rung: str, old: str, new: str, found: str, tmp_path: Path) -> None:
+    assert found in mutate(rung, old, new, tmp_path)
+
+
+def test_counts_that_are_not_reset_are_seen_by_the_second_launch(tmp_path: Path) -> None:
+    kernel, chosen = registry.kernel("cuda_split_k"), target("sm_80")
+    workload = GEMM.workload("f32", m=16, n=32, k=64)
+    config = {"BM": 16, "BN": 32, "BK": 8, "WM": 8, "WN": 32, "TM": 2, "TN": 4, "STREAM_K": 0, "SPLIT": 4,
+              "STAGES": 2, "PAD": 1, "UNROLL": 1}  # fmt: skip
+    source = kernel.lower(workload, kernel.space(workload, chosen).check(config), chosen)
+    inputs = GEMM.inputs(workload, 1)
+    for text, right in ((source.text, True), (source.text.replace("arrived[tile] = 0;", ";"), False)):
+        folder = tmp_path / str(right)
+        folder.mkdir()
+        artifact = PLAIN.build(replace(source, text=text), chosen, folder)
+        tensors = {**inputs, "D": np.zeros((16, 32), np.float32)}
+        result = check(artifact, chosen, tensors, ["D"], launches=2)
+        assert result.completed
+        reference = GEMM.reference(workload, inputs)
+        tolerance = GEMM.tolerance(workload, inputs, reference)
+        second = check(artifact, chosen, tensors, ["D"], launches=1)
+        assert worst_error(second.outputs, reference, tolerance)[0] <= 1
+        # The second launch of the broken one never sees its last block, and leaves D from the first.
+        assert right == (_left_at_zero(artifact, chosen, tensors))
+
+
+def _left_at_zero(artifact: Any, chosen: Target, tensors: dict[str, np.ndarray]) -> bool:
+    """Whether the counts are zero after a launch: `arrived` handed in as a tensor to look at."""
+    arguments = tuple(replace(a, kind="tensor", value=None) if a.name == "arrived" else a for a in artifact.arguments)
+    looked = {**tensors, "arrived": np.zeros(1, np.int32)}
+    result = check(replace(artifact, arguments=arguments), chosen, looked, ["D"], launches=1)
+    # Left as they were: no input was changed.
+    return not any(f.kind == "input_modified" for f in result.findings)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_names_of_broken_constraints(rung: str) -> None:
+    kernel, chosen = registry.kernel(rung), target("sm_80")
+    workload: Workload = GEMM.workload(kernel.dtypes[0], m=512, n=512, k=512)
+    space = kernel.space(workload, chosen)
+    assert space.size
+    # Shared memory and threads a block are constraints by name, wherever there is something to limit.
+    names = {c.name for c in space.constraints}
+    assert "threads_fit" in names
+    if "BK" in space.names:
+        assert "shared_fits" in names
+    config = {p.name: p.values[-1] for p in space.parameters}
+    reason = space.why_invalid(config)
+    assert reason is None or any(name in reason for name in names)
