@@ -42,7 +42,11 @@ MISBEHAVIOURS = {
     ),
     "nan": ("right(A, B, D, m, n, k); D[m * n / 2] = NAN;", "wrong_result", "nan"),
     "writes_nothing": ("", "wrong_result", "nan"),
-    "writes_behind_its_output": ("right(A, B, D, m, n, k); D[m * n] = 0;", "wrong_result", "stray write at D"),
+    "writes_behind_its_output": (
+        "right(A, B, D, m, n, k); D[m * n] = 0;",
+        "wrong_result",
+        "stray write at D",
+    ),
     "writes_before_its_output": ("right(A, B, D, m, n, k); D[-1] = 0;", "wrong_result", "stray write at D"),
     "writes_far_behind_its_output": ("right(A, B, D, m, n, k); D[m * n + 2500] = 0;", "crash", "SIGSEGV"),
     "changes_an_input": (
@@ -50,7 +54,7 @@ MISBEHAVIOURS = {
         "wrong_result",
         "changed its input B",
     ),
-    "floods_its_output": ("for (;;) std::puts(\"garbage\");", "crash", "SIGXFSZ"),
+    "floods_its_output": ('for (;;) std::puts("garbage");', "crash", "SIGXFSZ"),
     "skips_one_k": ("right(A, B, D, m, n, k); D[0] -= A[k - 1] * B[(k - 1) * n];", "wrong_result", "D[0, 0]"),
     "reports_an_error": ("return 7;", "run_error", "error 7"),
     "exits": ("std::exit(0);", "crash", "no result"),
@@ -68,7 +72,9 @@ MISBEHAVIOURS = {
 }
 
 
-def planted(folder: Path, name: str, body: str = "right(A, B, D, m, n, k);", values: str = "[0]") -> SourceKernel:
+def planted(
+    folder: Path, name: str, body: str = "right(A, B, D, m, n, k);", values: str = "[0]"
+) -> SourceKernel:
     """A kernel with this body, in a file of its own under `folder`."""
     path = folder / f"{name}.cpp"
     path.write_text(_HEADER.format(name=name, body=body, values=values))

@@ -29,7 +29,7 @@ def measure(workshop, kernel, config=None):
     try:
         return workshop.measure(WORKLOAD, built, None, None)
     finally:
-        workshop.discard(built)
+        built.discard()
 
 
 @pytest.mark.parametrize("name", MISBEHAVIOURS)
@@ -73,7 +73,7 @@ def test_far_slower_than_the_incumbent_is_dropped_after_one_call(workshop, tmp_p
     slow = "for (int i = 0; i < 400; ++i) right(A, B, D, m, n, k);"
     built = workshop.build(planted(tmp_path, "slow", slow), WORKLOAD, {"UNUSED": 0})
     outcome = workshop.measure(WORKLOAD, built, 1e-6, None)
-    workshop.discard(built)
+    built.discard()
     assert outcome.status is Status.PRUNED
     assert len(outcome.samples) == 1
 
@@ -83,7 +83,7 @@ def test_calibration_divides_drift_out(workshop, tmp_path):
     built = workshop.build(planted(tmp_path, "steady"), WORKLOAD, {"UNUSED": 0})
     # As if the machine had been twice as fast when the store was made.
     outcome = workshop.measure(WORKLOAD, built, None, reference_s / 2)
-    workshop.discard(built)
+    built.discard()
     assert outcome.calibration is not None and outcome.interval is not None
     assert outcome.time_s == pytest.approx(outcome.interval.mid / outcome.calibration.drift)
     assert outcome.calibration.drift > 1.2

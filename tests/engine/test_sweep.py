@@ -237,7 +237,9 @@ def test_final_throws_out_what_is_wrong_and_declares_against_the_baseline(store,
     slow = planted(tmp_path, "slow", "for (int i = 0; i < 60; ++i) right(A, B, D, m, n, k);")
     fast = planted(tmp_path, "fast")
     wrong = planted(tmp_path, "wrong", MISBEHAVIOURS["wrong_on_ragged_shapes"][0])
-    crash = planted(tmp_path, "late", "static int c = 0; right(A, B, D, m, n, k); if (++c > 30) std::abort();")
+    crash = planted(
+        tmp_path, "late", "static int c = 0; right(A, B, D, m, n, k); if (++c > 30) std::abort();"
+    )
     with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
         workshop.prepare(GEMM, WORKLOAD)
         companions = GEMM.companions(WORKLOAD)

@@ -8,8 +8,9 @@ from typing import Any
 
 from tuner import registry
 from tuner.core.artifact import Artifact, Toolchain
-from tuner.core.errors import BuildError, InvalidConfig, TunerError
+from tuner.core.errors import InvalidConfig, TunerError
 from tuner.core.kernel import Argument, Kernel, Launch
+from tuner.core.target import Target
 from tuner.engine.channel import Channel
 
 
@@ -38,26 +39,29 @@ def artifact_from_plain(values: Mapping[str, Any]) -> Artifact:
 
 
 def build_job(payload: Mapping[str, Any], channel: Channel) -> None:
-    """Child: lowers and builds `workloads` (the first is the one asked for, the others companions).
+    """Child: lowers and builds candidates one after the other, and answers after each.
 
-    Payload: `kernel`, `workloads`, `config`, `target`, `folder`. Sends {"status", "error",
-    "artifacts", "build_s"}, where the artifacts are in the order of the workloads.
+    Payload: `target` and `builds`, each with `kernel`, `config`, `folder` and `workloads` (the first is
+    the one asked for, the others are companions). An answer is {"status", "error", "artifacts",
+    "build_s"}, where the artifacts are in the order of the workloads.
     """
-    kernel: Kernel = payload["kernel"]
+    for request in payload["builds"]:
+        channel.send(_build(request, payload["target"]))
+
+
+def _build(request: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    kernel: Kernel = request["kernel"]
     answer: dict[str, Any] = {"status": "ok", "error": "", "artifacts": []}
     started = time.perf_counter()
     try:
         builder = registry.builder(kernel.language)
-        for i, workload in enumerate(payload["workloads"]):
-            folder = Path(payload["folder"]) / str(i)
+        for i, workload in enumerate(request["workloads"]):
+            folder = Path(request["folder"]) / str(i)
             folder.mkdir(parents=True)
-            source = kernel.lower(workload, payload["config"], payload["target"])
-            artifact = builder.build(source, payload["target"], folder)
+            artifact = builder.build(kernel.lower(workload, request["config"], target), target, folder)
             answer["artifacts"].append(artifact_to_plain(artifact))
     except InvalidConfig as error:
         answer.update(status="infeasible", error=str(error))
-    except BuildError as error:
-        answer.update(status="build_error", error=str(error))
     except MemoryError:
         answer.update(status="build_error", error="the build ran out of memory")
     except TunerError as error:
@@ -65,4 +69,4 @@ def build_job(payload: Mapping[str, Any], channel: Channel) -> None:
     except Exception as error:
         answer.update(status="build_error", error=f"{type(error).__name__}: {error}")
     answer["build_s"] = time.perf_counter() - started
-    channel.send(answer)
+    return answer

@@ -286,7 +286,7 @@ def _final(
         return None, None
     ranking = run_final(workshop, workload, finalists, plan.rounds, report=observer.final_progress)
     for entry in ranking.entries:
-        workshop.discard(entry.finalist.built)
+        entry.finalist.built.discard()
         if entry.error:
             observer.note(f"{entry.finalist.label} was thrown out of the final: {entry.error}")
     return ranking, store.record_final(_record(workload, workshop, ranking))

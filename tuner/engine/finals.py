@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from tuner.core.measurement import Evidence
 from tuner.core.stats import Interval, median_interval, ratio_interval
 from tuner.core.workload import Workload
+from tuner.engine.build_stage import Built
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.locks import measuring
-from tuner.engine.workshop import Built, Workshop
+from tuner.engine.workshop import Workshop
 from tuner.engine.zygote import Child
 
 # Worker threads of OpenMP and OpenBLAS spin for some milliseconds after their last call; the next

@@ -13,7 +13,8 @@ from tuner.core.searcher import History, Observation, Problem, Searcher
 from tuner.core.space import Config, SearchSpace
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
-from tuner.engine.workshop import Built, Workshop
+from tuner.engine.build_stage import BuildRequest, Built
+from tuner.engine.workshop import Workshop
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class TrialEvent:
     reused: bool
     best: Trial | None
     overhead_s: float
-    """Wall-clock seconds of this trial that were neither compiling nor running the candidate."""
+    """Seconds the engine spent on this trial beyond compiling and running: asking, forking, storing."""
 
 
 class Observer:
@@ -286,14 +287,9 @@ class Sweep:
             known = self._store.find_identities([k.digest for k in keys], self._workshop.protocol)
         fresh = [key for key in keys if key.digest not in known]
         request = self._request
-        building = time.perf_counter()
         built = self._workshop.build_all(
-            [(request.kernel, request.workload, k.config, companions) for k in fresh]
+            [BuildRequest(request.kernel, request.workload, k.config, tuple(companions)) for k in fresh]
         )
-        building = time.perf_counter() - building
-        # Builds go side by side: what they cost beyond compiling is the wall clock over the longest lane.
-        compiling = sum(b.build_s for b in built) / min(self._workshop.jobs, max(1, len(built)))
-        share_s = ask_s + max(0.0, building - compiling) / max(1, len(fresh))
         waiting = dict(zip([k.digest for k in fresh], built, strict=True))
         done = []
         try:
@@ -306,15 +302,18 @@ class Sweep:
                     self._finish(number, trial, True, ask_s)
                 else:
                     begun = time.perf_counter()
-                    measurement = self._measure(waiting[key.digest])
-                    self._workshop.discard(waiting.pop(key.digest))
+                    candidate = waiting.pop(key.digest)
+                    try:
+                        measurement = self._measure(candidate)
+                    finally:
+                        candidate.discard()
                     trial = self._add(sweep_id, number, key, measurement)
                     rest = time.perf_counter() - begun - measurement.run_s
-                    self._finish(number, trial, False, share_s + rest)
+                    self._finish(number, trial, False, ask_s + candidate.overhead_s + rest)
                 done.append(trial)
         finally:
             for left in waiting.values():
-                self._workshop.discard(left)
+                left.discard()
         return done
 
     def _measure(self, built: Built) -> Measurement:

@@ -1,0 +1,193 @@
+"""The build stage: candidates in, artifacts out, several side by side, none beside a measurement."""
+
+import itertools
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tuner import registry
+from tuner.core.artifact import Artifact
+from tuner.core.kernel import Kernel
+from tuner.core.measurement import Status
+from tuner.core.protocol import Protocol
+from tuner.core.space import Config
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.engine import build_process
+from tuner.engine.locks import building
+from tuner.engine.workers import ChildLost, Warm, Workers
+from tuner.engine.zygote import Limits
+
+_FILE_LIMIT = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """One candidate to build.
+
+    Attributes:
+        kernel, workload, config: what.
+        companions: further workloads it must compute right. A kernel that is generic in its shape
+            serves them with the same artifact; any other gets one built for each.
+    """
+
+    kernel: Kernel
+    workload: Workload
+    config: Config
+    companions: tuple[Workload, ...] = ()
+
+
+@dataclass(frozen=True)
+class Built:
+    """What came of a build.
+
+    Attributes:
+        status: `ok`, or how it failed.
+        error: the reason of a failure.
+        artifact: for the workload asked for; `None` after a failure.
+        companions: the artifacts that the further workloads are computed with.
+        build_s: seconds of lowering and compiling.
+        overhead_s: seconds beyond that, of forking and asking.
+        folder: holds everything it made; remove with `discard`.
+    """
+
+    status: Status
+    error: str = ""
+    artifact: Artifact | None = None
+    companions: tuple[tuple[Workload, Artifact], ...] = ()
+    build_s: float = 0.0
+    overhead_s: float = 0.0
+    folder: Path | None = None
+
+    def discard(self) -> None:
+        """Removes what the build made."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class BuildStage:
+    """Builds candidates in forked children.
+
+    Args:
+        workers: to fork from.
+        folder: where artifacts go.
+        target: what they are compiled for.
+        protocol: gives the time and memory a build may take.
+        jobs: builds at a time.
+        device: fingerprint of the device whose measurements builds would disturb; `None` for a GPU.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        folder: Path,
+        target: Target,
+        protocol: Protocol,
+        jobs: int,
+        device: str | None,
+    ) -> None:
+        self._workers, self._folder, self._target = workers, folder, target
+        self._protocol, self._jobs, self._device = protocol, jobs, device
+        self._numbers = itertools.count(1)
+
+    def warm(self, language: str) -> Warm:
+        """The warm process that builds a language."""
+        builder = registry.builder(language)
+        # The builder's own module makes the process its own: each language has its own warm-up.
+        modules = (*builder.preload, type(builder).__module__, "tuner.engine.build_process")
+        return Warm(modules, partial(registry.warm_builder, language))
+
+    def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
+        """Builds candidates, `jobs` at a time; in the order given."""
+        # A lane is one child that builds one candidate after the other: forking a process that has TVM
+        # loaded costs 10 ms, more than all else the engine does for a trial.
+        lanes = [list(range(len(requests)))[lane :: self._jobs] for lane in range(self._jobs)]
+        lanes = [lane for lane in lanes if lane]
+        results: dict[int, Built] = {}
+        with ThreadPoolExecutor(max(1, len(lanes))) as pool:
+            futures = [pool.submit(self._lane, [requests[i] for i in lane]) for lane in lanes]
+            try:
+                for lane, future in zip(lanes, futures, strict=True):
+                    results.update(zip(lane, future.result(), strict=True))
+            except BaseException:
+                self._workers.stop()
+                raise
+        return [results[i] for i in range(len(requests))]
+
+    def _lane(self, requests: Sequence[BuildRequest]) -> list[Built]:
+        done: list[Built] = []
+        with building(self._device):
+            while len(done) < len(requests):
+                done += self._in_one_child(requests[len(done) :])
+        return done
+
+    def _in_one_child(self, requests: Sequence[BuildRequest]) -> list[Built]:
+        """Builds in order, up to a change of language or the first that takes the child down with it."""
+        started = time.perf_counter()
+        language = requests[0].kernel.language
+        requests = list(itertools.takewhile(partial(_is_of, language), requests))
+        folders = [self._folder / f"build-{next(self._numbers)}" for _ in requests]
+        payload = {
+            "target": self._target,
+            "builds": [
+                {
+                    "kernel": r.kernel,
+                    "workloads": self._workloads(r),
+                    "config": dict(r.config),
+                    "folder": str(f),
+                }
+                for r, f in zip(requests, folders, strict=True)
+            ],
+        }
+        limits = Limits(self._protocol.memory_bytes, _FILE_LIMIT)
+        child = self._workers.start(self.warm(language), build_process.build_job, payload, limits)
+        done: list[Built] = []
+        for request, folder in zip(requests, folders, strict=True):
+            try:
+                answer = self._workers.receive(child, self._protocol.build_timeout_s)
+            except ChildLost as lost:
+                shutil.rmtree(folder, ignore_errors=True)
+                status = Status.BUILD_TIMEOUT if lost.timed_out else Status.BUILD_ERROR
+                seconds = time.perf_counter() - started
+                return [*done, Built(status, f"build: {lost}", build_s=seconds)]
+            seconds = time.perf_counter() - started
+            done.append(self._built(request, folder, answer, seconds))
+            started = time.perf_counter()
+        self._workers.dismiss(child)
+        return done
+
+    def _workloads(self, request: BuildRequest) -> tuple[Workload, ...]:
+        own = () if request.kernel.shape_generic else request.companions
+        return (request.workload, *own)
+
+    def _built(self, request: BuildRequest, folder: Path, answer: Any, seconds: float) -> Built:
+        build_s = float(answer["build_s"])
+        if answer["status"] != "ok":
+            shutil.rmtree(folder, ignore_errors=True)
+            return Built(Status(answer["status"]), answer["error"], build_s=build_s)
+        artifacts = [build_process.artifact_from_plain(plain) for plain in answer["artifacts"]]
+        if request.kernel.shape_generic:
+            others = [_with_dims(artifacts[0], workload) for workload in request.companions]
+        else:
+            others = artifacts[1:]
+        pairs = tuple(zip(request.companions, others, strict=True))
+        return Built(Status.OK, "", artifacts[0], pairs, build_s, max(0.0, seconds - build_s), folder)
+
+
+def _is_of(language: str, request: BuildRequest) -> bool:
+    return request.kernel.language == language
+
+
+def _with_dims(artifact: Artifact, workload: Workload) -> Artifact:
+    """The same artifact called with another workload's dimensions."""
+    dims = dict(workload.dims)
+    arguments = tuple(
+        replace(a, value=dims[a.name]) if a.kind != "tensor" and a.name in dims else a
+        for a in artifact.arguments
+    )
+    return replace(artifact, arguments=arguments)
