@@ -79,11 +79,15 @@ def _bars(axes: "Axes", rows: Sequence[ComparisonRow], context: Context) -> None
     axes.set_ylim(len(rows) - 0.5, -0.5)
     ends = [speed + up for speed, up in zip(speeds, high, strict=True)]
     limit = max([*ends, (context.peak_flops or 0) / 1e9])
-    axes.set_xlim(0, 1.03 * limit)
+    # A number beside the longest whisker needs room of its own.
+    outside = any(end > 0.8 * limit and speed - down <= 0.3 * limit
+                  for speed, down, end in zip(speeds, low, ends, strict=True))  # fmt: skip
+    axes.set_xlim(0, (1.25 if outside else 1.03) * limit)
     axes.set_xlabel("GFLOP/s, median with 95% interval")
     axes.grid(axis="x")
-    for place, row, end in zip(places, rows, ends, strict=True):
-        inside = row.gflops > 0.5 * limit
+    starts = [speed - down for speed, down in zip(speeds, low, strict=True)]
+    for place, row, start, end in zip(places, rows, starts, ends, strict=True):
+        inside = start > 0.3 * limit  # else it would lie under the whisker
         x = 0.012 * limit if inside else end + 0.012 * limit
         colour = "white" if inside and not row.is_baseline else INK
         axes.text(x, place, f"{significant(row.gflops)} GFLOP/s", va="center", fontsize=9, color=colour)
@@ -103,7 +107,8 @@ def _peak(axes: "Axes", context: Context) -> None:
 
     shares = axes.secondary_xaxis("top", functions=(percent_of, from_percent))
     shares.set_xlabel(f"% of the measured peak ({significant(peak)} GFLOP/s)", labelpad=6)
-    shares.set_xticks([0, 20, 40, 60, 80, 100])
+    if axes.get_xlim()[1] < 1.2 * peak:
+        shares.set_xticks([0, 20, 40, 60, 80, 100])
 
 
 def _columns(rows: Sequence[ComparisonRow]) -> list[tuple[str, float, list[str]]]:

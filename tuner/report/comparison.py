@@ -80,11 +80,19 @@ class ExperimentLike(Protocol):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows of one workload, with what was left out and why."""
+    """The rows of one workload.
+
+    Attributes:
+        curves: of the sweeps of several trials.
+        references: kernels of a single trial with their seconds, from sweeps as the curves are: times
+            of the final were taken at another hour and do not compare with them.
+        notes: what was left out, and why.
+    """
 
     context: Context
     rows: Sequence[ComparisonRow]
     curves: Sequence[Curve]
+    references: Sequence[tuple[str, float]] = ()
     notes: Sequence[str] = ()
 
 
@@ -110,7 +118,8 @@ def gather(title: str, outcome: OutcomeLike, store: "Store") -> Comparison:
     timed = {t.kernel for t in timings}
     entries = outcome.ranking.entries if outcome.ranking is not None else ()
     errors = {e.finalist.label: e.error.splitlines()[0] for e in entries if e.error}
-    curves = []
+    curves: list[Curve] = []
+    references: list[tuple[str, float]] = []
     for name, result in outcome.sweeps.items():
         sweep = store.sweep(result.sweep_id)
         if name not in timed:
@@ -119,10 +128,18 @@ def gather(title: str, outcome: OutcomeLike, store: "Store") -> Comparison:
             notes.append(f"left out: {name}: {reason} ({counts or 'no trials'})")
         if sweep.trials > 1:
             curves.append(Curve(name, store.best_so_far(result.sweep_id)))
+        elif sweep.best_s is not None:
+            references.append((name, sweep.best_s))
     paired = outcome.final_id is not None
     if not paired and timings:
         notes.append("no final was held: times are of the sweeps, taken apart, so there are no speed-ups")
-    return Comparison(context, compare(timings, context, paired), curves, notes)
+    rows = compare(timings, context, paired)
+    if any((row.share_of_peak or 0) > 1.02 for row in rows):
+        notes.append(
+            "some are faster than the measured peak: the machine was slower while the peak was measured; "
+            "measure again with nothing else running"
+        )
+    return Comparison(context, rows, curves, references, notes)
 
 
 def _timings(outcome: OutcomeLike, store: "Store") -> tuple[list[Timing], datetime | None]:
@@ -194,12 +211,10 @@ def write_pictures(comparison: Comparison, folder: Path, prefix: str = "") -> li
     written: list[Path] = []
     if rows:
         written += comparison_chart(rows, context, folder / f"{prefix}comparison")
-    searched = {curve.label for curve in comparison.curves}
-    references = [
-        (r.implementation, r.interval.mid) for r in rows if r.is_baseline or r.kernel not in searched
-    ]
     if any(point.best_s is not None for curve in comparison.curves for point in curve.points):
-        written += convergence_chart(comparison.curves, context, folder / f"{prefix}convergence", references)
+        written += convergence_chart(
+            comparison.curves, context, folder / f"{prefix}convergence", comparison.references
+        )
     if rows and context.peak_flops and context.bandwidth and context.bytes:
         written += roofline_chart(rows, context, folder / f"{prefix}roofline")
     return written

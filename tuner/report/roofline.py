@@ -41,12 +41,12 @@ def roofline_chart(rows: Sequence[ComparisonRow], context: Context, path: Path) 
         figure = new_figure(9, 5.4)
         axes = figure.add_axes((0.085, 0.115, 0.885, 0.74))
         heading(figure, f"{context.title}: roofline", context.subtitle)
-        _roofs(axes, peak, slope, here, min(row.gflops for row in rows))
+        _roofs(axes, peak, slope, here, [row.gflops for row in rows])
         _points(axes, rows, here, peak)
         return save(figure, path)
 
 
-def _roofs(axes: "Axes", peak: float, slope: float, here: float, slowest: float) -> None:
+def _roofs(axes: "Axes", peak: float, slope: float, here: float, speeds: Sequence[float]) -> None:
     from matplotlib.ticker import StrMethodFormatter
 
     ridge = peak / slope
@@ -54,7 +54,7 @@ def _roofs(axes: "Axes", peak: float, slope: float, here: float, slowest: float)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=10)
     axes.set_xlim(left, right)
-    axes.set_ylim(min(slowest, left * slope) / 2, peak * 2.5)
+    axes.set_ylim(min(*speeds, left * slope) / 2, 2.5 * max(*speeds, peak))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xlabel("arithmetic intensity, FLOP/byte of compulsory traffic")
@@ -73,9 +73,10 @@ def _points(axes: "Axes", rows: Sequence[ComparisonRow], here: float, peak: floa
     bottom, top = (math.log10(v) for v in axes.get_ylim())
     gap = 0.045 * (top - bottom)
     ordered = sorted(rows, key=lambda r: r.gflops)
-    # Names stay under the roof, which has a text of its own above.
     levels = [math.log10(row.gflops) for row in ordered]
-    heights = apart(levels, gap, bottom, math.log10(peak) - 0.7 * gap)
+    # Names stay under the roof, which has a text of its own above, unless something is faster than it.
+    roof = math.log10(peak)
+    heights = apart(levels, gap, bottom, roof - 0.7 * gap if levels[-1] < roof else top - gap)
     for row, height in zip(ordered, heights, strict=True):
         marker = "s" if row.is_baseline else "o"
         axes.plot([here], [row.gflops], marker, color=colour_of(row), markersize=8, zorder=4,

@@ -24,7 +24,7 @@ def significant(value: float, digits: int = 3) -> str:
 def spread(interval: Interval) -> str:
     """An interval as its larger deviation: `±1.2%`."""
     wide = max(interval.high - interval.mid, interval.mid - interval.low) / interval.mid
-    return f"±{100 * wide:.1f}%"
+    return f"±{100 * wide:.1f}%" if wide < 0.1 else f"±{100 * wide:.0f}%"
 
 
 def ratio(interval: Interval | None, missing: str = "-") -> str:
