@@ -162,6 +162,10 @@ def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
     assert "is a folder: name a file in it" in one_line(lambda: open_store(tmp_path))
 
 
+def test_a_name_that_the_file_system_refuses(tmp_path: Path) -> None:
+    assert "file name too long" in one_line(lambda: open_store(tmp_path / ("x" * 300)))
+
+
 def test_reading_a_database_that_is_not_there_makes_none(path: Path) -> None:
     assert "run `tuner sweep` first" in one_line(lambda: open_store(path, read_only=True), StoreMissing)
     assert not path.exists()

@@ -128,7 +128,7 @@ def test_sweep_and_device_come_back(store: Store, make: Any) -> None:
     assert (found.trials, found.reused, found.best_s) == (4, 1, 1.0)
     assert found.statuses == {"ok": 3, "crash": 1}
     assert found.status == "finished"
-    assert found.finished_at >= found.started_at
+    assert found.finished_at is not None and found.finished_at >= found.started_at
     assert [s.id for s in store.sweeps("gemm")] == [sweep]
     assert store.sweeps("conv2d") == []
 
@@ -232,7 +232,7 @@ def test_unknown_ids_say_what_there_is(store: Store, make: Any) -> None:
     store.begin_sweep(make.spec)
     for call in (store.sweep, store.sweep_history, store.best_so_far, store.finish_sweep, store.reopen_sweep):
         with pytest.raises(StoreError, match=r"there is no sweep 9: the database has sweeps 1 to 1"):
-            call(9)  # type: ignore[operator]
+            call(9)
     with pytest.raises(StoreError, match="there is no sweep 9"):
         store.add_trials(9, [make.timed(1.0)])
 

@@ -73,7 +73,11 @@ def open_engine(
     place = locate(where)
     frozen = False
     if place.file is not None:
-        frozen = _check_file(place, read_only)
+        try:
+            frozen = _check_file(place, read_only)
+        except OSError as error:  # a folder that may not be entered, a name that is too long
+            reason = error.strerror or str(error)
+            raise StoreError(f"database {place.name} cannot be opened: {reason.lower()}") from None
     engine = _create(place, timeout_s, mode="ro" if frozen else "rw")
     try:
         with explained(place.name, timeout_s):
