@@ -34,6 +34,9 @@ def word(context: Context, record: Record, chains: Chains) -> Finding | None:
         message = f"index {record.offset} of {name or 'an array'} of type {declared}"
     elif kind == "misaligned":
         what = record.text.decode().strip("'")
+        if what.startswith("rows"):
+            what = f"{what} {record.address} bytes apart, which is no multiple of {record.extra}"
+            return Finding(kind, context.kernel, what, place, None, record.count)
         message = f"{what} at address {record.address:#x}, which is no multiple of {record.extra} bytes"
     elif kind == "crash":
         name = signal.Signals(record.extra).name

@@ -122,14 +122,14 @@ extern "C" void cuda_emu_atomic(const void* address, unsigned size, int writes) 
   take_turn(pc);
 }
 
-// CUDA C++ Programming Guide, "Warp Matrix Functions": 256-bit aligned pointers, rows a multiple of 16 bytes.
-extern "C" void cuda_emu_matrix(const void* pointer, size_t leading_bytes) {
-  const uintptr_t at = uintptr_t(pointer);
-  if (!launch.sanitize || (at % 32 == 0 && leading_bytes % 16 == 0)) return;
+extern "C" void cuda_emu_matrix(const void* first, unsigned alignment, size_t leading_bytes, unsigned leading_alignment) {
+  const uintptr_t at = uintptr_t(first);
+  const bool aligned = at % alignment == 0;
+  if (!launch.sanitize || (aligned && leading_bytes % leading_alignment == 0)) return;
   Finding* f = report(MISALIGNED, place(PC));
-  f->address = at;
-  f->extra = at % 32 ? 32 : 16;
+  f->address = aligned ? leading_bytes : at;
+  f->extra = aligned ? leading_alignment : alignment;
   f->thread = thread_now->gid;
-  std::strcpy(f->text, at % 32 ? "a wmma matrix" : "the leading dimension of a wmma matrix");
+  std::strcpy(f->text, aligned ? "rows of a wmma matrix" : "a wmma matrix");
 }
 }  // namespace cuda_emulator

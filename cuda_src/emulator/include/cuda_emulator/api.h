@@ -38,8 +38,8 @@ int cuda_emu_barrier(int kind, int predicate);
 // with the arguments of all 32 lanes (null where a lane takes no part), then all continue.
 void cuda_emu_warp(unsigned mask, int kind, void* argument, void (*complete)(void** arguments, unsigned lanes));
 
-// A matrix of wmma begins here and its rows lie so many bytes apart: is that aligned as CUDA asks?
-void cuda_emu_matrix(const void* pointer, size_t leading_bytes);
+// A matrix of wmma begins here and its rows lie so many bytes apart; both must be multiples of an alignment.
+void cuda_emu_matrix(const void* first, unsigned alignment, size_t leading_bytes, unsigned leading_alignment);
 
 unsigned cuda_emu_lane(void);
 unsigned cuda_emu_active_mask(void);  // the lanes that come to this same call while none other can go on

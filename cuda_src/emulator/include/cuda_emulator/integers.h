@@ -66,6 +66,12 @@ CUDA_EMU_INLINE int __dp4a(int a, int b, int c) {
 CUDA_EMU_INLINE unsigned __dp4a(unsigned a, unsigned b, unsigned c) {
   return unsigned(cuda_emulator::dot4<unsigned char, unsigned char>(a, b, int(c)));
 }
+CUDA_EMU_INLINE int __dp4a(unsigned a, int b, int c) {
+  return cuda_emulator::dot4<unsigned char, signed char>(a, unsigned(b), c);
+}
+CUDA_EMU_INLINE int __dp4a(int a, unsigned b, int c) {
+  return cuda_emulator::dot4<signed char, unsigned char>(unsigned(a), b, c);
+}
 template <class V4>  // char4 or uchar4
 CUDA_EMU_INLINE unsigned pack_bytes(V4 v) {
   return unsigned(uchar(v.x)) | unsigned(uchar(v.y)) << 8 | unsigned(uchar(v.z)) << 16 | unsigned(uchar(v.w)) << 24;

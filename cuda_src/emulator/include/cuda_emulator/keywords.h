@@ -3,6 +3,7 @@
 
 #define __CUDA_EMULATOR__ 1
 #define __CUDACC__ 1
+#define __CUDACC_RTC__ 1  // what a file is compiled with otherwise is NVRTC
 #define __CUDACC_VER_MAJOR__ 13
 #define __CUDACC_VER_MINOR__ 0
 #define CUDART_VERSION 13000

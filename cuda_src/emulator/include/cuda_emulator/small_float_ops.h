@@ -59,8 +59,6 @@ CUDA_EMU_INLINE EMU_T __hmin(EMU_T a, EMU_T b) {
 }
 CUDA_EMU_INLINE EMU_T __hmax_nan(EMU_T a, EMU_T b) { return __hisnan(a) ? a : __hisnan(b) ? b : __hmax(a, b); }
 CUDA_EMU_INLINE EMU_T __hmin_nan(EMU_T a, EMU_T b) { return __hisnan(a) ? a : __hisnan(b) ? b : __hmin(a, b); }
-CUDA_EMU_INLINE EMU_T max(EMU_T a, EMU_T b) { return __hmax(a, b); }
-CUDA_EMU_INLINE EMU_T min(EMU_T a, EMU_T b) { return __hmin(a, b); }
 
 #define EMU_UNARY(name, expression)                                                  \
   CUDA_EMU_INLINE EMU_T h##name(EMU_T h) {                                           \

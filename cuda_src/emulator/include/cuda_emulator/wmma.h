@@ -67,6 +67,20 @@ CUDA_EMU_INLINE Position position(int lane, int i, int rows, int cols) {
   const int tile = i / 2, tiles = cols / 8;
   return Position{tile / tiles * 8 + lane / 4, tile % tiles * 8 + lane % 4 * 2 + i % 2};
 }
+
+// What NVIDIA's two documents ask of a matrix in memory, where both ask it. CUDA C++ Programming Guide, "Warp
+// Matrix Functions": the first element lies at a multiple of 32 bytes, rows at multiples of 16. PTX ISA,
+// wmma.load: every row begins at a multiple of a lane's fragment in bytes, which is 32 for factors of 16 bits
+// (each element is held by two lanes), and what it holds for all others.
+template <class F, bool Factor>
+constexpr unsigned fragment_bytes() {
+  return Factor && sizeof(typename F::element_type) == 2 ? 32 : F::num_elements * sizeof(typename F::element_type);
+}
+template <class F, bool Factor>
+CUDA_EMU_INLINE void check_alignment(const void* first, size_t leading_bytes) {
+  constexpr unsigned bytes = fragment_bytes<F, Factor>();
+  cuda_emulator::cuda_emu_matrix(first, bytes < 32 ? bytes : 32, leading_bytes, bytes < 16 ? bytes : 16);
+}
 }  // namespace detail
 
 template <class Use, int M, int N, int K, class T, class Layout = void>
@@ -101,21 +115,21 @@ CUDA_EMU_INLINE void load(Fragment& f, const T* from, unsigned leading, bool by_
 template <class Use, int M, int N, int K, class T, class Layout>
 CUDA_EMU_INLINE void load_matrix_sync(fragment<Use, M, N, K, T, Layout>& f,
                                       const typename detail::Storage<T>::type* from, unsigned leading) {
-  cuda_emulator::cuda_emu_matrix(from, leading * sizeof(*from));
+  detail::check_alignment<fragment<Use, M, N, K, T, Layout>, true>(from, leading * sizeof(*from));
   detail::load(f, from, leading, detail::same<Layout, row_major>);
 }
 template <int M, int N, int K, class T>
 CUDA_EMU_INLINE void load_matrix_sync(fragment<accumulator, M, N, K, T>& f,
                                       const typename detail::Storage<T>::type* from, unsigned leading,
                                       layout_t layout) {
-  cuda_emulator::cuda_emu_matrix(from, leading * sizeof(*from));
+  detail::check_alignment<fragment<accumulator, M, N, K, T>, false>(from, leading * sizeof(*from));
   detail::load(f, from, leading, layout == mem_row_major);
 }
 template <int M, int N, int K, class T>
 CUDA_EMU_INLINE void store_matrix_sync(typename detail::Storage<T>::type* to,
                                        const fragment<accumulator, M, N, K, T>& f, unsigned leading,
                                        layout_t layout) {
-  cuda_emulator::cuda_emu_matrix(to, leading * sizeof(*to));
+  detail::check_alignment<fragment<accumulator, M, N, K, T>, false>(to, leading * sizeof(*to));
   const int lane = int(cuda_emulator::cuda_emu_lane());
   for (int i = 0; i < f.num_elements; ++i) {
     const detail::Position p = detail::position(lane, i, f.rows, f.cols);
