@@ -69,8 +69,8 @@ def sweep(
     from tuner.engine.sweep import Budget
     from tuner.store.store import open_store
 
-    registry.searcher(searcher)
     workload = registry.operator(operator).parse(shape, dtype)
+    registry.searcher(searcher)
     campaign.check_memory(workload)
     device = campaign.default_device("cpu")
     protocol = campaign.default_protocol(

@@ -1,0 +1,114 @@
+"""Bad input: one line that names what is wrong and what would be right, exit code 2, nothing lost."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+
+def tuner(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "tuner", *arguments], capture_output=True, text=True, timeout=120,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """The error line of a command that must be refused."""
+    done = tuner(*arguments, **environment)
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+SWEEP = ("sweep", "gemm", "--shape", "8x8x8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sweep", "gem", "--shape", "8x8x8"), ["operator 'gem'", "'gemm'"]),
+        ((*SWEEP, "--kernel", "cpp_pack"), ["cpp_pack", "cpp_packed"]),
+        ((*SWEEP, "--searcher", "tpee"), ["searcher 'tpee'", "'tpe'"]),
+        ((*SWEEP, "--dtype", "f64"), ["dtype", "'f64'", "f32"]),
+        (("sweep", "gemm", "--shape", "0x4x4"), ["dimension m", "0"]),
+        (("sweep", "gemm", "--shape", "4x4"), ["'4x4'", "mxnxk"]),
+        (("sweep", "gemm", "--shape", "axbxc"), ["axbxc", "mxnxk"]),
+        (("sweep", "gemm", "--shape", "-4x4x4"), ["dimension m", "-4"]),
+        (("sweep", "gemm", "--shape", "999999x999999x999999"), ["does not fit in memory", "GiB"]),
+        (("sweep", "gemm", "--shape", "m4 n4 k4 beta"), ["beta"]),
+        ((*SWEEP, "--trials", "0"), ["0 trials"]),
+        ((*SWEEP, "--seconds", "-1"), ["-1.0 seconds"]),
+        ((*SWEEP, "--threads", "4096"), ["4096 threads", "cores"]),
+        ((*SWEEP, "--cache", "hot"), ["'warm' or 'cold'", "'hot'"]),
+        ((*SWEEP, "--frobnicate"), ["--frobnicate"]),
+        (("sweep", "gemm"), ["--shape"]),
+        (("frobnicate",), ["frobnicate"]),
+        (("show", "x9"), ["'x9'", "t42", "s3"]),
+        (("best", "--shape", "8x8x8"), ["operator"]),
+        (("compare", "nowhere.toml"), ["nowhere.toml"]),
+    ],
+)
+def test_one_line_and_exit_code_2(arguments, words):
+    line = refused(*arguments)
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('operator = "gemm"\nshapes = ["8x8x8"]\nsercher = "tpe"', ["sercher", "searcher"]),
+        ('operator = "gemm"', ["missing key 'shapes'"]),
+        ('operator = "gemm"\nshapes = "8x8x8"', ["shapes", "list"]),
+        ('operator = "gemm"\nshapes = ["8x8"]', ["'8x8'"]),
+        ('operator = "gemm"\nshapes = ["8x8x8"]\n[budget]\ntrails = 5', ["trails", "trials"]),
+        ('operator = "gemm"\nshapes = ["8x8x8"]\nkernels = ["cpp_pack"]', ["cpp_pack", "cpp_packed"]),
+        ("operator = ", ["not a TOML file"]),
+    ],
+)
+def test_experiment_files(tmp_path, text, words):
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    line = refused("compare", str(path))
+    assert "wrong.toml" in line
+    for word in words:
+        assert word in line
+
+
+def test_databases(tmp_path):
+    garbage = tmp_path / "garbage.db"
+    garbage.write_bytes(b"this is not a database at all" * 100)
+    assert "garbage.db" in refused("best", "--db", str(garbage))
+    assert garbage.read_bytes().startswith(b"this is not")
+    assert "missing.db" in refused("best", "--db", str(tmp_path / "missing.db"))
+    assert "nowhere" in refused(*SWEEP, "--db", str(tmp_path / "nowhere" / "x.db"))
+    assert "nosuch" in refused("best", "--db", "nosuch://host/db")
+
+
+def test_database_of_a_newer_version_is_left_alone(tmp_path):
+    path = tmp_path / "newer.db"
+    assert tuner("sweep", "gemm", "--shape", "8x8x8", "--kernel", "cpp_naive", "--no-baselines", "--searcher", "random",
+                 "--rounds", "0", "--db", str(path)).returncode == 0  # fmt: skip
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = path.read_bytes()
+    line = refused("best", "--db", str(path))
+    assert "newer" in line and "newer.db" in line
+    assert path.read_bytes() == before
+
+
+def test_read_only_database_answers_but_is_not_written(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may write a read-only file")
+    path = tmp_path / "frozen.db"
+    sweep = ("sweep", "gemm", "--shape", "8x8x8", "--kernel", "cpp_naive", "--no-baselines", "--searcher",
+             "random", "--rounds", "0", "--db", str(path))  # fmt: skip
+    assert tuner(*sweep).returncode == 0
+    path.chmod(0o444)
+    assert tuner("best", "--db", str(path)).returncode == 0
+    assert "read-only" in refused(*sweep)

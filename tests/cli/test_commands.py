@@ -1,0 +1,144 @@
+"""The commands as a user types them, on small shapes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tuner as library
+from tuner.engine.load import NearestConfiguration
+
+
+def tuner(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner", *arguments], capture_output=True, text=True, timeout=170,
+        env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A database with one small campaign, and the campaign's JSON."""
+    db = tmp_path_factory.mktemp("swept") / "results.db"
+    out = tuner(
+        "sweep", "gemm", "--shape", "48x40x32", "--kernel", "cpp_naive", "--kernel", "cpp_packed", "--searcher",
+        "random", "--trials", "3", "--rounds", "6", "--db", str(db), "--json",
+    )  # fmt: skip
+    return str(db), json.loads(out)
+
+
+def test_sweep_measures_every_kernel_and_holds_a_final(swept):
+    _, outcome = swept
+    assert {"cpp_naive", "cpp_packed", "numpy"} <= outcome["sweeps"].keys()
+    assert outcome["sweeps"]["cpp_packed"]["trials"] == 3
+    entries = {e["kernel"] for e in outcome["final"]["entries"]}
+    assert {"cpp_naive", "cpp_packed", "numpy"} <= entries
+    assert all(e["error"] is None for e in outcome["final"]["entries"])
+
+
+def test_best_answers_from_the_database(swept):
+    db, outcome = swept
+    rows = json.loads(tuner("best", "gemm", "--shape", "48x40x32", "--db", db, "--json"))
+    assert {"cpp_naive", "cpp_packed", "numpy"} <= {row["kernel"] for row in rows}
+    packed = next(row for row in rows if row["kernel"] == "cpp_packed")
+    assert packed["evidence"] == "measured" and packed["retimed"]
+    assert packed["config"]["MR"] >= 1
+    low, mid, high = packed["interval_s"]
+    assert 0 < low <= mid <= high
+    table = tuner("best", "--db", db)
+    assert "cpp_packed" in table and "gemm/f32/m48-n40-k32" in table
+    assert json.loads(tuner("best", "gemm", "--shape", "7x7x7", "--db", db, "--json")) == []
+
+
+def test_show_a_trial_and_a_sweep(swept):
+    db, outcome = swept
+    best = outcome["sweeps"]["cpp_packed"]["best"]
+    trial = json.loads(tuner("show", f"t{best['trial']}", "--db", db, "--json"))
+    assert trial["config"] == best["config"]
+    assert trial["status"] == "ok" and len(trial["samples_s"]) >= 3
+    sweep = json.loads(tuner("show", f"s{outcome['sweeps']['cpp_packed']['sweep']}", "--db", db, "--json"))
+    assert sweep["trials"] == 3 and len(sweep["curve"]) == 3
+    assert "cpp_packed" in tuner("show", f"s{sweep['sweep']}", "--db", db)
+
+
+def test_load_gives_a_callable_for_the_exact_shape(swept, tmp_path, monkeypatch):
+    db, _ = swept
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    gemm = library.load("gemm", m=48, n=40, k=32, db=db)
+    assert gemm.exact and gemm.kernel in ("cpp_naive", "cpp_packed")
+    rng = np.random.default_rng(0)
+    a, b = rng.random((48, 32), dtype=np.float32), rng.random((32, 40), dtype=np.float32)
+    assert np.allclose(gemm(a, b), a @ b, rtol=1e-5)
+    out = np.full((48, 40), np.nan, np.float32)
+    assert gemm(B=b, A=a, out=out) is out and np.allclose(out, a @ b, rtol=1e-5)
+    # Not contiguous: copied, not misread.
+    assert np.allclose(gemm(np.asfortranarray(a), b), a @ b, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"array A is float32\[32, 48\]"):
+        gemm(a.T, b)
+    with pytest.raises(ValueError, match="float64"):
+        gemm(a.astype(np.float64), b)
+    with pytest.raises(TypeError, match="needs array B"):
+        gemm(a)
+
+
+def test_load_takes_the_nearest_shape_and_says_so(swept, tmp_path, monkeypatch):
+    db, _ = swept
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    with pytest.warns(NearestConfiguration, match="gemm/f32/m48-n40-k32"):
+        gemm = library.load("gemm", m=51, n=33, k=70, db=db, kernel="cpp_packed")
+    assert not gemm.exact and gemm.note
+    rng = np.random.default_rng(0)
+    a, b = rng.random((51, 70), dtype=np.float32), rng.random((70, 33), dtype=np.float32)
+    assert np.allclose(gemm(a, b), a @ b, rtol=1e-5)
+
+
+def test_load_builds_once(swept, tmp_path, monkeypatch):
+    db, _ = swept
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    library.load("gemm", m=48, n=40, k=32, db=db)
+    monkeypatch.setenv("CXX", "/bin/false")
+    monkeypatch.setattr("tuner.builders.cxx.CxxBuilder.build", None)
+    assert library.load("gemm", m=48, n=40, k=32, db=db).exact
+
+
+def test_load_without_anything_stored_says_what_to_run(swept):
+    from tuner.core.errors import Unavailable
+
+    with pytest.raises(Unavailable, match="tuner sweep gemm --shape"):
+        library.load("gemm", m=4, n=4, k=4, kernel="tir_packed", db=swept[0])
+
+
+def test_compare_writes_the_table_and_the_pictures(tmp_path):
+    experiment = tmp_path / "small.toml"
+    experiment.write_text(
+        'operator = "gemm"\nshapes = ["32x32x32"]\nkernels = ["cpp_naive", "cpp_packed"]\nsearcher = "random"\n'
+        "[budget]\ntrials = 2\n[final]\nrounds = 6\n"
+    )
+    arguments = ("compare", str(experiment), "--db", str(tmp_path / "r.db"), "--output", str(tmp_path / "out"))
+    table = tuner(*arguments)
+    assert "cpp_packed" in table and "GFLOP/s" in table
+    names = {p.name for p in (tmp_path / "out").rglob("*") if p.stat().st_size > 1000}
+    assert {"comparison.png", "comparison.svg", "convergence.png", "convergence.svg"} <= names
+    # The second run finds its sweeps in the store.
+    again = json.loads(tuner(*arguments, "--json"))
+    assert again
+
+
+def test_kernels_and_devices_are_described(tmp_path):
+    described = json.loads(tuner("kernels", "gemm", "--json"))
+    packed = next(k for k in described["kernels"] if k["kernel"] == "cpp_packed")
+    assert packed["valid"] > 1000 and packed["constraints"]
+    found = json.loads(tuner("devices", "--json", "--db", str(tmp_path / "r.db")))
+    cpu = next(d for d in found["devices"] if d["device"] == "cpu")
+    assert cpu["here"] and cpu["facts"]["physical_cores"] >= 1
+    assert any("peak_flops_f32" in name for name in cpu["measured"])
+
+
+def test_help_is_short_and_has_examples():
+    for command in ("sweep", "best", "show", "kernels", "devices", "compare"):
+        assert "Examples:" in tuner(command, "--help")
