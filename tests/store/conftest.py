@@ -1,16 +1,19 @@
 """Makers of sweeps and trials, with plain defaults."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
+from tuner.store.models import Base
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 from tuner.store.store import Store, open_store
 
@@ -69,5 +72,21 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    with open_store(path) as opened:
+    """An empty store: a new file, or the database at `$TUNER_TEST_URL`, whose tables are dropped."""
+    url = os.environ.get("TUNER_TEST_URL")
+    if url:
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            Base.metadata.drop_all(connection)
+            connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")
+        engine.dispose()
+    with open_store(url or path) as opened:
         yield opened
+
+
+@pytest.fixture
+def file(store: Store, path: Path) -> Path:
+    """The SQLite file of `store`, for tests that look into it with another tool."""
+    if not path.exists():
+        pytest.skip("TUNER_TEST_URL names another database")
+    return path

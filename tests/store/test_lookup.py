@@ -61,13 +61,13 @@ def test_longer_timeouts_still_resume(store: Store, make: Any) -> None:
     assert store.resumable(make.with_(protocol=Protocol(run_timeout_s=999)).spec) == sweep
 
 
-def test_a_sweep_that_another_process_runs_is_left_alone(store: Store, make: Any, path: Path) -> None:
+def test_a_sweep_that_another_process_runs_is_left_alone(store: Store, make: Any, file: Path) -> None:
     """A killed process leaves `running` behind, just as a live one does; only the former is resumed."""
     code = f"""
 import pickle, sys, time
 from tuner.store.store import open_store
 spec = pickle.loads(sys.stdin.buffer.read())
-with open_store({str(path)!r}) as store:
+with open_store({str(file)!r}) as store:
     print(store.begin_sweep(spec), flush=True)
     time.sleep(60)
 """

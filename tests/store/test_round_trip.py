@@ -143,9 +143,9 @@ def test_limits_of_a_device_are_added_to(store: Store, make: Any) -> None:
     assert device.facts == {"cores": 2}
 
 
-def test_people_can_read_the_tables_with_any_tool(store: Store, make: Any, path: Path) -> None:
+def test_people_can_read_the_tables_with_any_tool(store: Store, make: Any, file: Path) -> None:
     store.add_trials(store.begin_sweep(make.spec), [make.timed(0.25, MC=48), make.failed(Status.RUN_TIMEOUT)])
-    with sqlite3.connect(path) as plain:
+    with sqlite3.connect(file) as plain:
         rows = plain.execute(
             "SELECT w.operator, json_extract(w.dims, '$.m'), k.name, t.status,"
             " json_extract(t.config, '$.MC'), t.time_s, datetime(t.created_at) IS NOT NULL FROM trials t"
@@ -180,10 +180,10 @@ def test_people_can_read_the_tables_with_any_tool(store: Store, make: Any, path:
     ],
 )
 def test_the_database_refuses_contradictions(
-    store: Store, make: Any, path: Path, change: str, constraint: str
+    store: Store, make: Any, file: Path, change: str, constraint: str
 ) -> None:
     store.add_trials(store.begin_sweep(make.spec), [make.timed(1.0)])
-    with sqlite3.connect(path) as plain:
+    with sqlite3.connect(file) as plain:
         columns = [row[1] for row in plain.execute("PRAGMA table_info(trials)") if row[1] != "id"]
         # A copy with the change: what an importer with a defect would write.
         plain.execute(f"CREATE TEMP TABLE copy AS SELECT {', '.join(columns)} FROM trials")
@@ -194,9 +194,9 @@ def test_the_database_refuses_contradictions(
 
 
 @pytest.mark.parametrize("statement", ["UPDATE trials SET time_s = 1e-9", "DELETE FROM trials"])
-def test_what_was_measured_stays(store: Store, make: Any, path: Path, statement: str) -> None:
+def test_what_was_measured_stays(store: Store, make: Any, file: Path, statement: str) -> None:
     store.add_trials(store.begin_sweep(make.spec), [make.timed(1.0)])
-    with sqlite3.connect(path) as plain, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+    with sqlite3.connect(file) as plain, pytest.raises(sqlite3.IntegrityError, match="append-only"):
         plain.execute(statement)
 
 

@@ -190,6 +190,9 @@ def _upgrade(engine: Engine, place: Place) -> None:
         # Before the first table, so that the second of two processes on a new file waits in WAL mode.
         _use_wal(engine)
     with engine.connect().execution_options(write=True) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            # BEGIN takes no lock there; any number will do, as long as all who migrate ask for the same.
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7263950114)")
         # Another process may have done it while this one waited for the lock.
         if not check_version(version_of(connection, place.name), place.name):
             migrate(connection)
