@@ -16,10 +16,10 @@ namespace {
 // so they act as atomics; in shared memory they are the old way to leave __syncwarp out, so they do not.
 void volatile_access(void* address, uint32_t size, uint32_t flags, uintptr_t pc) {
   if (!thread_now) return;
+  take_turn(pc);  // before: what it acquires has to be what it reads
   const bool global = is_tensor(uintptr_t(address));
   if (global) on_atomic(uintptr_t(address), flags & WRITE);
   on_access(uintptr_t(address), size, global ? flags | ATOMIC : flags, pc);
-  take_turn(pc);
 }
 
 // Layouts of GCC's undefined behaviour sanitizer (libsanitizer/ubsan/ubsan_handlers.h in GCC's sources).
@@ -107,6 +107,7 @@ EXPORT void __ubsan_handle_out_of_bounds(const BoundsData* data, uintptr_t index
 namespace cuda_emulator {
 extern "C" void cuda_emu_atomic(const void* address, unsigned size, int writes) {
   const uintptr_t pc = PC;
+  take_turn(pc);  // before: what it acquires has to be what it reads
   if (launch.sanitize) {
     const uintptr_t at = uintptr_t(address);
     if (at % size) {
@@ -119,7 +120,6 @@ extern "C" void cuda_emu_atomic(const void* address, unsigned size, int writes) 
     on_atomic(at, writes);
     on_access(at, size, writes ? WRITE | ATOMIC : ATOMIC, pc);
   }
-  take_turn(pc);
 }
 
 extern "C" void cuda_emu_matrix(const void* first, unsigned alignment, size_t leading_bytes, unsigned leading_alignment) {
