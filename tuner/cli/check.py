@@ -1,0 +1,95 @@
+"""`tuner check`: is a GPU kernel right, and free of races and stray accesses? No GPU needed."""
+
+from typing import Annotated, Any
+
+import typer
+
+from tuner.cli.common import Json
+
+_EXAMPLES = """
+Examples:
+
+  tuner check cuda_shared_tiles --shape 64x48x40
+
+  tuner check cuda_split_k --shape "m33 n65 k129 bias relu" --random 5 --target cuda:sm_90
+
+  tuner check my_kernel.cu --shape 64x64x64 --config "BLOCK=16 UNROLL=2" --json
+
+Exit code 0: right and clean; 1: something was found; 2: it could not be checked.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("check", epilog=_EXAMPLES)(check)
+
+
+def check(
+    kernel: Annotated[
+        str, typer.Argument(help="A CUDA or Triton kernel by name, or a .cu file with its declaration.")
+    ],
+    shape: Annotated[list[str], typer.Option(help="Shape; repeat for several. Small: it is emulated.")],
+    dtype: Annotated[str | None, typer.Option(help="Element type; default the kernel's first.")] = None,
+    config: Annotated[str | None, typer.Option(help="Configuration: 'BLOCK=16 UNROLL=2' or JSON.")] = None,
+    random: Annotated[int, typer.Option(help="So many random valid configurations instead.")] = 1,
+    target: Annotated[str, typer.Option(help="Target whose limits hold.")] = "cuda:sm_80",
+    sanitize: Annotated[bool, typer.Option(help="Watch every access.")] = True,
+    seed: Annotated[int, typer.Option(help="Of inputs, configurations and the order of threads.")] = 0,
+    json: Json = False,
+) -> None:
+    """Verify a GPU kernel and run the sanitizers on the CPU emulator."""
+    from tuner import registry
+    from tuner.cli.common import config_text, print_json
+    from tuner.engine import check as engine
+    from tuner.targets.cuda import target as cuda_target
+
+    chosen = engine.kernel_of(kernel)
+    where = cuda_target(target)
+    operator = registry.operator(chosen.operator)
+    workloads = [operator.parse(text, dtype or chosen.dtypes[0]) for text in shape]
+    wanted = parse_config(config) if config is not None else None
+    results: list[engine.Checked] = []
+    for workload in workloads:
+        chosen.require(workload, where)
+        configs = engine.choose_configs(chosen.space(workload, where), wanted, random, seed)
+        for result in engine.check_kernel(chosen, [workload], configs, where, seed, sanitize):
+            results.append(result)
+            if not json:
+                watched = "" if result.sanitized else ", not sanitized"
+                print(f"{result.status}: {chosen.name} {workload.key} {config_text(result.config)}{watched}")
+                for line in [str(f) for f in result.findings] or [result.error]:
+                    if line:
+                        print(f"  {line}")
+    if json:
+        print_json({"kernel": chosen.name, "target": where.name, "results": [r.as_dict() for r in results]})
+    raise typer.Exit(0 if all(r.clean for r in results) else 1)
+
+
+def parse_config(text: str) -> dict[str, Any]:
+    """A configuration of a text: `A=1 B=true C=xyz`, or a JSON object.
+
+    Raises:
+        InvalidConfig: it is neither.
+    """
+    import json
+
+    from tuner.core.errors import InvalidConfig
+
+    if text.lstrip().startswith("{"):
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise InvalidConfig(f"configuration {text!r} is not JSON: {error}") from None
+        return dict(value)
+    config: dict[str, Any] = {}
+    for word in text.replace(",", " ").split():
+        name, separator, raw = word.partition("=")
+        if not separator or not name or not raw:
+            raise InvalidConfig(f"configuration {text!r}: {word!r} is not NAME=VALUE")
+        if name in config:
+            raise InvalidConfig(f"configuration {text!r} gives {name} twice")
+        try:
+            config[name] = json.loads(raw.lower() if raw in ("True", "False") else raw)
+        except ValueError:
+            config[name] = raw
+    return config
