@@ -35,7 +35,7 @@ extern "C" {
 void cuda_emu_async_copy(void* to, const void* from, unsigned size, unsigned zero_fill, const void* owner) {
   Thread& self = *thread_now;
   AsyncCopy copy{to, from, size, std::min(size, zero_fill), owner, self.groups[owner],
-                 uintptr_t(__builtin_return_address(0))};
+                 self.clock, uintptr_t(__builtin_return_address(0))};
   // cp.async moves 4, 8 or 16 bytes between addresses aligned to that (PTX ISA, cp.async).
   const bool power = size == 4 || size == 8 || size == 16;
   if (launch.sanitize && (!power || (uintptr_t(to) | uintptr_t(from)) % size)) {

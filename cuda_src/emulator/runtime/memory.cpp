@@ -206,7 +206,8 @@ void on_async_issue(const AsyncCopy& copy) {
   on_access(uintptr_t(copy.to), copy.size, WRITE | ASYNC, copy.pc);
 }
 
-// Waited for: from here on it is a write of the thread that issued it.
+// Waited for: from here on it is a write of the thread that issued it. Of its own groups the thread knows only
+// now; what belongs to a pipeline or barrier is released by the commit or arrival that followed the issue.
 void on_async_land(const AsyncCopy& copy) {
   const uint64_t offset = uintptr_t(copy.to) - uintptr_t(launch.shared);
   if (offset >= launch.shared_bytes) return;
@@ -215,7 +216,7 @@ void on_async_land(const AsyncCopy& copy) {
     Cell& cell = self.block->cells[b];
     if (!(cell.w_flags & ASYNC) || cell.w_pc != uint32_t(place(copy.pc))) continue;
     cell.writer = self.gid + 1;
-    cell.w_clock = self.clock;
+    cell.w_clock = copy.owner ? copy.clock : self.clock;
     cell.w_phase = self.block->phase;
     cell.w_flags = WRITE;
   }

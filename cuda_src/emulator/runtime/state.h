@@ -34,6 +34,7 @@ struct AsyncCopy {
   uint32_t size, zero_fill;
   const void* owner;  // null: the thread's own cp.async groups
   uint64_t group;     // counted by the thread for each owner
+  uint32_t clock;     // of the thread when it issued the copy
   uintptr_t pc;
 };
 
