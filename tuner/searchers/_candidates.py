@@ -20,11 +20,12 @@ class Candidates:
 
     Where the space has at most `LISTED_AT_MOST` valid configurations they are all there, always. Otherwise
     `renew` gathers the surroundings of the best configurations so far (all at one change, a sample of those
-    at two) and uniform draws.
+    at two), what is asked to be there always, and uniform draws.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, always: Sequence[tuple[int, ...]] = ()) -> None:
         self._space = space
+        self._always = always
         self.complete = space.size is not None and space.size <= LISTED_AT_MOST
         self.rows = np.zeros((0, len(space.parameters)), dtype=np.int32)
         if self.complete:
@@ -38,7 +39,7 @@ class Candidates:
         """Gathers the pool anew around the best configurations, best first; nothing to do where all are in."""
         if self.complete:
             return
-        found: dict[tuple[int, ...], None] = dict.fromkeys(leaders)
+        found: dict[tuple[int, ...], None] = dict.fromkeys([*leaders, *self._always])
         for leader in leaders[:_LEADERS]:
             ring = list(self._neighbours(leader))
             found.update(dict.fromkeys(ring))

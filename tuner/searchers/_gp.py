@@ -175,6 +175,16 @@ class CandidateProcess:
         self._explained += (self._rows[:n] ** 2).sum(0)
         self.count = n
 
+    def leave_one_out(self, targets: np.ndarray) -> float:
+        """Log density of every target given all others, summed (Rasmussen and Williams, eq. 5.10 to 5.12)."""
+        from scipy.linalg import solve_triangular
+
+        n = self.count
+        root = solve_triangular(self._lower[:n, :n], np.eye(n), lower=True, check_finite=False)
+        variances = 1.0 / (root**2).sum(0)
+        errors = variances * (root.T @ (root @ targets))
+        return float(-0.5 * (np.log(variances) + errors**2 / variances).sum())
+
     def mean_at(self, features: np.ndarray, targets: np.ndarray) -> float:
         """The posterior mean at one place that need not be a candidate: float[d] features."""
         from scipy.linalg import cho_solve

@@ -48,13 +48,19 @@ class SurrogateModel:
     Args:
         problem: the sweep's.
         first: observations before the first fit.
+        features: what it sees of a configuration; the `FeatureMap` of the problem by default.
+        candidates: to share with another model, where all of the space are candidates.
+        always: configurations that any pool has to contain.
     """
 
-    def __init__(self, problem: Problem, first: int) -> None:
+    def __init__(
+        self, problem: Problem, first: int, features: FeatureMap | None = None,
+        candidates: Candidates | None = None, always: Sequence[Key] = (),
+    ) -> None:  # fmt: skip
         self._problem, self._first = problem, first
-        self.candidates = Candidates(problem.space)
-        self._features = FeatureMap(problem.space, problem.features)
-        self._keys: list[Key] = []
+        self.candidates = candidates or Candidates(problem.space, always)
+        self._features = features or FeatureMap(problem.space, problem.features)
+        self.keys: list[Key] = []
         self._times: list[float] = []
         self._best = math.inf
         self._renewed = 0  # observations when the pool was last gathered
@@ -66,7 +72,7 @@ class SurrogateModel:
 
     def observe(self, key: Key, time_s: float | None) -> None:
         """Adds an outcome: seconds, or `None` for a failure."""
-        self._keys.append(key)
+        self.keys.append(key)
         self._times.append(math.nan if time_s is None else time_s)
         if time_s is None:
             self._last_failure = len(self._times)
@@ -99,17 +105,17 @@ class SurrogateModel:
             if not self.candidates.complete:
                 order = np.argsort(np.where(np.isnan(times[:base]), np.inf, times[:base]), kind="stable")
                 rng = random.Random(f"pool/{self._problem.seed}/{base}")
-                self.candidates.renew([self._keys[i] for i in order[:20]], rng)
+                self.candidates.renew([self.keys[i] for i in order[:20]], rng)
                 self._see_candidates()
             if self._stamp is None or self._stamp[0] != fit:
                 self._hyper = self._fitted(times[:fit])
             self._held = list(spread(times[:base], _HELD_AT_MOST))
             self._process = CandidateProcess(self._hyper, self._smooth, len(self._held) + 64)
-            self._process.add_all(self._features.smooth(self._rows([self._keys[i] for i in self._held])))
+            self._process.add_all(self._features.smooth(self._rows([self.keys[i] for i in self._held])))
             self._added = base
             self._stamp = (fit, base)
         for i in range(self._added, self.count):
-            self._process.add(self._features.smooth(self._rows([self._keys[i]]))[0])
+            self._process.add(self._features.smooth(self._rows([self.keys[i]]))[0])
             self._held.append(i)
         self._added = self.count
         self._update_failures(fit, base)
@@ -118,9 +124,13 @@ class SurrogateModel:
         hyper = Hyperparameters(self._smooth.shape[1])
         if (~np.isnan(times)).sum() >= 3:
             chosen = spread(times, _FITTED_AT_MOST)
-            x = self._features.smooth(self._rows([self._keys[i] for i in chosen]))
-            hyper.fit(x, model_targets(times)[chosen])
+            x = self._features.smooth(self._rows([self.keys[i] for i in chosen]))
+            hyper.fit(x, self.targets(times)[chosen])
         return hyper
+
+    def targets(self, times: np.ndarray) -> np.ndarray:
+        """Targets of the first len(times) observations: float64, mean 0, deviation 1."""
+        return model_targets(times)
 
     def _update_failures(self, fit: int, base: int) -> None:
         stamp = (max(fit, self._last_failure), base, self._last_failure)
@@ -129,8 +139,12 @@ class SurrogateModel:
         self._failure_stamp = stamp
         until = stamp[0]
         failed = np.isnan(np.array(self._times[:until]))
-        observed = self._features.crossed(self._rows(self._keys[:until]))
+        observed = self._features.crossed(self._rows(self.keys[:until]))
         self._success = chance_of_success(observed, failed, self._crossed, self._problem.seed)
+
+    def smooth(self, rows: np.ndarray) -> np.ndarray:
+        """float64[len(rows), d] features for distances."""
+        return self._features.smooth(rows)
 
     def features_at(self, place: int) -> np.ndarray:
         """float[d] features of a candidate."""
@@ -143,7 +157,7 @@ class SurrogateModel:
         Needs at least one success.
         """
         self._update()
-        targets = model_targets(np.array(self._times))[self._held]
+        targets = self.targets(np.array(self._times))[self._held]
         scores = Scores(self._process, self._hyper, targets, self._success, float(targets.min()))
         for key in out:
             scores.believe(self._features.smooth(self._rows([key]))[0])
@@ -152,7 +166,7 @@ class SurrogateModel:
     def escape(self, keys: Sequence[Key]) -> list[Key]:
         """Keys in the order worth trying while (almost) everything fails: far from all failures first."""
         place = self._features.smooth(self._rows(keys))
-        failures = [k for k, t in zip(self._keys, self._times, strict=True) if math.isnan(t)]
+        failures = [k for k, t in zip(self.keys, self._times, strict=True) if math.isnan(t)]
         if not failures or not place.shape[1]:
             return list(keys)
         met = self._features.smooth(self._rows(failures[-200:]))
@@ -169,6 +183,7 @@ class Scores:
     ) -> None:  # fmt: skip
         self._process, self._hyper, self._best = process, hyper, best
         self._targets = list(targets)
+        self.log_likelihood = process.leave_one_out(targets)
         self._offset = 0.0 if success is None else np.log(success)
         self._start = process.mark()
 

@@ -16,10 +16,12 @@ def warp(times: np.ndarray) -> np.ndarray:
     centre = np.median(logs)
     fast = logs[logs <= centre] - centre
     scale = max(float(np.sqrt(np.mean(fast**2))), 1e-3)
-    result: np.ndarray = (logs - centre) / scale
-    slow = result > 0
-    result[slow] = np.log1p(result[slow])
-    return result
+    return press((logs - centre) / scale)
+
+
+def press(levels: np.ndarray) -> np.ndarray:
+    """x where x <= 0, log(1 + x) above."""
+    return np.where(levels > 0, np.log1p(np.maximum(levels, 0.0)), levels)
 
 
 def model_targets(times: np.ndarray) -> np.ndarray:
@@ -29,9 +31,13 @@ def model_targets(times: np.ndarray) -> np.ndarray:
         times: seconds, NaN for a failure; at least one is a time.
     """
     ok = ~np.isnan(times)
-    targets = np.empty(len(times))
-    targets[ok] = warp(times[ok])
-    targets[~ok] = targets[ok].max()
+    return standardised(warp(times[ok]), ok)
+
+
+def standardised(successes: np.ndarray, ok: np.ndarray) -> np.ndarray:
+    """Targets of all observations, mean 0 and deviation 1: those of the successes, failures as the largest."""
+    targets = np.full(len(ok), successes.max())
+    targets[ok] = successes
     deviation = float(targets.std())
     return np.asarray((targets - targets.mean()) / (deviation if deviation > 1e-9 else 1.0))
 

@@ -1,0 +1,73 @@
+"""Serves configurations from a recorded space on a simulated clock: a sweep with no device present."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tuner.core.digest import digest
+from tuner.core.measurement import Evidence, Measurement
+from tuner.core.recorded import RecordedSpace
+from tuner.core.space import Config, SearchSpace
+from tuner.core.target import Target
+
+
+class Replay:
+    """What was recorded elsewhere, as if it were measured now.
+
+    It stands where a device stands in a sweep but runs no artifact, so it is not a `Device`: `measure` takes
+    a configuration and gives its recorded outcome, evidence `replayed`, and moves the clock by what compiling
+    and running it took then.
+
+    Args:
+        recorded: the space.
+        value: `samples` serves all recorded times (a trial's time is their median); `objective` only the
+            recorder's own summary (Kernel Tuner's mean), to compare with searchers that see nothing else.
+    """
+
+    evidence = Evidence.REPLAYED
+
+    def __init__(
+        self, recorded: RecordedSpace, value: Literal["samples", "objective"] = "samples"
+    ) -> None:
+        self.recorded = recorded
+        self.clock_s = 0.0
+        self._objective = value == "objective"
+
+    @property
+    def space(self) -> SearchSpace:
+        """The configurations that were recorded, failures included."""
+        return self.recorded.space
+
+    @property
+    def name(self) -> str:
+        """`replay:` and the device's name as a short word."""
+        return f"replay:{slug(self.recorded.device)}"
+
+    @property
+    def target(self) -> Target:
+        """Of kind `replay`: nothing can be compiled for it."""
+        return Target("replay", slug(self.recorded.device), limits=dict(self.recorded.device_facts))
+
+    @property
+    def fingerprint(self) -> str:
+        """Never that of a device that measures: replayed trials do not mix with measured ones."""
+        return f"{self.name}:{digest([self.recorded.device, dict(self.recorded.device_facts)])}"
+
+    def facts(self) -> Mapping[str, Any]:
+        """The device's name and its numbers."""
+        return {"model": self.recorded.device, **self.recorded.device_facts}
+
+    def measure(self, config: Config) -> Measurement:
+        """The recorded outcome; the clock moves by its compile, verification and benchmark time.
+
+        Raises:
+            InvalidConfig: it was not recorded.
+        """
+        trial = self.recorded.outcome(config)
+        self.clock_s += trial.build_s + trial.run_s
+        return trial.objective_measurement if self._objective else trial.measurement
+
+
+def slug(text: str) -> str:
+    """A name of lower-case letters, digits and underscores: `nvidia_geforce_rtx_3090`."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:60] or "unknown"

@@ -1,0 +1,202 @@
+"""Model-based search begun from what is known of the same kernel elsewhere."""
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from tuner.core.searcher import Observation, Problem
+from tuner.core.space import Config
+from tuner.searchers._base import Key, TrackingSearcher
+from tuner.searchers._features import FeatureMap
+from tuner.searchers._model import Scores, SurrogateModel
+from tuner.searchers._sources import SourceColumns, find_sources
+from tuner.searchers._targets import press, standardised
+from tuner.searchers._warm import WarmStart, mixture
+from tuner.searchers.surrogate import SurrogateSearcher
+
+# Trials 0 to 4 and 6 follow the sources, 5, 7, 9, 11, 13 and 15 are uniform draws, the rest follow the models.
+_LED = 5
+_WARM = 8
+_DRAWN_UNTIL = 16
+_TRUSTED_UNTIL = 20
+# A likelihood of n outcomes counts like one of ten: leave-one-out errors of a search's own trials are no
+# independent draws.
+_EVIDENCE = 10.0
+# How many trials' worth of belief the sources' failures are given.
+_FAILURE_WORTH = 20.0
+
+
+class _SourceFeatures(FeatureMap):
+    """The space's features with the sources' levels beside them."""
+
+    def __init__(self, problem: Problem, own: FeatureMap) -> None:
+        super().__init__(problem.space, problem.features)
+        self.own = own
+        self.columns: SourceColumns | None = None
+
+    def smooth(self, rows: np.ndarray) -> np.ndarray:
+        """Both, side by side."""
+        assert self.columns is not None
+        return np.concatenate([self.own.smooth(rows), self.columns.scaled(rows)], axis=1)
+
+    def crossed(self, rows: np.ndarray) -> np.ndarray:
+        """As without sources: failures are learned from the parameters."""
+        return self.own.crossed(rows)
+
+
+class _ForetoldModel(SurrogateModel):
+    """A model whose targets are centred by what the sources foretell of the trials made.
+
+    The first trials are the sources' best, so their own median says nothing of the space's. Where the
+    sources expect them u units below the median, the median is put u units above them. From twenty
+    trials on it is never put above their own median, in case the sources are wrong.
+    """
+
+    foretold: SourceColumns
+    unit: float
+
+    def targets(self, times: np.ndarray) -> np.ndarray:
+        """See `SurrogateModel.targets`."""
+        ok = ~np.isnan(times)
+        rows = np.array(self.keys[: len(times)], dtype=np.int32)[ok]
+        logs = np.log(times[ok]) / self.unit
+        centre = float(np.mean(logs - self.foretold.levels(rows).mean(axis=1)))
+        if len(times) >= _TRUSTED_UNTIL:
+            centre = min(centre, float(np.median(logs)))
+        return standardised(press(logs - centre), ok)
+
+
+class TransferSearcher(TrackingSearcher):
+    """Earlier observations lead the first trials; after that they must earn their place.
+
+    Every usable history becomes a column: how fast each configuration was there. Its first trials are
+    those the sources rank best, as soon as one has come back each source is a hypothesis weighed by how well
+    it foretold the outcomes. From the eighth trial on two Gaussian processes share the proposals, one that
+    sees the sources' columns beside the parameters and one that does not see them, weighed by their
+    leave-one-out likelihoods: a history that misleads loses its say within a few trials, and six
+    uniform draws among the first sixteen trials make sure that this is noticed. Without a usable history it is
+    `surrogate`.
+    """
+
+    name = "transfer"
+    summary = "surrogate begun from other devices and shapes in the store, discounted by their likelihood"
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.sources, self.refused = find_sources(problem)
+        self._alone = None if self.sources else SurrogateSearcher(problem)
+        if self._alone is not None:
+            return
+        own = FeatureMap(problem.space, problem.features)
+        features = _SourceFeatures(problem, own)
+        self._columns = features.columns = SourceColumns(problem, self.sources, own)
+        leaders = self._leaders()
+        self._plain = _ForetoldModel(problem, _LED, own, always=leaders)
+        shared = self._plain.candidates if self._plain.candidates.complete else None
+        self._informed = _ForetoldModel(problem, _LED, features, shared, always=leaders)
+        for model in (self._plain, self._informed):
+            model.foretold = self._columns
+            model.unit = float(np.mean([source.scale for source in self.sources]))
+        self._warm: WarmStart | None = None
+        self._share: tuple[np.ndarray, np.ndarray] | None = None
+        self._keys: list[Key] = []
+        self._times: list[float] = []
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """As `surrogate`."""
+        return SurrogateSearcher.unavailable()
+
+    def _leaders(self) -> list[Key]:
+        """The sources' best configurations that are valid here."""
+        leaders: dict[Key, None] = {}
+        for source in self.sources:
+            for key in sorted(source.level, key=source.level.__getitem__)[:200]:
+                if self.space.why_invalid(self._config(key)) is None:
+                    leaders[key] = None
+        return list(leaders)
+
+    def _config(self, key: Key) -> Config:
+        return {p.name: p.values[i] for p, i in zip(self.space.parameters, key, strict=True)}
+
+    def tell(self, observations: Sequence[Observation]) -> None:
+        """See `Searcher.tell`."""
+        super().tell(observations)
+        if self._alone is not None:
+            self._alone.tell(observations)
+
+    def ask(self, n: int) -> list[Config]:
+        """See `Searcher.ask`."""
+        return super().ask(n) if self._alone is None else self._alone.ask(n)
+
+    def observe(self, observation: Observation) -> None:
+        """Adds the outcome to both models."""
+        if self._alone is not None:
+            return
+        key, time_s = self.key(observation.config), observation.value
+        self._keys.append(key)
+        self._times.append(math.nan if time_s is None else time_s)
+        self._plain.observe(key, time_s)
+        self._informed.observe(key, time_s)
+
+    def propose(self, n: int, rng: random.Random) -> Iterable[Config]:
+        """One after the other: led by the sources, drawn, or by the models, as the trial's number says."""
+        chosen: list[Config] = []
+        out = sorted(self._out)
+        room = n if self.left is None else min(n, self.left)
+        for _ in range(room):
+            number = len(self._keys) + len(out)
+            drawn = _LED <= number < _DRAWN_UNTIL and (number - _LED) % 2 == 0
+            taken = set(out) | self._seen
+            key = self._drawn(rng, taken) if drawn else self._led(number, out, taken)
+            if key is None:
+                break
+            out.append(key)
+            chosen.append(self._config(key))
+        return chosen
+
+    def _drawn(self, rng: random.Random, taken: set[Key]) -> Key | None:
+        pool = (self.key(config) for config in self.draw(len(taken) + 1, rng))
+        return next((key for key in pool if key not in taken), None)
+
+    def _led(self, number: int, out: Sequence[Key], taken: set[Key]) -> Key | None:
+        enough = len(self._keys) >= _LED and self._plain.successes >= 3
+        scores = self._by_models(out) if number >= _WARM and enough else self._by_sources(out)
+        candidates = self._plain.candidates
+        open_ = np.ones(len(candidates.rows), dtype=bool)
+        open_[[candidates.place[key] for key in taken if key in candidates.place]] = False
+        if not open_.any():
+            return None
+        return tuple(candidates.rows[int(np.where(open_, scores, -np.inf).argmax())].tolist())
+
+    def _by_sources(self, out: Sequence[Key]) -> np.ndarray:
+        candidates = self._plain.candidates
+        if not len(candidates.rows):
+            candidates.renew([], random.Random(f"warm/{self.problem.seed}"))
+            self._informed.candidates.renew([], random.Random(f"warm/{self.problem.seed}"))
+        if self._warm is None or not candidates.complete:
+            levels = self._columns.levels(candidates.rows)
+            self._warm = WarmStart(self.sources, levels, self._informed.smooth(candidates.rows))
+        known = [(k, t) for k, t in zip(self._keys, self._times, strict=True) if k in candidates.place]
+        # Proposals still out teach nothing yet; they are only not made again.
+        places = [candidates.place[key] for key, _ in known]
+        scores = self._warm.acquisition(places, np.array([t for _, t in known]))
+        return scores + np.log(1.0 - self._failure_prior(len(self._keys)))
+
+    def _failure_prior(self, count: int) -> np.ndarray:
+        """The sources' share of failures, believed less and less: float64[candidates] in [0, 0.8]."""
+        rows = self._plain.candidates.rows
+        if self._share is None or self._share[0] is not rows:
+            self._share = (rows, self._columns.chance_of_failure(rows))
+        return np.asarray(0.8 * self._share[1] * _FAILURE_WORTH / (_FAILURE_WORTH + count))
+
+    def _by_models(self, out: Sequence[Key]) -> np.ndarray:
+        models = (self._plain, self._informed)
+        scores: list[Scores] = [model.scores(out) for model in models]
+        temper = min(1.0, _EVIDENCE / len(self._keys))
+        mixed = mixture([s.acquisition() for s in scores], [temper * s.log_likelihood for s in scores])
+        for s in scores:
+            s.close()
+        return mixed + np.log(1.0 - self._failure_prior(len(self._keys)))
