@@ -16,18 +16,18 @@ bias = false
 relu = false
 
 [parameters]
-MR = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "rows of the register tile" }
+MR = { values = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14], doc = "rows of the register tile" }
 NR = { values = [8, 16, 24, 32, 48, 64], doc = "columns of the register tile, whole vectors" }
-MC = { values = [32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "rows of a block of A" }
-NC = { values = [64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "columns of a block of B" }
-KC = { values = [16, 64, 128, 192, 256, 320, 384, 512, 768, 1024], doc = "depth of both blocks" }
+MC = { values = [32, 64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "rows of a block of A" }
+NC = { values = [64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "columns of a block of B" }
+KC = { values = [16, 64, 128, 192, 256, 384, 512, 768, 1024, 2048], doc = "depth of both blocks" }
 OUTER = { values = ["n", "m"], doc = "outermost loop: its operand is packed once, the other once a block of it" }
 INNER = { values = ["m", "n"], doc = "innermost loop over tiles: m keeps a panel of B in L1, n one of A" }
-PACK_A = [true, false]
-PACK_B = [true, false]
-UNROLL = { values = [1, 2, 4, 8], doc = "steps of k in the body of the microkernel's loop" }
-PREFETCH = { values = [0, 8, 16, 32], doc = "steps of k that the streamed panel is fetched ahead; 0 leaves it to the hardware" }
-PREFETCH_NEXT = { values = ["no", "l1", "l2"], doc = "fetch the next panel of the kept operand meanwhile, and into which cache" }
+PACK_A = { values = [true, false], doc = "copy A into panels, or read it in place" }
+PACK_B = { values = [true, false], doc = "copy B into panels, or read it in place" }
+UNROLL = { values = [1, 2, 4], doc = "steps of k in the body of the microkernel's loop" }
+PREFETCH = { values = [0, 8, 32], doc = "steps of k that the streamed panel is fetched ahead; 0: by the hardware alone" }
+PREFETCH_NEXT = { values = ["no", "l1", "l2"], doc = "fetch the next kept panel meanwhile, and into which cache" }
 PREFETCH_D = { values = [false, true], doc = "fetch the tile of D while its sum is computed" }
 HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
 threads = [1, 2, 4, 8, 16, 32, 64]
@@ -35,10 +35,12 @@ SPLIT_N = { values = [1, 2, 4, 8], doc = "threads along n; the rest of them alon
 
 [constraints]
 whole_vectors = "NR * 4 % vector_bytes == 0"
-# Sums, a row of B and one element of A: MR * NV + NV + 1, NV = NR * 4 / vector_bytes.
+# Sums, a row of B and one element of A: MR * NV + NV + 1 with NV = NR * 4 / vector_bytes.
 registers = "(MR + 1) * (NR * 4 // vector_bytes) + 1 <= vector_registers"
-# 8 independent sums keep two FMA pipes of latency 4 busy; few rows have to do with fewer.
-latency = "MR * (NR * 4 // vector_bytes) >= 8 or MR * 2 > m"
+# 8 sums or more keep two FMA pipes of latency 4 busy; few rows have to do with fewer.
+latency_hidden = "MR * (NR * 4 // vector_bytes) >= 8 or MR * 2 > m"
+# A step loads MR + NV and multiplies MR * NV, both at two a cycle: leave the loads a quarter of slack.
+loads_hidden = "(MR + NR * 4 // vector_bytes) * 4 <= MR * (NR * 4 // vector_bytes) * 3 or MR * 2 > m or n * 4 <= vector_bytes"
 rows_used = "MR < 2 * m"
 columns_used = "NR < 2 * n or NR * 4 == vector_bytes"
 panel_in_l1 = "KC * (NR if INNER == 'm' else MR) * 4 <= l1d_bytes"
@@ -46,11 +48,15 @@ streamed_block_in_l2 = "KC * (MC if INNER == 'm' else NC) * 4 <= l2_bytes"
 kept_block_in_l3 = "KC * (NC if INNER == 'm' else MC) * 4 <= l3_bytes"
 # A block larger than the operand is the operand: only the smallest such value is kept.
 blocks_used = "(MC < 2 * m or MC == 32) and (NC < 2 * n or NC == 64) and (KC < 2 * k or KC == 16)"
+blocks_worth_a_loop = "(MC * KC >= 16384 or MC >= m or MC == 32) and (NC * KC >= 16384 or NC >= n or NC == 64)"
+# The kept operand, read in place, needs no blocks: its size means nothing and has one value only.
+kept_in_place = "(PACK_A or INNER == 'm' or MC == 32) and (PACK_B or INNER == 'n' or NC == 64)"
 tile_in_block = "MR <= MC and NR <= NC"
-deep_enough = "KC >= 128 or KC * 2 > k or not PACK_B"
-direct_b_by_rows = "PACK_B or not trans_b"
-unroll_in_line = "UNROLL <= 16"
-unroll_fits = "UNROLL <= KC and UNROLL * MR * (NR * 4 // vector_bytes) <= 224"
+# A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
+deep_enough = "KC >= 128 or KC * 2 > k or m <= 16"
+# B in place costs a line and a page for each step of k: worth it where B is used a few times only.
+b_in_place = "PACK_B or m <= 512 and not trans_b"
+outer_is_packed = "PACK_A if OUTER == 'm' else (PACK_B or not PACK_A)"
 threads_on_cores = "threads <= cores"
 grid = "threads % SPLIT_N == 0"
 
@@ -80,8 +86,13 @@ passes_over_d = "ceildiv(k, KC)"
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 
-enum : int64_t { NV = NR * 4 / VECTOR_BYTES, MCB = MC / MR * MR, NCB = NC / NR * NR };
 static constexpr bool N_OUTSIDE = TEXT(OUTER)[0] == 'n', M_INSIDE = TEXT(INNER)[0] == 'm';
+enum : int64_t {
+    NV = NR * 4 / VECTOR_BYTES,
+    ENDLESS = int64_t(1) << 40,
+    MCB = (PACK_A || M_INSIDE ? MC : ENDLESS) / MR * MR,
+    NCB = (PACK_B || !M_INSIDE ? NC : ENDLESS) / NR * NR,
+};
 // Packed panels lie [depth][MR] and [depth][NR]. An operand that is not packed is read where it is.
 static constexpr bool FETCH_NEXT = TEXT(PREFETCH_NEXT)[0] == 'l';
 static constexpr int NEXT_LOCALITY = TEXT(PREFETCH_NEXT)[1] == '1' ? 3 : 2;  // of __builtin_prefetch
