@@ -142,8 +142,8 @@ PLANTED = (
   c[t] = s[1][63 - t];  // BUG
 }""", "prior(1)", "prior(0)"),
     Planted("blocks write one element", "race_global", AC + """
-  c[t] = a[t];  // BUG
-}""", "c[t] = a[t]", "c[t + 64 * blockIdx.x] = a[t]", grid=(2,), shapes={"a": 64, "c": 128}),
+  c[t] = a[t] + blockIdx.x;  // BUG
+}""", "c[t] =", "c[t + 64 * blockIdx.x] =", grid=(2,), shapes={"a": 64, "c": 128}),
     Planted("split sums without atomics", "race_global", HEAD + """const float* a, float* c, float* sum) {
   const int t = threadIdx.x;
   if (blockIdx.x == 0) c[t] = 0;

@@ -163,6 +163,7 @@ def _describe(library: Path, source: Source, sanitize: bool) -> dict[str, Any]:
         "block_bytes": block,
         "dynamic_offset": offset,
         "static_bytes": static_bytes,
+        "dynamic_bytes": dynamic_bytes,
         "shared_bytes": static_bytes + dynamic_bytes,
         "variables": [asdict(v) for v in shown],
         "includes": [flag[2:] for flag in _option_flags(source.options) if flag.startswith("-I")],

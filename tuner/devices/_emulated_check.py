@@ -65,8 +65,12 @@ def launch_findings(artifact: Artifact, target: Target) -> list[Finding]:
     limit = {"max_threads_block": 1024, "shared_bytes_block": 48 * 1024, "max_grid_x": 2**31 - 1,
              "max_grid_y": 65_535, "max_grid_z": 65_535, **target.limits}  # fmt: skip
     threads = launch.block[0] * launch.block[1] * launch.block[2]
-    static, shared = description["static_bytes"], description["shared_bytes"]
+    static = description["static_bytes"]
+    shared = static + launch.shared_bytes
     problems = []
+    if launch.shared_bytes > description["dynamic_bytes"]:
+        built = description["dynamic_bytes"]
+        problems.append(f"{launch.shared_bytes} bytes of dynamic shared memory, built for {built}")
     if threads > limit["max_threads_block"]:
         problems.append(f"{threads} threads a block, at most {limit['max_threads_block']:.0f}")
     if threads < 1:

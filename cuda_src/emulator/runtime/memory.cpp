@@ -34,6 +34,30 @@ void report_race(FindingKind kind, const Access& access, int32_t object, int64_t
   f->access2 = other_flags;
 }
 
+// Two writes of one value race, but change nothing: compute-sanitizer's racecheck holds them for information
+// only. What is written is known when the thread comes back, so a race of two writes waits until then.
+struct {
+  bool pending = false;
+  Access access;
+  FindingKind kind;
+  int32_t object;
+  int64_t offset;
+  uint32_t other, other_pc, other_flags;
+  unsigned char before[16];
+} two_writes;
+
+void suspect(FindingKind kind, const Access& access, int32_t object, int64_t offset, const Cell& cell) {
+  two_writes.pending = true;
+  two_writes.access = access;
+  two_writes.kind = kind;
+  two_writes.object = object;
+  two_writes.offset = offset;
+  two_writes.other = cell.writer - 1;
+  two_writes.other_pc = cell.w_pc;
+  two_writes.other_flags = cell.w_flags;
+  std::memcpy(two_writes.before, reinterpret_cast<void*>(access.address), access.size);
+}
+
 void remember_reader(Cell& cell, const Access& access, const Thread& self) {
   // Two readers are kept, of different warps where there are such: a later writer can be ordered after the
   // readers of its own warp by __syncwarp, after those of another only by what would order it after all.
@@ -68,7 +92,12 @@ bool touch(Cell& cell, const Access& access, bool initialized, FindingKind race,
     const bool both_atomic = atomic && (cell.w_flags & ATOMIC);
     const bool pending = cell.w_flags & ASYNC;
     if (pending || (!both_atomic && !ordered(self, other, cell.w_clock, cell.w_phase))) {
-      report_race(race, access, object, offset, other, cell.w_pc, cell.w_flags);
+      const bool values_tell = access.flags == WRITE && !pending && access.size <= sizeof two_writes.before;
+      if (values_tell) {
+        suspect(race, access, object, offset, cell);
+      } else {
+        report_race(race, access, object, offset, other, cell.w_pc, cell.w_flags);
+      }
       clean = false;
     }
   } else if (!cell.writer && clean && !initialized && (!writes || atomic)) {
@@ -174,9 +203,19 @@ bool in_own_data(uintptr_t address) {
 
 }  // namespace
 
+void settle_two_writes() {
+  if (!two_writes.pending) return;
+  two_writes.pending = false;
+  const Access& access = two_writes.access;
+  if (std::memcmp(two_writes.before, reinterpret_cast<void*>(access.address), access.size) == 0) return;
+  report_race(two_writes.kind, access, two_writes.object, two_writes.offset, two_writes.other, two_writes.other_pc,
+              two_writes.other_flags);
+}
+
 void on_access(uintptr_t address, uint32_t size, uint32_t flags, uintptr_t pc) {
   // Instrumented code also runs where there is no thread: the entry's wrapper.
   if (!thread_now || !size) return;
+  settle_two_writes();
   const Access access{address, size, flags, uint32_t(place(pc))};
   if (address - uintptr_t(launch.shared) < launch.shared_bytes) return on_shared(access);
   if (on_a_stack(address)) return;

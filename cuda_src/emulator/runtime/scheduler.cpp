@@ -47,6 +47,7 @@ void allocate_stacks(uint32_t count) {
 }
 
 void leave(State state) {
+  settle_two_writes();
   thread_now->state = state;
   Thread* self = thread_now;
   self->context.switch_to(scheduler);

@@ -124,6 +124,7 @@ inline uint64_t place(uintptr_t pc) { return pc ? pc - launch.module : 0; }
 
 // Hooks of the sanitizer, all in sanitizer.cpp and happens_before.h.
 void on_access(uintptr_t address, uint32_t size, uint32_t flags, uintptr_t pc);
+void settle_two_writes();
 void on_async_issue(const AsyncCopy& copy);
 void on_async_land(const AsyncCopy& copy);
 void on_barrier(Block& block);
