@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from rich.console import Console
 
     from tuner.core.stats import Interval
@@ -44,6 +46,34 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     return str(value)
+
+
+def aligned(
+    head: "Sequence[str]", rows: "Sequence[Sequence[str]]", sides: str, titles: "Mapping[int, str]"
+) -> "Iterator[str]":
+    """Lines of a plain table; the last column runs on.
+
+    Args:
+        head: column names.
+        rows: texts, one a column.
+        sides: `l` or `r` a column.
+        titles: lines of their own before the rows of these numbers, each followed by the head.
+    """
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(cells: "Sequence[str]") -> str:
+        padded = (
+            c.ljust(w) if side == "l" else c.rjust(w) for c, w, side in zip(cells, widths, sides, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    for number, row in enumerate(rows):
+        if number in titles:
+            if number:
+                yield ""
+            yield titles[number]
+            yield line(head)
+        yield line(row)
 
 
 def seconds(value: float | None) -> str:

@@ -16,10 +16,14 @@ def final_lines(outcome: "Outcome") -> Iterator[Any]:
     from tuner import registry
 
     flops = registry.operator(outcome.workload.operator).flops(outcome.workload)
+    on_paper = outcome.device.kind == "described"
     place = f"{outcome.workload.key} on {outcome.device.name}, {outcome.protocol.threads} threads"
+    if on_paper:
+        place = f"{outcome.workload.key} for {outcome.device.name}: predicted by a model, not measured"
     table = Table(title=f"Sweeps of {place}", title_justify="left", box=None, header_style="bold")
     for name, side in (("kernel", "left"), ("sweep", "right"), ("trials", "right"), ("failed", "left"),
-                       ("best", "right"), ("GFLOP/s", "right"), ("configuration", "left")):  # fmt: skip
+                       ("predicted" if on_paper else "best", "right"), ("GFLOP/s", "right"),
+                       ("configuration", "left")):  # fmt: skip
         table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
     for name, result in outcome.sweeps.items():
         failed = {s: n for s, n in result.statuses.items() if s not in ("ok", "pruned")}

@@ -7,7 +7,10 @@ import typer
 from tuner.cli.common import Db, Json
 
 if TYPE_CHECKING:
-    from tuner.engine.campaign import Outcome
+    from collections.abc import Sequence
+
+    from tuner.core.workload import Workload
+    from tuner.engine.campaign import Outcome, Plan
 
 _EXAMPLES = """
 Examples:
@@ -15,6 +18,8 @@ Examples:
   tuner sweep gemm --shape 1024x1024x1024
 
   tuner sweep gemm --shape 512x512x512 --kernel cpp_packed --kernel tir_packed --searcher tpe --trials 200
+
+  tuner sweep gemm --shape 4096x4096x4096 --target cuda:sm_90 --no-device --kernel cuda_warp_tiles
 
   tuner sweep gemm --shape "m64 n4096 k4096 bias relu" --threads 1 --seconds 120 --resume
 """
@@ -59,6 +64,12 @@ def sweep(
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Measure the libraries too.")] = True,
     rounds: Annotated[int, typer.Option(help="Rounds of the interleaved final; 0 for none.")] = 25,
+    target: Annotated[
+        str | None, typer.Option(help="What to compile for, e.g. cuda:sm_90. Default: this machine's CPU.")
+    ] = None,
+    device: Annotated[
+        bool, typer.Option("--device/--no-device", help="--no-device: compile, emulate and predict only.")
+    ] = True,
     db: Db = None,
     json: Json = False,
 ) -> None:
@@ -71,23 +82,54 @@ def sweep(
 
     workload = registry.operator(operator).parse(shape, dtype)
     registry.searcher(searcher)
-    campaign.check_memory(workload)
-    device = campaign.default_device("cpu")
-    protocol = campaign.default_protocol(
-        device, threads=threads, cache=cache, relative_interval=relative_interval
-    )
-    kernels, skipped = campaign.choose_kernels(workload, device, protocol, kernel or (), baselines)
     if trials is None and seconds is None and patience is None:
         trials = 100
     plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, remeasure, rounds=rounds)
+    if target is not None and not target.startswith("cpu"):
+        outcome = _compile_only(workload, target, device, kernel or (), plan, db, json)
+        raise typer.Exit(130 if outcome.interrupted else 0)
+    campaign.check_memory(workload)
+    cpu = campaign.default_device("cpu")
+    protocol = campaign.default_protocol(
+        cpu, threads=threads, cache=cache, relative_interval=relative_interval
+    )
+    kernels, skipped = campaign.choose_kernels(workload, cpu, protocol, kernel or (), baselines)
     with open_store(db) as store:
         with SweepProgress(quiet=json) as progress:
-            outcome = campaign.run_campaign(
-                workload, kernels, device, protocol, plan, store, progress, skipped
-            )
+            outcome = campaign.run_campaign(workload, kernels, cpu, protocol, plan, store, progress, skipped)
         report(outcome, json)
     if outcome.interrupted:
         raise typer.Exit(130)
+
+
+def _compile_only(
+    workload: "Workload", target: str, with_device: bool, kernels: "Sequence[str]", plan: "Plan",
+    db: str | None, json: bool,
+) -> "Outcome":  # fmt: skip
+    """Ranks candidates for a GPU target on paper."""
+    import os
+
+    from tuner.cli.progress import SweepProgress
+    from tuner.core.errors import Unavailable
+    from tuner.devices._described import DescribedDevice
+    from tuner.engine import compile_only
+    from tuner.store.store import open_store
+    from tuner.targets import cuda
+
+    described = DescribedDevice(cuda.target(target), cuda.board(target.partition(":")[2]))
+    if with_device:
+        raise Unavailable(
+            f"no device for {target} on this machine: add --no-device to compile, emulate and predict only"
+        )
+    chosen, skipped = compile_only.choose_kernels(workload, described, kernels)
+    jobs = len(os.sched_getaffinity(0))
+    with open_store(db) as store:
+        with SweepProgress(quiet=json) as progress:
+            outcome = compile_only.run_compile_only(
+                workload, chosen, described, plan, store, progress, skipped, jobs
+            )
+        report(outcome, json)
+    return outcome
 
 
 def outcome_json(outcome: "Outcome") -> dict[str, Any]:
@@ -106,6 +148,7 @@ def outcome_json(outcome: "Outcome") -> dict[str, Any]:
                 "trial": result.best.id,
                 "config": dict(result.best.key.config),
                 "time_s": result.best.measurement.time_s,
+                "evidence": str(result.best.measurement.evidence),
             },
         }
         for name, result in outcome.sweeps.items()

@@ -14,7 +14,7 @@ from tuner.core.space import Config, SearchSpace
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.engine.build_stage import BuildRequest, Built
-from tuner.engine.workshop import Workshop
+from tuner.engine.evaluator import Evaluator
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def better(trial: Trial, best: Trial | None) -> bool:
     return time_s is not None and (best_s is None or time_s < best_s)
 
 
-def space_of(kernel: Kernel, workload: Workload, workshop: Workshop) -> SearchSpace:
+def space_of(kernel: Kernel, workload: Workload, workshop: Evaluator) -> SearchSpace:
     """The kernel's space; raises `TunerError` where it cannot serve or nothing is valid."""
     kernel.require(workload, workshop.target)
     space = kernel.space(workload, workshop.target)
@@ -157,16 +157,16 @@ class Sweep:
         workshop: builds and runs candidates.
         store: keeps every trial.
         observer: is told.
-        reference_s: seconds of the calibration kernel that times are related to.
+        reference_s: seconds of the calibration kernel that times are related to; `None` where none is run.
     """
 
     def __init__(
         self,
         request: SweepRequest,
-        workshop: Workshop,
+        workshop: Evaluator,
         store: "Store",
         observer: Observer,
-        reference_s: float,
+        reference_s: float | None,
     ) -> None:
         self._request, self._workshop, self._store = request, workshop, store
         self._observer, self._reference_s = observer, reference_s

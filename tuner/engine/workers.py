@@ -88,7 +88,7 @@ class Workers:
             return child.channel.receive(timeout)
         except TimeoutError:
             child.kill()
-            child.wait()
+            _collect(child)
             self._working.discard(child)
             raise ChildLost(f"no result within {timeout:g} s", True) from None
         except (ChannelClosed, ChannelGarbage):
@@ -106,7 +106,7 @@ class Workers:
         with self._lock:
             ended, self._ended = self._ended, [child]
         for each in ended:
-            each.wait()
+            _collect(each)
 
     def ask(self, warm: Warm, function: Any, payload: Any, limits: Limits, timeout: float) -> Any:
         """One child's one answer; raises `ChildLost`."""
@@ -124,15 +124,25 @@ class Workers:
         """Ends all processes."""
         self.stop()
         for child in self._ended:
-            child.wait()
+            _collect(child)
         zygotes: Sequence[Zygote] = list(self._zygotes.values())
         for zygote in zygotes:
             zygote.close()
 
 
+def _collect(child: Child) -> None:
+    try:
+        child.wait()
+    except ZygoteDied:
+        pass  # nobody is left who could say how it ended; it has answered
+
+
 def death(child: Child) -> str:
     """How a child ended that never answered, with what it printed last."""
-    code = child.wait()
+    try:
+        code = child.wait()
+    except ZygoteDied:
+        return "its warm process was ended (out of memory?)"
     if code < 0:
         try:
             how = f"died of {signal.Signals(-code).name}"

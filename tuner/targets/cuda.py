@@ -9,7 +9,6 @@ itself, these numbers serve where there is none.
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from tuner.core.errors import UnknownName
 from tuner.core.target import Target
@@ -157,4 +156,4 @@ def target(name: str) -> Target:
         raise UnknownName("target", name, list(names()))
     limits = {**_COMMON, **_ARCHITECTURES[arch], **_BOARDS[arch][1]}
     features = tuple(flag for flag in _FLAGS if limits[flag])
-    return Target("cuda", arch, features, MappingProxyType(limits))
+    return Target("cuda", arch, features, limits)
