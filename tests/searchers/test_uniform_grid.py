@@ -1,6 +1,7 @@
 """Random and grid search."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_grid_visits_every_rank(size, budget):
 
 def test_grid_without_a_budget_leaves_no_large_gap():
     ranks = sorted(list(even_ranks(1000, None))[:50])
-    gaps = [b - a for a, b in zip(ranks, ranks[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(ranks)]
     assert max(gaps) <= 3 * 1000 / 50
 
 

@@ -26,9 +26,7 @@ class Replay:
 
     evidence = Evidence.REPLAYED
 
-    def __init__(
-        self, recorded: RecordedSpace, value: Literal["samples", "objective"] = "samples"
-    ) -> None:
+    def __init__(self, recorded: RecordedSpace, value: Literal["samples", "objective"] = "samples") -> None:
         self.recorded = recorded
         self.clock_s = 0.0
         self._objective = value == "objective"

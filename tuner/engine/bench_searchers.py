@@ -1,10 +1,10 @@
 """Compares searchers on recorded spaces: spaces x searchers x seeds, in trials and in simulated seconds."""
 
-import json
 import math
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from tuner import registry
@@ -12,127 +12,95 @@ from tuner.core.errors import TunerError, Unavailable
 from tuner.core.recorded import RecordedSpace
 from tuner.core.searcher import History, Observation, Problem
 from tuner.devices.replay import Replay
+from tuner.engine import _bench_peers as peers
+from tuner.engine._bench_plot import plot
+from tuner.engine._bench_records import Bench, LoadedSpace, Run, SpaceInfo
+from tuner.engine._bench_scores import Score, aggregate_score, scores, table
 from tuner.interchange import read_recorded
+from tuner.interchange.gpu_facts import are_twins, numbers
 
-
-@dataclass(frozen=True)
-class Run:
-    """One searcher on one space with one seed.
-
-    Attributes:
-        space, searcher, seed: which.
-        best_fraction: after each trial, the optimum's time over the best time so far; 0 before a success.
-        seconds: after each trial, simulated seconds: what compiling and running took when recorded.
-        proposal_s: mean wall-clock seconds of proposing one trial (not simulated; `None` for a peer).
-        failures: how many trials failed.
-    """
-
-    space: str
-    searcher: str
-    seed: int
-    best_fraction: list[float]
-    seconds: list[float]
-    proposal_s: float | None = None
-    failures: int = 0
-
-
-@dataclass(frozen=True)
-class SpaceInfo:
-    """What the scores need to know of a space.
-
-    Attributes:
-        name, kernel, device: which.
-        configurations: how many.
-        fractions: of all configurations, descending: the optimum's time over theirs, 0 for a failure.
-        mean_seconds: simulated seconds of a trial, on average over the space.
-    """
-
-    name: str
-    kernel: str
-    device: str
-    configurations: int
-    fractions: list[float]
-    mean_seconds: float
-
-
-@dataclass(frozen=True)
-class Bench:
-    """The outcome of a comparison."""
-
-    trials: int
-    spaces: list[SpaceInfo]
-    runs: list[Run]
-    notes: list[str] = field(default_factory=list)
-
-    def write_json(self, path: Path) -> None:
-        """`{"trials", "spaces": [...], "runs": [...], "notes"}`, the records' fields as they are."""
-        content = {
-            "trials": self.trials,
-            "spaces": [{k: v for k, v in asdict(s).items() if k != "fractions"} for s in self.spaces],
-            "runs": [asdict(run) for run in self.runs],
-            "notes": self.notes,
-        }
-        try:
-            path.write_text(json.dumps(content, allow_nan=False))
-        except OSError as error:
-            raise TunerError(f"{path} cannot be written: {error.strerror}") from None
-
-
-@dataclass(frozen=True)
-class LoadedSpace:
-    """A recorded space under the name it has in the tables."""
-
-    name: str
-    recorded: RecordedSpace
+__all__ = [
+    "Bench", "LoadedSpace", "Run", "Score", "SpaceInfo", "aggregate_score", "bench_searchers", "history_for",
+    "history_of", "load_spaces", "plot", "scores", "simulate", "table",
+]  # fmt: skip
 
 
 def load_spaces(paths: Iterable[Path]) -> list[LoadedSpace]:
-    """Reads recorded spaces, named by their files; raises `InterchangeError`."""
-    return [LoadedSpace(p.name.removesuffix(".gz").removesuffix(".json"), read_recorded(p)) for p in paths]
+    """Reads recorded spaces, named by their files.
+
+    Raises:
+        InterchangeError: a file cannot be read.
+        TunerError: two files have the same name.
+    """
+    spaces = [LoadedSpace(p.name.removesuffix(".gz").removesuffix(".json"), read_recorded(p)) for p in paths]
+    for i, space in enumerate(spaces):
+        if space.name in {other.name for other in spaces[:i]}:
+            raise TunerError(f"two of the files are called {space.name}: rename one, results go by that name")
+    return spaces
 
 
-def history_of(recorded: RecordedSpace, objective: bool = True) -> History:
-    """A recorded space as history for searchers that transfer."""
-    observations = [
-        Observation(t.config, t.objective_measurement if objective else t.measurement)
-        for t in recorded.trials
+def device_numbers(recorded: RecordedSpace) -> dict[str, float]:
+    """Facts of the device: those in the file, else those known by the device's name."""
+    return dict(recorded.device_facts) or numbers(recorded.device)
+
+
+def _problem_numbers(recorded: RecordedSpace) -> dict[str, float]:
+    return {f"size{i}": float(size) for i, size in enumerate(recorded.problem)}
+
+
+def history_of(recorded: RecordedSpace) -> History:
+    """A recorded space as history for searchers that transfer; values as a bench serves them."""
+    observations = [Observation(t.config, t.objective_measurement) for t in recorded.trials]
+    size = _problem_numbers(recorded)
+    return History(observations, recorded.space, device_numbers(recorded), size, recorded.label)
+
+
+def history_for(space: LoadedSpace, known: Sequence[LoadedSpace]) -> list[LoadedSpace]:
+    """Those of the same kernel that may teach a space: none of its device, nor of a device with its die."""
+    own = space.recorded
+    return [
+        other
+        for other in known
+        if other.recorded.kernel == own.kernel
+        and {p.name for p in other.recorded.parameters} == {p.name for p in own.parameters}
+        and not are_twins(other.recorded.device, own.device)
     ]
-    size = {f"size{i}": float(s) for i, s in enumerate(recorded.problem)}
-    return History(observations, recorded.space, dict(recorded.device_facts), size, recorded.label)
 
 
 def simulate(
-    recorded: RecordedSpace,
-    searcher: str,
-    seed: int,
-    trials: int,
-    history: Sequence[History] = (),
-    batch: int = 1,
-    name: str = "",
+    space: LoadedSpace, searcher: str, seed: int, trials: int, history: Sequence[History] = (), batch: int = 1
 ) -> Run:
     """One searcher on one space: ask, replay, tell, until the trials are spent or nothing is left.
+
+    Args:
+        space: what to search.
+        searcher: a registered name, or `kernel_tuner:STRATEGY`.
+        seed: of the searcher.
+        trials: the budget; a failure costs one.
+        history: for searchers that transfer.
+        batch: configurations asked at a time.
 
     Raises:
         UnknownName: there is no such searcher.
         Unavailable: it cannot be used here.
     """
+    recorded = space.recorded
+    if searcher.startswith(peers.PREFIX):
+        return peers.run_peer(recorded, space.name, searcher.removeprefix(peers.PREFIX), seed, trials)
     kind = registry.searcher(searcher)
     if reason := kind.unavailable():
         raise Unavailable(f"searcher {searcher} cannot be used here: {reason}")
     replay = Replay(recorded, "objective")
-    size = {f"size{i}": float(s) for i, s in enumerate(recorded.problem)}
     problem = Problem(
-        replay.space, seed, trials, history=history, device=dict(recorded.device_facts), workload=size
-    )
-    began = time.perf_counter()
-    proposer = kind(problem)
-    spent = time.perf_counter() - began
+        replay.space, seed, trials, history=history, device=device_numbers(recorded),
+        workload=_problem_numbers(recorded),
+    )  # fmt: skip
     optimum, best = recorded.optimum_s or math.nan, math.inf
     fractions: list[float] = []
     seconds: list[float] = []
-    failures = 0
+    failures, spent, began = 0, 0.0, time.perf_counter()
+    proposer = kind(problem)
     while len(fractions) < trials:
-        began = time.perf_counter()
         configs = proposer.ask(min(batch, trials - len(fractions)))
         spent += time.perf_counter() - began
         if not configs:
@@ -142,13 +110,116 @@ def simulate(
             measurement = replay.measure(config)
             observations.append(Observation(config, measurement))
             failures += not measurement.ok
-            if measurement.time_s is not None:
-                best = min(best, measurement.time_s)
+            best = min(best, measurement.time_s or best)
             fractions.append(0.0 if best == math.inf else optimum / best)
             seconds.append(replay.clock_s)
         began = time.perf_counter()
         proposer.tell(observations)
-        spent += time.perf_counter() - began
-    return Run(
-        name or recorded.label, searcher, seed, fractions, seconds, spent / max(1, len(fractions)), failures
+    spent += time.perf_counter() - began
+    each = spent / max(1, len(fractions))
+    return Run(space.name, searcher, seed, fractions, seconds, each, failures)
+
+
+def bench_searchers(
+    spaces: Sequence[LoadedSpace],
+    searchers: Sequence[str],
+    seeds: int = 20,
+    trials: int = 200,
+    history: Sequence[LoadedSpace] = (),
+    processes: int = 1,
+    progress: Callable[[int, int, Run], None] | None = None,
+) -> Bench:
+    """Runs every searcher on every space with every seed from 0 to seeds-1.
+
+    Args:
+        spaces: to search.
+        searchers: registered names, and `kernel_tuner:STRATEGY` where Kernel Tuner is installed.
+        seeds: runs of each pair.
+        trials: of each run.
+        history: what searchers that transfer may know; of these a run sees the same kernel only, and never
+            the device under test or one of the same die.
+        processes: how many runs at once, each on one core.
+        progress: told (runs done, runs in all, the run) in the order of completion of the list.
+
+    Raises:
+        TunerError: a number is not positive, a space has no success, or a searcher is unknown or unusable:
+            before the first run.
+    """
+    for name, value in (("seeds", seeds), ("trials", trials), ("processes", processes)):
+        if value < 1:
+            raise TunerError(f"{name} is at least 1, not {value}")
+    if not spaces or not searchers:
+        raise TunerError("a bench needs at least one space and one searcher")
+    _check(searchers)
+    infos = [SpaceInfo.of(space) for space in spaces]
+    taught = [[other.name for other in history_for(space, history)] for space in spaces]
+    notes = [f"{s.name}: history {', '.join(t) or 'none'}" for s, t in zip(spaces, taught, strict=True)]
+    tasks = [(s, name, seed) for s in range(len(spaces)) for name in searchers for seed in range(seeds)]
+    runs = []
+    for run in _runs(spaces, history, tasks, trials, processes):
+        runs.append(run)
+        if run.note:
+            notes.append(f"{run.searcher} on {run.space}, seed {run.seed}: {run.note}")
+        if progress:
+            progress(len(runs), len(tasks), run)
+    return Bench(trials, infos, runs, notes if history else [n for n in notes if ": history " not in n])
+
+
+def _check(searchers: Sequence[str]) -> None:
+    known = peers.strategies() if any(s.startswith(peers.PREFIX) for s in searchers) else []
+    for searcher in searchers:
+        if searcher.startswith(peers.PREFIX):
+            peers.check_strategy(searcher.removeprefix(peers.PREFIX), known)
+        elif reason := registry.searcher(searcher).unavailable():
+            raise Unavailable(f"searcher {searcher} cannot be used here: {reason}")
+
+
+Task = tuple[int, str, int]
+
+
+def _runs(
+    spaces: Sequence[LoadedSpace], history: Sequence[LoadedSpace], tasks: Sequence[Task], trials: int,
+    processes: int,
+) -> Iterator[Run]:  # fmt: skip
+    if processes == 1:
+        worker = _Worker(spaces, history, trials)
+        yield from map(worker, tasks)
+        return
+    # Spawned, not forked: the parent may have started the threads of a numeric library.
+    pool = ProcessPoolExecutor(
+        processes, get_context("spawn"), initializer=_start_worker, initargs=(spaces, history, trials)
     )
+    with pool:
+        yield from pool.map(_work, tasks)
+
+
+class _Worker:
+    """Runs tasks one after the other, keeping what the last one loaded."""
+
+    def __init__(self, spaces: Sequence[LoadedSpace], history: Sequence[LoadedSpace], trials: int) -> None:
+        self._spaces, self._trials = spaces, trials
+        self._taught = [history_for(space, history) for space in spaces]
+        self._histories: dict[int, list[History]] = {}
+
+    def __call__(self, task: Task) -> Run:
+        place, searcher, seed = task
+        if place not in self._histories:
+            self._histories = {place: [history_of(s.recorded) for s in self._taught[place]]}
+        from threadpoolctl import threadpool_limits
+
+        # One core a run: the cost of a proposal is stated for one.
+        with threadpool_limits(1):
+            return simulate(self._spaces[place], searcher, seed, self._trials, self._histories[place])
+
+
+_worker: _Worker | None = None
+
+
+def _start_worker(spaces: Sequence[LoadedSpace], history: Sequence[LoadedSpace], trials: int) -> None:
+    global _worker
+    _worker = _Worker(spaces, history, trials)
+
+
+def _work(task: Task) -> Run:
+    assert _worker is not None  # the initializer ran
+    return _worker(task)

@@ -13,7 +13,13 @@ from tuner.core.measurement import TIMED_STATUSES, Status
 from tuner.core.recorded import RecordedSpace, RecordedTrial
 from tuner.core.space import Parameter, Value
 from tuner.interchange._reading import (
-    MAX_PARAMETERS, Fields, clip, duration, in_unit, plain_name, plain_value,
+    MAX_PARAMETERS,
+    Fields,
+    clip,
+    duration,
+    in_unit,
+    plain_name,
+    plain_value,
 )  # fmt: skip
 from tuner.interchange.kernel_tuner import checked, make_parameter, read_facts
 
@@ -182,7 +188,7 @@ def _result(trial: RecordedTrial, unit: float) -> dict[str, Any]:
     if trial.samples:
         times["runtimes"] = [number(s) for s in trial.samples]
     value = trial.error if trial.objective_s is None else number(trial.objective_s)
-    extra = dict(trial.metrics)
+    extra: dict[str, Any] = dict(trial.metrics)
     word = _WRITTEN[trial.status]
     if INVALIDITIES[word] is not trial.status:
         extra |= {"status": str(trial.status)} | ({"error": trial.error} if trial.samples else {})

@@ -13,7 +13,13 @@ from tuner.core.measurement import TIMED_STATUSES, Status
 from tuner.core.recorded import RecordedSpace, RecordedTrial
 from tuner.core.space import Parameter, Value
 from tuner.interchange._reading import (
-    MAX_PARAMETERS, Fields, clip, duration, in_unit, plain_name, plain_value,
+    MAX_PARAMETERS,
+    Fields,
+    clip,
+    duration,
+    in_unit,
+    plain_name,
+    plain_value,
 )  # fmt: skip
 
 VERSIONS = ("1.0.0", "1.0.1", "1.1.0")

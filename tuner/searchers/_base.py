@@ -1,4 +1,4 @@
-"""What every searcher shares: which configurations are taken, seeded randomness, unseen ones to fall back on."""
+"""What every searcher shares: what is taken, seeded randomness, what to fall back on."""
 
 import random
 from abc import abstractmethod
@@ -49,14 +49,15 @@ class TrackingSearcher(Searcher):
         rng = random.Random(f"{self.name}/{self.problem.seed}/{self._told}/{len(self._out)}")
         for config in self.propose(n, rng):
             if len(chosen) < n and self.unseen(config):
-                self._take(config)
+                self.reserve(config)
                 chosen.append(config)
         for config in self.draw(n - len(chosen), rng):
-            self._take(config)
+            self.reserve(config)
             chosen.append(config)
         return chosen
 
-    def _take(self, config: Config) -> None:
+    def reserve(self, config: Config) -> None:
+        """Marks a configuration as being tried by somebody: not proposed again, its outcome to come."""
         self._seen.add(self.key(config))
         self._out.add(self.key(config))
 

@@ -36,7 +36,7 @@ class Candidates:
         self.place = {key: i for i, key in enumerate(keys)}
 
     def renew(self, leaders: Sequence[tuple[int, ...]], rng: random.Random) -> None:
-        """Gathers the pool anew around the best configurations, best first; nothing to do where all are in."""
+        """Gathers the pool anew around the best configurations, best first; nothing where all are in."""
         if self.complete:
             return
         found: dict[tuple[int, ...], None] = dict.fromkeys([*leaders, *self._always])

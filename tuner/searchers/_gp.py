@@ -85,7 +85,11 @@ class Hyperparameters:
         weights = inverse @ y
         outer = np.outer(weights, weights) - inverse
         deviation = (theta - self.centre) / self.width
-        value = 0.5 * float(y @ weights) + float(np.log(np.diag(lower)).sum()) + 0.5 * float(deviation @ deviation)
+        value = (
+            0.5 * float(y @ weights)
+            + float(np.log(np.diag(lower)).sum())
+            + 0.5 * float(deviation @ deviation)
+        )
         # d correlation / d(squared distance) = -5/6 (1 + r) exp(-r); the squared distance scales with l^-2.
         slope = outer * (signal * (5.0 / 6.0) * (1.0 + r) * decay)
         gradient = deviation / self.width

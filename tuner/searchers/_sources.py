@@ -82,7 +82,7 @@ def _source(problem: Problem, history: History) -> tuple[Source | None, str]:
     level = {key: (math.log(t) - centre) / scale for key, t in times.items()}
     # A few hopeless configurations must not set the range: failures are as slow as the slowest twentieth.
     worst = float(np.quantile(np.array(list(level.values())), 0.95))
-    level.update({key: worst for key in failed})
+    level.update(dict.fromkeys(failed, worst))
     similarity = _similarity(problem, history)
     return Source(history.label or "a history", level, frozenset(failed), scale, similarity), ""
 
@@ -92,7 +92,9 @@ def _key(space: SearchSpace, config: Mapping[str, Value], fixed: Mapping[str, Va
     places = []
     for p in space.parameters:
         value = config.get(p.name, fixed.get(p.name))
-        found = [i for i, v in enumerate(p.values) if v == value and isinstance(v, bool) == isinstance(value, bool)]
+        found = [
+            i for i, v in enumerate(p.values) if v == value and isinstance(v, bool) == isinstance(value, bool)
+        ]
         if not found:
             return None
         places.append(found[0])
@@ -146,7 +148,7 @@ class SourceColumns:
 
     def chance_of_failure(self, rows: np.ndarray) -> np.ndarray:
         """float64[len(rows)]: the share of the sources in which it failed."""
-        return self._look_up(rows)[1].mean(axis=1)
+        return np.asarray(self._look_up(rows)[1].mean(axis=1))
 
     def _look_up(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         keys = list(map(tuple, rows.tolist()))

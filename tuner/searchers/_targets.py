@@ -35,7 +35,7 @@ def model_targets(times: np.ndarray) -> np.ndarray:
 
 
 def standardised(successes: np.ndarray, ok: np.ndarray) -> np.ndarray:
-    """Targets of all observations, mean 0 and deviation 1: those of the successes, failures as the largest."""
+    """Targets of all, mean 0 and deviation 1: those of the successes, failures as the largest."""
     targets = np.full(len(ok), successes.max())
     targets[ok] = successes
     deviation = float(targets.std())

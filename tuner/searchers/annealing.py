@@ -58,6 +58,8 @@ class AnnealingSearcher(TrackingSearcher):
             return self.draw(n, rng)
         near = list(self.nearby(self._here.config, rng))
         if len(near) < n:
-            for config in rng.sample(ring := list(self.space.neighbours(self._here.config)), min(4, len(ring))):
+            for config in rng.sample(
+                ring := list(self.space.neighbours(self._here.config)), min(4, len(ring))
+            ):
                 near += self.nearby(config, rng)
         return near

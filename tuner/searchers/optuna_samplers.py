@@ -203,7 +203,7 @@ def _numberless(base: "type[optuna.samplers.CmaEsSampler]") -> "type[optuna.samp
 
 
 class TPESearcher(OptunaSearcher):
-    """Tree-structured Parzen estimator, multivariate (Bergstra et al., NIPS 2011; Falkner et al., ICML 2018)."""
+    """Tree-structured Parzen estimator, multivariate (Bergstra et al., NIPS 2011)."""
 
     name = "tpe"
     summary = "Optuna's multivariate TPE, repaired to the nearest valid configuration"

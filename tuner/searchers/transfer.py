@@ -16,7 +16,7 @@ from tuner.searchers._targets import press, standardised
 from tuner.searchers._warm import WarmStart, mixture
 from tuner.searchers.surrogate import SurrogateSearcher
 
-# Trials 0 to 4 and 6 follow the sources, 5, 7, 9, 11, 13 and 15 are uniform draws, the rest follow the models.
+# Trials 0 to 4 and 6 follow the sources; 5, 7, 9, 11, 13 and 15 are uniform draws; the models lead the rest.
 _LED = 5
 _WARM = 8
 _DRAWN_UNTIL = 16
@@ -76,8 +76,8 @@ class TransferSearcher(TrackingSearcher):
     it foretold the outcomes. From the eighth trial on two Gaussian processes share the proposals, one that
     sees the sources' columns beside the parameters and one that does not see them, weighed by their
     leave-one-out likelihoods: a history that misleads loses its say within a few trials, and six
-    uniform draws among the first sixteen trials make sure that this is noticed. Without a usable history it is
-    `surrogate`.
+    uniform draws among the first sixteen trials make sure that this is noticed. Without a usable history
+    it is `surrogate`.
     """
 
     name = "transfer"
@@ -87,6 +87,7 @@ class TransferSearcher(TrackingSearcher):
         super().__init__(problem)
         self.sources, self.refused = find_sources(problem)
         self._alone = None if self.sources else SurrogateSearcher(problem)
+        self.why = self._reason()
         if self._alone is not None:
             return
         own = FeatureMap(problem.space, problem.features)
@@ -108,6 +109,11 @@ class TransferSearcher(TrackingSearcher):
     def unavailable(cls) -> str | None:
         """As `surrogate`."""
         return SurrogateSearcher.unavailable()
+
+    def _reason(self) -> str:
+        used = ", ".join(f"{s.label} (similarity {s.similarity:.2f})" for s in self.sources)
+        text = f"it learns from {used}" if used else "no history can be used, so it is surrogate"
+        return text + (f"; not used: {'; '.join(self.refused)}" if self.refused else "")
 
     def _leaders(self) -> list[Key]:
         """The sources' best configurations that are valid here."""
