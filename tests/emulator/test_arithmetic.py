@@ -22,15 +22,21 @@ def interesting_floats() -> np.ndarray:
     halves = ALL_BITS.view(np.float16)
     halves = halves[np.isfinite(halves)]
     mid = (halves[:-1].astype(np.float32) + halves[1:].astype(np.float32)) / 2
-    mid = np.concatenate([mid, np.array([65519.996, 65520, 65520.004, 1e30, np.inf, 0, -0.0, 2e-8, 3e-8], np.float32)])
-    around = np.concatenate([mid, np.nextafter(mid, np.float32(np.inf)), np.nextafter(mid, np.float32(-np.inf))])
+    mid = np.concatenate(
+        [mid, np.array([65519.996, 65520, 65520.004, 1e30, np.inf, 0, -0.0, 2e-8, 3e-8], np.float32)]
+    )
+    around = np.concatenate(
+        [mid, np.nextafter(mid, np.float32(np.inf)), np.nextafter(mid, np.float32(-np.inf))]
+    )
     return np.concatenate([around, -around]).astype(np.float32)
 
 
 def test_conversions_to_and_from_half() -> None:
     x = interesting_floats()
     x = np.concatenate([x, np.zeros(-x.size % 256, np.float32)])
-    text = HALF + """const half* h, float* wide, const float* x, half* rn, half* rz, half* rd, half* ru, int nh, int nx) {
+    text = (
+        HALF
+        + """const half* h, float* wide, const float* x, half* rn, half* rz, half* rd, half* ru, int nh, int nx) {
       int i = blockIdx.x * 256 + threadIdx.x;
       if (i < nh) wide[i] = __half2float(h[i]);
       if (i < nx) {
@@ -40,6 +46,7 @@ def test_conversions_to_and_from_half() -> None:
         ru[i] = __float2half_ru(x[i]);
       }
     }"""
+    )
     empty = np.zeros(x.size, np.float16)
     tensors = {"h": ALL_BITS.view(np.float16), "wide": np.zeros(65536, np.float32), "x": x,
                "rn": empty, "rz": empty, "rd": empty, "ru": empty}  # fmt: skip
@@ -65,7 +72,9 @@ OPS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
 def test_half_arithmetic_is_correctly_rounded() -> None:
     rng = np.random.default_rng(0)
     a, b = (rng.integers(0, 65536, 65536).astype(np.uint16).view(np.float16) for _ in range(2))
-    text = HALF + """const half* a, const half* b, half* add, half* sub, half* mul, half* div, half* root, half* pair,
+    text = (
+        HALF
+        + """const half* a, const half* b, half* add, half* sub, half* mul, half* div, half* root, half* pair,
                      int* less) {
       int i = blockIdx.x * 256 + threadIdx.x;
       add[i] = __hadd(a[i], b[i]);
@@ -79,6 +88,7 @@ def test_half_arithmetic_is_correctly_rounded() -> None:
       pair[i] = __low2half(p);
       less[i] = (a[i] < b[i]) + 2 * __heq(a[i], b[i]) + 4 * __hltu(a[i], b[i]) + 8 * __hisnan(a[i]);
     }"""
+    )
     empty = np.zeros(65536, np.float16)
     names = ["add", "sub", "mul", "div", "root", "pair"]
     tensors = {"a": a, "b": b, **dict.fromkeys(names, empty), "less": np.zeros(65536, np.int32)}
@@ -108,23 +118,33 @@ def round_half(x: Fraction) -> float:
 def test_half_fma_rounds_once() -> None:
     rng = np.random.default_rng(1)
     exponents = rng.integers(-14, 8, (3, 600))
-    values = ((1 + rng.integers(0, 1024, (3, 600)) / 1024) * 2.0**exponents * rng.choice([-1, 1], (3, 600))).astype(np.float16)
+    values = (
+        (1 + rng.integers(0, 1024, (3, 600)) / 1024) * 2.0**exponents * rng.choice([-1, 1], (3, 600))
+    ).astype(np.float16)
     # Products just beside the midpoint of two halves, with an addend far below: a sum rounded twice
     # (to float, then to half) takes the tie and goes the wrong way.
-    hard = np.array([[1 + 1 / 1024, 1 + 1 / 32, 1 + 3 / 1024], [1 + 1 / 2, 1 + 1 / 64, 1.5], [2**-24, -(2**-24), 2**-24]], np.float16)
+    hard = np.array(
+        [[1 + 1 / 1024, 1 + 1 / 32, 1 + 3 / 1024], [1 + 1 / 2, 1 + 1 / 64, 1.5], [2**-24, -(2**-24), 2**-24]],
+        np.float16,
+    )
     a, b, c = np.concatenate([values, hard, -hard], axis=1)
     pad = -a.size % 64
     a, b, c = (np.concatenate([v, np.ones(pad, np.float16)]) for v in (a, b, c))
-    text = HALF + """const half* a, const half* b, const half* c, half* d, half* relu) {
+    text = (
+        HALF
+        + """const half* a, const half* b, const half* c, half* d, half* relu) {
       int i = blockIdx.x * 64 + threadIdx.x;
       d[i] = __hfma(a[i], b[i], c[i]);
       half2 p = __hfma2_relu(__half2half2(a[i]), __half2half2(b[i]), __half2half2(c[i]));
       relu[i] = p.y;
     }"""
+    )
     empty = np.zeros(a.size, np.float16)
     out = compute(text, {"a": a, "b": b, "c": c, "d": empty, "relu": empty}, ["d", "relu"], grid=(a.size // 64,),
                   block=(64,)).outputs  # fmt: skip
-    exact = [Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z)) for x, y, z in zip(a, b, c, strict=True)]
+    exact = [
+        Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z)) for x, y, z in zip(a, b, c, strict=True)
+    ]
     expected = np.array([round_half(x) for x in exact], np.float64)
     expected = np.where(np.abs(expected) >= 65520, np.inf * np.sign(expected), expected).astype(np.float16)
     np.testing.assert_array_equal(out["d"], expected)
@@ -178,10 +198,15 @@ def test_integer_intrinsics() -> None:
       c[256 * i++ + t] = (int)__umulhi(x, y);
       c[256 * i++ + t] = min(x, y) ^ max(3, y);
     }"""
-    out = compute(text, {"a": a, "b": b, "c": np.zeros((11, 256), np.int32)}, ["c"], block=(256,)).outputs["c"]
+    out = compute(text, {"a": a, "b": b, "c": np.zeros((11, 256), np.int32)}, ["c"], block=(256,)).outputs[
+        "c"
+    ]
     ua, ub = a.view(np.uint32), b.view(np.uint32)
     texts = [f"{x:032b}" for x in ua]
-    bytes_a, bytes_b = a.view(np.int8).reshape(-1, 4).astype(np.int64), b.view(np.int8).reshape(-1, 4).astype(np.int64)
+    bytes_a, bytes_b = (
+        a.view(np.int8).reshape(-1, 4).astype(np.int64),
+        b.view(np.int8).reshape(-1, 4).astype(np.int64),
+    )
     raw = np.concatenate([ua[:, None].view(np.uint8), ub[:, None].view(np.uint8)], axis=1)
     expected = [
         [s.count("1") for s in texts], [32 if "1" not in s else s.index("1") for s in texts],
@@ -193,7 +218,9 @@ def test_integer_intrinsics() -> None:
         np.minimum(a, b) ^ np.maximum(3, b),
     ]  # fmt: skip
     for row, wanted in zip(out, expected, strict=True):
-        np.testing.assert_array_equal(row.view(np.uint32), np.array(wanted, object).astype(np.int64) & 0xFFFFFFFF)
+        np.testing.assert_array_equal(
+            row.view(np.uint32), np.array(wanted, object).astype(np.int64) & 0xFFFFFFFF
+        )
 
 
 def test_float_intrinsics() -> None:
@@ -211,7 +238,9 @@ def test_float_intrinsics() -> None:
       f[32 * i++ + t] = max(x[t], 1.0f) + min(2.0f, x[t]);
       f[32 * i++ + t] = __ldg(&x[0]) + __int_as_float(0x3f800000);
     }"""
-    out = compute(text, {"x": x, "c": np.zeros((4, 32), np.int32), "f": np.zeros((4, 32), np.float32)}, ["c", "f"]).outputs
+    out = compute(
+        text, {"x": x, "c": np.zeros((4, 32), np.int32), "f": np.zeros((4, 32), np.float32)}, ["c", "f"]
+    ).outputs
     assert out["c"][0, :8].tolist() == [0, 2, 2, -2, 2**31 - 1, -(2**31), 0, 0]
     assert out["c"][1, :8].tolist() == [0, 1, 2, -2, 2**31 - 1, -(2**31), 0, 0]
     assert out["c"][2, :8].tolist() == [1, 2, 3, -2, 2**31 - 1, -(2**31), 0, 0]
@@ -257,12 +286,14 @@ def test_atomics() -> None:
         )
         results.append(f"{kind}* c{i}")
         tensors[f"c{i}"] = np.zeros(1, NUMPY.get(kind, np.uint64))
-    text = f'''extern "C" __global__ void k({", ".join(results + cells)}) {{
+    text = f"""extern "C" __global__ void k({", ".join(results + cells)}) {{
       int v = (int)threadIdx.x - 20;
       {chr(10).join(bodies)}
-    }}'''
+    }}"""
     workspace = {f"w{i}": 8 for i in range(len(ATOMICS))}
-    out = compute(text, tensors, list(tensors), grid=(len(ATOMICS),), block=(64,), workspace=workspace).outputs
+    out = compute(
+        text, tensors, list(tensors), grid=(len(ATOMICS),), block=(64,), workspace=workspace
+    ).outputs
     for i, (_, body, expected) in enumerate(ATOMICS):
         assert out[f"c{i}"][0] == expected(v), body
 
@@ -271,11 +302,14 @@ def test_atomics() -> None:
 def test_half_atomics_and_results(kind: str) -> None:
     zero = "__float2half(0.0f)" if kind == "half" else "__float2half2_rn(0.0f)"
     one = "__float2half(0.25f)" if kind == "half" else "__floats2half2_rn(0.25f, 0.5f)"
-    text = HALF + f"""{kind}* c) {{
+    text = (
+        HALF
+        + f"""{kind}* c) {{
       if (threadIdx.x == 0) c[0] = {zero};
       __syncthreads();
       atomicAdd(&c[0], {one});
     }}"""
+    )
     size = 1 if kind == "half" else 2
     out = compute(text, {"c": np.zeros(size, np.float16)}, ["c"], block=(96,)).outputs["c"]
     np.testing.assert_array_equal(out, [24, 48][:size])
@@ -288,7 +322,9 @@ def test_vector_types_have_cudas_sizes_and_alignments() -> None:
         "char4": (4, 4), "uchar4": (4, 4), "char3": (3, 1), "longlong2": (16, 16), "ulonglong2": (16, 16),
         "__half2": (4, 4), "__nv_bfloat162": (4, 4), "dim3": (12, 4),
     }  # fmt: skip
-    checks = "".join(f"static_assert(sizeof({t}) == {s} && alignof({t}) == {a}, \"{t}\");\n" for t, (s, a) in wanted.items())
+    checks = "".join(
+        f'static_assert(sizeof({t}) == {s} && alignof({t}) == {a}, "{t}");\n' for t, (s, a) in wanted.items()
+    )
     text = f"""#include <cuda_fp16.h>
     #include <cuda_bf16.h>
     {checks}

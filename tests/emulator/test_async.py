@@ -18,7 +18,9 @@ extern "C" __global__ void k(const float* a, float* c) {
   auto block = cg::this_thread_block();
   float sum = 0;
 """
-PRIMITIVES = HEAD + """
+PRIMITIVES = (
+    HEAD
+    + """
   auto fetch = [&](int i) {
     if (i < 8) __pipeline_memcpy_async(&s[i % 2][t], &a[i * 64 + t], 4);
     __pipeline_commit();
@@ -33,7 +35,10 @@ PRIMITIVES = HEAD + """
   }
   c[t] = sum;
 }"""
-THREAD_PIPELINE = HEAD + """
+)
+THREAD_PIPELINE = (
+    HEAD
+    + """
   cuda::pipeline<cuda::thread_scope_thread> pipe = cuda::make_pipeline();
   auto fetch = [&](int i) {
     pipe.producer_acquire();
@@ -51,7 +56,10 @@ THREAD_PIPELINE = HEAD + """
   }
   c[t] = sum;
 }"""
-BLOCK_PIPELINE = HEAD + """
+)
+BLOCK_PIPELINE = (
+    HEAD
+    + """
   __shared__ cuda::pipeline_shared_state<cuda::thread_scope_block, 2> state;
   auto pipe = cuda::make_pipeline(block, &state);
   auto fetch = [&](int i) {
@@ -68,7 +76,10 @@ BLOCK_PIPELINE = HEAD + """
   }
   c[t] = sum;
 }"""
-ROLES = HEAD + """
+)
+ROLES = (
+    HEAD
+    + """
   __shared__ cuda::pipeline_shared_state<cuda::thread_scope_block, 2> state;
   const bool producer = t < 32;
   auto pipe = cuda::make_pipeline(block, &state, producer ? cuda::pipeline_role::producer : cuda::pipeline_role::consumer);
@@ -85,7 +96,10 @@ ROLES = HEAD + """
   }
   if (!producer) c[t] = c[t - 32] = sum;
 }"""
-BARRIER = HEAD + """
+)
+BARRIER = (
+    HEAD
+    + """
   __shared__ cuda::barrier<cuda::thread_scope_block> bar;
   if (t == 0) init(&bar, 64);
   __syncthreads();
@@ -98,7 +112,10 @@ BARRIER = HEAD + """
   }
   c[t] = sum;
 }"""
-GROUP = HEAD + """
+)
+GROUP = (
+    HEAD
+    + """
   for (int i = 0; i < 8; ++i) {
     cg::memcpy_async(block, s[0], a + i * 64, sizeof(float) * 64);
     cg::wait(block);  // arrived
@@ -107,6 +124,7 @@ GROUP = HEAD + """
   }
   c[t] = sum;
 }"""
+)
 KERNELS = {"primitives": PRIMITIVES, "thread pipeline": THREAD_PIPELINE, "block pipeline": BLOCK_PIPELINE,
            "roles": ROLES, "barrier": BARRIER, "group": GROUP}  # fmt: skip
 A = np.random.default_rng(0).random((8, 64), dtype=np.float32)
@@ -143,7 +161,9 @@ def test_each_wait_is_needed(name: str, step: str) -> None:
 
 
 def test_zero_fill_and_copies_of_odd_sizes() -> None:
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
       __pipeline_memcpy_async(&s[0][4 * (t % 16)], &a[4 * (t % 16)], 16, t < 16 ? 12 : 0);
       __pipeline_commit();
       __pipeline_wait_prior(0);
@@ -155,6 +175,7 @@ def test_zero_fill_and_copies_of_odd_sizes() -> None:
       __syncthreads();
       c[t] = s[0][t] + (t == 1 ? s[1][t] : 0.0f);
     }"""
+    )
     # 64 threads copy 16 places: the last four of them win, which is a race; so the first 16 only.
     text = text.replace("__pipeline_memcpy_async(", "if (t < 16) __pipeline_memcpy_async(")
     out = compute(text, TENSORS, ["c"], block=(64,)).outputs["c"]

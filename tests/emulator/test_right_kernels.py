@@ -8,7 +8,9 @@ from tests.emulator.emulate import compute
 A = np.random.default_rng(7).random(1024, dtype=np.float32)
 HEAD = '#include <cuda_fp16.h>\nextern "C" __global__ void k('
 
-REDUCE_SHUFFLE = HEAD + """const float* a, float* c) {
+REDUCE_SHUFFLE = (
+    HEAD
+    + """const float* a, float* c) {
   __shared__ float partial[8];
   int t = threadIdx.x;
   float v = a[blockIdx.x * 256 + t];
@@ -21,7 +23,10 @@ REDUCE_SHUFFLE = HEAD + """const float* a, float* c) {
     if (t == 0) c[blockIdx.x] = v;
   }
 }"""
-REDUCE_SYNCWARP = HEAD + """const float* a, float* c) {
+)
+REDUCE_SYNCWARP = (
+    HEAD
+    + """const float* a, float* c) {
   __shared__ float s[256];
   int t = threadIdx.x;
   s[t] = a[blockIdx.x * 256 + t];
@@ -40,7 +45,10 @@ REDUCE_SYNCWARP = HEAD + """const float* a, float* c) {
   }
   if (t == 0) c[blockIdx.x] = s[0];
 }"""
-SPLIT_ATOMIC = HEAD + """const float* a, float* c, float* sum, unsigned* arrived) {
+)
+SPLIT_ATOMIC = (
+    HEAD
+    + """const float* a, float* c, float* sum, unsigned* arrived) {
   int t = threadIdx.x;
   __shared__ unsigned ticket;
   atomicAdd(&sum[t], a[blockIdx.x * 256 + t]);
@@ -56,7 +64,10 @@ SPLIT_ATOMIC = HEAD + """const float* a, float* c, float* sum, unsigned* arrived
     if (t == 0) *arrived = 0;
   }
 }"""
-STREAM = HEAD + """const float* a, float* c, float* part, unsigned* turn) {
+)
+STREAM = (
+    HEAD
+    + """const float* a, float* c, float* part, unsigned* turn) {
   // Blocks add to one cell in their order: each waits for its turn.
   int t = threadIdx.x;
   float v = a[blockIdx.x * 256 + t];
@@ -73,7 +84,10 @@ STREAM = HEAD + """const float* a, float* c, float* part, unsigned* turn) {
     c[gridDim.x - 1] = total;
   }
 }"""
-HISTOGRAM = HEAD + """const float* a, float* c) {
+)
+HISTOGRAM = (
+    HEAD
+    + """const float* a, float* c) {
   __shared__ int bins[4];
   int t = threadIdx.x;
   if (t < 4) bins[t] = 0;
@@ -82,19 +96,28 @@ HISTOGRAM = HEAD + """const float* a, float* c) {
   __syncthreads();
   if (t == 0) c[blockIdx.x] = bins[0] + bins[1] + bins[2] + bins[3];
 }"""
-EARLY = HEAD + """const float* a, float* c) {
+)
+EARLY = (
+    HEAD
+    + """const float* a, float* c) {
   int i = blockIdx.x * 256 + threadIdx.x;
   if (i >= 4) return;
   c[i] = a[i];
 }"""
-WHOLE_BLOCK_LEAVES = HEAD + """const float* a, float* c) {
+)
+WHOLE_BLOCK_LEAVES = (
+    HEAD
+    + """const float* a, float* c) {
   __shared__ float s[256];
   if (blockIdx.x == 3) { if (threadIdx.x == 0) c[3] = 0; return; }
   s[threadIdx.x] = a[threadIdx.x];
   __syncthreads();
   if (threadIdx.x == 0) c[blockIdx.x] = s[255];
 }"""
-BYTES = HEAD + """const float* a, float* c) {
+)
+BYTES = (
+    HEAD
+    + """const float* a, float* c) {
   // Neighbours write neighbouring bytes and halves of one word.
   __shared__ signed char s[256];
   __shared__ half h[256];
@@ -104,7 +127,10 @@ BYTES = HEAD + """const float* a, float* c) {
   __syncthreads();
   if (t == 0) c[blockIdx.x] = s[77] + __half2float(h[200]);
 }"""
-FLATTENED = HEAD + """const float* a, float* c) {
+)
+FLATTENED = (
+    HEAD
+    + """const float* a, float* c) {
   __shared__ float s[16][16];
   int t = threadIdx.x;
   (&s[0][0])[t] = a[t];
@@ -112,7 +138,10 @@ FLATTENED = HEAD + """const float* a, float* c) {
   float r[3] = {1, 2, 3};
   if (t == 0) c[blockIdx.x] = s[0][17 + 0 * t] + r[t % 3] + *(&s[0][0] + 255);
 }"""
-PING_PONG = HEAD + """const float* a, float* c) {
+)
+PING_PONG = (
+    HEAD
+    + """const float* a, float* c) {
   __shared__ float s[2][256];
   int t = threadIdx.x;
   s[0][t] = a[t];
@@ -123,7 +152,10 @@ PING_PONG = HEAD + """const float* a, float* c) {
   }
   if (t == 0) c[blockIdx.x] = s[0][0];
 }"""
-UNSPECIALIZED = HEAD + """const float* a, float* c) {
+)
+UNSPECIALIZED = (
+    HEAD
+    + """const float* a, float* c) {
   // A barrier in a loop that the compiler may unroll, and in a function called from two places.
   __shared__ float s[256];
   int t = threadIdx.x;
@@ -135,6 +167,7 @@ UNSPECIALIZED = HEAD + """const float* a, float* c) {
   step(5);
   if (t == 0) c[blockIdx.x] = s[0];
 }"""
+)
 KERNELS = {
     "shuffle reduction": (REDUCE_SHUFFLE, {}),
     "warp-synchronous reduction": (REDUCE_SYNCWARP, {}),

@@ -56,7 +56,12 @@ def test_all_shapes_and_types(kind: str, shape: tuple[int, int, int]) -> None:
     def laid(x: np.ndarray, by_rows: bool) -> np.ndarray:
         return np.ascontiguousarray(x if by_rows else x.T)
 
-    tensors = {"a": laid(a, rows_a), "b": laid(b, rows_b), "c": laid(c, rows_c), "d": np.zeros(m * n, np_total)}
+    tensors = {
+        "a": laid(a, rows_a),
+        "b": laid(b, rows_b),
+        "c": laid(c, rows_c),
+        "d": np.zeros(m * n, np_total),
+    }
     out = compute(text, tensors, ["d"]).outputs["d"]
     wide = np.int64 if tolerance == 0 else np.float64
     expected = a.astype(wide) @ b.astype(wide) + 2 * c.astype(wide)
@@ -166,6 +171,8 @@ def test_a_matrix_load_or_store_is_no_barrier(step: str) -> None:
 def test_part_of_a_warp_and_misaligned_matrices_are_found() -> None:
     result = run(GEMM, gemm_tensors(), ["d"], block=(48,), sanitize=True)
     assert "warp_divergence" in kinds(result)
-    shifted = GEMM.replace("&sa[w][0][0], 16)", "&sa[w][0][0] + 8, 16)").replace("sa[2][16][16]", "sa[2][17][16]")
+    shifted = GEMM.replace("&sa[w][0][0], 16)", "&sa[w][0][0] + 8, 16)").replace(
+        "sa[2][16][16]", "sa[2][17][16]"
+    )
     found = only(run(shifted, gemm_tensors(), ["d"], block=(64,), sanitize=True), "misaligned")
     assert "wmma matrix" in found.message and "32" in found.message

@@ -73,11 +73,12 @@ def launch_findings(artifact: Artifact, target: Target) -> list[Finding]:
         problems.append(f"{launch.shared_bytes} bytes of dynamic shared memory, built for {built}")
     if threads > limit["max_threads_block"]:
         problems.append(f"{threads} threads a block, at most {limit['max_threads_block']:.0f}")
-    if threads < 1:
+    elif threads < 1:
         problems.append("a block without threads")
-    problems += [f"{size} threads in block dimension {axis}, at most {most}"
-                 for size, axis, most in zip(launch.block, "xyz", (1024, 1024, 64), strict=True)
-                 if size > most]  # fmt: skip
+    else:
+        for size, axis, most in zip(launch.block, "xyz", (1024, 1024, 64), strict=True):
+            if size > most:
+                problems.append(f"{size} threads in block dimension {axis}, at most {most}")
     if static > limit["shared_bytes_block"]:
         problems.append(f"{static} bytes of static shared memory, at most {limit['shared_bytes_block']:.0f}")
     most_shared = limit.get("shared_bytes_block_optin", limit["shared_bytes_block"])
