@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from schedules.gemm._tir_pack import pack_a, pack_b
 from tuner.core.workload import Workload
 
 
@@ -99,9 +100,9 @@ class Program:
                     shape = (self.batch, self.ko, self.mt * t.mr, self.nt * t.nr)
                     self.acc = self._buffer("acc", shape, "local")
                     if t.pack_a:
-                        self._pack_a()
+                        pack_a(self)
                     if t.pack_b:
-                        self._pack_b()
+                        pack_b(self)
                     self._multiply()
                     self._write()
             function = builder.get().with_attr("global_symbol", "main")
@@ -130,7 +131,7 @@ class Program:
         return buffer
 
     @contextmanager
-    def _block(self, name: str, **axes: int) -> Iterator[list[Any]]:
+    def block(self, name: str, **axes: int) -> Iterator[list[Any]]:
         """A block in a loop nest of its own; an axis whose name is in capitals is a reduction."""
         T = self.T
         with ExitStack() as stack:
@@ -148,16 +149,16 @@ class Program:
         indices = (i, j) if self.batch == 1 else (b, i, j)
         return self.tensors[name][indices]
 
-    def _a(self, b: Any, i: Any, kk: Any) -> Any:
+    def a(self, b: Any, i: Any, kk: Any) -> Any:
         return self._at("A", b, kk, i) if self.trans_a else self._at("A", b, i, kk)
 
-    def _b(self, b: Any, kk: Any, j: Any) -> Any:
+    def b(self, b: Any, kk: Any, j: Any) -> Any:
         return self._at("B", b, j, kk) if self.trans_b else self._at("B", b, kk, j)
 
-    def _region(self, name: str, b: Any, rows: slice, columns: slice) -> Any:
+    def region(self, name: str, b: Any, rows: slice, columns: slice) -> Any:
         return self._at(name, b, rows, columns)
 
-    def _depth(self, vk: Any) -> Any:
+    def depth(self, vk: Any) -> Any:
         """Steps of k in panel `vk`: `kc`, less in the last one of a ragged k."""
         kc = self.t.kc
         return kc if self.k % kc == 0 else self.T.min(kc, self.k - vk * kc)
@@ -168,7 +169,7 @@ class Program:
         with T.unroll(0, t.mr) as r, T.unroll(0, t.nr // t.lanes) as v, T.vectorized(0, t.lanes) as lane:
             body(r, v * t.lanes + lane)
 
-    def _either(self, whole: Any, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
+    def either(self, whole: Any, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
         """`then` where `whole` holds, which may be known already; else `otherwise`."""
         if whole is True:
             then()
@@ -181,100 +182,28 @@ class Program:
 
     # --- the blocks ---------------------------------------------------------------------------------------
 
-    def _a_index(self, b: Any, vk: Any, vm: Any, kk: Any, r: Any) -> list[Any]:
+    def a_index(self, b: Any, vk: Any, vm: Any, kk: Any, r: Any) -> list[Any]:
         inner = kk * self.t.mr + r if self.t.a_columns else r * self.t.row_stride + kk
         return [b, vm, vk * self.t.a_panel + inner]
 
-    def _b_index(self, b: Any, vk: Any, vn: Any, kk: Any, j: Any) -> list[Any]:
+    def b_index(self, b: Any, vk: Any, vn: Any, kk: Any, j: Any) -> list[Any]:
         return [b, vn, vk * self.t.b_panel + kk * self.t.nr + j]
-
-    def _pack_a(self) -> None:
-        """Copies panels of `mr` rows; rows beyond m are zeros, so that nothing denormal is multiplied."""
-        T, t = self.T, self.t
-        with self._block("pack_a", b=self.batch, k=self.ko, m=self.mt) as (vb, vk, vm):
-            i0, k0 = vm * t.mr, vk * t.kc
-            rows, columns = slice(i0, i0 + t.mr), slice(k0, k0 + t.kc)
-            T.reads(self._region("A", vb, *((columns, rows) if self.trans_a else (rows, columns))))
-            T.writes(self.a_packed[vb, vm, vk * t.a_panel : vk * t.a_panel + t.a_panel])
-            depth = self._depth(vk)
-
-            def copy(kk: Any, r: Any) -> None:
-                T.buffer_store(self.a_packed, self._a(vb, i0 + r, k0 + kk), self._a_index(vb, vk, vm, kk, r))
-
-            def zero(kk: Any, r: Any) -> None:
-                T.buffer_store(self.a_packed, T.float32(0), self._a_index(vb, vk, vm, kk, r))
-
-            def by_rows() -> None:
-                # Contiguous on both sides: whole vectors where k allows it.
-                with T.serial(0, t.mr) as r:
-                    if isinstance(depth, int) and depth % t.lanes == 0:
-                        with T.serial(0, depth // t.lanes) as v, T.vectorized(0, t.lanes) as lane:
-                            copy(v * t.lanes + lane, r)
-                    else:
-                        with T.serial(0, depth) as kk:
-                            copy(kk, r)
-
-            def by_columns() -> None:
-                with T.serial(0, depth) as kk, T.unroll(0, t.mr) as r:
-                    copy(kk, r)
-
-            def edge() -> None:
-                with T.serial(0, depth) as kk, T.serial(0, t.mr) as r:
-                    self._either(i0 + r < self.m, lambda: copy(kk, r), lambda: zero(kk, r))
-
-            whole = self.m % t.mr == 0 or i0 + t.mr <= self.m
-            self._either(whole, by_columns if t.a_columns or self.trans_a else by_rows, edge)
-
-    def _pack_b(self) -> None:
-        """Copies panels of `nr` columns; columns beyond n are zeros."""
-        T, t = self.T, self.t
-        with self._block("pack_b", b=self.batch, k=self.ko, n=self.nt) as (vb, vk, vn):
-            j0, k0 = vn * t.nr, vk * t.kc
-            rows, columns = slice(k0, k0 + t.kc), slice(j0, j0 + t.nr)
-            T.reads(self._region("B", vb, *((columns, rows) if self.trans_b else (rows, columns))))
-            T.writes(self.b_packed[vb, vn, vk * t.b_panel : vk * t.b_panel + t.b_panel])
-            depth = self._depth(vk)
-
-            def copy(kk: Any, j: Any) -> None:
-                T.buffer_store(self.b_packed, self._b(vb, k0 + kk, j0 + j), self._b_index(vb, vk, vn, kk, j))
-
-            def zero(kk: Any, j: Any) -> None:
-                T.buffer_store(self.b_packed, T.float32(0), self._b_index(vb, vk, vn, kk, j))
-
-            def straight() -> None:
-                with (
-                    T.serial(0, depth) as kk,
-                    T.unroll(0, t.nr // t.lanes) as v,
-                    T.vectorized(0, t.lanes) as lane,
-                ):
-                    copy(kk, v * t.lanes + lane)
-
-            def transposed() -> None:
-                with T.serial(0, depth) as kk, T.serial(0, t.nr) as j:
-                    copy(kk, j)
-
-            def edge() -> None:
-                with T.serial(0, depth) as kk, T.serial(0, t.nr) as j:
-                    self._either(j0 + j < self.n, lambda: copy(kk, j), lambda: zero(kk, j))
-
-            whole = self.n % t.nr == 0 or j0 + t.nr <= self.n
-            self._either(whole, transposed if self.trans_b else straight, edge)
 
     def _multiply(self) -> None:
         """acc = A panel times B panel: one register tile."""
         T, t = self.T, self.t
         axes = {"b": self.batch, "k": self.ko, "m": self.mt, "n": self.nt}
-        with self._block("multiply", **axes) as (vb, vk, vm, vn):
+        with self.block("multiply", **axes) as (vb, vk, vm, vn):
             i0, j0, k0 = vm * t.mr, vn * t.nr, vk * t.kc
             rows, columns, depths = slice(i0, i0 + t.mr), slice(j0, j0 + t.nr), slice(k0, k0 + t.kc)
             direct_a = (depths, rows) if self.trans_a else (rows, depths)
             T.reads(
                 self.a_packed[vb, vm, vk * t.a_panel : vk * t.a_panel + t.a_panel]
                 if t.pack_a
-                else self._region("A", vb, *direct_a),
+                else self.region("A", vb, *direct_a),
                 self.b_packed[vb, vn, vk * t.b_panel : vk * t.b_panel + t.b_panel]
                 if t.pack_b
-                else self._region("B", vb, depths, columns),
+                else self.region("B", vb, depths, columns),
             )
             T.writes(self.acc[vb, vk, rows, columns])
 
@@ -283,17 +212,17 @@ class Program:
 
             def step(kk: Any) -> None:
                 def add(r: Any, j: Any) -> None:
-                    a = self.a_packed[tuple(self._a_index(vb, vk, vm, kk, r))] if t.pack_a else None
-                    b = self.b_packed[tuple(self._b_index(vb, vk, vn, kk, j))] if t.pack_b else None
-                    a = self._a(vb, i0 + r, k0 + kk) if a is None else a
-                    b = self._b(vb, k0 + kk, j0 + j) if b is None else b
+                    a = self.a_packed[tuple(self.a_index(vb, vk, vm, kk, r))] if t.pack_a else None
+                    b = self.b_packed[tuple(self.b_index(vb, vk, vn, kk, j))] if t.pack_b else None
+                    a = self.a(vb, i0 + r, k0 + kk) if a is None else a
+                    b = self.b(vb, k0 + kk, j0 + j) if b is None else b
                     here = self.acc[vb, vk, i0 + r, j0 + j]
                     T.buffer_store(self.acc, here + a * b, [vb, vk, i0 + r, j0 + j])
 
                 self._vectors(add)
 
             self._vectors(clear)
-            depth, u = self._depth(vk), t.unroll
+            depth, u = self.depth(vk), t.unroll
             if u == 1:
                 with T.serial(0, depth) as kk:
                     step(kk)
@@ -312,14 +241,14 @@ class Program:
         """
         T, t, w = self.T, self.t, self.workload
         pieces = {"K" if self.ko > 1 else "k": self.ko}
-        with self._block("write", **pieces, b=self.batch, m=self.mt, n=self.nt) as (vk, vb, vm, vn):
+        with self.block("write", **pieces, b=self.batch, m=self.mt, n=self.nt) as (vk, vb, vm, vn):
             i0, j0 = vm * t.mr, vn * t.nr
             rows, columns = slice(i0, i0 + t.mr), slice(j0, j0 + t.nr)
             read = [self.acc[vb, vk, rows, columns]]
-            read += [self._region("C", vb, rows, columns)] if "C" in self.tensors else []
+            read += [self.region("C", vb, rows, columns)] if "C" in self.tensors else []
             read += [self.tensors["bias"][columns]] if "bias" in self.tensors else []
             T.reads(*read)
-            T.writes(self._region("D", vb, rows, columns))
+            T.writes(self.region("D", vb, rows, columns))
             alpha, beta = T.float32(w.option("alpha", 1.0)), T.float32(w.option("beta", 0.0))
 
             def addends(i: Any, j: Any) -> Any:
@@ -357,7 +286,7 @@ class Program:
 
             if self.ko > 1:
                 with T.init():
-                    self._either(
+                    self.either(
                         whole,
                         lambda: self._vectors(lambda r, j: begin(i0 + r, j0 + j)),
                         lambda: over_edge(lambda r, j: begin(i0 + r, j0 + j)),
@@ -372,6 +301,6 @@ class Program:
                 return self.acc[vb, vk, i0 + r, j0 + j]
 
             edge = None if whole is True else self._buffer("edge", (t.mr, t.nr), "local")
-            self._either(
+            self.either(
                 whole, lambda: self._vectors(lambda r, j: finish(i0 + r, j0 + j, acc(r, j))), edge_tile
             )

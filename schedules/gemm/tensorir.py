@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from schedules._library import target_threads
-from schedules.gemm import _options, _tir_blocks
+from schedules.gemm import _options, _tir_blocks, _tir_pack
 from schedules.gemm._tir_blocks import Program, Tiles, ceildiv
 from tuner.core.kernel import Argument, Kernel, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
@@ -40,7 +40,7 @@ class PackedTensorIR(Kernel):
         return super().unsupported(workload, target) or too_large
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:
-        """Nineteen choices; see the parameters' texts."""
+        """Register tile, blocks, order of loops, packing and the grid of threads."""
         parts = tuple(p for p in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64) if p <= target_threads(target))
         constants = self.constants(workload, target)
         constants.setdefault("vector_bytes", 16)
@@ -89,7 +89,9 @@ class PackedTensorIR(Kernel):
 
     def source_files(self) -> tuple[Path, ...]:
         """The schedule, the blocks and the options."""
-        return tuple(Path(str(m.__file__)) for m in (_tir_blocks, _options)) + super().source_files()
+        return (
+            tuple(Path(str(m.__file__)) for m in (_tir_blocks, _tir_pack, _options)) + super().source_files()
+        )
 
     def lower(self, workload: Workload, config: Config, target: Target) -> Source:
         """TVMScript of the scheduled module."""

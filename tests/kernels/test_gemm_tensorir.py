@@ -98,6 +98,7 @@ def test_narrow_targets(kernel: Kernel, arch: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
 def test_many_random_configurations(kernel: Kernel, here: Target, tmp_path: Path) -> None:
     rng = random.Random(1000)
