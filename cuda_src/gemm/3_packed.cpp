@@ -49,14 +49,13 @@ kept_block_in_l3 = "KC * (NC if INNER == 'm' else MC) * 4 <= l3_bytes"
 # A block larger than the operand is the operand: only the smallest such value is kept.
 blocks_used = "(MC < 2 * m or MC == 32) and (NC < 2 * n or NC == 64) and (KC < 2 * k or KC == 16)"
 blocks_worth_a_loop = "(MC * KC >= 16384 or MC >= m or MC == 32) and (NC * KC >= 16384 or NC >= n or NC == 64)"
-# The kept operand, read in place, needs no blocks: its size means nothing and has one value only.
-kept_in_place = "(PACK_A or INNER == 'm' or MC == 32) and (PACK_B or INNER == 'n' or NC == 64)"
+# A kept operand that is read in place and not cut by the outer loop has no blocks: one value is kept.
+kept_in_place = "(PACK_A or INNER == 'm' or OUTER == 'm' or MC == 32) and (PACK_B or INNER == 'n' or OUTER == 'n' or NC == 64)"
 tile_in_block = "MR <= MC and NR <= NC"
 # A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
 deep_enough = "KC >= 128 or KC * 2 > k or m <= 16"
 # B in place costs a line and a page for each step of k: worth it where B is used a few times only.
 b_in_place = "PACK_B or m <= 512 and not trans_b"
-outer_is_packed = "PACK_A if OUTER == 'm' else (PACK_B or not PACK_A)"
 threads_on_cores = "threads <= cores"
 grid = "threads % SPLIT_N == 0"
 
@@ -90,8 +89,8 @@ static constexpr bool N_OUTSIDE = TEXT(OUTER)[0] == 'n', M_INSIDE = TEXT(INNER)[
 enum : int64_t {
     NV = NR * 4 / VECTOR_BYTES,
     ENDLESS = int64_t(1) << 40,
-    MCB = (PACK_A || M_INSIDE ? MC : ENDLESS) / MR * MR,
-    NCB = (PACK_B || !M_INSIDE ? NC : ENDLESS) / NR * NR,
+    MCB = (PACK_A || M_INSIDE || !N_OUTSIDE ? MC : ENDLESS) / MR * MR,
+    NCB = (PACK_B || !M_INSIDE || N_OUTSIDE ? NC : ENDLESS) / NR * NR,
 };
 // Packed panels lie [depth][MR] and [depth][NR]. An operand that is not packed is read where it is.
 static constexpr bool FETCH_NEXT = TEXT(PREFETCH_NEXT)[0] == 'l';
@@ -340,7 +339,7 @@ public:
          const Team& team)
         : A(A), B(B), D(D), m(m), n(n), k(k), epilogue(epilogue), team(team), rows(), cols(), depth() {}
 
-    void run() {
+    __attribute__((noinline)) void run() {
         Blocks down(m, MR, MCB, team.down, team.row), across(n, NR, NCB, team.across, team.col);
         int64_t layers = ceil_div(k, KC);
         for (int64_t outer = 0; outer < (N_OUTSIDE ? across.count : down.count); ++outer) {

@@ -75,7 +75,7 @@ static void gemv_axpy(const float* M, const float* x, int64_t width, int64_t k, 
 }
 
 // The part of one product with m == 1 or n == 1 that falls to thread `index` of `team`.
-static void gemv(const float* A, const float* B, float* D, int64_t m, int64_t n, int64_t k,
+static __attribute__((noinline)) void gemv(const float* A, const float* B, float* D, int64_t m, int64_t n, int64_t k,
                  const Epilogue& epilogue, int team, int index) {
     Range part = share(m == 1 ? n : m, 16, team, index);  // 16 floats: threads never share a line of D
     auto column = [&](float sum, int64_t r) { D[r] = epilogue(sum, r, 0); };
