@@ -1,0 +1,281 @@
+/*[tuner]
+name = "conv_winograd"
+operator = "conv2d"
+summary = "Winograd F(2x2,3x3) or F(4x4,3x3): 2.25 or 4 times fewer products, on transformed tiles."
+dtypes = ["f32"]
+entry = "conv2d"
+arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
+
+[options]
+stride = 1
+pad = 0
+dilation = 1
+groups = 1
+nhwc = false
+bias = false
+relu = false
+
+[supports]
+"it computes 3x3 kernels" = "r == 3 and s == 3"
+"it computes stride 1, dilation 1 and one group" = "stride == 1 and dilation == 1 and groups == 1"
+
+[parameters]
+TILE = { values = [2, 4], doc = "outputs of a tile along each axis; with fewer than 32 channels 4 is computed as 2" }
+TILES = { values = [2, 4, 6, 7, 8, 10, 12, 13, 14], doc = "tiles of the register tile" }
+CHANNELS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "output channels of the register tile, whole vectors" }
+BLOCK = { values = [1, 2, 4, 8, 16], doc = "register tiles that are transformed before they are multiplied" }
+UNROLL = { values = [1, 2, 4], doc = "channels in the body of the innermost loop" }
+threads = [1, 2, 4, 8, 16, 32, 64]
+SPLIT_K = { values = [1, 2, 4, 8, 16, 32, 64], doc = "threads along the output channels; the rest of them along tiles" }
+
+[constraints]
+whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
+# Sums, a row of weights and one element of a tile.
+registers = "(TILES + 1) * (CHANNELS * 4 // vector_bytes) + 1 <= vector_registers"
+# 8 independent sums keep two FMA pipes of latency 4 busy.
+latency = "TILES * (CHANNELS * 4 // vector_bytes) >= 8"
+channels_used = "CHANNELS < 2 * k or CHANNELS * 4 == vector_bytes"
+unrolled_body = "UNROLL * TILES * (CHANNELS * 4 // vector_bytes) <= 112"
+block_used = "BLOCK == 1 or (BLOCK - 1) * TILES < n * ceildiv(h + 2 * pad - 2, TILE) * ceildiv(w + 2 * pad - 2, TILE)"
+threads_on_cores = "threads <= cores"
+grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
+
+[features]
+tile_area = "TILES * CHANNELS"
+filters_bytes = "(TILE + 2) * (TILE + 2) * c * k * 4"
+image_bytes = "(TILE + 2) * (TILE + 2) * c * BLOCK * TILES * 4"
+*/
+// Rung 3. An output tile of m x m pixels is A^T [sum over c of (G g G^T) * (B^T d B)] A: per channel (m+2)^2
+// products instead of 9 m^2, and the sum over channels is (m+2)^2 independent matrix products of all tiles with
+// all filters (Lavin and Gray, CVPR 2016). Filters are transformed in every call.
+//
+// Error. Let a = max over p of sum_i A_pi^2 |B_i|^2 |G_i|^2. If sums over c err as the operator's tolerance
+// assumes, an output's error has a standard deviation of at most u s c a / sqrt(2), where a direct sum has
+// u s 9c / sqrt(2). a is 5 for F(2,3): less than the direct sum. It is 23.5 for F(4,3) with the points used here,
+// 2.6 times the direct sum's, and 94 with the usual points, 10 times, which would fail. So F(4x4) sums 32 channels
+// at a time and adds these sums up (16 where there are fewer than 64), which makes its sums over c err no more
+// than those of 9c terms. What its transforms round grows with sqrt(c) only, and fits the tolerance from 32
+// channels on; with fewer F(2x2) is computed. Largest errors seen, as shares of the tolerance (200,000 outputs,
+// 4 seeds): F(4x4) 0.67 with 32 channels, 0.56 with 64, 0.41 with 128; F(2x2) 0.23 with 16, 0.18 with 64.
+#define HUGE_PAGES 1
+#define SCALE_TENSOR 0
+#define SCALE_CHANNEL 0
+#include "../gemm/arena.h"
+#include "image.h"
+#include "pack.h"
+#include "tile.h"
+#include "winograd.h"
+#if threads > 1
+#include <omp.h>
+#endif
+
+enum : int64_t { NV = CHANNELS / LANES, TILES_A_BLOCK = BLOCK * TILES };
+
+// sums[i][j] over `depth` channels, added to `to` unless they are the first.
+static __attribute__((noinline)) void multiply(float* to, const float* tiles, int64_t step, const float* filters,
+                                               int64_t depth, bool first) {
+    vec sums[TILES][NV] = {};
+#pragma GCC unroll STEPS
+    for (int64_t p = 0; p < depth; ++p, filters += CHANNELS) {
+        vec row[NV];
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) row[j] = load(filters + j * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < TILES; ++i) {
+            vec value = in_register(splat(tiles[i * step + p]));
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) sums[i][j] += value * row[j];
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < TILES; ++i) {
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) {
+            float* place = to + i * CHANNELS + j * LANES;
+            store(place, first ? sums[i][j] : sums[i][j] + load(place));
+        }
+    }
+}
+
+template <class F>
+struct Winograd {
+    enum : int64_t { M = F::OUT, N = F::IN, POINTS = N * N };
+    const Shape at;
+    const float *X, *W;
+    float* Y;
+    Epilogue epilogue;
+    float *image, *filters;  // [c / LANES][n][y][x][LANES] with padding; [blocks of k][POINTS][c][CHANNELS]
+
+    int64_t down() const { return ceil_div(at.rows, M); }     // tiles of an image
+    int64_t across() const { return ceil_div(at.columns, M); }
+    int64_t tiles() const { return at.n * down() * across(); }
+    int64_t high() const { return down() * M + 2; }
+    int64_t wide() const { return across() * M + 2; }
+    int64_t groups() const { return ceil_div(at.c, LANES); }
+    int64_t blocks() const { return ceil_div(at.k, CHANNELS); }
+    // A vector more than there are channels: rows a power of two apart would share a set of the cache.
+    int64_t row() const { return (groups() + 1) * LANES; }
+
+    int64_t image_size() const { return groups() * at.n * high() * wide() * LANES; }
+    int64_t filters_size() const { return blocks() * POINTS * at.c * CHANNELS; }
+    // Of one thread: transformed tiles, products, packed filters.
+    int64_t tiles_size() const { return POINTS * TILES_A_BLOCK * row(); }
+    int64_t products_size() const { return POINTS * TILES_A_BLOCK * CHANNELS; }
+    int64_t own_size() const { return tiles_size() + products_size() + 9 * at.c * CHANNELS; }
+
+    // Rows of LANES channels, pixel after pixel, with zeros around them and in channels that do not exist.
+    void copy_image(int64_t team, int64_t index) const {
+        const Range mine = share(groups() * at.n * high(), 1, team, index);
+        for (int64_t i = mine.begin; i < mine.end; ++i) {
+            const int64_t y = i % high() - PAD, n = i / high() % at.n, channel = i / high() / at.n * LANES;
+            const int64_t count = min_of(LANES, at.c - channel);
+            float* to = image + i * wide() * LANES;
+            if (y < 0 || y >= at.h) {
+                memset(to, 0, size_t(wide() * LANES) * sizeof(float));
+                continue;
+            }
+            // Tiles over the edge may need fewer columns than there are, or more.
+            const int64_t columns = min_of(at.w, wide() - PAD);
+            memset(to, 0, size_t(PAD * LANES) * sizeof(float));
+            memset(to + (PAD + columns) * LANES, 0, size_t((wide() - PAD - columns) * LANES) * sizeof(float));
+            to += PAD * LANES;
+            if (!NHWC) {
+                pack_columns<LANES>(to, X + ((n * at.c + channel) * at.h + y) * at.w, at.h * at.w, count, columns);
+                continue;
+            }
+            const float* from = X + (n * at.h + y) * at.w * at.c + channel;
+            for (int64_t x = 0; x < columns; ++x, to += LANES, from += at.c) {
+                if (count == LANES) store(to, load(from));
+                else for (int64_t l = 0; l < LANES; ++l) to[l] = l < count ? from[l] : 0;
+            }
+        }
+    }
+
+    void transform_filters(int64_t block, float* packed) const {
+        const int64_t taps = 9 * at.c;
+        pack_weights<CHANNELS>(packed, W + block * CHANNELS * taps, taps, min_of(CHANNELS, at.k - block * CHANNELS));
+        const int64_t channel_step = NHWC ? 1 : 9, tap_step = NHWC ? at.c : 1;
+        for (int64_t c = 0; c < at.c; ++c) {
+            for (int64_t j = 0; j < NV; ++j) {
+                vec g[9], half[N * 3], done[POINTS];
+                for (int tap = 0; tap < 9; ++tap) {
+                    g[tap] = load(packed + (c * channel_step + tap * tap_step) * CHANNELS + j * LANES);
+                }
+                for (int x = 0; x < 3; ++x) F::filter(half + x, 3, g + x, 3);
+                for (int y = 0; y < N; ++y) F::filter(done + y * N, 1, half + y * 3, 1);
+                float* to = filters + (block * POINTS * at.c + c) * CHANNELS + j * LANES;
+                for (int64_t i = 0; i < POINTS; ++i) store(to + i * at.c * CHANNELS, done[i]);
+            }
+        }
+    }
+
+    // Tiles begin ... begin + count - 1 to [POINTS][TILES_A_BLOCK][channels]; the rest of the block is left as it is.
+    void transform_tiles(float* to, int64_t begin, int64_t count) const {
+        for (int64_t i = 0; i < count; ++i) {
+            const int64_t tile = begin + i, n = tile / (down() * across());
+            const int64_t y = tile / across() % down() * M, x = tile % across() * M;
+            for (int64_t group = 0; group < groups(); ++group) {
+                const float* from = image + (((group * at.n + n) * high() + y) * wide() + x) * LANES;
+                vec d[POINTS], half[POINTS], done[POINTS];
+                for (int64_t a = 0; a < N; ++a) {
+                    for (int64_t b = 0; b < N; ++b) d[a * N + b] = load(from + (a * wide() + b) * LANES);
+                }
+                for (int b = 0; b < N; ++b) F::image(half + b, N, d + b, N);
+                for (int a = 0; a < N; ++a) F::image(done + a * N, 1, half + a * N, 1);
+                float* place = to + i * row() + group * LANES;
+                for (int64_t p = 0; p < POINTS; ++p) store(place + p * TILES_A_BLOCK * row(), done[p]);
+            }
+        }
+    }
+
+    void finish(const float* products, int64_t block, int64_t begin, int64_t count) const {
+        for (int64_t i = 0; i < count; ++i) {
+            const int64_t tile = begin + i, n = tile / (down() * across());
+            float out[M * M * CHANNELS] __attribute__((aligned(VECTOR_BYTES)));
+            for (int64_t j = 0; j < NV; ++j) {
+                vec m[POINTS], half[M * N], done[M * M];
+                for (int64_t p = 0; p < POINTS; ++p) {
+                    m[p] = load(products + (p * TILES_A_BLOCK + i) * CHANNELS + j * LANES);
+                }
+                for (int b = 0; b < N; ++b) F::result(half + b, N, m + b, N);
+                for (int a = 0; a < M; ++a) F::result(done + a * M, 1, half + a * N, 1);
+                for (int64_t p = 0; p < M * M; ++p) store(out + p * CHANNELS + j * LANES, done[p]);
+            }
+            const int64_t k = block * CHANNELS;
+            Place place = {at, n, k, min_of(CHANNELS, at.k - k), tile / across() % down() * M, tile % across() * M};
+            const int64_t rows = min_of(M, at.rows - place.p), columns = min_of(M, at.columns - place.q);
+            for (int64_t a = 0; a < rows; ++a, ++place.p) {
+                if (columns == M) {
+                    put<M, NV>(out + a * M * CHANNELS, place, Y, epilogue);
+                    continue;
+                }
+                Place one = place;
+                for (int64_t b = 0; b < columns; ++b, ++one.q) {
+                    put<1, NV>(out + (a * M + b) * CHANNELS, one, Y, epilogue);
+                }
+            }
+        }
+    }
+
+    template <class Wait>
+    void run(float* own, int64_t team, int64_t index, Wait wait) const {
+        const int64_t depth = at.c < 64 ? 16 : 32;  // see the text on its error
+        float *transformed = own, *products = own + tiles_size(), *packed = products + products_size();
+        const int64_t ways = team % SPLIT_K == 0 ? SPLIT_K : 1;
+        const Range channels = share(blocks(), 1, ways, index % ways);
+        const Range mine = share(tiles(), 1, team / ways, index / ways);
+        copy_image(team, index);
+        const Range part = share(blocks(), 1, team, index);
+        for (int64_t block = part.begin; block < part.end; ++block) transform_filters(block, packed);
+        wait();
+        for (int64_t begin = mine.begin; begin < mine.end; begin += TILES_A_BLOCK) {
+            const int64_t count = min_of(TILES_A_BLOCK, mine.end - begin);
+            transform_tiles(transformed, begin, count);
+            for (int64_t block = channels.begin; block < channels.end; ++block) {
+                for (int64_t p = 0; p < POINTS; ++p) {
+                    const float* u = filters + (block * POINTS + p) * at.c * CHANNELS;
+                    const float* v = transformed + p * TILES_A_BLOCK * row();
+                    float* m = products + p * TILES_A_BLOCK * CHANNELS;
+                    for (int64_t c = 0; c < at.c; c += depth) {
+                        for (int64_t i = 0; i < count; i += TILES) {
+                            multiply(m + i * CHANNELS, v + i * row() + c, row(), u + c * CHANNELS,
+                                     min_of(depth, at.c - c), c == 0);
+                        }
+                    }
+                }
+                finish(products, block, begin, count);
+            }
+        }
+    }
+};
+
+template <class F>
+static int compute(const Shape& at, const float* X, const float* W, const float* bias, float* Y) {
+    static thread_local Arena arena;
+    auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
+    Winograd<F> work = {at, X, W, Y, {bias, nullptr}, nullptr, nullptr};
+    const int64_t image = lines(work.image_size()), filters = lines(work.filters_size());
+    const int64_t own = lines(work.own_size());
+    float* memory = arena.reserve(image + filters + own * threads);
+    if (!memory) return 1;
+    work.image = memory;
+    work.filters = memory + image;
+    float* rest = memory + image + filters;
+#if threads > 1
+#pragma omp parallel num_threads(threads)
+    work.run(rest + omp_get_thread_num() * own, omp_get_num_threads(), omp_get_thread_num(), [] {
+#pragma omp barrier
+    });
+#else
+    work.run(rest, 1, 0, [] {});
+#endif
+    return 0;
+}
+
+extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* scale, float* Y, int64_t n,
+                      int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+    (void)scale;
+    const Shape at(n, c, h, w, k, r, s);
+    if (TILE == 4 && c >= 32) return compute<F4>(at, X, W, bias, Y);
+    return compute<F2>(at, X, W, bias, Y);
+}

@@ -1,0 +1,210 @@
+/*[tuner]
+name = "conv_depthwise"
+operator = "conv2d"
+summary = "One filter a channel: rows of pixels (NCHW) or of channels (NHWC) in registers, no reduction over channels."
+dtypes = ["f32"]
+entry = "conv2d"
+arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
+
+[options]
+stride = 1
+pad = 0
+dilation = 1
+groups = 1
+nhwc = false
+bias = false
+relu = false
+
+[supports]
+"it computes depthwise convolutions: groups = c = k" = "groups == c and c == k"
+
+[parameters]
+ROWS = { values = [1, 2, 3, 4], doc = "output rows that are computed together, from the same rows of the image" }
+VECTORS = { values = [1, 2, 4], doc = "vectors of one output row that are computed together" }
+FIXED = { values = [true, false], doc = "code of its own for kernels of 3x3 and 5x5" }
+threads = [1, 2, 4, 8, 16, 32, 64]
+
+[constraints]
+sums_in_registers = "ROWS * VECTORS <= vector_registers // 2"
+vectors_used = "VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (c if nhwc else (w + 2 * pad - dilation * (s - 1) - 1) // stride + 1)"
+threads_on_cores = "threads <= cores"
+
+[features]
+tile_area = "ROWS * VECTORS"
+*/
+// Rung 4. With one channel in and one out nothing is reused but the image under overlapping windows, so time is
+// that of moving the image once, and of the instructions per tap. NCHW: a channel's plane is copied with its
+// padding into a buffer that stays in the L1 or L2 cache; with a stride its columns are sorted by their remainder, so
+// that what one tap reads for a vector of pixels always lies side by side. NHWC: a vector holds channels,
+// and every tap is a load of its own at any stride.
+#define HUGE_PAGES 1
+#define SCALE_TENSOR 0
+#define SCALE_CHANNEL 0
+#include "../gemm/arena.h"
+#include "image.h"
+#if threads > 1
+#include <omp.h>
+#endif
+
+struct Depthwise {
+    const Shape at;
+    const float *X, *W, *bias;
+    float* Y;
+
+    // NCHW: the plane with padding, each row as STRIDE pieces: columns 0, STRIDE, 2*STRIDE ..., then 1, ...
+    int64_t piece() const { return ceil_div(at.wide(), STRIDE) + VECTORS * LANES; }
+    int64_t plane() const { return (at.high() + ROWS * STRIDE) * piece() * STRIDE; }
+    // NHWC: the weights as [r][s][c], with room for a whole vector behind them.
+    int64_t filters() const { return at.r * at.s * at.c + LANES; }
+
+    void copy_plane(float* to, const float* from) const {
+        for (int64_t y = 0; y < at.high(); ++y, to += piece() * STRIDE) {
+            const float* row = from + (y - PAD) * at.w;
+            if (y < PAD || y >= PAD + at.h) {
+                memset(to, 0, size_t(piece() * STRIDE) * sizeof(float));
+                continue;
+            }
+            if (STRIDE == 1) {
+                for (int64_t x = 0; x < PAD; ++x) to[x] = to[PAD + at.w + x] = 0;
+                memcpy(to + PAD, row, size_t(at.w) * sizeof(float));
+                continue;
+            }
+            for (int64_t j = 0; j < STRIDE; ++j) {
+                // Column x of the padded row is j + STRIDE * i; inside of the image for i in [begin, end).
+                const int64_t count = ceil_div(at.wide() - j, STRIDE);
+                const int64_t begin = min_of(count, max_of(0, ceil_div(PAD - j, STRIDE)));
+                const int64_t end = min_of(count, max_of(begin, ceil_div(PAD + at.w - j, STRIDE)));
+                float* part = to + j * piece();
+                for (int64_t i = 0; i < begin; ++i) part[i] = 0;
+                for (int64_t i = begin; i < end; ++i) part[i] = row[j + STRIDE * i - PAD];
+                for (int64_t i = end; i < count; ++i) part[i] = 0;
+            }
+        }
+    }
+
+    template <int V>
+    static void finish(float* to, const vec* sums, int64_t count) {
+        float whole[V * LANES];
+        const bool inside = count >= V * LANES;
+        float* place = inside ? to : whole;
+#pragma GCC unroll 4
+        for (int j = 0; j < V; ++j) {
+            vec value = sums[j];
+            if (RELU) value = value < vec{} ? vec{} : value;
+            store(place + j * LANES, value);
+        }
+        if (!inside) memcpy(to, whole, size_t(count) * sizeof(float));
+    }
+
+    // Output rows p ... p + ROWS - 1 of one channel. R and S are the kernel's size, 0 where it is not known.
+    template <int R, int S>
+    void rows_nchw(const float* from, const float* weights, float addend, float* to, int64_t p) const {
+        const int64_t r = R ? R : at.r, s = S ? S : at.s, row = piece() * STRIDE;
+        for (int64_t q = 0; q < at.columns; q += VECTORS * LANES) {
+            vec sums[ROWS][VECTORS];
+            for (int i = 0; i < ROWS; ++i) {
+                for (int j = 0; j < VECTORS; ++j) sums[i][j] = splat(addend);
+            }
+            const float* window = from + p * STRIDE * row + q;
+#pragma GCC unroll 5
+            for (int64_t y = 0; y < r; ++y) {
+#pragma GCC unroll 5
+                for (int64_t x = 0; x < s; ++x) {
+                    const vec weight = splat(weights[y * s + x]);
+                    const float* tap = window + y * DILATION * row + x * DILATION % STRIDE * piece() + x * DILATION / STRIDE;
+#pragma GCC unroll 4
+                    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 4
+                        for (int j = 0; j < VECTORS; ++j) sums[i][j] += weight * load(tap + i * STRIDE * row + j * LANES);
+                    }
+                }
+            }
+            for (int i = 0; i < ROWS && p + i < at.rows; ++i) {
+                finish<VECTORS>(to + (p + i) * at.columns + q, sums[i], at.columns - q);
+            }
+        }
+    }
+
+    // Pixels q ... of one output row, `count` of them at most ROWS: all channels. Taps outside are left out.
+    void pixels_nhwc(const float* weights, int64_t n, int64_t p, int64_t q) const {
+        const int64_t count = min_of(ROWS, at.columns - q);
+        for (int64_t channel = 0; channel < at.c; channel += VECTORS * LANES) {
+            const int64_t left = at.c - channel;
+            vec sums[ROWS][VECTORS] = {};
+            for (int64_t y = 0; y < at.r; ++y) {
+                const int64_t line = p * STRIDE + y * DILATION - PAD;
+                if (line < 0 || line >= at.h) continue;
+                for (int64_t x = 0; x < at.s; ++x) {
+                    vec weight[VECTORS];
+                    for (int j = 0; j < VECTORS; ++j) weight[j] = part(weights + (y * at.s + x) * at.c + channel, j, left);
+                    for (int64_t i = 0; i < count; ++i) {
+                        const int64_t column = (q + i) * STRIDE + x * DILATION - PAD;
+                        if (column < 0 || column >= at.w) continue;
+                        const float* from = X + ((n * at.h + line) * at.w + column) * at.c + channel;
+                        for (int j = 0; j < VECTORS; ++j) sums[i][j] += weight[j] * part(from, j, left);
+                    }
+                }
+            }
+            for (int64_t i = 0; i < count; ++i) {
+                if (BIAS) {
+                    for (int j = 0; j < VECTORS; ++j) sums[i][j] += part(bias + channel, j, left);
+                }
+                finish<VECTORS>(Y + ((n * at.rows + p) * at.columns + q + i) * at.c + channel, sums[i], left);
+            }
+        }
+    }
+
+    // Vector j of a row of channels, `left` of which exist.
+    static vec part(const float* from, int j, int64_t left) {
+        const int64_t rest = left - j * LANES;
+        if (rest >= LANES) return load(from + j * LANES);
+        vec value = {};
+        for (int l = 0; l < LANES; ++l) value[l] = l < rest ? from[j * LANES + l] : 0;
+        return value;
+    }
+
+    void channel(float* buffer, int64_t i) const {
+        const float* weights = W + i % at.c * at.r * at.s;
+        float* to = Y + i * at.rows * at.columns;
+        const float addend = BIAS ? bias[i % at.c] : 0;
+        copy_plane(buffer, X + i * at.h * at.w);
+        for (int64_t p = 0; p < at.rows; p += ROWS) {
+            if (FIXED && at.r == 3 && at.s == 3) rows_nchw<3, 3>(buffer, weights, addend, to, p);
+            else if (FIXED && at.r == 5 && at.s == 5) rows_nchw<5, 5>(buffer, weights, addend, to, p);
+            else rows_nchw<0, 0>(buffer, weights, addend, to, p);
+        }
+    }
+
+    void run(float* memory, int64_t team, int64_t index) const {
+        const Range mine = share(NHWC ? at.n * at.rows : at.n * at.c, 1, team, index);
+        for (int64_t i = mine.begin; i < mine.end; ++i) {
+            if (!NHWC) {
+                channel(memory, i);
+            } else {
+                for (int64_t q = 0; q < at.columns; q += ROWS) pixels_nhwc(memory, i / at.rows, i % at.rows, q);
+            }
+        }
+    }
+};
+
+extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* scale, float* Y, int64_t n,
+                      int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+    (void)scale;
+    static thread_local Arena arena;
+    const Depthwise work = {Shape(n, c, h, w, k, r, s), X, W, bias, Y};
+    const int64_t size = ceil_div(NHWC ? work.filters() : work.plane(), 16) * 16;
+    float* memory = arena.reserve(NHWC ? size : size * threads);
+    if (!memory) return 1;
+    if (NHWC) {
+        for (int64_t i = 0; i < c; ++i) {
+            for (int64_t tap = 0; tap < r * s; ++tap) memory[tap * c + i] = W[i * r * s + tap];
+        }
+    }
+#if threads > 1
+#pragma omp parallel num_threads(threads)
+    work.run(memory + (NHWC ? 0 : omp_get_thread_num() * size), omp_get_num_threads(), omp_get_thread_num());
+#else
+    work.run(memory, 1, 0);
+#endif
+    return 0;
+}
