@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -113,6 +114,21 @@ class SharedLibrary(Executable):
         return self._tensors[name]
 
 
+def settle(limit_s: float = 0.1) -> None:
+    """Returns when this process's other threads are idle, or after `limit_s` seconds.
+
+    Worker threads spin after their last parallel region, on the cores that the next measurement needs:
+    seen here 1 to 3 ms for libgomp as `prepare` sets it, 15 to 33 ms for OpenBLAS. Idle is a process that
+    takes less than a quarter of a core while this thread sleeps 0.2 ms.
+    """
+    end = time.perf_counter() + limit_s
+    while (start := time.perf_counter()) < end:
+        used = time.process_time()
+        time.sleep(0.0002)
+        if time.process_time() - used < 0.25 * (time.perf_counter() - start):
+            return
+
+
 class CpuDevice(Device):
     """The processor this process runs on: Linux, x86-64 or Arm."""
 
@@ -184,8 +200,8 @@ class CpuDevice(Device):
         """Pins this process to the first `threads` usable cores, and OpenMP's threads one to each.
 
         The environment counts for the OpenMP runtime that the first artifact brings in: threads are
-        placed on the listed cores and spin about a millisecond between parallel regions, as they would
-        in a program that calls the kernel often, then sleep, so that they do not disturb what follows.
+        placed on the listed cores and spin one to three milliseconds after a parallel region, as they
+        would in a program that calls the kernel often, then sleep.
 
         Raises:
             Unavailable: fewer cores than `threads`.
@@ -199,7 +215,7 @@ class CpuDevice(Device):
         os.environ["OMP_DYNAMIC"] = "false"
         os.environ["OMP_PLACES"] = ",".join(f"{{{cpu}}}" for cpu in self._pinned)
         os.environ["OMP_PROC_BIND"] = "close"
-        os.environ["GOMP_SPINCOUNT"] = "300000"
+        os.environ["GOMP_SPINCOUNT"] = "100000"
         os.environ.pop("OMP_WAIT_POLICY", None)  # `active` spins for minutes, `passive` sleeps at once
 
     @property
@@ -225,7 +241,11 @@ class CpuDevice(Device):
         return self._pinned or self._cpus
 
     def calibrate(self) -> float:
-        """Seconds of 600,000 rounds of FMA on every pinned core at once (about 1 ms), the slowest core's."""
+        """Seconds of 600,000 rounds of FMA on every pinned core at once (about 1 ms), the slowest core's.
+
+        Begins when no other thread of this process spins any more, see `settle`.
+        """
+        settle()
         return self._helper.calibrate(self._team, CALIBRATION_ROUNDS)
 
     def flush(self) -> None:
@@ -243,6 +263,7 @@ class CpuDevice(Device):
         `bandwidth_bytes_per_s` is the largest of the three, and each has its `_core` too.
         """
         helper, found = self._helper, {}
+        settle()
         limits = self.target.limits
         for suffix, cpus in (("", self._team), ("_core", self._team[:1])):
             found[f"peak_flops_f32{suffix}"] = max(
