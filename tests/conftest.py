@@ -1,11 +1,17 @@
 """What all tests share: a database of their own, reproducible examples, and the `gpu` marker."""
 
+import os
 import shutil
 import subprocess
 from functools import cache
 
 import hypothesis
 import pytest
+
+# One thread a process, before NumPy or torch is loaded: two test processes whose thread pools spin for two
+# cores are ten times slower than one thread each. What a kernel may use is the protocol's business.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
 # Equal examples on every run: a failure in CI is a failure here, and no run fails by bad luck.
 hypothesis.settings.register_profile("tuner", deadline=None, derandomize=True, database=None)
