@@ -20,7 +20,9 @@ from tuner.operators.gemm import Gemm
 from tuner.targets.cuda import target
 
 GEMM = Gemm()
-RUNGS = sorted(name for name, k in registry.kernels().items() if k.language == "nvrtc" and k.operator == "gemm")
+RUNGS = sorted(
+    name for name, k in registry.kernels().items() if k.language == "nvrtc" and k.operator == "gemm"
+)
 PLAIN, SANITIZED = CudaEmulatedBuilder(), CudaEmulatedBuilder(sanitize=True)
 pytestmark = pytest.mark.skipif(PLAIN.unavailable() is not None, reason=str(PLAIN.unavailable()))
 
@@ -173,7 +175,9 @@ def test_counts_that_are_not_reset_are_seen_by_the_second_launch(tmp_path: Path)
 
 def _left_at_zero(artifact: Any, chosen: Target, tensors: dict[str, np.ndarray]) -> bool:
     """Whether the counts are zero after a launch: `arrived` handed in as a tensor to look at."""
-    arguments = tuple(replace(a, kind="tensor", value=None) if a.name == "arrived" else a for a in artifact.arguments)
+    arguments = tuple(
+        replace(a, kind="tensor", value=None) if a.name == "arrived" else a for a in artifact.arguments
+    )
     looked = {**tensors, "arrived": np.zeros(1, np.int32)}
     result = check(replace(artifact, arguments=arguments), chosen, looked, ["D"], launches=1)
     # Left as they were: no input was changed.

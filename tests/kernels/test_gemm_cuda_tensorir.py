@@ -1,0 +1,152 @@
+"""The TensorIR kernels for CUDA: what TVM generates, run on the emulator and compiled by NVRTC."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schedules.gemm.tensorir_cuda import TensorIRThreads, TensorIRWmma
+from tuner.builders.cuda_emulated import CudaEmulatedBuilder
+from tuner.builders.tensorir_cuda import TensorIRCudaBuilder, cuda_source
+from tuner.core.errors import BuildError, Unavailable
+from tuner.core.kernel import Kernel, Launch
+from tuner.core.operator import worst_error
+from tuner.core.space import Config
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.devices._emulated_check import check_source
+from tuner.engine.occupancy import resource_problem
+from tuner.operators.gemm import Gemm
+from tuner.targets.cuda import target
+
+GEMM, BUILDER = Gemm(), TensorIRCudaBuilder()
+KERNELS: list[Kernel] = [TensorIRThreads(), TensorIRWmma()]
+PLAIN, SANITIZED = CudaEmulatedBuilder(), CudaEmulatedBuilder(sanitize=True)
+SM_80 = target("cuda:sm_80")
+SHAPES = [(1, 1, 1), (37, 29, 53), (1, 67, 131), (83, 1, 19), (64, 48, 96), (80, 64, 112), (65, 130, 33)]
+needs_gcc = pytest.mark.skipif(PLAIN.unavailable() is not None, reason=str(PLAIN.unavailable()))
+needs_nvrtc = pytest.mark.skipif(BUILDER.unavailable() is not None, reason=str(BUILDER.unavailable()))
+
+
+def ids(kernel: Kernel) -> str:
+    return kernel.name
+
+
+def large(kernel: Kernel, dtype: str, **options: Any) -> Workload:
+    return GEMM.workload(dtype, m=1024, n=1024, k=1024, **options)
+
+
+def emulate(
+    kernel: Kernel, workload: Workload, config: Config, chosen: Target, builder: CudaEmulatedBuilder = PLAIN
+) -> None:
+    source = cuda_source(kernel.lower(workload, config, chosen), chosen)
+    inputs = GEMM.inputs(workload, 1)
+    outputs = {s.name: np.zeros(s.shape, s.dtype) for s in GEMM.signature(workload) if s.output}
+    result = check_source(builder, source, chosen, {**inputs, **outputs}, list(outputs), seed=7)
+    said = f"{kernel.name} {workload.key} {dict(config)}"
+    assert result.completed, f"{said}: {result.error}"
+    assert not result.findings, f"{said}: {[str(f) for f in result.findings[:3]]}"
+    reference = GEMM.reference(workload, inputs)
+    error, where = worst_error(result.outputs, reference, GEMM.tolerance(workload, inputs, reference))
+    assert error <= 1, f"{said}: {where}"
+
+
+@needs_gcc
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("kernel", KERNELS, ids=ids)
+def test_random_configurations_on_ragged_shapes(kernel: Kernel, part: int) -> None:
+    for i in range(5 * part, 5 * part + 5):
+        rng = random.Random(f"{kernel.name} {i}")
+        dtype = kernel.dtypes[i % len(kernel.dtypes)]
+        m, n, k = rng.choice(SHAPES)
+        options: dict[str, Any] = {}
+        if rng.random() < 0.75:
+            options = {
+                "batch": rng.choice([1, 1, 2]), "trans_a": rng.random() < 0.4, "trans_b": rng.random() < 0.4,
+                "alpha": rng.choice([1.0, -2.0]), "beta": rng.choice([0.0, 3.0]), "bias": rng.random() < 0.5,
+                "relu": rng.random() < 0.3,
+            }  # fmt: skip
+        config = kernel.space(large(kernel, dtype, **options), SM_80).sample(rng)
+        emulate(kernel, GEMM.workload(dtype, m=m, n=n, k=k, **options), config, SM_80)
+
+
+@needs_gcc
+@pytest.mark.parametrize("double_buffer", [0, 1])
+@pytest.mark.parametrize("kernel", KERNELS, ids=ids)
+def test_clean_under_all_sanitizers(kernel: Kernel, double_buffer: int) -> None:
+    dtype = kernel.dtypes[0]
+    space = kernel.space(large(kernel, dtype), SM_80)
+    rng = random.Random(double_buffer)
+    config = next(c for c in iter(lambda: space.sample(rng), None) if c["DOUBLE_BUFFER"] == double_buffer)
+    emulate(kernel, GEMM.workload(dtype, m=70, n=40, k=200, bias=True), config, SM_80, SANITIZED)
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("kernel", KERNELS, ids=ids)
+def test_compiled_with_resources(kernel: Kernel, tmp_path: Path) -> None:
+    config: dict[str, Any] = {"BM": 64, "BN": 64, "BK": 32, "VECTOR": 4, "PAD": 1, "DOUBLE_BUFFER": 1}
+    if kernel.name == "tir_cuda":
+        config |= {"BK": 16, "TM": 8, "TN": 4, "VM": 2, "VN": 1, "UNROLL": 4}
+    else:
+        config |= {"WM": 32, "WN": 32, "VECTOR": 8}
+    dtype = kernel.dtypes[0]
+    workload = GEMM.workload(dtype, m=1024, n=1024, k=1024, bias=True, relu=True)
+    kernel.space(workload, SM_80).check(config)
+    artifact = BUILDER.build(kernel.lower(workload, config, SM_80), SM_80, tmp_path)
+    assert artifact.format == "cubin" and artifact.entry == "main_kernel"
+    assert resource_problem(artifact.metrics, SM_80) is None
+    assert artifact.metrics["load_bits"] == 128
+    assert (artifact.metrics["loop_tensor"] > 0) == (kernel.name == "tir_cuda_wmma")
+    # All arguments, in whatever order TVM came upon them.
+    assert sorted(a.name for a in artifact.arguments) == ["A", "B", "D", "bias"]
+    text = (tmp_path / "kernel.cu").read_text()
+    places = [text.index(f"{a.name}_ptr") for a in artifact.arguments]
+    assert places == sorted(places)
+    assert "T.prim_func" in (tmp_path / "kernel.tvm").read_text()
+
+
+def test_constraints_are_named() -> None:
+    space = KERNELS[0].space(GEMM.workload("f32", m=512, n=510, k=512), SM_80)
+    config = {"BM": 64, "BN": 64, "BK": 16, "TM": 8, "TN": 4, "VM": 2, "VN": 1, "UNROLL": 4, "VECTOR": 4,
+              "PAD": 1, "DOUBLE_BUFFER": 0}  # fmt: skip
+    assert "vector_divides" in (space.why_invalid(config) or "")
+    assert space.why_invalid({**config, "VECTOR": 2}) is None
+    assert "pieces_divide" in (space.why_invalid({**config, "VECTOR": 2, "TM": 1}) or "")
+    assert "shared_fits" in {c.name for c in space.constraints}
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=ids)
+def test_spaces_are_counted(kernel: Kernel) -> None:
+    for dtype in kernel.dtypes:
+        assert (kernel.space(large(kernel, dtype), SM_80).size or 0) > 1000
+
+
+def test_what_cannot_be_served_is_said() -> None:
+    assert "no dtype f32" in (KERNELS[1].unsupported(GEMM.workload("f32", m=4, n=4, k=4), SM_80) or "")
+    huge = GEMM.workload("f32", m=2**16, n=2**16, k=16)
+    assert "2^30" in (KERNELS[0].unsupported(huge, SM_80) or "")
+    plain = replace(SM_80, features=("cp_async",))
+    assert "lacks wmma_f16" in (KERNELS[1].unsupported(GEMM.workload("f16", m=4, n=4, k=4), plain) or "")
+
+
+def test_what_tvm_cannot_make_is_a_build_error() -> None:
+    source = KERNELS[0].lower(GEMM.workload("f32", m=64, n=64, k=64), {
+        "BM": 64, "BN": 64, "BK": 16, "TM": 8, "TN": 4, "VM": 1, "VN": 1, "UNROLL": 4, "VECTOR": 4, "PAD": 1,
+        "DOUBLE_BUFFER": 0}, SM_80)  # fmt: skip
+    with pytest.raises(BuildError, match=r"^TVM cannot make it: .*nothing"):
+        cuda_source(replace(source, text="schedules.gemm._tir_cuda:nothing"), SM_80)
+    # Another block than the one that would be launched.
+    wrong = replace(source, launch=Launch((1, 1, 1), (64, 1, 1)))
+    with pytest.raises(BuildError, match="a block of 128 threads"):
+        cuda_source(wrong, SM_80)
+
+
+def test_a_cpu_target_is_refused(tmp_path: Path) -> None:
+    source = KERNELS[0].lower(GEMM.workload("f32", m=4, n=4, k=4), {
+        "BM": 16, "BN": 16, "BK": 4, "TM": 2, "TN": 2, "VM": 1, "VN": 1, "UNROLL": 1, "VECTOR": 1, "PAD": 0,
+        "DOUBLE_BUFFER": 0}, SM_80)  # fmt: skip
+    with pytest.raises(Unavailable, match="cpu:avx2"):
+        BUILDER.build(source, Target("cpu", "avx2"), tmp_path)
