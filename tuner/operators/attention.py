@@ -1,0 +1,249 @@
+"""Scaled dot-product attention: O = softmax(scale * Q K^T + mask) V, for prefill and decode."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tuner.core.errors import InvalidWorkload
+from tuner.core.numerics import STORAGE, U16, U32
+from tuner.core.operator import Operator, Tensors, TensorSpec
+from tuner.core.workload import Option, Workload
+
+LEAST_HEAD, LARGEST_HEAD = 16, 256
+LARGEST_PAGE = 1024
+LEAST_SCALE, LARGEST_SCALE = 1 / 256, 4.0
+_OFFSET = 100.0
+# Scores of so many query-key pairs are held at a time: 32 MiB of float64.
+_PAIRS = 4 * 2**20
+
+
+class Attention(Operator):
+    """Attention of `h` query heads over `kv_heads` heads of keys and values, in one of two memory layouts.
+
+    O[b, h, i, :] = sum over j of p[j] * V[b, g, j, :] / sum over j of p[j], with
+    p[j] = exp(scale * Q[b, h, i, :] . K[b, g, j, :]) for the keys j that query i sees. Each h/kv_heads
+    neighbouring query heads share a head g of keys (grouped queries; kv_heads 1: multi-query).
+    `scale` 0 means 1/sqrt(d), `kv_heads` 0 means h.
+
+    `causal`: query i sees keys 0 ... i + kv - q. The mask is aligned at the bottom right, so the last query
+    sees every key: the queries are the last q of kv tokens. q = 1 is a step of decoding, causal or not.
+
+    Shapes: Q, O [b, h, q, d]; K, V [b, kv_heads, kv, d]. With `paged` K and V are pools of pages as vLLM
+    keeps them (Kwon et al., Efficient memory management for large language model serving with PagedAttention,
+    SOSP 2023): [pages, page_size, kv_heads, d], and token j of sequence b lies in page
+    block_table[b, j // page_size] at place j % page_size; block_table is int32 [b, ceil(kv/page_size)]. The
+    pool has pages that no sequence uses; all sequences of a batch are of one length.
+
+    dtypes: `f32`; `f16`: all tensors f16, scores, softmax and sums in f32, one rounding at the end (libraries
+    also round p to f16, as tensor cores want it, which the tolerance allows for).
+    """
+
+    name = "attention"
+    summary = "softmax(scale * Q K^T + mask) V: causal, grouped heads, decode, paged KV cache"
+    dtypes = ("f32", "f16")
+    dims = ("b", "h", "q", "kv", "d")
+    options: ClassVar[dict[str, Option]] = {
+        "causal": False,
+        "kv_heads": 0,
+        "scale": 0.0,
+        "paged": False,
+        "page_size": 16,
+    }
+    example = "1x12x512x512x64"
+
+    def workload(self, dtype: str = "f32", **values: Any) -> Workload:
+        """As `Operator.workload`; as many `kv_heads` as heads is the default, so it is left out."""
+        heads = values.get("h")
+        if type(heads) is int and values.get("kv_heads") == heads:
+            values = {**values, "kv_heads": 0}
+        return super().workload(dtype, **values)
+
+    def validate(self, workload: Workload) -> None:
+        """Heads divide, every query sees a key, pages are there where they are asked for."""
+        h, q, kv, d = (workload[name] for name in ("h", "q", "kv", "d"))
+        if not LEAST_HEAD <= d <= LARGEST_HEAD:
+            raise InvalidWorkload(f"attention: head dimension d is {LEAST_HEAD} to {LARGEST_HEAD}, not {d}")
+        heads = workload.option("kv_heads", 0) or h
+        if heads < 1 or h % heads:
+            raise InvalidWorkload(f"attention: kv_heads {heads} do not divide the {h} query heads h")
+        if workload.option("causal", False) and q > kv:
+            raise InvalidWorkload(
+                f"attention: causal with q {q} > kv {kv} leaves the first {q - kv} queries without a key: "
+                "take q up to kv"
+            )
+        page = workload.option("page_size", 16)
+        if not 1 <= page <= LARGEST_PAGE:
+            raise InvalidWorkload(f"attention: page_size is 1 to {LARGEST_PAGE} tokens, not {page}")
+        if page != 16 and not workload.option("paged", False):
+            raise InvalidWorkload(f"attention: page_size {page} is for a paged cache: add paged")
+        scale = workload.option("scale", 0.0)
+        # Far beyond 1/sqrt(d) in either direction inputs that give scores of a useful size do not fit f16.
+        if scale != 0 and not LEAST_SCALE <= scale <= LARGEST_SCALE:
+            raise InvalidWorkload(
+                f"attention: scale is {LEAST_SCALE:g} to {LARGEST_SCALE:g}, or 0 for 1/sqrt(d), not {scale}"
+            )
+
+    @staticmethod
+    def kv_heads(workload: Workload) -> int:
+        """Heads of keys and values."""
+        return int(workload.option("kv_heads", 0)) or workload["h"]
+
+    @staticmethod
+    def scale(workload: Workload) -> float:
+        """The factor of the scores."""
+        return float(workload.option("scale", 0.0)) or 1 / math.sqrt(workload["d"])
+
+    def _blocks(self, workload: Workload) -> tuple[int, int]:
+        """Pages of one sequence, and of the pool: a quarter more, one at least."""
+        blocks = -(-workload["kv"] // int(workload.option("page_size", 16)))
+        used = workload["b"] * blocks
+        return blocks, used + used // 4 + 1
+
+    def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
+        """Q, K, V, block_table (if paged), O."""
+        b, h, q, kv, d = (size for _, size in workload)
+        dtype, heads = STORAGE[workload.dtype][0], self.kv_heads(workload)
+        cache: tuple[int, ...] = (b, heads, kv, d)
+        table: tuple[TensorSpec, ...] = ()
+        if workload.option("paged", False):
+            blocks, pages = self._blocks(workload)
+            cache = (pages, int(workload.option("page_size", 16)), heads, d)
+            table = (TensorSpec("block_table", (b, blocks), "int32"),)
+        return (
+            TensorSpec("Q", (b, h, q, d), dtype),
+            TensorSpec("K", cache, dtype),
+            TensorSpec("V", cache, dtype),
+            *table,
+            TensorSpec("O", (b, h, q, d), dtype, output=True),
+        )
+
+    def inputs(self, workload: Workload, seed: int) -> Tensors:
+        """K and V uniform on [-1, 1), Q so that scores have a standard deviation of 1; pages in random order.
+
+        With Q uniform on [-a, a) a score's variance is scale^2 * d * a^2/3 * 1/3, so a = 3/(scale*sqrt(d)).
+        A softmax that does not subtract the maximum, or does so wrongly, must not pass: element 0 of every
+        key lies in 1 +- 1/16, and a quarter of the queries have +-100/scale there, which moves all scores
+        of such a query to +-(100 +- 6): exp overflows f32 at 88.7 and is 0 below -103.
+        """
+        rng = np.random.default_rng(seed)
+        tensors: Tensors = {}
+        scale = self.scale(workload)
+        for spec in self.signature(workload):
+            if spec.output:
+                continue
+            if spec.name == "block_table":
+                pages = self._blocks(workload)[1]
+                chosen = rng.permutation(pages)[: math.prod(spec.shape)]
+                tensors[spec.name] = chosen.reshape(spec.shape).astype(np.int32)
+                continue
+            values = rng.random(spec.shape, dtype=np.float32) * np.float32(2) - np.float32(1)
+            if spec.name == "K":
+                values[..., 0] = 1 + values[..., 0] / 16
+            elif spec.name == "Q":
+                values *= np.float32(3 / (scale * math.sqrt(workload["d"])))
+                kind = rng.integers(0, 8, spec.shape[:-1])  # 0: far up, 1: far down
+                values[..., 0] = np.where(kind < 2, (1 - 2 * kind) * _OFFSET / scale, values[..., 0])
+            tensors[spec.name] = values.astype(spec.dtype, copy=False)
+        return tensors
+
+    def _cache(self, workload: Workload, inputs: Tensors, name: str) -> np.ndarray:
+        """K or V as [b, kv_heads, kv, d] in float64, out of its pages where it lies in pages."""
+        values = inputs[name]
+        if "block_table" in inputs:
+            b, kv, d, heads = workload["b"], workload["kv"], workload["d"], self.kv_heads(workload)
+            values = values[inputs["block_table"]].reshape(b, -1, heads, d)[:, :kv].swapaxes(1, 2)
+        return values.astype(np.float64)
+
+    def _rows(
+        self, workload: Workload, inputs: Tensors
+    ) -> Iterator[tuple[tuple[int, int, slice], np.ndarray, np.ndarray, np.ndarray]]:
+        """Blocks of queries of one head: (their index in O, probabilities, values, largest |score|)."""
+        q, kv, scale = workload["q"], workload["kv"], self.scale(workload)
+        group = workload["h"] // self.kv_heads(workload)
+        keys, values = (self._cache(workload, inputs, name) for name in ("K", "V"))
+        causal, step = workload.option("causal", False), max(1, _PAIRS // kv)
+        for b in range(workload["b"]):
+            for h in range(workload["h"]):
+                for begin in range(0, q, step):
+                    rows = slice(begin, min(begin + step, q))
+                    scores = scale * (inputs["Q"][b, h, rows].astype(np.float64) @ keys[b, h // group].T)
+                    reach = np.abs(scores).max(axis=1, keepdims=True)
+                    if causal:
+                        last = np.arange(rows.start, rows.stop)[:, None] + kv - q
+                        scores = np.where(np.arange(kv) <= last, scores, -np.inf)
+                    p = np.exp(scores - scores.max(axis=1, keepdims=True))
+                    yield (b, h, rows), p / p.sum(axis=1, keepdims=True), values[b, h // group], reach
+
+    def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
+        """The definition in float64; the largest score of a row is subtracted before the exponential."""
+        result = np.empty(inputs["Q"].shape)
+        for index, p, values, _ in self._rows(workload, inputs):
+            result[index] = p @ values
+        return {"O": result}
+
+    def tolerance(self, workload: Workload, inputs: Tensors, reference: Tensors) -> Tensors:
+        """8 standard deviations of the rounding errors of scores and sums, and what exp itself may err.
+
+        The model of rounding errors is that of `numerics.sum_tolerance` (Higham and Mary 2019): each is
+        independent, of mean 0 and at most u times the partial sum it rounds. With p the probabilities of a
+        query, S its largest |score|, |v - o| <= 1 + |o| since values lie in [-1, 1), r = sqrt(sum of p^2):
+
+        - A score's d partial sums are at most S + 1 (they may cancel; 1 is their standard deviation): an
+          error of u*(S + 1)*sqrt(d). Rounding scaled inputs, scaling, subtracting the maximum: u*(S + 1)*3.
+          An error e of the score of key j moves the output by p_j*e*(v_j - o); over all keys, independent,
+          by e*r*(1 + |o|).
+        - The sum over kv products p*v, of values of standard deviation 1/sqrt(3): u*sqrt(kv/3)*r. The sum
+          of kv probabilities, which grows straight: a share of u*sqrt(kv/3) of the output.
+        - exp may err by 8u, all its errors alike, also where partial results are rescaled: 8u*(1 + |o|). A
+          vector exp of three roundings and a polynomial of degree 5 errs by 3u.
+        - f16: u is doubled, since tensor cores truncate; each p may be rounded to 11 bits, an error of
+          uniform distribution: 2^-11/sqrt(3)*r*(1 + |o|); and the result is, twice in some libraries.
+
+        f32, 512 keys, d = 64, a query that was not moved: S = 3.5, r = 0.07, so the tolerance is 2.5e-6; a
+        key left out moves the output by 1e-3, one of the 64 products of every score by 5e-3. It is the same
+        for all kernels.
+        """
+        d, kv = workload["d"], workload["kv"]
+        u = U32 if workload.dtype == "f32" else 2 * U32
+        size = np.abs(reference["O"])
+        tolerance = np.empty(size.shape)
+        for index, p, _, reach in self._rows(workload, inputs):
+            r = np.sqrt((p * p).sum(axis=1, keepdims=True))
+            weight = 1 + size[index]
+            score = (reach + 1) * (math.sqrt(d) + 3) * r * weight
+            sums = math.sqrt(kv / 3) * (r + size[index])
+            allowed = 8 * u * (score + sums + weight)
+            if workload.dtype == "f16":
+                # 2^-25 is half the spacing of f16 numbers around 0.
+                allowed = allowed + U16 * (8 / math.sqrt(3) * r * weight + 2 * size[index]) + 2.0**-25
+            tolerance[index] = allowed
+        return {"O": tolerance}
+
+    def flops(self, workload: Workload) -> int:
+        """4*d for each query and key it sees: two products of d multiply-adds; the softmax is not counted.
+
+        As Dao et al. (FlashAttention-2, 2023, section 4.1) count, but for a causal mask exactly.
+        """
+        q, kv = workload["q"], workload["kv"]
+        pairs = q * kv - (q * (q - 1) // 2 if workload.option("causal", False) else 0)
+        return 4 * workload["b"] * workload["h"] * workload["d"] * pairs
+
+    def min_bytes(self, workload: Workload) -> int:
+        """All tensors once; of a paged cache the tokens, not the rest of the pool."""
+        if not workload.option("paged", False):
+            return self.memory_bytes(workload)
+        tokens = workload["b"] * workload["kv"] * self.kv_heads(workload) * workload["d"]
+        others = sum(spec.nbytes for spec in self.signature(workload) if spec.name not in ("K", "V"))
+        return others + 2 * tokens * workload.element_bytes
+
+    def companions(self, workload: Workload) -> tuple[Workload, ...]:
+        """The smallest attention, ragged lengths and head dimensions, decode, more queries than a tile."""
+        options = dict(workload.options)
+        heads = int(workload.option("kv_heads", 0))
+        found = []
+        for b, h, q, kv, d in ((1, 2, 1, 1, 16), (2, 3, 37, 53, 40), (1, 2, 1, 261, 67), (1, 2, 70, 131, 24)):
+            dims = {"b": b, "h": heads * h if heads else h, "q": q, "kv": kv, "d": d}
+            found.append(self.workload(workload.dtype, **options, **dims))
+        return tuple(found)
