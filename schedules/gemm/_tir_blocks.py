@@ -5,11 +5,11 @@ packing happens. What is inside of a block is fixed here: vectors, unrolled rows
 over a tile are unrolled, so LLVM keeps the accumulators in registers.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from schedules.gemm._tir_function import GemmFunction
 from schedules.gemm._tir_pack import pack_a, pack_b
 from tuner.core.workload import Workload
 
@@ -61,8 +61,8 @@ class Tiles:
         return self.kc * self.nr
 
 
-class Program:
-    """The TensorIR module of a workload: blocks `pack_a`, `pack_b`, `multiply` and `write`, unscheduled.
+class Program(GemmFunction):
+    """The blocks `pack_a`, `pack_b`, `multiply` and `write`, unscheduled.
 
     Args:
         workload: any GEMM in f32.
@@ -70,93 +70,23 @@ class Program:
     """
 
     def __init__(self, workload: Workload, tiles: Tiles) -> None:
-        from tvm.script.ir_builder import IRBuilder
-        from tvm.script.ir_builder import tirx as T
-
-        self.T, self.named = T, IRBuilder.name
-        self.t, self.workload = tiles, workload
-        self.m, self.n, self.k = workload["m"], workload["n"], workload["k"]
-        self.batch = int(workload.option("batch", 1))
-        self.trans_a, self.trans_b = workload.option("trans_a", False), workload.option("trans_b", False)
+        super().__init__(workload)
+        self.t = tiles
         self.mt, self.nt = ceildiv(self.m, tiles.mr), ceildiv(self.n, tiles.nr)
         self.ko = ceildiv(self.k, tiles.kc)
 
-    def module(self) -> Any:
-        """The module; its function is `main`, its parameters are the tensors of the operator's signature."""
-        import tvm
-        from tvm.script.ir_builder import IRBuilder
-
-        T, t = self.T, self.t
-        with IRBuilder() as builder:
-            with T.prim_func(s_tir=True):
-                T.func_name("main")
-                T.func_attr({"tirx.noalias": True})
-                self._parameters()
-                with T.sblock("root"):
-                    T.reads()
-                    T.writes()
-                    self.a_packed = self._buffer("A_packed", (self.batch, self.mt, self.ko * t.a_panel))
-                    self.b_packed = self._buffer("B_packed", (self.batch, self.nt, self.ko * t.b_panel))
-                    shape = (self.batch, self.ko, self.mt * t.mr, self.nt * t.nr)
-                    self.acc = self._buffer("acc", shape, "local")
-                    if t.pack_a:
-                        pack_a(self)
-                    if t.pack_b:
-                        pack_b(self)
-                    self._multiply()
-                    self._write()
-            function = builder.get().with_attr("global_symbol", "main")
-        return tvm.IRModule({"main": function})
-
-    # --- small parts ------------------------------------------------------------------------------------
-
-    def _parameters(self) -> None:
-        lead = () if self.batch == 1 else (self.batch,)
-        m, n, k, w = self.m, self.n, self.k, self.workload
-        shapes = {"A": (*lead, k, m) if self.trans_a else (*lead, m, k)}
-        shapes["B"] = (*lead, n, k) if self.trans_b else (*lead, k, n)
-        if w.option("beta", 0.0) != 0:
-            shapes["C"] = (*lead, m, n)
-        if w.option("bias", False):
-            shapes["bias"] = (n,)
-        shapes["D"] = (*lead, m, n)
-        # NumPy aligns to 16 bytes and views to 4: no vector load may assume more.
-        self.tensors = {
-            name: self.T.arg(name, self.T.buffer(shape, "float32", align=4)) for name, shape in shapes.items()
-        }
-
-    def _buffer(self, name: str, shape: tuple[int, ...], scope: str = "global") -> Any:
-        buffer = self.T.sblock_alloc_buffer(shape, "float32", scope=scope)
-        self.named(name, buffer)
-        return buffer
-
-    @contextmanager
-    def block(self, name: str, **axes: int) -> Iterator[list[Any]]:
-        """A block in a loop nest of its own; an axis whose name is in capitals is a reduction."""
-        T = self.T
-        with ExitStack() as stack:
-            loops = list(stack.enter_context(T.grid(*axes.values())))
-            stack.enter_context(T.sblock(name))
-            bound = []
-            for (axis, extent), loop in zip(axes.items(), loops, strict=True):
-                self.named(axis.lower(), loop)
-                variable = (T.axis.reduce if axis.isupper() else T.axis.spatial)(extent, loop)
-                self.named("v" + axis.lower(), variable)
-                bound.append(variable)
-            yield bound
-
-    def _at(self, name: str, b: Any, i: Any, j: Any) -> Any:
-        indices = (i, j) if self.batch == 1 else (b, i, j)
-        return self.tensors[name][indices]
-
-    def a(self, b: Any, i: Any, kk: Any) -> Any:
-        return self._at("A", b, kk, i) if self.trans_a else self._at("A", b, i, kk)
-
-    def b(self, b: Any, kk: Any, j: Any) -> Any:
-        return self._at("B", b, j, kk) if self.trans_b else self._at("B", b, kk, j)
-
-    def region(self, name: str, b: Any, rows: slice, columns: slice) -> Any:
-        return self._at(name, b, rows, columns)
+    def body(self) -> None:
+        """Packs, multiplies, writes back."""
+        t = self.t
+        self.a_packed = self.buffer("A_packed", (self.batch, self.mt, self.ko * t.a_panel))
+        self.b_packed = self.buffer("B_packed", (self.batch, self.nt, self.ko * t.b_panel))
+        self.acc = self.buffer("acc", (self.batch, self.ko, self.mt * t.mr, self.nt * t.nr), "local")
+        if t.pack_a:
+            pack_a(self)
+        if t.pack_b:
+            pack_b(self)
+        self._multiply()
+        self._write()
 
     def depth(self, vk: Any) -> Any:
         """Steps of k in panel `vk`: `kc`, less in the last one of a ragged k."""
@@ -168,17 +98,6 @@ class Program:
         T, t = self.T, self.t
         with T.unroll(0, t.mr) as r, T.unroll(0, t.nr // t.lanes) as v, T.vectorized(0, t.lanes) as lane:
             body(r, v * t.lanes + lane)
-
-    def either(self, whole: Any, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
-        """`then` where `whole` holds, which may be known already; else `otherwise`."""
-        if whole is True:
-            then()
-            return
-        with self.T.If(whole):
-            with self.T.Then():
-                then()
-            with self.T.Else():
-                otherwise()
 
     # --- the blocks ---------------------------------------------------------------------------------------
 
@@ -239,7 +158,7 @@ class Program:
 
         The addends are the block's initial value, so D is written once a piece and never cleared.
         """
-        T, t, w = self.T, self.t, self.workload
+        T, t = self.T, self.t
         pieces = {"K" if self.ko > 1 else "k": self.ko}
         with self.block("write", **pieces, b=self.batch, m=self.mt, n=self.nt) as (vk, vb, vm, vn):
             i0, j0 = vm * t.mr, vn * t.nr
@@ -249,32 +168,18 @@ class Program:
             read += [self.tensors["bias"][columns]] if "bias" in self.tensors else []
             T.reads(*read)
             T.writes(self.region("D", vb, rows, columns))
-            alpha, beta = T.float32(w.option("alpha", 1.0)), T.float32(w.option("beta", 0.0))
-
-            def addends(i: Any, j: Any) -> Any:
-                value = None
-                if "C" in self.tensors:
-                    value = self._at("C", vb, i, j)
-                    value = value if w.option("beta", 0.0) == 1 else beta * value
-                if "bias" in self.tensors:
-                    value = self.tensors["bias"][j] if value is None else value + self.tensors["bias"][j]
-                return value
-
-            def store(i: Any, j: Any, value: Any) -> None:
-                T.buffer_store(self.tensors["D"], value, [i, j] if self.batch == 1 else [vb, i, j])
 
             def begin(i: Any, j: Any) -> None:
-                value = addends(i, j)
-                store(i, j, T.float32(0) if value is None else value)
+                value = self.addends(vb, i, j)
+                self.store(vb, i, j, T.float32(0) if value is None else value)
 
             def finish(i: Any, j: Any, total: Any) -> None:
-                value = total if w.option("alpha", 1.0) == 1 else alpha * total
-                before = self._at("D", vb, i, j) if self.ko > 1 else addends(i, j)
-                value = value if before is None else before + value
-                if w.option("relu", False):
+                before = self.at("D", vb, i, j) if self.ko > 1 else self.addends(vb, i, j)
+                value = self.scaled(total) if before is None else before + self.scaled(total)
+                if self.workload.option("relu", False):
                     clipped = T.max(value, T.float32(0))
                     value = clipped if self.ko == 1 else T.Select(vk == self.ko - 1, clipped, value)
-                store(i, j, value)
+                self.store(vb, i, j, value)
 
             whole_m = self.m % t.mr == 0 or i0 + t.mr <= self.m
             whole_n = self.n % t.nr == 0 or j0 + t.nr <= self.n
@@ -300,7 +205,7 @@ class Program:
             def acc(r: Any, j: Any) -> Any:
                 return self.acc[vb, vk, i0 + r, j0 + j]
 
-            edge = None if whole is True else self._buffer("edge", (t.mr, t.nr), "local")
+            edge: Any = None if whole is True else self.buffer("edge", (t.mr, t.nr), "local")
             self.either(
                 whole, lambda: self._vectors(lambda r, j: finish(i0 + r, j0 + j, acc(r, j))), edge_tile
             )

@@ -134,6 +134,7 @@ def _step_by_step(
                     copy(kk, v * lanes + lane)
 
     def edge() -> None:
+        assert valid is not None, "without an edge every panel is whole"
         with T.serial(0, depth) as kk, T.serial(0, lines) as line:
             p.either(valid(line), lambda: copy(kk, line), lambda: zero(kk, line))
 

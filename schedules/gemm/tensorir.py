@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from schedules._library import target_threads
-from schedules.gemm import _options, _tir_blocks, _tir_pack
+from schedules.gemm import _options, _tir_blocks, _tir_function, _tir_pack
 from schedules.gemm._tir_blocks import Program, Tiles, ceildiv
 from tuner.core.kernel import Argument, Kernel, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
@@ -90,7 +90,8 @@ class PackedTensorIR(Kernel):
     def source_files(self) -> tuple[Path, ...]:
         """The schedule, the blocks and the options."""
         return (
-            tuple(Path(str(m.__file__)) for m in (_tir_blocks, _tir_pack, _options)) + super().source_files()
+            tuple(Path(str(m.__file__)) for m in (_tir_blocks, _tir_function, _tir_pack, _options))
+            + super().source_files()
         )
 
     def lower(self, workload: Workload, config: Config, target: Target) -> Source:
