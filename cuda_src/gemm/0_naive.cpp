@@ -2,7 +2,7 @@
 name = "cpp_naive"
 operator = "gemm"
 summary = "Three loops in the order of the formula, one thread: what everything is compared with."
-dtypes = ["f32"]
+dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
 
@@ -20,22 +20,36 @@ relu = false
 // of B comes from another cache line: it reaches about a hundredth of what the machine can do.
 #include <cstdint>
 
-extern "C" void gemm(const float* A, const float* B, const float* C, const float* bias, float* D,
-                     int64_t m, int64_t n, int64_t k, int64_t batch, float alpha, float beta) {
+#if DTYPE_F16
+typedef _Float16 In;  // A and B
+typedef float Acc;    // sums and epilogue
+typedef _Float16 Out; // C, bias and D
+#elif DTYPE_INT8
+typedef int8_t In;
+typedef int32_t Acc;
+typedef int32_t Out;
+#else
+typedef float In;
+typedef float Acc;
+typedef float Out;
+#endif
+
+extern "C" void gemm(const In* A, const In* B, const Out* C, const Out* bias, Out* D, int64_t m, int64_t n,
+                     int64_t k, int64_t batch, float alpha, float beta) {
     for (int64_t b = 0; b < batch; ++b, A += m * k, B += k * n, D += m * n) {
         for (int64_t i = 0; i < m; ++i) {
             for (int64_t j = 0; j < n; ++j) {
-                float sum = 0;
+                Acc sum = 0;
                 for (int64_t p = 0; p < k; ++p) {
-                    float a = TRANS_A ? A[p * m + i] : A[i * k + p];
-                    float x = TRANS_B ? B[j * k + p] : B[p * n + j];
+                    Acc a = TRANS_A ? A[p * m + i] : A[i * k + p];
+                    Acc x = TRANS_B ? B[j * k + p] : B[p * n + j];
                     sum += a * x;
                 }
-                float value = alpha * sum;
-                if (C) value += beta * C[(b * m + i) * n + j];
-                if (bias) value += bias[j];
+                Acc value = Acc(alpha) * sum;
+                if (C) value += Acc(beta) * Acc(C[(b * m + i) * n + j]);
+                if (bias) value += Acc(bias[j]);
                 if (RELU) value = value < 0 ? 0 : value;  // a NaN stays one
-                D[i * n + j] = value;
+                D[i * n + j] = Out(value);
             }
         }
     }
