@@ -1,12 +1,20 @@
 """A search space that others measured exhaustively: every configuration with what came of it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
+from tuner.core.digest import digest
 from tuner.core.listed_space import ListedSpace
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.space import Config, Parameter
+
+
+def slug(text: str) -> str:
+    """A short word of lower-case letters, digits and underscores: `nvidia_geforce_rtx_3090`."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:60] or "unknown"
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,21 @@ class RecordedSpace:
         """`Xgemm 4096x4096 on NVIDIA GeForce RTX 3090`, for people."""
         size = "x".join(map(str, self.problem))
         return f"{self.kernel} {size} on {self.device}" if size else f"{self.kernel} on {self.device}"
+
+    @property
+    def target(self) -> str:
+        """The name of the target, of a kind that nothing compiles for: `replay:nvidia_geforce_rtx_3090`."""
+        return f"replay:{slug(self.device)}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the device; never that of one that measures: replayed trials do not mix with measured ones."""
+        return f"{self.target}:{digest([self.device, dict(self.device_facts)])}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a store should keep of the device: its name as `model`, and its numbers."""
+        return {"model": self.device, **self.device_facts}
 
     @cached_property
     def space(self) -> ListedSpace:

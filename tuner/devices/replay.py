@@ -1,10 +1,8 @@
 """Serves configurations from a recorded space on a simulated clock: a sweep with no device present."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tuner.core.digest import digest
 from tuner.core.measurement import Evidence, Measurement
 from tuner.core.recorded import RecordedSpace
 from tuner.core.space import Config, SearchSpace
@@ -37,23 +35,19 @@ class Replay:
         return self.recorded.space
 
     @property
-    def name(self) -> str:
-        """`replay:` and the device's name as a short word."""
-        return f"replay:{slug(self.recorded.device)}"
-
-    @property
     def target(self) -> Target:
         """Of kind `replay`: nothing can be compiled for it."""
-        return Target("replay", slug(self.recorded.device), limits=dict(self.recorded.device_facts))
+        kind, arch = self.recorded.target.split(":")
+        return Target(kind, arch, limits=dict(self.recorded.device_facts))
 
     @property
     def fingerprint(self) -> str:
-        """Never that of a device that measures: replayed trials do not mix with measured ones."""
-        return f"{self.name}:{digest([self.recorded.device, dict(self.recorded.device_facts)])}"
+        """Of the recorded device."""
+        return self.recorded.fingerprint
 
     def facts(self) -> Mapping[str, Any]:
         """The device's name and its numbers."""
-        return {"model": self.recorded.device, **self.recorded.device_facts}
+        return self.recorded.facts
 
     def measure(self, config: Config) -> Measurement:
         """The recorded outcome; the clock moves by its compile, verification and benchmark time.
@@ -64,8 +58,3 @@ class Replay:
         trial = self.recorded.outcome(config)
         self.clock_s += trial.build_s + trial.run_s
         return trial.objective_measurement if self._objective else trial.measurement
-
-
-def slug(text: str) -> str:
-    """A name of lower-case letters, digits and underscores: `nvidia_geforce_rtx_3090`."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:60] or "unknown"

@@ -1,0 +1,136 @@
+"""Damaged and hostile files: one line that says what is wrong, nothing executed, nothing exhausted."""
+
+import gzip
+import json
+import pickle
+
+import pytest
+
+from tests.interchange.spaces import kernel_tuner_cache, t4
+from tuner.core.errors import InterchangeError
+from tuner.interchange import _reading, read_recorded
+
+
+def refused(path, match):
+    with pytest.raises(InterchangeError, match=match) as caught:
+        read_recorded(path)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 700
+    assert message.isprintable()
+
+
+def edited(make, edit):
+    content = make()
+    edit(content)
+    return json.dumps(content)
+
+
+def cache_entry(content, key="16,False,15"):
+    return content["cache"][key]
+
+
+CASES = {
+    "not an object": ("[1, 2]", "neither a Kernel Tuner cache"),
+    "empty": ("", "not JSON"),
+    "text": ("time = 3", "not JSON"),
+    "truncated": (json.dumps(kernel_tuner_cache())[:-40], "truncated"),
+    "unfinished": (json.dumps(kernel_tuner_cache())[:-2], "truncated"),
+    "nan": (json.dumps(kernel_tuner_cache()).replace("0.3337", "NaN"), "number NaN"),
+    "infinite": (json.dumps(kernel_tuner_cache()).replace("0.33,", "1e999,"), "not a time"),
+    "digits": (json.dumps(kernel_tuner_cache()).replace("0.3337", "9" * 5000), "too many digits"),
+    "deep": ("[" * 100_000 + "]" * 100_000, "nests too deeply"),
+    "key twice": ('{"cache": {}, "cache": {}}', "'cache' twice"),
+    "configuration twice": (
+        json.dumps(kernel_tuner_cache()).replace('"32,False,15"', '"16,False,15"'), "'16,False,15' twice"
+    ),
+    "version": (edited(kernel_tuner_cache, lambda c: c.update(schema_version="2.0.0")), "version '2.0.0'; known"),
+    "t4 version": (edited(t4, lambda c: c.update(schema_version="1.1.0")), "version '1.1.0'; known: 1.0.0"),
+    "t4 no version": (edited(t4, lambda c: c.pop("schema_version")), "lacks 'schema_version'"),
+    "no parameters": (edited(kernel_tuner_cache, lambda c: c.pop("tune_params_keys")), "lacks 'tune_params_keys'"),
+    "no values": (edited(kernel_tuner_cache, lambda c: c["tune_params"].pop("pad")), "lacks the values of 'pad'"),
+    "missing parameter": (edited(kernel_tuner_cache, lambda c: cache_entry(c).pop("pad")), "lacks parameter 'pad'"),
+    "other value": (edited(kernel_tuner_cache, lambda c: cache_entry(c).update(block_x=32)), "than its key says"),
+    "value off the list": (
+        edited(kernel_tuner_cache, lambda c: c["tune_params"].update(block_x=[16, 32])), "block_x: 64 is not one of"
+    ),
+    "negative time": (edited(kernel_tuner_cache, lambda c: cache_entry(c).update(times=[-1.0])), "not a time: -1.0"),
+    "zero time": (edited(kernel_tuner_cache, lambda c: cache_entry(c).update(time=0)), "not a time: 0"),
+    "time of a list": (edited(kernel_tuner_cache, lambda c: cache_entry(c).update(time=[1])), "'time' cannot be"),
+    "no time": (edited(kernel_tuner_cache, lambda c: cache_entry(c).pop("time")), "lacks 'time'"),
+    "no date": (edited(kernel_tuner_cache, lambda c: cache_entry(c).update(timestamp="soon")), "not an ISO 8601"),
+    "path as a name": (
+        edited(kernel_tuner_cache, lambda c: c.update(tune_params_keys=["../../etc/passwd"])), "is not a name"
+    ),
+    "control characters": (
+        edited(kernel_tuner_cache, lambda c: c.update(device_name="a\x1b[2J\nb")), "'device_name' cannot be"
+    ),
+    "object as a value": (
+        edited(kernel_tuner_cache, lambda c: c["tune_params"].update(pad=[{}])), "not a parameter's value"
+    ),
+    "no configurations": (edited(kernel_tuner_cache, lambda c: c.update(cache={})), "no configurations"),
+    "t4 no results": (edited(t4, lambda c: c.update(results=[])), "no results"),
+    "t4 duplicate": (edited(t4, lambda c: c["results"].append(c["results"][0])), "listed twice"),
+    "t4 missing parameter": (
+        edited(t4, lambda c: c["results"][1]["configuration"].pop("layout")), "0 and 1 do not both have parameter"
+    ),
+    "t4 unit": (edited(t4, lambda c: c["metadata"].update(timeunit="fortnights")), "'fortnights' is none of"),
+    "t4 invalidity": (edited(t4, lambda c: c["results"][0].update(invalidity="maybe")), "'maybe' is none of"),
+    "t4 contradiction": (
+        edited(t4, lambda c: c["results"][0].update(correctness=0)), "'correct' with correctness 0"
+    ),
+    "t4 no times": (
+        edited(t4, lambda c: (c["results"][0]["times"].pop("runtimes"), c["results"][0].pop("measurements"))),
+        "neither runtimes nor a time",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_content_is_refused_in_one_line(tmp_path, case):
+    text, match = CASES[case]
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    refused(path, match)
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    refused(tmp_path / "none.json", "does not exist")
+    refused(tmp_path, "cannot be read")
+
+
+def test_a_truncated_gzip_file(tmp_path):
+    whole = gzip.compress(json.dumps(kernel_tuner_cache()).encode())
+    (tmp_path / "a.gz").write_bytes(whole[:-20])
+    refused(tmp_path / "a.gz", "breaks off")
+
+
+def test_a_gzip_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(_reading, "MAX_BYTES", 2**20)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(b" " * (2**24)))
+    refused(tmp_path / "bomb.gz", "more than 1 MiB")
+
+
+def test_ten_million_keys_are_not_parsed(tmp_path):
+    path = tmp_path / "keys.json"
+    with path.open("w") as file:
+        file.write('{"cache": {')
+        for i in range(100):
+            file.write(",".join(f'"{i}_{j}":0' for j in range(100_000)) + ",")
+        file.write('"end":0}}')
+    refused(path, "more than 9,000,000 keys")
+
+
+def test_a_pickle_is_never_loaded(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    (tmp_path / "a.json").write_bytes(pickle.dumps(Trap()))
+    refused(tmp_path / "a.json", "not a text file|not JSON")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_file_name_cannot_forge_lines(tmp_path):
+    path = tmp_path / "a\nERROR: all lost.json"
+    path.write_text("{")
+    refused(path, "truncated")
