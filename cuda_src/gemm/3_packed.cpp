@@ -75,178 +75,12 @@ passes_over_d = "ceildiv(k, KC)"
 // Threads form a grid over D and pack together what they share (Smith et al., Anatomy of high-performance
 // many-threaded matrix multiplication, IPDPS 2014).
 #include "arena.h"
-#include "epilogue.h"
 #include "gemv.h"
 #include "pack.h"
+#include "team.h"
 #if threads > 1
 #include <omp.h>
 #endif
-
-#define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
-
-static constexpr bool N_OUTSIDE = TEXT(OUTER)[0] == 'n', M_INSIDE = TEXT(INNER)[0] == 'm';
-enum : int64_t {
-    NV = NR * 4 / VECTOR_BYTES,
-    ENDLESS = int64_t(1) << 40,
-    MCB = (PACK_A || M_INSIDE || !N_OUTSIDE ? MC : ENDLESS) / MR * MR,
-    NCB = (PACK_B || !M_INSIDE || N_OUTSIDE ? NC : ENDLESS) / NR * NR,
-};
-// Packed panels lie [depth][MR] and [depth][NR]. An operand that is not packed is read where it is.
-static constexpr bool FETCH_NEXT = TEXT(PREFETCH_NEXT)[0] == 'l';
-static constexpr int NEXT_LOCALITY = TEXT(PREFETCH_NEXT)[1] == '1' ? 3 : 2;  // of __builtin_prefetch
-static constexpr int64_t AHEAD_A = M_INSIDE ? PREFETCH : 0, AHEAD_B = M_INSIDE ? 0 : PREFETCH;
-
-// A panel of A or B as the microkernel reads it; the stride is a constant where it is packed.
-struct Panel {
-    const float* data;
-    int64_t stride;
-};
-
-static inline float element_a(Panel a, int64_t p, int i) {
-    if (PACK_A) return a.data[p * MR + i];
-    return TRANS_A ? a.data[p * a.stride + i] : a.data[i * a.stride + p];
-}
-
-static inline const float* row_b(Panel b, int64_t p) { return b.data + p * (PACK_B ? NR : b.stride); }
-
-static inline __attribute__((always_inline)) void step(vec (&sums)[MR][NV], Panel a, Panel b, int64_t p) {
-    if (AHEAD_A && PACK_A) __builtin_prefetch(a.data + (p + AHEAD_A) * MR);
-    vec row[NV];
-#pragma GCC unroll 16
-    for (int j = 0; j < NV; ++j) {
-        row[j] = load(row_b(b, p) + j * LANES);
-        if (AHEAD_B) __builtin_prefetch(row_b(b, p + AHEAD_B) + j * LANES);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
-        vec x = in_register(splat(element_a(a, p, i)));
-#pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) sums[i][j] += x * row[j];
-    }
-}
-
-// One tile of D: rows i ..., columns j ..., `rows` x `cols` of them inside the matrix.
-struct Tile {
-    float* D;
-    int64_t n, i, j, rows, cols;
-    bool first, last;     // the first and the last block of k
-    Panel next;           // the panel that will be kept in L1 after the present one; null where there is none
-    int64_t turn, turns;  // this tile's place among those that the present panel serves
-};
-
-// While 16 steps of k are computed, the next kept panel is fetched by so many steps, its lines dealt out
-// among the tiles of the present one: it lies in L3 or, not packed, anywhere, and has all this time to come.
-static inline void fetch_next(const Tile& at, int64_t p) {
-    const float* next = at.next.data;
-    if (M_INSIDE && PACK_B) {
-        for (int64_t r = at.turn; r < NR; r += at.turns) __builtin_prefetch(next + p * NR + r * 16, 0, NEXT_LOCALITY);
-    } else if (M_INSIDE) {
-        for (int64_t r = at.turn; r < 16; r += at.turns) {
-            for (int64_t j = 0; j < NR; j += 16) {
-                __builtin_prefetch(next + (p + r) * at.next.stride + j, 0, NEXT_LOCALITY);
-            }
-        }
-    } else if (PACK_A) {
-        for (int64_t r = at.turn; r < MR; r += at.turns) __builtin_prefetch(next + p * MR + r * 16, 0, NEXT_LOCALITY);
-    } else if (TRANS_A) {
-        for (int64_t r = at.turn; r < 16; r += at.turns) {
-            __builtin_prefetch(next + (p + r) * at.next.stride, 0, NEXT_LOCALITY);
-        }
-    } else {
-        for (int64_t r = at.turn; r < MR; r += at.turns) {
-            __builtin_prefetch(next + r * at.next.stride + p, 0, NEXT_LOCALITY);
-        }
-    }
-}
-
-static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, const Tile& at, const Epilogue& epilogue) {
-    float* D = at.D + at.i * at.n + at.j;
-    if (PREFETCH_D) {
-        for (int64_t i = 0; i < at.rows; ++i) {
-            for (int64_t j = 0; j < NR; j += 16) __builtin_prefetch(D + i * at.n + j, 1);
-        }
-    }
-    vec sums[MR][NV] = {};
-    int64_t p = 0;
-    if (FETCH_NEXT && at.next.data) {
-        for (; p + 16 <= depth; p += 16) {
-            fetch_next(at, p);
-#pragma GCC unroll 1
-            for (int64_t q = p; q < p + 16; q += UNROLL) {
-#pragma GCC unroll 8
-                for (int u = 0; u < UNROLL; ++u) step(sums, a, b, q + u);
-            }
-        }
-    }
-    for (; p + UNROLL <= depth; p += UNROLL) {
-#pragma GCC unroll 8
-        for (int u = 0; u < UNROLL; ++u) step(sums, a, b, p + u);
-    }
-    for (; p < depth; ++p) step(sums, a, b, p);
-    if (at.rows == MR && at.cols == NR) {
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i) {
-#pragma GCC unroll 16
-            for (int j = 0; j < NV; ++j) {
-                vec value = sums[i][j];
-                float* place = D + i * at.n + j * LANES;
-                if (!at.first) value += load(place);
-                if (at.last) value = epilogue(value, at.i + i, at.j + j * LANES);
-                store(place, value);
-            }
-        }
-        return;
-    }
-    // A tile over the edge was computed whole, on zeros; only what is inside is stored.
-    float whole[MR][NR];
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
-#pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) store(&whole[i][j * LANES], sums[i][j]);
-    }
-    for (int64_t i = 0; i < at.rows; ++i) {
-        for (int64_t j = 0; j < at.cols; ++j) {
-            float value = whole[i][j];
-            if (!at.first) value += D[i * at.n + j];
-            D[i * at.n + j] = at.last ? epilogue(value, at.i + i, at.j + j) : value;
-        }
-    }
-}
-
-// A grid of threads over D, and the memory they share. With 1 x 1 nothing is shared and nobody waits.
-struct Team {
-    int64_t down, across;  // threads along m and along n
-    int64_t row, col;      // of this thread
-    float *packed_a, *packed_b;  // of this thread's row, of its column
-    float *edge_a, *edge_b;      // of this thread alone: the ragged last panel of an operand read in place
-
-    static void wait(int64_t sharers) {
-        if (sharers > 1) {
-#if threads > 1
-#pragma omp barrier
-#endif
-        }
-    }
-};
-
-// Blocks of all rows (columns) of the thread grid are counted alike, so that all threads meet at each barrier.
-struct Blocks {
-    Range mine;
-    int64_t unit, count;
-
-    Blocks(int64_t extent, int64_t unit, int64_t limit, int64_t parts, int64_t index)
-        : mine(share(extent, unit, parts, index)),
-          unit(unit),
-          count(ceil_div(ceil_div(ceil_div(extent, unit), parts) * unit, limit)) {}
-
-    Range operator[](int64_t i) const {
-        Range part = share(mine.size(), unit, count, i);
-        return {mine.begin + part.begin, mine.begin + part.end};
-    }
-
-    int64_t longest() const { return ceil_div(ceil_div(mine.size(), unit), count) * unit; }
-};
 
 class Gemm {
     const float *A, *B;
@@ -309,7 +143,7 @@ class Gemm {
 
     Tile tile_at(int64_t i, int64_t j) const {
         return {D, n, i, j, min_of(MR, rows.end - i), min_of(NR, cols.end - j),
-                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1};
+                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare};
     }
 
     void multiply_blocks() const {
@@ -356,33 +190,6 @@ public:
                 }
             }
         }
-    }
-};
-
-// Floats of the parts of a team's memory.
-struct Sizes {
-    int64_t a, b, edge_a, edge_b;
-
-    Sizes(int64_t m, int64_t n, int64_t k) {
-        int64_t depth = min_of(KC, k);
-        // Whole lines, so that no two threads write to one.
-        auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
-        a = PACK_A ? lines(min_of(MCB, ceil_div(m, MR) * MR) * depth) : 0;
-        b = PACK_B ? lines(min_of(NCB, ceil_div(n, NR) * NR) * depth) : 0;
-        edge_a = PACK_A ? 0 : lines(MR * depth);
-        edge_b = PACK_B ? 0 : lines(NR * depth);
-    }
-
-    int64_t one() const { return a + b + edge_a + edge_b; }
-
-    // Memory of the thread at (row, col) of a grid: the first thread of a row owns its A, of a column its B.
-    Team place(float* memory, int64_t down, int64_t across, int64_t index) const {
-        Team team = {down, across, index / across, index % across, nullptr, nullptr, nullptr, nullptr};
-        team.packed_a = memory + team.row * across * one();
-        team.packed_b = memory + team.col * one() + a;
-        team.edge_a = memory + index * one() + a + b;
-        team.edge_b = team.edge_a + edge_a;
-        return team;
     }
 };
 

@@ -83,18 +83,22 @@ def elf_section_bytes(path: Path, section: str) -> int | None:
 _VECTOR_STORE = re.compile(r"^\s+v?mov[a-z0-9]+\s+%[xyz]mm\d+, -?\d*\(%[re][sb]p\)", re.MULTILINE)
 _VECTOR_LOAD = re.compile(r"^\s+v?mov[a-z0-9]+\s+-?\d*\(%[re][sb]p\), %[xyz]mm\d+", re.MULTILINE)
 _FMA = re.compile(r"^\s+vfn?m(?:add|sub)\w*\s", re.MULTILINE)
+_MULTIPLIES = re.compile(r"^\s+v(?:fn?m(?:add|sub)|mulp|pmul|pdp)\w*\s|^\s+(?:mulp|pmul)\w*\s", re.MULTILINE)
+_FUNCTION = re.compile(r"^(?=[A-Za-z_][\w.$]*:\s*$)", re.MULTILINE)
 
 
 def assembly_metrics(text: str) -> dict[str, float]:
     """Counts over x86 assembly: instructions, not executions.
 
-    `vector_spills` are moves of a vector register to or from the stack frame: a register tile that
-    does not fit shows here. Buffers a kernel itself keeps on the stack count too.
+    `vector_spills` are moves of a vector register to or from the stack frame in functions that multiply
+    vectors: a register tile that does not fit shows here. Buffers a kernel keeps on the stack count too.
     """
-    return {
-        "fma_instructions": float(len(_FMA.findall(text))),
-        "vector_spills": float(len(_VECTOR_STORE.findall(text)) + len(_VECTOR_LOAD.findall(text))),
-    }
+    spills = sum(
+        len(_VECTOR_STORE.findall(function)) + len(_VECTOR_LOAD.findall(function))
+        for function in _FUNCTION.split(text)
+        if _MULTIPLIES.search(function)
+    )
+    return {"fma_instructions": float(len(_FMA.findall(text))), "vector_spills": float(spills)}
 
 
 class CxxBuilder(Builder):

@@ -1,0 +1,137 @@
+// The microkernel of rung 3: one register tile of D over a block of k, from two panels.
+// The configuration's macros MR, NR, PACK_A, ... are defined before this is included.
+#pragma once
+#include "epilogue.h"
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+static constexpr bool N_OUTSIDE = TEXT(OUTER)[0] == 'n', M_INSIDE = TEXT(INNER)[0] == 'm';
+enum : int64_t {
+    NV = NR * 4 / VECTOR_BYTES,
+    ENDLESS = int64_t(1) << 40,
+    MCB = (PACK_A || M_INSIDE || !N_OUTSIDE ? MC : ENDLESS) / MR * MR,
+    NCB = (PACK_B || !M_INSIDE || N_OUTSIDE ? NC : ENDLESS) / NR * NR,
+};
+// Packed panels lie [depth][MR] and [depth][NR]. An operand that is not packed is read where it is.
+static constexpr bool FETCH_NEXT = TEXT(PREFETCH_NEXT)[0] == 'l';
+static constexpr int NEXT_LOCALITY = TEXT(PREFETCH_NEXT)[1] == '1' ? 3 : 2;  // of __builtin_prefetch
+static constexpr int64_t AHEAD_A = M_INSIDE ? PREFETCH : 0, AHEAD_B = M_INSIDE ? 0 : PREFETCH;
+
+// A panel of A or B as the microkernel reads it; the stride is a constant where it is packed.
+struct Panel {
+    const float* data;
+    int64_t stride;
+};
+
+static inline float element_a(Panel a, int64_t p, int i) {
+    if (PACK_A) return a.data[p * MR + i];
+    return TRANS_A ? a.data[p * a.stride + i] : a.data[i * a.stride + p];
+}
+
+static inline const float* row_b(Panel b, int64_t p) { return b.data + p * (PACK_B ? NR : b.stride); }
+
+static inline __attribute__((always_inline)) void step(vec (&sums)[MR][NV], Panel a, Panel b, int64_t p) {
+    if (AHEAD_A && PACK_A) __builtin_prefetch(a.data + (p + AHEAD_A) * MR);
+    vec row[NV];
+#pragma GCC unroll 16
+    for (int j = 0; j < NV; ++j) {
+        row[j] = load(row_b(b, p) + j * LANES);
+        if (AHEAD_B) __builtin_prefetch(row_b(b, p + AHEAD_B) + j * LANES);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+        vec x = in_register(splat(element_a(a, p, i)));
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) sums[i][j] += x * row[j];
+    }
+}
+
+// One tile of D: rows i ..., columns j ..., `rows` x `cols` of them inside the matrix.
+struct Tile {
+    float* D;
+    int64_t n, i, j, rows, cols;
+    bool first, last;     // the first and the last block of k
+    Panel next;           // the panel that will be kept in L1 after the present one; null where there is none
+    int64_t turn, turns;  // this tile's place among those that the present panel serves
+    float* spare;         // room for one tile; not on the stack, where a register spill would hide among it
+};
+
+// While 16 steps of k are computed, the next kept panel is fetched by so many steps, its lines dealt out
+// among the tiles of the present one: it lies in L3 or, not packed, anywhere, and has all this time to come.
+static inline void fetch_next(const Tile& at, int64_t p) {
+    const float* next = at.next.data;
+    if (M_INSIDE && PACK_B) {
+        for (int64_t r = at.turn; r < NR; r += at.turns) __builtin_prefetch(next + p * NR + r * 16, 0, NEXT_LOCALITY);
+    } else if (M_INSIDE) {
+        for (int64_t r = at.turn; r < 16; r += at.turns) {
+            for (int64_t j = 0; j < NR; j += 16) {
+                __builtin_prefetch(next + (p + r) * at.next.stride + j, 0, NEXT_LOCALITY);
+            }
+        }
+    } else if (PACK_A) {
+        for (int64_t r = at.turn; r < MR; r += at.turns) __builtin_prefetch(next + p * MR + r * 16, 0, NEXT_LOCALITY);
+    } else if (TRANS_A) {
+        for (int64_t r = at.turn; r < 16; r += at.turns) {
+            __builtin_prefetch(next + (p + r) * at.next.stride, 0, NEXT_LOCALITY);
+        }
+    } else {
+        for (int64_t r = at.turn; r < MR; r += at.turns) {
+            __builtin_prefetch(next + r * at.next.stride + p, 0, NEXT_LOCALITY);
+        }
+    }
+}
+
+static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, const Tile& at, const Epilogue& epilogue) {
+    float* D = at.D + at.i * at.n + at.j;
+    if (PREFETCH_D) {
+        for (int64_t i = 0; i < at.rows; ++i) {
+            for (int64_t j = 0; j < NR; j += 16) __builtin_prefetch(D + i * at.n + j, 1);
+        }
+    }
+    vec sums[MR][NV] = {};
+    int64_t p = 0;
+    if (FETCH_NEXT && at.next.data) {
+        for (; p + 16 <= depth; p += 16) {
+            fetch_next(at, p);
+#pragma GCC unroll 1
+            for (int64_t q = p; q < p + 16; q += UNROLL) {
+#pragma GCC unroll 8
+                for (int u = 0; u < UNROLL; ++u) step(sums, a, b, q + u);
+            }
+        }
+    }
+    for (; p + UNROLL <= depth; p += UNROLL) {
+#pragma GCC unroll 8
+        for (int u = 0; u < UNROLL; ++u) step(sums, a, b, p + u);
+    }
+    for (; p < depth; ++p) step(sums, a, b, p);
+    if (at.rows == MR && at.cols == NR) {
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) {
+                vec value = sums[i][j];
+                float* place = D + i * at.n + j * LANES;
+                if (!at.first) value += load(place);
+                if (at.last) value = epilogue(value, at.i + i, at.j + j * LANES);
+                store(place, value);
+            }
+        }
+        return;
+    }
+    // A tile over the edge was computed whole, on zeros; only what is inside is stored.
+    float* whole = at.spare;
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) store(whole + i * NR + j * LANES, sums[i][j]);
+    }
+    for (int64_t i = 0; i < at.rows; ++i) {
+        for (int64_t j = 0; j < at.cols; ++j) {
+            float value = whole[i * NR + j];
+            if (!at.first) value += D[i * at.n + j];
+            D[i * at.n + j] = at.last ? epilogue(value, at.i + i, at.j + j) : value;
+        }
+    }
+}
