@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from tests.engine.planted import MISBEHAVIOURS, planted
 
+from tests.engine.planted import MISBEHAVIOURS, planted
 from tuner import registry
 from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol

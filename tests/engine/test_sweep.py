@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_equal_binaries_are_measured_once(store, tmp_path):
 
 def test_every_trial_is_committed_before_the_next_begins(store, tmp_path):
     class Watch(Observer):
-        seen: list[int] = []
+        seen: ClassVar[list[int]] = []
 
         def trial_done(self, event):
             with open_store(str(tmp_path / "results.db"), read_only=True) as other:

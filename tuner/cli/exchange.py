@@ -1,0 +1,143 @@
+"""`tuner import`, `export`, `bench-searchers`: other tools' files, and searchers compared on them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuner.cli.common import Db, Json
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+_FORMATS = ("t4", "kernel-tuner", "json", "csv", "parquet")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("import", epilog="\nExamples:\n\n  tuner import gemm_clblast-rtx_3090.json.gz\n")(import_)
+    app.command(
+        "export",
+        epilog="\nExamples:\n\n  tuner export out.t4.json --workload gemm/f32/m64-n64-k64 --kernel cpp_packed"
+        "\n\n  tuner export all.csv --format csv\n",
+    )(export)
+    app.command(
+        "bench-searchers",
+        epilog="\nExamples:\n\n  tuner bench-searchers --spaces a.json.gz --spaces b.json.gz "
+        "--searchers random,surrogate --seeds 5 --trials 100\n",
+    )(bench_searchers)
+
+
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Kernel Tuner caches or FAIR T4 files, plain or .gz.")],
+    kernel: Annotated[str | None, typer.Option(help="Kernel name where the file has none (T4).")] = None,
+    device: Annotated[str | None, typer.Option(help="Device name where the file has none (T4).")] = None,
+    db: Db = None,
+    json: Json = False,
+) -> None:
+    """Read other tools' recordings into the store, as replayed trials of a device of their own."""
+    from tuner.cli.common import print_json
+    from tuner.engine.exchange import import_recorded
+    from tuner.interchange import read_recorded
+    from tuner.interchange.trials import workload_of
+    from tuner.store.store import open_store
+
+    # All files are read before anything is written: a bad one changes nothing.
+    recorded = [read_recorded(file, kernel, device) for file in files]
+    report = []
+    with open_store(db) as store:
+        for file, space in zip(files, recorded, strict=True):
+            sweep, added, known = import_recorded(store, space)
+            row = {"file": str(file), "workload": workload_of(space).key, "device": space.device,
+                   "sweep": sweep, "added": added, "known": known}  # fmt: skip
+            report.append(row)
+            if not json:
+                kept = f", {known} were there already" if known else ""
+                print(f"{file.name}: {added} replayed trials of {space.label} in sweep s{sweep}{kept}")
+    if json:
+        print_json(report)
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="File to write; .gz for t4 and kernel-tuner.")],
+    format: Annotated[str, typer.Option(help="t4, kernel-tuner, json, csv or parquet.")] = "t4",
+    workload: Annotated[str | None, typer.Option(help="Workload key, e.g. gemm/f32/m64-n64-k64.")] = None,
+    kernel: Annotated[str | None, typer.Option(help="Kernel (t4, kernel-tuner).")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="A part of the device's name (t4, kernel-tuner).")
+    ] = None,
+    db: Db = None,
+) -> None:
+    """Write stored trials to a file: one space as t4 or kernel-tuner, all trials as json, csv or parquet."""
+    from tuner.core.errors import TunerError, UnknownName
+    from tuner.engine.exchange import recorded_from_store, stored_trials
+    from tuner.interchange import write_recorded
+    from tuner.interchange.tables import write_table
+    from tuner.store.store import open_store
+
+    if format not in _FORMATS:
+        raise UnknownName("format", format, list(_FORMATS))
+    with open_store(db, read_only=True) as store:
+        if format in ("t4", "kernel-tuner"):
+            recorded = recorded_from_store(store, workload or _only_workload(store), kernel, device)
+            write_recorded(recorded, file, format)
+            print(f"{len(recorded.trials)} trials of {recorded.label} in {file}")
+            return
+        trials = stored_trials(store, workload)
+    if not trials:
+        raise TunerError("nothing is stored" + (f" of {workload}" if workload else ""))
+    write_table(trials, file, format)
+    print(f"{len(trials)} trials in {file}")
+
+
+def _only_workload(store: "Store") -> str:
+    from tuner.core.errors import TunerError
+
+    keys = sorted({s.spec.workload.key for s in store.sweeps()})
+    if len(keys) != 1:
+        raise TunerError(f"choose one with --workload: {', '.join(keys[:12]) or 'nothing is stored'}")
+    return keys[0]
+
+
+def bench_searchers(
+    spaces: Annotated[list[Path], typer.Option(help="Recorded space; repeat for several.")],
+    searchers: Annotated[
+        str, typer.Option(help="Comma-separated; kernel_tuner:STRATEGY for Kernel Tuner's, where installed.")
+    ] = "random,tpe,surrogate",
+    seeds: Annotated[int, typer.Option(help="Runs of each pair.")] = 10,
+    trials: Annotated[int, typer.Option(help="Trials a run; a failure costs one.")] = 200,
+    history: Annotated[
+        list[Path] | None, typer.Option(help="What transfer may know; never the device under test.")
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Runs side by side.")] = 1,
+    picture: Annotated[Path | None, typer.Option(help="Draw the curves into this .png or .svg.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", help="Write every run to this file.")] = None,
+) -> None:
+    """Compare search strategies on recorded spaces, in trials and in simulated seconds; no GPU needed."""
+    import sys
+
+    from tuner.cli.common import aligned
+    from tuner.engine import bench_searchers as engine
+
+    names = [name.strip() for name in searchers.split(",") if name.strip()]
+    loaded = engine.load_spaces(spaces)
+    known = engine.load_spaces(history or [])
+
+    def progress(done: int, total: int, run: Any) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else "\r"
+            print(f"{done}/{total} runs, last: {run.searcher} on {run.space}", end=end, file=sys.stderr)
+
+    bench = engine.bench_searchers(loaded, names, seeds, trials, known, processes, progress)
+    head, *rows = engine.table(bench)
+    title = "mean over spaces and seeds; @n: share of the optimum after n trials; replayed, not measured"
+    for line in aligned(head, rows, "l" + "r" * (len(head) - 1), {0: title}):
+        print(line)
+    for note in bench.notes:
+        print(note)
+    if output is not None:
+        bench.write_json(output)
+        print(f"runs in {output}")
+    if picture is not None:
+        engine.plot(bench, picture)
+        print(f"picture: {picture}")
