@@ -1,0 +1,185 @@
+"""The resources of every GPU kernel of an operator at its best-ranked configuration, as a table.
+
+    python -m tuner.engine.ladder --target cuda:sm_80 --target cuda:sm_90 > docs/gpu-ladder.md
+
+Candidates are compiled, never run: random valid configurations, then neighbours of the best, ranked by the
+analytic model. The predicted column is that model's word, nothing measured.
+"""
+
+import argparse
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner import registry
+from tuner.core.kernel import Kernel
+from tuner.core.protocol import Protocol
+from tuner.core.space import Config
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.engine.analytic import Prediction, predict
+from tuner.engine.build_stage import BuildRequest, BuildStage
+from tuner.engine.occupancy import of_artifact, resource_problem, with_occupancy
+from tuner.engine.workers import Workers
+from tuner.targets.cuda import board, target
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One row of the table.
+
+    Attributes:
+        kernel, workload, config: what was compiled.
+        metrics: of the artifact, with its occupancy.
+        limiter: what limits the occupancy.
+        prediction: of the analytic model.
+        built, rejected: candidates compiled, and those of them over the target's limits or spilling.
+    """
+
+    kernel: Kernel
+    workload: Workload
+    config: Config
+    metrics: dict[str, float]
+    limiter: str
+    prediction: Prediction
+    built: int
+    rejected: int
+
+
+class Ranking:
+    """The best-ranked configuration of one kernel so far.
+
+    Args:
+        kernel, workload, chosen: what is compiled for which target.
+        stage: compiles.
+    """
+
+    def __init__(self, kernel: Kernel, workload: Workload, chosen: Target, stage: BuildStage) -> None:
+        self._kernel, self._workload, self._target, self._stage = kernel, workload, chosen, stage
+        self._operator = registry.operator(workload.operator)
+        self._space = kernel.space(workload, chosen)
+        self._seen: set[tuple[int, ...]] = set()
+        self._built = self._rejected = 0
+        self.best: Rung | None = None
+
+    def try_all(self, configs: Sequence[Config]) -> bool:
+        """Compiles those not seen before; whether one of them is the best now."""
+        fresh = [c for c in configs if self._space.indices(c) not in self._seen]
+        self._seen.update(self._space.indices(c) for c in fresh)
+        requests = [BuildRequest(self._kernel, self._workload, config) for config in fresh]
+        before = self.best
+        for request, built in zip(requests, self._stage.build_all(requests), strict=True):
+            self._built += 1
+            if built.artifact is not None and built.artifact.launch is not None:
+                metrics = with_occupancy(built.artifact, self._target)
+                held = of_artifact(built.artifact, self._target)
+                features = self._kernel.features(self._workload, request.config, self._target)
+                launch = built.artifact.launch
+                found = predict(self._operator, self._workload, metrics, features, launch, self._target)
+                if found is None or held is None or resource_problem(metrics, self._target):
+                    self._rejected += 1
+                elif self.best is None or found.time_s < self.best.prediction.time_s:
+                    self.best = Rung(
+                        self._kernel, self._workload, request.config, metrics, held.limiter, found, 0, 0
+                    )
+            else:
+                self._rejected += 1
+            built.discard()
+        return self.best is not before
+
+    def search(self, samples: int, rounds: int, seed: int) -> Rung | None:
+        """The best of random configurations, improved by its neighbours, two steps along each parameter."""
+        rng = random.Random(seed)
+        self.try_all([self._space.sample(rng) for _ in range(samples)])
+        for _ in range(rounds):
+            if self.best is None or not self.try_all(list(self._space.neighbours(self.best.config, 2))):
+                break
+        if self.best is None:
+            return None
+        counts = {"built": self._built, "rejected": self._rejected}
+        return Rung(**{**{f: getattr(self.best, f) for f in Rung.__dataclass_fields__}, **counts})
+
+
+def climb(
+    names: Sequence[str], chosen: Target, size: int, samples: int, rounds: int, seed: int, jobs: int
+) -> Iterator[Rung]:
+    """The rows for one target, kernel by kernel, each for the first dtype it is made for.
+
+    Args:
+        names: kernels of GEMM; empty for all that compile for the target.
+        chosen: a CUDA target.
+        size: m = n = k.
+        samples: random configurations a kernel.
+        rounds: rounds of neighbours after them, at most.
+        seed: of the random configurations.
+        jobs: builds at a time.
+    """
+    operator = registry.operator("gemm")
+    kernels = [k for k in registry.kernels_of("gemm", chosen.kind) if not k.baseline]
+    kernels.sort(key=lambda k: str(k.source_files()[0].name))
+    folder = Path(tempfile.mkdtemp(prefix="tuner-"))
+    workers = Workers(folder)
+    try:
+        stage = BuildStage(workers, folder, chosen, Protocol(threads=1), jobs, None)
+        for kernel in kernels:
+            workload = operator.workload(kernel.dtypes[0], m=size, n=size, k=size)
+            unfit = kernel.unsupported(workload, chosen) or registry.builder(kernel.language).unavailable()
+            if unfit or (names and kernel.name not in names):
+                continue
+            row = Ranking(kernel, workload, chosen, stage).search(samples, rounds, seed)
+            if row is not None:
+                yield row
+    finally:
+        workers.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_HEAD = (
+    "| kernel | dtype | registers | shared memory (bytes) | occupancy | limited by | spills (bytes) | "
+    "load width (bits) | FMA share of the loop | tensor share of the loop | predicted, not measured | "
+    "candidates (rejected) | configuration |\n" + "|" + " --- |" * 13
+)
+
+
+def markdown(row: Rung) -> str:
+    """One row of the table."""
+    m = row.metrics
+    instructions = max(1.0, m.get("loop_instructions", 0))
+    tensor = m.get("loop_tensor", 0) / instructions
+    plain = (m.get("loop_math", 0) - m.get("loop_tensor", 0)) / instructions
+    operator = registry.operator(row.workload.operator)
+    rate = operator.flops(row.workload) / row.prediction.time_s / 1e12
+    cells = [
+        row.kernel.name, row.workload.dtype, f"{m['registers']:.0f}", f"{m['shared_bytes']:.0f}",
+        f"{m['occupancy']:.0%}", row.limiter, f"{m['spill_bytes']:.0f}", f"{m.get('load_bits', 0):.0f}",
+        f"{plain:.0%}", f"{tensor:.0%}", f"{rate:.1f} Tflop/s ({row.prediction.bound})",
+        f"{row.built} ({row.rejected})", " ".join(f"{k}={v}" for k, v in row.config.items()),
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(prog="python -m tuner.engine.ladder", description=__doc__)
+    parser.add_argument("--target", action="append", help="cuda:sm_80; may be given several times")
+    parser.add_argument("--kernel", action="append", default=[], help="these kernels only")
+    parser.add_argument("--size", type=int, default=4096, help="m = n = k")
+    parser.add_argument("--samples", type=int, default=24, help="random configurations a kernel")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds of neighbours after them, at most")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2, help="builds at a time")
+    given = parser.parse_args(arguments)
+    for name in given.target or ["cuda:sm_80", "cuda:sm_90"]:
+        chosen = target(name)
+        print(f"\n### {chosen.name} ({board(chosen.arch)}), {given.size}³\n\n{_HEAD}", flush=True)
+        for row in climb(
+            given.kernel, chosen, given.size, given.samples, given.rounds, given.seed, given.jobs
+        ):
+            print(markdown(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
