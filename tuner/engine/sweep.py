@@ -15,10 +15,14 @@ from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.engine.build_stage import BuildRequest, Built
 from tuner.engine.evaluator import Evaluator
+from tuner.engine.history import device_numbers, known_history, workload_numbers
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
+
+# Searchers that read what the store knows of other shapes and devices.
+_TRANSFERRING = ("auto", "transfer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,6 @@ class SweepRequest:
         budget: when to stop.
         resume: continue the latest unfinished sweep of the same kind, if there is one.
         remeasure: measure known identities again instead of reusing their outcome.
-        history: what the store knows of other devices and shapes.
         options: of the searcher.
     """
 
@@ -69,7 +72,6 @@ class SweepRequest:
     budget: Budget = field(default_factory=Budget)
     resume: bool = False
     remeasure: bool = False
-    history: Sequence[History] = ()
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -220,14 +222,18 @@ class Sweep:
         def features(config: Config) -> dict[str, float]:
             return kernel.features(request.workload, config, target)
 
-        numbers = {**dict(request.workload.dims), **dict(request.workload.options)}
+        device = DeviceInfo.of(self._workshop.device)
+        history: Sequence[History] = ()
+        if request.searcher in _TRANSFERRING:
+            history = known_history(kernel, request.workload, target, device, self._store)
         problem = Problem(
-            self._space, request.seed, request.budget.trials, features, request.history,
-            {k: float(v) for k, v in target.limits.items()},
-            {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}, request.options,
+            self._space, request.seed, request.budget.trials, features, history, device_numbers(device),
+            workload_numbers(request.workload), request.options,
         )  # fmt: skip
         searcher = registry.searcher(request.searcher)(problem)
         searcher.tell([Observation(t.key.config, t.measurement) for t in self._trials])
+        if why := getattr(searcher, "why", ""):
+            self._observer.note(f"{kernel.name}: {why}")
         return searcher
 
     def run(self) -> SweepResult:
