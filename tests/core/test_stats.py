@@ -69,7 +69,9 @@ def test_many_samples_do_not_overflow(n):
 
 def test_relative_half_width_is_a_share_of_the_estimate():
     assert Interval(0.9, 1.0, 1.1).relative_half_width == pytest.approx(0.1)
-    assert Interval(0.9, 1.0, 1.1).contains(0.9) and not Interval(0.9, 1.0, 1.1).contains(1.11)
+    interval = Interval(0.9, 1.0, 1.1)
+    assert interval.contains(0.9) and interval.contains(1.1)
+    assert not interval.contains(0.89) and not interval.contains(1.11)
 
 
 def test_the_ratio_interval_covers_the_ratio_and_drift_cancels():
