@@ -192,3 +192,28 @@ class Module:
 
 def test_source_language_is_found_by_name() -> None:
     assert isinstance(registry.builder(replace(source(), threads=1).language), TensorIRBuilder)
+
+
+def test_the_quick_stack_is_the_stack_without_source_lines() -> None:
+    import inspect
+
+    from tuner.builders._tensor_intrin import quick_stack
+
+    with quick_stack():
+        quick = inspect.stack()
+    slow = inspect.stack()
+    assert [(f.function, f.filename) for f in quick] == [(f.function, f.filename) for f in slow]
+    assert quick[0].frame is slow[0].frame
+    assert inspect.stack()[0].code_context is not None  # the original is back
+
+
+@pytest.mark.slow
+def test_tensor_intrinsics_are_imported() -> None:
+    code = """
+from tuner.builders._tensor_intrin import import_tensor_intrin
+import_tensor_intrin()
+from tvm.s_tir import TensorIntrin
+print(TensorIntrin.get("dot_4x4_i8i8s32_sdot") is not None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
