@@ -61,7 +61,8 @@ def every_status() -> RecordedSpace:
             RecordedTrial(
                 {"n": i, "f": 0.5 * i, "flag": bool(i % 2), "word": "a,b"}, status,
                 (1 / 3, 0.1 + 0.2) if timed else (), 0.123456789012345678 if timed else None,
-                "" if status is Status.OK else f"it ended as {status}", {"compile": 1 / 7, "benchmark": 2 / 3},
+                "" if status is Status.OK else f"it ended as {status}",
+                {"compile": 1 / 7, "benchmark": 2 / 3},
                 "2026-01-02 03:04:05+00:00", {"registers": 32.0},
             )
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """Public facts of GPUs that recorded files name, as numbers a model can compare.
 
-From the vendors' data sheets and architecture white papers (NVIDIA Pascal to Hopper and Ada; AMD RDNA 2, RDNA 3
-and CDNA 2): streaming multiprocessors or compute units, boost clock in MHz, memory bandwidth in GB/s, L2 in
+From the vendors' data sheets and architecture white papers (NVIDIA Pascal to Hopper and Ada; AMD RDNA 2 and
+3, CDNA 2): streaming multiprocessors or compute units, boost clock in MHz, memory bandwidth in GB/s, L2 in
 KiB, shared memory (LDS) an SM in KiB, threads an SM, threads of a warp. `chip` names the die: devices of one
 die are twins, and one says nearly all of the other.
 """

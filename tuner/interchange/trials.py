@@ -41,7 +41,7 @@ def workload_of(recorded: RecordedSpace) -> Workload:
 
 
 def to_trials(recorded: RecordedSpace) -> list[Trial]:
-    """Trials for a store: evidence `replayed`, all raw times and failures, on a device and workload of their own."""
+    """Trials for a store: evidence `replayed`, all raw times, on a device and workload of their own."""
     workload, kernel_digest = workload_of(recorded), space_digest(recorded)
     fingerprint, target = recorded.fingerprint, recorded.target
     trials = []
