@@ -1,0 +1,117 @@
+"""Every registered conv2d kernel computes the definition, whatever the shape, options and configuration."""
+
+from pathlib import Path
+
+import pytest
+from tests.kernels.conv2d_cases import CONV, Run, cases
+
+from tuner import registry
+from tuner.core.source_kernel import SourceKernel
+from tuner.devices.cpu import CpuDevice, named_targets
+
+HERE = CpuDevice().target
+KERNELS = [(k.name, dtype) for k in registry.kernels_of("conv2d", "cpu") for dtype in k.dtypes]
+COMPILED = [(name, dtype) for name, dtype in KERNELS if registry.kernel(name).language == "cxx"]
+# What a build costs decides how many there are: C++ half a second, TensorIR three, a library nothing.
+QUICK = {"cxx": (4, 6), "tensorir": (3, 0), "python": (40, 0)}
+LONG = {"cxx": (60, 20), "tensorir": (60, 0), "python": (600, 0)}
+
+
+def check(name: str, dtype: str, target, builds: int, shapes: int, seed: int, folder: Path) -> None:
+    kernel = registry.kernel(name)
+    language = registry.builder(kernel.language)
+    if reason := kernel.unavailable() or language.unavailable():
+        pytest.skip(reason)
+    count = 0
+    for error, where in cases(kernel, target, dtype, seed, builds, shapes, folder):
+        assert error <= 1.0, where
+        count += 1
+    assert count >= builds
+
+
+@pytest.mark.parametrize(("name", "dtype"), KERNELS)
+def test_computes_random_convolutions(name: str, dtype: str, tmp_path: Path) -> None:
+    check(name, dtype, HERE, *QUICK[registry.kernel(name).language], seed=0, folder=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("name", "dtype"), KERNELS)
+def test_computes_thousands_of_random_convolutions(name: str, dtype: str, tmp_path: Path) -> None:
+    check(name, dtype, HERE, *LONG[registry.kernel(name).language], seed=1, folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted({name for name, dtype in COMPILED if name != "conv_naive"}))
+def test_computes_right_for_another_instruction_set(name: str, tmp_path: Path) -> None:
+    """AVX2's code on any machine that has it: registers are narrower and fewer."""
+    target = named_targets()["cpu:avx2"]
+    if not set(target.features) <= set(HERE.features):
+        pytest.skip("this processor has no AVX2")
+    check(name, "f32", target, 3, 4, seed=2, folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["conv_winograd"])
+@pytest.mark.parametrize("tile", [2, 4])
+def test_winograd_meets_the_tolerance_of_all(name: str, tile: int, tmp_path: Path) -> None:
+    """Where its error is largest: few channels, many outputs."""
+    kernel = registry.kernel(name)
+    workload = CONV.parse("n1 c32 h64 w64 k64 r3 s3 pad1")
+    space = kernel.space(workload, HERE)
+    config = next(c for c in space if c["TILE"] == tile and c["threads"] == 1)
+    run = Run(kernel, workload, config, HERE, tmp_path)
+    for seed in range(3):
+        error, where = run.error(workload, seed)
+        assert error <= 0.9, where
+
+
+# What a wrong kernel does -> (what of the naive one is replaced, by what).
+PLANTED = {
+    "leaves out the last channel": ("in < inner;", "in < inner - 1;"),
+    "leaves out the last tap": ("for (int64_t j = 0; j < s; ++j)", "for (int64_t j = 0; j < s - (i == r - 1); ++j)"),
+    "leaves out one product of one output": (
+        "sum += accumulator(a) * accumulator(b);",
+        "if (out || p || q || in || i != 1 || j != 1) sum += accumulator(a) * accumulator(b);",
+    ),
+    "repeats a column where padding is": (
+        "if (x < 0 || x >= w) continue;", "if (x < 0) continue; const int64_t e = x < w ? x : w - 1;",
+    ),
+    "pads with ones": (
+        "if (x < 0 || x >= w) continue;",
+        "if (x < 0 || x >= w) { sum += accumulator(W[((out * inner + in) * r + i) * s + j]); continue; }",
+    ),
+    "applies another filter's bias": ("epilogue(sum, out)", "epilogue(sum, out ? out - 1 : out + 1)"),
+    "forgets the activation": ("epilogue(sum, out)", "Epilogue(epilogue).raw(sum, out)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16", "int8"])
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_wrong_kernel_fails(name: str, dtype: str, tmp_path: Path) -> None:
+    source = Path(registry.kernel("conv_naive").path)
+    old, new = PLANTED[name]
+    text = source.read_text()
+    assert old in text
+    text = text.replace(old, new)
+    if "const int64_t e" in new:
+        text = text.replace("* w + x) * c + channel", "* w + e) * c + channel").replace(
+            "* w + x];", "* w + e];"
+        )
+    if "raw" in new:
+        text = text.replace("Epilogue(epilogue).raw(sum, out)", "result(sum + accumulator(bias[out]))")
+    (tmp_path / "wrong.cpp").write_text(text)
+    (tmp_path / "types.h").write_text((source.parent / "types.h").read_text())
+    kernel = SourceKernel(tmp_path / "wrong.cpp")
+    workload = CONV.parse("n1 c8 h9 w11 k5 r3 s3 pad1 bias relu", dtype)
+    run = Run(kernel, workload, {}, HERE, tmp_path / "build")
+    assert max(run.error(workload, seed)[0] for seed in range(4)) > 1.0
+
+
+def test_special_kernels_say_what_they_are_for() -> None:
+    words = {
+        ("conv_winograd", "n1 c8 h9 w9 k8 r5 s5"): "3x3",
+        ("conv_winograd", "n1 c8 h9 w9 k8 r3 s3 stride2"): "stride 1",
+        ("conv_depthwise", "n1 c8 h9 w9 k8 r3 s3"): "groups = c = k",
+        ("conv_implicit_gemm", "n1 c8 h9 w9 k8 r3 s3 nhwc"): "option nhwc",
+    }
+    for (name, shape), word in words.items():
+        assert word in (registry.kernel(name).unsupported(CONV.parse(shape), HERE) or "")
