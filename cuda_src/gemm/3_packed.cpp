@@ -2,7 +2,7 @@
 name = "cpp_packed"
 operator = "gemm"
 summary = "Blocked for three cache levels, operands packed, a register microkernel, threads in a grid."
-dtypes = ["f32"]
+dtypes = ["f32", "f16"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
 
@@ -55,6 +55,7 @@ tile_in_block = "MR <= MC and NR <= NC"
 # A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
 deep_enough = "KC >= 128 or KC * 2 > k or m <= 16"
 # B in place costs a line and a page for each step of k: worth it where B is used a few times only.
+converted = "element_bytes == 4 or PACK_A and PACK_B"  # half precision becomes single when it is packed
 b_in_place = "PACK_B or m <= 512 and not trans_b"
 threads_on_cores = "threads <= cores"
 grid = "threads % SPLIT_N == 0"
@@ -83,22 +84,23 @@ passes_over_d = "ceildiv(k, KC)"
 #endif
 
 class Gemm {
-    const float *A, *B;
-    float* D;
+    const Element *A, *B;
+    Element* D;
+    float* sums;
     int64_t m, n, k;
     Epilogue epilogue;
     Team team;
     Range rows, cols, depth;  // of the present blocks
 
-    const float* at_a(int64_t i, int64_t p) const { return A + (TRANS_A ? p * m + i : i * k + p); }
-    const float* at_b(int64_t p, int64_t j) const { return B + (TRANS_B ? j * k + p : p * n + j); }
+    const Element* at_a(int64_t i, int64_t p) const { return A + (TRANS_A ? p * m + i : i * k + p); }
+    const Element* at_b(int64_t p, int64_t j) const { return B + (TRANS_B ? j * k + p : p * n + j); }
 
     // The threads of a grid row share a block of A: each packs its part of the panels, then all may read.
     void pack_a() const {
         if (PACK_A) {
             Team::wait(team.across);
             Range part = share(rows.size(), MR, team.across, team.col);
-            const float* from = at_a(rows.begin + part.begin, depth.begin);
+            const Element* from = at_a(rows.begin + part.begin, depth.begin);
             float* to = team.packed_a + part.begin * depth.size();
             if (TRANS_A) pack_rows<MR>(to, from, m, part.size(), depth.size());
             else pack_transposed<MR>(to, from, k, part.size(), depth.size());
@@ -108,7 +110,7 @@ class Gemm {
             int64_t i = rows.end - over, size = depth.size();
             for (int64_t p = 0; p < size; ++p) {
                 for (int64_t r = 0; r < MR; ++r) {
-                    float value = r < over ? *at_a(i + r, depth.begin + p) : 0.0f;
+                    float value = r < over ? float(*at_a(i + r, depth.begin + p)) : 0.0f;
                     team.edge_a[TRANS_A ? p * MR + r : r * size + p] = value;
                 }
             }
@@ -119,7 +121,7 @@ class Gemm {
         if (PACK_B) {
             Team::wait(team.down);
             Range part = share(cols.size(), NR, team.down, team.row);
-            const float* from = at_b(depth.begin, cols.begin + part.begin);
+            const Element* from = at_b(depth.begin, cols.begin + part.begin);
             float* to = team.packed_b + part.begin * depth.size();
             if (TRANS_B) pack_transposed<NR>(to, from, k, part.size(), depth.size());
             else pack_rows<NR>(to, from, n, part.size(), depth.size());
@@ -129,20 +131,23 @@ class Gemm {
         }
     }
 
+    // Only single precision is read in place.
+    static const float* in_place(const Element* p) { return reinterpret_cast<const float*>(p); }
+
     Panel panel_a(int64_t i) const {
         if (PACK_A) return {team.packed_a + (i - rows.begin) * depth.size(), MR};
-        if (i + MR <= rows.end) return {at_a(i, depth.begin), TRANS_A ? m : k};
+        if (i + MR <= rows.end) return {in_place(at_a(i, depth.begin)), TRANS_A ? m : k};
         return {team.edge_a, TRANS_A ? MR : depth.size()};
     }
 
     Panel panel_b(int64_t j) const {
         if (PACK_B) return {team.packed_b + (j - cols.begin) * depth.size(), NR};
-        if (j + NR <= cols.end) return {at_b(depth.begin, j), n};
+        if (j + NR <= cols.end) return {in_place(at_b(depth.begin, j)), n};
         return {team.edge_b, NR};
     }
 
     Tile tile_at(int64_t i, int64_t j) const {
-        return {D, n, i, j, min_of(MR, rows.end - i), min_of(NR, cols.end - j),
+        return {D, sums, n, i, j, min_of(MR, rows.end - i), min_of(NR, cols.end - j),
                 depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare};
     }
 
@@ -169,9 +174,9 @@ class Gemm {
     }
 
 public:
-    Gemm(const float* A, const float* B, float* D, int64_t m, int64_t n, int64_t k, const Epilogue& epilogue,
-         const Team& team)
-        : A(A), B(B), D(D), m(m), n(n), k(k), epilogue(epilogue), team(team), rows(), cols(), depth() {}
+    Gemm(const Element* A, const Element* B, Element* D, float* sums, int64_t m, int64_t n, int64_t k,
+         const Epilogue& epilogue, const Team& team)
+        : A(A), B(B), D(D), sums(sums), m(m), n(n), k(k), epilogue(epilogue), team(team), rows(), cols(), depth() {}
 
     __attribute__((noinline)) void run() {
         Blocks down(m, MR, MCB, team.down, team.row), across(n, NR, NCB, team.across, team.col);
@@ -193,20 +198,23 @@ public:
     }
 };
 
-extern "C" int gemm(const float* A, const float* B, const float* C, const float* bias, float* D, int64_t m,
-                    int64_t n, int64_t k, int64_t batch, float alpha, float beta) {
+extern "C" int gemm(const Element* A, const Element* B, const Element* C, const Element* bias, Element* D,
+                    int64_t m, int64_t n, int64_t k, int64_t batch, float alpha, float beta) {
     static thread_local Arena arena;
     const Sizes sizes(m, n, k);
-    float* memory = arena.reserve(sizes.one() * threads);
+    // Half precision cannot hold sums between blocks of k.
+    const int64_t apart = sizeof(Element) == 4 || k <= KC ? 0 : ceil_div(m * n, 16) * 16;
+    float* memory = arena.reserve((sizes.one() + apart) * threads);
     if (!memory) return 1;
 
-    // Batch entry b on a grid of down x across threads, as its thread `index`.
+    // Batch entry b on a grid of down x across threads, as its thread `index`, in a place of its team's.
     auto entry = [&](int64_t b, int64_t down, int64_t across, int64_t index, float* place) {
         Epilogue epilogue = {C ? C + b * m * n : nullptr, bias, n, alpha, beta};
-        const float *a = A + b * m * k, *x = B + b * k * n;
-        float* d = D + b * m * n;
+        const Element *a = A + b * m * k, *x = B + b * k * n;
+        Element* d = D + b * m * n;
+        float* sums = apart ? place : reinterpret_cast<float*>(d);
         if (m == 1 || n == 1) gemv(a, x, d, m, n, k, epilogue, int(down * across), int(index));
-        else Gemm(a, x, d, m, n, k, epilogue, sizes.place(place, down, across, index)).run();
+        else Gemm(a, x, d, sums, m, n, k, epilogue, sizes.place(place + apart, down, across, index)).run();
     };
 
 #if threads > 1
@@ -215,7 +223,9 @@ extern "C" int gemm(const float* A, const float* B, const float* C, const float*
         int64_t team = omp_get_num_threads(), index = omp_get_thread_num();
         // Whole entries first, each thread its own, with no waiting; the remainder all threads together.
         int64_t alone = batch / team * team;
-        for (int64_t b = index; b < alone; b += team) entry(b, 1, 1, 0, memory + index * sizes.one());
+        for (int64_t b = index; b < alone; b += team) {
+            entry(b, 1, 1, 0, memory + index * (sizes.one() + apart));
+        }
         int64_t across = team % SPLIT_N == 0 ? SPLIT_N : 1, down = team / across;
         // A dimension with fewer panels than threads along it gives its threads to the other.
         if (ceil_div(m, MR) < down) across = team, down = 1;

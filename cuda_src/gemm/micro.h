@@ -49,7 +49,8 @@ static inline __attribute__((always_inline)) void step(vec (&sums)[MR][NV], Pane
 
 // One tile of D: rows i ..., columns j ..., `rows` x `cols` of them inside the matrix.
 struct Tile {
-    float* D;
+    Element* D;
+    float* sums;  // of the blocks of k so far: D itself, or where D is half precision, a matrix as large as D
     int64_t n, i, j, rows, cols;
     bool first, last;     // the first and the last block of k
     Panel next;           // the panel that will be kept in L1 after the present one; null where there is none
@@ -83,7 +84,8 @@ static inline void fetch_next(const Tile& at, int64_t p) {
 }
 
 static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, const Tile& at, const Epilogue& epilogue) {
-    float* D = at.D + at.i * at.n + at.j;
+    Element* D = at.D + at.i * at.n + at.j;
+    float* partial = at.sums + at.i * at.n + at.j;
     if (PREFETCH_D) {
         for (int64_t i = 0; i < at.rows; ++i) {
             for (int64_t j = 0; j < NR; j += 16) __builtin_prefetch(D + i * at.n + j, 1);
@@ -112,10 +114,10 @@ static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, cons
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) {
                 vec value = sums[i][j];
-                float* place = D + i * at.n + j * LANES;
-                if (!at.first) value += load(place);
-                if (at.last) value = epilogue(value, at.i + i, at.j + j * LANES);
-                store(place, value);
+                const int64_t place = i * at.n + j * LANES;
+                if (!at.first) value += load(partial + place);
+                if (at.last) store(D + place, epilogue(value, at.i + i, at.j + j * LANES));
+                else store(partial + place, value);
             }
         }
         return;
@@ -130,8 +132,10 @@ static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, cons
     for (int64_t i = 0; i < at.rows; ++i) {
         for (int64_t j = 0; j < at.cols; ++j) {
             float value = whole[i * NR + j];
-            if (!at.first) value += D[i * at.n + j];
-            D[i * at.n + j] = at.last ? epilogue(value, at.i + i, at.j + j) : value;
+            const int64_t place = i * at.n + j;
+            if (!at.first) value += partial[place];
+            if (at.last) D[place] = Element(epilogue(value, at.i + i, at.j + j));
+            else partial[place] = value;
         }
     }
 }

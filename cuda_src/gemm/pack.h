@@ -1,35 +1,55 @@
 // Packing: panels of W rows (or columns) of an operand, laid out in the order the microkernel reads them:
-// packed[p * W + i] for p in 0 ... depth-1. Short panels are filled with zeros to W.
+// packed[p * W + i] for p in 0 ... depth-1, as float whatever the operand is. Short panels are filled with
+// zeros to W.
 #pragma once
+#include <stddef.h>
+
 #include "simd.h"
 
 typedef float vec4 __attribute__((vector_size(16)));
 typedef float vec4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t pick4 __attribute__((vector_size(16)));
 
+static inline void copy(float* to, const float* from, int count) {
+    __builtin_memcpy(to, from, size_t(count) * sizeof(float));
+}
+
+template <class Source>
+static inline void copy(float* to, const Source* from, int count) {
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) store(to + i, load(from + i));
+    for (; i < count; ++i) to[i] = float(from[i]);
+}
+
 // All panels of `width` neighbours: element (i, p) is source[p * stride + i]. Eight rows of the source at a
 // time through all panels: the rows are read from end to end, as prefetchers and pages like it, and of each
 // panel whole lines are written.
-template <int W>
-static void pack_rows(float* packed, const float* source, int64_t stride, int64_t width, int64_t depth) {
+template <int W, class Source>
+static void pack_rows(float* packed, const Source* source, int64_t stride, int64_t width, int64_t depth) {
     for (int64_t begin = 0; begin < depth; begin += 8) {
         const int64_t end = min_of(begin + 8, depth);
         int64_t i = 0;
         for (; i + W <= width; i += W) {
             for (int64_t p = begin; p < end; ++p) {
-                __builtin_memcpy(packed + i * depth + p * W, source + p * stride + i, W * sizeof(float));
+                copy(packed + i * depth + p * W, source + p * stride + i, W);
             }
         }
         if (i == width) continue;
         for (int64_t p = begin; p < end; ++p) {
             for (int64_t r = 0; r < W; ++r) {
-                packed[i * depth + p * W + r] = i + r < width ? source[p * stride + i + r] : 0.0f;
+                packed[i * depth + p * W + r] = i + r < width ? float(source[p * stride + i + r]) : 0.0f;
             }
         }
     }
 }
 
 static inline vec4 load4(const float* p) { return *reinterpret_cast<const vec4_unaligned*>(p); }
+
+template <class Source>
+static inline vec4 load4(const Source* p) {
+    return vec4{float(p[0]), float(p[1]), float(p[2]), float(p[3])};
+}
+
 static inline void store4(float* p, vec4 v) { *reinterpret_cast<vec4_unaligned*>(p) = v; }
 // Lanes of the concatenation of two vectors; GCC and Clang spell it differently.
 #if defined(__clang__)
@@ -38,7 +58,8 @@ static inline void store4(float* p, vec4 v) { *reinterpret_cast<vec4_unaligned*>
 #define PICK4(a, b, w, x, y, z) __builtin_shuffle(a, b, pick4{w, x, y, z})
 #endif
 
-static inline void transpose4(float* to, int64_t to_stride, const float* from, int64_t from_stride) {
+template <class Source>
+static inline void transpose4(float* to, int64_t to_stride, const Source* from, int64_t from_stride) {
     vec4 a = load4(from), b = load4(from + from_stride);
     vec4 c = load4(from + 2 * from_stride), d = load4(from + 3 * from_stride);
     vec4 ab_low = PICK4(a, b, 0, 4, 1, 5), ab_high = PICK4(a, b, 2, 6, 3, 7);
@@ -52,8 +73,8 @@ static inline void transpose4(float* to, int64_t to_stride, const float* from, i
 // One panel of `width` rows, at most W: element (i, p) is source[i * stride + p], a transposition in blocks
 // of 4 x 4. Sixteen steps of p at a time: rows whose stride is a power of two fall into one set of the cache,
 // and each line has to be used up before it is evicted.
-template <int W>
-static void pack_columns(float* packed, const float* source, int64_t stride, int64_t width, int64_t depth) {
+template <int W, class Source>
+static void pack_columns(float* packed, const Source* source, int64_t stride, int64_t width, int64_t depth) {
     int64_t p = 0;
     if (W >= 4 && width == W) {
         for (; p + 16 <= depth; p += 16) {
@@ -66,13 +87,13 @@ static void pack_columns(float* packed, const float* source, int64_t stride, int
         }
     }
     for (; p < depth; ++p) {
-        for (int64_t i = 0; i < W; ++i) packed[p * W + i] = i < width ? source[i * stride + p] : 0.0f;
+        for (int64_t i = 0; i < W; ++i) packed[p * W + i] = i < width ? float(source[i * stride + p]) : 0.0f;
     }
 }
 
 // All panels of `width` rows in all.
-template <int W>
-static void pack_transposed(float* packed, const float* source, int64_t stride, int64_t width, int64_t depth) {
+template <int W, class Source>
+static void pack_transposed(float* packed, const Source* source, int64_t stride, int64_t width, int64_t depth) {
     for (int64_t i = 0; i < width; i += W) {
         pack_columns<W>(packed + i * depth, source + i * stride, stride, min_of(W, width - i), depth);
     }

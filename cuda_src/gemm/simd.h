@@ -21,6 +21,13 @@ static inline vec load(const float* p) { return *reinterpret_cast<const vec_unal
 
 static inline void store(float* p, vec v) { *reinterpret_cast<vec_unaligned*>(p) = v; }
 
+#if DTYPE_F16
+#include "half.h"
+typedef _Float16 Element;  // of every tensor; sums are float
+#else
+typedef float Element;
+#endif
+
 // x - 0 is x for every x, -0 and NaN included, so the compiler drops the subtraction (0 + x it may not drop).
 static inline vec splat(float x) { return x - vec{}; }
 

@@ -75,9 +75,10 @@ def error_of(
     artifact = replace(artifact, arguments=kernel.lower(workload, config, aim).arguments)
     inputs = GEMM.inputs(workload, seed)
     before = {name: array.copy() for name, array in inputs.items()}
-    shape = GEMM.signature(workload)[-1].shape
+    spec = GEMM.signature(workload)[-1]
     executable = CpuDevice().load(artifact)
-    output = np.full(shape, np.nan, dtype=np.float32)
+    # Integers have no NaN: a value that no small sum of products comes near.
+    output = np.full(spec.shape, -(2**31) if spec.dtype == "int32" else np.nan, dtype=spec.dtype)
     executable.bind({**inputs, "D": output})
     for _ in range(2):  # a second call must not build on what the first one left in D or in its buffers
         executable.run()
@@ -87,23 +88,44 @@ def error_of(
     return worst_error({"D": output}, reference, GEMM.tolerance(workload, inputs, reference))[0]
 
 
+CASES = [
+    ("cpp_naive", "f32", 2),
+    ("cpp_naive", "f16", 1),
+    ("cpp_naive", "int8", 1),
+    ("cpp_tiled", "f32", 3),
+    ("cpp_register", "f32", 4),
+    ("cpp_packed", "f32", 6),
+    ("cpp_packed", "f16", 3),
+]
+
+
+def test_every_kernel_and_dtype_is_tried() -> None:
+    declared = {
+        (kernel.name, dtype)
+        for kernel in registry.kernels_of("gemm", "cpu")
+        for dtype in kernel.dtypes
+        if kernel.language == "cxx"
+    }
+    assert declared == {(name, dtype) for name, dtype, _ in CASES}
+
+
 @pytest.mark.parametrize("aim_name", ["cpu:x86_64", "cpu:avx2", "cpu:avx512"])
-@pytest.mark.parametrize(
-    ("name", "count"), [("cpp_naive", 3), ("cpp_tiled", 3), ("cpp_register", 4), ("cpp_packed", 6)]
-)
+@pytest.mark.parametrize(("name", "dtype", "count"), CASES)
 def test_random_configurations_are_right_at_ragged_shapes(
-    name: str, count: int, aim_name: str, tmp_path: Path
+    name: str, dtype: str, count: int, aim_name: str, tmp_path: Path
 ) -> None:
     aim, kernel = runnable(target(aim_name)), kernel_of(name)
-    rng = random.Random(f"{name} {aim_name}")
-    for i in range(count if aim_name != "cpu:x86_64" else 2):
+    rng = random.Random(f"{name} {dtype} {aim_name}")
+    for i in range(count if aim_name != "cpu:x86_64" else 1):
         m, n, k = TUNED[i % len(TUNED)]
         chosen = options(rng)
-        workload = GEMM.workload("f32", m=m, n=n, k=k, **chosen)
+        if dtype == "int8":  # exact: alpha and beta are integers
+            chosen.update(alpha=rng.choice([1.0, -3.0]), beta=rng.choice([0.0, 2.0]))
+        workload = GEMM.workload(dtype, m=m, n=n, k=k, **chosen)
         config = kernel.space(workload, aim).sample(rng)
         artifact = built(kernel, workload, config, aim, tmp_path / str(i))
         for shape in RUN:
-            at = GEMM.workload("f32", **dict(zip("mnk", shape, strict=True)), **chosen)
+            at = GEMM.workload(dtype, **dict(zip("mnk", shape, strict=True)), **chosen)
             error = error_of(kernel, artifact, at, config, aim, seed=i)
             assert error <= 1, f"{config} {at.key}: {error}"
 
