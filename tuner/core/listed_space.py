@@ -1,7 +1,6 @@
 """A search space whose valid configurations are a list: what others measured, with no constraints known."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,20 +74,20 @@ class ListedSpace(SearchSpace):
                 known = False
             if not known:
                 self.indices(config)  # raises, naming the parameter
-        self._rows = rows
+        self._listing = Listing(rows)
 
-    @cached_property
+    @property
     def _diagram(self) -> Any:
-        return Listing(self._rows)
+        return self._listing
 
     @property
     def size(self) -> int | None:
         """How many configurations are listed."""
-        return len(self._rows)
+        return self._listing.size
 
     def why_invalid(self, config: Config) -> str | None:
         """Also tells of a configuration that is not in the list."""
         reason = super().why_invalid(config)
         if reason is None and self.parameters and self._diagram.rank(self.indices(config)) is None:
-            reason = f"it is not among the {len(self._rows)} configurations recorded"
+            reason = f"it is not among the {self._listing.size} configurations recorded"
         return reason
