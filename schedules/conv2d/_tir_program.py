@@ -73,8 +73,10 @@ def source(workload: Workload, kt: int) -> str:
                 padded[{order("vn", "vc", "vy", "vx")}] = T.if_then_else(
                     vy >= {pad} and vy < {h + pad} and vx >= {pad} and vx < {w + pad},
                     X[{order("vn", "vc", f"vy - {pad}", f"vx - {pad}")}], T.float32(0))"""
+    pads = padding if pad else ""
     alloc = f"padded = T.sblock_alloc_buffer(({order(n, c, high, wide)}))" if pad else "pass"
     row, column = f"vp * {stride} + vr * {dilation}", f"vq * {stride} + vs * {dilation}"
+    pixel = order("vn", f"vg * {inner} + vc", row, column)
     return f"""
 @I.ir_module
 class Module:
@@ -83,7 +85,8 @@ class Module:
         T.func_attr({{"tirx.noalias": True}})
         {alloc}
         packed = T.sblock_alloc_buffer(({groups}, {blocks}, {inner}, {r}, {s}, {kt}))
-        acc = T.sblock_alloc_buffer(({n}, {groups}, {blocks}, {p}, {q}, {kt}), scope="local"){padding if pad else ""}
+        acc = T.sblock_alloc_buffer(({n}, {groups}, {blocks}, {p}, {q}, {kt}), scope="local")
+        {pads}
         for g, b, c, r, s, k in T.grid({groups}, {blocks}, {inner}, {r}, {s}, {kt}):
             with T.sblock("pack"):
                 vg, vb, vc, vr, vs, vk = T.axis.remap("SSSSSS", [g, b, c, r, s, k])
@@ -94,7 +97,7 @@ class Module:
                 with T.init():
                     acc[vn, vg, vb, vp, vq, vk] = T.float32(0)
                 acc[vn, vg, vb, vp, vq, vk] = acc[vn, vg, vb, vp, vq, vk] + (
-                    {image}[{order("vn", f"vg * {inner} + vc", row, column)}] * packed[vg, vb, vc, vr, vs, vk])
+                    {image}[{pixel}] * packed[vg, vb, vc, vr, vs, vk])
         for n, g, b, p, q, k in T.grid({n}, {groups}, {blocks}, {p}, {q}, {kt}):
             with T.sblock("write"):
                 vn, vg, vb, vp, vq, vk = T.axis.remap("SSSSSS", [n, g, b, p, q, k])

@@ -1,4 +1,4 @@
-"""TensorIR conv2d: a register tile of pixels x output channels, packed weights, fused padding and epilogue."""
+"""TensorIR conv2d: a register tile of pixels x output channels, packed weights, fused padding and stores."""
 
 from pathlib import Path
 from typing import Any
@@ -156,7 +156,7 @@ class DirectTensorIR(Kernel):
 
     @staticmethod
     def _store(schedule: Any, pixel: Any, channel: Any, workload: Workload, lanes: int) -> None:
-        """Vectors where channels lie side by side in Y; else pixel after pixel, of one channel after the other."""
+        """Vectors where channels lie side by side in Y; else the pixels of one channel after the other."""
         vector, lane = schedule.split(channel, [None, lanes])
         if workload.option("nhwc", False):
             schedule.unroll(pixel)

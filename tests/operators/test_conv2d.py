@@ -1,11 +1,11 @@
-"""The conv2d operator: what is accepted, what it means, and that its tolerance is neither loose nor too tight."""
+"""The conv2d operator: what is accepted, what it means, and a tolerance neither loose nor too tight."""
 
 import random
 
 import numpy as np
 import pytest
-from tests.kernels.conv2d_cases import draw
 
+from tests.kernels.conv2d_cases import draw
 from tuner import registry
 from tuner.core.errors import InvalidWorkload, TunerError
 from tuner.core.operator import worst_error

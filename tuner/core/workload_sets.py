@@ -91,7 +91,8 @@ def _mobilenetv2() -> Iterator[str]:
     net = _Network(3, 224)
     net.conv(32, 3, 2)
     for expansion, out, blocks, first_stride in (
-        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
+        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+        (6, 320, 1, 1),
     ):  # fmt: skip
         for block in range(blocks):
             hidden = net.channels * expansion
