@@ -87,6 +87,26 @@ class PackedTensorIR(Kernel):
             constants,
         )
 
+    def features(self, workload: Workload, config: Config, target: Target) -> dict[str, float]:
+        """Bytes that should stay in a cache, work a load, passes over D, and the share of padding."""
+        m, n, k = workload["m"], workload["n"], workload["k"]
+        c: dict[str, Any] = dict(config)
+        mr, nr, kc = min(c["MR"], m), c["NR"], min(c["KC"], k)
+        tiles = ceildiv(m, mr) * ceildiv(n, nr)
+        parts = c["SPLIT_M"] * c["SPLIT_N"]
+        most = ceildiv(ceildiv(m, mr), c["SPLIT_M"]) * ceildiv(ceildiv(n, nr), c["SPLIT_N"])
+        return {
+            "tile_area": mr * nr,
+            "tile_intensity": mr * nr / (mr + nr),
+            "panel_bytes": 4 * kc * (nr if c["INNER"] == "m" else mr),
+            "a_block_bytes": 4 * kc * min(c["MC"], m),
+            "b_block_bytes": 4 * kc * min(c["NC"], n),
+            "passes_over_d": ceildiv(k, kc),
+            "padding": tiles * mr * nr / (m * n),
+            "parts": parts,
+            "imbalance": most * parts / tiles,
+        }
+
     def source_files(self) -> tuple[Path, ...]:
         """The schedule, the blocks and the options."""
         return (

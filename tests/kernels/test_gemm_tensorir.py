@@ -138,6 +138,20 @@ def test_the_scheduled_program_shows_what_was_asked_for(here: Target) -> None:
     assert "pack_" not in nothing and "T.parallel" not in nothing
 
 
+def test_features_tell_padding_and_imbalance(here: Target) -> None:
+    kernel = registry.kernel("tir_packed")
+    workload = registry.operator("gemm").workload(m=9, n=32, k=100)
+    config = {
+        "MR": 4, "NR": 32, "UNROLL": 1, "KC": 64, "MC": 16, "NC": 32, "ORDER": "nkm", "INNER": "m",
+        "PACK_A": "block", "PACK_B": "block", "A_LAYOUT": "rows", "SPLIT_M": 2, "SPLIT_N": 1,
+    }  # fmt: skip
+    features = kernel.features(workload, config, here)
+    assert features["padding"] == pytest.approx(12 / 9)  # 3 tiles of 4 rows for 9
+    assert features["imbalance"] == pytest.approx(2 * 2 / 3)  # 2 tiles for one thread, 1 for the other
+    assert features["passes_over_d"] == 2
+    assert features["panel_bytes"] == 4 * 64 * 32
+
+
 def test_a_tensor_beyond_32_bit_indices_is_refused_in_words(here: Target) -> None:
     workload = registry.operator("gemm").workload(m=2**16, n=8, k=2**16)
     with pytest.raises(Unavailable, match=r"2\^30 elements"):
