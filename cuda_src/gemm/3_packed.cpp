@@ -1,8 +1,8 @@
 /*[tuner]
 name = "cpp_packed"
 operator = "gemm"
-summary = "Blocked for three cache levels, operands packed, a register microkernel, threads in a grid."
-dtypes = ["f32", "f16"]
+summary = "Blocked for three cache levels, operands packed or read in place, a register microkernel, threads in a grid."
+dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
 
@@ -43,9 +43,10 @@ latency_hidden = "MR * (NR * 4 // vector_bytes) >= 8 or MR * 2 > m"
 loads_hidden = "(MR + NR * 4 // vector_bytes) * 4 <= MR * (NR * 4 // vector_bytes) * 3 or MR * 2 > m or n * 4 <= vector_bytes"
 rows_used = "MR < 2 * m"
 columns_used = "NR < 2 * n or NR * 4 == vector_bytes"
-panel_in_l1 = "KC * (NR if INNER == 'm' else MR) * 4 <= l1d_bytes"
-streamed_block_in_l2 = "KC * (MC if INNER == 'm' else NC) * 4 <= l2_bytes"
-kept_block_in_l3 = "KC * (NC if INNER == 'm' else MC) * 4 <= l3_bytes"
+# An element takes four bytes when it is packed, an int8 two.
+panel_in_l1 = "KC * (NR if INNER == 'm' else MR) * (2 if element_bytes == 1 else 4) <= l1d_bytes"
+streamed_block_in_l2 = "KC * (MC if INNER == 'm' else NC) * (2 if element_bytes == 1 else 4) <= l2_bytes"
+kept_block_in_l3 = "KC * (NC if INNER == 'm' else MC) * (2 if element_bytes == 1 else 4) <= l3_bytes"
 # A block larger than the operand is the operand: only the smallest such value is kept.
 blocks_used = "(MC < 2 * m or MC == 32) and (NC < 2 * n or NC == 64) and (KC < 2 * k or KC == 16)"
 blocks_worth_a_loop = "(MC * KC >= 16384 or MC >= m or MC == 32) and (NC * KC >= 16384 or NC >= n or NC == 64)"
@@ -55,7 +56,7 @@ tile_in_block = "MR <= MC and NR <= NC"
 # A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
 deep_enough = "KC >= 128 or KC * 2 > k or m <= 16"
 # B in place costs a line and a page for each step of k: worth it where B is used a few times only.
-converted = "element_bytes == 4 or PACK_A and PACK_B"  # half precision becomes single when it is packed
+converted = "element_bytes == 4 or PACK_A and PACK_B"  # other types become four bytes wide when they are packed
 b_in_place = "PACK_B or m <= 512 and not trans_b"
 threads_on_cores = "threads <= cores"
 grid = "threads % SPLIT_N == 0"
@@ -75,33 +76,37 @@ passes_over_d = "ceildiv(k, KC)"
 // L3 (Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34(3), 2008).
 // Threads form a grid over D and pack together what they share (Smith et al., Anatomy of high-performance
 // many-threaded matrix multiplication, IPDPS 2014).
+// Packing also converts: half precision to single (half.h), int8 to pairs of 16 bits (int8.h).
 #include "arena.h"
+#include "team.h"
+#if !DTYPE_INT8
 #include "gemv.h"
 #include "pack.h"
-#include "team.h"
+#endif
 #if threads > 1
 #include <omp.h>
 #endif
 
 class Gemm {
-    const Element *A, *B;
-    Element* D;
-    float* sums;
+    const Input *A, *B;
+    Output* D;
+    Sum* sums;
     int64_t m, n, k;
     Epilogue epilogue;
     Team team;
     Range rows, cols, depth;  // of the present blocks
 
-    const Element* at_a(int64_t i, int64_t p) const { return A + (TRANS_A ? p * m + i : i * k + p); }
-    const Element* at_b(int64_t p, int64_t j) const { return B + (TRANS_B ? j * k + p : p * n + j); }
+    int64_t units() const { return ceil_div(depth.size(), GROUP); }  // depth of a packed panel
+    const Input* at_a(int64_t i, int64_t p) const { return A + (TRANS_A ? p * m + i : i * k + p); }
+    const Input* at_b(int64_t p, int64_t j) const { return B + (TRANS_B ? j * k + p : p * n + j); }
 
     // The threads of a grid row share a block of A: each packs its part of the panels, then all may read.
     void pack_a() const {
         if (PACK_A) {
             Team::wait(team.across);
             Range part = share(rows.size(), MR, team.across, team.col);
-            const Element* from = at_a(rows.begin + part.begin, depth.begin);
-            float* to = team.packed_a + part.begin * depth.size();
+            const Input* from = at_a(rows.begin + part.begin, depth.begin);
+            Sum* to = team.packed_a + part.begin * units();
             if (TRANS_A) pack_rows<MR>(to, from, m, part.size(), depth.size());
             else pack_transposed<MR>(to, from, k, part.size(), depth.size());
             Team::wait(team.across);
@@ -110,7 +115,7 @@ class Gemm {
             int64_t i = rows.end - over, size = depth.size();
             for (int64_t p = 0; p < size; ++p) {
                 for (int64_t r = 0; r < MR; ++r) {
-                    float value = r < over ? float(*at_a(i + r, depth.begin + p)) : 0.0f;
+                    Sum value = r < over ? Sum(*at_a(i + r, depth.begin + p)) : 0;
                     team.edge_a[TRANS_A ? p * MR + r : r * size + p] = value;
                 }
             }
@@ -121,8 +126,8 @@ class Gemm {
         if (PACK_B) {
             Team::wait(team.down);
             Range part = share(cols.size(), NR, team.down, team.row);
-            const Element* from = at_b(depth.begin, cols.begin + part.begin);
-            float* to = team.packed_b + part.begin * depth.size();
+            const Input* from = at_b(depth.begin, cols.begin + part.begin);
+            Sum* to = team.packed_b + part.begin * units();
             if (TRANS_B) pack_transposed<NR>(to, from, k, part.size(), depth.size());
             else pack_rows<NR>(to, from, n, part.size(), depth.size());
             Team::wait(team.down);
@@ -132,16 +137,16 @@ class Gemm {
     }
 
     // Only single precision is read in place.
-    static const float* in_place(const Element* p) { return reinterpret_cast<const float*>(p); }
+    static const Sum* in_place(const Input* p) { return reinterpret_cast<const Sum*>(p); }
 
     Panel panel_a(int64_t i) const {
-        if (PACK_A) return {team.packed_a + (i - rows.begin) * depth.size(), MR};
+        if (PACK_A) return {team.packed_a + (i - rows.begin) * units(), MR};
         if (i + MR <= rows.end) return {in_place(at_a(i, depth.begin)), TRANS_A ? m : k};
         return {team.edge_a, TRANS_A ? MR : depth.size()};
     }
 
     Panel panel_b(int64_t j) const {
-        if (PACK_B) return {team.packed_b + (j - cols.begin) * depth.size(), NR};
+        if (PACK_B) return {team.packed_b + (j - cols.begin) * units(), NR};
         if (j + NR <= cols.end) return {in_place(at_b(depth.begin, j)), n};
         return {team.edge_b, NR};
     }
@@ -158,7 +163,7 @@ class Gemm {
                 for (int64_t i = rows.begin; i < rows.end; i += MR) {
                     Tile at = tile_at(i, j);
                     at.next = next, at.turn = (i - rows.begin) / MR, at.turns = ceil_div(rows.size(), MR);
-                    tile(panel_a(i), b, depth.size(), at, epilogue);
+                    tile(panel_a(i), b, units(), at, epilogue);
                 }
             }
         } else {
@@ -167,14 +172,14 @@ class Gemm {
                 for (int64_t j = cols.begin; j < cols.end; j += NR) {
                     Tile at = tile_at(i, j);
                     at.next = next, at.turn = (j - cols.begin) / NR, at.turns = ceil_div(cols.size(), NR);
-                    tile(a, panel_b(j), depth.size(), at, epilogue);
+                    tile(a, panel_b(j), units(), at, epilogue);
                 }
             }
         }
     }
 
 public:
-    Gemm(const Element* A, const Element* B, Element* D, float* sums, int64_t m, int64_t n, int64_t k,
+    Gemm(const Input* A, const Input* B, Output* D, Sum* sums, int64_t m, int64_t n, int64_t k,
          const Epilogue& epilogue, const Team& team)
         : A(A), B(B), D(D), sums(sums), m(m), n(n), k(k), epilogue(epilogue), team(team), rows(), cols(), depth() {}
 
@@ -183,7 +188,7 @@ public:
         int64_t layers = ceil_div(k, KC);
         for (int64_t outer = 0; outer < (N_OUTSIDE ? across.count : down.count); ++outer) {
             for (int64_t layer = 0; layer < layers; ++layer) {
-                depth = share(k, 1, layers, layer);
+                depth = share(k, GROUP, layers, layer);
                 (N_OUTSIDE ? cols : rows) = N_OUTSIDE ? across[outer] : down[outer];
                 if (N_OUTSIDE) pack_b();
                 else pack_a();
@@ -198,23 +203,25 @@ public:
     }
 };
 
-extern "C" int gemm(const Element* A, const Element* B, const Element* C, const Element* bias, Element* D,
-                    int64_t m, int64_t n, int64_t k, int64_t batch, float alpha, float beta) {
+extern "C" int gemm(const Input* A, const Input* B, const Output* C, const Output* bias, Output* D, int64_t m,
+                    int64_t n, int64_t k, int64_t batch, float alpha, float beta) {
     static thread_local Arena arena;
     const Sizes sizes(m, n, k);
     // Half precision cannot hold sums between blocks of k.
-    const int64_t apart = sizeof(Element) == 4 || k <= KC ? 0 : ceil_div(m * n, 16) * 16;
-    float* memory = arena.reserve((sizes.one() + apart) * threads);
+    const int64_t apart = sizeof(Output) == sizeof(Sum) || k <= KC ? 0 : ceil_div(m * n, 16) * 16;
+    Sum* memory = arena.reserve((sizes.one() + apart) * threads);
     if (!memory) return 1;
 
     // Batch entry b on a grid of down x across threads, as its thread `index`, in a place of its team's.
-    auto entry = [&](int64_t b, int64_t down, int64_t across, int64_t index, float* place) {
-        Epilogue epilogue = {C ? C + b * m * n : nullptr, bias, n, alpha, beta};
-        const Element *a = A + b * m * k, *x = B + b * k * n;
-        Element* d = D + b * m * n;
-        float* sums = apart ? place : reinterpret_cast<float*>(d);
-        if (m == 1 || n == 1) gemv(a, x, d, m, n, k, epilogue, int(down * across), int(index));
-        else Gemm(a, x, d, sums, m, n, k, epilogue, sizes.place(place + apart, down, across, index)).run();
+    auto entry = [&](int64_t b, int64_t down, int64_t across, int64_t index, Sum* place) {
+        Epilogue epilogue = {C ? C + b * m * n : nullptr, bias, n, Sum(alpha), Sum(beta)};
+        const Input *a = A + b * m * k, *x = B + b * k * n;
+        Output* d = D + b * m * n;
+        Sum* sums = apart ? place : reinterpret_cast<Sum*>(d);
+#if !DTYPE_INT8
+        if (m == 1 || n == 1) return gemv(a, x, d, m, n, k, epilogue, int(down * across), int(index));
+#endif
+        Gemm(a, x, d, sums, m, n, k, epilogue, sizes.place(place + apart, down, across, index)).run();
     };
 
 #if threads > 1

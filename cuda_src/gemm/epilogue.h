@@ -4,15 +4,15 @@
 #include "simd.h"
 
 struct Epilogue {
-    const Element* C;     // of the present batch entry, [m][n]; null without beta
-    const Element* bias;  // [n]; null without bias
+    const Output* C;     // of the present batch entry, [m][n]; null without beta
+    const Output* bias;  // [n]; null without bias
     int64_t n;
-    float alpha, beta;
+    Sum alpha, beta;
 
-    float operator()(float sum, int64_t i, int64_t j) const {
-        float value = ALPHA == 1.0f ? sum : alpha * sum;
-        if (BETA != 0.0f) value += beta * float(C[i * n + j]);
-        if (BIAS) value += float(bias[j]);
+    Sum operator()(Sum sum, int64_t i, int64_t j) const {
+        Sum value = ALPHA == 1.0f ? sum : alpha * sum;
+        if (BETA != 0.0f) value += beta * Sum(C[i * n + j]);
+        if (BIAS) value += Sum(bias[j]);
         if (RELU) value = value < 0 ? 0 : value;  // not value > 0 ? value : 0, which would hide a NaN
         return value;
     }

@@ -5,10 +5,10 @@
 
 // y[r] = sum over p of M[r * k + p] * x[p] for rows r of a range; put(sum, r) takes the result.
 template <class Put>
-static void gemv_dot(const Element* M, const Element* x, int64_t k, Range rows, Put put) {
+static void gemv_dot(const Input* M, const Input* x, int64_t k, Range rows, Put put) {
     int64_t r = rows.begin;
     for (; r + 4 <= rows.end; r += 4) {
-        const Element* row = M + r * k;
+        const Input* row = M + r * k;
         vec s0 = {}, s1 = {}, s2 = {}, s3 = {};
         int64_t p = 0;
         for (; p + LANES <= k; p += LANES) {
@@ -27,7 +27,7 @@ static void gemv_dot(const Element* M, const Element* x, int64_t k, Range rows, 
         put(t0, r), put(t1, r + 1), put(t2, r + 2), put(t3, r + 3);
     }
     for (; r < rows.end; ++r) {
-        const Element* row = M + r * k;
+        const Input* row = M + r * k;
         vec s0 = {}, s1 = {}, s2 = {}, s3 = {};
         int64_t p = 0;
         for (; p + 4 * LANES <= k; p += 4 * LANES) {
@@ -45,7 +45,7 @@ static void gemv_dot(const Element* M, const Element* x, int64_t k, Range rows, 
 // y[c] = sum over p of x[p] * M[p * width + c] for columns c of a range, eight rows of M at a time: a sum is
 // loaded and stored once for eight loads of M, and stays in the L1 cache, 8 KiB of columns at a time.
 template <class Put>
-static void gemv_axpy(const Element* M, const Element* x, int64_t width, int64_t k, Range columns, Put put) {
+static void gemv_axpy(const Input* M, const Input* x, int64_t width, int64_t k, Range columns, Put put) {
     constexpr int64_t CHUNK = 2048, ROWS = 8;
     alignas(64) float sums[CHUNK];
     for (int64_t begin = columns.begin; begin < columns.end; begin += CHUNK) {
@@ -53,7 +53,7 @@ static void gemv_axpy(const Element* M, const Element* x, int64_t width, int64_t
         for (int64_t c = 0; c < count; ++c) sums[c] = 0;
         int64_t p = 0;
         for (; p + ROWS <= k; p += ROWS) {
-            const Element* row = M + p * width + begin;
+            const Input* row = M + p * width + begin;
             float factors[ROWS];
             for (int q = 0; q < ROWS; ++q) factors[q] = float(x[p + q]);
             int64_t c = 0;
@@ -78,11 +78,11 @@ static void gemv_axpy(const Element* M, const Element* x, int64_t width, int64_t
 }
 
 // The part of one product with m == 1 or n == 1 that falls to thread `index` of `team`.
-static __attribute__((noinline)) void gemv(const Element* A, const Element* B, Element* D, int64_t m, int64_t n, int64_t k,
+static __attribute__((noinline)) void gemv(const Input* A, const Input* B, Output* D, int64_t m, int64_t n, int64_t k,
                  const Epilogue& epilogue, int team, int index) {
     Range part = share(m == 1 ? n : m, 16, team, index);  // 16 floats: threads never share a line of D
-    auto column = [&](float sum, int64_t r) { D[r] = Element(epilogue(sum, r, 0)); };
-    auto row = [&](float sum, int64_t c) { D[c] = Element(epilogue(sum, 0, c)); };
+    auto column = [&](float sum, int64_t r) { D[r] = Output(epilogue(sum, r, 0)); };
+    auto row = [&](float sum, int64_t c) { D[c] = Output(epilogue(sum, 0, c)); };
     if (m == 1) {
         if (TRANS_B) gemv_dot(B, A, k, part, row);
         else gemv_axpy(B, A, n, k, part, row);

@@ -2,6 +2,13 @@
 // The configuration's macros MR, NR, PACK_A, ... are defined before this is included.
 #pragma once
 #include "epilogue.h"
+#if DTYPE_INT8
+#include "int8.h"
+enum { GROUP = 2 };  // neighbours in k that one unit of a packed panel holds
+#else
+enum { GROUP = 1 };
+static inline vec multiply_add(vec a, vec b, vec sums) { return sums + a * b; }
+#endif
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
@@ -20,16 +27,16 @@ static constexpr int64_t AHEAD_A = M_INSIDE ? PREFETCH : 0, AHEAD_B = M_INSIDE ?
 
 // A panel of A or B as the microkernel reads it; the stride is a constant where it is packed.
 struct Panel {
-    const float* data;
+    const Sum* data;  // units as wide as a sum, also where one holds two int8
     int64_t stride;
 };
 
-static inline float element_a(Panel a, int64_t p, int i) {
+static inline Sum element_a(Panel a, int64_t p, int i) {
     if (PACK_A) return a.data[p * MR + i];
     return TRANS_A ? a.data[p * a.stride + i] : a.data[i * a.stride + p];
 }
 
-static inline const float* row_b(Panel b, int64_t p) { return b.data + p * (PACK_B ? NR : b.stride); }
+static inline const Sum* row_b(Panel b, int64_t p) { return b.data + p * (PACK_B ? NR : b.stride); }
 
 static inline __attribute__((always_inline)) void step(vec (&sums)[MR][NV], Panel a, Panel b, int64_t p) {
     if (AHEAD_A && PACK_A) __builtin_prefetch(a.data + (p + AHEAD_A) * MR);
@@ -43,25 +50,25 @@ static inline __attribute__((always_inline)) void step(vec (&sums)[MR][NV], Pane
     for (int i = 0; i < MR; ++i) {
         vec x = in_register(splat(element_a(a, p, i)));
 #pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) sums[i][j] += x * row[j];
+        for (int j = 0; j < NV; ++j) sums[i][j] = multiply_add(x, row[j], sums[i][j]);
     }
 }
 
 // One tile of D: rows i ..., columns j ..., `rows` x `cols` of them inside the matrix.
 struct Tile {
-    Element* D;
-    float* sums;  // of the blocks of k so far: D itself, or where D is half precision, a matrix as large as D
+    Output* D;
+    Sum* sums;   // of the blocks of k so far: D itself, or where D is half precision, a matrix as large as D
     int64_t n, i, j, rows, cols;
     bool first, last;     // the first and the last block of k
     Panel next;           // the panel that will be kept in L1 after the present one; null where there is none
     int64_t turn, turns;  // this tile's place among those that the present panel serves
-    float* spare;         // room for one tile; not on the stack, where a register spill would hide among it
+    Sum* spare;           // room for one tile; not on the stack, where a register spill would hide among it
 };
 
 // While 16 steps of k are computed, the next kept panel is fetched by so many steps, its lines dealt out
 // among the tiles of the present one: it lies in L3 or, not packed, anywhere, and has all this time to come.
 static inline void fetch_next(const Tile& at, int64_t p) {
-    const float* next = at.next.data;
+    const Sum* next = at.next.data;
     if (M_INSIDE && PACK_B) {
         for (int64_t r = at.turn; r < NR; r += at.turns) __builtin_prefetch(next + p * NR + r * 16, 0, NEXT_LOCALITY);
     } else if (M_INSIDE) {
@@ -84,8 +91,8 @@ static inline void fetch_next(const Tile& at, int64_t p) {
 }
 
 static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, const Tile& at, const Epilogue& epilogue) {
-    Element* D = at.D + at.i * at.n + at.j;
-    float* partial = at.sums + at.i * at.n + at.j;
+    Output* D = at.D + at.i * at.n + at.j;
+    Sum* partial = at.sums + at.i * at.n + at.j;
     if (PREFETCH_D) {
         for (int64_t i = 0; i < at.rows; ++i) {
             for (int64_t j = 0; j < NR; j += 16) __builtin_prefetch(D + i * at.n + j, 1);
@@ -123,7 +130,7 @@ static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, cons
         return;
     }
     // A tile over the edge was computed whole, on zeros; only what is inside is stored.
-    float* whole = at.spare;
+    Sum* whole = at.spare;
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 16
@@ -131,10 +138,10 @@ static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, cons
     }
     for (int64_t i = 0; i < at.rows; ++i) {
         for (int64_t j = 0; j < at.cols; ++j) {
-            float value = whole[i * NR + j];
+            Sum value = whole[i * NR + j];
             const int64_t place = i * at.n + j;
             if (!at.first) value += partial[place];
-            if (at.last) D[place] = Element(epilogue(value, at.i + i, at.j + j));
+            if (at.last) D[place] = Output(epilogue(value, at.i + i, at.j + j));
             else partial[place] = value;
         }
     }

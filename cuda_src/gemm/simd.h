@@ -11,25 +11,33 @@
 #define VECTOR_BYTES 16
 #endif
 
-typedef float vec __attribute__((vector_size(VECTOR_BYTES)));
+// Input: of A and B. Output: of C, bias and D. Sum: in which products are added up and the epilogue computed.
+#if DTYPE_INT8
+typedef int8_t Input;
+typedef int32_t Output, Sum;
+#elif DTYPE_F16
+typedef _Float16 Input, Output;
+typedef float Sum;
+#else
+typedef float Input, Output, Sum;
+#endif
+
+typedef Sum vec __attribute__((vector_size(VECTOR_BYTES)));
 // In the caller's memory a vector begins at any element.
-typedef float vec_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef Sum vec_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
 enum { LANES = VECTOR_BYTES / 4 };
 
-static inline vec load(const float* p) { return *reinterpret_cast<const vec_unaligned*>(p); }
+static inline vec load(const Sum* p) { return *reinterpret_cast<const vec_unaligned*>(p); }
 
-static inline void store(float* p, vec v) { *reinterpret_cast<vec_unaligned*>(p) = v; }
+static inline void store(Sum* p, vec v) { *reinterpret_cast<vec_unaligned*>(p) = v; }
 
 #if DTYPE_F16
 #include "half.h"
-typedef _Float16 Element;  // of every tensor; sums are float
-#else
-typedef float Element;
 #endif
 
 // x - 0 is x for every x, -0 and NaN included, so the compiler drops the subtraction (0 + x it may not drop).
-static inline vec splat(float x) { return x - vec{}; }
+static inline vec splat(Sum x) { return x - vec{}; }
 
 // Keeps a value in a register: without it the compiler may fold a broadcast into every instruction that uses
 // it, and so load it again each time.
@@ -44,8 +52,8 @@ static inline vec in_register(vec v) {
     return v;
 }
 
-static inline float sum(vec v) {
-    float total = 0;
+static inline Sum sum(vec v) {
+    Sum total = 0;
     for (int i = 0; i < LANES; ++i) total += v[i];
     return total;
 }

@@ -7,9 +7,9 @@
 struct Team {
     int64_t down, across;  // threads along m and along n
     int64_t row, col;      // of this thread
-    float *packed_a, *packed_b;  // of this thread's row, of its column
-    float *edge_a, *edge_b;      // of this thread alone: the ragged last panel of an operand read in place
-    float* spare;                // of this thread alone: a tile over the edge
+    Sum *packed_a, *packed_b;  // of this thread's row, of its column
+    Sum *edge_a, *edge_b;      // of this thread alone: the ragged last panel of an operand read in place
+    Sum* spare;                  // of this thread alone: a tile over the edge
 
     static void wait(int64_t sharers) {
         if (sharers > 1) {
@@ -38,12 +38,12 @@ struct Blocks {
     int64_t longest() const { return ceil_div(ceil_div(mine.size(), unit), count) * unit; }
 };
 
-// Floats of the parts of a team's memory.
+// Units (of four bytes) of the parts of a team's memory.
 struct Sizes {
     int64_t a, b, edge_a, edge_b, spare;
 
     Sizes(int64_t m, int64_t n, int64_t k) {
-        int64_t depth = min_of(KC, k);
+        int64_t depth = ceil_div(min_of(KC, k), GROUP);
         // Whole lines, so that no two threads write to one.
         auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
         a = PACK_A ? lines(min_of(MCB, ceil_div(m, MR) * MR) * depth) : 0;
@@ -56,7 +56,7 @@ struct Sizes {
     int64_t one() const { return a + b + edge_a + edge_b + spare; }
 
     // Memory of the thread at (row, col) of a grid: the first thread of a row owns its A, of a column its B.
-    Team place(float* memory, int64_t down, int64_t across, int64_t index) const {
+    Team place(Sum* memory, int64_t down, int64_t across, int64_t index) const {
         Team team = {down, across, index / across, index % across, nullptr, nullptr, nullptr, nullptr, nullptr};
         team.packed_a = memory + team.row * across * one();
         team.packed_b = memory + team.col * one() + a;

@@ -95,7 +95,8 @@ CASES = [
     ("cpp_tiled", "f32", 3),
     ("cpp_register", "f32", 4),
     ("cpp_packed", "f32", 6),
-    ("cpp_packed", "f16", 3),
+    ("cpp_packed", "f16", 2),
+    ("cpp_packed", "int8", 2),
 ]
 
 
