@@ -126,6 +126,36 @@ def compile_cubin(
     return cubin, _spills(log.getvalue())
 
 
+def ptx(text: str, arch: str, include: Sequence[str] = (), flags: Sequence[str] = ()) -> str:
+    """The PTX of a source that compiles.
+
+    Through NVRTC itself: cuda-core asks the driver whether it could load the PTX, and here is none.
+
+    Raises:
+        BuildError: it does not compile.
+        MissingExtra: a wheel is not installed.
+    """
+    version()
+    from cuda.bindings import nvrtc
+
+    folders = [f"-I{folder}" for folder in (*include, *include_folders())]
+    options = [f"--gpu-architecture={arch.replace('sm_', 'compute_')}", f"--std={STANDARD}", *folders, *flags]
+    _, program = nvrtc.nvrtcCreateProgram(text.encode(), b"kernel.cu", 0, [], [])
+    try:
+        (result,) = nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options])
+        if result != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+            _, size = nvrtc.nvrtcGetProgramLogSize(program)
+            log = bytearray(size)
+            nvrtc.nvrtcGetProgramLog(program, log)
+            raise BuildError(_first_error(log.decode(errors="replace")))
+        _, size = nvrtc.nvrtcGetPTXSize(program)
+        found = bytearray(size)
+        nvrtc.nvrtcGetPTX(program, found)
+    finally:
+        nvrtc.nvrtcDestroyProgram(program)
+    return found.decode(errors="replace").rstrip("\0")
+
+
 def _spills(log: str) -> dict[str, int]:
     found: dict[str, int] = {}
     function = ""
