@@ -1,0 +1,134 @@
+// The register tiles of the two products. A vector of the scores holds one key and neighbouring queries, so the
+// softmax over keys runs from vector to vector, with no work across lanes, and keys are read as they lie.
+#pragma once
+#include "exp2.h"
+
+enum : int64_t { QV = QUERIES / LANES, CV = COLUMNS / LANES };
+
+// A score that is not there. Not infinity: the difference of two would be a NaN.
+static const float HIDDEN = -1e30f;
+
+// Scores of M keys and QUERIES queries: S[key][query] = sum over t of keys[key][t] * panel[t][query].
+// With `hide`, lanes whose limit is not beyond the key (counted from `first`) are hidden.
+template <int M>
+static inline void score_tile(const float* keys, int64_t stride, const float* panel, int64_t d, float* S,
+                              vec (&largest)[QV], bool hide, int32_t first, const int32_t* limits) {
+    vec sums[M][QV] = {};
+    auto step = [&](int64_t t) __attribute__((always_inline)) {
+        vec row[QV];
+#pragma GCC unroll 8
+        for (int v = 0; v < QV; ++v) row[v] = load(panel + t * QUERIES + v * LANES);
+#pragma GCC unroll 32
+        for (int i = 0; i < M; ++i) {
+            const vec x = QV > 1 ? in_register(splat(keys[i * stride + t])) : splat(keys[i * stride + t]);
+#pragma GCC unroll 8
+            for (int v = 0; v < QV; ++v) sums[i][v] += x * row[v];
+        }
+    };
+    int64_t t = 0;
+#pragma GCC unroll 1
+    for (; t + UNROLL <= d; t += UNROLL) {
+#pragma GCC unroll 8
+        for (int u = 0; u < UNROLL; ++u) step(t + u);
+    }
+#pragma GCC unroll 1
+    for (; t < d; ++t) step(t);
+#pragma GCC unroll 32
+    for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 8
+        for (int v = 0; v < QV; ++v) {
+            vec value = sums[i][v];
+            if (CAUSAL && hide) {
+                ints limit;
+                __builtin_memcpy(&limit, limits + v * LANES, sizeof limit);
+                value = limit <= first + i ? splat(HIDDEN) : value;
+            }
+            store(S + i * QUERIES + v * LANES, value);
+            largest[v] = larger(largest[v], value);
+        }
+    }
+}
+
+// Softmax of a panel of `n` keys, in place: scores become probabilities relative to the largest so far. What
+// was summed before is to be multiplied by `factors` (Milakov and Gimelshein, Online normalizer calculation
+// for softmax, 2018).
+static inline void softmax_panel(float* S, int64_t n, const vec (&found)[QV], float* largest, float* totals,
+                                 float* factors) {
+    vec top[QV], total[QV];
+#pragma GCC unroll 8
+    for (int v = 0; v < QV; ++v) {
+        const vec before = load(largest + v * LANES);
+        top[v] = larger(before, found[v]);
+        const vec factor = exp2_negative(before - top[v]);
+        store(largest + v * LANES, top[v]);
+        store(factors + v * LANES, factor);
+        total[v] = load(totals + v * LANES) * factor;
+    }
+    for (int64_t j = 0; j < n; ++j) {
+#pragma GCC unroll 8
+        for (int v = 0; v < QV; ++v) {
+            const vec p = exp2_negative(load(S + j * QUERIES + v * LANES) - top[v]);
+            store(S + j * QUERIES + v * LANES, p);
+            total[v] += p;
+        }
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < QV; ++v) store(totals + v * LANES, total[v]);
+}
+
+// Sums of ROWS queries and V vectors of columns: O[r][:] = O[r][:] * factors[r] + sum over j of P[j][r] * values[j][:].
+template <int V>
+static inline void output_tile(const float* P, int64_t n, const float* values, int64_t stride, float* O,
+                               int64_t row_stride, const float* factors, bool fresh) {
+    vec sums[ROWS][V] = {};
+    if (!fresh) {
+#pragma GCC unroll 32
+        for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) sums[r][v] = load(O + r * row_stride + v * LANES) * splat(factors[r]);
+        }
+    }
+    auto step = [&](int64_t j) __attribute__((always_inline)) {
+        vec row[V];
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) row[v] = load(values + j * stride + v * LANES);
+#pragma GCC unroll 32
+        for (int r = 0; r < ROWS; ++r) {
+            const vec x = V > 1 ? in_register(splat(P[j * QUERIES + r])) : splat(P[j * QUERIES + r]);
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) sums[r][v] += x * row[v];
+        }
+    };
+    int64_t j = 0;
+#pragma GCC unroll 1
+    for (; j + UNROLL <= n; j += UNROLL) {
+#pragma GCC unroll 8
+        for (int u = 0; u < UNROLL; ++u) step(j + u);
+    }
+#pragma GCC unroll 1
+    for (; j < n; ++j) step(j);
+#pragma GCC unroll 32
+    for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) store(O + r * row_stride + v * LANES, sums[r][v]);
+    }
+}
+
+// All `vectors` of columns, CV at a time; what is left over as one narrower tile.
+template <int V>
+static inline void output_rest(int64_t vectors, const float* P, int64_t n, const float* values, int64_t stride,
+                               float* O, int64_t row_stride, const float* factors, bool fresh) {
+    if constexpr (V > 0) {
+        if (vectors == V) output_tile<V>(P, n, values, stride, O, row_stride, factors, fresh);
+        else output_rest<V - 1>(vectors, P, n, values, stride, O, row_stride, factors, fresh);
+    }
+}
+
+static inline void output_rows(int64_t vectors, const float* P, int64_t n, const float* values, int64_t stride,
+                               float* O, int64_t row_stride, const float* factors, bool fresh) {
+    int64_t v = 0;
+    for (; v + CV <= vectors; v += CV) {
+        output_tile<CV>(P, n, values + v * LANES, stride, O + v * LANES, row_stride, factors, fresh);
+    }
+    output_rest<CV - 1>(vectors - v, P, n, values + v * LANES, stride, O + v * LANES, row_stride, factors, fresh);
+}
