@@ -139,3 +139,21 @@ print(next((name for name in executable.metrics() if name.startswith("blas:openb
         pytest.skip("this NumPy has no OpenBLAS that chooses its kernel at run time")
     assert "OPENBLAS_CORETYPE" in SCRUBBED
     assert not kernel_of(clean_environment(told)).endswith("/Nehalem")
+
+
+def test_a_measured_baseline_says_which_blas_kernel_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the engine: its run process is started clean whatever our environment says."""
+    from tuner.core.protocol import Protocol
+    from tuner.devices.cpu import CpuDevice
+    from tuner.engine.workshop import Workshop
+
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
+    gemm, kernel = registry.operator("gemm"), registry.kernel("numpy")
+    workload = gemm.workload(m=64, n=64, k=64)
+    with Workshop(CpuDevice(), Protocol(threads=1, budget_s=0.01), seed=0) as workshop:
+        workshop.prepare(gemm, workload, companions=False)
+        measured = workshop.measure(workload, workshop.build(kernel, workload, {}), None, None)
+    assert measured.ok, measured.error
+    ran = [name for name in measured.metrics if name.startswith("blas:")]
+    assert ran and all(measured.metrics[name] == 1 for name in ran)
+    assert not any(name.endswith("/Nehalem") for name in ran)

@@ -170,7 +170,7 @@ def _dataset(payload: Mapping[str, Any], workload: Workload) -> dataset.Dataset:
 def run_job(payload: Mapping[str, Any], channel: Channel) -> None:
     """Child: one trial.
 
-    Sends {"status", "samples", "error", "calibration": [before, after], "max_error", "run_s"}.
+    Sends {"status", "samples", "error", "calibration": [before, after], "max_error", "metrics", "run_s"}.
 
     Payload: `device`, `protocol`, `data` (folder of datasets), `seed`, `workload`, `artifact`,
     `companions` (pairs of workload and artifact, verified only), `incumbent_s`.
@@ -182,6 +182,7 @@ def run_job(payload: Mapping[str, Any], channel: Channel) -> None:
         "error": "",
         "calibration": None,
         "max_error": None,
+        "metrics": {},
     }
     started = time.perf_counter()
     try:
@@ -196,6 +197,7 @@ def run_job(payload: Mapping[str, Any], channel: Channel) -> None:
         samples, pruned = take_samples(run, protocol, payload["incumbent_s"], first_s)
         answer["calibration"] = [before, run.calibrate()]
         run.verify_again()
+        answer["metrics"] = dict(run.executable.metrics())
         answer["samples"], answer["status"] = samples, "pruned" if pruned else "ok"
     except WrongResult as error_:
         answer.update(status="wrong_result", error=str(error_))

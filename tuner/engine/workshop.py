@@ -152,6 +152,7 @@ class Workshop:
             calibration = None
             if answer["calibration"] and reference_s:
                 calibration = Calibration(reference_s, *answer["calibration"])
+            known["metrics"] = {**known["metrics"], **answer["metrics"]}
             return Measurement(
                 Status(answer["status"]), samples=tuple(answer["samples"]), error=answer["error"],
                 calibration=calibration, run_s=answer["run_s"], max_error=answer["max_error"], **known,
