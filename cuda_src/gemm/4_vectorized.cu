@@ -34,12 +34,15 @@ vector_divides_rows = "BK * element_bytes % 16 == 0 and BM * element_bytes % 16 
 unroll_divides_depth = "BK % (4 * UNROLL) == 0"
 # No thread without work: at least half of the threads have a 16-byte piece of the larger tile to fetch.
 threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * BM * BN // (TM * TN)"
-# Sums, four steps of fragments, about 40 for addresses and loops.
+# At most 16 pieces a thread: they are unrolled, and each wants its predicate.
 pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM * BN // (TM * TN))"
+# Sums, four steps of fragments, about 40 for addresses and loops.
 registers_fit = "TM * TN + 2 * (TM + TN) + 40 <= max_registers_thread"
 registers_of_sm_fit = "(TM * TN + 2 * (TM + TN) + 40) * (BM * BN // (TM * TN)) * MIN_BLOCKS <= registers_sm"
 threads_of_sm_fit = "BM * BN // (TM * TN) * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "(BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK)) <= shared_bytes_block"
+shared_fits = """
+  (BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK)) <= \
+  shared_bytes_block"""
 grid_fits = "batch <= max_grid_z"
 
 [features]

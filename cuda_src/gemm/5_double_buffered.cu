@@ -38,12 +38,19 @@ threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * BM * BN // (
 async_needs_cp_async = "ASYNC <= cp_async"
 # What passes through registers is stored before the next fetch: more than two stages gain nothing.
 registers_hold_one_stage = "ASYNC == 1 or STAGES == 2"
-# Sums, fragments, about 40 for addresses and loops, and the pieces on their way through registers.
+# At most 16 pieces a thread: they are unrolled, and each wants its predicate.
 pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM * BN // (TM * TN))"
-registers_fit = "TM * TN + 2 * (TM + TN) + 40 + (0 if ASYNC else (BM + BN) * BK * element_bytes // 4 // (BM * BN // (TM * TN))) <= max_registers_thread"
-registers_of_sm_fit = "(TM * TN + 2 * (TM + TN) + 40 + (0 if ASYNC else (BM + BN) * BK * element_bytes // 4 // (BM * BN // (TM * TN)))) * (BM * BN // (TM * TN)) * MIN_BLOCKS <= registers_sm"
+# Sums, fragments, about 40 for addresses and loops, and the pieces on their way through registers.
+registers_fit = """
+  TM * TN + 2 * (TM + TN) + 40 + (0 if ASYNC else (BM + BN) * BK * element_bytes // 4 // (BM * BN // (TM * \
+  TN))) <= max_registers_thread"""
+registers_of_sm_fit = """
+  (TM * TN + 2 * (TM + TN) + 40 + (0 if ASYNC else (BM + BN) * BK * element_bytes // 4 // (BM * BN // (TM \
+  * TN)))) * (BM * BN // (TM * TN)) * MIN_BLOCKS <= registers_sm"""
 threads_of_sm_fit = "BM * BN // (TM * TN) * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))) <= shared_bytes_block_optin"
+shared_fits = """
+  STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else \
+  BK))) <= shared_bytes_block_optin"""
 grid_fits = "batch <= max_grid_z"
 
 [features]
@@ -59,7 +66,9 @@ registers = "TM * TN + TM + TN"
 [launch]
 grid = ["ceildiv(m, BM) * ceildiv(n, BN)", "1", "batch"]
 block = ["BM * BN // (TM * TN)", "1", "1"]
-shared_bytes = "STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK)))"
+shared_bytes = """
+  STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else \
+  BK)))"""
 */
 
 // Rung 5: rung 4 waits for a tile, then computes, in turn, and hides the wait only behind other blocks of the SM.

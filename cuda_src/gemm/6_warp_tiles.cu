@@ -36,11 +36,15 @@ threads_fit = "(BM // WM) * (BN // WN) * warp_size <= max_threads_block"
 vector_divides_rows = "BK * element_bytes % 16 == 0"
 unroll_divides_depth = "BK % (4 * UNROLL) == 0"
 threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * (BM // WM) * (BN // WN) * warp_size"
+# At most 16 pieces a thread: they are unrolled, and each wants its predicate.
 pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM // WM) * (BN // WN) * warp_size"
 registers_fit = "TM * TN + 2 * (TM + TN) + 40 <= max_registers_thread"
-registers_of_sm_fit = "(TM * TN + 2 * (TM + TN) + 40) * (BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= registers_sm"
+registers_of_sm_fit = """
+  (TM * TN + 2 * (TM + TN) + 40) * (BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= registers_sm"""
 threads_of_sm_fit = "(BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))) <= shared_bytes_block_optin"
+shared_fits = """
+  STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else \
+  BK))) <= shared_bytes_block_optin"""
 grid_fits = "batch <= max_grid_z"
 
 [features]
@@ -57,7 +61,9 @@ registers = "TM * TN + TM + TN"
 [launch]
 grid = ["ceildiv(m, BM) * ceildiv(n, BN)", "1", "batch"]
 block = ["(BM // WM) * (BN // WN) * warp_size", "1", "1"]
-shared_bytes = "STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK)))"
+shared_bytes = """
+  STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else \
+  BK)))"""
 */
 
 // Rung 6: in rung 5 the 32 threads of a warp lie along rows of the block's tile, so that a warp reads few rows of
@@ -86,7 +92,8 @@ __device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, c
         accumulate<TileA, TileB, LANES_M, LANES_N, BK, UNROLL>(sum, a + TileA::offset(warp_row),
                                                                b + TileB::offset(warp_col), lane_m, lane_n);
       });
-  write<TileA, TileB, LANES_M, LANES_N, ALIGNED>(sum, C, bias, D, blockIdx.z, row0 + warp_row, col0 + warp_col, lane_m, lane_n, m, n);
+  write<TileA, TileB, LANES_M, LANES_N, ALIGNED>(sum, C, bias, D, blockIdx.z, row0 + warp_row, col0 + warp_col,
+                                                 lane_m, lane_n, m, n);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)

@@ -34,9 +34,12 @@ threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * (BM // WM) *
 pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM // WM) * (BN // WN) * warp_size"
 # A fragment of sums is 8 registers a thread, one of A or B too; about 40 for addresses and loops.
 registers_fit = "WM * WN // 32 + (WM + WN) // 2 + 40 <= max_registers_thread"
-registers_of_sm_fit = "(WM * WN // 32 + (WM + WN) // 2 + 40) * (BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= registers_sm"
+registers_of_sm_fit = """
+  (WM * WN // 32 + (WM + WN) // 2 + 40) * (BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= registers_sm"""
 threads_of_sm_fit = "(BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "max(STAGES * ((BM + BN) * BK * 2 + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))), (BM // WM) * (BN // WN) * 1280) <= shared_bytes_block_optin"
+shared_fits = """
+  max(STAGES * ((BM + BN) * BK * 2 + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))), (BM \
+  // WM) * (BN // WN) * 1280) <= shared_bytes_block_optin"""
 grid_fits = "batch <= max_grid_z"
 
 [features]
@@ -53,7 +56,9 @@ registers = "WM * WN // 32"
 [launch]
 grid = ["ceildiv(m, BM) * ceildiv(n, BN)", "1", "batch"]
 block = ["(BM // WM) * (BN // WN) * warp_size", "1", "1"]
-shared_bytes = "max(STAGES * ((BM + BN) * BK * 2 + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))), (BM // WM) * (BN // WN) * 1280)"
+shared_bytes = """
+  max(STAGES * ((BM + BN) * BK * 2 + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))), (BM \
+  // WM) * (BN // WN) * 1280)"""
 */
 
 // Rung 7: a tensor core does 16 x 16 x 16 multiply-adds as one operation of a warp (wmma), 8 to 16 times the rate

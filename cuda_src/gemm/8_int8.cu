@@ -31,13 +31,17 @@ MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the r
 
 [constraints]
 warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
-lanes_share_the_warp_tile = "TENSOR == 1 and TM == 1 and TN == 1 or TENSOR == 0 and WM * WN == warp_size * TM * TN and WM % TM == 0 and WN % TN == 0"
+lanes_share_the_warp_tile = """
+  TENSOR == 1 and TM == 1 and TN == 1 or TENSOR == 0 and WM * WN == warp_size * TM * TN and WM % TM == 0 \
+  and WN % TN == 0"""
 threads_fit = "(BM // WM) * (BN // WN) * warp_size <= max_threads_block"
 threads_have_pieces = "2 * max(BM, BN) * BK >= 16 * (BM // WM) * (BN // WN) * warp_size"
 pieces_fit_a_thread = "(BM + BN) * BK <= 16 * 16 * (BM // WM) * (BN // WN) * warp_size"
 # Sums; fragments: 4 words a row of A and a column of B for dp4a, 2 registers a fragment for wmma; 40 for the rest.
 registers_fit = "WM * WN // 32 + (4 * (TM + TN) if TENSOR == 0 else (WM + WN) // 8) + 40 <= max_registers_thread"
-registers_of_sm_fit = "(WM * WN // 32 + (4 * (TM + TN) if TENSOR == 0 else (WM + WN) // 8) + 40) * (BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= registers_sm"
+registers_of_sm_fit = """
+  (WM * WN // 32 + (4 * (TM + TN) if TENSOR == 0 else (WM + WN) // 8) + 40) * (BM // WM) * (BN // WN) * \
+  warp_size * MIN_BLOCKS <= registers_sm"""
 threads_of_sm_fit = "(BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= max_threads_sm"
 shared_fits = "max(STAGES * (BM + BN) * BK, (BM // WM) * (BN // WN) * 1280) <= shared_bytes_block_optin"
 grid_fits = "batch <= max_grid_z"
@@ -90,7 +94,8 @@ struct Slices : Operand<DEPTH_CONTIGUOUS, OUTER, BK, 0, THREADS> {
 #pragma unroll 2
       for (int i = thread; i < OUTER * BK; i += THREADS) {
         const int row = i / Base::COLS, col = i % Base::COLS;
-        tile[DEPTH_CONTIGUOUS ? place(row, col) : place(col, row)] = window.holds(row, col) ? *window.at(row, col) : In(0);
+        const int to = DEPTH_CONTIGUOUS ? place(row, col) : place(col, row);
+        tile[to] = window.holds(row, col) ? *window.at(row, col) : In(0);
       }
     } else if (DEPTH_CONTIGUOUS) {
 #pragma unroll

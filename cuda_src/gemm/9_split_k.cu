@@ -39,15 +39,21 @@ threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * (BM // WM) *
 pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM // WM) * (BN // WN) * warp_size"
 registers_fit = "TM * TN + 2 * (TM + TN) + 60 <= max_registers_thread"
 registers_of_block_fit = "(TM * TN + 2 * (TM + TN) + 60) * (BM // WM) * (BN // WN) * warp_size <= registers_block"
-shared_fits = "STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))) + 16 <= shared_bytes_block_optin"
+shared_fits = """
+  STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else \
+  BK))) + 16 <= shared_bytes_block_optin"""
 shares_have_depth = "STREAM_K == 1 or SPLIT == 1 or SPLIT * BK <= k"
 blocks_fit_an_sm = "STREAM_K == 0 or SPLIT <= 4"
-workspace_fits = "2 * (sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT) * BM * BN * 4 <= 2**30"
+workspace_fits = """
+  2 * (sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT) * BM * BN * 4 \
+  <= 2**30"""
 
 [features]
 macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
 traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
-steps = "ceildiv(k, BK) * (ceildiv(m, BM) * ceildiv(n, BN) * batch) / (sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT)"
+steps = """
+  ceildiv(k, BK) * (ceildiv(m, BM) * ceildiv(n, BN) * batch) / (sm_count * SPLIT if STREAM_K else \
+  (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT)"""
 stages = "STAGES"
 warp_intensity = "WM * WN / (WM + WN)"
 threads = "(BM // WM) * (BN // WN) * warp_size"
@@ -59,7 +65,9 @@ registers = "TM * TN + TM + TN"
 [launch]
 grid = ["(sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT)", "1", "1"]
 block = ["(BM // WM) * (BN // WN) * warp_size", "1", "1"]
-shared_bytes = "STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK)))"
+shared_bytes = """
+  STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else \
+  BK)))"""
 
 [workspace]
 partial = "2 * (sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT) * BM * BN * 4"
