@@ -21,7 +21,10 @@ LAUNCH = Launch((1024, 1, 1), (256, 1, 1), 32_768)
 def seconds(metrics: dict = {}, features: dict = {}, launch: Launch = LAUNCH, workload=SQUARE) -> float:  # noqa: B006
     found = predict(GEMM, workload, {**METRICS, **metrics}, {**FEATURES, **features}, launch, A100)
     assert found is not None
-    assert found.time_s == pytest.approx(found.parts[found.bound] + LAUNCH_S)
+    longest = found.parts[found.bound]
+    assert longest == max(found.parts.values())
+    # Parts overlap at most wholly, at least not at all.
+    assert longest <= found.time_s - LAUNCH_S <= sum(found.parts.values())
     return found.time_s
 
 
@@ -39,6 +42,11 @@ def test_what_makes_a_kernel_slower() -> None:
     assert seconds({}, {"macs": 2 * 4096**3}) > base  # padding
 
 
+def test_what_does_not_bind_breaks_ties() -> None:
+    # Both are bound by the multiply-add pipe; one leaves more issue slots free.
+    assert seconds({"loop_instructions": 300}) < seconds({"loop_instructions": 400})
+
+
 def test_a_wave_that_is_not_full_costs_a_whole_one() -> None:
     # 100,000 bytes of shared memory: one block an SM, 108 in a wave; the work a block stays the same.
     def time(blocks: int) -> float:
@@ -47,7 +55,7 @@ def test_a_wave_that_is_not_full_costs_a_whole_one() -> None:
         return seconds({"shared_bytes": 100_000}, features, Launch((blocks, 1, 1), (256, 1, 1)))
 
     assert time(108) == pytest.approx(time(60))
-    assert time(109) == pytest.approx(2 * time(108) - LAUNCH_S)
+    assert time(109) == pytest.approx(2 * time(108), rel=0.02)
 
 
 def test_a_skinny_product_is_bound_by_memory() -> None:
