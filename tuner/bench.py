@@ -86,11 +86,11 @@ def gemm(store: "Store", threads: int, trials: int) -> list[Figure]:
         (e for e in ranking.entries if e.interval and not e.finalist.baseline),
         key=lambda e: statistics.median(e.samples),
     )
-    from tuner.core.stats import ratio_interval
+    from tuner.core.stats import paired_ratio
 
     libraries = [e for e in ranking.entries if e.samples and e.finalist.baseline]
     for entry in sorted(libraries, key=lambda e: statistics.median(e.samples)):
-        speed = ratio_interval(entry.samples, ours.samples)
+        speed = paired_ratio(entry.samples, ours.samples)
         note = f"{ours.finalist.label} t{ours.finalist.trial_id}, 95% [{speed.low:.3f}, {speed.high:.3f}]"
         goal = 1.0 if entry.finalist.label in ("numpy", "torch") else None
         lines.append(Figure(f"{what}: speed over {entry.finalist.label}", speed.mid, "x", goal, note=note))

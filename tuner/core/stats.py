@@ -86,6 +86,20 @@ def ratio_interval(
     return Interval(min(float(low), mid), mid, max(float(high), mid))
 
 
+def paired_ratio(
+    numerator: Sequence[float], denominator: Sequence[float], confidence: float = 0.95
+) -> Interval:
+    """`ratio_interval` over the rounds two series of one interleaved run have in common.
+
+    Both begin with round 0; a slow entry may have left after fewer rounds than the other.
+
+    Raises:
+        ValueError: a series is empty.
+    """
+    rounds = min(len(numerator), len(denominator))
+    return ratio_interval(numerator[:rounds], denominator[:rounds], confidence)
+
+
 def geometric_mean(values: Sequence[float]) -> float:
     """The geometric mean of positive numbers: the right mean of ratios.
 

@@ -27,6 +27,7 @@ _CALIBRATIONS = 3
 _FIRST_CALL_ALLOWANCE = 4.0
 
 _REWARM_BELOW_S = 0.1
+_TURN_AT_MOST = 9
 
 
 class WrongResult(Exception):
@@ -210,7 +211,7 @@ def run_job(payload: Mapping[str, Any], channel: Channel) -> None:
 
 
 def serve_job(payload: Mapping[str, Any], channel: Channel) -> None:
-    """Child: verifies, then answers `{"calls": n}` with seconds a call until told `null`.
+    """Child: verifies, then answers `{"calls": n, "turn_s": s}` with seconds a call until told `null`.
 
     The first message is {"ok": true, "calls": calls a sample} or {"ok": false, "error": ...}.
     """
@@ -240,8 +241,17 @@ def serve_job(payload: Mapping[str, Any], channel: Channel) -> None:
             # Its caches were emptied by the others' turns. A long kernel fills them within its sample.
             if not cold and last_s < _REWARM_BELOW_S:
                 run.sample(1, cold)
-            last_s = run.sample(int(request["calls"]), cold)
+            last_s = _turn(run, int(request["calls"]), cold, float(request["turn_s"]))
             channel.send(last_s)
+
+
+def _turn(run: TrialRun, calls: int, cold: bool, seconds: float) -> float:
+    """The median of up to nine samples that `seconds` have room for; at least one."""
+    samples: list[float] = []
+    started = time.perf_counter()
+    while not samples or (len(samples) < _TURN_AT_MOST and time.perf_counter() - started < seconds):
+        samples.append(run.sample(calls, cold))
+    return float(np.median(samples))
 
 
 def calibrate_job(payload: Mapping[str, Any], channel: Channel) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tuner.core.measurement import Evidence
-from tuner.core.stats import Interval, median_interval, ratio_interval
+from tuner.core.stats import Interval, median_interval, paired_ratio
 from tuner.core.workload import Workload
 from tuner.engine.build_stage import Built
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
@@ -23,6 +23,9 @@ from tuner.engine.zygote import Child
 # CPU time after a call: 1 to 8 ms for libgomp, 15 to 33 ms for OpenBLAS, which put torch at a third of its
 # speed when it came 3 ms after NumPy.
 _SETTLE_S = 0.04
+
+_FEWEST = 6
+_TURN_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Standing:
 
     Attributes:
         finalist: which.
-        samples: seconds of one call, one a round, in the order of the rounds.
+        samples: seconds of one call, one a round from the first on: the median of its turn.
         error: why it was thrown out; then there are no samples.
         speedup: time of the reference entry over its own, with a 95% interval over rounds; `None` for
             an entry that was thrown out.
@@ -97,8 +100,9 @@ def run_final(
     """Times finalists in interleaved rounds and decides.
 
     Every finalist is verified in its own child first, and its outputs again at the end; a wrong one is
-    thrown out with the reason. At least six rounds are taken (fewer have no 95% interval), then until
-    `rounds` or `budget_s` is reached.
+    thrown out with the reason. A turn is the median of up to nine calls within 50 ms, so that one call
+    which the system interrupts does not count. Each finalist takes six turns at least (fewer have no 95%
+    interval), then as many of `rounds` as its share of `budget_s` allows: a slow one leaves early.
 
     Args:
         workshop: where they run; its datasets are prepared.
@@ -114,32 +118,39 @@ def run_final(
     children: dict[int, Child] = {}
     calls: dict[int, int] = {}
     timeout = workshop.protocol.run_timeout_s
+    workshop.settle()
     with measuring(workshop.device.fingerprint):
         try:
             for i, finalist in enumerate(finalists):
                 child = workshop.serve(workload, finalist.built)
                 children[i] = child
                 hello = _talk(child, None, timeout)
+                child.pause()
                 if isinstance(hello, dict) and hello.get("ok"):
                     calls[i] = int(hello["calls"])
                 else:
                     errors[i] = str(hello["error"]) if isinstance(hello, dict) else str(hello)
-            started = time.monotonic()
-            done = 0
-            while calls and done < rounds and (done < 6 or time.monotonic() - started < budget_s):
-                order = list(calls)
+            spent = dict.fromkeys(calls, 0.0)
+            share_s = budget_s / max(1, len(calls))
+            for done in range(max(rounds, _FEWEST)):
+                order = [i for i in calls if done < _FEWEST or spent[i] < share_s]
                 rng.shuffle(order)
                 for i in order:
-                    time.sleep(_SETTLE_S)
-                    answer = _talk(children[i], {"calls": calls[i]}, timeout)
+                    began = time.monotonic()
+                    children[i].proceed()
+                    answer = _talk(children[i], {"calls": calls[i], "turn_s": _TURN_S}, timeout)
+                    # Threads of OpenMP, OpenBLAS and ONNX Runtime spin on for 1 to 30 ms after a call: the
+                    # next finalist would be timed beside them.
+                    children[i].pause()
+                    spent[i] += time.monotonic() - began
                     if isinstance(answer, float) and answer > 0:
                         samples[i].append(answer)
                     else:
                         errors[i] = f"during the final: {answer}"
                         del calls[i]
-                done += 1
-                report(done, rounds)
+                report(done + 1, rounds)
             for i in list(calls):
+                children[i].proceed()
                 answer = _talk(children[i], "verify", timeout)
                 if not (isinstance(answer, dict) and answer.get("ok")):
                     errors[i] = str(answer.get("error") if isinstance(answer, dict) else answer)
@@ -174,13 +185,11 @@ def _decide(finalists: Sequence[Finalist], samples: list[list[float]], errors: l
     baselines = [i for i in alive if finalists[i].baseline]
     # The fastest baseline is what a candidate has to beat; without one, the winner is its own measure.
     reference = min(baselines or [winner], key=medians.__getitem__)
-    tied = tuple(
-        i for i in alive if i != winner and ratio_interval(samples[i], samples[winner]).contains(1.0)
-    )
+    tied = tuple(i for i in alive if i != winner and paired_ratio(samples[i], samples[winner]).contains(1.0))
     entries = []
     for i, finalist in enumerate(finalists):
         if i in alive:
-            speedup = ratio_interval(samples[reference], samples[i])
+            speedup = paired_ratio(samples[reference], samples[i])
             entries.append(Standing(finalist, tuple(samples[i]), "", speedup))
         else:
             entries.append(Standing(finalist, (), errors[i] or "no samples"))

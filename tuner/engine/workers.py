@@ -58,6 +58,17 @@ class Workers:
                 self._zygotes[warm.modules] = Zygote(warm.modules, self._folder, warm.warm_up)
             return self._zygotes[warm.modules]
 
+    def settle(self) -> None:
+        """Waits until every warm process has imported what it is going to: before anything is timed.
+
+        One that dies doing so is somebody else's error: whoever starts a child of it is told.
+        """
+        for zygote in list(self._zygotes.values()):
+            try:
+                zygote.wait_ready()
+            except ZygoteDied:
+                pass
+
     def start(self, warm: Warm, function: Any, payload: Any, limits: Limits) -> Child:
         """A child. A warm process that died (the system was short of memory, say) is replaced once.
 

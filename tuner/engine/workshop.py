@@ -78,6 +78,10 @@ class Workshop:
             self._workers.warm(self._stage.warm(language))
         self._workers.warm(self._run)
 
+    def settle(self) -> None:
+        """Waits until the warm processes are done importing, so that they disturb no measurement."""
+        self._workers.settle()
+
     def _once(self, function: Any, payload: Any, complaint: str) -> Any:
         try:
             return self._workers.ask(self._run, function, payload, Limits(), _PATIENCE_S)
@@ -138,6 +142,7 @@ class Workshop:
             "evidence": Evidence.MEASURED, "build_s": built.build_s, "metrics": built.artifact.metrics,
             "artifact": built.artifact.digest,
         }  # fmt: skip
+        self.settle()
         with measuring(self.device.fingerprint):
             started = time.perf_counter()
             try:
@@ -163,12 +168,14 @@ class Workshop:
 
     def calibrate(self) -> float:
         """Seconds of the calibration kernel on the idle device: the lower quartile of many."""
+        self.settle()
         with measuring(self.device.fingerprint):
             payload = {"device": self.device, "protocol": self.protocol}
             return float(self._once(bench_process.calibrate_job, payload, "the device cannot be calibrated"))
 
     def limits(self) -> dict[str, float]:
         """Peaks of the device, measured now in a child of its own."""
+        self.settle()
         with measuring(self.device.fingerprint):
             payload = {"device": self.device, "protocol": self.protocol}
             answer = self._once(bench_process.limits_job, payload, "the device's peaks cannot be measured")

@@ -80,6 +80,20 @@ class Child:
                 except ProcessLookupError:
                     pass  # it ended by itself meanwhile
 
+    def pause(self) -> None:
+        """Stops all its threads where they are, those that spin included."""
+        self._signal(signal.SIGSTOP)
+
+    def proceed(self) -> None:
+        """Lets it go on after `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            pass  # it ended; whoever asks it next finds out
+
     def wait(self, timeout: float | None = 5.0) -> int:
         """The exit code; negative is the signal that ended it. Kills it after `timeout` seconds."""
         if self._ended is None:
@@ -138,7 +152,23 @@ class Zygote:
                 env={**clean_environment(), "PYTHONUNBUFFERED": "1", **(environment or {})},
             )
         theirs.close()
+        self._ready = False
         _send(ours, pickle.dumps((list(modules), warm_up, list(sys.path))))
+
+    def wait_ready(self) -> None:
+        """Blocks until the modules are imported: nothing may be measured while they are.
+
+        Raises:
+            ZygoteDied: they cannot be; the message has the end of the log.
+        """
+        with self._lock:
+            if not self._ready:
+                try:
+                    self._ready = self._control.recv(1) == b"r"
+                except OSError:
+                    pass
+                if not self._ready:
+                    raise ZygoteDied(self._why())
 
     def start(
         self, function: Callable[[Any, Channel], None], payload: Any, limits: Limits | None = None
@@ -150,6 +180,7 @@ class Zygote:
         Raises:
             ZygoteDied: the warm process is gone; the message has the end of its log.
         """
+        self.wait_ready()
         ours, theirs = socket.socketpair()
         status_read, status_write = os.pipe()
         with self._lock:
@@ -316,6 +347,7 @@ def main() -> None:
 
     gc.collect()
     gc.freeze()
+    control.sendall(b"r")
     _serve(control)
 
 

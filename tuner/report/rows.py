@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from tuner.core.space import Config
-from tuner.core.stats import Interval, ratio_interval
+from tuner.core.stats import Interval, paired_ratio
 from tuner.core.workload import Workload
 
 
@@ -179,11 +179,11 @@ def compare(timings: Sequence[Timing], context: Context, paired: bool = True) ->
 
 
 def _speedup(reference: Timing | None, timing: Timing) -> Interval | None:
-    if reference is None or len(reference.samples) != len(timing.samples) or not timing.samples:
+    if reference is None or not reference.samples or not timing.samples:
         return None
     if reference is timing:
         return Interval(1.0, 1.0, 1.0)
-    return ratio_interval(reference.samples, timing.samples)
+    return paired_ratio(reference.samples, timing.samples)
 
 
 def _same(timing: Timing, first: Timing) -> bool:
