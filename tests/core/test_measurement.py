@@ -68,11 +68,17 @@ def test_a_calibration_is_positive_and_finite(bad):
 
 def test_drift_is_divided_out_of_the_time_and_not_of_the_samples():
     slow = Measurement(
-        Status.OK, Evidence.MEASURED, (2.2, 2.2, 2.4), calibration=Calibration(0.010, 0.010, 0.012)
+        Status.OK, Evidence.MEASURED, (2.2, 2.2, 2.4), calibration=Calibration(0.010, 0.012, 0.011)
     )
     assert slow.calibration.drift == pytest.approx(1.1)
     assert slow.samples == (2.2, 2.2, 2.4) and slow.interval.mid == 2.2
     assert slow.time_s == pytest.approx(2.0)
+
+
+def test_what_slowed_one_calibration_alone_is_no_drift():
+    # Dividing it out would declare a candidate half as slow as it is.
+    disturbed = Calibration(0.010, 0.020, 0.010)
+    assert disturbed.drift == pytest.approx(1.0)
 
 
 def test_without_calibration_the_time_is_the_median():

@@ -42,7 +42,7 @@ class Calibration:
     """How fast the machine was around a measurement, by a kernel that never changes.
 
     Attributes:
-        reference_s: seconds of the calibration kernel when the sweep began.
+        reference_s: seconds of the calibration kernel that all times of a store relate to.
         before_s, after_s: the same just before and just after the timed calls.
 
     Raises:
@@ -59,8 +59,12 @@ class Calibration:
 
     @property
     def drift(self) -> float:
-        """How much slower than at the sweep's start the machine was: 1.1 is 10% slower."""
-        return 0.5 * (self.before_s + self.after_s) / self.reference_s
+        """How much slower than at the reference the machine was: 1.1 is 10% slower.
+
+        By the faster of the two calibrations: what slowed only one of them was not there throughout, and
+        dividing it out would make a candidate look faster than it is.
+        """
+        return min(self.before_s, self.after_s) / self.reference_s
 
 
 @dataclass(frozen=True)
