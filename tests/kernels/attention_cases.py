@@ -26,7 +26,8 @@ def draw(rng: random.Random, dtype: str = "f32", **fixed: object) -> Workload:
         kv_heads, group = rng.choice([1, 1, 2, 3]), rng.choice([1, 1, 2, 4, 5])
         values: dict[str, object] = {
             "b": rng.choice([1, 1, 2, 3]), "h": kv_heads * group,
-            "q": rng.choice([1, 1, 2, 7, rng.randint(1, 150)]), "kv": rng.choice([1, 16, rng.randint(1, 300)]),
+            "q": rng.choice([1, 1, 2, 7, rng.randint(1, 150)]),
+            "kv": rng.choice([1, 16, rng.randint(1, 300)]),
             "d": rng.choice([16, 32, 64, 128, 256, rng.randint(16, 130)]),
             "causal": rng.random() < 0.5, "kv_heads": kv_heads, "paged": rng.random() < 0.4,
             "scale": rng.choice([0.0, 0.0, 0.25, 0.015625]),
