@@ -22,8 +22,8 @@ PIXELS = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "pixels o
 CHANNELS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "output channels of the register tile, whole vectors" }
 BLOCK = { values = [0, 4, 8, 16, 32, 64], doc = "tiles that all output channels are computed for before the next; 0: all tiles" }
 UNROLL = { values = [1, 2, 4], doc = "taps in the body of the innermost loop" }
-threads = [1, 2, 4, 8, 16, 32, 64]
-SPLIT_K = { values = [1, 2, 4, 8, 16, 32, 64], doc = "threads along the output channels; the rest of them along pixels" }
+threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
+SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
 
 [constraints]
 whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
@@ -36,6 +36,8 @@ channels_used = "CHANNELS < 2 * (k // groups) or CHANNELS * 4 == vector_bytes"
 pixels_used = "PIXELS == 1 or PIXELS <= ((w + 2 * pad - dilation * (s - 1) - 1) // stride + 1) * ((h if stride == 1 else 1) if r * s == 1 and pad == 0 else 1)"
 unrolled_body = "UNROLL * PIXELS * (CHANNELS * 4 // vector_bytes) <= 112"
 threads_on_cores = "threads <= cores"
+# Below some 20 us of work another thread may cost more than it does.
+threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
 
 [features]
@@ -49,6 +51,7 @@ panel_bytes = "c // groups * r * s * CHANNELS * 4"
 // table of offsets says where each tap lies in the (padded) image, so one loop serves every kernel size,
 // dilation and layout. int8 is computed in f32, exactly: up to 1024 products of at most 2^14 stay under 2^24.
 #define HUGE_PAGES 1
+#define INT8_IN_F32 1
 #include "../gemm/arena.h"
 #include "image.h"
 #include "pack.h"

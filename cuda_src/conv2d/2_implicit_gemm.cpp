@@ -21,8 +21,8 @@ PANELS = { values = [1, 2, 4, 8, 16], doc = "panels of pixels that are packed be
 INNER = { values = ["m", "n"], doc = "innermost loop over tiles: m keeps a panel of pixels in L1, n one of weights" }
 PACK_W = { values = [false, true], doc = "copy the weights into the order in which they are read" }
 UNROLL = { values = [1, 2, 4], doc = "products in the body of the innermost loop" }
-threads = [1, 2, 4, 8, 16, 32, 64]
-SPLIT_K = { values = [1, 2, 4, 8, 16, 32, 64], doc = "threads along the output channels; the rest of them along pixels" }
+threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
+SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
 
 [constraints]
 whole_vectors = "NR * 4 % vector_bytes == 0"
@@ -33,6 +33,8 @@ latency = "MR * (NR * 4 // vector_bytes) >= 8 or MR * 2 > k // groups"
 channels_used = "MR < 2 * (k // groups)"
 unrolled_body = "UNROLL * MR * (NR * 4 // vector_bytes) <= 112"
 threads_on_cores = "threads <= cores"
+# Below some 20 us of work another thread may cost more than it does.
+threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * MR < 2 * k)"
 panels_in_order = "PANELS > 1 or INNER == 'm'"
 
@@ -203,9 +205,9 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
     const Shape at(n, c, h, w, k, r, s);
     const Strides strides(at);
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
-    const int64_t taps = at.taps(), copy = lines(at.padded()), tiles = ceil_div(at.outer, MR);
+    const int64_t taps = at.taps(), copy = lines(at.padded() + LANES), tiles = ceil_div(at.outer, MR);
     const int64_t weights = lines((PACK_W ? GROUPS * tiles : GROUPS) * MR * taps);
-    const int64_t buffer = lines(PANELS * taps * NR);
+    const int64_t buffer = lines(PANELS * taps * NR + LANES);
     float* memory = arena.reserve(copy + weights + buffer * threads);
     if (!memory) return 1;
     const bool direct = r == 1 && s == 1 && STRIDE == 1 && PAD == 0;

@@ -25,8 +25,8 @@ TILES = { values = [2, 4, 6, 7, 8, 10, 12, 13, 14], doc = "tiles of the register
 CHANNELS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "output channels of the register tile, whole vectors" }
 BLOCK = { values = [1, 2, 4, 8, 16], doc = "register tiles that are transformed before they are multiplied" }
 UNROLL = { values = [1, 2, 4], doc = "channels in the body of the innermost loop" }
-threads = [1, 2, 4, 8, 16, 32, 64]
-SPLIT_K = { values = [1, 2, 4, 8, 16, 32, 64], doc = "threads along the output channels; the rest of them along tiles" }
+threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
+SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along tiles" }
 
 [constraints]
 whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
@@ -38,6 +38,8 @@ channels_used = "CHANNELS < 2 * k or CHANNELS * 4 == vector_bytes"
 unrolled_body = "UNROLL * TILES * (CHANNELS * 4 // vector_bytes) <= 112"
 block_used = "BLOCK == 1 or (BLOCK - 1) * TILES < n * ceildiv(h + 2 * pad - 2, TILE) * ceildiv(w + 2 * pad - 2, TILE)"
 threads_on_cores = "threads <= cores"
+# Below some 20 us of work another thread may cost more than it does.
+threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
 
 [features]
@@ -106,6 +108,10 @@ struct Winograd {
     Epilogue epilogue;
     float *image, *filters;  // [c / LANES][n][y][x][LANES] with padding; [blocks of k][POINTS][c][CHANNELS]
 
+    // Whether each thread has filters of its own and all tiles at once: it transforms a block of filters when it
+    // needs them, and multiplies with them while they are in its cache.
+    bool alone() const { return SPLIT_K == threads && tiles() <= TILES_A_BLOCK; }
+
     int64_t down() const { return ceil_div(at.rows, M); }     // tiles of an image
     int64_t across() const { return ceil_div(at.columns, M); }
     int64_t tiles() const { return at.n * down() * across(); }
@@ -117,7 +123,8 @@ struct Winograd {
     int64_t row() const { return (groups() + 1) * LANES; }
 
     int64_t image_size() const { return groups() * at.n * high() * wide() * LANES; }
-    int64_t filters_size() const { return blocks() * POINTS * at.c * CHANNELS; }
+    int64_t block_size() const { return POINTS * at.c * CHANNELS; }  // of filters
+    int64_t filters_size() const { return (alone() ? threads : blocks()) * block_size(); }
     // Of one thread: transformed tiles, products, packed filters.
     int64_t tiles_size() const { return POINTS * TILES_A_BLOCK * row(); }
     int64_t products_size() const { return POINTS * TILES_A_BLOCK * CHANNELS; }
@@ -151,7 +158,7 @@ struct Winograd {
         }
     }
 
-    void transform_filters(int64_t block, float* packed) const {
+    void transform_filters(int64_t block, float* packed, float* transformed) const {
         const int64_t taps = 9 * at.c;
         pack_weights<CHANNELS>(packed, W + block * CHANNELS * taps, taps, min_of(CHANNELS, at.k - block * CHANNELS));
         const int64_t channel_step = NHWC ? 1 : 9, tap_step = NHWC ? at.c : 1;
@@ -163,7 +170,7 @@ struct Winograd {
                 }
                 for (int x = 0; x < 3; ++x) F::filter(half + x, 3, g + x, 3);
                 for (int y = 0; y < N; ++y) F::filter(done + y * N, 1, half + y * 3, 1);
-                float* to = filters + (block * POINTS * at.c + c) * CHANNELS + j * LANES;
+                float* to = transformed + c * CHANNELS + j * LANES;
                 for (int64_t i = 0; i < POINTS; ++i) store(to + i * at.c * CHANNELS, done[i]);
             }
         }
@@ -224,16 +231,21 @@ struct Winograd {
         const int64_t ways = team % SPLIT_K == 0 ? SPLIT_K : 1;
         const Range channels = share(blocks(), 1, ways, index % ways);
         const Range mine = share(tiles(), 1, team / ways, index / ways);
+        const bool later = alone();
         copy_image(team, index);
-        const Range part = share(blocks(), 1, team, index);
-        for (int64_t block = part.begin; block < part.end; ++block) transform_filters(block, packed);
+        const Range part = later ? Range{0, 0} : share(blocks(), 1, team, index);
+        for (int64_t block = part.begin; block < part.end; ++block) {
+            transform_filters(block, packed, filters + block * block_size());
+        }
         wait();
         for (int64_t begin = mine.begin; begin < mine.end; begin += TILES_A_BLOCK) {
             const int64_t count = min_of(TILES_A_BLOCK, mine.end - begin);
             transform_tiles(transformed, begin, count);
             for (int64_t block = channels.begin; block < channels.end; ++block) {
+                float* used = filters + (later ? index : block) * block_size();
+                if (later) transform_filters(block, packed, used);
                 for (int64_t p = 0; p < POINTS; ++p) {
-                    const float* u = filters + (block * POINTS + p) * at.c * CHANNELS;
+                    const float* u = used + p * at.c * CHANNELS;
                     const float* v = transformed + p * TILES_A_BLOCK * row();
                     float* m = products + p * TILES_A_BLOCK * CHANNELS;
                     for (int64_t c = 0; c < at.c; c += depth) {

@@ -22,20 +22,23 @@ relu = false
 ROWS = { values = [1, 2, 3, 4], doc = "output rows that are computed together, from the same rows of the image" }
 VECTORS = { values = [1, 2, 4], doc = "vectors of one output row that are computed together" }
 FIXED = { values = [true, false], doc = "code of its own for kernels of 3x3 and 5x5" }
-threads = [1, 2, 4, 8, 16, 32, 64]
+threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 
 [constraints]
 sums_in_registers = "ROWS * VECTORS <= vector_registers // 2"
 vectors_used = "VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (c if nhwc else (w + 2 * pad - dilation * (s - 1) - 1) // stride + 1)"
 threads_on_cores = "threads <= cores"
+# Below some 20 us of work another thread may cost more than it does.
+threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
 
 [features]
 tile_area = "ROWS * VECTORS"
 */
 // Rung 4. With one channel in and one out nothing is reused but the image under overlapping windows, so time is
 // that of moving the image once, and of the instructions per tap. NCHW: a channel's plane is copied with its
-// padding into a buffer that stays in the L1 or L2 cache; with a stride its columns are sorted by their remainder, so
-// that what one tap reads for a vector of pixels always lies side by side. NHWC: a vector holds channels,
+// padding into a buffer that stays in the L1 or L2 cache; what one tap reads for a
+// vector of pixels is one load, with a stride of 2 two loads of which every second element is picked; for larger
+// strides columns are sorted by their remainder. NHWC: a vector holds channels,
 // and every tap is a load of its own at any stride.
 #define HUGE_PAGES 1
 #define SCALE_TENSOR 0
@@ -46,38 +49,51 @@ tile_area = "ROWS * VECTORS"
 #include <omp.h>
 #endif
 
+typedef int32_t lanes __attribute__((vector_size(VECTOR_BYTES)));
+
 struct Depthwise {
     const Shape at;
     const float *X, *W, *bias;
     float* Y;
 
-    // NCHW: the plane with padding, each row as STRIDE pieces: columns 0, STRIDE, 2*STRIDE ..., then 1, ...
-    int64_t piece() const { return ceil_div(at.wide(), STRIDE) + VECTORS * LANES; }
-    int64_t plane() const { return (at.high() + ROWS * STRIDE) * piece() * STRIDE; }
+    // NCHW: the plane with padding; behind each row, and behind the last one, room for what vectors overhang.
+    // With a stride above 2 a row is STRIDE pieces: columns 0, STRIDE, 2*STRIDE ..., then 1, STRIDE + 1, ...
+    enum : int64_t { SORTED = STRIDE > 2, PIECES = SORTED ? STRIDE : 1, STEP = SORTED ? 1 : STRIDE };
+    int64_t piece() const { return ceil_div(at.wide(), PIECES) + (VECTORS + 1) * LANES * STEP; }
+    int64_t row() const { return piece() * PIECES; }
+    int64_t plane() const { return (at.high() + ROWS * STRIDE) * row(); }
     // NHWC: the weights as [r][s][c], with room for a whole vector behind them.
     int64_t filters() const { return at.r * at.s * at.c + LANES; }
 
+    // What one tap reads for a vector of pixels: side by side, or, with a stride of 2, every second element.
+    static vec pixels(const float* from) {
+        if (STEP == 1) return load(from);
+        vec a = load(from), b = load(from + LANES), picked;
+#if defined(__clang__)
+        for (int l = 0; l < LANES; ++l) picked[l] = l < LANES / 2 ? a[2 * l] : b[2 * l - LANES];
+#else
+        lanes pick;
+        for (int l = 0; l < LANES; ++l) pick[l] = 2 * l;
+        picked = __builtin_shuffle(a, b, pick);
+#endif
+        return picked;
+    }
+
     void copy_plane(float* to, const float* from) const {
-        for (int64_t y = 0; y < at.high(); ++y, to += piece() * STRIDE) {
-            const float* row = from + (y - PAD) * at.w;
+        for (int64_t y = 0; y < at.high(); ++y, to += row()) {
+            const float* line = from + (y - PAD) * at.w;
             if (y < PAD || y >= PAD + at.h) {
-                memset(to, 0, size_t(piece() * STRIDE) * sizeof(float));
+                memset(to, 0, size_t(row()) * sizeof(float));
                 continue;
             }
-            if (STRIDE == 1) {
+            if (!SORTED) {
                 for (int64_t x = 0; x < PAD; ++x) to[x] = to[PAD + at.w + x] = 0;
-                memcpy(to + PAD, row, size_t(at.w) * sizeof(float));
+                memcpy(to + PAD, line, size_t(at.w) * sizeof(float));
                 continue;
             }
-            for (int64_t j = 0; j < STRIDE; ++j) {
-                // Column x of the padded row is j + STRIDE * i; inside of the image for i in [begin, end).
-                const int64_t count = ceil_div(at.wide() - j, STRIDE);
-                const int64_t begin = min_of(count, max_of(0, ceil_div(PAD - j, STRIDE)));
-                const int64_t end = min_of(count, max_of(begin, ceil_div(PAD + at.w - j, STRIDE)));
-                float* part = to + j * piece();
-                for (int64_t i = 0; i < begin; ++i) part[i] = 0;
-                for (int64_t i = begin; i < end; ++i) part[i] = row[j + STRIDE * i - PAD];
-                for (int64_t i = end; i < count; ++i) part[i] = 0;
+            for (int64_t x = 0; x < at.wide(); ++x) {
+                const bool inside = x >= PAD && x < PAD + at.w;
+                to[x % STRIDE * piece() + x / STRIDE] = inside ? line[x - PAD] : 0;
             }
         }
     }
@@ -99,23 +115,26 @@ struct Depthwise {
     // Output rows p ... p + ROWS - 1 of one channel. R and S are the kernel's size, 0 where it is not known.
     template <int R, int S>
     void rows_nchw(const float* from, const float* weights, float addend, float* to, int64_t p) const {
-        const int64_t r = R ? R : at.r, s = S ? S : at.s, row = piece() * STRIDE;
+        const int64_t r = R ? R : at.r, s = S ? S : at.s;
         for (int64_t q = 0; q < at.columns; q += VECTORS * LANES) {
             vec sums[ROWS][VECTORS];
             for (int i = 0; i < ROWS; ++i) {
                 for (int j = 0; j < VECTORS; ++j) sums[i][j] = splat(addend);
             }
-            const float* window = from + p * STRIDE * row + q;
+            const float* window = from + p * STRIDE * row() + q * STEP;
 #pragma GCC unroll 5
             for (int64_t y = 0; y < r; ++y) {
 #pragma GCC unroll 5
                 for (int64_t x = 0; x < s; ++x) {
                     const vec weight = splat(weights[y * s + x]);
-                    const float* tap = window + y * DILATION * row + x * DILATION % STRIDE * piece() + x * DILATION / STRIDE;
+                    const int64_t column = x * DILATION % PIECES * piece() + x * DILATION / PIECES;
+                    const float* tap = window + y * DILATION * row() + column;
 #pragma GCC unroll 4
                     for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 4
-                        for (int j = 0; j < VECTORS; ++j) sums[i][j] += weight * load(tap + i * STRIDE * row + j * LANES);
+                        for (int j = 0; j < VECTORS; ++j) {
+                            sums[i][j] += weight * pixels(tap + i * STRIDE * row() + j * LANES * STEP);
+                        }
                     }
                 }
             }

@@ -2,8 +2,13 @@
 #pragma once
 #include "image.h"
 
-// Copies `count` elements `STRIDE` apart.
+// Copies `count` elements `STRIDE` apart. From a padded copy of the image whole vectors are copied: what is too
+// much is overwritten by the next piece of the row, or lies in the room that both buffers have behind them.
 static inline void copy_row(float* to, const float* from, int64_t count) {
+    if (!IN_PLACE && STRIDE == 1) {
+        for (int64_t i = 0; i < count; i += LANES) store(to + i, load(from + i));
+        return;
+    }
     for (int64_t i = 0; i < count; ++i) to[i] = from[i * STRIDE];
 }
 

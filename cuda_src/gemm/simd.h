@@ -12,7 +12,8 @@
 #endif
 
 // Input: of A and B. Output: of C, bias and D. Sum: in which products are added up and the epilogue computed.
-#if DTYPE_INT8
+// A kernel that computes int8 in f32, as convolutions do, defines INT8_IN_F32.
+#if DTYPE_INT8 && !INT8_IN_F32
 typedef int8_t Input;
 typedef int32_t Output, Sum;
 #elif DTYPE_F16
