@@ -30,8 +30,8 @@ PREFETCH = { values = [0, 8, 32], doc = "steps of k that the streamed panel is f
 PREFETCH_NEXT = { values = ["no", "l1", "l2"], doc = "fetch the next kept panel meanwhile, and into which cache" }
 PREFETCH_D = { values = [false, true], doc = "fetch the tile of D while its sum is computed" }
 HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
-threads = [1, 2, 4, 8, 16, 32, 64]
-SPLIT_N = { values = [1, 2, 4, 8], doc = "threads along n; the rest of them along m" }
+threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
+SPLIT_N = { values = [1, 2, 3, 4, 6, 8, 12, 16], doc = "threads along n; the rest of them along m" }
 
 [constraints]
 whole_vectors = "NR * 4 % vector_bytes == 0"
@@ -59,6 +59,8 @@ deep_enough = "KC >= 128 or KC * 2 > k or m <= 16"
 converted = "element_bytes == 4 or PACK_A and PACK_B"  # other types become four bytes wide when they are packed
 b_in_place = "PACK_B or m <= 512 and not trans_b"
 threads_on_cores = "threads <= cores"
+# Fewer than half of the cores may pay up to 256 x 256 x 256, a tenth of a millisecond on one.
+cores_used = "threads * 2 > cores or m * n * k * batch <= 16777216"
 grid = "threads % SPLIT_N == 0"
 
 [features]
