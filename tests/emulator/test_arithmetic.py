@@ -36,7 +36,8 @@ def test_conversions_to_and_from_half() -> None:
     x = np.concatenate([x, np.zeros(-x.size % 256, np.float32)])
     text = (
         HALF
-        + """const half* h, float* wide, const float* x, half* rn, half* rz, half* rd, half* ru, int nh, int nx) {
+        + """const half* h, float* wide, const float* x, half* rn, half* rz, half* rd, half* ru,
+                     int nh, int nx) {
       int i = blockIdx.x * 256 + threadIdx.x;
       if (i < nh) wide[i] = __half2float(h[i]);
       if (i < nx) {
@@ -74,8 +75,8 @@ def test_half_arithmetic_is_correctly_rounded() -> None:
     a, b = (rng.integers(0, 65536, 65536).astype(np.uint16).view(np.float16) for _ in range(2))
     text = (
         HALF
-        + """const half* a, const half* b, half* add, half* sub, half* mul, half* div, half* root, half* pair,
-                     int* less) {
+        + """const half* a, const half* b, half* add, half* sub, half* mul, half* div, half* root,
+                     half* pair, int* less) {
       int i = blockIdx.x * 256 + threadIdx.x;
       add[i] = __hadd(a[i], b[i]);
       sub[i] = a[i] - b[i];
@@ -140,8 +141,8 @@ def test_half_fma_rounds_once() -> None:
     }"""
     )
     empty = np.zeros(a.size, np.float16)
-    out = compute(text, {"a": a, "b": b, "c": c, "d": empty, "relu": empty}, ["d", "relu"], grid=(a.size // 64,),
-                  block=(64,)).outputs  # fmt: skip
+    tensors = {"a": a, "b": b, "c": c, "d": empty, "relu": empty}
+    out = compute(text, tensors, ["d", "relu"], grid=(a.size // 64,), block=(64,)).outputs
     exact = [
         Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z)) for x, y, z in zip(a, b, c, strict=True)
     ]
@@ -162,7 +163,8 @@ def test_bfloat16() -> None:
     x, y = (rng.standard_normal(4096).astype(np.float32) * 2.0 ** rng.integers(-30, 30, 4096) for _ in "xy")
     x, y = x.astype(np.float32), y.astype(np.float32)
     text = """#include <cuda_bf16.h>
-    extern "C" __global__ void k(const float* x, const float* y, unsigned short* c, unsigned short* sum, unsigned short* product) {
+    extern "C" __global__ void k(const float* x, const float* y, unsigned short* c, unsigned short* sum,
+                                 unsigned short* product) {
       int i = blockIdx.x * 256 + threadIdx.x;
       __nv_bfloat16 a = __float2bfloat16(x[i]), b = __float2bfloat16_rn(y[i]);
       c[i] = __bfloat16_as_ushort(a);
@@ -268,7 +270,8 @@ ATOMICS = [
     ("unsigned long long", "atomicAdd(c, 1ull << 33)", lambda v: 64 * 2**33),
     (
         "int",
-        "int old = atomicAdd(c, 0), seen; do { seen = old; old = atomicCAS(c, seen, seen + 2 * v); } while (old != seen)",
+        "int old = atomicAdd(c, 0), seen; "
+        "do { seen = old; old = atomicCAS(c, seen, seen + 2 * v); } while (old != seen)",
         lambda v: 2 * v.sum(),
     ),
 ]
@@ -282,7 +285,8 @@ def test_atomics() -> None:
     for i, (kind, body, _) in enumerate(ATOMICS):
         cells.append(f"{kind}* w{i}")
         bodies.append(
-            f"if (blockIdx.x == {i}) {{ auto* c = w{i}; {body}; __syncthreads(); if (v == 0) c{i}[0] = *w{i}; }}"
+            f"if (blockIdx.x == {i}) {{ auto* c = w{i}; {body}; __syncthreads(); "
+            f"if (v == 0) c{i}[0] = *w{i}; }}"
         )
         results.append(f"{kind}* c{i}")
         tensors[f"c{i}"] = np.zeros(1, NUMPY.get(kind, np.uint64))

@@ -82,7 +82,9 @@ ROLES = (
     + """
   __shared__ cuda::pipeline_shared_state<cuda::thread_scope_block, 2> state;
   const bool producer = t < 32;
-  auto pipe = cuda::make_pipeline(block, &state, producer ? cuda::pipeline_role::producer : cuda::pipeline_role::consumer);
+  using cuda::pipeline_role;
+  const auto role = producer ? pipeline_role::producer : pipeline_role::consumer;
+  auto pipe = cuda::make_pipeline(block, &state, role);
   for (int i = 0; i < 8; ++i) {
     if (producer) {
       pipe.producer_acquire();  // free
@@ -148,8 +150,10 @@ def test_right_and_clean(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "step"),
     [("primitives", "__syncthreads();  // arrived"), ("primitives", "__syncthreads();  // used"),
-     ("primitives", "__pipeline_wait_prior(1);"), ("thread pipeline", "cuda::pipeline_consumer_wait_prior<1>(pipe);"),
-     ("block pipeline", "pipe.consumer_wait();  // arrived"), ("block pipeline", "pipe.producer_acquire();  // free"),
+     ("primitives", "__pipeline_wait_prior(1);"),
+     ("thread pipeline", "cuda::pipeline_consumer_wait_prior<1>(pipe);"),
+     ("block pipeline", "pipe.consumer_wait();  // arrived"),
+     ("block pipeline", "pipe.producer_acquire();  // free"),
      ("roles", "pipe.consumer_wait();  // arrived"), ("roles", "pipe.producer_acquire();  // free"),
      ("barrier", "bar.arrive_and_wait();  // arrived"), ("barrier", "bar.wait(std::move(token));  // used"),
      ("group", "cg::wait(block);  // arrived"), ("group", "block.sync();  // used")],
@@ -169,7 +173,8 @@ def test_zero_fill_and_copies_of_odd_sizes() -> None:
       __pipeline_wait_prior(0);
       auto pipe = cuda::make_pipeline();
       pipe.producer_acquire();
-      if (t == 0) cuda::memcpy_async(reinterpret_cast<char*>(s[1]) + 1, reinterpret_cast<const char*>(a) + 1, 200, pipe);
+      char* to = reinterpret_cast<char*>(s[1]);
+      if (t == 0) cuda::memcpy_async(to + 1, reinterpret_cast<const char*>(a) + 1, 200, pipe);
       pipe.producer_commit();
       pipe.consumer_wait();
       __syncthreads();

@@ -53,11 +53,21 @@ def test_ptx_behind_the_emulators_macro_is_fine() -> None:
 @pytest.mark.parametrize(
     ("scalars", "text"),
     [({"n": 5}, COPY), ({}, COPY.replace("float* c", "float* c, int n")),
-     ({"n": 5.0}, COPY.replace("float* c", "float* c, int n")), ({"n": 5}, COPY.replace("float* c", "float* c, float n"))],
+     ({"n": 5.0}, COPY.replace("float* c", "float* c, int n")),
+     ({"n": 5}, COPY.replace("float* c", "float* c, float n"))],
 )  # fmt: skip
 def test_arguments_that_differ_from_the_declaration(scalars: dict[str, float], text: str) -> None:
     with pytest.raises(BuildError, match="the parameters of kernel k differ from the declared arguments"):
         run(text, TENSORS, ["c"], scalars=scalars)
+
+
+def test_the_entry_may_be_an_instance_of_a_template() -> None:
+    text = """namespace lab {
+    template <int ADD, class T> __global__ void k(const T* a, T* c) { c[threadIdx.x] = a[threadIdx.x] + ADD; }
+    }"""
+    result = run(text, TENSORS, ["c"], entry="lab::k<3, float>", sanitize=True)
+    assert result.clean
+    np.testing.assert_array_equal(result.outputs["c"], A + 3)
 
 
 def test_an_unknown_include_is_named() -> None:
@@ -111,13 +121,17 @@ def test_shared_memory_is_counted(tmp_path: Path) -> None:
     assert sizes == {"tile": 240, "other": 80, "mine": 512}
 
 
+BIG = COPY.replace("{ c", "{ __shared__ float big[16384]; big[threadIdx.x] = 1; __syncthreads(); c")
+BIG = BIG.replace("= a", "= big[9] + a")
+
+
 @pytest.mark.parametrize(
     ("grid", "block", "shared", "text", "expected"),
-    [((1,), (2048,), 0, COPY, "2048 threads a block"), ((1,), (1, 1, 65), 0, COPY, "65 threads in block dimension z"),
+    [((1,), (2048,), 0, COPY, "2048 threads a block"),
+     ((1,), (1, 1, 65), 0, COPY, "65 threads in block dimension z"),
      ((1, 70_000), (32,), 0, COPY, "70000 blocks in grid dimension y"),
      ((1,), (32,), 170_000, COPY, "170000 bytes of shared memory"),
-     ((1,), (32,), 0, COPY.replace("{ c", "{ __shared__ float big[16384]; big[threadIdx.x] = 1; __syncthreads(); c").replace("= a", "= big[9] + a"),
-      "65536 bytes of static shared memory")],
+     ((1,), (32,), 0, BIG, "65536 bytes of static shared memory")],
 )  # fmt: skip
 def test_a_launch_the_target_refuses(
     grid: tuple[int, ...], block: tuple[int, ...], shared: int, text: str, expected: str

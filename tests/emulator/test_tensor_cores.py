@@ -72,8 +72,9 @@ def test_bfloat16_tf32_and_double() -> None:
     rng = np.random.default_rng(0)
     text = """#include <mma.h>
     using namespace nvcuda::wmma;
-    extern "C" __global__ void k(const __nv_bfloat16* a, const __nv_bfloat16* b, const float* p, const float* q,
-                                 const double* x, const double* y, float* d, float* t, double* z) {
+    extern "C" __global__ void k(const __nv_bfloat16* a, const __nv_bfloat16* b, const float* p,
+                                 const float* q, const double* x, const double* y, float* d,
+                                 float* t, double* z) {
       {
         fragment<matrix_a, 16, 16, 16, __nv_bfloat16, row_major> fa;
         fragment<matrix_b, 16, 16, 16, __nv_bfloat16, row_major> fb;

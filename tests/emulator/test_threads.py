@@ -13,7 +13,8 @@ def test_geometry() -> None:
       unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
       unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
       c[block * blockDim.x * blockDim.y * blockDim.z + thread] =
-          blockIdx.x + 10 * blockIdx.y + 100 * blockIdx.z + 1000 * threadIdx.x + 10000 * threadIdx.y + 100000 * threadIdx.z;
+          blockIdx.x + 10 * blockIdx.y + 100 * blockIdx.z + 1000 * threadIdx.x + 10000 * threadIdx.y +
+          100000 * threadIdx.z;
     }"""
     result = compute(text, {"c": np.zeros(24 * 60, np.int32)}, ["c"], grid=(2, 3, 4), block=(5, 4, 3))
     bz, by, bx, tz, ty, tx = np.indices((4, 3, 2, 3, 4, 5)).reshape(6, -1)
@@ -51,8 +52,9 @@ def test_shared_memory_static_dynamic_templates_and_functions() -> None:
 def test_barriers_that_count() -> None:
     text = """extern "C" __global__ void k(int* c) {
       int t = threadIdx.x;
-      c[t] = __syncthreads_count(t % 3 == 0) + 1000 * __syncthreads_and(t < 70) + 2000 * __syncthreads_or(t == 69)
-           + 4000 * __syncthreads_and(t < 69) + 8000 * __syncthreads_or(t > 69);
+      c[t] = __syncthreads_count(t % 3 == 0) + 1000 * __syncthreads_and(t < 70)
+           + 2000 * __syncthreads_or(t == 69) + 4000 * __syncthreads_and(t < 69)
+           + 8000 * __syncthreads_or(t > 69);
     }"""
     result = compute(text, {"c": np.zeros(70, np.int32)}, ["c"], block=(70,))
     np.testing.assert_array_equal(result.outputs["c"], 24 + 1000 + 2000)
@@ -71,7 +73,8 @@ def test_shuffles_and_votes() -> None:
       c[32 * i++ + t] = __shfl_xor_sync(all, v, 16);
       c[32 * i++ + t] = __shfl_xor_sync(all, v, 12, 8);
       c[32 * i++ + t] = (int)__ballot_sync(all, t % 5 == 0);
-      c[32 * i++ + t] = __any_sync(all, t == 31) + 2 * __any_sync(all, 0) + 4 * __all_sync(all, 1) + 8 * __all_sync(all, t);
+      c[32 * i++ + t] = __any_sync(all, t == 31) + 2 * __any_sync(all, 0) + 4 * __all_sync(all, 1)
+                      + 8 * __all_sync(all, t);
       c[32 * i++ + t] = (int)__match_any_sync(all, t / 4);
       c[32 * i++ + t] = __reduce_add_sync(all, t) + 1000 * __reduce_max_sync(all, t);
       d[t] = __shfl_xor_sync(all, 0.5 * t, 1);
@@ -85,7 +88,6 @@ def test_shuffles_and_votes() -> None:
         # xor 12 within 8: a partner in a later segment is out of reach, in an earlier one not
         np.where((t ^ 12) >= t // 8 * 8 + 8, 100 + t, 100 + (t ^ 12)),
         np.full(32, sum(1 << i for i in range(0, 32, 5))), np.full(32, 1 + 4),
-        (0xF << (t // 4 * 4)).astype(np.uint32).view(np.int32) if False else
         np.array([0xF << (i // 4 * 4) for i in t], np.uint32).view(np.int32),
         np.full(32, 496 + 31000),
     ]  # fmt: skip

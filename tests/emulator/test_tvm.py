@@ -1,4 +1,4 @@
-"""The CUDA C that TVM generates runs right, and clean: shared memory, vector loads, reductions, tensor cores."""
+"""The CUDA C that TVM generates runs right, and clean: shared memory, vectors, reductions, tensor cores."""
 
 import inspect
 import sys
@@ -18,13 +18,19 @@ def generated(schedule: Any) -> str:
     return str(library.mod.imports[0].inspect_source())
 
 
+def product(a: Any, b: Any, total: str) -> Any:
+    return a.astype(total) * b.astype(total)
+
+
 def gemm(m: int, n: int, k: int, dtype: str, total: str) -> Any:
     from tvm import te
     from tvm.s_tir import Schedule
 
     a, b = te.placeholder((m, k), name="A", dtype=dtype), te.placeholder((k, n), name="B", dtype=dtype)
     r = te.reduce_axis((0, k), name="r")
-    c = te.compute((m, n), lambda i, j: te.sum(a[i, r].astype(total) * b[r, j].astype(total), axis=r), name="C")
+    c = te.compute(
+        (m, n), lambda i, j: te.sum(a[i, r].astype(total) * b[r, j].astype(total), axis=r), name="C"
+    )
     return Schedule(tvm.IRModule({"main": te.create_prim_func([a, b, c])}))
 
 
@@ -104,7 +110,9 @@ def frames(context: int = 1) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize(("dtype", "total", "scope"), [("float16", "float32", "shared.dyn"), ("int8", "int32", "shared")])
+@pytest.mark.parametrize(
+    ("dtype", "total", "scope"), [("float16", "float32", "shared.dyn"), ("int8", "int32", "shared")]
+)
 def test_tensor_cores(dtype: str, total: str, scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(inspect, "stack", frames)
@@ -161,5 +169,9 @@ def test_tensor_cores(dtype: str, total: str, scope: str, monkeypatch: pytest.Mo
         a, b = (rng.uniform(-1, 1, (64, 64)).astype(np.float16) for _ in range(2))
     tensors = {"A": a, "B": b, "C": np.zeros((64, 64), total)}
     shared = 4096 if scope == "shared.dyn" else 0
-    out = compute(text, tensors, ["C"], grid=(2, 2), block=(32, 4), shared=shared, entry="main_kernel").outputs["C"]
-    np.testing.assert_allclose(out, a.astype(np.float64) @ b.astype(np.float64), atol=0 if dtype == "int8" else 1e-5)
+    out = compute(
+        text, tensors, ["C"], grid=(2, 2), block=(32, 4), shared=shared, entry="main_kernel"
+    ).outputs["C"]
+    np.testing.assert_allclose(
+        out, a.astype(np.float64) @ b.astype(np.float64), atol=0 if dtype == "int8" else 1e-5
+    )

@@ -102,7 +102,7 @@ class CudaEmulatedBuilder(Builder):
             raise BuildError(f"{source.entry}: a CUDA kernel needs a launch: grid, block, shared bytes")
         runtime = runtime_object(compiler)
         kinds = "".join(_KINDS[a.kind] for a in source.arguments)
-        text = f'{source.text}\n#line 1 "declaration"\nCUDA_EMULATOR_ENTRY({source.entry}, "{kinds}")\n'
+        text = f'{source.text}\n#line 1 "declaration"\nCUDA_EMULATOR_ENTRY("{kinds}", {source.entry})\n'
         (folder / "kernel.cu").write_text(text)
         flags = [
             *COMMON_FLAGS, *(SANITIZED_FLAGS if sanitize else PLAIN_FLAGS), *_language_flags(target),

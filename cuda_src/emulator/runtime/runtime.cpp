@@ -7,6 +7,7 @@
 #include "async.cpp"
 #include "callbacks.cpp"
 #include "happens_before.cpp"
+#include "meeting.cpp"
 #include "memory.cpp"
 #include "scheduler.cpp"
 

@@ -122,6 +122,15 @@ constexpr size_t STACK_BYTES = 256 * 1024;
 
 inline uint64_t place(uintptr_t pc) { return pc ? pc - launch.module : 0; }
 
+// Where threads meet (meeting.cpp) and how one leaves the processor to the others (scheduler.cpp).
+extern uint32_t blocks_at_grid;
+void leave(State state);
+void finish_barrier(Block& block);
+void release_barrier(Block& block);
+void finish_warp(Block& block, uint32_t warp, uint32_t mask, int kind);
+bool answer_masks(Block& block);
+void report_deadlock(Block& block);
+
 // Hooks of the sanitizer, all in sanitizer.cpp and happens_before.h.
 void on_access(uintptr_t address, uint32_t size, uint32_t flags, uintptr_t pc);
 void settle_two_writes();

@@ -47,6 +47,7 @@ unsigned cuda_emu_active_mask(void);  // the lanes that come to this same call w
 // An atomic operation on `size` bytes is about to happen; also a chance for others, since it may be a spin.
 void cuda_emu_atomic(const void* address, unsigned size, int writes);
 void cuda_emu_fence(int device_wide);
+extern uint64_t cuda_emu_changes;  // atomics that changed what they found: a spinning thread's do not
 // One turn of a loop that waits for another thread.
 void cuda_emu_spin(void);
 [[noreturn]] void cuda_emu_trap(void);

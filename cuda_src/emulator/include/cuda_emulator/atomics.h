@@ -8,8 +8,9 @@
 namespace cuda_emulator {
 template <class T, class Op>
 CUDA_EMU_UNCHECKED T exchange_with(T* address, Op op) {
-  const T old = *address;
-  *address = op(old);
+  const T old = *address, next = op(old);
+  *address = next;
+  cuda_emu_changes += __builtin_memcmp(&old, &next, sizeof(T)) != 0;
   return old;
 }
 }  // namespace cuda_emulator

@@ -46,14 +46,15 @@ CUDA_EMU_INLINE void call(void (*kernel)(P...), void** arguments) {
 
 extern thread_local char cuda_emu_dynamic[];
 
-// The builder adds this as the last line of the file it compiles.
-#define CUDA_EMULATOR_ENTRY(kernel, kinds)                                                                       \
-  static_assert(cuda_emulator::takes(kernel, kinds),                                                             \
-                "the parameters of kernel " #kernel " differ from the declared arguments (" kinds                \
+// The builder adds this as the last line of the file it compiles; the kernel comes last, since the name of an
+// instance of a template may hold commas.
+#define CUDA_EMULATOR_ENTRY(kinds, ...)                                                                          \
+  static_assert(cuda_emulator::takes(__VA_ARGS__, kinds),                                                        \
+                "the parameters of kernel " #__VA_ARGS__ " differ from the declared arguments (" kinds           \
                 ": t tensor, i int32, l int64, f float32)");                                                     \
   extern "C" __attribute__((visibility("default"), no_sanitize("thread", "alignment"))) void cuda_emulator_entry( \
       void** arguments) {                                                                                        \
-    cuda_emulator::call(kernel, arguments);                                                                      \
+    cuda_emulator::call(__VA_ARGS__, arguments);                                                                 \
   }                                                                                                              \
   extern "C" __attribute__((visibility("default"), no_sanitize("thread"))) void* cuda_emulator_shared() {       \
     return cuda_emu_dynamic;                                                                                     \

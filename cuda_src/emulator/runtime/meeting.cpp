@@ -1,0 +1,208 @@
+// Where threads meet: barriers, warp operations, and what is said when somebody does not come.
+#include <algorithm>
+
+#include "state.h"
+
+namespace cuda_emulator {
+
+uint32_t blocks_at_grid = 0;
+extern "C" {
+uint64_t cuda_emu_changes = 0;
+}
+
+namespace {
+void check_barrier(Block& block) {
+  Thread* first = nullptr;
+  for (Thread& t : block.threads) {
+    if (t.state != State::AT_BARRIER) continue;
+    if (!first) first = &t;
+    if (t.pc == first->pc && t.kind == first->kind) continue;
+    Finding* f = report(BARRIER_DIVERGENCE, place(first->pc), place(t.pc));
+    f->thread = first->gid;
+    f->thread2 = t.gid;
+    break;
+  }
+  if (!first || block.live == launch.threads) return;
+  Finding* f = report(BARRIER_DIVERGENCE, place(first->pc));
+  f->thread = first->gid;
+  f->extra = block.live;
+  f->extra2 = launch.threads;
+  for (Thread& t : block.threads) {
+    if (t.state == State::DONE) f->thread2 = t.gid;
+  }
+}
+
+}  // namespace
+
+void release_barrier(Block& block) {
+  int count = 0;
+  for (Thread& t : block.threads) count += t.state == State::AT_BARRIER && t.predicate != 0;
+  for (Thread& t : block.threads) {
+    if (t.state != State::AT_BARRIER) continue;
+    const int all = count == int(block.arrived), any = count > 0;
+    t.result = t.kind == BARRIER_AND ? all : t.kind == BARRIER_OR ? any : count;
+    t.state = State::READY;
+  }
+  block.arrived = 0;
+}
+
+void finish_barrier(Block& block) {
+  int kind = BARRIER_PLAIN;
+  for (Thread& t : block.threads) {
+    if (t.state == State::AT_BARRIER) kind = t.kind;
+  }
+  if (launch.sanitize) check_barrier(block);
+  on_barrier(block);
+  if (kind == BARRIER_GRID) {
+    block.at_grid = true;
+    ++blocks_at_grid;
+  } else {
+    release_barrier(block);
+  }
+}
+
+// Completes the operation if every running lane of the mask waits in it.
+void finish_warp(Block& block, uint32_t warp, uint32_t mask, int kind) {
+  Thread* lanes[32] = {};
+  void* arguments[32] = {};
+  uint32_t present = 0;
+  for (uint32_t lane = 0; lane < 32; ++lane) {
+    const uint32_t id = warp * 32 + lane;
+    if (!(mask >> lane & 1) || id >= launch.threads) continue;
+    Thread& t = block.threads[id];
+    if (t.state == State::DONE) continue;
+    if (t.state != State::AT_WARP || t.mask != mask || t.kind != kind) return;
+    lanes[lane] = &t;
+    arguments[lane] = t.argument;
+    present |= 1u << lane;
+  }
+  if (!present) return;
+  Thread& any = *lanes[__builtin_ctz(present)];
+  if (any.complete) any.complete(arguments, present);
+  if (launch.sanitize && kind == WARP_SYNC) on_warp_sync(lanes);
+  if (launch.sanitize && kind == WARP_MMA && present != ~0u) {
+    Finding* f = report(WARP_DIVERGENCE, place(any.pc));
+    f->thread = any.gid;
+    f->extra = present;
+  }
+  for (Thread* t : lanes) {
+    if (t) t->state = State::READY;
+  }
+}
+
+// Lanes that asked who is active, where no other lane of their warp can go on: those of one call together.
+bool answer_masks(Block& block) {
+  bool answered = false;
+  for (uint32_t start = 0; start < launch.threads; start += 32) {
+    const uint32_t end = std::min(start + 32, launch.threads);
+    Thread* asker = nullptr;
+    bool busy = false;
+    for (uint32_t id = start; id < end; ++id) {
+      Thread& t = block.threads[id];
+      busy |= t.state == State::READY || t.state == State::SPINNING;
+      if (t.state == State::AT_MASK && !asker) asker = &t;
+    }
+    if (busy || !asker) continue;
+    uint32_t mask = 0;
+    for (uint32_t id = start; id < end; ++id) {
+      Thread& t = block.threads[id];
+      if (t.state == State::AT_MASK && t.pc == asker->pc) mask |= 1u << t.lane();
+    }
+    for (uint32_t id = start; id < end; ++id) {
+      Thread& t = block.threads[id];
+      if (!(mask >> t.lane() & 1)) continue;
+      t.result = int(mask);
+      t.state = State::READY;
+    }
+    answered = true;
+  }
+  return answered;
+}
+
+void report_deadlock(Block& block) {
+  Thread* first = nullptr;
+  for (Thread& t : block.threads) {
+    // A lane in a warp operation names the defect better than those that wait for it at a barrier.
+    const bool waits = t.state == State::AT_WARP || t.state == State::AT_BARRIER || t.state == State::SPINNING;
+    if (waits && (!first || (t.state == State::AT_WARP && first->state != State::AT_WARP))) first = &t;
+  }
+  if (!first) return;
+  Thread* other = nullptr;
+  for (Thread& t : block.threads) {
+    const bool expected = first->state != State::AT_WARP ||
+                          (t.warp() == first->warp() && (first->mask >> t.lane() & 1));
+    if (expected && (t.state != first->state || t.mask != first->mask || t.kind != first->kind)) {
+      if (&t != first && t.state != State::DONE) other = &t;
+    }
+  }
+  const FindingKind kind = first->state == State::AT_WARP ? WARP_DIVERGENCE : DEADLOCK;
+  Finding* f = report(kind, place(first->pc), other ? place(other->pc) : 0);
+  f->thread = first->gid;
+  f->thread2 = other ? other->gid : NOBODY;
+  f->extra = first->state == State::AT_WARP ? first->mask : 0;
+  f->extra2 = 1;  // nobody can go on
+}
+
+extern "C" {
+int cuda_emu_barrier(int kind, int predicate) {
+  Thread& self = *thread_now;
+  Block& block = *self.block;
+  self.kind = kind;
+  self.predicate = predicate;
+  self.pc = uintptr_t(__builtin_return_address(0));
+  self.state = State::AT_BARRIER;
+  self.turns = 0;
+  if (++block.arrived == block.live) finish_barrier(block);
+  if (self.state == State::AT_BARRIER) leave(State::AT_BARRIER);
+  return self.result;
+}
+
+void cuda_emu_warp(unsigned mask, int kind, void* argument, void (*complete)(void**, unsigned)) {
+  Thread& self = *thread_now;
+  self.mask = mask;
+  self.kind = kind;
+  self.argument = argument;
+  self.complete = complete;
+  self.pc = uintptr_t(__builtin_return_address(0));
+  self.turns = 0;
+  if (!(mask >> self.lane() & 1)) {  // undefined in CUDA: the caller is not in its own mask
+    Finding* f = report(WARP_DIVERGENCE, place(self.pc));
+    f->thread = self.gid;
+    f->extra = mask;
+    f->extra2 = 2;
+    self.mask = mask | 1u << self.lane();
+  }
+  self.state = State::AT_WARP;
+  finish_warp(*self.block, self.warp(), self.mask, kind);
+  if (self.state == State::AT_WARP) leave(State::AT_WARP);
+}
+
+unsigned cuda_emu_lane(void) { return thread_now->lane(); }
+
+unsigned cuda_emu_active_mask(void) {
+  Thread& self = *thread_now;
+  self.pc = uintptr_t(__builtin_return_address(0));
+  leave(State::AT_MASK);
+  return unsigned(self.result);
+}
+
+void cuda_emu_spin(void) {
+  thread_now->pc = uintptr_t(__builtin_return_address(0));
+  thread_now->turns = 0;
+  leave(State::SPINNING);
+}
+
+void cuda_emu_trap(void) {
+  Finding* f = report(TRAP, place(uintptr_t(__builtin_return_address(0))));
+  f->thread = thread_now->gid;
+  stop_launch();
+}
+
+// A clock that moves with every reading, the same in every run.
+unsigned long long cuda_emu_clock(void) {
+  static unsigned long long ticks = 0;
+  return ticks += 8;
+}
+}
+
+}  // namespace cuda_emulator
