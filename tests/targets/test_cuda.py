@@ -1,5 +1,7 @@
 """The CUDA targets are data: complete, in agreement with themselves, and named in errors."""
 
+import pickle
+
 import pytest
 
 from tuner.core.errors import UnknownName
@@ -46,6 +48,9 @@ def test_a_close_name_is_suggested() -> None:
         target("cuda:sm80")
 
 
-def test_limits_cannot_be_changed() -> None:
-    with pytest.raises(TypeError):
-        target("cuda:sm_80").limits["sm_count"] = 1  # type: ignore[index]
+def test_a_target_travels_between_processes_and_shares_nothing() -> None:
+    first = target("cuda:sm_80")
+    copy = pickle.loads(pickle.dumps(first))
+    assert copy == first and dict(copy.limits) == dict(first.limits)
+    dict.__setitem__(first.limits, "sm_count", 1)  # type: ignore[arg-type]
+    assert target("cuda:sm_80").limit("sm_count") == 108

@@ -44,7 +44,7 @@ class Source:
     """What a builder compiles: complete, so that equal sources give equal artifacts.
 
     Attributes:
-        language: the name of the builder: `cxx`, `nvrtc`, `triton`, `tensorir`, `python`.
+        language: the name of the builder: `cxx`, `nvrtc`, `triton`, `tensorir`, `tensorir_cuda`, `python`.
         text: source code, or what stands for it (TVMScript, `module:function`).
         entry: the symbol to call.
         arguments: in call order.
