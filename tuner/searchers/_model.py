@@ -58,7 +58,7 @@ class SurrogateModel:
         candidates: Candidates | None = None, always: Sequence[Key] = (),
     ) -> None:  # fmt: skip
         self._problem, self._first = problem, first
-        self.candidates = candidates or Candidates(problem.space, always)
+        self.candidates = candidates or Candidates(problem.space, problem.seed, always)
         self._features = features or FeatureMap(problem.space, problem.features)
         self.keys: list[Key] = []
         self._times: list[float] = []
