@@ -143,45 +143,51 @@ def _yolov5s() -> Iterator[str]:
     yield from net.found
 
 
-def _bert_base() -> Iterator[str]:
+def _convolutions(shapes: Iterator[str]) -> Iterator[tuple[str, str]]:
+    return (("conv2d", shape) for shape in shapes)
+
+
+def _bert_base() -> Iterator[tuple[str, str]]:
     for _ in range(12):
-        yield from ["m384 n768 k768"] * 4  # queries, keys, values, output
-        yield "m384 n3072 k768"
-        yield "m384 n768 k3072"
+        yield from [("gemm", "m384 n768 k768")] * 4  # queries, keys, values, output
+        yield "attention", "b1 h12 q384 kv384 d64"
+        yield "gemm", "m384 n3072 k768"
+        yield "gemm", "m384 n768 k3072"
 
 
-def _llama_7b() -> Iterator[str]:
-    for tokens in (512, 1):
+def _llama_7b() -> Iterator[tuple[str, str]]:
+    for tokens, keys, mask in ((512, 512, " causal"), (1, 513, "")):
         for _ in range(32):
-            yield from [f"m{tokens} n4096 k4096"] * 4
-            yield from [f"m{tokens} n11008 k4096"] * 2  # gate and up
-            yield f"m{tokens} n4096 k11008"
-    yield from ["m1 n32000 k4096"] * 2  # the last token's logits, of the prompt and of the step
+            yield from [("gemm", f"m{tokens} n4096 k4096")] * 4
+            yield "attention", f"b1 h32 q{tokens} kv{keys} d128{mask}"
+            yield from [("gemm", f"m{tokens} n11008 k4096")] * 2  # gate and up
+            yield "gemm", f"m{tokens} n4096 k11008"
+    yield from [("gemm", "m1 n32000 k4096")] * 2  # the last token's logits, of the prompt and of the step
 
 
-_SETS: Mapping[str, tuple[str, str, str, Callable[[], Iterator[str]]]] = {
+_SETS: Mapping[str, tuple[str, str, Callable[[], Iterator[tuple[str, str]]]]] = {
     "resnet50": (
-        "conv2d", "ResNet-50 v1.5 (stride in the 3x3 convolutions), 224 x 224",
+        "ResNet-50 v1.5 (stride in the 3x3 convolutions), 224 x 224",
         "He et al., Deep residual learning for image recognition, CVPR 2016, table 1; torchvision resnet50",
-        _resnet50,
+        lambda: _convolutions(_resnet50()),
     ),
     "mobilenetv2": (
-        "conv2d", "MobileNetV2 1.0, 224 x 224",
+        "MobileNetV2 1.0, 224 x 224",
         "Sandler et al., MobileNetV2, CVPR 2018, table 2; torchvision mobilenet_v2",
-        _mobilenetv2,
+        lambda: _convolutions(_mobilenetv2()),
     ),
     "yolov5s": (
-        "conv2d", "YOLOv5s, 640 x 640",
+        "YOLOv5s, 640 x 640",
         "Ultralytics YOLOv5 v6.0 and later, models/yolov5s.yaml",
-        _yolov5s,
+        lambda: _convolutions(_yolov5s()),
     ),
     "bert-base": (
-        "gemm", "BERT base, 384 tokens",
+        "BERT base, 384 tokens",
         "Devlin et al., BERT, NAACL 2019, section 3 (L=12, H=768, A=12); 384 tokens as in SQuAD",
         _bert_base,
     ),
     "llama-7b": (
-        "gemm", "LLaMA 7B, a prompt of 512 tokens and one step of generation",
+        "LLaMA 7B, a prompt of 512 tokens and one step of generation behind it",
         "Touvron et al., LLaMA, 2023, table 2; 32 layers, width 4096, 11008 in the feed-forward part",
         _llama_7b,
     ),
@@ -201,6 +207,6 @@ def workload_set(name: str) -> WorkloadSet:
     """
     if name not in _SETS:
         raise UnknownName("workload set", name, list(_SETS))
-    operator, summary, source, shapes = _SETS[name]
-    counts = Counter(shapes())  # keeps the order of first use
-    return WorkloadSet(name, summary, source, tuple(Layer(operator, s, n) for s, n in counts.items()))
+    summary, source, layers = _SETS[name]
+    counts = Counter(layers())  # keeps the order of first use
+    return WorkloadSet(name, summary, source, tuple(Layer(*layer, n) for layer, n in counts.items()))
