@@ -11,6 +11,7 @@ from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.errors import InvalidConfig, TunerError
 from tuner.core.kernel import Argument, Kernel, Launch
 from tuner.core.target import Target
+from tuner.core.workload import Workload
 from tuner.engine.channel import Channel
 
 
@@ -39,23 +40,23 @@ def artifact_from_plain(values: Mapping[str, Any]) -> Artifact:
 
 
 def build_job(payload: Mapping[str, Any], channel: Channel) -> None:
-    """Child: lowers and builds candidates one after the other, and answers after each.
+    """Child: lowers and builds candidates of one kernel, one request after the other, until told `null`.
 
-    Payload: `target` and `builds`, each with `kernel`, `config`, `folder` and `workloads` (the first is
-    the one asked for, the others are companions). An answer is {"status", "error", "artifacts",
+    Payload: `kernel` and `target`. A request is {"workloads": keys, "config", "folder"}; the first workload
+    is the one asked for, the others are companions. The answer is {"status", "error", "artifacts",
     "build_s"}, where the artifacts are in the order of the workloads.
     """
-    for request in payload["builds"]:
-        channel.send(_build(request, payload["target"]))
+    while (request := channel.receive()) is not None:
+        channel.send(_build(payload["kernel"], payload["target"], request))
 
 
-def _build(request: Mapping[str, Any], target: Target) -> dict[str, Any]:
-    kernel: Kernel = request["kernel"]
+def _build(kernel: Kernel, target: Target, request: Mapping[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"status": "ok", "error": "", "artifacts": []}
     started = time.perf_counter()
     try:
         builder = registry.builder(kernel.language)
-        for i, workload in enumerate(request["workloads"]):
+        for i, key in enumerate(request["workloads"]):
+            workload = Workload.from_key(key)
             folder = Path(request["folder"]) / str(i)
             folder.mkdir(parents=True)
             artifact = builder.build(kernel.lower(workload, request["config"], target), target, folder)

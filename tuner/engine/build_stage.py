@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +22,12 @@ from tuner.core.workload import Workload
 from tuner.engine import build_process
 from tuner.engine.locks import building
 from tuner.engine.workers import ChildLost, Warm, Workers
-from tuner.engine.zygote import Limits
+from tuner.engine.zygote import Child, Limits
 
 _FILE_LIMIT = 2 * 2**30
+# Forking a process with TVM loaded costs 10 ms, more than all else the engine does for a trial, so a child
+# goes on to the next build. Not for ever: compilers leak.
+_BUILDS_A_CHILD = 16
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,9 @@ class BuildStage:
         self._workers, self._folder, self._target = workers, folder, target
         self._protocol, self._jobs, self._device = protocol, jobs, device
         self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        # Children between two builds: they wait for a request and compute nothing.
+        self._idle: dict[tuple[str, str], list[tuple[Child, int]]] = {}
 
     def warm(self, language: str) -> Warm:
         """The warm process that builds a language."""
@@ -104,8 +111,6 @@ class BuildStage:
 
     def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
         """Builds candidates, `jobs` at a time; in the order given."""
-        # A lane is one child that builds one candidate after the other: forking a process that has TVM
-        # loaded costs 10 ms, more than all else the engine does for a trial.
         lanes = [list(range(len(requests)))[lane :: self._jobs] for lane in range(self._jobs)]
         lanes = [lane for lane in lanes if lane]
         results: dict[int, Built] = {}
@@ -120,46 +125,40 @@ class BuildStage:
         return [results[i] for i in range(len(requests))]
 
     def _lane(self, requests: Sequence[BuildRequest]) -> list[Built]:
-        done: list[Built] = []
         with building(self._device):
-            while len(done) < len(requests):
-                done += self._in_one_child(requests[len(done) :])
-        return done
+            return [self._one(request) for request in requests]
 
-    def _in_one_child(self, requests: Sequence[BuildRequest]) -> list[Built]:
-        """Builds in order, up to a change of language or the first that takes the child down with it."""
-        started = time.perf_counter()
-        language = requests[0].kernel.language
-        requests = list(itertools.takewhile(partial(_is_of, language), requests))
-        folders = [self._folder / f"build-{next(self._numbers)}" for _ in requests]
-        payload = {
-            "target": self._target,
-            "builds": [
-                {
-                    "kernel": r.kernel,
-                    "workloads": self._workloads(r),
-                    "config": dict(r.config),
-                    "folder": str(f),
-                }
-                for r, f in zip(requests, folders, strict=True)
-            ],
-        }
+    def _take(self, kernel: Kernel) -> tuple[Child, int]:
+        """A child that builds this kernel, and how many builds it has left."""
+        with self._lock:
+            idle = self._idle.get((kernel.name, kernel.digest))
+            if idle:
+                return idle.pop()
         limits = Limits(self._protocol.memory_bytes, _FILE_LIMIT)
-        child = self._workers.start(self.warm(language), build_process.build_job, payload, limits)
-        done: list[Built] = []
-        for request, folder in zip(requests, folders, strict=True):
-            try:
-                answer = self._workers.receive(child, self._protocol.build_timeout_s)
-            except ChildLost as lost:
-                shutil.rmtree(folder, ignore_errors=True)
-                status = Status.BUILD_TIMEOUT if lost.timed_out else Status.BUILD_ERROR
-                seconds = time.perf_counter() - started
-                return [*done, Built(status, f"build: {lost}", build_s=seconds)]
-            seconds = time.perf_counter() - started
-            done.append(self._built(request, folder, answer, seconds))
-            started = time.perf_counter()
-        self._workers.dismiss(child)
-        return done
+        payload = {"kernel": kernel, "target": self._target}
+        warm = self.warm(kernel.language)
+        return self._workers.start(warm, build_process.build_job, payload, limits), _BUILDS_A_CHILD
+
+    def _one(self, request: BuildRequest) -> Built:
+        kernel = request.kernel
+        started = time.perf_counter()
+        child, left = self._take(kernel)
+        folder = self._folder / f"build-{next(self._numbers)}"
+        workloads = [w.key for w in self._workloads(request)]
+        question = {"workloads": workloads, "config": dict(request.config), "folder": str(folder)}
+        try:
+            answer = self._workers.converse(child, question, self._protocol.build_timeout_s)
+        except ChildLost as lost:
+            shutil.rmtree(folder, ignore_errors=True)
+            status = Status.BUILD_TIMEOUT if lost.timed_out else Status.BUILD_ERROR
+            return Built(status, f"build: {lost}", build_s=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        if left > 1:
+            with self._lock:
+                self._idle.setdefault((kernel.name, kernel.digest), []).append((child, left - 1))
+        else:
+            self._workers.dismiss(child)
+        return self._built(request, folder, answer, seconds)
 
     def _workloads(self, request: BuildRequest) -> tuple[Workload, ...]:
         own = () if request.kernel.shape_generic else request.companions
@@ -177,10 +176,6 @@ class BuildStage:
             others = artifacts[1:]
         pairs = tuple(zip(request.companions, others, strict=True))
         return Built(Status.OK, "", artifacts[0], pairs, build_s, max(0.0, seconds - build_s), folder)
-
-
-def _is_of(language: str, request: BuildRequest) -> bool:
-    return request.kernel.language == language
 
 
 def _with_dims(artifact: Artifact, workload: Workload) -> Artifact:

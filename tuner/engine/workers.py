@@ -106,6 +106,14 @@ class Workers:
             self._working.discard(child)
             raise ChildLost(death(child), False) from None
 
+    def converse(self, child: Child, question: Any, timeout: float) -> Any:
+        """Asks a child that answers more than once; raises `ChildLost`."""
+        try:
+            child.channel.send(question)
+        except ChannelClosed:
+            pass  # it is gone: `receive` finds out how
+        return self.receive(child, timeout)
+
     def dismiss(self, child: Child) -> None:
         """Ends a child that has answered.
 

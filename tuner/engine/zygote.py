@@ -331,8 +331,10 @@ def _reap(running: dict[int, int]) -> None:
 
 
 def main() -> None:
-    """The zygote process: imports, then forks on demand until its control socket closes."""
-    _die_with_parent()
+    """The zygote process: imports, then forks on demand until its control socket closes.
+
+    It does not ask to die with its parent: the kernel takes that to be the thread that started it.
+    """
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
     message, _ = _receive(control)
