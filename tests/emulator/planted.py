@@ -70,6 +70,13 @@ PLANTED = (
   __syncthreads();
   c[t] = s[t] + next[t];
 }""", "s[t + 1]", "s[t]", also=frozenset({"uninitialized_shared"})),
+    Planted("rows past a shared tile", "out_of_bounds_shared", AC + """
+  __shared__ float s[16][17], next[16][17];
+  next[t % 16][t / 16] = 1;
+  s[t % 16 + (t == 3 ? 14 : 0)][t / 16] = a[t];  // BUG
+  __syncthreads();
+  c[t] = t == 3 ? next[t][0] : s[t % 16][t / 16];
+}""", "? 14", "? 0"),
     Planted("dynamic shared memory past its size", "out_of_bounds_shared", AC + """
   extern __shared__ float s[];
   if (t < 40) s[t] = a[t];  // BUG

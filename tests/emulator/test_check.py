@@ -164,6 +164,16 @@ def test_a_crash_without_sanitizers_is_told() -> None:
     assert "SIGSEGV" in result.findings[0].message
 
 
+def test_printf_and_assert() -> None:
+    text = COPY.replace("{ c", '{\n  printf("no newline at the end");\n  c')
+    assert run(text, TENSORS, ["c"]).clean
+    text = COPY.replace("{ c", "{\n  assert(a[threadIdx.x] < 20);  // BUG\n  c")
+    for sanitize in (False, True):
+        found = only(run(text, TENSORS, ["c"], sanitize=sanitize), "trap")
+        assert found.message == "assertion failed: a[threadIdx.x] < 20"
+        assert found.place.line == bug_line(text) and found.place.thread == (20, 0, 0)
+
+
 def test_findings_before_a_crash_survive_it() -> None:
     text = """extern "C" __global__ void k(const float* a, float* c) {
       c[threadIdx.x] = a[threadIdx.x + 1];  // BUG

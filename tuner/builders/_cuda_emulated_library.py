@@ -36,8 +36,8 @@ SANITIZED_FLAGS = (
 _RUNTIME_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-fno-optimize-sibling-calls", "-c")
 LINK_FLAGS = ("-shared", "-Wl,--build-id=none", "-Wl,-Bsymbolic", "-Wl,-z,noexecstack")
 
-# Wider than the rows tiles have: 256 floats.
-RED_ZONE = 1024
+# At least 256 floats, and as much as the variable has itself (up to 32 KiB): a tile's index may run on for rows.
+RED_ZONE, LARGEST_RED_ZONE = 1024, 32 * 1024
 DYNAMIC = "cuda_emu_dynamic"
 GUARD = "_ZGV"
 """What the names of the compiler's own variables beside static ones begin with (Itanium C++ ABI, 5.1.5.3)."""
@@ -121,13 +121,17 @@ def finish_assembly(text: str, dynamic_bytes: int, sanitize: bool) -> str:
     if sanitize:
         text = _CALLS.sub(r"\1cuda_emu_\2", text)
         text = _with_red_zones(text)
-        lead = f'\t.section\t.tbss,"awT",@nobits\n\t.zero\t{RED_ZONE}\n\t.text\n'
+        lead = f'\t.section\t.tbss,"awT",@nobits\n\t.zero\t{4 * RED_ZONE}\n\t.text\n'
     tail = ['\t.section\t.tbss,"awT",@nobits', "\t.align 128"]
     for name in sorted(names):
         tail += [f"\t.globl\t{name}", f"\t.hidden\t{name}", f"\t.type\t{name}, @object",
                  f"\t.size\t{name}, {dynamic_bytes}", f"{name}:"]  # fmt: skip
-    tail.append(f"\t.zero\t{dynamic_bytes + RED_ZONE}")
+    tail.append(f"\t.zero\t{dynamic_bytes + _red_zone(dynamic_bytes)}")
     return f"{lead}{text}\n" + "\n".join(tail) + '\n\t.section\t.note.GNU-stack,"",@progbits\n'
+
+
+def _red_zone(size: int) -> int:
+    return min(max(size, RED_ZONE), LARGEST_RED_ZONE)
 
 
 def _with_red_zones(text: str) -> str:
@@ -139,7 +143,7 @@ def _with_red_zones(text: str) -> str:
             inside = False
         lines.append(line)
         if inside and labelled and line.startswith("\t.zero\t"):
-            lines.append(f"\t.zero\t{RED_ZONE}")
+            lines.append(f"\t.zero\t{_red_zone(int(line.split()[1]))}")
         labelled = line.endswith(":")
     return "\n".join(lines)
 

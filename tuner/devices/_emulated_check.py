@@ -212,11 +212,12 @@ def _run_child(job: Path, timeout_s: float) -> str:
         return f"no end after {timeout_s:g} s"
     if done.returncode < 0:
         return f"died of {signal.Signals(-done.returncode).name}"
-    last = done.stdout.strip().splitlines()[-1:] or [""]
-    if done.returncode != 0 or not last[0].isdigit():
+    status = job.with_name("status")
+    if done.returncode != 0 or not status.exists():
         reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         return f"the emulator failed: {reason[0]}"
-    return "" if last[0] == "0" else STATUS[int(last[0])]
+    code = int(status.read_text())
+    return "" if code == 0 else STATUS[code]
 
 
 def _found(artifact: Artifact, memory: list[_Memory], folder: Path) -> list[Finding]:

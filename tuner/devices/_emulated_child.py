@@ -2,7 +2,7 @@
 
 Run as a script (`python _emulated_child.py JOB.json`) it uses the standard library only, so that it starts in
 30 ms. The job names the library, tensors and arguments; findings go to a file that survives a crash, tensors
-back to the file they came from, and the launch's status to standard output.
+back to the file they came from, and the launch's status to a file `status` beside the job.
 """
 
 import ctypes
@@ -144,7 +144,9 @@ def run(job: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    print(run(json.loads(Path(sys.argv[1]).read_text())), flush=True)
+    # To a file: standard output belongs to the kernel's printf.
+    status = run(json.loads(Path(sys.argv[1]).read_text()))
+    Path(sys.argv[1]).with_name("status").write_text(str(status))
     # Mappings still have exported pointers: leave without tearing the interpreter down.
     import os
 

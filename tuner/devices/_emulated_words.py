@@ -42,7 +42,8 @@ def word(context: Context, record: Record, chains: Chains) -> Finding | None:
         name = signal.Signals(record.extra).name
         message = f"the kernel died of {name} at address {record.address:#x}"
     elif kind == "trap":
-        message = "the kernel called __trap()"
+        failed = record.text.decode(errors="replace")
+        message = f"assertion failed: {failed}" if failed else "the kernel called __trap()"
     else:
         message = _memory(context, record, kind)
     return Finding(kind, context.kernel, message, place, other, record.count)
