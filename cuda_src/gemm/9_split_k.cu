@@ -50,7 +50,10 @@ workspace_fits = """
 
 [features]
 macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
-traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
+# Sums of a split tile go out to memory and come back.
+traffic_bytes = """
+  batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes + (0 if STREAM_K == 0 and SPLIT == 1 \
+  else 8 * BM * BN * (sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT))"""
 steps = """
   ceildiv(k, BK) * (ceildiv(m, BM) * ceildiv(n, BN) * batch) / (sm_count * SPLIT if STREAM_K else \
   (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT)"""

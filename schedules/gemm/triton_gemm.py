@@ -133,11 +133,13 @@ class TritonGemm(Kernel):
         bm, bn, bk = (int(config[name]) for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
         split, warps, stages = (int(config[name]) for name in ("SPLIT_K", "num_warps", "num_stages"))
         tiles = batch * _ceildiv(m, bm) * _ceildiv(n, bn)
+        # Sums of a split tile go out to memory and come back.
+        partial = 2 * 4 * split * batch * m * n if split > 1 else 0
         # tf32x3 is three tensor-core products for one.
         products = 3 if config.get("INPUT_PRECISION") == "tf32x3" else 1
         return {
             "macs": float(tiles * bm * bn * k * products),
-            "traffic_bytes": float(tiles * (bm + bn) * k * size),
+            "traffic_bytes": float(tiles * (bm + bn) * k * size + partial),
             "steps": _ceildiv(k, bk * split),
             "stages": float(max(1, stages)),
             "threads": 32.0 * warps,
