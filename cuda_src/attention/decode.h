@@ -126,7 +126,6 @@ struct Decode {
             const int64_t n = min_of(BLOCK_KV, range.end - begin);
             int64_t row = 0;
             for (; row + DECODE_CHUNK <= rows; row += DECODE_CHUNK) block<DECODE_CHUNK>(begin, n, row, to);
-            for (; row + 2 <= rows; row += 2) block<2>(begin, n, row, to);
             for (; row < rows; ++row) block<1>(begin, n, row, to);
         }
     }

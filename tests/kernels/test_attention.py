@@ -42,8 +42,7 @@ def run(kernel: Kernel, builds: int, shapes: int, seed: int, folder: Path) -> No
 
 @each_kernel
 def test_agrees_with_the_reference(kernel: Kernel, tmp_path: Path) -> None:
-    builds = 40 if kernel.baseline else 8 if kernel.language == "cxx" else 4
-    run(kernel, builds, 12, 1, tmp_path)
+    run(kernel, 40 if kernel.baseline else 4, 20, 1, tmp_path)
 
 
 @pytest.mark.slow
@@ -58,18 +57,23 @@ SCORES = {"QUERIES": 16, "KEYS": 8, "ROWS": 4, "COLUMNS": 32, "UNROLL": 2, "BLOC
 REST = {"COPY_KV": False, "DECODE_ROWS": 4, "DECODE_KEYS": 4, "PREFETCH": 0, "SPLIT_KV": 1, "threads": 2}
 
 
-@pytest.mark.parametrize("arch", ["avx2", "avx512"])
 @pytest.mark.parametrize(
-    ("shapes", "changes"),
+    ("arch", "shapes", "changes"),
     [
-        (["1x2x70x131x40", "1x1x5x3x16", "2x3x33x64x256"], {}),
-        (["1x2x70x131x40", "1x1x33x1000x64"], {"SPLIT_KV": 4}),
-        (["b1 h2 q70 kv131 d40 causal", "b1 h1 q200 kv200 d64 causal"], {"SPLIT_KV": 8}),
-        (["b1 h2 q1 kv1000 d72", "b2 h1 q3 kv777 d128"], {"SPLIT_KV": 8, "PREFETCH": 16}),
-        (["b1 h8 q1 kv500 d64 kv_heads2 paged page_size7"], {"SPLIT_KV": 2, "DECODE_ROWS": 8}),
-        (["b1 h8 q9 kv50 d80 kv_heads2 paged page_size7 causal"], {"COPY_KV": True}),
+        ("avx2", ["1x2x70x131x40", "1x1x5x3x16", "2x3x33x64x256"], {}),
+        ("avx512", ["1x2x70x131x40", "1x1x33x1000x64"], {"SPLIT_KV": 4}),
+        ("avx2", ["b1 h2 q70 kv131 d40 causal", "b1 h1 q200 kv200 d64 causal"], {"SPLIT_KV": 8}),
+        ("avx512", ["b1 h2 q1 kv1000 d72", "b2 h1 q3 kv777 d128"], {"SPLIT_KV": 8, "PREFETCH": 16}),
+        ("avx2", ["b1 h8 q1 kv500 d64 kv_heads2 paged page_size7"], {"SPLIT_KV": 2, "DECODE_ROWS": 8}),
+        ("avx512", ["b1 h8 q9 kv50 d80 kv_heads2 paged page_size7 causal"], {"COPY_KV": True}),
     ],
-    ids=lambda value: " ".join(f"{k}{v}" for k, v in value.items()) if isinstance(value, dict) else value[0],
+    ids=lambda value: (
+        " ".join(f"{k}{v}" for k, v in value.items())
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, str)
+        else value[0]
+    ),
 )
 def test_every_path_on_every_instruction_set(
     arch: str, shapes: list[str], changes: dict[str, object], tmp_path: Path
@@ -88,17 +92,17 @@ def test_every_path_on_every_instruction_set(
 
 
 @pytest.mark.parametrize("arch", ["x86_64", "avx2", "avx512"])
-@pytest.mark.parametrize("shape", ["1x12x512x512x64", "1x32x1x2048x128", "1x1x7x19x16"])
-def test_every_target_has_a_space_that_its_registers_hold(arch: str, shape: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", ["1x12x512x512x64", "1x32x1x2048x128"])
+def test_every_target_has_a_space_that_its_registers_hold(arch: str, shape: str) -> None:
     target = named_targets()[f"cpu:{arch}"]
     kernel, workload = registry.kernel("attn_flash"), ATTENTION.parse(shape)
     space = kernel.space(workload, target)
     rng = random.Random(3)
-    for i in range(2):
+    for _ in range(5):
         config = space.sample(rng)
         vectors = (int(config["KEYS"]) + 1) * int(config["QUERIES"]) * 4 // int(target.limit("vector_bytes"))
         assert vectors < target.limit("vector_registers")
-        build(kernel, workload, config, target, tmp_path / str(i))
+        kernel.lower(workload, config, target)
 
 
 def test_libraries_are_baselines_under_their_own_names() -> None:
