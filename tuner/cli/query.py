@@ -115,7 +115,8 @@ def _print_best(rows: "list[BestRow]", what: str) -> None:
     if not rows:
         print(f"nothing stored{' of ' + what if what else ''}; 'tuner sweep' measures")
         return
-    operators, kernels = registry.operators(), registry.kernels()
+    operators = registry.operators()
+    digests = {name: kernel.digest for name, kernel in registry.kernels().items()}
     lines: list[tuple[str, ...]] = []
     titles: dict[int, str] = {}
     stale = False
@@ -124,8 +125,8 @@ def _print_best(rows: "list[BestRow]", what: str) -> None:
     ):
         titles[len(lines)] = f"{key} on {device}, {threads} threads, {cache} cache"
         for row in group:
-            operator, kernel = operators.get(row.workload.operator), kernels.get(row.kernel.name)
-            changed = kernel is not None and kernel.digest != row.kernel.digest
+            operator = operators.get(row.workload.operator)
+            changed = digests.get(row.kernel.name, row.kernel.digest) != row.kernel.digest
             stale |= changed
             name = row.kernel.name + ("*" if changed else "")
             if row.evidence != "measured":
