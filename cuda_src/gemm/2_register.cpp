@@ -62,7 +62,8 @@ struct Operands {
     }
 };
 
-static void whole_tile(const Operands& at, int64_t i0, int64_t j0, int64_t p0, int64_t p1, const Epilogue& epilogue) {
+static void whole_tile(const Operands& at, int64_t i0, int64_t j0, int64_t p0, int64_t p1,
+                       const Epilogue& epilogue) {
     vec sums[MR][NV] = {};
     for (int64_t p = p0; p < p1; ++p) {
         vec row[NV];
@@ -86,7 +87,8 @@ static void whole_tile(const Operands& at, int64_t i0, int64_t j0, int64_t p0, i
     }
 }
 
-static void edge_tile(const Operands& at, Range rows, Range cols, int64_t p0, int64_t p1, const Epilogue& epilogue) {
+static void edge_tile(const Operands& at, Range rows, Range cols, int64_t p0, int64_t p1,
+                      const Epilogue& epilogue) {
     for (int64_t i = rows.begin; i < rows.end; ++i) {
         for (int64_t j = cols.begin; j < cols.end; ++j) {
             float* place = at.D + i * at.n + j;

@@ -1,7 +1,7 @@
 /*[tuner]
 name = "cpp_packed"
 operator = "gemm"
-summary = "Blocked for three cache levels, operands packed or read in place, a register microkernel, threads in a grid."
+summary = "Blocked for three cache levels, operands packed or in place, a register tile, threads in a grid."
 dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
@@ -26,7 +26,7 @@ INNER = { values = ["m", "n"], doc = "innermost loop over tiles: m keeps a panel
 PACK_A = { values = [true, false], doc = "copy A into panels, or read it in place" }
 PACK_B = { values = [true, false], doc = "copy B into panels, or read it in place" }
 UNROLL = { values = [1, 2, 4], doc = "steps of k in the body of the microkernel's loop" }
-PREFETCH = { values = [0, 8, 32], doc = "steps of k that the streamed panel is fetched ahead; 0: by the hardware alone" }
+PREFETCH = { values = [0, 8, 32], doc = "steps of k the streamed panel is fetched ahead; 0: hardware only" }
 PREFETCH_NEXT = { values = ["no", "l1", "l2"], doc = "fetch the next kept panel meanwhile, and into which cache" }
 PREFETCH_D = { values = [false, true], doc = "fetch the tile of D while its sum is computed" }
 HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
@@ -40,7 +40,9 @@ registers = "(MR + 1) * (NR * 4 // vector_bytes) + 1 <= vector_registers"
 # 8 sums or more keep two FMA pipes of latency 4 busy; few rows have to do with fewer.
 latency_hidden = "MR * (NR * 4 // vector_bytes) >= 8 or MR * 2 > m"
 # A step loads MR + NV and multiplies MR * NV, both at two a cycle: leave the loads a quarter of slack.
-loads_hidden = "(MR + NR * 4 // vector_bytes) * 4 <= MR * (NR * 4 // vector_bytes) * 3 or MR * 2 > m or n * 4 <= vector_bytes"
+loads_hidden = """
+  (MR + NR * 4 // vector_bytes) * 4 <= MR * (NR * 4 // vector_bytes) * 3 or MR * 2 > m or \
+  n * 4 <= vector_bytes"""
 rows_used = "MR < 2 * m"
 columns_used = "NR < 2 * n or NR * 4 == vector_bytes"
 # An element takes four bytes when it is packed, an int8 two.
@@ -51,12 +53,15 @@ kept_block_in_l3 = "KC * (NC if INNER == 'm' else MC) * (2 if element_bytes == 1
 blocks_used = "(MC < 2 * m or MC == 32) and (NC < 2 * n or NC == 64) and (KC < 2 * k or KC == 16)"
 blocks_worth_a_loop = "(MC * KC >= 16384 or MC >= m or MC == 32) and (NC * KC >= 16384 or NC >= n or NC == 64)"
 # A kept operand that is read in place and not cut by the outer loop has no blocks: one value is kept.
-kept_in_place = "(PACK_A or INNER == 'm' or OUTER == 'm' or MC == 32) and (PACK_B or INNER == 'n' or OUTER == 'n' or NC == 64)"
+kept_in_place = """
+  (PACK_A or INNER == 'm' or OUTER == 'm' or MC == 32) and \
+  (PACK_B or INNER == 'n' or OUTER == 'n' or NC == 64)"""
 tile_in_block = "MR <= MC and NR <= NC"
 # A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
 deep_enough = "KC >= 128 or KC * 2 > k or m <= 16"
+# Other types than f32 are converted when they are packed.
+converted = "element_bytes == 4 or PACK_A and PACK_B"
 # B in place costs a line and a page for each step of k: worth it where B is used a few times only.
-converted = "element_bytes == 4 or PACK_A and PACK_B"  # other types become four bytes wide when they are packed
 b_in_place = "PACK_B or m <= 512 and not trans_b"
 threads_on_cores = "threads <= cores"
 # Fewer than half of the cores may pay up to 256 x 256 x 256, a tenth of a millisecond on one.
@@ -223,7 +228,8 @@ extern "C" int gemm(const Input* A, const Input* B, const Output* C, const Outpu
 #if !DTYPE_INT8
         if (m == 1 || n == 1) return gemv(a, x, d, m, n, k, epilogue, int(down * across), int(index));
 #endif
-        Gemm(a, x, d, sums, m, n, k, epilogue, sizes.place(place + apart, down, across, index)).run();
+        const Team team = sizes.place(place + apart, down, across, index);
+        Gemm(a, x, d, sums, m, n, k, epilogue, team).run();
     };
 
 #if threads > 1

@@ -70,7 +70,9 @@ struct Tile {
 static inline void fetch_next(const Tile& at, int64_t p) {
     const Sum* next = at.next.data;
     if (M_INSIDE && PACK_B) {
-        for (int64_t r = at.turn; r < NR; r += at.turns) __builtin_prefetch(next + p * NR + r * 16, 0, NEXT_LOCALITY);
+        for (int64_t r = at.turn; r < NR; r += at.turns) {
+            __builtin_prefetch(next + p * NR + r * 16, 0, NEXT_LOCALITY);
+        }
     } else if (M_INSIDE) {
         for (int64_t r = at.turn; r < 16; r += at.turns) {
             for (int64_t j = 0; j < NR; j += 16) {
@@ -78,7 +80,9 @@ static inline void fetch_next(const Tile& at, int64_t p) {
             }
         }
     } else if (PACK_A) {
-        for (int64_t r = at.turn; r < MR; r += at.turns) __builtin_prefetch(next + p * MR + r * 16, 0, NEXT_LOCALITY);
+        for (int64_t r = at.turn; r < MR; r += at.turns) {
+            __builtin_prefetch(next + p * MR + r * 16, 0, NEXT_LOCALITY);
+        }
     } else if (TRANS_A) {
         for (int64_t r = at.turn; r < 16; r += at.turns) {
             __builtin_prefetch(next + (p + r) * at.next.stride, 0, NEXT_LOCALITY);
@@ -90,7 +94,8 @@ static inline void fetch_next(const Tile& at, int64_t p) {
     }
 }
 
-static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, const Tile& at, const Epilogue& epilogue) {
+static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, const Tile& at,
+                                           const Epilogue& epilogue) {
     Output* D = at.D + at.i * at.n + at.j;
     Sum* partial = at.sums + at.i * at.n + at.j;
     if (PREFETCH_D) {
