@@ -27,8 +27,8 @@ class SurrogateSearcher(TrackingSearcher):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         budget = problem.budget or 100
-        # A fifth of a short budget; more than ten draws teach less than ten guided trials.
-        self._first = max(3, min(10, budget // 5))
+        # A fifth of a short budget. Seven draws: on the recorded spaces, 95% of the optimum comes earlier than with ten.
+        self._first = max(3, min(7, budget // 5))
         self._model = SurrogateModel(problem, self._first)
 
     @classmethod
