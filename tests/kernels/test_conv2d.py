@@ -1,10 +1,12 @@
 """Every registered conv2d kernel computes the definition, whatever the shape, options and configuration."""
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.kernels.conv2d_cases import CONV, Run, cases
+from tests.kernels.conv2d_cases import CONV, Run, cases, served
 from tuner import registry
 from tuner.core.source_kernel import SourceKernel
 from tuner.devices.cpu import CpuDevice, named_targets
@@ -104,6 +106,17 @@ def test_a_wrong_kernel_fails(name: str, dtype: str, tmp_path: Path) -> None:
     workload = CONV.parse("n1 c8 h9 w11 k5 r3 s3 pad1 bias relu", dtype)
     run = Run(kernel, workload, {}, HERE, tmp_path / "build")
     assert max(run.error(workload, seed)[0] for seed in range(4)) > 1.0
+
+
+@pytest.mark.parametrize("arch", ["cpu:avx2", "cpu:avx512", "cpu:x86_64", "cpu:neon"])
+def test_what_a_kernel_supports_has_a_configuration(arch: str) -> None:
+    """On any number of cores, too: three threads are as good as four."""
+    rng, described = random.Random(arch), named_targets()[arch]
+    for kernel in registry.kernels_of("conv2d", "cpu"):
+        for cores in (1, 2, 3, 8, 12) * 3:
+            target = replace(described, limits={**described.limits, "cores": cores})
+            workload = served(kernel, target, rng, rng.choice(kernel.dtypes))
+            assert kernel.space(workload, target).size != 0, f"{kernel.name} on {cores} cores: {workload.key}"
 
 
 def test_special_kernels_say_what_they_are_for() -> None:
