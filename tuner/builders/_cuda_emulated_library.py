@@ -36,7 +36,7 @@ SANITIZED_FLAGS = (
 _RUNTIME_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-fno-optimize-sibling-calls", "-c")
 LINK_FLAGS = ("-shared", "-Wl,--build-id=none", "-Wl,-Bsymbolic", "-Wl,-z,noexecstack")
 
-# At least 256 floats, and as much as the variable has itself (up to 32 KiB): a tile's index may run on for rows.
+# At least 256 floats, and as much as the variable has itself, up to 32 KiB: an index may run on for rows.
 RED_ZONE, LARGEST_RED_ZONE = 1024, 32 * 1024
 DYNAMIC = "cuda_emu_dynamic"
 GUARD = "_ZGV"
