@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -92,14 +93,15 @@ def test_databases(tmp_path):
 
 def test_database_of_a_newer_version_is_left_alone(tmp_path):
     path = tmp_path / "newer.db"
-    assert tuner("sweep", "gemm", "--shape", "8x8x8", "--kernel", "cpp_naive", "--no-baselines", "--searcher", "random",
-                 "--rounds", "0", "--db", str(path)).returncode == 0  # fmt: skip
-    with sqlite3.connect(path) as connection:
+    command = (*SWEEP, "--kernel", "cpp_naive", "--no-baselines", "--searcher", "random", "--rounds", "0")
+    assert tuner(*command, "--db", str(path)).returncode == 0
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    before = path.read_bytes()
+        before = list(connection.iterdump())
     line = refused("best", "--db", str(path))
     assert "newer" in line and "newer.db" in line
-    assert path.read_bytes() == before
+    with closing(sqlite3.connect(path)) as connection:
+        assert list(connection.iterdump()) == before
 
 
 def test_read_only_database_answers_but_is_not_written(tmp_path):

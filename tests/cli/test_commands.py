@@ -25,10 +25,8 @@ def tuner(*arguments: str) -> str:
 def swept(tmp_path_factory):
     """A database with one small campaign, and the campaign's JSON."""
     db = tmp_path_factory.mktemp("swept") / "results.db"
-    out = tuner(
-        "sweep", "gemm", "--shape", "48x40x32", "--kernel", "cpp_naive", "--kernel", "cpp_packed", "--searcher",
-        "random", "--trials", "3", "--rounds", "6", "--db", str(db), "--json",
-    )  # fmt: skip
+    command = "sweep gemm --shape 48x40x32 --kernel cpp_naive --kernel cpp_packed --searcher random"
+    out = tuner(*command.split(), "--trials", "3", "--rounds", "6", "--db", str(db), "--json")
     return str(db), json.loads(out)
 
 
@@ -42,7 +40,7 @@ def test_sweep_measures_every_kernel_and_holds_a_final(swept):
 
 
 def test_best_answers_from_the_database(swept):
-    db, outcome = swept
+    db, _ = swept
     rows = json.loads(tuner("best", "gemm", "--shape", "48x40x32", "--db", db, "--json"))
     assert {"cpp_naive", "cpp_packed", "numpy"} <= {row["kernel"] for row in rows}
     packed = next(row for row in rows if row["kernel"] == "cpp_packed")
@@ -116,10 +114,12 @@ def test_load_without_anything_stored_says_what_to_run(swept):
 def test_compare_writes_the_table_and_the_pictures(tmp_path):
     experiment = tmp_path / "small.toml"
     experiment.write_text(
-        'operator = "gemm"\nshapes = ["32x32x32"]\nkernels = ["cpp_naive", "cpp_packed"]\nsearcher = "random"\n'
+        'operator = "gemm"\nshapes = ["32x32x32"]\nkernels = ["cpp_naive", "cpp_packed"]\n'
+        'searcher = "random"\n'
         "[budget]\ntrials = 2\n[final]\nrounds = 6\n"
     )
-    arguments = ("compare", str(experiment), "--db", str(tmp_path / "r.db"), "--output", str(tmp_path / "out"))
+    places = ("--db", str(tmp_path / "r.db"), "--output", str(tmp_path / "out"))
+    arguments = ("compare", str(experiment), *places)
     table = tuner(*arguments)
     assert "cpp_packed" in table and "GFLOP/s" in table
     names = {p.name for p in (tmp_path / "out").rglob("*") if p.stat().st_size > 1000}

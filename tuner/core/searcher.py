@@ -78,7 +78,7 @@ class Searcher(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     why: str = ""
-    """What it decided at the start and for what reason, one line for people; empty where it decides nothing."""
+    """What it decided at the start and why, one line for people; empty where it decides nothing."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

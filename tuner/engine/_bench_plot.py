@@ -35,7 +35,7 @@ def plot(bench: Bench, path: Path) -> None:
         colour = colours[i % len(colours)]
         means = []
         for axis, space in zip(flat, bench.spaces, strict=False):
-            curves = np.array([[run.at(n) for n in trials] for run in bench.of(searcher, space.name)])
+            curves = np.array([[run.at(int(n)) for n in trials] for run in bench.of(searcher, space.name)])
             means.append(curves.mean(axis=0))
             axis.plot(trials, means[-1], color=colour, label=searcher)
             low, high = np.quantile(curves, (0.25, 0.75), axis=0)
