@@ -17,7 +17,7 @@ class SurrogateSearcher(TrackingSearcher):
     Times: a Gaussian process over the logarithms of the parameters, their alignment and the kernel's
     declared features. Failures: boosted trees (XGBoost) over products and ratios of parameters. Every valid
     configuration is scored where they can be listed (up to 30,000), otherwise a pool around the best
-    and at random. It begins with uniform draws; proposals of one batch are made to differ by taking each as
+    and at random. It begins with up to seven uniform draws; proposals of one batch are made to differ by taking each as
     if it had come out as expected. Exploration shrinks by itself: each outcome takes variance away.
     """
 
@@ -27,7 +27,7 @@ class SurrogateSearcher(TrackingSearcher):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         budget = problem.budget or 100
-        # A fifth of a short budget. Seven draws: on the recorded spaces, 95% of the optimum comes earlier than with ten.
+        # A fifth of a short budget; seven draws reach 95% of the recorded optima sooner than ten do.
         self._first = max(3, min(7, budget // 5))
         self._model = SurrogateModel(problem, self._first)
 
