@@ -110,6 +110,9 @@ def frames(context: int = 1) -> list[Any]:
     return found
 
 
+# TVM parses a few hundred intrinsics to import these: seconds on an idle machine, minutes on a busy one.
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("dtype", "total", "scope"), [("float16", "float32", "shared.dyn"), ("int8", "int32", "shared")]
 )
