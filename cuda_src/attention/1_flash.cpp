@@ -46,7 +46,7 @@ queries_used = "BLOCK_Q < 2 * q * (h // (kv_heads if kv_heads > 0 else h)) or BL
 tile_used = "QUERIES < 2 * q * (h // (kv_heads if kv_heads > 0 else h)) or QUERIES * 4 == vector_bytes"
 keys_used = "BLOCK_KV < 2 * kv or BLOCK_KV == 16"
 # What a workload does not run has one value only.
-decode_alone = "DECODE_ROWS < q * (h // (kv_heads if kv_heads > 0 else h)) or (QUERIES * 4 == vector_bytes and KEYS == 8 and ROWS == 4 and COLUMNS * 4 == 2 * vector_bytes and UNROLL == 1 and not COPY_KV)"
+decode_alone = "DECODE_ROWS < q * (h // (kv_heads if kv_heads > 0 else h)) or (QUERIES * 4 == vector_bytes and KEYS == 8 and ROWS * (COLUMNS * 4 // vector_bytes) == 8 and COLUMNS * 4 == (2 * vector_bytes if vector_bytes < 4 * d else vector_bytes) and UNROLL == 1 and not COPY_KV)"
 tiles_alone = "DECODE_ROWS >= q * (h // (kv_heads if kv_heads > 0 else h)) or (DECODE_KEYS == 4 and PREFETCH == 0)"
 decode_rows = "DECODE_ROWS == 4 or q * (h // (kv_heads if kv_heads > 0 else h)) <= 16"
 threads_on_cores = "threads <= cores"

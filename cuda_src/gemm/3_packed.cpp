@@ -58,7 +58,7 @@ kept_in_place = """
   (PACK_B or INNER == 'n' or OUTER == 'n' or NC == 64)"""
 tile_in_block = "MR <= MC and NR <= NC"
 # A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
-deep_enough = "KC >= 128 or KC * 2 > k or m <= 16"
+deep_enough = "KC >= 128 or KC * 2 >= k or m <= 16"
 # Other types than f32 are converted when they are packed.
 converted = "element_bytes == 4 or PACK_A and PACK_B"
 # B in place costs a line and a page for each step of k: worth it where B is used a few times only.

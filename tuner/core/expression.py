@@ -219,6 +219,22 @@ class Expression:
         return {id(n): ast.unparse(n) for n in ast.walk(self.tree) if isinstance(n, ast.expr)}
 
     @cached_property
+    def _node_names(self) -> Mapping[int, frozenset[str]]:
+        """The names in every node of `tree`, by `id(node)`, from the leaves up: each node is visited once."""
+        found: dict[int, frozenset[str]] = {}
+
+        def visit(node: ast.AST) -> frozenset[str]:
+            children = ast.iter_child_nodes(node)
+            if isinstance(node, ast.Call):  # the function's name is no variable
+                children = iter(node.args)
+            names = frozenset({node.id} if isinstance(node, ast.Name) else ()).union(*map(visit, children))
+            found[id(node)] = names
+            return names
+
+        visit(self.tree)
+        return found
+
+    @cached_property
     def arithmetic_names(self) -> frozenset[str]:
         """Names that arithmetic is done on, so that no text may stand for them."""
         return frozenset(o.id for o in _operands(self.tree) if isinstance(o, ast.Name))
@@ -259,10 +275,10 @@ class Expression:
         found: dict[str, Expression] = {}
 
         def visit(node: ast.AST) -> None:
-            names = _names(node)
+            names = self._node_names.get(id(node), frozenset())
             is_list = isinstance(node, ast.Tuple | ast.List)  # no value of its own: its elements are
             if isinstance(node, ast.expr) and not is_list and names and names <= bound:
-                text = ast.unparse(node)
+                text = self.texts[id(node)]
                 found.setdefault(text, parse(text))
                 return
             for child in ast.iter_child_nodes(node):
