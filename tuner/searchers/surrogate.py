@@ -17,8 +17,9 @@ class SurrogateSearcher(TrackingSearcher):
     Times: a Gaussian process over the logarithms of the parameters, their alignment and the kernel's
     declared features. Failures: boosted trees (XGBoost) over products and ratios of parameters. Every valid
     configuration is scored where they can be listed (up to 30,000), otherwise a pool around the best
-    and at random. It begins with up to seven uniform draws; proposals of one batch are made to differ by taking each as
-    if it had come out as expected. Exploration shrinks by itself: each outcome takes variance away.
+    and at random. It begins with up to seven uniform draws; proposals of one batch are made to differ by
+    taking each as if it had come out as expected. Exploration shrinks by itself: each outcome takes
+    variance away.
     """
 
     name = "surrogate"
