@@ -70,6 +70,10 @@ def _configs(
 
     names = [p.name for p in recorded.parameters]
     listed = {tuple(t.config[n] for n in names) for t in recorded.trials}
+
+    def is_listed(config: dict[str, Any]) -> bool:  # it takes a lambda apart as source text
+        return tuple(config[n] for n in names) in listed
+
     # Its strategies draw from the global generators.
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
@@ -81,7 +85,7 @@ def _configs(
         try:
             results, _ = kernel_tuner.tune_kernel(
                 recorded.kernel, "", recorded.problem, [], parameters,
-                restrictions=lambda config: tuple(config[n] for n in names) in listed, cache=str(cache),
+                restrictions=is_listed, cache=str(cache),
                 simulation_mode=True, strategy=strategy, strategy_options={"max_fevals": trials}, quiet=True,
             )  # fmt: skip
         except Exception as error:  # a peer that breaks is a result of the comparison, not its end
