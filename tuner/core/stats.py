@@ -58,7 +58,9 @@ def median_interval(samples: Sequence[float], confidence: float = 0.95) -> Inter
         raise ValueError("an interval needs at least one sample")
     ordered = sorted(samples)
     n = len(ordered)
-    mid = ordered[n // 2] if n % 2 else 0.5 * (ordered[n // 2 - 1] + ordered[n // 2])
+    below, above = ordered[(n - 1) // 2], ordered[n // 2]
+    # Not half of the sum, which can overflow, or leave the interval by a rounding.
+    mid = below + 0.5 * (above - below)
     ranks = _median_ranks(n, confidence) or (0, n - 1)
     return Interval(ordered[ranks[0]], mid, ordered[ranks[1]])
 

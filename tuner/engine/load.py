@@ -155,8 +155,9 @@ def choose(
     """The stored configuration to use for a workload: (row, kernel, configuration, note).
 
     The fastest one of this very workload on this device; else that of the nearest shape (of the same
-    options first, then of any) whose configuration is valid here; another device's only where this
-    one has none. The note is empty for an exact match.
+    options first, then of any) whose configuration is valid here; where none is, the nearest one's,
+    adapted (`SearchSpace.nearest`). Another device's only where this one has none. The note is empty for an
+    exact match.
 
     Raises:
         Unavailable: nothing stored can serve.
@@ -175,11 +176,14 @@ def choose(
         far = distance(workload, row.workload)
         # Among equally near shapes the faster kernel wins.
         candidates.append(((foreign, far + 0.1 * unlike, row.time_s), row, kernel))
-    for (foreign, far, _), row, kernel in sorted(candidates, key=lambda c: c[0]):
-        config = _valid(kernel, workload, row.config, target)
+    candidates.sort(key=lambda c: c[0])
+    # First what is valid as it is; only then what has to be adapted.
+    passes = [(c, repair) for repair in (False, True) for c in candidates]
+    for ((foreign, far, _), row, kernel), repair in passes:
+        config = _valid(kernel, workload, row.config, target, repair)
         if config is None:
             continue
-        notes = []
+        notes = ["adapted to the nearest configuration that is valid"] if repair else []
         if far:
             notes.append(f"nearest stored configuration, of {row.workload.key}")
         if foreign:
@@ -195,9 +199,10 @@ def choose(
     )
 
 
-def _valid(kernel: Kernel, workload: Workload, config: Config, target: Target) -> Config | None:
+def _valid(kernel: Kernel, workload: Workload, config: Config, target: Target, repair: bool) -> Config | None:
     try:
-        return kernel.space(workload, target).check(config)
+        space = kernel.space(workload, target)
+        return space.nearest(config) if repair else space.check(config)
     except (InvalidConfig, InvalidSpace, InvalidWorkload):
         return None
 
