@@ -17,7 +17,7 @@ class SurrogateSearcher(TrackingSearcher):
     Times: a Gaussian process over the logarithms of the parameters, their alignment and the kernel's
     declared features. Failures: boosted trees (XGBoost) over products and ratios of parameters. Every valid
     configuration is scored where they can be listed (up to 30,000), otherwise a pool around the best
-    and at random. It begins with up to seven uniform draws; proposals of one batch are made to differ by
+    and at random. It begins with up to ten uniform draws; proposals of one batch are made to differ by
     taking each as if it had come out as expected. Exploration shrinks by itself: each outcome takes
     variance away.
     """
@@ -28,8 +28,9 @@ class SurrogateSearcher(TrackingSearcher):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         budget = problem.budget or 100
-        # A fifth of a short budget; seven draws reach 95% of the recorded optima sooner than ten do.
-        self._first = max(3, min(7, budget // 5))
+        # A fifth of a short budget. Of 20 seeds on the recorded spaces 99% reach 95% of the optimum with ten
+        # draws, 96% with seven; the median takes 53 trials with either.
+        self._first = max(3, min(10, budget // 5))
         self._model = SurrogateModel(problem, self._first)
 
     @classmethod
