@@ -26,6 +26,8 @@ from tuner.core.workload import Workload
 from tuner.store.store import Store, open_store
 
 times = st.floats(1e-9, 1e3)
+# Of a kernel of milliseconds; a drift of 1e-9 would make a second 31 years, which the store refuses.
+clocks = st.floats(1e-4, 1.0)
 
 NO_TIME = "samples = '[]', time_s = NULL, median_s = NULL, low_s = NULL, high_s = NULL"
 
@@ -39,7 +41,7 @@ def measurements(draw: st.DrawFn, status: Status, evidence: Evidence) -> Measure
         tuple(draw(st.lists(times, min_size=1, max_size=9))) if timed else (),
         "" if status is Status.OK else draw(st.text(st.characters(codec="utf-8", exclude_characters="\0"),
                                                     min_size=1)),
-        draw(st.none() | st.builds(Calibration, times, times, times)),
+        draw(st.none() | st.builds(Calibration, clocks, clocks, clocks)),
         draw(st.floats(0, 1e4)),
         draw(st.floats(0, 1e4)),
         draw(st.none() | st.floats(0, 1 if status in TIMED_STATUSES else None, allow_nan=False)),
