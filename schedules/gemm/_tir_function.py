@@ -1,5 +1,6 @@
 """What any TensorIR GEMM begins with: parameters, blocks in loops, elements by place, the epilogue."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from tuner.core.workload import Workload
 
 
-class GemmFunction:
+class GemmFunction(ABC):
     """What any TensorIR GEMM begins with: the parameters, blocks in loops, elements by their logical place.
 
     Args:
@@ -42,9 +43,9 @@ class GemmFunction:
             function = builder.get().with_attr("global_symbol", "main")
         return tvm.IRModule({"main": function})
 
+    @abstractmethod
     def body(self) -> None:
         """Allocates and writes the blocks."""
-        raise NotImplementedError
 
     def _parameters(self) -> None:
         lead = () if self.batch == 1 else (self.batch,)
