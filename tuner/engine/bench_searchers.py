@@ -20,8 +20,9 @@ from tuner.interchange import read_recorded
 from tuner.interchange.gpu_facts import are_twins, numbers
 
 __all__ = [
-    "Bench", "LoadedSpace", "Run", "Score", "SpaceInfo", "aggregate_score", "bench_searchers", "history_for",
-    "history_of", "load_spaces", "plot", "scores", "simulate", "table",
+    "Bench", "LoadedSpace", "Run", "Score", "SpaceInfo", "aggregate_score", "bench_searchers",
+    "device_numbers", "history_for", "history_of", "load_spaces", "plot", "problem_numbers", "scores",
+    "simulate", "table",
 ]  # fmt: skip
 
 
@@ -44,14 +45,15 @@ def device_numbers(recorded: RecordedSpace) -> dict[str, float]:
     return dict(recorded.device_facts) or numbers(recorded.device)
 
 
-def _problem_numbers(recorded: RecordedSpace) -> dict[str, float]:
+def problem_numbers(recorded: RecordedSpace) -> dict[str, float]:
+    """The problem size as numbers, for `Problem.workload`."""
     return {f"size{i}": float(size) for i, size in enumerate(recorded.problem)}
 
 
 def history_of(recorded: RecordedSpace) -> History:
     """A recorded space as history for searchers that transfer; values as a bench serves them."""
     observations = [Observation(t.config, t.objective_measurement) for t in recorded.trials]
-    size = _problem_numbers(recorded)
+    size = problem_numbers(recorded)
     return History(observations, recorded.space, device_numbers(recorded), size, recorded.label)
 
 
@@ -93,7 +95,7 @@ def simulate(
     replay = Replay(recorded, "objective")
     problem = Problem(
         replay.space, seed, trials, history=history, device=device_numbers(recorded),
-        workload=_problem_numbers(recorded),
+        workload=problem_numbers(recorded),
     )  # fmt: skip
     optimum, best = recorded.optimum_s or math.nan, math.inf
     fractions: list[float] = []

@@ -1,5 +1,6 @@
 """Between the store and recorded spaces: others' trials come in as `replayed`, ours go out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,10 @@ def import_recorded(store: "Store", recorded: RecordedSpace) -> tuple[int, int, 
     fresh = [t for t in trials if t.key.digest not in known]
     if not fresh:
         sweeps = store.sweeps(workload.operator, workload.key)
-        own = [s.id for s in sweeps if s.spec.device.fingerprint == recorded.fingerprint]
+        own = [
+            s.id for s in sweeps
+            if s.spec.device.fingerprint == recorded.fingerprint and s.spec.searcher == "imported"
+        ]  # fmt: skip
         return (own[-1] if own else 0), 0, len(known)
     numbers = {k: float(v) for k, v in recorded.device_facts.items()}
     device = DeviceInfo(
@@ -73,6 +77,11 @@ def recorded_from_store(
             f"several spaces are stored of {workload_key}: choose with --kernel and --device: {found}"
         )
     (sweeps,) = groups.values()
+    return recorded_of(store, sweeps)[0]
+
+
+def recorded_of(store: "Store", sweeps: Sequence[Sweep]) -> tuple[RecordedSpace, list[Trial]]:
+    """Sweeps of one kernel, workload and device as a recorded space, and the trials it is made of."""
     trials = [
         t for t in _trials(store, sweeps) if t.measurement.evidence in (Evidence.MEASURED, Evidence.REPLAYED)
     ]
@@ -80,8 +89,8 @@ def recorded_from_store(
     facts = {"model": spec.device.name, **(spec.device.limits if spec.device.kind == "replay" else {})}
     recorded = from_trials(trials, facts)
     if spec.searcher == "imported" and recorded.problem == (1,):
-        return replace(recorded, problem=())  # the recording named no problem size
-    return recorded
+        recorded = replace(recorded, problem=())  # the recording named no problem size
+    return recorded, trials
 
 
 def stored_trials(
@@ -91,7 +100,7 @@ def stored_trials(
     return _trials(store, store.sweeps(operator, workload_key))
 
 
-def _trials(store: "Store", sweeps: list[Sweep]) -> list[Trial]:
+def _trials(store: "Store", sweeps: Sequence[Sweep]) -> list[Trial]:
     found: dict[int | None, Trial] = {}
     for sweep in sweeps:
         for trial in store.sweep_history(sweep.id):
