@@ -146,4 +146,7 @@ def test_devices_of_one_die_are_twins():
     assert not are_twins("NVIDIA GeForce RTX 2080 Ti", "NVIDIA GeForce RTX 3090")
     assert are_twins("My GPU", "My GPU") and not are_twins("My GPU", "Your GPU")
     assert numbers("NVIDIA A100-PCIE-40GB")["sms"] == 108
+    # A laptop's part is not the desktop's, though its name contains it; both are of one die.
+    laptop = "NVIDIA GeForce RTX 3060 Laptop GPU"
+    assert numbers(laptop)["sms"] == 30 and are_twins(laptop, "NVIDIA GeForce RTX 3060")
     assert numbers("an abacus") == {}

@@ -5,10 +5,13 @@ import json
 import pickle
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.interchange.spaces import kernel_tuner_cache, t4
+from tuner.cli import app
 from tuner.core.errors import InterchangeError
 from tuner.interchange import _reading, read_recorded
+from tuner.store.store import open_store
 
 
 def refused(path, match):
@@ -74,6 +77,8 @@ CASES = {
     ),
     "no configurations": (cut(lambda c: c.update(cache={})), "no configurations"),
     "t4 no results": (edited(t4, lambda c: c.update(results=[])), "no results"),
+    "t4 nan": (json.dumps(t4()).replace("0.00387", "NaN"), "number NaN"),
+    "t4 truncated": (json.dumps(t4())[:-30], "truncated"),
     "t4 duplicate": (edited(t4, lambda c: c["results"].append(c["results"][0])), "listed twice"),
     "t4 missing parameter": (
         edited(t4, lambda c: c["results"][1]["configuration"].pop("layout")), "0 and 1 do not both"
@@ -133,6 +138,30 @@ def test_a_pickle_is_never_loaded(tmp_path):
     (tmp_path / "a.json").write_bytes(pickle.dumps(Trap()))
     refused(tmp_path / "a.json", "not a text file|not JSON")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_zipped_pickle_is_never_loaded(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "sprung"), "w"))
+
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(pickle.dumps(Trap())))
+    refused(tmp_path / "a.json.gz", "not a text file|not JSON")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("case", ["truncated", "nan", "version", "path as a name", "t4 duplicate"])
+def test_a_bad_file_among_good_ones_changes_nothing(tmp_path, case):
+    db = str(tmp_path / "r.db")
+    with open_store(db) as store:
+        before = store.count(), len(store.sweeps()), len(store.devices())
+    (tmp_path / "good.json").write_text(json.dumps(kernel_tuner_cache()))
+    (tmp_path / "bad.json").write_text(CASES[case][0])
+    files = [str(tmp_path / name) for name in ("good.json", "bad.json")]
+    result = CliRunner().invoke(app, ["import", *files, "--db", db])
+    assert isinstance(result.exception, InterchangeError)
+    with open_store(db) as store:
+        assert (store.count(), len(store.sweeps()), len(store.devices())) == before
 
 
 def test_a_file_name_cannot_forge_lines(tmp_path):
