@@ -77,7 +77,7 @@ CASES = {
     ),
     "no configurations": (cut(lambda c: c.update(cache={})), "no configurations"),
     "t4 no results": (edited(t4, lambda c: c.update(results=[])), "no results"),
-    "t4 nan": (json.dumps(t4()).replace("0.00387", "NaN"), "number NaN"),
+    "t4 nan": (json.dumps(t4()).replace("3.87", "NaN"), "number NaN"),
     "t4 truncated": (json.dumps(t4())[:-30], "truncated"),
     "t4 duplicate": (edited(t4, lambda c: c["results"].append(c["results"][0])), "listed twice"),
     "t4 missing parameter": (
