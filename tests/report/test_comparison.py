@@ -14,7 +14,8 @@ from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
-from tuner.report.comparison import gather, present
+from tuner.report.comparison import gather
+from tuner.report.present import present
 from tuner.store.records import DeviceInfo, Final, FinalEntry, KernelInfo, SweepSpec
 from tuner.store.store import Store, open_store
 

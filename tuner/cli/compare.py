@@ -33,12 +33,17 @@ def compare(
     """Run (or reuse) the sweeps of an experiment, time the winners interleaved, print and draw the result."""
     from tuner.cli.progress import SweepProgress
     from tuner.engine.experiment import read_experiment, run_experiment
-    from tuner.report.comparison import present
+    from tuner.report.present import present, present_network
     from tuner.store.store import open_store
 
     experiment = read_experiment(file, trials)
     with open_store(db) as store, SweepProgress(quiet=json) as progress:
         results = run_experiment(experiment, store, progress)
-        present(experiment, results, store, output, json)
-    if any(result.interrupted for result in results):
+        if experiment.workloads:
+            command = f"tuner compare {file}"
+            folder = output or Path(experiment.output)
+            present_network(experiment.title, command, experiment.layers(), results, store, folder, json)
+        else:
+            present(experiment, list(results.values()), store, output, json)
+    if any(result.interrupted for result in results.values()):
         raise typer.Exit(130)

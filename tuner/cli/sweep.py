@@ -22,7 +22,12 @@ Examples:
   tuner sweep gemm --shape 4096x4096x4096 --target cuda:sm_90 --no-device --kernel cuda_warp_tiles
 
   tuner sweep gemm --shape "m64 n4096 k4096 bias relu" --threads 1 --seconds 120 --resume
+
+  tuner sweep conv2d --workloads resnet50 --trials 40 --give-up-after 10
 """
+
+# How many times slower than the best a layer's finalist may be, of models with dozens of layers.
+_FINAL_WITHIN = 2.0
 
 
 def register(app: typer.Typer) -> None:
@@ -31,10 +36,17 @@ def register(app: typer.Typer) -> None:
 
 
 def sweep(
-    operator: Annotated[str, typer.Argument(help="Operator: gemm, ...")],
+    operator: Annotated[
+        str | None, typer.Argument(help="Operator: gemm, ... With --workloads: only its layers.")
+    ] = None,
     shape: Annotated[
-        str, typer.Option(help="MxNxK, or by name with options: 'm64 n32 k16 bias relu'.", show_default=False)
-    ],
+        str | None,
+        typer.Option(help="MxNxK, or by name with options: 'm64 n32 k16 bias relu'.", show_default=False),
+    ] = None,
+    workloads: Annotated[
+        list[str] | None,
+        typer.Option(help="The layers of a model in place of a shape: resnet50, bert-base, ...; repeatable."),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="Element type.")] = "f32",
     kernel: Annotated[
         list[str] | None,
@@ -49,6 +61,10 @@ def sweep(
     seconds: Annotated[float | None, typer.Option(help="Seconds a kernel.")] = None,
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many trials with no improvement.")
+    ] = None,
+    give_up_after: Annotated[
+        int | None,
+        typer.Option(help="Trials after which a kernel far behind another one is given up."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Makes the proposals reproducible.")] = 0,
     resume: Annotated[
@@ -76,15 +92,29 @@ def sweep(
     """Tune one workload: search each kernel's space, store every trial, hold an interleaved final."""
     from tuner import registry
     from tuner.cli.progress import SweepProgress
+    from tuner.core.errors import TunerError
     from tuner.engine import campaign
     from tuner.engine.sweep import Budget
     from tuner.store.store import open_store
 
-    workload = registry.operator(operator).parse(shape, dtype)
     registry.searcher(searcher)
     if trials is None and seconds is None and patience is None:
         trials = 100
-    plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, remeasure, rounds=rounds)
+    if give_up_after is not None and give_up_after < 1:
+        raise TunerError(f"--give-up-after {give_up_after}: give at least 1 trial")
+    plan = campaign.Plan(
+        searcher, seed, Budget(trials, seconds, patience), resume, remeasure, rounds=rounds,
+        give_up_after=give_up_after,
+    )  # fmt: skip
+    if workloads:
+        if shape is not None or target is not None or not device:
+            raise TunerError("--workloads is in place of --shape, and is measured on this machine's CPU only")
+        protocol_options = {"threads": threads, "cache": cache, "relative_interval": relative_interval}
+        _sweep_set(workloads, operator, dtype, plan, kernel or (), baselines, protocol_options, db, json)
+        return
+    if operator is None or shape is None:
+        raise TunerError("name an operator and its --shape, or a model with --workloads")
+    workload = registry.operator(operator).parse(shape, dtype)
     if target is not None and not target.startswith("cpu"):
         outcome = _compile_only(workload, target, device, kernel or (), plan, db, json)
         raise typer.Exit(130 if outcome.interrupted else 0)
@@ -99,6 +129,34 @@ def sweep(
             outcome = campaign.run_campaign(workload, kernels, cpu, protocol, plan, store, progress, skipped)
         report(outcome, json)
     if outcome.interrupted:
+        raise typer.Exit(130)
+
+
+def _sweep_set(
+    names: "Sequence[str]", operator: str | None, dtype: str, plan: "Plan", kernels: "Sequence[str]",
+    baselines: bool, protocol_options: dict[str, Any], db: str | None, json: bool,
+) -> None:  # fmt: skip
+    """Tunes the layers of models, one campaign each, and prints one table."""
+    from dataclasses import replace
+
+    from tuner.cli.progress import SweepProgress
+    from tuner.engine import campaign
+    from tuner.engine.series import layers_of, run_series
+    from tuner.report.present import present_network
+    from tuner.store.store import open_store
+
+    layers = layers_of(names, operator, dtype)
+    cpu = campaign.default_device("cpu")
+    protocol = campaign.default_protocol(cpu, **protocol_options)
+    # With --resume, layers that were finished before are not tuned a second time. In the finals of so many
+    # layers there is no time for what cannot win.
+    plan = replace(plan, reuse=plan.resume, final_within=_FINAL_WITHIN)
+    with open_store(db) as store:
+        with SweepProgress(quiet=json) as progress:
+            outcomes = run_series(layers, cpu, protocol, plan, store, progress, kernels, baselines)
+        title = f"{', '.join(dict.fromkeys(names))}: tuned kernels against the fastest library"
+        present_network(title, "", layers, outcomes, store, None, json)
+    if any(outcome.interrupted for outcome in outcomes.values()):
         raise typer.Exit(130)
 
 

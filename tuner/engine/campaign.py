@@ -1,5 +1,7 @@
 """Tunes one workload with several kernels and decides between them and the libraries."""
 
+import contextlib
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +15,8 @@ from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.engine.finals import Finalist, Ranking, run_final
-from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest, SweepResult, better
+from tuner.engine.race import Race
+from tuner.engine.sweep import Budget, Observer, SweepRequest, SweepResult
 from tuner.engine.workshop import Workshop, device_target
 from tuner.store.records import DeviceInfo, Final, FinalEntry
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 # A float64 reference, inputs in two copies and the kernel's own packing buffers.
 _WORKING_SET_FACTOR = 5
+# Libraries up to so many times slower than the fastest library, in sweeps, are all in the final.
+_CLOSE = 1.5
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,9 @@ class Plan:
         rounds: of the final; 0 for no final.
         reuse: take a finished sweep of the store that had the same budget or more, in place of a new one.
         refresh_limits: measure the device's peaks again, so that shares of the peak are of this hour.
+        give_up_after: trials after which a kernel far behind another one is given up; `None` for never.
+        final_within: leave those out of the final whose sweep's best is more than so many times slower
+            than the fastest of all; the fastest libraries always take part. `None` for all.
     """
 
     searcher: str = "random"
@@ -46,6 +54,8 @@ class Plan:
     rounds: int = 25
     reuse: bool = False
     refresh_limits: bool = False
+    give_up_after: int | None = None
+    final_within: float | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +174,11 @@ def choose_kernels(
     return chosen, skipped
 
 
+def fresh_seed() -> int:
+    """A seed of random inputs that nobody can have tuned for."""
+    return secrets.randbits(31)
+
+
 def calibration_reference(workshop: Workshop, store: "Store") -> float:
     """Seconds of the calibration kernel on this device, measured once a store and kept.
 
@@ -196,69 +211,48 @@ def run_campaign(
     store: "Store",
     observer: Observer | None = None,
     skipped: Mapping[str, str] | None = None,
+    shared: Workshop | None = None,
 ) -> Outcome:
     """Tunes each kernel in turn, then holds a final between their best and the baselines.
+
+    Args:
+        workload, kernels, device, protocol: what is tuned, on what, timed how.
+        plan: budgets and the final.
+        store: keeps every trial.
+        observer: is told.
+        skipped: kernels that could not take part, for the outcome.
+        shared: a workshop of the same device and protocol that serves several campaigns; by default one
+            is made for this campaign.
 
     Raises:
         TunerError: the workload does not fit in memory, a kernel has no valid configuration.
     """
     observer = observer or Observer()
     check_memory(workload)
-    sweeps: dict[str, SweepResult] = {}
-    seed = secrets.randbits(31)  # of the inputs: fresh ones every campaign
     info = DeviceInfo.of(device)
-    with Workshop(device, protocol, seed) as workshop:
+    with contextlib.ExitStack() as stack:
+        workshop = shared or stack.enter_context(Workshop(device, protocol, fresh_seed()))
         workshop.warm(kernels)
         reference_s = calibration_reference(workshop, store)
         limits = device_limits(workshop, store, plan.refresh_limits)
-        for kernel in kernels:
-            request = SweepRequest(
+        requests = [
+            SweepRequest(
                 kernel, workload, "random" if kernel.baseline else plan.searcher, plan.seed,
                 Budget(trials=1) if kernel.baseline else plan.budget, plan.resume, plan.remeasure,
                 options={} if kernel.baseline else dict(plan.options),
-            )  # fmt: skip
-            result = finished_sweep(request, workshop, store) if plan.reuse else None
-            if result is None:
-                result = Sweep(request, workshop, store, observer, reference_s).run()
-            else:
-                observer.note(f"{kernel.name}: sweep s{result.sweep_id} of the store is reused")
-            sweeps[kernel.name] = result
-            if result.interrupted:
-                return Outcome(workload, info, protocol, sweeps, skipped or {}, None, None, limits, True)
+            )
+            for kernel in kernels
+        ]  # fmt: skip
+        race = Race(requests, workshop, store, observer, reference_s, plan.reuse, plan.give_up_after)
+        sweeps = race.run()
         ranking, final_id = None, None
-        if plan.rounds:
+        interrupted = race.interrupted
+        if plan.rounds and not interrupted:
             try:
                 ranking, final_id = _final(workload, kernels, sweeps, workshop, plan, store, observer)
             except KeyboardInterrupt:
-                return Outcome(workload, info, protocol, sweeps, skipped or {}, None, None, limits, True)
-    return Outcome(workload, info, protocol, sweeps, skipped or {}, ranking, final_id, limits)
-
-
-def finished_sweep(request: SweepRequest, workshop: Workshop, store: "Store") -> SweepResult | None:
-    """The latest finished sweep of the store that had this request's budget in trials or more.
-
-    It must be of the same workload, kernel source, device, protocol and searcher.
-    """
-    wanted = request.budget.trials
-    for sweep in reversed(store.sweeps(request.workload.operator, request.workload.key)):
-        spec = sweep.spec
-        same = (
-            sweep.status == "finished"
-            and (spec.kernel.name, spec.kernel.digest) == (request.kernel.name, request.kernel.digest)
-            and spec.device.fingerprint == workshop.device.fingerprint
-            and spec.protocol.digest == workshop.protocol.digest
-            and spec.searcher == request.searcher
-        )
-        exhausted = bool(sweep.summary.get("exhausted"))
-        if not same or (not exhausted and (wanted is None or sweep.trials < wanted)):
-            continue
-        trials = tuple(store.sweep_history(sweep.id))
-        best: Trial | None = None
-        for trial in trials:
-            best = trial if better(trial, best) else best
-        seconds = float(sweep.summary.get("seconds", 0.0))
-        return SweepResult(sweep.id, trials, best, False, exhausted, seconds)
-    return None
+                interrupted = True
+    return Outcome(workload, info, protocol, sweeps, skipped or {}, ranking, final_id, limits, interrupted)
 
 
 def _final(
@@ -273,8 +267,11 @@ def _final(
     operator = registry.operator(workload.operator)
     workshop.prepare(operator, workload)
     finalists = []
+    slowest_s = _slowest_finalist_s(sweeps, kernels, plan.final_within)
     for kernel in kernels:
         for trial in _leaders(sweeps[kernel.name], plan.finalists):
+            if (trial.measurement.time_s or 0.0) > slowest_s:
+                continue
             companions = operator.companions(workload)
             built = workshop.build(kernel, workload, trial.key.config, companions)
             if built.artifact is None:
@@ -290,6 +287,18 @@ def _final(
         if entry.error:
             observer.note(f"{entry.finalist.label} was thrown out of the final: {entry.error}")
     return ranking, store.record_final(_record(workload, workshop, ranking))
+
+
+def _slowest_finalist_s(
+    sweeps: Mapping[str, SweepResult], kernels: Sequence[Kernel], within: float | None
+) -> float:
+    """The time up to which a trial goes into the final, seconds."""
+    if within is None:
+        return math.inf
+    best = {name: r.best.measurement.time_s or math.inf for name, r in sweeps.items() if r.best is not None}
+    libraries = [best[k.name] for k in kernels if k.baseline and k.name in best]
+    # Which library is the fastest is for the final to say: sweeps are taken apart and are not that exact.
+    return max(within * min(best.values(), default=math.inf), _CLOSE * min(libraries, default=0.0))
 
 
 def _leaders(result: SweepResult, count: int) -> list[Trial]:

@@ -5,6 +5,7 @@ operator = "gemm"
 shapes = ["1024x1024x1024"]     # each one a table and a picture
 dtype = "f32"                   # optional, as is all that follows
 kernels = ["cpp_naive", "cpp_packed", "tir_packed"]   # default: all that can serve
+workloads = ["resnet50"]        # in place of shapes, or beside them: the layers of models
 baselines = true                # libraries, where they are installed
 searcher = "auto"
 seed = 0
@@ -16,10 +17,12 @@ output = "results/gemm_demo"    # folder of the pictures, relative to the workin
 trials = 100
 seconds = 60
 patience = 50
+give_up_after = 10              # trials after which a kernel far behind another one is given up
 
 [final]
 rounds = 25
 finalists = 2
+within = 2.0                    # leave out what the sweeps found more than so many times slower than the best
 """
 
 import tomllib
@@ -32,6 +35,7 @@ from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.workload import Workload
 from tuner.engine import campaign
+from tuner.engine.series import Layer, layers_of, run_series
 from tuner.engine.sweep import Budget, Observer
 
 if TYPE_CHECKING:
@@ -43,8 +47,9 @@ class Experiment:
     """A comparison of implementations; see the module's text for the file."""
 
     title: str
-    operator: str
-    shapes: tuple[str, ...]
+    operator: str = ""
+    shapes: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
     dtype: str = "f32"
     kernels: tuple[str, ...] = ()
     baselines: bool = True
@@ -54,22 +59,33 @@ class Experiment:
     cache: str = "warm"
     output: str = "results"
     budget: Budget = field(default_factory=lambda: Budget(trials=100))
-    final: Mapping[str, int] = field(default_factory=dict)
+    give_up_after: int | None = None
+    final: Mapping[str, float] = field(default_factory=dict)
 
-    def workloads(self) -> list[Workload]:
-        """The workloads of the shapes; raises `InvalidWorkload`."""
-        operator = registry.operator(self.operator)
-        return [operator.parse(shape, self.dtype) for shape in self.shapes]
+    def layers(self) -> list[Layer]:
+        """The workloads of the shapes, then those of the sets.
+
+        Raises:
+            InvalidWorkload: a shape is wrong.
+            UnknownName: there is no such operator or set.
+        """
+        found = []
+        if self.shapes:
+            operator = registry.operator(self.operator)
+            found = [Layer(operator.parse(shape, self.dtype)) for shape in self.shapes]
+        if self.workloads:
+            found += layers_of(self.workloads, self.operator or None, self.dtype)
+        return found
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    "title": (str,), "operator": (str,), "shapes": (list,), "dtype": (str,), "kernels": (list,),
-    "baselines": (bool,), "searcher": (str,), "seed": (int,), "threads": (int,), "cache": (str,),
-    "output": (str,), "budget": (dict,), "final": (dict,),
+    "title": (str,), "operator": (str,), "shapes": (list,), "workloads": (list,), "dtype": (str,),
+    "kernels": (list,), "baselines": (bool,), "searcher": (str,), "seed": (int,), "threads": (int,),
+    "cache": (str,), "output": (str,), "budget": (dict,), "final": (dict,),
 }  # fmt: skip
 _TABLES: dict[str, dict[str, tuple[type, ...]]] = {
-    "budget": {"trials": (int,), "seconds": (int, float), "patience": (int,)},
-    "final": {"rounds": (int,), "finalists": (int,)},
+    "budget": {"trials": (int,), "seconds": (int, float), "patience": (int,), "give_up_after": (int,)},
+    "final": {"rounds": (int,), "finalists": (int,), "within": (int, float)},
 }
 
 _NAMES: dict[type, str] = {
@@ -114,32 +130,38 @@ def read_experiment(path: Path, trials: int | None = None) -> Experiment:
     _check(str(path), values, _TYPES)
     for table, known in _TABLES.items():
         _check(f"{path} [{table}]", values.get(table, {}), known)
-    for key in ("operator", "shapes"):
-        if key not in values:
-            raise TunerError(f"{path}: missing key {key!r}")
+    if not ("shapes" in values or "workloads" in values):
+        raise TunerError(f"{path}: missing key 'shapes' or 'workloads'")
+    if "shapes" in values and "operator" not in values:
+        raise TunerError(f"{path}: missing key 'operator'")
     budget = values.pop("budget", {"trials": 100})
+    give_up_after = budget.pop("give_up_after", None)
+    if give_up_after is not None and give_up_after < 1:
+        raise TunerError(f"{path} [budget]: give_up_after is at least 1 trial, not {give_up_after}")
     if trials is not None:
         budget = {**budget, "trials": trials}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     names = {f.name for f in fields(Experiment)}
     try:
         experiment = Experiment(
-            **{"title": path.stem, **{k: v for k, v in values.items() if k in names}}, budget=Budget(**budget)
+            **{"title": path.stem, **{k: v for k, v in values.items() if k in names}},
+            budget=Budget(**budget),
+            give_up_after=give_up_after,
         )
         registry.searcher(experiment.searcher)
-        experiment.workloads()
-        known_kernels = {k.name for k in registry.kernels_of(experiment.operator)}
+        operators = dict.fromkeys(layer.workload.operator for layer in experiment.layers())
         for name in experiment.kernels:
-            if name not in known_kernels:
-                registry.kernel(name)
-                raise TunerError(f"kernel {name} does not compute {experiment.operator}")
+            if registry.kernel(name).operator not in operators:
+                raise TunerError(f"kernel {name} does not compute {' or '.join(operators)}")
     except TunerError as error:
         raise TunerError(f"{path}: {error}") from None
     return experiment
 
 
-def run_experiment(experiment: Experiment, store: "Store", observer: Observer) -> list[campaign.Outcome]:
-    """Runs the campaigns of an experiment, one a shape.
+def run_experiment(
+    experiment: Experiment, store: "Store", observer: Observer
+) -> dict[Workload, campaign.Outcome]:
+    """Runs the campaigns of an experiment, one a distinct workload.
 
     Sweeps that the store holds finished, of the same kernel source, device, protocol and at least as
     many trials, are reused; unfinished ones are resumed. The final is always held anew.
@@ -154,21 +176,13 @@ def run_experiment(experiment: Experiment, store: "Store", observer: Observer) -
         experiment.seed,
         experiment.budget,
         resume=True,
-        finalists=experiment.final.get("finalists", 2),
-        rounds=experiment.final.get("rounds", 25),
+        finalists=int(experiment.final.get("finalists", 2)),
+        rounds=int(experiment.final.get("rounds", 25)),
         reuse=True,
         refresh_limits=True,
+        give_up_after=experiment.give_up_after,
+        final_within=experiment.final.get("within"),
     )
-    workloads = experiment.workloads()
-    for workload in workloads:
-        campaign.check_memory(workload)
-    outcomes = []
-    for workload in workloads:
-        kernels, skipped = campaign.choose_kernels(
-            workload, device, protocol, experiment.kernels, experiment.baselines, strict=False
-        )
-        outcome = campaign.run_campaign(workload, kernels, device, protocol, plan, store, observer, skipped)
-        outcomes.append(outcome)
-        if outcome.interrupted:
-            break
-    return outcomes
+    return run_series(
+        experiment.layers(), device, protocol, plan, store, observer, experiment.kernels, experiment.baselines
+    )

@@ -181,6 +181,10 @@ class Sweep:
         self._since_best = 0
         # Binaries measured in this sweep: equal code runs alike.
         self._binaries: dict[str, Trial] = {}
+        self._sweep_id: int | None = None
+        self._seeker: Searcher | None = None
+        self._spent_s = 0.0
+        self.closed = False
 
     def key(self, config: Config) -> TrialKey:
         """The identity of a configuration in this sweep."""
@@ -236,36 +240,55 @@ class Sweep:
             self._observer.note(f"{kernel.name}: {why}")
         return searcher
 
-    def run(self) -> SweepResult:
+    def run(self, pause_at: int | None = None) -> SweepResult:
         """Proposes, builds, measures and stores until the budget is spent or all was tried.
 
         A failed candidate is a trial like any other. Ctrl-C ends the sweep in good order: what was
         measured is stored, and `interrupted` is set.
+
+        Args:
+            pause_at: stop for now at so many trials; the next call goes on, `close` ends the sweep.
         """
         started = time.monotonic()
-        sweep_id = self._begin()
-        self._observer.sweep_began(self._request, sweep_id, len(self._trials), self._space)
+        if self._sweep_id is None:
+            self._sweep_id = self._begin()
+        self._observer.sweep_began(self._request, self._sweep_id, len(self._trials), self._space)
         interrupted = exhausted = False
         try:
             companions = self._companions()
             self._workshop.prepare(self._operator, self._request.workload)
-            searcher = self._searcher()
-            while (room := self._room(started)) > 0:
+            searcher = self._seeker = self._seeker or self._searcher()
+            while (room := self._room(started, pause_at)) > 0:
                 asked = time.perf_counter()
                 configs = searcher.ask(min(room, 2 * self._workshop.jobs))
                 if not configs:
                     exhausted = True
                     break
                 ask_s = (time.perf_counter() - asked) / len(configs)
-                done = self._batch(sweep_id, configs, companions, ask_s)
+                done = self._batch(self._sweep_id, configs, companions, ask_s)
                 searcher.tell([Observation(t.key.config, t.measurement) for t in done])
         except KeyboardInterrupt:
             interrupted = True
             self._workshop.stop()
-        seconds = time.monotonic() - started
+        self._spent_s += time.monotonic() - started
+        if interrupted or exhausted or self._room(time.monotonic()) <= 0:
+            return self.close(interrupted=interrupted, exhausted=exhausted)
+        return SweepResult(self._sweep_id, tuple(self._trials), self._best, False, False, self._spent_s)
+
+    def close(self, interrupted: bool = False, exhausted: bool = False, behind: bool = False) -> SweepResult:
+        """Ends the sweep in the store.
+
+        Args:
+            interrupted, exhausted: as in `SweepResult`.
+            behind: given up because another kernel is far ahead.
+        """
+        assert self._sweep_id is not None, "a sweep is run before it is closed"
         status: Literal["finished", "interrupted"] = "interrupted" if interrupted else "finished"
-        self._store.finish_sweep(sweep_id, status, {"seconds": seconds, "exhausted": exhausted})
-        return SweepResult(sweep_id, tuple(self._trials), self._best, interrupted, exhausted, seconds)
+        summary = {"seconds": self._spent_s, "exhausted": exhausted, "behind": behind}
+        self._store.finish_sweep(self._sweep_id, status, summary)
+        self.closed = True
+        trials = tuple(self._trials)
+        return SweepResult(self._sweep_id, trials, self._best, interrupted, exhausted, self._spent_s)
 
     def _companions(self) -> Sequence[Workload]:
         # A kernel with static shapes is verified on its companions in the final: building five
@@ -273,14 +296,13 @@ class Sweep:
         kernel = self._request.kernel
         return self._operator.companions(self._request.workload) if kernel.shape_generic else ()
 
-    def _room(self, started: float) -> int:
+    def _room(self, started: float, pause_at: int | None = None) -> int:
         budget = self._request.budget
         rooms = [2 * self._workshop.jobs]
-        if budget.trials is not None:
-            rooms.append(budget.trials - len(self._trials))
+        rooms += [bound - len(self._trials) for bound in (budget.trials, pause_at) if bound is not None]
         if budget.patience is not None:
             rooms.append(budget.patience - self._since_best)
-        if budget.seconds is not None and time.monotonic() - started >= budget.seconds:
+        if budget.seconds is not None and self._spent_s + time.monotonic() - started >= budget.seconds:
             return 0
         return min(rooms)
 

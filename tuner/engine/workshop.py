@@ -1,5 +1,6 @@
 """Builds and runs candidates of one device under one protocol."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -18,13 +19,17 @@ from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.engine import bench_process, dataset
+from tuner.engine.build_process import artifact_to_plain
 from tuner.engine.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.locks import measuring
+from tuner.engine.occupancy import resource_problem, with_occupancy
 from tuner.engine.workers import ChildLost, Warm, Workers
 from tuner.engine.zygote import Child, Limits
 
 # A run writes nothing but messages; a flood of them ends after a second (they are unbuffered).
 _FILE_LIMIT = 4 * 2**20
+# After these a process may run another trial.
+_SOUND = (Status.OK, Status.PRUNED, Status.WRONG_RESULT)
 # A float64 reference of a large workload takes its time.
 _PATIENCE_S = 300.0
 
@@ -45,14 +50,20 @@ class Workshop:
         self.device, self.protocol, self.seed = device, protocol, seed
         # Kernels may use as many threads as the protocol gives them, not all the device has.
         self.target = device_target(device, protocol)
-        self.jobs = jobs or max(1, int(device.target.limits.get("cores", 1)))
+        on_cpu = device.target.kind == "cpu"
+        cores = int(device.target.limits["cores"]) if on_cpu else len(os.sched_getaffinity(0))
+        self.jobs = jobs or max(1, cores)
         self._folder = Path(tempfile.mkdtemp(prefix="tuner-"))
         self._workers = Workers(self._folder)
         # The device arrives pickled: without its module here, every child would import it.
         modules = (*device.preload, type(device).__module__, "tuner.engine.bench_process")
         self._run = Warm(modules)
+        # A CUDA context reserves address space for all memory of host and GPUs: any limit would forbid it.
+        self._limits = Limits(protocol.memory_bytes if on_cpu else 0, _FILE_LIMIT)
+        # A child that may run further trials, and how many.
+        self._kept: tuple[Child, int] | None = None
         # A GPU is not disturbed by what the CPU compiles.
-        disturbed = device.fingerprint if device.target.kind == "cpu" else None
+        disturbed = device.fingerprint if on_cpu else None
         self._stage = BuildStage(self._workers, self._folder, self.target, protocol, self.jobs, disturbed)
 
     def __enter__(self) -> "Workshop":
@@ -70,6 +81,7 @@ class Workshop:
 
     def stop(self) -> None:
         """Ends the children that are at work now."""
+        self._kept = None
         self._workers.stop()
 
     def warm(self, kernels: Sequence[Kernel]) -> None:
@@ -100,6 +112,11 @@ class Workshop:
                 payload = {"operator": operator, "workload": each, "seed": self.seed, "folder": str(folder)}
                 self._once(dataset.write_job, payload, f"the reference of {each.key} cannot be computed")
 
+    def forget(self, operator: Operator, workload: Workload) -> None:
+        """Removes what `prepare` wrote for a workload; a series of many would fill the disk."""
+        for each in (workload, *operator.companions(workload)):
+            shutil.rmtree(dataset.folder_of(self._folder, each, self.seed), ignore_errors=True)
+
     def build(
         self, kernel: Kernel, workload: Workload, config: Config, companions: Sequence[Workload] = ()
     ) -> Built:
@@ -120,8 +137,8 @@ class Workshop:
 
     def serve(self, workload: Workload, built: Built) -> Child:
         """A child that holds a verified candidate and times single samples on request."""
-        limits = Limits(self.protocol.memory_bytes, _FILE_LIMIT)
-        return self._workers.start(self._run, bench_process.serve_job, self.payload(workload, built), limits)
+        payload = self.payload(workload, built)
+        return self._workers.start(self._run, bench_process.serve_job, payload, self._limits)
 
     def measure(
         self, workload: Workload, built: Built, incumbent_s: float | None, reference_s: float | None
@@ -136,19 +153,17 @@ class Workshop:
         """
         if built.artifact is None:
             return Measurement(built.status, Evidence.MEASURED, error=built.error, build_s=built.build_s)
-        limits = Limits(self.protocol.memory_bytes, _FILE_LIMIT)
-        payload = self.payload(workload, built, incumbent_s)
         known: dict[str, Any] = {
-            "evidence": Evidence.MEASURED, "build_s": built.build_s, "metrics": built.artifact.metrics,
-            "artifact": built.artifact.digest,
+            "evidence": Evidence.MEASURED, "build_s": built.build_s,
+            "metrics": with_occupancy(built.artifact, self.target), "artifact": built.artifact.digest,
         }  # fmt: skip
+        if problem := resource_problem(known["metrics"], self.target):
+            return Measurement(Status.OVER_RESOURCES, error=problem, **known)
         self.settle()
         with measuring(self.device.fingerprint):
             started = time.perf_counter()
             try:
-                answer = self._workers.ask(
-                    self._run, bench_process.run_job, payload, limits, self.protocol.run_timeout_s
-                )
+                answer = self._trial(self.payload(workload, built, incumbent_s))
             except ChildLost as lost:
                 status = Status.RUN_TIMEOUT if lost.timed_out else Status.CRASH
                 seconds = time.perf_counter() - started
@@ -165,6 +180,41 @@ class Workshop:
         except (KeyError, TypeError, ValueError) as error:
             # The child overwrote its own memory and still answered: that is a crash too.
             return Measurement(Status.CRASH, error=f"run: unusable answer: {error}", **known)
+
+    def _trial(self, payload: dict[str, Any]) -> Any:
+        """Runs one trial in a child: a new one, or the last one's where the device allows; `ChildLost`."""
+        if self.device.trials_a_child == 1:
+            timeout = self.protocol.run_timeout_s
+            return self._workers.ask(self._run, bench_process.run_job, payload, self._limits, timeout)
+        request = {
+            "workload": payload["workload"].key, "incumbent_s": payload["incumbent_s"],
+            "artifact": artifact_to_plain(payload["artifact"]),
+            "companions": [[w.key, artifact_to_plain(a)] for w, a in payload["companions"]],
+        }  # fmt: skip
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            try:
+                answer = self._ask_kept(*kept, request)
+            except ChildLost as lost:
+                if lost.timed_out:
+                    raise
+            else:
+                if answer.get("status") != Status.RUN_ERROR:
+                    return answer
+            # It may have failed for what an earlier trial left behind: a fresh process tells.
+        child = self._workers.start(self._run, bench_process.trials_job, payload, self._limits)
+        return self._ask_kept(child, self.device.trials_a_child, request)
+
+    def _ask_kept(self, child: Child, left: int, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self._workers.converse(child, request, self.protocol.run_timeout_s)
+        if not isinstance(answer, dict):
+            answer = {}
+        # What failed may have broken the device's context, and with it every later trial of this process.
+        if left > 1 and answer.get("status") in _SOUND:
+            self._kept = (child, left - 1)
+        else:
+            self._workers.dismiss(child)
+        return answer
 
     def calibrate(self) -> float:
         """Seconds of the calibration kernel on the idle device: the lower quartile of many."""

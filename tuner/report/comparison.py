@@ -1,21 +1,18 @@
 """The result of an experiment: from the store's sweeps and final to a table, a JSON file and pictures."""
 
-import json as jsonlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tuner.core.errors import TunerError
 from tuner.core.protocol import Protocol as MeasuringProtocol
 from tuner.core.workload import Workload
-from tuner.report.bars import caption, comparison_chart
+from tuner.report.bars import comparison_chart
 from tuner.report.curves import Curve, convergence_chart
 from tuner.report.roofline import roofline_chart
 from tuner.report.rows import ComparisonRow, Context, Timing, compare
-from tuner.report.table import comparison_json, comparison_table
+from tuner.report.text import seconds
 from tuner.store.records import DeviceInfo
 
 if TYPE_CHECKING:
@@ -124,8 +121,13 @@ def gather(title: str, outcome: OutcomeLike, store: "Store") -> Comparison:
         sweep = store.sweep(result.sweep_id)
         if name not in timed:
             counts = ", ".join(f"{status}: {count}" for status, count in sweep.statuses.items())
-            reason = errors.get(name, "it had nothing right to time")
-            notes.append(f"left out: {name}: {reason} ({counts or 'no trials'})")
+            if name not in errors and sweep.best_s is not None:
+                notes.append(
+                    f"not in the final: {name}: far behind with {seconds(sweep.best_s)} in its sweep"
+                )
+            else:
+                reason = errors.get(name, "it had nothing right to time")
+                notes.append(f"left out: {name}: {reason} ({counts or 'no trials'})")
         if sweep.trials > 1:
             curves.append(Curve(name, store.best_so_far(result.sweep_id)))
         elif sweep.best_s is not None:
@@ -218,69 +220,3 @@ def write_pictures(comparison: Comparison, folder: Path, prefix: str = "") -> li
     if rows and context.peak_flops and context.bandwidth and context.bytes:
         written += roofline_chart(rows, context, folder / f"{prefix}roofline")
     return written
-
-
-def present(
-    experiment: ExperimentLike,
-    results: Sequence[OutcomeLike],
-    store: "Store",
-    output: Path | None = None,
-    json: bool = False,
-) -> None:
-    """Prints the table of each workload (or one JSON document) and writes pictures and `comparison.json`.
-
-    Args:
-        experiment: title and default folder.
-        results: one outcome a workload.
-        store: holds their sweeps and finals.
-        output: the folder; default the experiment's.
-        json: print JSON in place of tables.
-
-    Raises:
-        TunerError: a file cannot be written.
-    """
-    folder = output or Path(experiment.output)
-    documents: list[dict[str, Any]] = []
-    for outcome in results:
-        comparison = gather(experiment.title, outcome, store)
-        prefix = ""
-        if len(results) > 1:
-            prefix = re.sub(r"[^A-Za-z0-9.=_-]+", "_", outcome.workload.key) + "_"
-        pictures = write_pictures(comparison, folder, prefix)
-        document = comparison_json(comparison.rows, comparison.context)
-        document |= {"notes": list(comparison.notes), "pictures": [str(p) for p in pictures]}
-        documents.append(document)
-        if not json:
-            _print(comparison, pictures)
-    _write_json(folder / "comparison.json", documents)
-    if json:
-        print(jsonlib.dumps(documents, indent=2))
-
-
-def _print(comparison: Comparison, pictures: Sequence[Path]) -> None:
-    import shutil
-
-    from rich.console import Console
-
-    width = None if shutil.get_terminal_size((0, 0)).columns else 160
-    out = Console(width=width, highlight=False)
-    if comparison.rows:
-        out.print(comparison_table(comparison.rows, comparison.context))
-        out.print("")
-        out.print(caption(comparison.rows), markup=False)
-    else:
-        out.print(f"{comparison.context.workload.key}: nothing was timed", markup=False)
-    for note in comparison.notes:
-        out.print(note, markup=False, soft_wrap=True)
-    for path in pictures:
-        if path.suffix == ".png":
-            out.print(f"picture: {path} (and .svg)", markup=False, soft_wrap=True)
-    out.print("")
-
-
-def _write_json(path: Path, documents: Sequence[Mapping[str, Any]]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(jsonlib.dumps(list(documents), indent=2) + "\n")
-    except OSError as error:
-        raise TunerError(f"{path} cannot be written: {error.strerror or error}") from None

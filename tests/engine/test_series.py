@@ -1,0 +1,121 @@
+"""Many workloads in a row, and kernels that give up a race."""
+
+import pytest
+
+from tests.engine.planted import planted
+from tuner import registry
+from tuner.core.errors import TunerError, UnknownName
+from tuner.core.protocol import Protocol
+from tuner.engine import campaign
+from tuner.engine.experiment import read_experiment
+from tuner.engine.race import FAR_BEHIND, Race
+from tuner.engine.series import Layer, layers_of, run_series
+from tuner.engine.sweep import Budget, Observer, SweepRequest
+from tuner.engine.workshop import Workshop
+from tuner.store.store import open_store
+
+GEMM = registry.operator("gemm")
+WORKLOAD = GEMM.parse("32x32x32")
+QUICK = Protocol(threads=1, budget_s=0.02, run_timeout_s=5.0)
+# Forty times the work of the right one, and as right.
+SLOW = "for (int again = 0; again < 40 + UNUSED; ++again) right(A, B, D, m, n, k);"
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(str(tmp_path / "results.db")) as made:
+        yield made
+
+
+def race(store, kernels, trials, observer=None, **options):
+    with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
+        requests = [
+            SweepRequest(k, WORKLOAD, "random", 5, Budget(trials=trials), resume=True) for k in kernels
+        ]
+        found = Race(requests, workshop, store, observer or Observer(), workshop.calibrate(), **options)
+        return found, found.run()
+
+
+def test_a_kernel_far_behind_is_given_up_and_the_others_go_on(store, tmp_path):
+    kernels = [
+        planted(tmp_path, "slow", SLOW, values=list(range(8))),
+        planted(tmp_path, "quick", values=list(range(8))),
+        planted(tmp_path, "wrong", "D[0] = UNUSED;", values=list(range(8))),
+    ]
+    _, results = race(store, kernels, 6, give_up_after=2)
+    assert {name: len(r.trials) for name, r in results.items()} == {"slow": 2, "quick": 6, "wrong": 2}
+    assert results["slow"].best.measurement.time_s > FAR_BEHIND * results["quick"].best.measurement.time_s
+    stored = {s.spec.kernel.name: s for s in store.sweeps("gemm", WORKLOAD.key)}
+    assert [stored[n].status for n in ("slow", "quick", "wrong")] == ["finished"] * 3
+    assert [stored[n].summary["behind"] for n in ("slow", "quick", "wrong")] == [True, False, True]
+    # Run again with reuse, nothing is left to do.
+    _, again = race(store, kernels, 6, give_up_after=2, reuse=True)
+    assert {n: r.sweep_id for n, r in again.items()} == {n: r.sweep_id for n, r in results.items()}
+    # Asked without giving up, the slow one is owed its trials.
+    _, full = race(store, kernels[:1], 6, reuse=True)
+    assert len(full["slow"].trials) == 6
+
+
+def test_an_interrupted_race_leaves_every_sweep_resumable(store, tmp_path):
+    class Impatient(Observer):
+        def trial_done(self, event):
+            if event.number == 3:  # in the second leg of the first kernel
+                raise KeyboardInterrupt
+
+    kernels = [planted(tmp_path, name, values=list(range(8))) for name in ("one", "two")]
+    found, results = race(store, kernels, 6, Impatient(), give_up_after=2)
+    assert found.interrupted
+    assert {s.status for s in store.sweeps("gemm", WORKLOAD.key)} == {"interrupted"}
+    assert len(results["two"].trials) == 2
+    _, resumed = race(store, kernels, 6, give_up_after=2)
+    assert {len(r.trials) for r in resumed.values()} == {6}
+    assert {r.sweep_id for r in resumed.values()} == {r.sweep_id for r in results.values()}
+
+
+def test_a_series_runs_each_workload_once_and_measures_peaks_once(store):
+    shapes = ("8x8x8", "16x16x16", "8x8x8")
+    layers = [Layer(GEMM.parse(shape), "model", 2) for shape in shapes]
+    plan = campaign.Plan("random", 0, Budget(trials=2), rounds=6)
+    device = campaign.default_device()
+    outcomes = run_series(layers, device, QUICK, plan, store, Observer(), ["cpp_naive", "cpp_tiled"], False)
+    assert [w.key for w in outcomes] == ["gemm/f32/m8-n8-k8", "gemm/f32/m16-n16-k16"]
+    assert all(o.final_id is not None for o in outcomes.values())
+    assert all(set(o.sweeps) == {"cpp_naive", "cpp_tiled"} for o in outcomes.values())
+
+
+def test_a_kernel_of_no_operator_of_the_series_is_named():
+    layers = [Layer(GEMM.parse("8x8x8"))]
+    device = campaign.default_device()
+    with pytest.raises(TunerError, match="conv_naive computes gemm"):
+        run_series(layers, device, QUICK, campaign.Plan(), None, Observer(), ["conv_naive"])
+
+
+def test_sets_become_layers_of_one_operator_or_of_all():
+    of_llama = layers_of(["llama-7b"], None, "f32")
+    assert {layer.workload.operator for layer in of_llama} == {"gemm", "attention"}
+    attention = layers_of(["bert-base", "llama-7b"], "attention", "f32")
+    assert [(layer.model, layer.count) for layer in attention] == [
+        ("bert-base", 12),
+        ("llama-7b", 32),
+        ("llama-7b", 32),
+    ]
+    with pytest.raises(TunerError, match="no gemm in resnet50"):
+        layers_of(["resnet50"], "gemm", "f32")
+    with pytest.raises(UnknownName, match="resnet50"):
+        layers_of(["resnet5"], None, "f32")
+
+
+def test_an_experiment_may_name_models_in_place_of_shapes(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text('workloads = ["bert-base"]\nkernels = ["attn_flash", "cpp_packed"]\n')
+    assert [layer.workload.operator for layer in read_experiment(path).layers()].count("gemm") == 3
+    for text, words in (
+        ('workloads = ["bert"]', "bert-base"),
+        ('operator = "gemm"', "'shapes' or 'workloads'"),
+        ('shapes = ["8x8x8"]', "missing key 'operator'"),
+        ('workloads = ["bert-base"]\nkernels = ["conv_naive"]', "does not compute gemm or attention"),
+        ('workloads = ["bert-base"]\n[budget]\ngive_up_after = 0', "at least 1 trial"),
+    ):
+        path.write_text(text)
+        with pytest.raises(TunerError, match=words):
+            read_experiment(path)

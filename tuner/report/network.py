@@ -1,0 +1,218 @@
+"""The layers of models in one table: the best tuned kernel of each against the fastest library for it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tuner.core.stats import Interval, geometric_mean
+from tuner.core.workload import Workload
+from tuner.report.comparison import OutcomeLike, gather
+from tuner.report.rows import ComparisonRow, Context
+from tuner.report.text import ratio, seconds, spread
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tuner.store.store import Store
+
+
+class LayerLike(Protocol):
+    """What is read of a layer; `tuner.engine.series.Layer` is one."""
+
+    @property
+    def workload(self) -> Workload:
+        """What it computes."""
+
+    @property
+    def model(self) -> str:
+        """The workload set it comes from; empty for none."""
+
+    @property
+    def count(self) -> int:
+        """How often a pass of the model computes it."""
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer of one model.
+
+    Attributes:
+        model, count: of which, how often a pass computes it.
+        context: workload, device and when.
+        rows: all implementations that were timed, fastest first.
+        notes: what was left out of the comparison, and why.
+    """
+
+    model: str
+    count: int
+    context: Context
+    rows: Sequence[ComparisonRow]
+    notes: Sequence[str] = ()
+
+    @property
+    def tuned(self) -> ComparisonRow | None:
+        """The fastest of the lab's own."""
+        return next((r for r in self.rows if not r.is_baseline), None)
+
+    @property
+    def library(self) -> ComparisonRow | None:
+        """The fastest library for this very layer: the hardest one to beat."""
+        return next((r for r in self.rows if r.is_baseline), None)
+
+    @property
+    def speedup(self) -> Interval | None:
+        """Time of that library over the tuned kernel's, from the interleaved final, with a 95% interval."""
+        return self.tuned.speedup_library if self.tuned and self.library else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        speedup = self.speedup
+        return {
+            "model": self.model,
+            "count": self.count,
+            "workload": self.context.workload.key,
+            "measured_at": self.context.when.isoformat(),
+            "speedup": {"low": speedup.low, "median": speedup.mid, "high": speedup.high} if speedup else None,
+            "rows": [row.as_dict() for row in self.rows],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The layers of one model and operator together.
+
+    Attributes:
+        model, operator: which.
+        layers: distinct ones, and how many of them have a speed-up.
+        mean: geometric mean of the layers' speed-ups, each distinct layer once.
+        tuned_s, library_s: seconds of a pass: the sum over layers of count times median, of the tuned
+            kernels and of each layer's fastest library.
+    """
+
+    model: str
+    operator: str
+    layers: int
+    compared: int
+    mean: Interval | None
+    tuned_s: float
+    library_s: float
+
+
+def layer_rows(
+    title: str, layers: Sequence[LayerLike], outcomes: Mapping[Workload, OutcomeLike], store: "Store"
+) -> list[LayerRow]:
+    """One row a layer, in the order of the models; a layer that was not reached has none."""
+    gathered = {w: gather(title, outcome, store) for w, outcome in outcomes.items()}
+    found = []
+    for layer in layers:
+        if (comparison := gathered.get(layer.workload)) is not None:
+            paired = outcomes[layer.workload].final_id is not None
+            notes = [] if paired else ["no final was held"]
+            notes += [n for n in comparison.notes if "nothing right" in n or "faster than the measured" in n]
+            found.append(LayerRow(layer.model, layer.count, comparison.context, comparison.rows, notes))
+    return found
+
+
+def geometric_mean_interval(speedups: Sequence[Interval]) -> Interval:
+    """The geometric mean of independent ratios with its 95% interval.
+
+    The intervals' half-widths in the logarithm add up in squares (error propagation: JCGM 100:2008,
+    5.1.2, for a sum of independent quantities).
+
+    Raises:
+        ValueError: there are none.
+    """
+    mid = geometric_mean([s.mid for s in speedups])
+    below = math.sqrt(sum(math.log(s.mid / s.low) ** 2 for s in speedups)) / len(speedups)
+    above = math.sqrt(sum(math.log(s.high / s.mid) ** 2 for s in speedups)) / len(speedups)
+    return Interval(mid * math.exp(-below), mid, mid * math.exp(above))
+
+
+def summaries(rows: Sequence[LayerRow]) -> list[Summary]:
+    """One summary a model and operator, then one an operator over the distinct layers of all models."""
+    groups: dict[tuple[str, str], list[LayerRow]] = {}
+    for row in rows:
+        groups.setdefault((row.model, row.context.workload.operator), []).append(row)
+    found = [_summary(model, operator, members) for (model, operator), members in groups.items()]
+    for operator in dict.fromkeys(operator for _, operator in groups):
+        if sum(1 for _, other in groups if other == operator) > 1:
+            distinct = {r.context.workload: r for r in rows if r.context.workload.operator == operator}
+            found.append(_summary("all", operator, list(distinct.values())))
+    return found
+
+
+def _summary(model: str, operator: str, rows: Sequence[LayerRow]) -> Summary:
+    compared = [row for row in rows if row.speedup is not None]
+    mean = geometric_mean_interval([r.speedup for r in compared if r.speedup]) if compared else None
+    tuned = sum(r.count * r.tuned.interval.mid for r in compared if r.tuned)
+    library = sum(r.count * r.library.interval.mid for r in compared if r.library)
+    return Summary(model, operator, len(rows), len(compared), mean, tuned, library)
+
+
+_HEAD = (
+    ("model", "left"), ("layer", "left"), ("times", "right"), ("tuned kernel", "left"), ("time", "right"),
+    ("95%", "right"), ("fastest library", "left"), ("time", "right"), ("speed-up [95%]", "right"),
+)  # fmt: skip
+
+
+def _cells(row: LayerRow) -> tuple[str, ...]:
+    workload, tuned, library = row.context.workload, row.tuned, row.library
+    shape = workload.key.split("/", 1)[1]
+    return (
+        row.model, shape, str(row.count),
+        tuned.implementation if tuned else "none was right",
+        seconds(tuned.interval.mid) if tuned else "-", spread(tuned.interval) if tuned else "-",
+        library.implementation if library else "none", seconds(library.interval.mid) if library else "-",
+        ratio(row.speedup),
+    )  # fmt: skip
+
+
+def summary_line(summary: Summary) -> str:
+    """`resnet50 conv2d: 1.10x [1.08, 1.12] ...` in words."""
+    name = f"{summary.model} {summary.operator}".strip()
+    if summary.mean is None:
+        return f"{name}: nothing to compare ({summary.layers} layers)"
+    left = summary.layers - summary.compared
+    text = (
+        f"{name}: {ratio(summary.mean)} the speed of each layer's fastest library, geometric mean of "
+        f"{summary.compared} distinct layers"
+    )
+    text += f" ({left} could not be compared)" if left else ""
+    if summary.model not in ("", "all"):
+        text += f"; a pass takes {seconds(summary.tuned_s)}, with the libraries {seconds(summary.library_s)}"
+    return text
+
+
+def network_table(title: str, rows: Sequence[LayerRow]) -> "Table":
+    """A `rich` table, a line a layer."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left", title_style="", box=None, header_style="bold")
+    for name, side in _HEAD:
+        table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in _cells(row)))
+    return table
+
+
+def network_markdown(title: str, command: str, rows: Sequence[LayerRow]) -> str:
+    """The same as a Markdown document: summaries first, then every layer."""
+    first = rows[0].context
+    threads = f"{first.threads} thread{'s' if first.threads != 1 else ''}"
+    days = sorted({f"{row.context.when:%Y-%m-%d}" for row in rows})
+    lines = [
+        f"# {title}", "",
+        f"Made by `{command}` on {first.device}, {threads}, {first.cache} caches, {' to '.join(days)}. "
+        "Each layer's finalists and the libraries were timed interleaved in one run; brackets are 95% "
+        "intervals. A speed-up is over the fastest library *for that layer*; the mean takes each distinct "
+        "layer once.", "",
+    ]  # fmt: skip
+    lines += [f"* {summary_line(summary)}" for summary in summaries(rows)]
+    lines += ["", "| " + " | ".join(name for name, _ in _HEAD) + " |"]
+    lines.append("|" + "|".join(" ---: " if side == "right" else " --- " for _, side in _HEAD) + "|")
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    notes = [f"* {row.context.workload.key}: {note}" for row in rows for note in row.notes]
+    return "\n".join([*lines, *(["", "Notes", "", *notes] if notes else [])]) + "\n"
