@@ -18,6 +18,8 @@ LEAVES = frozenset(
 ALLOWED: dict[str, frozenset[str]] = {
     "core": frozenset(),
     **{leaf: frozenset() for leaf in LEAVES},
+    # A device is a target that can run here; targets are data on top of `core`.
+    "devices": frozenset({"targets"}),
     "registry": frozenset(),
     "engine": LEAVES | {"registry"},
     "report": frozenset({"store", "registry"}),

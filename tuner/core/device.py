@@ -45,6 +45,13 @@ class Executable(ABC):
         """What only the running process can tell, such as the BLAS kernel a library chose; after `run`."""
         return {}
 
+    def damage(self) -> str | None:
+        """What stray writes did to memory around the device's own copies; `None` if nothing.
+
+        On a CPU there are no copies: the arrays that were bound have guards of their own.
+        """
+        return None
+
 
 class Device(ABC):
     """Something that runs artifacts: loads, times, and describes itself.
@@ -54,6 +61,9 @@ class Device(ABC):
 
     name: ClassVar[str]
     evidence: ClassVar[Evidence] = Evidence.MEASURED
+    trials_a_child: ClassVar[int] = 1
+    """How many trials a child process may run in turn, as long as each ends well. A kernel on a CPU can
+    damage its process without a sign, so it gets one of its own."""
 
     @classmethod
     @abstractmethod
@@ -103,6 +113,14 @@ class Device(ABC):
     @abstractmethod
     def flush(self) -> None:
         """Evicts the caches, so that the next call finds them cold."""
+
+    def state(self) -> Mapping[str, float]:
+        """What changes from moment to moment and moves times: clocks, temperature, throttling; by name."""
+        return {}
+
+    def conditions(self, before: Mapping[str, float], after: Mapping[str, float]) -> Mapping[str, float]:
+        """Metrics of a trial from the `state` before and after its timed calls; none by default."""
+        return {}
 
     @abstractmethod
     def measure_limits(self) -> Mapping[str, float]:

@@ -20,6 +20,9 @@ SCRUBBED = (
     "ONEDNN_MAX_CPU_ISA",
     "DNNL_MAX_CPU_ISA",
     "ATEN_CPU_CAPABILITY",
+    # cuBLAS: f32 products rounded to TF32 without having been asked for.
+    "NVIDIA_TF32_OVERRIDE",
+    "CUPY_TF32",
     # Threads: the protocol says how many and where.
     "OMP_NUM_THREADS",
     "OMP_THREAD_LIMIT",

@@ -19,6 +19,7 @@ from tuner.core.stats import median_interval
 from tuner.core.workload import Workload
 from tuner.engine import dataset
 from tuner.engine.buffers import Guarded
+from tuner.engine.build_process import artifact_from_plain
 from tuner.engine.channel import Channel
 
 # A calibration is the best of a few: what preempts one of them is not what slows the machine.
@@ -74,8 +75,10 @@ class TrialRun:
 
     def _untouched(self) -> None:
         for name, values in self.data.inputs.items():
-            if not np.array_equal(self._tensors[name].array.view(np.uint8), values.view(np.uint8)):
+            if not np.array_equal(self.executable.read(name).view(np.uint8), values.view(np.uint8)):
                 raise WrongResult(f"{self.data.workload.key}: it changed its input {name}")
+        if damage := self.executable.damage():
+            raise WrongResult(f"{self.data.workload.key}: stray write at {damage}")
         for name, tensor in self._tensors.items():
             damage = tensor.damage()
             if damage:
@@ -169,13 +172,38 @@ def _dataset(payload: Mapping[str, Any], workload: Workload) -> dataset.Dataset:
 
 
 def run_job(payload: Mapping[str, Any], channel: Channel) -> None:
-    """Child: one trial.
-
-    Sends {"status", "samples", "error", "calibration": [before, after], "max_error", "metrics", "run_s"}.
+    """Child: one trial; sends what `_trial` gives.
 
     Payload: `device`, `protocol`, `data` (folder of datasets), `seed`, `workload`, `artifact`,
     `companions` (pairs of workload and artifact, verified only), `incumbent_s`.
     """
+    channel.send(_trial(payload))
+
+
+def trials_job(payload: Mapping[str, Any], channel: Channel) -> None:
+    """Child: trials one after the other, until told `null`.
+
+    For devices that are slow to open (`Device.trials_a_child`). A request is {"workload": key, "artifact",
+    "companions": [[key, artifact], ...], "incumbent_s"} with artifacts as plain values. Whoever asks ends
+    this child after a trial that did not end well: an error of a GPU stays with its context for good.
+
+    Payload: `device`, `protocol`, `data`, `seed`.
+    """
+    while (request := channel.receive()) is not None:
+        told = {
+            "workload": Workload.from_key(request["workload"]),
+            "artifact": artifact_from_plain(request["artifact"]),
+            "companions": [
+                (Workload.from_key(key), artifact_from_plain(plain)) for key, plain in request["companions"]
+            ],
+            "incumbent_s": request["incumbent_s"],
+        }
+        channel.send(_trial({**payload, **told}))
+
+
+def _trial(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """One trial: {"status", "samples", "error", "calibration": [before, after], "max_error", "metrics",
+    "run_s"}."""
     protocol: Protocol = payload["protocol"]
     answer: dict[str, Any] = {
         "status": "ok",
@@ -194,11 +222,13 @@ def run_job(payload: Mapping[str, Any], channel: Channel) -> None:
         run = TrialRun(device, payload["artifact"], _dataset(payload, payload["workload"]))
         share, first_s = run.verify()
         answer["max_error"] = max(error, share)
+        state = device.state()
         before = run.calibrate()
         samples, pruned = take_samples(run, protocol, payload["incumbent_s"], first_s)
+        conditions = device.conditions(state, device.state())
         answer["calibration"] = [before, run.calibrate()]
         run.verify_again()
-        answer["metrics"] = dict(run.executable.metrics())
+        answer["metrics"] = {**run.executable.metrics(), **conditions}
         answer["samples"], answer["status"] = samples, "pruned" if pruned else "ok"
     except WrongResult as error_:
         answer.update(status="wrong_result", error=str(error_))
@@ -207,7 +237,7 @@ def run_job(payload: Mapping[str, Any], channel: Channel) -> None:
     except Exception as error_:
         answer.update(status="run_error", error=f"{type(error_).__name__}: {error_}")
     answer["run_s"] = time.perf_counter() - started
-    channel.send(answer)
+    return answer
 
 
 def serve_job(payload: Mapping[str, Any], channel: Channel) -> None:

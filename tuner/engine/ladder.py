@@ -1,14 +1,16 @@
 """The resources of every GPU kernel of an operator at its best-ranked configuration, as a table.
 
-    python -m tuner.engine.ladder --target cuda:sm_80 --target cuda:sm_90 > docs/gpu-ladder.md
+    python -m tuner.engine.ladder --target cuda:sm_80 --target cuda:sm_90 --output docs/gpu-ladder.md
 
 Candidates are compiled, never run: random valid configurations, then neighbours of the best, ranked by the
-analytic model. The predicted column is that model's word, nothing measured.
+analytic model. The predicted column is that model's word, nothing measured. Under each table stands what a
+rung claims and does not show: a spill, narrow loads, a tensor-core kernel without tensor-core instructions.
 """
 
 import argparse
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -106,7 +108,7 @@ class Ranking:
 def climb(
     names: Sequence[str], chosen: Target, size: int, samples: int, rounds: int, seed: int, jobs: int
 ) -> Iterator[Rung]:
-    """The rows for one target, kernel by kernel, each for the first dtype it is made for.
+    """The rows for one target, kernel by kernel, each for the dtypes of `row_dtypes`.
 
     Args:
         names: kernels of GEMM; empty for all that compile for the target.
@@ -125,16 +127,49 @@ def climb(
     try:
         stage = BuildStage(workers, folder, chosen, Protocol(threads=1), jobs, None)
         for kernel in kernels:
-            workload = operator.workload(kernel.dtypes[0], m=size, n=size, k=size)
-            unfit = kernel.unsupported(workload, chosen) or registry.builder(kernel.language).unavailable()
-            if unfit or (names and kernel.name not in names):
+            if names and kernel.name not in names:
                 continue
-            row = Ranking(kernel, workload, chosen, stage).search(samples, rounds, seed)
-            if row is not None:
-                yield row
+            for dtype in row_dtypes(kernel):
+                workload = operator.workload(dtype, m=size, n=size, k=size)
+                unfit = (
+                    kernel.unsupported(workload, chosen) or registry.builder(kernel.language).unavailable()
+                )
+                if unfit:
+                    continue
+                row = Ranking(kernel, workload, chosen, stage).search(samples, rounds, seed)
+                if row is not None:
+                    yield row
     finally:
         workers.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def row_dtypes(kernel: Kernel) -> tuple[str, ...]:
+    """The dtypes a kernel has rows for: its first; Triton's f16 too, where `tl.dot` is the tensor cores'.
+
+    CUDA C++ and TensorIR have kernels of their own for tensor cores.
+    """
+    return (*kernel.dtypes[:1], *(("f16",) if kernel.language == "triton" else ()))
+
+
+# Rungs from `4_vectorized.cu` on move 128 bits a load; the kernels in TensorIR and Triton are built to.
+_VECTORIZED = ("cuda_vectorized", "cuda_double_buffered", "cuda_warp_tiles", "cuda_tensor_cores",
+               "cuda_int8", "cuda_split_k", "tir_cuda", "tir_cuda_wmma", "triton")  # fmt: skip
+
+
+def unmet(row: Rung) -> list[str]:
+    """What a rung claims and its row does not show; empty where all holds."""
+    m, found = row.metrics, []
+    if m.get("spill_bytes", 0) > 0:
+        found.append(f"spills {m['spill_bytes']:.0f} bytes")
+    if row.kernel.name in _VECTORIZED and m.get("load_bits", 0) < 128:
+        found.append(f"loads {m.get('load_bits', 0):.0f} bits at once, not 128")
+    tensor = row.kernel.name in ("cuda_tensor_cores", "tir_cuda_wmma") or (
+        row.kernel.language == "triton" and row.workload.dtype == "f16"
+    )
+    if tensor and not m.get("loop_tensor", 0):
+        found.append("has no tensor-core instruction in its main loop")
+    return found
 
 
 _HEAD = (
@@ -161,8 +196,18 @@ def markdown(row: Rung) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def table(chosen: Target, size: int, rows: Iterator[Rung]) -> Iterator[str]:
+    """The lines of one target's section, as they come to be known."""
+    yield f"\n### {chosen.name} ({board(chosen.arch)}), {size}³\n\n{_HEAD}"
+    missed = []
+    for row in rows:
+        yield markdown(row)
+        missed += [f"- {row.kernel.name} ({row.workload.dtype}) {what}" for what in unmet(row)]
+    yield "\nClaims not met:\n\n" + "\n".join(missed) if missed else "\nEvery rung shows what it claims."
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the tables."""
+    """Prints the tables, or writes them with a head that names the command."""
     parser = argparse.ArgumentParser(prog="python -m tuner.engine.ladder", description=__doc__)
     parser.add_argument("--target", action="append", help="cuda:sm_80; may be given several times")
     parser.add_argument("--kernel", action="append", default=[], help="these kernels only")
@@ -171,14 +216,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=4, help="rounds of neighbours after them, at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="builds at a time")
+    parser.add_argument("--output", type=Path, help="a Markdown file to write")
     given = parser.parse_args(arguments)
-    for name in given.target or ["cuda:sm_80", "cuda:sm_90"]:
+    names = given.target or ["cuda:sm_80", "cuda:sm_90"]
+    written = [_preface(arguments, names)] if given.output else []
+    for name in names:
         chosen = target(name)
-        print(f"\n### {chosen.name} ({board(chosen.arch)}), {given.size}³\n\n{_HEAD}", flush=True)
-        for row in climb(
-            given.kernel, chosen, given.size, given.samples, given.rounds, given.seed, given.jobs
-        ):
-            print(markdown(row), flush=True)
+        rows = climb(given.kernel, chosen, given.size, given.samples, given.rounds, given.seed, given.jobs)
+        for line in table(chosen, given.size, rows):
+            print(line, flush=True)
+            written.append(line)
+    if given.output:
+        given.output.write_text("\n".join(written) + "\n")
+
+
+def _preface(arguments: Sequence[str] | None, names: Sequence[str]) -> str:
+    words = " ".join(sys.argv[1:] if arguments is None else arguments)
+    builders = [registry.builder(language) for language in ("nvrtc", "triton", "tensorir_cuda")]
+    chains = [b.toolchain(target(names[0])) for b in builders if b.unavailable() is None]
+    made_by = ", ".join(f"{chain.name} {chain.version}" for chain in chains)
+    return f"""# The GPU ladder: GEMM, rung by rung
+
+Made by `python -m tuner.engine.ladder {words}`, compilers: {made_by}. Nothing here ran on a GPU: every
+candidate was compiled to machine code, its resources and its main loop were read from the cubin, and the
+analytic model (`tuner/engine/analytic.py`) chose the configuration of each row. The predicted speed is that
+model's word: it ranks, it is no measurement. Shares are of the instructions of the main loop."""
 
 
 if __name__ == "__main__":

@@ -1,0 +1,341 @@
+"""A stand-in for the part of CuPy that the lab uses, so that measuring runs end to end with no GPU. Tests only.
+
+Device memory is host memory, a launch runs the kernel's own CUDA source on the emulator, and time is a model:
+the host takes 3 us to queue anything, a kernel 5 us and 1 ns a thread. `install` writes a module `cupy` (and
+`pynvml`) into a folder; only a process with that folder on its path ever sees them.
+
+A kernel whose source has the words FAKE ILLEGAL ADDRESS breaks the context: as on a GPU, every later call of the
+process fails.
+"""
+
+import ctypes
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+QUEUE_NS, KERNEL_NS = 3_000, 5_000
+# An H100 with 4 SMs, so that a test is quick; what tests ask for by name.
+ATTRIBUTES = {
+    "WarpSize": 32, "MaxThreadsPerBlock": 1024, "MaxThreadsPerMultiProcessor": 2048,
+    "MaxBlocksPerMultiprocessor": 32, "MaxRegistersPerBlock": 65536, "MaxRegistersPerMultiprocessor": 65536,
+    "MaxSharedMemoryPerBlock": 49152, "MaxSharedMemoryPerBlockOptin": 232448,
+    "MaxSharedMemoryPerMultiprocessor": 233472, "MaxGridDimX": 2**31 - 1, "MaxGridDimY": 65535,
+    "MaxGridDimZ": 65535, "MultiProcessorCount": 4, "L2CacheSize": 1 << 20, "ClockRate": 1_980_000,
+    "MemoryClockRate": 2_619_000, "GlobalMemoryBusWidth": 5120,
+}  # fmt: skip
+_NAMES = list(ATTRIBUTES)
+
+
+def settings() -> dict[str, Any]:
+    """What a test asks of the fake: `FAKE_GPU`, JSON in the environment."""
+    return {
+        "capability": [9, 0],
+        "name": "Fake H100",
+        "throttle": 0,
+        **json.loads(os.environ.get("FAKE_GPU", "{}")),
+    }
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's."""
+
+
+class _Machine:
+    """Host clock, GPU clock, memory, and whether the context is broken."""
+
+    def __init__(self) -> None:
+        self.host_ns, self.gpu_ns = 0, 0
+        self.memory: dict[int, np.ndarray] = {}
+        self.broken, self.opened = False, False
+        self.launches: list[str] = []
+
+    def check(self) -> None:
+        self.opened = True
+        if self.broken:
+            raise CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+
+    def queue(self, nanoseconds: int) -> int:
+        """Something queued by the host and run by the GPU when it comes to it; gives the time it ends."""
+        self.check()
+        self.host_ns += QUEUE_NS
+        self.gpu_ns = max(self.gpu_ns, self.host_ns) + nanoseconds
+        return self.gpu_ns
+
+    def wait(self) -> None:
+        self.host_ns = max(self.host_ns, self.gpu_ns)
+        self.check()
+
+
+machine = _Machine()
+
+
+# cupy.cuda.runtime
+def _malloc(size: int) -> int:
+    machine.check()
+    if size > 2**31:
+        raise CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
+    raw = np.empty(size + 512, np.uint8)
+    address = raw.ctypes.data + -raw.ctypes.data % 512
+    machine.memory[address] = raw
+    return address
+
+
+def _free(address: int) -> None:
+    machine.check()
+    if address:
+        del machine.memory[address]
+
+
+def _copy(to: int, source: int, size: int, kind: int, stream: int) -> None:
+    machine.queue(size // 3000)
+    ctypes.memmove(to, source, size)
+
+
+def _set(to: int, value: int, size: int, stream: int) -> None:
+    machine.queue(size // 3000)
+    ctypes.memset(to, value, size)
+
+
+def _properties(index: int) -> dict[str, Any]:
+    s = settings()
+    return {"name": s["name"].encode(), "uuid": bytes(range(16)), "totalGlobalMem": 4 << 30,
+            "major": s["capability"][0], "minor": s["capability"][1]}  # fmt: skip
+
+
+runtime = SimpleNamespace(
+    getDeviceCount=lambda: 1, getDeviceProperties=_properties, driverGetVersion=lambda: 13000,
+    deviceGetAttribute=lambda number, index: ATTRIBUTES[_NAMES[number]],
+    deviceGetPCIBusId=lambda index: "0000:01:00.0", setDevice=lambda index: None, malloc=_malloc, free=_free,
+    memcpyAsync=_copy, memsetAsync=_set, memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
+    CUDARuntimeError=CUDARuntimeError, **{f"cudaDevAttr{name}": i for i, name in enumerate(_NAMES)},
+)  # fmt: skip
+
+
+# cupy.cuda.driver
+_libraries: dict[tuple[bytes, str, int], Any] = {}
+
+
+class _Kernel:
+    """An entry of a module: the emulated library of the source that lies beside the cubin, built when launched."""
+
+    def __init__(self, image: bytes, entry: str) -> None:
+        self.entry, self.image, self.library, self.shared = entry, image, None, 0
+
+    def source(self) -> str:
+        for path in Path(tempfile.gettempdir()).glob("tuner-*/**/kernel.cubin"):
+            if path.read_bytes() == self.image:
+                return path.with_name("kernel.cu").read_text()
+        raise CUDARuntimeError("CUDA_ERROR_INVALID_IMAGE: the fake knows cubins of CUDA C++ only")
+
+    def kinds(self, text: str) -> str:
+        """Of the parameters: t a pointer, i an int, f a float."""
+        match = re.search(rf"__global__\s+void[^;{{]*?\b{self.entry}\s*\((.*?)\)\s*{{", text, re.DOTALL)
+        assert match, self.entry
+        return "".join("t" if "*" in p else "f" if "float" in p else "i" for p in match[1].split(","))
+
+    def run(self, grid: list[int], block: list[int], shared: int, parameters: int) -> None:
+        from tuner.builders.cuda_emulated import CudaEmulatedBuilder
+        from tuner.core.kernel import Argument, Launch, Source
+        from tuner.core.target import Target
+        from tuner.devices._emulated_child import EmulatedLibrary
+
+        text = self.source()
+        if "FAKE ILLEGAL ADDRESS" in text:
+            machine.broken = True
+            return
+        if shared > 48 * 1024 and shared > self.shared:
+            raise CUDARuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+        kinds = {"t": "tensor", "i": "int32", "f": "float32"}
+        arguments = tuple(Argument(f"a{i}", kinds[c], 0) for i, c in enumerate(self.kinds(text)))  # type: ignore[arg-type]
+        self.library = _libraries.get((self.image, self.entry, shared))
+        if self.library is None:
+            launch = Launch((1, 1, 1), (block[0], block[1], block[2]), shared)
+            source = Source("nvrtc", text, self.entry, arguments, launch=launch,
+                            options={"include": str(ROOT / "cuda_src" / "gemm")})  # fmt: skip
+            folder = Path(tempfile.mkdtemp(prefix="fake-cupy-"))
+            built = CudaEmulatedBuilder().build(source, Target("cuda", "sm_90"), folder)
+            self.library = _libraries[self.image, self.entry, shared] = EmulatedLibrary(built.path)
+        pointers = (ctypes.c_void_p * len(arguments)).from_address(parameters)
+        assert self.library.launch(grid, block, pointers, 0) == 0
+
+
+def _launch(handle: Any, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, shared: int, stream: int,
+            parameters: int, extra: int) -> None:  # fmt: skip
+    machine.launches.append(handle.entry)
+    if handle.entry == "tuner_hold":
+        address = ctypes.c_void_p.from_address(parameters).value
+        machine.queue(ctypes.c_uint64.from_address(address).value)
+        return
+    if handle.entry == "tuner_fma":
+        machine.queue(1_000_000)
+        return
+    machine.queue(KERNEL_NS + gx * gy * gz * bx * by * bz)
+    handle.run([gx, gy, gz], [bx, by, bz], shared, parameters)
+
+
+def _set_attribute(handle: Any, attribute: int, value: int) -> None:
+    if value > ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]:
+        raise CUDARuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+    handle.shared = value
+
+
+driver = SimpleNamespace(
+    moduleLoadData=lambda image: machine.check() or image, moduleUnload=lambda image: None,
+    moduleGetFunction=_Kernel, launchKernel=_launch, funcSetAttribute=_set_attribute,
+    CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8,
+)  # fmt: skip
+
+
+class Stream:
+    """Everything is in order."""
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.ptr = 1
+
+    def synchronize(self) -> None:
+        machine.wait()
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class Event:
+    """A moment of the GPU's clock."""
+
+    at = 0
+
+    def record(self, stream: Stream) -> None:
+        self.at = machine.queue(0)
+
+    @property
+    def done(self) -> bool:
+        return machine.host_ns >= self.at
+
+    def synchronize(self) -> None:
+        machine.host_ns = max(machine.host_ns, self.at)
+        machine.check()
+
+
+# Arrays, as far as a library call needs them.
+class ndarray:
+    """An array in the fake's device memory."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, memptr: Any) -> None:
+        self.shape, self.dtype, self.ndim = tuple(shape), np.dtype(dtype), len(shape)
+        self.data = memptr
+        size = int(np.prod(shape)) * self.dtype.itemsize
+        raw = (ctypes.c_uint8 * size).from_address(memptr.ptr)
+        self.host = np.frombuffer(raw, self.dtype).reshape(shape)
+
+    @property
+    def size(self) -> int:
+        return int(self.host.size)
+
+
+def _host(value: Any) -> Any:
+    return value.host if isinstance(value, ndarray) else value
+
+
+def copyto(to: ndarray, source: ndarray) -> None:
+    machine.queue(KERNEL_NS)
+    to.host[...] = source.host
+
+
+def add(a: ndarray, b: ndarray, out: ndarray) -> None:
+    machine.queue(KERNEL_NS)
+    np.add(_host(a), _host(b), out=out.host)
+
+
+def maximum(a: ndarray, b: Any, out: ndarray) -> None:
+    machine.queue(KERNEL_NS)
+    np.maximum(_host(a), _host(b), out=out.host)
+
+
+# cupy.cuda.cublas, column-major as the library is.
+_TYPES = {0: np.float32, 2: np.float16, 3: np.int8, 10: np.int32}
+
+
+def _matrix(address: int, kind: int, rows: int, columns: int, lead: int) -> np.ndarray:
+    assert lead >= rows
+    flat = (ctypes.c_uint8 * (lead * columns * np.dtype(_TYPES[kind]).itemsize)).from_address(address)
+    return np.frombuffer(flat, _TYPES[kind]).reshape(columns, lead)[:, :rows].T
+
+
+def _gemm_ex(handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, a: int, a_type: int,
+             lda: int, b: int, b_type: int, ldb: int, beta: int, c: int, c_type: int, ldc: int, compute: int,
+             algorithm: int) -> None:  # fmt: skip
+    machine.queue(KERNEL_NS + m * n * k // 100)
+    assert (c_type, compute) in {(0, 68), (2, 68), (10, 72)} and algorithm == -1
+    scale = ctypes.c_int32 if compute == 72 else ctypes.c_float
+    factors = [scale.from_address(p).value for p in (alpha, beta)]
+    left = _matrix(a, a_type, *((k, m) if transa else (m, k)), lda)
+    right = _matrix(b, b_type, *((n, k) if transb else (k, n)), ldb)
+    to = _matrix(c, c_type, m, n, ldc)
+    product = (left.T if transa else left).astype(np.float64) @ (right.T if transb else right).astype(
+        np.float64
+    )
+    old = to.astype(np.float64) * factors[1] if factors[1] else 0.0
+    to[...] = (factors[0] * product + old).astype(to.dtype)
+
+
+def _gemm_strided(handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, a: int, a_type: int,
+                  lda: int, a_step: int, b: int, b_type: int, ldb: int, b_step: int, beta: int, c: int, c_type: int,
+                  ldc: int, c_step: int, batch: int, compute: int, algorithm: int) -> None:  # fmt: skip
+    sizes = [np.dtype(_TYPES[kind]).itemsize for kind in (a_type, b_type, c_type)]
+    for i in range(batch):
+        _gemm_ex(handle, transa, transb, m, n, k, alpha, a + i * a_step * sizes[0], a_type, lda,
+                 b + i * b_step * sizes[1], b_type, ldb, beta, c + i * c_step * sizes[2], c_type, ldc, compute,
+                 algorithm)  # fmt: skip
+
+
+cublas = SimpleNamespace(
+    gemmEx=_gemm_ex, gemmStridedBatchedEx=_gemm_strided, getVersion=lambda handle: 130000
+)
+cuda = SimpleNamespace(
+    runtime=runtime, driver=driver, cublas=cublas, Stream=Stream, Event=Event,
+    get_elapsed_time=lambda begin, end: (end.at - begin.at) * 1e-6, get_cublas_handle=lambda: 7,
+    UnownedMemory=lambda address, size, owner: SimpleNamespace(ptr=address, owner=owner),
+    MemoryPointer=lambda memory, offset: SimpleNamespace(ptr=memory.ptr + offset, mem=memory),
+)  # fmt: skip
+
+_SHIM = """
+import sys
+import types
+from tests.devices.fake_cupy import *
+from tests.devices import fake_cupy as _fake
+cuda = types.ModuleType("cupy.cuda")
+cuda.__dict__.update(vars(_fake.cuda))
+sys.modules["cupy.cuda"] = cuda
+ndarray, machine = _fake.ndarray, _fake.machine
+"""
+_NVML = """
+from tests.devices.fake_cupy import settings
+from types import SimpleNamespace
+NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+NVML_PERF_POLICY_POWER, NVML_PERF_POLICY_THERMAL = 0, 1
+class NVMLError(Exception): pass
+def nvmlInit(): pass
+def nvmlDeviceGetHandleByPciBusId(bus): return bus
+def nvmlDeviceGetClockInfo(device, which): return 1755 if which == 1 else 2619
+def nvmlDeviceGetTemperature(device, which): return 41
+def nvmlDeviceGetPowerUsage(device): return 350_000
+def nvmlDeviceGetCurrentClocksThrottleReasons(device): return settings()["throttle"]
+def nvmlDeviceGetViolationStatus(device, policy): raise NVMLError("Not Supported")
+"""
+
+
+def install(folder: Path) -> Path:
+    """Writes the modules `cupy` and `pynvml` into a folder, for a path."""
+    (folder / "cupy.py").write_text(_SHIM)
+    (folder / "pynvml.py").write_text(_NVML)
+    return folder

@@ -1,0 +1,153 @@
+"""The CUDA devices of this machine as plain data: what CuPy and the driver say of them, without a context."""
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+
+from tuner.core.target import Target
+from tuner.targets import cuda as targets
+
+# Attribute of `cudaDeviceAttr`, as CuPy names it -> limit of a target, and what one unit of it is.
+_ATTRIBUTES: Mapping[str, tuple[str, float]] = {
+    "WarpSize": ("warp_size", 1),
+    "MaxThreadsPerBlock": ("max_threads_block", 1),
+    "MaxThreadsPerMultiProcessor": ("max_threads_sm", 1),
+    "MaxBlocksPerMultiprocessor": ("max_blocks_sm", 1),
+    "MaxRegistersPerBlock": ("registers_block", 1),
+    "MaxRegistersPerMultiprocessor": ("registers_sm", 1),
+    "MaxSharedMemoryPerBlock": ("shared_bytes_block", 1),
+    "MaxSharedMemoryPerBlockOptin": ("shared_bytes_block_optin", 1),
+    "MaxSharedMemoryPerMultiprocessor": ("shared_bytes_sm", 1),
+    "MaxGridDimX": ("max_grid_x", 1),
+    "MaxGridDimY": ("max_grid_y", 1),
+    "MaxGridDimZ": ("max_grid_z", 1),
+    "MultiProcessorCount": ("sm_count", 1),
+    "L2CacheSize": ("l2_bytes", 1),
+    "ClockRate": ("clock_hz", 1e3),  # kHz
+}
+
+
+@dataclass(frozen=True)
+class CudaFacts:
+    """One device.
+
+    Attributes:
+        index: as CUDA counts them in this process.
+        name: of the product.
+        capability: major and minor.
+        uuid: of this very board; no part of any identity.
+        pci: bus id, by which NVML finds it.
+        driver: highest CUDA version the driver serves, e.g. 13000.
+        memory_bytes: of the device.
+        limits: by the names of `tuner.targets.cuda`, as far as the driver states them.
+    """
+
+    index: int
+    name: str
+    capability: tuple[int, int]
+    uuid: str
+    pci: str
+    driver: int
+    memory_bytes: int
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+
+def missing() -> str | None:
+    """Why there can be no CUDA device here, found without loading CuPy; `None` where there may be one."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver (libcuda.so.1)"
+    if find_spec("cupy") is None:
+        return "CuPy is not installed: pip install 'kernel-tuner-lab[cuda]'"
+    return None
+
+
+@cache
+def devices() -> tuple[tuple[CudaFacts, ...], str | None]:
+    """All devices CUDA shows this process, and why there are none.
+
+    No context is made: processes that are started later may still use the GPU as they like.
+    """
+    reason = missing()
+    if reason:
+        return (), reason
+    try:
+        from cupy.cuda import runtime
+
+        found = tuple(_facts(runtime, index) for index in range(runtime.getDeviceCount()))
+    except (ImportError, RuntimeError) as error:
+        return (), f"CUDA cannot be used: {str(error).splitlines()[0]}"
+    return found, None if found else "the NVIDIA driver shows no GPU"
+
+
+def _facts(runtime: object, index: int) -> CudaFacts:
+    import typing
+
+    cuda = typing.cast(typing.Any, runtime)
+
+    def attribute(name: str) -> int:
+        try:
+            return int(cuda.deviceGetAttribute(getattr(cuda, f"cudaDevAttr{name}"), index))
+        except (AttributeError, RuntimeError):
+            return 0  # a driver or CuPy that does not know it
+
+    properties = cuda.getDeviceProperties(index)
+    limits = {limit: attribute(name) * unit for name, (limit, unit) in _ATTRIBUTES.items()}
+    # Double data rate: two transfers a clock. 2,619,000 kHz * 2 * 5120 bits / 8 = 3352 GB/s, an H100 SXM5.
+    limits["bandwidth_bytes_per_s"] = (
+        attribute("MemoryClockRate") * 1e3 * 2 * attribute("GlobalMemoryBusWidth") / 8
+    )
+    limits["max_warps_sm"] = limits["max_threads_sm"] // max(1, limits["warp_size"])
+    name, uuid = properties["name"], properties.get("uuid", b"")
+    return CudaFacts(
+        index, name.decode() if isinstance(name, bytes) else str(name),
+        (int(properties["major"]), int(properties["minor"])),
+        uuid.hex() if isinstance(uuid, bytes) else str(uuid), str(cuda.deviceGetPCIBusId(index)),
+        int(cuda.driverGetVersion()), int(properties["totalGlobalMem"]),
+        {limit: float(value) for limit, value in limits.items() if value > 0},
+    )  # fmt: skip
+
+
+def arch_of(capability: tuple[int, int]) -> str | None:
+    """The target whose machine code a device runs; `None` where there is none.
+
+    Machine code runs on its own compute capability and on those of the same major and a higher minor number
+    (CUDA C++ Programming Guide, "Binary Compatibility"): 8.7 runs `sm_86`, 12.0 runs none that is known here.
+    """
+    known = []
+    for name in targets.names():
+        digits = name.removeprefix("cuda:sm_")
+        major, minor = int(digits[:-1]), int(digits[-1])
+        if major == capability[0] and minor <= capability[1]:
+            known.append((minor, f"sm_{digits}"))
+    return max(known)[1] if known else None
+
+
+def target_of(facts: CudaFacts) -> Target:
+    """The target of a device: its architecture's limits, with this board's own numbers.
+
+    Peak rates of the board that stands for the architecture are scaled by SMs and clock.
+
+    Raises:
+        ValueError: there is no target for its compute capability.
+    """
+    arch = arch_of(facts.capability)
+    if arch is None:
+        raise ValueError(unsupported(facts))
+    base = targets.target(arch)
+    limits = {**base.limits, **facts.limits, "memory_bytes": float(facts.memory_bytes)}
+    faster = limits["sm_count"] * limits["clock_hz"] / (base.limit("sm_count") * base.limit("clock_hz"))
+    limits.update({n: value * faster for n, value in base.limits.items() if n.startswith("peak_flops_")})
+    return Target(base.kind, base.arch, base.features, limits)
+
+
+def unsupported(facts: CudaFacts) -> str:
+    """One line on a device that no target stands for."""
+    major, minor = facts.capability
+    return (
+        f"GPU {facts.index} ({facts.name}) has compute capability {major}.{minor}, for which there is no "
+        f"target; known: {', '.join(targets.names())}"
+    )
