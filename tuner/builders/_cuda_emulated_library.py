@@ -5,7 +5,6 @@ be defined, under every name the kernel gives it; and in a sanitized build each 
 zone behind it, so that running over its end meets memory that belongs to nothing.
 """
 
-import os
 import re
 import struct
 import tempfile
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tuner.core.cache import cache_folder
 from tuner.core.digest import digest, digest_files
 from tuner.core.errors import BuildError
 from tuner.core.host_cxx import compiler_version, first_error, run_compiler
@@ -55,11 +55,6 @@ class SharedVariable:
     size: int
 
 
-def _cache_folder() -> Path:
-    chosen = os.environ.get("TUNER_CACHE")
-    return (Path(chosen) if chosen else Path.home() / ".cache" / "kernel-tuner-lab") / "emulator"
-
-
 @cache
 def emulator_digest() -> str:
     """Of all files of the emulator: a change in any makes other libraries."""
@@ -93,7 +88,7 @@ def precompiled_headers(compiler: str, sanitize: bool) -> Path:
 def _cached(compiler: str, command: list[str], name: str) -> Path:
     """What the compiler makes of a part of the emulator, from the cache; BuildError as it says."""
     version = digest([emulator_digest(), compiler_version(compiler), command])
-    folder = _cache_folder() / version
+    folder = cache_folder() / "emulator" / version
     final = folder / name
     if final.exists():
         return final

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuner.report import text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -78,20 +80,12 @@ def aligned(
 
 def seconds(value: float | None) -> str:
     """A time with three significant digits and its unit: `1.23 ms`."""
-    if value is None or not math.isfinite(value):
-        return "-"
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}" if value < 1000 * scale else f"{value / scale:.0f} {unit}"
-    return f"{value / 1e-9:.3g} ns"
+    return "-" if value is None or not math.isfinite(value) else text.seconds(value)
 
 
 def spread(interval: "Interval | None") -> str:
     """An interval as its larger deviation in percent: `±1.2%`."""
-    if interval is None:
-        return ""
-    wide = max(interval.high - interval.mid, interval.mid - interval.low) / interval.mid
-    return f"±{100 * wide:.1f}%"
+    return text.spread(interval) if interval is not None else ""
 
 
 def rate(flops: int, time_s: float | None) -> str:
@@ -107,11 +101,6 @@ def config_text(config: Any) -> str:
 def _value(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def ratio(interval: "Interval | None") -> str:
-    """A ratio with its interval: `1.31x [1.28, 1.33]`."""
-    return f"{interval.mid:.2f}x [{interval.low:.2f}, {interval.high:.2f}]" if interval else "-"
 
 
 def age(when: datetime) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tuner.cli.common import config_text, rate, ratio, seconds, spread
+from tuner.cli.common import config_text, rate, seconds, spread
+from tuner.report.text import ratio
 
 if TYPE_CHECKING:
     from tuner.engine.campaign import Outcome

@@ -110,7 +110,8 @@ def _print_best(rows: "list[BestRow]", what: str) -> None:
     from itertools import groupby
 
     from tuner import registry
-    from tuner.cli.common import age, aligned, config_text, rate, ratio, seconds, spread
+    from tuner.cli.common import age, aligned, config_text, rate, seconds, spread
+    from tuner.report.text import ratio
 
     if not rows:
         print(f"nothing stored{' of ' + what if what else ''}; 'tuner sweep' measures")
@@ -166,7 +167,8 @@ def show(
 
 
 def _show_trial(detail: "TrialDetail", json: bool) -> None:
-    from tuner.cli.common import config_text, console, print_json, ratio, seconds, spread
+    from tuner.cli.common import config_text, console, print_json, seconds, spread
+    from tuner.report.text import ratio
 
     trial, m = detail.trial, detail.trial.measurement
     fields: dict[str, Any] = {

@@ -1,24 +1,18 @@
 """The compiled helper of the CPU device (`cuda_src/runtime/cpu.cpp`): built once into a cache folder."""
 
 import ctypes
-import os
 import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from tuner.core.cache import cache_folder
 from tuner.core.digest import digest
 from tuner.core.errors import BuildError
 from tuner.core.host_cxx import compiler_version, first_error, isa_flags, require_compiler, run_compiler
 
 SOURCE = Path(__file__).resolve().parents[2] / "cuda_src" / "runtime" / "cpu.cpp"
 _FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-ffp-contract=fast", "-fvisibility=hidden")
-
-
-def cache_folder() -> Path:
-    """`$TUNER_CACHE`, else `~/.cache/kernel-tuner-lab`."""
-    chosen = os.environ.get("TUNER_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "kernel-tuner-lab"
 
 
 def library_path(features: tuple[str, ...]) -> Path:

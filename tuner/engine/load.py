@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import tempfile
 import warnings
@@ -14,6 +13,7 @@ import numpy as np
 
 from tuner import registry
 from tuner.core.artifact import Artifact
+from tuner.core.cache import cache_folder
 from tuner.core.device import Device
 from tuner.core.digest import digest
 from tuner.core.errors import InvalidConfig, InvalidSpace, InvalidWorkload, Unavailable
@@ -103,12 +103,6 @@ class TunedKernel:
         return array
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: `$TUNER_CACHE`, else `~/.cache/kernel-tuner-lab`."""
-    configured = os.environ.get("TUNER_CACHE")
-    return Path(configured) if configured else Path.home() / ".cache" / "kernel-tuner-lab"
-
-
 def build_cached(kernel: Kernel, workload: Workload, config: Config, target: Target) -> Artifact:
     """The artifact of a configuration, from the cache where it was built before.
 
@@ -169,8 +163,8 @@ def choose(
         kernel = registry.kernels().get(row.kernel.name)
         if kernel is None or kernel.baseline or kernel.unavailable() or kernel.unsupported(workload, target):
             continue
-        if kernel_name not in (None, kernel.name):
-            continue
+        if kernel_name not in (None, kernel.name) or (kernel.searcher and row.workload != workload):
+            continue  # a trace is of one workload alone
         foreign = row.device.fingerprint != device.fingerprint
         unlike = row.workload.options != workload.options
         far = distance(workload, row.workload)

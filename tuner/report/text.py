@@ -1,8 +1,10 @@
 """Numbers as people read them: three significant digits, with units and intervals."""
 
 import math
+from typing import TYPE_CHECKING
 
-from tuner.core.stats import Interval
+if TYPE_CHECKING:  # commands that only print a help text load no NumPy
+    from tuner.core.stats import Interval
 
 
 def seconds(value: float) -> str:
@@ -21,13 +23,13 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:.{decimals}f}"
 
 
-def spread(interval: Interval) -> str:
+def spread(interval: "Interval") -> str:
     """An interval as its larger deviation: `±1.2%`."""
     wide = max(interval.high - interval.mid, interval.mid - interval.low) / interval.mid
     return f"±{100 * wide:.1f}%" if wide < 0.1 else f"±{100 * wide:.0f}%"
 
 
-def ratio(interval: Interval | None, missing: str = "-") -> str:
+def ratio(interval: "Interval | None", missing: str = "-") -> str:
     """A ratio with its 95% interval: `1.31x [1.28, 1.33]`."""
     if interval is None:
         return missing
