@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from tuner import registry
 from tuner.core.errors import InvalidSpace, TunerError
 from tuner.core.kernel import Kernel
-from tuner.core.measurement import Measurement, Status
+from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import History, Observation, Problem, Searcher
 from tuner.core.space import Config, SearchSpace
+from tuner.core.target import Target
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.engine.build_stage import BuildRequest, Built
 from tuner.engine.evaluator import Evaluator
 from tuner.engine.history import device_numbers, known_history, workload_numbers
+from tuner.engine.starting import Starts, predicted_starts
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 
 if TYPE_CHECKING:
@@ -151,6 +153,12 @@ def space_of(kernel: Kernel, workload: Workload, workshop: Evaluator) -> SearchS
     return space
 
 
+def companions_of(kernel: Kernel, workload: Workload, target: Target) -> tuple[Workload, ...]:
+    """The ragged shapes beside a workload that a kernel is made for: those it is verified on too."""
+    companions = registry.operator(workload.operator).companions(workload)
+    return tuple(w for w in companions if kernel.unsupported(w, target) is None)
+
+
 class Sweep:
     """Runs one sweep; see `run`.
 
@@ -184,6 +192,7 @@ class Sweep:
         self._sweep_id: int | None = None
         self._seeker: Searcher | None = None
         self._spent_s = 0.0
+        self._starts: list[Config] | None = None
         self.closed = False
 
     def key(self, config: Config) -> TrialKey:
@@ -260,7 +269,7 @@ class Sweep:
             searcher = self._seeker = self._seeker or self._searcher()
             while (room := self._room(started, pause_at)) > 0:
                 asked = time.perf_counter()
-                configs = searcher.ask(min(room, 2 * self._workshop.jobs))
+                configs = searcher.ask(room)
                 if not configs:
                     exhausted = True
                     break
@@ -290,15 +299,33 @@ class Sweep:
         trials = tuple(self._trials)
         return SweepResult(self._sweep_id, trials, self._best, interrupted, exhausted, self._spent_s)
 
+    def _first(self, count: int) -> list[Config]:
+        """Up to `count` configurations to measure before the searcher is asked: see `starting.py`."""
+        if self._starts is None:
+            request, found = self._request, Starts()
+            if self._workshop.device.evidence is Evidence.MEASURED and not request.kernel.baseline:
+                found = predicted_starts(
+                    request.kernel, request.workload, self._workshop.target, self._space, self._store,
+                    request.budget.trials,
+                )  # fmt: skip
+            tried = [t.key.config for t in self._trials]
+            self._starts = [config for config in found.configs if config not in tried]
+            if self._starts:
+                self._observer.note(f"{request.kernel.name}: {found.why}")
+        first, self._starts = self._starts[:count], self._starts[count:]
+        return first
+
     def _companions(self) -> Sequence[Workload]:
         # A kernel with static shapes is verified on its companions in the final: building five
         # artifacts a trial would cost more than it finds.
         kernel = self._request.kernel
-        return self._operator.companions(self._request.workload) if kernel.shape_generic else ()
+        if not kernel.shape_generic:
+            return ()
+        return companions_of(kernel, self._request.workload, self._workshop.target)
 
     def _room(self, started: float, pause_at: int | None = None) -> int:
         budget = self._request.budget
-        rooms = [2 * self._workshop.jobs]
+        rooms = [max(2 * self._workshop.jobs, self._seeker.batch if self._seeker else 1)]
         rooms += [bound - len(self._trials) for bound in (budget.trials, pause_at) if bound is not None]
         if budget.patience is not None:
             rooms.append(budget.patience - self._since_best)

@@ -1,0 +1,65 @@
+"""Where a measured sweep starts: at what a compile-only sweep of the same kernel and target ranked best."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuner.core.kernel import Kernel
+from tuner.core.measurement import Evidence
+from tuner.core.space import Config, SearchSpace
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+MOST = 12
+"""Predicted configurations that are measured first; never more than a third of the budget."""
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Configurations to measure before the searcher is asked.
+
+    Attributes:
+        configs: the best predicted first.
+        ranked: how many predictions they were chosen from.
+        device: what those were for, as the store names it.
+    """
+
+    configs: tuple[Config, ...] = ()
+    ranked: int = 0
+    device: str = ""
+
+    @property
+    def why(self) -> str:
+        """For people, one line; says that the ranking is no measurement."""
+        return (
+            f"starts from the best {len(self.configs)} of {self.ranked} configurations predicted for "
+            f"{self.device} (evidence: predicted, not measured)"
+        )
+
+
+def predicted_starts(
+    kernel: Kernel, workload: Workload, target: Target, space: SearchSpace, store: "Store",
+    budget: int | None,
+) -> Starts:  # fmt: skip
+    """The best predicted configurations of this very kernel source, workload and target.
+
+    Args:
+        kernel, workload, target: of the measured sweep.
+        space: of the measured sweep; what is not valid in it (a board with fewer SMs) is left out.
+        store: where compile-only sweeps are.
+        budget: trials of the sweep, where it has such a bound.
+    """
+    best = Starts()
+    for group in store.history(kernel.name, kernel.operator, evidence=(Evidence.PREDICTED,)):
+        same = (group.workload, group.kernel.digest, group.target) == (workload, kernel.digest, target.name)
+        if not same:
+            continue
+        right = [o for o in group.observations if o.measurement.ok and o.value is not None]
+        right.sort(key=lambda o: o.value or 0.0)
+        valid = [o.config for o in right if space.why_invalid(o.config) is None]
+        count = MOST if budget is None else min(MOST, max(1, budget // 3))
+        if valid and len(right) >= best.ranked:
+            best = Starts(tuple(valid[:count]), len(right), group.device.name)
+    return best
