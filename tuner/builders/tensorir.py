@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tuner.builders._trace import is_trace, scheduled
 from tuner.builders.cxx import elf_section_bytes
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
@@ -20,6 +21,7 @@ from tuner.core.errors import BuildError
 from tuner.core.host_cxx import compiler_version, find_compiler, first_error, require_compiler, run_compiler
 from tuner.core.kernel import Argument, Source
 from tuner.core.target import Target
+from tuner.core.tvm_target import target_dict
 
 CALL = "tuner_call"
 """The symbol a device calls: `int tuner_call(void** args)`, 0 for success."""
@@ -32,35 +34,6 @@ _LINK = ("-shared", "-fopenmp", "-nodefaultlibs", "-Wl,--build-id=none", "-Wl,--
 _LIBRARIES = ("-lm", "-lc", "-lgcc")
 # Arguments are made by our runtime, with the shapes the function was compiled for.
 _CONFIG: Mapping[str, Any] = {"tirx.disable_assert": True}
-
-# The levels of the x86-64 psABI, by a feature that each adds: what LLVM schedules for. Features are set
-# one by one besides.
-_LEVELS = (("avx512f", "x86-64-v4"), ("avx2", "x86-64-v3"), ("sse4.2", "x86-64-v2"))
-
-
-def target_dict(target: Target) -> dict[str, Any]:
-    """TVM's target for one of ours, from its features alone, whatever machine builds.
-
-    `-prefer-256-bit`: LLVM halves vectors of 512 bits for x86-64-v4 otherwise.
-    """
-    cores = int(target.limits.get("cores", 1))
-    if target.arch in ("neon", "aarch64"):
-        # llvm-config style: 128-bit vectors are part of the base instruction set.
-        triple = "aarch64-unknown-linux-gnu"
-        return {"kind": "llvm", "mtriple": triple, "mattr": ["+neon"], "num-cores": cores}
-    mcpu = next((level for feature, level in _LEVELS if feature in target.features), "x86-64")
-    features = [f"+{feature}" for feature in sorted(target.features) if feature in _llvm_features()]
-    wide = ["-prefer-256-bit"] if "avx512f" in target.features else []
-    triple = "x86_64-unknown-linux-gnu"
-    return {"kind": "llvm", "mtriple": triple, "mcpu": mcpu, "mattr": [*features, *wide], "num-cores": cores}
-
-
-@cache
-def _llvm_features() -> frozenset[str]:
-    from tuner.core.host_cxx import X86_FEATURES
-
-    # gcc and LLVM spell all of these alike but for one.
-    return X86_FEATURES - {"avxvnni"}
 
 
 @cache
@@ -82,6 +55,8 @@ def _runtime_object() -> bytes:
 
 class TensorIRBuilder(Builder):
     """Compiles TVMScript of one module with one function, the entry.
+
+    Options of a source: `trace`, a MetaSchedule trace that schedules the script; `llvm`, LLVM's own switches.
 
     `build` writes kernel.tvm (the script), kernel.o (with symbols, to disassemble) and kernel.so. The
     artifact's arguments are the number of threads, the number of tensors, and the tensors: what
@@ -118,11 +93,20 @@ class TensorIRBuilder(Builder):
 
         Raises:
             BuildError: the script does not parse, a pass or LLVM refuses it, or it does not link.
+            InvalidConfig: the trace does not apply to the script.
             Unavailable: there is no C++ compiler.
         """
         compiler = require_compiler()
+        if is_trace(source):
+            module = scheduled(source)
+            (folder / "trace.json").write_text(str(source.options["trace"]))
+        else:
+            module = _parse(source)
         (folder / "kernel.tvm").write_text(source.text)
-        _compile(_parse(source), target_dict(target), folder / "kernel.o")
+        compiled_for = target_dict(target)
+        if "llvm" in source.options:
+            compiled_for["cl-opt"] = list(source.options["llvm"])
+        _compile(module, compiled_for, folder / "kernel.o")
         (folder / "runtime.o").write_bytes(_runtime_object())
         command = [compiler, *_LINK, "kernel.o", "runtime.o", *_LIBRARIES, "-o", "kernel.so"]
         code, output = run_compiler(command, folder)

@@ -1,7 +1,7 @@
 """TensorIR for CUDA: TVM's code generator writes CUDA C, NVRTC compiles it; neither needs a GPU or a toolkit.
 
 A source's text is `module:function`: called with the source's options it gives a scheduled `tvm.IRModule` of
-one function.
+one function. With an option `trace` the text is the TVMScript of a program, and the trace schedules it.
 """
 
 import importlib
@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tuner.builders import _nvrtc
+from tuner.builders._trace import is_trace, launch_of, scheduled
 from tuner.builders.nvrtc import pack
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
@@ -82,15 +83,22 @@ def _generate(source: Source, target: Target) -> tuple[Source, str]:
         raise Unavailable(f"this builder compiles TensorIR for CUDA targets, not for {target.name}")
     import tvm
 
-    module, _, name = source.text.partition(":")
+    if is_trace(source):
+        made = scheduled(source)
+        source = replace(source, launch=launch_of(made))
     try:
-        made = getattr(importlib.import_module(module), name)(source.options)
+        if not is_trace(source):
+            module, _, name = source.text.partition(":")
+            made = getattr(importlib.import_module(module), name)(source.options)
         gpu = tvm.target.Target({"kind": "cuda", "arch": target.arch})
         with tvm.transform.PassContext(opt_level=3, config=dict(_CONFIG)):
             library = tvm.compile(made, target=gpu)
         text = library.mod.imports[0].inspect_source()
     except Exception as error:
         raise BuildError(f"TVM cannot make it: {_reason(error)}") from None
+    # TVM writes each kernel twice, a declaration and a definition.
+    if (kernels := len({found[1] for found in _DECLARATION.findall(text)})) > 1:
+        raise BuildError(f"TVM generated {kernels} kernels: an artifact is one")
     declared = _DECLARATION.search(text)
     if declared is None or declared[2] != source.entry:
         raise BuildError(f"TVM generated no kernel {source.entry!r}")

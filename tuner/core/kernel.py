@@ -79,6 +79,9 @@ class Kernel(ABC):
     """Options of the operator it honours, with the operator's default values."""
     shape_generic: bool = False
     """Whether one artifact computes any shape (dimensions are arguments) with the workload's options."""
+    searcher: str | None = None
+    """Where its space is open (`tuner.core.trace_space`), the only searcher that can propose from it. A
+    configuration is then of one workload alone, and the kernel is tuned only when it is asked for."""
     baseline: bool = False
     """Whether it is a library people use, that others are compared with: its space is empty."""
 

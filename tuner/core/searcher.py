@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tuner.core.errors import UnknownName
+from tuner.core.errors import InvalidSpace, UnknownName
 from tuner.core.measurement import Measurement
 from tuner.core.space import Config, SearchSpace
 
@@ -77,11 +77,20 @@ class Searcher(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    batch: ClassVar[int] = 1
+    """How many proposals it makes at a time, at least, where that saves time: a sweep then asks for more."""
     why: str = ""
     """What it decided at the start and why, one line for people; empty where it decides nothing."""
 
     def __init__(self, problem: Problem) -> None:
+        only = problem.space.searcher
+        if only not in (None, self.name):
+            raise InvalidSpace(f"only searcher {only} can propose from an open space, not {self.name}")
         self.problem = problem
+
+    @classmethod
+    def warm_up(cls) -> None:
+        """Imports what it needs; called while builders and devices do the same in their processes."""
 
     @classmethod
     def unavailable(cls) -> str | None:

@@ -91,6 +91,9 @@ class SearchSpace:
         InvalidSpace: a name is declared twice, or a constraint uses an unknown one.
     """
 
+    searcher: str | None = None
+    """The only searcher that can propose from it, where it is open (`tuner.core.trace_space`)."""
+
     def __init__(
         self,
         parameters: Sequence[Parameter] = (),
@@ -129,6 +132,11 @@ class SearchSpace:
     def names(self) -> tuple[str, ...]:
         """The names of the parameters, in order."""
         return tuple(self._by_name)
+
+    @property
+    def default(self) -> dict[str, Value] | None:
+        """A configuration that is always there, of an open space; `None` where they are sampled instead."""
+        return None
 
     @property
     def product_size(self) -> int:

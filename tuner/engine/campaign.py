@@ -14,9 +14,10 @@ from tuner.core.kernel import Kernel
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
+from tuner.engine.choice import searcher_for
 from tuner.engine.finals import Finalist, Ranking, run_final
 from tuner.engine.race import Race
-from tuner.engine.sweep import Budget, Observer, SweepRequest, SweepResult
+from tuner.engine.sweep import Budget, Observer, SweepRequest, SweepResult, companions_of
 from tuner.engine.workshop import Workshop, device_target
 from tuner.store.records import DeviceInfo, Final, FinalEntry
 
@@ -141,7 +142,7 @@ def choose_kernels(
 
     Args:
         workload, device, protocol: what for.
-        names: the kernels asked for; none means all. Those named must be able to serve.
+        names: the kernels asked for; none means all but those with an open space. Those named must be able to serve.
         baselines: whether libraries take part too.
         strict: whether a kernel that was named and cannot serve is an error, not only skipped.
 
@@ -160,6 +161,8 @@ def choose_kernels(
         if names and not named and not (kernel.baseline and baselines):
             continue
         if kernel.baseline and not baselines and not named:
+            continue
+        if kernel.searcher and not named:
             continue
         builder = registry.builders().get(kernel.language)
         reason = kernel.unavailable() or kernel.unsupported(workload, target)
@@ -230,14 +233,17 @@ def run_campaign(
     observer = observer or Observer()
     check_memory(workload)
     info = DeviceInfo.of(device)
+    searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}
     with contextlib.ExitStack() as stack:
         workshop = shared or stack.enter_context(Workshop(device, protocol, fresh_seed()))
         workshop.warm(kernels)
+        for name in dict.fromkeys(searchers.values()):
+            registry.searcher(name).warm_up()
         reference_s = calibration_reference(workshop, store)
         limits = device_limits(workshop, store, plan.refresh_limits)
         requests = [
             SweepRequest(
-                kernel, workload, "random" if kernel.baseline else plan.searcher, plan.seed,
+                kernel, workload, searchers[kernel.name], plan.seed,
                 Budget(trials=1) if kernel.baseline else plan.budget, plan.resume, plan.remeasure,
                 options={} if kernel.baseline else dict(plan.options),
             )
@@ -272,7 +278,8 @@ def _final(
         for trial in _leaders(sweeps[kernel.name], plan.finalists):
             if (trial.measurement.time_s or 0.0) > slowest_s:
                 continue
-            companions = operator.companions(workload)
+            # A configuration of an open space is of this shape alone.
+            companions = () if kernel.searcher else companions_of(kernel, workload, workshop.target)
             built = workshop.build(kernel, workload, trial.key.config, companions)
             if built.artifact is None:
                 observer.note(f"{kernel.name}: its best does not build again: {built.error.splitlines()[0]}")

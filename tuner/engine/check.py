@@ -82,6 +82,8 @@ def choose_configs(space: SearchSpace, config: Config | None, count: int, seed: 
     """
     if config is not None:
         return [space.check(config)]
+    if space.default is not None:
+        return [space.default]
     if space.size == 0:
         raise InvalidConfig("no configuration is valid for this shape on this target")
     rng = random.Random(seed)

@@ -27,6 +27,7 @@ from tuner.engine.analytic import predict
 from tuner.engine.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.campaign import Outcome, Plan
 from tuner.engine.check import check_kernel
+from tuner.engine.choice import searcher_for
 from tuner.engine.occupancy import resource_problem, with_occupancy
 from tuner.engine.sweep import Observer, Sweep, SweepRequest, SweepResult
 from tuner.engine.workers import Workers
@@ -154,7 +155,7 @@ def choose_kernels(
             raise UnknownName(f"kernel of {workload.operator} on {device.target.kind}", name, list(known))
     chosen, skipped = [], {}
     for kernel in known.values():
-        if kernel.baseline or (names and kernel.name not in names):
+        if kernel.baseline or (names and kernel.name not in names) or (kernel.searcher and not names):
             continue
         reason = kernel.unavailable() or kernel.unsupported(workload, device.target)
         reason = reason or registry.builder(kernel.language).unavailable()
@@ -179,10 +180,11 @@ def run_compile_only(
     protocol = Protocol(threads=1)
     sweeps: dict[str, SweepResult] = {}
     info = DeviceInfo.of(device)
+    searchers = {kernel.name: searcher_for(kernel, plan.searcher) for kernel in kernels}
     with CompileShop(device, protocol, jobs) as shop:
         for kernel in kernels:
             request = SweepRequest(
-                kernel, workload, plan.searcher, plan.seed, plan.budget, plan.resume, plan.remeasure,
+                kernel, workload, searchers[kernel.name], plan.seed, plan.budget, plan.resume, plan.remeasure,
                 options=dict(plan.options),
             )  # fmt: skip
             result = Sweep(request, shop, store, observer, None).run()

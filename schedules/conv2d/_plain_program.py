@@ -1,0 +1,70 @@
+"""conv2d as TensorIR by its definition, unscheduled: padding, the sum over channels and taps, the epilogue."""
+
+from schedules.conv2d._tir_program import output_pixels
+from tuner.core.workload import Workload
+
+
+def tensors(workload: Workload) -> tuple[str, ...]:
+    """The parameters that a workload has, in order."""
+    return ("X", "W", *(["bias"] if workload.option("bias", False) else []), "Y")
+
+
+def source(workload: Workload) -> str:
+    """TVMScript of a workload; blocks `pad` (if any), `convolve`, and `epilogue` (with bias or relu)."""
+    n, c, h, w, k, r, s = (size for _, size in workload)
+    stride, pad, dilation, groups = (
+        int(workload.option(name, default))
+        for name, default in (("stride", 1), ("pad", 0), ("dilation", 1), ("groups", 1))
+    )
+    nhwc = workload.option("nhwc", False)
+    bias, relu = workload.option("bias", False), workload.option("relu", False)
+    p, q = output_pixels(workload)
+    inner, outer = c // groups, k // groups
+
+    def order(*nchw: object) -> str:
+        a, b, y, x = nchw
+        return f"{a}, {y}, {x}, {b}" if nhwc else f"{a}, {b}, {y}, {x}"
+
+    shapes = {"X": order(n, c, h, w), "W": order(k, inner, r, s), "bias": f"{k},", "Y": order(n, k, p, q)}
+    # NumPy aligns to 16 bytes and views to 4: no vector load may assume more.
+    parameters = ", ".join(f'{t}: T.Buffer(({shapes[t]}), "float32", align=4)' for t in tensors(workload))
+    channel = "vc" if groups == 1 else f"vk // {outer} * {inner} + vc"
+    row, column = f"vp * {stride} + vr * {dilation}", f"vq * {stride} + vs * {dilation}"
+    image = "padded" if pad else "X"
+    pixel, weight = order("vn", channel, row, column), order("vk", "vc", "vr", "vs")
+    grid, loops, axes = order(n, k, p, q), order("n", "k", "p", "q"), order("vn", "vk", "vp", "vq")
+    total = "total" if bias or relu else "Y"
+    allocated = []
+    if pad:
+        allocated.append(f"padded = T.sblock_alloc_buffer(({order(n, c, h + 2 * pad, w + 2 * pad)}))")
+    if bias or relu:
+        allocated.append(f"total = T.sblock_alloc_buffer(({shapes['Y']}))")
+    padding = f"""
+        for {order("n", "c", "y", "x")} in T.grid({order(n, c, h + 2 * pad, w + 2 * pad)}):
+            with T.sblock("pad"):
+                {order("vn", "vc", "vy", "vx")} = T.axis.remap("SSSS", [{order("n", "c", "y", "x")}])
+                padded[{order("vn", "vc", "vy", "vx")}] = T.if_then_else(
+                    vy >= {pad} and vy < {h + pad} and vx >= {pad} and vx < {w + pad},
+                    X[{order("vn", "vc", f"vy - {pad}", f"vx - {pad}")}], T.float32(0))"""
+    value = f"total[{axes}]" + (" + bias[vk]" if bias else "")
+    value = f"T.max({value}, T.float32(0))" if relu else value
+    epilogue = f"""
+        for {loops} in T.grid({grid}):
+            with T.sblock("epilogue"):
+                {axes} = T.axis.remap("SSSS", [{loops}])
+                Y[{axes}] = {value}"""
+    newline = "\n        "
+    return f"""
+@I.ir_module
+class Module:
+    @T.prim_func(s_tir=True)
+    def main({parameters}):
+        T.func_attr({{"global_symbol": "main", "tirx.noalias": True}})
+        {newline.join(allocated) or "pass"}{padding if pad else ""}
+        for {loops}, c, r, s in T.grid({grid}, {inner}, {r}, {s}):
+            with T.sblock("convolve"):
+                {axes}, vc, vr, vs = T.axis.remap("SSSSRRR", [{loops}, c, r, s])
+                with T.init():
+                    {total}[{axes}] = T.float32(0)
+                {total}[{axes}] = {total}[{axes}] + {image}[{pixel}] * W[{weight}]{epilogue if bias or relu else ""}
+"""

@@ -1,0 +1,46 @@
+"""GEMM scheduled by TVM's MetaSchedule: its rules make the space, its evolutionary search proposes."""
+
+from pathlib import Path
+
+from schedules._traced import TracedKernel
+from schedules.gemm import _options, _plain_program
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+
+
+class MetaScheduleGemm(TracedKernel):
+    """The plain program on a CPU."""
+
+    name = "tir_metaschedule"
+    operator = "gemm"
+    language = "tensorir"
+    summary = "TensorIR scheduled by TVM's MetaSchedule; a configuration is a trace (searcher metaschedule)."
+    dtypes = ("f32", "f16", "int8")
+    options = _options.OPTIONS
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """Also where an index would not fit into 32 bits."""
+        m, n, k = workload["m"], workload["n"], workload["k"]
+        largest = max(m * n, m * k, n * k) * int(workload.option("batch", 1))
+        too_large = "a tensor has 2^30 elements or more" if largest >= 2**30 else None
+        return super().unsupported(workload, target) or too_large
+
+    def program(self, workload: Workload) -> str:
+        """See `_plain_program`."""
+        return _plain_program.source(workload)
+
+    def tensors(self, workload: Workload) -> tuple[str, ...]:
+        """A, B, C where beta is not 0, bias where asked for, D."""
+        return _plain_program.tensors(workload)
+
+    def source_files(self) -> tuple[Path, ...]:
+        """The program's, its options' and the common parts' files."""
+        return self._files(_plain_program, _options)
+
+
+class MetaScheduleGemmCuda(MetaScheduleGemm):
+    """The plain program on a GPU."""
+
+    name = "tir_metaschedule_cuda"
+    language = "tensorir_cuda"
+    target_kind = "cuda"

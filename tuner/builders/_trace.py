@@ -1,0 +1,78 @@
+"""A trace applied to its program: from a configuration of MetaSchedule's to a scheduled module."""
+
+import json
+from functools import lru_cache
+from typing import Any
+
+from tuner.core.errors import BuildError, InvalidConfig
+from tuner.core.kernel import Launch, Source
+
+_THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
+_BLOCKS = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
+
+
+@lru_cache(8)
+def _program(text: str) -> Any:
+    """A child builds many traces of one program: parsing it takes longer than applying one."""
+    import tvm
+    import tvm.script.parser
+
+    try:
+        return tvm.script.from_source(text)
+    except Exception as error:
+        raise BuildError(f"the program does not parse: {error}") from None
+
+
+def is_trace(source: Source) -> bool:
+    """Whether a source is a program and the trace that schedules it (option `trace`)."""
+    return "trace" in source.options
+
+
+def scheduled(source: Source) -> Any:
+    """The scheduled `tvm.IRModule` of a source whose text is the program.
+
+    Raises:
+        BuildError: the program does not parse.
+        InvalidConfig: the trace does not apply to it.
+    """
+    import tvm.s_tir
+    from tvm.s_tir.schedule import Trace
+
+    trace = str(source.options["trace"])
+    if '"Tensorize"' in trace:
+        from tuner.builders._tensor_intrin import import_tensor_intrin
+
+        import_tensor_intrin()
+    schedule = tvm.s_tir.Schedule(_program(source.text), debug_mask="none")
+    try:
+        Trace.apply_json_to_schedule(json.loads(trace), schedule)
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(error).__name__
+        raise InvalidConfig(f"the trace does not apply to this program: {reason[:300]}") from None
+    return schedule.mod
+
+
+def launch_of(module: Any) -> Launch:
+    """Grid and block of a scheduled module: the extents of its loops that are bound to threads.
+
+    Raises:
+        BuildError: no loop is bound, or one is of unknown length.
+    """
+    import tvm
+
+    extents: dict[str, int] = {}
+
+    def visit(node: Any) -> None:
+        if isinstance(node, tvm.tirx.For) and node.thread_binding is not None:
+            tag = str(node.thread_binding.thread_tag)
+            if not isinstance(node.extent, tvm.tirx.IntImm):
+                raise BuildError(f"the extent of {tag} is not a constant")
+            extents[tag] = max(extents.get(tag, 1), int(node.extent))
+
+    (function,) = (f for _, f in module.functions_items())
+    tvm.tirx.stmt_functor.post_order_visit(function.body, visit)
+    if not extents:
+        raise BuildError("the schedule binds no loop to threads of the GPU")
+    grid, block = (tuple(extents.get(tag, 1) for tag in tags) for tags in (_BLOCKS, _THREADS))
+    return Launch(grid, block)  # type: ignore[arg-type]

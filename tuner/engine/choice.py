@@ -1,0 +1,34 @@
+"""Which searcher tunes which kernel: an open space can be searched by one alone."""
+
+from tuner import registry
+from tuner.core.errors import TunerError
+from tuner.core.kernel import Kernel
+
+
+def searcher_for(kernel: Kernel, asked: str) -> str:
+    """The searcher that tunes a kernel: the one asked for, or, of an open space with `auto`, its only one.
+
+    Raises:
+        UnknownName: there is no such searcher.
+        TunerError: it cannot propose configurations of this kernel.
+    """
+    if kernel.searcher is None:
+        registry.searcher(asked)
+        owners = [k.name for k in registry.kernels().values() if k.searcher == asked]
+        if owners:
+            raise TunerError(
+                f"searcher {asked} proposes for {', '.join(sorted(owners))} only, not for {kernel.name}: "
+                "choose one of them with --kernel, or another searcher"
+            )
+        return asked
+    if asked not in ("auto", kernel.searcher):
+        raise TunerError(
+            f"kernel {kernel.name} has an open space: only searcher {kernel.searcher} can propose from it, "
+            f"not {asked}"
+        )
+    reason = registry.searcher(kernel.searcher).unavailable()
+    if reason:
+        raise TunerError(
+            f"searcher {kernel.searcher}, which kernel {kernel.name} needs, is not here: {reason}"
+        )
+    return kernel.searcher
