@@ -66,6 +66,7 @@ class Ranking:
         self._seen: set[tuple[int, ...]] = set()
         self._built = self._rejected = 0
         self.best: Rung | None = None
+        self.reason = "no candidate was valid"
 
     def try_all(self, configs: Sequence[Config]) -> bool:
         """Compiles those not seen before; whether one of them is the best now."""
@@ -81,14 +82,17 @@ class Ranking:
                 features = self._kernel.features(self._workload, request.config, self._target)
                 launch = built.artifact.launch
                 found = predict(self._operator, self._workload, metrics, features, launch, self._target)
-                if found is None or held is None or resource_problem(metrics, self._target):
+                problem = resource_problem(metrics, self._target)
+                if found is None or held is None or problem:
                     self._rejected += 1
+                    self.reason = problem or "not one block fits a multiprocessor"
                 elif self.best is None or found.time_s < self.best.prediction.time_s:
                     self.best = Rung(
                         self._kernel, self._workload, request.config, metrics, held.limiter, found, 0, 0
                     )
             else:
                 self._rejected += 1
+                self.reason = built.error.split("\n")[0]
             built.discard()
         return self.best is not before
 
@@ -106,8 +110,9 @@ class Ranking:
 
 
 def climb(
-    names: Sequence[str], chosen: Target, size: int, samples: int, rounds: int, seed: int, jobs: int
-) -> Iterator[Rung]:
+    names: Sequence[str], chosen: Target, size: int, samples: int, rounds: int, seed: int, jobs: int,
+    missing: list[str] | None = None,
+) -> Iterator[Rung]:  # fmt: skip
     """The rows for one target, kernel by kernel, each for the dtypes of `row_dtypes`.
 
     Args:
@@ -118,9 +123,11 @@ def climb(
         rounds: rounds of neighbours after them, at most.
         seed: of the random configurations.
         jobs: builds at a time.
+        missing: gets a line for each kernel without a row, with the reason.
     """
     operator = registry.operator("gemm")
-    kernels = [k for k in registry.kernels_of("gemm", chosen.kind) if not k.baseline]
+    # An open space (MetaSchedule's traces) has no configurations to draw from.
+    kernels = [k for k in registry.kernels_of("gemm", chosen.kind) if not k.baseline and not k.searcher]
     kernels.sort(key=lambda k: str(k.source_files()[0].name))
     folder = Path(tempfile.mkdtemp(prefix="tuner-"))
     workers = Workers(folder)
@@ -129,16 +136,19 @@ def climb(
         for kernel in kernels:
             if names and kernel.name not in names:
                 continue
+            builder = registry.builder(kernel.language)
             for dtype in row_dtypes(kernel):
                 workload = operator.workload(dtype, m=size, n=size, k=size)
-                unfit = (
-                    kernel.unsupported(workload, chosen) or registry.builder(kernel.language).unavailable()
-                )
-                if unfit:
-                    continue
-                row = Ranking(kernel, workload, chosen, stage).search(samples, rounds, seed)
-                if row is not None:
-                    yield row
+                reason = kernel.unsupported(workload, chosen) or builder.unavailable()
+                if reason is None:
+                    ranking = Ranking(kernel, workload, chosen, stage)
+                    row = ranking.search(samples, rounds, seed)
+                    if row is not None:
+                        yield row
+                        continue
+                    reason = ranking.reason
+                if missing is not None:
+                    missing.append(f"{kernel.name} ({dtype}) has no row: {reason}")
     finally:
         workers.close()
         shutil.rmtree(folder, ignore_errors=True)
@@ -196,14 +206,15 @@ def markdown(row: Rung) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def table(chosen: Target, size: int, rows: Iterator[Rung]) -> Iterator[str]:
+def table(chosen: Target, size: int, rows: Iterator[Rung], missing: list[str]) -> Iterator[str]:
     """The lines of one target's section, as they come to be known."""
     yield f"\n### {chosen.name} ({board(chosen.arch)}), {size}³\n\n{_HEAD}"
     missed = []
     for row in rows:
         yield markdown(row)
-        missed += [f"- {row.kernel.name} ({row.workload.dtype}) {what}" for what in unmet(row)]
-    yield "\nClaims not met:\n\n" + "\n".join(missed) if missed else "\nEvery rung shows what it claims."
+        missed += [f"{row.kernel.name} ({row.workload.dtype}) {what}" for what in unmet(row)]
+    lines = "\n".join(f"- {line}" for line in [*missed, *missing])
+    yield f"\nClaims not met:\n\n{lines}" if lines else "\nEvery rung shows what it claims."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -222,8 +233,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     written = [_preface(arguments, names)] if given.output else []
     for name in names:
         chosen = target(name)
-        rows = climb(given.kernel, chosen, given.size, given.samples, given.rounds, given.seed, given.jobs)
-        for line in table(chosen, given.size, rows):
+        missing: list[str] = []
+        rows = climb(
+            given.kernel, chosen, given.size, given.samples, given.rounds, given.seed, given.jobs, missing
+        )
+        for line in table(chosen, given.size, rows, missing):
             print(line, flush=True)
             written.append(line)
     if given.output:
