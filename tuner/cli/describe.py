@@ -160,7 +160,7 @@ def devices(
                 missing[name] = kind.unavailable() or "none found"
             for device in found:
                 measured: Mapping[str, float] = {}
-                if name == "cpu":
+                if name in ("cpu", "cuda"):
                     protocol = campaign.default_protocol(device, threads=threads)
                     with Workshop(device, protocol, seed=0) as workshop:
                         measured = campaign.device_limits(workshop, store, refresh=measure)

@@ -9,6 +9,8 @@ from tuner.cli.common import Db, Json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tuner.core.device import Device
+    from tuner.core.protocol import Protocol
     from tuner.core.workload import Workload
     from tuner.engine.campaign import Outcome, Plan
 
@@ -20,6 +22,8 @@ Examples:
   tuner sweep gemm --shape 512x512x512 --kernel cpp_packed --kernel tir_packed --searcher tpe --trials 200
 
   tuner sweep gemm --shape 4096x4096x4096 --target cuda:sm_90 --no-device --kernel cuda_warp_tiles
+
+  tuner sweep gemm --shape 4096x4096x4096 --device cuda:0 --kernel cuda_warp_tiles
 
   tuner sweep gemm --shape "m64 n4096 k4096 bias relu" --threads 1 --seconds 120 --resume
 
@@ -81,11 +85,14 @@ def sweep(
     baselines: Annotated[bool, typer.Option(help="Measure the libraries too.")] = True,
     rounds: Annotated[int, typer.Option(help="Rounds of the interleaved final; 0 for none.")] = 25,
     target: Annotated[
-        str | None, typer.Option(help="What to compile for, e.g. cuda:sm_90. Default: this machine's CPU.")
+        str | None, typer.Option(help="What to compile for, e.g. cuda:sm_90. Default: what the device is.")
     ] = None,
     device: Annotated[
-        bool, typer.Option("--device/--no-device", help="--no-device: compile, emulate and predict only.")
-    ] = True,
+        str | None, typer.Option(help="What to measure on: cpu, cuda or cuda:1. Default: the target's.")
+    ] = None,
+    no_device: Annotated[
+        bool, typer.Option("--no-device", help="Compile, emulate and predict for --target; measure nothing.")
+    ] = False,
     db: Db = None,
     json: Json = False,
 ) -> None:
@@ -107,26 +114,35 @@ def sweep(
         give_up_after=give_up_after,
     )  # fmt: skip
     if workloads:
-        if shape is not None or target is not None or not device:
-            raise TunerError("--workloads is in place of --shape, and is measured on this machine's CPU only")
-        protocol_options = {"threads": threads, "cache": cache, "relative_interval": relative_interval}
-        _sweep_set(workloads, operator, dtype, plan, kernel or (), baselines, protocol_options, db, json)
+        if shape is not None or no_device:
+            raise TunerError("--workloads is in place of --shape, and is measured: it has no --no-device")
+        chosen = measured_on(device, target)
+        protocol = campaign.default_protocol(
+            chosen, threads=threads, cache=cache, relative_interval=relative_interval
+        )
+        _sweep_set(workloads, operator, dtype, plan, kernel or (), baselines, chosen, protocol, db, json)
         return
     if operator is None or shape is None:
         raise TunerError("name an operator and its --shape, or a model with --workloads")
     workload = registry.operator(operator).parse(shape, dtype)
-    if target is not None and not target.startswith("cpu"):
-        outcome = _compile_only(workload, target, device, kernel or (), plan, db, json)
+    if no_device:
+        if target is None or target.startswith("cpu") or device is not None:
+            raise TunerError(
+                "--no-device compiles for a GPU that is not here: give --target cuda:sm_90, no --device"
+            )
+        outcome = _compile_only(workload, target, kernel or (), plan, db, json)
         raise typer.Exit(130 if outcome.interrupted else 0)
-    campaign.check_memory(workload)
-    cpu = campaign.default_device("cpu")
+    chosen = measured_on(device, target)
+    campaign.check_memory(workload, chosen)
     protocol = campaign.default_protocol(
-        cpu, threads=threads, cache=cache, relative_interval=relative_interval
+        chosen, threads=threads, cache=cache, relative_interval=relative_interval
     )
-    kernels, skipped = campaign.choose_kernels(workload, cpu, protocol, kernel or (), baselines)
+    kernels, skipped = campaign.choose_kernels(workload, chosen, protocol, kernel or (), baselines)
     with open_store(db) as store:
         with SweepProgress(quiet=json) as progress:
-            outcome = campaign.run_campaign(workload, kernels, cpu, protocol, plan, store, progress, skipped)
+            outcome = campaign.run_campaign(
+                workload, kernels, chosen, protocol, plan, store, progress, skipped
+            )
         report(outcome, json)
     if outcome.interrupted:
         raise typer.Exit(130)
@@ -134,51 +150,52 @@ def sweep(
 
 def _sweep_set(
     names: "Sequence[str]", operator: str | None, dtype: str, plan: "Plan", kernels: "Sequence[str]",
-    baselines: bool, protocol_options: dict[str, Any], db: str | None, json: bool,
+    baselines: bool, device: "Device", protocol: "Protocol", db: str | None, json: bool,
 ) -> None:  # fmt: skip
     """Tunes the layers of models, one campaign each, and prints one table."""
     from dataclasses import replace
 
     from tuner.cli.progress import SweepProgress
-    from tuner.engine import campaign
     from tuner.engine.series import layers_of, run_series
     from tuner.report.present import present_network
     from tuner.store.store import open_store
 
     layers = layers_of(names, operator, dtype)
-    cpu = campaign.default_device("cpu")
-    protocol = campaign.default_protocol(cpu, **protocol_options)
     # With --resume, layers that were finished before are not tuned a second time. In the finals of so many
     # layers there is no time for what cannot win.
     plan = replace(plan, reuse=plan.resume, final_within=_FINAL_WITHIN)
     with open_store(db) as store:
         with SweepProgress(quiet=json) as progress:
-            outcomes = run_series(layers, cpu, protocol, plan, store, progress, kernels, baselines)
+            outcomes = run_series(layers, device, protocol, plan, store, progress, kernels, baselines)
         title = f"{', '.join(dict.fromkeys(names))}: tuned kernels against the fastest library"
         present_network(title, "", layers, outcomes, store, None, json)
     if any(outcome.interrupted for outcome in outcomes.values()):
         raise typer.Exit(130)
 
 
+def measured_on(device: str | None, target: str | None) -> "Device":
+    """The device that `--device` and `--target` ask for; see `find_device`."""
+    from tuner.engine.devices import find_device
+    from tuner.targets import cuda
+
+    if target is not None and not target.startswith("cpu"):
+        cuda.target(target)  # an unknown architecture is named before the lack of a GPU is
+    return find_device(device, target)
+
+
 def _compile_only(
-    workload: "Workload", target: str, with_device: bool, kernels: "Sequence[str]", plan: "Plan",
-    db: str | None, json: bool,
-) -> "Outcome":  # fmt: skip
+    workload: "Workload", target: str, kernels: "Sequence[str]", plan: "Plan", db: str | None, json: bool
+) -> "Outcome":
     """Ranks candidates for a GPU target on paper."""
     import os
 
     from tuner.cli.progress import SweepProgress
-    from tuner.core.errors import Unavailable
     from tuner.devices._described import DescribedDevice
     from tuner.engine import compile_only
     from tuner.store.store import open_store
     from tuner.targets import cuda
 
     described = DescribedDevice(cuda.target(target), cuda.board(target.partition(":")[2]))
-    if with_device:
-        raise Unavailable(
-            f"no device for {target} on this machine: add --no-device to compile, emulate and predict only"
-        )
     chosen, skipped = compile_only.choose_kernels(workload, described, kernels)
     jobs = len(os.sched_getaffinity(0))
     with open_store(db) as store:
