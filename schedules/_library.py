@@ -1,7 +1,11 @@
 """What all library baselines share: no parameters, and a Python factory in place of source code."""
 
+import os
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from tuner.core.kernel import Argument, Kernel, Source
 from tuner.core.space import Config, SearchSpace
@@ -49,3 +53,99 @@ class LibraryKernel(Kernel):
 def target_threads(target: Target) -> int:
     """CPU threads to lower for: the limit `threads` (the protocol's) where there is one, else all `cores`."""
     return int(target.limits.get("threads", target.limits.get("cores", 1)))
+
+
+class OnnxGraph:
+    """A graph of ONNX operators and what ONNX Runtime needs to run it on arrays as they lie."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: dict[str, np.ndarray] = {}
+        """Initializers by name; a tensor of the kernel that is here is none of its inputs."""
+
+    def node(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Adds an operator; returns the name of its output."""
+        from onnx import helper
+
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], domain=domain, **attributes))
+        return name
+
+    def constant(self, value: Any, dtype: str) -> str:
+        """Adds an initializer; returns its name."""
+        name = f"c{len(self.constants)}"
+        self.constants[name] = np.array(value, dtype)
+        return name
+
+    def bind(self, tensors: Mapping[str, np.ndarray], output: str, threads: int) -> Callable[[], object]:
+        """A session bound to the arrays' own memory: its calls copy nothing in or out.
+
+        Args:
+            tensors: inputs and output by name.
+            output: which of them the last operator writes.
+            threads: of the session.
+        """
+        import onnxruntime as ort
+        from onnx import helper, numpy_helper
+
+        self.nodes[-1].output[0] = output
+        bound = {name: array for name, array in tensors.items() if name not in self.constants}
+        values = {
+            name: helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+            for name, x in bound.items()
+        }
+        written = values.pop(output)
+        initial = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
+        graph = helper.make_graph(self.nodes, "kernel", list(values.values()), [written], initial)
+        # Opset 17 and IR 8 are old enough for every supported ONNX Runtime.
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3  # errors only
+        session = ort.InferenceSession(
+            model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+        binding = session.io_binding()
+        for name, array in bound.items():
+            bind = binding.bind_output if name == output else binding.bind_input
+            bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return lambda: session.run_with_iobinding(binding)
+
+
+def compiled_jax(
+    function: Callable[..., Any], tensors: Mapping[str, np.ndarray], output: str, threads: int
+) -> Callable[[], object]:
+    """A call of a function of JAX arrays, compiled by XLA for the CPU, that fills the output.
+
+    Arrays that lie on a boundary of 64 bytes, as the engine's do, are XLA's inputs where they lie; others
+    are copied with every call. XLA allocates its result: it is copied to the output.
+
+    Args:
+        function: of the input arrays, in the order of `tensors`.
+        tensors: the inputs and the output by name.
+        output: which of them is written.
+        threads: of XLA's thread pool: it is made once a process, for the CPUs that the process may use.
+    """
+    # Read when XLA's CPU client is made, with the first array; the process is pinned to as many CPUs.
+    os.environ["NPROC"] = str(threads)
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    inputs = [array for name, array in tensors.items() if name != output]
+    out = tensors[output]
+
+    def given(array: np.ndarray) -> Any:
+        return jax.device_put(array, may_alias=True)
+
+    arrays = [given(array) for array in inputs]
+    compiled = jax.jit(function).lower(*arrays).compile()
+    shared = [x.unsafe_buffer_pointer() == array.ctypes.data for x, array in zip(arrays, inputs, strict=True)]
+
+    def call() -> None:
+        now = (x if same else given(array) for x, array, same in zip(arrays, inputs, shared, strict=True))
+        np.copyto(out, np.asarray(compiled(*now)))
+
+    return call

@@ -1,6 +1,8 @@
 // 2^x for vectors of x <= 0: the largest score is subtracted before, and scores are multiplied by log2(e) with
 // their scale, so that no exponential needs it.
 #pragma once
+#include <utility>
+
 #include "../gemm/simd.h"
 
 typedef int32_t ints __attribute__((vector_size(VECTOR_BYTES)));
@@ -36,22 +38,22 @@ static inline vec exp2_negative(vec x) {
     return p * (vec)((ints)rounded << 23);
 }
 
-// All lanes into one, halving the vector each time.
-template <class Combine>
-static inline float across(vec v, Combine combine) {
-#pragma GCC unroll 4
-    for (int width = LANES / 2; width; width /= 2) {
-        ints partner;
-        for (int i = 0; i < LANES; ++i) partner[i] = i ^ width;
+// Every lane takes the value of its partner `W` away. The mask is a constant of the type system: built in a loop it
+// is a vector assembled at run time, whose latency kept the next keys' loads from being issued ahead.
+template <int W, int... I>
+static inline vec partners(vec v, std::integer_sequence<int, I...>) {
 #if defined(__clang__)
-        vec other;
-        for (int i = 0; i < LANES; ++i) other[i] = v[partner[i]];
+    return __builtin_shufflevector(v, v, (I ^ W)...);
 #else
-        vec other = __builtin_shuffle(v, partner);
+    return __builtin_shuffle(v, ints{(I ^ W)...});
 #endif
-        v = combine(v, other);
-    }
-    return v[0];
+}
+
+// All lanes into one, halving the vector each time.
+template <int W = LANES / 2, class Combine>
+static inline float across(vec v, Combine combine) {
+    if constexpr (W == 0) return v[0];
+    else return across<W / 2>(combine(v, partners<W>(v, std::make_integer_sequence<int, LANES>())), combine);
 }
 
 static inline float sum_across(vec v) {

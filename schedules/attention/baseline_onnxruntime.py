@@ -1,11 +1,10 @@
 """ONNX Runtime on the CPU: the fused MultiHeadAttention, or the graph that an exported model has."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
-from schedules._library import LibraryKernel
+from schedules._library import LibraryKernel, OnnxGraph
 from schedules.attention._options import OPTIONS, TENSORS, heads_of, lower_right, masked, scale_of
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -58,85 +57,32 @@ def prepare_fused(
     workload: Workload, tensors: Mapping[str, np.ndarray], threads: int
 ) -> Callable[[], object]:
     """The call, which neither copies K and V nor allocates the output."""
-    from onnx import helper
-
     b, h, q, _, d = (size for _, size in workload)
-    shape = {"rows": (b, q, h * d), "heads": (b, q, h, d)}
-    attributes = {
-        "num_heads": h, "scale": scale_of(workload), "unidirectional": int(masked(workload)),
-    }  # fmt: skip
-    nodes = [
-        helper.make_node("Transpose", ["Q"], ["q4"], perm=[0, 2, 1, 3]),
-        helper.make_node("Reshape", ["q4", "rows"], ["q3"]),
-        helper.make_node(
-            "MultiHeadAttention", ["q3", "K", "V"], ["o3"], domain="com.microsoft", **attributes
-        ),
-        helper.make_node("Reshape", ["o3", "heads"], ["o4"]),
-        helper.make_node("Transpose", ["o4"], ["O"], perm=[0, 2, 1, 3]),
-    ]
-    constants = {name: np.array(value, np.int64) for name, value in shape.items()}
-    return _bound(nodes, constants, tensors, threads)
+    graph = OnnxGraph()
+    rows, heads = graph.constant((b, q, h * d), "int64"), graph.constant((b, q, h, d), "int64")
+    queries = graph.node("Reshape", graph.node("Transpose", "Q", perm=[0, 2, 1, 3]), rows)
+    out = graph.node(
+        "MultiHeadAttention", queries, "K", "V", domain="com.microsoft",
+        num_heads=h, scale=scale_of(workload), unidirectional=int(masked(workload)),
+    )  # fmt: skip
+    graph.node("Transpose", graph.node("Reshape", out, heads), perm=[0, 2, 1, 3])
+    return graph.bind(tensors, "O", threads)
 
 
 def prepare_graph(
     workload: Workload, tensors: Mapping[str, np.ndarray], threads: int
 ) -> Callable[[], object]:
     """The call. Query heads that share keys are rows of one product, by reshapes, which cost nothing."""
-    from onnx import helper
-
     b, h, q, _, d = (size for _, size in workload)
     heads = heads_of(workload)
-    rows = h // heads * q
-    constants: dict[str, np.ndarray] = {
-        "rows": np.array((b, heads, rows, d), np.int64), "out": np.array((b, h, q, d), np.int64),
-        "scale": np.array(scale_of(workload), np.float32),
-    }  # fmt: skip
-    nodes = [
-        helper.make_node("Reshape", ["Q", "rows"], ["q"]),
-        helper.make_node("Transpose", ["K"], ["k"], perm=[0, 1, 3, 2]),
-        helper.make_node("MatMul", ["q", "k"], ["products"]),
-        helper.make_node("Mul", ["products", "scale"], ["scores"]),
-    ]
-    scores = "scores"
+    rows, graph = h // heads * q, OnnxGraph()
+    queries = graph.node("Reshape", "Q", graph.constant((b, heads, rows, d), "int64"))
+    scores = graph.node("MatMul", queries, graph.node("Transpose", "K", perm=[0, 1, 3, 2]))
+    scores = graph.node("Mul", scores, graph.constant(scale_of(workload), str(tensors["Q"].dtype)))
     if masked(workload):
-        hidden = np.where(lower_right(workload), np.float32(0), np.float32(-np.inf)).astype(np.float32)
-        constants["mask"] = np.tile(hidden, (h // heads, 1))
-        nodes.append(helper.make_node("Add", [scores, "mask"], ["seen"]))
-        scores = "seen"
-    nodes += [
-        helper.make_node("Softmax", [scores], ["p"], axis=-1),
-        helper.make_node("MatMul", ["p", "V"], ["o"]),
-        helper.make_node("Reshape", ["o", "out"], ["O"]),
-    ]
-    return _bound(nodes, constants, tensors, threads)
-
-
-def _bound(
-    nodes: list[Any], constants: Mapping[str, np.ndarray], tensors: Mapping[str, np.ndarray], threads: int
-) -> Callable[[], object]:
-    """A session over the nodes, bound to the arrays' own memory."""
-    import onnxruntime as ort
-    from onnx import TensorProto, helper, numpy_helper
-
-    value = {
-        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, x.shape) for name, x in tensors.items()
-    }
-    output = value.pop("O")
-    initial = [numpy_helper.from_array(array, name) for name, array in constants.items()]
-    graph = helper.make_graph(nodes, "attention", list(value.values()), [output], initial)
-    # Opset 17 and IR 8 are old enough for every supported ONNX Runtime.
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3  # errors only
-    session = ort.InferenceSession(
-        model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
-    )
-    binding = session.io_binding()
-    for name, array in tensors.items():
-        bind = binding.bind_output if name == "O" else binding.bind_input
-        bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-    return lambda: session.run_with_iobinding(binding)
+        hidden = np.where(lower_right(workload), 0.0, -np.inf)
+        mask = graph.constant(np.tile(hidden, (h // heads, 1)), str(tensors["Q"].dtype))
+        scores = graph.node("Add", scores, mask)
+    out = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), "V")
+    graph.node("Reshape", out, graph.constant((b, h, q, d), "int64"))
+    return graph.bind(tensors, "O", threads)

@@ -12,7 +12,6 @@ from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 
-
 _TILES = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512)
 
 
@@ -20,8 +19,8 @@ class FlashTensorIR(Kernel):
     """A schedule of the blocks of `_tir_program`.
 
     Blocks of `PANELS` panels of queries are shared among the threads; each goes over blocks of `TILES` tiles
-    of keys, whose scores are computed where they are used (fused). One block of all keys is the softmax in two
-    passes. `SPLIT_KV` parts of the keys are computed apart where there are fewer blocks of
+    of keys, whose scores are computed where they are used (fused). One block of all keys is the softmax in
+    two passes. `SPLIT_KV` parts of the keys are computed apart where there are fewer blocks of
     queries than threads, and combined by a block of its own. Queries, keys and values are rearranged ahead of
     everything else, by all threads, where their block begins, or (keys and values) not at all.
     """

@@ -13,5 +13,7 @@ OPTIONS: Mapping[str, Option] = {
     "bias": False,
     "relu": False,
 }
-"""What f32 and f16 workloads have; the scales are of int8 ones."""
-TENSORS = ("X", "W", "bias", "Y")
+"""What f32 and f16 workloads have."""
+SCALES: Mapping[str, Option] = {"scale_tensor": False, "scale_channel": False}
+"""What int8 ones have besides."""
+TENSORS = ("X", "W", "bias", "scale", "Y")

@@ -1,25 +1,29 @@
-"""ONNX Runtime on the CPU: a graph of one Conv with its epilogue, bound to the arrays."""
+"""ONNX Runtime on the CPU: a graph of one convolution with its epilogue, bound to the arrays."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-from schedules._library import LibraryKernel
-from schedules.conv2d._options import OPTIONS, TENSORS
-from tuner.core.workload import Workload
+from schedules._library import LibraryKernel, OnnxGraph
+from schedules.conv2d._options import OPTIONS, SCALES, TENSORS
+from tuner.core.workload import Option, Workload
 
-_NCHW = {name: default for name, default in OPTIONS.items() if name != "nhwc"}
+_NCHW: Mapping[str, Option] = {name: default for name, default in OPTIONS.items() if name != "nhwc"}
 
 
 class OnnxRuntimeConv2d(LibraryKernel):
-    """Conv whose weights arrive with every call, as those of all other kernels do."""
+    """Conv whose weights arrive with every call, as those of all other kernels do.
+
+    For f16 ONNX Runtime computes in f32 between casts on x86. For int8 it is ConvInteger, whose int32 sums
+    are exact; bias, ReLU and scales follow as operators of their own.
+    """
 
     name = "conv_onnxruntime"
     operator = "conv2d"
-    summary = "ONNX Conv through ONNX Runtime (MLAS), weights as an input, IO binding"
-    dtypes = ("f32",)
-    options = _NCHW
+    summary = "ONNX Conv / ConvInteger through ONNX Runtime (MLAS), weights as an input, IO binding"
+    dtypes = ("f32", "f16", "int8")
+    options: ClassVar[Mapping[str, Option]] = {**_NCHW, **SCALES}
     libraries = ("onnxruntime", "onnx")
     extra = "onnxruntime"
     factory = "schedules.conv2d.baseline_onnxruntime:prepare"
@@ -48,24 +52,29 @@ def prepare(
     workload: Workload, tensors: Mapping[str, np.ndarray], threads: int, frozen: bool = False
 ) -> Callable[[], object]:
     """The call, which neither copies an input nor allocates the output."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3  # errors only
-    constants = {name: array for name, array in tensors.items() if frozen and name in ("W", "bias")}
-    model = _model(workload, tensors, constants)
-    session = ort.InferenceSession(
-        model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
+    stride, pad, dilation, groups = (
+        int(workload.option(name, OPTIONS[name])) for name in ("stride", "pad", "dilation", "groups")
     )
-    binding = session.io_binding()
-    for name, array in tensors.items():
-        if name not in constants:
-            bind = binding.bind_output if name == "Y" else binding.bind_input
-            bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-    return lambda: session.run_with_iobinding(binding)
+    attributes = {
+        "kernel_shape": [workload["r"], workload["s"]], "strides": [stride] * 2, "pads": [pad] * 4,
+        "dilations": [dilation] * 2, "group": groups,
+    }  # fmt: skip
+    graph = OnnxGraph()
+    graph.constants.update((name, tensors[name]) for name in ("W", "bias") if frozen and name in tensors)
+    bias = ["bias"] if "bias" in tensors else []
+    if workload.dtype == "int8":
+        column = graph.constant((1, -1, 1, 1), "int64")
+        value = graph.node("ConvInteger", "X", "W", **attributes)
+        value = graph.node("Add", value, graph.node("Reshape", *bias, column)) if bias else value
+    else:
+        value = graph.node("Conv", "X", "W", *bias, **attributes)
+    value = graph.node("Relu", value) if workload.option("relu", False) else value
+    if "scale" in tensors:
+        floats = graph.node("Cast", value, to=1)  # 1: FLOAT
+        scaled = graph.node("Round", graph.node("Mul", floats, graph.node("Reshape", "scale", column)))
+        limits = (graph.constant(limit, "float32") for limit in (-128, 127))
+        graph.node("Cast", graph.node("Clip", scaled, *limits), to=3)  # 3: INT8
+    return graph.bind(tensors, "Y", threads)
 
 
 def prepare_frozen(
@@ -73,30 +82,3 @@ def prepare_frozen(
 ) -> Callable[[], object]:
     """Like `prepare`, with W and the bias as constants of the graph."""
     return prepare(workload, tensors, threads, frozen=True)
-
-
-def _model(workload: Workload, tensors: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]) -> Any:
-    from onnx import TensorProto, helper, numpy_helper
-
-    stride, pad, dilation, groups = (
-        int(workload.option(name, OPTIONS[name])) for name in ("stride", "pad", "dilation", "groups")
-    )
-    inputs = [name for name in ("X", "W", "bias") if name in tensors]
-    relu = workload.option("relu", False)
-    nodes = [
-        helper.make_node(
-            "Conv", inputs, ["sum" if relu else "Y"], kernel_shape=[workload["r"], workload["s"]],
-            strides=[stride] * 2, pads=[pad] * 4, dilations=[dilation] * 2, group=groups,
-        )
-    ]  # fmt: skip
-    if relu:
-        nodes.append(helper.make_node("Relu", ["sum"], ["Y"]))
-    value = {
-        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, x.shape) for name, x in tensors.items()
-    }
-    graph = helper.make_graph(
-        nodes, "conv2d", [value[name] for name in inputs if name not in constants], [value["Y"]],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )  # fmt: skip
-    # Opset 17 and IR 8 are old enough for every supported ONNX Runtime.
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

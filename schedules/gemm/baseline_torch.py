@@ -1,26 +1,40 @@
 """PyTorch on the CPU: `matmul`, `addmm` or `baddbmm` into the output (MKL, or oneDNN)."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from schedules._library import LibraryKernel
 from schedules.gemm._options import OPTIONS, TENSORS
+from tuner.core.target import Target
 from tuner.core.workload import Workload
 
 
 class TorchGemm(LibraryKernel):
-    """The GEMM that a PyTorch program gets in eager mode."""
+    """The GEMM that a PyTorch program gets in eager mode.
+
+    int8 is `torch._int_mm` (oneDNN), which multiplies two matrices to int32 and has no epilogue.
+    """
 
     name = "torch"
     operator = "gemm"
-    summary = "torch.matmul / addmm / baddbmm with out= (MKL), zero-copy from NumPy arrays"
-    dtypes = ("f32",)
+    summary = "torch.matmul / addmm / baddbmm, int8: _int_mm, with out= (MKL, oneDNN), zero-copy"
+    dtypes = ("f32", "f16", "int8")
     options = OPTIONS
     libraries = ("torch",)
     extra = "torch"
     factory = "schedules.gemm.baseline_torch:prepare"
     tensors = TENSORS
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """int8 batches; f16 epilogues of more than one step, each of which would be rounded to f16."""
+        reason = super().unsupported(workload, target)
+        if reason is None and workload.dtype == "int8" and workload.option("batch", 1) > 1:
+            reason = "its int8 product is of two matrices, not of a batch"
+        if reason is None and workload.dtype == "f16" and {"bias"} & dict(workload.options).keys():
+            reason = "its f16 epilogue rounds after each step" if workload.option("beta", 0.0) else None
+        return reason
 
 
 def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int) -> Callable[[], object]:
@@ -30,13 +44,21 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     t = {name: torch.from_numpy(array) for name, array in tensors.items()}
-    a = t["A"].mT if workload.option("trans_a", False) else t["A"]
-    b = t["B"].mT if workload.option("trans_b", False) else t["B"]
+    a = _transposed(t["A"]) if workload.option("trans_a", False) else t["A"]
+    b = _transposed(t["B"]) if workload.option("trans_b", False) else t["B"]
     d = t["D"]
     alpha, beta = workload.option("alpha", 1.0), workload.option("beta", 0.0)
     add = torch.baddbmm if a.dim() == 3 else torch.addmm
     steps: list[Callable[[], object]] = []
-    if beta != 0:
+    if workload.dtype == "int8":
+        steps.append(lambda: torch._int_mm(a, b, out=d))
+        if alpha != 1:
+            steps.append(lambda: d.mul_(int(alpha)))
+        if beta != 0:
+            steps.append(lambda: d.add_(t["C"], alpha=int(beta)))
+        if workload.option("bias", False):
+            steps.append(lambda: d.add_(t["bias"]))
+    elif beta != 0:
         c = t["C"]
         steps.append(lambda: add(c, a, b, beta=beta, alpha=alpha, out=d))
         if workload.option("bias", False):
@@ -59,3 +81,8 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
             step()
 
     return call
+
+
+def _transposed(x: Any) -> Any:
+    """A view; of a row or column with plain strides, since with those of `mT` `_int_mm` adds to its output."""
+    return x.reshape(*x.shape[:-2], x.shape[-1], x.shape[-2]) if 1 in x.shape[-2:] else x.mT

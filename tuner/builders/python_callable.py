@@ -17,6 +17,8 @@ from tuner.core.target import Target
 
 # Of each library the baselines use; threadpoolctl can tell no more without loading them.
 _LIBRARIES = ("numpy", "torch", "onnxruntime", "onnx")
+# Of these only where they are installed: a record made without them is one made without them.
+_OPTIONAL = ("jax", "jaxlib")
 
 
 @cache
@@ -34,8 +36,9 @@ class PythonBuilder(Builder):
 
     def toolchain(self, target: Target) -> Toolchain:
         """The Python version, and the versions of all libraries that baselines use."""
+        names = _LIBRARIES + tuple(name for name in _OPTIONAL if _version(name) != "absent")
         return Toolchain(
-            "python", platform.python_version(), tuple(f"{name}={_version(name)}" for name in _LIBRARIES)
+            "python", platform.python_version(), tuple(f"{name}={_version(name)}" for name in names)
         )
 
     def build(self, source: Source, target: Target, folder: Path) -> Artifact:

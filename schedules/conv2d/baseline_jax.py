@@ -1,0 +1,47 @@
+"""XLA on the CPU, through JAX: a compiled `lax.conv_general_dilated` with its epilogue."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from schedules._library import LibraryKernel, compiled_jax
+from schedules.conv2d._options import OPTIONS, TENSORS
+from tuner.core.workload import Workload
+
+
+class JaxConv2d(LibraryKernel):
+    """The convolution that a jitted JAX program gets."""
+
+    name = "conv_jax"
+    operator = "conv2d"
+    summary = "jax.lax.conv_general_dilated with bias and ReLU, compiled by XLA; the result copied out"
+    dtypes = ("f32",)
+    options = OPTIONS
+    libraries = ("jax", "jaxlib")
+    extra = "xla"
+    factory = "schedules.conv2d.baseline_jax:prepare"
+    tensors = TENSORS
+
+
+def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int) -> Callable[[], object]:
+    """The call."""
+    stride, pad, dilation, groups = (
+        int(workload.option(name, OPTIONS[name])) for name in ("stride", "pad", "dilation", "groups")
+    )
+    nhwc = workload.option("nhwc", False)
+    layout = ("NHWC", "OHWI", "NHWC") if nhwc else ("NCHW", "OIHW", "NCHW")
+
+    def compute(x: Any, w: Any, *bias: Any) -> Any:
+        import jax
+
+        y = jax.lax.conv_general_dilated(
+            x, w, window_strides=(stride, stride), padding=((pad, pad), (pad, pad)),
+            rhs_dilation=(dilation, dilation), feature_group_count=groups, dimension_numbers=layout,
+            precision="highest",
+        )  # fmt: skip
+        if bias:
+            y = y + (bias[0] if nhwc else bias[0][:, None, None])
+        return jax.numpy.maximum(y, 0) if workload.option("relu", False) else y
+
+    return compiled_jax(compute, tensors, "Y", threads)
