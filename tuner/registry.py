@@ -1,10 +1,14 @@
 """Finds operators, kernels, builders, devices and searchers by scanning their folders.
 
-A new one is a new file. What cannot be loaded here is kept with its reason and listed, not hidden.
+A new one is a new file: in the lab's folders, or in a folder that the environment variable `TUNER_PLUGINS`
+names (several, separated as in PATH). What cannot be loaded here is kept with its reason and listed, not
+hidden.
 """
 
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -41,9 +45,44 @@ def _modules(folder: str) -> list[ModuleType]:
     return modules
 
 
+def plugin_folders() -> list[Path]:
+    """The folders that `TUNER_PLUGINS` names, importable from here on, in child processes too.
+
+    One that does not exist is listed in `broken`.
+    """
+    folders = []
+    for name in filter(None, os.environ.get("TUNER_PLUGINS", "").split(os.pathsep)):
+        folder = Path(name).resolve()
+        if not folder.is_dir():
+            broken[name] = "TUNER_PLUGINS names it, and it is no folder"
+            continue
+        folders.append(folder)
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+            # Processes that run library calls import their modules by name, and load no registry.
+            inherited = os.environ.get("PYTHONPATH")
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [inherited, str(folder)]))
+    return folders
+
+
+def _plugin_modules() -> list[ModuleType]:
+    modules = []
+    for path in (path for folder in plugin_folders() for path in sorted(folder.glob("[!_]*.py"))):
+        try:
+            module = importlib.import_module(path.stem)
+        except Exception as error:
+            broken[str(path)] = f"{type(error).__name__}: {error}".splitlines()[0]
+            continue
+        if Path(str(getattr(module, "__file__", ""))).resolve() == path:
+            modules.append(module)
+        else:
+            broken[str(path)] = f"there is another module {path.stem}: give the file another name"
+    return modules
+
+
 def _classes(folder: str, base: type[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for module in _modules(folder):
+    for module in [*_modules(folder), *_plugin_modules()]:
         for _, item in inspect.getmembers(module, inspect.isclass):
             own = item.__module__ == module.__name__
             if own and issubclass(item, base) and not inspect.isabstract(item) and hasattr(item, "name"):
@@ -77,16 +116,19 @@ def searchers() -> dict[str, type[Searcher]]:
 
 @cache
 def kernels() -> dict[str, Kernel]:
-    """Kernels by name: Python ones under schedules/, C++ and CUDA ones under cuda_src/."""
+    """Kernels by name: Python ones under schedules/, C++ and CUDA ones under cuda_src/, plug-ins."""
     found: dict[str, Kernel] = {name: item() for name, item in _classes("schedules", Kernel).items()}
-    for path in sorted((ROOT / "cuda_src").rglob("*")):
+    sources = [
+        path for folder in [ROOT / "cuda_src", *plugin_folders()] for path in sorted(folder.rglob("*"))
+    ]
+    for path in sources:
         # A file without a declaration is a part of others (an include, the runtime), not a kernel.
         if path.suffix not in (".cpp", ".cu") or "/*[tuner]" not in path.read_text(errors="replace"):
             continue
         try:
             kernel = SourceKernel(path)
         except InvalidSpace as error:
-            broken[str(path.relative_to(ROOT))] = str(error)
+            broken[str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)] = str(error)
         else:
             found[kernel.name] = kernel
     return found

@@ -84,5 +84,5 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
 
 
 def _transposed(x: Any) -> Any:
-    """A view; of a row or column with plain strides, since with those of `mT` `_int_mm` adds to its output."""
+    """A view; of a row or column with plain strides, as with those of `mT` `_int_mm` adds to its output."""
     return x.reshape(*x.shape[:-2], x.shape[-1], x.shape[-2]) if 1 in x.shape[-2:] else x.mT
