@@ -25,6 +25,8 @@ class TracedKernel(Kernel):
     """
 
     searcher = "metaschedule"
+    llvm: tuple[str, ...] = _LLVM
+    """LLVM's own switches, of kernels for CPUs."""
 
     @abstractmethod
     def program(self, workload: Workload) -> str:
@@ -50,7 +52,7 @@ class TracedKernel(Kernel):
         if self.language == "tensorir_cuda":
             return Source(self.language, text, "main_kernel", arguments, options={"trace": trace})
         threads = target_threads(target)
-        options = {"trace": trace, "llvm": list(_LLVM)}
+        options = {"trace": trace, "llvm": list(self.llvm)}
         return Source(self.language, text, "main", arguments, threads, options=options)
 
     def _files(self, *modules: object) -> tuple[Path, ...]:

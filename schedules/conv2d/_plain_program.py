@@ -1,4 +1,4 @@
-"""conv2d as TensorIR by its definition, unscheduled: padding, the sum over channels and taps, the epilogue."""
+"""conv2d as TensorIR by its definition, unscheduled: padding, a sum over channels and taps, an epilogue."""
 
 from schedules.conv2d._tir_program import output_pixels
 from tuner.core.workload import Workload
@@ -48,7 +48,7 @@ def source(workload: Workload) -> str:
                     X[{order("vn", "vc", f"vy - {pad}", f"vx - {pad}")}], T.float32(0))"""
     value = f"total[{axes}]" + (" + bias[vk]" if bias else "")
     value = f"T.max({value}, T.float32(0))" if relu else value
-    epilogue = f"""
+    epilogue = f"""\
         for {loops} in T.grid({grid}):
             with T.sblock("epilogue"):
                 {axes} = T.axis.remap("SSSS", [{loops}])
@@ -66,5 +66,6 @@ class Module:
                 {axes}, vc, vr, vs = T.axis.remap("SSSSRRR", [{loops}, c, r, s])
                 with T.init():
                     {total}[{axes}] = T.float32(0)
-                {total}[{axes}] = {total}[{axes}] + {image}[{pixel}] * W[{weight}]{epilogue if bias or relu else ""}
+                {total}[{axes}] = {total}[{axes}] + {image}[{pixel}] * W[{weight}]
+{epilogue if bias or relu else ""}
 """

@@ -103,7 +103,8 @@ def cases(
     rng = random.Random(f"{kernel.name} {dtype} {seed}")
     for i in range(builds):
         workload = served(kernel, target, rng, dtype)
-        config = kernel.space(workload, target).sample(rng)
+        space = kernel.space(workload, target)
+        config = space.default or space.sample(rng)
         run = Run(kernel, workload, config, target, folder / str(i))
         yield run.error(workload, seed=i)
         if kernel.shape_generic:

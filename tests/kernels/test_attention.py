@@ -32,7 +32,8 @@ def run(kernel: Kernel, builds: int, shapes: int, seed: int, folder: Path) -> No
         workload = draw(rng, rng.choice(kernel.dtypes))
         if kernel.unsupported(workload, TARGET):
             continue
-        config = kernel.space(workload, TARGET).sample(rng)
+        space = kernel.space(workload, TARGET)
+        config = space.default or space.sample(rng)
         artifact = build(kernel, workload, config, TARGET, folder / str(done))
         check(artifact, workload, done, config)
         for i in range(shapes - 1 if kernel.shape_generic else 0):

@@ -17,7 +17,8 @@ from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.devices.cpu import CpuDevice, named_targets
 
-KERNELS = [k for k in registry.kernels_of("gemm", "cpu") if k.language == "tensorir"]
+# An open space is no list to draw from: tests/kernels/test_metaschedule.py.
+KERNELS = [k for k in registry.kernels_of("gemm", "cpu") if k.language == "tensorir" and not k.searcher]
 SIZES = (1, 2, 5, 7, 16, 31, 64, 65, 100, 129)
 
 

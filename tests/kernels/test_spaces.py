@@ -88,7 +88,7 @@ def test_a_shape_it_computes_has_a_valid_configuration_that_can_be_lowered(kerne
             continue
         space = kernel.space(workload, target)
         assert space.size != 0, f"{workload.key}: {space.names}"
-        config = space.sample(rng)
+        config = space.default or space.sample(rng)
         assert kernel.lower(workload, config, target).language == kernel.language
         for value in kernel.features(workload, config, target).values():
             assert value == value  # no NaN reaches a model

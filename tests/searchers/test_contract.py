@@ -10,7 +10,9 @@ from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import Observation, Problem
 from tuner.core.space import Constraint, Parameter, SearchSpace
 
-NAMES = [*sorted(registry.searchers()), "optuna:QMCSampler", "optuna:NSGAIISampler"]
+# What proposes from open spaces has tests of its own: nothing here could list such a space.
+CLOSED = sorted(name for name, kind in registry.searchers().items() if not kind.open_space)
+NAMES = [*CLOSED, "optuna:QMCSampler", "optuna:NSGAIISampler"]
 
 # A proposal costs them milliseconds to a second.
 MODEL_BASED = {

@@ -8,9 +8,10 @@ import typer
 from tuner.cli.common import Db, Json
 
 if TYPE_CHECKING:
+    from tuner.engine.traces import Imported
     from tuner.store.store import Store
 
-_FORMATS = ("t4", "kernel-tuner", "json", "csv", "parquet")
+_FORMATS = ("t4", "kernel-tuner", "json", "csv", "parquet", "metaschedule")
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +20,8 @@ def register(app: typer.Typer) -> None:
     app.command(
         "export",
         epilog="\nExamples:\n\n  tuner export out.t4.json --workload gemm/f32/m64-n64-k64 --kernel cpp_packed"
-        "\n\n  tuner export all.csv --format csv\n",
+        "\n\n  tuner export all.csv --format csv"
+        "\n\n  tuner export my_database --format metaschedule --workload gemm/f32/m64-n64-k64\n",
     )(export)
     app.command(
         "bench-searchers",
@@ -29,23 +31,44 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Kernel Tuner caches or FAIR T4 files, plain or .gz.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Kernel Tuner caches or FAIR T4 files, plain or .gz; folders of MetaSchedule's databases."
+        ),
+    ],
     kernel: Annotated[str | None, typer.Option(help="Kernel name where the file has none (T4).")] = None,
     device: Annotated[str | None, typer.Option(help="Device name where the file has none (T4).")] = None,
+    workload: Annotated[
+        str | None,
+        typer.Option(help="What a MetaSchedule program computes, e.g. gemm/f32/m64-n64-k64/alpha=0.5."),
+    ] = None,
     db: Db = None,
     json: Json = False,
 ) -> None:
     """Read other tools' recordings into the store, as replayed trials of a device of their own."""
     from tuner.cli.common import print_json
+    from tuner.core.workload import Workload
     from tuner.engine.exchange import import_recorded
+    from tuner.engine.traces import import_traces
     from tuner.interchange import read_recorded
+    from tuner.interchange.metaschedule import is_database, read_database
     from tuner.interchange.trials import workload_of
     from tuner.store.store import open_store
 
     # All files are read before anything is written: a bad one changes nothing.
+    databases = {file: read_database(file) for file in files if is_database(file)}
+    files = [file for file in files if file not in databases]
+    computed = Workload.from_key(workload) if workload is not None else None
     recorded = [read_recorded(file, kernel, device) for file in files]
-    report = []
+    report: list[dict[str, Any]] = []
     with open_store(db) as store:
+        for file, records in databases.items():
+            for found in import_traces(store, records, computed):
+                report.append({"file": str(file), "workload": found.workload.key, "kernel": found.kernel,
+                               "sweep": found.sweep, "added": found.added, "known": found.known})  # fmt: skip
+                if not json:
+                    print(f"{file.name}: {_traces_line(found)}")
         for file, space in zip(files, recorded, strict=True):
             sweep, added, known = import_recorded(store, space)
             row = {"file": str(file), "workload": workload_of(space).key, "device": space.device,
@@ -58,9 +81,18 @@ def import_(
         print_json(report)
 
 
+def _traces_line(found: "Imported") -> str:
+    kept = f", {found.known} were there already" if found.known else ""
+    of = f"as configurations of {found.kernel}" if found.kernel else "of a program that is none of the lab's"
+    where = f" in sweep s{found.sweep}" if found.sweep else ""
+    return f"{found.added} replayed trials of {found.workload.key} {of}{where}{kept}"
+
+
 def export(
-    file: Annotated[Path, typer.Argument(help="File to write; .gz for t4 and kernel-tuner.")],
-    format: Annotated[str, typer.Option(help="t4, kernel-tuner, json, csv or parquet.")] = "t4",
+    file: Annotated[
+        Path, typer.Argument(help="File to write; .gz for t4 and kernel-tuner; a folder for metaschedule.")
+    ],
+    format: Annotated[str, typer.Option(help="t4, kernel-tuner, metaschedule, json, csv or parquet.")] = "t4",
     workload: Annotated[str | None, typer.Option(help="Workload key, e.g. gemm/f32/m64-n64-k64.")] = None,
     kernel: Annotated[str | None, typer.Option(help="Kernel (t4, kernel-tuner).")] = None,
     device: Annotated[
@@ -68,9 +100,10 @@ def export(
     ] = None,
     db: Db = None,
 ) -> None:
-    """Write stored trials to a file: one space as t4 or kernel-tuner, all trials as json, csv or parquet."""
+    """Write stored trials: one space as t4, kernel-tuner or metaschedule, all as json, csv or parquet."""
     from tuner.core.errors import TunerError, UnknownName
     from tuner.engine.exchange import recorded_from_store, stored_trials
+    from tuner.engine.traces import export_traces
     from tuner.interchange import write_recorded
     from tuner.interchange.tables import write_table
     from tuner.store.store import open_store
@@ -78,6 +111,10 @@ def export(
     if format not in _FORMATS:
         raise UnknownName("format", format, list(_FORMATS))
     with open_store(db, read_only=True) as store:
+        if format == "metaschedule":
+            count, label = export_traces(store, file, workload or _only_workload(store), kernel, device)
+            print(f"{count} records of {label} in {file}")
+            return
         if format in ("t4", "kernel-tuner"):
             recorded = recorded_from_store(store, workload or _only_workload(store), kernel, device)
             write_recorded(recorded, file, format)

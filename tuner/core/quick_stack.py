@@ -1,4 +1,4 @@
-"""`inspect.stack` without reading source: what makes importing TVM's tensor intrinsics a matter of seconds."""
+"""`inspect.stack` without reading source: TVM's tensor intrinsics are imported in seconds with it."""
 
 import inspect
 import sys

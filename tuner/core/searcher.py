@@ -79,6 +79,8 @@ class Searcher(ABC):
     summary: ClassVar[str]
     batch: ClassVar[int] = 1
     """How many proposals it makes at a time, at least, where that saves time: a sweep then asks for more."""
+    open_space: ClassVar[bool] = False
+    """Whether it proposes from open spaces, and from no others."""
     why: str = ""
     """What it decided at the start and why, one line for people; empty where it decides nothing."""
 

@@ -1,8 +1,8 @@
 """An open search space: the schedules of a TensorIR program, each told by its trace.
 
-A trace is MetaSchedule's record of a schedule: the instructions that were applied and the random decisions they
-took, as JSON. Nobody can list or count the traces of a program, nor say without TVM whether one applies, so
-only the searcher that makes them can propose configurations. Each belongs to the program it was made for.
+A trace is MetaSchedule's record of a schedule: the instructions that were applied and the random decisions
+they took, as JSON. Nobody can list or count the traces of a program, nor say without TVM whether one
+applies, so only the searcher that makes them can propose configurations. Each belongs to one program.
 """
 
 import json

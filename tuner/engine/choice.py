@@ -13,12 +13,11 @@ def searcher_for(kernel: Kernel, asked: str) -> str:
         TunerError: it cannot propose configurations of this kernel.
     """
     if kernel.searcher is None:
-        registry.searcher(asked)
-        owners = [k.name for k in registry.kernels().values() if k.searcher == asked]
-        if owners:
+        if registry.searcher(asked).open_space:
+            owners = sorted(k.name for k in registry.kernels().values() if k.searcher == asked)
             raise TunerError(
-                f"searcher {asked} proposes for {', '.join(sorted(owners))} only, not for {kernel.name}: "
-                "choose one of them with --kernel, or another searcher"
+                f"searcher {asked} cannot propose configurations of {kernel.name}: choose one of its kernels "
+                f"({', '.join(owners)}), or another searcher"
             )
         return asked
     if asked not in ("auto", kernel.searcher):

@@ -106,8 +106,9 @@ class Evolution:
         """
         from tvm.s_tir import meta_schedule as ms
 
-        candidates, results = [], []
-        asked = []
+        candidates: list[Any] = []
+        results: list[Any] = []
+        asked: list[int] = []
         for text, seconds in outcomes:
             candidate = self._candidates.pop(text, None)
             if candidate is not None:

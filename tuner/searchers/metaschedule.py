@@ -21,13 +21,14 @@ class MetaScheduleSearcher(Searcher):
     """Proposes traces in rounds; a round learns from all the rounds before it.
 
     TVM's strategy, cost model and database run in this process; what they propose is built and measured by
-    whoever asks. Outcomes of a round are taken in together, before the next round is made. A new searcher that
-    is told a sweep's trials goes on from them: they are its database and its training data.
+    whoever asks. Outcomes of a round are taken in together, before the next round is made. A new searcher
+    that is told a sweep's trials goes on from them: they are its database and its training data.
     """
 
     name = "metaschedule"
     summary = "TVM's MetaSchedule: evolutionary search, XGBoost cost model; for kernels it schedules"
     batch = 8
+    open_space = True
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
