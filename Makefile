@@ -5,6 +5,7 @@
 #   make test       the test suite, under 10 minutes on 2 cores
 #   make test-slow  the tests that take minutes each
 #   make bench      the figures the project promises, against the peers (PEERS=0: without installing them)
+#   make gpu-check  on a machine with a GPU, first: see docs/gpu-checklist.md
 #   make lint       ruff and mypy
 #   make clean      build output and caches; never results.db
 #
@@ -26,7 +27,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # -qq: pip warns about each place of an index that lacks a package; errors are still shown.
 INSTALL := $(PIP) install -qq
 
-.PHONY: demo test test-slow bench lint clean check-machine
+.PHONY: demo test test-slow bench gpu-check lint clean check-machine
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.base
@@ -41,6 +42,12 @@ test-slow: $(VENV)/.installed
 # OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE make a current NumPy slower than it is: not a fair peer.
 bench: $(VENV)/.base $(if $(filter-out 0,$(PEERS)),$(VENV)/.peers)
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tuner.bench $(ARGS)
+
+gpu-check: $(VENV)/.gpu
+	$(BIN)/tuner devices --db results/gpu-check.db
+	$(BIN)/python -m pytest -m gpu -rs --timeout 900 $(ARGS)
+	$(BIN)/tuner sweep gemm --shape 1024x1024x1024 --device cuda:0 --kernel cuda_warp_tiles --trials 20 \
+	  --db results/gpu-check.db
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
@@ -75,6 +82,12 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	  $(INSTALL) '$(TORCH)'; \
 	else echo "torch has no CPU build here: tests that need it are skipped"; fi
 	@touch $@ $(VENV)/.base
+
+# What measuring on a GPU needs besides; cuBLAS alone is 400 MB.
+$(VENV)/.gpu: pyproject.toml | $(VENV)/.installed
+	$(INSTALL) -e '.[gpu]'
+	@mkdir -p results
+	@touch $@
 
 # What the bench compares with.
 $(VENV)/.peers: pyproject.toml | $(VENV)/.base

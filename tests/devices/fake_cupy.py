@@ -4,8 +4,8 @@ Device memory is host memory, a launch runs the kernel's own CUDA source on the 
 the host takes 3 us to queue anything, a kernel 5 us and 1 ns a thread. `install` writes a module `cupy` (and
 `pynvml`) into a folder; only a process with that folder on its path ever sees them.
 
-A kernel whose source has the words FAKE ILLEGAL ADDRESS breaks the context: as on a GPU, every later call of the
-process fails.
+A source with the words "FAKE ILLEGAL ADDRESS WHERE WAY 1", built with WAY=1, breaks the context when it is launched: as
+on a GPU, every later call of the process fails.
 """
 
 import ctypes
@@ -147,7 +147,8 @@ class _Kernel:
         from tuner.devices._emulated_child import EmulatedLibrary
 
         text = self.source()
-        if "FAKE ILLEGAL ADDRESS" in text:
+        planted = re.search(r"FAKE ILLEGAL ADDRESS WHERE (\w+) (\w+)", text)
+        if planted and f"#define {planted[1]} {planted[2]}\n" in text:
             machine.broken = True
             return
         if shared > 48 * 1024 and shared > self.shared:

@@ -4,7 +4,7 @@ import itertools
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,7 +54,8 @@ class Built:
         status: `ok`, or how it failed.
         error: the reason of a failure.
         artifact: for the workload asked for; `None` after a failure.
-        companions: the artifacts that the further workloads are computed with.
+        companions: the artifacts that the further workloads are computed with; those are left out for which
+            a GPU kernel's configuration is not valid.
         build_s: seconds of lowering and compiling.
         overhead_s: seconds beyond that, of forking and asking.
         folder: holds everything it made; remove with `discard`.
@@ -171,11 +172,21 @@ class BuildStage:
             return Built(Status(answer["status"]), answer["error"], build_s=build_s)
         artifacts = [build_process.artifact_from_plain(plain) for plain in answer["artifacts"]]
         if request.kernel.shape_generic:
-            others = [_with_dims(artifacts[0], workload) for workload in request.companions]
+            pairs = tuple(self._generic(artifacts[0], request))
         else:
-            others = artifacts[1:]
-        pairs = tuple(zip(request.companions, others, strict=True))
+            pairs = tuple(zip(request.companions, artifacts[1:], strict=True))
         return Built(Status.OK, "", artifacts[0], pairs, build_s, max(0.0, seconds - build_s), folder)
+
+    def _generic(self, artifact: Artifact, request: BuildRequest) -> Iterator[tuple[Workload, Artifact]]:
+        """The one artifact of a kernel that is generic in its shape, as it is called for each companion."""
+        kernel, config = request.kernel, request.config
+        for workload in request.companions:
+            if artifact.launch is None:
+                yield workload, _with_dims(artifact, workload)
+            elif kernel.space(workload, self._target).why_invalid(config) is None:
+                # Of a GPU kernel the grid and the workspaces are of the shape too.
+                source = kernel.lower(workload, config, self._target)
+                yield workload, replace(artifact, arguments=source.arguments, launch=source.launch)
 
 
 def _with_dims(artifact: Artifact, workload: Workload) -> Artifact:

@@ -112,10 +112,10 @@ def default_protocol(device: Device, **changes: Any) -> Protocol:
         TunerError: more threads than cores.
     """
     cores = int(device.target.limits.get("cores", 1))
-    shortest = {"min_sample_s": _GPU_SAMPLE_S} if device.target.kind == "cuda" else {}
-    protocol = replace(
-        Protocol(threads=cores, **shortest), **{k: v for k, v in changes.items() if v is not None}
-    )
+    usual = Protocol(threads=cores)
+    if device.target.kind == "cuda":
+        usual = replace(usual, min_sample_s=_GPU_SAMPLE_S)
+    protocol = replace(usual, **{k: v for k, v in changes.items() if v is not None})
     if protocol.threads > cores:
         raise TunerError(f"{protocol.threads} threads asked for, this process may use {cores} cores")
     return protocol

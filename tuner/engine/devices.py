@@ -30,8 +30,8 @@ def find_device(name: str | None = None, target: str | None = None) -> Device:
             raise Unavailable(f"no device {kind!r} on this machine: {reason}")
         wanted = f" to measure {target}" if target else ""
         raise Unavailable(
-            f"no GPU on this machine{wanted}: {reason}; --target {target or 'cuda:sm_90'} --no-device compiles, "
-            "checks and ranks without one"
+            f"no GPU on this machine{wanted}: {reason}; --target {target or 'cuda:sm_90'} --no-device "
+            "compiles, checks and ranks without one"
         )
     if number and (not number.isdigit() or int(number) >= len(found)):
         known = ", ".join(f"{kind}:{i} ({d.facts().get('model', kind)})" for i, d in enumerate(found))

@@ -269,7 +269,7 @@ class Sweep:
             searcher = self._seeker = self._seeker or self._searcher()
             while (room := self._room(started, pause_at)) > 0:
                 asked = time.perf_counter()
-                configs = searcher.ask(room)
+                configs = self._first(room) or searcher.ask(room)
                 if not configs:
                     exhausted = True
                     break

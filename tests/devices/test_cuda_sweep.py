@@ -1,0 +1,162 @@
+"""The whole measured path on a fake GPU: found, built, loaded, verified, timed, stored, final, best."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.devices import fake_cupy
+from tuner import registry
+from tuner.core.measurement import Status
+from tuner.core.source_kernel import SourceKernel
+from tuner.devices.cuda import CudaDevice
+from tuner.engine import campaign
+from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest
+from tuner.engine.workshop import Workshop
+from tuner.store.store import Store, open_store
+
+GEMM = registry.operator("gemm")
+WORKLOAD = GEMM.parse("24x20x16")
+
+_PLANTED = """/*[tuner]
+name = "{name}"
+operator = "gemm"
+entry = "gemm"
+arguments = ["A", "B", "D", "m", "n", "k"]
+[parameters]
+WAY = [0, 1, 2, 3]
+[launch]
+grid = ["ceildiv(n, 8)", "ceildiv(m, 8)"]
+block = ["8", "8"]
+*/
+// FAKE ILLEGAL ADDRESS WHERE WAY 1
+extern "C" __global__ void gemm(const float* A, const float* B, float* D, int m, int n, int k) {{
+  int i = blockIdx.y * 8 + threadIdx.y, j = blockIdx.x * 8 + threadIdx.x;
+  if (i >= m || j >= n) return;
+  float sum = 0;
+  for (int p = 0; p < k; ++p) sum += A[i * k + p] * B[p * n + j];
+  D[i * n + j] = sum;
+#if WAY == 1
+  if (k < 0) D[0] = 1;  // another binary than that of 0
+#endif
+#if WAY == 2
+  if (i == 0 && j == 0) D[m * n + 3] = 1;
+#endif
+#if WAY == 3
+  if (i == m - 1 && j == n - 1) const_cast<float*>(B)[0] += 1;  // the emulator's last thread
+#endif
+}}
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    with open_store(str(tmp_path / "results.db")) as made:
+        yield made
+
+
+def sweep(kernel: Any, store: Store, trials: int = 10, observer: Observer | None = None) -> Any:
+    (device,) = CudaDevice.discover()
+    protocol = campaign.default_protocol(device)
+    with Workshop(device, protocol, seed=3, jobs=1) as workshop:
+        request = SweepRequest(kernel, WORKLOAD, "grid", 0, Budget(trials=trials))
+        reference = campaign.calibration_reference(workshop, store)
+        result = Sweep(request, workshop, store, observer or Observer(), reference).run()
+        pids = workshop._kept
+    return result, pids
+
+
+def test_a_sticky_error_ends_the_child_and_not_the_sweep(
+    fake_gpu: ModuleType, tmp_path: Path, store: Store
+) -> None:
+    path = tmp_path / "planted.cu"
+    path.write_text(_PLANTED.format(name="planted"))
+    result, kept = sweep(SourceKernel(path), store)
+    found = {t.key.config["WAY"]: t.measurement for t in result.trials}
+    assert {way: m.status for way, m in found.items()} == {
+        0: Status.OK, 1: Status.RUN_ERROR, 2: Status.WRONG_RESULT, 3: Status.WRONG_RESULT,
+    }  # fmt: skip
+    assert "cudaErrorIllegalAddress" in found[1].error
+    assert "stray write at D" in found[2].error and "changed its input B" in found[3].error
+    assert kept is not None, "after a wrong result the process may go on"
+    right = found[0]
+    assert right.calibration is not None and right.calibration.drift == pytest.approx(1.0)
+    assert right.metrics["sm_clock_hz_before"] == 1755e6 and right.metrics["throttled"] == 0
+    assert right.metrics["registers"] > 0 and right.metrics["occupancy"] > 0
+    # 3 x 3 blocks of 64 threads in the fake's model of time.
+    assert right.time_s == pytest.approx((5000 + 9 * 64) * 1e-9, rel=1e-6)
+
+
+def test_what_the_target_cannot_hold_never_runs(fake_gpu: ModuleType, tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "spilling.cu"
+    text = _PLANTED.format(name="spilling").replace("WAY = [0, 1, 2, 3]", "WAY = [0]")
+    path.write_text(text.replace('block = ["8", "8"]', 'block = ["8", "8"]\nshared_bytes = "400 * 1024"'))
+    result, _ = sweep(SourceKernel(path), store)
+    (trial,) = result.trials
+    assert trial.measurement.status is Status.OVER_RESOURCES
+    assert "shared memory" in trial.measurement.error and trial.measurement.run_s == 0
+
+
+def tuner(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line as a user has it, with the fake before the real CuPy on the path."""
+    folder = tmp_path / "fake"
+    library = folder / "libcuda.so.1"
+    if not library.exists():
+        folder.mkdir(exist_ok=True)
+        fake_cupy.install(folder)
+        made = ["g++", "-shared", "-x", "c++", "/dev/null", "-o", str(library), "-Wl,-soname,libcuda.so.1"]
+        subprocess.run(made, check=True)
+    environment = {
+        **os.environ, "PYTHONPATH": f"{folder}:{fake_cupy.ROOT}", "LD_LIBRARY_PATH": str(folder),
+        "TMPDIR": str(tmp_path), "COLUMNS": "200",
+    }  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "tuner", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=170,
+    )
+
+
+def test_the_command_line_measures_ranks_and_remembers(fake_gpu: ModuleType, tmp_path: Path) -> None:
+    db = str(tmp_path / "results.db")
+    shape = (
+        "gemm",
+        "--shape",
+        "24x20x16",
+        "--kernel",
+        "cuda_shared_tiles",
+        "--db",
+        db,
+        "--searcher",
+        "random",
+    )
+    paper = tuner(tmp_path, "sweep", *shape, "--target", "cuda:sm_90", "--no-device", "--trials", "3")
+    assert paper.returncode == 0, paper.stderr
+    done = tuner(tmp_path, "sweep", *shape, "--device", "cuda:0", "--trials", "4", "--rounds", "6")
+    assert done.returncode == 0, done.stderr
+    # It began where the sweep on paper ended, and says what that was worth.
+    assert "starts from the best 1 of 3" in done.stderr and "not measured" in done.stderr
+    assert "Fake H100" in done.stdout and "Final: timed again" in done.stdout
+    best = json.loads(tuner(tmp_path, "best", "gemm", "--db", db, "--json").stdout)
+    assert "measured" in json.dumps(best) and "predicted" not in json.dumps(best)
+    with open_store(db, read_only=True) as store:
+        sweeps = {s.spec.device.kind: s for s in store.sweeps()}
+        predicted = min(
+            store.sweep_history(sweeps["described"].id), key=lambda t: t.measurement.time_s or 9e9
+        )
+        measured = store.sweep_history(sweeps["cuda"].id)
+    assert measured[0].key.config == predicted.key.config
+    assert measured[0].key.device.startswith("cuda-") and measured[0].measurement.samples
+    listed = tuner(tmp_path, "devices", "--db", db)
+    assert "cuda: Fake H100 (cuda:sm_90)" in listed.stdout and "(measured)" in listed.stdout, listed.stderr
+    wrong = tuner(tmp_path, "sweep", *shape, "--target", "cuda:sm_80")
+    assert wrong.returncode == 2 and "Fake H100 runs cuda:sm_90" in wrong.stderr
+    wrong = tuner(tmp_path, "sweep", *shape, "--device", "cuda:3")
+    assert wrong.returncode == 2 and "cuda:0 (Fake H100)" in wrong.stderr
