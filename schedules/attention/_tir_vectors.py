@@ -122,8 +122,12 @@ def _steps(count: str, unroll: int, step: Callable[[str], str]) -> str:
     return text + "\n" + _loops(step(f"({count} // {unroll} * {unroll} + u)"), f"u in T.serial({rest})")
 
 
-def _exp2(to: str, x: str, lanes: int, after: str = "") -> str:
-    """`to` = 2^x for the lanes `l` of one vector; needs the buffers of `_EXP2_LOCALS`."""
+def exp2(to: str, x: str, lanes: int, after: str = "") -> str:
+    """`to` = 2^x for the lanes `l` of one vector; needs the buffers of `exp2_locals`.
+
+    A block has it twice at least: a buffer that is used within one vectorized loop alone TVM would allocate
+    inside of it, one element for all lanes.
+    """
     polynomial = f"T.float32({_COEFFICIENTS[0]!r})"
     for coefficient in _COEFFICIENTS[1:]:
         polynomial = f"({polynomial} * xs[l] + T.float32({coefficient!r}))"
@@ -137,7 +141,7 @@ def _exp2(to: str, x: str, lanes: int, after: str = "") -> str:
     return _loops("\n".join([*lines, after] if after else lines), f"l in T.vectorized({lanes})")
 
 
-def _exp2_locals(lanes: int) -> tuple[str, ...]:
+def exp2_locals(lanes: int) -> tuple[str, ...]:
     return (_local("xs", lanes), _local("ys", lanes))
 
 
@@ -227,7 +231,7 @@ def attend(s: Sizes, count: str, value: Callable[[str, str], str]) -> Body:
     row, vectors = f"i in T.serial({s.queries})", f"c in T.serial({s.width // s.lanes})"
     init = _loops(none, row) + "\n" + _loops(zero, row, vectors, f"l in T.vectorized({s.lanes})")
     softmax = _softmax_of_rows(s, count) if s.along_head else _softmax_of_panel(s, count)
-    locals_ = (*softmax.locals, _local("o", s.rows, s.columns), *_exp2_locals(s.lanes))
+    locals_ = (*softmax.locals, _local("o", s.rows, s.columns), *exp2_locals(s.lanes))
     return Body(locals_, softmax.text + "\n" + _output(s, count, value), init)
 
 
@@ -237,9 +241,9 @@ def _softmax_of_panel(s: Sizes, count: str) -> Body:
     vectors = f"v in T.unroll({s.queries // s.lanes})"
     keys = f"j in T.serial({_ceildiv(count, s.keys)} * {s.keys})"
     after = f"{top} = new[{lane}]\nsum[{lane}] = {total} * factor[{lane}]"
-    rescale = _exp2(f"factor[{lane}]", f"{top} - new[{lane}]", s.lanes, after)
+    rescale = exp2(f"factor[{lane}]", f"{top} - new[{lane}]", s.lanes, after)
     p = f"P[j, {lane}]"
-    weigh = _exp2(p, f"{score} - new[{lane}]", s.lanes, f"sum[{lane}] = sum[{lane}] + {p}")
+    weigh = exp2(p, f"{score} - new[{lane}]", s.lanes, f"sum[{lane}] = sum[{lane}] + {p}")
     lines = [
         _loops(f"new[{lane}] = {top}", *_vectors(s)),
         _loops(f"new[{lane}] = T.max(new[{lane}], {score})", *_vectors(s, keys)),
@@ -261,9 +265,9 @@ def _softmax_of_rows(s: Sizes, count: str) -> Body:
         _loops(f"new[l] = T.max(new[l], {score})", keys, lanes),
         _across("new[{}]", s.lanes, "T.max({}, {})"),
         "largest[0] = new[0]",
-        _exp2("factor[r, l]", f"{top} - largest[0]", s.lanes, "sum[l] = T.float32(0)"),
+        exp2("factor[r, l]", f"{top} - largest[0]", s.lanes, "sum[l] = T.float32(0)"),
         f"{top} = largest[0]",
-        _loops(_exp2(place, f"{score} - largest[0]", s.lanes, f"sum[l] = sum[l] + {place}"), keys),
+        _loops(exp2(place, f"{score} - largest[0]", s.lanes, f"sum[l] = sum[l] + {place}"), keys),
         _across("sum[{}]", s.lanes, "{} + {}"),
         f"{total} = {total} * factor[r, 0] + sum[0]",
     ])  # fmt: skip
@@ -318,9 +322,9 @@ def write(s: Sizes, rows: int, whole: bool, parts: int) -> Body:
             )
         )
     else:
-        own += [_local("best", 1), _local("whole", 1), *_exp2_locals(1)]
+        own += [_local("best", 1), _local("whole", 1), *exp2_locals(1)]
         each = f"p in T.serial({parts})"
-        weight = _exp2("scale[p, i]", f"{s.state('top', 'i', 'p')} - best[0]", 1)
+        weight = exp2("scale[p, i]", f"{s.state('top', 'i', 'p')} - best[0]", 1)
         text = "\n".join([
             f"best[0] = {HIDDEN}",
             _loops(f"best[0] = T.max(best[0], {s.state('top', 'i', 'p')})", each),

@@ -74,6 +74,8 @@ class FlashTensorIR(Kernel):
                 Parameter("SPLIT_KV", (1, 2, 4, 8, 16, 32, 64), "parts of the keys that are computed apart"),
             ],
             [
+                # Along queries few rows leave lanes empty; along the head many pay for sums across lanes.
+                Constraint("lanes_used", "rows * 2 > lanes if LAYOUT == 'queries' else rows < 2 * lanes"),
                 Constraint("whole_vectors", "LAYOUT == 'head' or QUERIES % lanes == 0"),
                 Constraint("rows_of_a_vector", "LAYOUT == 'queries' or QUERIES < fewest"),
                 Constraint(
@@ -110,6 +112,12 @@ class FlashTensorIR(Kernel):
                     "PACK_K != 'none' or not (copy_k_along_head if LAYOUT == 'head' else copy_k)",
                 ),
                 Constraint("values_in_place", "PACK_V != 'none' or not copy_v"),
+                # What is read once is not worth a copy that nothing asks for.
+                Constraint(
+                    "copies_pay",
+                    "rows > QUERIES or (PACK_V == 'none' or copy_v) and (PACK_K == 'none' or"
+                    " (copy_k_along_head if LAYOUT == 'head' else copy_k))",
+                ),
                 # Parts are worth their combination where blocks of queries do not feed the threads.
                 Constraint(
                     "split_needed",
