@@ -20,13 +20,16 @@ relu = false
 
 [parameters]
 ROWS = { values = [1, 2, 3, 4], doc = "output rows that are computed together, from the same rows of the image" }
-VECTORS = { values = [1, 2, 4], doc = "vectors of one output row that are computed together" }
+VECTORS = { values = [1, 2, 4, 8], doc = "vectors of one output row that are computed together" }
+FLAT = { values = [false, true], doc = "a channel is one line: vectors run on over the ends of rows" }
 FIXED = { values = [true, false], doc = "code of its own for kernels of 3x3 and 5x5" }
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 
 [constraints]
 sums_in_registers = "ROWS * VECTORS <= vector_registers // 2"
-vectors_used = "VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (c if nhwc else (w + 2 * pad - dilation * (s - 1) - 1) // stride + 1)"
+vectors_used = "FLAT or VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (c if nhwc else (w + 2 * pad - dilation * (s - 1) - 1) // stride + 1)"
+# A flat channel has no rows, and with its channels side by side an image has none either.
+flat_has_no_rows = "not FLAT or (ROWS == 1 and not nhwc)"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
 threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
@@ -38,12 +41,13 @@ tile_area = "ROWS * VECTORS"
 // that of moving the image once, and of the instructions per tap. NCHW: a channel's plane is copied with its
 // padding into a buffer that stays in the L1 or L2 cache; what one tap reads for a
 // vector of pixels is one load, with a stride of 2 two loads of which every second element is picked; for larger
-// strides columns are sorted by their remainder. NHWC: a vector holds channels,
+// strides columns are sorted by their remainder. FLAT is for images narrower than a few vectors: see flat.h. NHWC: a vector holds channels,
 // and every tap is a load of its own at any stride.
 #define HUGE_PAGES 1
 #define SCALE_TENSOR 0
 #define SCALE_CHANNEL 0
 #include "../gemm/arena.h"
+#include "flat.h"
 #include "image.h"
 #if threads > 1
 #include <omp.h>
@@ -210,6 +214,12 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
                       int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
     (void)scale;
     static thread_local Arena arena;
+#if FLAT
+    const FlatDepthwise work = {Shape(n, c, h, w, k, r, s), X, W, bias, Y};
+    const int64_t size = ceil_div(work.memory(), 16) * 16;
+    float* memory = arena.reserve(size * threads);
+    if (!memory) return 1;
+#else
     const Depthwise work = {Shape(n, c, h, w, k, r, s), X, W, bias, Y};
     const int64_t size = ceil_div(NHWC ? work.filters() : work.plane(), 16) * 16;
     float* memory = arena.reserve(NHWC ? size : size * threads);
@@ -219,9 +229,10 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
             for (int64_t tap = 0; tap < r * s; ++tap) memory[tap * c + i] = W[i * r * s + tap];
         }
     }
+#endif
 #if threads > 1
 #pragma omp parallel num_threads(threads)
-    work.run(memory + (NHWC ? 0 : omp_get_thread_num() * size), omp_get_num_threads(), omp_get_thread_num());
+    work.run(memory + (NHWC && !FLAT ? 0 : omp_get_thread_num() * size), omp_get_num_threads(), omp_get_thread_num());
 #else
     work.run(memory, 1, 0);
 #endif

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 def final_lines(outcome: "Outcome") -> Iterator[Any]:
     """What to print, top to bottom: sweeps, final, verdict, what was left out."""
+    from rich.markup import escape
     from rich.table import Table
 
     from tuner import registry
@@ -43,7 +44,7 @@ def final_lines(outcome: "Outcome") -> Iterator[Any]:
         yield ""
         yield verdict(outcome)
     for name, reason in outcome.skipped.items():
-        yield f"left out: {name}: {reason}"
+        yield escape(f"left out: {name}: {reason}")  # a reason may name an extra: [torch]
     if outcome.interrupted:
         yield "interrupted; everything measured is stored: continue with --resume"
 

@@ -1,0 +1,27 @@
+// Loads and stores of the first lanes of a vector: what the others would touch is left alone.
+#pragma once
+#include <string.h>
+
+#include "../gemm/simd.h"
+
+// The first `count` floats at p, zeros behind them; `count` may be above LANES or below 0.
+static inline vec load_part(const float* p, int64_t count) {
+    if (count >= LANES) return load(p);
+    vec v = {};
+#if defined(__AVX512F__)
+    if (count > 0) v = __builtin_ia32_loadups512_mask(p, v, (unsigned short)((1u << count) - 1));
+#else
+    if (count > 0) memcpy(&v, p, size_t(count) * sizeof(float));
+#endif
+    return v;
+}
+
+static inline void store_part(float* p, vec v, int64_t count) {
+    if (count >= LANES) return store(p, v);
+    if (count <= 0) return;
+#if defined(__AVX512F__)
+    __builtin_ia32_storeups512_mask(p, v, (unsigned short)((1u << count) - 1));
+#else
+    memcpy(p, &v, size_t(count) * sizeof(float));
+#endif
+}
