@@ -1,4 +1,4 @@
-"""The TensorIR attention: its exponential errs as stated, it calls none of libm, each of its paths is right."""
+"""The TensorIR attention: its exponential errs as stated and is none of libm, each of its paths is right."""
 
 from pathlib import Path
 
