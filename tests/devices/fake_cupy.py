@@ -1,11 +1,11 @@
-"""A stand-in for the part of CuPy that the lab uses, so that measuring runs end to end with no GPU. Tests only.
+"""A stand-in for the part of CuPy that the lab uses: measuring runs end to end with no GPU. Tests only.
 
 Device memory is host memory, a launch runs the kernel's own CUDA source on the emulator, and time is a model:
 the host takes 3 us to queue anything, a kernel 5 us and 1 ns a thread. `install` writes a module `cupy` (and
 `pynvml`) into a folder; only a process with that folder on its path ever sees them.
 
-A source with the words "FAKE ILLEGAL ADDRESS WHERE WAY 1", built with WAY=1, breaks the context when it is launched: as
-on a GPU, every later call of the process fails.
+A source with the words "FAKE ILLEGAL ADDRESS WHERE WAY 1", built with WAY=1, breaks the context when it is
+launched: as on a GPU, every later call of the process fails.
 """
 
 import ctypes
@@ -123,7 +123,7 @@ _libraries: dict[tuple[bytes, str, int], Any] = {}
 
 
 class _Kernel:
-    """An entry of a module: the emulated library of the source that lies beside the cubin, built when launched."""
+    """An entry of a module: the emulated library of the source beside the cubin, built when launched."""
 
     def __init__(self, image: bytes, entry: str) -> None:
         self.entry, self.image, self.library, self.shared = entry, image, None, 0
@@ -289,14 +289,15 @@ def _gemm_ex(handle: int, transa: int, transb: int, m: int, n: int, k: int, alph
     to[...] = (factors[0] * product + old).astype(to.dtype)
 
 
-def _gemm_strided(handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, a: int, a_type: int,
-                  lda: int, a_step: int, b: int, b_type: int, ldb: int, b_step: int, beta: int, c: int, c_type: int,
-                  ldc: int, c_step: int, batch: int, compute: int, algorithm: int) -> None:  # fmt: skip
+def _gemm_strided(handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, a: int,
+                  a_type: int, lda: int, a_step: int, b: int, b_type: int, ldb: int, b_step: int, beta: int,
+                  c: int, c_type: int, ldc: int, c_step: int, batch: int, compute: int,
+                  algorithm: int) -> None:  # fmt: skip
     sizes = [np.dtype(_TYPES[kind]).itemsize for kind in (a_type, b_type, c_type)]
     for i in range(batch):
         _gemm_ex(handle, transa, transb, m, n, k, alpha, a + i * a_step * sizes[0], a_type, lda,
-                 b + i * b_step * sizes[1], b_type, ldb, beta, c + i * c_step * sizes[2], c_type, ldc, compute,
-                 algorithm)  # fmt: skip
+                 b + i * b_step * sizes[1], b_type, ldb, beta, c + i * c_step * sizes[2], c_type, ldc,
+                 compute, algorithm)  # fmt: skip
 
 
 cublas = SimpleNamespace(

@@ -1,4 +1,4 @@
-"""The CUDA device, on a fake of CuPy that runs kernels on the emulator (`fake_cupy`), and on a GPU where one is."""
+"""The CUDA device, on a fake of CuPy that runs kernels on the emulator (`fake_cupy`), and on a GPU."""
 
 import json
 import pickle
@@ -146,8 +146,8 @@ def test_a_sample_is_the_gpus_time_and_not_the_hosts(fake_gpu: ModuleType, tmp_p
     executable = device.load(artifact)
     executable.bind(case["tensors"])
     executable.run()
-    # One block of 256 threads: 5.256 us on the GPU. Queueing takes the fake's host 3 us a call, so without the
-    # hold a first call would be timed from when the event passed, not from when the kernel began.
+    # One block of 256 threads: 5.256 us on the GPU. Queueing takes the host 3 us a call: without the hold a
+    # first call would be timed from when the event passed, not from when the kernel began.
     assert executable.sample(40) == pytest.approx(5.256e-6, rel=1e-6)
     assert executable.sample(600) == pytest.approx(5.256e-6, rel=1e-6), "more calls than the queue holds"
     assert "tuner_hold" in fake_gpu.machine.launches
@@ -226,7 +226,8 @@ def test_readings_of_nvml_mark_a_throttled_sample(
 
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [("12x20x28", "f32"), ("m12 n20 k28 trans_a alpha=0.5 beta=2 bias relu", "f32"), ("m5 n7 k9 batch=3 trans_b", "f32"),
+    [("12x20x28", "f32"), ("m12 n20 k28 trans_a alpha=0.5 beta=2 bias relu", "f32"),
+     ("m5 n7 k9 batch=3 trans_b", "f32"),
      ("m12 n20 k28 trans_a trans_b beta=1 relu", "f16"), ("m12 n20 k28 alpha=2 beta=1 bias", "int8")],
 )  # fmt: skip
 def test_cublas_is_called_as_the_operator_is_defined(
@@ -279,8 +280,9 @@ def test_on_a_gpu_every_way_to_a_cubin_runs_right(tmp_path: Path, kernel: str) -
     import sys
 
     done = subprocess.run(
-        [sys.executable, "-m", "tuner", "sweep", "gemm", "--shape", "123x77x89", "--device", "cuda:0", "--kernel",
-         kernel, "--no-baselines", "--rounds", "0", "--trials", "3", "--json", "--db", str(tmp_path / "gpu.db")],
+        [sys.executable, "-m", "tuner", "sweep", "gemm", "--shape", "123x77x89", "--device", "cuda:0",
+         "--kernel", kernel, "--no-baselines", "--rounds", "0", "--trials", "3", "--json",
+         "--db", str(tmp_path / "gpu.db")],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

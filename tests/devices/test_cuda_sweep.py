@@ -1,6 +1,5 @@
 """The whole measured path on a fake GPU: found, built, loaded, verified, timed, stored, final, best."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,13 +11,20 @@ import pytest
 
 from tests.devices import fake_cupy
 from tuner import registry
-from tuner.core.measurement import Status
+from tuner.core.errors import Unavailable, UnknownName
+from tuner.core.measurement import Evidence, Measurement, Status
+from tuner.core.protocol import Protocol
 from tuner.core.source_kernel import SourceKernel
+from tuner.core.trial import Trial, TrialKey
+from tuner.devices._described import DescribedDevice
 from tuner.devices.cuda import CudaDevice
 from tuner.engine import campaign
+from tuner.engine.devices import find_device
 from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest
 from tuner.engine.workshop import Workshop
+from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 from tuner.store.store import Store, open_store
+from tuner.targets import cuda
 
 GEMM = registry.operator("gemm")
 WORKLOAD = GEMM.parse("24x20x16")
@@ -124,39 +130,69 @@ def tuner(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def plant_predictions(store: Store, kernel: Any, configs: list[dict[str, int]]) -> None:
+    """What a compile-only sweep of `cuda:sm_90` would have stored, the last configuration the best."""
+    described = DescribedDevice(cuda.target("cuda:sm_90"), "H100")
+    chain, protocol = registry.builder("nvrtc").toolchain(described.target), Protocol(threads=1)
+    spec = SweepSpec(
+        WORKLOAD, DeviceInfo.of(described), KernelInfo.of(kernel), "cuda:sm_90", "random", 0, protocol
+    )
+    store.put_toolchain(chain)
+    trials = [
+        Trial(
+            TrialKey(WORKLOAD, kernel.name, kernel.digest, config, "cuda:sm_90", chain.digest,
+                     described.fingerprint, protocol.digest),
+            Measurement(Status.OK, Evidence.PREDICTED, samples=(1e-3 / (i + 1),)),
+        )
+        for i, config in enumerate(configs)
+    ]  # fmt: skip
+    number = store.begin_sweep(spec)
+    store.add_trials(number, trials, list(range(len(trials))))
+    store.finish_sweep(number, "finished", {})
+
+
 def test_the_command_line_measures_ranks_and_remembers(fake_gpu: ModuleType, tmp_path: Path) -> None:
     db = str(tmp_path / "results.db")
-    shape = (
-        "gemm",
-        "--shape",
-        "24x20x16",
-        "--kernel",
-        "cuda_shared_tiles",
-        "--db",
-        db,
-        "--searcher",
-        "random",
-    )
-    paper = tuner(tmp_path, "sweep", *shape, "--target", "cuda:sm_90", "--no-device", "--trials", "3")
-    assert paper.returncode == 0, paper.stderr
-    done = tuner(tmp_path, "sweep", *shape, "--device", "cuda:0", "--trials", "4", "--rounds", "6")
+    with open_store(db) as store:
+        predicted = [{"TILE": 8, "PAD": pad} for pad in (0, 1)] + [{"TILE": 16, "PAD": 1}]
+        plant_predictions(store, registry.kernel("cuda_shared_tiles"), predicted)
+    done = tuner(
+        tmp_path, "sweep", "gemm", "--shape", "24x20x16", "--kernel", "cuda_shared_tiles", "--db", db,
+        "--searcher", "random", "--device", "cuda:0", "--trials", "3", "--rounds", "6", "--no-baselines",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     # It began where the sweep on paper ended, and says what that was worth.
     assert "starts from the best 1 of 3" in done.stderr and "not measured" in done.stderr
     assert "Fake H100" in done.stdout and "Final: timed again" in done.stdout
-    best = json.loads(tuner(tmp_path, "best", "gemm", "--db", db, "--json").stdout)
-    assert "measured" in json.dumps(best) and "predicted" not in json.dumps(best)
     with open_store(db, read_only=True) as store:
-        sweeps = {s.spec.device.kind: s for s in store.sweeps()}
-        predicted = min(
-            store.sweep_history(sweeps["described"].id), key=lambda t: t.measurement.time_s or 9e9
-        )
-        measured = store.sweep_history(sweeps["cuda"].id)
-    assert measured[0].key.config == predicted.key.config
+        (swept,) = [s for s in store.sweeps() if s.spec.device.kind == "cuda"]
+        measured = store.sweep_history(swept.id)
+        (best,) = store.best(operator="gemm")
+    assert measured[0].key.config == predicted[-1]
     assert measured[0].key.device.startswith("cuda-") and measured[0].measurement.samples
-    listed = tuner(tmp_path, "devices", "--db", db)
-    assert "cuda: Fake H100 (cuda:sm_90)" in listed.stdout and "(measured)" in listed.stdout, listed.stderr
-    wrong = tuner(tmp_path, "sweep", *shape, "--target", "cuda:sm_80")
-    assert wrong.returncode == 2 and "Fake H100 runs cuda:sm_90" in wrong.stderr
-    wrong = tuner(tmp_path, "sweep", *shape, "--device", "cuda:3")
-    assert wrong.returncode == 2 and "cuda:0 (Fake H100)" in wrong.stderr
+    assert best.evidence == "measured" and best.device.name == "Fake H100" and best.retimed
+
+
+def test_a_device_is_found_by_name_and_by_target(fake_gpu: ModuleType) -> None:
+    for name, target in (("cuda", None), ("cuda:0", None), (None, "cuda:sm_90"), ("cuda:0", "cuda:sm_90")):
+        assert find_device(name, target).fingerprint.startswith("cuda-")
+    with pytest.raises(Unavailable, match="Fake H100 runs cuda:sm_90"):
+        find_device(None, "cuda:sm_80")
+    with pytest.raises(Unavailable, match=r"cuda:0 \(Fake H100\)"):
+        find_device("cuda:3")
+    with pytest.raises(UnknownName, match="known: cpu, cuda"):
+        find_device("emulated")
+
+
+def test_devices_lists_the_gpu_with_what_was_measured(
+    fake_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tuner.cli.describe import devices
+    from tuner.devices.cpu import CpuDevice
+
+    # This machine's own peaks take a second, alone on its processor.
+    monkeypatch.setattr(CpuDevice, "discover", classmethod(lambda cls: []))
+    devices(measure=False, threads=None, db=str(tmp_path / "results.db"), json=False)
+    printed = capsys.readouterr().out
+    assert "cuda: Fake H100 (cuda:sm_90)" in printed and "compute_capability  9.0" in printed
+    assert "peak_flops_f32" in printed and "(measured)" in printed
