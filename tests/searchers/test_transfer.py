@@ -74,12 +74,25 @@ def test_a_history_that_misleads_costs_little():
 
 
 def test_the_more_similar_device_comes_first():
-    far = history(1, 1, "far", {"sms": 10.0})
+    far = history(1, 1, "far", {"sms": 20.0})
     near = history(16, 32, "near", {"sms": 82.0})
     sources, _ = find_sources(Problem(SPACE, device={"sms": 80.0}, history=[far, near]))
     assert [s.label for s in sources] == ["near", "far"]
-    assert sources[0].similarity > 0.95 > 0.3 > sources[1].similarity
+    assert sources[0].similarity > 0.95 > 0.4 > sources[1].similarity
     assert sweep("transfer", [far, near], 1)[0] > 0.85
+
+
+def test_another_vendor_counts_less_and_a_far_device_is_not_heard():
+    own = {"sms": 80.0, "nvidia": 1.0}
+    near = history(16, 32, "near", {"sms": 40.0, "nvidia": 1.0})
+    same_size = history(1, 1, "same size", {"sms": 80.0, "nvidia": 0.0})
+    other = history(1, 1, "other", {"sms": 20.0, "nvidia": 0.0})
+    sources, refused = find_sources(Problem(SPACE, device=own, history=[other, same_size, near]))
+    assert [s.label for s in sources] == ["near", "same size"]
+    assert sources[1].similarity == pytest.approx(0.25)
+    assert refused == ["other: near is far more similar"]
+    # With nothing nearer it is heard.
+    assert [s.label for s in find_sources(Problem(SPACE, device=own, history=[other]))[0]] == ["other"]
 
 
 def test_without_a_usable_history_it_is_surrogate():

@@ -3,6 +3,7 @@
 import random
 import tempfile
 import warnings
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -15,9 +16,11 @@ from tuner.core.measurement import Status
 from tuner.core.recorded import RecordedSpace
 from tuner.devices.replay import Replay
 from tuner.engine._bench_records import Run
-from tuner.interchange import write_recorded
+from tuner.interchange import FORMATS
 
 PREFIX = "kernel_tuner:"
+# A strategy that ends before its trials are spent begins again, so often at most.
+_RESTARTS = 50
 
 
 def strategies() -> list[str]:
@@ -58,14 +61,61 @@ def run_peer(recorded: RecordedSpace, name: str, strategy: str, seed: int, trial
         best = min(best, measurement.time_s or best)
         fractions.append((recorded.optimum_s or 0.0) / best if best < float("inf") else 0.0)
         seconds.append(replay.clock_s)
-    if not note and len(configs) < trials:
-        note = f"stopped after {len(configs)} of {trials} trials"
     return Run(name, PREFIX + strategy, seed, fractions, seconds, None, failures, note)
 
 
 def _configs(
     recorded: RecordedSpace, strategy: str, seed: int, trials: int
 ) -> tuple[list[dict[str, Any]], str]:
+    """Distinct configurations in the order a strategy tried them, and what a reader should know.
+
+    A strategy that stops early is started again with what is left of the random stream; what it tries
+    twice costs nothing, as with Kernel Tuner's own cache file.
+    """
+    # Its strategies draw from the global generators.
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    note = ""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        cache = Path(folder) / "cache.json"
+        cache.write_text(_cache_text(recorded))
+        tune = _tuning(recorded, strategy, trials, cache)
+        for start in range(_RESTARTS + 1):
+            before = len(found)
+            try:
+                for config in tune():
+                    found.setdefault(tuple(config.values()), config)
+            except Exception as error:  # a peer that breaks is a result of the comparison, not its end
+                note = f"broke after {before} trials: {type(error).__name__}: {error}".splitlines()[0][:200]
+                break
+            if len(found) >= trials:
+                note = f"ended early, started {start + 1} times" if start else ""
+                break
+            if len(found) == before:
+                note = f"stopped after {before} of {trials} trials, whatever it was started from"
+                break
+        else:
+            note = f"stopped after {len(found)} of {trials} trials, started {_RESTARTS + 1} times"
+    return list(found.values()), note
+
+
+_texts: dict[int, tuple[RecordedSpace, str]] = {}
+
+
+def _cache_text(recorded: RecordedSpace) -> str:
+    """The space as a Kernel Tuner cache; the last one is kept, as a bench runs many seeds of each."""
+    if id(recorded) not in _texts:
+        _texts.clear()
+        _texts[id(recorded)] = recorded, FORMATS["kernel-tuner"](recorded)
+    return _texts[id(recorded)][1]
+
+
+def _tuning(
+    recorded: RecordedSpace, strategy: str, trials: int, cache: Path
+) -> Callable[[], list[dict[str, Any]]]:
+    """One start of a strategy in simulation mode: the configurations it tried, in order."""
     import kernel_tuner
 
     names = [p.name for p in recorded.parameters]
@@ -74,23 +124,12 @@ def _configs(
     def is_listed(config: dict[str, Any]) -> bool:  # it takes a lambda apart as source text
         return tuple(config[n] for n in names) in listed
 
-    # Its strategies draw from the global generators.
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
-    parameters = {p.name: list(p.values) for p in recorded.parameters}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), redirect_stdout(StringIO()):
-        warnings.simplefilter("ignore")
-        cache = Path(folder) / "cache.json"
-        write_recorded(recorded, cache, "kernel-tuner")
-        try:
-            results, _ = kernel_tuner.tune_kernel(
-                recorded.kernel, "", recorded.problem, [], parameters,
-                restrictions=is_listed, cache=str(cache),
-                simulation_mode=True, strategy=strategy, strategy_options={"max_fevals": trials}, quiet=True,
-            )  # fmt: skip
-        except Exception as error:  # a peer that breaks is a result of the comparison, not its end
-            return [], f"broke: {type(error).__name__}: {error}".splitlines()[0][:200]
-    distinct: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for result in results:
-        distinct.setdefault(tuple(result[n] for n in names), {n: result[n] for n in names})
-    return list(distinct.values()), ""
+    def tune() -> list[dict[str, Any]]:
+        results, _ = kernel_tuner.tune_kernel(
+            recorded.kernel, "", recorded.problem, [], {p.name: list(p.values) for p in recorded.parameters},
+            restrictions=is_listed, cache=str(cache), simulation_mode=True, strategy=strategy,
+            strategy_options={"max_fevals": trials}, quiet=True,
+        )  # fmt: skip
+        return [{n: result[n] for n in names} for result in results]
+
+    return tune

@@ -75,9 +75,12 @@ def gpu_facts(device: str) -> GpuFacts | None:
 
 
 def numbers(device: str) -> dict[str, float]:
-    """The same as named numbers, for `History.device`; empty for a GPU that is not listed."""
+    """The same as named numbers, for `History.device`, and its vendor; empty for a GPU that is not listed."""
     facts = gpu_facts(device)
-    return {} if facts is None else {k: float(v) for k, v in facts._asdict().items() if k != "chip"}
+    if facts is None:
+        return {}
+    amd = facts.chip.startswith(("navi", "aldebaran"))
+    return {"nvidia": float(not amd), **{k: float(v) for k, v in facts._asdict().items() if k != "chip"}}
 
 
 def are_twins(one: str, other: str) -> bool:

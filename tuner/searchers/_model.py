@@ -125,12 +125,21 @@ class SurrogateModel:
         if (~np.isnan(times)).sum() >= 3:
             chosen = spread(times, _FITTED_AT_MOST)
             x = self._features.smooth(self._rows([self.keys[i] for i in chosen]))
-            hyper.fit(x, self.targets(times)[chosen])
+            targets = self.targets(times)
+            expected = self.expected(times, targets)
+            hyper.fit(x, (targets if expected is None else targets - expected[0])[chosen])
         return hyper
 
     def targets(self, times: np.ndarray) -> np.ndarray:
         """Targets of the first len(times) observations: float64, mean 0, deviation 1."""
         return model_targets(times)
+
+    def expected(self, times: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """What is expected before the process is asked: at the observations and at the candidates.
+
+        The process then models the rest of the targets; `None`, as here, is nothing expected.
+        """
+        return None
 
     def _update_failures(self, fit: int, base: int) -> None:
         stamp = (max(fit, self._last_failure), base, self._last_failure)
@@ -157,11 +166,34 @@ class SurrogateModel:
         Needs at least one success.
         """
         self._update()
-        targets = self.targets(np.array(self._times))[self._held]
-        scores = Scores(self._process, self._hyper, targets, self._success, float(targets.min()))
+        times = np.array(self._times)
+        targets = self.targets(times)
+        expected = self.expected(times, targets)
+        rest = targets if expected is None else targets - expected[0]
+        scores = Scores(
+            self._process, self._hyper, rest[self._held], self._success, float(targets.min()),
+            None if expected is None else expected[1],
+        )  # fmt: skip
         for key in out:
             scores.believe(self._features.smooth(self._rows([key]))[0])
         return scores
+
+    def far_apart(self, pool: Sequence[Key], known: Sequence[Key], n: int) -> list[Key]:
+        """`n` of a pool, each the farthest from what is known and from those before it.
+
+        Where nothing is known the first is the pool's first. A pool at random keeps the choice random.
+        """
+        places = self._features.smooth(self._rows(pool))
+        nearest = np.full(len(pool), np.inf)
+        for met in self._features.smooth(self._rows(known)) if known else ():
+            nearest = np.minimum(nearest, ((places - met) ** 2).sum(1))
+        chosen: list[Key] = []
+        while len(chosen) < min(n, len(pool)):
+            place = int(nearest.argmax())
+            chosen.append(pool[place])
+            nearest = np.minimum(nearest, ((places - places[place]) ** 2).sum(1))
+            nearest[place] = -1.0
+        return chosen
 
     def escape(self, keys: Sequence[Key]) -> list[Key]:
         """Keys in the order worth trying while (almost) everything fails: far from all failures first."""
@@ -179,9 +211,10 @@ class Scores:
 
     def __init__(
         self, process: CandidateProcess, hyper: Hyperparameters, targets: np.ndarray,
-        success: np.ndarray | None, best: float,
+        success: np.ndarray | None, best: float, expected: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         self._process, self._hyper, self._best = process, hyper, best
+        self._expected = 0.0 if expected is None else expected
         self._targets = list(targets)
         self.log_likelihood = process.leave_one_out(targets)
         self._offset = 0.0 if success is None else np.log(success)
@@ -191,7 +224,7 @@ class Scores:
         """float64[candidates]."""
         mean, variance = self._process.predict(np.array(self._targets))
         whole = variance + ROUGHNESS * self._hyper.noise
-        return log_expected_improvement(mean, whole, self._best) + self._offset
+        return log_expected_improvement(mean + self._expected, whole, self._best) + self._offset
 
     def believe(self, features: np.ndarray) -> None:
         """Adds a place as if it had come out at its mean (Ginsbourger et al.: Kriging is well-suited to

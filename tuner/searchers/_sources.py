@@ -1,7 +1,7 @@
 """What earlier observations of the same kernel, on other devices or of other shapes, say of a space."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,10 @@ from tuner.searchers._targets import press
 
 SOURCES_AT_MOST = 4
 _FEWEST = 10
+_OTHER_KIND = 0.25
+# Of the most similar one's similarity: a source of less is not used, it would only blur what that one says.
+# With this value a device of another kind is heard if it is as near in size as the nearest of the same kind.
+_FAR = 0.25
 _BY_PROCESS_AT_MOST = 400
 _BY_TREES_AT_MOST = 6_000
 
@@ -49,6 +53,9 @@ def find_sources(problem: Problem) -> tuple[list[Source], list[str]]:
         else:
             sources.append(source)
     sources.sort(key=lambda s: (-s.similarity, -len(s.level), s.label))
+    nearest = sources[0] if sources else None
+    while nearest is not None and sources[-1].similarity < _FAR * nearest.similarity:
+        refused.append(f"{sources.pop().label}: {nearest.label} is far more similar")
     refused += [f"{s.label}: {SOURCES_AT_MOST} others are more similar" for s in sources[SOURCES_AT_MOST:]]
     return sources[:SOURCES_AT_MOST], refused
 
@@ -63,7 +70,8 @@ def _source(problem: Problem, history: History) -> tuple[Source | None, str]:
     for p in problem.space.parameters:
         if p.name not in theirs and p.name not in fixed:
             return None, f"it has no parameter {p.name}"
-    keys = [_key(problem.space, o.config, fixed) for o in history.observations]
+    place = _places(problem.space, fixed)
+    keys = [place(o.config) for o in history.observations]
     times: dict[Key, float] = {}
     failed: set[Key] = set()
     for key, observation in zip(keys, history.observations, strict=True):
@@ -87,35 +95,50 @@ def _source(problem: Problem, history: History) -> tuple[Source | None, str]:
     return Source(history.label or "a history", level, frozenset(failed), scale, similarity), ""
 
 
-def _key(space: SearchSpace, config: Mapping[str, Value], fixed: Mapping[str, Value]) -> Key | None:
-    """The configuration in the space's value lists; `None` where one of its values is not among them."""
-    places = []
-    for p in space.parameters:
-        value = config.get(p.name, fixed.get(p.name))
-        found = [
-            i for i, v in enumerate(p.values) if v == value and isinstance(v, bool) == isinstance(value, bool)
-        ]
-        if not found:
-            return None
-        places.append(found[0])
-    return tuple(places)
+def _places(space: SearchSpace, fixed: Mapping[str, Value]) -> Callable[[Mapping[str, Value]], Key | None]:
+    """A configuration in the space's value lists; `None` where one of its values is not among them.
+
+    By dictionaries: a recorded space of 18,000 configurations is placed in 0.1 s.
+    """
+    # True equals 1 in Python, and is another value here.
+    tables = [
+        (p.name, fixed.get(p.name), {(isinstance(v, bool), v): i for i, v in enumerate(p.values)})
+        for p in space.parameters
+    ]
+
+    def place(config: Mapping[str, Value]) -> Key | None:
+        places = []
+        for name, otherwise, table in tables:
+            value = config.get(name, otherwise)
+            found = table.get((isinstance(value, bool), value))  # type: ignore[arg-type]
+            if found is None:
+                return None
+            places.append(found)
+        return tuple(places)
+
+    return place
 
 
 def _similarity(problem: Problem, history: History) -> float:
     """exp(-d/2), d the mean distance in octaves over the facts that both sides know; 1 where there are none.
 
-    A device of twice the SMs and twice the bandwidth is one octave away: exp(-1/2) = 0.61.
+    A device of twice the SMs and twice the bandwidth is one octave away: exp(-1/2) = 0.61. A fact of the
+    devices that is yes on one side and no on the other (a vendor, an instruction set) divides by four.
     """
     distances = []
+    kinds = 0
     pairs = ((problem.device, history.device), (problem.workload, history.workload))
     for mine, theirs in pairs:
         for name in mine.keys() & theirs.keys():
             a, b = float(mine[name]), float(theirs[name])
             if a > 0 and b > 0 and math.isfinite(a) and math.isfinite(b):
                 distances.append(min(abs(math.log2(a / b)), 4.0))
+            elif a != b and mine is problem.device and {a, b} == {0.0, 1.0}:
+                kinds += 1
             elif a != b:
                 distances.append(1.0)
-    return math.exp(-0.5 * sum(distances) / len(distances)) if distances else 1.0
+    near = math.exp(-0.5 * sum(distances) / len(distances)) if distances else 1.0
+    return near * _OTHER_KIND**kinds
 
 
 class SourceColumns:
@@ -134,12 +157,19 @@ class SourceColumns:
         self._seed = problem.seed
         self._known: dict[Key, tuple[np.ndarray, np.ndarray]] = {}
         ends = [(press(np.array(list(s.level.values())))) for s in sources]
+        weights = np.array([s.similarity for s in sources])
+        self.weights: np.ndarray = weights / weights.sum()
         self._low = np.array([e.min() for e in ends])
         self._span = np.array([max(float(e.max() - e.min()), 1e-6) for e in ends])
 
     def levels(self, rows: np.ndarray) -> np.ndarray:
         """float64[len(rows), sources], the slow side pressed together as in `press`."""
         return self._look_up(rows)[0]
+
+    def consensus(self, rows: np.ndarray) -> np.ndarray:
+        """float64[len(rows)]: the mean level, sources weighed by their similarity."""
+        result: np.ndarray = self.levels(rows) @ self.weights
+        return result
 
     def scaled(self, rows: np.ndarray) -> np.ndarray:
         """The same in [0, 1], for distances."""

@@ -38,8 +38,8 @@ class WarmStart:
     def __init__(self, sources: Sequence[Source], levels: np.ndarray, features: np.ndarray) -> None:
         self._features = features
         self._scale = float(np.mean([s.scale for s in sources]))
-        self._mean = levels.mean(axis=1)
         weights = np.array([s.similarity for s in sources])
+        self._mean = levels @ (weights / weights.sum())
         self._hypotheses = [
             _Hypothesis(levels[:, i], float(np.log(weights[i] / weights.max()))) for i in range(len(sources))
         ]

@@ -6,9 +6,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from tuner.core.searcher import Observation, Problem
-from tuner.core.space import Config
+from tuner.core.space import Config, SearchSpace
 from tuner.searchers._base import Key, TrackingSearcher
 from tuner.searchers._model import SurrogateModel
+
+
+def pool_size(space: SearchSpace) -> int:
+    """Among how many random configurations a draw is the farthest from all before it."""
+    return 400 if space.exact else 64  # by rejection each may cost thousands of attempts
 
 
 class SurrogateSearcher(TrackingSearcher):
@@ -28,8 +33,8 @@ class SurrogateSearcher(TrackingSearcher):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         budget = problem.budget or 100
-        # A fifth of a short budget. Of 20 seeds on the recorded spaces 99% reach 95% of the optimum with ten
-        # draws, 96% with seven; the median takes 53 trials with either.
+        # A fifth of a short budget. On random parts of the recorded spaces the median run takes 41 trials to
+        # 95% of the optimum with ten draws far apart, 45 with ten uniform ones, 49 with six far apart.
         self._first = max(3, min(10, budget // 5))
         self._model = SurrogateModel(problem, self._first)
 
@@ -49,12 +54,17 @@ class SurrogateSearcher(TrackingSearcher):
         """The best-scored unseen candidates, one after the other."""
         model = self._model
         if model.count < self._first:
-            return self.draw(n, rng)
+            return self._spread_out(n, rng)
         if model.successes < 3 and model.successes < model.count:
             pool = self.draw(64 + n, rng)
             order = model.escape([self.key(config) for config in pool])
             return [self._config(key) for key in order[:n]]
         return self._guided(n)
+
+    def _spread_out(self, n: int, rng: random.Random) -> list[Config]:
+        """Random draws, each far from all that was tried or proposed: ten of them cover a space's corners."""
+        pool = [self.key(c) for c in self.draw(n + pool_size(self.space), rng)]
+        return [self._config(key) for key in self._model.far_apart(pool, sorted(self._seen), n)]
 
     def _guided(self, n: int) -> list[Config]:
         model = self._model

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from tuner.searchers._model import Scores, SurrogateModel
 from tuner.searchers._sources import SourceColumns, find_sources
 from tuner.searchers._targets import press, standardised
 from tuner.searchers._warm import WarmStart, mixture
-from tuner.searchers.surrogate import SurrogateSearcher
+from tuner.searchers.surrogate import SurrogateSearcher, pool_size
 
 # Trials 0 to 4 and 6 follow the sources, the models lead the rest but for six draws: 5, 9 and 13 uniform; 7,
 # 11 and 15 from the quarter the sources rank best. The optimum of a recorded device was always there, if far
@@ -27,6 +28,8 @@ _TRUSTED_UNTIL = 20
 # A likelihood of n outcomes counts like one of ten: leave-one-out errors of a search's own trials are no
 # independent draws.
 _EVIDENCE = 10.0
+# The slope of the targets over the sources is worth so many observations of unit spread a priori.
+_SLOPE_WORTH = 5.0
 # How many trials' worth of belief the sources' failures are given.
 _FAILURE_WORTH = 20.0
 
@@ -60,15 +63,60 @@ class _ForetoldModel(SurrogateModel):
     foretold: SourceColumns
     unit: float
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._told: np.ndarray | None = None
+        self._levels: tuple[np.ndarray, np.ndarray] | None = None
+
+    def levels(self) -> np.ndarray:
+        """float64[candidates, sources]: what the sources say of the candidates."""
+        rows = self.candidates.rows
+        if self._levels is None or self._levels[0] is not rows:
+            self._levels = rows, self.foretold.levels(rows)
+        return self._levels[1]
+
+    def told(self, count: int) -> np.ndarray:
+        """float64[count, sources]: what the sources say of the first trials made."""
+        known = 0 if self._told is None else len(self._told)
+        if known < len(self.keys):
+            fresh = self.foretold.levels(np.array(self.keys[known:], dtype=np.int32))
+            self._told = fresh if self._told is None else np.concatenate([self._told, fresh])
+        assert self._told is not None
+        return self._told[:count]
+
     def targets(self, times: np.ndarray) -> np.ndarray:
         """See `SurrogateModel.targets`."""
+        return standardised(self.foretold_levels(times), ~np.isnan(times))
+
+    def foretold_levels(self, times: np.ndarray) -> np.ndarray:
+        """The times of the successes on the scale of the sources' levels."""
         ok = ~np.isnan(times)
-        rows = np.array(self.keys[: len(times)], dtype=np.int32)[ok]
         logs = np.log(times[ok]) / self.unit
-        centre = float(np.mean(logs - self.foretold.levels(rows).mean(axis=1)))
+        centre = float(np.mean(logs - self.told(len(times))[ok] @ self.foretold.weights))
         if len(times) >= _TRUSTED_UNTIL:
             centre = min(centre, float(np.median(logs)))
-        return standardised(press(logs - centre), ok)
+        return press(logs - centre)
+
+
+class _DepartingModel(_ForetoldModel):
+    """Expects what the sources say and models the rest: where this device departs from them.
+
+    The expectation is linear in the sources' levels, its slopes by ridge regression towards their plain mean,
+    so that a source that foretells nothing loses its say and none is followed the wrong way.
+    """
+
+    def expected(self, times: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """See `SurrogateModel.expected`."""
+        ok = ~np.isnan(times)
+        told = self.told(len(times))
+        around, about = told[ok] - told[ok].mean(axis=0), targets[ok] - targets[ok].mean()
+        # Targets are divided by their deviation; in those units a source that is right has this slope.
+        unit = float(about.std()) / max(float(self.foretold_levels(times).std()), 1e-6)
+        prior = unit * self.foretold.weights
+        matrix = around.T @ around + _SLOPE_WORTH * np.eye(len(prior))
+        slopes = np.clip(np.linalg.solve(matrix, around.T @ about + _SLOPE_WORTH * prior), 0.0, None)
+        offset = float(np.mean(targets[ok] - told[ok] @ slopes))
+        return told @ slopes + offset, self.levels() @ slopes + offset
 
 
 class TransferSearcher(TrackingSearcher):
@@ -76,11 +124,11 @@ class TransferSearcher(TrackingSearcher):
 
     Every usable history becomes a column: how fast each configuration was there. Its first trials are
     those the sources rank best, as soon as one has come back each source is a hypothesis weighed by how well
-    it foretold the outcomes. From the eighth trial on two Gaussian processes share the proposals, one that
-    sees the sources' columns beside the parameters and one that does not see them, weighed by their
-    leave-one-out likelihoods: a history that misleads loses its say within a few trials, and six
-    draws among the first sixteen trials make sure that this is noticed. Without a usable history
-    it is `surrogate`.
+    it foretold the outcomes. From the eighth trial on three Gaussian processes share the proposals, weighed
+    by their leave-one-out likelihoods: one does not see the sources, one sees their columns beside the
+    parameters, one expects what they say and models the departure. A history that misleads loses its
+    say within a few trials, and six draws among the first sixteen trials make sure that this is noticed.
+    Without a usable history it is `surrogate`.
     """
 
     name = "transfer"
@@ -100,7 +148,9 @@ class TransferSearcher(TrackingSearcher):
         self._plain = _ForetoldModel(problem, _LED, own, always=leaders)
         shared = self._plain.candidates if self._plain.candidates.complete else None
         self._informed = _ForetoldModel(problem, _LED, features, shared, always=leaders)
-        for model in (self._plain, self._informed):
+        self._departing = _DepartingModel(problem, _LED, features, shared, always=leaders)
+        self._models = (self._plain, self._informed, self._departing)
+        for model in self._models:
             model.foretold = self._columns
             model.unit = float(np.mean([source.scale for source in self.sources]))
         self._warm: WarmStart | None = None
@@ -141,14 +191,14 @@ class TransferSearcher(TrackingSearcher):
         return super().ask(n) if self._alone is None else self._alone.ask(n)
 
     def observe(self, observation: Observation) -> None:
-        """Adds the outcome to both models."""
+        """Adds the outcome to the models."""
         if self._alone is not None:
             return
         key, time_s = self.key(observation.config), observation.value
         self._keys.append(key)
         self._times.append(math.nan if time_s is None else time_s)
-        self._plain.observe(key, time_s)
-        self._informed.observe(key, time_s)
+        for model in self._models:
+            model.observe(key, time_s)
 
     def propose(self, n: int, rng: random.Random) -> Iterable[Config]:
         """One after the other: led by the sources, drawn, or by the models, as the trial's number says."""
@@ -170,19 +220,23 @@ class TransferSearcher(TrackingSearcher):
         return chosen
 
     def _drawn(self, rng: random.Random, taken: set[Key]) -> Key | None:
-        pool = (self.key(config) for config in self.draw(len(taken) + 1, rng))
-        return next((key for key in pool if key not in taken), None)
+        drawn = self.draw(len(taken) + pool_size(self.space), rng)
+        return self._far([key for key in map(self.key, drawn) if key not in taken], taken)
 
     def _drawn_promising(self, rng: random.Random, taken: set[Key]) -> Key | None:
         rows = self._pool().rows
-        order = np.argsort(self._columns.levels(rows).mean(axis=1), kind="stable")
+        order = np.argsort(self._columns.consensus(rows), kind="stable")
         best = [tuple(rows[i].tolist()) for i in order[: max(20, len(rows) // 4)]]
         open_ = [key for key in best if key not in taken]
-        return rng.choice(open_) if open_ else self._drawn(rng, taken)
+        pool = rng.sample(open_, min(len(open_), pool_size(self.space)))
+        return self._far(pool, taken) if pool else self._drawn(rng, taken)
+
+    def _far(self, pool: Sequence[Key], taken: set[Key]) -> Key | None:
+        return next(iter(self._plain.far_apart(pool, sorted(taken), 1)), None)
 
     def _pool(self) -> Candidates:
         """The candidates, gathered for the first time if need be."""
-        for model in (self._plain, self._informed):
+        for model in self._models:
             if not len(model.candidates.rows):
                 model.candidates.renew([], random.Random(f"warm/{self.problem.seed}"))
         return self._plain.candidates
@@ -216,8 +270,7 @@ class TransferSearcher(TrackingSearcher):
         return np.asarray(0.8 * self._share[1] * _FAILURE_WORTH / (_FAILURE_WORTH + count))
 
     def _by_models(self, out: Sequence[Key]) -> np.ndarray:
-        models = (self._plain, self._informed)
-        scores: list[Scores] = [model.scores(out) for model in models]
+        scores: list[Scores] = [model.scores(out) for model in self._models]
         temper = min(1.0, _EVIDENCE / len(self._keys))
         mixed = mixture([s.acquisition() for s in scores], [temper * s.log_likelihood for s in scores])
         for s in scores:
