@@ -1,5 +1,6 @@
 """TensorIR attention: online softmax over blocks of keys, register tiles for both products."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ class FlashTensorIR(Kernel):
     two passes. `SPLIT_KV` parts of the keys are computed apart where there are fewer blocks of
     queries than threads, and combined by a block of its own. Queries, keys and values are rearranged ahead of
     everything else, by all threads, where their block begins, or (keys and values) not at all.
+
+    `lower` takes every configuration for every workload: columns beyond d are cut, and what cannot be read in
+    place is copied after all.
     """
 
     name = "attn_tir"
@@ -161,12 +165,16 @@ class FlashTensorIR(Kernel):
 
         c: dict[str, Any] = dict(config)
         lanes = int(target.limits.get("vector_bytes", 16)) // 4
+        width = rounded(workload, lanes)
         sizes = Sizes(
-            d=workload["d"], width=rounded(workload, lanes), queries=c["QUERIES"], keys=c["KEYS"],
-            block=c["KEYS"] * c["TILES"], rows=c["ROWS"], columns=c["COLUMNS"], unroll=c["UNROLL"],
-            lanes=lanes, along_head=c["LAYOUT"] == "head",
+            d=workload["d"], width=width, queries=c["QUERIES"], keys=c["KEYS"],
+            block=c["KEYS"] * c["TILES"], rows=c["ROWS"], columns=math.gcd(c["COLUMNS"], width),
+            unroll=c["UNROLL"], lanes=lanes, along_head=c["LAYOUT"] == "head",
         )  # fmt: skip
         copies = {"copy_k": c["PACK_K"], "copy_v": c["PACK_V"]}
+        needed = needs_copy(workload, lanes, sizes.along_head)
+        for (name, where), copied in zip(tuple(copies.items()), needed, strict=True):
+            copies[name] = "block" if copied and where == "none" else where
         program = Program(
             workload, sizes, c["PANELS"], c["SPLIT_KV"], *(w != "none" for w in copies.values())
         )

@@ -69,3 +69,12 @@ def test_every_path_is_right_and_calls_no_libm(shape: str, wanted: dict[str, obj
     # A call of libm's would be one of a scalar function for every score.
     names = (artifact.path.parent / "kernel.o").read_bytes()
     assert b"expf" not in names and b"exp2" not in names
+
+
+def test_what_is_tuned_for_one_shape_is_right_for_its_companions(tmp_path: Path) -> None:
+    """As the engine verifies it: the configuration is not valid for them, and is lowered all the same."""
+    workload = ATTENTION.parse("b1 h12 q384 kv384 d128 causal")
+    config = configuration(workload, HERE, PACK_K="none", PACK_V="none", COLUMNS=64, KEYS=8, SPLIT_KV=1)
+    for i, companion in enumerate(ATTENTION.companions(workload)):
+        worst, where = error(build(KERNEL, companion, config, HERE, tmp_path / str(i)), companion)
+        assert worst <= 1, where
