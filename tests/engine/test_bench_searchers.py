@@ -6,7 +6,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from tuner.cli import app
 from tuner.core.errors import TunerError, Unavailable, UnknownName
 from tuner.core.measurement import Status
 from tuner.core.recorded import RecordedSpace, RecordedTrial
@@ -152,3 +154,18 @@ def test_kernel_tuners_strategies_run_in_the_same_harness():
     assert len(run.best_fraction) == 20 and run.best_fraction == sorted(run.best_fraction)
     with pytest.raises(UnknownName, match="strategy of Kernel Tuner"):
         bench_searchers([SPACE], ["kernel_tuner:none"], 1, 5)
+
+
+def test_the_command_takes_many_files_and_writes_runs_and_curves(tmp_path):
+    files = []
+    for name, device in (("one", "GPU one"), ("two", "GPU two")):
+        files.append(str(tmp_path / f"{name}.json.gz"))
+        write_recorded(recorded(device), tmp_path / f"{name}.json.gz", "kernel-tuner")
+    command = ["bench-searchers", "--spaces", *files, "--searchers", "random,transfer", "--seeds", "2"]
+    command += ["--trials", "10", "--history", *files, "--json", str(tmp_path / "runs.json")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "one: history two" in result.output and "trials to 95%" in result.output
+    content = json.loads((tmp_path / "runs.json").read_text())
+    assert len(content["runs"]) == 8 and len(content["spaces"]) == 2
+    assert (tmp_path / "runs.png").stat().st_size > 1000

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuner.cli._many import ManyValues
 from tuner.cli.common import Db, Json
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ def register(app: typer.Typer) -> None:
     )(export)
     app.command(
         "bench-searchers",
-        epilog="\nExamples:\n\n  tuner bench-searchers --spaces a.json.gz --spaces b.json.gz "
-        "--searchers random,surrogate --seeds 5 --trials 100\n",
+        cls=ManyValues,
+        epilog="\nExamples:\n\n  tuner bench-searchers --spaces replay/*.json.gz "
+        "--searchers random,surrogate --seeds 5 --trials 100 --json runs.json\n",
     )(bench_searchers)
 
 
@@ -137,7 +139,7 @@ def _only_workload(store: "Store") -> str:
 
 
 def bench_searchers(
-    spaces: Annotated[list[Path], typer.Option(help="Recorded space; repeat for several.")],
+    spaces: Annotated[list[Path], typer.Option(help="Recorded spaces, one or more files.")],
     searchers: Annotated[
         str, typer.Option(help="Comma-separated; kernel_tuner:STRATEGY for Kernel Tuner's, where installed.")
     ] = "random,tpe,surrogate",
@@ -147,7 +149,9 @@ def bench_searchers(
         list[Path] | None, typer.Option(help="What transfer may know; never the device under test.")
     ] = None,
     processes: Annotated[int, typer.Option(help="Runs side by side.")] = 1,
-    picture: Annotated[Path | None, typer.Option(help="Draw the curves into this .png or .svg.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the curves into this file; default: beside --json.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write every run to this file.")] = None,
 ) -> None:
     """Compare search strategies on recorded spaces, in trials and in simulated seconds; no GPU needed."""
@@ -175,6 +179,7 @@ def bench_searchers(
     if output is not None:
         bench.write_json(output)
         print(f"runs in {output}")
+        picture = picture or output.with_suffix(".png")
     if picture is not None:
         engine.plot(bench, picture)
         print(f"picture: {picture}")

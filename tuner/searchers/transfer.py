@@ -18,9 +18,9 @@ from tuner.searchers._targets import press, standardised
 from tuner.searchers._warm import WarmStart, mixture
 from tuner.searchers.surrogate import SurrogateSearcher, pool_size
 
-# Trials 0 to 4 and 6 follow the sources, the models lead the rest but for six draws: 5, 9 and 13 uniform; 7,
-# 11 and 15 from the quarter the sources rank best. The optimum of a recorded device was always there, if far
-# down: on the A100 it is 548th of 4,362, behind what the first trials look at.
+# Trials 0 to 4 and 6 follow the sources, the models lead the rest but for six draws far from all before them:
+# 5, 9 and 13 among all, 7, 11 and 15 in the quarter the sources rank best. The optimum of a recorded device
+# was always there, if far down: the A100's is 372nd of 4,362 on the A4000, behind what trials 0 to 4 see.
 _LED = 5
 _WARM = 8
 _DRAWN_UNTIL = 16
@@ -101,8 +101,9 @@ class _ForetoldModel(SurrogateModel):
 class _DepartingModel(_ForetoldModel):
     """Expects what the sources say and models the rest: where this device departs from them.
 
-    The expectation is linear in the sources' levels, its slopes by ridge regression towards their plain mean,
-    so that a source that foretells nothing loses its say and none is followed the wrong way.
+    The expectation is linear in the sources' levels, its slopes by ridge regression towards their mean,
+    weighed by similarity, so that a source that foretells nothing loses its say and none is followed
+    backwards.
     """
 
     def expected(self, times: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
