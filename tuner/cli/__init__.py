@@ -21,10 +21,12 @@ for name in ("sweep", "query", "describe", "compare", "check", "inspect", "excha
 
 def main() -> None:
     """Entry point: an error a user can mend is one line on stderr and exit code 2."""
-    from tuner.core.errors import TunerError
+    from tuner.core.errors import BuildError, TunerError
 
     try:
         code = app(standalone_mode=False)
+    except BuildError as error:
+        _fail(str(error).splitlines()[0])  # the compiler's first error; its log follows it
     except TunerError as error:
         _fail(str(error))
     except KeyboardInterrupt:

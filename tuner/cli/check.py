@@ -40,6 +40,7 @@ def check(
     """Verify a GPU kernel and run the sanitizers on the CPU emulator."""
     from tuner import registry
     from tuner.cli.common import config_text, print_json
+    from tuner.core.errors import BuildError
     from tuner.engine import check as engine
     from tuner.targets.cuda import target as cuda_target
 
@@ -60,6 +61,9 @@ def check(
                 for line in [str(f) for f in result.findings] or [result.error]:
                     if line:
                         print(f"  {line}")
+    failed = [r for r in results if r.status == "build_error"]
+    if failed and len(failed) == len(results):
+        raise BuildError(failed[0].error)  # nothing could be checked
     if json:
         print_json({"kernel": chosen.name, "target": where.name, "results": [r.as_dict() for r in results]})
     raise typer.Exit(0 if all(r.clean for r in results) else 1)
