@@ -1,0 +1,84 @@
+"""Attention as TensorIR by its definition, unscheduled: scores, softmax, the weighted sum, one block each."""
+
+from schedules.attention._options import heads_of, masked, scale_of
+from tuner.core.workload import Workload
+
+TENSORS = ("Q", "K", "V", "O")
+_TYPES = {"f32": ("float32", 4), "f16": ("float16", 2)}
+# Below any score; far from the type's end, so that no difference overflows.
+_HIDDEN = "T.float32(-1e30)"
+
+
+def source(workload: Workload) -> str:
+    """TVMScript of a workload whose keys do not lie in pages.
+
+    Blocks: `score`, `mask` (and the scale), `largest`, `weight`, `sum`, `attend`, `divide`.
+    """
+    b, h, q, kv, d = (size for _, size in workload)
+    dtype, size = _TYPES[workload.dtype]
+    heads = heads_of(workload)
+    shapes = {"Q": (b, h, q, d), "K": (b, heads, kv, d), "V": (b, heads, kv, d), "O": (b, h, q, d)}
+    # NumPy aligns to 16 bytes and views to one element: no vector load may assume more.
+    parameters = ", ".join(f'{t}: T.Buffer({shapes[t]}, "{dtype}", align={size})' for t in TENSORS)
+    group = "vh" if heads == h else f"vh // {h // heads}"
+
+    def widened(text: str) -> str:
+        return text if dtype == "float32" else f'T.Cast("float32", {text})'
+
+    query, key = widened("Q[vb, vh, vi, vd]"), widened(f"K[vb, {group}, vj, vd]")
+    value = widened(f"V[vb, {group}, vj, vd]")
+    scaled = f"raw[vb, vh, vi, vj] * T.float32({scale_of(workload)!r})"
+    if masked(workload):
+        scaled = f"T.if_then_else(vj <= vi + {kv - q}, {scaled}, {_HIDDEN})"
+    result = "total[vb, vh, vi, vd] / norm[vb, vh, vi]"
+    result = result if dtype == "float32" else f'T.Cast("{dtype}", {result})'
+    matrix, rows = f"({b}, {h}, {q}, {kv})", f"({b}, {h}, {q})"
+    return f"""
+@I.ir_module
+class Module:
+    @T.prim_func(s_tir=True)
+    def main({parameters}):
+        T.func_attr({{"global_symbol": "main", "tirx.noalias": True}})
+        raw = T.sblock_alloc_buffer({matrix})
+        scores = T.sblock_alloc_buffer({matrix})
+        top = T.sblock_alloc_buffer({rows})
+        weights = T.sblock_alloc_buffer({matrix})
+        norm = T.sblock_alloc_buffer({rows})
+        total = T.sblock_alloc_buffer({shapes["O"]})
+        for b, h, i, j, d in T.grid({b}, {h}, {q}, {kv}, {d}):
+            with T.sblock("score"):
+                vb, vh, vi, vj, vd = T.axis.remap("SSSSR", [b, h, i, j, d])
+                with T.init():
+                    raw[vb, vh, vi, vj] = T.float32(0)
+                raw[vb, vh, vi, vj] = raw[vb, vh, vi, vj] + {query} * {key}
+        for b, h, i, j in T.grid({b}, {h}, {q}, {kv}):
+            with T.sblock("mask"):
+                vb, vh, vi, vj = T.axis.remap("SSSS", [b, h, i, j])
+                scores[vb, vh, vi, vj] = {scaled}
+        for b, h, i, j in T.grid({b}, {h}, {q}, {kv}):
+            with T.sblock("largest"):
+                vb, vh, vi, vj = T.axis.remap("SSSR", [b, h, i, j])
+                with T.init():
+                    top[vb, vh, vi] = T.float32(-3e38)
+                top[vb, vh, vi] = T.max(top[vb, vh, vi], scores[vb, vh, vi, vj])
+        for b, h, i, j in T.grid({b}, {h}, {q}, {kv}):
+            with T.sblock("weight"):
+                vb, vh, vi, vj = T.axis.remap("SSSS", [b, h, i, j])
+                weights[vb, vh, vi, vj] = T.exp(scores[vb, vh, vi, vj] - top[vb, vh, vi])
+        for b, h, i, j in T.grid({b}, {h}, {q}, {kv}):
+            with T.sblock("sum"):
+                vb, vh, vi, vj = T.axis.remap("SSSR", [b, h, i, j])
+                with T.init():
+                    norm[vb, vh, vi] = T.float32(0)
+                norm[vb, vh, vi] = norm[vb, vh, vi] + weights[vb, vh, vi, vj]
+        for b, h, i, d, j in T.grid({b}, {h}, {q}, {d}, {kv}):
+            with T.sblock("attend"):
+                vb, vh, vi, vd, vj = T.axis.remap("SSSSR", [b, h, i, d, j])
+                with T.init():
+                    total[vb, vh, vi, vd] = T.float32(0)
+                total[vb, vh, vi, vd] = total[vb, vh, vi, vd] + weights[vb, vh, vi, vj] * {value}
+        for b, h, i, d in T.grid({b}, {h}, {q}, {d}):
+            with T.sblock("divide"):
+                vb, vh, vi, vd = T.axis.remap("SSSS", [b, h, i, d])
+                O[vb, vh, vi, vd] = {result}
+"""

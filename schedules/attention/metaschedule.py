@@ -1,0 +1,40 @@
+"""Attention scheduled by TVM's MetaSchedule: its rules make the space, its evolutionary search proposes."""
+
+from pathlib import Path
+
+from schedules._traced import TracedKernel
+from schedules.attention import _options, _plain_program
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+
+
+class MetaScheduleAttention(TracedKernel):
+    """The plain program on a CPU; no kernel for GPUs, where it would be several and an artifact is one."""
+
+    name = "attn_metaschedule"
+    operator = "attention"
+    language = "tensorir"
+    summary = "TensorIR scheduled by TVM's MetaSchedule; a configuration is a trace (searcher metaschedule)."
+    dtypes = ("f32", "f16")
+    options = _options.OPTIONS
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """Also keys in pages, and where an index would not fit into 32 bits."""
+        reason = super().unsupported(workload, target)
+        if reason is None and workload.option("paged", False):
+            return "its keys and values do not lie in pages"
+        b, h, q, kv, d = (size for _, size in workload)
+        too_large = "a tensor has 2^30 elements or more" if b * h * max(q, d) * max(kv, d) >= 2**30 else None
+        return reason or too_large
+
+    def program(self, workload: Workload) -> str:
+        """See `_plain_program`."""
+        return _plain_program.source(workload)
+
+    def tensors(self, workload: Workload) -> tuple[str, ...]:
+        """Q, K, V, O."""
+        return _plain_program.TENSORS
+
+    def source_files(self) -> tuple[Path, ...]:
+        """The program's, its options' and the common parts' files."""
+        return self._files(_plain_program, _options)

@@ -1,0 +1,126 @@
+"""Programs for MetaSchedule: right as they are and scheduled, on both targets; traces are built as told."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tuner import registry
+from tuner.builders.tensorir import TensorIRBuilder
+from tuner.builders.tensorir_cuda import TensorIRCudaBuilder
+from tuner.core.errors import InvalidConfig, TunerError
+from tuner.core.kernel import Kernel
+from tuner.core.operator import worst_error
+from tuner.core.searcher import Observation, Problem
+from tuner.core.workload import Workload
+from tuner.devices.cpu import CpuDevice
+from tuner.searchers.metaschedule import MetaScheduleSearcher
+from tuner.targets import cuda
+
+HERE = replace(CpuDevice().target, limits={**CpuDevice().target.limits, "cores": 2})
+CPU = [k for k in registry.kernels().values() if k.searcher and k.target_kind == "cpu"]
+SHAPES = {
+    "gemm": [
+        ("m33 n29 k17 trans_a relu", "f32"), ("m32 n48 k16 batch2 trans_b alpha0.5 beta0.75 bias", "f32"),
+        ("m32 n32 k32 bias", "f16"), ("m16 n48 k20 bias relu", "int8"),
+    ],
+    "conv2d": [
+        ("n1 c8 h9 w9 k16 r3 s3 pad1 bias relu", "f32"), ("n2 c6 h9 w8 k9 r3 s2 stride2 groups3 nhwc", "f32"),
+        ("n1 c4 h9 w9 k8 r3 s3 dilation2 pad2", "f32"),
+    ],
+    "attention": [("b1 h2 q17 kv21 d16 causal", "f32"), ("b2 h4 q8 kv16 d8 kv_heads2", "f16")],
+}  # fmt: skip
+CASES = [
+    pytest.param(kernel, shape, dtype, id=f"{kernel.name}-{dtype}-{shape.replace(' ', '-')}")
+    for kernel in CPU
+    for shape, dtype in SHAPES[kernel.operator]
+]
+
+
+def error(kernel: Kernel, workload: Workload, trace: str, folder: Path) -> float:
+    """Of the second call on poisoned outputs, as a share of the tolerance."""
+    folder.mkdir()
+    operator = registry.operator(kernel.operator)
+    artifact = TensorIRBuilder().build(kernel.lower(workload, {"trace": trace}, HERE), HERE, folder)
+    executable = CpuDevice().load(artifact)
+    inputs = operator.inputs(workload, 3)
+    (spec,) = (s for s in operator.signature(workload) if s.output)
+    result = np.full(spec.shape, np.nan if "float" in spec.dtype else -77, spec.dtype)
+    executable.bind({**inputs, spec.name: result})
+    executable.run()
+    executable.run()
+    reference = operator.reference(workload, inputs)
+    return worst_error({spec.name: result}, reference, operator.tolerance(workload, inputs, reference))[0]
+
+
+def proposals(kernel: Kernel, workload: Workload, target, count: int) -> list[str]:
+    searcher = MetaScheduleSearcher(Problem(kernel.space(workload, target), 5, options={"batch": count}))
+    return [str(config["trace"]) for config in searcher.ask(count)]
+
+
+@pytest.mark.parametrize(("kernel", "shape", "dtype"), CASES)
+def test_program_and_schedules_compute_the_definition(kernel, shape, dtype, tmp_path) -> None:
+    workload = registry.operator(kernel.operator).parse(shape, dtype)
+    traces = ["[[],[]]", *proposals(kernel, workload, HERE, 2)]
+    assert len(traces) == 3
+    for i, trace in enumerate(traces):
+        assert error(kernel, workload, trace, tmp_path / str(i)) <= 1.0, trace
+
+
+def test_equal_traces_make_equal_binaries_and_a_foreign_trace_does_not_apply(tmp_path) -> None:
+    kernel, gemm = registry.kernel("tir_metaschedule"), registry.operator("gemm")
+    workload = gemm.parse("64x64x64")
+    (trace,) = proposals(kernel, workload, HERE, 1)
+    digests = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        source = kernel.lower(workload, {"trace": trace}, HERE)
+        digests.append(TensorIRBuilder().build(source, HERE, tmp_path / name).digest)
+    assert digests[0] == digests[1]
+    other = kernel.lower(
+        gemm.parse("m64 n64 k48 bias"), {"trace": trace.replace("multiply", "nothing")}, HERE
+    )
+    (tmp_path / "c").mkdir()
+    with pytest.raises(InvalidConfig, match="does not apply to this program"):
+        TensorIRBuilder().build(other, HERE, tmp_path / "c")
+
+
+def test_a_gpu_candidate_compiles_and_computes_on_the_emulator(tmp_path) -> None:
+    if reason := TensorIRCudaBuilder().unavailable():
+        pytest.skip(reason)
+    from tuner.engine.check import check_kernel
+
+    kernel, target = registry.kernel("tir_metaschedule_cuda"), cuda.target("sm_80")
+    workload = registry.operator("gemm").parse("m32 n32 k32 bias relu")
+    built = []
+    for i, trace in enumerate(proposals(kernel, workload, target, 4)):
+        (tmp_path / str(i)).mkdir()
+        try:
+            source = kernel.lower(workload, {"trace": trace}, target)
+            artifact = TensorIRCudaBuilder().build(source, target, tmp_path / str(i))
+        except TunerError:
+            continue  # more than one kernel, say: a trial that fails
+        assert artifact.launch is not None and artifact.launch.block[0] > 1
+        assert artifact.metrics["registers"] > 0
+        built.append(trace)
+    assert built
+    try:
+        (result,) = check_kernel(kernel, [workload], [{"trace": built[0]}], target)
+    except TunerError as error:
+        pytest.skip(str(error))
+    assert result.clean, result.error
+
+
+def test_a_search_told_that_all_fails_goes_on() -> None:
+    kernel = random.Random(0).choice(CPU)
+    workload = registry.operator(kernel.operator).parse(*SHAPES[kernel.operator][0])
+    searcher = MetaScheduleSearcher(Problem(kernel.space(workload, HERE), 5, 64))
+    from tuner.core.measurement import Evidence, Measurement, Status
+
+    failed = Measurement(Status.CRASH, Evidence.MEASURED, error="died")
+    for _ in range(3):
+        got = searcher.ask(8)
+        assert got
+        searcher.tell([Observation(config, failed) for config in got])
