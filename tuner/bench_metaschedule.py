@@ -86,16 +86,16 @@ def _run(command: list[str], limit_s: float) -> tuple[float, bool]:
     return time.monotonic() - began, True
 
 
-def run_ours(workload: Workload, kernel: str, trials: int, seed: int, folder: Path, limit_s: float) -> Side:
+def run_ours(
+    operator: str, shape: str, kernel: str, trials: int, seed: int, folder: Path, limit_s: float
+) -> Side:
     """A sweep into a database of its own."""
     from tuner.store.store import open_store
 
     db = folder / "ours.db"
-    shape = " ".join(f"{name}{size}" for name, size in workload.dims)
     command = [
-        sys.executable, "-m", "tuner", "sweep", workload.operator, "--shape", shape,
-        "--dtype", workload.dtype, "--kernel", kernel, "--trials", str(trials), "--seed", str(seed), "--no-baselines", "--rounds", "0",
-        "--db", str(db),
+        sys.executable, "-m", "tuner", "sweep", operator, "--shape", shape, "--kernel", kernel,
+        "--trials", str(trials), "--seed", str(seed), "--no-baselines", "--rounds", "0", "--db", str(db),
     ]  # fmt: skip
     seconds, complete = _run(command, limit_s)
     with open_store(str(db), read_only=True) as store:
@@ -183,7 +183,11 @@ def main() -> int:
     stock_trials = told.trials if told.stock_trials is None else told.stock_trials
     report: dict[str, Any] = {"workload": workload.key, "device": device.facts().get("model")}
     with tempfile.TemporaryDirectory(prefix="tuner-bench-") as name:
-        sides = {"ours": run_ours(workload, kernel.name, told.trials, told.seed, Path(name), told.limit)}
+        sides = {
+            "ours": run_ours(
+                told.operator, told.shape, kernel.name, told.trials, told.seed, Path(name), told.limit
+            )
+        }
         print(_line("ours", sides["ours"]), flush=True)
         if stock_trials:
             sides["stock"] = run_stock(space, stock_trials, told.seed, Path(name), told.limit)

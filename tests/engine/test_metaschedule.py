@@ -1,4 +1,4 @@
-"""A sweep by MetaSchedule: trials stored as any, resumed after kill -9, served by load, exchanged as databases."""
+"""A sweep by MetaSchedule: stored like any, resumed after kill -9, served by load, exchanged as databases."""
 
 import json
 import os
@@ -24,8 +24,21 @@ KEY = "gemm/f32/m48-n64-k32"
 
 
 def command(db, *more):
-    return [sys.executable, "-m", "tuner", "sweep", "gemm", "--shape", SHAPE, "--kernel", "tir_metaschedule",
-            "--no-baselines", "--rounds", "6", "--threads", "1", "--db", str(db), "--json", *more]  # fmt: skip
+    fixed = ["--shape", SHAPE, "--kernel", "tir_metaschedule", "--no-baselines", "--rounds", "6"]
+    return [
+        sys.executable,
+        "-m",
+        "tuner",
+        "sweep",
+        "gemm",
+        *fixed,
+        "--threads",
+        "1",
+        "--db",
+        str(db),
+        "--json",
+        *more,
+    ]
 
 
 def count(db):

@@ -79,9 +79,8 @@ def test_equal_traces_make_equal_binaries_and_a_foreign_trace_does_not_apply(tmp
         source = kernel.lower(workload, {"trace": trace}, HERE)
         digests.append(TensorIRBuilder().build(source, HERE, tmp_path / name).digest)
     assert digests[0] == digests[1]
-    other = kernel.lower(
-        gemm.parse("m64 n64 k48 bias"), {"trace": trace.replace("multiply", "nothing")}, HERE
-    )
+    foreign = {"trace": trace.replace("multiply", "nothing")}
+    other = kernel.lower(gemm.parse("m64 n64 k48 bias"), foreign, HERE)
     (tmp_path / "c").mkdir()
     with pytest.raises(InvalidConfig, match="does not apply to this program"):
         TensorIRBuilder().build(other, HERE, tmp_path / "c")

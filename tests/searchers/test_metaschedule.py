@@ -1,9 +1,9 @@
-"""MetaSchedule as a searcher: traces proposed once each, reproducibly, and learned from; its space is its own."""
+"""MetaSchedule as a searcher: each trace once, reproducibly, learned from; its space is its own."""
 
 import pytest
 
 from tuner import registry
-from tuner.core.errors import InvalidConfig, InvalidSpace
+from tuner.core.errors import InvalidConfig, InvalidSpace, TunerError
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import Observation, Problem
 from tuner.core.space import Parameter, SearchSpace
@@ -89,9 +89,9 @@ def test_the_right_searcher_is_chosen_by_itself():
     ours, plain = registry.kernel("tir_metaschedule"), registry.kernel("cpp_packed")
     assert searcher_for(ours, "auto") == searcher_for(ours, "metaschedule") == "metaschedule"
     assert searcher_for(plain, "random") == "random"
-    with pytest.raises(Exception, match="only searcher metaschedule can propose from it, not grid"):
+    with pytest.raises(TunerError, match="only searcher metaschedule can propose from it, not grid"):
         searcher_for(ours, "grid")
-    with pytest.raises(Exception, match="cannot propose configurations of cpp_packed.*tir_metaschedule"):
+    with pytest.raises(TunerError, match=r"cannot propose configurations of cpp_packed.*tir_metaschedule"):
         searcher_for(plain, "metaschedule")
 
 
@@ -109,7 +109,8 @@ def test_an_open_space_lists_nothing_and_says_why():
     ("text", "why"),
     [
         (3, "is a text"), ("", "not JSON"), ("{}", "is not a trace"), ("[[],[],[]]", "is not a trace"),
-        ('[[["Split"]],[]]', "instruction 0"), ("[[],[[0,1]]]", "decision 0"), ("[[],[[true,1]]]", "decision 0"),
+        ('[[["Split"]],[]]', "instruction 0"), ("[[],[[0,1]]]", "decision 0"),
+        ("[[],[[true,1]]]", "decision 0"),
         ('[[["A",[],[NaN],[]]],[]]', "not JSON"), ("[" * 100_000, "JSON|deeply"),
         ("[[],[]]" + " " * 600_000, "characters"),
     ],

@@ -100,6 +100,10 @@ def config_text(config: Any) -> str:
 
 def _value(value: Any) -> str:
     text = str(value)
+    if len(text) > 400:  # a trace: its beginning says nothing, all of it too much
+        from tuner.core.digest import digest
+
+        return f"<{digest(text)}>"
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

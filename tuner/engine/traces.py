@@ -63,7 +63,7 @@ class Imported:
 def import_traces(
     store: "Store", records: Sequence[Record], workload: Workload | None = None
 ) -> list[Imported]:
-    """Stores the records of a database as replayed trials: a sweep a program and target, on a device of its own.
+    """Stores the records of a database as replayed trials: a sweep a program and target, its own device.
 
     A program that is one of ours, by its structural hash, makes configurations of that kernel; another one
     is kept under a workload named after its hash, which nothing here can build.

@@ -60,8 +60,8 @@ def _extractor(module: Any, target: Any) -> Any:
 class Evolution:
     """Evolutionary search over the schedules that MetaSchedule's rules make of a program.
 
-    Mutation on one thread: with several, what a thread draws depends on which is faster, and equal seeds would
-    not give equal proposals.
+    Mutation on one thread: with several, what a thread draws depends on which is faster, and equal seeds
+    would not give equal proposals.
 
     Args:
         program: TVMScript of a module with one function.
