@@ -175,10 +175,8 @@ def summary_line(summary: Summary) -> str:
     if summary.mean is None:
         return f"{name}: nothing to compare ({summary.layers} layers)"
     left = summary.layers - summary.compared
-    text = (
-        f"{name}: {ratio(summary.mean)} the speed of each layer's fastest library, geometric mean of "
-        f"{summary.compared} distinct layers"
-    )
+    text = f"{name}: {ratio(summary.mean)} the speed of each layer's fastest library, "
+    text += f"geometric mean of {summary.compared} distinct layers" if summary.compared > 1 else "one layer"
     text += f" ({left} could not be compared)" if left else ""
     if summary.model not in ("", "all"):
         text += f"; a pass takes {seconds(summary.tuned_s)}, with the libraries {seconds(summary.library_s)}"
