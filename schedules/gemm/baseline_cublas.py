@@ -9,7 +9,7 @@ from schedules.gemm._options import OPTIONS, TENSORS
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 
-# cudaDataType and cublasComputeType_t (library_types.h, cublas_api.h): operands, result, sums, alpha and beta.
+# cudaDataType and cublasComputeType_t (library_types.h, cublas_api.h): operands, result, sums; alpha, beta.
 _F32, _F16, _S8, _S32 = 0, 2, 3, 10
 _SUM_F32, _SUM_S32 = 68, 72
 _TYPES: Mapping[str, tuple[int, int, int, type[Any]]] = {
@@ -23,8 +23,8 @@ _DEFAULT_ALGORITHM = -1
 class CublasGemm(LibraryKernel):
     """The GEMM of NVIDIA's library.
 
-    f32 sums in f32: TF32 is not asked for, and cuBLAS takes it only when asked. f16 sums in f32, int8 in int32.
-    C is copied into D before the call and added by it, in the timed region; bias and ReLU follow in place, an
+    f32 sums in f32: TF32 is not asked for, and cuBLAS takes it only when asked. f16 sums in f32, int8 in
+    int32. C is copied into D before the call and added by it, in the timed region; bias and ReLU follow in place, an
     elementwise kernel each, as in a program that calls cuBLAS.
     """
 
@@ -56,13 +56,13 @@ class CublasGemm(LibraryKernel):
 
 
 def _no_cublas() -> str | None:
+    from ctypes.util import find_library
     from importlib.metadata import PackageNotFoundError, distribution
-    from shutil import which
 
     try:
         distribution("nvidia-cublas")
     except PackageNotFoundError:
-        if which("nvcc") is None:  # a CUDA toolkit brings it too
+        if find_library("cublas") is None:  # of a CUDA toolkit
             return "cuBLAS is not installed: pip install 'kernel-tuner-lab[gpu]'"
     return None
 

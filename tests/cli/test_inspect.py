@@ -50,6 +50,66 @@ def test_cuda_kernel_down_to_sass_and_what_a_parameter_changes(tmp_path):
     assert "<script" not in text and "http" not in text.split("</style>")[0]
 
 
+def test_tensorir_is_shown_before_and_after_scheduling():
+    content = inspected("tir_packed", "--shape", "32x32x32")
+    assert names(content) == ["TensorIR before scheduling", "TensorIR after scheduling", "x86 assembly"]
+    before, after = (stage["text"] for stage in content["stages"][:2])
+    assert "T.parallel" not in before and "@T.prim_func" in before and before != after
+    assert "T.parallel" in after or "T.vectorized" in after or "T.unroll" in after
+
+
+def test_tensorir_for_cuda_down_to_sass():
+    pytest.importorskip("cuda.core", reason="needs the extra 'cuda' (NVRTC wheels)")
+    content = inspected("tir_cuda", "--shape", "64x64x64")
+    assert names(content) == [
+        "TensorIR before scheduling", "TensorIR after scheduling", "CUDA C++", "SASS"
+    ]  # fmt: skip
+    texts = {stage["name"]: stage["text"] for stage in content["stages"]}
+    assert "threadIdx.x" not in texts["TensorIR before scheduling"]
+    assert "threadIdx.x" in texts["TensorIR after scheduling"]
+    assert "__global__" in texts["CUDA C++"] and "EXIT" in texts["SASS"]
+
+
+def test_triton_stage_by_stage_and_what_a_parameter_changes_in_each(tmp_path):
+    pytest.importorskip("triton", reason="Triton has wheels for Linux only")
+    page = tmp_path / "page.html"
+    config = "BLOCK_M=64 BLOCK_N=64 BLOCK_K=32 GROUP_M=8 SPLIT_K=1 num_warps=4 num_stages=2"
+    arguments = ("triton", "--shape", "128x128x128", "--dtype", "f16", "--config", config, "--diff",
+                 "num_warps=8")  # fmt: skip
+    content = inspected(*arguments)
+    stages = ["Triton IR", "Triton GPU IR", "LLVM IR", "PTX", "SASS"]
+    assert names(content) == stages
+    changed = content["diff"]["stages"]
+    assert list(changed) == stages
+    # The number of warps is a choice of the layout: the tile program is the same, what it becomes is not.
+    assert "num-warps" not in changed["Triton IR"] and changed["Triton GPU IR"] and changed["SASS"]
+    assert tuner(*arguments, "--html", str(page)).returncode == 0
+    well_formed(page.read_text())
+
+
+def well_formed(page: str) -> None:
+    """Every element is closed in order, and nothing outside of the page is referred to."""
+    from html.parser import HTMLParser
+
+    stack: list[str] = []
+
+    class Checker(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            assert not {"src", "href", "srcset", "action"} & {name for name, _ in attributes}, tag
+            assert tag not in ("script", "link", "iframe", "img", "object")
+            if tag != "meta":
+                stack.append(tag)
+
+        def handle_endtag(self, tag):
+            assert stack.pop() == tag
+
+    checker = Checker()
+    checker.feed(page)
+    checker.close()
+    assert stack == [] and page.startswith("<!doctype html>")
+    assert "url(" not in page.split("</style>")[0] and "@import" not in page.split("</style>")[0]
+
+
 def test_only_one_stage_in_the_terminal():
     done = tuner("cpp_naive", "--shape", "16x16x16", "--stage", "assembly")
     assert done.returncode == 0

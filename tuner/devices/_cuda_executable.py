@@ -28,7 +28,7 @@ class OnDevice(Executable):
     """What cubins and library calls share: guarded copies of the tensors, and the stopwatch."""
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        self._context, self._late_before = context, context.late_samples
         self._regions: dict[str, Region] = {}
         self._forms: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
         self._call: Callable[[], object] | None = None
@@ -89,7 +89,7 @@ class OnDevice(Executable):
 
     def metrics(self) -> Mapping[str, float]:
         """`late_samples`: how often the host was too slow to queue a sample while the GPU was held."""
-        late = self._context.late_samples
+        late = self._context.late_samples - self._late_before
         return {"late_samples": float(late)} if late else {}
 
 

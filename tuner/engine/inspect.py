@@ -9,7 +9,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from tuner.engine.occupancy import resource_problem, with_occupancy
 
 # Endings in the order of lowering: what it shows, and the language for colours.
 _STAGES = {
-    ".tvm": ("TensorIR", "python"),
+    ".before": ("TensorIR before scheduling", "python"),
+    ".tvm": ("TensorIR after scheduling", "python"),
     ".ttir": ("Triton IR", "llvm"),
     ".ttgir": ("Triton GPU IR", "llvm"),
     ".cpp": ("C++", "cpp"),
@@ -141,8 +143,9 @@ def inspect(
     operator = registry.operator(workload.operator)
     with tempfile.TemporaryDirectory(prefix="tuner-inspect-") as name:
         folder = Path(name)
-        source = kernel.lower(workload, config, target)
-        artifact = builder.build(source, target, folder)
+        with _recorded(kernel.language, folder / "kernel.before"):
+            source = kernel.lower(workload, config, target)
+            artifact = builder.build(source, target, folder)
         stages = _stages(folder, source, artifact, target)
     metrics = with_occupancy(artifact, target) if target.kind == "cuda" else dict(artifact.metrics)
     prediction = None
@@ -155,6 +158,32 @@ def inspect(
         operator.flops(workload), operator.min_bytes(workload), prediction,
         " ".join([chain.name, chain.version]), dict(limits or {}),
     )  # fmt: skip
+
+
+@contextmanager
+def _recorded(language: str, path: Path) -> Iterator[None]:
+    """Writes the program that a TensorIR kernel hands to its schedule, as it was before scheduling.
+
+    Kernels make a program and schedule it in one go, in `lower` or in the build; what the first `Schedule` is
+    made of is the stage before. Trials do not pay for it: only this process looks.
+    """
+    if not language.startswith("tensorir"):
+        yield
+        return
+    import tvm.s_tir
+
+    original = tvm.s_tir.Schedule
+
+    def recording(module: Any, *rest: Any, **options: Any) -> Any:
+        if not path.exists():
+            path.write_text(module.script(show_meta=False))
+        return original(module, *rest, **options)
+
+    tvm.s_tir.Schedule = recording
+    try:
+        yield
+    finally:
+        tvm.s_tir.Schedule = original
 
 
 def _stages(folder: Path, source: Source, artifact: Artifact, target: Target) -> list[Stage]:

@@ -28,6 +28,7 @@ from tuner.engine.zygote import Child, Limits
 
 # A run writes nothing but messages; a flood of them ends after a second (they are unbuffered).
 _FILE_LIMIT = 4 * 2**20
+_GPU_FILE_LIMIT = 2**30
 # After these a process may run another trial.
 _SOUND = (Status.OK, Status.PRUNED, Status.WRONG_RESULT)
 # A float64 reference of a large workload takes its time.
@@ -59,7 +60,8 @@ class Workshop:
         modules = (*device.preload, type(device).__module__, "tuner.engine.bench_process")
         self._run = Warm(modules)
         # A CUDA context reserves address space for all memory of host and GPUs: any limit would forbid it.
-        self._limits = Limits(protocol.memory_bytes if on_cpu else 0, _FILE_LIMIT)
+        # And the driver keeps what it compiled in files of its own.
+        self._limits = Limits(protocol.memory_bytes, _FILE_LIMIT) if on_cpu else Limits(0, _GPU_FILE_LIMIT)
         # A child that may run further trials, and how many.
         self._kept: tuple[Child, int] | None = None
         # A GPU is not disturbed by what the CPU compiles.
