@@ -24,8 +24,8 @@ class CublasGemm(LibraryKernel):
     """The GEMM of NVIDIA's library.
 
     f32 sums in f32: TF32 is not asked for, and cuBLAS takes it only when asked. f16 sums in f32, int8 in
-    int32. C is copied into D before the call and added by it, in the timed region; bias and ReLU follow in place, an
-    elementwise kernel each, as in a program that calls cuBLAS.
+    int32. C is copied into D before the call and added by it, in the timed region; bias and ReLU follow in
+    place, an elementwise kernel each, as in a program that calls cuBLAS.
     """
 
     name = "cublas"
