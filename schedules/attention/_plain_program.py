@@ -12,7 +12,9 @@ _HIDDEN = "T.float32(-1e30)"
 def source(workload: Workload) -> str:
     """TVMScript of a workload whose keys do not lie in pages.
 
-    Blocks: `score`, `mask` (and the scale), `largest`, `weight`, `sum`, `attend`, `divide`.
+    Blocks: `score`, `mask` (and the scale), `largest`, `weight`, `sum`, `share`, `attend`, `round` (f16).
+    Weights are divided before the last sum: MetaSchedule's rules fail on a block that divides after it,
+    because its divisor is made elsewhere.
     """
     b, h, q, kv, d = (size for _, size in workload)
     dtype, size = _TYPES[workload.dtype]
@@ -30,8 +32,17 @@ def source(workload: Workload) -> str:
     scaled = f"raw[vb, vh, vi, vj] * T.float32({scale_of(workload)!r})"
     if masked(workload):
         scaled = f"T.if_then_else(vj <= vi + {kv - q}, {scaled}, {_HIDDEN})"
-    result = "total[vb, vh, vi, vd] / norm[vb, vh, vi]"
-    result = result if dtype == "float32" else f'T.Cast("{dtype}", {result})'
+    total = "O" if dtype == "float32" else "total"
+    allocate = "pass" if dtype == "float32" else f"total = T.sblock_alloc_buffer({shapes['O']})"
+    rounding = (
+        ""
+        if dtype == "float32"
+        else f"""
+        for b, h, i, d in T.grid({b}, {h}, {q}, {d}):
+            with T.sblock("round"):
+                vb, vh, vi, vd = T.axis.remap("SSSS", [b, h, i, d])
+                O[vb, vh, vi, vd] = T.Cast("{dtype}", total[vb, vh, vi, vd])"""
+    )
     matrix, rows = f"({b}, {h}, {q}, {kv})", f"({b}, {h}, {q})"
     return f"""
 @I.ir_module
@@ -44,7 +55,8 @@ class Module:
         top = T.sblock_alloc_buffer({rows})
         weights = T.sblock_alloc_buffer({matrix})
         norm = T.sblock_alloc_buffer({rows})
-        total = T.sblock_alloc_buffer({shapes["O"]})
+        shares = T.sblock_alloc_buffer({matrix})
+        {allocate}
         for b, h, i, j, d in T.grid({b}, {h}, {q}, {kv}, {d}):
             with T.sblock("score"):
                 vb, vh, vi, vj, vd = T.axis.remap("SSSSR", [b, h, i, j, d])
@@ -71,14 +83,14 @@ class Module:
                 with T.init():
                     norm[vb, vh, vi] = T.float32(0)
                 norm[vb, vh, vi] = norm[vb, vh, vi] + weights[vb, vh, vi, vj]
+        for b, h, i, j in T.grid({b}, {h}, {q}, {kv}):
+            with T.sblock("share"):
+                vb, vh, vi, vj = T.axis.remap("SSSS", [b, h, i, j])
+                shares[vb, vh, vi, vj] = weights[vb, vh, vi, vj] / norm[vb, vh, vi]
         for b, h, i, d, j in T.grid({b}, {h}, {q}, {d}, {kv}):
             with T.sblock("attend"):
                 vb, vh, vi, vd, vj = T.axis.remap("SSSSR", [b, h, i, d, j])
                 with T.init():
-                    total[vb, vh, vi, vd] = T.float32(0)
-                total[vb, vh, vi, vd] = total[vb, vh, vi, vd] + weights[vb, vh, vi, vj] * {value}
-        for b, h, i, d in T.grid({b}, {h}, {q}, {d}):
-            with T.sblock("divide"):
-                vb, vh, vi, vd = T.axis.remap("SSSS", [b, h, i, d])
-                O[vb, vh, vi, vd] = {result}
+                    {total}[vb, vh, vi, vd] = T.float32(0)
+                {total}[vb, vh, vi, vd] = {total}[vb, vh, vi, vd] + shares[vb, vh, vi, vj] * {value}{rounding}
 """
