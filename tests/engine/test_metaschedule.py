@@ -83,14 +83,15 @@ def test_load_serves_the_winner_in_a_fresh_process_and_no_other_shape(swept, tmp
     db, outcome = swept
     best = outcome["sweeps"]["tir_metaschedule"]["best"]["trial"]
     code = f"""
-import numpy as np, sys, tuner
+import numpy as np, tuner
+from tuner.core.errors import TunerError
 kernel = tuner.load("gemm", m=48, n=64, k=32, db={str(db)!r})
 a, b = np.random.rand(48, 32).astype("f"), np.random.rand(32, 64).astype("f")
 assert np.allclose(kernel(a, b), a @ b, rtol=1e-5)
 print(kernel.kernel, kernel.exact)
 try:
     tuner.load("gemm", m=48, n=64, k=33, db={str(db)!r})
-except tuner.TunerError as error:
+except TunerError as error:
     print(error)
 """
     environment = {**os.environ, "TUNER_CACHE": str(tmp_path)}

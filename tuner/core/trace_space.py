@@ -39,11 +39,29 @@ def canonical_trace(text: Any) -> str:
         raise InvalidConfig(f"parameter {PARAMETER} has {len(text):,} characters: at most {_LONGEST:,}")
     try:
         content = json.loads(text, parse_constant=_refuse)
-        return json.dumps(check_trace(content), separators=(",", ":"), allow_nan=False)
+        return compact(content)
     except RecursionError:
         raise InvalidConfig(f"parameter {PARAMETER} nests too deeply to be a trace") from None
     except ValueError as error:
         raise InvalidConfig(f"parameter {PARAMETER} is not JSON: {error}") from None
+
+
+def compact(content: Any) -> str:
+    """The canonical text of a trace's JSON; raises `InvalidConfig`, and `RecursionError` for deep nesting.
+
+    Truth values become 1 and 0: TVM writes the same attribute either way, by where the trace came from.
+    """
+    return json.dumps(_numbers(check_trace(content)), separators=(",", ":"), allow_nan=False)
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _numbers(item) for name, item in value.items()}
+    return value
 
 
 def _refuse(name: str) -> NoReturn:
@@ -188,4 +206,4 @@ def plain(value: Any) -> Any:
 
 def trace_text(trace: Any) -> str:
     """The canonical text of a `tvm.s_tir.schedule.Trace`."""
-    return json.dumps(plain(trace.as_json()), separators=(",", ":"), allow_nan=False)
+    return compact(plain(trace.as_json()))

@@ -18,7 +18,7 @@ from typing import Any
 from tuner.core.digest import digest
 from tuner.core.errors import InterchangeError, InvalidConfig
 from tuner.core.recorded import slug
-from tuner.core.trace_space import check_trace
+from tuner.core.trace_space import compact
 from tuner.interchange._reading import MAX_BYTES, clip, duration, shown
 
 WORKLOADS, RECORDS = "database_workload.json", "database_tuning_record.json"
@@ -144,7 +144,7 @@ def _record(content: Any, programs: Sequence[str], where: str) -> Record:
     if not 0 <= number < len(programs):
         raise InterchangeError(f"{where}: there is no program {number}, only {len(programs)}")
     try:
-        text = json.dumps(check_trace(trace), separators=(",", ":"), allow_nan=False)
+        text = compact(trace)
     except (InvalidConfig, RecursionError, ValueError) as error:
         raise InterchangeError(f"{where}: {clip(str(error), 200)}") from None
     if not isinstance(target, dict) or not isinstance(target.get("kind"), str):

@@ -50,7 +50,7 @@ def _extractor(module: Any, target: Any) -> Any:
     wide = ms.TuneContext(module, target=target, num_threads=len(os.sched_getaffinity(0)))
 
     @derived_object
-    class Extractor(ms.feature_extractor.PyFeatureExtractor):
+    class Extractor(ms.feature_extractor.PyFeatureExtractor):  # type: ignore[misc]
         def extract_from(self, context: Any, candidates: Any) -> Any:
             return inner.extract_from(wide, candidates)
 
