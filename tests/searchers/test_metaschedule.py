@@ -25,7 +25,7 @@ def timed(config) -> Measurement:
 
 
 def make(seed=1, budget=64) -> MetaScheduleSearcher:
-    return MetaScheduleSearcher(Problem(SPACE, seed, budget))
+    return MetaScheduleSearcher(Problem(SPACE, seed, budget, options={"population": 64}))
 
 
 def rounds(searcher, count):
@@ -66,7 +66,7 @@ def test_a_batch_never_reaches_into_a_round_that_waits_for_outcomes():
 def test_a_program_with_one_schedule_ends():
     workload = registry.operator("gemm").parse("1x1x1")
     space = registry.kernel("tir_metaschedule").space(workload, named_targets()["cpu:avx2"])
-    searcher = MetaScheduleSearcher(Problem(space, 0, 64))
+    searcher = MetaScheduleSearcher(Problem(space, 0, 64, options={"population": 64}))
     seen = []
     while got := searcher.ask(8):
         seen += [config["trace"] for config in got]

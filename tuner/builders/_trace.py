@@ -59,19 +59,19 @@ def launch_of(module: Any) -> Launch:
     Raises:
         BuildError: no loop is bound, or one is of unknown length.
     """
-    import tvm
+    import tvm.s_tir
 
     extents: dict[str, int] = {}
-
-    def visit(node: Any) -> None:
-        if isinstance(node, tvm.tirx.For) and node.thread_binding is not None:
-            tag = str(node.thread_binding.thread_tag)
-            if not isinstance(node.extent, tvm.tirx.IntImm):
+    schedule = tvm.s_tir.Schedule(module, debug_mask="none")
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        for place in schedule.get_loops(block):
+            loop = schedule.get(place)
+            if loop.thread_binding is None:
+                continue
+            tag = str(loop.thread_binding.thread_tag)
+            if not isinstance(loop.extent, tvm.tirx.IntImm):
                 raise BuildError(f"the extent of {tag} is not a constant")
-            extents[tag] = max(extents.get(tag, 1), int(node.extent))
-
-    (function,) = (f for _, f in module.functions_items())
-    tvm.tirx.stmt_functor.post_order_visit(function.body, visit)
+            extents[tag] = max(extents.get(tag, 1), int(loop.extent))
     if not extents:
         raise BuildError("the schedule binds no loop to threads of the GPU")
     grid, block = (tuple(extents.get(tag, 1) for tag in tags) for tags in (_BLOCKS, _THREADS))

@@ -14,9 +14,9 @@ from tuner.core.trace_space import trace_text
 
 # What MetaSchedule's own callback stores for a candidate that failed.
 _FAILED_S = 1e10
-# MetaSchedule's own 512 makes a round take 11 s of CPU time (512^3 GEMM), while building and measuring its 32
+# Schedules a generation. MetaSchedule's own 512 makes a round take 11 s of CPU time (512^3 GEMM), while building and measuring its 32
 # candidates takes 4 s.
-_POPULATION = 256
+POPULATION = 256
 # A space of a few schedules is empty in the search's eyes after so many rounds without a new one.
 _FRUITLESS = 3
 
@@ -70,11 +70,13 @@ class Evolution:
         batch: candidates a round.
         warm_up: outcomes before the cost model is believed.
         budget: candidates in all; the search stops by itself after them.
+        population: schedules a generation.
     """
 
     def __init__(
-        self, program: str, target: Mapping[str, Any], seed: int, batch: int, warm_up: int, budget: int
-    ) -> None:
+        self, program: str, target: Mapping[str, Any], seed: int, batch: int, warm_up: int, budget: int,
+        population: int = POPULATION,
+    ) -> None:  # fmt: skip
         import_tvm()
         import tvm
         from tvm.s_tir import meta_schedule as ms
@@ -86,7 +88,7 @@ class Evolution:
         logger.setLevel(logging.ERROR)  # it tells of every round
         self._context = ms.TuneContext(
             self._module, target=self._target, space_generator="post-order-apply",
-            search_strategy=ms.search_strategy.EvolutionarySearch(population_size=_POPULATION), num_threads=1,
+            search_strategy=ms.search_strategy.EvolutionarySearch(population_size=population), num_threads=1,
             rand_state=seed % (2**31 - 2) + 1, logger=logger,
         )  # fmt: skip
         # TVM renames the function and its attributes: the search is about this form.

@@ -63,11 +63,11 @@ class MetaScheduleSearcher(Searcher):
 
     def _search(self) -> "Evolution":
         if self._evolution is None:
-            from tuner.searchers._evolution import Evolution
+            from tuner.searchers._evolution import POPULATION, Evolution
 
             self._evolution = Evolution(
                 self._space.program, self._space.target, self.problem.seed, self._round, self._warm_up,
-                _UNBOUNDED,
+                _UNBOUNDED, int(self.problem.options.get("population", POPULATION)),
             )  # fmt: skip
         return self._evolution
 
