@@ -4,7 +4,6 @@ from schedules.attention._options import heads_of, masked, scale_of
 from tuner.core.workload import Workload
 
 TENSORS = ("Q", "K", "V", "O")
-_TYPES = {"f32": ("float32", 4), "f16": ("float16", 2)}
 # Below any score; far from the type's end, so that no difference overflows.
 _HIDDEN = "T.float32(-1e30)"
 
@@ -12,37 +11,22 @@ _HIDDEN = "T.float32(-1e30)"
 def source(workload: Workload) -> str:
     """TVMScript of a workload whose keys do not lie in pages.
 
-    Blocks: `score`, `mask` (and the scale), `largest`, `weight`, `sum`, `share`, `attend`, `round` (f16).
+    Blocks: `score`, `mask` (and the scale), `largest`, `weight`, `sum`, `share`, `attend`.
     Weights are divided before the last sum: MetaSchedule's rules fail on a block that divides after it,
     because its divisor is made elsewhere.
     """
     b, h, q, kv, d = (size for _, size in workload)
-    dtype, size = _TYPES[workload.dtype]
     heads = heads_of(workload)
     shapes = {"Q": (b, h, q, d), "K": (b, heads, kv, d), "V": (b, heads, kv, d), "O": (b, h, q, d)}
-    # NumPy aligns to 16 bytes and views to one element: no vector load may assume more.
-    parameters = ", ".join(f'{t}: T.Buffer({shapes[t]}, "{dtype}", align={size})' for t in TENSORS)
+    # NumPy aligns to 16 bytes and views to 4: no vector load may assume more.
+    parameters = ", ".join(f'{t}: T.Buffer({shapes[t]}, "float32", align=4)' for t in TENSORS)
     group = "vh" if heads == h else f"vh // {h // heads}"
 
-    def widened(text: str) -> str:
-        return text if dtype == "float32" else f'T.Cast("float32", {text})'
-
-    query, key = widened("Q[vb, vh, vi, vd]"), widened(f"K[vb, {group}, vj, vd]")
-    value = widened(f"V[vb, {group}, vj, vd]")
+    query, key = "Q[vb, vh, vi, vd]", f"K[vb, {group}, vj, vd]"
+    value = f"V[vb, {group}, vj, vd]"
     scaled = f"raw[vb, vh, vi, vj] * T.float32({scale_of(workload)!r})"
     if masked(workload):
         scaled = f"T.if_then_else(vj <= vi + {kv - q}, {scaled}, {_HIDDEN})"
-    total = "O" if dtype == "float32" else "total"
-    allocate = "pass" if dtype == "float32" else f"total = T.sblock_alloc_buffer({shapes['O']})"
-    rounding = (
-        ""
-        if dtype == "float32"
-        else f"""
-        for b, h, i, d in T.grid({b}, {h}, {q}, {d}):
-            with T.sblock("round"):
-                vb, vh, vi, vd = T.axis.remap("SSSS", [b, h, i, d])
-                O[vb, vh, vi, vd] = T.Cast("{dtype}", total[vb, vh, vi, vd])"""
-    )
     matrix, rows = f"({b}, {h}, {q}, {kv})", f"({b}, {h}, {q})"
     return f"""
 @I.ir_module
@@ -56,7 +40,6 @@ class Module:
         weights = T.sblock_alloc_buffer({matrix})
         norm = T.sblock_alloc_buffer({rows})
         shares = T.sblock_alloc_buffer({matrix})
-        {allocate}
         for b, h, i, j, d in T.grid({b}, {h}, {q}, {kv}, {d}):
             with T.sblock("score"):
                 vb, vh, vi, vj, vd = T.axis.remap("SSSSR", [b, h, i, j, d])
@@ -91,6 +74,6 @@ class Module:
             with T.sblock("attend"):
                 vb, vh, vi, vd, vj = T.axis.remap("SSSSR", [b, h, i, d, j])
                 with T.init():
-                    {total}[vb, vh, vi, vd] = T.float32(0)
-                {total}[vb, vh, vi, vd] = {total}[vb, vh, vi, vd] + shares[vb, vh, vi, vj] * {value}{rounding}
+                    O[vb, vh, vi, vd] = T.float32(0)
+                O[vb, vh, vi, vd] = O[vb, vh, vi, vd] + shares[vb, vh, vi, vj] * {value}
 """

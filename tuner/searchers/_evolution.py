@@ -14,8 +14,8 @@ from tuner.core.trace_space import trace_text
 
 # What MetaSchedule's own callback stores for a candidate that failed.
 _FAILED_S = 1e10
-# Schedules a generation. MetaSchedule's own 512 makes a round take 11 s of CPU time (512^3 GEMM), while building and measuring its 32
-# candidates takes 4 s.
+# Schedules a generation. MetaSchedule's own 512 makes a round take 11 s of CPU time (512^3 GEMM), while
+# building and measuring its 32 candidates takes 4 s.
 POPULATION = 256
 # A space of a few schedules is empty in the search's eyes after so many rounds without a new one.
 _FRUITLESS = 3
