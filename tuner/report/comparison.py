@@ -138,8 +138,8 @@ def gather(title: str, outcome: OutcomeLike, store: "Store") -> Comparison:
     rows = compare(timings, context, paired)
     if any((row.share_of_peak or 0) > 1.02 for row in rows):
         notes.append(
-            "some are faster than the measured peak: they need fewer operations than the definition, which are "
-            "counted (Winograd does), or the machine was slower while the peak was measured"
+            "some are faster than the measured peak: they need fewer operations than the definition, "
+            "which are counted (Winograd does), or the machine was slower while the peak was measured"
         )
     return Comparison(context, rows, curves, references, notes)
 
