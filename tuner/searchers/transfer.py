@@ -25,6 +25,9 @@ _LED = 5
 _WARM = 8
 _DRAWN_UNTIL = 16
 _TRUSTED_UNTIL = 20
+# Every third of the models' proposals is that of the model that does not see the sources, whatever the
+# likelihoods: near the sources' best they tell little apart, and a shared wrong idea would never be left.
+_ALONE_EVERY = 3
 # A likelihood of n outcomes counts like one of ten: leave-one-out errors of a search's own trials are no
 # independent draws.
 _EVIDENCE = 10.0
@@ -128,7 +131,8 @@ class TransferSearcher(TrackingSearcher):
     it foretold the outcomes. From the eighth trial on three Gaussian processes share the proposals, weighed
     by their leave-one-out likelihoods: one does not see the sources, one sees their columns beside the
     parameters, one expects what they say and models the departure. A history that misleads loses its
-    say within a few trials, and six draws among the first sixteen trials make sure that this is noticed.
+    say within a few trials: six draws among the first sixteen trials make sure that this is noticed, and
+    every third proposal is made by the first process alone.
     Without a usable history it is `surrogate`.
     """
 
@@ -244,7 +248,7 @@ class TransferSearcher(TrackingSearcher):
 
     def _led(self, number: int, out: Sequence[Key], taken: set[Key]) -> Key | None:
         enough = len(self._keys) >= _LED and self._plain.successes >= 3
-        scores = self._by_models(out) if number >= _WARM and enough else self._by_sources(out)
+        scores = self._by_models(number, out) if number >= _WARM and enough else self._by_sources(out)
         candidates = self._plain.candidates
         open_ = np.ones(len(candidates.rows), dtype=bool)
         open_[[candidates.place[key] for key in taken if key in candidates.place]] = False
@@ -270,8 +274,9 @@ class TransferSearcher(TrackingSearcher):
             self._share = (rows, self._columns.chance_of_failure(rows))
         return np.asarray(0.8 * self._share[1] * _FAILURE_WORTH / (_FAILURE_WORTH + count))
 
-    def _by_models(self, out: Sequence[Key]) -> np.ndarray:
-        scores: list[Scores] = [model.scores(out) for model in self._models]
+    def _by_models(self, number: int, out: Sequence[Key]) -> np.ndarray:
+        models = self._models if number % _ALONE_EVERY else (self._plain,)
+        scores: list[Scores] = [model.scores(out) for model in models]
         temper = min(1.0, _EVIDENCE / len(self._keys))
         mixed = mixture([s.acquisition() for s in scores], [temper * s.log_likelihood for s in scores])
         for s in scores:
