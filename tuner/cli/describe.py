@@ -95,27 +95,30 @@ def _describe(kernel: Any, workload: Any, threads: int | None) -> dict[str, Any]
 
 
 def _print_kernels(listed: list[dict[str, Any]], broken: dict[str, str]) -> None:
+    """A table an operator; names are never cut, so that they can be copied from a narrow terminal too."""
     from rich.table import Table
+    from rich.text import Text
 
     from tuner.cli.common import console
 
     out = console()
-    table = Table(box=None, header_style="bold")
-    for name, side in (("operator", "left"), ("kernel", "left"), ("language", "left"), ("target", "left"),
-                       ("dtypes", "left"), ("valid", "right"), ("what", "left")):  # fmt: skip
-        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
-    for row in listed:
-        valid = f"{row['valid']:,}" if row["valid"] is not None else "-"
-        what = row["summary"] + (f" [not here: {row['unavailable']}]" if row["unavailable"] else "")
-        kind = row["language"] + (" (baseline)" if row["baseline"] else "")
-        from rich.text import Text
-
-        table.add_row(
-            row["operator"], row["kernel"], kind, row["target"], " ".join(row["dtypes"]), valid, Text(what)
-        )
-    out.print(table)
+    for operator in dict.fromkeys(row["operator"] for row in listed):
+        table = Table(title=operator, title_justify="left", title_style="bold", box=None, header_style="bold")
+        for name, side in (("kernel", "left"), ("language", "left"), ("dtypes", "left"), ("valid", "right")):
+            table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column("what", overflow="fold")
+        for row in listed:
+            if row["operator"] != operator:
+                continue
+            valid = f"{row['valid']:,}" if row["valid"] is not None else "-"
+            what = row["summary"] + (f" [not here: {row['unavailable']}]" if row["unavailable"] else "")
+            language = "library" if row["baseline"] else row["language"]
+            where = "" if row["target"] == "cpu" else f" ({row['target']})"
+            table.add_row(row["kernel"], language + where, " ".join(row["dtypes"]), valid, Text(what))
+        out.print(table)
+        out.print("")
     for file, reason in broken.items():
-        out.print(f"cannot be loaded: {file}: {reason}", markup=False)
+        out.print(f"cannot be loaded: {file}: {reason}", markup=False, soft_wrap=True)
 
 
 def _searchers(json: bool) -> None:
