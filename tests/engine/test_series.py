@@ -51,6 +51,9 @@ def test_a_kernel_far_behind_is_given_up_and_the_others_go_on(store, tmp_path):
     # Run again with reuse, nothing is left to do.
     _, again = race(store, kernels, 6, give_up_after=2, reuse=True)
     assert {n: r.sweep_id for n, r in again.items()} == {n: r.sweep_id for n, r in results.items()}
+    # Asked to wait for more trials before giving up, what was given up earlier begins again.
+    _, patient = race(store, kernels, 6, give_up_after=4, reuse=True)
+    assert {n: len(r.trials) for n, r in patient.items()} == {"slow": 4, "quick": 6, "wrong": 4}
     # Asked without giving up, the slow one is owed its trials.
     _, full = race(store, kernels[:1], 6, reuse=True)
     assert len(full["slow"].trials) == 6

@@ -93,7 +93,9 @@ class Race:
                 and spec.searcher == request.searcher
             )
             exhausted = bool(sweep.summary.get("exhausted"))
-            behind = self._give_up_after is not None and bool(sweep.summary.get("behind"))
+            # One given up after fewer trials than are asked for now is owed the rest.
+            wait = self._give_up_after
+            behind = wait is not None and sweep.trials >= wait and bool(sweep.summary.get("behind"))
             enough = exhausted or behind or (wanted is not None and sweep.trials >= wanted)
             if not (same and enough):
                 continue
