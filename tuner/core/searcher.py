@@ -77,7 +77,7 @@ class Searcher(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    batch: ClassVar[int] = 1
+    batch: int = 1
     """How many proposals it makes at a time, at least, where that saves time: a sweep then asks for more."""
     open_space: ClassVar[bool] = False
     """Whether it proposes from open spaces, and from no others."""

@@ -112,22 +112,29 @@ class BuildStage:
 
     def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
         """Builds candidates, `jobs` at a time; in the order given."""
-        lanes = [list(range(len(requests)))[lane :: self._jobs] for lane in range(self._jobs)]
-        lanes = [lane for lane in lanes if lane]
+        # A shared queue, not a share each: builds take 0.1 s or 40, and the longest decides.
+        queue = iter(range(len(requests)))
         results: dict[int, Built] = {}
-        with ThreadPoolExecutor(max(1, len(lanes))) as pool:
-            futures = [pool.submit(self._lane, [requests[i] for i in lane]) for lane in lanes]
+
+        def lane() -> None:
+            with building(self._device):
+                while True:
+                    with self._lock:
+                        place = next(queue, None)
+                    if place is None:
+                        return
+                    results[place] = self._one(requests[place])
+
+        lanes = min(self._jobs, len(requests))
+        with ThreadPoolExecutor(max(1, lanes)) as pool:
+            futures = [pool.submit(lane) for _ in range(lanes)]
             try:
-                for lane, future in zip(lanes, futures, strict=True):
-                    results.update(zip(lane, future.result(), strict=True))
+                for future in futures:
+                    future.result()
             except BaseException:
                 self._workers.stop()
                 raise
         return [results[i] for i in range(len(requests))]
-
-    def _lane(self, requests: Sequence[BuildRequest]) -> list[Built]:
-        with building(self._device):
-            return [self._one(request) for request in requests]
 
     def _take(self, kernel: Kernel) -> tuple[Child, int]:
         """A child that builds this kernel, and how many builds it has left."""

@@ -27,7 +27,6 @@ class MetaScheduleSearcher(Searcher):
 
     name = "metaschedule"
     summary = "TVM's MetaSchedule: evolutionary search, XGBoost cost model; for kernels it schedules"
-    batch = 8
     open_space = True
 
     def __init__(self, problem: Problem) -> None:
@@ -41,6 +40,7 @@ class MetaScheduleSearcher(Searcher):
         budget = problem.budget or _UNBOUNDED
         # Rounds of an eighth of a short budget: the model should have its say before it is spent.
         self._round = int(problem.options.get("batch", max(8, min(_BATCH, budget // 8))))
+        self.batch = self._round  # built together, so that no core waits often for the last build
         self._warm_up = int(problem.options.get("warm_up", min(_WARM_UP, 2 * self._round)))
         self._evolution: Evolution | None = None
         self._queue: deque[str] = deque()

@@ -1,0 +1,74 @@
+"""How candidates are shared out among the builds that run side by side."""
+
+import threading
+
+import pytest
+
+from tuner import registry
+from tuner.core.protocol import Protocol
+from tuner.core.target import Target
+from tuner.engine.build_stage import BuildRequest, BuildStage
+from tuner.engine.locks import lock_path
+
+KERNEL = registry.kernel("cpp_naive")
+WORKLOAD = registry.operator("gemm").parse("8x8x8")
+
+
+class _Scripted:
+    """In place of `Workers`: builds that do what a test says."""
+
+    def __init__(self, build):
+        self.build = build
+        self.stopped = False
+
+    def start(self, warm, function, payload, limits):
+        return object()
+
+    def converse(self, child, question, timeout):
+        return {"status": "build_error", "error": str(self.build(question["config"]["n"])), "build_s": 0.0}
+
+    def dismiss(self, child):
+        pass
+
+    def stop(self):
+        self.stopped = True
+
+
+def stage(build, folder, jobs):
+    return BuildStage(_Scripted(build), folder, Target("cpu", "cpu"), Protocol(), jobs, "test device")
+
+
+def requests(count):
+    return [BuildRequest(KERNEL, WORKLOAD, {"n": n}) for n in range(count)]
+
+
+@pytest.fixture(autouse=True)
+def _no_lock_left():
+    yield
+    lock_path("test device").unlink(missing_ok=True)
+
+
+def test_nobody_waits_behind_a_long_build(tmp_path):
+    """The first build ends only when all the others are done: the other lane has to take them all."""
+    others = threading.Semaphore(0)
+
+    def build(n):
+        if n:
+            others.release()
+        elif not all(others.acquire(timeout=20) for _ in range(5)):
+            return "stuck"
+        return n
+
+    built = stage(build, tmp_path, 2).build_all(requests(6))
+    assert [b.error for b in built] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_an_error_of_ours_ends_the_builds_and_is_raised(tmp_path):
+    def build(n):
+        raise RuntimeError("no space left")
+
+    failing = stage(build, tmp_path, 2)
+    with pytest.raises(RuntimeError, match="no space left"):
+        failing.build_all(requests(4))
+    assert failing._workers.stopped
+    assert stage(build, tmp_path, 2).build_all([]) == []
