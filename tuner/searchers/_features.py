@@ -78,6 +78,13 @@ class FeatureMap:
         columns += self._declared_columns(rows)
         return np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0))
 
+    def groups(self, columns: int) -> list[list[int]]:
+        """The first so many columns of `smooth` by parameter; what a kernel declares stands alone."""
+        found: dict[int, list[int]] = {}
+        for column, (place, _) in enumerate(self._tables):
+            found.setdefault(place, []).append(column)
+        return [*found.values(), *([column] for column in range(len(self._tables), columns))]
+
     def crossed(self, rows: np.ndarray) -> np.ndarray:
         """float32[len(rows), columns]."""
         logs = [table[rows[:, place]] for place, table in self._logs]

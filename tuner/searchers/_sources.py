@@ -10,7 +10,8 @@ from tuner.core.searcher import History, Problem
 from tuner.core.space import SearchSpace, Value
 from tuner.searchers._base import Key
 from tuner.searchers._features import FeatureMap
-from tuner.searchers._gp import CandidateProcess, Hyperparameters
+from tuner.searchers._gp import CandidateProcess
+from tuner.searchers._kernel import Hyperparameters
 from tuner.searchers._targets import press
 
 SOURCES_AT_MOST = 4

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.searchers._gp import CandidateProcess, Hyperparameters
+from tuner.searchers._gp import CandidateProcess
+from tuner.searchers._kernel import Hyperparameters
 from tuner.searchers._model import ROUGHNESS
 from tuner.searchers._sources import Source
 from tuner.searchers._targets import log_expected_improvement, press
