@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from tuner.core.errors import Unavailable, UnknownName
-from tuner.core.measurement import Status
 from tuner.core.recorded import RecordedSpace
 from tuner.devices.replay import Replay
 from tuner.engine._bench_records import Run
@@ -57,7 +56,7 @@ def run_peer(recorded: RecordedSpace, name: str, strategy: str, seed: int, trial
     failures, best = 0, float("inf")
     for config in configs[:trials]:
         measurement = replay.measure(config)
-        failures += measurement.status is not Status.OK
+        failures += measurement.time_s is None
         best = min(best, measurement.time_s or best)
         fractions.append((recorded.optimum_s or 0.0) / best if best < float("inf") else 0.0)
         seconds.append(replay.clock_s)

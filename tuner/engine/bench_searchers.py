@@ -111,7 +111,7 @@ def simulate(
         for config in configs:
             measurement = replay.measure(config)
             observations.append(Observation(config, measurement))
-            failures += not measurement.ok
+            failures += measurement.time_s is None
             best = min(best, measurement.time_s or best)
             fractions.append(0.0 if best == math.inf else optimum / best)
             seconds.append(replay.clock_s)
