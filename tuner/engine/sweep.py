@@ -325,7 +325,10 @@ class Sweep:
 
     def _room(self, started: float, pause_at: int | None = None) -> int:
         budget = self._request.budget
-        rooms = [max(2 * self._workshop.jobs, self._seeker.batch if self._seeker else 1)]
+        batch = self._seeker.batch if self._seeker else 1
+        if budget.seconds is not None:
+            batch = min(batch, 8)  # a budget of time is overrun by a batch at most
+        rooms = [max(2 * self._workshop.jobs, batch)]
         rooms += [bound - len(self._trials) for bound in (budget.trials, pause_at) if bound is not None]
         if budget.patience is not None:
             rooms.append(budget.patience - self._since_best)
