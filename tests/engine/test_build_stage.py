@@ -19,7 +19,7 @@ class _Scripted:
 
     def __init__(self, build):
         self.build = build
-        self.stopped = False
+        self.stopped = threading.Event()
 
     def start(self, warm, function, payload, limits):
         return object()
@@ -31,7 +31,7 @@ class _Scripted:
         pass
 
     def stop(self):
-        self.stopped = True
+        self.stopped.set()
 
 
 def stage(build, folder, jobs):
@@ -63,12 +63,25 @@ def test_nobody_waits_behind_a_long_build(tmp_path):
     assert [b.error for b in built] == ["0", "1", "2", "3", "4", "5"]
 
 
-def test_an_error_of_ours_ends_the_builds_and_is_raised(tmp_path):
+@pytest.mark.parametrize("at", [0, 1])
+def test_an_error_of_ours_ends_the_builds_and_is_raised(tmp_path, at):
+    """The other lane finishes what it is at and takes nothing more, whichever lane it is."""
+    begun = []
+    both = threading.Barrier(2)
+
     def build(n):
-        raise RuntimeError("no space left")
+        begun.append(n)
+        both.wait(20)
+        if n == at:
+            raise RuntimeError("no space left")
+        assert failing._workers.stopped.wait(20)
+        return n
 
     failing = stage(build, tmp_path, 2)
     with pytest.raises(RuntimeError, match="no space left"):
-        failing.build_all(requests(4))
-    assert failing._workers.stopped
-    assert stage(build, tmp_path, 2).build_all([]) == []
+        failing.build_all(requests(6))
+    assert sorted(begun) == [0, 1]
+
+
+def test_nothing_to_build_is_no_error(tmp_path):
+    assert stage(int, tmp_path, 2).build_all([]) == []

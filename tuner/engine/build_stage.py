@@ -4,8 +4,9 @@ import itertools
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -113,14 +114,14 @@ class BuildStage:
     def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
         """Builds candidates, `jobs` at a time; in the order given."""
         # A shared queue, not a share each: builds take 0.1 s or 40, and the longest decides.
-        queue = iter(range(len(requests)))
+        queue = deque(range(len(requests)))
         results: dict[int, Built] = {}
 
         def lane() -> None:
             with building(self._device):
                 while True:
                     with self._lock:
-                        place = next(queue, None)
+                        place = queue.popleft() if queue else None
                     if place is None:
                         return
                     results[place] = self._one(requests[place])
@@ -129,9 +130,10 @@ class BuildStage:
         with ThreadPoolExecutor(max(1, lanes)) as pool:
             futures = [pool.submit(lane) for _ in range(lanes)]
             try:
-                for future in futures:
+                for future in as_completed(futures):
                     future.result()
             except BaseException:
+                queue.clear()  # or the lanes would go on to the end of it
                 self._workers.stop()
                 raise
         return [results[i] for i in range(len(requests))]

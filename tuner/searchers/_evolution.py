@@ -96,8 +96,7 @@ class Evolution:
             )  # fmt: skip
 
         self._trained = context(population_size=population)
-        # Before the model is believed all scores are random: what evolves costs time and is no better than
-        # what was drawn.
+        # Before the model is believed all scores are random: evolving by them costs time, selects by chance.
         self._blind = context(population_size=4 * batch, init_min_unmeasured=2 * batch, genetic_num_iters=0)
         # TVM renames the function and its attributes: the search is about this form.
         self._module = self._trained.mod
@@ -113,13 +112,9 @@ class Evolution:
 
     def propose(self) -> list[str]:
         """The traces of the next round, canonical texts; empty when the search has come to an end."""
-        context = self._blind if self._outcomes < self._warm_up else self._trained
-        for attempt in range(_FRUITLESS):
-            with _numpy_seeded(self._seed * 1009 + self._rounds * _FRUITLESS + attempt):
-                found = context.generate_measure_candidates()
-            if found is None:
-                return []
-            if len(found):
+        contexts = [self._blind, self._trained] if self._outcomes < self._warm_up else [self._trained]
+        for context in contexts:
+            if found := self._round_of(context):
                 break
         else:
             return []
@@ -129,6 +124,17 @@ class Evolution:
             texts[trace_text(candidate.sch.trace)] = candidate, context
         self._candidates.update(texts)
         return list(texts)
+
+    def _round_of(self, context: Any) -> Sequence[Any]:
+        """New candidates of one strategy; none when it finds no more."""
+        for attempt in range(_FRUITLESS):
+            with _numpy_seeded(self._seed * 1009 + self._rounds * _FRUITLESS + attempt):
+                found = context.generate_measure_candidates()
+            if found is None:
+                break
+            if len(found):
+                return list(found)
+        return []
 
     def learn(self, outcomes: Sequence[tuple[str, Sequence[float]]]) -> None:
         """Takes outcomes into the database and the cost model.
