@@ -86,55 +86,40 @@ class Evolution:
         self._target = tvm.target.Target(dict(target))
         logger = logging.getLogger("tuner.metaschedule")
         logger.setLevel(logging.ERROR)  # it tells of every round
-        self._warm_up, self._outcomes = warm_up, 0
-
-        def context(**evolution: Any) -> Any:
-            return ms.TuneContext(
-                self._module, target=self._target, space_generator="post-order-apply",
-                search_strategy=ms.search_strategy.EvolutionarySearch(**evolution), num_threads=1,
-                rand_state=seed % (2**31 - 2) + 1, logger=logger,
-            )  # fmt: skip
-
-        self._trained = context(population_size=population)
-        # Before the model is believed all scores are random: evolving by them costs time, selects by chance.
-        self._blind = context(population_size=4 * batch, init_min_unmeasured=2 * batch, genetic_num_iters=0)
+        self._context = ms.TuneContext(
+            self._module, target=self._target, space_generator="post-order-apply",
+            search_strategy=ms.search_strategy.EvolutionarySearch(population_size=population), num_threads=1,
+            rand_state=seed % (2**31 - 2) + 1, logger=logger,
+        )  # fmt: skip
         # TVM renames the function and its attributes: the search is about this form.
-        self._module = self._trained.mod
+        self._module = self._context.mod
         self._database = ms.database.MemoryDatabase()
         self._workload = self._database.commit_workload(self._module)
         config = ms.cost_model.xgb_model.XGBConfig(nthread=1)
         extractor = _extractor(self._module, self._target)
         self._model = ms.cost_model.XGBModel(extractor=extractor, config=config, num_warmup_samples=warm_up)
-        spaces = self._trained.generate_design_space()
-        for each in (self._blind, self._trained):
-            each.pre_tuning(budget, batch, spaces, self._database, self._model)
-        self._candidates: dict[str, tuple[Any, Any]] = {}  # with the context that proposed it
+        self._context.pre_tuning(
+            budget, batch, self._context.generate_design_space(), self._database, self._model
+        )
+        self._candidates: dict[str, Any] = {}
 
     def propose(self) -> list[str]:
         """The traces of the next round, canonical texts; empty when the search has come to an end."""
-        contexts = [self._blind, self._trained] if self._outcomes < self._warm_up else [self._trained]
-        for context in contexts:
-            if found := self._round_of(context):
+        for attempt in range(_FRUITLESS):
+            with _numpy_seeded(self._seed * 1009 + self._rounds * _FRUITLESS + attempt):
+                found = self._context.generate_measure_candidates()
+            if found is None:
+                return []
+            if len(found):
                 break
         else:
             return []
         self._rounds += 1
         texts = {}
         for candidate in found:
-            texts[trace_text(candidate.sch.trace)] = candidate, context
+            texts[trace_text(candidate.sch.trace)] = candidate
         self._candidates.update(texts)
         return list(texts)
-
-    def _round_of(self, context: Any) -> Sequence[Any]:
-        """New candidates of one strategy; none when it finds no more."""
-        for attempt in range(_FRUITLESS):
-            with _numpy_seeded(self._seed * 1009 + self._rounds * _FRUITLESS + attempt):
-                found = context.generate_measure_candidates()
-            if found is None:
-                break
-            if len(found):
-                return list(found)
-        return []
 
     def learn(self, outcomes: Sequence[tuple[str, Sequence[float]]]) -> None:
         """Takes outcomes into the database and the cost model.
@@ -146,13 +131,15 @@ class Evolution:
 
         candidates: list[Any] = []
         results: list[Any] = []
-        asked: dict[Any, list[int]] = {}
+        asked: list[int] = []
         for text, seconds in outcomes:
-            candidate, context = self._candidates.pop(text, None) or (self._replay(text), None)
+            candidate = self._candidates.pop(text, None)
+            if candidate is not None:
+                asked.append(len(candidates))
+            else:
+                candidate = self._replay(text)
             if candidate is None:
                 continue
-            if context is not None:
-                asked.setdefault(context, []).append(len(candidates))
             candidates.append(candidate)
             error = None if seconds else "failed"
             results.append(ms.runner.RunnerResult(list(seconds) or None, error))
@@ -162,10 +149,10 @@ class Evolution:
             )  # fmt: skip
             self._database.commit_tuning_record(record)
         if candidates:
-            self._model.update(self._trained, candidates, results)
-        self._outcomes += len(candidates)
-        for context, places in asked.items():
-            context.notify_runner_results([candidates[i] for i in places], [results[i] for i in places])
+            self._model.update(self._context, candidates, results)
+        if asked:
+            mine = [candidates[i] for i in asked], [results[i] for i in asked]
+            self._context.notify_runner_results(*mine)
 
     def _replay(self, text: str) -> Any:
         """The candidate of a trace that this search did not propose; `None` if it does not apply."""
