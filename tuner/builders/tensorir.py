@@ -64,7 +64,7 @@ class TensorIRBuilder(Builder):
     """
 
     name = "tensorir"
-    preload = ("tvm", "tvm.s_tir", "tvm.script", "tvm.script.parser")
+    preload = ("tuner.builders._tvm",)
 
     def unavailable(self) -> str | None:
         """TVM is not installed, or nothing can link."""

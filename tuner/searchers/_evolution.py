@@ -3,65 +3,35 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
-from tuner.core.quick_stack import quick_stack
-from tuner.core.trace_space import trace_text
+from tuner.core.quick_import import quick_import
+from tuner.searchers._intrinsics import intrinsics
+from tuner.searchers._island import Island, ranking
 
 # What MetaSchedule's own callback stores for a candidate that failed.
 _FAILED_S = 1e10
 # Schedules a generation. MetaSchedule's own 512 makes a round take 11 s of CPU time (512^3 GEMM), while
 # building and measuring its 32 candidates takes 4 s.
 POPULATION = 256
-# A space of a few schedules is empty in the search's eyes after so many rounds without a new one.
-_FRUITLESS = 3
+# Populations, each evolved on a core of its own; always as many, so that proposals do not depend on the
+# machine. TVM's own threads would share one population and draw in the order they happen to run.
+_ISLANDS = 2
 
 
 def import_tvm() -> None:
-    """Imports all that a search needs: 3 to 8 s."""
-    with quick_stack():
-        import tvm.s_tir.tensor_intrin
-    import tvm.s_tir.meta_schedule
-    import tvm.script.parser  # noqa: F401
-    import xgboost  # noqa: F401
-
-
-@contextmanager
-def _numpy_seeded(seed: int) -> Iterator[None]:
-    """MetaSchedule's cost model draws its first scores from NumPy's global generator."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-
-
-def _extractor(module: Any, target: Any) -> Any:
-    """MetaSchedule's features of a schedule, computed on all cores: nothing is drawn there."""
-    from tvm.ir.utils import derived_object
-    from tvm.s_tir import meta_schedule as ms
-
-    inner = ms.feature_extractor.PerStoreFeature()
-    wide = ms.TuneContext(module, target=target, num_threads=len(os.sched_getaffinity(0)))
-
-    @derived_object
-    class Extractor(ms.feature_extractor.PyFeatureExtractor):  # type: ignore[misc]
-        def extract_from(self, context: Any, candidates: Any) -> Any:
-            return inner.extract_from(wide, candidates)
-
-    return Extractor()
+    """Imports all that a search needs but intrinsics: 1 s."""
+    quick_import("tvm", "tvm.s_tir.meta_schedule", "tvm.script.parser", "xgboost")
 
 
 class Evolution:
     """Evolutionary search over the schedules that MetaSchedule's rules make of a program.
 
-    Mutation on one thread: with several, what a thread draws depends on which is faster, and equal seeds
-    would not give equal proposals.
+    Several populations are evolved side by side. They share the database, from whose best they begin every
+    round, and the cost model.
 
     Args:
         program: TVMScript of a module with one function.
@@ -70,7 +40,7 @@ class Evolution:
         batch: candidates a round.
         warm_up: outcomes before the cost model is believed.
         budget: candidates in all; the search stops by itself after them.
-        population: schedules a generation.
+        population: schedules a generation, of all populations together.
     """
 
     def __init__(
@@ -81,44 +51,41 @@ class Evolution:
         import tvm
         from tvm.s_tir import meta_schedule as ms
 
-        self._seed, self._rounds = seed, 0
-        self._module = tvm.script.from_source(program)
         self._target = tvm.target.Target(dict(target))
         logger = logging.getLogger("tuner.metaschedule")
         logger.setLevel(logging.ERROR)  # it tells of every round
-        self._context = ms.TuneContext(
-            self._module, target=self._target, space_generator="post-order-apply",
-            search_strategy=ms.search_strategy.EvolutionarySearch(population_size=population), num_threads=1,
-            rand_state=seed % (2**31 - 2) + 1, logger=logger,
-        )  # fmt: skip
-        # TVM renames the function and its attributes: the search is about this form.
-        self._module = self._context.mod
-        self._database = ms.database.MemoryDatabase()
-        self._workload = self._database.commit_workload(self._module)
         config = ms.cost_model.xgb_model.XGBConfig(nthread=1)
-        extractor = _extractor(self._module, self._target)
-        self._model = ms.cost_model.XGBModel(extractor=extractor, config=config, num_warmup_samples=warm_up)
-        self._context.pre_tuning(
-            budget, batch, self._context.generate_design_space(), self._database, self._model
-        )
-        self._candidates: dict[str, Any] = {}
+        self._model = ms.cost_model.XGBModel(config=config, num_warmup_samples=warm_up)
+        self._database = ms.database.MemoryDatabase()
+        with intrinsics(target):
+            self._context = ms.TuneContext(
+                tvm.script.from_source(program), target=self._target, logger=logger,
+                num_threads=len(os.sched_getaffinity(0)),
+            )  # fmt: skip
+            # TVM renames the function and its attributes: the search is about this form.
+            self._module = self._context.mod
+            self._workload = self._database.commit_workload(self._module)
+            count = max(1, min(_ISLANDS, batch))
+            guard = threading.Lock()
+            strategy = {"population_size": max(2, population // count)}
+            self._islands = [
+                Island(
+                    self._module, self._target, seed * 1009 + i, batch // count + (i < batch % count), budget,
+                    strategy, self._database, ranking(self._model, guard, seed * 1009 + i), logger,
+                )
+                for i in range(count)
+            ]  # fmt: skip
+        self._candidates: dict[str, tuple[Island, Any]] = {}
 
     def propose(self) -> list[str]:
         """The traces of the next round, canonical texts; empty when the search has come to an end."""
-        for attempt in range(_FRUITLESS):
-            with _numpy_seeded(self._seed * 1009 + self._rounds * _FRUITLESS + attempt):
-                found = self._context.generate_measure_candidates()
-            if found is None:
-                return []
-            if len(found):
-                break
-        else:
-            return []
-        self._rounds += 1
-        texts = {}
-        for candidate in found:
-            texts[trace_text(candidate.sch.trace)] = candidate
-        self._candidates.update(texts)
+        with ThreadPoolExecutor(len(self._islands)) as pool:
+            rounds = list(pool.map(Island.propose, self._islands))
+        texts: dict[str, None] = {}
+        for island, found in zip(self._islands, rounds, strict=True):
+            for text, candidate in found.items():
+                self._candidates.setdefault(text, (island, candidate))
+                texts[text] = None
         return list(texts)
 
     def learn(self, outcomes: Sequence[tuple[str, Sequence[float]]]) -> None:
@@ -131,11 +98,11 @@ class Evolution:
 
         candidates: list[Any] = []
         results: list[Any] = []
-        asked: list[int] = []
+        asked: dict[Island, list[int]] = {}
         for text, seconds in outcomes:
-            candidate = self._candidates.pop(text, None)
-            if candidate is not None:
-                asked.append(len(candidates))
+            island, candidate = self._candidates.pop(text, (None, None))
+            if island is not None:
+                asked.setdefault(island, []).append(len(candidates))
             else:
                 candidate = self._replay(text)
             if candidate is None:
@@ -150,9 +117,8 @@ class Evolution:
             self._database.commit_tuning_record(record)
         if candidates:
             self._model.update(self._context, candidates, results)
-        if asked:
-            mine = [candidates[i] for i in asked], [results[i] for i in asked]
-            self._context.notify_runner_results(*mine)
+        for island, places in asked.items():
+            island.notify([candidates[i] for i in places], [results[i] for i in places])
 
     def _replay(self, text: str) -> Any:
         """The candidate of a trace that this search did not propose; `None` if it does not apply."""
