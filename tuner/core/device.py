@@ -94,6 +94,12 @@ class Device(ABC):
         """Modules the warm process imports before the first run."""
         return ()
 
+    def warm_up(self) -> None:
+        """Once in the warm process, before anything is forked from it: what every run would otherwise repeat.
+
+        Never more than a fork may inherit: no threads, no open GPU.
+        """
+
     @abstractmethod
     def load(self, artifact: Artifact) -> Executable:
         """Loads an artifact in this process.

@@ -189,6 +189,11 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 80 else f"{text[:80]}...")
 
 
+# Elements compared at a time: arrays of 128 KiB stay in the cache, while fresh ones of the output's whole size
+# cost more in page faults than the arithmetic (512 x 512: 16 ms, in pieces 3 ms).
+_CHUNK = 16_384
+
+
 def worst_error(outputs: Tensors, reference: Tensors, tolerance: Tensors) -> tuple[float, str]:
     """The largest error as a share of its tolerance, and where it is: (0.3, "D[4, 7] is 1.2, not 1.3").
 
@@ -201,20 +206,28 @@ def worst_error(outputs: Tensors, reference: Tensors, tolerance: Tensors) -> tup
     for name, expected in reference.items():
         if name not in outputs or outputs[name].shape != expected.shape:
             raise ValueError(f"output {name} of shape {expected.shape} is missing or has another shape")
-        actual = outputs[name].astype(np.float64)
-        if actual.size == 0:
-            continue
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            error = np.abs(actual - expected)
-            # An exact result is right whatever the tolerance: 0 / 0 of integers, inf - inf of infinities.
-            share = np.where(actual == expected, 0.0, error / tolerance[name])
-        # A NaN compares false with everything; say so explicitly, or it would pass.
-        share = np.where(np.isnan(share), np.inf, share)
-        index = np.unravel_index(int(share.argmax()), share.shape)
-        if share[index] > worst:
-            worst = float(share[index])
-            place = ", ".join(str(int(i)) for i in index)
-            bad = int((share > 1).sum())
-            where = f"{name}[{place}] is {actual[index]:.9g}, not {expected[index]:.9g}; "
-            where += f"{bad} of {share.size} wrong"
+        actual, known = outputs[name].reshape(-1), expected.reshape(-1)
+        allowed = np.broadcast_to(tolerance[name], expected.shape).reshape(-1)
+        largest, place, bad = 0.0, 0, 0
+        for start in range(0, actual.size, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            share = _shares(actual[part].astype(np.float64), known[part], allowed[part])
+            index = int(share.argmax())
+            bad += int((share > 1).sum())
+            if share[index] > largest:
+                largest, place = float(share[index]), start + index
+        if largest > worst:
+            worst = largest
+            at = ", ".join(str(int(i)) for i in np.unravel_index(place, expected.shape))
+            where = f"{name}[{at}] is {float(actual[place]):.9g}, not {known[place]:.9g}; "
+            where += f"{bad} of {actual.size} wrong"
     return worst, where
+
+
+def _shares(actual: np.ndarray, expected: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
+    """Errors as shares of their tolerances, element by element; a NaN is an infinite one."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        # An exact result is right whatever the tolerance: 0 / 0 of integers, inf - inf of infinities.
+        share = np.where(actual == expected, 0.0, np.abs(actual - expected) / tolerance)
+    # A NaN compares false with everything; say so explicitly, or it would pass.
+    return np.where(np.isnan(share), np.inf, share)

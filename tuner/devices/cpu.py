@@ -218,6 +218,10 @@ class CpuDevice(Device):
         os.environ["GOMP_SPINCOUNT"] = "100000"
         os.environ.pop("OMP_WAIT_POLICY", None)  # `active` spins for minutes, `passive` sleeps at once
 
+    def warm_up(self) -> None:
+        """Loads the helper, which asks the compiler for its version: 10 ms a run."""
+        _ = self._helper
+
     @property
     def _helper(self) -> Runtime:
         return runtime(self._info.features)

@@ -22,7 +22,7 @@ from tuner.engine import bench_process, dataset
 from tuner.engine.build_process import artifact_to_plain
 from tuner.engine.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.locks import measuring
-from tuner.engine.occupancy import resource_problem, with_occupancy
+from tuner.engine.occupancy import artifact_problem, with_occupancy
 from tuner.engine.workers import ChildLost, Warm, Workers
 from tuner.engine.zygote import Child, Limits
 
@@ -58,7 +58,7 @@ class Workshop:
         self._workers = Workers(self._folder)
         # The device arrives pickled: without its module here, every child would import it.
         modules = (*device.preload, type(device).__module__, "tuner.engine.bench_process")
-        self._run = Warm(modules)
+        self._run = Warm(modules, device.warm_up)
         # A CUDA context reserves address space for all memory of host and GPUs: any limit would forbid it.
         # And the driver keeps what it compiled in files of its own.
         self._limits = Limits(protocol.memory_bytes, _FILE_LIMIT) if on_cpu else Limits(0, _GPU_FILE_LIMIT)
@@ -159,7 +159,7 @@ class Workshop:
             "evidence": Evidence.MEASURED, "build_s": built.build_s,
             "metrics": with_occupancy(built.artifact, self.target), "artifact": built.artifact.digest,
         }  # fmt: skip
-        if problem := resource_problem(known["metrics"], self.target):
+        if problem := artifact_problem(built.artifact, self.target):
             return Measurement(Status.OVER_RESOURCES, error=problem, **known)
         self.settle()
         with measuring(self.device.fingerprint):
