@@ -8,12 +8,17 @@ TENSORS = ("Q", "K", "V", "O")
 _HIDDEN = "T.float32(-1e30)"
 
 
-def source(workload: Workload) -> str:
+def source(workload: Workload, divide_last: bool = False) -> str:
     """TVMScript of a workload whose keys do not lie in pages.
 
-    Blocks: `score`, `mask` (and the scale), `largest`, `weight`, `sum`, `share`, `attend`.
-    Weights are divided before the last sum: MetaSchedule's rules fail on a block that divides after it,
-    because its divisor is made elsewhere.
+    Blocks: `score`, `mask` (and the scale), `largest`, `weight`, `sum`, `share`, `attend`; or `attend` before
+    its division by the sum, `divide`.
+
+    Args:
+        workload: attention.
+        divide_last: the sums of V are divided, not the weights. MetaSchedule's rules for CPUs fail on a block
+            that divides after the last sum, because its divisor is made elsewhere; those for GPUs fail
+            ("Index 6 out of bounds 6") where the divided weights are what the last sum fetches.
     """
     b, h, q, kv, d = (size for _, size in workload)
     heads = heads_of(workload)
@@ -28,6 +33,16 @@ def source(workload: Workload) -> str:
     if masked(workload):
         scaled = f"T.if_then_else(vj <= vi + {kv - q}, {scaled}, {_HIDDEN})"
     matrix, rows = f"({b}, {h}, {q}, {kv})", f"({b}, {h}, {q})"
+    if divide_last:
+        extra = f"sums = T.sblock_alloc_buffer(({b}, {h}, {q}, {d}))"
+        divided = ""
+        attended, used = "sums[vb, vh, vi, vd]", "weights"
+        end = _divide_block(b, h, q, d)
+    else:
+        extra = f"shares = T.sblock_alloc_buffer({matrix})"
+        divided = _share_block(b, h, q, kv)
+        attended, used = "O[vb, vh, vi, vd]", "shares"
+        end = ""
     return f"""
 @I.ir_module
 class Module:
@@ -39,7 +54,7 @@ class Module:
         top = T.sblock_alloc_buffer({rows})
         weights = T.sblock_alloc_buffer({matrix})
         norm = T.sblock_alloc_buffer({rows})
-        shares = T.sblock_alloc_buffer({matrix})
+        {extra}
         for b, h, i, j, d in T.grid({b}, {h}, {q}, {kv}, {d}):
             with T.sblock("score"):
                 vb, vh, vi, vj, vd = T.axis.remap("SSSSR", [b, h, i, j, d])
@@ -66,14 +81,28 @@ class Module:
                 with T.init():
                     norm[vb, vh, vi] = T.float32(0)
                 norm[vb, vh, vi] = norm[vb, vh, vi] + weights[vb, vh, vi, vj]
+{divided}        for b, h, i, d, j in T.grid({b}, {h}, {q}, {d}, {kv}):
+            with T.sblock("attend"):
+                vb, vh, vi, vd, vj = T.axis.remap("SSSSR", [b, h, i, d, j])
+                with T.init():
+                    {attended} = T.float32(0)
+                {attended} = {attended} + {used}[vb, vh, vi, vj] * {value}
+{end}"""
+
+
+def _share_block(b: int, h: int, q: int, kv: int) -> str:
+    return f"""\
         for b, h, i, j in T.grid({b}, {h}, {q}, {kv}):
             with T.sblock("share"):
                 vb, vh, vi, vj = T.axis.remap("SSSS", [b, h, i, j])
                 shares[vb, vh, vi, vj] = weights[vb, vh, vi, vj] / norm[vb, vh, vi]
-        for b, h, i, d, j in T.grid({b}, {h}, {q}, {d}, {kv}):
-            with T.sblock("attend"):
-                vb, vh, vi, vd, vj = T.axis.remap("SSSSR", [b, h, i, d, j])
-                with T.init():
-                    O[vb, vh, vi, vd] = T.float32(0)
-                O[vb, vh, vi, vd] = O[vb, vh, vi, vd] + shares[vb, vh, vi, vj] * {value}
+"""
+
+
+def _divide_block(b: int, h: int, q: int, d: int) -> str:
+    return f"""\
+        for b, h, i, d in T.grid({b}, {h}, {q}, {d}):
+            with T.sblock("divide"):
+                vb, vh, vi, vd = T.axis.remap("SSSS", [b, h, i, d])
+                O[vb, vh, vi, vd] = sums[vb, vh, vi, vd] / norm[vb, vh, vi]
 """

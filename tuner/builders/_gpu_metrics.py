@@ -1,15 +1,17 @@
 """The resources of a built GPU kernel, as the metrics of its artifact: the same for every way to a cubin."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tuner.builders import _cubin, _sass
 from tuner.core.digest import digest
 from tuner.core.errors import BuildError
-from tuner.core.kernel import Source
+from tuner.core.kernel import Source, Step
 
 
-def metrics(cubin: bytes, path: Path, source: Source, spill_bytes: int | None = None) -> dict[str, float]:
-    """What a kernel takes and does.
+def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]) -> tuple[Step, ...]:
+    """The steps of a source, each with what its kernel takes and does.
 
     - `registers` (a thread), `stack_bytes` (a thread), `static_shared_bytes`, `dynamic_shared_bytes` and
       their sum `shared_bytes` (a block, without what the system reserves), `code_bytes`;
@@ -21,11 +23,25 @@ def metrics(cubin: bytes, path: Path, source: Source, spill_bytes: int | None = 
     Args:
         cubin: the file's content.
         path: where it lies.
-        source: for the entry and the launch.
-        spill_bytes: by ptxas.
+        source: for entries and launches; metrics its steps have already are kept.
+        spills: bytes by ptxas, of the kernels it told of.
+
+    Raises:
+        ValueError: the cubin has no such kernel.
     """
-    found = _cubin.resources(cubin, source.entry)
-    dynamic = source.launch.shared_bytes if source.launch else 0
+    found = [_cubin.resources(cubin, step.entry) for step in source.steps]
+    try:
+        text = _sass.disassemble(path)
+    except BuildError:  # resources are known all the same; what only the code tells is left out
+        text = ""
+    return tuple(
+        replace(step, metrics={**step.metrics, **_metrics(step, own, text, spills.get(step.entry))})
+        for step, own in zip(source.steps, found, strict=True)
+    )
+
+
+def _metrics(step: Step, found: _cubin.Resources, text: str, spill_bytes: int | None) -> dict[str, float]:
+    dynamic = step.launch.shared_bytes if step.launch else 0
     values: dict[str, float] = {
         "registers": found.registers,
         "stack_bytes": found.stack_bytes,
@@ -34,15 +50,11 @@ def metrics(cubin: bytes, path: Path, source: Source, spill_bytes: int | None = 
         "shared_bytes": found.static_shared_bytes + dynamic,
         "code_bytes": found.code_bytes,
     }
-    try:
-        text = _sass.disassemble(path)
-    except BuildError:  # resources are known all the same; what only the code tells is left out
-        text = ""
     if spill_bytes is None and text:
-        spill_bytes = _sass.local_bytes(text, source.entry)
+        spill_bytes = _sass.local_bytes(text, step.entry)
     # Without a log and without the code: a stack is the only sign of spilling there is.
     values["spill_bytes"] = found.stack_bytes if spill_bytes is None else spill_bytes
-    loop = _sass.main_loop(text, source.entry) if text else None
+    loop = _sass.main_loop(text, step.entry) if text else None
     if loop:
         values.update(
             loop_instructions=loop.instructions,
@@ -60,7 +72,9 @@ def metrics(cubin: bytes, path: Path, source: Source, spill_bytes: int | None = 
 
 def identity(cubin: bytes, source: Source) -> str:
     """A digest of what runs: the code and how it is started: with another grid, equal code runs otherwise."""
-    launch = source.launch
-    start = [list(launch.grid), list(launch.block), launch.shared_bytes] if launch else []
-    arguments = [[a.name, a.kind, a.value] for a in source.arguments]
-    return digest([cubin.hex(), source.entry, start, arguments])
+    starts = []
+    for step in source.steps:
+        launch = step.launch
+        start = [list(launch.grid), list(launch.block), launch.shared_bytes] if launch else []
+        starts += [step.entry, start, [[a.name, a.kind, a.value] for a in step.arguments]]
+    return digest([cubin.hex(), *starts])

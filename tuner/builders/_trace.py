@@ -5,10 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from tuner.core.errors import BuildError, InvalidConfig
-from tuner.core.kernel import Launch, Source
-
-_THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
-_BLOCKS = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
+from tuner.core.kernel import Source
 
 
 @lru_cache(8)
@@ -51,28 +48,3 @@ def scheduled(source: Source) -> Any:
         reason = lines[-1] if lines else type(error).__name__
         raise InvalidConfig(f"the trace does not apply to this program: {reason[:300]}") from None
     return schedule.mod
-
-
-def launch_of(module: Any) -> Launch:
-    """Grid and block of a scheduled module: the extents of its loops that are bound to threads.
-
-    Raises:
-        BuildError: no loop is bound, or one is of unknown length.
-    """
-    import tvm.s_tir
-
-    extents: dict[str, int] = {}
-    schedule = tvm.s_tir.Schedule(module, debug_mask="none")
-    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
-        for place in schedule.get_loops(block):
-            loop = schedule.get(place)
-            if loop.thread_binding is None:
-                continue
-            tag = str(loop.thread_binding.thread_tag)
-            if not isinstance(loop.extent, tvm.tirx.IntImm):
-                raise BuildError(f"the extent of {tag} is not a constant")
-            extents[tag] = max(extents.get(tag, 1), int(loop.extent))
-    if not extents:
-        raise BuildError("the schedule binds no loop to threads of the GPU")
-    grid, block = (tuple(extents.get(tag, 1) for tag in tags) for tags in (_BLOCKS, _THREADS))
-    return Launch(grid, block)  # type: ignore[arg-type]

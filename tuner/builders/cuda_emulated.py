@@ -16,6 +16,7 @@ from tuner.builders._cuda_emulated_library import (
     LINK_FLAGS,
     PLAIN_FLAGS,
     SANITIZED_FLAGS,
+    SharedVariable,
     emulator_digest,
     finish_assembly,
     precompiled_headers,
@@ -98,12 +99,11 @@ class CudaEmulatedBuilder(Builder):
         """
         compiler = self._compiler()
         sanitize = self.sanitize or bool(source.options.get("sanitize", False))
-        if source.launch is None:
+        launches = [step.launch for step in source.steps if step.launch is not None]
+        if len(launches) < len(source.steps):
             raise BuildError(f"{source.entry}: a CUDA kernel needs a launch: grid, block, shared bytes")
         runtime = runtime_object(compiler)
-        kinds = "".join(_KINDS[a.kind] for a in source.arguments)
-        text = f'{source.text}\n#line 1 "declaration"\nCUDA_EMULATOR_ENTRY("{kinds}", {source.entry})\n'
-        (folder / "kernel.cu").write_text(text)
+        (folder / "kernel.cu").write_text(f'{source.text}\n#line 1 "declaration"\n{_declarations(source)}')
         flags = [
             *COMMON_FLAGS, *(SANITIZED_FLAGS if sanitize else PLAIN_FLAGS), *_language_flags(target),
             f"-I{precompiled_headers(compiler, sanitize)}", f"-I{EMULATOR / 'include'}",
@@ -112,10 +112,11 @@ class CudaEmulatedBuilder(Builder):
         ]  # fmt: skip
         self._run([compiler, *flags, "-S", "-x", "c++", "kernel.cu", "-o", "kernel.s"], folder)
         assembly = folder / "kernel.s"
-        assembly.write_text(finish_assembly(assembly.read_text(), source.launch.shared_bytes, sanitize))
+        dynamic = max(launch.shared_bytes for launch in launches)
+        assembly.write_text(finish_assembly(assembly.read_text(), dynamic, sanitize))
         self._run([compiler, *LINK_FLAGS, "kernel.s", str(runtime), "-o", "kernel.so"], folder)
         library = folder / "kernel.so"
-        description = _describe(library, source, sanitize)
+        description = _describe(library, source, dynamic, sanitize)
         (folder / "kernel.json").write_text(json.dumps(description))
         metrics = {"shared_bytes": float(description["shared_bytes"]), "sanitized": float(sanitize)}
         toolchain = self.toolchain(target)
@@ -123,7 +124,7 @@ class CudaEmulatedBuilder(Builder):
             path=library, format=FORMAT, entry=source.entry, arguments=source.arguments,
             digest=digest_files([library, folder / "kernel.json"]),
             toolchain=replace(toolchain, flags=(*toolchain.flags, *_language_flags(target))),
-            threads=1, launch=source.launch, metrics=metrics,
+            threads=1, launch=source.launch, metrics=metrics, before=source.before,
         )  # fmt: skip
 
     @staticmethod
@@ -131,6 +132,13 @@ class CudaEmulatedBuilder(Builder):
         code, output = run_compiler(command, folder)
         if code != 0:
             raise BuildError(f"{first_error(output)}\n{output[:20_000]}")
+
+
+def _declarations(source: Source) -> str:
+    """What lets a host program call the kernels: those before the last by number."""
+    kinds = ["".join(_KINDS[a.kind] for a in step.arguments) for step in source.steps]
+    lines = [f'CUDA_EMULATOR_STEP({i}, "{kinds[i]}", {step.entry})' for i, step in enumerate(source.before)]
+    return "\n".join([*lines, f'CUDA_EMULATOR_ENTRY("{kinds[-1]}", {source.entry})\n'])
 
 
 def _language_flags(target: Target) -> list[str]:
@@ -146,15 +154,15 @@ def _option_flags(options: Mapping[str, Any]) -> list[str]:
     return flags + [str(f) for f in options.get("flags", ()) if str(f)[:2] in ("-D", "-U", "-I")]
 
 
-def _describe(library: Path, source: Source, sanitize: bool) -> dict[str, Any]:
+def _describe(library: Path, source: Source, dynamic_bytes: int, sanitize: bool) -> dict[str, Any]:
     variables, block = shared_variables(library)
-    assert source.launch is not None
     # Dynamic shared memory may have several names for one place; the kernel's own is the one to show.
     offset = next(v.offset for v in variables if v.name == DYNAMIC)
     names = [v.name for v in variables if v.offset == offset and v.name != DYNAMIC and v.offset]
-    static = [replace(v, name=source_name(v.name)) for v in variables if v.offset != offset]
-    static_bytes = sum(v.size for v in static if not v.name.startswith(GUARD))
-    dynamic_bytes = source.launch.shared_bytes
+    own = [v for v in variables if v.offset != offset]
+    taken = [_static_bytes(own, step.entry, source) for step in source.steps]
+    static = [replace(v, name=source_name(v.name)) for v in own]
+    static_bytes = taken[-1]
     shown = [*static, *(replace(v, name=source_name(names[0]) if names else "dynamic", size=dynamic_bytes)
                         for v in variables if v.name == DYNAMIC and dynamic_bytes)]  # fmt: skip
     return {
@@ -163,11 +171,20 @@ def _describe(library: Path, source: Source, sanitize: bool) -> dict[str, Any]:
         "block_bytes": block,
         "dynamic_offset": offset,
         "static_bytes": static_bytes,
+        "static_bytes_before": taken[:-1],
         "dynamic_bytes": dynamic_bytes,
         "shared_bytes": static_bytes + dynamic_bytes,
         "variables": [asdict(v) for v in shown],
         "includes": [flag[2:] for flag in _option_flags(source.options) if flag.startswith("-I")],
     }
+
+
+def _static_bytes(variables: Sequence[SharedVariable], entry: str, source: Source) -> int:
+    """Of the shared variables that a kernel can use: its own, and those of no other step."""
+    # A variable of the extern "C" function f is _ZZ1fE...: Itanium C++ ABI, 5.1.6.
+    others = tuple(f"_ZZ{len(s.entry)}{s.entry}E" for s in source.steps if s.entry != entry)
+    usable = [v for v in variables if not v.name.startswith((GUARD, *others))]
+    return sum(v.size for v in usable)
 
 
 __all__ = ["FORMAT", "CudaEmulatedBuilder", "find_gcc"]

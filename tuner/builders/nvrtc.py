@@ -59,12 +59,12 @@ def pack(
     """The artifact of a cubin.
 
     Raises:
-        BuildError: it has no kernel of the source's name.
+        BuildError: it has no kernel of the source's name, or of one of its steps.
     """
     path = folder / "kernel.cubin"
     path.write_bytes(cubin)
     try:
-        metrics = _gpu_metrics.metrics(cubin, path, source, spills.get(source.entry))
+        *before, last = _gpu_metrics.measured(cubin, path, source, spills)
     except ValueError as error:
         raise BuildError(f'{error}; is it declared extern "C" __global__?') from None
     return Artifact(
@@ -75,5 +75,6 @@ def pack(
         _gpu_metrics.identity(cubin, source),
         toolchain,
         launch=source.launch,
-        metrics=metrics,
+        metrics=last.metrics,
+        before=tuple(before),
     )

@@ -1,30 +1,25 @@
 """TensorIR for CUDA: TVM's code generator writes CUDA C, NVRTC compiles it; neither needs a GPU or a toolkit.
 
 A source's text is `module:function`: called with the source's options it gives a scheduled `tvm.IRModule` of
-one function. With an option `trace` the text is the TVMScript of a program, and the trace schedules it.
+one function. With an option `trace` the text is the TVMScript of a program, and the trace schedules it. A
+schedule may be several kernels; they become the steps of the artifact.
 """
 
 import importlib
-import re
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 from tuner.builders import _nvrtc
-from tuner.builders._trace import is_trace, launch_of, scheduled
+from tuner.builders._cuda_program import cuda_program
+from tuner.builders._trace import is_trace, scheduled
 from tuner.builders.nvrtc import pack
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
 from tuner.core.errors import BuildError, Unavailable
-from tuner.core.kernel import Source
+from tuner.core.kernel import Launch, Source
 from tuner.core.target import Target
-
-# Loops that are to be unrolled get a pragma instead of copies of their body: the text stays small.
-# Storage rewriting would give sums (f32) the place of tiles (f16), which wmma's pointers do not allow.
-_CONFIG = {"tirx.UnrollLoop": {"explicit_unroll": False}, "tirx.disable_storage_rewrite": True}
-_DECLARATION = re.compile(r'extern "C" __global__ void __launch_bounds__\((\d+)\) (\w+)\(([^)]*)\)')
-_PARAMETER = re.compile(r"(\w+?)(?:_ptr)?$")
 
 
 class TensorIRCudaBuilder(Builder):
@@ -81,43 +76,35 @@ def cuda_source(source: Source, target: Target) -> Source:
 def _generate(source: Source, target: Target) -> tuple[Source, str]:
     if target.kind != "cuda":
         raise Unavailable(f"this builder compiles TensorIR for CUDA targets, not for {target.name}")
-    import tvm
-
-    if is_trace(source):
-        made = scheduled(source)
-        source = replace(source, launch=launch_of(made))
+    made = scheduled(source) if is_trace(source) else None
     try:
-        if not is_trace(source):
+        if made is None:
             module, _, name = source.text.partition(":")
             made = getattr(importlib.import_module(module), name)(source.options)
-        gpu = tvm.target.Target({"kind": "cuda", "arch": target.arch})
-        with tvm.transform.PassContext(opt_level=3, config=dict(_CONFIG)):
-            library = tvm.compile(made, target=gpu)
-        text = library.mod.imports[0].inspect_source()
+        tensors = {argument.name: argument for argument in source.arguments}
+        text, steps = cuda_program(made, tensors, target.arch)
+    except BuildError:
+        raise
     except Exception as error:
         raise BuildError(f"TVM cannot make it: {_reason(error)}") from None
-    # TVM writes each kernel twice, a declaration and a definition.
-    if (kernels := len({found[1] for found in _DECLARATION.findall(text)})) > 1:
-        raise BuildError(f"TVM generated {kernels} kernels: an artifact is one")
-    declared = _DECLARATION.search(text)
-    if declared is None or declared[2] != source.entry:
-        raise BuildError(f"TVM generated no kernel {source.entry!r}")
-    _check_threads(source, int(declared[1]))
-    by_name = {argument.name: argument for argument in source.arguments}
-    arguments = []
-    for parameter in declared[3].split(","):
-        found = _PARAMETER.search(parameter.strip())
-        if found is None or found[1] not in by_name:
-            raise BuildError(f"TVM generated a parameter that is not understood: {parameter.strip()!r}")
-        arguments.append(by_name[found[1]])  # TVM orders them as it comes upon them
-    generated = replace(source, language="nvrtc", text=text, arguments=tuple(arguments), options={})
+    if not steps:
+        raise BuildError("TVM generated no kernel")
+    *before, last = steps
+    if source.launch is not None and before:
+        raise BuildError(f"TVM generated {len(steps)} kernels, not one")
+    if source.launch not in (None, last.launch):
+        raise BuildError(f"TVM generated {_said(last.launch)}, not {_said(source.launch)}")
+    generated = replace(
+        source, language="nvrtc", text=text, entry=last.entry, arguments=last.arguments, launch=last.launch,
+        options={}, before=tuple(before), metrics=last.metrics,
+    )  # fmt: skip
     return generated, made.script()
 
 
-def _check_threads(source: Source, threads: int) -> None:
-    block = source.launch.block if source.launch else (0, 0, 0)
-    if block[0] * block[1] * block[2] != threads:
-        raise BuildError(f"TVM generated a block of {threads} threads, not {block}")
+def _said(launch: Launch | None) -> str:
+    assert launch is not None
+    grid, threads = launch.grid, launch.block[0] * launch.block[1] * launch.block[2]
+    return f"a grid of {grid} with a block of {threads} threads {launch.block}"
 
 
 def _reason(error: Exception) -> str:

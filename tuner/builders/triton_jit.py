@@ -82,9 +82,9 @@ class TritonBuilder(Builder):
             launch = replace(launch, block=(block, 1, 1), shared_bytes=metadata.shared)
         arguments = (*source.arguments, *(Argument(name) for name in _SCRATCH))
         built = replace(source, entry=metadata.name, arguments=arguments, launch=launch)
-        metrics = _gpu_metrics.metrics(cubin, path, built)
+        (step,) = _gpu_metrics.measured(cubin, path, built, {})
         digest = _gpu_metrics.identity(cubin, built)
-        return Artifact(path, "cubin", built.entry, arguments, digest, toolchain, 1, launch, metrics)
+        return Artifact(path, "cubin", built.entry, arguments, digest, toolchain, 1, launch, step.metrics)
 
 
 def _settle() -> None:

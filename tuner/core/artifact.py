@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuner.core.digest import digest
-from tuner.core.kernel import Argument, Launch
+from tuner.core.kernel import Argument, Launch, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,9 @@ class Artifact:
         toolchain: what built it.
         threads: CPU threads it was built for.
         launch: for GPU kernels.
-        metrics: resources: `registers`, `shared_bytes`, `spill_bytes`, `code_bytes`, `occupancy`, ...
+        metrics: resources: `registers`, `shared_bytes`, `spill_bytes`, `code_bytes`, `occupancy`, ...; of
+            several kernels (`steps`) the last one's.
+        before: GPU kernels launched before `entry` in every call, in order, each with its metrics.
     """
 
     path: Path
@@ -48,3 +50,19 @@ class Artifact:
     threads: int = 1
     launch: Launch | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    before: tuple[Step, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All kernels of a call, in order."""
+        return (*self.before, Step(self.entry, self.arguments, self.launch, self.metrics))
+
+    @property
+    def workspaces(self) -> dict[str, int]:
+        """The memory that all steps share, by name: bytes, the most that any of them asks for."""
+        found: dict[str, int] = {}
+        for step in self.steps:
+            for argument in step.arguments:
+                if argument.kind == "workspace":
+                    found[argument.name] = max(found.get(argument.name, 1), int(argument.value or 0))
+        return found

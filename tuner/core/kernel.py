@@ -39,6 +39,24 @@ class Launch:
     shared_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One GPU kernel of several that make one call, launched one after the other.
+
+    Attributes:
+        entry: the symbol to call.
+        arguments: in call order. Workspaces of one name are one piece of memory for all steps.
+        launch: its own.
+        metrics: of this kernel alone: resources once it is built; `flops` and `least_bytes` of its work
+            where the builder knows them.
+    """
+
+    entry: str
+    arguments: tuple[Argument, ...]
+    launch: Launch | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Source:
     """What a builder compiles: complete, so that equal sources give equal artifacts.
@@ -51,6 +69,9 @@ class Source:
         threads: CPU threads the kernel was lowered for.
         launch: for GPU kernels.
         options: for the builder, plain values only: extra flags, include folders.
+        before: GPU kernels launched before `entry` in every call, in order; `entry`, `arguments` and
+            `launch` are the last one's.
+        metrics: what is known of the last kernel before it is built, as in `Step`.
     """
 
     language: str
@@ -60,6 +81,13 @@ class Source:
     threads: int = 1
     launch: Launch | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    before: tuple[Step, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All kernels of a call, in order."""
+        return (*self.before, Step(self.entry, self.arguments, self.launch, self.metrics))
 
 
 class Kernel(ABC):

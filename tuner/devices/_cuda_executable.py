@@ -32,6 +32,7 @@ class OnDevice(Executable):
         self._regions: dict[str, Region] = {}
         self._forms: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
         self._call: Callable[[], object] | None = None
+        self._launches = 1  # of kernels, by one call
 
     @abstractmethod
     def _prepare(self) -> Callable[[], object]:
@@ -73,7 +74,7 @@ class OnDevice(Executable):
 
     def sample(self, calls: int) -> float:
         """Mean seconds of `calls` calls, between CUDA events."""
-        return self._context.time(self._ready(), calls)
+        return self._context.time(self._ready(), calls, self._launches)
 
     def read(self, name: str) -> np.ndarray:
         """A copy from the device."""
@@ -97,7 +98,7 @@ class Cubin(OnDevice):
     """A `cubin` artifact: of CUDA C++, Triton or TensorIR alike.
 
     Args:
-        artifact: with its launch and arguments.
+        artifact: with launches and arguments; of several kernels one call launches all, in order.
         context: of this process.
         target: whose default of shared memory decides whether to opt in to more.
 
@@ -107,21 +108,22 @@ class Cubin(OnDevice):
 
     def __init__(self, artifact: Artifact, context: Context, target: Target) -> None:
         super().__init__(context)
-        if artifact.launch is None:
-            raise RuntimeError(f"{artifact.entry} has no launch: grid, block, shared bytes")
-        self._launch, self._arguments = artifact.launch, artifact.arguments
+        for step in artifact.steps:
+            if step.launch is None:
+                raise RuntimeError(f"{step.entry} has no launch: grid, block, shared bytes")
+        self._steps, self._launches = artifact.steps, len(artifact.steps)
         module = context.load(artifact.path.read_bytes())
-        self._function = Function(context.driver, module, artifact.entry)
-        shared = artifact.launch.shared_bytes
-        static = int(artifact.metrics.get("static_shared_bytes", 0))
-        if shared + static > target.limit("shared_bytes_block"):
-            self._function.allow_shared(shared)
+        self._functions = [Function(context.driver, module, step.entry) for step in self._steps]
+        for step, function in zip(self._steps, self._functions, strict=True):
+            shared = step.launch.shared_bytes if step.launch else 0
+            static = int(step.metrics.get("static_shared_bytes", 0))
+            if shared + static > target.limit("shared_bytes_block"):
+                function.allow_shared(shared)
         # Set to zero once, as the kernels' contract is (`Argument.kind` "workspace").
-        for argument in artifact.arguments:
-            if argument.kind == "workspace":
-                region = self._region(argument.name, int(argument.value or 0))
-                region.zero()
-                self._regions[argument.name] = region
+        for name, size in artifact.workspaces.items():
+            region = self._region(name, size)
+            region.zero()
+            self._regions[name] = region
 
     def _value(self, argument: Argument) -> Any:
         if argument.kind in _SCALARS:
@@ -132,10 +134,21 @@ class Cubin(OnDevice):
         return ctypes.c_void_p(region.address if region else None)
 
     def _prepare(self) -> Callable[[], object]:
-        launch = self._launch
-        values = [self._value(argument) for argument in self._arguments]
         stream = self._context.stream.ptr
-        return self._function.prepared(launch.grid, launch.block, launch.shared_bytes, values, stream)
+        calls = []
+        for step, function in zip(self._steps, self._functions, strict=True):
+            launch = step.launch
+            assert launch is not None
+            values = [self._value(argument) for argument in step.arguments]
+            calls.append(function.prepared(launch.grid, launch.block, launch.shared_bytes, values, stream))
+        if len(calls) == 1:
+            return calls[0]
+
+        def queue() -> None:
+            for call in calls:  # one stream: each waits for the one before
+                call()
+
+        return queue
 
 
 class LibraryCall(OnDevice):

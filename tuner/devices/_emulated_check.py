@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ import numpy as np
 
 from tuner.core.artifact import Artifact
 from tuner.core.builder import Builder
-from tuner.core.kernel import Source
+from tuner.core.kernel import Launch, Source, Step
 from tuner.core.target import Target
-from tuner.devices._emulated_child import STATUS
+from tuner.devices._emulated_child import STATUS, entries
 from tuner.devices._emulated_findings import Context, Finding, Place, TensorInfo, describe, read_log
 
 __all__ = ["CheckResult", "Finding", "Place", "check", "check_source", "launch_findings"]
@@ -59,17 +59,24 @@ def launch_findings(artifact: Artifact, target: Target) -> list[Finding]:
     Limits that the target does not state are those all compute capabilities share (CUDA C++ Programming
     Guide, "Technical Specifications per Compute Capability").
     """
-    launch = artifact.launch
-    assert launch is not None
     description = json.loads(artifact.path.with_suffix(".json").read_text())
+    static = [*description["static_bytes_before"], description["static_bytes"]]
+    found = []
+    for step, taken in zip(artifact.steps, static, strict=True):
+        assert step.launch is not None
+        for problem in _launch_problems(step.launch, taken, description["dynamic_bytes"], target):
+            place = Place(step.entry, 0)
+            found.append(Finding("launch_limits", step.entry, f"{problem} on {target.name}", place))
+    return found
+
+
+def _launch_problems(launch: Launch, static: int, built: int, target: Target) -> list[str]:
     limit = {"max_threads_block": 1024, "shared_bytes_block": 48 * 1024, "max_grid_x": 2**31 - 1,
              "max_grid_y": 65_535, "max_grid_z": 65_535, **target.limits}  # fmt: skip
     threads = launch.block[0] * launch.block[1] * launch.block[2]
-    static = description["static_bytes"]
     shared = static + launch.shared_bytes
     problems = []
-    if launch.shared_bytes > description["dynamic_bytes"]:
-        built = description["dynamic_bytes"]
+    if launch.shared_bytes > built:
         problems.append(f"{launch.shared_bytes} bytes of dynamic shared memory, built for {built}")
     if threads > limit["max_threads_block"]:
         problems.append(f"{threads} threads a block, at most {limit['max_threads_block']:.0f}")
@@ -87,8 +94,7 @@ def launch_findings(artifact: Artifact, target: Target) -> list[Finding]:
     for size, axis in zip(launch.grid, "xyz", strict=True):
         if not 1 <= size <= limit[f"max_grid_{axis}"]:
             problems.append(f"{size} blocks in grid dimension {axis}, 1 to {limit[f'max_grid_{axis}']:.0f}")
-    place = Place(artifact.entry, 0)
-    return [Finding("launch_limits", artifact.entry, f"{p} on {target.name}", place) for p in problems]
+    return problems
 
 
 def check_source(
@@ -152,12 +158,10 @@ def _write_tensors(
             poisoned = name in outputs
             memory.append(_Memory(name, file.tell(), len(data), array.dtype.itemsize, not poisoned))
             file.write(b"\xff" * len(data) if poisoned else data)
-        for argument in artifact.arguments:
-            if argument.kind == "workspace":
-                size = max(int(argument.value or 0), 1)
-                granule = 1 if size <= _FINE_WORKSPACE else 4
-                memory.append(_Memory(argument.name, file.tell(), size, granule, True))
-                file.write(bytes(size))
+        for name, size in artifact.workspaces.items():
+            granule = 1 if size <= _FINE_WORKSPACE else 4
+            memory.append(_Memory(name, file.tell(), size, granule, True))
+            file.write(bytes(size))
         if not memory:
             file.write(b"\0")  # an empty file cannot be mapped
     return memory
@@ -167,26 +171,28 @@ def _check(
     artifact: Artifact, tensors: dict[str, np.ndarray], outputs: set[str], folder: Path, seed: int,
     launches: int, timeout_s: float,
 ) -> CheckResult:  # fmt: skip
-    launch = artifact.launch
-    assert launch is not None
-    (folder / "findings").write_bytes(bytes(_LOG_BYTES))
     memory = _write_tensors(folder / "tensors", artifact, tensors, outputs)
-    job = {
-        "library": str(artifact.path.resolve()), "findings": str(folder / "findings"),
-        "tensors": str(folder / "tensors"), "memory": [asdict(m) for m in memory],
-        "grid": list(launch.grid), "block": list(launch.block), "seed": seed, "launches": launches,
-        "arguments": [{"name": a.name, "kind": a.kind, "value": a.value} for a in artifact.arguments],
-    }  # fmt: skip
-    (folder / "job.json").write_text(json.dumps(job))
-    error = _run_child(folder / "job.json", timeout_s)
-    found = _found(artifact, memory, folder)
     nowhere = Place(artifact.entry, 0)
-    if error.startswith("no end"):
-        found.append(Finding("timeout", artifact.entry, error, nowhere))
-    elif error and not found:
-        found.append(Finding("crash", artifact.entry, error, nowhere))
-    if error:
-        return CheckResult(tuple(found), {}, False, error)
+    found: list[Finding] = []
+    # Several kernels take turns, and so a child each; one kernel is launched again by the same child.
+    symbols = list(zip(artifact.steps, entries(len(artifact.steps)), strict=True))
+    turns, launches = (launches, 1) if artifact.before else (1, launches)
+    for turn, (step, symbol) in ((t, s) for t in range(turns) for s in symbols):
+        job = _job(artifact, step, symbol, memory, folder)
+        job |= {"seed": seed + turn * bool(seed), "launches": launches}
+        (folder / "job.json").write_text(json.dumps(job))
+        error = _run_child(folder / "job.json", timeout_s)
+        own = _found(artifact, step, memory, folder)
+        if error.startswith("no end"):
+            own.append(Finding("timeout", step.entry, error, nowhere))
+        elif error and not own:
+            own.append(Finding("crash", step.entry, error, nowhere))
+        found += own
+        if error:
+            return CheckResult(tuple(found), {}, False, error)
+        # What this kernel was to write the next may read; what it left out is still poisoned.
+        given = {argument.name for argument in step.arguments}
+        memory = [replace(m, initialized=m.initialized or m.name in given) for m in memory]
     results: dict[str, np.ndarray] = {}
     content = (folder / "tensors").read_bytes()
     for item in memory:
@@ -201,6 +207,17 @@ def _check(
             text = f"the kernel changed {changed} bytes of its input {item.name}"
             found.append(Finding("input_modified", artifact.entry, text, nowhere))
     return CheckResult(tuple(found), results, True)
+
+
+def _job(artifact: Artifact, step: Step, symbol: str, memory: list[_Memory], folder: Path) -> dict[str, Any]:
+    assert step.launch is not None
+    (folder / "findings").write_bytes(bytes(_LOG_BYTES))
+    return {
+        "library": str(artifact.path.resolve()), "findings": str(folder / "findings"), "entry": symbol,
+        "tensors": str(folder / "tensors"), "memory": [asdict(m) for m in memory],
+        "grid": list(step.launch.grid), "block": list(step.launch.block),
+        "arguments": [{"name": a.name, "kind": a.kind, "value": a.value} for a in step.arguments],
+    }  # fmt: skip
 
 
 def _run_child(job: Path, timeout_s: float) -> str:
@@ -220,15 +237,15 @@ def _run_child(job: Path, timeout_s: float) -> str:
     return "" if code == 0 else STATUS[code]
 
 
-def _found(artifact: Artifact, memory: list[_Memory], folder: Path) -> list[Finding]:
+def _found(artifact: Artifact, step: Step, memory: list[_Memory], folder: Path) -> list[Finding]:
     records = read_log(folder / "findings")
     if not records:
         return []
-    launch = artifact.launch
+    launch = step.launch
     assert launch is not None
     description = json.loads(artifact.path.with_suffix(".json").read_text())
     context = Context(
-        library=artifact.path, kernel=artifact.entry, grid=launch.grid, block=launch.block,
+        library=artifact.path, kernel=step.entry, grid=launch.grid, block=launch.block,
         tensors=[TensorInfo(m.name, m.bytes, m.granule) for m in memory],
         variables=description["variables"], includes=description["includes"],
         source=artifact.path.with_name("kernel.cu").read_text(),

@@ -86,17 +86,26 @@ class EmulatedLibrary:
         """Makes memory known to the sanitizers; `granule` is the size of an element in bytes."""
         self._library.cuda_emulator_tensor(address, size, granule, int(initialized))
 
-    def launch(self, grid: list[int], block: list[int], pointers: Any, seed: int) -> int:
-        """Runs the grid; 0, or a key of `STATUS`. `pointers` is an array of pointers to the arguments."""
+    def launch(
+        self, grid: list[int], block: list[int], pointers: Any, seed: int, entry: str = "cuda_emulator_entry"
+    ) -> int:
+        """Runs the grid of a kernel; 0, or a key of `STATUS`. `pointers` is an array of pointers to the
+        arguments, `entry` one of `entries` of the number of kernels.
+        """
         given = LaunchArguments()
         given.grid[:], given.block[:] = grid, block
         given.sanitize, given.seed = int(self.description["sanitize"]), seed
         dynamic = int(self._library.cuda_emulator_shared())
         given.shared = dynamic - self.description["dynamic_offset"]
         given.shared_bytes = self.description["block_bytes"]
-        given.entry = ctypes.cast(self._library.cuda_emulator_entry, ctypes.c_void_p).value
+        given.entry = ctypes.cast(getattr(self._library, entry), ctypes.c_void_p).value
         given.arguments = ctypes.addressof(pointers)
         return int(self._library.cuda_emulator_launch(ctypes.byref(given)))
+
+
+def entries(count: int) -> list[str]:
+    """The symbols by which the kernels of a library are called, in the order they are launched."""
+    return [*(f"cuda_emulator_entry_{i}" for i in range(count - 1)), "cuda_emulator_entry"]
 
 
 def guarded(size: int) -> tuple[mmap.mmap, int]:
@@ -135,7 +144,8 @@ def run(job: dict[str, Any]) -> int:
         kept.append(scalar)
         pointers[i] = ctypes.addressof(scalar)
     for launch in range(job["launches"]):
-        status = library.launch(job["grid"], job["block"], pointers, job["seed"] + launch * bool(job["seed"]))
+        seed = job["seed"] + launch * bool(job["seed"])
+        status = library.launch(job["grid"], job["block"], pointers, seed, job["entry"])
         if status != 0:
             break
     for tensor in job["memory"]:

@@ -11,10 +11,11 @@ import numpy as np
 from tuner.core.artifact import Artifact
 from tuner.core.device import Device, Executable
 from tuner.core.digest import digest
+from tuner.core.kernel import Argument
 from tuner.core.measurement import Evidence
 from tuner.core.target import Target
 from tuner.devices._emulated_check import launch_findings
-from tuner.devices._emulated_child import SCALARS, STATUS, EmulatedLibrary
+from tuner.devices._emulated_child import SCALARS, STATUS, EmulatedLibrary, entries
 
 FORMAT = "emulated_cuda"
 _NO_TIME = "an emulator has no time: it says whether a kernel is right, not how fast it is"
@@ -39,8 +40,9 @@ class EmulatedKernel(Executable):
     """
 
     def __init__(self, artifact: Artifact, target: Target) -> None:
-        if artifact.launch is None:
-            raise RuntimeError(f"{artifact.entry} has no launch: grid, block, shared bytes")
+        for step in artifact.steps:
+            if step.launch is None:
+                raise RuntimeError(f"{step.entry} has no launch: grid, block, shared bytes")
         problems = launch_findings(artifact, target)
         if problems:
             raise RuntimeError(f"launch refused: {problems[0].message}")
@@ -48,13 +50,12 @@ class EmulatedKernel(Executable):
             self._library = EmulatedLibrary(artifact.path)
         except (OSError, AttributeError) as error:
             raise RuntimeError(f"{artifact.path.name} cannot be loaded: {error}") from None
-        self._launch, self._arguments = artifact.launch, artifact.arguments
+        self._steps = artifact.steps
         self._sanitized = bool(self._library.description["sanitize"])
-        self._pointers = (ctypes.c_void_p * max(1, len(self._arguments)))()
+        self._pointers = [(ctypes.c_void_p * max(1, len(step.arguments)))() for step in self._steps]
         self._values: list[Any] = []
         self._tensors: dict[str, np.ndarray] = {}
-        self._workspaces = {a.name: np.zeros(max(1, int(a.value or 0)), np.uint8)
-                            for a in self._arguments if a.kind == "workspace"}  # fmt: skip
+        self._workspaces = {name: np.zeros(size, np.uint8) for name, size in artifact.workspaces.items()}
 
     def bind(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Hands the arrays' own memory to the kernel; a tensor that is absent is a null pointer.
@@ -67,30 +68,38 @@ class EmulatedKernel(Executable):
             if not array.flags.c_contiguous:
                 raise ValueError(f"tensor {name} is not C-contiguous")
         memory = {**self._workspaces, **self._tensors}
-        for i, argument in enumerate(self._arguments):
-            if argument.kind in SCALARS:
-                if argument.value is None:
-                    raise ValueError(f"argument {argument.name} has no value")
-                value = SCALARS[argument.kind](argument.value)
-            else:
-                bound = memory.get(argument.name)
-                value = ctypes.c_void_p(None if bound is None else bound.ctypes.data)
-            self._values.append(value)  # keeps alive what the pointer leads to
-            self._pointers[i] = ctypes.addressof(value)
+        for step, pointers in zip(self._steps, self._pointers, strict=True):
+            for i, argument in enumerate(step.arguments):
+                value = self._value(argument, memory)
+                self._values.append(value)  # keeps alive what the pointer leads to
+                pointers[i] = ctypes.addressof(value)
         if self._sanitized:
             self._library.forget()
             for known in memory.values():
                 self._library.tensor(known.ctypes.data, known.nbytes, known.dtype.itemsize, True)
 
+    @staticmethod
+    def _value(argument: Argument, memory: Mapping[str, np.ndarray]) -> Any:
+        if argument.kind in SCALARS:
+            if argument.value is None:
+                raise ValueError(f"argument {argument.name} has no value")
+            return SCALARS[argument.kind](argument.value)
+        bound = memory.get(argument.name)
+        return ctypes.c_void_p(None if bound is None else bound.ctypes.data)
+
     def run(self) -> None:
-        """One launch, complete on return.
+        """One call of all kernels, complete on return.
 
         Raises:
-            RuntimeError: the kernel was stopped: a barrier or warp operation that not all threads reach.
+            RuntimeError: a kernel was stopped: a barrier or warp operation that not all threads reach.
         """
-        status = self._library.launch(list(self._launch.grid), list(self._launch.block), self._pointers, 0)
-        if status != 0:
-            raise RuntimeError(f"emulator: {STATUS[status]}; the sanitizers say why (`tuner check`)")
+        symbols = entries(len(self._steps))
+        for step, pointers, symbol in zip(self._steps, self._pointers, symbols, strict=True):
+            assert step.launch is not None
+            grid, block = list(step.launch.grid), list(step.launch.block)
+            status = self._library.launch(grid, block, pointers, 0, symbol)
+            if status != 0:
+                raise RuntimeError(f"emulator: {STATUS[status]}; the sanitizers say why (`tuner check`)")
 
     def sample(self, calls: int) -> float:
         """Raises `RuntimeError`: there is no time to sample."""

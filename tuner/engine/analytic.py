@@ -24,6 +24,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tuner.core.artifact import Artifact
 from tuner.core.kernel import Launch
 from tuner.core.operator import Operator
 from tuner.core.target import Target
@@ -146,8 +147,9 @@ def predict(
         workload: what is computed.
         metrics: of the artifact (`registers`, `shared_bytes`, and where the SASS was read `loop_*`).
         features: of the kernel for this configuration. It uses, where declared: `macs` (multiply-adds with
-            padding), `traffic_bytes` (from L2 or beyond to all SMs), `steps` (tiles along k a block),
-            `stages`, `warp_intensity` (multiply-adds an element read from shared memory).
+            padding), `least_bytes` (moved at least once; else the operator's), `traffic_bytes` (from L2 or
+            beyond to all SMs), `steps` (tiles along k a block), `stages`, `warp_intensity` (multiply-adds an
+            element read from shared memory).
         launch: grid and block.
         target: a CUDA target.
     """
@@ -166,7 +168,7 @@ def predict(
     if rest:
         for name, value in block.on_sm(math.ceil(rest / sms)).items():
             parts[name] += value / clock
-    least = operator.min_bytes(workload)
+    least = features.get("least_bytes", operator.min_bytes(workload))
     moved = _memory_bytes(features.get("traffic_bytes", 0), least, min(concurrent, blocks), target)
     parts["memory"] = moved / target.limit("bandwidth_bytes_per_s")
     bound = max(parts, key=lambda name: parts[name])
@@ -174,3 +176,36 @@ def predict(
         1 / OVERLAP
     )
     return Prediction(together + LAUNCH_S, bound, parts, blocks / concurrent, held.occupancy)
+
+
+def predict_artifact(
+    operator: Operator, workload: Workload, artifact: Artifact, features: Mapping[str, float], target: Target
+) -> Prediction | None:  # fmt: skip
+    """The predicted time of one call of a built GPU kernel; `None` where not one block fits an SM.
+
+    Of several kernels the sum: each by its own `flops` and `least_bytes`, which its builder has counted.
+
+    Args:
+        operator, workload: what is computed.
+        artifact: with a launch and the metrics of a cubin.
+        features: of a single kernel; see `predict`.
+        target: a CUDA target.
+    """
+    found = []
+    for step in artifact.steps:
+        own = features
+        if artifact.before:
+            own = {"macs": step.metrics["flops"] / 2, "least_bytes": step.metrics["least_bytes"]}
+        assert step.launch is not None
+        one = predict(operator, workload, step.metrics, own, step.launch, target)
+        if one is None:
+            return None
+        found.append(one)
+    if len(found) == 1:
+        return found[0]
+    names = dict.fromkeys(name for one in found for name in one.parts)
+    parts = {name: sum(one.parts.get(name, 0.0) for one in found) for name in names}
+    return Prediction(
+        sum(one.time_s for one in found), max(parts, key=lambda name: parts[name]), parts,
+        max(one.waves for one in found), min(one.occupancy for one in found),
+    )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 from tuner import registry
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.errors import InvalidConfig, TunerError
-from tuner.core.kernel import Argument, Kernel, Launch
+from tuner.core.kernel import Argument, Kernel, Launch, Step
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.engine.channel import Channel
@@ -20,22 +20,30 @@ def artifact_to_plain(artifact: Artifact) -> dict[str, Any]:
     return {**asdict(artifact), "path": str(artifact.path), "metrics": dict(artifact.metrics)}
 
 
+def _step_from_plain(values: Mapping[str, Any]) -> Step:
+    arguments = tuple(Argument(**a) for a in values["arguments"])
+    return Step(values["entry"], arguments, _launch_from_plain(values["launch"]), values["metrics"])
+
+
+def _launch_from_plain(values: Mapping[str, Any] | None) -> Launch | None:
+    return Launch(tuple(values["grid"]), tuple(values["block"]), values["shared_bytes"]) if values else None
+
+
 def artifact_from_plain(values: Mapping[str, Any]) -> Artifact:
     """The inverse of `artifact_to_plain`."""
-    launch = values["launch"]
+    last = _step_from_plain(values)
     chain = values["toolchain"]
     return Artifact(
         path=Path(values["path"]),
         format=values["format"],
-        entry=values["entry"],
-        arguments=tuple(Argument(**a) for a in values["arguments"]),
+        entry=last.entry,
+        arguments=last.arguments,
         digest=values["digest"],
         toolchain=Toolchain(chain["name"], chain["version"], tuple(chain["flags"])),
         threads=values["threads"],
-        launch=Launch(tuple(launch["grid"]), tuple(launch["block"]), launch["shared_bytes"])
-        if launch
-        else None,
-        metrics=values["metrics"],
+        launch=last.launch,
+        metrics=last.metrics,
+        before=tuple(_step_from_plain(step) for step in values["before"]),
     )
 
 

@@ -23,12 +23,12 @@ from tuner.core.operator import Operator
 from tuner.core.protocol import Protocol
 from tuner.core.space import Config
 from tuner.core.workload import Workload
-from tuner.engine.analytic import predict
+from tuner.engine.analytic import predict_artifact
 from tuner.engine.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.campaign import Outcome, Plan
 from tuner.engine.check import check_kernel
 from tuner.engine.choice import searcher_for
-from tuner.engine.occupancy import resource_problem, with_occupancy
+from tuner.engine.occupancy import artifact_problem, with_occupancy
 from tuner.engine.sweep import Observer, Sweep, SweepRequest, SweepResult
 from tuner.engine.workers import Workers
 from tuner.store.records import DeviceInfo
@@ -104,12 +104,11 @@ class CompileShop:
             metrics=metrics,
             artifact=built.artifact.digest,
         )
-        problem = resource_problem(metrics, self.target)
+        problem = artifact_problem(built.artifact, self.target)
         if problem:
             return replace(known, status=Status.OVER_RESOURCES, error=problem)
-        assert built.artifact.launch is not None
         features = request.kernel.features(workload, request.config, self.target)
-        found = predict(operator, workload, metrics, features, built.artifact.launch, self.target)
+        found = predict_artifact(operator, workload, built.artifact, features, self.target)
         if found is None:
             return replace(known, status=Status.OVER_RESOURCES, error="not one block fits a multiprocessor")
         emulated = 0.0

@@ -22,8 +22,8 @@ from tuner.core.kernel import Kernel, Source
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.engine.analytic import Prediction, predict
-from tuner.engine.occupancy import resource_problem, with_occupancy
+from tuner.engine.analytic import Prediction, predict_artifact
+from tuner.engine.occupancy import artifact_problem, with_occupancy
 
 # Endings in the order of lowering: what it shows, and the language for colours.
 _STAGES = {
@@ -151,10 +151,10 @@ def inspect(
     prediction = None
     if target.kind == "cuda" and artifact.launch is not None:
         features = kernel.features(workload, config, target)
-        prediction = predict(operator, workload, metrics, features, artifact.launch, target)
+        prediction = predict_artifact(operator, workload, artifact, features, target)
     chain = artifact.toolchain
     return Inspection(
-        kernel.name, workload, config, target, tuple(stages), metrics, resource_problem(metrics, target),
+        kernel.name, workload, config, target, tuple(stages), metrics, artifact_problem(artifact, target),
         operator.flops(workload), operator.min_bytes(workload), prediction,
         " ".join([chain.name, chain.version]), dict(limits or {}),
     )  # fmt: skip

@@ -22,9 +22,9 @@ from tuner.core.protocol import Protocol
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.engine.analytic import Prediction, predict
+from tuner.engine.analytic import Prediction, predict_artifact
 from tuner.engine.build_stage import BuildRequest, BuildStage
-from tuner.engine.occupancy import of_artifact, resource_problem, with_occupancy
+from tuner.engine.occupancy import artifact_problem, of_artifact, with_occupancy
 from tuner.engine.workers import Workers
 from tuner.targets.cuda import board, target
 
@@ -80,9 +80,10 @@ class Ranking:
                 metrics = with_occupancy(built.artifact, self._target)
                 held = of_artifact(built.artifact, self._target)
                 features = self._kernel.features(self._workload, request.config, self._target)
-                launch = built.artifact.launch
-                found = predict(self._operator, self._workload, metrics, features, launch, self._target)
-                problem = resource_problem(metrics, self._target)
+                found = predict_artifact(
+                    self._operator, self._workload, built.artifact, features, self._target
+                )
+                problem = artifact_problem(built.artifact, self._target)
                 if found is None or held is None or problem:
                     self._rejected += 1
                     self.reason = problem or "not one block fits a multiprocessor"

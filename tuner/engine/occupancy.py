@@ -4,10 +4,11 @@ The formula is that of NVIDIA's CUDA Occupancy Calculator and of `cuda_occupancy
 (cudaOccMaxActiveBlocksPerMultiprocessor), against which the tests check it. Pure functions on core data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tuner.core.artifact import Artifact
+from tuner.core.kernel import Step
 from tuner.core.target import Target
 
 
@@ -74,11 +75,17 @@ def occupancy(target: Target, threads: int, registers: int, shared_bytes: int) -
 
 
 def of_artifact(artifact: Artifact, target: Target) -> Occupancy | None:
-    """The occupancy of a built GPU kernel; `None` where its launch or its registers are not known."""
-    if artifact.launch is None or "registers" not in artifact.metrics:
+    """The occupancy of a built GPU kernel, the last where there are several; `None` where its launch or its
+    registers are not known.
+    """
+    return _of_step(artifact.steps[-1], target)
+
+
+def _of_step(step: Step, target: Target) -> Occupancy | None:
+    if step.launch is None or "registers" not in step.metrics:
         return None
-    x, y, z = artifact.launch.block
-    registers, shared = (int(artifact.metrics[name]) for name in ("registers", "shared_bytes"))
+    x, y, z = step.launch.block
+    registers, shared = (int(step.metrics[name]) for name in ("registers", "shared_bytes"))
     return occupancy(target, x * y * z, registers, shared)
 
 
@@ -87,13 +94,29 @@ def with_occupancy(artifact: Artifact, target: Target) -> dict[str, float]:
 
     Adds `threads`, `blocks`, `blocks_sm`, `occupancy` (share of the SM's warps), `waves` (blocks over those
     that all SMs hold at once) and `blocks_sm_by_warps`, `_by_blocks`, `_by_registers`, `_by_shared_memory`:
-    the smallest of them says what limits it.
+    the smallest of them says what limits it. Of several kernels: `kernels`, how many; sums of code, spills,
+    blocks and work; the least occupancy; the most of everything else.
     """
-    metrics = {name: float(value) for name, value in artifact.metrics.items()}
-    found = of_artifact(artifact, target)
-    if found is None or artifact.launch is None:
+    parts = [_step_metrics(step, target) for step in artifact.steps]
+    if len(parts) == 1:
+        return parts[0]
+    names = dict.fromkeys(name for part in parts for name in part if not name.startswith(("loop_", "load_")))
+    values = {name: [part[name] for part in parts if name in part] for name in names}
+    return {"kernels": float(len(parts)), **{name: _fold(name)(found) for name, found in values.items()}}
+
+
+def _fold(name: str) -> Callable[[list[float]], float]:
+    if name in ("code_bytes", "spill_bytes", "blocks", "flops", "least_bytes"):
+        return sum
+    return min if name == "occupancy" or name.startswith("blocks_sm") else max
+
+
+def _step_metrics(step: Step, target: Target) -> dict[str, float]:
+    metrics = {name: float(value) for name, value in step.metrics.items()}
+    found = _of_step(step, target)
+    if found is None or step.launch is None:
         return metrics
-    grid, block = artifact.launch.grid, artifact.launch.block
+    grid, block = step.launch.grid, step.launch.block
     blocks = grid[0] * grid[1] * grid[2]
     metrics["threads"] = float(block[0] * block[1] * block[2])
     metrics["blocks"] = float(blocks)
@@ -104,6 +127,14 @@ def with_occupancy(artifact: Artifact, target: Target) -> dict[str, float]:
     for name, count in found.limits.items():
         metrics[f"blocks_sm_by_{name.replace(' ', '_')}"] = float(count)
     return metrics
+
+
+def artifact_problem(artifact: Artifact, target: Target) -> str | None:
+    """`resource_problem` of an artifact; of several kernels the first one's that has one, with its name."""
+    for step in artifact.steps:
+        if problem := resource_problem(_step_metrics(step, target), target):
+            return f"{step.entry}: {problem}" if artifact.before else problem
+    return None
 
 
 def resource_problem(metrics: Mapping[str, float], target: Target) -> str | None:

@@ -46,16 +46,21 @@ CUDA_EMU_INLINE void call(void (*kernel)(P...), void** arguments) {
 
 extern thread_local char cuda_emu_dynamic[];
 
-// The builder adds this as the last line of the file it compiles; the kernel comes last, since the name of an
-// instance of a template may hold commas.
-#define CUDA_EMULATOR_ENTRY(kinds, ...)                                                                          \
+// What a host program calls to run one thread of a kernel; the kernel comes last, since the name of an instance
+// of a template may hold commas.
+#define CUDA_EMULATOR_CALL(name, kinds, ...)                                                                     \
   static_assert(cuda_emulator::takes(__VA_ARGS__, kinds),                                                        \
                 "the parameters of kernel " #__VA_ARGS__ " differ from the declared arguments (" kinds           \
                 ": t tensor, i int32, l int64, f float32)");                                                     \
-  extern "C" __attribute__((visibility("default"), no_sanitize("thread", "alignment"))) void cuda_emulator_entry( \
-      void** arguments) {                                                                                        \
+  extern "C" __attribute__((visibility("default"), no_sanitize("thread", "alignment"))) void name(void** arguments) { \
     cuda_emulator::call(__VA_ARGS__, arguments);                                                                 \
-  }                                                                                                              \
+  }
+
+// The builder adds a line of the first kind for each kernel that is launched before the last, numbered from 0,
+// and one of the second as the last of the file it compiles.
+#define CUDA_EMULATOR_STEP(number, kinds, ...) CUDA_EMULATOR_CALL(cuda_emulator_entry_##number, kinds, __VA_ARGS__)
+#define CUDA_EMULATOR_ENTRY(kinds, ...)                                                                          \
+  CUDA_EMULATOR_CALL(cuda_emulator_entry, kinds, __VA_ARGS__)                                                    \
   extern "C" __attribute__((visibility("default"), no_sanitize("thread"))) void* cuda_emulator_shared() {       \
     return cuda_emu_dynamic;                                                                                     \
   }

@@ -1,0 +1,167 @@
+"""A scheduled TensorIR module as CUDA C and the launches its host would make of it.
+
+TVM's pipeline splits a module into kernels and the function of the host that calls them. The host is never
+compiled here: it is read, and its calls become the steps of a source. Memory that it allocates between the
+kernels becomes their workspaces.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from tuner.core.errors import BuildError
+from tuner.core.kernel import Argument, Launch, Step
+
+# Loops that are to be unrolled get a pragma instead of copies of their body: the text stays small.
+# Storage rewriting would give sums (f32) the place of tiles (f16), which wmma's pointers do not allow.
+_CONFIG = {"tirx.UnrollLoop": {"explicit_unroll": False}, "tirx.disable_storage_rewrite": True}
+_AXES = ("x", "y", "z")
+_SHARED = "tirx.use_dyn_shared_memory"
+_REDUCES = 2  # tvm.tirx.IterVar.CommReduce
+_INSIDE = ("body", "then_case", "else_case")
+
+
+def cuda_program(module: Any, tensors: Mapping[str, Argument], arch: str) -> tuple[str, list[Step]]:
+    """The CUDA C of a scheduled module, and its kernels in the order the host calls them.
+
+    Their metrics are `flops` of their work and `least_bytes`, the sizes of all they are given.
+
+    Args:
+        module: a `tvm.IRModule` of one function.
+        tensors: by name, the arguments that are the function's own parameters.
+        arch: `sm_80`.
+
+    Raises:
+        BuildError: the host does what a sequence of launches cannot (a loop, a size known late).
+        Exception: of TVM's own, where it refuses the module.
+    """
+    import tvm
+    from tvm.target import Target
+    from tvm.tirx.build import codegen_build, split_host_device_mods
+
+    # A target without a host would be given one by the first pass: LLVM's, here never asked for code.
+    target = Target({"kind": "cuda", "arch": arch}).with_host(Target("llvm"))
+    work = _work(module)
+    with tvm.transform.PassContext(opt_level=3, config=dict(_CONFIG)):
+        pipeline, _, finalize = tvm.tirx.get_tir_pipeline("default")
+        split = pipeline(tvm.tirx.transform.BindTarget(target)(module))
+        host, devices = split_host_device_mods(split)
+        if not devices:
+            raise BuildError("the schedule binds no loop to threads of the GPU")
+        ((device_target, device),) = devices.items()
+        text = str(codegen_build(finalize()(device), device_target).inspect_source())
+    (function,) = (f for _, f in host.functions.items())
+    sizes, calls = _read(function.body)
+    steps = [_step(call, tensors, sizes) for call in calls]
+    if len(work) != len(steps):  # a nest without threads, say: whose work is whose is not known
+        return text, steps
+    sizes = {**sizes, **_parameters(module)}
+    least = [float(sum(sizes[argument.name] for argument in step.arguments)) for step in steps]
+    return text, [
+        replace(step, metrics={"flops": flops, "least_bytes": moved})
+        for step, flops, moved in zip(steps, work, least, strict=True)
+    ]
+
+
+def _parameters(module: Any) -> dict[str, int]:
+    """Bytes of the function's own tensors, by name."""
+    (function,) = (f for _, f in module.functions.items())
+    return {str(buffer.name): _bytes(buffer) for buffer in function.params}
+
+
+def _bytes(buffer: Any) -> int:
+    shape = [_constant(size, f"the size of {buffer.name}") for size in buffer.shape]
+    return math.prod(shape) * -(-int(buffer.dtype.bits) // 8) * int(buffer.dtype.lanes)
+
+
+def _work(module: Any) -> list[float]:
+    """Floating-point operations of the outermost loop nests, each of which becomes a kernel.
+
+    Of a nest that reduces only the reductions count: what is fetched by many threads is computed while it is
+    fetched, and TVM's own count would take that for work of each of them.
+    """
+    (function,) = (f for _, f in module.functions.items())
+    nests = function.body.block.body
+    found = []
+    for nest in nests.seq if hasattr(nests, "seq") else [nests]:
+        parts = list(_blocks(nest, 1))
+        reduced = [flops for flops, reduces in parts if reduces]
+        found.append(float(sum(reduced or (flops for flops, _ in parts))))
+    return found
+
+
+def _blocks(statement: Any, times: int) -> Iterator[tuple[float, bool]]:
+    """Operations of the innermost blocks, all repetitions counted, and whether a block reduces."""
+    from tvm.s_tir.analysis import estimate_tir_flops
+
+    kind = type(statement).__name__
+    if kind == "SeqStmt":
+        for one in statement.seq:
+            yield from _blocks(one, times)
+    elif kind == "For":
+        yield from _blocks(statement.body, times * _constant(statement.extent, "the extent of a loop"))
+    elif kind == "SBlockRealize":
+        block = statement.block
+        if block.iter_vars:
+            reduces = any(int(axis.iter_type) == _REDUCES for axis in block.iter_vars)
+            yield times * float(estimate_tir_flops(block.body)), reduces
+        else:
+            yield from _blocks(block.body, times)
+
+
+def _statements(statement: Any, top: bool = True) -> Iterator[tuple[Any, bool]]:
+    """All statements below one, and whether each is done exactly once."""
+    kind = type(statement).__name__
+    if kind == "SeqStmt":
+        for one in statement.seq:
+            yield from _statements(one, top)
+        return
+    yield statement, top
+    once = top and kind not in ("For", "While", "IfThenElse")
+    for name in _INSIDE:
+        if (inside := getattr(statement, name, None)) is not None:
+            yield from _statements(inside, once)
+
+
+def _read(body: Any) -> tuple[dict[str, int], list[Any]]:
+    """Bytes of what the host allocates, by name, and its calls of kernels, in order."""
+    sizes: dict[str, int] = {}
+    calls = []
+    for statement, once in _statements(body):
+        kind = type(statement).__name__
+        if kind == "AllocBuffer":
+            sizes[str(statement.buffer.name)] = _bytes(statement.buffer)
+        elif kind == "Evaluate" and "call_ffi_kernel" in str(getattr(statement.value, "op", "")):
+            if not once:
+                raise BuildError("the schedule launches a kernel in a loop or on a condition of the host")
+            calls.append(statement.value)
+    return sizes, calls
+
+
+def _constant(value: Any, what: str) -> int:
+    if type(value).__name__ not in ("IntImm", "int"):
+        raise BuildError(f"{what} is not a constant")
+    return int(value)
+
+
+def _step(call: Any, tensors: Mapping[str, Argument], sizes: Mapping[str, int]) -> Step:
+    entry, *values = call.args
+    names = [str(name) for name in call.attrs.launch_params]
+    extents = dict(zip(names, values[len(values) - len(names) :], strict=True))
+    arguments = []
+    for value in values[: len(values) - len(names)]:
+        name = str(value).removesuffix(".data")
+        if name in sizes:
+            arguments.append(Argument(name, "workspace", sizes[name]))
+        elif name in tensors:
+            arguments.append(tensors[name])
+        else:
+            raise BuildError(f"TVM passes a parameter that is not understood: {value}")
+    entry = str(entry.value)
+    grid, block = (
+        tuple(_constant(extents.get(f"{tag}.{axis}", 1), f"the extent of {tag}.{axis}") for axis in _AXES)
+        for tag in ("blockIdx", "threadIdx")
+    )
+    shared = _constant(extents.get(_SHARED, 0), "the size of dynamic shared memory")
+    return Step(entry, tuple(arguments), Launch(grid, block, shared))  # type: ignore[arg-type]
