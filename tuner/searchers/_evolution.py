@@ -1,9 +1,11 @@
 """MetaSchedule's search, driven from outside: TVM proposes and learns, somebody else builds and measures."""
 
+import itertools
 import json
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,6 +22,9 @@ POPULATION = 256
 # Populations, each evolved on a core of its own; always as many, so that proposals do not depend on the
 # machine. TVM's own threads would share one population and draw in the order they happen to run.
 _ISLANDS = 2
+# Candidates that the populations are asked for beyond a round, as a share of it: none of them knows what the
+# others proposed, in this round or before, and a fifth of what they find has been proposed.
+_SPARE = 0.25
 
 
 def import_tvm() -> None:
@@ -68,25 +73,37 @@ class Evolution:
             count = max(1, min(_ISLANDS, batch))
             guard = threading.Lock()
             strategy = {"population_size": max(2, population // count)}
+            share = -(-int(batch * (1 + _SPARE)) // count)
             self._islands = [
                 Island(
-                    self._module, self._target, seed * 1009 + i, batch // count + (i < batch % count), budget,
+                    self._module, self._target, seed * 1009 + i, share, budget,
                     strategy, self._database, ranking(self._model, guard, seed * 1009 + i), logger,
                 )
                 for i in range(count)
             ]  # fmt: skip
+        self._batch = batch
         self._candidates: dict[str, tuple[Island, Any]] = {}
+        self._known: set[str] = set()
+        self._spare: deque[str] = deque()
 
     def propose(self) -> list[str]:
         """The traces of the next round, canonical texts; empty when the search has come to an end."""
+        fresh: list[str] = []
         with ThreadPoolExecutor(len(self._islands)) as pool:
             rounds = list(pool.map(Island.propose, self._islands))
-        texts: dict[str, None] = {}
-        for island, found in zip(self._islands, rounds, strict=True):
-            for text, candidate in found.items():
-                self._candidates.setdefault(text, (island, candidate))
-                texts[text] = None
-        return list(texts)
+        # In turn, so that a round has as many of each population, the best first.
+        for pairs in itertools.zip_longest(*(found.items() for found in rounds)):
+            for island, pair in zip(self._islands, pairs, strict=True):
+                if pair is not None and pair[0] not in self._known:
+                    self._known.add(pair[0])
+                    self._candidates[pair[0]] = island, pair[1]
+                    fresh.append(pair[0])
+        # What is left over is proposed where a later round is short of new ones: nothing found is lost.
+        self._spare.extend(fresh[self._batch :])
+        texts = fresh[: self._batch]
+        while self._spare and len(texts) < self._batch:
+            texts.append(self._spare.popleft())
+        return texts
 
     def learn(self, outcomes: Sequence[tuple[str, Sequence[float]]]) -> None:
         """Takes outcomes into the database and the cost model.
@@ -100,6 +117,7 @@ class Evolution:
         results: list[Any] = []
         asked: dict[Island, list[int]] = {}
         for text, seconds in outcomes:
+            self._known.add(text)
             island, candidate = self._candidates.pop(text, (None, None))
             if island is not None:
                 asked.setdefault(island, []).append(len(candidates))
