@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tuner.builders._link import link, linker_version
 from tuner.builders._trace import is_trace, scheduled
 from tuner.builders.cxx import elf_section_bytes
 from tuner.core.artifact import Artifact, Toolchain
@@ -28,10 +29,6 @@ CALL = "tuner_call"
 
 RUNTIME = Path(__file__).resolve().parents[2] / "cuda_src" / "runtime" / "tensorir.cpp"
 _COMPILE = ("-std=c++17", "-O2", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-fno-exceptions", "-c")
-# Of the default libraries only those of C: linking libstdc++, which nothing uses, takes 60 ms more. Without
-# symbols and debug sections, which hold names of loops, equal code makes equal files.
-_LINK = ("-shared", "-fopenmp", "-nodefaultlibs", "-Wl,--build-id=none", "-Wl,--strip-all", "-Wl,-z,defs")
-_LIBRARIES = ("-lm", "-lc", "-lgcc")
 # Arguments are made by our runtime, with the shapes the function was compiled for.
 _CONFIG: Mapping[str, Any] = {"tirx.disable_assert": True}
 
@@ -74,17 +71,20 @@ class TensorIRBuilder(Builder):
 
     def warm_up(self) -> None:
         """Compiles our runtime, and a small function, so that what TVM and LLVM do late has been done."""
-        _runtime_object()
         import tvm
 
+        compiler_version(require_compiler())
+        linker_version()
         module = tvm.script.from_source(_WARM)
         with tempfile.TemporaryDirectory(prefix="tuner-warm-") as folder:
             _compile(module, {"kind": "llvm"}, Path(folder) / "kernel.o")
+            link(Path(folder), _runtime_object())
 
     def toolchain(self, target: Target) -> Toolchain:
         """TVM's version and the target it compiles for; the linker and our runtime's source."""
         t = target_dict(target)
-        linked = (f"runtime={digest_files([RUNTIME])}", compiler_version(require_compiler()))
+        runtime = f"runtime={digest_files([RUNTIME])}"
+        linked = (runtime, compiler_version(require_compiler()), linker_version())
         flags = (t["mtriple"], t.get("mcpu", ""), *t["mattr"], *linked)
         return Toolchain("tvm", version("apache-tvm"), flags)
 
@@ -96,7 +96,7 @@ class TensorIRBuilder(Builder):
             InvalidConfig: the trace does not apply to the script.
             Unavailable: there is no C++ compiler.
         """
-        compiler = require_compiler()
+        require_compiler()
         if is_trace(source):
             module = scheduled(source)
             (folder / "trace.json").write_text(str(source.options["trace"]))
@@ -107,12 +107,7 @@ class TensorIRBuilder(Builder):
         if "llvm" in source.options:
             compiled_for["cl-opt"] = list(source.options["llvm"])
         _compile(module, compiled_for, folder / "kernel.o")
-        (folder / "runtime.o").write_bytes(_runtime_object())
-        command = [compiler, *_LINK, "kernel.o", "runtime.o", *_LIBRARIES, "-o", "kernel.so"]
-        code, output = run_compiler(command, folder)
-        if code != 0:
-            raise BuildError(f"{first_error(output)}\n{output[:20_000]}")
-        (folder / "runtime.o").unlink()
+        link(folder, _runtime_object())
         arguments = (
             Argument("threads", "int32", source.threads),
             Argument("tensors", "int32", len(source.arguments)),
