@@ -26,9 +26,10 @@ from tuner.engine.workers import ChildLost, Warm, Workers
 from tuner.engine.zygote import Child, Limits
 
 _FILE_LIMIT = 2 * 2**30
-# Forking a process with TVM loaded costs 10 ms, more than all else the engine does for a trial, so a child
-# goes on to the next build. Not for ever: compilers leak.
-_BUILDS_A_CHILD = 16
+# Forking a process with TVM loaded costs 10 ms, more than all else the engine does for a trial, and a program
+# that is scheduled by traces is parsed once a child, 30 ms: a child goes on to the next build. Not for ever:
+# compilers leak.
+_BUILDS_A_CHILD = 64
 
 
 @dataclass(frozen=True)
