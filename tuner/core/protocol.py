@@ -16,7 +16,8 @@ class Protocol:
         threads: CPU threads a kernel may use, pinned one to a core.
         cache: `warm` (calls back to back) or `cold` (caches evicted before every call).
         warmup: calls before the first timed one (the verifying call is one more).
-        relative_interval: repeat until half of the 95% interval of the median is at most this share.
+        relative_interval: repeat until half of the 95% interval of the median is at most this share, or the
+            candidate is surely behind the incumbent (not where `prune_factor` is 0).
         min_samples, max_samples: bounds of the repetition.
         budget_s: seconds of timed calls after which a candidate has to do with what it has.
         min_sample_s: a sample of a shorter kernel is the mean of enough calls back to back to last so long.

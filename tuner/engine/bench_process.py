@@ -26,6 +26,9 @@ from tuner.engine.channel import Channel
 _CALIBRATIONS = 3
 # Cold first calls (page faults, packing buffers) are that much slower than later ones at worst.
 _FIRST_CALL_ALLOWANCE = 4.0
+# Who is surely so many times slower than the best is never a finalist: how much slower exactly is not worth
+# another sample.
+_BEHIND = 1.2
 
 _REWARM_BELOW_S = 0.1
 _TURN_AT_MOST = 9
@@ -123,7 +126,8 @@ def take_samples(
     """The timed calls of one trial: (samples, pruned).
 
     One call first; if it is `prune_factor` times slower than the incumbent, that is all. Otherwise
-    repeated until half of the median's 95% interval is within `relative_interval`, or the budget is spent.
+    repeated until half of the median's 95% interval is within `relative_interval`, or all of the interval
+    is behind 1.2 times the incumbent, or the budget is spent; `min_samples` at least.
 
     Args:
         run: a verified run.
@@ -151,9 +155,11 @@ def take_samples(
             return samples, True
     started = time.perf_counter()
     while len(samples) < protocol.max_samples:
-        enough = len(samples) >= protocol.min_samples
-        if enough and median_interval(samples).relative_half_width <= protocol.relative_interval:
-            break
+        if len(samples) >= protocol.min_samples:
+            interval = median_interval(samples)
+            behind = hopeless is not None and interval.low > _BEHIND * (incumbent_s or 0.0)
+            if behind or interval.relative_half_width <= protocol.relative_interval:
+                break
         # A kernel of seconds gets three samples at least, whatever the budget.
         if time.perf_counter() - started > protocol.budget_s and len(samples) >= 3:
             break

@@ -1,0 +1,44 @@
+"""How many samples a trial takes: as many as its place among the others needs."""
+
+import itertools
+
+import pytest
+
+from tuner.core.protocol import Protocol
+from tuner.engine.bench_process import take_samples
+
+INCUMBENT_S = 1e-3
+
+
+class _Scripted:
+    """In place of `TrialRun`: samples spread evenly over 10% to either side of a time, none twice."""
+
+    def __init__(self, seconds: float) -> None:
+        self._samples = (seconds * (0.9 + 0.2 * (0.618 * i % 1.0)) for i in itertools.count())
+
+    def sample(self, calls: int, cold: bool) -> float:
+        return next(self._samples)
+
+
+def count(seconds: float, incumbent_s: float | None = INCUMBENT_S, **changes: float) -> tuple[int, bool]:
+    protocol = Protocol(relative_interval=1e-3, max_samples=50, budget_s=1e6, **changes)  # type: ignore[arg-type]
+    samples, pruned = take_samples(_Scripted(seconds), protocol, incumbent_s, seconds)  # type: ignore[arg-type]
+    return len(samples), pruned
+
+
+def test_the_first_sample_of_a_candidate_far_behind_is_its_last():
+    assert count(3 * INCUMBENT_S) == (1, True)
+
+
+def test_who_is_surely_behind_gets_the_fewest_samples_and_is_a_right_trial_all_the_same():
+    assert count(1.6 * INCUMBENT_S) == (Protocol().min_samples, False)
+
+
+@pytest.mark.parametrize("seconds", [0.7 * INCUMBENT_S, INCUMBENT_S, 1.2 * INCUMBENT_S])
+def test_who_may_be_the_best_is_sampled_until_its_time_is_known(seconds):
+    assert count(seconds) == (50, False)
+
+
+def test_without_an_incumbent_or_without_pruning_all_are_sampled_alike():
+    assert count(1.6 * INCUMBENT_S, None) == (50, False)
+    assert count(1.6 * INCUMBENT_S, prune_factor=0) == (50, False)
