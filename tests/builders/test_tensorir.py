@@ -59,6 +59,18 @@ def test_runs_in_place_on_arrays_of_any_alignment(tmp_path: Path, here: Target) 
         assert np.array_equal(d, 2 * a + 1)
 
 
+@pytest.mark.parametrize("linker", [None, "/bin/false"])
+def test_where_the_linker_does_not_serve_the_driver_links(
+    tmp_path: Path, here: Target, monkeypatch: pytest.MonkeyPatch, linker: str | None
+) -> None:
+    monkeypatch.setattr("tuner.builders._link._linker", lambda: linker)
+    executable = CpuDevice().load(build(tmp_path / "a", here))
+    d = np.zeros((64, 16), np.float32)
+    executable.bind({"A": np.ones((64, 16), np.float32), "D": d})
+    executable.run()
+    assert np.array_equal(d, np.full((64, 16), 3.0))
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_every_share_of_a_parallel_loop_is_done_once(tmp_path: Path, here: Target, threads: int) -> None:
     """Also with more threads than cores, and where shares are uneven."""
