@@ -9,7 +9,7 @@ from tuner.core.workload import Workload
 
 
 class MetaScheduleAttention(TracedKernel):
-    """The plain program on a CPU; no kernel for GPUs, where it would be several and an artifact is one.
+    """The plain program on a CPU.
 
     Some of the schedules that TVM 0.27 makes of it compute something else, in TVM's own runtime too: such a
     trial is a `wrong_result`.
@@ -42,3 +42,15 @@ class MetaScheduleAttention(TracedKernel):
     def source_files(self) -> tuple[Path, ...]:
         """The program's, its options' and the common parts' files."""
         return self._files(_plain_program, _options)
+
+
+class MetaScheduleAttentionCuda(MetaScheduleAttention):
+    """The plain program on a GPU: four or five kernels, launched one after the other."""
+
+    name = "attn_metaschedule_cuda"
+    language = "tensorir_cuda"
+    target_kind = "cuda"
+
+    def program(self, workload: Workload) -> str:
+        """See `_plain_program`; the division comes last."""
+        return _plain_program.source(workload, divide_last=True)

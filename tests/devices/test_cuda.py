@@ -11,10 +11,12 @@ import pytest
 
 from tuner import registry
 from tuner.core.artifact import Artifact
+from tuner.core.kernel import Argument, Launch, Source, Step
 from tuner.core.operator import worst_error
 from tuner.devices import _cuda_facts
 from tuner.devices._cuda_state import between
 from tuner.devices.cuda import CudaDevice
+from tuner.engine.build_process import artifact_from_plain, artifact_to_plain
 
 GEMM = registry.operator("gemm")
 
@@ -288,3 +290,37 @@ def test_on_a_gpu_every_way_to_a_cubin_runs_right(tmp_path: Path, kernel: str) -
     assert done.returncode == 0, done.stderr
     (sweep,) = json.loads(done.stdout)["sweeps"].values()
     assert sweep["best"]["evidence"] == "measured" and sweep["best"]["time_s"] > 0
+
+
+def test_several_kernels_are_one_call(fake_gpu: ModuleType, tmp_path: Path) -> None:
+    text = """
+extern "C" __global__ void doubled(const float* a, float* kept) { kept[threadIdx.x] = 2.0f * a[threadIdx.x]; }
+extern "C" __global__ void added(const float* a, float* c, const float* kept) {
+  c[threadIdx.x] = a[threadIdx.x] + kept[31 - threadIdx.x];
+}
+"""
+    kept, launch = Argument("kept", "workspace", 128), Launch((1, 1, 1), (32, 1, 1))
+    before = (Step("doubled", (Argument("a"), kept), launch),)
+    source = Source(
+        "nvrtc", text, "added", (Argument("a"), Argument("c"), kept), launch=launch, before=before
+    )
+    (device,) = CudaDevice.discover()
+    folder = tmp_path / "tuner-a" / "0"
+    folder.mkdir(parents=True)
+    artifact = registry.builder("nvrtc").build(source, device.target, folder)
+    assert [set(step.metrics) >= {"registers", "spill_bytes"} for step in artifact.steps] == [True, True]
+    travelled = artifact_from_plain(json.loads(json.dumps(artifact_to_plain(artifact))))
+    assert travelled == artifact
+    executable = device.load(travelled)
+    a = np.arange(32, dtype=np.float32)
+    executable.bind({"a": a, "c": np.full(32, np.nan, np.float32)})
+    fake_gpu.machine.launches.clear()
+    executable.run()
+    np.testing.assert_array_equal(executable.read("c"), a + 2 * a[::-1])
+    assert [name for name in fake_gpu.machine.launches if name != "tuner_hold"] == ["doubled", "added"]
+    fake_gpu.machine.launches.clear()
+    assert executable.sample(600) > 0
+    queued = "".join("h" if name == "tuner_hold" else "k" for name in fake_gpu.machine.launches).split("h")
+    # A GPU's queue holds about a thousand launches; a sample that fills it would time the host.
+    assert max(map(len, queued)) <= 256 and sum(map(len, queued)) >= 1200
+    assert executable.damage() is None

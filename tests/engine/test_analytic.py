@@ -1,9 +1,12 @@
 """The analytic model orders what must be ordered; its absolute times are nobody's promise."""
 
+from pathlib import Path
+
 import pytest
 
-from tuner.core.kernel import Launch
-from tuner.engine.analytic import LAUNCH_S, predict
+from tuner.core.artifact import Artifact, Toolchain
+from tuner.core.kernel import Launch, Step
+from tuner.engine.analytic import LAUNCH_S, predict, predict_artifact
 from tuner.operators.gemm import Gemm
 from tuner.targets.cuda import target
 
@@ -68,3 +71,22 @@ def test_a_skinny_product_is_bound_by_memory() -> None:
 
 def test_a_block_that_does_not_fit_has_no_time() -> None:
     assert predict(GEMM, SQUARE, {**METRICS, "shared_bytes": 200_000}, FEATURES, LAUNCH, A100) is None
+
+
+def test_several_kernels_take_the_sum_of_their_times() -> None:
+    work = {"flops": 2.0 * 4096**3, "least_bytes": 3 * 4096 * 4096 * 4.0}
+
+    def artifact(count: int) -> Artifact:
+        steps = [Step("k", (), LAUNCH, {**METRICS, **work}) for _ in range(count)]
+        return Artifact(
+            Path("kernel.cubin"), "cubin", "k", (), "0", Toolchain("test", "1"), 1, LAUNCH, steps[-1].metrics,
+            tuple(steps[:-1]),
+        )  # fmt: skip
+
+    two, four = (predict_artifact(GEMM, SQUARE, artifact(n), {}, A100) for n in (2, 4))
+    assert two is not None and four is not None
+    assert four.time_s == pytest.approx(2 * two.time_s) and two.parts[two.bound] == max(two.parts.values())
+    # Each kernel is no faster than its own share of the peak lets it be.
+    assert two.time_s > 2 * work["flops"] / A100.limit("peak_flops_f32")
+    found = predict_artifact(GEMM, SQUARE, artifact(1), FEATURES, A100)
+    assert found is not None and found.time_s == pytest.approx(seconds())

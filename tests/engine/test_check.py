@@ -7,8 +7,11 @@ import sys
 
 import pytest
 
+from tuner import registry
 from tuner.core.measurement import Evidence, Status
+from tuner.engine.check import check_kernel, choose_configs
 from tuner.store.store import open_store
+from tuner.targets import cuda
 
 pytest.importorskip("cuda.core", reason="needs the extra 'cuda' (NVRTC wheels)")
 
@@ -117,3 +120,13 @@ def test_gpu_target_without_a_gpu_says_what_to_do(tmp_path):
     )
     assert done.returncode == 2
     assert "--no-device" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_tvm_generates_is_emulated_too() -> None:
+    if reason := registry.builder("tensorir_cuda").unavailable():
+        pytest.skip(reason)
+    kernel, target = registry.kernel("tir_cuda"), cuda.target("sm_80")
+    workload = registry.operator("gemm").parse("40x24x20")
+    configs = choose_configs(kernel.space(workload, target), None, 2, 5)
+    results = list(check_kernel(kernel, [workload], configs, target))
+    assert [(r.status, r.sanitized) for r in results] == [("ok", True)] * 2, [r.error for r in results]

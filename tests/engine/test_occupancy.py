@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tuner.builders._nvrtc import include_folders
+from tuner.core.artifact import Artifact, Toolchain
+from tuner.core.kernel import Launch, Step
 from tuner.core.target import Target
-from tuner.engine.occupancy import occupancy, resource_problem
+from tuner.engine.occupancy import artifact_problem, occupancy, resource_problem, with_occupancy
 from tuner.targets.cuda import names, target
 
 # Reads cases (device, block, registers, static and dynamic shared memory), prints the active blocks by
@@ -112,3 +114,30 @@ def test_resource_problem(metrics: dict[str, float], said: str | None) -> None:
 
 def test_a_cpu_target_has_no_such_limits() -> None:
     assert resource_problem({"spill_bytes": 100}, Target("cpu", "avx2")) is None
+
+
+def test_of_several_kernels_the_worst_counts() -> None:
+    sm_80 = target("cuda:sm_80")
+
+    def step(entry: str, threads: int, **metrics: float) -> Step:
+        base = {"registers": 32.0, "shared_bytes": 0.0, "static_shared_bytes": 0.0, "spill_bytes": 0.0}
+        return Step(entry, (), Launch((10, 1, 1), (threads, 1, 1)), {**base, "code_bytes": 100.0, **metrics})
+
+    def artifact(first: Step, last: Step) -> Artifact:
+        chain = Toolchain("test", "1")
+        return Artifact(
+            Path("kernel.cubin"), "cubin", last.entry, (), "0", chain, 1, last.launch, last.metrics, (first,)
+        )
+
+    fine = artifact(step("first", 64, registers=200), step("last", 1024, shared_bytes=40_000))
+    metrics = with_occupancy(fine, sm_80)
+    assert metrics["kernels"] == 2 and metrics["code_bytes"] == 200 and metrics["blocks"] == 20
+    assert (metrics["registers"], metrics["threads"], metrics["shared_bytes"]) == (200, 1024, 40_000)
+    each = [with_occupancy(artifact(s, s), sm_80)["occupancy"] for s in fine.steps]
+    assert metrics["occupancy"] == min(each) < max(each)
+    # 200 registers in one kernel and 1024 threads in another are no problem; in one they are.
+    assert artifact_problem(fine, sm_80) is None
+    both = artifact(step("first", 64), step("last", 1024, registers=200))
+    assert (artifact_problem(both, sm_80) or "").startswith("last: 200 registers a thread times 1024")
+    spilling = artifact(step("first", 64, spill_bytes=8), step("last", 64))
+    assert (artifact_problem(spilling, sm_80) or "").startswith("first: registers spill: 8 bytes")

@@ -10,7 +10,7 @@ import pytest
 
 from schedules.gemm.tensorir_cuda import TensorIRThreads, TensorIRWmma
 from tuner.builders.cuda_emulated import CudaEmulatedBuilder
-from tuner.builders.tensorir_cuda import TensorIRCudaBuilder, cuda_source
+from tuner.builders.tensorir_cuda import TensorIRCudaBuilder
 from tuner.core.errors import BuildError, Unavailable
 from tuner.core.kernel import Kernel, Launch
 from tuner.core.operator import worst_error
@@ -42,7 +42,7 @@ def large(kernel: Kernel, dtype: str, **options: Any) -> Workload:
 def emulate(
     kernel: Kernel, workload: Workload, config: Config, chosen: Target, builder: CudaEmulatedBuilder = PLAIN
 ) -> None:
-    source = cuda_source(kernel.lower(workload, config, chosen), chosen)
+    source = TensorIRCudaBuilder().cuda_source(kernel.lower(workload, config, chosen), chosen)
     inputs = GEMM.inputs(workload, 1)
     outputs = {s.name: np.zeros(s.shape, s.dtype) for s in GEMM.signature(workload) if s.output}
     result = check_source(builder, source, chosen, {**inputs, **outputs}, list(outputs), seed=7)
@@ -137,11 +137,11 @@ def test_what_tvm_cannot_make_is_a_build_error() -> None:
         "BM": 64, "BN": 64, "BK": 16, "TM": 8, "TN": 4, "VM": 1, "VN": 1, "UNROLL": 4, "VECTOR": 4, "PAD": 1,
         "DOUBLE_BUFFER": 0}, SM_80)  # fmt: skip
     with pytest.raises(BuildError, match=r"^TVM cannot make it: .*nothing"):
-        cuda_source(replace(source, text="schedules.gemm._tir_cuda:nothing"), SM_80)
+        TensorIRCudaBuilder().cuda_source(replace(source, text="schedules.gemm._tir_cuda:nothing"), SM_80)
     # Another block than the one that would be launched.
     wrong = replace(source, launch=Launch((1, 1, 1), (64, 1, 1)))
     with pytest.raises(BuildError, match="a block of 128 threads"):
-        cuda_source(wrong, SM_80)
+        TensorIRCudaBuilder().cuda_source(wrong, SM_80)
 
 
 def test_a_cpu_target_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tuner import registry
 from tuner.builders.tensorir import TensorIRBuilder
 from tuner.builders.tensorir_cuda import TensorIRCudaBuilder
-from tuner.core.errors import InvalidConfig, TunerError
+from tuner.core.errors import BuildError, InvalidConfig
 from tuner.core.kernel import Kernel
 from tuner.core.operator import worst_error
 from tuner.core.searcher import Problem
@@ -54,9 +54,9 @@ def error(kernel: Kernel, workload: Workload, trace: str, folder: Path) -> float
     return worst_error({spec.name: result}, reference, operator.tolerance(workload, inputs, reference))[0]
 
 
-def proposals(kernel: Kernel, workload: Workload, target, count: int) -> list[str]:
+def proposals(kernel: Kernel, workload: Workload, target, count: int, population: int = 64) -> list[str]:
     searcher = MetaScheduleSearcher(
-        Problem(kernel.space(workload, target), 5, options={"batch": count, "population": 64})
+        Problem(kernel.space(workload, target), 5, options={"batch": count, "population": population})
     )
     return [str(config["trace"]) for config in searcher.ask(count)]
 
@@ -90,27 +90,35 @@ def test_equal_traces_make_equal_binaries_and_a_foreign_trace_does_not_apply(tmp
         TensorIRBuilder().build(other, HERE, tmp_path / "c")
 
 
-def test_a_gpu_candidate_compiles_and_computes_on_the_emulator(tmp_path) -> None:
+GPU_SHAPES = {
+    "tir_metaschedule_cuda": "m32 n32 k32 bias relu",
+    "conv_metaschedule_cuda": "n1 c8 h9 w9 k16 r3 s3 pad1 bias relu",
+    "attn_metaschedule_cuda": "b1 h2 q16 kv24 d16 kv_heads1",
+}
+GPU = [k for k in registry.kernels().values() if k.searcher and k.target_kind == "cuda"]
+
+
+@pytest.mark.parametrize("kernel", GPU, ids=lambda k: k.name)
+def test_a_gpu_candidate_compiles_and_computes_on_the_emulator(kernel: Kernel, tmp_path) -> None:
     if reason := TensorIRCudaBuilder().unavailable():
         pytest.skip(reason)
     from tuner.engine.check import check_kernel
 
-    kernel, target = registry.kernel("tir_metaschedule_cuda"), cuda.target("sm_80")
-    workload = registry.operator("gemm").parse("m32 n32 k32 bias relu")
+    target = cuda.target("sm_80")
+    workload = registry.operator(kernel.operator).parse(GPU_SHAPES[kernel.name])
     built = []
-    for i, trace in enumerate(proposals(kernel, workload, target, 4)):
+    for i, trace in enumerate(proposals(kernel, workload, target, 4, population=12)):
         (tmp_path / str(i)).mkdir()
+        source = kernel.lower(workload, {"trace": trace}, target)
         try:
-            source = kernel.lower(workload, {"trace": trace}, target)
             artifact = TensorIRCudaBuilder().build(source, target, tmp_path / str(i))
-        except TunerError:
-            continue  # more than one kernel, say: a trial that fails
+        except BuildError:
+            continue  # TVM's pipelining refuses some of its own schedules: a trial that fails
         assert artifact.launch is not None and artifact.launch.block[0] > 1
-        assert artifact.metrics["registers"] > 0
-        built.append(trace)
-    assert built
-    try:
-        (result,) = check_kernel(kernel, [workload], [{"trace": built[0]}], target)
-    except TunerError as error:
-        pytest.skip(str(error))
-    assert result.clean, result.error
+        assert all(step.metrics["registers"] > 0 for step in artifact.steps)
+        # Scores, their largest, and the weighted sum with the division: attention is no single kernel.
+        assert len(artifact.steps) >= (3 if kernel.operator == "attention" else 1)
+        built.append({"trace": trace})
+    assert len(built) >= 2
+    results = list(check_kernel(kernel, [workload], built, target))
+    assert all(result.clean and result.sanitized for result in results), [r.error for r in results]

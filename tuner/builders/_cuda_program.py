@@ -6,6 +6,7 @@ kernels becomes their workspaces.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,14 @@ from tuner.core.kernel import Argument, Launch, Step
 # Loops that are to be unrolled get a pragma instead of copies of their body: the text stays small.
 # Storage rewriting would give sums (f32) the place of tiles (f16), which wmma's pointers do not allow.
 _CONFIG = {"tirx.UnrollLoop": {"explicit_unroll": False}, "tirx.disable_storage_rewrite": True}
+# Inline PTX that TVM writes, and the same by CUDA's names: the emulator runs no PTX.
+_PTX = tuple(
+    (re.compile(rf'^( *)(asm volatile\("cp\.async\.{instruction};".*)$', re.MULTILINE), named)
+    for instruction, named in (
+        (r"wait_group (\d+)", r"__pipeline_wait_prior(\3);"),
+        ("commit_group", "__pipeline_commit();"),
+    )
+)
 _AXES = ("x", "y", "z")
 _SHARED = "tirx.use_dyn_shared_memory"
 _REDUCES = 2  # tvm.tirx.IterVar.CommReduce
@@ -51,6 +60,8 @@ def cuda_program(module: Any, tensors: Mapping[str, Argument], arch: str) -> tup
             raise BuildError("the schedule binds no loop to threads of the GPU")
         ((device_target, device),) = devices.items()
         text = str(codegen_build(finalize()(device), device_target).inspect_source())
+    for pattern, named in _PTX:
+        text = pattern.sub(rf"#ifdef __CUDA_EMULATOR__\n\1{named}\n#else\n\1\2\n#endif", text)
     (function,) = (f for _, f in host.functions.items())
     sizes, calls = _read(function.body)
     steps = [_step(call, tensors, sizes) for call in calls]

@@ -62,15 +62,14 @@ class TensorIRCudaBuilder(Builder):
         cubin, spills = _nvrtc.compile_cubin(generated.text, target.arch)
         return pack(cubin, spills, generated, self.toolchain(target), folder)
 
+    def cuda_source(self, source: Source, target: Target) -> Source:
+        """The CUDA C that TVM generates, as a source of language `nvrtc`: for the emulator, or to look at.
 
-def cuda_source(source: Source, target: Target) -> Source:
-    """The CUDA C that TVM generates, as a source of language `nvrtc`: for the emulator, or to look at.
-
-    Raises:
-        BuildError: the schedule does not apply, or TVM refuses it.
-        Unavailable: the target is no CUDA target.
-    """
-    return _generate(source, target)[0]
+        Raises:
+            BuildError: the schedule does not apply, or TVM refuses it.
+            Unavailable: the target is no CUDA target.
+        """
+        return _generate(source, target)[0]
 
 
 def _generate(source: Source, target: Target) -> tuple[Source, str]:

@@ -27,6 +27,14 @@ class Builder(ABC):
     def warm_up(self) -> None:
         """Runs once in the warm process after `preload`: what every build would otherwise repeat."""
 
+    def cuda_source(self, source: Source, target: Target) -> Source | None:
+        """The CUDA C++ that a source is or becomes, of language `nvrtc`; `None` where it never is CUDA C++.
+
+        Raises:
+            BuildError: it cannot be generated.
+        """
+        return None
+
     @abstractmethod
     def toolchain(self, target: Target) -> Toolchain:
         """What builds for a target, with its version; quick, and the same in every process."""

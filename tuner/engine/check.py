@@ -141,15 +141,11 @@ def _tensors(operator: Operator, workload: Workload, inputs: Tensors) -> tuple[T
 
 
 def _source(kernel: Kernel, workload: Workload, config: Config, target: Target) -> Source:
-    source = kernel.lower(workload, config, target)
-    if source.language == "nvrtc":
-        return source
     # TensorIR and others that generate CUDA: their builder gives the generated source.
-    builder: Any = registry.builder(kernel.language)
-    generate = getattr(builder, "cuda_source", None)
-    if generate is None:
+    source = kernel.lower(workload, config, target)
+    generated = registry.builder(kernel.language).cuda_source(source, target)
+    if generated is None:
         raise Unavailable(f"kernel {kernel.name} ({kernel.language}) has no CUDA source to emulate")
-    generated: Source = generate(source, target)
     return generated
 
 

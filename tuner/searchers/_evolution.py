@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tuner.core.quick_import import quick_import
+from tuner.searchers._gpu_draws import limits_known
 from tuner.searchers._intrinsics import intrinsics
 from tuner.searchers._island import Island, ranking
 
@@ -20,6 +21,7 @@ _FAILED_S = 1e10
 # building and measuring its 32 candidates takes 3 s. The best of 256 trials took 559 us with 128 (mean of 7),
 # 572 with 256 (of 6) and 580 with 64 (of 4 sweeps).
 POPULATION = 128
+GPU_POPULATION = 64  # a mutation on a GPU takes ten times as long
 # Populations, each evolved on a core of its own; always as many, so that proposals do not depend on the
 # machine. TVM's own threads would share one population and draw in the order they happen to run.
 _ISLANDS = 2
@@ -46,12 +48,12 @@ class Evolution:
         batch: candidates a round.
         warm_up: outcomes before the cost model is believed.
         budget: candidates in all; the search stops by itself after them.
-        population: schedules a generation, of all populations together.
+        population: schedules a generation, of all populations together; by default as the target asks for.
     """
 
     def __init__(
         self, program: str, target: Mapping[str, Any], seed: int, batch: int, warm_up: int, budget: int,
-        population: int = POPULATION,
+        population: int | None = None,
     ) -> None:  # fmt: skip
         import_tvm()
         import tvm
@@ -73,6 +75,7 @@ class Evolution:
             self._workload = self._database.commit_workload(self._module)
             count = max(1, min(_ISLANDS, batch))
             guard = threading.Lock()
+            population = population or (GPU_POPULATION if limits_known(self._target) else POPULATION)
             strategy = {"population_size": max(2, population // count)}
             share = -(-int(batch * (1 + _SPARE)) // count)
             self._islands = [

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from tuner.core.trace_space import trace_text
+from tuner.searchers._gpu_draws import GpuDraws, limits_known, seeded_database
 
+# Where a generation begins from draws that keep a GPU's limits there is nothing left to sample, and two
+# generations do: most mutations of a GPU's schedule break a limit, and each attempt takes 10 to 50 ms.
+_DRAWN = {
+    "init_measured_ratio": 1.0, "init_min_unmeasured": 0, "genetic_num_iters": 2, "genetic_max_fail_count": 3,
+}  # fmt: skip
+# Behind all that was measured, and short of the 1e10 that stands for a failure.
+_DRAWN_S = 1e9
 # A space of a few schedules is empty in the search's eyes after so many rounds without a new one.
 _FRUITLESS = 3
 
@@ -64,11 +72,22 @@ class Island:
     ) -> None:  # fmt: skip
         from tvm.s_tir import meta_schedule as ms
 
+        drawn = limits_known(target)
+        if drawn:
+            strategy = {**strategy, **_DRAWN}
         self.context = ms.TuneContext(
             module, target=target, space_generator="post-order-apply",
             search_strategy=ms.search_strategy.EvolutionarySearch(**strategy), num_threads=1,
             rand_state=seed % (2**31 - 2) + 1, logger=logger,
         )  # fmt: skip
+        if drawn:
+            workload = database.commit_workload(module)
+            arguments = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
+
+            def record(schedule: Any) -> Any:
+                return ms.database.TuningRecord(schedule.trace, workload, [_DRAWN_S], target, arguments)
+
+            database = seeded_database(database, GpuDraws(self.context, seed), record)
         self.context.pre_tuning(budget, batch, self.context.generate_design_space(), database, model)
 
     def propose(self) -> dict[str, Any]:

@@ -63,11 +63,12 @@ class MetaScheduleSearcher(Searcher):
 
     def _search(self) -> "Evolution":
         if self._evolution is None:
-            from tuner.searchers._evolution import POPULATION, Evolution
+            from tuner.searchers._evolution import Evolution
 
+            population = self.problem.options.get("population")
             self._evolution = Evolution(
                 self._space.program, self._space.target, self.problem.seed, self._round, self._warm_up,
-                _UNBOUNDED, int(self.problem.options.get("population", POPULATION)),
+                _UNBOUNDED, None if population is None else int(population),
             )  # fmt: skip
         return self._evolution
 
