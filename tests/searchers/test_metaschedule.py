@@ -41,7 +41,7 @@ def rounds(searcher, count):
 
 def test_proposes_distinct_traces_reproducibly_and_goes_on_after_failures():
     first, again = rounds(make(), 8), rounds(make(), 8)
-    assert len(first) == len(set(first)) >= 28  # two populations may propose the same schedule
+    assert len(first) == len(set(first)) == 32
     assert first == again
     assert rounds(make(seed=2), 2) != first[:8]
 
@@ -60,7 +60,7 @@ def test_a_resumed_search_proposes_nothing_it_was_told_and_has_learned_from_it()
 def test_a_batch_never_reaches_into_a_round_that_waits_for_outcomes():
     searcher = make(budget=64)  # rounds of 8
     assert len(searcher.ask(6)) == 6
-    assert len(searcher.ask(6)) <= 2
+    assert len(searcher.ask(6)) == 2
     assert searcher.ask(6) != []  # the next round needs no outcomes, it is only better with them
 
 

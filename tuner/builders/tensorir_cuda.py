@@ -26,7 +26,7 @@ class TensorIRCudaBuilder(Builder):
     """Compiles scheduled TensorIR (language `tensorir_cuda`) for any CUDA target."""
 
     name = "tensorir_cuda"
-    preload = ("tvm", "tvm.s_tir", "tvm.script", "tvm.script.parser", "cuda.core")
+    preload = ("tuner.builders._tvm", "cuda.core")
 
     def unavailable(self) -> str | None:
         """TVM or a wheel of the `cuda` extra is missing."""
