@@ -1,5 +1,6 @@
 """Kernels that MetaSchedule schedules: a plain TensorIR program, and traces as configurations."""
 
+import re
 from abc import abstractmethod
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tuner.core.workload import Workload
 # up to 1,000 of them: half of what is left of the back end's time. From 200 on it takes them in pieces; of
 # 77 schedules of two sweeps the code of 76 was the same, byte by byte, and took 43 ms instead of 77.
 _LLVM = ("-vectorize-slp=false", "-dag-maps-huge-region:uint=200")
+_ALIGN = re.compile(r"\balign=\d+")
 
 
 class TracedKernel(Kernel):
@@ -40,7 +42,16 @@ class TracedKernel(Kernel):
 
     def space(self, workload: Workload, target: Target) -> TraceSpace:
         """The traces of the workload's program."""
-        return TraceSpace(self.program(workload), target_dict(target), self.searcher or "")
+        return TraceSpace(self._text(workload), target_dict(target), self.searcher or "")
+
+    def _text(self, workload: Workload) -> str:
+        """The program with its parameters' alignment.
+
+        Programs declare that of an element, as NumPy's views have. Shared memory inherits the alignment of what it holds,
+        and a GPU's vector loads (16 bytes) need theirs; memory on a GPU is aligned to 256.
+        """
+        program = self.program(workload)
+        return _ALIGN.sub("align=16", program) if self.target_kind == "cuda" else program
 
     def lower(self, workload: Workload, config: Config, target: Target) -> Source:
         """The program, with the trace that schedules it as an option.
@@ -50,7 +61,7 @@ class TracedKernel(Kernel):
         """
         trace = self.space(workload, target).check(config)[PARAMETER]
         arguments = tuple(Argument(name) for name in self.tensors(workload))
-        text = self.program(workload)
+        text = self._text(workload)
         if self.language == "tensorir_cuda":
             return Source(self.language, text, "main_kernel", arguments, options={"trace": trace})
         threads = target_threads(target)
