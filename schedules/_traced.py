@@ -47,8 +47,8 @@ class TracedKernel(Kernel):
     def _text(self, workload: Workload) -> str:
         """The program with its parameters' alignment.
 
-        Programs declare that of an element, as NumPy's views have. Shared memory inherits the alignment of what it holds,
-        and a GPU's vector loads (16 bytes) need theirs; memory on a GPU is aligned to 256.
+        Programs declare that of an element, as NumPy's views have. Shared memory inherits the alignment of
+        what it holds, and a GPU's vector loads (16 bytes) need theirs; memory on a GPU is aligned to 256.
         """
         program = self.program(workload)
         return _ALIGN.sub("align=16", program) if self.target_kind == "cuda" else program
