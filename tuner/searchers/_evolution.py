@@ -17,11 +17,13 @@ from tuner.searchers._island import Island, ranking
 
 # What MetaSchedule's own callback stores for a candidate that failed.
 _FAILED_S = 1e10
-# Schedules a generation. Evolving MetaSchedule's own 512 takes 7 s of CPU time a round (512^3 GEMM), while
-# building and measuring its 32 candidates takes 3 s. The best of 256 trials took 559 us with 128 (mean of 7),
-# 572 with 256 (of 6) and 580 with 64 (of 4 sweeps).
-POPULATION = 128
-GPU_POPULATION = 64  # a mutation on a GPU takes ten times as long
+# Schedules a generation, for each candidate of a round, and the least and the most of them (the most on a
+# GPU, where a mutation takes ten times as long). Evolving MetaSchedule's own 512 takes 7 s of CPU time a
+# round (512^3 GEMM), while building and measuring its 32 candidates takes 3 s. With rounds of 8 (64 trials,
+# four seeds) populations of 32 ended at 571 to 671 us and 128 at 604 to 1240, in a third of the search's
+# time; with rounds of 32 (256 trials) the best took 559 us with 128 (mean of 7 sweeps), 572 with 256 (of 6)
+# and 580 with 64 (of 4).
+_A_CANDIDATE, _FEWEST, _MOST, _MOST_GPU = 4, 32, 128, 64
 # Populations, each evolved on a core of its own; always as many, so that proposals do not depend on the
 # machine. TVM's own threads would share one population and draw in the order they happen to run.
 _ISLANDS = 2
@@ -48,7 +50,8 @@ class Evolution:
         batch: candidates a round.
         warm_up: outcomes before the cost model is believed.
         budget: candidates in all; the search stops by itself after them.
-        population: schedules a generation, of all populations together; by default as the target asks for.
+        population: schedules a generation, of all populations together; by default four for each candidate of
+            a round.
     """
 
     def __init__(
@@ -75,7 +78,8 @@ class Evolution:
             self._workload = self._database.commit_workload(self._module)
             count = max(1, min(_ISLANDS, batch))
             guard = threading.Lock()
-            population = population or (GPU_POPULATION if limits_known(self._target) else POPULATION)
+            most = _MOST_GPU if limits_known(self._target) else _MOST
+            population = population or min(most, max(_FEWEST, _A_CANDIDATE * batch))
             strategy = {"population_size": max(2, population // count)}
             share = -(-int(batch * (1 + _SPARE)) // count)
             self._islands = [
