@@ -6,13 +6,14 @@ from typing import Any
 
 from tuner.core.errors import BuildError, InvalidConfig
 from tuner.core.kernel import Source
+from tuner.core.quick_import import quick_import
 
 
 @lru_cache(8)
 def _program(text: str) -> Any:
     """A child builds many traces of one program: parsing it takes longer than applying one."""
+    quick_import("tvm", "tvm.script.parser")
     import tvm
-    import tvm.script.parser
 
     try:
         return tvm.script.from_source(text)
@@ -32,6 +33,7 @@ def scheduled(source: Source) -> Any:
         BuildError: the program does not parse.
         InvalidConfig: the trace does not apply to it.
     """
+    quick_import("tvm", "tvm.s_tir")
     import tvm.s_tir
     from tvm.s_tir.schedule import Trace
 

@@ -1,6 +1,7 @@
 """`tuner best` and `tuner show`: answers from the database; nothing is built or run."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -67,10 +68,11 @@ def best(
             names = {k.kernel.name for k in store.best(operator)} | registry.kernels().keys()
             if kernel not in names:
                 raise UnknownName("kernel", kernel, sorted(names))
-        rows = store.best(
-            operator, key, None, kernel, threads, cache, [e.strip() for e in evidence.split(",")],
-            {name: k.digest for name, k in registry.kernels().items()},
-        )  # fmt: skip
+        asked = [e.strip() for e in evidence.split(",")]
+        digests = {name: k.digest for name, k in registry.kernels().items()}
+        rows = store.best(operator, key, None, kernel, threads, cache, asked, digests)
+        left = [e for e in ("measured", "replayed", "predicted") if e not in asked]
+        others = [] if rows else store.best(operator, key, None, kernel, threads, cache, left, digests)
     if device is not None:
         wanted = device.lower()
         rows = [r for r in rows if wanted in r.device.name.lower() or wanted in r.device.fingerprint]
@@ -79,7 +81,10 @@ def best(
 
         print_json([_best_json(row) for row in rows])
         return
-    _print_best(rows, key or operator or "")
+    if not rows:
+        _print_none(key or operator or "", asked, sorted({row.evidence for row in others}))
+        return
+    _print_best(rows)
 
 
 def _best_json(row: "BestRow") -> dict[str, Any]:
@@ -106,16 +111,21 @@ def _best_json(row: "BestRow") -> dict[str, Any]:
     }
 
 
-def _print_best(rows: "list[BestRow]", what: str) -> None:
+def _print_none(what: str, asked: Sequence[str], others: Sequence[str]) -> None:
+    of = f" of {what}" if what else ""
+    if others:
+        print(f"nothing {' or '.join(asked)}{of}; --evidence {','.join(others)} shows what there is")
+    else:
+        print(f"nothing stored{of}; 'tuner sweep' measures")
+
+
+def _print_best(rows: "list[BestRow]") -> None:
     from itertools import groupby
 
     from tuner import registry
     from tuner.cli.common import age, aligned, config_text, rate, seconds, spread
     from tuner.report.text import ratio
 
-    if not rows:
-        print(f"nothing stored{' of ' + what if what else ''}; 'tuner sweep' measures")
-        return
     operators = registry.operators()
     digests = {name: kernel.digest for name, kernel in registry.kernels().items()}
     lines: list[tuple[str, ...]] = []
