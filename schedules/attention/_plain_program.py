@@ -37,10 +37,10 @@ def source(workload: Workload, divide_last: bool = False) -> str:
         extra = f"sums = T.sblock_alloc_buffer(({b}, {h}, {q}, {d}))"
         divided = ""
         attended, used = "sums[vb, vh, vi, vd]", "weights"
-        end = _divide_block(b, h, q, d)
+        end = _ratio_block("divide", "d", (b, h, q, d), "O", "sums")
     else:
         extra = f"shares = T.sblock_alloc_buffer({matrix})"
-        divided = _share_block(b, h, q, kv)
+        divided = _ratio_block("share", "j", (b, h, q, kv), "shares", "weights")
         attended, used = "O[vb, vh, vi, vd]", "shares"
         end = ""
     return f"""
@@ -90,19 +90,12 @@ class Module:
 {end}"""
 
 
-def _share_block(b: int, h: int, q: int, kv: int) -> str:
+def _ratio_block(name: str, axis: str, extents: tuple[int, ...], result: str, dividend: str) -> str:
+    """A nest that divides by the sum of the weights, along the axes b, h, i and one more."""
+    place = f"vb, vh, vi, v{axis}"
     return f"""\
-        for b, h, i, j in T.grid({b}, {h}, {q}, {kv}):
-            with T.sblock("share"):
-                vb, vh, vi, vj = T.axis.remap("SSSS", [b, h, i, j])
-                shares[vb, vh, vi, vj] = weights[vb, vh, vi, vj] / norm[vb, vh, vi]
-"""
-
-
-def _divide_block(b: int, h: int, q: int, d: int) -> str:
-    return f"""\
-        for b, h, i, d in T.grid({b}, {h}, {q}, {d}):
-            with T.sblock("divide"):
-                vb, vh, vi, vd = T.axis.remap("SSSS", [b, h, i, d])
-                O[vb, vh, vi, vd] = sums[vb, vh, vi, vd] / norm[vb, vh, vi]
+        for b, h, i, {axis} in T.grid({", ".join(map(str, extents))}):
+            with T.sblock("{name}"):
+                {place} = T.axis.remap("SSSS", [b, h, i, {axis}])
+                {result}[{place}] = {dividend}[{place}] / norm[vb, vh, vi]
 """

@@ -34,7 +34,7 @@ def drawn(name: str, seed: int, count: int) -> list[str]:
         tvm.script.from_source(program), target=tvm.target.Target(target_dict(target)), num_threads=1,
         space_generator="post-order-apply", search_strategy="evolutionary", rand_state=1,
     )  # fmt: skip
-    found = list(GpuDraws(context, seed).take(count, 12 * count))
+    found = list(GpuDraws(context, context.generate_design_space(), seed).take(count, 12 * count))
     for schedule in found:
         text = schedule.mod.script()
         for virtual in re.findall(r'T.thread_binding\((\d+), thread="vthread', text):

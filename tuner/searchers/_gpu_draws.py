@@ -9,7 +9,7 @@ until what follows from them keeps the limits.
 import math
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,11 +111,12 @@ class GpuDraws:
     """Draws schedules that pass MetaSchedule's own checks of a GPU.
 
     Args:
-        context: a `TuneContext` for a CUDA target: its module, rules and checks.
+        context: a `TuneContext` for a CUDA target: its module and checks.
+        designs: the schedules its rules made.
         seed: of all draws.
     """
 
-    def __init__(self, context: Any, seed: int) -> None:
+    def __init__(self, context: Any, designs: Sequence[Any], seed: int) -> None:
         import tvm.s_tir
 
         self._context = context
@@ -123,7 +124,7 @@ class GpuDraws:
         self._shared = int(context.target.attrs["max_shared_memory_per_block"])
         plain = tvm.s_tir.Schedule(context.mod, debug_mask="none")
         self._designs = []
-        for design in context.generate_design_space():
+        for design in designs:
             tilings = _tilings(design.trace)
             blocks = [_block(plain, tiling) for tiling in tilings]
             self._designs.append((design.trace, list(zip(tilings, blocks, strict=True))))
@@ -148,16 +149,14 @@ class GpuDraws:
     def _tiles(self, tiling: _Tiling, block: tuple[list[str], list[_Read]]) -> list[list[int]] | None:
         """Factors of all loops of a block; `None` where none were found that keep the limits."""
         names, reads = block
-        spatial, reduced = (tiling.structure.count(c) for c in "SR")
+        parts = [int(sample.attrs[0]) for sample in tiling.samples]
+        spatial = tiling.structure.count("S")  # a loop of a sum has fewer tiles
         for _ in range(_TRIES):
             factors = [
-                _split(extent, spatial if is_spatial else reduced, innermost, self._rng)
-                for extent, innermost, is_spatial in zip(
-                    tiling.extents, tiling.innermost, self._spatial(tiling), strict=True
-                )
+                _split(extent, count, innermost, self._rng)
+                for extent, count, innermost in zip(tiling.extents, parts, tiling.innermost, strict=True)
             ]
-            kinds = self._spatial(tiling)
-            outer = [f for f, is_spatial in zip(factors, kinds, strict=True) if is_spatial]
+            outer = [f for f in factors if len(f) == spatial]
             virtual = math.prod(f[1] for f in outer)
             threads = math.prod(f[2] for f in outer)
             if virtual > _VIRTUAL_THREADS or not tiling.threads[0] <= threads <= tiling.threads[1]:
@@ -169,12 +168,6 @@ class GpuDraws:
             if sum(read.tile_bytes(tile) for read in reads) * tiling.stages <= self._shared:
                 return factors
         return None
-
-    @staticmethod
-    def _spatial(tiling: _Tiling) -> list[bool]:
-        """Of each loop, whether it is none of a sum: by the number of its tiles."""
-        parts = tiling.structure.count("S")
-        return [int(sample.attrs[0]) == parts for sample in tiling.samples]
 
     def _applied(self, trace: Any, decisions: Mapping[Any, Any]) -> Any:
         """The schedule; `None` where a check refuses it."""

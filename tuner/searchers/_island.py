@@ -80,6 +80,7 @@ class Island:
             search_strategy=ms.search_strategy.EvolutionarySearch(**strategy), num_threads=1,
             rand_state=seed % (2**31 - 2) + 1, logger=logger,
         )  # fmt: skip
+        designs = self.context.generate_design_space()
         if drawn:
             workload = database.commit_workload(module)
             arguments = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
@@ -87,8 +88,8 @@ class Island:
             def record(schedule: Any) -> Any:
                 return ms.database.TuningRecord(schedule.trace, workload, [_DRAWN_S], target, arguments)
 
-            database = seeded_database(database, GpuDraws(self.context, seed), record)
-        self.context.pre_tuning(budget, batch, self.context.generate_design_space(), database, model)
+            database = seeded_database(database, GpuDraws(self.context, designs, seed), record)
+        self.context.pre_tuning(budget, batch, designs, database, model)
 
     def propose(self) -> dict[str, Any]:
         """The candidates of the next round by their traces, canonical texts; none at the search's end."""
