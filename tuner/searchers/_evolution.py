@@ -20,8 +20,8 @@ _FAILED_S = 1e10
 # Schedules a generation, for each candidate of a round, and the least and the most of them (the most on a
 # GPU, where each attempt takes 10 to 50 ms). Evolving MetaSchedule's own 512 takes 7 s of CPU time a
 # round (512^3 GEMM), while building and measuring its 32 candidates takes 3 s. With rounds of 8 (64 trials,
-# four seeds) populations of 32 ended at 571 to 671 us and 128 at 604 to 1240, and evolving took 3.6 s where it
-# took 9.3; with rounds of 32 (256 trials) the best took 559 us with 128 (mean of 7 sweeps), 572 with 256
+# four seeds) populations of 32 ended at 571 to 671 us and 128 at 604 to 1240, and evolving took 3.6 s, not
+# 9.3; with rounds of 32 (256 trials) the best took 559 us with 128 (mean of 7 sweeps), 572 with 256
 # (of 6) and 580 with 64 (of 4).
 _A_CANDIDATE, _FEWEST, _MOST, _MOST_GPU = 4, 32, 128, 64
 # Populations, each evolved on a core of its own; always as many, so that proposals do not depend on the
