@@ -122,3 +122,18 @@ def test_a_gpu_candidate_compiles_and_computes_on_the_emulator(kernel: Kernel, t
     assert len(built) >= 2
     results = list(check_kernel(kernel, [workload], built, target))
     assert all(result.clean and result.sanitized for result in results), [r.error for r in results]
+
+
+def test_kernels_whose_work_cannot_be_told_apart_are_no_artifact(tmp_path, monkeypatch) -> None:
+    if reason := TensorIRCudaBuilder().unavailable():
+        pytest.skip(reason)
+    # A prediction is the sum of the kernels' own: without their work there would be none.
+    kernel, target = registry.kernel("attn_metaschedule_cuda"), cuda.target("sm_75")
+    workload = registry.operator("attention").parse("b1 h2 q16 kv16 d16")
+    (trace,) = proposals(kernel, workload, target, 1, population=8)
+    source = kernel.lower(workload, {"trace": trace}, target)
+    generated = TensorIRCudaBuilder().cuda_source(source, target)
+    assert all(step.metrics["flops"] > 0 and step.metrics["least_bytes"] > 0 for step in generated.steps)
+    monkeypatch.setattr("tuner.builders._cuda_program._work", lambda module: [1.0])
+    with pytest.raises(BuildError, match="whose work"):
+        TensorIRCudaBuilder().cuda_source(source, target)

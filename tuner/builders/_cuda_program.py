@@ -42,7 +42,8 @@ def cuda_program(module: Any, tensors: Mapping[str, Argument], arch: str) -> tup
         arch: `sm_80`.
 
     Raises:
-        BuildError: the host does what a sequence of launches cannot (a loop, a size known late).
+        BuildError: the host does what a sequence of launches cannot (a loop, a size known late), or kernels
+            and loop nests are not as many.
         Exception: of TVM's own, where it refuses the module.
     """
     import tvm
@@ -65,8 +66,12 @@ def cuda_program(module: Any, tensors: Mapping[str, Argument], arch: str) -> tup
     (function,) = (f for _, f in host.functions.items())
     sizes, calls = _read(function.body)
     steps = [_step(call, tensors, sizes) for call in calls]
-    if len(work) != len(steps):  # a nest without threads, say: whose work is whose is not known
+    if not steps:
         return text, steps
+    if len(work) != len(steps):
+        if len(steps) > 1:
+            raise BuildError(f"{len(work)} loop nests became {len(steps)} kernels: whose work is whose?")
+        work = [sum(work)]
     sizes = {**sizes, **_parameters(module)}
     least = [float(sum(sizes[argument.name] for argument in step.arguments)) for step in steps]
     return text, [
