@@ -17,9 +17,10 @@ from tuner.builders._trace import is_trace, scheduled
 from tuner.builders.cxx import elf_section_bytes
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
+from tuner.core.compiled import compiled
 from tuner.core.digest import digest, digest_files
 from tuner.core.errors import BuildError
-from tuner.core.host_cxx import compiler_version, find_compiler, first_error, require_compiler, run_compiler
+from tuner.core.host_cxx import compiler_version, find_compiler, require_compiler
 from tuner.core.kernel import Argument, Source
 from tuner.core.target import Target
 from tuner.core.tvm_target import target_dict
@@ -35,25 +36,20 @@ _CONFIG: Mapping[str, Any] = {"tirx.disable_assert": True}
 
 @cache
 def _runtime_object() -> bytes:
-    """Our runtime, compiled once a process: no instruction of it depends on the target.
+    """Our runtime, compiled: no instruction of it depends on the target.
 
     Raises:
         BuildError: it does not compile.
         Unavailable: there is no C++ compiler.
     """
-    compiler = require_compiler()
-    with tempfile.TemporaryDirectory(prefix="tuner-runtime-") as folder:
-        place = Path(folder)
-        code, output = run_compiler([compiler, *_COMPILE, str(RUNTIME), "-o", "runtime.o"], place)
-        if code != 0:
-            raise BuildError(f"{first_error(output)}\n{output}")
-        return (place / "runtime.o").read_bytes()
+    return compiled(RUNTIME, _COMPILE, ".o").read_bytes()
 
 
 class TensorIRBuilder(Builder):
     """Compiles TVMScript of one module with one function, the entry.
 
-    Options of a source: `trace`, a MetaSchedule trace that schedules the script; `llvm`, LLVM's own switches.
+    Options of a source: `trace`, a MetaSchedule trace that schedules the script; `llvm`, LLVM's own switches;
+    `llvm_level`, how far LLVM optimizes, 0 to 3 (TVM's default).
 
     `build` writes kernel.tvm (the script), kernel.o (with symbols, to disassemble) and kernel.so. The
     artifact's arguments are the number of threads, the number of tensors, and the tensors: what
@@ -106,6 +102,8 @@ class TensorIRBuilder(Builder):
         compiled_for = target_dict(target)
         if "llvm" in source.options:
             compiled_for["cl-opt"] = list(source.options["llvm"])
+        if "llvm_level" in source.options:
+            compiled_for["opt-level"] = int(source.options["llvm_level"])
         _compile(module, compiled_for, folder / "kernel.o")
         link(folder, _runtime_object())
         arguments = (

@@ -1,45 +1,25 @@
 """The compiled helper of the CPU device (`cuda_src/runtime/cpu.cpp`): built once into a cache folder."""
 
 import ctypes
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from tuner.core.cache import cache_folder
-from tuner.core.digest import digest
-from tuner.core.errors import BuildError
-from tuner.core.host_cxx import compiler_version, first_error, isa_flags, require_compiler, run_compiler
+from tuner.core.compiled import compiled
+from tuner.core.host_cxx import isa_flags, require_compiler
 
 SOURCE = Path(__file__).resolve().parents[2] / "cuda_src" / "runtime" / "cpu.cpp"
 _FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-ffp-contract=fast", "-fvisibility=hidden")
 
 
 def library_path(features: tuple[str, ...]) -> Path:
-    """The compiled helper for these features; compiles it where the cache has not got it.
-
-    Its name holds a digest of source, compiler and flags. Two processes that compile it at once each
-    write a file of their own and rename it: the name never shows a half-written library.
+    """The compiled helper for these features; see `compiled`.
 
     Raises:
         Unavailable: there is no C++ compiler.
         BuildError: it does not compile.
     """
-    compiler = require_compiler()
-    flags = (*_FLAGS, *isa_flags(compiler, features))
-    text = SOURCE.read_text()
-    name = digest([text, compiler_version(compiler), list(flags)])
-    folder = cache_folder() / "runtime"
-    final = folder / f"cpu-{name}.so"
-    if final.exists():
-        return final
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as place:
-        code, output = run_compiler([compiler, *flags, str(SOURCE), "-o", "cpu.so"], Path(place))
-        if code != 0:
-            raise BuildError(f"{first_error(output)}\n{output}")
-        (Path(place) / "cpu.so").replace(final)
-    return final
+    return compiled(SOURCE, (*_FLAGS, *isa_flags(require_compiler(), features)), ".so")
 
 
 class Runtime:
