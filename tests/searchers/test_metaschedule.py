@@ -1,6 +1,12 @@
 """MetaSchedule as a searcher: each trace once, reproducibly, learned from; its space is its own."""
 
+import json
+
 import pytest
+import tvm
+import tvm.s_tir
+import tvm.script.parser
+from tvm.s_tir.schedule import Trace
 
 from tuner import registry
 from tuner.core.errors import InvalidConfig, InvalidSpace, TunerError
@@ -10,6 +16,7 @@ from tuner.core.space import Parameter, SearchSpace
 from tuner.core.trace_space import TraceSpace, canonical_trace
 from tuner.devices.cpu import named_targets
 from tuner.engine.choice import searcher_for
+from tuner.searchers._copies import vectorize_copies
 from tuner.searchers.metaschedule import MetaScheduleSearcher
 
 SPACE = registry.kernel("tir_metaschedule").space(
@@ -55,6 +62,22 @@ def test_a_resumed_search_proposes_nothing_it_was_told_and_has_learned_from_it()
     # The model counts what it was told: 16 and the unscheduled program, not what is no trace.
     assert resumed._evolution is not None
     assert len(resumed._evolution._database) >= 17
+
+
+def test_results_are_copied_back_in_vectors():
+    space = registry.kernel("tir_metaschedule").space(
+        registry.operator("gemm").parse("32x512x32"), named_targets()["cpu:avx2"]
+    )
+    searcher = MetaScheduleSearcher(Problem(space, 1, 64, options={"population": 64}))
+    traces = [config["trace"] for config in searcher.ask(8)]
+    # What follows the last of MetaSchedule's own instructions is ours.
+    cached = [t for t in traces if '"CacheWrite"' in t]
+    assert any(t.rfind('"Vectorize"') > t.rfind('"DecomposeReduction"') for t in cached)
+    program = tvm.script.from_source(space.program)
+    for trace in traces:
+        schedule = tvm.s_tir.Schedule(program, debug_mask="none")
+        Trace.apply_json_to_schedule(json.loads(trace), schedule)
+        assert vectorize_copies(schedule) == 0, "no copy is left to the compiler"
 
 
 def test_a_batch_never_reaches_into_a_round_that_waits_for_outcomes():

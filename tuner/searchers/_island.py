@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tuner.core.trace_space import trace_text
+from tuner.searchers._copies import vectorize_copies
 from tuner.searchers._gpu_draws import GpuDraws, limits_known, seeded_database
 
 # Where a generation begins from draws that keep a GPU's limits there is nothing left to sample, and two
@@ -73,6 +74,7 @@ class Island:
         from tvm.s_tir import meta_schedule as ms
 
         drawn = limits_known(target)
+        self._vectorize = str(target.kind) == "llvm"
         if drawn:
             strategy = {**strategy, **_DRAWN}
         self.context = ms.TuneContext(
@@ -98,8 +100,15 @@ class Island:
             if found is None:
                 break
             if len(found):
-                return {trace_text(candidate.sch.trace): candidate for candidate in found}
+                return {self._text(candidate.sch): candidate for candidate in found}
         return {}
+
+    def _text(self, schedule: Any) -> str:
+        """The trace to build; the search goes on from the schedule as it made it."""
+        if self._vectorize:
+            schedule = schedule.copy()
+            vectorize_copies(schedule)
+        return trace_text(schedule.trace)
 
     def notify(self, candidates: Sequence[Any], results: Sequence[Any]) -> None:
         """The outcomes of what it proposed."""
