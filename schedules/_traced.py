@@ -19,6 +19,10 @@ from tuner.core.workload import Workload
 # up to 1,000 of them: half of what is left of the back end's time. From 200 on it takes them in pieces; of
 # 77 schedules of two sweeps the code of 76 was the same, byte by byte, and took 43 ms instead of 77.
 _LLVM = ("-vectorize-slp=false", "-dag-maps-huge-region:uint=200")
+# What LLVM does at level 3 beyond level 2 finds nothing either: 34 schedules of a 512^3 GEMM took 59 ms to
+# compile, not 75, and the fastest of a sweep were as fast, timed interleaved: GEMM's 1.003 times (10), a
+# convolution's .999 (7), attention's .998 (7). At level 1 two of attention's 7 took a fifth longer.
+_LLVM_LEVEL = 2
 _ALIGN = re.compile(r"\balign=\d+")
 
 
@@ -31,6 +35,8 @@ class TracedKernel(Kernel):
     searcher = "metaschedule"
     llvm: tuple[str, ...] = _LLVM
     """LLVM's own switches, of kernels for CPUs."""
+    llvm_level: int = _LLVM_LEVEL
+    """How far LLVM optimizes kernels for CPUs; TVM's default is 3."""
 
     @abstractmethod
     def program(self, workload: Workload) -> str:
@@ -65,7 +71,7 @@ class TracedKernel(Kernel):
         if self.language == "tensorir_cuda":
             return Source(self.language, text, "main_kernel", arguments, options={"trace": trace})
         threads = target_threads(target)
-        options = {"trace": trace, "llvm": list(self.llvm)}
+        options = {"trace": trace, "llvm": list(self.llvm), "llvm_level": self.llvm_level}
         return Source(self.language, text, "main", arguments, threads, options=options)
 
     def _files(self, *modules: object) -> tuple[Path, ...]:

@@ -128,11 +128,11 @@ def run_stock(space: TraceSpace, trials: int, seed: int, folder: Path, limit_s: 
 def final(workload: Workload, kernel: Kernel, ours: Side, stock: Side, rounds: int) -> dict[str, Any]:
     """The fastest of both sides in one interleaved run, and how many times faster ours is.
 
-    Stock kernels are built with LLVM's switches as they are by default, as stock builds them.
+    Stock kernels are built with LLVM's switches and level as they are by default, as stock builds them.
     """
     device = campaign.default_device("cpu")
     plain: Any = type(kernel)()
-    plain.name, plain.llvm = "stock", ()
+    plain.name, plain.llvm, plain.llvm_level = "stock", (), 3
     with Workshop(device, campaign.default_protocol(device), campaign.fresh_seed()) as workshop:
         workshop.warm([kernel])
         workshop.prepare(registry.operator(workload.operator), workload, companions=False)
