@@ -18,7 +18,7 @@ from tuner.core.protocol import Protocol
 from tuner.core.stats import median_interval
 from tuner.core.workload import Workload
 from tuner.engine import dataset
-from tuner.engine.buffers import Guarded
+from tuner.engine.buffers import Guarded, same_bits
 from tuner.engine.build_process import artifact_from_plain
 from tuner.engine.channel import Channel
 
@@ -78,7 +78,7 @@ class TrialRun:
 
     def _untouched(self) -> None:
         for name, values in self.data.inputs.items():
-            if not np.array_equal(self.executable.read(name).view(np.uint8), values.view(np.uint8)):
+            if not same_bits(self.executable.read(name), values):
                 raise WrongResult(f"{self.data.workload.key}: it changed its input {name}")
         if damage := self.executable.damage():
             raise WrongResult(f"{self.data.workload.key}: stray write at {damage}")
@@ -95,7 +95,7 @@ class TrialRun:
         """
         self._untouched()
         outputs = {name: self.executable.read(name) for name in self._first}
-        if all(np.array_equal(outputs[name], first) for name, first in self._first.items()):
+        if all(same_bits(outputs[name], first) for name, first in self._first.items()):
             return
         error, where = worst_error(outputs, dict(self.data.reference), dict(self.data.tolerance))
         if not error <= 1.0:
