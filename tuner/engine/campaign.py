@@ -221,6 +221,17 @@ def device_limits(workshop: Workshop, store: "Store", refresh: bool = False) -> 
     return {k.removesuffix(suffix): v for k, v in known.items() if k.endswith(suffix)}
 
 
+def warm_workshop(device: Device, protocol: Protocol, kernels: Sequence[Kernel]) -> Workshop:
+    """A workshop whose processes import what these kernels need while the caller does other things."""
+    workshop = Workshop(device, protocol, fresh_seed())
+    try:
+        workshop.warm(kernels)
+    except BaseException:
+        workshop.close()
+        raise
+    return workshop
+
+
 def run_campaign(
     workload: Workload,
     kernels: Sequence[Kernel],
@@ -240,8 +251,8 @@ def run_campaign(
         store: keeps every trial.
         observer: is told.
         skipped: kernels that could not take part, for the outcome.
-        shared: a workshop of the same device and protocol that serves several campaigns; by default one
-            is made for this campaign.
+        shared: a workshop of the same device and protocol, warmed before or serving several campaigns; by
+            default one is made for this campaign.
 
     Raises:
         TunerError: the workload does not fit in memory, a kernel has no valid configuration.
@@ -251,7 +262,7 @@ def run_campaign(
     info = DeviceInfo.of(device)
     searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}
     with contextlib.ExitStack() as stack:
-        workshop = shared or stack.enter_context(Workshop(device, protocol, fresh_seed()))
+        workshop = shared or stack.enter_context(warm_workshop(device, protocol, kernels))
         workshop.warm(kernels)
         for name in dict.fromkeys(searchers.values()):
             registry.searcher(name).warm_up()
