@@ -138,7 +138,7 @@ def sweep(
     )
     kernels, skipped = campaign.choose_kernels(workload, chosen, protocol, kernel or (), baselines)
     with campaign.warm_workshop(chosen, protocol, kernels) as workshop:
-        # Imported here: SQLAlchemy and Alembic take 0.4 s, and the warm processes import meanwhile.
+        # Imported here: with that, opening the store takes 0.5 s, and the warm processes import meanwhile.
         from tuner.store.store import open_store
 
         with open_store(db) as store:

@@ -1,8 +1,8 @@
 """Inputs, reference and tolerance of a workload, computed once a sweep and shared by its children.
 
 Written by a child and mapped read-only by all others: a float64 reference of a 1024^3 GEMM costs more than
-the kernel under test, and must not be paid a trial. One file for all tensors: opening and mapping six took
-1.5 ms a trial.
+the kernel under test, and must not be paid a trial. One file for all tensors: of a GEMM four files
+took 2.1 ms a trial to open, one takes 0.6.
 """
 
 import json
