@@ -262,7 +262,7 @@ def run_campaign(
     info = DeviceInfo.of(device)
     searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}
     with contextlib.ExitStack() as stack:
-        workshop = shared or stack.enter_context(warm_workshop(device, protocol, kernels))
+        workshop = shared or stack.enter_context(Workshop(device, protocol, fresh_seed()))
         workshop.warm(kernels)
         for name in dict.fromkeys(searchers.values()):
             registry.searcher(name).warm_up()

@@ -208,6 +208,9 @@ class Zygote:
     def close(self) -> None:
         """Ends the zygote and all its children."""
         self._control.close()
+        if not self._ready:
+            # It may import for seconds yet, and has no children. Interrupted, it removes what it was making.
+            self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(2)
         except subprocess.TimeoutExpired:
