@@ -84,6 +84,13 @@ def test_loops_that_run_in_parallel_or_down_a_column_stay_as_they_are():
     assert vectorize_copies(made) == 0
 
 
+def test_a_copy_of_which_not_every_step_counts_stays_as_it_is():
+    made = schedule(20)
+    made.split(made.get_loops(made.get_sblock("copy"))[-1], [None, 16])
+    assert "T.where" in made.mod.script()
+    assert vectorize_copies(made) == 0
+
+
 def test_the_trace_repeats_it():
     made = schedule(512)
     vectorize_copies(made)

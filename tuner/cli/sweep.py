@@ -102,6 +102,7 @@ def sweep(
     from tuner.core.errors import TunerError
     from tuner.engine import campaign
     from tuner.engine.sweep import Budget
+    from tuner.engine.workshop import Workshop
 
     registry.searcher(searcher)
     if trials is None and seconds is None and patience is None:
@@ -137,7 +138,8 @@ def sweep(
         chosen, threads=threads, cache=cache, relative_interval=relative_interval
     )
     kernels, skipped = campaign.choose_kernels(workload, chosen, protocol, kernel or (), baselines)
-    with campaign.warm_workshop(chosen, protocol, kernels) as workshop:
+    with Workshop(chosen, protocol, campaign.fresh_seed()) as workshop:
+        workshop.warm(kernels)
         # Imported here: with that, opening the store takes 0.5 s, and the warm processes import meanwhile.
         from tuner.store.store import open_store
 

@@ -221,17 +221,6 @@ def device_limits(workshop: Workshop, store: "Store", refresh: bool = False) -> 
     return {k.removesuffix(suffix): v for k, v in known.items() if k.endswith(suffix)}
 
 
-def warm_workshop(device: Device, protocol: Protocol, kernels: Sequence[Kernel]) -> Workshop:
-    """A workshop whose processes import what these kernels need while the caller does other things."""
-    workshop = Workshop(device, protocol, fresh_seed())
-    try:
-        workshop.warm(kernels)
-    except BaseException:
-        workshop.close()
-        raise
-    return workshop
-
-
 def run_campaign(
     workload: Workload,
     kernels: Sequence[Kernel],
