@@ -82,19 +82,17 @@ def gemm(store: "Store", threads: int, trials: int) -> list[Figure]:
     if ranking is None:
         return [Figure(what, None, "x", 1.0, note="no final was held")]
     lines = []
-    ours = min(
-        (e for e in ranking.entries if e.interval and not e.finalist.baseline),
-        key=lambda e: statistics.median(e.samples),
+    timed = sorted(
+        ((e.interval.mid, i, e) for i, e in enumerate(ranking.entries) if e.interval), key=lambda t: t[:2]
     )
-    from tuner.core.stats import paired_ratio
-
-    libraries = [e for e in ranking.entries if e.samples and e.finalist.baseline]
-    for entry in sorted(libraries, key=lambda e: statistics.median(e.samples)):
-        speed = paired_ratio(entry.samples, ours.samples)
+    mid, _, ours = next(t for t in timed if not t[2].finalist.baseline)
+    for _, _, entry in timed:
+        if not entry.finalist.baseline:
+            continue
+        speed = entry.turns.over(ours.turns)
         note = f"{ours.finalist.label} t{ours.finalist.trial_id}, 95% [{speed.low:.3f}, {speed.high:.3f}]"
         goal = 1.0 if entry.finalist.label in ("numpy", "torch") else None
         lines.append(Figure(f"{what}: speed over {entry.finalist.label}", speed.mid, "x", goal, note=note))
-    mid = statistics.median(ours.samples)
     rate = registry.operator("gemm").flops(workload) / mid
     peak = outcome.limits["peak_flops_f32"]
     note = f"{rate / 1e9:.1f} of {peak / 1e9:.1f} GFLOP/s measured in this run"

@@ -7,6 +7,7 @@ Then the best kernels of both, each built as its own side builds it, are verifie
 
 import argparse
 import json
+import math
 import os
 import signal
 import statistics
@@ -21,8 +22,9 @@ from typing import Any
 from tuner import registry
 from tuner.core.environment import clean_environment
 from tuner.core.kernel import Kernel
-from tuner.core.stats import Interval, paired_ratio
+from tuner.core.stats import Interval
 from tuner.core.trace_space import PARAMETER, TraceSpace
+from tuner.core.turns import Turns
 from tuner.core.workload import Workload
 from tuner.engine import campaign
 from tuner.engine.finals import Finalist, run_final
@@ -147,19 +149,18 @@ def final(workload: Workload, kernel: Kernel, ours: Side, stock: Side, rounds: i
                 print(f"{label} {number} does not build: {built.error.splitlines()[0]}")
         ranking = run_final(workshop, workload, finalists, rounds, budget_s=60.0)
     flops = registry.operator(workload.operator).flops(workload)
-    fastest: dict[str, tuple[float, ...]] = {}
+    fastest: dict[str, tuple[float, Turns]] = {}
     for entry in ranking.entries:
         label = entry.finalist.label
-        known = fastest.get(label)
-        if entry.samples and (known is None or statistics.median(entry.samples) < statistics.median(known)):
-            fastest[label] = entry.samples
+        if entry.interval and entry.interval.mid < fastest.get(label, (math.inf,))[0]:
+            fastest[label] = entry.interval.mid, entry.turns
         elif entry.error:
             print(f"{label} is out of the final: {entry.error}")
     report: dict[str, Any] = {
-        f"{label}_gflops": flops / statistics.median(samples) / 1e9 for label, samples in fastest.items()
+        f"{label}_gflops": flops / time_s / 1e9 for label, (time_s, _) in fastest.items()
     }
     if len(fastest) == 2:
-        report["speedup"] = asdict(paired_ratio(fastest["stock"], fastest["ours"]))
+        report["speedup"] = asdict(fastest["stock"][1].over(fastest["ours"][1]))
     return report
 
 

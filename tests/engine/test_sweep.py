@@ -11,12 +11,11 @@ from typing import ClassVar
 
 import pytest
 
-from tests.engine.planted import MISBEHAVIOURS, planted
+from tests.engine.planted import planted
 from tuner import registry
 from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
 from tuner.core.searcher import Searcher
-from tuner.core.stats import Interval
 from tuner.engine import campaign
 from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest
 from tuner.engine.workshop import Workshop
@@ -230,44 +229,3 @@ def test_two_sweeps_share_one_database(tmp_path):
     with open_store(str(db), read_only=True) as store:
         assert sorted(s.trials for s in store.sweeps()) == [4, 4]
         assert all(s.status == "finished" for s in store.sweeps())
-
-
-def test_final_throws_out_what_is_wrong_and_declares_against_the_baseline(store, tmp_path):
-    from tuner.engine.finals import Finalist, run_final
-
-    slow = planted(tmp_path, "slow", "for (int i = 0; i < 60; ++i) right(A, B, D, m, n, k);")
-    fast = planted(tmp_path, "fast")
-    wrong = planted(tmp_path, "wrong", MISBEHAVIOURS["wrong_on_ragged_shapes"][0])
-    crash = planted(
-        tmp_path, "late", "static int c = 0; right(A, B, D, m, n, k); if (++c > 30) std::abort();"
-    )
-    with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
-        workshop.prepare(GEMM, WORKLOAD)
-        companions = GEMM.companions(WORKLOAD)
-        finalists = [
-            Finalist(k.name, i, workshop.build(k, WORKLOAD, {"UNUSED": 0}, companions), k is slow)
-            for i, k in enumerate((slow, fast, wrong, crash))
-        ]
-        ranking = run_final(workshop, WORKLOAD, finalists, rounds=8)
-    entries = {e.finalist.label: e for e in ranking.entries}
-    assert "times the tolerance" in entries["wrong"].error and not entries["wrong"].samples
-    assert "exit code -6" in entries["late"].error
-    assert ranking.winner == 1 and ranking.reference == 0 and ranking.tied == ()
-    speedup = entries["fast"].speedup
-    assert isinstance(speedup, Interval) and speedup.low > 2
-    assert len(entries["fast"].samples) == 8
-
-
-def test_equal_finalists_tie(store, tmp_path):
-    from tuner.engine.finals import Finalist, run_final
-
-    kernel = planted(tmp_path, "twin")
-    with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
-        workshop.prepare(GEMM, WORKLOAD)
-        finalists = [
-            Finalist(f"twin{i}", i, workshop.build(kernel, WORKLOAD, {"UNUSED": 0})) for i in range(2)
-        ]
-        ranking = run_final(workshop, WORKLOAD, finalists, rounds=30)
-    # The same binary twice: an interval that excluded 1 by much would be a false discovery.
-    slower = max((e for e in ranking.entries), key=lambda e: e.interval.mid)
-    assert ranking.tied or slower.speedup.high > 0.9

@@ -13,6 +13,7 @@ from tuner import registry
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial, TrialKey
+from tuner.core.turns import Turns
 from tuner.core.workload import Workload
 from tuner.report.comparison import gather
 from tuner.report.present import present
@@ -69,8 +70,8 @@ def outcome(store: Store, shape: str = "64x64x64", final: bool = True) -> Outcom
     if not final:
         return Outcome(workload, sweeps)
 
-    def samples(seconds: float) -> tuple[float, ...]:
-        return tuple(seconds * (1 + i / 1000) for i in range(9))
+    def samples(seconds: float) -> Turns:
+        return Turns(tuple(seconds * (1 + i / 1000) for i in range(9)))
 
     entries = [
         FinalEntry(packed_ids[1], "candidate", samples(2.2e-5)),

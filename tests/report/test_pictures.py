@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.report.makers import timing
 from tuner.core.errors import TunerError
+from tuner.core.turns import Turns
 from tuner.report.bars import comparison_chart
 from tuner.report.curves import Curve, convergence_chart
 from tuner.report.roofline import roofline_chart
@@ -53,7 +54,7 @@ def test_without_libraries_their_column_is_left_out(
 
 def test_a_tie_is_said(timings: list[Timing], context: Context, tmp_path: Path) -> None:
     rival = timing("rival", 50.0)
-    rows = compare([*timings, replace(rival, samples=tuple(reversed(rival.samples)))], context)
+    rows = compare([*timings, replace(rival, turns=Turns(tuple(reversed(rival.turns.samples))))], context)
     check(comparison_chart(rows, context, tmp_path / "p"), "cpp_packed (tie)", "rival (tie)")
 
 

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.report.makers import timing
+from tuner.core.turns import Turns
 from tuner.report.bars import caption
 from tuner.report.rows import Context, Timing, compare
 from tuner.report.table import comparison_json, comparison_table
@@ -51,8 +52,8 @@ def test_without_a_naive_kernel_there_is_no_ratio_over_it(timings: list[Timing],
 def test_those_not_told_apart_tie_and_nobody_wins(timings: list[Timing], context: Context) -> None:
     # In half of the rounds the one is faster, in half the other.
     rival = timing("rival", 50.0)
-    swapped = tuple(reversed(rival.samples))
-    rows = compare([*timings, replace(rival, samples=swapped)], context)
+    swapped = Turns(tuple(reversed(rival.turns.samples)))
+    rows = compare([*timings, replace(rival, turns=swapped)], context)
     assert {r.implementation for r in rows if r.is_tie} == {"cpp_packed", "rival"}
     assert not any(r.is_winner for r in rows)
     assert caption(rows) in ("Tie at 95%: cpp_packed, rival.", "Tie at 95%: rival, cpp_packed.")

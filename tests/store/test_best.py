@@ -9,6 +9,7 @@ from tuner.core.errors import StoreError
 from tuner.core.measurement import Calibration, Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
 from tuner.core.stats import Interval
+from tuner.core.turns import Turns
 from tuner.core.workload import Workload
 from tuner.store.records import Final, FinalEntry
 from tuner.store.store import Store
@@ -113,9 +114,9 @@ def test_the_re_measurement_decides_between_finalists(store: Store, make: Any) -
     final_id = store.record_final(
         final(
             make, baseline,
-            t1={"samples": (1.6, 1.61, 1.62)},
-            t2={"samples": (1.51, 1.52, 1.53), "speedup": gain, "winner": True},
-            t4={"samples": (2.9, 3.0, 3.1)},
+            t1={"turns": Turns((1.6, 1.61, 1.62))},
+            t2={"turns": Turns((1.51, 1.52, 1.53)), "speedup": gain, "winner": True},
+            t4={"turns": Turns((2.9, 3.0, 3.1))},
         )
     )  # fmt: skip
     assert (lucky, solid, other, baseline) == (1, 2, 3, 4)
@@ -134,7 +135,7 @@ def test_the_re_measurement_decides_between_finalists(store: Store, make: Any) -
 def test_a_later_faster_trial_beats_an_earlier_final(store: Store, make: Any) -> None:
     sweep = store.begin_sweep(make.spec)
     store.add_trials(sweep, [make.timed(1.00, MC=1), make.timed(1.01, MC=2)])
-    store.record_final(final(make, None, t1={"samples": (1.5,)}, t2={"samples": (1.4,)}))
+    store.record_final(final(make, None, t1={"turns": Turns((1.5,))}, t2={"turns": Turns((1.4,))}))
     (newer,) = store.add_trials(store.begin_sweep(make.spec), [make.timed(0.9, MC=3)])
     (best,) = store.best()
     assert (best.trial_id, best.retimed) == (newer, False)
@@ -142,9 +143,9 @@ def test_a_later_faster_trial_beats_an_earlier_final(store: Store, make: Any) ->
 
 def test_the_latest_final_of_a_trial_counts(store: Store, make: Any) -> None:
     store.add_trials(store.begin_sweep(make.spec), [make.timed(1.00, MC=1), make.timed(1.01, MC=2)])
-    store.record_final(final(make, None, t1={"samples": (1.2,)}, t2={"samples": (1.1,)}))
+    store.record_final(final(make, None, t1={"turns": Turns((1.2,))}, t2={"turns": Turns((1.1,))}))
     assert [r.trial_id for r in store.best()] == [2]
-    store.record_final(final(make, None, t1={"samples": (1.1,)}, t2={"samples": (1.2,)}))
+    store.record_final(final(make, None, t1={"turns": Turns((1.1,))}, t2={"turns": Turns((1.2,))}))
     (best,) = store.best()
     assert (best.trial_id, best.interval.mid) == (1, 1.1)
 
@@ -154,24 +155,24 @@ def test_finals_come_back(store: Store, make: Any) -> None:
     number = store.record_final(
         final(
             make, 1,
-            t1={"samples": (1.5, 1.7), "tie": True},
-            t2={"samples": (1.4, 1.5), "speedup": Interval(0.9, 1.1, 1.2), "tie": True},
+            t1={"turns": Turns((1.5, 1.7), (1, 1)), "tie": True},
+            t2={"turns": Turns((1.4, 1.5)), "speedup": Interval(0.9, 1.1, 1.2), "tie": True},
         )
     )  # fmt: skip
     (found,) = store.finals(workload_key=make.workload.key, device="cpu-1")
     assert (found.id, found.baseline, found.protocol, found.workload) == (
         number, 1, make.protocol, make.workload,
     )  # fmt: skip
-    assert [(e.trial_id, e.role, e.samples, e.tie) for e in found.entries] == [
-        (2, "candidate", (1.4, 1.5), True), (1, "baseline", (1.5, 1.7), True),
+    assert [(e.trial_id, e.role, e.turns, e.tie) for e in found.entries] == [
+        (2, "candidate", Turns((1.4, 1.5)), True), (1, "baseline", Turns((1.5, 1.7), (1, 1)), True),
     ]  # fmt: skip
     assert found.entries[0].speedup == Interval(0.9, 1.1, 1.2)
     assert store.trial(2).finals == (found.entries[0],)
     assert store.finals(sweep_id=1) == []
     with pytest.raises(ValueError, match="trial 77 is not stored"):
-        store.record_final(final(make, None, t77={"samples": (1.0,)}))
+        store.record_final(final(make, None, t77={"turns": Turns((1.0,))}))
     with pytest.raises(StoreError, match="ck_final_entries_outcome"):
-        store.record_final(final(make, None, t1={"samples": (1.0,), "tie": True, "winner": True}))
+        store.record_final(final(make, None, t1={"turns": Turns((1.0,)), "tie": True, "winner": True}))
     assert len(store.finals()) == 1
 
 

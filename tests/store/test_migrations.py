@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, inspect
 
 from tuner.core.errors import StoreError
+from tuner.core.turns import Turns
 from tuner.store.models import Base
 from tuner.store.opening import open_engine
 from tuner.store.schema import HEAD, REVISIONS, migrate
@@ -70,6 +71,24 @@ def test_the_first_version_is_brought_up_to_date_with_its_trials(path: Path) -> 
         assert [t.id for t in store.sweep_history(1)] == [1]
         assert store.finals() == []
     assert version(path) == HEAD
+
+
+def test_finals_of_the_second_version_were_timed_in_one_process(path: Path) -> None:
+    first_version(path)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        migrate(connection, "0002")
+        connection.exec_driver_sql(
+            "INSERT INTO finals VALUES (1, NULL, 1, 1, NULL, '{}', 'p', 1, 'warm', ?)", (DAY,)
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO final_entries VALUES "
+            "(1, 1, 'candidate', 0.5, 0.5, 0.5, '[0.5]', NULL, NULL, NULL, 0, 0, 0)"
+        )
+    engine.dispose()
+    with open_store(path) as store:
+        (found,) = store.finals()
+        assert [e.turns for e in found.entries] == [Turns((0.5,))]
 
 
 def test_asking_for_reading_only_still_migrates_a_writable_file(path: Path) -> None:

@@ -338,14 +338,14 @@ def _leaders(result: SweepResult, count: int) -> list[Trial]:
 def _record(workload: Workload, workshop: Workshop, ranking: Ranking) -> Final:
     entries = []
     for i, entry in enumerate(ranking.entries):
-        if not entry.samples:
+        if not entry.turns.samples:
             continue
         shared = bool(ranking.tied) and (i == ranking.winner or i in ranking.tied)
         entries.append(
             FinalEntry(
                 entry.finalist.trial_id,
                 "baseline" if entry.finalist.baseline else "candidate",
-                entry.samples,
+                entry.turns,
                 entry.speedup,
                 winner=i == ranking.winner and not shared,
                 tie=shared,

@@ -2,16 +2,18 @@
 
 Trials were measured minutes apart on a machine that drifts, and the best of many noisy numbers is
 too good to be true. So the finalists and the baselines are timed again, one sample each in turn, each
-round in another order: what slows a round slows all of them, and ratios within rounds stay.
+round in another order: what slows a round slows all of them, and ratios within rounds stay. They are timed in
+several processes each, one after the other, because a process can be slow from its start to its end.
 """
 
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tuner.core.measurement import Evidence
-from tuner.core.stats import Interval, median_interval, paired_ratio
+from tuner.core.stats import Interval
+from tuner.core.turns import FEWEST, Turns
 from tuner.core.workload import Workload
 from tuner.engine.build_stage import Built
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
@@ -19,12 +21,9 @@ from tuner.engine.locks import measuring
 from tuner.engine.workshop import Workshop
 from tuner.engine.zygote import Child
 
-# Worker threads spin after their last call; the next finalist must not be timed beside them. Measured as
-# CPU time after a call: 1 to 8 ms for libgomp, 15 to 33 ms for OpenBLAS, which put torch at a third of its
-# speed when it came 3 ms after NumPy.
-_SETTLE_S = 0.04
+SITTINGS = 9
+"""Processes of a finalist: the fewest whose 95% interval leaves out the slowest and the fastest of them."""
 
-_FEWEST = 6
 _TURN_S = 0.05
 
 
@@ -51,21 +50,21 @@ class Standing:
 
     Attributes:
         finalist: which.
-        samples: seconds of one call, one a round from the first on: the median of its turn.
-        error: why it was thrown out; then there are no samples.
-        speedup: time of the reference entry over its own, with a 95% interval over rounds; `None` for
-            an entry that was thrown out.
+        turns: seconds of one call, one a round: the median of its turn.
+        error: why it was thrown out; then there are no turns.
+        speedup: time of the reference entry over its own, with a 95% interval; `None` for an entry that was
+            thrown out.
     """
 
     finalist: Finalist
-    samples: tuple[float, ...]
+    turns: Turns
     error: str = ""
     speedup: Interval | None = None
 
     @property
     def interval(self) -> Interval | None:
         """Median seconds with a 95% interval."""
-        return median_interval(self.samples) if self.samples else None
+        return self.turns.interval
 
 
 @dataclass(frozen=True)
@@ -99,67 +98,124 @@ def run_final(
 ) -> Ranking:
     """Times finalists in interleaved rounds and decides.
 
-    Every finalist is verified in its own child first, and its outputs again at the end; a wrong one is
-    thrown out with the reason. A turn is the median of up to nine calls within 50 ms, so that one call
-    which the system interrupts does not count. Each finalist takes six turns at least (fewer have no 95%
-    interval), then as many of `rounds` as its share of `budget_s` allows: a slow one leaves early.
+    There are nine sittings, a new process for every finalist in each. There it is verified first, and its
+    outputs again at the end; a wrong one is thrown out with the reason. A turn is the median of up to nine
+    calls within 50 ms, so that one call which the system interrupts does not count. Each finalist takes a
+    turn in six sittings at least (fewer processes have no 95% interval), then as many of `rounds` as its
+    share of `budget_s` allows: a slow one leaves early.
 
     Args:
         workshop: where they run; its datasets are prepared.
         workload: what they compute.
         finalists: candidates and baselines.
-        rounds, budget_s: how long to go on.
+        rounds, budget_s: how long to go on, in all sittings; rounded up to as many rounds in each.
         seed: of the order within rounds.
         report: called with (rounds done, rounds planned).
     """
     rng = random.Random(seed)
-    samples: list[list[float]] = [[] for _ in finalists]
-    errors = [""] * len(finalists)
-    children: dict[int, Child] = {}
-    calls: dict[int, int] = {}
-    timeout = workshop.protocol.run_timeout_s
+    each = -(-max(rounds, 1) // SITTINGS)
+    share_s = budget_s / max(1, len(finalists))
+    table = _Table(workshop, workload, finalists, each, share_s, lambda done: report(done, SITTINGS * each))
     workshop.settle()
     with measuring(workshop.device.fingerprint):
+        for sitting in range(SITTINGS):
+            table.sit(rng, all_of_them=sitting < FEWEST)
+    turns = [
+        Turns() if error else Turns(tuple(samples), tuple(processes))
+        for error, (samples, processes) in zip(table.errors, table.taken, strict=True)
+    ]
+    return _decide(finalists, turns, table.errors)
+
+
+class _Table:
+    """The finalists and what they have taken so far.
+
+    Args:
+        workshop, workload, finalists: see `run_final`.
+        rounds: of a sitting.
+        share_s: seconds that one finalist has in all sittings, starts included.
+        report: called with the rounds done in all sittings.
+
+    Attributes:
+        taken: of each finalist, its samples and how many each process took.
+        errors: why a finalist was thrown out, or nothing.
+    """
+
+    def __init__(
+        self, workshop: Workshop, workload: Workload, finalists: Sequence[Finalist], rounds: int,
+        share_s: float, report: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        self._workshop, self._workload = workshop, workload
+        self._rounds, self._share_s, self._report = rounds, share_s, report
+        self._done = 0
+        self._spent = [0.0] * len(finalists)
+        self._built = [f.built for f in finalists]
+        self._timeout = workshop.protocol.run_timeout_s
+        self.taken: list[tuple[list[float], list[int]]] = [([], []) for _ in finalists]
+        self.errors = [""] * len(finalists)
+
+    def sit(self, rng: random.Random, all_of_them: bool) -> None:
+        """One sitting: a process for each finalist, turns, the outputs checked again.
+
+        Args:
+            rng: decides on the order.
+            all_of_them: also those that have spent their share.
+        """
+        children: dict[int, Child] = {}
+        calls: dict[int, int] = {}
         try:
-            for i, finalist in enumerate(finalists):
-                child = workshop.serve(workload, finalist.built)
-                children[i] = child
-                hello = _talk(child, None, timeout)
-                child.pause()
+            # In another order each time: who is first has other memory to choose from.
+            alive = [
+                i for i, error in enumerate(self.errors)
+                if not error and (all_of_them or self._spent[i] < self._share_s)
+            ]  # fmt: skip
+            for i in rng.sample(alive, len(alive)):
+                began = time.monotonic()
+                children[i] = self._workshop.serve(self._workload, self._built[i])
+                hello = _talk(children[i], None, self._timeout)
+                children[i].pause()
+                self._spent[i] += time.monotonic() - began
                 if isinstance(hello, dict) and hello.get("ok"):
                     calls[i] = int(hello["calls"])
+                    self.taken[i][1].append(0)
                 else:
-                    errors[i] = str(hello["error"]) if isinstance(hello, dict) else str(hello)
-            spent = dict.fromkeys(calls, 0.0)
-            share_s = budget_s / max(1, len(calls))
-            for done in range(max(rounds, _FEWEST)):
-                order = [i for i in calls if done < _FEWEST or spent[i] < share_s]
-                rng.shuffle(order)
-                for i in order:
-                    began = time.monotonic()
-                    children[i].proceed()
-                    answer = _talk(children[i], {"calls": calls[i], "turn_s": _TURN_S}, timeout)
-                    # Threads of OpenMP, OpenBLAS and ONNX Runtime spin on for 1 to 30 ms after a call: the
-                    # next finalist would be timed beside them.
-                    children[i].pause()
-                    spent[i] += time.monotonic() - began
-                    if isinstance(answer, float) and answer > 0:
-                        samples[i].append(answer)
-                    else:
-                        errors[i] = f"during the final: {answer}"
-                        del calls[i]
-                report(done + 1, rounds)
-            for i in list(calls):
+                    self.errors[i] = str(hello["error"]) if isinstance(hello, dict) else str(hello)
+            self._time(children, calls, rng)
+            for i in calls:
                 children[i].proceed()
-                answer = _talk(children[i], "verify", timeout)
+                answer = _talk(children[i], "verify", self._timeout)
                 if not (isinstance(answer, dict) and answer.get("ok")):
-                    errors[i] = str(answer.get("error") if isinstance(answer, dict) else answer)
-                    del calls[i]
+                    self.errors[i] = str(answer.get("error") if isinstance(answer, dict) else answer)
+                # Other shapes do not come out differently in another process.
+                self._built[i] = replace(self._built[i], companions=())
         finally:
             for child in children.values():
                 child.kill()
                 child.wait()
-    return _decide(finalists, samples, errors)
+
+    def _time(self, children: dict[int, Child], calls: dict[int, int], rng: random.Random) -> None:
+        spent = dict.fromkeys(calls, 0.0)
+        for done in range(self._rounds):
+            order = [i for i in calls if done == 0 or spent[i] < self._share_s / SITTINGS]
+            rng.shuffle(order)
+            for i in order:
+                began = time.monotonic()
+                children[i].proceed()
+                answer = _talk(children[i], {"calls": calls[i], "turn_s": _TURN_S}, self._timeout)
+                # Threads of OpenMP, OpenBLAS and ONNX Runtime spin on for 1 to 33 ms after a call: the next
+                # finalist would be timed beside them (torch 3 ms after NumPy had a third of its speed).
+                children[i].pause()
+                spent[i] += time.monotonic() - began
+                if isinstance(answer, float) and answer > 0:
+                    self.taken[i][0].append(answer)
+                    self.taken[i][1][-1] += 1
+                else:
+                    self.errors[i] = f"during the final: {answer}"
+                    del calls[i]
+            self._done += 1
+            self._report(self._done)
+        for i, seconds in spent.items():
+            self._spent[i] += seconds
 
 
 def _talk(child: Child, request: object, timeout: float) -> object:
@@ -175,22 +231,25 @@ def _talk(child: Child, request: object, timeout: float) -> object:
     return answer
 
 
-def _decide(finalists: Sequence[Finalist], samples: list[list[float]], errors: list[str]) -> Ranking:
-    alive = [i for i, error in enumerate(errors) if not error and samples[i]]
-    if not alive:
-        out = tuple(Standing(f, (), e or "no samples") for f, e in zip(finalists, errors, strict=True))
+def _decide(finalists: Sequence[Finalist], turns: list[Turns], errors: list[str]) -> Ranking:
+    intervals = {
+        i: interval for i, error in enumerate(errors) if not error and (interval := turns[i].interval)
+    }
+    if not intervals:
+        out = tuple(Standing(f, Turns(), e or "no samples") for f, e in zip(finalists, errors, strict=True))
         return Ranking(out, None, None, ())
-    medians = {i: median_interval(samples[i]).mid for i in alive}
-    winner = min(alive, key=medians.__getitem__)
-    baselines = [i for i in alive if finalists[i].baseline]
+
+    def time_s(i: int) -> float:
+        return intervals[i].mid
+
+    winner = min(intervals, key=time_s)
     # The fastest baseline is what a candidate has to beat; without one, the winner is its own measure.
-    reference = min(baselines or [winner], key=medians.__getitem__)
-    tied = tuple(i for i in alive if i != winner and paired_ratio(samples[i], samples[winner]).contains(1.0))
+    reference = min([i for i in intervals if finalists[i].baseline] or [winner], key=time_s)
+    tied = tuple(i for i in intervals if i != winner and turns[i].over(turns[winner]).contains(1.0))
     entries = []
     for i, finalist in enumerate(finalists):
-        if i in alive:
-            speedup = paired_ratio(samples[reference], samples[i])
-            entries.append(Standing(finalist, tuple(samples[i]), "", speedup))
+        if i in intervals:
+            entries.append(Standing(finalist, turns[i], "", turns[reference].over(turns[i])))
         else:
-            entries.append(Standing(finalist, (), errors[i] or "no samples"))
+            entries.append(Standing(finalist, Turns(), errors[i] or "no samples"))
     return Ranking(tuple(entries), reference, winner, tied)

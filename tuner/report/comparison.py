@@ -161,7 +161,7 @@ def _timings(outcome: OutcomeLike, store: "Store") -> tuple[list[Timing], dateti
                 language=detail.kernel.language,
                 config=detail.trial.key.config,
                 interval=entry.interval,
-                samples=entry.samples,
+                turns=entry.turns,
                 is_baseline=entry.role == "baseline",
                 naive=_is_naive(detail.kernel.name),
                 trials=trials.get(detail.kernel.name, 1),

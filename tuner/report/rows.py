@@ -1,12 +1,13 @@
 """The rows of a comparison: one implementation each, with ratios from paired samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from tuner.core.space import Config
-from tuner.core.stats import Interval, paired_ratio
+from tuner.core.stats import Interval
+from tuner.core.turns import Turns
 from tuner.core.workload import Workload
 
 
@@ -119,7 +120,7 @@ class Timing:
     """One implementation's samples, as a final or a sweep took them.
 
     Attributes:
-        samples: seconds of one call; sample i of all timings of a final was taken in round i.
+        turns: what it was timed at in a final; none where there was no final.
         naive: whether it is what `speedup_naive` is over.
     """
 
@@ -128,7 +129,7 @@ class Timing:
     language: str
     config: Config
     interval: Interval
-    samples: tuple[float, ...] = ()
+    turns: Turns = field(default_factory=Turns)
     is_baseline: bool = False
     naive: bool = False
     evidence: str = "measured"
@@ -142,7 +143,7 @@ def compare(timings: Sequence[Timing], context: Context, paired: bool = True) ->
     Args:
         timings: one an implementation.
         context: for operations and peak.
-        paired: whether sample i of every timing was taken in one round of one run. Only then are there
+        paired: whether all timings were taken in one interleaved run. Only then are there
             ratios, a winner and ties: times taken minutes apart on a machine that drifts do not say.
     """
     ordered = sorted(timings, key=lambda t: t.interval.mid)
@@ -179,11 +180,11 @@ def compare(timings: Sequence[Timing], context: Context, paired: bool = True) ->
 
 
 def _speedup(reference: Timing | None, timing: Timing) -> Interval | None:
-    if reference is None or not reference.samples or not timing.samples:
+    if reference is None or not reference.turns.samples or not timing.turns.samples:
         return None
     if reference is timing:
         return Interval(1.0, 1.0, 1.0)
-    return paired_ratio(reference.samples, timing.samples)
+    return reference.turns.over(timing.turns)
 
 
 def _same(timing: Timing, first: Timing) -> bool:

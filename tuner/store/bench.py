@@ -18,6 +18,7 @@ from pathlib import Path
 from tuner.core.measurement import Calibration, Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial, TrialKey
+from tuner.core.turns import Turns
 from tuner.core.workload import Workload
 from tuner.store.records import DeviceInfo, Final, FinalEntry, KernelInfo, SweepSpec
 from tuner.store.store import Store, open_store
@@ -84,7 +85,7 @@ def fill(store: Store, total: int) -> float:
             for t, number in zip(made, ids, strict=True)
             if t.measurement.time_s
         )
-        entries = [FinalEntry(number, "candidate", (1.0 + rank / 100,) * 7) for rank, (_, number) in
+        entries = [FinalEntry(number, "candidate", Turns((1.0 + rank / 100,) * 7)) for rank, (_, number) in
                    enumerate(right[:2])]  # fmt: skip
         store.record_final(Final(spec.workload, spec.device.fingerprint, spec.protocol, entries, None, sweep))
         store.finish_sweep(sweep)

@@ -209,7 +209,7 @@ class FinalRow(Base):
 
 
 class FinalEntryRow(Base):
-    """One finalist or baseline of a final; sample i of all entries was taken in round i."""
+    """One finalist or baseline of a final, timed in several processes in turn."""
 
     __tablename__ = "final_entries"
     __table_args__ = (
@@ -231,6 +231,7 @@ class FinalEntryRow(Base):
     low_s: Mapped[float] = mapped_column(Double)
     high_s: Mapped[float] = mapped_column(Double)
     samples: Mapped[str] = mapped_column(Text)
+    processes: Mapped[str] = mapped_column(Text, server_default="[]")  # samples of each; [] for one process
     speedup: Mapped[float | None] = mapped_column(Double)  # baseline's time over this one's
     speedup_low: Mapped[float | None] = mapped_column(Double)
     speedup_high: Mapped[float | None] = mapped_column(Double)

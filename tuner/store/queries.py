@@ -12,6 +12,7 @@ from tuner.core.measurement import Evidence, Status
 from tuner.core.protocol import Protocol
 from tuner.core.stats import Interval
 from tuner.core.trial import Trial
+from tuner.core.turns import Turns
 from tuner.core.workload import Workload
 from tuner.store.convert import from_stamp, trial_of, workload_of
 from tuner.store.owner import is_alive
@@ -316,7 +317,7 @@ def final_entry_of(row: Any) -> FinalEntry:
     return FinalEntry(
         trial_id=row.trial_id,
         role=row.role,
-        samples=tuple(json.loads(row.samples)),
+        turns=Turns(tuple(json.loads(row.samples)), tuple(json.loads(row.processes))),
         speedup=speedup,
         winner=bool(row.winner),
         tie=bool(row.tie),

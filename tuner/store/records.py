@@ -12,6 +12,7 @@ from tuner.core.searcher import Observation
 from tuner.core.space import Config
 from tuner.core.stats import Interval
 from tuner.core.trial import Trial
+from tuner.core.turns import Turns
 from tuner.core.workload import Workload
 
 SweepStatus = Literal["running", "finished", "interrupted"]
@@ -190,16 +191,16 @@ class FinalEntry:
     Attributes:
         trial_id: the trial measured again.
         role: `candidate` or `baseline`.
-        samples: seconds of one call; sample i of every entry was taken in round i.
+        turns: seconds of one call, by process.
         speedup: time of the final's baseline over this entry's, with its interval.
         winner: faster than every other candidate beyond doubt; at most one of `winner` and `tie`.
         tie: shares the first place.
-        interval: median and 95% interval of the samples; filled in by the store.
+        interval: median and 95% interval of the turns; filled in by the store.
     """
 
     trial_id: int
     role: Role
-    samples: tuple[float, ...]
+    turns: Turns
     speedup: Interval | None = None
     winner: bool = False
     tie: bool = False

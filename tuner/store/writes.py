@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tuner.core.artifact import Toolchain
-from tuner.core.stats import median_interval
+from tuner.core.stats import Interval
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.store.convert import measurement_columns, to_json, to_stamp, workload_columns
@@ -27,7 +27,7 @@ from tuner.store.models import (
     WorkloadRow,
 )
 from tuner.store.owner import this_process
-from tuner.store.records import DeviceInfo, Final, KernelInfo, SweepSpec
+from tuner.store.records import DeviceInfo, Final, FinalEntry, KernelInfo, SweepSpec
 
 
 def _table(model: type[Base]) -> Table:
@@ -234,6 +234,12 @@ def link(
         ) from None
 
 
+def _interval(entry: FinalEntry) -> Interval:
+    if (interval := entry.turns.interval) is None:
+        raise ValueError(f"the entry of trial {entry.trial_id} has no samples")
+    return interval
+
+
 def record_final(connection: Connection, final: Final) -> int:
     """A final with its entries; computes intervals, and which entries their own kernel's others beat."""
     ids = [entry.trial_id for entry in final.entries]
@@ -260,7 +266,7 @@ def record_final(connection: Connection, final: Final) -> int:
         "created_at": to_stamp(final.created_at) if final.created_at else now(),
     }
     final_id = int(connection.execute(insert(FINALS).values(**values).returning(FINALS.c.id)).scalar_one())
-    intervals = [median_interval(entry.samples) for entry in final.entries]
+    intervals = [_interval(entry) for entry in final.entries]
     fastest: dict[str, float] = {}
     for entry, interval in zip(final.entries, intervals, strict=True):
         name = kernels[entry.trial_id]
@@ -276,7 +282,8 @@ def record_final(connection: Connection, final: Final) -> int:
                 "median_s": interval.mid,
                 "low_s": interval.low,
                 "high_s": interval.high,
-                "samples": to_json([float(s) for s in entry.samples]),
+                "samples": to_json([float(s) for s in entry.turns.samples]),
+                "processes": to_json(list(entry.turns.processes)),
                 "speedup": speedup.mid if speedup else None,
                 "speedup_low": speedup.low if speedup else None,
                 "speedup_high": speedup.high if speedup else None,

@@ -1,0 +1,95 @@
+"""The final: interleaved, in several processes, wrong ones thrown out."""
+
+import pytest
+
+from tests.engine.planted import MISBEHAVIOURS, planted
+from tuner import registry
+from tuner.core.protocol import Protocol
+from tuner.core.stats import Interval
+from tuner.core.turns import FEWEST
+from tuner.engine import campaign
+from tuner.engine.finals import SITTINGS, Finalist, run_final
+from tuner.engine.workshop import Workshop
+
+GEMM = registry.operator("gemm")
+WORKLOAD = GEMM.parse("32x32x32")
+QUICK = Protocol(threads=1, budget_s=0.02, run_timeout_s=5.0)
+# Takes 1 or 20 times as long, in turn, from a process' first call to its last.
+MOODY = """
+  static const bool slow = [] {{
+    FILE* file = std::fopen("{path}", "a");
+    const bool odd = std::ftell(file) % 2;
+    std::fputc('.', file);
+    std::fclose(file);
+    return odd;
+  }}();
+  for (int i = 0; i < (slow ? 20 : 1); ++i) right(A, B, D, m, n, k);
+"""
+
+
+@pytest.fixture
+def workshop():
+    with Workshop(campaign.default_device(), QUICK, seed=3) as made:
+        made.prepare(GEMM, WORKLOAD)
+        yield made
+
+
+def test_final_throws_out_what_is_wrong_and_declares_against_the_baseline(workshop, tmp_path):
+    slow = planted(tmp_path, "slow", "for (int i = 0; i < 60; ++i) right(A, B, D, m, n, k);")
+    fast = planted(tmp_path, "fast")
+    wrong = planted(tmp_path, "wrong", MISBEHAVIOURS["wrong_on_ragged_shapes"][0])
+    crash = planted(
+        tmp_path, "late", "static int c = 0; right(A, B, D, m, n, k); if (++c > 30) std::abort();"
+    )
+    companions = GEMM.companions(WORKLOAD)
+    finalists = [
+        Finalist(k.name, i, workshop.build(k, WORKLOAD, {"UNUSED": 0}, companions), k is slow)
+        for i, k in enumerate((slow, fast, wrong, crash))
+    ]
+    ranking = run_final(workshop, WORKLOAD, finalists, rounds=8)
+    entries = {e.finalist.label: e for e in ranking.entries}
+    assert "times the tolerance" in entries["wrong"].error and not entries["wrong"].turns.samples
+    assert "exit code -6" in entries["late"].error
+    assert ranking.winner == 1 and ranking.reference == 0 and ranking.tied == ()
+    speedup = entries["fast"].speedup
+    assert isinstance(speedup, Interval) and speedup.low > 2
+    assert len(entries["fast"].turns.samples) == SITTINGS
+
+
+def test_equal_finalists_tie(workshop, tmp_path):
+    kernel = planted(tmp_path, "twin")
+    finalists = [Finalist(f"twin{i}", i, workshop.build(kernel, WORKLOAD, {"UNUSED": 0})) for i in range(2)]
+    ranking = run_final(workshop, WORKLOAD, finalists, rounds=30)
+    # The same binary twice: an interval that excluded 1 by much would be a false discovery.
+    slower = max((e for e in ranking.entries), key=lambda e: e.interval.mid)
+    assert ranking.tied or slower.speedup.high > 0.9
+
+
+def test_a_kernel_whose_processes_differ_has_an_interval_that_says_so(workshop, tmp_path):
+    moody = planted(tmp_path, "moody", MOODY.format(path=tmp_path / "log"))
+    steady = planted(tmp_path, "steady", "for (int i = 0; i < 5; ++i) right(A, B, D, m, n, k);")
+    finalists = [
+        Finalist(k.name, i, workshop.build(k, WORKLOAD, {"UNUSED": 0})) for i, k in enumerate((moody, steady))
+    ]
+    rounds: list[tuple[int, int]] = []
+    ranking = run_final(
+        workshop, WORKLOAD, finalists, rounds=17, report=lambda done, total: rounds.append((done, total))
+    )
+    first, second = ranking.entries
+    assert first.turns.processes == second.turns.processes == (2,) * SITTINGS
+    assert first.interval.high > 5 * first.interval.low and second.interval.high < 3 * second.interval.low
+    # Half of its processes are faster than the other kernel, half are slower.
+    assert ranking.tied
+    assert rounds == [(i, 18) for i in range(1, 19)]
+
+
+def test_a_slow_finalist_takes_one_turn_in_each_of_six_processes(workshop, tmp_path):
+    slow = planted(tmp_path, "slow", "for (int i = 0; i < 3000; ++i) right(A, B, D, m, n, k);")
+    fast = planted(tmp_path, "fast")
+    finalists = [
+        Finalist(k.name, i, workshop.build(k, WORKLOAD, {"UNUSED": 0})) for i, k in enumerate((slow, fast))
+    ]
+    ranking = run_final(workshop, WORKLOAD, finalists, rounds=30, budget_s=0.5)
+    first, second = ranking.entries
+    assert first.turns.processes == (1,) * FEWEST and sum(second.turns.processes) > FEWEST
+    assert ranking.winner == 1 and not ranking.tied
