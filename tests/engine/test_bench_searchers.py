@@ -18,10 +18,12 @@ from tuner.core.space import Parameter
 from tuner.engine._bench_records import SpaceInfo
 from tuner.engine._bench_scores import budget_trials, expected_best
 from tuner.engine.bench_searchers import (
+    Known,
     LoadedSpace,
     aggregate_score,
     bench_searchers,
     history_for,
+    history_of,
     load_spaces,
     plot,
     scores,
@@ -119,6 +121,35 @@ def test_two_processes_give_the_same_runs_as_one():
     assert [(r.searcher, r.seed, r.best_fraction) for r in one.runs] == [
         (r.searcher, r.seed, r.best_fraction) for r in two.runs
     ]
+
+
+def test_other_problems_of_the_same_device_teach_where_asked():
+    large = LoadedSpace("large", replace(recorded(shift=1), problem=(128,)))
+    twin = LoadedSpace("twin", recorded("GPU two"))
+    spaces = [SPACE, large, twin, LoadedSpace("again", recorded(shift=2))]
+    assert [s.name for s in history_for(SPACE, spaces)] == ["twin"]
+    assert [s.name for s in history_for(SPACE, spaces, other_shapes=True)] == ["large", "twin"]
+    measured = load_spaces([SHIPPED / f"tir_tiled-{size}.t4.json.gz" for size in (256, 640)])
+    bench = bench_searchers(measured[:1], ["transfer"], 2, 5, Known(measured, other_shapes=True))
+    assert bench.notes == ["tir_tiled-256.t4: history tir_tiled-640.t4"]
+    assert min(run.at(5) for run in bench.runs) > 0.9  # surrogate, which knows nothing, is at 0.77
+
+
+def test_a_history_may_be_a_sweep_in_place_of_the_whole_space():
+    whole, sweep = history_of(SPACE.recorded), history_of(SPACE.recorded, 20, 7)
+    configs = [o.config for o in sweep.observations]
+    assert len(whole.observations) == 64 and len(configs) == 20
+    assert len({tuple(c.items()) for c in configs}) == 20
+    assert configs == [o.config for o in history_of(SPACE.recorded, 20, 7).observations]
+    assert configs != [o.config for o in history_of(SPACE.recorded, 20, 8).observations]
+    # It found what a sweep finds, failures included: not a sample of the space.
+    times = [o.value for o in sweep.observations]
+    assert min(t for t in times if t) == SPACE.recorded.optimum_s
+    other = LoadedSpace("two", recorded("GPU two", 1))
+    told = bench_searchers([other], ["transfer"], 2, 4, Known([SPACE], trials=20))
+    assert len(told.runs) == 2 and told.notes == ["two: history one"]
+    with pytest.raises(TunerError, match="history trials is at least 1, not 0"):
+        bench_searchers([other], ["transfer"], 1, 8, Known([SPACE], trials=0))
 
 
 def test_the_device_under_test_and_its_twins_are_never_in_the_history():

@@ -148,6 +148,13 @@ def bench_searchers(
     history: Annotated[
         list[Path] | None, typer.Option(help="What transfer may know; never the device under test.")
     ] = None,
+    other_shapes: Annotated[
+        bool, typer.Option("--other-shapes", help="The device under test may be in it, with other problems.")
+    ] = False,
+    history_trials: Annotated[
+        int | None,
+        typer.Option(help="Of --history what a surrogate sweep of so many trials finds; default: all."),
+    ] = None,
     processes: Annotated[int, typer.Option(help="Runs side by side.")] = 1,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the curves into this file; default: beside --json.")
@@ -162,7 +169,7 @@ def bench_searchers(
 
     names = [name.strip() for name in searchers.split(",") if name.strip()]
     loaded = engine.load_spaces(spaces)
-    known = engine.load_spaces(history or [])
+    known = engine.Known(engine.load_spaces(history or []), other_shapes, history_trials)
 
     def progress(done: int, total: int, run: Any) -> None:
         if sys.stderr.isatty():

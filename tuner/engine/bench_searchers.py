@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,10 +21,13 @@ from tuner.interchange import read_recorded
 from tuner.interchange.gpu_facts import are_twins, numbers
 
 __all__ = [
-    "Bench", "LoadedSpace", "Run", "Score", "SpaceInfo", "aggregate_score", "bench_searchers",
+    "Bench", "Known", "LoadedSpace", "Run", "Score", "SpaceInfo", "aggregate_score", "bench_searchers",
     "device_numbers", "history_for", "history_of", "load_spaces", "plot", "problem_numbers", "scores",
     "simulate", "table",
 ]  # fmt: skip
+
+# Seeds of sweeps that were made elsewhere: they did not draw what the one at hand does.
+_ELSEWHERE = 1000
 
 
 def load_spaces(paths: Iterable[Path]) -> list[LoadedSpace]:
@@ -50,23 +54,75 @@ def problem_numbers(recorded: RecordedSpace) -> dict[str, float]:
     return {f"size{i}": float(size) for i, size in enumerate(recorded.problem)}
 
 
-def history_of(recorded: RecordedSpace) -> History:
-    """A recorded space as history for searchers that transfer; values as a bench serves them."""
-    observations = [Observation(t.config, t.objective_measurement) for t in recorded.trials]
+def history_of(recorded: RecordedSpace, trials: int | None = None, seed: int = 0) -> History:
+    """A recorded space as history for searchers that transfer; values as a bench serves them.
+
+    Args:
+        recorded: what was measured there.
+        trials: as if only a sweep of `surrogate` with so many trials had been made; by default all of it.
+        seed: of that sweep.
+    """
+    if trials is None:
+        observations = [Observation(t.config, t.objective_measurement) for t in recorded.trials]
+    else:
+        observations = list(_sweep(recorded, "surrogate", seed, trials))
     size = problem_numbers(recorded)
     return History(observations, recorded.space, device_numbers(recorded), size, recorded.label)
 
 
-def history_for(space: LoadedSpace, known: Sequence[LoadedSpace]) -> list[LoadedSpace]:
-    """Those of the same kernel that may teach a space: none of its device, nor of a device with its die."""
+def _sweep(recorded: RecordedSpace, searcher: str, seed: int, trials: int) -> Iterator[Observation]:
+    replay = Replay(recorded, "objective")
+    device, size = device_numbers(recorded), problem_numbers(recorded)
+    proposer = registry.searcher(searcher)(Problem(replay.space, seed, trials, device=device, workload=size))
+    for _ in range(trials):
+        for config in proposer.ask(1):
+            observation = Observation(config, replay.measure(config))
+            proposer.tell([observation])
+            yield observation
+
+
+def history_for(
+    space: LoadedSpace, known: Sequence[LoadedSpace], other_shapes: bool = False
+) -> list[LoadedSpace]:
+    """Those of the same kernel that may teach a space: none of its device, nor of a device with its die.
+
+    Args:
+        space: to be searched.
+        known: what there is.
+        other_shapes: also what was recorded on its device or one of its die, of another problem.
+    """
     own = space.recorded
     return [
         other
         for other in known
         if other.recorded.kernel == own.kernel
         and {p.name for p in other.recorded.parameters} == {p.name for p in own.parameters}
-        and not are_twins(other.recorded.device, own.device)
+        and (
+            not are_twins(other.recorded.device, own.device)
+            or (other_shapes and other.recorded.problem != own.problem)
+        )
     ]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What searchers that transfer may know.
+
+    Attributes:
+        spaces: of these a run sees the same kernel only, and never the device under test or one of the same
+            die with the same problem.
+        other_shapes: whether it sees that device's other problems.
+        trials: of each, as many as a sweep of `surrogate` would have made, another one for each seed; by
+            default every configuration.
+    """
+
+    spaces: Sequence[LoadedSpace] = ()
+    other_shapes: bool = False
+    trials: int | None = None
+
+    def of(self, space: LoadedSpace) -> list[LoadedSpace]:
+        """Those that may teach a space."""
+        return history_for(space, self.spaces, self.other_shapes)
 
 
 def simulate(
@@ -127,7 +183,7 @@ def bench_searchers(
     searchers: Sequence[str],
     seeds: int = 20,
     trials: int = 200,
-    history: Sequence[LoadedSpace] = (),
+    history: Known | Sequence[LoadedSpace] = (),
     processes: int = 1,
     progress: Callable[[int, int, Run], None] | None = None,
 ) -> Bench:
@@ -138,8 +194,7 @@ def bench_searchers(
         searchers: registered names, and `kernel_tuner:STRATEGY` where Kernel Tuner is installed.
         seeds: runs of each pair.
         trials: of each run.
-        history: what searchers that transfer may know; of these a run sees the same kernel only, and never
-            the device under test or one of the same die.
+        history: what searchers that transfer may know; spaces alone stand for all of their trials.
         processes: how many runs at once, each on one core.
         progress: told (runs done, runs in all, the run) in the order of completion of the list.
 
@@ -147,24 +202,28 @@ def bench_searchers(
         TunerError: a number is not positive, a space has no success, or a searcher is unknown or unusable:
             before the first run.
     """
-    for name, value in (("seeds", seeds), ("trials", trials), ("processes", processes)):
+    known = history if isinstance(history, Known) else Known(history)
+    told = 1 if known.trials is None else known.trials
+    for name, value in (
+        ("seeds", seeds), ("trials", trials), ("processes", processes), ("history trials", told)
+    ):  # fmt: skip
         if value < 1:
             raise TunerError(f"{name} is at least 1, not {value}")
     if not spaces or not searchers:
         raise TunerError("a bench needs at least one space and one searcher")
     _check(searchers)
     infos = [SpaceInfo.of(space) for space in spaces]
-    taught = [[other.name for other in history_for(space, history)] for space in spaces]
+    taught = [[other.name for other in known.of(space)] for space in spaces]
     notes = [f"{s.name}: history {', '.join(t) or 'none'}" for s, t in zip(spaces, taught, strict=True)]
     tasks = [(s, name, seed) for s in range(len(spaces)) for name in searchers for seed in range(seeds)]
     runs = []
-    for run in _runs(spaces, history, tasks, trials, processes):
+    for run in _runs(spaces, known, tasks, trials, processes):
         runs.append(run)
         if run.note:
             notes.append(f"{run.searcher} on {run.space}, seed {run.seed}: {run.note}")
         if progress:
             progress(len(runs), len(tasks), run)
-    return Bench(trials, infos, runs, notes if history else [n for n in notes if ": history " not in n])
+    return Bench(trials, infos, runs, notes if known.spaces else [n for n in notes if ": history " not in n])
 
 
 def _check(searchers: Sequence[str]) -> None:
@@ -180,16 +239,15 @@ Task = tuple[int, str, int]
 
 
 def _runs(
-    spaces: Sequence[LoadedSpace], history: Sequence[LoadedSpace], tasks: Sequence[Task], trials: int,
-    processes: int,
-) -> Iterator[Run]:  # fmt: skip
+    spaces: Sequence[LoadedSpace], known: Known, tasks: Sequence[Task], trials: int, processes: int
+) -> Iterator[Run]:
     if processes == 1:
-        worker = _Worker(spaces, history, trials)
+        worker = _Worker(spaces, known, trials)
         yield from map(worker, tasks)
         return
     # Spawned, not forked: the parent may have started the threads of a numeric library.
     pool = ProcessPoolExecutor(
-        processes, get_context("spawn"), initializer=_start_worker, initargs=(spaces, history, trials)
+        processes, get_context("spawn"), initializer=_start_worker, initargs=(spaces, known, trials)
     )
     with pool:
         yield from pool.map(_work, tasks)
@@ -198,28 +256,37 @@ def _runs(
 class _Worker:
     """Runs tasks one after the other, keeping what the last one loaded."""
 
-    def __init__(self, spaces: Sequence[LoadedSpace], history: Sequence[LoadedSpace], trials: int) -> None:
-        self._spaces, self._trials = spaces, trials
-        self._taught = [history_for(space, history) for space in spaces]
-        self._histories: dict[int, list[History]] = {}
+    def __init__(self, spaces: Sequence[LoadedSpace], known: Known, trials: int) -> None:
+        self._spaces, self._known, self._trials = spaces, known, trials
+        self._place = -1
+        self._histories: dict[int | None, list[History]] = {}
 
     def __call__(self, task: Task) -> Run:
         place, searcher, seed = task
-        if place not in self._histories:
-            self._histories = {place: [history_of(s.recorded) for s in self._taught[place]]}
         from threadpoolctl import threadpool_limits
 
         # One core a run: the cost of a proposal is stated for one.
         with threadpool_limits(1):
-            return simulate(self._spaces[place], searcher, seed, self._trials, self._histories[place])
+            return simulate(self._spaces[place], searcher, seed, self._trials, self._history(place, seed))
+
+    def _history(self, place: int, seed: int) -> list[History]:
+        """What a run may know; kept for the space's other runs."""
+        if place != self._place:
+            self._place, self._histories = place, {}
+        trials = self._known.trials
+        which = None if trials is None else seed
+        if which not in self._histories:
+            taught = self._known.of(self._spaces[place])
+            self._histories[which] = [history_of(s.recorded, trials, _ELSEWHERE + seed) for s in taught]
+        return self._histories[which]
 
 
 _worker: _Worker | None = None
 
 
-def _start_worker(spaces: Sequence[LoadedSpace], history: Sequence[LoadedSpace], trials: int) -> None:
+def _start_worker(spaces: Sequence[LoadedSpace], known: Known, trials: int) -> None:
     global _worker
-    _worker = _Worker(spaces, history, trials)
+    _worker = _Worker(spaces, known, trials)
 
 
 def _work(task: Task) -> Run:
