@@ -9,7 +9,9 @@ from tuner.core.stats import Interval
 from tuner.core.turns import FEWEST
 from tuner.engine import campaign
 from tuner.engine.finals import SITTINGS, Finalist, run_final
+from tuner.engine.sweep import Budget
 from tuner.engine.workshop import Workshop
+from tuner.store.store import open_store
 
 GEMM = registry.operator("gemm")
 WORKLOAD = GEMM.parse("32x32x32")
@@ -93,3 +95,30 @@ def test_a_slow_finalist_takes_one_turn_in_each_of_six_processes(workshop, tmp_p
     first, second = ranking.entries
     assert first.turns.processes == (1,) * FEWEST and sum(second.turns.processes) > FEWEST
     assert ranking.winner == 1 and not ranking.tied
+
+
+def test_peaks_are_measured_beside_the_final_and_not_where_there_is_none(tmp_path, monkeypatch):
+    events: list[str] = []
+
+    def peaks(self):
+        events.append("peaks")
+        return {"peak_flops_f32": 1e9 * (3 - len(events))}
+
+    monkeypatch.setattr(Workshop, "limits", peaks)
+    monkeypatch.setattr(campaign, "run_final", lambda *a, **k: events.append("final") or run_final(*a, **k))
+    kernels = [planted(tmp_path, "one"), planted(tmp_path, "two", "right(A, B, D, m, n, k); ")]
+    device = campaign.default_device()
+
+    def peak(store, **plan):
+        settings = campaign.Plan(budget=Budget(trials=1), remeasure=True, **plan)
+        found = campaign.run_campaign(WORKLOAD, kernels, device, QUICK, settings, store)
+        return found.limits.get("peak_flops_f32")
+
+    with open_store(str(tmp_path / "results.db")) as store:
+        assert peak(store, rounds=0) is None and events == []
+        assert peak(store, rounds=6) == 2e9 and events == ["peaks", "final"]
+        assert peak(store, rounds=6) == 2e9 and events[2:] == ["final"]
+        events.clear()
+        # The larger of the two: the machine was slower during one of them.
+        assert peak(store, rounds=6, refresh_limits=True) == 2e9 and events == ["peaks", "final", "peaks"]
+        assert peak(store, rounds=0) == 2e9

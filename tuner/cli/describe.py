@@ -166,7 +166,9 @@ def devices(
                 if name in ("cpu", "cuda"):
                     protocol = campaign.default_protocol(device, threads=threads)
                     with Workshop(device, protocol, seed=0) as workshop:
-                        measured = campaign.device_limits(workshop, store, refresh=measure)
+                        measured = campaign.known_limits(workshop, store)
+                        if measure or "peak_flops_f32" not in measured:
+                            measured = campaign.measure_limits(workshop, store, {})
                 rows.append(_device_row(DeviceInfo.of(device, measured), True))
         here = {row["fingerprint"] for row in rows}
         rows += [_device_row(d, False) for d in store.devices() if d.fingerprint not in here]

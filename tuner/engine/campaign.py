@@ -42,7 +42,8 @@ class Plan:
         finalists: how many of each kernel's best go into the final.
         rounds: of the final; 0 for no final.
         reuse: take a finished sweep of the store that had the same budget or more, in place of a new one.
-        refresh_limits: measure the device's peaks again, so that shares of the peak are of this hour.
+        refresh_limits: measure the device's peaks again, before and after the final, so that shares of the
+            peak are of these minutes.
         give_up_after: trials after which a kernel far behind another one is given up; `None` for never.
         final_within: leave those out of the final whose sweep's best is more than so many times slower
             than the fastest of all; the fastest libraries always take part. `None` for all.
@@ -72,7 +73,7 @@ class Outcome:
         skipped: kernels that could not take part, with the reason.
         ranking: the final; `None` where none was held.
         final_id: of the final in the store.
-        limits: the device's measured peaks.
+        limits: the device's measured peaks; none where no final was held and the store knows none.
         interrupted: by Ctrl-C.
     """
 
@@ -211,14 +212,21 @@ def calibration_reference(workshop: Workshop, store: "Store") -> float:
     return known[name]
 
 
-def device_limits(workshop: Workshop, store: "Store", refresh: bool = False) -> dict[str, float]:
-    """The device's peaks for the protocol's threads, measured once a store, or now with `refresh`."""
+def known_limits(workshop: Workshop, store: "Store") -> dict[str, float]:
+    """The device's peaks for the protocol's threads, as far as the store knows them."""
+    suffix = f"_threads{workshop.protocol.threads}"
+    known = store.device_limits(workshop.device.fingerprint)
+    return {k.removesuffix(suffix): v for k, v in known.items() if k.endswith(suffix)}
+
+
+def measure_limits(workshop: Workshop, store: "Store", at_least: Mapping[str, float]) -> dict[str, float]:
+    """The device's peaks now, or what was reached minutes ago where that was more; kept in the store."""
+    found = {name: max(value, at_least.get(name, value)) for name, value in workshop.limits().items()}
     suffix = f"_threads{workshop.protocol.threads}"
     known = dict(store.device_limits(workshop.device.fingerprint))
-    if refresh or f"peak_flops_f32{suffix}" not in known:
-        known.update({f"{name}{suffix}": value for name, value in workshop.limits().items()})
-        store.update_device(DeviceInfo.of(workshop.device, known))
-    return {k.removesuffix(suffix): v for k, v in known.items() if k.endswith(suffix)}
+    known.update({f"{name}{suffix}": value for name, value in found.items()})
+    store.update_device(DeviceInfo.of(workshop.device, known))
+    return found
 
 
 def run_campaign(
@@ -256,7 +264,6 @@ def run_campaign(
         for name in dict.fromkeys(searchers.values()):
             registry.searcher(name).warm_up()
         reference_s = calibration_reference(workshop, store)
-        limits = device_limits(workshop, store, plan.refresh_limits)
         requests = [
             SweepRequest(
                 kernel, workload, searchers[kernel.name], plan.seed,
@@ -269,9 +276,15 @@ def run_campaign(
         sweeps = race.run()
         ranking, final_id = None, None
         interrupted = race.interrupted
+        limits = known_limits(workshop, store)
         if plan.rounds and not interrupted:
             try:
+                # Beside the final, not before the search: a shared machine changes its speed within minutes.
+                if plan.refresh_limits or "peak_flops_f32" not in limits:
+                    limits = measure_limits(workshop, store, {})
                 ranking, final_id = _final(workload, kernels, sweeps, workshop, plan, store, observer)
+                if plan.refresh_limits:
+                    limits = measure_limits(workshop, store, at_least=limits)
             except KeyboardInterrupt:
                 interrupted = True
     return Outcome(workload, info, protocol, sweeps, skipped or {}, ranking, final_id, limits, interrupted)
