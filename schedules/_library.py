@@ -55,6 +55,20 @@ def target_threads(target: Target) -> int:
     return int(target.limits.get("threads", target.limits.get("cores", 1)))
 
 
+def start_torch(threads: int) -> None:
+    """Sets PyTorch up for inference on so many threads.
+
+    Raises:
+        RuntimeError: it takes another number.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    if torch.get_num_threads() != threads:
+        raise RuntimeError(f"torch has {torch.get_num_threads()} threads and not {threads}")
+
+
 class OnnxGraph:
     """A graph of ONNX operators and what ONNX Runtime needs to run it on arrays as they lie."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from schedules._library import LibraryKernel
+from schedules._library import LibraryKernel, start_torch
 from schedules.attention._options import OPTIONS, TENSORS, heads_of, lower_right, masked, scale_of
 from tuner.core.workload import Workload
 
@@ -33,8 +33,7 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
+    start_torch(threads)
     t = {name: torch.from_numpy(array) for name, array in tensors.items()}
     q, k, v, o = (t[name] for name in ("Q", "K", "V", "O"))
     b, kv, d, heads = workload["b"], workload["kv"], workload["d"], heads_of(workload)

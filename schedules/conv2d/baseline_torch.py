@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from schedules._library import LibraryKernel
+from schedules._library import LibraryKernel, start_torch
 from schedules.conv2d._options import OPTIONS, TENSORS
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -56,8 +56,7 @@ def prepare(
     """
     import torch
 
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
+    start_torch(threads)
     t = {name: torch.from_numpy(array) for name, array in tensors.items()}
     nhwc = workload.option("nhwc", False)
     x, w, y = (t[name].permute(0, 3, 1, 2) if nhwc else t[name] for name in ("X", "W", "Y"))

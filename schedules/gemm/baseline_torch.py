@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from schedules._library import LibraryKernel
+from schedules._library import LibraryKernel, start_torch
 from schedules.gemm._options import OPTIONS, TENSORS
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -41,8 +41,7 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
     """The call. The first addend (C, else the bias) rides in the GEMM itself; the rest follows in place."""
     import torch
 
-    torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
+    start_torch(threads)
     t = {name: torch.from_numpy(array) for name, array in tensors.items()}
     a = _transposed(t["A"]) if workload.option("trans_a", False) else t["A"]
     b = _transposed(t["B"]) if workload.option("trans_b", False) else t["B"]

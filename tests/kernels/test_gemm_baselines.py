@@ -53,7 +53,7 @@ def test_agrees_with_the_reference_and_leaves_its_inputs(name: str, dtype: str, 
     for i, workload in enumerate(served):
         folder = tmp_path / str(i)
         folder.mkdir()
-        executable = load(PythonBuilder().build(kernel.lower(workload, {}, TARGET), TARGET, folder))
+        executable = load(PythonBuilder().build(kernel.lower(workload, {}, TARGET), TARGET, folder), 2)
         inputs = gemm.inputs(workload, seed=i)
         before = {key: value.copy() for key, value in inputs.items()}
         output = {s.name: np.full(s.shape, np.nan, s.dtype) for s in gemm.signature(workload) if s.output}
@@ -126,7 +126,7 @@ from pathlib import PosixPath
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.kernel import Argument
 from tuner.devices._cpu_callable import load
-executable = load({artifact!r})
+executable = load({artifact!r}, 1)
 executable.bind({{name: np.ones((8, 8), np.float32) for name in "ABD"}})
 executable.run()
 print(next((name for name in executable.metrics() if name.startswith("blas:openblas/")), "none"))

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 
@@ -57,8 +56,13 @@ class CallableExecutable(Executable):
         return found
 
 
-def load(artifact: Artifact) -> CallableExecutable:
-    """Imports the factory. Threads: the artifact's, but no more than this process may run on.
+def load(artifact: Artifact, cores: int) -> CallableExecutable:
+    """Imports the factory.
+
+    Args:
+        artifact: what the builder `python` made.
+        cores: it is given the artifact's threads, but no more than these. The process' affinity does not say:
+            an OpenMP runtime that is told places (torch brings one in) pins the main thread to the first.
 
     Raises:
         RuntimeError: the record or the library cannot be loaded.
@@ -71,5 +75,4 @@ def load(artifact: Artifact) -> CallableExecutable:
             importlib.import_module(library)
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
         raise RuntimeError(f"cannot load {artifact.entry}: {type(error).__name__}: {error}") from error
-    threads = min(artifact.threads, len(os.sched_getaffinity(0)))
-    return CallableExecutable(factory, Workload.from_key(record["workload"]), threads)
+    return CallableExecutable(factory, Workload.from_key(record["workload"]), min(artifact.threads, cores))

@@ -237,7 +237,7 @@ class CpuDevice(Device):
         if artifact.format == "callable":
             from tuner.devices._cpu_callable import load as load_callable
 
-            return load_callable(artifact)
+            return load_callable(artifact, len(self._team))
         raise RuntimeError(f"a CPU cannot load an artifact of format {artifact.format}")
 
     @property

@@ -1,0 +1,63 @@
+"""Library baselines run on as many threads as what they are compared with."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner import registry
+from tuner.core.protocol import Protocol
+from tuner.devices.cpu import CpuDevice
+from tuner.engine import bench_process
+from tuner.engine.channel import Channel
+from tuner.engine.workshop import Workshop
+
+SHAPES = {
+    "gemm": "512x512x512", "conv2d": "n1 c64 h56 w56 k64 r3 s3 pad1", "attention": "1x8x512x512x64",
+}  # fmt: skip
+CALLS = 30
+
+
+def busy_job(payload: Mapping[str, Any], channel: Channel) -> None:
+    """Child: seconds of CPU that each thread of it took during some calls, most first."""
+    device = payload["device"]
+    device.prepare(payload["protocol"].threads)
+    data = bench_process._dataset(payload, payload["workload"])
+    # As a trial does where companions are verified first: the library is there when it is loaded again.
+    bench_process.TrialRun(device, payload["artifact"], data).verify()
+    run = bench_process.TrialRun(device, payload["artifact"], data)
+    run.verify()
+    device.calibrate()  # waits, as in a trial, until workers that were just made spin no more
+    before = busy()
+    run.sample(CALLS, False)
+    after = busy()
+    channel.send(sorted((after[t] - before.get(t, 0.0) for t in after), reverse=True))
+
+
+def busy() -> dict[str, float]:
+    tasks = Path("/proc/self/task")
+    return {t.name: 1e-9 * int((t / "schedstat").read_text().split()[0]) for t in tasks.iterdir()}
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("operator", list(SHAPES))
+def test_a_library_works_on_the_threads_of_the_protocol(operator: str, threads: int) -> None:
+    device = CpuDevice()
+    workload = registry.operator(operator).parse(SHAPES[operator])
+    with Workshop(device, Protocol(threads=threads), seed=0) as workshop:
+        target = workshop.target
+        libraries = [
+            kernel for kernel in registry.kernels_of(operator, "cpu")
+            if kernel.baseline and not kernel.unavailable() and not kernel.unsupported(workload, target)
+        ]  # fmt: skip
+        assert libraries
+        workshop.prepare(registry.operator(operator), workload, companions=False)
+        for kernel in libraries:
+            payload = workshop.payload(workload, workshop.build(kernel, workload, {}))
+            spent = workshop._workers.ask(workshop._run, busy_job, payload, workshop._limits, 60)
+            # Shares of the work are equal; what one thread does alone (a softmax, a copy) is not much here.
+            working = sum(seconds > 0.2 * sum(spent) / threads for seconds in spent)
+            assert working == threads, (kernel.name, spent)
