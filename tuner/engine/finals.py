@@ -133,7 +133,8 @@ class _Table:
     Args:
         workshop, workload, finalists: see `run_final`.
         rounds: of a sitting.
-        share_s: seconds that one finalist has in all sittings, starts included.
+        share_s: seconds of turns that one finalist has in all sittings. Starts do not count: what is slow
+            to import would else be timed in fewer processes than the others.
         report: called with the rounds done in all sittings.
 
     Attributes:
@@ -170,11 +171,9 @@ class _Table:
                 if not error and (all_of_them or self._spent[i] < self._share_s)
             ]  # fmt: skip
             for i in rng.sample(alive, len(alive)):
-                began = time.monotonic()
                 children[i] = self._workshop.serve(self._workload, self._built[i])
                 hello = _talk(children[i], None, self._timeout)
                 children[i].pause()
-                self._spent[i] += time.monotonic() - began
                 if isinstance(hello, dict) and hello.get("ok"):
                     calls[i] = int(hello["calls"])
                     self.taken[i][1].append(0)

@@ -204,9 +204,9 @@ def network_markdown(title: str, command: str, rows: Sequence[LayerRow]) -> str:
     lines = [
         f"# {title}", "",
         f"Made by `{command}` on {first.device}, {threads}, {first.cache} caches, {' to '.join(days)}. "
-        "Each layer's finalists and the libraries were timed interleaved in one run; brackets are 95% "
-        "intervals. A speed-up is over the fastest library *for that layer*; the mean takes each distinct "
-        "layer once.", "",
+        "Each layer's finalists and the libraries were timed interleaved in one run, in several processes "
+        "each; brackets are 95% intervals. A speed-up is over the fastest library *for that layer*; the mean "
+        "takes each distinct layer once.", "",
     ]  # fmt: skip
     lines += [f"* {summary_line(summary)}" for summary in summaries(rows)]
     lines += ["", "| " + " | ".join(name for name, _ in _HEAD) + " |"]
