@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from schedules import _library
 from tuner import registry
 from tuner.core.protocol import Protocol
 from tuner.devices.cpu import CpuDevice
@@ -21,7 +22,7 @@ CALLS = 30
 
 
 def busy_job(payload: Mapping[str, Any], channel: Channel) -> None:
-    """Child: seconds of CPU that each thread of it took during some calls, most first."""
+    """Child: of each thread, seconds of CPU during some calls and how many cores it may use, most first."""
     device = payload["device"]
     device.prepare(payload["protocol"].threads)
     data = bench_process._dataset(payload, payload["workload"])
@@ -33,7 +34,8 @@ def busy_job(payload: Mapping[str, Any], channel: Channel) -> None:
     before = busy()
     run.sample(CALLS, False)
     after = busy()
-    channel.send(sorted((after[t] - before.get(t, 0.0) for t in after), reverse=True))
+    cores = {t: len(os.sched_getaffinity(int(t))) for t in after}
+    channel.send(sorted(((after[t] - before.get(t, 0.0), cores[t]) for t in after), reverse=True))
 
 
 def busy() -> dict[str, float]:
@@ -59,5 +61,15 @@ def test_a_library_works_on_the_threads_of_the_protocol(operator: str, threads: 
             payload = workshop.payload(workload, workshop.build(kernel, workload, {}))
             spent = workshop._workers.ask(workshop._run, busy_job, payload, workshop._limits, 60)
             # Shares of the work are equal; what one thread does alone (a softmax, a copy) is not much here.
-            working = sum(seconds > 0.2 * sum(spent) / threads for seconds in spent)
-            assert working == threads, (kernel.name, spent)
+            whole = sum(seconds for seconds, _ in spent)
+            working = [cores for seconds, cores in spent if seconds > 0.2 * whole / threads]
+            assert len(working) == threads, (kernel.name, spent)
+            if threads == 2 and "onnxruntime" in kernel.name:
+                # Its own threads are pinned as it does by itself where it is not told how many there are.
+                assert min(working) == 1, spent
+
+
+def test_what_the_libraries_share_is_part_of_their_identity() -> None:
+    baselines = [k for op in SHAPES for k in registry.kernels_of(op, "cpu") if k.baseline]
+    shared = Path(str(_library.__file__))
+    assert len(baselines) > 6 and all(shared in k.source_files() for k in baselines)
