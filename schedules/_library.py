@@ -122,8 +122,8 @@ class OnnxGraph:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Where it chooses their number itself ONNX Runtime pins its workers one to a core; told it, it does not:
-        # the median of 36 processes of a 1x1 convolution was 72 and 82 us with them pinned, 91 and 102 without.
+        # Where it chooses their number itself ONNX Runtime pins its workers one to a core; told it, it does
+        # not. The median of 36 processes of a 1x1 convolution, two runs: 72 and 82 us pinned, 91 and 102 not.
         cpus = sorted(os.sched_getaffinity(0))[1:threads]
         if cpus and len(cpus) == threads - 1:
             places = ";".join(str(cpu + 1) for cpu in cpus)
