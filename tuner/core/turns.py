@@ -17,7 +17,8 @@ FEWEST = 6
 class Turns:
     """Samples of one entry of an interleaved run.
 
-    Sample i of all entries was taken in round i; processes with equal numbers ran side by side.
+    Processes with equal numbers of two entries ran side by side, and sample i of both was taken in one round; an
+    entry may have left earlier than the other.
 
     Attributes:
         samples: seconds of one call, in the order they were taken.
