@@ -17,8 +17,8 @@ FEWEST = 6
 class Turns:
     """Samples of one entry of an interleaved run.
 
-    Processes with equal numbers of two entries ran side by side, and sample i of both was taken in one round; an
-    entry may have left earlier than the other.
+    Processes with equal numbers of two entries ran side by side, and sample i of both was taken in one round;
+    an entry may have left earlier than the other.
 
     Attributes:
         samples: seconds of one call, in the order they were taken.
