@@ -122,3 +122,17 @@ def test_peaks_are_measured_beside_the_final_and_not_where_there_is_none(tmp_pat
         # The larger of the two: the machine was slower during one of them.
         assert peak(store, rounds=6, refresh_limits=True) == 2e9 and events == ["peaks", "final", "peaks"]
         assert peak(store, rounds=0) == 2e9
+
+
+def test_the_best_tuned_kernel_is_in_the_final_however_far_behind(tmp_path):
+    """Its speed-up is what the final is held for; what is far behind it is left out."""
+    behind = planted(tmp_path, "behind", "for (int i = 0; i < 60; ++i) right(A, B, D, m, n, k);")
+    slow = planted(tmp_path, "slow", "for (int i = 0; i < 400; ++i) right(A, B, D, m, n, k);")
+    (library,) = [k for k in registry.kernels_of("gemm", "cpu") if k.name == "numpy"]
+    settings = campaign.Plan(budget=Budget(trials=1), rounds=6, final_within=2.0)
+    with open_store(str(tmp_path / "results.db")) as store:
+        device = campaign.default_device()
+        found = campaign.run_campaign(WORKLOAD, [slow, behind, library], device, QUICK, settings, store)
+    assert [e.finalist.label for e in found.ranking.entries] == ["behind", "numpy"]
+    speedup = found.ranking.entries[0].speedup
+    assert speedup is not None and speedup.high < 0.5

@@ -46,7 +46,8 @@ class Plan:
             peak are of these minutes.
         give_up_after: trials after which a kernel far behind another one is given up; `None` for never.
         final_within: leave those out of the final whose sweep's best is more than so many times slower
-            than the fastest of all; the fastest libraries always take part. `None` for all.
+            than the fastest of all; the fastest libraries and the best tuned kernel always take part. `None`
+            for all.
     """
 
     searcher: str = "random"
@@ -333,8 +334,14 @@ def _slowest_finalist_s(
         return math.inf
     best = {name: r.best.measurement.time_s or math.inf for name, r in sweeps.items() if r.best is not None}
     libraries = [best[k.name] for k in kernels if k.baseline and k.name in best]
-    # Which library is the fastest is for the final to say: sweeps are taken apart and are not that exact.
-    return max(within * min(best.values(), default=math.inf), _CLOSE * min(libraries, default=0.0))
+    tuned = [best[k.name] for k in kernels if not k.baseline and k.name in best]
+    # Which library is the fastest is for the final to say: sweeps are taken apart and are not that exact. And
+    # the best tuned kernel is there however far behind: its speed-up is what the final is held for.
+    return max(
+        within * min(best.values(), default=math.inf),
+        _CLOSE * min(libraries, default=0.0),
+        min(tuned, default=0.0),
+    )
 
 
 def _leaders(result: SweepResult, count: int) -> list[Trial]:
