@@ -22,14 +22,26 @@ relu = false
 ROWS = { values = [1, 2, 3, 4], doc = "output rows that are computed together, from the same rows of the image" }
 VECTORS = { values = [1, 2, 4, 8], doc = "vectors of one output row that are computed together" }
 FLAT = { values = [false, true], doc = "a channel is one line: vectors run on over the ends of rows" }
+MASKED = { values = [false, true], doc = "a channel is read where it lies and padding is masked" }
 FIXED = { values = [true, false], doc = "code of its own for kernels of 3x3 and 5x5" }
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 
 [constraints]
 sums_in_registers = "ROWS * VECTORS <= vector_registers // 2"
-vectors_used = "FLAT or VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (c if nhwc else (w + 2 * pad - dilation * (s - 1) - 1) // stride + 1)"
+vectors_used = "FLAT or MASKED or VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (c if nhwc else (w + 2 * pad - dilation * (s - 1) - 1) // stride + 1)"
 # A flat channel has no rows, and with its channels side by side an image has none either.
 flat_has_no_rows = "not FLAT or (ROWS == 1 and not nhwc)"
+# As many columns out as in and taps no more than a vector away, or rows of no more than a vector; see masked.h.
+masked_fits = """
+  not MASKED or (ROWS == 1 and not FLAT and not nhwc and (
+    (stride == 1 and 2 * pad == dilation * (s - 1) and s * dilation <= w and 4 * pad * (w + 1) <= vector_bytes
+      and 4 * (((r - 1) * dilation - pad) * w + (s - 1) * dilation - pad) <= vector_bytes)
+    or (stride == 2 and 2 * w <= vector_bytes and (w + 2 * pad - dilation * (s - 1) - 1) // 2 < vector_bytes // 4)))"""
+masked_vectors_used = """
+  not MASKED or VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (
+    ((h + 2 * pad - dilation * (r - 1) - 1) // stride + 1) * ((w + 2 * pad - dilation * (s - 1) - 1) // stride + 1))"""
+# The masks stay in the L1 cache.
+masked_stays_in_cache = "not MASKED or h * w * r * s <= 8192 * stride * stride"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
 threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
@@ -39,16 +51,17 @@ tile_area = "ROWS * VECTORS"
 */
 // Rung 4. With one channel in and one out nothing is reused but the image under overlapping windows, so time is
 // that of moving the image once, and of the instructions per tap. NCHW: a channel's plane is copied with its
-// padding into a buffer that stays in the L1 or L2 cache; what one tap reads for a
-// vector of pixels is one load, with a stride of 2 two loads of which every second element is picked; for larger
-// strides columns are sorted by their remainder. FLAT is for images narrower than a few vectors: see flat.h. NHWC: a vector holds channels,
-// and every tap is a load of its own at any stride.
+// padding into a buffer that stays in the L1 or L2 cache; what one tap reads for a vector of pixels is one load,
+// with a stride of 2 two loads of which every second element is picked; for larger strides columns are sorted by
+// their remainder. FLAT is for images narrower than a few vectors (flat.h), MASKED for those of a few vectors
+// (masked.h). NHWC: a vector holds channels, and every tap is a load of its own at any stride.
 #define HUGE_PAGES 1
 #define SCALE_TENSOR 0
 #define SCALE_CHANNEL 0
 #include "../gemm/arena.h"
 #include "flat.h"
 #include "image.h"
+#include "masked.h"
 #if threads > 1
 #include <omp.h>
 #endif
@@ -198,6 +211,12 @@ struct Depthwise {
         }
     }
 
+    void prepare(float* memory) const {
+        for (int64_t i = 0; NHWC && i < at.c; ++i) {
+            for (int64_t tap = 0; tap < at.r * at.s; ++tap) memory[tap * at.c + i] = W[i * at.r * at.s + tap];
+        }
+    }
+
     void run(float* memory, int64_t team, int64_t index) const {
         const Range mine = share(NHWC ? at.n * at.rows : at.n * at.c, 1, team, index);
         for (int64_t i = mine.begin; i < mine.end; ++i) {
@@ -210,31 +229,36 @@ struct Depthwise {
     }
 };
 
-extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* scale, float* Y, int64_t n,
-                      int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
-    (void)scale;
+// `size` floats of memory for each thread, or, if they share it, for all of them.
+template <typename Work>
+static int run(const Work& work, int64_t size, bool shared) {
     static thread_local Arena arena;
-#if FLAT
-    const FlatDepthwise work = {Shape(n, c, h, w, k, r, s), X, W, bias, Y};
-    const int64_t size = ceil_div(work.memory(), 16) * 16;
-    float* memory = arena.reserve(size * threads);
+    size = ceil_div(size, 16) * 16;
+    float* memory = arena.reserve(shared ? size : size * threads);
     if (!memory) return 1;
-#else
-    const Depthwise work = {Shape(n, c, h, w, k, r, s), X, W, bias, Y};
-    const int64_t size = ceil_div(NHWC ? work.filters() : work.plane(), 16) * 16;
-    float* memory = arena.reserve(NHWC ? size : size * threads);
-    if (!memory) return 1;
-    if (NHWC) {
-        for (int64_t i = 0; i < c; ++i) {
-            for (int64_t tap = 0; tap < r * s; ++tap) memory[tap * c + i] = W[i * r * s + tap];
-        }
-    }
-#endif
+    work.prepare(memory);
 #if threads > 1
 #pragma omp parallel num_threads(threads)
-    work.run(memory + (NHWC && !FLAT ? 0 : omp_get_thread_num() * size), omp_get_num_threads(), omp_get_thread_num());
+    work.run(memory + (shared ? 0 : omp_get_thread_num() * size), omp_get_num_threads(), omp_get_thread_num());
 #else
     work.run(memory, 1, 0);
 #endif
     return 0;
+}
+
+extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* scale, float* Y, int64_t n,
+                      int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+    (void)scale;
+    const Shape at(n, c, h, w, k, r, s);
+#if MASKED
+    const MaskedDepthwise masked = {at, X, W, bias, Y};
+    if (masked.serves()) return run(masked, masked.memory(), false);
+#endif
+#if FLAT || MASKED
+    const FlatDepthwise work = {at, X, W, bias, Y};
+    return run(work, work.memory(), false);
+#else
+    const Depthwise work = {at, X, W, bias, Y};
+    return run(work, NHWC ? work.filters() : work.plane(), NHWC);
+#endif
 }

@@ -66,6 +66,38 @@ def test_winograd_meets_the_tolerance_of_all(name: str, tile: int, tmp_path: Pat
         assert error <= 0.9, where
 
 
+@pytest.mark.parametrize("arch", ["here", "cpu:avx2"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "n1 c5 h7 w7 k5 r3 s3 groups=5 pad=1",
+        "n2 c4 h14 w14 k4 r3 s3 groups=4 pad=1 bias relu",
+        "n1 c3 h14 w14 k3 r3 s3 groups=3 pad=1 stride=2 relu",
+        "n3 c1 h9 w27 k1 r3 s3 groups=1 pad=1 stride=2 bias",
+        "n1 c6 h7 w7 k6 r5 s5 groups=6 pad=2",
+        "n1 c6 h5 w6 k6 r5 s5 groups=6 pad=2 stride=2",
+        "n1 c2 h11 w6 k2 r2 s3 groups=2 pad=1",
+        "n1 c4 h8 w6 k4 r3 s3 groups=4 pad=2 dilation=2",
+    ],
+)
+def test_depthwise_images_that_are_masked(shape: str, arch: str, tmp_path: Path) -> None:
+    """Padding, and the first and last channel, which have no neighbour to read; wider images too."""
+    target = HERE if arch == "here" else named_targets()[arch]
+    if not set(target.features) <= set(HERE.features):
+        pytest.skip("this processor has no AVX2")
+    kernel = registry.kernel("conv_depthwise")
+    workload = CONV.parse(shape)
+    masked = [c for c in kernel.space(workload, target) if c["MASKED"]]
+    if target.limits["vector_bytes"] >= 64:
+        assert masked
+    for number, config in enumerate(masked[:: max(1, len(masked) - 1)]):
+        run = Run(kernel, workload, config, target, tmp_path / str(number))
+        wide = replace(workload, dims=tuple((n, 50 if n == "w" else v) for n, v in workload.dims))
+        for case in (workload, wide):
+            error, where = run.error(case)
+            assert error <= 1.0, where
+
+
 # What a wrong kernel does -> (what of the naive one is replaced, by what).
 PLANTED = {
     "leaves out the last channel": ("in < inner;", "in < inner - 1;"),
