@@ -19,6 +19,7 @@ MR = { values = [1, 2, 4, 6, 8, 10, 12, 13, 14], doc = "output channels of the r
 NR = { values = [4, 8, 16, 24, 32, 48, 64], doc = "pixels of the register tile, whole vectors" }
 PANELS = { values = [1, 2, 4, 8, 16], doc = "panels of pixels that are packed before they are multiplied" }
 INNER = { values = ["m", "n"], doc = "innermost loop over tiles: m keeps a panel of pixels in L1, n one of weights" }
+DOTS = { values = [false, true], doc = "up to four pixels behind the last whole vector are dot products along the taps" }
 PACK_W = { values = [false, true], doc = "copy the weights into the order in which they are read" }
 UNROLL = { values = [1, 2, 4], doc = "products in the body of the innermost loop" }
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
@@ -36,6 +37,11 @@ threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
 threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * MR < 2 * k)"
+# 49 pixels are three vectors of 16 and one dot product, not four vectors. Weights have to lie in rows.
+dots_are_few = """
+  not DOTS or (not PACK_W and
+    1 <= (((h + 2 * pad - dilation * (r - 1) - 1) // stride + 1) * ((w + 2 * pad - dilation * (s - 1) - 1) // stride + 1))
+      % (vector_bytes // 4) <= 4)"""
 panels_in_order = "PANELS > 1 or INNER == 'm'"
 
 [features]
@@ -52,6 +58,7 @@ panel_bytes = "c // groups * r * s * NR * 4"
 #define SCALE_TENSOR 0
 #define SCALE_CHANNEL 0
 #include "../gemm/arena.h"
+#include "dots.h"
 #include "image.h"
 #include "pack.h"
 #include "panel.h"
@@ -65,13 +72,6 @@ panel_bytes = "c // groups * r * s * NR * 4"
 enum : int64_t { NV = NR / LANES };
 enum { STEPS = UNROLL };  // a pragma expands no macro
 static constexpr bool M_INSIDE = TEXT(INNER)[0] == 'm';
-
-// Output rows i ... of a group, pixels j ... of an image: `rows` x `columns` of them exist.
-struct Tile {
-    float* Y;
-    int64_t pixels, rows, columns;
-    const float* bias;  // of row 0; null without bias
-};
 
 template <int V>
 static __attribute__((noinline)) void multiply(const float* weights, int64_t stride, const float* panel,
@@ -132,7 +132,12 @@ struct Convolution {
     bool direct;               // the image is the matrix
 
     int64_t pixels() const { return at.rows * at.columns; }
-    int64_t panels() const { return ceil_div(pixels(), NR); }  // of one image
+    // Pixels of an image that are dot products.
+    int64_t rest() const {
+        const int64_t behind = pixels() % LANES;
+        return DOTS && behind <= MOST_DOTS && behind < pixels() ? behind : 0;
+    }
+    int64_t panels() const { return ceil_div(pixels() - rest(), NR); }  // of one image
     int64_t tiles() const { return ceil_div(at.outer, MR); }   // of one group
 
     void pack(int64_t group, int64_t tile) const {
@@ -147,18 +152,25 @@ struct Convolution {
         }
     }
 
-    void one(int64_t n, int64_t group, int64_t tile, int64_t j, const float* panel, int64_t panel_stride) const {
-        const int64_t taps = at.taps(), k = group * at.outer + tile * MR;
-        const Tile to = {Y + (n * at.k + k) * pixels() + j, pixels(), min_of(MR, at.outer - tile * MR),
-                         min_of(NR, pixels() - j), BIAS ? bias + k : nullptr};
+    // `columns`: the pixels behind the last panel, for dot products.
+    void one(int64_t n, int64_t group, int64_t tile, int64_t j, const float* panel, int64_t panel_stride,
+             const float* columns) const {
+        const int64_t taps = at.taps(), k = group * at.outer + tile * MR, whole = pixels() - rest();
+        Tile to = {Y + (n * at.k + k) * pixels() + j, pixels(), min_of(MR, at.outer - tile * MR),
+                   min_of(NR, whole - j), BIAS ? bias + k : nullptr};
         const float* weights = PACK_W ? packed + (group * tiles() + tile) * taps * MR
                                : to.rows < MR ? edge + group * taps * MR : W + k * taps;
         multiply_some<NV>(weights, taps, panel, panel_stride, taps, to);
+        if (rest() && j + NR >= whole) {
+            to.Y += whole - j;
+            to.columns = rest();
+            dot_products(weights, columns, taps, to);
+        }
     }
 
-    // What thread `index` of `team` does, with a buffer of its own for PANELS panels.
+    // What thread `index` of `team` does, with a buffer of its own for PANELS panels, `size` apart.
     template <class Wait>
-    void run(const float* X, float* copy, float* buffer, int64_t team, int64_t index, Wait wait) const {
+    void run(const float* X, float* copy, float* buffers, int64_t size, int64_t team, int64_t index, Wait wait) const {
         const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down;
         const Range mine = share(tiles(), 1, down, index % down);
         const Range columns = share(at.n * panels(), 1, across, index / down);
@@ -168,21 +180,39 @@ struct Convolution {
             for (int64_t i = part.begin; i < part.end; ++i) pack(i / tiles(), i % tiles());
         }
         if (!IN_PLACE || PACK_W || at.outer % MR) wait();
+        // Threads that need the same panels gather them together.
+        const bool together = across == 1 && team > 1;
+        const Range channels = together ? share(at.inner, 1, team, index) : Range{0, at.inner};
+        float* buffer = buffers + (together ? 0 : index) * size;
+        bool gathered = false;  // ever
         for (int64_t group = 0; group < GROUPS; ++group) {
             for (int64_t begin = columns.begin; begin < columns.end; begin += PANELS) {
                 const int64_t count = min_of(PANELS, columns.end - begin);
-                const float* panel[PANELS];
+                const float *panel[PANELS], *columns_behind[PANELS];
                 int64_t stride[PANELS];
+                // Nobody writes what others still read: not even where panels between were read in place.
+                if (together && gathered) wait();
                 for (int64_t j = 0; j < count; ++j) {
                     const int64_t n = (begin + j) / panels(), first = (begin + j) % panels() * NR;
                     const float* plane = image + n * strides.image + group * at.inner * strides.channel;
-                    const bool whole = first + NR <= pixels();
+                    const bool whole = first + NR <= pixels() || rest();  // only whole vectors are read
                     stride[j] = direct && whole ? pixels() : NR;
                     panel[j] = direct && whole ? plane + first : buffer + j * at.taps() * NR;
-                    if (!(direct && whole)) gather(buffer + j * at.taps() * NR, plane, at, strides, first);
+                    if (!(direct && whole)) {
+                        gather<NR>(buffer + j * at.taps() * NR, plane, at, strides, first, channels);
+                        gathered = true;
+                    }
+                    float* dots = buffer + PANELS * at.taps() * NR + LANES + j * dots_floats(at.taps());
+                    columns_behind[j] = dots;
+                    if (rest() && first + NR >= pixels() - rest()) {
+                        gather_columns(dots, plane, at, strides, pixels() - rest(), channels);
+                        gathered = true;
+                    }
                 }
+                if (together && gathered) wait();
                 auto tile = [&](int64_t i, int64_t j) {
-                    one((begin + j) / panels(), group, i, (begin + j) % panels() * NR, panel[j], stride[j]);
+                    one((begin + j) / panels(), group, i, (begin + j) % panels() * NR, panel[j], stride[j],
+                        columns_behind[j]);
                 };
                 if (M_INSIDE) {
                     for (int64_t j = 0; j < count; ++j) {
@@ -205,9 +235,9 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
     const Shape at(n, c, h, w, k, r, s);
     const Strides strides(at);
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
-    const int64_t taps = at.taps(), copy = lines(at.padded() + LANES), tiles = ceil_div(at.outer, MR);
+    const int64_t taps = at.taps(), copy = lines(at.padded() + READ_BEHIND), tiles = ceil_div(at.outer, MR);
     const int64_t weights = lines((PACK_W ? GROUPS * tiles : GROUPS) * MR * taps);
-    const int64_t buffer = lines(PANELS * taps * NR + LANES);
+    const int64_t buffer = lines(PANELS * (taps * NR + dots_floats(taps)) + LANES);
     float* memory = arena.reserve(copy + weights + buffer * threads);
     if (!memory) return 1;
     const bool direct = r == 1 && s == 1 && STRIDE == 1 && PAD == 0;
@@ -218,12 +248,12 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
 #pragma omp parallel num_threads(threads)
     {
         const int64_t index = omp_get_thread_num();
-        work.run(X, memory, buffers + index * buffer, omp_get_num_threads(), index, [] {
+        work.run(X, memory, buffers, buffer, omp_get_num_threads(), index, [] {
 #pragma omp barrier
         });
     }
 #else
-    work.run(X, memory, buffers, 1, 0, [] {});
+    work.run(X, memory, buffers, buffer, 1, 0, [] {});
 #endif
     return 0;
 }

@@ -66,8 +66,6 @@ tile_area = "ROWS * VECTORS"
 #include <omp.h>
 #endif
 
-typedef int32_t lanes __attribute__((vector_size(VECTOR_BYTES)));
-
 struct Depthwise {
     const Shape at;
     const float *X, *W, *bias;
@@ -85,15 +83,7 @@ struct Depthwise {
     // What one tap reads for a vector of pixels: side by side, or, with a stride of 2, every second element.
     static vec pixels(const float* from) {
         if (STEP == 1) return load(from);
-        vec a = load(from), b = load(from + LANES), picked;
-#if defined(__clang__)
-        for (int l = 0; l < LANES; ++l) picked[l] = l < LANES / 2 ? a[2 * l] : b[2 * l - LANES];
-#else
-        lanes pick;
-        for (int l = 0; l < LANES; ++l) pick[l] = 2 * l;
-        picked = __builtin_shuffle(a, b, pick);
-#endif
-        return picked;
+        return every_second(load(from), load(from + LANES));
     }
 
     void copy_plane(float* to, const float* from) const {

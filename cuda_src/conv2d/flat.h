@@ -8,8 +8,6 @@
 #include "image.h"
 #include "partial.h"
 
-typedef int32_t flat_lanes __attribute__((vector_size(VECTOR_BYTES)));
-
 struct FlatDepthwise {
     const Shape at;
     const float *X, *W, *bias;
@@ -21,22 +19,6 @@ struct FlatDepthwise {
     int64_t image() const { return ceil_div(STRIDE * STRIDE * phase() + pitch() + (VECTORS + 1) * LANES, 16) * 16; }
     int64_t result() const { return ceil_div(at.rows * pitch(), VECTORS * LANES) * VECTORS * LANES + LANES; }
     int64_t memory() const { return image() + result(); }
-
-    // Every second element of two vectors side by side, from the first or from the second on.
-    static vec every_second(vec a, vec b, int first) {
-        vec picked;
-#if defined(__clang__)
-        for (int l = 0; l < LANES; ++l) {
-            const int i = 2 * l + first;
-            picked[l] = i < LANES ? a[i] : b[i - LANES];
-        }
-#else
-        flat_lanes pick;
-        for (int l = 0; l < LANES; ++l) pick[l] = 2 * l + first;
-        picked = __builtin_shuffle(a, b, pick);
-#endif
-        return picked;
-    }
 
     // The padding was zeroed before the first channel and is never written.
     void copy_in(float* to, const float* from) const {
@@ -50,7 +32,7 @@ struct FlatDepthwise {
                 float* odd = line + (PAD + 1) % 2 * phase() + (PAD + 1) / 2;
                 for (int64_t x = 0; x < w; x += 2 * LANES) {
                     const vec a = load_part(from + x, w - x), b = load_part(from + x + LANES, w - x - LANES);
-                    store_part(even + x / 2, every_second(a, b, 0), (w - x + 1) / 2);
+                    store_part(even + x / 2, every_second(a, b), (w - x + 1) / 2);
                     store_part(odd + x / 2, every_second(a, b, 1), (w - x) / 2);
                 }
             } else {

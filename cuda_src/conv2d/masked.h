@@ -8,8 +8,6 @@
 #include "image.h"
 #include "partial.h"
 
-typedef int32_t masked_lanes __attribute__((vector_size(VECTOR_BYTES)));
-
 struct MaskedDepthwise {
     const Shape at;
     const float *X, *W, *bias;
@@ -47,18 +45,18 @@ struct MaskedDepthwise {
     int64_t memory() const { return masks() + before() + at.h * at.w + after(); }
 
     // int32[vectors][taps][LANES]: all ones where a tap lies inside the image.
-    void make_masks(masked_lanes* to) const {
+    void make_masks(pick_lanes* to) const {
         int64_t p = 0, q = 0;
         for (int64_t v = 0; v < vectors(); ++v) {
-            masked_lanes line = {}, column = {};
+            pick_lanes line = {}, column = {};
             for (int l = 0; l < LANES; ++l) {
                 line[l] = l < step() ? int32_t(p * STRIDE - PAD) : INT32_MIN / 2;
                 column[l] = int32_t(q * STRIDE - PAD);
                 if (l < step() && ++q == at.columns) q = 0, ++p;
             }
             for (int64_t y = 0; y < at.r; ++y, line += DILATION) {
-                const masked_lanes inside = (line >= 0) & (line < int32_t(at.h));
-                masked_lanes place = column;
+                const pick_lanes inside = (line >= 0) & (line < int32_t(at.h));
+                pick_lanes place = column;
                 for (int64_t x = 0; x < at.s; ++x, place += DILATION) {
                     *to++ = inside & (place >= 0) & (place < int32_t(at.w));
                 }
@@ -67,7 +65,7 @@ struct MaskedDepthwise {
     }
 
     // Elements of two vectors side by side.
-    static vec picked(vec a, vec b, masked_lanes pick) {
+    static vec picked(vec a, vec b, pick_lanes pick) {
 #if defined(__clang__)
         vec chosen;
         pick &= 2 * LANES - 1;
@@ -79,8 +77,8 @@ struct MaskedDepthwise {
     }
 
     // The place of each lane's first tap: in the two loads of a stride of 2, in the line of a stride of 1.
-    masked_lanes places() const {
-        masked_lanes place = {};
+    pick_lanes places() const {
+        pick_lanes place = {};
         for (int l = 0; l < LANES; ++l) {
             const bool lower = STRIDE == 2 && rows_a_vector() == 2 && l >= at.columns;
             place[l] = int32_t(lower ? LANES + STRIDE * (l - at.columns) : STRIDE * l);
@@ -90,9 +88,9 @@ struct MaskedDepthwise {
 
     // VECTORS vectors of results from number `first` on. R and S are the kernel's size, 0 where it is not known.
     template <int R, int S>
-    void sum(vec* sums, const float* plane, const masked_lanes* masks, const float* weights, int64_t first) const {
+    void sum(vec* sums, const float* plane, const pick_lanes* masks, const float* weights, int64_t first) const {
         const int64_t r = R ? R : at.r, s = S ? S : at.s;
-        const masked_lanes place = places();
+        const pick_lanes place = places();
         vec line[VECTORS + 2];
         if (STRIDE == 1) {
             for (int j = 0; j < VECTORS + 2; ++j) line[j] = load(plane + (first + j - 1) * LANES);
@@ -110,7 +108,7 @@ struct MaskedDepthwise {
                 // Both are known to the compiler, and so is, as a row is wider than the kernel, the sign of a shift.
                 const int64_t down = y * DILATION - PAD, along = x * DILATION - PAD;
                 const int64_t shift = STRIDE == 1 ? down * at.w + along : along;
-                const masked_lanes pick = place + int32_t(shift);
+                const pick_lanes pick = place + int32_t(shift);
 #pragma GCC unroll 8
                 for (int j = 0; j < VECTORS; ++j) {
                     vec value;
@@ -118,14 +116,14 @@ struct MaskedDepthwise {
                     // Indices count modulo two vectors: -1 is the last element of the first one, one up.
                     else if (down < 0 || (down == 0 && along < 0)) value = picked(line[j + 1], line[j], pick);
                     else value = picked(line[j + 1], line[j + 2], pick);
-                    sums[j] += weight * vec(masked_lanes(value) & masks[(first + j) * r * s + y * s + x]);
+                    sums[j] += weight * vec(pick_lanes(value) & masks[(first + j) * r * s + y * s + x]);
                 }
             }
         }
     }
 
     template <int R, int S>
-    void compute(const float* plane, const masked_lanes* masks, const float* weights, float addend, float* to) const {
+    void compute(const float* plane, const pick_lanes* masks, const float* weights, float addend, float* to) const {
         for (int64_t group = 0; group < vectors(); group += VECTORS) {
             // The last group begins earlier and computes again what the one before it has.
             const int64_t first = min_of(group, vectors() - VECTORS);
@@ -146,7 +144,7 @@ struct MaskedDepthwise {
     void run(float* memory, int64_t team, int64_t index) const {
         const int64_t planes = at.n * at.c, size = at.h * at.w;
         const Range mine = share(planes, 1, team, index);
-        masked_lanes* made = reinterpret_cast<masked_lanes*>(memory);
+        pick_lanes* made = reinterpret_cast<pick_lanes*>(memory);
         make_masks(made);
         float* copy = memory + masks() + before();
         memset(copy - before(), 0, size_t(before() + size + after()) * sizeof(float));

@@ -1,25 +1,50 @@
-// Gathers windows of the image into a panel of NR columns: packed[tap * NR + pixel].
+// Gathers windows of the image into a panel of N columns: packed[tap * N + pixel].
 #pragma once
 #include "image.h"
+#include "partial.h"
 
-// Copies `count` elements `STRIDE` apart. From a padded copy of the image whole vectors are copied: what is too
-// much is overwritten by the next piece of the row, or lies in the room that both buffers have behind them.
-static inline void copy_row(float* to, const float* from, int64_t count) {
-    if (!IN_PLACE && STRIDE == 1) {
-        for (int64_t i = 0; i < count; i += LANES) store(to + i, load(from + i));
-        return;
-    }
-    for (int64_t i = 0; i < count; ++i) to[i] = from[i * STRIDE];
+// Elements in place are read one by one where masked loads are slow.
+#if defined(__AVX512F__)
+enum { BY_VECTORS = STRIDE <= 2 };
+#else
+enum { BY_VECTORS = STRIDE <= 2 && !IN_PLACE };
+#endif
+
+// The first vector of elements `STRIDE` apart. Of a padded copy what lies behind the `count` that are wanted may be
+// read: there is room for it.
+static inline vec load_strided(const float* from, int64_t count) {
+    const int64_t span = IN_PLACE ? (count - 1) * STRIDE + 1 : 2 * LANES;
+    if (STRIDE == 1) return load_part(from, span);
+    return every_second(load_part(from, span), load_part(from + LANES, span - LANES));
 }
 
-// Pixels first ... first + NR - 1 of an output image, those beyond its end as zeros. `plane` is the first
-// channel of a group in the padded image. NCHW.
-static void gather(float* packed, const float* plane, const Shape& at, const Strides& strides, int64_t first) {
-    const int64_t pixels = at.rows * at.columns, count = min_of(NR, pixels - first);
+// Copies `count` elements `STRIDE` apart. Whole vectors are written where they end before `end`: what is too much
+// is overwritten by the next pieces.
+static inline void copy_row(float* to, const float* from, int64_t count, const float* end) {
+    if (!BY_VECTORS) {
+        for (int64_t i = 0; i < count; ++i) to[i] = from[i * STRIDE];
+        return;
+    }
+    for (int64_t i = 0; i < count; i += LANES) {
+        const vec row = load_strided(from + i * STRIDE, count - i);
+        if (to + i + LANES <= end) store(to + i, row);
+        else store_part(to + i, row, count - i);
+    }
+}
+
+// Floats that are read behind a padded copy of the image.
+enum : int64_t { READ_BEHIND = 2 * LANES };
+
+// Pixels first ... first + N - 1 of an output image, those beyond its end as zeros. `plane` is the first
+// channel of a group in the padded image, `channels` which of them are gathered. NCHW.
+template <int N>
+static void gather(float* packed, const float* plane, const Shape& at, const Strides& strides, int64_t first,
+                   Range channels) {
+    const int64_t pixels = at.rows * at.columns, count = min_of(N, pixels - first);
     // The panel's pixels are pieces of rows; every tap copies the same pieces from somewhere else.
     struct Piece {
         int64_t from, to, count;
-    } pieces[NR];
+    } pieces[N];
     int64_t found = 0;
     for (int64_t done = 0; done < count;) {
         const int64_t p = (first + done) / at.columns, q = (first + done) % at.columns;
@@ -27,14 +52,17 @@ static void gather(float* packed, const float* plane, const Shape& at, const Str
         pieces[found++] = {p * STRIDE * strides.y + q * STRIDE, done, part};
         done += part;
     }
-    for (int64_t channel = 0; channel < at.inner; ++channel) {
+    // What lies behind the last of the channels may be another thread's.
+    const float* end = packed + channels.end * at.r * at.s * N;
+    packed += channels.begin * at.r * at.s * N;
+    for (int64_t channel = channels.begin; channel < channels.end; ++channel) {
         for (int64_t i = 0; i < at.r; ++i) {
-            for (int64_t j = 0; j < at.s; ++j, packed += NR) {
+            for (int64_t j = 0; j < at.s; ++j, packed += N) {
                 const float* from = plane + channel * strides.channel + i * DILATION * strides.y + j * DILATION;
                 for (int64_t piece = 0; piece < found; ++piece) {
-                    copy_row(packed + pieces[piece].to, from + pieces[piece].from, pieces[piece].count);
+                    copy_row(packed + pieces[piece].to, from + pieces[piece].from, pieces[piece].count, end);
                 }
-                for (int64_t l = count; l < NR; ++l) packed[l] = 0;
+                for (int64_t l = count; l < N; ++l) packed[l] = 0;
             }
         }
     }

@@ -1,4 +1,5 @@
-// Loads and stores of the first lanes of a vector: what the others would touch is left alone.
+// Parts of vectors: loads and stores of the first lanes, where what the others would touch is left alone, and every
+// second element.
 #pragma once
 #include <string.h>
 
@@ -24,4 +25,22 @@ static inline void store_part(float* p, vec v, int64_t count) {
 #else
     memcpy(p, &v, size_t(count) * sizeof(float));
 #endif
+}
+
+typedef int32_t pick_lanes __attribute__((vector_size(VECTOR_BYTES)));
+
+// Every second element of two vectors side by side, from the first or from the second on.
+static inline vec every_second(vec a, vec b, int first = 0) {
+    vec picked;
+#if defined(__clang__)
+    for (int l = 0; l < LANES; ++l) {
+        const int i = 2 * l + first;
+        picked[l] = i < LANES ? a[i] : b[i - LANES];
+    }
+#else
+    pick_lanes pick;
+    for (int l = 0; l < LANES; ++l) pick[l] = 2 * l + first;
+    picked = __builtin_shuffle(a, b, pick);
+#endif
+    return picked;
 }

@@ -98,6 +98,29 @@ def test_depthwise_images_that_are_masked(shape: str, arch: str, tmp_path: Path)
             assert error <= 1.0, where
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "n1 c40 h7 w7 k24 r1 s1 bias relu",
+        "n2 c24 h7 w7 k20 r3 s3 pad=1 relu",
+        "n1 c18 h9 w25 k18 r3 s3 groups=3 pad=1 stride=2 bias",
+        "n1 c6 h14 w14 k10 r5 s5 pad=2",
+    ],
+)
+def test_last_pixels_as_dot_products(shape: str, tmp_path: Path) -> None:
+    """Alone, and with threads that gather panels together and must not overwrite what is another's."""
+    kernel = registry.kernel("conv_implicit_gemm")
+    workload = CONV.parse(shape)
+    space = [c for c in kernel.space(workload, HERE) if c["DOTS"]]
+    chosen = [space[0], space[-1], *[c for c in space if c["SPLIT_K"] > 1][::97][:3]]
+    assert chosen
+    for number, config in enumerate(chosen):
+        run = Run(kernel, workload, config, HERE, tmp_path / str(number))
+        for seed in range(20):
+            error, where = run.error(workload, seed)
+            assert error <= 1.0, where
+
+
 # What a wrong kernel does -> (what of the naive one is replaced, by what).
 PLANTED = {
     "leaves out the last channel": ("in < inner;", "in < inner - 1;"),
