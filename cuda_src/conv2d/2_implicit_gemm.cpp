@@ -52,7 +52,8 @@ panel_bytes = "c // groups * r * s * NR * 4"
 // exists as a whole: a panel of NR columns is gathered into a buffer just before the weights are multiplied
 // with it (Chetlur et al., cuDNN: efficient primitives for deep learning, arXiv:1410.0759, 2014). Vectors lie along
 // pixels, as Y does in NCHW, so nothing is transposed and weights are read where they are, one element at a
-// time. For 1x1 kernels of stride 1 the matrix is the image itself, and whole panels are read in place.
+// time. For 1x1 kernels of stride 1 the matrix is the image itself, and whole panels are read in place. Threads
+// that share their panels gather them together. DOTS is for images of a few vectors and a bit: see dots.h.
 #define HUGE_PAGES 1
 #define NHWC 0
 #define SCALE_TENSOR 0
