@@ -9,15 +9,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from tests.report.makers import timing
 from tuner.core.errors import TunerError
 from tuner.core.turns import Turns
+from tuner.report import bars
 from tuner.report.bars import comparison_chart
 from tuner.report.curves import Curve, convergence_chart
 from tuner.report.roofline import roofline_chart
 from tuner.report.rows import Context, Timing, compare
 from tuner.report.style import apart
+from tuner.report.text import ratio
 from tuner.store.records import CurvePoint
 
 
@@ -118,6 +123,25 @@ def test_faster_than_the_peak_is_still_inside_the_picture(context: Context, tmp_
         places = [float(y) for y in re.findall(r'<text[^>]* y="(-?[\d.]+)"', svg.read_text())]
         assert places
         assert all(0 <= y <= height for y in places)
+
+
+def test_no_text_is_cut_off(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A naive kernel a thousand times slower than the library has the longest text."""
+    kept: list[Figure] = []
+    monkeypatch.setattr(bars, "save", lambda figure, path: kept.append(figure) or [])
+    timings = [
+        timing("packed", 481.0, 0.019), timing("numpy", 466.0, 0.02, is_baseline=True),
+        timing("cpp_naive", 0.4568, 0.019, naive=True),
+    ]  # fmt: skip
+    rows = compare(timings, context)
+    assert max(len(ratio(row.speedup_library)) for row in rows) >= 27
+    comparison_chart(rows, context, tmp_path / "p")
+    (figure,) = kept
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for text in figure.findobj(Text):
+        if text.get_text():
+            box = text.get_window_extent(renderer)
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text.get_text()
 
 
 def test_the_same_data_draw_the_same_picture(timings: list[Timing], context: Context, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDTH, _ROW, _BOTTOM = 12.0, 0.42, 0.80  # inches
+_CHARACTER = 0.0059  # of the width: a digit of the columns' texts
 
 
 def comparison_chart(rows: Sequence[ComparisonRow], context: Context, path: Path) -> list[Path]:
@@ -119,7 +120,8 @@ def _columns(rows: Sequence[ComparisonRow]) -> list[tuple[str, float, list[str]]
         ("vs best library", [row.speedup_library for row in rows]),
     ):
         if any(speedups):
-            columns.append((name, 0.155, [ratio(speedup) for speedup in speedups]))
+            texts = [ratio(speedup) for speedup in speedups]
+            columns.append((name, max(0.155, _CHARACTER * (2 + max(map(len, texts)))), texts))
     return columns
 
 
