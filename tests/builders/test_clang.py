@@ -11,6 +11,9 @@ from tuner.builders.cxx import COMMON_FLAGS, _include_flags, wrapper
 from tuner.core.host_cxx import isa_flags, run_compiler
 from tuner.devices.cpu import CpuDevice, named_targets
 
+CLANG = shutil.which("clang++")
+if CLANG is None:
+    pytest.skip("no clang++ on PATH", allow_module_level=True)
 SHAPES = {
     "gemm": ("64x96x32",),
     "conv2d": ("n1 c32 h7 w7 k32 r3 s3 pad=1", "n1 c32 h7 w7 k32 r3 s3 pad=1 groups=32"),
@@ -28,9 +31,7 @@ KERNELS = [
 @pytest.mark.parametrize("arch", ["here", "cpu:avx512", "cpu:avx2", "cpu:x86_64"])
 @pytest.mark.parametrize(("name", "dtype"), KERNELS)
 def test_clang_accepts_every_kernel(name: str, dtype: str, arch: str, tmp_path: Path) -> None:
-    clang = shutil.which("clang++")
-    if clang is None:
-        pytest.skip("no clang++ on PATH")
+    assert CLANG is not None
     target = CpuDevice().target if arch == "here" else named_targets()[arch]
     kernel = registry.kernel(name)
     operator = registry.operator(kernel.operator)
@@ -46,6 +47,6 @@ def test_clang_accepts_every_kernel(name: str, dtype: str, arch: str, tmp_path: 
     for config in alone:
         source = kernel.lower(workload, config, target)
         (tmp_path / "kernel.cpp").write_text(f"{source.text}\n{wrapper(source.entry, source.arguments)}")
-        flags = [*COMMON_FLAGS, *isa_flags(clang, target.features), *_include_flags(source.options)]
-        code, output = run_compiler([clang, *flags, "-S", "kernel.cpp", "-o", "kernel.s"], tmp_path)
+        flags = [*COMMON_FLAGS, *isa_flags(CLANG, target.features), *_include_flags(source.options)]
+        code, output = run_compiler([CLANG, *flags, "-S", "kernel.cpp", "-o", "kernel.s"], tmp_path)
         assert code == 0, f"{config}: {output}"
