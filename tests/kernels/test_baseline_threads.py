@@ -1,6 +1,7 @@
 """Library baselines run on as many threads as what they are compared with."""
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,21 @@ def busy_job(payload: Mapping[str, Any], channel: Channel) -> None:
     run = bench_process.TrialRun(device, payload["artifact"], data)
     run.verify()
     device.calibrate()  # waits, as in a trial, until workers that were just made spin no more
+    settle()
     before = busy()
     run.sample(CALLS, False)
     after = busy()
     cores = {t: len(os.sched_getaffinity(int(t))) for t in after}
     channel.send(sorted(((after[t] - before.get(t, 0.0), cores[t]) for t in after), reverse=True))
+
+
+def settle() -> None:
+    """Where other processes compute, workers that were just made are late to spin, and to stop."""
+    for _ in range(100):
+        before = busy()
+        time.sleep(0.02)
+        if all(spent - before.get(t, 0.0) < 1e-3 for t, spent in busy().items() if int(t) != os.getpid()):
+            break
 
 
 def busy() -> dict[str, float]:

@@ -142,11 +142,12 @@ class Workers:
     def close(self) -> None:
         """Ends all processes."""
         self.stop()
-        for child in self._ended:
-            _collect(child)
         zygotes: Sequence[Zygote] = list(self._zygotes.values())
         for zygote in zygotes:
             zygote.close()
+        # After them: one that cannot say how a child ended keeps nobody waiting.
+        for child in self._ended:
+            _collect(child)
 
 
 def _collect(child: Child) -> None:

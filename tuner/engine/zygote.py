@@ -31,6 +31,7 @@ from tuner.engine.channel import Channel, ChannelClosed
 
 _STATUS = struct.Struct("<qq")  # (0, process id) after the fork, (1, wait status) at the end
 _PR_SET_PDEATHSIG = 1
+_ENDS_WITHIN_S = 10.0  # a child that was killed, and the news of it
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,20 @@ class Child:
             pass  # it ended; whoever asks it next finds out
 
     def wait(self, timeout: float | None = 5.0) -> int:
-        """The exit code; negative is the signal that ended it. Kills it after `timeout` seconds."""
+        """The exit code; negative is the signal that ended it. Kills it after `timeout` seconds.
+
+        Raises:
+            ZygoteDied: nobody is left who could tell.
+        """
         if self._ended is None:
             try:
                 _, status = self._read_status(timeout)
             except TimeoutError:
                 self.kill()
-                _, status = self._read_status(None)
+                try:
+                    _, status = self._read_status(_ENDS_WITHIN_S)
+                except TimeoutError:
+                    raise ZygoteDied("the warm process does not say how its child ended") from None
             self._ended = os.waitstatus_to_exitcode(status)
             os.close(self._status)
             self.channel.close()
@@ -191,6 +199,11 @@ class Zygote:
                 _send(self._control, message, [theirs.fileno(), status_write])
             except OSError:
                 raise ZygoteDied(self._why()) from None
+            except BaseException:
+                # Ctrl-C, perhaps within the message: the zygote would wait for the rest of it for ever, and
+                # nobody would be told how its children ended. It ends, and is replaced when it is needed.
+                self._control.close()
+                raise
             finally:
                 theirs.close()
                 os.close(status_write)
@@ -219,9 +232,12 @@ class Zygote:
 
 
 def _send(control: socket.socket, message: bytes, descriptors: Sequence[int] = ()) -> None:
-    # Descriptors travel with the length, which is short enough to arrive whole.
-    socket.send_fds(control, [struct.pack("<q", len(message))], list(descriptors))
-    control.sendall(message)
+    # Descriptors travel with the first byte of the length. In one call where it goes: half a message is of no
+    # use to anybody.
+    whole = struct.pack("<q", len(message)) + message
+    sent = socket.send_fds(control, [whole], list(descriptors))
+    if sent < len(whole):
+        control.sendall(whole[sent:])
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:

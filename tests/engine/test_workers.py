@@ -1,0 +1,63 @@
+"""Warm processes and their children, whenever Ctrl-C comes."""
+
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner.engine import zygote
+from tuner.engine.channel import Channel
+from tuner.engine.workers import ChildLost, Warm, Workers
+from tuner.engine.zygote import Limits
+
+WARM = Warm(("tests.engine.test_workers",))
+
+
+def echo_job(payload: Any, channel: Channel) -> None:
+    channel.send(payload)
+    channel.receive()
+
+
+def test_ctrl_c_within_a_message_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warm process has read how long a message is and never gets it; its other child is still at work."""
+
+    def half(control: socket.socket, message: bytes, descriptors: Sequence[int] = ()) -> None:
+        socket.send_fds(control, [struct.pack("<q", len(message))], list(descriptors))
+        raise KeyboardInterrupt
+
+    workers = Workers(tmp_path)
+    child = workers.start(WARM, echo_job, 1, Limits())
+    assert workers.receive(child, 30) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(zygote, "_send", half)
+        with pytest.raises(KeyboardInterrupt):
+            workers.start(WARM, echo_job, 2, Limits())
+    started = time.monotonic()
+    with pytest.raises(ChildLost):
+        workers.converse(child, "go on", 30)
+    assert workers.ask(WARM, echo_job, 3, Limits(), 30) == 3
+    workers.close()
+    assert time.monotonic() - started < 20
+
+
+def test_a_warm_process_that_does_not_answer_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = Workers(tmp_path)
+    child = workers.start(WARM, echo_job, 1, Limits())
+    assert workers.receive(child, 30) == 1
+    (process,) = workers._zygotes.values()
+    monkeypatch.setattr(zygote, "_ENDS_WITHIN_S", 0.2)
+    # Half a message, and nobody notices.
+    socket.send_fds(process._control, [struct.pack("<q", 100)], [])
+    workers.dismiss(child)
+    started = time.monotonic()
+    workers.close()
+    assert time.monotonic() - started < 15
+    assert process._process.poll() is not None
