@@ -12,7 +12,7 @@ import pytest
 from tuner.engine import zygote
 from tuner.engine.channel import Channel
 from tuner.engine.workers import ChildLost, Warm, Workers
-from tuner.engine.zygote import Limits
+from tuner.engine.zygote import Limits, ZygoteDied
 
 WARM = Warm(("tests.engine.test_workers",))
 
@@ -53,9 +53,11 @@ def test_a_warm_process_that_does_not_answer_is_ended(
     child = workers.start(WARM, echo_job, 1, Limits())
     assert workers.receive(child, 30) == 1
     (process,) = workers._zygotes.values()
-    monkeypatch.setattr(zygote, "_ENDS_WITHIN_S", 0.2)
-    # Half a message, and nobody notices.
+    # Half a message, and nobody notices: it waits for the rest and tells nobody how its child ends.
     socket.send_fds(process._control, [struct.pack("<q", 100)], [])
+    monkeypatch.setattr(zygote, "_ENDS_WITHIN_S", 0.2)
+    with pytest.raises(ZygoteDied, match="does not say"):
+        child.wait(0.1)
     workers.dismiss(child)
     started = time.monotonic()
     workers.close()

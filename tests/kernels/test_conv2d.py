@@ -88,8 +88,9 @@ def test_depthwise_images_that_are_masked(shape: str, arch: str, tmp_path: Path)
     kernel = registry.kernel("conv_depthwise")
     workload = CONV.parse(shape)
     masked = [c for c in kernel.space(workload, target) if c["MASKED"]]
-    if target.limits["vector_bytes"] >= 64:
-        assert masked
+    if not masked:
+        assert target.limits["vector_bytes"] < 64
+        pytest.skip("its taps are more than a vector away")
     for number, config in enumerate(masked[:: max(1, len(masked) - 1)]):
         run = Run(kernel, workload, config, target, tmp_path / str(number))
         wide = replace(workload, dims=tuple((n, 50 if n == "w" else v) for n, v in workload.dims))
@@ -113,7 +114,6 @@ def test_last_pixels_as_dot_products(shape: str, tmp_path: Path) -> None:
     workload = CONV.parse(shape)
     space = [c for c in kernel.space(workload, HERE) if c["DOTS"]]
     chosen = [space[0], space[-1], *[c for c in space if c["SPLIT_K"] > 1][::97][:3]]
-    assert chosen
     for number, config in enumerate(chosen):
         run = Run(kernel, workload, config, HERE, tmp_path / str(number))
         for seed in range(20):
