@@ -130,6 +130,11 @@ class Kernel(ABC):
         """Why this kernel cannot be used on this machine (a library is missing); `None` if it can."""
         return None
 
+    def fewer_operations(self, workload: Workload) -> float:
+        """How many times fewer operations it does than `Operator.flops` counts: 1 where it computes what the
+        definition says, 2.25 for Winograd's F(2x2, 3x3) (Lavin and Gray 2016)."""
+        return 1.0
+
     def require(self, workload: Workload, target: Target) -> None:
         """Raises `Unavailable` with the reason where the kernel cannot serve."""
         reason = self.unavailable() or self.unsupported(workload, target)
