@@ -38,6 +38,23 @@ EXPORT int tuner_time(int (*call)(void**), void** args, int64_t calls, double* s
     return 0;
 }
 
+// The same on an input that changes before every call, see tuner/core/changes.py: element i % places of
+// `elements` takes value i % values, of `size` bytes each; all take their first one before the clock starts.
+EXPORT int tuner_time_changing(int (*call)(void**), void** args, int64_t calls, char** elements, int64_t places,
+                               const char* values, int64_t count, int64_t size, double* seconds) {
+    for (int64_t e = 0; e < places; ++e) memcpy(elements[e], values + e * size, size_t(size));
+    int64_t place = 0, value = 0;
+    double start = now();
+    for (int64_t i = 0; i < calls; ++i) {
+        memcpy(elements[place], values + value * size, size_t(size));
+        if (++place == places) place = 0;
+        if (++value == count) value = 0;
+        if (int status = call(args)) return status;
+    }
+    *seconds = (now() - start) / double(calls);
+    return 0;
+}
+
 // --- a team of pinned threads -------------------------------------------------------------------------
 
 struct Team {

@@ -38,6 +38,7 @@ class OnnxRuntimeFrozen(LibraryKernel):
     """
 
     name = "conv_onnxruntime_frozen"
+    constant = ("W", "bias")
     operator = "conv2d"
     summary = "ONNX Conv with constant weights, laid out ahead of the timed call (NCHWc, MLAS)"
     dtypes = ("f32",)

@@ -12,6 +12,7 @@ arguments = ["A", "B", "D", "m", "n", "k"]
 [parameters]
 UNUSED = {values}
 */
+{includes}
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -73,9 +74,13 @@ MISBEHAVIOURS = {
 
 
 def planted(
-    folder: Path, name: str, body: str = "right(A, B, D, m, n, k);", values: str = "[0]"
+    folder: Path,
+    name: str,
+    body: str = "right(A, B, D, m, n, k);",
+    values: str = "[0]",
+    includes: str = "",
 ) -> SourceKernel:
     """A kernel with this body, in a file of its own under `folder`."""
     path = folder / f"{name}.cpp"
-    path.write_text(_HEADER.format(name=name, body=body, values=values))
+    path.write_text(_HEADER.format(name=name, body=body, values=values, includes=includes))
     return SourceKernel(path)

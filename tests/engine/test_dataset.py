@@ -1,39 +1,49 @@
-"""What a run is verified against survives the way through its file, bit by bit."""
+"""What a run is verified against: inputs leave the judging process sealed, references do not leave it."""
 
-from pathlib import Path
+import mmap
+import os
 
 import numpy as np
 import pytest
 
 from tuner import registry
+from tuner.core.guarded import same_bits
 from tuner.engine import dataset
-from tuner.engine.buffers import same_bits
+from tuner.engine.sealed import Layout
 
 
 @pytest.mark.parametrize(
     ("operator", "shape", "dtype"), [("gemm", "m5 n7 k3 bias", "f32"), ("gemm", "8x16x24", "f16")]
 )
-def test_a_dataset_is_read_as_it_was_computed(tmp_path: Path, operator: str, shape: str, dtype: str) -> None:
+def test_inputs_arrive_as_they_were_drawn_and_cannot_be_written_or_cut(
+    operator: str, shape: str, dtype: str
+) -> None:
     op = registry.operator(operator)
     workload = op.parse(shape, dtype)
-    dataset.write(op, workload, 3, tmp_path / "data")
-    found = dataset.read(tmp_path / "data", workload)
-    inputs = op.inputs(workload, 3)
-    reference = op.reference(workload, inputs)
-    tolerance = op.tolerance(workload, inputs, reference)
-    assert found.signature == tuple(op.signature(workload))
-    for read, computed in (
-        (found.inputs, inputs),
-        (found.reference, reference),
-        (found.tolerance, tolerance),
+    data = dataset.compute(op, workload, 3)
+    layout = Layout.from_plain(data.layout.as_plain())
+    assert layout == data.layout and layout.signature == tuple(op.signature(workload))
+    memory = mmap.mmap(data.sent, layout.inputs_bytes, access=mmap.ACCESS_READ)
+    found = layout.arrays(memory, outputs=False)
+    for name, values in op.inputs(workload, 3).items():
+        assert same_bits(found[name], np.ascontiguousarray(values))
+        assert not found[name].flags.writeable and found[name].ctypes.data % 64 == 0
+    for attack in (
+        lambda: os.pwrite(data.sent, b"x", 0),
+        lambda: os.ftruncate(data.sent, 0),
+        lambda: mmap.mmap(data.sent, layout.inputs_bytes, access=mmap.ACCESS_WRITE),
+        lambda: os.ftruncate(data.shown, 0),
     ):
-        assert list(read) == list(computed)
-        for name, values in computed.items():
-            values = np.asarray(values)
-            assert read[name].dtype == values.dtype and read[name].shape == values.shape
-            assert same_bits(read[name], np.ascontiguousarray(values))
-            assert not read[name].flags.writeable
-            assert read[name].ctypes.data % 64 == 0
+        with pytest.raises(OSError):
+            attack()
+
+
+def test_outputs_are_written_by_one_process_and_read_by_the_other() -> None:
+    op = registry.operator("gemm")
+    data = dataset.compute(op, op.parse("8x16x24"), 3)
+    theirs = mmap.mmap(data.shown, data.layout.outputs_bytes)
+    data.layout.arrays(theirs, outputs=True)["D"][2, 3] = 7
+    assert data.outputs["D"][2, 3] == 7
 
 
 def test_bits_are_compared_not_values() -> None:

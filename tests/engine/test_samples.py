@@ -5,24 +5,24 @@ import itertools
 import pytest
 
 from tuner.core.protocol import Protocol
-from tuner.engine.bench_process import take_samples
+from tuner.engine.sampling import take_samples
 
 INCUMBENT_S = 1e-3
 
 
 class _Scripted:
-    """In place of `TrialRun`: samples spread evenly over 10% to either side of a time, none twice."""
+    """In place of `JudgedRun`: samples spread evenly over 10% to either side of a time, none twice."""
 
     def __init__(self, seconds: float) -> None:
         self._samples = (seconds * (0.9 + 0.2 * (0.618 * i % 1.0)) for i in itertools.count())
 
-    def sample(self, calls: int, cold: bool) -> float:
-        return next(self._samples)
+    def samples(self, count: int, calls: int) -> list[float]:
+        return [next(self._samples) for _ in range(count)]
 
 
 def count(seconds: float, incumbent_s: float | None = INCUMBENT_S, **changes: float) -> tuple[int, bool]:
     protocol = Protocol(relative_interval=1e-3, max_samples=50, budget_s=1e6, **changes)  # type: ignore[arg-type]
-    samples, pruned = take_samples(_Scripted(seconds), protocol, incumbent_s, seconds)  # type: ignore[arg-type]
+    samples, pruned = take_samples(_Scripted(seconds), protocol, incumbent_s, seconds)
     return len(samples), pruned
 
 

@@ -9,13 +9,13 @@ import numpy as np
 from tuner import registry
 from tuner.core.artifact import Artifact
 from tuner.core.errors import InvalidWorkload
+from tuner.core.guarded import Guarded
 from tuner.core.kernel import Kernel
 from tuner.core.operator import worst_error
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.devices.cpu import CpuDevice
-from tuner.engine.buffers import Guarded
 
 ATTENTION = registry.operator("attention")
 

@@ -12,8 +12,9 @@ from schedules import _library
 from tuner import registry
 from tuner.core.protocol import Protocol
 from tuner.devices.cpu import CpuDevice
-from tuner.engine import bench_process
+from tuner.engine import dataset
 from tuner.engine.channel import Channel
+from tuner.engine.runner import TrialRun
 from tuner.engine.workshop import Workshop
 
 SHAPES = {
@@ -26,15 +27,15 @@ def busy_job(payload: Mapping[str, Any], channel: Channel) -> None:
     """Child: of each thread, seconds of CPU during some calls and how many cores it may use, most first."""
     device = payload["device"]
     device.prepare(payload["protocol"].threads)
-    data = bench_process._dataset(payload, payload["workload"])
+    data = dataset.compute(registry.operator(payload["workload"].operator), payload["workload"], 0)
     # As a trial does where companions are verified first: the library is there when it is loaded again.
-    bench_process.TrialRun(device, payload["artifact"], data).verify()
-    run = bench_process.TrialRun(device, payload["artifact"], data)
-    run.verify()
+    TrialRun(device, payload["artifact"], data.layout, data.inputs).run()
+    run = TrialRun(device, payload["artifact"], data.layout, data.inputs)
+    run.run()
     device.calibrate()  # waits, as in a trial, until workers that were just made spin no more
     settle()
     before = busy()
-    run.sample(CALLS, False)
+    run.executable.sample(CALLS)
     after = busy()
     cores = {t: len(os.sched_getaffinity(int(t))) for t in after}
     channel.send(sorted(((after[t] - before.get(t, 0.0), cores[t]) for t in after), reverse=True))
@@ -67,9 +68,11 @@ def test_a_library_works_on_the_threads_of_the_protocol(operator: str, threads: 
             if kernel.baseline and not kernel.unavailable() and not kernel.unsupported(workload, target)
         ]  # fmt: skip
         assert libraries
-        workshop.prepare(registry.operator(operator), workload, companions=False)
         for kernel in libraries:
-            payload = workshop.payload(workload, workshop.build(kernel, workload, {}))
+            artifact = workshop.build(kernel, workload, {}).artifact
+            payload = {
+                "device": device, "protocol": workshop.protocol, "workload": workload, "artifact": artifact,
+            }  # fmt: skip
             spent = workshop._workers.ask(workshop._run, busy_job, payload, workshop._limits, 60)
             # Shares of the work are equal; what one thread does alone (a softmax, a copy) is not much here.
             whole = sum(seconds for seconds, _ in spent)

@@ -204,3 +204,46 @@ def test_the_results_of_other_inputs_fail(operator: Operator, workload: Workload
     other = operator.reference(workload, operator.inputs(workload, SEED + 1))
     if any((other[name] != values).any() for name, values in reference.items()):
         assert worst_error(other, reference, tolerance)[0] > 1
+
+
+@each_case
+def test_an_excerpt_is_what_the_whole_has_there_and_depends_on_what_it_says(
+    operator: Operator, workload: Workload
+) -> None:
+    """Kernels are checked by it while they are timed on inputs that change in place."""
+    inputs, reference, tolerance = computed(operator, workload)
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        excerpt = operator.excerpt(workload, inputs, rng)
+        values, allowed = excerpt.expected(operator, inputs)
+        assert values.keys() == reference.keys()
+        for name, at in excerpt.outputs.items():
+            assert at.size and at.size == np.unique(at).size
+            known = reference[name].reshape(-1)[at]
+            rounding = 1e-12 * (1 + np.abs(known))
+            assert (np.abs(values[name] - known) <= rounding).all()
+            whole = np.broadcast_to(tolerance[name], reference[name].shape).reshape(-1)[at]
+            assert (allowed[name] >= 0).all() and (allowed[name] <= 2 * whole + 1e-300).all()
+        changed = dict(inputs)
+        for name, at in excerpt.inputs.items():
+            assert at.size and at.max() < inputs[name].size
+            # What is not among the named elements may be anything: it is not of this excerpt.
+            other = np.zeros_like(inputs[name]).reshape(-1)
+            other[at] = inputs[name].reshape(-1)[at]
+            changed[name] = other.reshape(inputs[name].shape)
+        again, _ = excerpt.expected(operator, changed)
+        assert all(np.array_equal(again[name], values[name]) for name in values)
+
+
+@each_case
+def test_a_changed_input_changes_an_excerpt(operator: Operator, workload: Workload) -> None:
+    inputs, _, _ = computed(operator, workload)
+    excerpt = operator.excerpt(workload, inputs, np.random.default_rng(5))
+    before, allowed = excerpt.expected(operator, inputs)
+    seen = False
+    for name, at in excerpt.inputs.items():
+        other = inputs[name].reshape(-1).copy()
+        other[at] = -other[at]
+        after, _ = excerpt.expected(operator, {**inputs, name: other.reshape(inputs[name].shape)})
+        seen |= any((np.abs(after[o] - before[o]) > 4 * allowed[o]).any() for o in before)
+    assert seen or all((values == 0).all() for values in before.values())

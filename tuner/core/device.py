@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tuner.core.artifact import Artifact
+from tuner.core.changes import Changes
 from tuner.core.measurement import Evidence
 from tuner.core.target import Target
 
@@ -37,6 +38,23 @@ class Executable(ABC):
             RuntimeError: the kernel reports an error, or this device has no time (an emulator).
         """
 
+    def sample_changing(self, calls: int, changes: Changes, tensors: Mapping[str, np.ndarray]) -> float:
+        """As `sample`, on an input that changes before every call: see `Changes`.
+
+        Here it changes before the first call only, to what it will have been at the end.
+
+        Args:
+            calls: how many.
+            changes: of which input, and how.
+            tensors: the arrays that were bound.
+        """
+        changes.apply(tensors, calls)
+        self.push((changes.name,))
+        return self.sample(calls)
+
+    def push(self, names: Sequence[str]) -> None:
+        """Takes over what bound arrays hold now, where the kernel does not work on their own memory."""
+
     @abstractmethod
     def read(self, name: str) -> np.ndarray:
         """The present content of a tensor."""
@@ -61,6 +79,9 @@ class Device(ABC):
 
     name: ClassVar[str]
     evidence: ClassVar[Evidence] = Evidence.MEASURED
+    kernels_in_process: ClassVar[bool] = True
+    """Whether a kernel's code runs in the process that loads it, where it can do what it likes. Then another
+    process calibrates, and holds what that one says of its clock against its own."""
     trials_a_child: ClassVar[int] = 1
     """How many trials a child process may run in turn, as long as each ends well. A kernel on a CPU can
     damage its process without a sign, so it gets one of its own."""
@@ -127,6 +148,13 @@ class Device(ABC):
     def conditions(self, before: Mapping[str, float], after: Mapping[str, float]) -> Mapping[str, float]:
         """Metrics of a trial from the `state` before and after its timed calls; none by default."""
         return {}
+
+    def least_seconds(self, flops: float, nbytes: float, dtype: str) -> float:
+        """A time that nothing on this device can beat, by far: a shorter one is no time of this work.
+
+        0 where the device does not know. Args: operations and bytes that the work cannot do without.
+        """
+        return 0.0
 
     @abstractmethod
     def measure_limits(self) -> Mapping[str, float]:

@@ -110,6 +110,9 @@ class Kernel(ABC):
     searcher: str | None = None
     """Where its space is open (`tuner.core.trace_space`), the only searcher that can propose from it. A
     configuration is then of one workload alone, and the kernel is tuned only when it is asked for."""
+    constant: tuple[str, ...] = ()
+    """Inputs that it may take to hold the same values in every call, as a library does that lays weights out
+    once. All others may change between two calls, and do while it is timed."""
     baseline: bool = False
     """Whether it is a library people use, that others are compared with: its space is empty."""
 

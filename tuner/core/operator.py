@@ -4,12 +4,15 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload, UnknownName
 from tuner.core.workload import Option, Workload, reads_as_text
+
+if TYPE_CHECKING:
+    from tuner.core.excerpt import Excerpt
 
 Tensors = dict[str, np.ndarray]
 
@@ -183,6 +186,14 @@ class Operator(ABC):
     @abstractmethod
     def companions(self, workload: Workload) -> tuple[Workload, ...]:
         """Small workloads of the same options with ragged dimensions, on which a kernel is verified too."""
+
+    def excerpt(self, workload: Workload, inputs: Tensors, rng: np.random.Generator) -> "Excerpt":
+        """A few random elements of the result with what they depend on, to be computed anew while a kernel is
+        timed on inputs that change. By default all is computed; an operator that knows a part which is cheap
+        makes every trial cheaper."""
+        from tuner.core.excerpt import whole
+
+        return whole(self, workload, rng)
 
 
 def _short(text: str) -> str:

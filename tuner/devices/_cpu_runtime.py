@@ -31,6 +31,9 @@ class Runtime:
         self.time = library.tuner_time
         self.time.argtypes = [pointer, pointer, size, pointer]
         self.time.restype = ctypes.c_int
+        self.time_changing = library.tuner_time_changing
+        self.time_changing.argtypes = [pointer, pointer, size, pointer, size, pointer, size, size, pointer]
+        self.time_changing.restype = ctypes.c_int
         self._calibrate = library.tuner_calibrate
         self._calibrate.argtypes, self._calibrate.restype = [ints, ctypes.c_int, size], ctypes.c_double
         self._flops = library.tuner_fma_flops

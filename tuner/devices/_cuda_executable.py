@@ -4,7 +4,7 @@ import ctypes
 import importlib
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class OnDevice(Executable):
     def __init__(self, context: Context) -> None:
         self._context, self._late_before = context, context.late_samples
         self._regions: dict[str, Region] = {}
+        self._bound: Mapping[str, np.ndarray] = {}
         self._forms: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
         self._call: Callable[[], object] | None = None
         self._launches = 1  # of kernels, by one call
@@ -57,10 +58,15 @@ class OnDevice(Executable):
             for name, array in tensors.items():
                 self._regions[name] = self._region(name, array.nbytes)
             self._forms = forms
-        for name, array in tensors.items():
-            self._regions[name].write(array)
+        self._bound = dict(tensors)
+        self.push(tuple(tensors))
         if fresh:
             self._call = self._prepare()
+
+    def push(self, names: Sequence[str]) -> None:
+        """Copies these arrays to the device again."""
+        for name in names:
+            self._regions[name].write(self._bound[name])
 
     def _ready(self) -> Callable[[], object]:
         if self._call is None:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from tuner.core.artifact import Artifact
+from tuner.core.changes import Changes
 from tuner.core.device import Device, Executable
 from tuner.core.digest import digest
 from tuner.core.errors import Unavailable
+from tuner.core.guarded import Guarded
 from tuner.core.host_cxx import find_compiler
 from tuner.core.target import Target
 from tuner.devices._cpu_info import available_cpus, cpu_info
@@ -26,18 +28,12 @@ __all__ = ["CpuDevice", "SharedLibrary", "named_targets"]
 CALIBRATION_ROUNDS = 600_000
 # Rounds and repetitions of the peak: 5 x 10 ms, the best counts, since nothing makes a core too fast.
 PEAK_ROUNDS, REPEATS = 6_000_000, 5
+_NO_CLOCK_HZ = 7e9
 _SCALARS: dict[str, type[Any]] = {
     "int32": ctypes.c_int32,
     "int64": ctypes.c_int64,
     "float32": ctypes.c_float,
 }
-
-
-def _zeros(size: int, alignment: int = 64) -> np.ndarray:
-    """So many zero bytes, beginning on a cache line."""
-    memory = np.zeros(size + alignment, dtype=np.uint8)
-    start = -memory.ctypes.data % alignment
-    return memory[start : start + size]
 
 
 class SharedLibrary(Executable):
@@ -65,7 +61,7 @@ class SharedLibrary(Executable):
         self._tensors: dict[str, np.ndarray] = {}
         self._scalars: list[Any] = []
         self._workspaces = {
-            argument.name: _zeros(int(argument.value or 0))
+            argument.name: Guarded((int(argument.value or 0),), "uint8")
             for argument in self._arguments
             if argument.kind == "workspace"
         }
@@ -87,7 +83,7 @@ class SharedLibrary(Executable):
                 self._pointers[i] = None if array is None else array.ctypes.data
                 continue
             if argument.kind == "workspace":
-                self._pointers[i] = self._workspaces[argument.name].ctypes.data
+                self._pointers[i] = self._workspaces[argument.name].array.ctypes.data
                 continue
             if argument.value is None:
                 raise ValueError(f"argument {argument.name} has no value")
@@ -104,6 +100,26 @@ class SharedLibrary(Executable):
         seconds = ctypes.c_double()
         self._check(self._helper.time(self._address, self._pointers, calls, ctypes.byref(seconds)))
         return seconds.value
+
+    def sample_changing(self, calls: int, changes: Changes, tensors: Mapping[str, np.ndarray]) -> float:
+        """As `sample`; a store of one element before each call, in the same loop."""
+        array = tensors[changes.name]
+        elements = (array.ctypes.data + changes.places * array.itemsize).astype(np.uintp)
+        seconds = ctypes.c_double()
+        self._check(
+            self._helper.time_changing(
+                self._address, self._pointers, calls, elements.ctypes.data, elements.size,
+                changes.values.ctypes.data, changes.values.size, array.itemsize, ctypes.byref(seconds),
+            )
+        )  # fmt: skip
+        return seconds.value
+
+    def damage(self) -> str | None:
+        """Stray writes around its workspaces; bound arrays have guards of their own."""
+        for name, workspace in self._workspaces.items():
+            if damage := workspace.damage():
+                return f"{name}: {damage}"
+        return None
 
     def _check(self, status: int) -> None:
         if status != 0:
@@ -257,6 +273,20 @@ class CpuDevice(Device):
         limits = self.target.limits
         share = max(2 * limits["l3_bytes"] / len(self._team), 2 * limits["l2_bytes"])
         self._helper.flush(self._team, int(share))
+
+    def least_seconds(self, flops: float, nbytes: float, dtype: str) -> float:
+        """At 7 GHz, which no core reaches: two full vectors of multiply-adds and two of loads each cycle.
+
+        A vector does 4 times as much in int8 (VNNI) and twice in 16 bits; with AMX, 16 times and 8 times
+        that.
+        """
+        limits = self.target.limits
+        lanes = limits["vector_bytes"] / 4
+        wide = {"int8": 4.0}.get(dtype, 1.0 if dtype == "f32" else 2.0)
+        if any(feature.startswith("amx") for feature in self._info.features) and dtype != "f32":
+            wide *= 16
+        cycles = max(flops / (4 * lanes * wide), nbytes / (2 * limits["vector_bytes"])) / len(self._team)
+        return cycles / _NO_CLOCK_HZ
 
     def measure_limits(self) -> Mapping[str, float]:
         """FLOP/s and bytes a second of this process's cores, each the best of five, measured now (~1 s).

@@ -33,8 +33,9 @@ class CudaDevice(Device):
 
     name = "cuda"
     # Opening a context takes a fifth of a second or more, and a kernel cannot reach its process's memory. It
-    # can break the context, for good, and that ends the child: see `bench_process.trials_job`.
+    # can break the context, for good, and that ends the child: see `Workshop`.
     trials_a_child: ClassVar[int] = 64
+    kernels_in_process: ClassVar[bool] = False
 
     def __init__(self, found: facts.CudaFacts) -> None:
         self._facts = found

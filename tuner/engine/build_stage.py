@@ -61,6 +61,7 @@ class Built:
         build_s: seconds of lowering and compiling.
         overhead_s: seconds beyond that, of forking and asking.
         folder: holds everything it made; remove with `discard`.
+        fewer_operations, constant: the kernel's, see `Kernel`.
     """
 
     status: Status
@@ -70,6 +71,8 @@ class Built:
     build_s: float = 0.0
     overhead_s: float = 0.0
     folder: Path | None = None
+    fewer_operations: float = 1.0
+    constant: tuple[str, ...] = ()
 
     def discard(self) -> None:
         """Removes what the build made."""
@@ -185,7 +188,10 @@ class BuildStage:
             pairs = tuple(self._generic(artifacts[0], request))
         else:
             pairs = tuple(zip(request.companions, artifacts[1:], strict=True))
-        return Built(Status.OK, "", artifacts[0], pairs, build_s, max(0.0, seconds - build_s), folder)
+        return Built(
+            Status.OK, "", artifacts[0], pairs, build_s, max(0.0, seconds - build_s), folder,
+            request.kernel.fewer_operations(request.workload), tuple(request.kernel.constant),
+        )  # fmt: skip
 
     def _generic(self, artifact: Artifact, request: BuildRequest) -> Iterator[tuple[Workload, Artifact]]:
         """The one artifact of a kernel that is generic in its shape, as it is called for each companion."""

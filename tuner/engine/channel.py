@@ -58,6 +58,23 @@ class Channel:
         except ValueError as error:
             raise ChannelGarbage(str(error)) from None
 
+    def send_descriptor(self, descriptor: int) -> None:
+        """Hands an open file to the other side; raises `ChannelClosed`."""
+        try:
+            socket.send_fds(self._socket, [b"d"], [descriptor])
+        except OSError:
+            raise ChannelClosed from None
+
+    def receive_descriptor(self) -> int:
+        """The open file that was handed over; raises `ChannelClosed`, `ChannelGarbage`."""
+        try:
+            _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
+        except OSError:
+            raise ChannelClosed from None
+        if not descriptors:
+            raise ChannelGarbage("no open file came")
+        return int(descriptors[0])
+
     def _exactly(self, size: int, deadline: float | None) -> bytes:
         parts = bytearray()
         while len(parts) < size:

@@ -17,9 +17,9 @@ from tuner.core.turns import FEWEST, Turns
 from tuner.core.workload import Workload
 from tuner.engine.build_stage import Built
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
+from tuner.engine.judge_client import Seat
 from tuner.engine.locks import measuring
 from tuner.engine.workshop import Workshop
-from tuner.engine.zygote import Child
 
 SITTINGS = 9
 """Processes of a finalist: the fewest whose 95% interval leaves out the slowest and the fastest of them."""
@@ -162,7 +162,7 @@ class _Table:
             rng: decides on the order.
             all_of_them: also those that have spent their share.
         """
-        children: dict[int, Child] = {}
+        children: dict[int, Seat] = {}
         calls: dict[int, int] = {}
         try:
             # In another order each time: who is first has other memory to choose from.
@@ -192,7 +192,7 @@ class _Table:
                 child.kill()
                 child.wait()
 
-    def _time(self, children: dict[int, Child], calls: dict[int, int], rng: random.Random) -> None:
+    def _time(self, children: dict[int, Seat], calls: dict[int, int], rng: random.Random) -> None:
         spent = dict.fromkeys(calls, 0.0)
         for done in range(self._rounds):
             order = [i for i in calls if done == 0 or spent[i] < self._share_s / SITTINGS]
@@ -217,7 +217,7 @@ class _Table:
             self._spent[i] += seconds
 
 
-def _talk(child: Child, request: object, timeout: float) -> object:
+def _talk(child: Seat, request: object, timeout: float) -> object:
     """Sends a request (none for the greeting) and waits for the answer; a text says what went wrong."""
     try:
         if request is not None:

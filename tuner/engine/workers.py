@@ -114,6 +114,10 @@ class Workers:
             pass  # it is gone: `receive` finds out how
         return self.receive(child, timeout)
 
+    def forget(self, child: Child) -> None:
+        """One that ended by itself is not at work any more."""
+        self._working.discard(child)
+
     def dismiss(self, child: Child) -> None:
         """Ends a child that has answered.
 

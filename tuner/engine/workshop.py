@@ -9,8 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tuner import registry
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
+from tuner.core.guarded import RESERVED
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Calibration, Evidence, Measurement, Status
 from tuner.core.operator import Operator
@@ -18,9 +20,10 @@ from tuner.core.protocol import Protocol
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.engine import bench_process, dataset
+from tuner.engine import bench_process, runner
 from tuner.engine.build_process import artifact_to_plain
 from tuner.engine.build_stage import BuildRequest, BuildStage, Built
+from tuner.engine.judge_client import JudgeClient, Seat
 from tuner.engine.locks import measuring
 from tuner.engine.occupancy import artifact_problem, with_occupancy
 from tuner.engine.workers import ChildLost, Warm, Workers
@@ -29,6 +32,8 @@ from tuner.engine.zygote import Child, Limits
 # A run writes nothing but messages; a flood of them ends after a second (they are unbuffered).
 _FILE_LIMIT = 4 * 2**20
 _GPU_FILE_LIMIT = 2**30
+# Addresses around the tensors that nothing lies at, of up to eight tensors and workspaces at a time.
+_ADDRESSES = 8 * 2 * RESERVED
 # After these a process may run another trial.
 _SOUND = (Status.OK, Status.PRUNED, Status.WRONG_RESULT)
 # A float64 reference of a large workload takes its time.
@@ -57,11 +62,18 @@ class Workshop:
         self._folder = Path(tempfile.mkdtemp(prefix="tuner-"))
         self._workers = Workers(self._folder)
         # The device arrives pickled: without its module here, every child would import it.
-        modules = (*device.preload, type(device).__module__, "tuner.engine.bench_process")
+        modules = (
+            *device.preload,
+            type(device).__module__,
+            "tuner.engine.bench_process",
+            "tuner.engine.judge",
+        )
         self._run = Warm(modules, device.warm_up)
         # A CUDA context reserves address space for all memory of host and GPUs: any limit would forbid it.
         # And the driver keeps what it compiled in files of its own.
-        self._limits = Limits(protocol.memory_bytes, _FILE_LIMIT) if on_cpu else Limits(0, _GPU_FILE_LIMIT)
+        beyond = protocol.memory_bytes + _ADDRESSES if protocol.memory_bytes else 0
+        self._limits = Limits(beyond, _FILE_LIMIT) if on_cpu else Limits(0, _GPU_FILE_LIMIT)
+        self._judge = JudgeClient(self._workers, self._run, device, protocol, _PATIENCE_S)
         # A child that may run further trials, and how many.
         self._kept: tuple[Child, int] | None = None
         # A GPU is not disturbed by what the CPU compiles.
@@ -84,6 +96,7 @@ class Workshop:
     def stop(self) -> None:
         """Ends the children that are at work now."""
         self._kept = None
+        self._judge.stop()
         self._workers.stop()
 
     def warm(self, kernels: Sequence[Kernel]) -> None:
@@ -109,15 +122,12 @@ class Workshop:
             TunerError: they do not fit in memory, or the reference fails.
         """
         for each in (workload, *(operator.companions(workload) if companions else ())):
-            folder = dataset.folder_of(self._folder, each, self.seed)
-            if not folder.exists():
-                payload = {"operator": operator, "workload": each, "seed": self.seed, "folder": str(folder)}
-                self._once(dataset.write_job, payload, f"the reference of {each.key} cannot be computed")
+            self._judge.prepare(operator, each, self.seed)
 
     def forget(self, operator: Operator, workload: Workload) -> None:
-        """Removes what `prepare` wrote for a workload; a series of many would fill the disk."""
+        """Lets go what `prepare` computed for a workload; a series of many would fill the memory."""
         for each in (workload, *operator.companions(workload)):
-            shutil.rmtree(dataset.folder_of(self._folder, each, self.seed), ignore_errors=True)
+            self._judge.forget(each)
 
     def build(
         self, kernel: Kernel, workload: Workload, config: Config, companions: Sequence[Workload] = ()
@@ -129,18 +139,25 @@ class Workshop:
         """Builds several candidates, `jobs` at a time; in the order given."""
         return self._stage.build_all(requests)
 
-    def payload(self, workload: Workload, built: Built, incumbent_s: float | None = None) -> dict[str, Any]:
-        """What `bench_process` jobs are told."""
-        return {
-            "device": self.device, "protocol": self.protocol, "data": str(self._folder), "seed": self.seed,
-            "workload": workload, "artifact": built.artifact, "companions": built.companions,
-            "incumbent_s": incumbent_s,
-        }  # fmt: skip
+    def serve(self, workload: Workload, built: Built) -> Seat:
+        """A child that holds a verified candidate and is timed turn by turn."""
+        return self._judge.seat(self._runner(), self._request(workload, built))
 
-    def serve(self, workload: Workload, built: Built) -> Child:
-        """A child that holds a verified candidate and times single samples on request."""
-        payload = self.payload(workload, built)
-        return self._workers.start(self._run, bench_process.serve_job, payload, self._limits)
+    def _runner(self) -> Child:
+        payload = {"device": self.device, "protocol": self.protocol}
+        return self._workers.start(self._run, runner.runner_job, payload, self._limits)
+
+    def _request(self, workload: Workload, built: Built, incumbent_s: float | None = None) -> dict[str, Any]:
+        """What the judge is told of a candidate."""
+        assert built.artifact is not None
+        operator = registry.operator(workload.operator)
+        flops = operator.flops(workload) / built.fewer_operations
+        return {
+            "workload": workload.key, "artifact": artifact_to_plain(built.artifact),
+            "companions": [[w.key, artifact_to_plain(a)] for w, a in built.companions],
+            "incumbent_s": incumbent_s, "constant": list(built.constant),
+            "least_s": self.device.least_seconds(flops, operator.min_bytes(workload), workload.dtype),
+        }  # fmt: skip
 
     def measure(
         self, workload: Workload, built: Built, incumbent_s: float | None, reference_s: float | None
@@ -165,7 +182,7 @@ class Workshop:
         with measuring(self.device.fingerprint):
             started = time.perf_counter()
             try:
-                answer = self._trial(self.payload(workload, built, incumbent_s))
+                answer = self._trial(self._request(workload, built, incumbent_s))
             except ChildLost as lost:
                 status = Status.RUN_TIMEOUT if lost.timed_out else Status.CRASH
                 seconds = time.perf_counter() - started
@@ -183,20 +200,17 @@ class Workshop:
             # The child overwrote its own memory and still answered: that is a crash too.
             return Measurement(Status.CRASH, error=f"run: unusable answer: {error}", **known)
 
-    def _trial(self, payload: dict[str, Any]) -> Any:
+    def _trial(self, request: dict[str, Any]) -> Any:
         """Runs one trial in a child: a new one, or the last one's where the device allows; `ChildLost`."""
         if self.device.trials_a_child == 1:
-            timeout = self.protocol.run_timeout_s
-            return self._workers.ask(self._run, bench_process.run_job, payload, self._limits, timeout)
-        request = {
-            "workload": payload["workload"].key, "incumbent_s": payload["incumbent_s"],
-            "artifact": artifact_to_plain(payload["artifact"]),
-            "companions": [[w.key, artifact_to_plain(a)] for w, a in payload["companions"]],
-        }  # fmt: skip
+            child = self._runner()
+            answer = self._judge.trial(child, request, kept=False)
+            self._judge.dismiss(child)
+            return answer
         kept, self._kept = self._kept, None
         if kept is not None:
             try:
-                answer = self._ask_kept(*kept, request)
+                answer = self._ask_kept(*kept, request, kept=True)
             except ChildLost as lost:
                 if lost.timed_out:
                     raise
@@ -204,18 +218,15 @@ class Workshop:
                 if answer.get("status") != Status.RUN_ERROR:
                     return answer
             # It may have failed for what an earlier trial left behind: a fresh process tells.
-        child = self._workers.start(self._run, bench_process.trials_job, payload, self._limits)
-        return self._ask_kept(child, self.device.trials_a_child, request)
+        return self._ask_kept(self._runner(), self.device.trials_a_child, request, kept=False)
 
-    def _ask_kept(self, child: Child, left: int, request: dict[str, Any]) -> dict[str, Any]:
-        answer = self._workers.converse(child, request, self.protocol.run_timeout_s)
-        if not isinstance(answer, dict):
-            answer = {}
+    def _ask_kept(self, child: Child, left: int, request: dict[str, Any], kept: bool) -> dict[str, Any]:
+        answer = self._judge.trial(child, request, kept)
         # What failed may have broken the device's context, and with it every later trial of this process.
         if left > 1 and answer.get("status") in _SOUND:
             self._kept = (child, left - 1)
         else:
-            self._workers.dismiss(child)
+            self._judge.dismiss(child)
         return answer
 
     def calibrate(self) -> float:

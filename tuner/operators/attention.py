@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload
+from tuner.core.excerpt import Excerpt, flat_indices
 from tuner.core.numerics import STORAGE, U16, U32
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.workload import Option, Workload
@@ -248,3 +249,26 @@ class Attention(Operator):
             dims = {"b": b, "h": heads * h if heads else h, "q": q, "kv": kv, "d": d}
             found.append(self.workload(workload.dtype, **options, **dims))
         return tuple(found)
+
+    def excerpt(self, workload: Workload, inputs: Tensors, rng: np.random.Generator) -> Excerpt:
+        """One random query of one head: a step of decoding over the keys that it sees."""
+        b, h, q, kv, d = (size for _, size in workload)
+        batch, head, query = int(rng.integers(b)), int(rng.integers(h)), int(rng.integers(q))
+        group = head // (h // self.kv_heads(workload))
+        seen = query + kv - q + 1 if workload.option("causal", False) else kv
+        options = {"scale": workload.option("scale", 0.0)}
+        part = self.workload(workload.dtype, b=1, h=1, q=1, kv=seen, d=d, **options)
+        signature = {spec.name: spec.shape for spec in self.signature(workload)}
+        asked = flat_indices(signature["Q"], batch, head, query, slice(None))
+        # Flat indices of the keys (and values) that the query sees, in their order.
+        cache = flat_indices((b, self.kv_heads(workload), kv, d), batch, group, np.arange(seen), slice(None))
+        if "block_table" in inputs:
+            page, place = int(workload.option("page_size", 16)), np.arange(seen)[:, None]
+            index = (inputs["block_table"][batch][place // page], place % page, group, np.arange(d)[None, :])
+            cache = np.ravel_multi_index(np.broadcast_arrays(*index), signature["K"]).reshape(-1)
+
+        def gather(whole: Tensors) -> Tensors:
+            own = {name: whole[name].reshape(-1)[cache].reshape(1, 1, seen, d) for name in ("K", "V")}
+            return {"Q": whole["Q"].reshape(-1)[asked].reshape(1, 1, 1, d), **own}
+
+        return Excerpt(part, gather, {"O": asked}, {"Q": asked, "K": cache, "V": cache})

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload
+from tuner.core.excerpt import Excerpt, flat_indices
 from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, draw, sum_tolerance
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.workload import Option, Workload
@@ -18,6 +19,10 @@ def output_size(size: int, taps: int, stride: int, pad: int, dilation: int) -> i
     28
     """
     return (size + 2 * pad - dilation * (taps - 1) - 1) // stride + 1
+
+
+# Output pixels and channels of an excerpt.
+_WINDOWS, _CHANNELS = 8, 8
 
 
 class Conv2d(Operator):
@@ -209,3 +214,51 @@ class Conv2d(Operator):
                     "w": least[1] + more_w, "r": r, "s": s}  # fmt: skip
             found.append(self.workload(workload.dtype, **dims, **options))
         return tuple(found)
+
+    def excerpt(self, workload: Workload, inputs: Tensors, rng: np.random.Generator) -> Excerpt:
+        """Up to 8 random pixels of up to 8 channels of one group: as many images of one window each."""
+        nhwc, groups = workload.option("nhwc", False), self._value(workload, "groups")
+        stride, pad, dilation = (self._value(workload, name) for name in ("stride", "pad", "dilation"))
+        n, c, h, w, k, r, s = (size for _, size in workload)
+        p, q = self._pixels(workload)
+        group, inner, outer = int(rng.integers(groups)), c // groups, k // groups
+        channels = group * outer + np.sort(rng.permutation(outer)[:_CHANNELS])
+        count = min(_WINDOWS, n * p * q)
+        image, row, column = np.unravel_index(rng.choice(n * p * q, count, replace=False), (n, p, q))
+        # Rows, columns and channels of each window in the image, padding included: [window, c, r, s].
+        rows = (row[:, None] * stride - pad + np.arange(r) * dilation)[:, None, :, None]
+        columns = (column[:, None] * stride - pad + np.arange(s) * dilation)[:, None, None, :]
+        deep = (group * inner + np.arange(inner))[None, :, None, None]
+        inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w) & (deep >= 0)
+        rows, columns, images = rows.clip(0, h - 1), columns.clip(0, w - 1), image[:, None, None, None]
+        axes = (images, rows, columns, deep) if nhwc else (images, deep, rows, columns)
+        shape = (n, h, w, c) if nhwc else (n, c, h, w)
+        windows = np.ravel_multi_index(np.broadcast_arrays(*axes), shape)
+        pixels = (image[:, None], channels[None, :], row[:, None], column[:, None])
+        if nhwc:
+            pixels = (pixels[0], pixels[2], pixels[3], pixels[1])
+        out = np.ravel_multi_index(np.broadcast_arrays(*pixels), (n, p, q, k) if nhwc else (n, k, p, q))
+        every = slice(None)
+        weights = flat_indices((k, r, s, inner) if nhwc else (k, inner, r, s), channels, every, every, every)
+        found = {"X": np.unique(windows[inside]), "W": weights}
+        if workload.option("bias", False):
+            found["bias"] = channels
+        if workload.option("scale_channel", False) or workload.option("scale_tensor", False):
+            found["scale"] = channels if workload.option("scale_channel", False) else np.zeros(1, np.int64)
+        options = {
+            name: value
+            for name, value in workload.options
+            if name not in ("stride", "pad", "groups", "dilation")
+        }
+        part = self.workload(workload.dtype, n=count, c=inner, h=r, w=s, k=len(channels), r=r, s=s, **options)
+
+        def gather(whole: Tensors) -> Tensors:
+            x = np.where(inside, whole["X"].reshape(-1)[windows], 0).astype(whole["X"].dtype)
+            x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if nhwc else x
+            own = {name: whole[name].reshape(-1)[at] for name, at in found.items() if name != "X"}
+            own["W"] = own["W"].reshape(
+                (len(channels), r, s, inner) if nhwc else (len(channels), inner, r, s)
+            )
+            return {"X": x, **own}
+
+        return Excerpt(part, gather, {"Y": out.reshape(-1)}, found)

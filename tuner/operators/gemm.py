@@ -6,9 +6,13 @@ from typing import ClassVar
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload
+from tuner.core.excerpt import Excerpt, flat_indices
 from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, draw, sum_tolerance
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.workload import Option, Workload
+
+# Rows and columns of an excerpt.
+_SIDE = 8
 
 
 class Gemm(Operator):
@@ -122,3 +126,34 @@ class Gemm(Operator):
         options = dict(workload.options)
         shapes = ((1, 1, 1), (37, 29, 53), (1, 67, 131), (83, 1, 19))
         return tuple(self.workload(workload.dtype, m=m, n=n, k=k, **options) for m, n, k in shapes)
+
+    def excerpt(self, workload: Workload, inputs: Tensors, rng: np.random.Generator) -> Excerpt:
+        """Up to 8 random rows by 8 random columns of one D: the product of these rows and columns."""
+        m, n, k = workload["m"], workload["n"], workload["k"]
+        batch = workload.option("batch", 1)
+        b = int(rng.integers(batch))
+        rows, columns = (np.sort(rng.permutation(size)[:_SIDE]) for size in (m, n))
+        across = {"A": workload.option("trans_a", False), "B": workload.option("trans_b", False)}
+        every = slice(None)
+        axes: dict[str, tuple[np.ndarray | slice, ...]] = {
+            "A": (rows, every),
+            "B": (every, columns),
+            "C": (rows, columns),
+            "D": (rows, columns),
+        }
+        found = {}
+        for spec in self.signature(workload):
+            if spec.name == "bias":
+                found["bias"] = columns
+                continue
+            place = axes[spec.name][::-1] if across.get(spec.name) else axes[spec.name]
+            found[spec.name] = flat_indices(spec.shape, *((b,) if batch > 1 else ()), *place)
+        options = {name: value for name, value in workload.options if name != "batch"}
+        part = self.workload(workload.dtype, m=len(rows), n=len(columns), k=k, **options)
+        shapes = {spec.name: spec.shape for spec in self.signature(part)}
+        outputs = {"D": found.pop("D")}
+
+        def gather(whole: Tensors) -> Tensors:
+            return {name: whole[name].reshape(-1)[at].reshape(shapes[name]) for name, at in found.items()}
+
+        return Excerpt(part, gather, outputs, found)

@@ -1,0 +1,368 @@
+"""One artifact in a runner, as the judge sees it: verified, challenged while it is timed, its clock
+checked."""
+
+import contextlib
+import math
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuner.core.operator import worst_error
+from tuner.core.protocol import Protocol
+from tuner.engine.challenge import Challenger
+from tuner.engine.channel import Channel, ChannelClosed, ChannelGarbage
+from tuner.engine.dataset import Dataset
+
+# Of the samples of one request this share is compared, the first always.
+_COMPARED = 0.25
+# How much longer than what a runner says its calls took our own clock may show: a message each way, the
+# changes.
+_WORD_S, _SHARE = 1.5e-3, 0.15
+# So long the requests last that show whether a claim of microseconds is true: who is interrupted by the
+# system in a short one is not in the longest, of which a message is a hundredth; a false clock is false in
+# all.
+_PROOFS_S = (0.012, 0.012, 0.05, 0.2)
+_CALLS_AT_MOST = 1_000_000
+# Calls that take so many times longer in the proof than in the samples: then the proof's times count.
+_UNLIKE = 1.5
+# So many times longer by our clock than it says, each time: that is no late message.
+_GROSS = 3.0
+# Further samples in search of one that shows an input to matter.
+_QUESTIONS = 6
+# A kernel that takes longer does not notice whether its threads were asleep.
+_WARM_BELOW_S = 5e-3
+# CPU time beyond that of the threads asked for: the runner's own, and clocks that tick.
+_CPU_SHARE, _CPU_S = 1.1, 0.02
+
+
+class Refused(Exception):
+    """The candidate failed: `status` is `wrong_result` or `run_error`."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Lost(Exception):
+    """The runner ended, or did not answer in time."""
+
+    def __init__(self, reason: str, timed_out: bool) -> None:
+        super().__init__(reason)
+        self.timed_out = timed_out
+
+
+class Runner:
+    """A runner process, by its id and its socket.
+
+    Args:
+        pid: of the process, the leader of its group.
+        descriptor: of our end of its socket; owned from here on.
+        patience_s: for all requests between two calls of `begin`.
+    """
+
+    def __init__(self, pid: int, descriptor: int, patience_s: float) -> None:
+        self.pid, self._patience_s = pid, patience_s
+        self._channel = Channel(socket.socket(fileno=descriptor))
+        self._deadline = math.inf
+        try:
+            # What it forked may hold its socket open after it died.
+            self._process: int | None = os.pidfd_open(pid)
+        except OSError:
+            self._process = None
+
+    def begin(self) -> None:
+        """From now on it has its time."""
+        self._deadline = time.monotonic() + self._patience_s
+
+    def ask(self, request: Mapping[str, Any], *descriptors: int) -> Any:
+        """Its answer; raises `Lost`, `Refused`."""
+        try:
+            self._channel.send(request)
+            for descriptor in descriptors:
+                self._channel.send_descriptor(descriptor)
+        except ChannelClosed:
+            raise Lost("it ended", False) from None
+        self._wait()
+        try:
+            answer = self._channel.receive(max(0.0, self._deadline - time.monotonic()))
+        except TimeoutError:
+            raise Lost("no result in time", True) from None
+        except (ChannelClosed, ChannelGarbage):
+            raise Lost("it ended", False) from None
+        if not isinstance(answer, dict):
+            raise Lost("unusable answer", False)
+        if answer.get("ok") is not True:
+            status = "wrong_result" if answer.get("status") == "wrong_result" else "run_error"
+            raise Refused(status, str(answer.get("error") or "it failed without a reason")[:2000])
+        return answer
+
+    def _wait(self) -> None:
+        watched = [self._channel.fileno(), *([self._process] if self._process is not None else [])]
+        ready, _, _ = select.select(watched, [], [], max(0.0, self._deadline - time.monotonic()))
+        if not ready:
+            raise Lost("no result in time", True)
+        if self._channel.fileno() not in ready:
+            raise Lost("it ended", False)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """All its threads stand still, those that spin included."""
+        try:
+            os.killpg(self.pid, signal.SIGSTOP)
+        except OSError:
+            pass  # it ended; the next request finds out
+        try:
+            yield
+        finally:
+            try:
+                os.killpg(self.pid, signal.SIGCONT)
+            except OSError:
+                pass
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU time that its threads took so far; 0 where the system does not tell."""
+        try:
+            # clock_getcpuclockid(3): the process' CPU clock as the scheduler keeps it.
+            return time.clock_gettime((~self.pid << 3) | 2)
+        except OSError:
+            return 0.0
+
+    def waited_s(self) -> float:
+        """Seconds that its main thread and this process were ready to run and had no core, so far."""
+        waited = 0.0
+        for process in (str(self.pid), "self"):
+            try:
+                waited += 1e-9 * int(Path("/proc", process, "schedstat").read_text().split()[1])
+            except (OSError, ValueError, IndexError):
+                pass  # a system that does not count it
+        return waited
+
+    def close(self) -> None:
+        """Lets it go."""
+        self._channel.close()
+        if self._process is not None:
+            os.close(self._process)
+
+
+class JudgedRun:
+    """One artifact loaded in a runner; see the module.
+
+    Args:
+        runner: whose time has begun.
+        data: of the workload.
+        artifact: as plain values.
+        protocol: how it is timed.
+        rng: the judge's own.
+        own_clock: whether the runner's clock is held against ours; a GPU's is out of a kernel's reach.
+        constant: inputs that the kernel may take to be the same in every call.
+        least_s: a time that nothing can beat.
+
+    Raises:
+        Lost, Refused: as do all methods.
+    """
+
+    def __init__(
+        self, runner: Runner, data: Dataset, artifact: Any, protocol: Protocol, rng: np.random.Generator,
+        own_clock: bool = True, constant: Sequence[str] = (), least_s: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.runner, self._data, self._protocol = runner, data, protocol
+        self._rng, self._constant, self._least_s = rng, constant, least_s
+        self._own_clock = own_clock
+        self._challenger: Challenger | None = None
+        self.last_s = math.inf
+        # Its clock cannot be believed: ours is taken, on requests that last.
+        self._doubted = False
+        self.remarks: dict[str, float] = {}
+        self._ask(
+            {"do": "load", "artifact": artifact, "layout": data.layout.as_plain()}, data.sent, data.shown
+        )
+
+    def _ask(self, request: Mapping[str, Any], *descriptors: int) -> Any:
+        try:
+            return self.runner.ask(request, *descriptors)
+        except Refused as refused:
+            if refused.status == "wrong_result":
+                raise self._wrong(str(refused)) from None
+            raise
+
+    def _wrong(self, reason: str) -> Refused:
+        return Refused("wrong_result", f"{self._data.workload.key}: {reason}")
+
+    def verify(self, when: str = "") -> tuple[float, float]:
+        """One call on poisoned outputs, all compared: (error as a share of the tolerance, seconds)."""
+        seconds = _seconds(self._ask({"do": "run"}).get("seconds"))
+        error, where = worst_error(self._data.outputs, self._data.reference, self._data.tolerance)
+        if not error <= 1.0:
+            raise self._wrong(f"{when}{where} ({error:.3g} times the tolerance)")
+        self.last_s = seconds
+        return error, seconds
+
+    def verify_again(self) -> float:
+        """After the timed calls, on the inputs of before: the error as a share of the tolerance."""
+        if self._challenger is not None:
+            self._challenger.restore()
+        return self.verify("after repeated calls ")[0]
+
+    def samples(self, count: int, calls: int) -> list[float]:
+        """So many samples in a row, challenged; seconds of one call each."""
+        if self._doubted:
+            calls = max(calls, round(_PROOFS_S[0] / max(self.last_s, 1e-8)))
+            timed = [self._sample([calls], False, False)[1] for _ in range(count)]
+            return [elapsed / calls for elapsed in timed]
+        cold = self._protocol.cache == "cold"
+        # Between two requests threads of the kernel may have gone to sleep.
+        warm = not cold and self.last_s < _WARM_BELOW_S
+        return self._sample([self._fewer(calls) for _ in range(count)], cold, warm)[0]
+
+    def _fewer(self, calls: int) -> int:
+        """At most a quarter fewer, by chance: a kernel that counts cannot know which call is compared."""
+        return int(self._rng.integers(max(1, math.ceil(0.75 * calls)), calls + 1))
+
+    def _sample(self, calls: Sequence[int], cold: bool, warm: bool) -> tuple[list[float], float]:
+        """Seconds of one call of each sample, and what all of it took by our own clock."""
+        if self._challenger is None:
+            self._challenger = Challenger(self._data, self._constant, self._rng)
+        challenger = self._challenger
+        challenges = [
+            challenger.draw(each, place == 0 or bool(self._rng.random() < _COMPARED))
+            for place, each in enumerate(calls)
+        ]
+        steps = [challenge.as_plain() for challenge in challenges]
+        began = time.perf_counter()
+        answer = self._ask({"do": "sample", "steps": steps, "cold": cold, "warm": warm})
+        elapsed = time.perf_counter() - began
+        try:
+            seconds = [_seconds(value) for value in answer["seconds"]]
+            probes = list(answer["probes"])
+            if len(seconds) != len(calls) or len(probes) != len(calls):
+                raise ValueError("not as many samples as were asked for")
+            for challenge, shown in zip(challenges, probes, strict=True):
+                if problem := challenger.settle(challenge, shown):
+                    raise self._wrong(f"on inputs that change between calls {problem}")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._wrong(f"unusable answer: {error}") from None
+        self._plausible(seconds)
+        self.last_s = seconds[-1]
+        return seconds, elapsed
+
+    def _plausible(self, seconds: Sequence[float]) -> None:
+        fastest = min(seconds)
+        if fastest < self._least_s:
+            raise self._wrong(
+                f"a call in {fastest:.3g} s is impossible: this device cannot do that much work in less than "
+                f"{self._least_s:.3g} s"
+            )
+
+    def prove(self, samples: Sequence[float], incumbent_s: float | None) -> list[float]:
+        """Holds a claim against our own clock, where it would make this the best so far.
+
+        Some requests that last 12 ms and more: their calls must have taken, by our clock, what the runner
+        says, on no more cores than it has threads; and every input must have been seen to matter.
+
+        Returns:
+            The samples that count: those given, or where the same calls took much longer now, the longer
+            ones.
+        """
+        claimed = float(np.median(samples))
+        if incumbent_s is not None and claimed > incumbent_s:
+            return list(samples)
+        self._convince()
+        if not self._own_clock:
+            return list(samples)
+        slower, lies, call_s = [], 0, claimed
+        for lasting_s in _PROOFS_S:
+            calls = max(1, min(_CALLS_AT_MOST, round(lasting_s / call_s)))
+            clock = _Clocks(self.runner)
+            (seconds,), elapsed = self._sample([calls], False, False)
+            delayed_s, used_s = clock.since()
+            told = seconds * calls
+            if reason := cores_problem(elapsed, used_s, self._protocol.threads):
+                raise self._wrong(reason)
+            # Whoever computes alone on its threads has computed for its CPU time at least, however loaded the
+            # machine: that much it must say, whatever it waited for.
+            least_s = used_s / self._protocol.threads
+            believed = believable(told, elapsed - delayed_s) and believable(told, least_s)
+            if believed and seconds <= _UNLIKE * claimed:
+                return list(samples)
+            lies += told * _GROSS < elapsed - delayed_s or not believable(told, least_s)
+            slower.append(seconds if believed else elapsed / calls)
+            call_s = max(claimed, elapsed / calls)
+        if lies == len(_PROOFS_S):
+            raise self._wrong(f"its calls took {elapsed:.3g} s by the lab's clock, it says {told:.3g} s")
+        self._doubted = True
+        self.remarks["slower_when_proven"] = float(np.median(slower)) / claimed
+        return slower
+
+    def _convince(self) -> None:
+        """Asks on until every input was seen to matter, or it is clear that some do not show."""
+        for _ in range(_QUESTIONS):
+            if self._challenger is not None and not self._challenger.unproven:
+                return
+            self._sample([1], False, False)
+        if self._challenger is not None and self._challenger.unproven:
+            self.remarks["inputs_not_seen_to_matter"] = float(len(self._challenger.unproven))
+
+    def state(self) -> dict[str, float]:
+        """The device's readings in the runner; what is no number is left out."""
+        return _numbers(self._ask({"do": "state"}).get("state"))
+
+    def metrics(self) -> dict[str, float]:
+        """What only the runner can tell."""
+        return _numbers(self._ask({"do": "metrics"}).get("metrics"))
+
+    def calibrate(self) -> float:
+        """Seconds of the calibration kernel, run in the runner."""
+        return _seconds(self._ask({"do": "calibrate"}).get("seconds"))
+
+
+class _Clocks:
+    """What the system counts while a request is answered.
+
+    Args:
+        runner: that is asked.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._begun = self._read()
+
+    def _read(self) -> tuple[float, float]:
+        return self._runner.waited_s(), self._runner.cpu_s()
+
+    def since(self) -> tuple[float, float]:
+        """Seconds that runner and judge waited for cores, and seconds of CPU time of the runner."""
+        waited, used = self._read()
+        return waited - self._begun[0], used - self._begun[1]
+
+
+def believable(told_s: float, elapsed_s: float) -> bool:
+    """Whether calls can have taken what is told, that took so long by our clock, waiting left out."""
+    return elapsed_s - told_s <= _WORD_S + _SHARE * elapsed_s
+
+
+def cores_problem(elapsed_s: float, used_s: float, threads: int) -> str:
+    """Why so much CPU time cannot be that of so many threads; nothing if it can."""
+    if used_s > _CPU_SHARE * threads * elapsed_s + _CPU_S:
+        return f"it took {used_s:.3g} s of CPU time in {elapsed_s:.3g} s, with {threads} threads"
+    return ""
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    if not isinstance(values, dict):
+        return {}
+    found = {str(name)[:80]: value for name, value in values.items() if isinstance(value, int | float)}
+    return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+
+
+def _seconds(value: Any) -> float:
+    """A time that a runner tells; raises `Refused` where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise Refused("wrong_result", f"{str(value)[:40]} is not a time")
+    return float(value)
