@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload, UnknownName
-from tuner.core.workload import Option, Workload, reads_as_text
+from tuner.core.workload import LARGEST_DIM, Option, Workload, reads_as_text
 
 Tensors = dict[str, np.ndarray]
 
@@ -70,6 +70,8 @@ class Operator(ABC):
             size = values[name]
             if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
                 raise InvalidWorkload(f"{self.name}: dimension {name} is an integer from 1 up, not {size!r}")
+            if size > LARGEST_DIM:
+                raise InvalidWorkload(f"{self.name}: dimension {name} has at most 18 digits")
             dims.append((name, int(size)))
         options = []
         for name, default in sorted(self.options.items()):
