@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from schedules import _library
 from tuner import registry
 from tuner.core.protocol import Protocol
 from tuner.devices.cpu import CpuDevice
 from tuner.engine import bench_process
 from tuner.engine.channel import Channel
 from tuner.engine.workshop import Workshop
+from tuner.schedules import _library
 
 SHAPES = {
     "gemm": "512x512x512", "conv2d": "n1 c64 h56 w56 k64 r3 s3 pad1", "attention": "1x8x512x512x64",

@@ -90,9 +90,11 @@ def load_rows(
     """Chooses, builds or takes from the cache, and loads; warns where the match is not exact.
 
     Raises:
-        Unavailable: nothing stored can serve, or this machine cannot hold the workload's tensors.
+        Unavailable: nothing stored can serve, this machine cannot hold the workload's tensors, or a file of
+            the lab cannot be loaded.
         BuildError: it does not compile.
     """
+    registry.require_whole(workload.operator)
     _check_size(workload, device.target)
     row, kernel, config, note = choose(workload, rows, device, device.target, kernel_name)
     if note:
