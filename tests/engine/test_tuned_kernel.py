@@ -1,4 +1,4 @@
-"""Tuned kernels in a user's program: any memory, any thread, any process, for every kernel that can be served."""
+"""Tuned kernels in a user's program: any memory, thread and process, for every kernel that can be served."""
 
 import copy
 import multiprocessing
@@ -132,7 +132,7 @@ def test_an_output_that_cannot_be_written_is_refused_and_untouched(name: str, tm
         with pytest.raises(ValueError, match=f"^{reason}"):
             kernel(**inputs, out=out)
         assert not out.any()
-    with pytest.raises(TypeError, match="out is a NumPy array .* not a list"):
+    with pytest.raises(TypeError, match=r"out is a NumPy array .* not a list"):
         kernel(**inputs, out=blank.tolist())
 
 
@@ -195,9 +195,8 @@ def test_threads_may_share_it(name: str) -> None:
 
     def work(i: int) -> None:
         barrier.wait(30)
-        for _ in range(30):
-            if not np.array_equal(kernel(**inputs[i]), expected[i]):
-                wrong.append(i)
+        right = [np.array_equal(kernel(**inputs[i]), expected[i]) for _ in range(30)]
+        wrong.extend([i] * right.count(False))
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     for thread in threads:

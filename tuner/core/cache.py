@@ -66,7 +66,7 @@ def is_whole(place: Path) -> bool:
     try:
         files = json.loads((place / _MANIFEST).read_bytes())["files"]
         return bool(files) and all(_facts(place / name) == facts for name, facts in files.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
