@@ -28,7 +28,7 @@ def call_parallel(call: Callable[[], None]) -> None:
     """Calls a function that begins OpenMP regions, on a thread whose team is there.
 
     In a process that was not forked, that is the calling thread. In a forked child the one thread that came
-    through the fork hands the call to a thread that stays for later calls (about 30 us a call) and waits.
+    through the fork hands the call to a thread that stays for later calls and waits: tens of microseconds.
     """
     global _substitute
     if threading.get_ident() != _forked_thread:
