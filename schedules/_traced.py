@@ -4,7 +4,6 @@ import re
 from abc import abstractmethod
 from pathlib import Path
 
-from schedules._library import target_threads
 from tuner.core.errors import InvalidSpace
 from tuner.core.kernel import Argument, Kernel, Source
 from tuner.core.space import Config
@@ -12,6 +11,7 @@ from tuner.core.target import Target
 from tuner.core.trace_space import PARAMETER, TraceSpace
 from tuner.core.tvm_target import target_dict
 from tuner.core.workload import Workload
+from tuner.schedules._library import target_threads
 
 # LLVM's straight-line vectorizer finds nothing in loops that TVM has vectorized already, and takes most of
 # the time: of 64 random schedules of a 512^3 GEMM the mean build took 3.1 s with it (one 39 s), 0.16 s

@@ -39,7 +39,7 @@ def files() -> list[Path]:
 
 
 def role(module: str) -> str:
-    """`tuner.core.space` -> core, `schedules.gemm.tir` -> schedules, `tuner.cli` and `tuner` -> top."""
+    """`tuner.core.space` -> core, `tuner.schedules.gemm.tir` -> schedules, `tuner.cli` and `tuner` -> top."""
     parts = module.split(".")
     if parts[0] == "schedules":
         return "schedules"
@@ -89,7 +89,9 @@ def violations(path: Path, text: str) -> list[str]:
     found = []
     for line, module in imported(path, ast.walk(tree)):
         library = module.split(".")[0]
-        if library in ("tuner", "schedules"):
+        if library == "schedules":
+            found.append(f"{where}:{line}: a user's schedules.py may be found: import it as tuner.{module}")
+        elif library == "tuner":
             there = role(module)
             if there not in {here, "core"} | ALLOWED[here]:
                 found.append(f"{where}:{line}: {here} may not import {module} ({there})")
@@ -117,7 +119,8 @@ def test_a_file_keeps_the_dependency_rule(path: Path) -> None:
         ("tuner/core/x.py", "def f():\n    from tuner.operators import gemm", "core may not import tuner.op"),
         ("tuner/operators/x.py", "from tuner import store", "operators may not import tuner.store"),
         ("tuner/operators/x.py", "from ..engine import tune", "operators may not import tuner.engine"),
-        ("tuner/searchers/x.py", "import schedules.gemm", "searchers may not import schedules.gemm"),
+        ("tuner/searchers/x.py", "import tuner.schedules.gemm", "may not import tuner.schedules.gemm"),
+        ("schedules/gemm/x.py", "from schedules.gemm import y", "import it as tuner.schedules.gemm"),
         ("tuner/report/x.py", "import tuner.engine", "report may not import tuner.engine"),
         ("tuner/registry.py", "import tuner.operators.gemm", "registry may not import"),
         ("tuner/engine/x.py", "import tuner.cli", "engine may not import tuner.cli"),

@@ -5,8 +5,9 @@ from typing import Any
 
 from tuner import registry
 from tuner.engine import campaign
-from tuner.engine.load import TunedKernel, load_rows
+from tuner.engine.load import load_rows
 from tuner.engine.sweep import Budget, Observer
+from tuner.engine.tuned_kernel import TunedKernel
 from tuner.store.records import BestRow
 from tuner.store.store import open_store
 
@@ -110,7 +111,8 @@ def load(
         **values: dimensions and options: `m=1024, n=1024, k=1024, trans_b=True`.
 
     Raises:
-        Unavailable: nothing stored can serve; says what to run.
+        Unavailable: nothing stored can serve (says what to run), the shape is larger than this machine's
+            memory, or the cache cannot be written.
         BuildError: it does not compile on this machine.
     """
     workload = registry.operator(operator).workload(dtype, **values)

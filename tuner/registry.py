@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from tuner.core.builder import Builder
 from tuner.core.device import Device
-from tuner.core.errors import InvalidSpace, UnknownName
+from tuner.core.errors import InvalidSpace, Unavailable, UnknownName
 from tuner.core.kernel import Kernel
 from tuner.core.operator import Operator
 from tuner.core.searcher import Searcher
@@ -37,12 +37,39 @@ def _modules(folder: str) -> list[ModuleType]:
     for path in sorted((ROOT / folder).rglob("*.py")):
         if path.name.startswith("_"):
             continue
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         try:
-            modules.append(importlib.import_module(name))
+            modules.append(_lab_module(path))
         except Exception as error:  # a broken plug-in must not take the lab down with it
             broken[str(path.relative_to(ROOT))] = f"{type(error).__name__}: {error}".splitlines()[0]
     return modules
+
+
+def _lab_module(path: Path) -> ModuleType:
+    """Imports a file of the lab under a name in `tuner`: no other file on `sys.path` can have it."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    name = ".".join(parts if parts[0] == "tuner" else ("tuner", *parts))
+    module = importlib.import_module(name)
+    if Path(str(module.__file__)).resolve() != path.resolve():
+        raise ImportError(f"{name} is {module.__file__}")
+    return module
+
+
+def require_whole(operator_name: str) -> None:
+    """Where a choice among kernels is made: a kernel that is missing unseen makes the second best the best.
+
+    A plug-in that cannot be loaded is only listed (`broken`), as is a file that is no module.
+
+    Raises:
+        Unavailable: a Python file of the lab that may belong to the operator cannot be imported.
+    """
+    kernels()
+    others = operators().keys() - {operator_name}
+    for name, reason in broken.items():
+        place = Path(name)
+        if place.is_absolute() or place.suffix != ".py" or not place.stem.isidentifier():
+            continue
+        if (ROOT / place).is_file() and not others.intersection(place.parts[1:-1]):
+            raise Unavailable(f"the lab's own file {name} cannot be loaded, kernels are missing: {reason}")
 
 
 def plugin_folders() -> list[Path]:

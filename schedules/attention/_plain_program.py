@@ -1,7 +1,7 @@
 """Attention as TensorIR by its definition, unscheduled: scores, softmax, the weighted sum, one block each."""
 
-from schedules.attention._options import heads_of, masked, scale_of
 from tuner.core.workload import Workload
+from tuner.schedules.attention._options import heads_of, masked, scale_of
 
 TENSORS = ("Q", "K", "V", "O")
 # Below any score; far from the type's end, so that no difference overflows.

@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import indent
 
-from schedules.attention import _tir_vectors
-from schedules.attention._options import heads_of, masked, scale_of
-from schedules.attention._tir_vectors import Body, Sizes
 from tuner.core.workload import Workload
+from tuner.schedules.attention import _tir_vectors
+from tuner.schedules.attention._options import heads_of, masked, scale_of
+from tuner.schedules.attention._tir_vectors import Body, Sizes
 
 LOG2_E = 1.4426950408889634
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from schedules._library import LibraryKernel, compiled_jax
-from schedules.attention._options import OPTIONS, TENSORS, heads_of, lower_right, masked, scale_of
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel, compiled_jax
+from tuner.schedules.attention._options import OPTIONS, TENSORS, heads_of, lower_right, masked, scale_of
 
 
 class JaxAttention(LibraryKernel):
@@ -20,7 +20,7 @@ class JaxAttention(LibraryKernel):
     options = OPTIONS
     libraries = ("jax", "jaxlib")
     extra = "xla"
-    factory = "schedules.attention.baseline_jax:prepare"
+    factory = "tuner.schedules.attention.baseline_jax:prepare"
     tensors = TENSORS
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from schedules._library import LibraryKernel
-from schedules.attention._options import OPTIONS, TENSORS, heads_of, lower_right, masked, scale_of
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel
+from tuner.schedules.attention._options import OPTIONS, TENSORS, heads_of, lower_right, masked, scale_of
 
 
 class NumpyAttention(LibraryKernel):
@@ -18,7 +18,7 @@ class NumpyAttention(LibraryKernel):
     dtypes = ("f32",)
     options = OPTIONS
     libraries = ("numpy",)
-    factory = "schedules.attention.baseline_numpy:prepare"
+    factory = "tuner.schedules.attention.baseline_numpy:prepare"
     tensors = TENSORS
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from schedules._library import LibraryKernel, OnnxGraph
-from schedules.attention._options import OPTIONS, TENSORS, heads_of, lower_right, masked, scale_of
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel, OnnxGraph
+from tuner.schedules.attention._options import OPTIONS, TENSORS, heads_of, lower_right, masked, scale_of
 
 _CONTIGUOUS = {name: default for name, default in OPTIONS.items() if name not in ("paged", "page_size")}
 
@@ -26,7 +26,7 @@ class OnnxRuntimeFused(LibraryKernel):
     options = _CONTIGUOUS
     libraries = ("onnxruntime", "onnx")
     extra = "onnxruntime"
-    factory = "schedules.attention.baseline_onnxruntime:prepare_fused"
+    factory = "tuner.schedules.attention.baseline_onnxruntime:prepare_fused"
     tensors = TENSORS
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
@@ -49,7 +49,7 @@ class OnnxRuntimeGraph(LibraryKernel):
     options = _CONTIGUOUS
     libraries = ("onnxruntime", "onnx")
     extra = "onnxruntime"
-    factory = "schedules.attention.baseline_onnxruntime:prepare_graph"
+    factory = "tuner.schedules.attention.baseline_onnxruntime:prepare_graph"
     tensors = TENSORS
 
 

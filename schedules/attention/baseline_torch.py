@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from schedules._library import LibraryKernel, start_torch
-from schedules.attention._options import OPTIONS, TENSORS, heads_of, lower_right, masked, scale_of
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel, start_torch
+from tuner.schedules.attention._options import OPTIONS, TENSORS, heads_of, lower_right, masked, scale_of
 
 
 class TorchAttention(LibraryKernel):
@@ -19,7 +19,7 @@ class TorchAttention(LibraryKernel):
     options = OPTIONS
     libraries = ("torch",)
     extra = "torch"
-    factory = "schedules.attention.baseline_torch:prepare"
+    factory = "tuner.schedules.attention.baseline_torch:prepare"
     tensors = TENSORS
 
 

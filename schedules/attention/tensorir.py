@@ -4,14 +4,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-from schedules._library import target_threads
-from schedules.attention import _options, _tir_program, _tir_vectors
-from schedules.attention._tir_program import Program, Rows, ceildiv, needs_copy, rounded
-from schedules.attention._tir_vectors import Sizes
 from tuner.core.kernel import Argument, Kernel, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules._library import target_threads
+from tuner.schedules.attention import _options, _tir_program, _tir_vectors
+from tuner.schedules.attention._tir_program import Program, Rows, ceildiv, needs_copy, rounded
+from tuner.schedules.attention._tir_vectors import Sizes
 
 _TILES = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512)
 

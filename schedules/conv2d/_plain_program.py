@@ -1,7 +1,7 @@
 """conv2d as TensorIR by its definition, unscheduled: padding, a sum over channels and taps, an epilogue."""
 
-from schedules.conv2d._tir_program import output_pixels
 from tuner.core.workload import Workload
+from tuner.schedules.conv2d._tir_program import output_pixels
 
 
 def tensors(workload: Workload) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from schedules._library import LibraryKernel, compiled_jax
-from schedules.conv2d._options import OPTIONS, TENSORS
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel, compiled_jax
+from tuner.schedules.conv2d._options import OPTIONS, TENSORS
 
 
 class JaxConv2d(LibraryKernel):
@@ -20,7 +20,7 @@ class JaxConv2d(LibraryKernel):
     options = OPTIONS
     libraries = ("jax", "jaxlib")
     extra = "xla"
-    factory = "schedules.conv2d.baseline_jax:prepare"
+    factory = "tuner.schedules.conv2d.baseline_jax:prepare"
     tensors = TENSORS
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from schedules._library import LibraryKernel
-from schedules.conv2d._options import OPTIONS, TENSORS
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel
+from tuner.schedules.conv2d._options import OPTIONS, TENSORS
 
 
 class NumpyConv2d(LibraryKernel):
@@ -19,7 +19,7 @@ class NumpyConv2d(LibraryKernel):
     dtypes = ("f32",)
     options = OPTIONS
     libraries = ("numpy",)
-    factory = "schedules.conv2d.baseline_numpy:prepare"
+    factory = "tuner.schedules.conv2d.baseline_numpy:prepare"
     tensors = TENSORS
 
 

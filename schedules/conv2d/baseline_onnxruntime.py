@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from schedules._library import LibraryKernel, OnnxGraph
-from schedules.conv2d._options import OPTIONS, SCALES, TENSORS
 from tuner.core.workload import Option, Workload
+from tuner.schedules._library import LibraryKernel, OnnxGraph
+from tuner.schedules.conv2d._options import OPTIONS, SCALES, TENSORS
 
 _NCHW: Mapping[str, Option] = {name: default for name, default in OPTIONS.items() if name != "nhwc"}
 
@@ -26,7 +26,7 @@ class OnnxRuntimeConv2d(LibraryKernel):
     options: ClassVar[Mapping[str, Option]] = {**_NCHW, **SCALES}
     libraries = ("onnxruntime", "onnx")
     extra = "onnxruntime"
-    factory = "schedules.conv2d.baseline_onnxruntime:prepare"
+    factory = "tuner.schedules.conv2d.baseline_onnxruntime:prepare"
     tensors = TENSORS
 
 
@@ -45,7 +45,7 @@ class OnnxRuntimeFrozen(LibraryKernel):
     options = _NCHW
     libraries = ("onnxruntime", "onnx")
     extra = "onnxruntime"
-    factory = "schedules.conv2d.baseline_onnxruntime:prepare_frozen"
+    factory = "tuner.schedules.conv2d.baseline_onnxruntime:prepare_frozen"
     tensors = TENSORS
 
 

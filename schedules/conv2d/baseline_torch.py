@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from schedules._library import LibraryKernel, start_torch
-from schedules.conv2d._options import OPTIONS, TENSORS
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel, start_torch
+from tuner.schedules.conv2d._options import OPTIONS, TENSORS
 
 
 class TorchConv2d(LibraryKernel):
@@ -20,7 +20,7 @@ class TorchConv2d(LibraryKernel):
     options = OPTIONS
     libraries = ("torch",)
     extra = "torch"
-    factory = "schedules.conv2d.baseline_torch:prepare"
+    factory = "tuner.schedules.conv2d.baseline_torch:prepare"
     tensors = TENSORS
 
 
@@ -38,7 +38,7 @@ class TorchChannelsLast(LibraryKernel):
     options = OPTIONS
     libraries = ("torch",)
     extra = "torch"
-    factory = "schedules.conv2d.baseline_torch:prepare_channels_last"
+    factory = "tuner.schedules.conv2d.baseline_torch:prepare_channels_last"
     tensors = TENSORS
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from schedules._traced import TracedKernel
-from schedules.conv2d import _options, _plain_program, _tir_program
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules._traced import TracedKernel
+from tuner.schedules.conv2d import _options, _plain_program, _tir_program
 
 
 class MetaScheduleConv(TracedKernel):

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from schedules._library import target_threads
-from schedules.conv2d import _options, _tir_program
-from schedules.conv2d._tir_program import output_pixels, source
 from tuner.core.kernel import Argument, Kernel, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules._library import target_threads
+from tuner.schedules.conv2d import _options, _tir_program
+from tuner.schedules.conv2d._tir_program import output_pixels, source
 
 
 class DirectTensorIR(Kernel):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from schedules._traced import literal
-from schedules.gemm._options import OPTIONS
 from tuner.core.workload import Workload
+from tuner.schedules._traced import literal
+from tuner.schedules.gemm._options import OPTIONS
 
 # Types of the operands, of sums, and of C, bias and D.
 _TYPES = {"f32": ("float32", "float32", "float32"), "f16": ("float16", "float32", "float16"),

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from schedules.gemm._tir_function import GemmFunction
-from schedules.gemm._tir_pack import pack_a, pack_b
 from tuner.core.workload import Workload
+from tuner.schedules.gemm._tir_function import GemmFunction
+from tuner.schedules.gemm._tir_pack import pack_a, pack_b
 
 
 def ceildiv(a: int, b: int) -> int:

@@ -177,7 +177,7 @@ def module(options: Mapping[str, Any]) -> Any:
 
     made = tvm.s_tir.Schedule(from_source(program.script))
     if program.TENSOR:
-        from schedules.gemm import _tir_cuda_wmma
+        from tuner.schedules.gemm import _tir_cuda_wmma
 
         _tir_cuda_wmma.schedule(made, program)
     else:

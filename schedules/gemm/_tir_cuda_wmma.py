@@ -6,7 +6,7 @@ functions); the few that are needed here are made from text when they are first 
 
 from typing import Any
 
-from schedules.gemm._tir_cuda import EDGE, Program, fetch
+from tuner.schedules.gemm._tir_cuda import EDGE, Program, fetch
 
 _DTYPES = {"f16": ("float16", "float32"), "int8": ("int8", "int32")}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from schedules.gemm._tir_blocks import Program
+    from tuner.schedules.gemm._tir_blocks import Program
 
 # Steps of k that a transposing copy takes from one line before it turns to the next: one cache line. Lines
 # 4 KiB apart share a set of the L1 cache, so going across them step by step would miss every time.

@@ -4,10 +4,10 @@ import ctypes
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from schedules._library import LibraryKernel
-from schedules.gemm._options import OPTIONS, TENSORS
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel
+from tuner.schedules.gemm._options import OPTIONS, TENSORS
 
 # cudaDataType and cublasComputeType_t (library_types.h, cublas_api.h): operands, result, sums; alpha, beta.
 _F32, _F16, _S8, _S32 = 0, 2, 3, 10
@@ -36,7 +36,7 @@ class CublasGemm(LibraryKernel):
     target_kind = "cuda"
     libraries = ("cupy",)
     extra = "gpu"
-    factory = "schedules.gemm.baseline_cublas:prepare"
+    factory = "tuner.schedules.gemm.baseline_cublas:prepare"
     tensors = TENSORS
 
     def unavailable(self) -> str | None:

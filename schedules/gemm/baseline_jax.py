@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from schedules._library import LibraryKernel, compiled_jax
-from schedules.gemm._options import OPTIONS, TENSORS
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel, compiled_jax
+from tuner.schedules.gemm._options import OPTIONS, TENSORS
 
 
 class JaxGemm(LibraryKernel):
@@ -20,7 +20,7 @@ class JaxGemm(LibraryKernel):
     options = OPTIONS
     libraries = ("jax", "jaxlib")
     extra = "xla"
-    factory = "schedules.gemm.baseline_jax:prepare"
+    factory = "tuner.schedules.gemm.baseline_jax:prepare"
     tensors = TENSORS
 
 

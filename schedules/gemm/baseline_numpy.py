@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from schedules._library import LibraryKernel
-from schedules.gemm._options import OPTIONS, TENSORS
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel
+from tuner.schedules.gemm._options import OPTIONS, TENSORS
 
 
 class NumpyGemm(LibraryKernel):
@@ -18,7 +18,7 @@ class NumpyGemm(LibraryKernel):
     dtypes = ("f32",)
     options = OPTIONS
     libraries = ("numpy",)
-    factory = "schedules.gemm.baseline_numpy:prepare"
+    factory = "tuner.schedules.gemm.baseline_numpy:prepare"
     tensors = TENSORS
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from schedules._library import LibraryKernel, OnnxGraph
-from schedules.gemm._options import OPTIONS, TENSORS
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel, OnnxGraph
+from tuner.schedules.gemm._options import OPTIONS, TENSORS
 
 
 class OnnxRuntimeGemm(LibraryKernel):
@@ -24,7 +24,7 @@ class OnnxRuntimeGemm(LibraryKernel):
     options = OPTIONS
     libraries = ("onnxruntime", "onnx")
     extra = "onnxruntime"
-    factory = "schedules.gemm.baseline_onnxruntime:prepare"
+    factory = "tuner.schedules.gemm.baseline_onnxruntime:prepare"
     tensors = TENSORS
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:

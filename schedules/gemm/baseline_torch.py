@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from schedules._library import LibraryKernel, start_torch
-from schedules.gemm._options import OPTIONS, TENSORS
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules._library import LibraryKernel, start_torch
+from tuner.schedules.gemm._options import OPTIONS, TENSORS
 
 
 class TorchGemm(LibraryKernel):
@@ -24,7 +24,7 @@ class TorchGemm(LibraryKernel):
     options = OPTIONS
     libraries = ("torch",)
     extra = "torch"
-    factory = "schedules.gemm.baseline_torch:prepare"
+    factory = "tuner.schedules.gemm.baseline_torch:prepare"
     tensors = TENSORS
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from schedules._traced import TracedKernel
-from schedules.gemm import _options, _plain_program
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules._traced import TracedKernel
+from tuner.schedules.gemm import _options, _plain_program
 
 
 class MetaScheduleGemm(TracedKernel):

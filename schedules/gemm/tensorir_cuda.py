@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from schedules.gemm import _options
-from schedules.gemm._tir_cuda import Program
 from tuner.core.kernel import Argument, Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules.gemm import _options
+from tuner.schedules.gemm._tir_cuda import Program
 
 _BLOCK = (
     Parameter("BM", (16, 32, 64, 128, 256), "rows of D a block"),
@@ -90,7 +90,7 @@ class _TensorIRCuda(Kernel):
         names = ["A", "B", *(["C"] if program.beta else []), *(["bias"] if program.bias else []), "D"]
         options = {"sizes": dict(program.sizes), "config": dict(program.config)}
         arguments = tuple(Argument(name) for name in names)
-        text = "schedules.gemm._tir_cuda:module"
+        text = "tuner.schedules.gemm._tir_cuda:module"
         return Source(self.language, text, "main_kernel", arguments, 1, launch, options)
 
     def features(self, workload: Workload, config: Config, target: Target) -> dict[str, float]:

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from schedules._library import target_threads
-from schedules.gemm import _options, _tir_function
-from schedules.gemm._tir_function import GemmFunction
 from tuner.core.kernel import Argument, Kernel, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules._library import target_threads
+from tuner.schedules.gemm import _options, _tir_function
+from tuner.schedules.gemm._tir_function import GemmFunction
 
 
 class TiledTensorIR(Kernel):

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from schedules.gemm import _options
 from tuner.core.kernel import Argument, Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules.gemm import _options
 
 # Triton's names for the element types of A and B, and of C, bias and D; NumPy's, for the signature.
 _POINTERS = {"f32": ("*fp32", "*fp32"), "f16": ("*fp16", "*fp16"), "int8": ("*i8", "*i32")}
@@ -122,9 +122,8 @@ class TritonGemm(Kernel):
         }
         threads = 32 * int(config["num_warps"])
         launch = Launch((tiles, split, batch), (threads, 1, 1))
-        return Source(
-            self.language, "schedules.gemm._triton_gemm:gemm", "gemm", tuple(arguments), 1, launch, options
-        )
+        text = "tuner.schedules.gemm._triton_gemm:gemm"
+        return Source(self.language, text, "gemm", tuple(arguments), 1, launch, options)
 
     def features(self, workload: Workload, config: Config, target: Target) -> dict[str, float]:
         """Tile area, intensity, bytes, programs; what the analytic model asks for."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schedules.gemm.triton_gemm import TritonGemm
 from tuner.builders._triton_interpreter import Interpreter
 from tuner.builders.triton_jit import TritonBuilder
 from tuner.core.artifact import Artifact
@@ -20,6 +19,7 @@ from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.engine.occupancy import resource_problem
 from tuner.operators.gemm import Gemm
+from tuner.schedules.gemm.triton_gemm import TritonGemm
 from tuner.targets.cuda import target
 
 GEMM, KERNEL, BUILDER = Gemm(), TritonGemm(), TritonBuilder()
@@ -74,7 +74,7 @@ def test_what_triton_refuses_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_function_that_is_not_there(tmp_path: Path) -> None:
-    source = Source("triton", "schedules.gemm._triton_gemm:nothing", "gemm", (), options={})
+    source = Source("triton", "tuner.schedules.gemm._triton_gemm:nothing", "gemm", (), options={})
     with pytest.raises(BuildError, match="no Triton function"):
         BUILDER.build(source, SM_80, tmp_path)
 

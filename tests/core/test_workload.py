@@ -165,6 +165,14 @@ def test_bytes_are_counted_without_overflow():
     assert ROW.memory_bytes(huge) == 2 * 4 * 2**80
 
 
+def test_numbers_that_python_does_not_print_are_refused_in_words():
+    for size in (10**18, 10**5000):
+        with pytest.raises(InvalidWorkload, match="row: dimension rows has at most 18 digits"):
+            ROW.workload(rows=size, cols=1)
+    with pytest.raises(InvalidWorkload, match="dimension rows is an integer from 1 up, not a negative one"):
+        ROW.workload(rows=-(10**5000), cols=1)
+
+
 def test_a_dimension_that_is_not_there():
     with pytest.raises(KeyError):
         ROW.workload(rows=1, cols=1)["depth"]

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schedules.attention import _tir_vectors
 from tests.kernels.attention_cases import ATTENTION, build, error
 from tuner import registry
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.schedules.attention import _tir_vectors
 
 HERE = CpuDevice().target
 KERNEL = registry.kernel("attn_tir")

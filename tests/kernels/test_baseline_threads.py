@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from schedules import _library
 from tuner import registry
 from tuner.core.protocol import Protocol
 from tuner.devices.cpu import CpuDevice
@@ -16,6 +15,7 @@ from tuner.engine import dataset
 from tuner.engine.channel import Channel
 from tuner.engine.runner import TrialRun
 from tuner.engine.workshop import Workshop
+from tuner.schedules import _library
 
 SHAPES = {
     "gemm": "512x512x512", "conv2d": "n1 c64 h56 w56 k64 r3 s3 pad1", "attention": "1x8x512x512x64",

@@ -101,10 +101,10 @@ print([m for m in ("torch", "onnxruntime", "onnx", "jax", "tvm", "tvm_ffi") if m
 
 def test_a_source_that_is_no_factory_is_a_build_error(tmp_path: Path) -> None:
     source = registry.kernel("numpy").lower(registry.operator("gemm").workload(m=8, n=8, k=8), {}, TARGET)
-    with pytest.raises(BuildError, match=r"no module 'schedules\.gemm\.nowhere'"):
-        PythonBuilder().build(replace(source, text="schedules.gemm.nowhere:prepare"), TARGET, tmp_path)
+    with pytest.raises(BuildError, match=r"no module 'tuner\.schedules\.gemm\.nowhere'"):
+        PythonBuilder().build(replace(source, text="tuner.schedules.gemm.nowhere:prepare"), TARGET, tmp_path)
     with pytest.raises(BuildError, match="module:function"):
-        PythonBuilder().build(replace(source, text="schedules.gemm.baseline_numpy"), TARGET, tmp_path)
+        PythonBuilder().build(replace(source, text="tuner.schedules.gemm.baseline_numpy"), TARGET, tmp_path)
 
 
 def test_threads_and_library_version_are_part_of_the_digest(tmp_path: Path) -> None:

@@ -7,12 +7,11 @@ zone behind it, so that running over its end meets memory that belongs to nothin
 
 import re
 import struct
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tuner.core.cache import cache_folder
+from tuner.core.cache import cache_folder, entry
 from tuner.core.digest import digest, digest_files
 from tuner.core.errors import BuildError
 from tuner.core.host_cxx import compiler_version, first_error, run_compiler
@@ -88,18 +87,13 @@ def precompiled_headers(compiler: str, sanitize: bool) -> Path:
 def _cached(compiler: str, command: list[str], name: str) -> Path:
     """What the compiler makes of a part of the emulator, from the cache; BuildError as it says."""
     version = digest([emulator_digest(), compiler_version(compiler), command])
-    folder = cache_folder() / "emulator" / version
-    final = folder / name
-    if final.exists():
-        return final
-    folder.mkdir(parents=True, exist_ok=True)
-    # Two processes may compile it at once: each writes its own and renames it.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as place:
-        code, output = run_compiler([compiler, *command, "-o", name], Path(place))
+
+    def fill(folder: Path) -> None:
+        code, output = run_compiler([compiler, *command, "-o", name], folder)
         if code != 0:
             raise BuildError(f"{first_error(output)}\n{output[:20_000]}")
-        (Path(place) / name).replace(final)
-    return final
+
+    return entry(cache_folder() / "emulator" / version, fill) / name
 
 
 def finish_assembly(text: str, dynamic_bytes: int, sanitize: bool) -> str:

@@ -59,6 +59,9 @@ class Executable(ABC):
     def read(self, name: str) -> np.ndarray:
         """The present content of a tensor."""
 
+    def release(self) -> None:
+        """Forgets the bound tensors, where this executable keeps any alive."""
+
     def metrics(self) -> Mapping[str, float]:
         """What only the running process can tell, such as the BLAS kernel a library chose; after `run`."""
         return {}

@@ -4,9 +4,22 @@ Every `TunerError` is one line that names what is wrong and what would be right;
 prints it and exits with code 2. Anything else that escapes is a defect of the lab.
 """
 
+from typing import Any
+
 
 class TunerError(Exception):
-    """Base of all errors a user can mend; the message is one line."""
+    """Base of all errors a user can mend; the message is one line.
+
+    Pickled as its message, so that one raised in a worker process arrives whatever its `__init__` takes: a
+    `multiprocessing` pool hangs on an exception that it cannot unpickle.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (type(self), self.args)
+
+
+def _unpickled(kind: type[TunerError], arguments: tuple[Any, ...]) -> TunerError:
+    return kind.__new__(kind, *arguments)
 
 
 class InvalidWorkload(TunerError):

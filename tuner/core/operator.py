@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload, UnknownName
-from tuner.core.workload import Option, Workload, reads_as_text
+from tuner.core.workload import LARGEST_DIM, Option, Workload, reads_as_text
 
 if TYPE_CHECKING:
     from tuner.core.excerpt import Excerpt
@@ -72,7 +72,11 @@ class Operator(ABC):
         for name in self.dims:
             size = values[name]
             if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-                raise InvalidWorkload(f"{self.name}: dimension {name} is an integer from 1 up, not {size!r}")
+                # Python refuses to print integers of more than 4,300 digits.
+                shown = "a negative one" if isinstance(size, int) and size < -LARGEST_DIM else repr(size)
+                raise InvalidWorkload(f"{self.name}: dimension {name} is an integer from 1 up, not {shown}")
+            if size > LARGEST_DIM:
+                raise InvalidWorkload(f"{self.name}: dimension {name} has at most 18 digits")
             dims.append((name, int(size)))
         options = []
         for name, default in sorted(self.options.items()):

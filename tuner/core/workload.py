@@ -9,7 +9,9 @@ from tuner.core.errors import InvalidWorkload
 
 Option = bool | int | float | str
 
-# 18 digits are less than 2^63 and far below what Python refuses to read.
+LARGEST_DIM = 10**18 - 1
+"""18 digits are less than 2^63 and far below what Python refuses to read and to print."""
+
 _DIM = re.compile(r"([a-z_]+)([0-9]{1,18})")
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from tuner.core.compiled import compiled
-from tuner.core.host_cxx import isa_flags, require_compiler
+from tuner.core.compiled import already_compiled, compiled
 
 SOURCE = Path(__file__).resolve().parents[2] / "cuda_src" / "runtime" / "cpu.cpp"
 _FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-ffp-contract=fast", "-fvisibility=hidden")
@@ -16,10 +15,15 @@ def library_path(features: tuple[str, ...]) -> Path:
     """The compiled helper for these features; see `compiled`.
 
     Raises:
-        Unavailable: there is no C++ compiler.
+        Unavailable: there is no C++ compiler and none has compiled it before.
         BuildError: it does not compile.
     """
-    return compiled(SOURCE, (*_FLAGS, *isa_flags(require_compiler(), features)), ".so")
+    return compiled(SOURCE, _FLAGS, ".so", features)
+
+
+def is_cached(features: tuple[str, ...]) -> bool:
+    """Whether the helper can be loaded where there is no compiler."""
+    return already_compiled(SOURCE, _FLAGS, ".so", features) is not None
 
 
 class Runtime:

@@ -19,7 +19,7 @@ from tuner.core.guarded import Guarded
 from tuner.core.host_cxx import find_compiler
 from tuner.core.target import Target
 from tuner.devices._cpu_info import available_cpus, cpu_info
-from tuner.devices._cpu_runtime import Runtime, runtime
+from tuner.devices._cpu_runtime import Runtime, is_cached, runtime
 from tuner.devices._cpu_targets import arch_of, named_targets, vector_limits
 
 __all__ = ["CpuDevice", "SharedLibrary", "named_targets"]
@@ -129,6 +129,10 @@ class SharedLibrary(Executable):
         """The bound array itself."""
         return self._tensors[name]
 
+    def release(self) -> None:
+        """Forgets the arrays; `bind` comes before the next call."""
+        self._tensors = {}
+
 
 def settle(limit_s: float = 0.1) -> None:
     """Returns when this process's other threads are idle, or after `limit_s` seconds.
@@ -162,10 +166,12 @@ class CpuDevice(Device):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Not Linux, or no C++ compiler for the calibration kernel."""
+        """Not Linux, or no C++ compiler for the calibration kernel and none that was compiled before."""
         if not sys.platform.startswith("linux"):
             return f"threads are pinned and caches are read as Linux does it, not on {sys.platform}"
-        return None if find_compiler() else "no C++ compiler for the calibration kernel: set $CXX"
+        if find_compiler() or is_cached(cpu_info().features):
+            return None
+        return "no C++ compiler for the calibration kernel: set $CXX"
 
     @property
     def target(self) -> Target:

@@ -166,8 +166,9 @@ def choose_kernels(
 
     Raises:
         UnknownName: a name is not registered for this operator.
-        Unavailable: a kernel that was named cannot serve.
+        Unavailable: a kernel that was named cannot serve, or a file of the lab cannot be loaded.
     """
+    registry.require_whole(workload.operator)
     target = device_target(device, protocol)
     known = {k.name: k for k in registry.kernels_of(workload.operator, target.kind)}
     for name in names:

@@ -6,7 +6,8 @@ to a file. The child talks to us over a socket of its own; the zygote only repor
 how it ended. A child that crashes, hangs or floods its output takes nothing else with it, and when we
 die (`kill -9` included) the zygote sees the end of its control socket and ends its children.
 
-Run as `python -m tuner.engine.zygote FD`.
+It finds modules where we find them: by our `sys.path` from the first import on, and not in the folder that it
+happens to be started in, where any `queue.py` or `tuner.py` of a user's would come first.
 """
 
 import ctypes
@@ -31,6 +32,7 @@ from tuner.engine.channel import Channel, ChannelClosed
 
 _STATUS = struct.Struct("<qq")  # (0, process id) after the fork, (1, wait status) at the end
 _PR_SET_PDEATHSIG = 1
+_START = "import sys; sys.path[:] = sys.argv[2:]; from tuner.engine.zygote import main; main()"
 _ENDS_WITHIN_S = 10.0  # a child that was killed, and the news of it
 
 
@@ -150,7 +152,7 @@ class Zygote:
         self._log = folder / f"zygote-{id(self):x}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tuner.engine.zygote", str(theirs.fileno())],
+                [sys.executable, "-P", "-c", _START, str(theirs.fileno()), *map(str, sys.path)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -370,10 +372,3 @@ def main() -> None:
     gc.freeze()
     control.sendall(b"r")
     _serve(control)
-
-
-if __name__ == "__main__":
-    # By its real name, so that no child has to import this module again to unpickle from it (5 ms).
-    from tuner.engine.zygote import main as _main
-
-    _main()

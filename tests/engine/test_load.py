@@ -1,0 +1,115 @@
+"""`load`: what it refuses and how it says so, and that a damaged cache is mended."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tuner
+from tuner import registry
+from tuner.core.errors import BuildError, TunerError, Unavailable
+from tuner.core.workload import Workload
+from tuner.devices._cpu_runtime import runtime
+from tuner.devices.cpu import CpuDevice
+from tuner.engine.build_cache import build_cached
+from tuner.engine.load import load_rows
+from tuner.engine.tuned_kernel import TunedKernel
+from tuner.store.store import open_store
+
+WORKLOAD = Workload.from_key("gemm/f32/m24-n16-k8")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def loaded(name: str = "cpp_naive") -> TunedKernel:
+    runtime.cache_clear()  # the device's helper comes from the cache again
+    kernel, device = registry.kernel(name), CpuDevice()
+    config = kernel.space(WORKLOAD, device.target).sample(random.Random(0))
+    artifact = build_cached(kernel, WORKLOAD, config, device.target)
+    return TunedKernel(WORKLOAD, kernel, config, artifact, device, trial_id=1, time_s=1.0, note="")
+
+
+def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 400
+    return text
+
+
+@pytest.mark.parametrize("digits", [12, 18, 19, 400, 5000])
+@pytest.mark.parametrize("name", sorted(registry.operators()))
+def test_absurd_sizes_are_refused_in_one_line(name: str, digits: int, tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "empty.db")):
+        pass
+    operator = registry.operator(name)
+    example = dict(operator.parse(operator.example).dims)
+    for dim in operator.dims:
+        with pytest.raises(TunerError) as caught:
+            tuner.load(name, db=str(tmp_path / "empty.db"), **{**example, dim: 10**digits - 1})
+        text = one_line(caught)
+        assert name in text and (
+            "GiB" in text or "18 digits" in text or "nothing stored" in text or dim in text
+        )
+
+
+@pytest.mark.parametrize("file", ["kernel.so", "artifact.json", "manifest.json"])
+@pytest.mark.parametrize("content", [None, b"", b"\x7fELF"])
+def test_a_damaged_cache_is_built_again(file: str, content: bytes | None, cache: Path) -> None:
+    a, b = np.random.default_rng(0).random((2, 8, 8), np.float32)
+    a, b = np.tile(a, (3, 1)), np.tile(b, (1, 2))
+    loaded()
+    (place,) = (cache / "kernels").glob("[!.]*")
+    (helper,) = (cache / "runtime").glob("[!.]*")
+    for path in (place / file, helper / ("cpu.so" if file == "kernel.so" else "manifest.json")):
+        if content is None:
+            path.unlink()
+        else:
+            # Not written into: what this process has mapped stays as it is.
+            path.unlink()
+            path.write_bytes(content)
+    np.testing.assert_allclose(loaded()(a, b), a @ b, rtol=1e-5)
+
+
+def test_an_unwritable_cache_names_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(Unavailable, match="TUNER_CACHE") as caught:
+        loaded()
+    one_line(caught)
+
+
+def test_what_a_builder_did_not_expect_is_a_build_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("extent is not\nan int32")
+
+    monkeypatch.setattr(registry.builder("cxx"), "build", fails)
+    with pytest.raises(BuildError, match=r"cannot be built for gemm/.*: ValueError: extent is not$"):
+        loaded()
+
+
+def test_a_lab_file_that_is_missing_is_an_error_where_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.kernels()
+    monkeypatch.setitem(registry.broken, "schedules/gemm/tensorir.py", "ImportError: no")
+    with pytest.raises(Unavailable, match=r"schedules/gemm/tensorir.py cannot be loaded.*: ImportError: no"):
+        load_rows(WORKLOAD, [], CpuDevice())
+    registry.require_whole("conv2d")
+    monkeypatch.setitem(registry.broken, "schedules/_library.py", "ImportError: no")
+    with pytest.raises(Unavailable, match="_library"):
+        registry.require_whole("conv2d")
+
+
+def test_files_that_are_not_the_lab_s_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.kernels()
+    for name in (
+        "/plugins/mine.py",
+        "schedules/gemm/.#tensorir.py",
+        "schedules/gemm/gone.py",
+        "cuda_src/x.cpp",
+    ):
+        monkeypatch.setitem(registry.broken, name, "SyntaxError: no")
+    for name in registry.operators():
+        registry.require_whole(name)
