@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from tuner.core.disturbance import Waits
 from tuner.core.protocol import Protocol
 from tuner.engine.bench_process import take_samples
 
@@ -16,13 +17,16 @@ class _Scripted:
     def __init__(self, seconds: float) -> None:
         self._samples = (seconds * (0.9 + 0.2 * (0.618 * i % 1.0)) for i in itertools.count())
 
+    def waits(self) -> Waits:
+        return Waits()
+
     def sample(self, calls: int, cold: bool) -> float:
         return next(self._samples)
 
 
 def count(seconds: float, incumbent_s: float | None = INCUMBENT_S, **changes: float) -> tuple[int, bool]:
     protocol = Protocol(relative_interval=1e-3, max_samples=50, budget_s=1e6, **changes)  # type: ignore[arg-type]
-    samples, pruned = take_samples(_Scripted(seconds), protocol, incumbent_s, seconds)  # type: ignore[arg-type]
+    samples, pruned, _ = take_samples(_Scripted(seconds), protocol, incumbent_s, seconds)  # type: ignore[arg-type]
     return len(samples), pruned
 
 

@@ -6,6 +6,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from tuner.core.artifact import Artifact
 from tuner.core.device import Device, Executable
+from tuner.core.disturbance import DISTURBED, Patience, Waits, calm, others_share, undisturbed
 from tuner.core.operator import worst_error
 from tuner.core.protocol import Protocol
 from tuner.core.stats import median_interval
@@ -21,9 +23,8 @@ from tuner.engine import dataset
 from tuner.engine.buffers import Guarded, same_bits
 from tuner.engine.build_process import artifact_from_plain
 from tuner.engine.channel import Channel
+from tuner.engine.quiet import calibrate, turn, watched
 
-# A calibration is the best of a few: what preempts one of them is not what slows the machine.
-_CALIBRATIONS = 3
 # Cold first calls (page faults, packing buffers) are that much slower than later ones at worst.
 _FIRST_CALL_ALLOWANCE = 4.0
 # Who is surely so many times slower than the best is never a finalist: how much slower exactly is not worth
@@ -33,7 +34,6 @@ _BEHIND = 1.2
 # What a first call adds (page faults, packing buffers) does not show in a call of so many seconds.
 _LONG_S = 1.0
 _REWARM_BELOW_S = 0.1
-_TURN_AT_MOST = 9
 
 
 class WrongResult(Exception):
@@ -110,9 +110,13 @@ class TrialRun:
             return self.executable.sample(1)
         return self.executable.sample(calls)
 
-    def calibrate(self) -> float:
-        """Seconds of the device's calibration kernel at this moment."""
-        return min(self.device.calibrate() for _ in range(_CALIBRATIONS))
+    def calibrate(self) -> tuple[float, bool]:
+        """Seconds of the device's calibration kernel at this moment, and whether nothing disturbed it."""
+        return calibrate(self.device)
+
+    def waits(self) -> Waits:
+        """What its threads waited for processors until now."""
+        return self.device.waits()
 
 
 def calls_a_sample(seconds: float, protocol: Protocol) -> int:
@@ -124,49 +128,60 @@ def calls_a_sample(seconds: float, protocol: Protocol) -> int:
 
 def take_samples(
     run: TrialRun, protocol: Protocol, incumbent_s: float | None, first_s: float
-) -> tuple[list[float], bool]:
-    """The timed calls of one trial: (samples, pruned).
+) -> tuple[list[float], bool, float]:
+    """The timed calls of one trial: (samples, pruned, share of them that is disturbed).
 
     One call first; if it is `prune_factor` times slower than the incumbent, that is all. Otherwise
     repeated until half of the median's 95% interval is within `relative_interval`, or all of the interval
-    is behind 1.2 times the incumbent, or the budget is spent; `min_samples` at least.
+    is behind 1.2 times the incumbent, or the budget is spent; `min_samples` at least. A sample during which
+    others had the cores is taken again, for as long as the budget once more; it prunes nothing.
 
     Args:
         run: a verified run.
         protocol: how to measure.
         incumbent_s: seconds of the best so far, if there is one.
-        first_s: seconds of the verifying call.
+        first_s: seconds of the verifying call, if it was undisturbed; else 0.
     """
     cold = protocol.cache == "cold"
+    patience = Patience(protocol.budget_s)
+
+    def take(calls: int) -> tuple[float, bool]:
+        return patience.take(watched(lambda: run.sample(calls, cold), run.waits))
+
     hopeless = (
         None if incumbent_s is None or not protocol.prune_factor else incumbent_s * protocol.prune_factor
     )
     if hopeless is not None and first_s > _FIRST_CALL_ALLOWANCE * hopeless and first_s > 0.01:
-        return [first_s], True
+        return [first_s], True, 0.0
     for _ in range(protocol.warmup if first_s < _LONG_S else 0):
         run.sample(1, cold)
-    samples = [run.sample(1, cold)]
-    if hopeless is not None and samples[0] > hopeless and samples[0] > 1e-4:
-        return samples, True
-    calls = calls_a_sample(samples[0], protocol)
+    first, disturbed = take(1)
+    samples, flags = [first], [disturbed]
+    if hopeless is not None and not disturbed and first > hopeless and first > 1e-4:
+        return samples, True, 0.0
+    calls = calls_a_sample(first, protocol)
     if calls > 1:
         # A single call is too short for the clock: size the sample by one that is long enough.
-        calls = calls_a_sample(run.sample(calls, cold), protocol)
-        samples = [run.sample(calls, cold)]
-        if hopeless is not None and samples[0] > hopeless:
-            return samples, True
+        calls = calls_a_sample(take(calls)[0], protocol)
+        first, disturbed = take(calls)
+        samples, flags = [first], [disturbed]
+        if hopeless is not None and not disturbed and first > hopeless:
+            return samples, True, 0.0
     started = time.perf_counter()
     while len(samples) < protocol.max_samples:
         if len(samples) >= protocol.min_samples:
             interval = median_interval(samples)
-            behind = hopeless is not None and interval.low > _BEHIND * (incumbent_s or 0.0)
+            behind = not any(flags) and hopeless is not None and interval.low > _BEHIND * (incumbent_s or 0.0)
             if behind or interval.relative_half_width <= protocol.relative_interval:
                 break
         # A kernel of seconds gets three samples at least, whatever the budget.
         if time.perf_counter() - started > protocol.budget_s and len(samples) >= 3:
             break
-        samples.append(run.sample(calls, cold))
-    return samples, False
+        value, disturbed = take(calls)
+        samples.append(value)
+        flags.append(disturbed)
+    samples, disturbed_share = undisturbed(samples, flags, protocol.min_samples)
+    return samples, False, disturbed_share
 
 
 def _open(payload: Mapping[str, Any]) -> Device:
@@ -228,13 +243,21 @@ def _trial(payload: Mapping[str, Any]) -> dict[str, Any]:
         for workload, artifact in payload["companions"]:
             error = max(error, TrialRun(device, artifact, _dataset(payload, workload)).verify()[0])
         run = TrialRun(device, payload["artifact"], _dataset(payload, payload["workload"]))
+        waited = device.waits()
         share, first_s = run.verify()
+        if others_share(waited, device.waits()) > DISTURBED:
+            first_s = 0.0  # it prunes nothing
         answer["max_error"] = max(error, share)
         state = device.state()
-        before = run.calibrate()
-        samples, pruned = take_samples(run, protocol, payload["incumbent_s"], first_s)
-        conditions = device.conditions(state, device.state())
-        answer["calibration"] = [before, run.calibrate()]
+        before, calm_before = run.calibrate()
+        samples, pruned, disturbed = take_samples(run, protocol, payload["incumbent_s"], first_s)
+        conditions = {**device.conditions(state, device.state())}
+        if disturbed:
+            conditions["disturbed_share"] = disturbed
+        after, calm_after = run.calibrate()
+        if calm_before or calm_after:
+            # Without either the machine's speed is not known: a disturbed one would halve the time.
+            answer["calibration"] = [before if calm_before else after, after if calm_after else before]
         run.verify_again()
         answer["metrics"] = {**run.executable.metrics(), **conditions}
         answer["samples"], answer["status"] = samples, "pruned" if pruned else "ok"
@@ -249,7 +272,7 @@ def _trial(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def serve_job(payload: Mapping[str, Any], channel: Channel) -> None:
-    """Child: verifies, then answers `{"calls": n, "turn_s": s}` with seconds a call until told `null`.
+    """Child: verifies, then answers `{"calls": n, "turn_s": s}` as `quiet.turn` does until told `null`.
 
     The first message is {"ok": true, "calls": calls a sample} or {"ok": false, "error": ...}.
     """
@@ -280,23 +303,17 @@ def serve_job(payload: Mapping[str, Any], channel: Channel) -> None:
             # Its caches were emptied by the others' turns. A long kernel fills them within its sample.
             if not cold and last_s < _REWARM_BELOW_S:
                 run.sample(1, cold)
-            last_s = _turn(run, int(request["calls"]), cold, float(request["turn_s"]))
-            channel.send(last_s)
-
-
-def _turn(run: TrialRun, calls: int, cold: bool, seconds: float) -> float:
-    """The median of up to nine samples that `seconds` have room for; at least one."""
-    samples: list[float] = []
-    started = time.perf_counter()
-    while not samples or (len(samples) < _TURN_AT_MOST and time.perf_counter() - started < seconds):
-        samples.append(run.sample(calls, cold))
-    return float(np.median(samples))
+            calls = int(request["calls"])
+            answer = turn(partial(run.sample, calls, cold), device, float(request["turn_s"]))
+            last_s = answer["seconds"]
+            channel.send(answer)
 
 
 def calibrate_job(payload: Mapping[str, Any], channel: Channel) -> None:
-    """Child: the lower quartile of 40 calibrations, in seconds."""
+    """Child: the lower quartile of 40 undisturbed calibrations, in seconds; of all where none is."""
     device = _open(payload)
-    channel.send(float(np.quantile([device.calibrate() for _ in range(40)], 0.25)))
+    readings, _ = calm(device.calibrate, device.waits, 40, 100)
+    channel.send(float(np.quantile(readings, 0.25)))
 
 
 def limits_job(payload: Mapping[str, Any], channel: Channel) -> None:

@@ -106,7 +106,7 @@ def default_device(name: str = "cpu") -> Device:
 
 
 def default_protocol(device: Device, **changes: Any) -> Protocol:
-    """The protocol with as many threads as the device has cores, unless told otherwise.
+    """The protocol with as many threads as the device has cores (or a quota leaves), unless told otherwise.
 
     On a GPU a sample lasts 250 us at least: CUDA events resolve 0.5 us, 0.2% of that.
 
@@ -114,7 +114,7 @@ def default_protocol(device: Device, **changes: Any) -> Protocol:
         TunerError: more threads than cores.
     """
     cores = int(device.target.limits.get("cores", 1))
-    usual = Protocol(threads=cores)
+    usual = Protocol(threads=min(cores, device.default_threads))
     if device.target.kind == "cuda":
         usual = replace(usual, min_sample_s=_GPU_SAMPLE_S)
     protocol = replace(usual, **{k: v for k, v in changes.items() if v is not None})
