@@ -27,6 +27,7 @@ class OnnxRuntimeConv2d(LibraryKernel):
     libraries = ("onnxruntime", "onnx")
     extra = "onnxruntime"
     factory = "schedules.conv2d.baseline_onnxruntime:prepare"
+    may_choose_winograd = True
     tensors = TENSORS
 
 
@@ -45,6 +46,7 @@ class OnnxRuntimeFrozen(LibraryKernel):
     libraries = ("onnxruntime", "onnx")
     extra = "onnxruntime"
     factory = "schedules.conv2d.baseline_onnxruntime:prepare_frozen"
+    may_choose_winograd = True
     tensors = TENSORS
 
 

@@ -156,6 +156,7 @@ def devices(
 
     rows: list[dict[str, Any]] = []
     missing: dict[str, str] = {}
+    notes: list[str] = []
     with open_store(db) as store:
         for name, kind in registry.device_classes().items():
             found = kind.discover()
@@ -165,15 +166,16 @@ def devices(
                 measured: Mapping[str, float] = {}
                 if name in ("cpu", "cuda"):
                     protocol = campaign.default_protocol(device, threads=threads)
+                    notes += device.remarks(protocol.threads)
                     with Workshop(device, protocol, seed=0) as workshop:
                         measured = campaign.known_limits(workshop, store)
                         if measure or "peak_flops_f32" not in measured:
-                            measured = campaign.measure_limits(workshop, store, {})
+                            measured = campaign.measure_limits(workshop, store, {}, notes.append)
                 rows.append(_device_row(DeviceInfo.of(device, measured), True))
         here = {row["fingerprint"] for row in rows}
         rows += [_device_row(d, False) for d in store.devices() if d.fingerprint not in here]
     if json:
-        print_json({"devices": rows, "missing": missing})
+        print_json({"devices": rows, "missing": missing, "notes": notes})
         return
     out = console()
     for row in rows:
@@ -186,6 +188,8 @@ def devices(
             out.print(f"{fact:>28}  {_human(fact, text)}", markup=False)
         for limit, value in row["measured"].items():
             out.print(f"{limit:>28}  {_rate(limit, value)} (measured)", markup=False)
+    for note in notes:
+        out.print(note, markup=False)
     for name, reason in missing.items():
         out.print(f"{name}: not here: {reason}", markup=False)
 

@@ -3,14 +3,16 @@
 import contextlib
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner import registry
 from tuner.core.device import Device
+from tuner.core.disturbance import is_disturbed
 from tuner.core.errors import TunerError, Unavailable, UnknownName
 from tuner.core.kernel import Kernel
+from tuner.core.peak import doubtful, share_of_peak
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
@@ -220,9 +222,22 @@ def known_limits(workshop: Workshop, store: "Store") -> dict[str, float]:
     return {k.removesuffix(suffix): v for k, v in known.items() if k.endswith(suffix)}
 
 
-def measure_limits(workshop: Workshop, store: "Store", at_least: Mapping[str, float]) -> dict[str, float]:
-    """The device's peaks now, or what was reached minutes ago where that was more; kept in the store."""
-    found = {name: max(value, at_least.get(name, value)) for name, value in workshop.limits().items()}
+def measure_limits(
+    workshop: Workshop,
+    store: "Store",
+    at_least: Mapping[str, float],
+    note: Callable[[str], None] = lambda text: None,
+) -> dict[str, float]:
+    """The device's peaks now, or what was reached minutes ago where that was more.
+
+    Kept in the store, unless other programs had the cores all the while; then `note` is told.
+    """
+    measured = dict(workshop.limits())
+    disturbed = measured.pop("disturbed", 0.0) > 0
+    found = {name: max(value, at_least.get(name, value)) for name, value in measured.items()}
+    if disturbed:
+        note("peaks were measured while other programs had the cores: they may be too low, and are not kept")
+        return found
     suffix = f"_threads{workshop.protocol.threads}"
     known = dict(store.device_limits(workshop.device.fingerprint))
     known.update({f"{name}{suffix}": value for name, value in found.items()})
@@ -262,6 +277,8 @@ def run_campaign(
     with contextlib.ExitStack() as stack:
         workshop = shared or stack.enter_context(Workshop(device, protocol, fresh_seed()))
         workshop.warm(kernels)
+        for remark in device.remarks(protocol.threads):
+            observer.note(remark)
         for name in dict.fromkeys(searchers.values()):
             registry.searcher(name).warm_up()
         reference_s = calibration_reference(workshop, store)
@@ -282,10 +299,12 @@ def run_campaign(
             try:
                 # Beside the final, not before the search: a shared machine changes its speed within minutes.
                 if plan.refresh_limits or "peak_flops_f32" not in limits:
-                    limits = measure_limits(workshop, store, {})
-                ranking, final_id = _final(workload, kernels, sweeps, workshop, plan, store, observer)
+                    limits = measure_limits(workshop, store, {}, observer.note)
+                ranking, final_id, limits = _final(
+                    workload, kernels, sweeps, workshop, plan, store, observer, limits
+                )
                 if plan.refresh_limits:
-                    limits = measure_limits(workshop, store, at_least=limits)
+                    limits = measure_limits(workshop, store, limits, observer.note)
             except KeyboardInterrupt:
                 interrupted = True
     return Outcome(workload, info, protocol, sweeps, skipped or {}, ranking, final_id, limits, interrupted)
@@ -299,14 +318,17 @@ def _final(
     plan: Plan,
     store: "Store",
     observer: Observer,
-) -> tuple[Ranking | None, int | None]:
+    limits: dict[str, float],
+) -> tuple[Ranking | None, int | None, dict[str, float]]:
+    """The final, its id in the store, and the peaks, measured again where something was faster than them."""
     operator = registry.operator(workload.operator)
     workshop.prepare(operator, workload)
     finalists = []
     slowest_s = _slowest_finalist_s(sweeps, kernels, plan.final_within)
     for kernel in kernels:
         for trial in _leaders(sweeps[kernel.name], plan.finalists):
-            if (trial.measurement.time_s or 0.0) > slowest_s:
+            # What a busy machine made slow may be the fastest.
+            if (trial.measurement.time_s or 0.0) > slowest_s and not is_disturbed(trial.measurement.metrics):
                 continue
             # A configuration of an open space is of this shape alone.
             companions = () if kernel.searcher else companions_of(kernel, workload, workshop.target)
@@ -317,13 +339,40 @@ def _final(
             assert trial.id is not None
             finalists.append(Finalist(kernel.name, trial.id, built, kernel.baseline))
     if len(finalists) < 2:
-        return None, None
-    ranking = run_final(workshop, workload, finalists, plan.rounds, report=observer.final_progress)
+        return None, None, limits
+
+    def hold() -> Ranking:
+        return run_final(workshop, workload, finalists, plan.rounds, report=observer.final_progress)
+
+    ranking = hold()
+    if too_fast(ranking, workload, kernels, limits):
+        observer.note("faster than the measured peak: the peak is measured again")
+        limits = measure_limits(workshop, store, limits, observer.note)
+        if beyond := too_fast(ranking, workload, kernels, limits):
+            observer.note(f"{', '.join(beyond)}: still faster than the peak: the final is held again")
+            ranking = hold()
+    for remark in (*ranking.remarks, *([f"disturbed: {ranking.disturbed}"] if ranking.disturbed else [])):
+        observer.note(remark)
     for entry in ranking.entries:
         entry.finalist.built.discard()
         if entry.error:
             observer.note(f"{entry.finalist.label} was thrown out of the final: {entry.error}")
-    return ranking, store.record_final(_record(workload, workshop, ranking))
+    return ranking, store.record_final(_record(workload, workshop, ranking)), limits
+
+
+def too_fast(
+    ranking: Ranking, workload: Workload, kernels: Sequence[Kernel], limits: Mapping[str, float]
+) -> list[str]:
+    """Entries that reached more than 105% of the peak with the operations they really do, by label."""
+    peak = limits.get(f"peak_flops_{workload.dtype}")
+    flops = registry.operator(workload.operator).flops(workload)
+    fewer = {kernel.name: kernel.fewer_operations(workload) for kernel in kernels}
+    return [
+        entry.finalist.label
+        for entry in ranking.entries
+        if (interval := entry.interval)
+        and doubtful(share_of_peak(flops, interval.mid, peak), fewer.get(entry.finalist.label, 1.0))
+    ]
 
 
 def _slowest_finalist_s(
@@ -373,4 +422,7 @@ def _record(workload: Workload, workshop: Workshop, ranking: Ranking) -> Final:
         )
     reference = ranking.entries[ranking.reference] if ranking.reference is not None else None
     baseline = reference.finalist.trial_id if reference and reference.finalist.baseline else None
-    return Final(workload, workshop.device.fingerprint, workshop.protocol, tuple(entries), baseline)
+    return Final(
+        workload, workshop.device.fingerprint, workshop.protocol, tuple(entries), baseline,
+        disturbed=ranking.disturbed,
+    )  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner import registry
+from tuner.core.disturbance import disturbance_words, is_disturbed
 from tuner.core.errors import InvalidSpace, TunerError
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
@@ -126,6 +127,11 @@ class SweepResult:
     seconds: float
 
     @property
+    def disturbed(self) -> int:
+        """How many trials were timed while other programs had the cores: their times are too long."""
+        return sum(is_disturbed(trial.measurement.metrics) for trial in self.trials)
+
+    @property
     def statuses(self) -> dict[str, int]:
         """How many trials ended in each status."""
         counts: dict[str, int] = {}
@@ -186,7 +192,7 @@ class Sweep:
         self._operator = registry.operator(request.workload.operator)
         self._trials: list[Trial] = []
         self._best: Trial | None = None
-        self._since_best = 0
+        self._since_best = self._disturbed = 0
         # Binaries measured in this sweep: equal code runs alike.
         self._binaries: dict[str, Trial] = {}
         self._sweep_id: int | None = None
@@ -225,7 +231,9 @@ class Sweep:
         self._since_best += 1
         if better(trial, self._best):
             self._best, self._since_best = trial, 0
-        if trial.measurement.artifact and trial.measurement.samples:
+        if is_disturbed(trial.measurement.metrics):
+            self._disturbed += 1
+        elif trial.measurement.artifact and trial.measurement.samples:
             self._binaries.setdefault(trial.measurement.artifact, trial)
 
     def _searcher(self) -> Searcher:
@@ -343,6 +351,8 @@ class Sweep:
         known = {}
         if not self._request.remeasure:
             known = self._store.find_identities([k.digest for k in keys], self._workshop.protocol)
+            # A time of a busy machine is measured again.
+            known = {d: t for d, t in known.items() if not is_disturbed(t.measurement.metrics)}
         fresh = [key for key in keys if key.digest not in known]
         request = self._request
         built = self._workshop.build_all(
@@ -396,4 +406,7 @@ class Sweep:
         self._count(trial)
         if trial.measurement.status is Status.BUILD_ERROR and number == 0:
             self._observer.note(f"the first build failed: {trial.measurement.error.splitlines()[0]}")
+        if self._disturbed == 1 and is_disturbed(trial.measurement.metrics):
+            words = disturbance_words(trial.measurement.metrics)
+            self._observer.note(f"{self._request.kernel.name}: trial t{trial.id} is {words}")
         self._observer.trial_done(TrialEvent(number, trial, reused, self._best, overhead_s))
