@@ -92,7 +92,7 @@ class Device(ABC):
 
     @property
     def default_threads(self) -> int:
-        """CPU threads that a protocol has unless told otherwise: its cores, or what a quota leaves of them."""
+        """CPU threads that a protocol has unless told otherwise: its cores, or what a quota leaves."""
         return int(self.target.limits.get("cores", 1))
 
     def remarks(self, threads: int) -> Sequence[str]:

@@ -1,7 +1,7 @@
 """Results above the measured peak of the processor: what is said of them, and when they are not believed."""
 
 BELIEVED = 1.05
-"""Shares of the peak up to here are within what peaks of one run differ by; what is above is measured again."""
+"""Shares of the peak up to here are within what peaks of one run differ by; what is above is held again."""
 
 
 def share_of_peak(flops: float, seconds: float, peak: float | None) -> float | None:
@@ -25,9 +25,10 @@ def peak_remark(share: float | None, fewer: float) -> str:
         return ""
     if not doubtful(share, fewer):
         return (
-            f"above the peak by the operations that the definition counts: it may do up to {fewer:g} times fewer"
+            f"above the measured peak by the operations that the definition counts: it may do up to "
+            f"{fewer:g} times fewer (Winograd)"
         )
     return (
-        f"{100 * share / fewer:.0f}% of the measured peak cannot be: the peak was measured on a slower machine, "
-        "or this time is wrong"
+        f"faster than the measured peak ({100 * share / fewer:.0f}%), which cannot be: the machine was "
+        "slower while the peak was measured, or this time is wrong"
     )

@@ -30,8 +30,8 @@ The file begins with a block comment whose first line is `/*[tuner]`; what follo
     block = ["TILE", "TILE", "1"]
     shared_bytes = "0"
 
-    fewer_operations = "2.25"  # expression: how many times fewer operations it does than the definition counts
-                         # (optional, above the tables; configurations that differ: the most)
+    fewer_operations = "2.25"  # above the tables; expression over dimensions and options (optional): how many
+                         # times fewer operations it does than the definition counts, at the most
 
     [workspace]          # arguments that are memory of the kernel's own: name = expression, bytes (optional)
     partial = "SPLIT_K * m * n * 4"
@@ -183,7 +183,7 @@ class SourceKernel(Kernel):
         return tuple(arguments)
 
     def fewer_operations(self, workload: Workload) -> float:
-        """The declared `fewer_operations`, an expression over dimensions and options; 1 where there is none."""
+        """The declared `fewer_operations`, an expression over dimensions and options; 1 by default."""
         scope = {**self.options, **dict(workload.dims), **dict(workload.options)}
         return float(parse(self._declared.get("fewer_operations", "1"))(scope))
 

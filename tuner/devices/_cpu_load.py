@@ -35,7 +35,7 @@ def waits(cores: int, pid: int | str = "self", root: Path = ROOT) -> Waits:
     ran = waited = arrivals = 0
     known = False
     try:
-        threads = os.listdir(folder)
+        threads = os.listdir(folder)  # noqa: PTH208 - texts, three times as fast
     except OSError:
         threads = []
     for thread in threads:

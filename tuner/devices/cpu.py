@@ -29,7 +29,7 @@ __all__ = ["CpuDevice", "SharedLibrary", "named_targets"]
 CALIBRATION_ROUNDS = 600_000
 # Rounds and repetitions of the peak: 5 x 10 ms, the best counts, since nothing makes a core too fast.
 PEAK_ROUNDS, REPEATS = 6_000_000, 5
-# Readings of a peak at most, where others take cores away; those of 1 ms fit between two time slices of theirs.
+# Readings at most, where others take cores away; those of 1 ms fit between two time slices of theirs.
 _TRIES, _SHORT_TRIES = 15, 60
 _SCALARS: dict[str, type[Any]] = {
     "int32": ctypes.c_int32,

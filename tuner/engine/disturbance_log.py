@@ -64,8 +64,8 @@ class DisturbanceLog:
             if apart > _UNEQUAL and apart * self._wall_s[most] > _TICKS_S:
                 return (
                     f"not all saw the same machine: the hypervisor took {100 * self._steal(most):.0f}% of "
-                    f"the cores during turns of {labels[most]}, {100 * self._steal(least):.0f}% during those of "
-                    f"{labels[least]}"
+                    f"the cores during turns of {labels[most]}, {100 * self._steal(least):.0f}% during those "
+                    f"of {labels[least]}"
                 )
         return ""
 
