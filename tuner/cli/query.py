@@ -227,7 +227,7 @@ def _show_trial(detail: "TrialDetail", json: bool) -> None:
         if value not in (None, "", "0: "):
             out.print(f"{name:>14}  {value}", markup=False, soft_wrap=True)
     for entry in detail.finals:
-        place = "winner" if entry.winner else "tie" if entry.tie else entry.role
+        place: str = "winner" if entry.winner else "tie" if entry.tie else entry.role
         place += f" of a final that declared nothing ({entry.disturbed})" if entry.disturbed else ""
         out.print(f"{'final':>14}  {place}: {seconds(entry.interval.mid if entry.interval else None)} "
                   f"{spread(entry.interval)}, speed-up {ratio(entry.speedup)}")  # fmt: skip

@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 DISTURBED = 0.05
-"""A sample is disturbed when its threads waited for more than this share of it. A final tells 1 to 2% apart, and a barrier makes all threads wait for the one that waits: 5% of waiting is 5% of time at the worst. Whom a
-shared machine takes a few percent from, in slices of 1 to 4 ms, has most samples below it."""
+"""A sample is disturbed when its threads waited for more than this share of it.
+
+A final tells 1 to 2% apart, and a barrier makes all threads wait for the one that waits: 5% of waiting is 5% of
+time at the worst. Whom a shared machine takes a few percent from, in slices of 1 to 4 ms, has most samples
+below it."""
 
 PREEMPTION_S = 1e-4
 """Waiting that belongs to a wake-up: a thread that slept waits for its processor to leave its own sleep. 5 to
