@@ -46,3 +46,37 @@ def test_who_may_be_the_best_is_sampled_until_its_time_is_known(seconds):
 def test_without_an_incumbent_or_without_pruning_all_are_sampled_alike():
     assert count(1.6 * INCUMBENT_S, None) == (50, False)
     assert count(1.6 * INCUMBENT_S, prune_factor=0) == (50, False)
+
+
+class _Busy(_Scripted):
+    """All samples, or the first `calm_after`, are taken while another program has the core."""
+
+    def __init__(self, seconds: float, calm_after: float = float("inf")) -> None:
+        super().__init__(seconds)
+        self._clock = self._waited = 0.0
+        self._taken, self._calm_after = 0, calm_after
+
+    def waits(self) -> Waits:
+        return Waits(self._clock, self._waited, cores=2)
+
+    def sample(self, calls: int, cold: bool) -> float:
+        self._clock += 0.04
+        self._taken += 1
+        busy = self._taken <= self._calm_after
+        self._waited += 0.04 * busy
+        return super().sample(calls, cold) * (25 if busy else 1)
+
+
+def test_a_disturbed_first_call_does_not_prune_and_is_not_a_sample():
+    run = _Busy(INCUMBENT_S, calm_after=5)
+    samples, pruned, disturbed = take_samples(run, Protocol(max_samples=9), INCUMBENT_S, INCUMBENT_S)  # type: ignore[arg-type]
+    assert not pruned and disturbed == 0.0
+    assert max(samples) < 2 * INCUMBENT_S
+
+
+def test_what_stays_disturbed_is_bounded_not_pruned_and_says_so():
+    run = _Busy(INCUMBENT_S)
+    samples, pruned, disturbed = take_samples(run, Protocol(max_samples=9), INCUMBENT_S, 0.0)  # type: ignore[arg-type]
+    assert (len(samples), pruned, disturbed) == (9, False, 1.0)
+    # Warm-ups apart: 0.25 s of samples of 40 ms are thrown away, no more.
+    assert run._taken <= 9 + 7 + Protocol().warmup + 1

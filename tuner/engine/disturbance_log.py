@@ -6,7 +6,7 @@ from typing import Any
 _UNEQUAL = 0.1
 """By how much of the cores' time steal may differ between finalists. It is counted in ticks of 10 ms, while a
 turn lasts 50: a few percent on average say nothing of a single turn, nor of one finalist."""
-_TICKS_S = 0.03
+_ENOUGH_S = 1.0  # of cores' time: a burst of a few ticks says nothing of less
 # From here on people are told.
 _MUCH = 0.05
 
@@ -57,11 +57,10 @@ class DisturbanceLog:
                 f"{self._disturbed[worst]} of {self._turns[worst]} turns of {labels[worst]} were disturbed, "
                 f"its threads waited {100 * self._others[worst] / count:.0f}% of their time{held}"
             )
-        timed = [i for i in range(len(labels)) if self._wall_s[i]]
+        timed = [i for i in range(len(labels)) if self._wall_s[i] > _ENOUGH_S]
         if timed:
             most, least = max(timed, key=self._steal), min(timed, key=self._steal)
-            apart = self._steal(most) - self._steal(least)
-            if apart > _UNEQUAL and apart * self._wall_s[most] > _TICKS_S:
+            if self._steal(most) - self._steal(least) > _UNEQUAL:
                 return (
                     f"not all saw the same machine: the hypervisor took {100 * self._steal(most):.0f}% of "
                     f"the cores during turns of {labels[most]}, {100 * self._steal(least):.0f}% during those "
@@ -77,7 +76,7 @@ class DisturbanceLog:
                 f"{disturbed} of {sum(self._turns)} turns of the final were disturbed by other programs and "
                 "do not count"
             )
-        if sum(self._wall_s) and (steal := sum(self._steal_s) / sum(self._wall_s)) > _MUCH:
+        if sum(self._wall_s) > _ENOUGH_S and (steal := sum(self._steal_s) / sum(self._wall_s)) > _MUCH:
             said.append(f"the hypervisor took {100 * steal:.0f}% of the cores during the final")
         if self._throttled:
             said.append(f"a CPU quota was used up in {self._throttled:.0f} periods during the final")
