@@ -65,7 +65,8 @@ V1 = "3:cpuset:/\n2:cpu,cpuacct:/job/step\n1:memory:/job\n0::/\n"
         ("0::/../outside\n", {"cpu.max": "50000 100000", "cpu.stat": "nr_throttled 1\n"}, 0.5, (1, 0)),
         # Version 1.
         (V1, {
-            "cpu,cpuacct/job/step/cpu.cfs_quota_us": "-1\n", "cpu,cpuacct/job/step/cpu.cfs_period_us": "100000\n",
+            "cpu,cpuacct/job/step/cpu.cfs_quota_us": "-1\n",
+            "cpu,cpuacct/job/step/cpu.cfs_period_us": "100000\n",
             "cpu,cpuacct/job/step/cpu.stat": "nr_periods 9\nnr_throttled 0\nthrottled_time 0\n",
             "cpu,cpuacct/job/cpu.cfs_quota_us": "120000\n", "cpu,cpuacct/job/cpu.cfs_period_us": "100000\n",
             "cpu,cpuacct/job/cpu.stat": "nr_periods 9\nnr_throttled 4\nthrottled_time 3000000000\n",

@@ -1,4 +1,4 @@
-"""Finals beside other programs: turns are repeated, rounds dropped, sittings held again, or nothing is declared."""
+"""Finals beside other programs: turns repeated, rounds dropped, sittings held again, or nothing declared."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -33,7 +33,7 @@ class Shop:
 
     protocol = Protocol(threads=1)
 
-    class device:  # noqa: N801 - an attribute of the workshop
+    class device:
         fingerprint = "scripted"
 
     def __init__(self, *scripts: Iterator[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from tuner.cli.sweep import outcome_json
 from tuner.core.protocol import Protocol
 from tuner.core.stats import Interval
 from tuner.core.turns import FEWEST
-from tuner.engine import campaign
+from tuner.engine import campaign, peaks
 from tuner.engine.finals import SITTINGS, Finalist, run_final
 from tuner.engine.sweep import Budget
 from tuner.engine.workshop import Workshop
@@ -175,6 +175,6 @@ def test_peaks_of_a_busy_machine_are_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(Workshop, "limits", lambda self: {"peak_flops_f32": 1e13, "disturbed": 1.0})
     notes: list[str] = []
     with open_store(str(tmp_path / "r.db")) as store, Workshop(CalmCpu(), QUICK, seed=3) as workshop:
-        assert campaign.measure_limits(workshop, store, {}, notes.append) == {"peak_flops_f32": 1e13}
-        assert campaign.known_limits(workshop, store) == {}
+        assert peaks.measure_limits(workshop, store, {}, notes.append) == {"peak_flops_f32": 1e13}
+        assert peaks.known_limits(workshop, store) == {}
     assert "not kept" in notes[0]

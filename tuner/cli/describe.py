@@ -149,7 +149,7 @@ def devices(
     """The devices of this machine with their measured peaks, and the others the database knows."""
     from tuner import registry
     from tuner.cli.common import console, print_json
-    from tuner.engine import campaign
+    from tuner.engine import campaign, peaks
     from tuner.engine.workshop import Workshop
     from tuner.store.records import DeviceInfo
     from tuner.store.store import open_store
@@ -168,9 +168,9 @@ def devices(
                     protocol = campaign.default_protocol(device, threads=threads)
                     notes += device.remarks(protocol.threads)
                     with Workshop(device, protocol, seed=0) as workshop:
-                        measured = campaign.known_limits(workshop, store)
+                        measured = peaks.known_limits(workshop, store)
                         if measure or "peak_flops_f32" not in measured:
-                            measured = campaign.measure_limits(workshop, store, {}, notes.append)
+                            measured = peaks.measure_limits(workshop, store, {}, notes.append)
                 rows.append(_device_row(DeviceInfo.of(device, measured), True))
         here = {row["fingerprint"] for row in rows}
         rows += [_device_row(d, False) for d in store.devices() if d.fingerprint not in here]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 DISTURBED = 0.05
 """A sample is disturbed when its threads waited for more than this share of it.
 
-A final tells 1 to 2% apart, and a barrier makes all threads wait for the one that waits: 5% of waiting is 5% of
-time at the worst. Whom a shared machine takes a few percent from, in slices of 1 to 4 ms, has most samples
+A final tells 1 to 2% apart, and a barrier makes all threads wait for the one that waits: 5% of waiting is 5%
+of time at the worst. Whom a shared machine takes a few percent from, in slices of 1 to 4 ms, has most samples
 below it."""
 
 PREEMPTION_S = 1e-4

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,12 @@ from tuner.core.device import Device
 from tuner.core.disturbance import is_disturbed
 from tuner.core.errors import TunerError, Unavailable, UnknownName
 from tuner.core.kernel import Kernel
-from tuner.core.peak import doubtful, share_of_peak
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.engine.choice import searcher_for
 from tuner.engine.finals import Finalist, Ranking, run_final
+from tuner.engine.peaks import calibration_reference, known_limits, measure_limits, too_fast
 from tuner.engine.race import Race
 from tuner.engine.sweep import Budget, Observer, SweepRequest, SweepResult, companions_of
 from tuner.engine.workshop import Workshop, device_target
@@ -202,49 +202,6 @@ def fresh_seed() -> int:
     return secrets.randbits(31)
 
 
-def calibration_reference(workshop: Workshop, store: "Store") -> float:
-    """Seconds of the calibration kernel on this device, measured once a store and kept.
-
-    All times in a store relate to this one number, so trials of different days can be compared.
-    """
-    name = f"calibration_s_threads{workshop.protocol.threads}"
-    known = dict(store.device_limits(workshop.device.fingerprint))
-    if name not in known:
-        known[name] = workshop.calibrate()
-        store.update_device(DeviceInfo.of(workshop.device, known))
-    return known[name]
-
-
-def known_limits(workshop: Workshop, store: "Store") -> dict[str, float]:
-    """The device's peaks for the protocol's threads, as far as the store knows them."""
-    suffix = f"_threads{workshop.protocol.threads}"
-    known = store.device_limits(workshop.device.fingerprint)
-    return {k.removesuffix(suffix): v for k, v in known.items() if k.endswith(suffix)}
-
-
-def measure_limits(
-    workshop: Workshop,
-    store: "Store",
-    at_least: Mapping[str, float],
-    note: Callable[[str], None] = lambda text: None,
-) -> dict[str, float]:
-    """The device's peaks now, or what was reached minutes ago where that was more.
-
-    Kept in the store, unless other programs had the cores all the while; then `note` is told.
-    """
-    measured = dict(workshop.limits())
-    disturbed = measured.pop("disturbed", 0.0) > 0
-    found = {name: max(value, at_least.get(name, value)) for name, value in measured.items()}
-    if disturbed:
-        note("peaks were measured while other programs had the cores: they may be too low, and are not kept")
-        return found
-    suffix = f"_threads{workshop.protocol.threads}"
-    known = dict(store.device_limits(workshop.device.fingerprint))
-    known.update({f"{name}{suffix}": value for name, value in found.items()})
-    store.update_device(DeviceInfo.of(workshop.device, known))
-    return found
-
-
 def run_campaign(
     workload: Workload,
     kernels: Sequence[Kernel],
@@ -358,21 +315,6 @@ def _final(
         if entry.error:
             observer.note(f"{entry.finalist.label} was thrown out of the final: {entry.error}")
     return ranking, store.record_final(_record(workload, workshop, ranking)), limits
-
-
-def too_fast(
-    ranking: Ranking, workload: Workload, kernels: Sequence[Kernel], limits: Mapping[str, float]
-) -> list[str]:
-    """Entries that reached more than 105% of the peak with the operations they really do, by label."""
-    peak = limits.get(f"peak_flops_{workload.dtype}")
-    flops = registry.operator(workload.operator).flops(workload)
-    fewer = {kernel.name: kernel.fewer_operations(workload) for kernel in kernels}
-    return [
-        entry.finalist.label
-        for entry in ranking.entries
-        if (interval := entry.interval)
-        and doubtful(share_of_peak(flops, interval.mid, peak), fewer.get(entry.finalist.label, 1.0))
-    ]
 
 
 def _slowest_finalist_s(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuner import registry
 from tuner.core.disturbance import disturbance_words, is_disturbed
-from tuner.core.errors import InvalidSpace, TunerError
+from tuner.core.errors import InvalidSpace
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import History, Observation, Problem, Searcher
@@ -15,6 +15,7 @@ from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
+from tuner.engine.budget import Budget as Budget
 from tuner.engine.build_stage import BuildRequest, Built
 from tuner.engine.evaluator import Evaluator
 from tuner.engine.history import device_numbers, known_history, workload_numbers
@@ -26,32 +27,6 @@ if TYPE_CHECKING:
 
 # Searchers that read what the store knows of other shapes and devices.
 _TRANSFERRING = ("auto", "transfer")
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """When a sweep ends: at whichever comes first; `None` is no bound.
-
-    Attributes:
-        trials: proposals, reused ones included.
-        seconds: wall clock of this run of the sweep.
-        patience: proposals since the last improvement of the best time.
-    """
-
-    trials: int | None = None
-    seconds: float | None = None
-    patience: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("trials", "seconds", "patience"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise TunerError(f"a budget of {value} {name} is no budget: give a positive number")
-
-    def as_dict(self) -> dict[str, float]:
-        """The bounds that are set."""
-        values = {"trials": self.trials, "seconds": self.seconds, "patience": self.patience}
-        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
