@@ -28,6 +28,8 @@ class LibraryKernel(Kernel):
     libraries: ClassVar[tuple[str, ...]]
     extra: ClassVar[str] = ""
     factory: ClassVar[str]
+    may_choose_winograd: ClassVar[bool] = False
+    """Whether it may compute 3x3 convolutions with fewer products than the definition counts, unasked."""
     tensors: ClassVar[tuple[str, ...]]
 
     def unavailable(self) -> str | None:
@@ -40,6 +42,14 @@ class LibraryKernel(Kernel):
     def source_files(self) -> tuple[Path, ...]:
         """This file too: how threads are set up is part of what is timed."""
         return (*super().source_files(), Path(__file__))
+
+    def fewer_operations(self, workload: Workload) -> float:
+        """4, as F(4x4, 3x3), where the library may have chosen Winograd's algorithm; it does not tell."""
+        dims = dict(workload.dims)
+        options = {**self.options, **dict(workload.options)}
+        plain = all(options.get(name, 1) == 1 for name in ("stride", "dilation", "groups"))
+        square = (dims.get("r"), dims.get("s")) == (3, 3)
+        return 4.0 if self.may_choose_winograd and square and plain else 1.0
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:
         """Empty: one configuration, `{}`."""

@@ -81,6 +81,8 @@ def gemm(store: "Store", threads: int, trials: int) -> list[Figure]:
     what = f"gemm f32 1024^3, {threads} thread{'s' if threads > 1 else ''}"
     if ranking is None:
         return [Figure(what, None, "x", 1.0, note="no final was held")]
+    if ranking.disturbed:
+        return [Figure(what, None, "x", 1.0, note=f"disturbed: {ranking.disturbed}")]
     lines = []
     timed = sorted(
         ((e.interval.mid, i, e) for i, e in enumerate(ranking.entries) if e.interval), key=lambda t: t[:2]

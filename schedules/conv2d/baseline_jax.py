@@ -21,6 +21,7 @@ class JaxConv2d(LibraryKernel):
     libraries = ("jax", "jaxlib")
     extra = "xla"
     factory = "tuner.schedules.conv2d.baseline_jax:prepare"
+    may_choose_winograd = True
     tensors = TENSORS
 
 

@@ -27,6 +27,7 @@ class OnnxRuntimeConv2d(LibraryKernel):
     libraries = ("onnxruntime", "onnx")
     extra = "onnxruntime"
     factory = "tuner.schedules.conv2d.baseline_onnxruntime:prepare"
+    may_choose_winograd = True
     tensors = TENSORS
 
 
@@ -46,6 +47,7 @@ class OnnxRuntimeFrozen(LibraryKernel):
     libraries = ("onnxruntime", "onnx")
     extra = "onnxruntime"
     factory = "tuner.schedules.conv2d.baseline_onnxruntime:prepare_frozen"
+    may_choose_winograd = True
     tensors = TENSORS
 
 

@@ -21,6 +21,7 @@ class TorchConv2d(LibraryKernel):
     libraries = ("torch",)
     extra = "torch"
     factory = "tuner.schedules.conv2d.baseline_torch:prepare"
+    may_choose_winograd = True
     tensors = TENSORS
 
 
@@ -39,6 +40,7 @@ class TorchChannelsLast(LibraryKernel):
     libraries = ("torch",)
     extra = "torch"
     factory = "tuner.schedules.conv2d.baseline_torch:prepare_channels_last"
+    may_choose_winograd = True
     tensors = TENSORS
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:

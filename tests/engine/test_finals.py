@@ -2,12 +2,15 @@
 
 import pytest
 
+from tests.engine.calm import CalmCpu
 from tests.engine.planted import MISBEHAVIOURS, planted
 from tuner import registry
+from tuner.cli.final_table import peak_remarks
+from tuner.cli.sweep import outcome_json
 from tuner.core.protocol import Protocol
 from tuner.core.stats import Interval
 from tuner.core.turns import FEWEST
-from tuner.engine import campaign
+from tuner.engine import campaign, peaks
 from tuner.engine.finals import SITTINGS, Finalist, run_final
 from tuner.engine.sweep import Budget
 from tuner.engine.workshop import Workshop
@@ -31,7 +34,7 @@ MOODY = """
 
 @pytest.fixture
 def workshop():
-    with Workshop(campaign.default_device(), QUICK, seed=3) as made:
+    with Workshop(CalmCpu(), QUICK, seed=3) as made:
         made.prepare(GEMM, WORKLOAD)
         yield made
 
@@ -102,12 +105,12 @@ def test_peaks_are_measured_beside_the_final_and_not_where_there_is_none(tmp_pat
 
     def peaks(self):
         events.append("peaks")
-        return {"peak_flops_f32": 1e9 * (3 - len(events))}
+        return {"peak_flops_f32": 1e13 * (3 - len(events))}
 
     monkeypatch.setattr(Workshop, "limits", peaks)
     monkeypatch.setattr(campaign, "run_final", lambda *a, **k: events.append("final") or run_final(*a, **k))
     kernels = [planted(tmp_path, "one"), planted(tmp_path, "two", "right(A, B, D, m, n, k); ")]
-    device = campaign.default_device()
+    device = CalmCpu()
 
     def peak(store, **plan):
         settings = campaign.Plan(budget=Budget(trials=1), remeasure=True, **plan)
@@ -116,12 +119,12 @@ def test_peaks_are_measured_beside_the_final_and_not_where_there_is_none(tmp_pat
 
     with open_store(str(tmp_path / "results.db")) as store:
         assert peak(store, rounds=0) is None and events == []
-        assert peak(store, rounds=6) == 2e9 and events == ["peaks", "final"]
-        assert peak(store, rounds=6) == 2e9 and events[2:] == ["final"]
+        assert peak(store, rounds=6) == 2e13 and events == ["peaks", "final"]
+        assert peak(store, rounds=6) == 2e13 and events[2:] == ["final"]
         events.clear()
         # The larger of the two: the machine was slower during one of them.
-        assert peak(store, rounds=6, refresh_limits=True) == 2e9 and events == ["peaks", "final", "peaks"]
-        assert peak(store, rounds=0) == 2e9
+        assert peak(store, rounds=6, refresh_limits=True) == 2e13 and events == ["peaks", "final", "peaks"]
+        assert peak(store, rounds=0) == 2e13
 
 
 def test_the_best_tuned_kernel_is_in_the_final_however_far_behind(tmp_path):
@@ -131,8 +134,47 @@ def test_the_best_tuned_kernel_is_in_the_final_however_far_behind(tmp_path):
     (library,) = [k for k in registry.kernels_of("gemm", "cpu") if k.name == "numpy"]
     settings = campaign.Plan(budget=Budget(trials=1), rounds=6, final_within=2.0)
     with open_store(str(tmp_path / "results.db")) as store:
-        device = campaign.default_device()
+        device = CalmCpu()
         found = campaign.run_campaign(WORKLOAD, [slow, behind, library], device, QUICK, settings, store)
     assert [e.finalist.label for e in found.ranking.entries] == ["behind", "numpy"]
     speedup = found.ranking.entries[0].speedup
     assert speedup is not None and speedup.high < 0.5
+
+
+def test_what_is_faster_than_the_peak_is_measured_again_and_said(tmp_path, monkeypatch):
+    """First the peak, in case it is stale; then the final too."""
+    events: list[str] = []
+    peaks = iter([1e3, 1e13, 1e3, 2e3])
+
+    def limits(self):
+        events.append("peaks")
+        return {"peak_flops_f32": next(peaks)}
+
+    monkeypatch.setattr(Workshop, "limits", limits)
+    monkeypatch.setattr(campaign, "run_final", lambda *a, **k: events.append("final") or run_final(*a, **k))
+    kernels = [planted(tmp_path, "one"), planted(tmp_path, "two", "right(A, B, D, m, n, k); ")]
+    settings = campaign.Plan(budget=Budget(trials=1), remeasure=True, rounds=6)
+
+    def sweep(name):
+        with open_store(str(tmp_path / name)) as store:
+            return campaign.run_campaign(WORKLOAD, kernels, CalmCpu(), QUICK, settings, store)
+
+    stale = sweep("stale.db")
+    assert events == ["peaks", "final", "peaks"] and stale.limits["peak_flops_f32"] == 1e13
+    assert peak_remarks(stale) == {}
+    events.clear()
+    beyond = sweep("beyond.db")
+    assert events == ["peaks", "final", "peaks", "final"]
+    remarks = peak_remarks(beyond)
+    assert {label for label, _ in remarks.values()} == {"one", "two"}
+    assert all("cannot be" in remark for _, remark in remarks.values())
+    assert outcome_json(beyond)["final"]["entries"][0]["remark"] == remarks[0][1]
+
+
+def test_peaks_of_a_busy_machine_are_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(Workshop, "limits", lambda self: {"peak_flops_f32": 1e13, "disturbed": 1.0})
+    notes: list[str] = []
+    with open_store(str(tmp_path / "r.db")) as store, Workshop(CalmCpu(), QUICK, seed=3) as workshop:
+        assert peaks.measure_limits(workshop, store, {}, notes.append) == {"peak_flops_f32": 1e13}
+        assert peaks.known_limits(workshop, store) == {}
+    assert "not kept" in notes[0]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -168,3 +168,40 @@ def test_nothing_timed_is_said_and_draws_nothing(
     present(experiment, [Outcome(workload, {"cpp_broken": broken})], store)
     assert "nothing was timed" in capsys.readouterr().out
     assert [p.name for p in (tmp_path / "o").iterdir()] == ["comparison.json"]
+
+
+def test_a_disturbed_final_is_said_everywhere_and_declares_nothing(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = outcome(store)
+    assert ended.final_id is not None
+    told = store.final(ended.final_id)
+    entries = [replace(e, winner=False, tie=False, speedup=None) for e in told.entries]
+    ended.final_id = store.record_final(
+        replace(told, entries=entries, baseline=None, disturbed="another program had the cores")
+    )
+    found = gather("Title", ended, store)
+    assert found.rows and not any(r.is_winner or r.is_tie or r.speedup_library for r in found.rows)
+    experiment = SimpleNamespace(title="My experiment", output=str(tmp_path / "out"))
+    present(experiment, [ended], store)
+    printed = capsys.readouterr().out
+    assert "declares nothing: another program had the cores" in printed and "is the fastest" not in printed
+    (document,) = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert document["disturbed"] == "another program had the cores"
+    for picture in ("comparison", "convergence", "roofline"):
+        assert "nothing is declared" in (tmp_path / "out" / f"{picture}.svg").read_text(), picture
+
+
+def test_more_than_the_peak_is_remarked_in_table_picture_and_json(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = outcome(store)
+    ended.limits["peak_flops_f32"] = 1e9
+    experiment = SimpleNamespace(title="My experiment", output=str(tmp_path / "out"))
+    present(experiment, [ended], store)
+    assert "cannot be" in capsys.readouterr().out
+    (document,) = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert any(row["remark"] for row in document["rows"])
+    assert all(bool(row["remark"]) == (row["share_of_peak"] > 1.05) for row in document["rows"])
+    assert "cannot be" in (tmp_path / "out" / "comparison.svg").read_text()
+    assert "above the measured peak" in (tmp_path / "out" / "roofline.svg").read_text()

@@ -191,3 +191,15 @@ def test_a_source_with_failures_only_does_not_hide_an_older_one(store: Store, ma
     maker = make.with_(kernel=replace(make.kernel, digest="broken"))
     store.add_trials(store.begin_sweep(maker.spec), [maker.failed()])
     assert [r.kernel.digest for r in store.best(current={"cpp_packed": "broken"})] == ["source1"]
+
+
+def test_a_final_that_declared_nothing_changes_no_answer(store: Store, make: Any) -> None:
+    sweep = store.begin_sweep(make.spec)
+    store.add_trials(sweep, [make.timed(1.0, MC=1), make.timed(1.1, MC=2)])
+    store.record_final(final(make, None, t1={"turns": Turns((1.5,))}, t2={"turns": Turns((1.4,))}))
+    (before,) = store.best()
+    busy = final(make, None, t1={"turns": Turns((3.0,))}, t2={"turns": Turns((9.0,))})
+    number = store.record_final(replace(busy, disturbed="others had the cores"))
+    assert store.best() == [before] and before.trial_id == 2
+    assert store.final(number).disturbed == "others had the cores"
+    assert [e.disturbed for e in store.trial(1).finals] == ["", "others had the cores"]

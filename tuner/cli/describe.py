@@ -149,13 +149,14 @@ def devices(
     """The devices of this machine with their measured peaks, and the others the database knows."""
     from tuner import registry
     from tuner.cli.common import console, print_json
-    from tuner.engine import campaign
+    from tuner.engine import campaign, peaks
     from tuner.engine.workshop import Workshop
     from tuner.store.records import DeviceInfo
     from tuner.store.store import open_store
 
     rows: list[dict[str, Any]] = []
     missing: dict[str, str] = {}
+    notes: list[str] = []
     with open_store(db) as store:
         for name, kind in registry.device_classes().items():
             found = kind.discover()
@@ -165,15 +166,16 @@ def devices(
                 measured: Mapping[str, float] = {}
                 if name in ("cpu", "cuda"):
                     protocol = campaign.default_protocol(device, threads=threads)
+                    notes += device.remarks(protocol.threads)
                     with Workshop(device, protocol, seed=0) as workshop:
-                        measured = campaign.known_limits(workshop, store)
+                        measured = peaks.known_limits(workshop, store)
                         if measure or "peak_flops_f32" not in measured:
-                            measured = campaign.measure_limits(workshop, store, {})
+                            measured = peaks.measure_limits(workshop, store, {}, notes.append)
                 rows.append(_device_row(DeviceInfo.of(device, measured), True))
         here = {row["fingerprint"] for row in rows}
         rows += [_device_row(d, False) for d in store.devices() if d.fingerprint not in here]
     if json:
-        print_json({"devices": rows, "missing": missing})
+        print_json({"devices": rows, "missing": missing, "notes": notes})
         return
     out = console()
     for row in rows:
@@ -186,6 +188,8 @@ def devices(
             out.print(f"{fact:>28}  {_human(fact, text)}", markup=False)
         for limit, value in row["measured"].items():
             out.print(f"{limit:>28}  {_rate(limit, value)} (measured)", markup=False)
+    for note in notes:
+        out.print(note, markup=False)
     for name, reason in missing.items():
         out.print(f"{name}: not here: {reason}", markup=False)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tuner.cli.common import config_text, rate, seconds, spread
+from tuner.core.peak import peak_remark, share_of_peak
 from tuner.report.text import ratio
 
 if TYPE_CHECKING:
@@ -40,16 +41,43 @@ def final_lines(outcome: "Outcome") -> Iterator[Any]:
     yield table
     if outcome.ranking is not None:
         yield ""
-        yield _ranking(outcome, flops)
+        remarks = peak_remarks(outcome)
+        yield _ranking(outcome, flops, remarks)
         yield ""
+        for label, remark in dict.fromkeys(remarks.values()):
+            yield escape(f"! {label}: {remark}")
+        for remark in outcome.ranking.remarks:
+            yield escape(remark)
         yield verdict(outcome)
+    for name, result in outcome.sweeps.items():
+        if result.disturbed:
+            of = f"{result.disturbed} of {len(result.trials)} trials were"
+            yield escape(f"{name}: {of} timed while other programs had the cores: their times are too long")
     for name, reason in outcome.skipped.items():
         yield escape(f"left out: {name}: {reason}")  # a reason may name an extra: [torch]
     if outcome.interrupted:
         yield "interrupted; everything measured is stored: continue with --resume"
 
 
-def _ranking(outcome: "Outcome", flops: int) -> Any:
+def peak_remarks(outcome: "Outcome") -> dict[int, tuple[str, str]]:
+    """By index of the final's entries above 105% of the peak: label and what is to be said of it."""
+    from tuner import registry
+
+    assert outcome.ranking is not None
+    flops = registry.operator(outcome.workload.operator).flops(outcome.workload)
+    peak = outcome.limits.get(f"peak_flops_{outcome.workload.dtype}")
+    found = {}
+    for i, entry in enumerate(outcome.ranking.entries):
+        if (interval := entry.interval) is None:
+            continue
+        kernel = registry.kernels().get(entry.finalist.label)
+        fewer = kernel.fewer_operations(outcome.workload) if kernel else 1.0
+        if remark := peak_remark(share_of_peak(flops, interval.mid, peak), fewer):
+            found[i] = (entry.finalist.label, remark)
+    return found
+
+
+def _ranking(outcome: "Outcome", flops: int, remarks: dict[int, tuple[str, str]]) -> Any:
     from rich.table import Table
 
     ranking = outcome.ranking
@@ -72,7 +100,7 @@ def _ranking(outcome: "Outcome", flops: int) -> Any:
         entry = ranking.entries[i]
         interval = entry.interval
         mid = interval.mid if interval else None
-        share = f"{100 * flops / mid / peak:.0f}%" if mid and peak else "-"
+        share = f"{100 * flops / mid / peak:.0f}%{'!' if i in remarks else ''}" if mid and peak else "-"
         label = f"[bold]{entry.finalist.label}[/bold]" if i == ranking.winner else entry.finalist.label
         table.add_row(
             label, f"t{entry.finalist.trial_id}", seconds(mid), spread(interval), rate(flops, mid), share,
@@ -84,6 +112,8 @@ def _ranking(outcome: "Outcome", flops: int) -> Any:
 def verdict(outcome: "Outcome") -> str:
     """One sentence: who won, by how much, or who tied."""
     ranking = outcome.ranking
+    if ranking is not None and ranking.disturbed:
+        return f"Nothing is declared: {ranking.disturbed}. Run it again when the machine is quiet."
     if ranking is None or ranking.winner is None:
         return "No finalist survived the final."
     winner = ranking.entries[ranking.winner]

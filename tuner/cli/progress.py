@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from tuner.cli.common import rate, seconds
+from tuner.core.disturbance import is_disturbed
 from tuner.core.space import SearchSpace
 from tuner.engine.sweep import Observer, SweepRequest, TrialEvent
 
@@ -28,7 +29,7 @@ class SweepProgress(Observer):
         self._flops, self._label = 0, ""
         self._total: int | None = None
         self._began = self._printed = time.monotonic()
-        self._fresh = 0
+        self._fresh = self._disturbed = 0
 
     def __enter__(self) -> "SweepProgress":
         if not self._quiet and sys.stderr.isatty():
@@ -86,6 +87,7 @@ class SweepProgress(Observer):
     def trial_done(self, event: TrialEvent) -> None:
         """Moves the bar."""
         status = str(event.trial.measurement.status)
+        self._disturbed += is_disturbed(event.trial.measurement.metrics)
         if status not in ("ok", "pruned"):
             self._failures[status] += 1
         self._fresh += not event.reused
@@ -94,6 +96,7 @@ class SweepProgress(Observer):
         failures = " ".join(f"{s}:{n}" for s, n in self._failures.most_common()) or "0"
         state = f"best {seconds(best)} ({rate(self._flops, best)} GFLOP/s) | "
         state += f"{self._fresh / minutes:.0f} trials/min | failed {failures}"
+        state += f" | disturbed {self._disturbed}" if self._disturbed else ""
         if self._live is not None:
             self._live.update(
                 self._task, completed=event.number + 1, count=self._count(event.number + 1), state=state

@@ -178,6 +178,7 @@ def show(
 
 def _show_trial(detail: "TrialDetail", json: bool) -> None:
     from tuner.cli.common import config_text, console, print_json, seconds, spread
+    from tuner.core.disturbance import disturbance_words
     from tuner.report.text import ratio
 
     trial, m = detail.trial, detail.trial.measurement
@@ -221,11 +222,13 @@ def _show_trial(detail: "TrialDetail", json: bool) -> None:
     fields["samples_s"] = f"{len(m.samples)}: " + " ".join(f"{s:.4g}" for s in m.samples[:12])
     fields["samples_s"] += " ..." if len(m.samples) > 12 else ""
     fields["max_error"] = None if m.max_error is None else f"{m.max_error:.2g} of the tolerance"
+    fields["disturbance"] = disturbance_words(m.metrics)
     for name, value in fields.items():
         if value not in (None, "", "0: "):
             out.print(f"{name:>14}  {value}", markup=False, soft_wrap=True)
     for entry in detail.finals:
-        place = "winner" if entry.winner else "tie" if entry.tie else entry.role
+        place: str = "winner" if entry.winner else "tie" if entry.tie else entry.role
+        place += f" of a final that declared nothing ({entry.disturbed})" if entry.disturbed else ""
         out.print(f"{'final':>14}  {place}: {seconds(entry.interval.mid if entry.interval else None)} "
                   f"{spread(entry.interval)}, speed-up {ratio(entry.speedup)}")  # fmt: skip
 

@@ -219,6 +219,7 @@ def outcome_json(outcome: "Outcome") -> dict[str, Any]:
             "sweep": result.sweep_id,
             "trials": len(result.trials),
             "statuses": result.statuses,
+            "disturbed": result.disturbed,
             "seconds": result.seconds,
             "exhausted": result.exhausted,
             "interrupted": result.interrupted,
@@ -235,9 +236,13 @@ def outcome_json(outcome: "Outcome") -> dict[str, Any]:
     }
     final = None
     if outcome.ranking is not None:
-        ranking = outcome.ranking
+        from tuner.cli.final_table import peak_remarks
+
+        ranking, remarks = outcome.ranking, peak_remarks(outcome)
         final = {
             "id": outcome.final_id,
+            "disturbed": ranking.disturbed or None,
+            "remarks": list(ranking.remarks),
             "entries": [
                 {
                     "kernel": e.finalist.label,
@@ -247,6 +252,7 @@ def outcome_json(outcome: "Outcome") -> dict[str, Any]:
                     "interval_s": [e.interval.low, e.interval.high] if e.interval else None,
                     "speedup": [e.speedup.low, e.speedup.mid, e.speedup.high] if e.speedup else None,
                     "error": e.error or None,
+                    "remark": remarks[i][1] if i in remarks else None,
                     "winner": i == ranking.winner and not ranking.tied,
                     "tie": bool(ranking.tied) and (i == ranking.winner or i in ranking.tied),
                 }

@@ -8,6 +8,7 @@ import numpy as np
 
 from tuner.core.artifact import Artifact
 from tuner.core.changes import Changes
+from tuner.core.disturbance import Waits
 from tuner.core.measurement import Evidence
 from tuner.core.target import Target
 
@@ -114,6 +115,15 @@ class Device(ABC):
         """What people should know of it, plain values: model, cores, caches in bytes, driver."""
 
     @property
+    def default_threads(self) -> int:
+        """CPU threads that a protocol has unless told otherwise: its cores, or what a quota leaves."""
+        return int(self.target.limits.get("cores", 1))
+
+    def remarks(self, threads: int) -> Sequence[str]:
+        """What people should know before they measure with so many threads, a line each."""
+        return ()
+
+    @property
     def preload(self) -> tuple[str, ...]:
         """Modules the warm process imports before the first run."""
         return ()
@@ -148,6 +158,11 @@ class Device(ABC):
         """What changes from moment to moment and moves times: clocks, temperature, throttling; by name."""
         return {}
 
+    def waits(self) -> Waits:
+        """What this process's threads waited for processors until now: cheap enough to be read before and
+        after every sample. Nothing is known by default, and no sample counts as disturbed."""
+        return Waits()
+
     def conditions(self, before: Mapping[str, float], after: Mapping[str, float]) -> Mapping[str, float]:
         """Metrics of a trial from the `state` before and after its timed calls; none by default."""
         return {}
@@ -161,4 +176,7 @@ class Device(ABC):
 
     @abstractmethod
     def measure_limits(self) -> Mapping[str, float]:
-        """Peaks measured on the spot: `peak_flops_f32`, `bandwidth_bytes_per_s`, for one core and all."""
+        """Peaks measured on the spot: `peak_flops_f32`, `bandwidth_bytes_per_s`, for one core and all.
+
+        Beside them `disturbed`, 1, where other programs had the cores during all readings of one of them.
+        """

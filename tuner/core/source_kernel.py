@@ -30,6 +30,9 @@ The file begins with a block comment whose first line is `/*[tuner]`; what follo
     block = ["TILE", "TILE", "1"]
     shared_bytes = "0"
 
+    fewer_operations = "2.25"  # above the tables; expression over dimensions and options (optional): how many
+                         # times fewer operations it does than the definition counts, at the most
+
     [workspace]          # arguments that are memory of the kernel's own: name = expression, bytes (optional)
     partial = "SPLIT_K * m * n * 4"
     */
@@ -59,9 +62,9 @@ _HEADER = re.compile(r"/\*\[tuner\]\s*\n(.*?)\*/", re.DOTALL)
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "parameters", "constraints",
-    "features", "launch", "flags", "requires", "workspace", "supports",
+    "features", "launch", "flags", "requires", "workspace", "supports", "fewer_operations",
 }  # fmt: skip
-_TEXTS = ("name", "operator", "summary", "entry")
+_TEXTS = ("name", "operator", "summary", "entry", "fewer_operations")
 _LISTS = ("dtypes", "arguments", "flags", "requires")
 _TABLES = ("options", "parameters", "constraints", "features", "workspace", "launch", "supports")
 _LANGUAGES = {".cpp": ("cxx", "cpu"), ".cu": ("nvrtc", "cuda")}
@@ -179,6 +182,11 @@ class SourceKernel(Kernel):
                 arguments.append(Argument(name))
         return tuple(arguments)
 
+    def fewer_operations(self, workload: Workload) -> float:
+        """The declared `fewer_operations`, an expression over dimensions and options; 1 by default."""
+        scope = {**self.options, **dict(workload.dims), **dict(workload.options)}
+        return float(parse(self._declared.get("fewer_operations", "1"))(scope))
+
     def features(self, workload: Workload, config: Config, target: Target) -> dict[str, float]:
         """The declared `[features]`."""
         scope = self._scope(workload, config, target)
@@ -217,6 +225,7 @@ def _check(declared: Mapping[str, Any], cuda: bool) -> None:
     for table in ("constraints", "features", "workspace", "supports"):
         for name, expression in declared.get(table, {}).items():
             _expression(f"[{table}] {name}", expression)
+    _expression("fewer_operations", declared.get("fewer_operations", "1"))
     launch = declared.get("launch")
     if cuda != (launch is not None):
         raise InvalidSpace("a CUDA kernel has a [launch] table, a C++ kernel has none")

@@ -5,7 +5,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from tuner.core.artifact import Artifact
 from tuner.core.changes import Changes
 from tuner.core.device import Device, Executable
 from tuner.core.digest import digest
+from tuner.core.disturbance import Waits, calm
 from tuner.core.errors import Unavailable
 from tuner.core.guarded import Guarded
 from tuner.core.host_cxx import find_compiler
 from tuner.core.target import Target
 from tuner.devices._cpu_info import available_cpus, cpu_info
+from tuner.devices._cpu_load import cpu_quota, load_conditions, load_state, threads_within, waits
 from tuner.devices._cpu_runtime import Runtime, is_cached, runtime
 from tuner.devices._cpu_targets import arch_of, named_targets, vector_limits
 
@@ -29,6 +32,8 @@ CALIBRATION_ROUNDS = 600_000
 # Rounds and repetitions of the peak: 5 x 10 ms, the best counts, since nothing makes a core too fast.
 PEAK_ROUNDS, REPEATS = 6_000_000, 5
 _NO_CLOCK_HZ = 7e9
+# Readings at most, where others take cores away; those of 1 ms fit between two time slices of theirs.
+_TRIES, _SHORT_TRIES = 15, 60
 _SCALARS: dict[str, type[Any]] = {
     "int32": ctypes.c_int32,
     "int64": ctypes.c_int64,
@@ -210,8 +215,24 @@ class CpuDevice(Device):
             **{f"{name}_bytes": size for name, size in info.caches},
             "memory_bytes": info.memory_bytes,
             "hypervisor": info.hypervisor,
+            **({"cpu_quota": quota} if (quota := cpu_quota()) is not None else {}),
             "features": list(info.features),
         }
+
+    @property
+    def default_threads(self) -> int:
+        """As many as there are usable cores, or whole CPUs in a control group's quota; one at least."""
+        return threads_within(cpu_quota(), len(self._cpus))
+
+    def remarks(self, threads: int) -> Sequence[str]:
+        """A quota that is less than the threads, or that took cores away from the default."""
+        quota = cpu_quota()
+        if quota is None or quota >= len(self._cpus):
+            return ()
+        about = f"a control group leaves this process {quota:g} CPUs of {len(self._cpus)} cores"
+        if threads > quota:
+            return (f"{about}: {threads} thread{'s' if threads > 1 else ''} will be throttled",)
+        return (f"{about}: {threads} thread{'s' if threads > 1 else ''} by default",)
 
     @property
     def pinned_cpus(self) -> tuple[int, ...]:
@@ -274,6 +295,18 @@ class CpuDevice(Device):
         settle()
         return self._helper.calibrate(self._team, CALIBRATION_ROUNDS)
 
+    def waits(self) -> Waits:
+        """From /proc/self/task/*/schedstat: about 3 us a thread."""
+        return waits(len(self._team))
+
+    def state(self) -> Mapping[str, float]:
+        """Counters of waiting, of the pinned cores and of control groups; see `_cpu_load.load_state`."""
+        return load_state(self._team)
+
+    def conditions(self, before: Mapping[str, float], after: Mapping[str, float]) -> Mapping[str, float]:
+        """What others took between two states; see `_cpu_load.load_conditions`."""
+        return load_conditions(before, after)
+
     def flush(self) -> None:
         """Every pinned core walks through its share of twice the last-level cache, at least twice its L2."""
         limits = self.target.limits
@@ -300,21 +333,32 @@ class CpuDevice(Device):
         `peak_flops_f32`: FMAs between registers, 12 independent chains of full vectors, all cores at
         once; `..._core`: one core alone. `read_`, `copy_` and `triad_bytes_per_s`: one pass over arrays of
         together at least four times the last-level cache, counted as STREAM (McCalpin 1995) does;
-        `bandwidth_bytes_per_s` is the largest of the three, and each has its `_core` too.
+        `bandwidth_bytes_per_s` is the largest of the three, and each has its `_core` too. Readings during
+        which a thread lost its core do not count; `disturbed` is there, and 1, where no reading counted.
         """
         helper, found = self._helper, {}
         settle()
         limits = self.target.limits
+        disturbed = False
+
+        def best(take: Callable[[], float], tries: int = _TRIES) -> tuple[float, bool]:
+            readings, quiet = calm(take, self.waits, REPEATS, tries)
+            return max(readings), quiet
+
         for suffix, cpus in (("", self._team), ("_core", self._team[:1])):
-            found[f"peak_flops_f32{suffix}"] = max(
-                helper.fma_flops(cpus, PEAK_ROUNDS) for _ in range(REPEATS)
-            )
+            peak, quiet = best(partial(helper.fma_flops, cpus, PEAK_ROUNDS))
+            if not quiet:
+                short, quiet = best(partial(helper.fma_flops, cpus, CALIBRATION_ROUNDS), _SHORT_TRIES)
+                peak = max(peak, short)
+            disturbed |= not quiet
+            found[f"peak_flops_f32{suffix}"] = peak
             # Three arrays a thread; never more than an eighth of the memory.
             size = max(4 * limits["l3_bytes"], 64 * 2**20) / 3 / len(cpus)
             size = int(min(size, limits["memory_bytes"] / 8 / 3 / len(cpus)))
             for kind, name in enumerate(("read", "copy", "triad")):
-                best = max(helper.bandwidth(cpus, kind, size) for _ in range(REPEATS))
-                found[f"{name}_bytes_per_s{suffix}"] = best
+                rate, quiet = best(partial(helper.bandwidth, cpus, kind, size))
+                disturbed |= not quiet
+                found[f"{name}_bytes_per_s{suffix}"] = rate
             rates = (found[f"{name}_bytes_per_s{suffix}"] for name in ("read", "copy", "triad"))
             found[f"bandwidth_bytes_per_s{suffix}"] = max(rates)
-        return found
+        return {**found, "disturbed": 1.0} if disturbed else found

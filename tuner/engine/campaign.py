@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner import registry
 from tuner.core.device import Device
+from tuner.core.disturbance import is_disturbed
 from tuner.core.errors import TunerError, Unavailable, UnknownName
 from tuner.core.kernel import Kernel
 from tuner.core.protocol import Protocol
@@ -16,6 +17,7 @@ from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.engine.choice import searcher_for
 from tuner.engine.finals import Finalist, Ranking, run_final
+from tuner.engine.peaks import calibration_reference, known_limits, measure_limits, too_fast
 from tuner.engine.race import Race
 from tuner.engine.sweep import Budget, Observer, SweepRequest, SweepResult, companions_of
 from tuner.engine.workshop import Workshop, device_target
@@ -106,7 +108,7 @@ def default_device(name: str = "cpu") -> Device:
 
 
 def default_protocol(device: Device, **changes: Any) -> Protocol:
-    """The protocol with as many threads as the device has cores, unless told otherwise.
+    """The protocol with as many threads as the device has cores (or a quota leaves), unless told otherwise.
 
     On a GPU a sample lasts 250 us at least: CUDA events resolve 0.5 us, 0.2% of that.
 
@@ -114,7 +116,7 @@ def default_protocol(device: Device, **changes: Any) -> Protocol:
         TunerError: more threads than cores.
     """
     cores = int(device.target.limits.get("cores", 1))
-    usual = Protocol(threads=cores)
+    usual = Protocol(threads=min(cores, device.default_threads))
     if device.target.kind == "cuda":
         usual = replace(usual, min_sample_s=_GPU_SAMPLE_S)
     protocol = replace(usual, **{k: v for k, v in changes.items() if v is not None})
@@ -201,36 +203,6 @@ def fresh_seed() -> int:
     return secrets.randbits(31)
 
 
-def calibration_reference(workshop: Workshop, store: "Store") -> float:
-    """Seconds of the calibration kernel on this device, measured once a store and kept.
-
-    All times in a store relate to this one number, so trials of different days can be compared.
-    """
-    name = f"calibration_s_threads{workshop.protocol.threads}"
-    known = dict(store.device_limits(workshop.device.fingerprint))
-    if name not in known:
-        known[name] = workshop.calibrate()
-        store.update_device(DeviceInfo.of(workshop.device, known))
-    return known[name]
-
-
-def known_limits(workshop: Workshop, store: "Store") -> dict[str, float]:
-    """The device's peaks for the protocol's threads, as far as the store knows them."""
-    suffix = f"_threads{workshop.protocol.threads}"
-    known = store.device_limits(workshop.device.fingerprint)
-    return {k.removesuffix(suffix): v for k, v in known.items() if k.endswith(suffix)}
-
-
-def measure_limits(workshop: Workshop, store: "Store", at_least: Mapping[str, float]) -> dict[str, float]:
-    """The device's peaks now, or what was reached minutes ago where that was more; kept in the store."""
-    found = {name: max(value, at_least.get(name, value)) for name, value in workshop.limits().items()}
-    suffix = f"_threads{workshop.protocol.threads}"
-    known = dict(store.device_limits(workshop.device.fingerprint))
-    known.update({f"{name}{suffix}": value for name, value in found.items()})
-    store.update_device(DeviceInfo.of(workshop.device, known))
-    return found
-
-
 def run_campaign(
     workload: Workload,
     kernels: Sequence[Kernel],
@@ -263,6 +235,8 @@ def run_campaign(
     with contextlib.ExitStack() as stack:
         workshop = shared or stack.enter_context(Workshop(device, protocol, fresh_seed()))
         workshop.warm(kernels)
+        for remark in device.remarks(protocol.threads):
+            observer.note(remark)
         for name in dict.fromkeys(searchers.values()):
             registry.searcher(name).warm_up()
         reference_s = calibration_reference(workshop, store)
@@ -283,10 +257,12 @@ def run_campaign(
             try:
                 # Beside the final, not before the search: a shared machine changes its speed within minutes.
                 if plan.refresh_limits or "peak_flops_f32" not in limits:
-                    limits = measure_limits(workshop, store, {})
-                ranking, final_id = _final(workload, kernels, sweeps, workshop, plan, store, observer)
+                    limits = measure_limits(workshop, store, {}, observer.note)
+                ranking, final_id, limits = _final(
+                    workload, kernels, sweeps, workshop, plan, store, observer, limits
+                )
                 if plan.refresh_limits:
-                    limits = measure_limits(workshop, store, at_least=limits)
+                    limits = measure_limits(workshop, store, limits, observer.note)
             except KeyboardInterrupt:
                 interrupted = True
     return Outcome(workload, info, protocol, sweeps, skipped or {}, ranking, final_id, limits, interrupted)
@@ -300,14 +276,17 @@ def _final(
     plan: Plan,
     store: "Store",
     observer: Observer,
-) -> tuple[Ranking | None, int | None]:
+    limits: dict[str, float],
+) -> tuple[Ranking | None, int | None, dict[str, float]]:
+    """The final, its id in the store, and the peaks, measured again where something was faster than them."""
     operator = registry.operator(workload.operator)
     workshop.prepare(operator, workload)
     finalists = []
     slowest_s = _slowest_finalist_s(sweeps, kernels, plan.final_within)
     for kernel in kernels:
         for trial in _leaders(sweeps[kernel.name], plan.finalists):
-            if (trial.measurement.time_s or 0.0) > slowest_s:
+            # What a busy machine made slow may be the fastest.
+            if (trial.measurement.time_s or 0.0) > slowest_s and not is_disturbed(trial.measurement.metrics):
                 continue
             # A configuration of an open space is of this shape alone.
             companions = () if kernel.searcher else companions_of(kernel, workload, workshop.target)
@@ -318,13 +297,25 @@ def _final(
             assert trial.id is not None
             finalists.append(Finalist(kernel.name, trial.id, built, kernel.baseline))
     if len(finalists) < 2:
-        return None, None
-    ranking = run_final(workshop, workload, finalists, plan.rounds, report=observer.final_progress)
+        return None, None, limits
+
+    def hold() -> Ranking:
+        return run_final(workshop, workload, finalists, plan.rounds, report=observer.final_progress)
+
+    ranking = hold()
+    if too_fast(ranking, workload, kernels, limits):
+        observer.note("faster than the measured peak: the peak is measured again")
+        limits = measure_limits(workshop, store, limits, observer.note)
+        if beyond := too_fast(ranking, workload, kernels, limits):
+            observer.note(f"{', '.join(beyond)}: still faster than the peak: the final is held again")
+            ranking = hold()
+    for remark in (*ranking.remarks, *([f"disturbed: {ranking.disturbed}"] if ranking.disturbed else [])):
+        observer.note(remark)
     for entry in ranking.entries:
         entry.finalist.built.discard()
         if entry.error:
             observer.note(f"{entry.finalist.label} was thrown out of the final: {entry.error}")
-    return ranking, store.record_final(_record(workload, workshop, ranking))
+    return ranking, store.record_final(_record(workload, workshop, ranking)), limits
 
 
 def _slowest_finalist_s(
@@ -374,4 +365,7 @@ def _record(workload: Workload, workshop: Workshop, ranking: Ranking) -> Final:
         )
     reference = ranking.entries[ranking.reference] if ranking.reference is not None else None
     baseline = reference.finalist.trial_id if reference and reference.finalist.baseline else None
-    return Final(workload, workshop.device.fingerprint, workshop.protocol, tuple(entries), baseline)
+    return Final(
+        workload, workshop.device.fingerprint, workshop.protocol, tuple(entries), baseline,
+        disturbed=ranking.disturbed,
+    )  # fmt: skip

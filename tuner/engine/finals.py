@@ -6,10 +6,12 @@ round in another order: what slows a round slows all of them, and ratios within 
 several processes each, one after the other, because a process can be slow from its start to its end.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tuner.core.measurement import Evidence
 from tuner.core.stats import Interval
@@ -17,12 +19,16 @@ from tuner.core.turns import FEWEST, Turns
 from tuner.core.workload import Workload
 from tuner.engine.build_stage import Built
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
+from tuner.engine.disturbance_log import DisturbanceLog
 from tuner.engine.judge_client import Seat
 from tuner.engine.locks import measuring
 from tuner.engine.workshop import Workshop
 
 SITTINGS = 9
 """Processes of a finalist: the fewest whose 95% interval leaves out the slowest and the fastest of them."""
+
+TRIES, BAD_ROUNDS, SPARE = 3, 3, 5
+"""Tries of a turn, disturbed rounds of a sitting and disturbed sittings of a final before it is given up."""
 
 _TURN_S = 0.05
 
@@ -78,6 +84,9 @@ class Ranking:
         tied: indices of entries whose time cannot be told from the winner's: the 95% interval of the
             ratio contains 1.
         evidence: always measured: nothing else can be in a final.
+        disturbed: why nothing is declared: other programs had the cores. Then there is neither winner, tie,
+            reference nor speed-up, and the turns are those of all sittings, the disturbed ones included.
+        remarks: what people should know of how it was held, a line each.
     """
 
     entries: tuple[Standing, ...]
@@ -85,6 +94,8 @@ class Ranking:
     winner: int | None
     tied: tuple[int, ...]
     evidence: Evidence = Evidence.MEASURED
+    disturbed: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def run_final(
@@ -104,6 +115,10 @@ def run_final(
     turn in six sittings at least (fewer processes have no 95% interval), then as many of `rounds` as its
     share of `budget_s` allows: a slow one leaves early.
 
+    A turn during which other programs had the cores is taken again, twice at most; a round in which one stays
+    disturbed counts for nobody, nor does a sitting in which a finalist has no round that counts. Up to five
+    sittings are lost so; where fewer than six are left, the final says why and declares nothing.
+
     Args:
         workshop: where they run; its datasets are prepared.
         workload: what they compute.
@@ -117,14 +132,21 @@ def run_final(
     share_s = budget_s / max(1, len(finalists))
     table = _Table(workshop, workload, finalists, each, share_s, lambda done: report(done, SITTINGS * each))
     workshop.settle()
+    good = failed = 0
     with measuring(workshop.device.fingerprint):
-        for sitting in range(SITTINGS):
-            table.sit(rng, all_of_them=sitting < FEWEST)
-    turns = [
-        Turns() if error else Turns(tuple(samples), tuple(processes))
-        for error, (samples, processes) in zip(table.errors, table.taken, strict=True)
-    ]
-    return _decide(finalists, turns, table.errors)
+        while good < SITTINGS and failed < SPARE:
+            undisturbed = table.sit(rng, all_of_them=good < FEWEST)
+            good, failed = good + undisturbed, failed + (not undisturbed)
+    disturbed = table.log.verdict([f.label for f in finalists], good, failed, FEWEST)
+    turns = [Turns() if error else table.turns(i, bool(disturbed)) for i, error in enumerate(table.errors)]
+    remarks = tuple(table.log.remarks())
+    if disturbed:
+        standings = (
+            Standing(f, t, e if t.samples else e or "no samples")
+            for f, t, e in zip(finalists, turns, table.errors, strict=True)
+        )
+        return Ranking(tuple(standings), None, None, (), disturbed=disturbed, remarks=remarks)
+    return replace(_decide(finalists, turns, table.errors), remarks=remarks)
 
 
 class _Table:
@@ -138,8 +160,8 @@ class _Table:
         report: called with the rounds done in all sittings.
 
     Attributes:
-        taken: of each finalist, its samples and how many each process took.
         errors: why a finalist was thrown out, or nothing.
+        log: what others took meanwhile.
     """
 
     def __init__(
@@ -152,15 +174,27 @@ class _Table:
         self._spent = [0.0] * len(finalists)
         self._built = [f.built for f in finalists]
         self._timeout = workshop.protocol.run_timeout_s
-        self.taken: list[tuple[list[float], list[int]]] = [([], []) for _ in finalists]
+        # Of each finalist its samples by process: of undisturbed sittings, and of the others.
+        self._taken: list[list[list[float]]] = [[] for _ in finalists]
+        self._dropped: list[list[list[float]]] = [[] for _ in finalists]
         self.errors = [""] * len(finalists)
+        self.log = DisturbanceLog(len(finalists))
 
-    def sit(self, rng: random.Random, all_of_them: bool) -> None:
+    def turns(self, i: int, dropped: bool) -> Turns:
+        """What a finalist was timed at; with `dropped`, in disturbed sittings too."""
+        parts = self._taken[i] + (self._dropped[i] if dropped else [])
+        return Turns(tuple(s for part in parts for s in part), tuple(len(part) for part in parts))
+
+    def sit(self, rng: random.Random, all_of_them: bool) -> bool:
         """One sitting: a process for each finalist, turns, the outputs checked again.
 
         Args:
             rng: decides on the order.
             all_of_them: also those that have spent their share.
+
+        Returns:
+            Whether every finalist has a turn of a round in which nobody was disturbed; else none of the
+            sitting's turns counts.
         """
         children: dict[int, Seat] = {}
         calls: dict[int, int] = {}
@@ -176,10 +210,9 @@ class _Table:
                 children[i].pause()
                 if isinstance(hello, dict) and hello.get("ok"):
                     calls[i] = int(hello["calls"])
-                    self.taken[i][1].append(0)
                 else:
                     self.errors[i] = str(hello["error"]) if isinstance(hello, dict) else str(hello)
-            self._time(children, calls, rng)
+            taken, dropped = self._time(children, calls, rng)
             for i in calls:
                 children[i].proceed()
                 answer = _talk(children[i], "verify", self._timeout)
@@ -191,30 +224,68 @@ class _Table:
             for child in children.values():
                 child.kill()
                 child.wait()
+        undisturbed = all(taken[i] for i in calls)
+        for i in calls:
+            part = taken[i] if undisturbed else taken[i] + dropped[i]
+            (self._taken if undisturbed else self._dropped)[i].append(part)
+        return undisturbed
 
-    def _time(self, children: dict[int, Seat], calls: dict[int, int], rng: random.Random) -> None:
+    def _time(
+        self, children: dict[int, Seat], calls: dict[int, int], rng: random.Random
+    ) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
+        """Turns in rounds; those of undisturbed rounds, and of the others. Who fails leaves `calls`."""
         spent = dict.fromkeys(calls, 0.0)
-        for done in range(self._rounds):
+        taken: dict[int, list[float]] = {i: [] for i in calls}
+        dropped: dict[int, list[float]] = {i: [] for i in calls}
+        done = bad = 0
+        while done < self._rounds and bad < BAD_ROUNDS:
             order = [i for i in calls if done == 0 or spent[i] < self._share_s / SITTINGS]
             rng.shuffle(order)
+            quiet, found = True, {}
             for i in order:
                 began = time.monotonic()
-                children[i].proceed()
-                answer = _talk(children[i], {"calls": calls[i], "turn_s": _TURN_S}, self._timeout)
-                # Threads of OpenMP, OpenBLAS and ONNX Runtime spin on for 1 to 33 ms after a call: the next
-                # finalist would be timed beside them (torch 3 ms after NumPy had a third of its speed).
-                children[i].pause()
+                # Beside a round that is lost there is nothing to repeat.
+                for _ in range(TRIES if quiet else 1):
+                    answer = self._turn(children[i], calls[i])
+                    if isinstance(answer, str) or not self.log.add(i, answer):
+                        break
                 spent[i] += time.monotonic() - began
-                if isinstance(answer, float) and answer > 0:
-                    self.taken[i][0].append(answer)
-                    self.taken[i][1][-1] += 1
-                else:
+                if isinstance(answer, str):
                     self.errors[i] = f"during the final: {answer}"
                     del calls[i]
-            self._done += 1
-            self._report(self._done)
+                else:
+                    found[i] = answer["seconds"]
+                    quiet = quiet and not answer["disturbed"]
+            for i, seconds in found.items():
+                (taken if quiet else dropped)[i].append(seconds)
+            if quiet:
+                done += 1
+                self._done += 1
+                self._report(min(self._done, SITTINGS * self._rounds))
+            else:
+                bad += 1
         for i, seconds in spent.items():
             self._spent[i] += seconds
+        return taken, dropped
+
+    def _turn(self, child: Seat, calls: int) -> dict[str, Any] | str:
+        """A child's answer (`quiet.turn`), or what is wrong with it."""
+        child.proceed()
+        answer = _talk(child, {"calls": calls, "turn_s": _TURN_S}, self._timeout)
+        # Threads of OpenMP, OpenBLAS and ONNX Runtime spin on for 1 to 33 ms after a call: the next
+        # finalist would be timed beside them (torch 3 ms after NumPy had a third of its speed).
+        child.pause()
+        if isinstance(answer, dict) and _usable(answer):
+            return answer
+        return str(answer)
+
+
+def _usable(answer: dict[str, Any]) -> bool:
+    """Whether it is an answer of `quiet.turn`: the kernel's code may have written anything."""
+    numbers = [answer.get(name) for name in ("seconds", "others_share", "steal_s", "wall_s", "throttled")]
+    if not all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers):
+        return False
+    return answer["seconds"] > 0 and isinstance(answer.get("disturbed"), bool)
 
 
 def _talk(child: Seat, request: object, timeout: float) -> object:

@@ -24,12 +24,11 @@ from tuner.core.workload import Workload
 from tuner.engine import dataset
 from tuner.engine.channel import Channel
 from tuner.engine.judged_run import JudgedRun, Lost, Refused, Runner
-from tuner.engine.runner import CALIBRATIONS
+from tuner.engine.quiet import calibrate, turn
 from tuner.engine.sampling import LONG_S, calls_a_sample, take_samples
 
 _PR_SET_DUMPABLE = 4
 _REWARM_BELOW_S = 0.1
-_TURN_AT_MOST = 9
 
 
 class _Judge:
@@ -95,11 +94,16 @@ class _Judge:
         share, first_s = run.verify()
         state = run.state()
         incumbent_s = request["incumbent_s"]
-        samples, pruned = take_samples(run, self._protocol, incumbent_s, first_s)
-        conditions = self._device.conditions(state, run.state())
+        samples, pruned, disturbed = take_samples(run, self._protocol, incumbent_s, first_s)
+        conditions = dict(self._device.conditions(state, run.state()))
+        if disturbed:
+            conditions["disturbed_share"] = disturbed
         if not pruned:
             samples = run.prove(samples, incumbent_s)
-        answer["calibration"] = [before, self._calibrated(runner, run)]
+        after = self._calibrated(runner, run)
+        # Without either the machine's speed is not known: a disturbed one would halve the time.
+        quiet = [seconds for seconds, calm in (before, after) if calm]
+        answer["calibration"] = [quiet[0], quiet[-1]] if quiet else None
         answer["max_error"] = max(error, share, run.verify_again())
         answer["metrics"] = {**run.metrics(), **conditions, **run.remarks}
         answer["samples"], answer["status"] = samples, "pruned" if pruned else "ok"
@@ -120,12 +124,13 @@ class _Judge:
             own_clock=self._device.kernels_in_process, constant=tuple(request["constant"]),
         least_s=float(request["least_s"]), )  # fmt: skip
 
-    def _calibrated(self, runner: Runner, run: JudgedRun) -> float:
-        """Seconds of the calibration kernel, while the runner stands still with all its threads."""
+    def _calibrated(self, runner: Runner, run: JudgedRun) -> tuple[float, bool]:
+        """Seconds of the calibration kernel, while the runner stands still with all its threads, and whether
+        nothing disturbed it."""
         if not self._device.kernels_in_process:
             return run.calibrate()
         with runner.stopped():
-            return min(self._device.calibrate() for _ in range(CALIBRATIONS))
+            return calibrate(self._device)
 
     def drop(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """A runner is gone: {"pid"}."""
@@ -146,31 +151,22 @@ class _Judge:
         _, last_s = run.verify()
         if last_s < LONG_S:
             run.samples(1, 1)
-            last_s = run.samples(1, 1)[0]
+            last_s = run.samples(1, 1)[0].seconds
         calls = calls_a_sample(last_s, self._protocol)
         if calls > 1:
-            calls = calls_a_sample(run.samples(1, calls)[0], self._protocol)
-        run.prove([run.samples(1, calls)[0]], None)
+            calls = calls_a_sample(run.samples(1, calls)[0].seconds, self._protocol)
+        run.prove([run.samples(1, calls)[0].seconds], None)
         self._seats[int(request["pid"])] = run
         return {"ok": True, "calls": calls}
 
     def turn(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """{"pid", "calls", "turn_s"}: seconds of one call, the median of up to nine samples in `turn_s`."""
+        """{"pid", "calls", "turn_s"}: as `quiet.turn`."""
         run = self._seats[int(request["pid"])]
-        calls, turn_s = int(request["calls"]), float(request["turn_s"])
         run.runner.begin()
         # Its caches were emptied by the others' turns. A long kernel fills them within its sample.
         if self._protocol.cache != "cold" and run.last_s < _REWARM_BELOW_S:
             run.samples(1, 1)
-        samples: list[float] = []
-        started = time.perf_counter()
-        while not samples or (len(samples) < _TURN_AT_MOST and time.perf_counter() - started < turn_s):
-            count = 1
-            if samples:
-                left = turn_s - (time.perf_counter() - started)
-                count = max(1, min(_TURN_AT_MOST - len(samples), int(left / (samples[-1] * calls))))
-            samples += run.samples(count, calls)
-        return {"ok": True, "seconds": float(np.median(samples))}
+        return {"ok": True, **turn(run, int(request["calls"]), run.state, float(request["turn_s"]))}
 
     def recheck(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """{"pid"}: whether a finalist is still right."""

@@ -172,8 +172,8 @@ class Seat:
 
     It is asked as a child is: `channel.send(request)`, then `channel.receive(timeout)`. The first answer
     comes
-    unasked: {"ok": true, "calls"} or {"ok": false, "error"}. Then {"calls", "turn_s"} is answered with
-    seconds of one call, and "verify" with {"ok"}.
+    unasked: {"ok": true, "calls"} or {"ok": false, "error"}. Then {"calls", "turn_s"} is answered as
+    by `quiet.turn`, and "verify" with {"ok"}.
     """
 
     def __init__(self, client: JudgeClient, child: Child, request: dict[str, Any]) -> None:
@@ -205,7 +205,7 @@ class Seat:
             raise (TimeoutError if lost.timed_out else ChannelClosed) from None
         if answer.get("lost"):
             raise TimeoutError if answer.get("timed_out") else ChannelClosed
-        return answer.get("seconds", answer)
+        return answer
 
     def pause(self) -> None:
         """Stops all its threads where they are, those that spin included."""

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from tuner.core.disturbance import DISTURBED
 from tuner.core.operator import worst_error
 from tuner.core.protocol import Protocol
 from tuner.engine.challenge import Challenger
 from tuner.engine.channel import Channel, ChannelClosed, ChannelGarbage
 from tuner.engine.dataset import Dataset
+from tuner.engine.sampling import Timed
 
 # Of the samples of one request this share is compared, the first always.
 _COMPARED = 0.25
@@ -196,13 +198,17 @@ class JudgedRun:
         return Refused("wrong_result", f"{self._data.workload.key}: {reason}")
 
     def verify(self, when: str = "") -> tuple[float, float]:
-        """One call on poisoned outputs, all compared: (error as a share of the tolerance, seconds)."""
-        seconds = _seconds(self._ask({"do": "run"}).get("seconds"))
+        """One call on poisoned outputs, all compared: (error as a share of the tolerance, seconds).
+
+        The seconds are 0 where others had its cores meanwhile.
+        """
+        answer = self._ask({"do": "run"})
+        seconds = _seconds(answer.get("seconds"))
         error, where = worst_error(self._data.outputs, self._data.reference, self._data.tolerance)
         if not error <= 1.0:
             raise self._wrong(f"{when}{where} ({error:.3g} times the tolerance)")
         self.last_s = seconds
-        return error, seconds
+        return error, 0.0 if _share(answer.get("share")) > DISTURBED else seconds
 
     def verify_again(self) -> float:
         """After the timed calls, on the inputs of before: the error as a share of the tolerance."""
@@ -210,12 +216,12 @@ class JudgedRun:
             self._challenger.restore()
         return self.verify("after repeated calls ")[0]
 
-    def samples(self, count: int, calls: int) -> list[float]:
-        """So many samples in a row, challenged; seconds of one call each."""
+    def samples(self, count: int, calls: int) -> list[Timed]:
+        """So many samples in a row, challenged."""
         if self._doubted:
             calls = max(calls, round(_PROOFS_S[0] / max(self.last_s, 1e-8)))
-            timed = [self._sample([calls], False, False)[1] for _ in range(count)]
-            return [elapsed / calls for elapsed in timed]
+            asked = [self._sample([calls], False, False) for _ in range(count)]
+            return [Timed(elapsed / calls, timed.share, elapsed) for (timed,), elapsed in asked]
         cold = self._protocol.cache == "cold"
         # Between two requests threads of the kernel may have gone to sleep.
         warm = not cold and self.last_s < _WARM_BELOW_S
@@ -225,8 +231,8 @@ class JudgedRun:
         """At most a quarter fewer, by chance: a kernel that counts cannot know which call is compared."""
         return int(self._rng.integers(max(1, math.ceil(0.75 * calls)), calls + 1))
 
-    def _sample(self, calls: Sequence[int], cold: bool, warm: bool) -> tuple[list[float], float]:
-        """Seconds of one call of each sample, and what all of it took by our own clock."""
+    def _sample(self, calls: Sequence[int], cold: bool, warm: bool) -> tuple[list[Timed], float]:
+        """Each sample as the runner tells it, and the seconds that all of it took by our own clock."""
         if self._challenger is None:
             self._challenger = Challenger(self._data, self._constant, self._rng)
         challenger = self._challenger
@@ -239,18 +245,19 @@ class JudgedRun:
         answer = self._ask({"do": "sample", "steps": steps, "cold": cold, "warm": warm})
         elapsed = time.perf_counter() - began
         try:
-            seconds = [_seconds(value) for value in answer["seconds"]]
+            told = zip(answer["seconds"], answer["shares"], answer["lasted_s"], strict=True)
+            timed = [Timed(_seconds(s), _share(share), _seconds(lasted)) for s, share, lasted in told]
             probes = list(answer["probes"])
-            if len(seconds) != len(calls) or len(probes) != len(calls):
+            if len(timed) != len(calls) or len(probes) != len(calls):
                 raise ValueError("not as many samples as were asked for")
             for challenge, shown in zip(challenges, probes, strict=True):
                 if problem := challenger.settle(challenge, shown):
                     raise self._wrong(f"on inputs that change between calls {problem}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._wrong(f"unusable answer: {error}") from None
-        self._plausible(seconds)
-        self.last_s = seconds[-1]
-        return seconds, elapsed
+        self._plausible([sample.seconds for sample in timed])
+        self.last_s = timed[-1].seconds
+        return timed, elapsed
 
     def _plausible(self, seconds: Sequence[float]) -> None:
         fastest = min(seconds)
@@ -280,7 +287,8 @@ class JudgedRun:
         for lasting_s in _PROOFS_S:
             calls = max(1, min(_CALLS_AT_MOST, round(lasting_s / call_s)))
             clock = _Clocks(self.runner)
-            (seconds,), elapsed = self._sample([calls], False, False)
+            (sample,), elapsed = self._sample([calls], False, False)
+            seconds = sample.seconds
             delayed_s, used_s = clock.since()
             told = seconds * calls
             if reason := cores_problem(elapsed, used_s, self._protocol.threads):
@@ -317,9 +325,10 @@ class JudgedRun:
         """What only the runner can tell."""
         return _numbers(self._ask({"do": "metrics"}).get("metrics"))
 
-    def calibrate(self) -> float:
-        """Seconds of the calibration kernel, run in the runner."""
-        return _seconds(self._ask({"do": "calibrate"}).get("seconds"))
+    def calibrate(self) -> tuple[float, bool]:
+        """Seconds of the calibration kernel, run in the runner, and whether nothing disturbed it."""
+        answer = self._ask({"do": "calibrate"})
+        return _seconds(answer.get("seconds")), bool(answer.get("quiet"))
 
 
 class _Clocks:
@@ -359,6 +368,11 @@ def _numbers(values: Any) -> dict[str, float]:
         return {}
     found = {str(name)[:80]: value for name, value in values.items() if isinstance(value, int | float)}
     return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+
+
+def _share(value: Any) -> float:
+    """A share that a runner tells: of what it says nothing, nothing is known."""
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else 0.0
 
 
 def _seconds(value: Any) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tuner.core.disturbance import is_disturbed
 from tuner.core.trial import Trial
 from tuner.engine.sweep import Observer, Sweep, SweepRequest, SweepResult, better
 from tuner.engine.workshop import Workshop
@@ -60,7 +61,9 @@ class Race:
         best_s = min((t for r in results.values() if (t := _seconds(r)) is not None), default=None)
         for name, sweep in list(open_sweeps.items()):
             time_s = _seconds(results[name])
-            if best_s is not None and (time_s is None or time_s > FAR_BEHIND * best_s):
+            best = results[name].best
+            unknown = best is not None and is_disturbed(best.measurement.metrics)
+            if best_s is not None and not unknown and (time_s is None or time_s > FAR_BEHIND * best_s):
                 behind = f"{time_s / best_s:.1f} times slower than" if time_s else "nothing right, unlike"
                 self._observer.note(f"{name}: given up after {self._give_up_after} trials, {behind} the best")
                 results[name] = sweep.close(behind=True)
@@ -103,6 +106,8 @@ class Race:
             best: Trial | None = None
             for trial in trials:
                 best = trial if better(trial, best) else best
+            if best is not None and is_disturbed(best.measurement.metrics):
+                continue  # its time is that of a busy machine
             seconds = float(sweep.summary.get("seconds", 0.0))
             return SweepResult(sweep.id, trials, best, False, exhausted, seconds)
         return None

@@ -17,14 +17,14 @@ import numpy as np
 
 from tuner.core.changes import Changes
 from tuner.core.device import Device, Executable
+from tuner.core.disturbance import others_share
 from tuner.core.guarded import PATTERN, Guarded, same_bits
 from tuner.core.protocol import Protocol
 from tuner.engine.build_process import artifact_from_plain
 from tuner.engine.channel import Channel
+from tuner.engine.quiet import calibrate
 from tuner.engine.sealed import Layout
 
-# A calibration is the best of a few: what preempts one of them is not what slows the machine.
-CALIBRATIONS = 3
 _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 38, 24
 # With these root could read another process' memory: SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN.
 _POWERS = (16, 17, 19, 21)
@@ -187,21 +187,27 @@ class _Runner:
 
     def run(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """One call; its outputs are copied to where the judge reads them."""
+        before = self._device.waits()
         seconds = self._loaded.run()
+        share = others_share(before, self._device.waits())
         for name, values in self._loaded.outputs().items():
             self._shown[name][...] = values
-        return {"seconds": seconds}
+        return {"seconds": seconds, "share": share}
 
     def sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Several samples, one after the other without a word between: threads that wait go on spinning."""
-        run, seconds, probes = self._loaded, [], []
+        run, device = self._loaded, self._device
+        seconds, shares, lasted, probes = [], [], [], []
         steps = [(int(step["calls"]), *self._challenge(step)) for step in request["steps"]]
         if request["warm"]:
             run.executable.sample(1)
         for calls, changes, probe in steps:
+            before, began = device.waits(), time.perf_counter()
             seconds.append(run.sample(calls, bool(request["cold"]), changes, probe))
             probes.append(run.probed(probe))
-        return {"seconds": seconds, "probes": probes}
+            lasted.append(time.perf_counter() - began)
+            shares.append(others_share(before, device.waits()))
+        return {"seconds": seconds, "probes": probes, "shares": shares, "lasted_s": lasted}
 
     def _challenge(self, step: Mapping[str, Any]) -> tuple[Changes | None, dict[str, np.ndarray]]:
         probe = {name: np.array(at, np.int64) for name, at in step.get("probe", {}).items()}
@@ -221,7 +227,8 @@ class _Runner:
 
     def calibrate(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Seconds of the calibration kernel, where it has to run in this process."""
-        return {"seconds": min(self._device.calibrate() for _ in range(CALIBRATIONS))}
+        seconds, quiet = calibrate(self._device)
+        return {"seconds": seconds, "quiet": quiet}
 
 
 _REQUESTS: Sequence[str] = ("load", "feed", "run", "sample", "state", "metrics", "calibrate")

@@ -1,9 +1,10 @@
 """When a candidate has been timed enough: the policy, apart from who runs it."""
 
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol as Interface
 
+from tuner.core.disturbance import Patience, undisturbed
 from tuner.core.protocol import Protocol
 from tuner.core.stats import median_interval
 
@@ -18,11 +19,26 @@ LONG_S = 1.0
 _TOGETHER_S, _TOGETHER = 0.02, 8
 
 
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One sample.
+
+    Attributes:
+        seconds: of one call, the mean of those of the sample.
+        share: of the sample that others took its cores for, see `core/disturbance.py`.
+        lasted_s: seconds that all of it took.
+    """
+
+    seconds: float
+    share: float = 0.0
+    lasted_s: float = 0.0
+
+
 class Sampler(Interface):
     """Who takes samples."""
 
-    def samples(self, count: int, calls: int) -> list[float]:
-        """So many samples in a row: seconds of one call each, the mean of `calls`."""
+    def samples(self, count: int, calls: int) -> list[Timed]:
+        """So many samples in a row, each of `calls` calls."""
         ...
 
 
@@ -40,52 +56,76 @@ def together(sample_s: float) -> int:
 
 def take_samples(
     run: Sampler, protocol: Protocol, incumbent_s: float | None, first_s: float
-) -> tuple[list[float], bool]:
-    """The timed calls of one trial: (samples, pruned).
+) -> tuple[list[float], bool, float]:
+    """The timed calls of one trial: (seconds of a call by sample, pruned, share of them that is disturbed).
 
     One call first; if it is `prune_factor` times slower than the incumbent, that is all. Otherwise
     repeated until half of the median's 95% interval is within `relative_interval`, or all of the interval
-    is behind 1.2 times the incumbent, or the budget is spent; `min_samples` at least.
+    is behind 1.2 times the incumbent, or the budget is spent; `min_samples` at least. A sample during which
+    others had the cores is taken again, for as long as the budget once more; it prunes nothing.
 
     Args:
         run: a verified run.
         protocol: how to measure.
         incumbent_s: seconds of the best so far, if there is one.
-        first_s: seconds of the verifying call.
+        first_s: seconds of the verifying call, if it was undisturbed; else 0.
     """
-    hopeless = (
-        None if incumbent_s is None or not protocol.prune_factor else incumbent_s * protocol.prune_factor
-    )
-    if hopeless is not None and first_s > _FIRST_CALL_ALLOWANCE * hopeless and first_s > 0.01:
-        return [first_s], True
+    hopeless_s = incumbent_s * protocol.prune_factor if incumbent_s and protocol.prune_factor else None
+    if hopeless_s is not None and first_s > _FIRST_CALL_ALLOWANCE * hopeless_s and first_s > 0.01:
+        return [first_s], True, 0.0
+    taken = _Samples(run, Patience(protocol.budget_s))
     if protocol.warmup and first_s < LONG_S:
         run.samples(protocol.warmup, 1)
-    samples = run.samples(1, 1)
-    if hopeless is not None and samples[0] > hopeless and samples[0] > 1e-4:
-        return samples, True
-    calls = calls_a_sample(samples[0], protocol)
+    first, disturbed = taken.first(1)
+    if hopeless_s is not None and not disturbed and first > hopeless_s and first > 1e-4:
+        return [first], True, 0.0
+    calls = calls_a_sample(first, protocol)
     if calls > 1:
         # A single call is too short for the clock: size the sample by one that is long enough.
-        calls = calls_a_sample(run.samples(1, calls)[0], protocol)
-        samples = run.samples(1, calls)
-        if hopeless is not None and samples[0] > hopeless:
-            return samples, True
+        calls = calls_a_sample(taken.first(calls)[0], protocol)
+        first, disturbed = taken.first(calls)
+        if hopeless_s is not None and not disturbed and first > hopeless_s:
+            return [first], True, 0.0
     started = time.perf_counter()
-    while len(samples) < protocol.max_samples:
-        missing = protocol.min_samples - len(samples)
-        if missing <= 0 and _known(samples, protocol, incumbent_s if hopeless is not None else None):
+    while len(taken.seconds) < protocol.max_samples:
+        missing = protocol.min_samples - len(taken.seconds)
+        if missing <= 0 and taken.known(protocol, incumbent_s if hopeless_s is not None else None):
             break
         # A kernel of seconds gets three samples at least, whatever the budget.
-        if time.perf_counter() - started > protocol.budget_s and len(samples) >= 3:
+        if time.perf_counter() - started > protocol.budget_s and len(taken.seconds) >= 3:
             break
-        count = together(samples[-1] * calls)
-        if missing > 0:
-            count = min(count, missing)
-        samples += run.samples(min(count, protocol.max_samples - len(samples)), calls)
-    return samples, False
+        count = together(taken.seconds[-1] * calls if taken.seconds else first * calls)
+        room = protocol.max_samples - len(taken.seconds)
+        taken.more(min(count, missing if missing > 0 else room, room), calls)
+    samples, share = undisturbed(taken.seconds, taken.flags, protocol.min_samples)
+    return samples, False, share
 
 
-def _known(samples: Sequence[float], protocol: Protocol, incumbent_s: float | None) -> bool:
-    interval = median_interval(samples)
-    behind = incumbent_s is not None and interval.low > _BEHIND * incumbent_s
-    return behind or interval.relative_half_width <= protocol.relative_interval
+class _Samples:
+    """The samples of one trial so far: seconds of a call, and whether each is disturbed."""
+
+    def __init__(self, run: Sampler, patience: Patience) -> None:
+        self._run, self._patience = run, patience
+        self.seconds: list[float] = []
+        self.flags: list[bool] = []
+
+    def more(self, count: int, calls: int) -> None:
+        """Takes so many, and keeps those that count."""
+        for sample in self._run.samples(count, calls):
+            disturbed = self._patience.admit(sample.share, sample.lasted_s)
+            if disturbed is not None:
+                self.seconds.append(sample.seconds)
+                self.flags.append(disturbed)
+
+    def first(self, calls: int) -> tuple[float, bool]:
+        """Begins anew: seconds of a call of the first sample that counts, and whether it is disturbed."""
+        self.seconds, self.flags = [], []
+        while not self.seconds:
+            self.more(1, calls)
+        return self.seconds[0], self.flags[0]
+
+    def known(self, protocol: Protocol, incumbent_s: float | None) -> bool:
+        """Whether the interval is narrow enough, or surely behind the incumbent."""
+        interval = median_interval(self.seconds)
+        behind = not any(self.flags) and incumbent_s is not None and interval.low > _BEHIND * incumbent_s
+        return behind or interval.relative_half_width <= protocol.relative_interval

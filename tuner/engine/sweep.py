@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner import registry
-from tuner.core.errors import InvalidSpace, TunerError
+from tuner.core.disturbance import disturbance_words, is_disturbed
+from tuner.core.errors import InvalidSpace
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import History, Observation, Problem, Searcher
@@ -14,6 +15,7 @@ from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
+from tuner.engine.budget import Budget as Budget
 from tuner.engine.build_stage import BuildRequest, Built
 from tuner.engine.evaluator import Evaluator
 from tuner.engine.history import device_numbers, known_history, workload_numbers
@@ -25,32 +27,6 @@ if TYPE_CHECKING:
 
 # Searchers that read what the store knows of other shapes and devices.
 _TRANSFERRING = ("auto", "transfer")
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """When a sweep ends: at whichever comes first; `None` is no bound.
-
-    Attributes:
-        trials: proposals, reused ones included.
-        seconds: wall clock of this run of the sweep.
-        patience: proposals since the last improvement of the best time.
-    """
-
-    trials: int | None = None
-    seconds: float | None = None
-    patience: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("trials", "seconds", "patience"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise TunerError(f"a budget of {value} {name} is no budget: give a positive number")
-
-    def as_dict(self) -> dict[str, float]:
-        """The bounds that are set."""
-        values = {"trials": self.trials, "seconds": self.seconds, "patience": self.patience}
-        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -126,6 +102,11 @@ class SweepResult:
     seconds: float
 
     @property
+    def disturbed(self) -> int:
+        """How many trials were timed while other programs had the cores: their times are too long."""
+        return sum(is_disturbed(trial.measurement.metrics) for trial in self.trials)
+
+    @property
     def statuses(self) -> dict[str, int]:
         """How many trials ended in each status."""
         counts: dict[str, int] = {}
@@ -186,7 +167,7 @@ class Sweep:
         self._operator = registry.operator(request.workload.operator)
         self._trials: list[Trial] = []
         self._best: Trial | None = None
-        self._since_best = 0
+        self._since_best = self._disturbed = 0
         # Binaries measured in this sweep: equal code runs alike.
         self._binaries: dict[str, Trial] = {}
         self._sweep_id: int | None = None
@@ -225,7 +206,9 @@ class Sweep:
         self._since_best += 1
         if better(trial, self._best):
             self._best, self._since_best = trial, 0
-        if trial.measurement.artifact and trial.measurement.samples:
+        if is_disturbed(trial.measurement.metrics):
+            self._disturbed += 1
+        elif trial.measurement.artifact and trial.measurement.samples:
             self._binaries.setdefault(trial.measurement.artifact, trial)
 
     def _searcher(self) -> Searcher:
@@ -343,6 +326,8 @@ class Sweep:
         known = {}
         if not self._request.remeasure:
             known = self._store.find_identities([k.digest for k in keys], self._workshop.protocol)
+            # A time of a busy machine is measured again.
+            known = {d: t for d, t in known.items() if not is_disturbed(t.measurement.metrics)}
         fresh = [key for key in keys if key.digest not in known]
         request = self._request
         built = self._workshop.build_all(
@@ -396,4 +381,7 @@ class Sweep:
         self._count(trial)
         if trial.measurement.status is Status.BUILD_ERROR and number == 0:
             self._observer.note(f"the first build failed: {trial.measurement.error.splitlines()[0]}")
+        if self._disturbed == 1 and is_disturbed(trial.measurement.metrics):
+            words = disturbance_words(trial.measurement.metrics)
+            self._observer.note(f"{self._request.kernel.name}: trial t{trial.id} is {words}")
         self._observer.trial_done(TrialEvent(number, trial, reused, self._best, overhead_s))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDTH, _ROW, _BOTTOM = 12.0, 0.42, 0.80  # inches
+_LINE = 0.19  # inches of a remark
 _CHARACTER = 0.0059  # of the width: a digit of the columns' texts
 
 
@@ -38,20 +39,30 @@ def comparison_chart(rows: Sequence[ComparisonRow], context: Context, path: Path
     ordered = sorted(rows, key=lambda r: r.interval.mid)
     with drawing():
         top = 1.35 if context.peak_flops else 1.12
-        height = top + _ROW * len(ordered) + _BOTTOM
+        remarks = _remarks(ordered, context)
+        bottom = _BOTTOM + _LINE * len(remarks)
+        height = top + _ROW * len(ordered) + bottom
         figure = new_figure(_WIDTH, height)
         left = min(0.27, 0.03 + 0.0068 * max(len(_label(row)) for row in ordered))
         columns = _columns(ordered)
         beside = sum(share for _, share, _ in columns)
         # A legend of three needs its room even where there is but one column.
         right = 0.985 - max(beside, 0.28 if len(_kinds(ordered)) > 1 else 0.0)
-        axes = figure.add_axes((left, _BOTTOM / height, right - left, _ROW * len(ordered) / height))
+        axes = figure.add_axes((left, bottom / height, right - left, _ROW * len(ordered) / height))
         heading(figure, context.title, context.subtitle)
         _bars(axes, ordered, context)
         _peak(axes, context)
         _write(axes, ordered, columns)
         _legend(axes, ordered)
+        for i, remark in enumerate(reversed(remarks)):
+            figure.text(0.02, (0.08 + _LINE * i) / height, remark, fontsize=8, va="bottom")
         return save(figure, path)
+
+
+def _remarks(rows: Sequence[ComparisonRow], context: Context) -> list[str]:
+    """What stands below the bars, a line each: doubts that a reader of the picture alone would not have."""
+    disturbed = [f"Nothing is declared: {context.disturbed}"] if context.disturbed else []
+    return [*disturbed, *(f"{row.implementation}: {row.remark}" for row in rows if row.remark)]
 
 
 def _label(row: ComparisonRow) -> str:
@@ -172,10 +183,13 @@ def caption(rows: Sequence[ComparisonRow]) -> str:
     ties = [row.implementation for row in ordered if row.is_tie]
     if ties:
         return f"Tie at 95%: {', '.join(ties)}."
-    told = f"{best.implementation} is the fastest: {significant(best.gflops)} GFLOP/s"
+    sure = best.is_winner or len(ordered) == 1
+    name = best.implementation
+    told = f"{name} is the fastest" if sure else f"Nothing is declared; {name} has the shortest time"
+    told += f": {significant(best.gflops)} GFLOP/s"
     if best.share_of_peak:
         told += f", {percent(best.share_of_peak)} of the measured peak"
     for text, speedup in (("naive", best.speedup_naive), ("the best library", best.speedup_library)):
         if speedup is not None and speedup.mid != 1.0:
             told += f", {ratio(speedup)} {text}"
-    return told + "."
+    return told + (f" ({best.remark})." if best.remark else ".")

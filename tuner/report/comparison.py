@@ -99,6 +99,7 @@ def gather(title: str, outcome: OutcomeLike, store: "Store") -> Comparison:
 
     operator = registry.operator(outcome.workload.operator)
     timings, when = _timings(outcome, store)
+    disturbed = store.final(outcome.final_id).disturbed if outcome.final_id is not None else ""
     context = Context(
         title=title,
         workload=outcome.workload,
@@ -110,6 +111,7 @@ def gather(title: str, outcome: OutcomeLike, store: "Store") -> Comparison:
         bytes=operator.min_bytes(outcome.workload),
         peak_flops=outcome.limits.get(f"peak_flops_{outcome.workload.dtype}"),
         bandwidth=outcome.limits.get("bandwidth_bytes_per_s"),
+        disturbed=disturbed,
     )
     notes = [f"left out: {name}: {reason}" for name, reason in outcome.skipped.items()]
     timed = {t.kernel for t in timings}
@@ -132,16 +134,21 @@ def gather(title: str, outcome: OutcomeLike, store: "Store") -> Comparison:
             curves.append(Curve(name, store.best_so_far(result.sweep_id)))
         elif sweep.best_s is not None:
             references.append((name, sweep.best_s))
-    paired = outcome.final_id is not None
-    if not paired and timings:
+    paired = outcome.final_id is not None and not disturbed
+    if disturbed:
+        notes.append(f"the final was disturbed and declares nothing: {disturbed}")
+    elif not paired and timings:
         notes.append("no final was held: times are of the sweeps, taken apart, so there are no speed-ups")
     rows = compare(timings, context, paired)
-    if any((row.share_of_peak or 0) > 1.02 for row in rows):
-        notes.append(
-            "some are faster than the measured peak: they need fewer operations than the definition, "
-            "which are counted (Winograd does), or the machine was slower while the peak was measured"
-        )
+    notes += [f"{row.implementation}: {row.remark}" for row in rows if row.remark]
     return Comparison(context, rows, curves, references, notes)
+
+
+def _fewer(kernel: str, workload: Workload) -> float:
+    from tuner import registry
+
+    known = registry.kernels().get(kernel)
+    return known.fewer_operations(workload) if known else 1.0
 
 
 def _timings(outcome: OutcomeLike, store: "Store") -> tuple[list[Timing], datetime | None]:
@@ -166,6 +173,7 @@ def _timings(outcome: OutcomeLike, store: "Store") -> tuple[list[Timing], dateti
                 naive=_is_naive(detail.kernel.name),
                 trials=trials.get(detail.kernel.name, 1),
                 trial_id=entry.trial_id,
+                fewer=_fewer(detail.kernel.name, outcome.workload),
             )
             found.setdefault(timing.kernel, timing)
         return list(found.values()), when
@@ -194,6 +202,7 @@ def _timings(outcome: OutcomeLike, store: "Store") -> tuple[list[Timing], dateti
             evidence=str(best.measurement.evidence),
             trials=trials[name],
             trial_id=best.id,
+            fewer=_fewer(name, outcome.workload),
         )
     return list(found.values()), when
 

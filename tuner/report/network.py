@@ -76,6 +76,7 @@ class LayerRow:
             "speedup": {"low": speedup.low, "median": speedup.mid, "high": speedup.high} if speedup else None,
             "rows": [row.as_dict() for row in self.rows],
             "notes": list(self.notes),
+            "disturbed": self.context.disturbed or None,
         }
 
 
@@ -108,9 +109,10 @@ def layer_rows(
     found = []
     for layer in layers:
         if (comparison := gathered.get(layer.workload)) is not None:
-            paired = outcomes[layer.workload].final_id is not None
-            notes = [] if paired else ["no final was held"]
-            notes += [n for n in comparison.notes if "nothing right" in n]
+            held = outcomes[layer.workload].final_id is not None
+            notes = [] if held else ["no final was held"]
+            notes += [n for n in comparison.notes if "nothing right" in n or "declares nothing" in n]
+            notes += [f"{row.implementation}: {row.remark}" for row in comparison.rows if row.remark]
             found.append(LayerRow(layer.model, layer.count, comparison.context, comparison.rows, notes))
     return found
 

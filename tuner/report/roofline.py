@@ -41,6 +41,9 @@ def roofline_chart(rows: Sequence[ComparisonRow], context: Context, path: Path) 
         figure = new_figure(9, 5.4)
         axes = figure.add_axes((0.085, 0.115, 0.885, 0.74))
         heading(figure, f"{context.title}: roofline", context.subtitle)
+        if doubted := [row.implementation for row in rows if row.remark]:
+            text = f"{', '.join(doubted)}: above the measured peak; the comparison's table says why"
+            figure.text(0.02, 1 - 0.72 / 5.4, text, fontsize=8, va="center")
         _roofs(axes, peak, slope, here, [row.gflops for row in rows])
         _points(axes, rows, here, peak)
         return save(figure, path)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from tuner.core.peak import peak_remark, share_of_peak
 from tuner.core.space import Config
 from tuner.core.stats import Interval
 from tuner.core.turns import Turns
@@ -32,6 +33,7 @@ class ComparisonRow:
         evidence: what the time is worth.
         trials: proposals of its sweep; 1 for a library.
         trial_id: in the store; `None` for a row that is not stored.
+        remark: on a share of the peak above 105%; empty otherwise.
     """
 
     implementation: str
@@ -50,6 +52,7 @@ class ComparisonRow:
     evidence: str = "measured"
     trials: int = 1
     trial_id: int | None = None
+    remark: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -70,6 +73,7 @@ class ComparisonRow:
             "evidence": self.evidence,
             "trials": self.trials,
             "trial": self.trial_id,
+            "remark": self.remark or None,
         }
 
 
@@ -94,6 +98,7 @@ class Context:
         bytes: that any implementation must move.
         peak_flops: operations a second, measured; `None` where it is not known.
         bandwidth: bytes a second from memory, measured; `None` where it is not known.
+        disturbed: why the final declared nothing; empty where it did.
     """
 
     title: str
@@ -106,13 +111,14 @@ class Context:
     bytes: int = 0
     peak_flops: float | None = None
     bandwidth: float | None = None
+    disturbed: str = ""
 
     @property
     def subtitle(self) -> str:
         """Where and when: `gemm/f32/m64-n64-k64 · EPYC · 2 threads · warm cache · 2026-11-22`."""
         threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
         parts = [self.workload.key, self.device, threads, f"{self.cache} cache", f"{self.when:%Y-%m-%d}"]
-        return " · ".join(parts)
+        return " · ".join([*parts, *(["disturbed: nothing is declared"] if self.disturbed else [])])
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ class Timing:
     Attributes:
         turns: what it was timed at in a final; none where there was no final.
         naive: whether it is what `speedup_naive` is over.
+        fewer: times fewer operations than the definition counts that it may do.
     """
 
     implementation: str
@@ -135,6 +142,7 @@ class Timing:
     evidence: str = "measured"
     trials: int = 1
     trial_id: int | None = None
+    fewer: float = 1.0
 
 
 def compare(timings: Sequence[Timing], context: Context, paired: bool = True) -> list[ComparisonRow]:
@@ -152,6 +160,7 @@ def compare(timings: Sequence[Timing], context: Context, paired: bool = True) ->
     rows = []
     for timing in ordered:
         gflops = context.flops / timing.interval.mid / 1e9
+        share = share_of_peak(context.flops, timing.interval.mid, context.peak_flops)
         rows.append(
             ComparisonRow(
                 implementation=timing.implementation,
@@ -160,7 +169,7 @@ def compare(timings: Sequence[Timing], context: Context, paired: bool = True) ->
                 config=timing.config,
                 interval=timing.interval,
                 gflops=gflops,
-                share_of_peak=1e9 * gflops / context.peak_flops if context.peak_flops else None,
+                share_of_peak=share,
                 speedup_naive=_speedup(naive, timing) if paired else None,
                 speedup_library=_speedup(library, timing) if paired else None,
                 is_baseline=timing.is_baseline,
@@ -168,6 +177,7 @@ def compare(timings: Sequence[Timing], context: Context, paired: bool = True) ->
                 evidence=timing.evidence,
                 trials=timing.trials,
                 trial_id=timing.trial_id,
+                remark=peak_remark(share, timing.fewer),
             )
         )
     if not paired or len(rows) < 2:

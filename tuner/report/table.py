@@ -21,8 +21,11 @@ def comparison_table(rows: Sequence[ComparisonRow], context: Context) -> "Table"
     from rich.markup import escape
     from rich.table import Table
 
+    remarks = [f"! {row.implementation}: {row.remark}" for row in rows if row.remark]
     table = Table(
-        title=f"{escape(context.title)}\n{escape(context.subtitle)}", title_justify="left", title_style="",
+        title=f"{escape(context.title)}\n{escape(context.subtitle)}",
+        caption=escape("\n".join(remarks)) or None, caption_justify="left", caption_style="",
+        title_justify="left", title_style="",
         box=None, header_style="bold",
     )  # fmt: skip
     for name, side in _COLUMNS:
@@ -35,7 +38,7 @@ def comparison_table(rows: Sequence[ComparisonRow], context: Context) -> "Table"
             seconds(row.interval.mid),
             spread(row.interval),
             significant(row.gflops),
-            percent(row.share_of_peak),
+            percent(row.share_of_peak) + ("!" if row.remark else ""),
             ratio(row.speedup_naive),
             ratio(row.speedup_library),
             str(row.trials),
@@ -58,5 +61,6 @@ def comparison_json(rows: Sequence[ComparisonRow], context: Context) -> dict[str
         "min_bytes": context.bytes,
         "peak_flops": context.peak_flops,
         "bandwidth_bytes_per_s": context.bandwidth,
+        "disturbed": context.disturbed or None,
         "rows": [row.as_dict() for row in sorted(rows, key=lambda r: r.interval.mid)],
     }

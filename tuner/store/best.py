@@ -148,7 +148,7 @@ def _finals_of(connection: Connection, trials: Sequence[int]) -> dict[int, Any]:
             .join(FINALS, FINALS.c.id == FINAL_ENTRIES.c.final_id)
             .outerjoin(reference, reference.c.id == FINALS.c.baseline_id)
             .outerjoin(kernel, kernel.c.id == reference.c.kernel_id)
-            .where(FINAL_ENTRIES.c.trial_id.in_(part))
+            .where(FINAL_ENTRIES.c.trial_id.in_(part), FINALS.c.disturbed == "")
             .order_by(FINAL_ENTRIES.c.final_id)
         )  # fmt: skip
         for row in connection.execute(statement):

@@ -206,6 +206,7 @@ class FinalRow(Base):
     threads: Mapped[int] = mapped_column(Integer)
     cache: Mapped[str] = mapped_column(Text)
     created_at: Mapped[str] = mapped_column(Text)
+    disturbed: Mapped[str] = mapped_column(Text, server_default="")  # why it declares nothing, or nothing
 
 
 class FinalEntryRow(Base):

@@ -140,7 +140,10 @@ def trial_detail(connection: Connection, trial_id: int) -> TrialDetail:
         raise StoreError(f"there is no trial {trial_id}: {_range(connection, TRIALS.c.id, 'trials')}")
     kernel = connection.execute(select(KERNELS).where(KERNELS.c.id == row.kernel_id)).one()
     entries = connection.execute(
-        select(FINAL_ENTRIES).where(FINAL_ENTRIES.c.trial_id == trial_id).order_by(FINAL_ENTRIES.c.final_id)
+        select(FINAL_ENTRIES, FINALS.c.disturbed)
+        .join(FINALS, FINALS.c.id == FINAL_ENTRIES.c.final_id)
+        .where(FINAL_ENTRIES.c.trial_id == trial_id)
+        .order_by(FINAL_ENTRIES.c.final_id)
     ).all()
     return TrialDetail(
         trial=trial_of(row, workload_of(row)),
@@ -310,7 +313,7 @@ def sweep_started(connection: Connection, sweep_id: int) -> str:
 
 
 def final_entry_of(row: Any) -> FinalEntry:
-    """The entry of a row with the columns of `final_entries`."""
+    """The entry of a row with the columns of `final_entries` and its final's `disturbed`."""
     speedup = None
     if row.speedup is not None:
         speedup = Interval(row.speedup_low, row.speedup, row.speedup_high)
@@ -322,6 +325,7 @@ def final_entry_of(row: Any) -> FinalEntry:
         winner=bool(row.winner),
         tie=bool(row.tie),
         interval=Interval(row.low_s, row.median_s, row.high_s),
+        disturbed=row.disturbed,
     )
 
 
@@ -338,7 +342,7 @@ def finals(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) ->
     rows = connection.execute(statement).all()
     entries: dict[int, list[FinalEntry]] = defaultdict(list)
     for part in chunks([row.id for row in rows]):
-        wanted = select(FINAL_ENTRIES).where(FINAL_ENTRIES.c.final_id.in_(part))
+        wanted = select(FINAL_ENTRIES, FINALS.c.disturbed).join(FINALS).where(FINALS.c.id.in_(part))
         for entry in connection.execute(wanted.order_by(FINAL_ENTRIES.c.median_s)):
             entries[entry.final_id].append(final_entry_of(entry))
     return [
@@ -351,6 +355,7 @@ def finals(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) ->
             sweep_id=row.sweep_id,
             id=row.id,
             created_at=from_stamp(row.created_at),
+            disturbed=row.disturbed,
         )
         for row in rows
     ]

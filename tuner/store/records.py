@@ -196,6 +196,7 @@ class FinalEntry:
         winner: faster than every other candidate beyond doubt; at most one of `winner` and `tie`.
         tie: shares the first place.
         interval: median and 95% interval of the turns; filled in by the store.
+        disturbed: why its final declares nothing; filled in by the store.
     """
 
     trial_id: int
@@ -205,6 +206,7 @@ class FinalEntry:
     winner: bool = False
     tie: bool = False
     interval: Interval | None = None
+    disturbed: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ class Final:
     Attributes:
         baseline: the trial that speed-ups are over.
         sweep_id: where it belongs to one sweep.
+        disturbed: why it declares nothing: other programs had the cores; empty for one that does.
         id, created_at: filled in by the store.
     """
 
@@ -225,6 +228,7 @@ class Final:
     sweep_id: int | None = None
     id: int | None = None
     created_at: datetime | None = None
+    disturbed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

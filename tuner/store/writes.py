@@ -240,6 +240,16 @@ def _interval(entry: FinalEntry) -> Interval:
     return interval
 
 
+def _beaten_before(connection: Connection, trials: Sequence[int]) -> dict[int, bool]:
+    """Of each trial that was in a final: whether it was beaten in its latest one."""
+    found = connection.execute(
+        select(FINAL_ENTRIES.c.trial_id, FINAL_ENTRIES.c.beaten)
+        .where(FINAL_ENTRIES.c.trial_id.in_(trials))
+        .order_by(FINAL_ENTRIES.c.final_id)
+    )
+    return {row.trial_id: bool(row.beaten) for row in found}
+
+
 def record_final(connection: Connection, final: Final) -> int:
     """A final with its entries; computes intervals, and which entries their own kernel's others beat."""
     ids = [entry.trial_id for entry in final.entries]
@@ -264,6 +274,7 @@ def record_final(connection: Connection, final: Final) -> int:
         "threads": final.protocol.threads,
         "cache": final.protocol.cache,
         "created_at": to_stamp(final.created_at) if final.created_at else now(),
+        "disturbed": final.disturbed,
     }
     final_id = int(connection.execute(insert(FINALS).values(**values).returning(FINALS.c.id)).scalar_one())
     intervals = [_interval(entry) for entry in final.entries]
@@ -271,6 +282,8 @@ def record_final(connection: Connection, final: Final) -> int:
     for entry, interval in zip(final.entries, intervals, strict=True):
         name = kernels[entry.trial_id]
         fastest[name] = min(interval.mid, fastest.get(name, interval.mid))
+    # A final that declares nothing leaves standing what earlier ones found.
+    before = _beaten_before(connection, ids) if final.disturbed else None
     rows = []
     for entry, interval in zip(final.entries, intervals, strict=True):
         speedup = entry.speedup
@@ -289,7 +302,11 @@ def record_final(connection: Connection, final: Final) -> int:
                 "speedup_high": speedup.high if speedup else None,
                 "winner": int(entry.winner),
                 "tie": int(entry.tie),
-                "beaten": int(interval.mid > fastest[kernels[entry.trial_id]]),
+                "beaten": int(
+                    interval.mid > fastest[kernels[entry.trial_id]]
+                    if before is None
+                    else before.get(entry.trial_id, False)
+                ),
             }
         )
     connection.execute(insert(FINAL_ENTRIES), rows)
