@@ -17,7 +17,7 @@ from tuner.core.operator import worst_error
 from tuner.core.protocol import Protocol
 from tuner.core.stats import median_interval
 from tuner.core.workload import Workload
-from tuner.engine import dataset
+from tuner.engine import dataset, machine_faults
 from tuner.engine.buffers import Guarded, same_bits
 from tuner.engine.build_process import artifact_from_plain
 from tuner.engine.channel import Channel
@@ -244,6 +244,8 @@ def _trial(payload: Mapping[str, Any]) -> dict[str, Any]:
         answer.update(status="run_error", error=f"out of memory: {error_}".rstrip(": "))
     except Exception as error_:
         answer.update(status="run_error", error=f"{type(error_).__name__}: {error_}")
+        if fault := machine_faults.of_exception(error_):
+            answer.update(status="environment", error=fault.reason, passing=fault.passing)
     answer["run_s"] = time.perf_counter() - started
     return answer
 

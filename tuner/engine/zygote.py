@@ -10,6 +10,7 @@ Run as `python -m tuner.engine.zygote FD`.
 """
 
 import ctypes
+import errno
 import importlib
 import os
 import pickle
@@ -27,9 +28,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tuner.core.environment import clean_environment
+from tuner.engine import machine_faults
 from tuner.engine.channel import Channel, ChannelClosed
 
 _STATUS = struct.Struct("<qq")  # (0, process id) after the fork, (1, wait status) at the end
+_NO_FORK = 2  # (2, errno) in place of both: there is no process to be had
 _PR_SET_PDEATHSIG = 1
 _ENDS_WITHIN_S = 10.0  # a child that was killed, and the news of it
 
@@ -58,6 +61,8 @@ class Child:
         self.channel = channel
         self._status, self._output = status, output
         kind, self.pid = self._read_status(None)
+        if kind == _NO_FORK and (fault := machine_faults.of_errno(self.pid)):
+            raise fault.error()
         assert kind == 0
         self._ended: int | None = None
 
@@ -216,6 +221,12 @@ class Zygote:
 
     def _why(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
+        try:
+            fault = machine_faults.of_exit(self._process.wait(1))
+        except subprocess.TimeoutExpired:
+            fault = None
+        if fault is not None:
+            return f"a worker process ended: {fault.reason}"
         return f"a worker process ended: {lines[-1] if lines else 'no message'}"
 
     def close(self) -> None:
@@ -255,13 +266,22 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def _limit(limits: Limits) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _lower(resource.RLIMIT_CORE, 0)
     if limits.memory_bytes:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         total = pages * resource.getpagesize() + limits.memory_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (total, total))
+        if not _lower(resource.RLIMIT_AS, total):
+            machine_faults.note_lowered_memory()
     if limits.file_bytes:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))
+        _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
+
+
+def _lower(kind: int, wanted: int) -> bool:
+    """Sets a limit to the smaller of what is wanted and what is allowed; whether that is what was wanted."""
+    hard = resource.getrlimit(kind)[1]
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(kind, (granted, granted))
+    return granted == wanted
 
 
 def _die_with_parent() -> None:
@@ -320,7 +340,15 @@ def _serve(control: socket.socket) -> None:
                     for pid in running:
                         os.killpg(pid, signal.SIGKILL)
                     return
-                pid = os.fork()
+                try:
+                    pid = os.fork()
+                except OSError as error:
+                    # EAGAIN and ENOMEM are of the system, and may be over in a second: go on serving.
+                    os.write(status, _STATUS.pack(_NO_FORK, errno.EAGAIN))
+                    os.close(channel)
+                    os.close(status)
+                    print(f"no fork: {error}", file=sys.stderr)
+                    continue
                 if pid == 0:
                     signal.set_wakeup_fd(-1)
                     for held in (control.fileno(), status, *running.values()):
