@@ -104,8 +104,8 @@ def run_compiler(command: Sequence[str], folder: Path) -> tuple[int, str]:
     """
     try:
         done = subprocess.run(
-            command, cwd=folder, env=c_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            errors="replace",
+            command, cwd=folder, env=c_environment(), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, errors="replace",
         )  # fmt: skip
     except OSError as error:
         if error.errno == errno.E2BIG:

@@ -73,7 +73,7 @@ _SAID = (
     ("Resource temporarily unavailable", errno.EAGAIN),
 )
 _KILLED_TOOL = re.compile(r"fatal error: (Killed|Terminated|Hangup) signal terminated program (\S+)")
-_NO_PROGRAM = re.compile(r"cannot execute\W+(\S+?)\W*: (execvp|posix_spawnp?|spawn)?:? ?No such file", re.ASCII)
+_NO_PROGRAM = re.compile(r"cannot execute\W+(\w+)\W*: (execvp|posix_spawnp?|spawn)?:? ?No such file")
 _BROKEN_TOOL = re.compile(r"error while loading shared libraries: (\S+):")
 _NO_MEMORY = re.compile(r"virtual memory exhausted|out of memory allocating|Cannot allocate memory|bad_alloc")
 # `kernel.cpp:12:3: error: ...`, the text of which is the candidate's own (`#error`, `static_assert`).
@@ -112,9 +112,9 @@ def _is_ours(path: object) -> bool:
     """Whether a path lies in a folder that the lab itself writes: a workshop's, or the cache."""
     if not isinstance(path, str | bytes | os.PathLike):
         return False
-    text = os.path.abspath(os.fsdecode(path))
-    folders = (os.path.join(tempfile.gettempdir(), FOLDER_PREFIX), f"{cache_folder()}{os.sep}")
-    return text.startswith(tuple(os.path.abspath(folder) for folder in folders))
+    folders = (Path(tempfile.gettempdir()) / FOLDER_PREFIX, cache_folder() / FOLDER_PREFIX)
+    text, temporary, cache = (str(p.absolute()) for p in (Path(os.fsdecode(path)), *folders))
+    return text.startswith((temporary, cache.removesuffix(FOLDER_PREFIX)))
 
 
 def of_errno(number: int | None, where: object = None) -> Fault | None:

@@ -28,7 +28,8 @@ def prepared_folder(jobs: int) -> Path:
     try:
         folder = Path(tempfile.mkdtemp(prefix=machine_faults.FOLDER_PREFIX))
     except OSError as error:
-        raise MachineFault(f"no temporary folder can be made: {error.strerror or error}: set TMPDIR") from None
+        why = error.strerror or error
+        raise MachineFault(f"no temporary folder can be made: {why}: set TMPDIR") from None
     try:
         check_machine(folder, jobs)
     except BaseException:
@@ -90,7 +91,8 @@ def _executes(folder: Path, variable: str) -> str:
                 file.fileno(), mmap.PAGESIZE, mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC
             ).close()
     except OSError as error:
-        return f"nothing may be executed from {folder.parent} ({error.strerror}): set {variable} to another folder"
+        said = f"nothing may be executed from {folder.parent} ({error.strerror})"
+        return f"{said}: set {variable} to another folder"
     finally:
         probe.unlink(missing_ok=True)
     return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.core.errors import MachineFault, TunerError
+from tuner.core.errors import MachineFault
 from tuner.engine import machine_faults
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.zygote import Child, Limits, Zygote, ZygoteDied
@@ -76,8 +76,7 @@ class Workers:
         """A child. A warm process that died (the system was short of memory, say) is replaced once.
 
         Raises:
-            TunerError: it dies again; with the last line of its log.
-            MachineFault: there is no process, or no file, to be had.
+            MachineFault: it dies again, with the last line of its log; or there is no process to be had.
         """
         try:
             return self._start(warm, function, payload, limits)
