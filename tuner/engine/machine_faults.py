@@ -82,6 +82,22 @@ _AT_A_LINE = re.compile(r":\d+(:\d+)?: (?!fatal)")
 _lowered = False
 
 
+def lower_limit(kind: int, wanted: int) -> bool:
+    """Sets a limit of this process to the smaller of what is wanted and what is allowed.
+
+    Args:
+        kind: `resource.RLIMIT_...`.
+        wanted: in the limit's own unit.
+
+    Returns:
+        Whether it is what was wanted.
+    """
+    hard = resource.getrlimit(kind)[1]
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(kind, (granted, granted))
+    return granted == wanted
+
+
 def note_lowered_memory() -> None:
     """In a child: the system allows it less address space than the protocol gives a candidate."""
     global _lowered

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner import registry
-from tuner.core.errors import InvalidSpace, MachineFault, StoreError, TunerError
+from tuner.core.errors import InvalidSpace, MachineFault, StoreError
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import History, Observation, Problem, Searcher
@@ -16,45 +16,23 @@ from tuner.core.target import Target
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.engine import machine_faults
+from tuner.engine.budget import Budget
 from tuner.engine.build_stage import BuildRequest, Built
 from tuner.engine.evaluator import Evaluator
 from tuner.engine.history import device_numbers, known_history, workload_numbers
+from tuner.engine.observer import Observer, TrialEvent
 from tuner.engine.starting import Starts, predicted_starts
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
 
+__all__ = ["Budget", "Observer", "Sweep", "SweepRequest", "SweepResult", "TrialEvent", "better"]
+
 # A machine that fails so many candidates in a row, each tried twice, fails them all.
 _FAULTS_IN_A_ROW = 3
 # Searchers that read what the store knows of other shapes and devices.
 _TRANSFERRING = ("auto", "transfer")
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """When a sweep ends: at whichever comes first; `None` is no bound.
-
-    Attributes:
-        trials: proposals, reused ones included.
-        seconds: wall clock of this run of the sweep.
-        patience: proposals since the last improvement of the best time.
-    """
-
-    trials: int | None = None
-    seconds: float | None = None
-    patience: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("trials", "seconds", "patience"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise TunerError(f"a budget of {value} {name} is no budget: give a positive number")
-
-    def as_dict(self) -> dict[str, float]:
-        """The bounds that are set."""
-        values = {"trials": self.trials, "seconds": self.seconds, "patience": self.patience}
-        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -79,34 +57,6 @@ class SweepRequest:
     resume: bool = False
     remeasure: bool = False
     options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TrialEvent:
-    """Told to an observer after a trial is stored."""
-
-    number: int
-    trial: Trial
-    reused: bool
-    best: Trial | None
-    overhead_s: float
-    """Seconds the engine spent on this trial beyond compiling and running: asking, forking, storing."""
-
-
-class Observer:
-    """Is told how a sweep goes; every method may be overridden, none has to be."""
-
-    def sweep_began(self, request: SweepRequest, sweep_id: int, resumed: int, space: SearchSpace) -> None:
-        """A sweep starts; `resumed` trials of it were stored before."""
-
-    def trial_done(self, event: TrialEvent) -> None:
-        """A trial was stored."""
-
-    def note(self, text: str) -> None:
-        """Something a person should know."""
-
-    def final_progress(self, done: int, total: int) -> None:
-        """A round of the final is over."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 from tuner.core.environment import clean_environment
 from tuner.engine import machine_faults
 from tuner.engine.channel import Channel, ChannelClosed
+from tuner.engine.machine_faults import lower_limit
 
 _STATUS = struct.Struct("<qq")  # (0, process id) after the fork, (1, wait status) at the end
 _NO_FORK = 2  # (2, errno) in place of both: there is no process to be had
@@ -266,22 +267,14 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def _limit(limits: Limits) -> None:
-    _lower(resource.RLIMIT_CORE, 0)
+    lower_limit(resource.RLIMIT_CORE, 0)
     if limits.memory_bytes:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         total = pages * resource.getpagesize() + limits.memory_bytes
-        if not _lower(resource.RLIMIT_AS, total):
+        if not lower_limit(resource.RLIMIT_AS, total):
             machine_faults.note_lowered_memory()
     if limits.file_bytes:
-        _lower(resource.RLIMIT_FSIZE, limits.file_bytes)
-
-
-def _lower(kind: int, wanted: int) -> bool:
-    """Sets a limit to the smaller of what is wanted and what is allowed; whether that is what was wanted."""
-    hard = resource.getrlimit(kind)[1]
-    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(kind, (granted, granted))
-    return granted == wanted
+        lower_limit(resource.RLIMIT_FSIZE, limits.file_bytes)
 
 
 def _die_with_parent() -> None:
