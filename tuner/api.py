@@ -6,6 +6,7 @@ from typing import Any
 from tuner import registry
 from tuner.engine import campaign
 from tuner.engine.load import load_rows
+from tuner.engine.nothing_right import NothingRight, has_failed
 from tuner.engine.sweep import Budget, Observer
 from tuner.engine.tuned_kernel import TunedKernel
 from tuner.store.records import BestRow
@@ -53,6 +54,8 @@ def tune(
 
     Raises:
         TunerError: anything a user can mend, in one line.
+        MachineFault: the machine failed, not a candidate; what was measured is stored.
+        NothingRight: no tuned kernel has a right configuration; `outcome` holds the rest.
     """
     op = registry.operator(operator)
     workload = op.parse(shape, dtype, **values) if shape else op.workload(dtype, **values)
@@ -62,7 +65,10 @@ def tune(
     chosen, skipped = campaign.choose_kernels(workload, device, protocol, kernels, baselines)
     plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, rounds=rounds)
     with open_store(db) as store:
-        return campaign.run_campaign(workload, chosen, device, protocol, plan, store, observer, skipped)
+        outcome = campaign.run_campaign(workload, chosen, device, protocol, plan, store, observer, skipped)
+    if has_failed(outcome):
+        raise NothingRight(outcome)
+    return outcome
 
 
 def best(

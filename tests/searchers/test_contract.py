@@ -19,6 +19,9 @@ MODEL_BASED = {
     n for n in NAMES if n in ("gp", "tpe", "cmaes", "surrogate", "transfer", "auto") or "optuna" in n
 }
 
+# It shuffles the neighbours that are not taken: the order depends on how many are.
+TAKEN_COUNTS = {"local"}
+
 
 def gemm_like() -> SearchSpace:
     """12 x 4 x 3 x 2 x 2, of which a few dozen are valid; all kinds of parameters."""
@@ -144,6 +147,25 @@ def test_equal_seeds_and_outcomes_give_equal_proposals_and_a_resumed_one_goes_on
     for observation in history:  # told one by one, as the store returns them
         resumed.tell([observation])
     assert resumed.ask(2) == first.ask(2)
+
+
+def test_nothing_is_learned_of_what_the_machine_failed(name):
+    """The very same proposals as without it, and it is not proposed again."""
+    space = gemm_like()
+    known = observe([c for i, c in enumerate(space) if i % 5 == 0], lambda c: c["tile"] > 16)
+    plain, told = make(name, space, 3, budget=60), make(name, space, 3, budget=60)
+    plain.tell(known)
+    expected = plain.ask(3)
+    others = [c for i, c in enumerate(space) if i % 5 and c not in expected][:4]
+    fault = Measurement(Status.ENVIRONMENT, Evidence.MEASURED, error="No space left on device")
+    asked = set(map(frozen, others))
+    told.tell(known[:2])
+    told.tell([Observation(c, fault) for c in others])
+    told.tell(known[2:])
+    got = told.ask(3)
+    assert not asked & set(map(frozen, got))
+    if name not in TAKEN_COUNTS:
+        assert got == expected
 
 
 def test_another_seed_gives_other_proposals(name):

@@ -32,6 +32,7 @@ def compare(
 ) -> None:
     """Run (or reuse) the sweeps of an experiment, time the winners interleaved, print and draw the result."""
     from tuner.cli.progress import SweepProgress
+    from tuner.cli.sweep import end
     from tuner.engine.experiment import read_experiment, run_experiment
     from tuner.report.present import present, present_network
     from tuner.store.store import open_store
@@ -45,5 +46,4 @@ def compare(
             present_network(experiment.title, command, experiment.layers(), results, store, folder, json)
         else:
             present(experiment, list(results.values()), store, output, json)
-    if any(result.interrupted for result in results.values()):
-        raise typer.Exit(130)
+    end(list(results.values()))

@@ -130,8 +130,8 @@ def sweep(
             raise TunerError(
                 "--no-device compiles for a GPU that is not here: give --target cuda:sm_90, no --device"
             )
-        outcome = _compile_only(workload, target, kernel or (), plan, db, json)
-        raise typer.Exit(130 if outcome.interrupted else 0)
+        end([_compile_only(workload, target, kernel or (), plan, db, json)])
+        return
     chosen = measured_on(device, target)
     campaign.check_memory(workload, chosen)
     protocol = campaign.default_protocol(
@@ -149,8 +149,7 @@ def sweep(
                     workload, kernels, chosen, protocol, plan, store, progress, skipped, workshop
                 )
             report(outcome, json)
-    if outcome.interrupted:
-        raise typer.Exit(130)
+    end([outcome])
 
 
 def _sweep_set(
@@ -174,8 +173,7 @@ def _sweep_set(
             outcomes = run_series(layers, device, protocol, plan, store, progress, kernels, baselines)
         title = f"{', '.join(dict.fromkeys(names))}: tuned kernels against the fastest library"
         present_network(title, "", layers, outcomes, store, None, json)
-    if any(outcome.interrupted for outcome in outcomes.values()):
-        raise typer.Exit(130)
+    end(list(outcomes.values()))
 
 
 def measured_on(device: str | None, target: str | None) -> "Device":
@@ -271,6 +269,24 @@ def outcome_json(outcome: "Outcome") -> dict[str, Any]:
         "limits": dict(outcome.limits),
         "interrupted": outcome.interrupted,
     }
+
+
+def end(outcomes: "Sequence[Outcome]") -> None:
+    """The end of a command that tunes: says what was all wrong, and gives the exit code.
+
+    Raises:
+        typer.Exit: 130 after Ctrl-C, 1 where a workload has nothing that is right.
+    """
+    import sys
+
+    from tuner.engine.nothing_right import has_failed, reasons
+
+    for line in reasons(outcomes):
+        print(line, file=sys.stderr)
+    if any(outcome.interrupted for outcome in outcomes):
+        raise typer.Exit(130)
+    if any(has_failed(outcome) for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 def report(outcome: "Outcome", json: bool) -> None:

@@ -61,6 +61,18 @@ class Unavailable(TunerError):
     """A device, builder or kernel cannot be used on this machine; the message says why."""
 
 
+class MachineFault(TunerError):
+    """The machine failed, not the candidate: no space, no memory, a refused limit, a killed process.
+
+    Attributes:
+        passing: trying once more may help (something was killed); else it stays until somebody mends it.
+    """
+
+    def __init__(self, reason: str, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
+
+
 class StoreError(TunerError):
     """A database cannot be opened, read or written."""
 

@@ -3,6 +3,7 @@
 Used by the builder `cxx` and by the CPU device, which compiles its own calibration code.
 """
 
+import errno
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from tuner.core.errors import Unavailable
+from tuner.core.errors import MachineFault, Unavailable
 
 # Instruction sets in gcc's spelling that a flag `-m<name>` enables, in x86 compilers of the last years.
 X86_FEATURES = frozenset(
@@ -96,9 +97,22 @@ def first_error(output: str) -> str:
 
 
 def run_compiler(command: Sequence[str], folder: Path) -> tuple[int, str]:
-    """Runs a compiler in a folder (relative paths keep its output free of it): exit code, messages."""
-    done = subprocess.run(
-        command, cwd=folder, env=c_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        errors="replace",
-    )  # fmt: skip
+    """Runs a compiler in a folder (relative paths keep its output free of it): exit code, messages.
+
+    Raises:
+        MachineFault: it cannot be started: it is gone, or there is no process or memory to be had.
+    """
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=c_environment(), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, errors="replace",
+        )  # fmt: skip
+    except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise  # a candidate's own flags
+        why = error.strerror or str(error)
+        where = "" if error.filename in (None, command[0]) else f" in {error.filename}"
+        raise MachineFault(
+            f"the compiler {command[0]} cannot be started{where}: {why}", error.errno == errno.EAGAIN
+        ) from error
     return done.returncode, done.stderr + done.stdout

@@ -20,9 +20,7 @@ class Status(StrEnum):
     RUN_TIMEOUT = "run_timeout"
     CRASH = "crash"  # died of a signal
     WRONG_RESULT = "wrong_result"  # differs from the reference, is NaN, or touched its inputs
-    ENVIRONMENT = (
-        "environment"  # the machine failed (no space, no memory, a killed process), not the candidate
-    )
+    ENVIRONMENT = "environment"  # the machine failed (no space, a killed process), not the candidate
     PRUNED = "pruned"  # right, but dropped after one call that was far behind the incumbent
 
 

@@ -114,4 +114,8 @@ class Searcher(ABC):
 
     @abstractmethod
     def tell(self, observations: Sequence[Observation]) -> None:
-        """Outcomes, in the order of the trials; failures are outcomes too."""
+        """Outcomes, in the order of the trials; failures are outcomes too.
+
+        One of status `environment` is none: the machine failed. It is not proposed again, and nothing is
+        learned of it.
+        """

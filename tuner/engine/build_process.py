@@ -8,10 +8,11 @@ from typing import Any
 
 from tuner import registry
 from tuner.core.artifact import Artifact, Toolchain
-from tuner.core.errors import InvalidConfig, TunerError
+from tuner.core.errors import BuildError, InvalidConfig, TunerError
 from tuner.core.kernel import Argument, Kernel, Launch, Step
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.engine import machine_faults
 from tuner.engine.channel import Channel
 
 
@@ -52,7 +53,8 @@ def build_job(payload: Mapping[str, Any], channel: Channel) -> None:
 
     Payload: `kernel` and `target`. A request is {"workloads": keys, "config", "folder"}; the first workload
     is the one asked for, the others are companions. The answer is {"status", "error", "artifacts",
-    "build_s"}, where the artifacts are in the order of the workloads.
+    "build_s"}, where the artifacts are in the order of the workloads; of status `environment` also
+    "passing", as in `MachineFault`.
     """
     while (request := channel.receive()) is not None:
         channel.send(_build(payload["kernel"], payload["target"], request))
@@ -71,11 +73,20 @@ def _build(kernel: Kernel, target: Target, request: Mapping[str, Any]) -> dict[s
             answer["artifacts"].append(artifact_to_plain(artifact))
     except InvalidConfig as error:
         answer.update(status="infeasible", error=str(error))
-    except MemoryError:
-        answer.update(status="build_error", error="the build ran out of memory")
-    except TunerError as error:
-        answer.update(status="build_error", error=str(error))
     except Exception as error:
-        answer.update(status="build_error", error=f"{type(error).__name__}: {error}")
+        answer.update(_failure(error))
     answer["build_s"] = time.perf_counter() - started
     return answer
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """Status and reason of a build that failed, by who is to blame; `passing` as in `MachineFault`."""
+    fault = machine_faults.of_exception(error)
+    if fault is None and isinstance(error, BuildError):
+        fault = machine_faults.of_output(str(error))
+    if fault is not None:
+        return {"status": "environment", "error": fault.reason, "passing": fault.passing}
+    if isinstance(error, MemoryError):
+        return {"status": "build_error", "error": "the build ran out of memory"}
+    named = "" if isinstance(error, TunerError) else f"{type(error).__name__}: "
+    return {"status": "build_error", "error": f"{named}{error}"}

@@ -14,13 +14,14 @@ from typing import Any
 
 from tuner import registry
 from tuner.core.artifact import Artifact
+from tuner.core.errors import MachineFault
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.engine import build_process
+from tuner.engine import build_process, machine_faults
 from tuner.engine.locks import building
 from tuner.engine.workers import ChildLost, Warm, Workers
 from tuner.engine.zygote import Child, Limits
@@ -62,6 +63,7 @@ class Built:
         overhead_s: seconds beyond that, of forking and asking.
         folder: holds everything it made; remove with `discard`.
         fewer_operations, constant: the kernel's, see `Kernel`.
+        fault: what the machine did, of status `environment`.
     """
 
     status: Status
@@ -73,6 +75,7 @@ class Built:
     folder: Path | None = None
     fewer_operations: float = 1.0
     constant: tuple[str, ...] = ()
+    fault: machine_faults.Fault | None = None
 
     def discard(self) -> None:
         """Removes what the build made."""
@@ -142,11 +145,11 @@ class BuildStage:
                 raise
         return [results[i] for i in range(len(requests))]
 
-    def _take(self, kernel: Kernel) -> tuple[Child, int]:
-        """A child that builds this kernel, and how many builds it has left."""
+    def _take(self, kernel: Kernel, fresh: bool) -> tuple[Child, int]:
+        """A child that builds this kernel, and how many builds it has left; a new one if `fresh`."""
         with self._lock:
             idle = self._idle.get((kernel.name, kernel.digest))
-            if idle:
+            if idle and not fresh:
                 return idle.pop()
         limits = Limits(self._protocol.memory_bytes, _FILE_LIMIT)
         payload = {"kernel": kernel, "target": self._target}
@@ -154,9 +157,18 @@ class BuildStage:
         return self._workers.start(warm, build_process.build_job, payload, limits), _BUILDS_A_CHILD
 
     def _one(self, request: BuildRequest) -> Built:
+        """One build; once more where the machine failed in a way that may be over."""
+        built = self._attempt(request)
+        return self._attempt(request, again=True) if built.fault and built.fault.passing else built
+
+    def _attempt(self, request: BuildRequest, again: bool = False) -> Built:
         kernel = request.kernel
         started = time.perf_counter()
-        child, left = self._take(kernel)
+        try:
+            # Those that wait may have been killed together with the one that was lost.
+            child, left = self._take(kernel, fresh=again)
+        except MachineFault as error:
+            return Built(Status.ENVIRONMENT, str(error), fault=machine_faults.of_exception(error))
         folder = self._folder / f"build-{next(self._numbers)}"
         workloads = [w.key for w in self._workloads(request)]
         question = {"workloads": workloads, "config": dict(request.config), "folder": str(folder)}
@@ -164,8 +176,15 @@ class BuildStage:
             answer = self._workers.converse(child, question, self._protocol.build_timeout_s)
         except ChildLost as lost:
             shutil.rmtree(folder, ignore_errors=True)
+            # LLVM ends its process where a compiler would return an error; what it prints is its own.
+            fault = (
+                lost.fault
+                or machine_faults.of_output(str(lost))
+                or machine_faults.of_lost_memory(str(lost), self._protocol.memory_bytes)
+            )
             status = Status.BUILD_TIMEOUT if lost.timed_out else Status.BUILD_ERROR
-            return Built(status, f"build: {lost}", build_s=time.perf_counter() - started)
+            status = Status.ENVIRONMENT if fault else status
+            return Built(status, f"build: {lost}", build_s=time.perf_counter() - started, fault=fault)
         seconds = time.perf_counter() - started
         if left > 1:
             with self._lock:
@@ -182,7 +201,10 @@ class BuildStage:
         build_s = float(answer["build_s"])
         if answer["status"] != "ok":
             shutil.rmtree(folder, ignore_errors=True)
-            return Built(Status(answer["status"]), answer["error"], build_s=build_s)
+            status, error = Status(answer["status"]), answer["error"]
+            of_machine = status is Status.ENVIRONMENT
+            fault = machine_faults.Fault(error, bool(answer["passing"])) if of_machine else None
+            return Built(status, error, build_s=build_s, fault=fault)
         artifacts = [build_process.artifact_from_plain(plain) for plain in answer["artifacts"]]
         if request.kernel.shape_generic:
             pairs = tuple(self._generic(artifacts[0], request))

@@ -7,7 +7,6 @@ head of the ranking is known to be right. Nothing here is ever a measured time.
 """
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from tuner.engine.campaign import Outcome, Plan
 from tuner.engine.check import check_kernel
 from tuner.engine.choice import searcher_for
 from tuner.engine.occupancy import artifact_problem, with_occupancy
+from tuner.engine.preflight import prepared_folder
 from tuner.engine.sweep import Observer, Sweep, SweepRequest, SweepResult
 from tuner.engine.workers import Workers
 from tuner.store.records import DeviceInfo
@@ -52,7 +52,7 @@ class CompileShop:
     def __init__(self, device: Device, protocol: Protocol, jobs: int) -> None:
         self.device, self.protocol, self.jobs = device, protocol, jobs
         self.target = device.target
-        self._folder = Path(tempfile.mkdtemp(prefix="tuner-"))
+        self._folder = prepared_folder(jobs)
         self._workers = Workers(self._folder)
         self._stage = BuildStage(self._workers, self._folder, self.target, protocol, jobs, None)
         self._requests: dict[Path, BuildRequest] = {}
@@ -91,7 +91,12 @@ class CompileShop:
             built: a build, failed ones included.
             incumbent_s: the best prediction so far; a candidate that beats it is emulated first.
             reference_s: has no meaning here.
+
+        Raises:
+            MachineFault: as `Workshop.measure`.
         """
+        if built.fault and not built.fault.passing:
+            raise built.fault.error()
         if built.artifact is None or built.folder is None:
             return Measurement(built.status, Evidence.COMPILED, error=built.error, build_s=built.build_s)
         request = self._requests.pop(built.folder)

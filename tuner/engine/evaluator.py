@@ -29,7 +29,11 @@ class Evaluator(typing.Protocol):
     def measure(
         self, workload: Workload, built: Built, incumbent_s: float | None, reference_s: float | None
     ) -> Measurement:
-        """What came of a candidate."""
+        """What came of a candidate.
+
+        Raises:
+            MachineFault: the machine failed, and would fail every further candidate.
+        """
 
     def stop(self) -> None:
         """Ends what is under way."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuner.core.errors import TunerError
-from tuner.core.measurement import Evidence
+from tuner.core.measurement import Evidence, Status
 from tuner.core.protocol import Protocol
 from tuner.core.recorded import RecordedSpace
 from tuner.core.trial import Trial
@@ -96,7 +96,7 @@ def recorded_of(store: "Store", sweeps: Sequence[Sweep]) -> tuple[RecordedSpace,
 def stored_trials(
     store: "Store", workload_key: str | None = None, operator: str | None = None
 ) -> list[Trial]:
-    """Every stored trial of a workload, an operator, or all."""
+    """Every stored trial of a workload, an operator, or all; none that the machine failed."""
     return _trials(store, store.sweeps(operator, workload_key))
 
 
@@ -104,5 +104,7 @@ def _trials(store: "Store", sweeps: Sequence[Sweep]) -> list[Trial]:
     found: dict[int | None, Trial] = {}
     for sweep in sweeps:
         for trial in store.sweep_history(sweep.id):
-            found.setdefault(trial.id, trial)
+            # What the machine failed is nothing to tell others: their tools would learn from it.
+            if trial.measurement.status is not Status.ENVIRONMENT:
+                found.setdefault(trial.id, trial)
     return list(found.values())

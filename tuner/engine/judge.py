@@ -79,7 +79,7 @@ class _Judge:
         try:
             self._judge_trial(request, runner, answer)
         except Refused as refused:
-            answer.update(status=refused.status, error=str(refused), samples=[])
+            answer.update(status=refused.status, error=str(refused), samples=[], passing=refused.passing)
         except Lost as lost:
             answer.update(status="run_timeout" if lost.timed_out else "lost", error=str(lost), samples=[])
         answer["run_s"] = time.perf_counter() - started

@@ -16,7 +16,8 @@ from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.engine import judge
 from tuner.engine.channel import ChannelClosed
-from tuner.engine.workers import ChildLost, Warm, Workers, death
+from tuner.engine.machine_faults import Fault
+from tuner.engine.workers import ChildLost, Warm, Workers
 from tuner.engine.zygote import Child, Limits
 
 # Beyond what a runner has: the judge's own work, a comparison of the largest outputs included.
@@ -117,7 +118,9 @@ class JudgeClient:
             answer = self._workers.receive(child, self._timeout_s + _JUDGING_S)
         except ChildLost as lost:
             self._judge = None
-            raise ChildLost(f"the judging process: {lost}", lost.timed_out) from None
+            # Whatever ended it, no candidate did.
+            fault = lost.fault or Fault(f"the judging process: {lost}", passing=True)
+            raise ChildLost(fault.reason, lost.timed_out, fault) from None
         except BaseException:
             # Ctrl-C, perhaps: an answer that comes later would be taken for another's.
             self.stop()
@@ -147,10 +150,9 @@ class JudgeClient:
             self.dismiss(child)
             raise ChildLost(f"no result within {self._timeout_s:g} s", True)
         if answer.get("status") == "lost":
-            reason = death(child)
+            lost = self._workers.lost(child)
             self._drop(child)
-            self._workers.forget(child)
-            raise ChildLost(reason, False)
+            raise lost
         return answer
 
     def _drop(self, child: Child) -> None:

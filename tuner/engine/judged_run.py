@@ -45,11 +45,16 @@ _CPU_SHARE, _CPU_S = 1.1, 0.02
 
 
 class Refused(Exception):
-    """The candidate failed: `status` is `wrong_result` or `run_error`."""
+    """The candidate failed: `status` is `wrong_result` or `run_error`; or the machine: `environment`.
 
-    def __init__(self, status: str, reason: str) -> None:
+    Attributes:
+        status: which.
+        passing: whether the machine may not fail another time.
+    """
+
+    def __init__(self, status: str, reason: str, passing: bool = False) -> None:
         super().__init__(reason)
-        self.status = status
+        self.status, self.passing = status, passing
 
 
 class Lost(Exception):
@@ -101,8 +106,10 @@ class Runner:
         if not isinstance(answer, dict):
             raise Lost("unusable answer", False)
         if answer.get("ok") is not True:
-            status = "wrong_result" if answer.get("status") == "wrong_result" else "run_error"
-            raise Refused(status, str(answer.get("error") or "it failed without a reason")[:2000])
+            status = str(answer.get("status"))
+            status = status if status in ("wrong_result", "environment") else "run_error"
+            reason = str(answer.get("error") or "it failed without a reason")[:2000]
+            raise Refused(status, reason, answer.get("passing") is True)
         return answer
 
     def _wait(self) -> None:

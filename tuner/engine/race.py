@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tuner.core.disturbance import is_disturbed
+from tuner.core.measurement import Status
 from tuner.core.trial import Trial
 from tuner.engine.sweep import Observer, Sweep, SweepRequest, SweepResult, better
 from tuner.engine.workshop import Workshop
@@ -42,9 +43,22 @@ class Race:
         self.interrupted = False
 
     def run(self) -> dict[str, SweepResult]:
-        """The results by kernel, in the order of the requests; after Ctrl-C those that began."""
-        results: dict[str, SweepResult] = {}
+        """The results by kernel, in the order of the requests; after Ctrl-C those that began.
+
+        Raises:
+            MachineFault: as `Sweep.run`; every sweep that began can be resumed.
+        """
         open_sweeps: dict[str, Sweep] = {}
+        try:
+            return self._run(open_sweeps)
+        except Exception:
+            for sweep in open_sweeps.values():
+                if not sweep.closed:
+                    sweep.give_up()
+            raise
+
+    def _run(self, open_sweeps: dict[str, Sweep]) -> dict[str, SweepResult]:
+        results: dict[str, SweepResult] = {}
         for request in self._requests:
             name = request.kernel.name
             known = self._finished(request) if self._reuse else None
@@ -95,11 +109,13 @@ class Race:
                 and spec.protocol.digest == self._workshop.protocol.digest
                 and spec.searcher == request.searcher
             )
-            exhausted = bool(sweep.summary.get("exhausted"))
+            # Those that the machine failed are owed.
+            tried = sweep.trials - sweep.statuses.get(Status.ENVIRONMENT, 0)
+            exhausted = bool(sweep.summary.get("exhausted")) and tried == sweep.trials
             # One given up after fewer trials than are asked for now is owed the rest.
             wait = self._give_up_after
-            behind = wait is not None and sweep.trials >= wait and bool(sweep.summary.get("behind"))
-            enough = exhausted or behind or (wanted is not None and sweep.trials >= wanted)
+            behind = wait is not None and tried >= wait and bool(sweep.summary.get("behind"))
+            enough = exhausted or behind or (wanted is not None and tried >= wanted)
             if not (same and enough):
                 continue
             trials = tuple(self._store.sweep_history(sweep.id))

@@ -20,6 +20,7 @@ from tuner.core.device import Device, Executable
 from tuner.core.disturbance import others_share
 from tuner.core.guarded import PATTERN, Guarded, same_bits
 from tuner.core.protocol import Protocol
+from tuner.engine import machine_faults
 from tuner.engine.build_process import artifact_from_plain
 from tuner.engine.channel import Channel
 from tuner.engine.quiet import calibrate
@@ -258,6 +259,8 @@ def runner_job(payload: Mapping[str, Any], channel: Channel) -> None:
             answer = _error(f"out of memory: {error}".rstrip(": "))
         except Exception as error:
             answer = _error(f"{type(error).__name__}: {error}")
+            if fault := machine_faults.of_exception(error):
+                answer.update(status="environment", error=fault.reason, passing=fault.passing)
         channel.send(answer)
 
 

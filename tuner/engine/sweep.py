@@ -1,5 +1,6 @@
 """One sweep: a searcher tunes one kernel for one workload on one device, every trial stored."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuner import registry
 from tuner.core.disturbance import disturbance_words, is_disturbed
-from tuner.core.errors import InvalidSpace
+from tuner.core.errors import InvalidSpace, MachineFault, StoreError
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import History, Observation, Problem, Searcher
@@ -15,16 +16,22 @@ from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
-from tuner.engine.budget import Budget as Budget
+from tuner.engine import machine_faults
+from tuner.engine.budget import Budget
 from tuner.engine.build_stage import BuildRequest, Built
 from tuner.engine.evaluator import Evaluator
 from tuner.engine.history import device_numbers, known_history, workload_numbers
+from tuner.engine.observer import Observer, TrialEvent
 from tuner.engine.starting import Starts, predicted_starts
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
 
+__all__ = ["Budget", "Observer", "Sweep", "SweepRequest", "SweepResult", "TrialEvent", "better"]
+
+# A machine that fails so many candidates in a row, each tried twice, fails them all.
+_FAULTS_IN_A_ROW = 3
 # Searchers that read what the store knows of other shapes and devices.
 _TRANSFERRING = ("auto", "transfer")
 
@@ -51,34 +58,6 @@ class SweepRequest:
     resume: bool = False
     remeasure: bool = False
     options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TrialEvent:
-    """Told to an observer after a trial is stored."""
-
-    number: int
-    trial: Trial
-    reused: bool
-    best: Trial | None
-    overhead_s: float
-    """Seconds the engine spent on this trial beyond compiling and running: asking, forking, storing."""
-
-
-class Observer:
-    """Is told how a sweep goes; every method may be overridden, none has to be."""
-
-    def sweep_began(self, request: SweepRequest, sweep_id: int, resumed: int, space: SearchSpace) -> None:
-        """A sweep starts; `resumed` trials of it were stored before."""
-
-    def trial_done(self, event: TrialEvent) -> None:
-        """A trial was stored."""
-
-    def note(self, text: str) -> None:
-        """Something a person should know."""
-
-    def final_progress(self, done: int, total: int) -> None:
-        """A round of the final is over."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +147,8 @@ class Sweep:
         self._trials: list[Trial] = []
         self._best: Trial | None = None
         self._since_best = self._disturbed = 0
+        # Of the trials, those that the machine failed; how many the last ones are.
+        self._faults = self._faults_in_a_row = 0
         # Binaries measured in this sweep: equal code runs alike.
         self._binaries: dict[str, Trial] = {}
         self._sweep_id: int | None = None
@@ -203,6 +184,9 @@ class Sweep:
 
     def _count(self, trial: Trial) -> None:
         self._trials.append(trial)
+        if trial.measurement.status is Status.ENVIRONMENT:
+            self._faults += 1
+            return
         self._since_best += 1
         if better(trial, self._best):
             self._best, self._since_best = trial, 0
@@ -227,7 +211,9 @@ class Sweep:
             workload_numbers(request.workload), request.options,
         )  # fmt: skip
         searcher = registry.searcher(request.searcher)(problem)
-        searcher.tell([Observation(t.key.config, t.measurement) for t in self._trials])
+        # What the machine failed in an earlier run may be proposed again.
+        told = [t for t in self._trials if t.measurement.status is not Status.ENVIRONMENT]
+        searcher.tell([Observation(t.key.config, t.measurement) for t in told])
         if why := getattr(searcher, "why", ""):
             self._observer.note(f"{kernel.name}: {why}")
         return searcher
@@ -240,6 +226,10 @@ class Sweep:
 
         Args:
             pause_at: stop for now at so many trials; the next call goes on, `close` ends the sweep.
+
+        Raises:
+            MachineFault: the machine failed, not a candidate. What was measured is stored, and the sweep can
+                be resumed.
         """
         started = time.monotonic()
         if self._sweep_id is None:
@@ -262,10 +252,25 @@ class Sweep:
         except KeyboardInterrupt:
             interrupted = True
             self._workshop.stop()
+        except Exception as error:
+            self._spent_s += time.monotonic() - started
+            self.give_up()
+            fault = machine_faults.of_exception(error)
+            if fault is None or isinstance(error, StoreError):
+                raise
+            raise MachineFault(
+                f"{self._request.kernel.name}: {fault.reason}; what was measured is stored: --resume goes on "
+                "from there"
+            ) from error
         self._spent_s += time.monotonic() - started
         if interrupted or exhausted or self._room(time.monotonic()) <= 0:
             return self.close(interrupted=interrupted, exhausted=exhausted)
         return SweepResult(self._sweep_id, tuple(self._trials), self._best, False, False, self._spent_s)
+
+    def give_up(self) -> None:
+        """Leaves the sweep to be resumed, after an error that is on its way to whoever asked for it."""
+        with contextlib.suppress(StoreError):
+            self.close(interrupted=True)
 
     def close(self, interrupted: bool = False, exhausted: bool = False, behind: bool = False) -> SweepResult:
         """Ends the sweep in the store.
@@ -312,7 +317,8 @@ class Sweep:
         if budget.seconds is not None:
             batch = min(batch, 8)  # a budget of time is overrun by a batch at most
         rooms = [max(2 * self._workshop.jobs, batch)]
-        rooms += [bound - len(self._trials) for bound in (budget.trials, pause_at) if bound is not None]
+        tried = len(self._trials) - self._faults
+        rooms += [bound - tried for bound in (budget.trials, pause_at) if bound is not None]
         if budget.patience is not None:
             rooms.append(budget.patience - self._since_best)
         if budget.seconds is not None and self._spent_s + time.monotonic() - started >= budget.seconds:
@@ -385,3 +391,8 @@ class Sweep:
             words = disturbance_words(trial.measurement.metrics)
             self._observer.note(f"{self._request.kernel.name}: trial t{trial.id} is {words}")
         self._observer.trial_done(TrialEvent(number, trial, reused, self._best, overhead_s))
+        failed = trial.measurement.status is Status.ENVIRONMENT
+        self._faults_in_a_row = self._faults_in_a_row + 1 if failed else 0
+        if self._faults_in_a_row == _FAULTS_IN_A_ROW:
+            line = trial.measurement.error.splitlines()[0]
+            raise MachineFault(f"the machine failed {_FAULTS_IN_A_ROW} candidates in a row, the last: {line}")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.core.errors import TunerError
+from tuner.core.errors import MachineFault
+from tuner.engine import machine_faults
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.zygote import Child, Limits, Zygote, ZygoteDied
 
@@ -30,11 +31,12 @@ class ChildLost(Exception):
 
     Attributes:
         timed_out: it was ended because it took too long.
+        fault: the machine's part in it; `None` where the child did it itself, or we ended it.
     """
 
-    def __init__(self, reason: str, timed_out: bool) -> None:
+    def __init__(self, reason: str, timed_out: bool, fault: machine_faults.Fault | None = None) -> None:
         super().__init__(reason)
-        self.timed_out = timed_out
+        self.timed_out, self.fault = timed_out, fault
 
 
 class Workers:
@@ -50,6 +52,7 @@ class Workers:
         self._zygotes: dict[tuple[str, ...], Zygote] = {}
         self._working: set[Child] = set()
         self._ended: list[Child] = []
+        self._stopped: set[Child] = set()
 
     def warm(self, warm: Warm) -> Zygote:
         """The process itself, started if need be; it imports while other things happen."""
@@ -73,8 +76,16 @@ class Workers:
         """A child. A warm process that died (the system was short of memory, say) is replaced once.
 
         Raises:
-            TunerError: it dies again; with the last line of its log.
+            MachineFault: it dies again, with the last line of its log; or there is no process to be had.
         """
+        try:
+            return self._start(warm, function, payload, limits)
+        except OSError as error:
+            if fault := machine_faults.of_exception(error):
+                raise fault.error() from None
+            raise
+
+    def _start(self, warm: Warm, function: Any, payload: Any, limits: Limits) -> Child:
         first = self.warm(warm)
         try:
             child = first.start(function, payload, limits)
@@ -85,7 +96,7 @@ class Workers:
             try:
                 child = self.warm(warm).start(function, payload, limits)
             except ZygoteDied as error:
-                raise TunerError(str(error)) from None
+                raise MachineFault(str(error)) from None
         self._working.add(child)
         return child
 
@@ -103,8 +114,7 @@ class Workers:
             self._working.discard(child)
             raise ChildLost(f"no result within {timeout:g} s", True) from None
         except (ChannelClosed, ChannelGarbage):
-            self._working.discard(child)
-            raise ChildLost(death(child), False) from None
+            raise self.lost(child) from None
 
     def converse(self, child: Child, question: Any, timeout: float) -> Any:
         """Asks a child that answers more than once; raises `ChildLost`."""
@@ -114,9 +124,11 @@ class Workers:
             pass  # it is gone: `receive` finds out how
         return self.receive(child, timeout)
 
-    def forget(self, child: Child) -> None:
-        """One that ended by itself is not at work any more."""
+    def lost(self, child: Child) -> ChildLost:
+        """Why a child that ended by itself did; it is not at work any more."""
         self._working.discard(child)
+        reason, fault = death(child)
+        return ChildLost(reason, False, None if child in self._stopped else fault)
 
     def dismiss(self, child: Child) -> None:
         """Ends a child that has answered.
@@ -141,6 +153,7 @@ class Workers:
     def stop(self) -> None:
         """Ends the children that are at work now; whoever waits for them gets `ChildLost`."""
         for child in list(self._working):
+            self._stopped.add(child)
             child.kill()
 
     def close(self) -> None:
@@ -161,12 +174,13 @@ def _collect(child: Child) -> None:
         pass  # nobody is left who could say how it ended; it has answered
 
 
-def death(child: Child) -> str:
-    """How a child ended that never answered, with what it printed last."""
+def death(child: Child) -> tuple[str, machine_faults.Fault | None]:
+    """How a child ended that never answered, with what it printed last; and the machine's part in it."""
     try:
         code = child.wait()
     except ZygoteDied:
-        return "its warm process was ended (out of memory?)"
+        reason = "its warm process was ended (out of memory?)"
+        return reason, machine_faults.Fault(reason, True)
     if code < 0:
         try:
             how = f"died of {signal.Signals(-code).name}"
@@ -175,4 +189,5 @@ def death(child: Child) -> str:
     else:
         how = f"ended with exit code {code} and no result"
     lines = [line for line in child.output_tail().splitlines() if line.strip()]
-    return f"{how}: {lines[-1].strip()[:300]}" if lines else how
+    reason = f"{how}: {lines[-1].strip()[:300]}" if lines else how
+    return reason, machine_faults.of_exit(code)

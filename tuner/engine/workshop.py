@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from tuner import registry
 from tuner.core.device import Device
-from tuner.core.errors import TunerError
+from tuner.core.errors import MachineFault, TunerError
 from tuner.core.guarded import RESERVED
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Calibration, Evidence, Measurement, Status
@@ -20,12 +19,13 @@ from tuner.core.protocol import Protocol
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.engine import bench_process, runner
+from tuner.engine import bench_process, machine_faults, runner
 from tuner.engine.build_process import artifact_to_plain
 from tuner.engine.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.judge_client import JudgeClient, Seat
 from tuner.engine.locks import measuring
 from tuner.engine.occupancy import artifact_problem, with_occupancy
+from tuner.engine.preflight import prepared_folder
 from tuner.engine.workers import ChildLost, Warm, Workers
 from tuner.engine.zygote import Child, Limits
 
@@ -59,7 +59,7 @@ class Workshop:
         on_cpu = device.target.kind == "cpu"
         cores = int(device.target.limits["cores"]) if on_cpu else len(os.sched_getaffinity(0))
         self.jobs = jobs or max(1, cores)
-        self._folder = Path(tempfile.mkdtemp(prefix="tuner-"))
+        self._folder = prepared_folder(self.jobs)
         self._workers = Workers(self._folder)
         # The device arrives pickled: without its module here, every child would import it.
         modules = (
@@ -109,10 +109,12 @@ class Workshop:
         """Waits until the warm processes are done importing, so that they disturb no measurement."""
         self._workers.settle()
 
-    def _once(self, function: Any, payload: Any, complaint: str) -> Any:
+    def _once(self, function: Any, payload: Any, complaint: str, again: bool = True) -> Any:
         try:
             return self._workers.ask(self._run, function, payload, Limits(), _PATIENCE_S)
         except ChildLost as lost:
+            if lost.fault and again:
+                return self._once(function, payload, complaint, again=False)
             raise TunerError(f"{complaint}: {lost}") from None
 
     def prepare(self, operator: Operator, workload: Workload, companions: bool = True) -> None:
@@ -169,7 +171,13 @@ class Workshop:
             built: a build, failed ones included (they become failed measurements).
             incumbent_s: seconds of the best so far: far slower candidates are dropped after one call.
             reference_s: seconds of the calibration kernel that times are related to.
+
+        Raises:
+            MachineFault: the machine failed in a way that every further candidate would meet too. What may
+                be over is tried once more, then it is a measurement of status `environment`.
         """
+        if built.fault and not built.fault.passing:
+            raise built.fault.error()
         if built.artifact is None:
             return Measurement(built.status, Evidence.MEASURED, error=built.error, build_s=built.build_s)
         known: dict[str, Any] = {
@@ -178,20 +186,37 @@ class Workshop:
         }  # fmt: skip
         if problem := artifact_problem(built.artifact, self.target):
             return Measurement(Status.OVER_RESOURCES, error=problem, **known)
+        request = self._request(workload, built, incumbent_s)
+        found = self._run_once(request, known, reference_s)
+        if found.status is Status.ENVIRONMENT:
+            found = self._run_once(request, known, reference_s)
+        return found
+
+    def _run_once(
+        self, request: dict[str, Any], known: dict[str, Any], reference_s: float | None
+    ) -> Measurement:
         self.settle()
         with measuring(self.device.fingerprint):
             started = time.perf_counter()
             try:
-                answer = self._trial(self._request(workload, built, incumbent_s))
+                answer = self._trial(request)
             except ChildLost as lost:
+                fault = lost.fault or machine_faults.of_lost_memory(str(lost), self._limits.memory_bytes)
                 status = Status.RUN_TIMEOUT if lost.timed_out else Status.CRASH
+                status = Status.ENVIRONMENT if fault else status
                 seconds = time.perf_counter() - started
                 return Measurement(status, error=f"run: {lost}", run_s=seconds, **known)
         try:
+            if answer["status"] == Status.RUN_ERROR and (
+                fault := machine_faults.of_artifact(Path(request["artifact"]["path"]))
+            ):
+                raise fault.error()
+            if answer["status"] == Status.ENVIRONMENT and not answer.get("passing"):
+                raise MachineFault(str(answer["error"]))
             calibration = None
             if answer["calibration"] and reference_s:
                 calibration = Calibration(reference_s, *answer["calibration"])
-            known["metrics"] = {**known["metrics"], **answer["metrics"]}
+            known = {**known, "metrics": {**known["metrics"], **answer["metrics"]}}
             return Measurement(
                 Status(answer["status"]), samples=tuple(answer["samples"]), error=answer["error"],
                 calibration=calibration, run_s=answer["run_s"], max_error=answer["max_error"], **known,

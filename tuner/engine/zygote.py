@@ -11,6 +11,7 @@ happens to be started in, where any `queue.py` or `tuner.py` of a user's would c
 """
 
 import ctypes
+import errno
 import importlib
 import os
 import pickle
@@ -28,9 +29,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tuner.core.environment import clean_environment
+from tuner.engine import machine_faults
 from tuner.engine.channel import Channel, ChannelClosed
+from tuner.engine.machine_faults import lower_limit
 
 _STATUS = struct.Struct("<qq")  # (0, process id) after the fork, (1, wait status) at the end
+_NO_FORK = 2  # (2, errno) in place of both: there is no process to be had
 _PR_SET_PDEATHSIG = 1
 _START = "import sys; sys.path[:] = sys.argv[2:]; from tuner.engine.zygote import main; main()"
 _ENDS_WITHIN_S = 10.0  # a child that was killed, and the news of it
@@ -60,6 +64,8 @@ class Child:
         self.channel = channel
         self._status, self._output = status, output
         kind, self.pid = self._read_status(None)
+        if kind == _NO_FORK and (fault := machine_faults.of_errno(self.pid)):
+            raise fault.error()
         assert kind == 0
         self._ended: int | None = None
 
@@ -218,6 +224,12 @@ class Zygote:
 
     def _why(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
+        try:
+            fault = machine_faults.of_exit(self._process.wait(1))
+        except subprocess.TimeoutExpired:
+            fault = None
+        if fault is not None:
+            return f"a worker process ended: {fault.reason}"
         return f"a worker process ended: {lines[-1] if lines else 'no message'}"
 
     def close(self) -> None:
@@ -257,13 +269,14 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def _limit(limits: Limits) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    lower_limit(resource.RLIMIT_CORE, 0)
     if limits.memory_bytes:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         total = pages * resource.getpagesize() + limits.memory_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (total, total))
+        if not lower_limit(resource.RLIMIT_AS, total):
+            machine_faults.note_lowered_memory()
     if limits.file_bytes:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_bytes, limits.file_bytes))
+        lower_limit(resource.RLIMIT_FSIZE, limits.file_bytes)
 
 
 def _die_with_parent() -> None:
@@ -322,7 +335,15 @@ def _serve(control: socket.socket) -> None:
                     for pid in running:
                         os.killpg(pid, signal.SIGKILL)
                     return
-                pid = os.fork()
+                try:
+                    pid = os.fork()
+                except OSError as error:
+                    # EAGAIN and ENOMEM are of the system, and may be over in a second: go on serving.
+                    os.write(status, _STATUS.pack(_NO_FORK, errno.EAGAIN))
+                    os.close(channel)
+                    os.close(status)
+                    print(f"no fork: {error}", file=sys.stderr)
+                    continue
                 if pid == 0:
                     signal.set_wakeup_fd(-1)
                     for held in (control.fileno(), status, *running.values()):

@@ -43,6 +43,7 @@ _WRITTEN = {
     Status.BUILD_TIMEOUT: "timeout",
     Status.OVER_RESOURCES: "compile",
     Status.CRASH: "runtime",
+    Status.ENVIRONMENT: "runtime",
 }
 _PHASES = {
     "compile": "compilation",

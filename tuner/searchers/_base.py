@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from tuner.core.errors import InvalidConfig, InvalidSpace
+from tuner.core.measurement import Status
 from tuner.core.searcher import Observation, Problem, Searcher
 from tuner.core.space import Config, SearchSpace, Value
 
@@ -64,14 +65,15 @@ class TrackingSearcher(Searcher):
     def tell(self, observations: Sequence[Observation]) -> None:
         """See `Searcher.tell`; a configuration outside the space teaches nothing and is passed over."""
         for observation in observations:
-            self._told += 1
+            learned = observation.measurement.status is not Status.ENVIRONMENT
+            self._told += learned
             try:
                 key = self.key(observation.config)
             except InvalidConfig:
                 continue
             self._seen.add(key)
             self._out.discard(key)
-            if self.space.why_invalid(observation.config) is None:
+            if learned and self.space.why_invalid(observation.config) is None:
                 self.observe(observation)
 
     @abstractmethod

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from tuner.core.errors import InvalidConfig, InvalidSpace
+from tuner.core.measurement import Status
 from tuner.core.searcher import Observation, Problem, Searcher
 from tuner.core.space import Config
 from tuner.core.trace_space import PARAMETER, TraceSpace
@@ -107,5 +108,7 @@ class MetaScheduleSearcher(Searcher):
             except InvalidConfig:
                 continue
             self._seen.add(trace)
+            if observation.measurement.status is Status.ENVIRONMENT:
+                continue
             seconds = observation.value
             self._outcomes.append((trace, () if seconds is None else (seconds,)))

@@ -114,12 +114,12 @@ def measurement_columns(measurement: Measurement) -> dict[str, Any]:
 
 
 def measurement_of(row: Any) -> Measurement:
-    """The measurement of a row with the columns of `trials`."""
+    """The measurement of a row with the columns of `trials`; a row that is `forgotten` was the machine's."""
     calibration = None
     if row.reference_s is not None:
         calibration = Calibration(row.reference_s, row.before_s, row.after_s)
     return Measurement(
-        status=Status(row.status),
+        status=Status.ENVIRONMENT if row.forgotten else Status(row.status),
         evidence=Evidence(row.evidence),
         samples=tuple(json.loads(row.samples)),
         error=row.error,

@@ -13,6 +13,10 @@ class StoreMissing(StoreError):
     """There is no database at the place named."""
 
 
+class StoreGone(StoreError):
+    """The file was deleted, moved or replaced while it was open."""
+
+
 class StoreLocked(StoreError):
     """Another process held the database longer than the timeout; trying again may succeed."""
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, select
 from tuner.core.measurement import Evidence, Status
 from tuner.core.searcher import Observation
 from tuner.store.convert import from_stamp, measurement_of, workload_of
-from tuner.store.queries import devices, joined_trials, sweep_started
+from tuner.store.queries import devices, joined_trials, of_candidates, sweep_started
 from tuner.store.records import CurvePoint, DeviceInfo, HistoryGroup, KernelInfo
 from tuner.store.writes import KERNELS, SWEEP_TRIALS, TRIALS
 
@@ -26,6 +26,7 @@ def history(
             KERNELS.c.name == kernel,
             KERNELS.c.operator == operator,
             TRIALS.c.evidence.in_([str(e) for e in evidence]),
+            of_candidates(),
         )
         .order_by(TRIALS.c.id)
     )

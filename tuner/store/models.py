@@ -189,6 +189,15 @@ class SweepTrialRow(Base):
     reused: Mapped[int] = mapped_column(Integer, default=0)
 
 
+class ForgottenTrialRow(Base):
+    """A mark on a trial: what failed was the machine. It reads as status `environment` from then on."""
+
+    __tablename__ = "forgotten_trials"
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), primary_key=True, autoincrement=False)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[str] = mapped_column(Text)
+
+
 class FinalRow(Base):
     """An interleaved re-measurement of finalists and baselines at the end of a search."""
 

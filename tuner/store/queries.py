@@ -5,7 +5,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import LABEL_STYLE_TABLENAME_PLUS_COL, ColumnElement, Connection, Row, Select, func, select
+from sqlalchemy import (
+    LABEL_STYLE_TABLENAME_PLUS_COL,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    case,
+    func,
+    select,
+)
 
 from tuner.core.errors import StoreError
 from tuner.core.measurement import Evidence, Status
@@ -29,6 +38,7 @@ from tuner.store.writes import (
     DEVICES,
     FINAL_ENTRIES,
     FINALS,
+    FORGOTTEN,
     KERNELS,
     SWEEP_TRIALS,
     SWEEPS,
@@ -56,12 +66,19 @@ def joined_trials() -> Select[Any]:
             WORKLOADS.c.dtype,
             WORKLOADS.c.dims,
             WORKLOADS.c.options,
+            FORGOTTEN.c.trial_id.is_not(None).label("forgotten"),
         )
         .join(KERNELS, KERNELS.c.id == TRIALS.c.kernel_id)
         .join(TOOLCHAINS, TOOLCHAINS.c.id == TRIALS.c.toolchain_id)
         .join(DEVICES, DEVICES.c.id == TRIALS.c.device_id)
         .join(WORKLOADS, WORKLOADS.c.id == TRIALS.c.workload_id)
+        .outerjoin(FORGOTTEN, FORGOTTEN.c.trial_id == TRIALS.c.id)
     )
+
+
+def of_candidates() -> ColumnElement[bool]:
+    """The condition on `joined_trials` that a trial says something of its candidate, not of the machine."""
+    return (TRIALS.c.status != str(Status.ENVIRONMENT)) & FORGOTTEN.c.trial_id.is_(None)
 
 
 def _rebuild(rows: Sequence[Row[Any]]) -> list[Trial]:
@@ -94,6 +111,7 @@ def find_identities(
             .add_columns(SWEEPS.c.protocol.label("sweep_protocol"))
             .join(SWEEPS, SWEEPS.c.id == TRIALS.c.sweep_id)
             .where(TRIALS.c.identity.in_(part), TRIALS.c.evidence.in_([str(e) for e in evidence]))
+            .where(of_candidates())
             .order_by(TRIALS.c.id)
         )
         rows = connection.execute(statement).all()
@@ -208,17 +226,20 @@ def sweeps(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) ->
 def _counts(connection: Connection, ids: Sequence[int]) -> Mapping[int, list[Row[Any]]]:
     counted: dict[int, list[Row[Any]]] = defaultdict(list)
     for part in chunks(ids):
+        forgotten = FORGOTTEN.c.trial_id.is_not(None)
+        status = case((forgotten, str(Status.ENVIRONMENT)), else_=TRIALS.c.status).label("status")
         statement = (
             select(
                 SWEEP_TRIALS.c.sweep_id,
-                TRIALS.c.status,
+                status,
                 func.count().label("trials"),
                 func.sum(SWEEP_TRIALS.c.reused).label("reused"),
                 func.min(TRIALS.c.time_s).label("best_s"),
             )
             .join(TRIALS, TRIALS.c.id == SWEEP_TRIALS.c.trial_id)
+            .outerjoin(FORGOTTEN, FORGOTTEN.c.trial_id == TRIALS.c.id)
             .where(SWEEP_TRIALS.c.sweep_id.in_(part))
-            .group_by(SWEEP_TRIALS.c.sweep_id, TRIALS.c.status)
+            .group_by(SWEEP_TRIALS.c.sweep_id, status)
         )
         for row in connection.execute(statement):
             counted[row.sweep_id].append(row)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tuner.core.device import Device
 from tuner.core.kernel import Kernel
+from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
 from tuner.core.searcher import Observation
 from tuner.core.space import Config
@@ -229,6 +230,25 @@ class Final:
     id: int | None = None
     created_at: datetime | None = None
     disturbed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFailure:
+    """A failed trial, with what it takes to judge who failed.
+
+    Attributes:
+        trial_id, sweep_id: in the store.
+        workload: what it was to compute.
+        kernel: its name.
+        status, error: as stored.
+    """
+
+    trial_id: int
+    sweep_id: int
+    workload: Workload
+    kernel: str
+    status: Status
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

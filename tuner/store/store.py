@@ -15,9 +15,10 @@ from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.store import best as best_module
-from tuner.store import learning, queries, writes
+from tuner.store import forgetting, learning, queries, writes
 from tuner.store.errors import StoreReadOnly, explained
 from tuner.store.opening import open_engine
+from tuner.store.presence import Presence
 from tuner.store.records import (
     BestRow,
     CurvePoint,
@@ -25,6 +26,7 @@ from tuner.store.records import (
     Final,
     HistoryGroup,
     KernelInfo,
+    StoredFailure,
     Sweep,
     SweepSpec,
     TrialDetail,
@@ -49,7 +51,7 @@ def open_store(
         StoreError: one line; nothing in the database was changed.
     """
     engine, place, frozen = open_engine(where, read_only, timeout_s)
-    return Store(engine, place.name, frozen, timeout_s)
+    return Store(engine, place.name, frozen, timeout_s, Presence(place.file, place.name))
 
 
 class Store:
@@ -59,8 +61,11 @@ class Store:
     `fork`; open another store there. Every method raises `StoreError`, one line, where the database fails.
     """
 
-    def __init__(self, engine: Engine, name: str, read_only: bool, timeout_s: float) -> None:
+    def __init__(
+        self, engine: Engine, name: str, read_only: bool, timeout_s: float, presence: Presence
+    ) -> None:
         self.name = name
+        self._presence = presence
         self.read_only = read_only
         self._engine, self._timeout_s = engine, timeout_s
         # Columns of sweeps and ids of toolchains never change: one look-up a process, not one a trial.
@@ -91,10 +96,17 @@ class Store:
                 f"database {self.name} is read-only: make it and its folder writable, or name another "
                 "with --db"
             )
-        with explained(self.name, self._timeout_s):
-            connection = self._engine.connect().execution_options(write=True)
-            with connection, connection.begin():
-                yield connection
+        # Before: or a new connection would make an empty file at the path. After: or the row is nowhere.
+        self._presence.check(self._engine)
+        try:
+            with explained(self.name, self._timeout_s):
+                connection = self._engine.connect().execution_options(write=True)
+                with connection, connection.begin():
+                    yield connection
+        except StoreError:
+            self._presence.check(self._engine)  # SQLite calls a file that was moved read-only
+            raise
+        self._presence.check(self._engine)
 
     # Sweeps
 
@@ -196,9 +208,9 @@ class Store:
     ) -> dict[str, Trial]:
         """The latest stored trial of each identity (`TrialKey.digest`) that need not be tried again.
 
-        Every status counts as known, failures too: they are outcomes, and a sweep that repeats crashes
-        and timeouts learns nothing. With a `protocol` two kinds are not known after all: a timeout
-        under a shorter limit than the protocol's, and a pruned trial where the protocol prunes nothing.
+        Every status but `environment` counts as known, failures too: they are outcomes, and a sweep that
+        repeats crashes and timeouts learns nothing. With a `protocol` two kinds are not known after all: a
+        timeout under a shorter limit than the protocol's, and a pruned one where the protocol prunes nothing.
 
         Args:
             digests: identities.
@@ -222,6 +234,8 @@ class Store:
     ) -> list[HistoryGroup]:
         """All trials of a kernel, grouped by workload, device, source, target and protocol.
 
+        What the machine failed is left out: it says nothing of a configuration.
+
         Args:
             kernel, operator: names.
             evidence: what to learn from.
@@ -229,6 +243,23 @@ class Store:
         """
         with self._read() as connection:
             return learning.history(connection, kernel, operator, evidence, limit)
+
+    def failures(self) -> list[StoredFailure]:
+        """Every failed trial that is not forgotten, oldest first; none that was in a final."""
+        with self._read() as connection:
+            return forgetting.failures(connection)
+
+    def forget(self, reasons: Mapping[int, str]) -> int:
+        """Marks failures as the machine's: they read as status `environment` from then on.
+
+        Args:
+            reasons: why, by trial. Trials that are right, in a final, or forgotten are left as they are.
+
+        Returns:
+            How many were marked.
+        """
+        with self._write() as connection:
+            return forgetting.forget(connection, reasons)
 
     def count(self) -> int:
         """How many trials there are."""

@@ -19,6 +19,7 @@ from tuner.store.models import (
     DeviceRow,
     FinalEntryRow,
     FinalRow,
+    ForgottenTrialRow,
     KernelRow,
     SweepRow,
     SweepTrialRow,
@@ -38,6 +39,7 @@ def _table(model: type[Base]) -> Table:
 
 WORKLOADS, DEVICES, TOOLCHAINS = _table(WorkloadRow), _table(DeviceRow), _table(ToolchainRow)
 KERNELS, SWEEPS, TRIALS = _table(KernelRow), _table(SweepRow), _table(TrialRow)
+FORGOTTEN = _table(ForgottenTrialRow)
 SWEEP_TRIALS, FINALS, FINAL_ENTRIES = _table(SweepTrialRow), _table(FinalRow), _table(FinalEntryRow)
 
 
