@@ -52,6 +52,8 @@ def tune(
 
     Raises:
         TunerError: anything a user can mend, in one line.
+        KeyboardInterrupt: after Ctrl-C, when what was measured is stored and all processes have ended; the
+            sweep is `interrupted` in the store, and the same call with `resume=True` goes on with it.
     """
     op = registry.operator(operator)
     workload = op.parse(shape, dtype, **values) if shape else op.workload(dtype, **values)
@@ -61,7 +63,11 @@ def tune(
     chosen, skipped = campaign.choose_kernels(workload, device, protocol, kernels, baselines)
     plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, rounds=rounds)
     with open_store(db) as store:
-        return campaign.run_campaign(workload, chosen, device, protocol, plan, store, observer, skipped)
+        outcome = campaign.run_campaign(workload, chosen, device, protocol, plan, store, observer, skipped)
+    if outcome.interrupted:
+        # Ctrl-C is for the caller too: a loop over many shapes would go on with the next one.
+        raise KeyboardInterrupt(f"{workload.key}: interrupted; what was measured is stored")
+    return outcome
 
 
 def best(

@@ -6,8 +6,6 @@ would become the best is first run on the emulator with all sanitizers, on small
 head of the ranking is known to be right. Nothing here is ever a measured time.
 """
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.operator import Operator
 from tuner.core.protocol import Protocol
+from tuner.core.scratch import Scratch
 from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.engine.analytic import predict_artifact
@@ -52,7 +51,8 @@ class CompileShop:
     def __init__(self, device: Device, protocol: Protocol, jobs: int) -> None:
         self.device, self.protocol, self.jobs = device, protocol, jobs
         self.target = device.target
-        self._folder = Path(tempfile.mkdtemp(prefix="tuner-"))
+        self._scratch = Scratch()
+        self._folder = self._scratch.path
         self._workers = Workers(self._folder)
         self._stage = BuildStage(self._workers, self._folder, self.target, protocol, jobs, None)
         self._requests: dict[Path, BuildRequest] = {}
@@ -64,7 +64,7 @@ class CompileShop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._workers.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def stop(self) -> None:
         """Ends the builds that are under way."""

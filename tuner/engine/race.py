@@ -1,5 +1,6 @@
 """The sweeps of one campaign: one after the other, or as a race in which kernels far behind give up."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,17 @@ class Race:
 
     def run(self) -> dict[str, SweepResult]:
         """The results by kernel, in the order of the requests; after Ctrl-C those that began."""
-        results: dict[str, SweepResult] = {}
         open_sweeps: dict[str, Sweep] = {}
+        try:
+            return self._run(open_sweeps)
+        except BaseException:
+            # Those that wait for the end of the race are resumed one day, as the one that failed is.
+            with contextlib.suppress(Exception):
+                self._stop({}, open_sweeps)
+            raise
+
+    def _run(self, open_sweeps: dict[str, Sweep]) -> dict[str, SweepResult]:
+        results: dict[str, SweepResult] = {}
         for request in self._requests:
             name = request.kernel.name
             known = self._finished(request) if self._reuse else None
@@ -66,7 +76,7 @@ class Race:
                 results[name] = sweep.close(behind=True)
             else:
                 results[name] = sweep.run()
-            del open_sweeps[name]
+            open_sweeps.pop(name, None)
             if results[name].interrupted:
                 return self._stop(results, open_sweeps)
         return results

@@ -1,20 +1,21 @@
 """One sweep: a searcher tunes one kernel for one workload on one device, every trial stored."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner import registry
-from tuner.core.errors import InvalidSpace, TunerError
+from tuner.core.errors import TunerError
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import History, Observation, Problem, Searcher
 from tuner.core.space import Config, SearchSpace
-from tuner.core.target import Target
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.engine.build_stage import BuildRequest, Built
+from tuner.engine.domain import companions_of, space_of
 from tuner.engine.evaluator import Evaluator
 from tuner.engine.history import device_numbers, known_history, workload_numbers
 from tuner.engine.starting import Starts, predicted_starts
@@ -143,22 +144,6 @@ def better(trial: Trial, best: Trial | None) -> bool:
     return time_s is not None and (best_s is None or time_s < best_s)
 
 
-def space_of(kernel: Kernel, workload: Workload, workshop: Evaluator) -> SearchSpace:
-    """The kernel's space; raises `TunerError` where it cannot serve or nothing is valid."""
-    kernel.require(workload, workshop.target)
-    space = kernel.space(workload, workshop.target)
-    if space.size == 0:
-        names = ", ".join(c.name for c in space.constraints)
-        raise InvalidSpace(f"kernel {kernel.name} has no valid configuration for {workload.key}: {names}")
-    return space
-
-
-def companions_of(kernel: Kernel, workload: Workload, target: Target) -> tuple[Workload, ...]:
-    """The ragged shapes beside a workload that a kernel is made for: those it is verified on too."""
-    companions = registry.operator(workload.operator).companions(workload)
-    return tuple(w for w in companions if kernel.unsupported(w, target) is None)
-
-
 class Sweep:
     """Runs one sweep; see `run`.
 
@@ -261,9 +246,9 @@ class Sweep:
         started = time.monotonic()
         if self._sweep_id is None:
             self._sweep_id = self._begin()
-        self._observer.sweep_began(self._request, self._sweep_id, len(self._trials), self._space)
         interrupted = exhausted = False
         try:
+            self._observer.sweep_began(self._request, self._sweep_id, len(self._trials), self._space)
             companions = self._companions()
             self._workshop.prepare(self._operator, self._request.workload)
             searcher = self._seeker = self._seeker or self._searcher()
@@ -279,6 +264,11 @@ class Sweep:
         except KeyboardInterrupt:
             interrupted = True
             self._workshop.stop()
+        except BaseException:
+            # Whatever it is, nobody works on this sweep any more: it can be resumed.
+            with contextlib.suppress(Exception):  # the store may be what failed
+                self.close(interrupted=True)
+            raise
         self._spent_s += time.monotonic() - started
         if interrupted or exhausted or self._room(time.monotonic()) <= 0:
             return self.close(interrupted=interrupted, exhausted=exhausted)

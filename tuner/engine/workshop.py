@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +13,7 @@ from tuner.core.kernel import Kernel
 from tuner.core.measurement import Calibration, Evidence, Measurement, Status
 from tuner.core.operator import Operator
 from tuner.core.protocol import Protocol
+from tuner.core.scratch import Scratch
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -54,7 +53,8 @@ class Workshop:
         on_cpu = device.target.kind == "cpu"
         cores = int(device.target.limits["cores"]) if on_cpu else len(os.sched_getaffinity(0))
         self.jobs = jobs or max(1, cores)
-        self._folder = Path(tempfile.mkdtemp(prefix="tuner-"))
+        self._scratch = Scratch()
+        self._folder = self._scratch.path
         self._workers = Workers(self._folder)
         # The device arrives pickled: without its module here, every child would import it.
         modules = (*device.preload, type(device).__module__, "tuner.engine.bench_process")
@@ -79,7 +79,7 @@ class Workshop:
     def close(self) -> None:
         """Ends all processes, removes all files."""
         self._workers.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def stop(self) -> None:
         """Ends the children that are at work now."""
