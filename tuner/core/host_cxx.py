@@ -6,10 +6,14 @@ Used by the builder `cxx` and by the CPU device, which compiles its own calibrat
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
+from tuner.core.contained import Caps, run_contained
 from tuner.core.errors import Unavailable
 
 # Instruction sets in gcc's spelling that a flag `-m<name>` enables, in x86 compilers of the last years.
@@ -97,8 +101,32 @@ def first_error(output: str) -> str:
 
 def run_compiler(command: Sequence[str], folder: Path) -> tuple[int, str]:
     """Runs a compiler in a folder (relative paths keep its output free of it): exit code, messages."""
+    caps = _caps.get()
+    if caps is not None:
+        return _run_limited(command, folder, caps)
     done = subprocess.run(
         command, cwd=folder, env=c_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
         errors="replace",
     )  # fmt: skip
     return done.returncode, done.stderr + done.stdout
+
+
+_caps: ContextVar[Caps | None] = ContextVar("caps of compilers", default=None)
+
+
+@contextmanager
+def compilers_limited(caps: Caps) -> Iterator[None]:
+    """Compilers run under limits: for builds in this process. A build child has limits of its own."""
+    token = _caps.set(caps.on_this_machine())
+    try:
+        yield
+    finally:
+        _caps.reset(token)
+
+
+def _run_limited(command: Sequence[str], folder: Path, caps: Caps) -> tuple[int, str]:
+    with tempfile.NamedTemporaryFile(prefix="tuner-compiler-") as output:
+        done = run_contained(command, caps, Path(output.name), folder, c_environment())
+    if done.passed:
+        return 1, f"error: the compiler was ended: {caps.excess(done.passed)}"
+    return done.code, done.output

@@ -166,7 +166,10 @@ def _cuda(
     except BuildError as error:
         return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
     if not result.completed:
-        return Checked(workload, config, "crash", result.findings, None, result.error, sanitize)
+        # What was refused before it ran has not crashed.
+        refused = any(finding.kind == "host_code" for finding in result.findings)
+        status = "findings" if refused else "crash"
+        return Checked(workload, config, status, result.findings, None, result.error, sanitize)
     share, where = _verdict(operator, workload, inputs, result.outputs)
     if not share <= 1.0:
         reason = f"{where} ({share:.3g} times the tolerance)"
