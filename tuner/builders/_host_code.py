@@ -91,7 +91,8 @@ def host_code(library: Path, sanitized: bool) -> list[HostCode]:
     for index, section in enumerate(sections):
         if not section.size or not (section.kind in _ARRAYS or _BY_NAME.fullmatch(section.name)):
             continue
-        entries = list(_entries(data, sections, index, symbols))
+        code = section.name in (".init", ".fini")  # it is the code itself, the others point to it
+        entries = [] if code else list(_entries(data, sections, index, symbols))
         if sanitized and section.name == _SANITIZER[1]:
             # Among others of the user's own with that priority; the name can be there once.
             entries = [entry for entry in entries if entry.name != _SANITIZER[0]]

@@ -9,6 +9,7 @@ address space would forbid what reserves much and uses little, and count each pr
 """
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -90,10 +91,12 @@ class Contained:
             cwd=folder, env=environment, start_new_session=True,
         )  # fmt: skip
 
-    def wait(self) -> Ended:
-        """Blocks until it has ended; interrupted, it ends it."""
-        assert self._process.stdout is not None
+    def wait(self, within_s: float | None = None) -> Ended:
+        """Blocks until it has ended; interrupted, or after `within_s` seconds, it ends it."""
+        assert self._process.stdout is not None and self._process.stdin is not None
         try:
+            if not select.select([self._process.stdout], [], [], within_s)[0]:
+                self._process.stdin.close()
             told = self._process.stdout.read()
         finally:
             self.close()

@@ -29,8 +29,8 @@ __all__ = ["CheckResult", "Finding", "Place", "check", "check_source", "launch_f
 
 _LOG_BYTES = 1 << 20
 # What a kernel prints is of use to nobody; a run child of a sweep has the same limit.
-_OUTPUT_BYTES = 4 * 2**20
-_COMPILER = Caps(Protocol().build_timeout_s, Protocol().memory_bytes, file_bytes=2**30)
+_OUTPUT_BYTES, _MEMORY_BYTES = 4 * 2**20, Protocol().memory_bytes
+_COMPILER = Caps(Protocol().build_timeout_s, _MEMORY_BYTES, file_bytes=2**30)
 _CHILD = Path(__file__).with_name("_emulated_child.py")
 # A shadow record a byte of a workspace, whose element type is not known; larger ones have one for 4 bytes.
 _FINE_WORKSPACE = 16 * 2**20
@@ -238,7 +238,7 @@ def _job(artifact: Artifact, step: Step, symbol: str, memory: list[_Memory], fol
 
 def _run_child(job: Path, timeout_s: float) -> str:
     """Why the child did not run the kernel to its end; empty if it did."""
-    caps = Caps(timeout_s, Protocol().memory_bytes, _OUTPUT_BYTES).on_this_machine()
+    caps = Caps(timeout_s, _MEMORY_BYTES, _OUTPUT_BYTES).on_this_machine()
     done = run_contained([*ISOLATED, str(_CHILD), str(job)], caps, job.with_name("output"))
     if done.passed:
         return caps.excess(done.passed)

@@ -189,7 +189,7 @@ def _triton(
     for name in outputs:
         tensors[name].view("uint8")[...] = 0xFF  # NaN: what is not written is wrong
     try:
-        found = _interpreter().run(kernel.lower(workload, config, target), tensors)
+        found = _interpreter().run(kernel.lower(workload, config, target), tensors, timeout_s)
     except RuntimeError as error:
         return Checked(workload, config, "crash", error=str(error), sanitized=False)
     share, where = _verdict(operator, workload, inputs, {name: found[name] for name in outputs})
@@ -203,6 +203,8 @@ _kept: list[Any] = []
 
 def _interpreter() -> Any:
     """One interpreter process for all configurations: importing torch takes seconds."""
+    if _kept and not _kept[0].alive:
+        _kept.clear()  # the last kernel took it along
     if not _kept:
         import atexit
 
