@@ -83,7 +83,9 @@ class Started:
         return set(psutil.Process(self.process.pid).children(recursive=True))
 
     def _compiles(self) -> bool:
-        return any("cc1plus" in p.name() for p in _family(self.process.pid))
+        # Not what the warm processes compile for themselves, before the sweep has begun.
+        return any("cc1plus" in p.name() and "/build-" in p.cwd()
+                   for p in _family(self.process.pid))  # fmt: skip
 
     def _in_final(self) -> bool:
         # Two finalists hold a process each, of one zygote: the trials of a sweep are one at a time.
