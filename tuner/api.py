@@ -56,6 +56,8 @@ def tune(
         TunerError: anything a user can mend, in one line.
         MachineFault: the machine failed, not a candidate; what was measured is stored.
         NothingRight: no tuned kernel has a right configuration; `outcome` holds the rest.
+        KeyboardInterrupt: after Ctrl-C, when what was measured is stored and all processes have ended; the
+            sweep is `interrupted` in the store, and the same call with `resume=True` goes on with it.
     """
     op = registry.operator(operator)
     workload = op.parse(shape, dtype, **values) if shape else op.workload(dtype, **values)
@@ -66,6 +68,9 @@ def tune(
     plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, rounds=rounds)
     with open_store(db) as store:
         outcome = campaign.run_campaign(workload, chosen, device, protocol, plan, store, observer, skipped)
+    if outcome.interrupted:
+        # Ctrl-C is for the caller too: a loop over many shapes would go on with the next one.
+        raise KeyboardInterrupt(f"{workload.key}: interrupted; what was measured is stored")
     if has_failed(outcome):
         raise NothingRight(outcome)
     return outcome

@@ -1,5 +1,6 @@
 """Triton: compiled for any target with no GPU, verified in its interpreter."""
 
+import os
 import random
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -161,3 +162,44 @@ def test_an_error_in_the_interpreter_is_reported_and_survived(interpreter: Inter
     with pytest.raises(RuntimeError, match="TypeError"):
         interpreter.run(lacking, inputs)
     assert error_of(interpreter, workload, {**CONFIG, "INPUT_PRECISION": "ieee"})[0] <= 1
+
+
+_HARM = """
+import os
+class Kernel:
+    def __init__(self, harm): self.harm = harm
+    def __getitem__(self, grid): return self.harm
+def _prints(**_):
+    while True: os.write(1, b"garbage" * 1000)
+def _loops(**_):
+    while True: pass
+def _dies(**_): os._exit(3)
+def _closes(**_):
+    os.closerange(3, 64)
+    while True: pass
+prints, loops, dies, closes = map(Kernel, (_prints, _loops, _dies, _closes))
+"""
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("prints", "it printed more than 4 MiB"),
+        pytest.param("loops", "no end after 3 s", marks=pytest.mark.slow),
+        pytest.param("dies", r"died \(3\)", marks=pytest.mark.slow),
+        pytest.param("closes", "no end after 3 s", marks=pytest.mark.slow),
+    ],
+)
+def test_a_kernel_that_means_harm_costs_the_interpreter_and_no_more(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "harm_of_triton.py").write_text(_HARM)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    options = {"constants": {}, "signature": {}}
+    source = Source("triton", f"harm_of_triton:{name}", name, (), options=options)
+    running = Interpreter()
+    with pytest.raises(RuntimeError, match=words):
+        running.run(source, {}, timeout_s=3.0 if name in ("loops", "closes") else 60.0)
+    assert not running.alive and running._process._process.poll() is not None
+    assert not running._scratch.path.exists()

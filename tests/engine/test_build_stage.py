@@ -7,8 +7,8 @@ import pytest
 from tuner import registry
 from tuner.core.protocol import Protocol
 from tuner.core.target import Target
+from tuner.engine import locks
 from tuner.engine.build_stage import BuildRequest, BuildStage
-from tuner.engine.locks import lock_path
 
 KERNEL = registry.kernel("cpp_naive")
 WORKLOAD = registry.operator("gemm").parse("8x8x8")
@@ -43,9 +43,10 @@ def requests(count):
 
 
 @pytest.fixture(autouse=True)
-def _no_lock_left():
-    yield
-    lock_path("test device").unlink(missing_ok=True)
+def _own_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "COMMON_FOLDERS", (tmp_path,))
+    tmp_path.chmod(0o1777)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
 
 
 def test_nobody_waits_behind_a_long_build(tmp_path):

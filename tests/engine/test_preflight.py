@@ -44,8 +44,8 @@ def test_a_limit_that_is_too_small_is_one_line_before_anything_starts(
 ) -> None:
     script = """
 from tuner.core.errors import MachineFault
-from tuner.engine.preflight import prepared_folder
-try: prepared_folder(2)
+from tuner.engine.preflight import prepared_scratch
+try: prepared_scratch(2)
 except MachineFault as error: print(error)
 """
     done = limited(script, kind, value)

@@ -7,24 +7,37 @@ seconds.
 
 import os
 import pickle
+import signal
+import socket
 import struct
-import subprocess
 import sys
 from collections.abc import Mapping
+from io import BufferedRWPair
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from tuner.core.contained import Caps, Contained
 from tuner.core.errors import MissingExtra, Unavailable
 from tuner.core.kernel import Source
+from tuner.core.protocol import Protocol
+from tuner.core.scratch import Scratch
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
+# torch itself takes so much, and more than a minute to import on a loaded machine.
+_TORCH_BYTES, _STARTS_WITHIN_S = 2**30, 180.0
+# The news of a process whose socket closed.
+_TELLS_WITHIN_S = 10.0
+
+
 class Interpreter:
-    """A process that runs Triton sources on NumPy arrays; a context manager.
+    """A process that runs Triton sources on NumPy arrays, under the limits of a run; a context manager.
+
+    After an error of the process itself (`alive` is false) another one is needed.
 
     Raises:
         MissingExtra: torch is not installed: the interpreter takes its CPU tensors.
@@ -40,23 +53,29 @@ class Interpreter:
             raise MissingExtra("Triton's interpreter", "torch")
         # One thread: the programs of a grid run one after the other, on tiles of a few kilobytes.
         environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tuner.builders._triton_interpreter"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=_ROOT,
-            env=environment,
+        self._scratch = Scratch("triton-")
+        self._caps = Caps(memory_bytes=Protocol().memory_bytes + _TORCH_BYTES).on_this_machine()
+        self._socket, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "tuner.builders._triton_interpreter", str(theirs.fileno())]
+        self._process = Contained(
+            command, self._caps, self._scratch.path / "output", [theirs.fileno()], _ROOT, environment
         )
+        theirs.close()
+        self._stream = self._socket.makefile("rwb")
+        self._ready, self.alive = False, True
 
-    def run(self, source: Source, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(
+        self, source: Source, tensors: Mapping[str, np.ndarray], timeout_s: float = 120.0
+    ) -> dict[str, np.ndarray]:
         """Runs one source once; all tensors as the kernel left them, workspaces included.
 
         Args:
             source: of language `triton`.
             tensors: by argument name, outputs too; not changed. Workspaces begin as zeros.
+            timeout_s: wall clock, after the process has imported torch.
 
         Raises:
-            RuntimeError: the kernel raises, or the process died.
+            RuntimeError: the kernel raises, the process died or was ended at a limit.
         """
         arguments: dict[str, Any] = {}
         for argument in source.arguments:
@@ -67,22 +86,43 @@ class Interpreter:
                 tensor = argument.kind == "tensor"
                 arguments[argument.name] = tensors[argument.name] if tensor else argument.value
         grid = source.launch.grid if source.launch else (1, 1, 1)
-        assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            _send(self._process.stdin, (source.text, grid, dict(source.options), arguments))
-            error, outputs = _receive(self._process.stdout)
-        except (EOFError, BrokenPipeError):
-            raise RuntimeError(f"Triton's interpreter died ({self._process.wait(10)})") from None
+            if not self._ready:
+                self._socket.settimeout(_STARTS_WITHIN_S)
+                self._ready = bool(_receive(self._stream))
+            self._socket.settimeout(timeout_s)
+            _send(self._stream, (source.text, grid, dict(source.options), arguments))
+            error, outputs = _receive(self._stream)
+        except TimeoutError:
+            self.close()
+            raise RuntimeError(f"no end after {self._socket_timeout(timeout_s):g} s") from None
+        except (EOFError, OSError):
+            raise RuntimeError(self._why()) from None
+        except BaseException:
+            self.close()  # interrupted within an answer
+            raise
         if error:
             raise RuntimeError(error)
         return dict(outputs)
 
+    def _socket_timeout(self, timeout_s: float) -> float:
+        return timeout_s if self._ready else _STARTS_WITHIN_S
+
+    def _why(self) -> str:
+        """How the process ended; nothing of it is left."""
+        ended = self._process.wait(_TELLS_WITHIN_S)
+        self.close()
+        if ended.passed in ("time", "memory", "output"):
+            return self._caps.excess(ended.passed)
+        lines = [line for line in ended.output.splitlines() if line.strip()] or ["no message"]
+        return f"Triton's interpreter died ({ended.code}): {lines[-1].strip()[:300]}"
+
     def close(self) -> None:
-        """Ends the process."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        self._process.wait(30)
+        """Ends the process and all it started."""
+        self.alive = False
+        self._socket.close()
+        self._process.close()
+        self._scratch.close()
 
     def __enter__(self) -> "Interpreter":
         return self
@@ -96,13 +136,13 @@ class Interpreter:
         self.close()
 
 
-def _send(stream: IO[bytes], value: Any) -> None:
+def _send(stream: BufferedRWPair, value: Any) -> None:
     data = pickle.dumps(value)
     stream.write(struct.pack("<Q", len(data)) + data)
     stream.flush()
 
 
-def _receive(stream: IO[bytes]) -> Any:
+def _receive(stream: BufferedRWPair) -> Any:
     head = stream.read(8)
     if len(head) < 8:
         raise EOFError
@@ -125,20 +165,22 @@ def _interpret(
 
 
 def main() -> None:
-    """Serves requests on standard input until it ends."""
-    # What kernels print must not come between the answers.
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    """Serves requests on the socket that is its argument until it ends."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # which Python ignores: it prints into the void for ever
+    stream = socket.socket(fileno=int(sys.argv[1])).makefile("rwb")
+    import torch  # noqa: F401 (now, not within the time of the first kernel)
+
+    _send(stream, "ready")
     while True:
         try:
-            request = _receive(sys.stdin.buffer)
+            request = _receive(stream)
         except EOFError:
             return
         try:
             answer: tuple[str, Any] = ("", _interpret(*request))
         except Exception as error:
             answer = (f"{type(error).__name__}: {error}", {})
-        _send(out, answer)
+        _send(stream, answer)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from tuner.builders._cuda_emulated_library import (
     shared_variables,
     source_name,
 )
+from tuner.builders._host_code import host_code
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
 from tuner.core.digest import digest_files
@@ -114,9 +115,12 @@ class CudaEmulatedBuilder(Builder):
         assembly = folder / "kernel.s"
         dynamic = max(launch.shared_bytes for launch in launches)
         assembly.write_text(finish_assembly(assembly.read_text(), dynamic, sanitize))
-        self._run([compiler, *LINK_FLAGS, "kernel.s", str(runtime), "-o", "kernel.so"], folder)
+        self._run([compiler, "-c", "kernel.s", "-o", "kernel.o"], folder)
+        self._run([compiler, *LINK_FLAGS, "kernel.o", str(runtime), "-o", "kernel.so"], folder)
         library = folder / "kernel.so"
         description = _describe(library, source, dynamic, sanitize)
+        # Whoever loads the library has to refuse it before: see `launch_findings`.
+        description["host_code"] = [asdict(code) for code in host_code(folder / "kernel.o", sanitize)]
         (folder / "kernel.json").write_text(json.dumps(description))
         metrics = {"shared_bytes": float(description["shared_bytes"]), "sanitized": float(sanitize)}
         toolchain = self.toolchain(target)

@@ -21,8 +21,10 @@ for name in ("sweep", "query", "describe", "compare", "check", "inspect", "excha
 
 def main() -> None:
     """Entry point: an error a user can mend is one line on stderr and exit code 2."""
+    from tuner.cli import _signals
     from tuner.core.errors import BuildError, TunerError
 
+    _signals.install()
     try:
         code = app(standalone_mode=False)
     except BuildError as error:
@@ -30,15 +32,20 @@ def main() -> None:
     except TunerError as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_signals.exit_code(130))
     except BrokenPipeError:
         sys.exit(0)  # the reader (head, less) has seen enough
     except Exception as error:
         # Errors of the option parser know how to say themselves in a line.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             _fail(error.format_message())
+        if _signals.received():
+            _signals.close_output()  # the terminal went, and with it where this was to be printed
+            sys.exit(_signals.exit_code(130))
         raise
-    sys.exit(code if isinstance(code, int) else 0)
+    if _signals.received():
+        _signals.close_output()
+    sys.exit(_signals.exit_code(code) if isinstance(code, int) else 0)
 
 
 def _fail(message: str) -> None:

@@ -7,10 +7,14 @@ import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
+from tuner.core.contained import Caps, run_contained
 from tuner.core.errors import MachineFault, Unavailable
 
 # Instruction sets in gcc's spelling that a flag `-m<name>` enables, in x86 compilers of the last years.
@@ -102,6 +106,9 @@ def run_compiler(command: Sequence[str], folder: Path) -> tuple[int, str]:
     Raises:
         MachineFault: it cannot be started: it is gone, or there is no process or memory to be had.
     """
+    caps = _caps.get()
+    if caps is not None:
+        return _run_limited(command, folder, caps)
     try:
         done = subprocess.run(
             command, cwd=folder, env=c_environment(), stdin=subprocess.DEVNULL, capture_output=True,
@@ -116,3 +123,24 @@ def run_compiler(command: Sequence[str], folder: Path) -> tuple[int, str]:
             f"the compiler {command[0]} cannot be started{where}: {why}", error.errno == errno.EAGAIN
         ) from error
     return done.returncode, done.stderr + done.stdout
+
+
+_caps: ContextVar[Caps | None] = ContextVar("caps of compilers", default=None)
+
+
+@contextmanager
+def compilers_limited(caps: Caps) -> Iterator[None]:
+    """Compilers run under limits: for builds in this process. A build child has limits of its own."""
+    token = _caps.set(caps.on_this_machine())
+    try:
+        yield
+    finally:
+        _caps.reset(token)
+
+
+def _run_limited(command: Sequence[str], folder: Path, caps: Caps) -> tuple[int, str]:
+    with tempfile.NamedTemporaryFile(prefix="tuner-compiler-") as output:
+        done = run_contained(command, caps, Path(output.name), folder, c_environment())
+    if done.passed:
+        return 1, f"error: the compiler was ended: {caps.excess(done.passed)}"
+    return done.code, done.output

@@ -5,10 +5,8 @@ one child process; what was found until then is still reported.
 """
 
 import json
+import re
 import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +16,11 @@ import numpy as np
 
 from tuner.core.artifact import Artifact
 from tuner.core.builder import Builder
+from tuner.core.contained import ISOLATED, Caps, run_contained
+from tuner.core.host_cxx import compilers_limited
 from tuner.core.kernel import Launch, Source, Step
+from tuner.core.protocol import Protocol
+from tuner.core.scratch import Scratch
 from tuner.core.target import Target
 from tuner.devices._emulated_child import STATUS, entries
 from tuner.devices._emulated_findings import Context, Finding, Place, TensorInfo, describe, read_log
@@ -26,6 +28,9 @@ from tuner.devices._emulated_findings import Context, Finding, Place, TensorInfo
 __all__ = ["CheckResult", "Finding", "Place", "check", "check_source", "launch_findings"]
 
 _LOG_BYTES = 1 << 20
+# What a kernel prints is of use to nobody; a run child of a sweep has the same limit.
+_OUTPUT_BYTES, _MEMORY_BYTES = 4 * 2**20, Protocol().memory_bytes
+_COMPILER = Caps(Protocol().build_timeout_s, _MEMORY_BYTES, file_bytes=2**30)
 _CHILD = Path(__file__).with_name("_emulated_child.py")
 # A shadow record a byte of a workspace, whose element type is not known; larger ones have one for 4 bytes.
 _FINE_WORKSPACE = 16 * 2**20
@@ -54,20 +59,29 @@ class CheckResult:
 
 
 def launch_findings(artifact: Artifact, target: Target) -> list[Finding]:
-    """What keeps a launch from starting on a target: too many threads, blocks, shared bytes.
+    """What keeps a launch from starting on a target: too many threads, blocks, shared bytes, host code.
 
     Limits that the target does not state are those all compute capabilities share (CUDA C++ Programming
     Guide, "Technical Specifications per Compute Capability").
     """
     description = json.loads(artifact.path.with_suffix(".json").read_text())
     static = [*description["static_bytes_before"], description["static_bytes"]]
-    found = []
+    found = [_host_code(code, artifact.entry) for code in description.get("host_code", ())]
     for step, taken in zip(artifact.steps, static, strict=True):
         assert step.launch is not None
         for problem in _launch_problems(step.launch, taken, description["dynamic_bytes"], target):
             place = Place(step.entry, 0)
             found.append(Finding("launch_limits", step.entry, f"{problem} on {target.name}", place))
     return found
+
+
+def _host_code(code: Mapping[str, Any], entry: str) -> Finding:
+    name = re.sub(r"^_GLOBAL__sub_[ID]_(?:\d+_\d+_)?", "", code["symbol"])
+    message = (
+        f"host code ({name}) would run as soon as the file is loaded, and never on a GPU: no constructors of "
+        "global objects, no __attribute__((constructor))"
+    )
+    return Finding("host_code", entry, message, Place(code["file"], code["line"]))
 
 
 def _launch_problems(launch: Launch, static: int, built: int, target: Target) -> list[str]:
@@ -110,8 +124,10 @@ def check_source(
     Raises:
         BuildError: it does not compile.
     """
-    with tempfile.TemporaryDirectory(prefix="tuner-check-") as folder:
-        return check(builder.build(source, target, Path(folder)), target, tensors, outputs, **options)
+    with Scratch("check-") as folder:
+        with compilers_limited(_COMPILER):
+            artifact = builder.build(source, target, folder)
+        return check(artifact, target, tensors, outputs, **options)
 
 
 def check(
@@ -133,8 +149,8 @@ def check(
     problems = launch_findings(artifact, target)
     if problems:
         return CheckResult(tuple(problems), {}, False, problems[0].message)
-    with tempfile.TemporaryDirectory(prefix="tuner-check-") as name:
-        return _check(artifact, dict(tensors), set(outputs), Path(name), seed, launches, timeout_s)
+    with Scratch("check-") as folder:
+        return _check(artifact, dict(tensors), set(outputs), folder, seed, launches, timeout_s)
 
 
 @dataclass(frozen=True)
@@ -222,16 +238,15 @@ def _job(artifact: Artifact, step: Step, symbol: str, memory: list[_Memory], fol
 
 def _run_child(job: Path, timeout_s: float) -> str:
     """Why the child did not run the kernel to its end; empty if it did."""
-    try:
-        done = subprocess.run([sys.executable, "-I", "-S", str(_CHILD), str(job)], capture_output=True,
-                              text=True, errors="replace", timeout=timeout_s)  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"no end after {timeout_s:g} s"
-    if done.returncode < 0:
-        return f"died of {signal.Signals(-done.returncode).name}"
+    caps = Caps(timeout_s, _MEMORY_BYTES, _OUTPUT_BYTES).on_this_machine()
+    done = run_contained([*ISOLATED, str(_CHILD), str(job)], caps, job.with_name("output"))
+    if done.passed:
+        return caps.excess(done.passed)
+    if done.code < 0:
+        return f"died of {signal.Signals(-done.code).name}"
     status = job.with_name("status")
-    if done.returncode != 0 or not status.exists():
-        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+    if done.code != 0 or not status.exists():
+        reason = done.output.strip().splitlines()[-1:] or [f"exit code {done.code}"]
         return f"the emulator failed: {reason[0]}"
     code = int(status.read_text())
     return "" if code == 0 else STATUS[code]

@@ -20,7 +20,7 @@ KINDS = {
     5: "race_global", 6: "barrier_divergence", 7: "warp_divergence", 8: "uninitialized_shared",
     9: "uninitialized_global", 10: "misaligned", 11: "deadlock", 12: "crash", 13: "trap",
 }  # fmt: skip
-OTHER_KINDS = ("launch_limits", "timeout", "input_modified")
+OTHER_KINDS = ("launch_limits", "host_code", "timeout", "input_modified")
 """Kinds that do not come from the emulator's runtime."""
 _NOBODY = 0xFFFFFFFF
 

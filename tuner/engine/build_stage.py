@@ -125,16 +125,16 @@ class BuildStage:
         results: dict[int, Built] = {}
 
         def lane() -> None:
-            with building(self._device):
-                while True:
-                    with self._lock:
-                        place = queue.popleft() if queue else None
-                    if place is None:
-                        return
-                    results[place] = self._one(requests[place])
+            while True:
+                with self._lock:
+                    place = queue.popleft() if queue else None
+                if place is None:
+                    return
+                results[place] = self._one(requests[place])
 
         lanes = min(self._jobs, len(requests))
-        with ThreadPoolExecutor(max(1, lanes)) as pool:
+        # Locked here, not in the lanes: a signal interrupts this thread's waiting, and no other's.
+        with building(self._device), ThreadPoolExecutor(max(1, lanes)) as pool:
             futures = [pool.submit(lane) for _ in range(lanes)]
             try:
                 for future in as_completed(futures):

@@ -16,10 +16,11 @@ from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.engine.choice import searcher_for
+from tuner.engine.domain import companions_of
 from tuner.engine.finals import Finalist, Ranking, run_final
 from tuner.engine.peaks import calibration_reference, known_limits, measure_limits, too_fast
 from tuner.engine.race import Race
-from tuner.engine.sweep import Budget, Observer, SweepRequest, SweepResult, companions_of
+from tuner.engine.sweep import Budget, Observer, SweepRequest, SweepResult
 from tuner.engine.workshop import Workshop, device_target
 from tuner.store.records import DeviceInfo, Final, FinalEntry
 

@@ -27,6 +27,14 @@ class Channel:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
+        self._end: int | None = None
+
+    def ends_with(self, descriptor: int) -> None:
+        """The other side is gone too when `descriptor` becomes readable.
+
+        Its socket alone does not tell: what a dead child forked holds it open.
+        """
+        self._end = descriptor
 
     def fileno(self) -> int:
         """For `select`."""
@@ -78,10 +86,7 @@ class Channel:
     def _exactly(self, size: int, deadline: float | None) -> bytes:
         parts = bytearray()
         while len(parts) < size:
-            if deadline is not None:
-                left = deadline - time.monotonic()
-                if left <= 0 or not select.select([self._socket], [], [], left)[0]:
-                    raise TimeoutError
+            self._wait(deadline)
             try:
                 part = self._socket.recv(min(1 << 20, size - len(parts)))
             except OSError:
@@ -91,6 +96,25 @@ class Channel:
             parts += part
         return bytes(parts)
 
+    def _wait(self, deadline: float | None) -> None:
+        """Until something can be read; raises `TimeoutError` or `ChannelClosed`."""
+        if deadline is None and self._end is None:
+            return
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        if self._end is not None:
+            poll.register(self._end, select.POLLIN)
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready = [descriptor for descriptor, _ in poll.poll(None if left is None else left * 1000)]
+        if not ready:
+            raise TimeoutError
+        if self._socket.fileno() not in ready:
+            # What it said before its end is still to be read, and first.
+            poll.unregister(self._end or 0)
+            if not poll.poll(0):
+                raise ChannelClosed
+
     def close(self) -> None:
         """Ends the conversation."""
+        self._end = None
         self._socket.close()

@@ -166,7 +166,10 @@ def _cuda(
     except BuildError as error:
         return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
     if not result.completed:
-        return Checked(workload, config, "crash", result.findings, None, result.error, sanitize)
+        # What was refused before it ran has not crashed.
+        refused = any(finding.kind == "host_code" for finding in result.findings)
+        status = "findings" if refused else "crash"
+        return Checked(workload, config, status, result.findings, None, result.error, sanitize)
     share, where = _verdict(operator, workload, inputs, result.outputs)
     if not share <= 1.0:
         reason = f"{where} ({share:.3g} times the tolerance)"
@@ -186,7 +189,7 @@ def _triton(
     for name in outputs:
         tensors[name].view("uint8")[...] = 0xFF  # NaN: what is not written is wrong
     try:
-        found = _interpreter().run(kernel.lower(workload, config, target), tensors)
+        found = _interpreter().run(kernel.lower(workload, config, target), tensors, timeout_s)
     except RuntimeError as error:
         return Checked(workload, config, "crash", error=str(error), sanitized=False)
     share, where = _verdict(operator, workload, inputs, {name: found[name] for name in outputs})
@@ -200,6 +203,8 @@ _kept: list[Any] = []
 
 def _interpreter() -> Any:
     """One interpreter process for all configurations: importing torch takes seconds."""
+    if _kept and not _kept[0].alive:
+        _kept.clear()  # the last kernel took it along
     if not _kept:
         import atexit
 

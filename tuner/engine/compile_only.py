@@ -6,7 +6,6 @@ would become the best is first run on the emulator with all sanitizers, on small
 head of the ranking is known to be right. Nothing here is ever a measured time.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from tuner.engine.campaign import Outcome, Plan
 from tuner.engine.check import check_kernel
 from tuner.engine.choice import searcher_for
 from tuner.engine.occupancy import artifact_problem, with_occupancy
-from tuner.engine.preflight import prepared_folder
+from tuner.engine.preflight import prepared_scratch
 from tuner.engine.sweep import Observer, Sweep, SweepRequest, SweepResult
 from tuner.engine.workers import Workers
 from tuner.store.records import DeviceInfo
@@ -52,7 +51,8 @@ class CompileShop:
     def __init__(self, device: Device, protocol: Protocol, jobs: int) -> None:
         self.device, self.protocol, self.jobs = device, protocol, jobs
         self.target = device.target
-        self._folder = prepared_folder(jobs)
+        self._scratch = prepared_scratch(jobs)
+        self._folder = self._scratch.path
         self._workers = Workers(self._folder)
         self._stage = BuildStage(self._workers, self._folder, self.target, protocol, jobs, None)
         self._requests: dict[Path, BuildRequest] = {}
@@ -64,7 +64,7 @@ class CompileShop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._workers.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def stop(self) -> None:
         """Ends the builds that are under way."""

@@ -10,18 +10,16 @@ takes to start is given apart. To be run with nothing else running.
 import argparse
 import json
 import random
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.kernel import Kernel
 from tuner.core.protocol import Protocol
+from tuner.core.scratch import Scratch
 from tuner.core.target import Target
 from tuner.engine.build_stage import BuildRequest, BuildStage
 from tuner.engine.workers import Workers
@@ -78,10 +76,10 @@ def compile_rate(language: str, chosen: Target, seconds: float, jobs: int, size:
         if k.language == language and not k.baseline and not k.searcher
     ]
     requests = [_requests(kernel, chosen, size) for kernel in kernels]
-    folder = Path(tempfile.mkdtemp(prefix="tuner-"))
-    workers = Workers(folder)
+    scratch = Scratch()
+    workers = Workers(scratch.path)
     try:
-        stage = BuildStage(workers, folder, chosen, Protocol(threads=1), jobs, None)
+        stage = BuildStage(workers, scratch.path, chosen, Protocol(threads=1), jobs, None)
         began = time.monotonic()
         workers.warm(stage.warm(language))
         workers.settle()
@@ -96,7 +94,7 @@ def compile_rate(language: str, chosen: Target, seconds: float, jobs: int, size:
         return Rate(language, built, failed, time.monotonic() - began, start_s)
     finally:
         workers.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.close()
 
 
 def _requests(kernel: Kernel, chosen: Target, size: int) -> Iterator[BuildRequest]:

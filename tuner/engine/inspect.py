@@ -8,7 +8,6 @@ import difflib
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from tuner import registry
 from tuner.core.artifact import Artifact
 from tuner.core.errors import BuildError, TunerError
 from tuner.core.kernel import Kernel, Source
+from tuner.core.scratch import Scratch
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -141,8 +141,7 @@ def inspect(
     if reason := builder.unavailable():
         raise TunerError(f"kernel {kernel.name} cannot be built here: {reason}")
     operator = registry.operator(workload.operator)
-    with tempfile.TemporaryDirectory(prefix="tuner-inspect-") as name:
-        folder = Path(name)
+    with Scratch("inspect-") as folder:
         with _recorded(kernel.language, folder / "kernel.before"):
             source = kernel.lower(workload, config, target)
             artifact = builder.build(source, target, folder)

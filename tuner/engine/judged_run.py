@@ -4,7 +4,6 @@ checked."""
 import contextlib
 import math
 import os
-import select
 import signal
 import socket
 import time
@@ -81,6 +80,7 @@ class Runner:
         try:
             # What it forked may hold its socket open after it died.
             self._process: int | None = os.pidfd_open(pid)
+            self._channel.ends_with(self._process)
         except OSError:
             self._process = None
 
@@ -96,7 +96,6 @@ class Runner:
                 self._channel.send_descriptor(descriptor)
         except ChannelClosed:
             raise Lost("it ended", False) from None
-        self._wait()
         try:
             answer = self._channel.receive(max(0.0, self._deadline - time.monotonic()))
         except TimeoutError:
@@ -111,14 +110,6 @@ class Runner:
             reason = str(answer.get("error") or "it failed without a reason")[:2000]
             raise Refused(status, reason, answer.get("passing") is True)
         return answer
-
-    def _wait(self) -> None:
-        watched = [self._channel.fileno(), *([self._process] if self._process is not None else [])]
-        ready, _, _ = select.select(watched, [], [], max(0.0, self._deadline - time.monotonic()))
-        if not ready:
-            raise Lost("no result in time", True)
-        if self._channel.fileno() not in ready:
-            raise Lost("it ended", False)
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:

@@ -9,9 +9,7 @@ rung claims and does not show: a spill, narrow loads, a tensor-core kernel witho
 
 import argparse
 import random
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from pathlib import Path
 from tuner import registry
 from tuner.core.kernel import Kernel
 from tuner.core.protocol import Protocol
+from tuner.core.scratch import Scratch
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -130,10 +129,10 @@ def climb(
     # An open space (MetaSchedule's traces) has no configurations to draw from.
     kernels = [k for k in registry.kernels_of("gemm", chosen.kind) if not k.baseline and not k.searcher]
     kernels.sort(key=lambda k: str(k.source_files()[0].name))
-    folder = Path(tempfile.mkdtemp(prefix="tuner-"))
-    workers = Workers(folder)
+    scratch = Scratch()
+    workers = Workers(scratch.path)
     try:
-        stage = BuildStage(workers, folder, chosen, Protocol(threads=1), jobs, None)
+        stage = BuildStage(workers, scratch.path, chosen, Protocol(threads=1), jobs, None)
         for kernel in kernels:
             if names and kernel.name not in names:
                 continue
@@ -152,7 +151,7 @@ def climb(
                     missing.append(f"{kernel.name} ({dtype}) has no row: {reason}")
     finally:
         workers.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.close()
 
 
 def row_dtypes(kernel: Kernel) -> tuple[str, ...]:

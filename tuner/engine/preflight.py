@@ -3,11 +3,11 @@
 import mmap
 import os
 import resource
-import tempfile
 from pathlib import Path
 
 from tuner.core.cache import cache_folder
 from tuner.core.errors import MachineFault
+from tuner.core.scratch import Scratch
 from tuner.engine import machine_faults
 
 # Objects, assembly and libraries of one batch of builds, with what compilers write beside them.
@@ -19,23 +19,23 @@ _ADDRESS_BYTES = 3 * 2**30
 _OPEN_FILES, _OPEN_FILES_A_JOB = 64, 8
 
 
-def prepared_folder(jobs: int) -> Path:
+def prepared_scratch(jobs: int) -> Scratch:
     """A new temporary folder of ours, on a machine that `check_machine` found able.
 
     Raises:
         MachineFault: there is no place for one, or the machine is not able; nothing is left behind.
     """
     try:
-        folder = Path(tempfile.mkdtemp(prefix=machine_faults.FOLDER_PREFIX))
+        scratch = Scratch()
     except OSError as error:
         why = error.strerror or error
         raise MachineFault(f"no temporary folder can be made: {why}: set TMPDIR") from None
     try:
-        check_machine(folder, jobs)
+        check_machine(scratch.path, jobs)
     except BaseException:
-        folder.rmdir()
+        scratch.close()
         raise
-    return folder
+    return scratch
 
 
 def check_machine(folder: Path, jobs: int) -> None:

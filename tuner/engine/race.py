@@ -83,7 +83,7 @@ class Race:
                 results[name] = sweep.close(behind=True)
             else:
                 results[name] = sweep.run()
-            del open_sweeps[name]
+            open_sweeps.pop(name, None)
             if results[name].interrupted:
                 return self._stop(results, open_sweeps)
         return results

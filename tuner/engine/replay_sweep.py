@@ -1,5 +1,6 @@
 """A sweep with no device present: a searcher on a recorded space in the store, on a simulated clock."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -211,6 +212,10 @@ class _Run:
                 self._searcher.tell([Observation(trial.key.config, trial.measurement)])
         except KeyboardInterrupt:
             interrupted = True
+        except BaseException:
+            with contextlib.suppress(Exception):  # the store may be what failed
+                self._store.finish_sweep(self._id, "interrupted", {"seconds": time.monotonic() - began})
+            raise
         spent = time.monotonic() - began
         status: Literal["finished", "interrupted"] = "interrupted" if interrupted else "finished"
         summary = {"seconds": spent, "simulated_seconds": self._replay.clock_s, "exhausted": exhausted}

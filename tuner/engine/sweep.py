@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuner import registry
 from tuner.core.disturbance import disturbance_words, is_disturbed
-from tuner.core.errors import InvalidSpace, MachineFault, StoreError
+from tuner.core.errors import MachineFault, StoreError
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import History, Observation, Problem, Searcher
-from tuner.core.space import Config, SearchSpace
-from tuner.core.target import Target
+from tuner.core.space import Config
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.engine import machine_faults
 from tuner.engine.budget import Budget
 from tuner.engine.build_stage import BuildRequest, Built
+from tuner.engine.domain import companions_of, space_of
 from tuner.engine.evaluator import Evaluator
 from tuner.engine.history import device_numbers, known_history, workload_numbers
 from tuner.engine.observer import Observer, TrialEvent
@@ -101,22 +101,6 @@ def better(trial: Trial, best: Trial | None) -> bool:
         return False
     time_s, best_s = trial.measurement.time_s, best.measurement.time_s if best else None
     return time_s is not None and (best_s is None or time_s < best_s)
-
-
-def space_of(kernel: Kernel, workload: Workload, workshop: Evaluator) -> SearchSpace:
-    """The kernel's space; raises `TunerError` where it cannot serve or nothing is valid."""
-    kernel.require(workload, workshop.target)
-    space = kernel.space(workload, workshop.target)
-    if space.size == 0:
-        names = ", ".join(c.name for c in space.constraints)
-        raise InvalidSpace(f"kernel {kernel.name} has no valid configuration for {workload.key}: {names}")
-    return space
-
-
-def companions_of(kernel: Kernel, workload: Workload, target: Target) -> tuple[Workload, ...]:
-    """The ragged shapes beside a workload that a kernel is made for: those it is verified on too."""
-    companions = registry.operator(workload.operator).companions(workload)
-    return tuple(w for w in companions if kernel.unsupported(w, target) is None)
 
 
 class Sweep:
@@ -234,9 +218,9 @@ class Sweep:
         started = time.monotonic()
         if self._sweep_id is None:
             self._sweep_id = self._begin()
-        self._observer.sweep_began(self._request, self._sweep_id, len(self._trials), self._space)
         interrupted = exhausted = False
         try:
+            self._observer.sweep_began(self._request, self._sweep_id, len(self._trials), self._space)
             companions = self._companions()
             self._workshop.prepare(self._operator, self._request.workload)
             searcher = self._seeker = self._seeker or self._searcher()
@@ -252,10 +236,11 @@ class Sweep:
         except KeyboardInterrupt:
             interrupted = True
             self._workshop.stop()
-        except Exception as error:
+        except BaseException as error:
+            # Whatever it is, nobody works on this sweep any more: it can be resumed.
             self._spent_s += time.monotonic() - started
             self.give_up()
-            fault = machine_faults.of_exception(error)
+            fault = machine_faults.of_exception(error) if isinstance(error, Exception) else None
             if fault is None or isinstance(error, StoreError):
                 raise
             raise MachineFault(

@@ -1,7 +1,6 @@
 """Builds and runs candidates of one device under one protocol."""
 
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from tuner.engine.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.judge_client import JudgeClient, Seat
 from tuner.engine.locks import measuring
 from tuner.engine.occupancy import artifact_problem, with_occupancy
-from tuner.engine.preflight import prepared_folder
+from tuner.engine.preflight import prepared_scratch
 from tuner.engine.workers import ChildLost, Warm, Workers
 from tuner.engine.zygote import Child, Limits
 
@@ -59,7 +58,8 @@ class Workshop:
         on_cpu = device.target.kind == "cpu"
         cores = int(device.target.limits["cores"]) if on_cpu else len(os.sched_getaffinity(0))
         self.jobs = jobs or max(1, cores)
-        self._folder = prepared_folder(self.jobs)
+        self._scratch = prepared_scratch(self.jobs)
+        self._folder = self._scratch.path
         self._workers = Workers(self._folder)
         # The device arrives pickled: without its module here, every child would import it.
         modules = (
@@ -91,7 +91,7 @@ class Workshop:
     def close(self) -> None:
         """Ends all processes, removes all files."""
         self._workers.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def stop(self) -> None:
         """Ends the children that are at work now."""

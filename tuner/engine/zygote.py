@@ -4,13 +4,13 @@ A zygote is a fresh Python process that imports what its children will need (TVM
 then only forks: one child a job, in a session of its own, with its own limits, its output redirected
 to a file. The child talks to us over a socket of its own; the zygote only reports its process id and
 how it ended. A child that crashes, hangs or floods its output takes nothing else with it, and when we
-die (`kill -9` included) the zygote sees the end of its control socket and ends its children.
+die (`kill -9` included) the zygote sees the end of its control socket, ends its children and removes our
+temporary folder. Orphans of its children become children of its own and are ended (`_zygote_family.py`).
 
 It finds modules where we find them: by our `sys.path` from the first import on, and not in the folder that it
 happens to be started in, where any `queue.py` or `tuner.py` of a user's would come first.
 """
 
-import ctypes
 import errno
 import importlib
 import os
@@ -19,7 +19,6 @@ import resource
 import selectors
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -28,14 +27,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tuner.core.descendants import (
+    become_subreaper,
+    children_of,
+    die_with_parent,
+    end_all_children,
+    signal_outside_group,
+)
 from tuner.core.environment import clean_environment
 from tuner.engine import machine_faults
+from tuner.engine._zygote_family import Lifeline, leave, reap
+from tuner.engine._zygote_messages import STATUS, SWEEP, Farewell, say_farewell, sweep
+from tuner.engine._zygote_messages import receive as _receive
+from tuner.engine._zygote_messages import send as _send
 from tuner.engine.channel import Channel, ChannelClosed
 from tuner.engine.machine_faults import lower_limit
 
-_STATUS = struct.Struct("<qq")  # (0, process id) after the fork, (1, wait status) at the end
 _NO_FORK = 2  # (2, errno) in place of both: there is no process to be had
-_PR_SET_PDEATHSIG = 1
 _START = "import sys; sys.path[:] = sys.argv[2:]; from tuner.engine.zygote import main; main()"
 _ENDS_WITHIN_S = 10.0  # a child that was killed, and the news of it
 
@@ -60,29 +68,32 @@ class ZygoteDied(RuntimeError):
 class Child:
     """A job running in a forked child; made by `Zygote.start`."""
 
-    def __init__(self, channel: Channel, status: int, output: Path) -> None:
+    def __init__(self, channel: Channel, status: int, output: Path, zygote: "Zygote") -> None:
         self.channel = channel
-        self._status, self._output = status, output
+        self._status, self._output, self._zygote = status, output, zygote
         kind, self.pid = self._read_status(None)
         if kind == _NO_FORK and (fault := machine_faults.of_errno(self.pid)):
             raise fault.error()
         assert kind == 0
         self._ended: int | None = None
+        # A process it forked holds its socket open: only the zygote can tell that it is dead.
+        channel.ends_with(status)
 
     def _read_status(self, timeout: float | None) -> tuple[int, int]:
         with selectors.DefaultSelector() as selector:
             selector.register(self._status, selectors.EVENT_READ)
             if not selector.select(timeout):
                 raise TimeoutError
-        data = os.read(self._status, _STATUS.size)
-        if len(data) < _STATUS.size:
+        data = os.read(self._status, STATUS.size)
+        if len(data) < STATUS.size:
             raise ZygoteDied("the warm process ended unexpectedly")
-        kind, value = _STATUS.unpack(data)
+        kind, value = STATUS.unpack(data)
         return kind, value
 
     def kill(self) -> None:
         """Ends the child and all it started, at once."""
         if self._ended is None:
+            signal_outside_group(self.pid, signal.SIGKILL)
             for end in (os.killpg, os.kill):
                 try:
                     end(self.pid, signal.SIGKILL)
@@ -90,8 +101,9 @@ class Child:
                     pass  # it ended by itself meanwhile
 
     def pause(self) -> None:
-        """Stops all its threads where they are, those that spin included."""
+        """Stops all its threads where they are, those that spin included, and ends what it orphaned."""
         self._signal(signal.SIGSTOP)
+        self._zygote.end_orphans()
 
     def proceed(self) -> None:
         """Lets it go on after `pause`."""
@@ -100,6 +112,7 @@ class Child:
     def _signal(self, number: signal.Signals) -> None:
         try:
             os.killpg(self.pid, number)
+            signal_outside_group(self.pid, number)
         except ProcessLookupError:
             pass  # it ended; whoever asks it next finds out
 
@@ -112,6 +125,9 @@ class Child:
         if self._ended is None:
             try:
                 _, status = self._read_status(timeout)
+            except ZygoteDied:
+                self.kill()  # the kernel ended it with the zygote, and nobody what it forked
+                raise
             except TimeoutError:
                 self.kill()
                 try:
@@ -119,8 +135,9 @@ class Child:
                 except TimeoutError:
                     raise ZygoteDied("the warm process does not say how its child ended") from None
             self._ended = os.waitstatus_to_exitcode(status)
-            os.close(self._status)
+            self._zygote.family.discard(self.pid)
             self.channel.close()
+            os.close(self._status)
         return self._ended
 
     def output_tail(self, size: int = 2000) -> str:
@@ -141,6 +158,9 @@ class Zygote:
         folder: where the children's output files go.
         warm_up: a picklable call made once after the imports.
         environment: variables set on top of ours.
+
+    Attributes:
+        family: process ids of the children whose end is not known yet.
     """
 
     def __init__(
@@ -151,6 +171,7 @@ class Zygote:
         environment: dict[str, str] | None = None,
     ) -> None:
         self._folder = folder
+        self.family: set[int] = set()
         self._lock = threading.Lock()
         self._count = 0
         ours, theirs = socket.socketpair()
@@ -165,11 +186,17 @@ class Zygote:
                 stderr=log,
                 # Ctrl-C in the terminal reaches us alone; we end the children in good order.
                 start_new_session=True,
-                env={**clean_environment(), "PYTHONUNBUFFERED": "1", **(environment or {})},
+                # What its children make in the temporary folder (compilers do) goes with our folder.
+                env={
+                    **clean_environment(),
+                    "PYTHONUNBUFFERED": "1",
+                    "TMPDIR": str(folder),
+                    **(environment or {}),
+                },
             )
         theirs.close()
         self._ready = False
-        _send(ours, pickle.dumps((list(modules), warm_up, list(sys.path))))
+        _send(ours, pickle.dumps((list(modules), warm_up, list(sys.path), str(folder), os.getpid())))
 
     def wait_ready(self) -> None:
         """Blocks until the modules are imported: nothing may be measured while they are.
@@ -216,11 +243,18 @@ class Zygote:
                 theirs.close()
                 os.close(status_write)
         try:
-            return Child(Channel(ours), status_read, output)
+            child = Child(Channel(ours), status_read, output, self)
+            self.family.add(child.pid)
+            return child
         except ZygoteDied:
             ours.close()
             os.close(status_read)
             raise ZygoteDied(self._why()) from None
+
+    def end_orphans(self) -> None:
+        """Has the zygote end what its living children orphaned; disturbs it only where there is something."""
+        if not children_of(self._process.pid) <= self.family:
+            sweep(self._process.pid)
 
     def _why(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
@@ -234,7 +268,7 @@ class Zygote:
 
     def close(self) -> None:
         """Ends the zygote and all its children."""
-        self._control.close()
+        say_farewell(self._control)
         if not self._ready:
             # It may import for seconds yet, and has no children. Interrupted, it removes what it was making.
             self._process.send_signal(signal.SIGINT)
@@ -243,29 +277,6 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def _send(control: socket.socket, message: bytes, descriptors: Sequence[int] = ()) -> None:
-    # Descriptors travel with the first byte of the length. In one call where it goes: half a message is of no
-    # use to anybody.
-    whole = struct.pack("<q", len(message)) + message
-    sent = socket.send_fds(control, [whole], list(descriptors))
-    if sent < len(whole):
-        control.sendall(whole[sent:])
-
-
-def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
-    header, descriptors, _, _ = socket.recv_fds(control, 8, 2)
-    if len(header) < 8:
-        raise EOFError
-    (length,) = struct.unpack("<q", header)
-    message = bytearray()
-    while len(message) < length:
-        part = control.recv(min(1 << 20, length - len(message)))
-        if not part:
-            raise EOFError
-        message += part
-    return bytes(message), list(descriptors)
 
 
 def _limit(limits: Limits) -> None:
@@ -279,18 +290,14 @@ def _limit(limits: Limits) -> None:
         lower_limit(resource.RLIMIT_FSIZE, limits.file_bytes)
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _child(message: bytes, descriptor: int) -> NoReturn:
+def _child(message: bytes, descriptor: int, zygote: int) -> NoReturn:
     """The life of a child: never returns into the zygote's loop."""
     code = 1
     try:
         os.setsid()
-        _die_with_parent()
+        die_with_parent(zygote)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(SWEEP, signal.SIG_DFL)
         # Python ignores it: a child past its file limit would print into the void for ever.
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         function, payload, limits, output = pickle.loads(message)
@@ -313,11 +320,13 @@ def _child(message: bytes, descriptor: int) -> NoReturn:
         os._exit(code)
 
 
-def _serve(control: socket.socket) -> None:
+def _serve(control: socket.socket, parent: int, folder: Path) -> None:
+    me = os.getpid()
     wake_read, wake_write = socket.socketpair()
     wake_write.setblocking(False)
     wake_read.setblocking(False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in (signal.SIGCHLD, SWEEP):
+        signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
     running: dict[int, int] = {}
     with selectors.DefaultSelector() as selector:
@@ -327,19 +336,20 @@ def _serve(control: socket.socket) -> None:
             for key, _ in selector.select():
                 if key.fileobj is wake_read:
                     wake_read.recv(4096)
-                    _reap(running)
+                    reap(running)
                     continue
                 try:
                     message, (channel, status) = _receive(control)
+                except Farewell:
+                    return end_all_children()
                 except (EOFError, OSError, ValueError):
-                    for pid in running:
-                        os.killpg(pid, signal.SIGKILL)
-                    return
+                    return leave(parent, folder)
+                reap(running)  # what the last child left may not compute beside this one
                 try:
                     pid = os.fork()
                 except OSError as error:
                     # EAGAIN and ENOMEM are of the system, and may be over in a second: go on serving.
-                    os.write(status, _STATUS.pack(_NO_FORK, errno.EAGAIN))
+                    os.write(status, STATUS.pack(_NO_FORK, errno.EAGAIN))
                     os.close(channel)
                     os.close(status)
                     print(f"no fork: {error}", file=sys.stderr)
@@ -348,28 +358,10 @@ def _serve(control: socket.socket) -> None:
                     signal.set_wakeup_fd(-1)
                     for held in (control.fileno(), status, *running.values()):
                         os.close(held)
-                    _child(message, channel)
+                    _child(message, channel, me)
                 os.close(channel)
                 running[pid] = status
-                os.write(status, _STATUS.pack(0, pid))
-
-
-def _reap(running: dict[int, int]) -> None:
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        descriptor = running.pop(pid, None)
-        if descriptor is None:
-            continue
-        try:
-            os.write(descriptor, _STATUS.pack(1, status))
-        except BrokenPipeError:
-            pass  # we stopped waiting for it
-        os.close(descriptor)
+                os.write(status, STATUS.pack(0, pid))
 
 
 def main() -> None:
@@ -377,19 +369,24 @@ def main() -> None:
 
     It does not ask to die with its parent: the kernel takes that to be the thread that started it.
     """
+    become_subreaper()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
     message, _ = _receive(control)
-    modules, warm_up, path = pickle.loads(message)
+    modules, warm_up, path, folder, parent = pickle.loads(message)
     sys.path[:] = path
-    for name in modules:
-        importlib.import_module(name)
-    if warm_up is not None:
-        warm_up()
+    with Lifeline(control, parent, Path(folder)):
+        for name in modules:
+            importlib.import_module(name)
+        if warm_up is not None:
+            warm_up()
     # What is imported never changes: keep the collector from touching (and so copying) its pages.
     import gc
 
     gc.collect()
     gc.freeze()
-    control.sendall(b"r")
-    _serve(control)
+    try:
+        control.sendall(b"r")
+    except OSError:
+        pass  # nobody listens any more: the loop sees it
+    _serve(control, parent, Path(folder))
