@@ -47,7 +47,9 @@ def source(workload: Workload) -> str:
                     vy >= {pad} and vy < {h + pad} and vx >= {pad} and vx < {w + pad},
                     X[{order("vn", "vc", f"vy - {pad}", f"vx - {pad}")}], T.float32(0))"""
     value = f"total[{axes}]" + (" + bias[vk]" if bias else "")
-    value = f"T.max({value}, T.float32(0))" if relu else value
+    if relu:
+        # Not T.max: of a NaN and 0 it is 0.
+        value = f"T.Select({value} < T.float32(0), T.float32(0), {value})"
     epilogue = f"""\
         for {loops} in T.grid({grid}):
             with T.sblock("epilogue"):

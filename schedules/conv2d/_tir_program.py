@@ -57,7 +57,8 @@ def source(workload: Workload, kt: int) -> str:
     if workload.option("bias", False):
         value += f" + bias[{filter_index}]"
     if workload.option("relu", False):
-        value = f"T.max({value}, T.float32(0))"
+        # Not T.max: of a NaN and 0 it is 0.
+        value = f"T.Select({value} < T.float32(0), T.float32(0), {value})"
     whole = outer % kt == 0
     weight = f"W[{order(filter_index, 'vc', 'vr', 'vs')}]"
     if not whole:

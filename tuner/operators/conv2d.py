@@ -8,6 +8,7 @@ import numpy as np
 from tuner.core.errors import InvalidWorkload
 from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, draw, sum_tolerance
 from tuner.core.operator import Operator, Tensors, TensorSpec
+from tuner.core.special import NON_FINITE, extremes, largest, tiny
 from tuner.core.workload import Option, Workload
 
 
@@ -37,6 +38,18 @@ class Conv2d(Operator):
     int8: the sum (with bias and act) is rounded to f32, multiplied by the f32 tensor `scale` (one value, or
     one for each k), rounded to f32, then to the nearest integer, ties to even, and clamped to [-128, 127]:
     every step is one IEEE 754 operation, so the result is exact too.
+
+    Special values: every product and sum of the formula is one of IEEE 754, in any order, and there are no
+    others. So a NaN in a pixel reaches the windows that contain it and nothing else. act of a NaN is a NaN,
+    of -inf 0, as in PyTorch, NumPy and ONNX. Whether a NaN or infinite weight is multiplied by the zeros
+    outside of the image is open: libraries differ, and so do kernels. An f32 sum that overflows on its way is
+    infinite or NaN though the result might be finite. What is smaller than a rounding error may be taken for
+    0.
+
+    `strict` says that a kernel has to keep to this. Without it Winograd's may serve (Lavin and Gray, CVPR
+    2016), which add and subtract neighbouring pixels first: of finite inputs they err as the tolerance
+    allows, but a NaN or an infinity makes the whole tile of 2x2 or 4x4 outputs NaN, and pixels of 1e38
+    overflow.
     """
 
     name = "conv2d"
@@ -53,6 +66,7 @@ class Conv2d(Operator):
         "relu": False,
         "scale_tensor": False,
         "scale_channel": False,
+        "strict": False,
     }
     example = "1x64x56x56x64x3x3"
 
@@ -131,6 +145,54 @@ class Conv2d(Operator):
             tensors["scale"] = (rng.uniform(30, 60, tensors["scale"].shape) / spread).astype(np.float32)
         return tensors
 
+    def special_inputs(self, workload: Workload, seed: int) -> Tensors:
+        """Special values in a few pixels, filters, elements of bias; int8: filters, channels of one extreme.
+
+        Pixels: of a few windows at most each, one if the image is tiny. Of the filters a quarter have a NaN
+        or an infinity, where no output multiplies it by padding, and as many have one in their bias. The
+        largest finite value is in pixels alone, far enough from each other, so that no sum overflows. int8
+        sums are the largest.
+        """
+        tensors = self.inputs(workload, seed)
+        rng = np.random.default_rng((seed, 1))
+        x, weights = tensors["X"], tensors["W"]
+        if workload.option("nhwc", False):
+            x, weights = x.transpose(0, 3, 1, 2), weights.transpose(0, 3, 1, 2)
+        n, c, h, w, k, r, s = (size for _, size in workload)
+        filters = rng.permutation(k)
+        if workload.dtype == "int8":
+            channels = rng.permutation(n * c)[: 1 + n * c // 2]
+            for number in range(len(channels)):
+                x[divmod(int(channels[number]), c)] = extremes("int8")[number % 2]
+            for number in range(1 + k // 2):
+                weights[filters[number]] = extremes("int8")[number % 2]
+            return tensors
+        dtype = str(x.dtype)
+        values = (*NON_FINITE, largest(dtype), *tiny(dtype))
+        apart = n * h * w // (4 * r * s)
+        pixels = rng.permutation(n * h * w)[: max(1, min(apart, len(values)))]
+        for pixel, value in zip(pixels, values, strict=False):
+            image, place = divmod(int(pixel), h * w)
+            x[(image, rng.integers(c), *divmod(place, w))] = value
+        taps = self._inner_taps(workload)
+        for number, chosen in enumerate(filters[: k // 4]):
+            if taps:
+                place = taps[rng.integers(len(taps))]
+                weights[(chosen, rng.integers(weights.shape[1]), *place)] = NON_FINITE[number % 3]
+            if "bias" in tensors:
+                tensors["bias"][filters[-1 - number]] = NON_FINITE[number % 3]
+        return tensors
+
+    def _inner_taps(self, workload: Workload) -> list[tuple[int, int]]:
+        """Taps of the kernel that lie inside of the image for every output pixel."""
+        stride, pad, dilation = (self._value(workload, name) for name in ("stride", "pad", "dilation"))
+        inside = [
+            [t for t in range(workload[taps]) if t * dilation >= pad
+             and (outputs - 1) * stride + t * dilation - pad < workload[image]]
+            for image, taps, outputs in zip("hw", "rs", self._pixels(workload), strict=True)
+        ]  # fmt: skip
+        return [(r, s) for r in inside[0] for s in inside[1]]
+
     def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
         """The definition in float64, one tap (r, s) of the kernel after the other; for int8 exact.
 
@@ -154,11 +216,13 @@ class Conv2d(Operator):
                 top, left = r * dilation, s * dilation
                 view = x[:, :, top : top + (p - 1) * stride + 1 : stride,
                          left : left + (q - 1) * stride + 1 : stride]  # fmt: skip
-                y += weights[:, :, :, r, s] @ view.reshape(n, groups, c // groups, p * q)
+                with np.errstate(invalid="ignore"):  # special values
+                    y += weights[:, :, :, r, s] @ view.reshape(n, groups, c // groups, p * q)
         y = y.reshape(n, k, p, q)
-        if "bias" in inputs:
-            y += inputs["bias"].astype(np.float64)[:, None, None]
-        y = np.maximum(y, 0.0) if workload.option("relu", False) else y
+        with np.errstate(invalid="ignore"):
+            if "bias" in inputs:
+                y += inputs["bias"].astype(np.float64)[:, None, None]
+            y = np.maximum(y, 0.0) if workload.option("relu", False) else y
         if "scale" in inputs:
             scale = inputs["scale"].reshape(-1, 1, 1)
             y = np.clip(np.rint(y.astype(np.float32) * scale), -128, 127)
