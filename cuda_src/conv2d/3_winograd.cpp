@@ -4,6 +4,7 @@ operator = "conv2d"
 summary = "Winograd F(2x2,3x3) or F(4x4,3x3): 2.25 or 4 times fewer products, on transformed tiles."
 dtypes = ["f32"]
 entry = "conv2d"
+special_values = false
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 
 [options]
@@ -50,6 +51,9 @@ image_bytes = "(TILE + 2) * (TILE + 2) * c * BLOCK * TILES * 4"
 // Rung 3. An output tile of m x m pixels is A^T [sum over c of (G g G^T) * (B^T d B)] A: per channel (m+2)^2
 // products instead of 9 m^2, and the sum over channels is (m+2)^2 independent matrix products of all tiles with
 // all filters (Lavin and Gray, CVPR 2016). Filters are transformed in every call.
+//
+// A NaN or an infinity spreads: it is added to and subtracted from its neighbours in the transforms, so all outputs of
+// its tile become NaN. That is inherent, hence `special_values = false`.
 //
 // Error. Let a = max over p of sum_i A_pi^2 |B_i|^2 |G_i|^2. If sums over c err as the operator's tolerance
 // assumes, an output's error has a standard deviation of at most u s c a / sqrt(2), where a direct sum has

@@ -286,9 +286,7 @@ def _softmax_of_rows(s: Sizes, count: str) -> Body:
     return Body((*own, _local("P", s.queries, s.block)), _loops(text, f"r in T.unroll({s.queries})"))
 
 
-def _output(
-    s: Sizes, count: str, value: Callable[[str, str], str], seen: Callable[[str], str] | None
-) -> str:
+def _output(s: Sizes, count: str, value: Callable[[str, str], str], seen: Callable[[str], str] | None) -> str:
     """Rows times columns in registers: rescaled, then the block's probabilities times its values.
 
     Under a mask a tile of rows ends with the last key that one of them sees. Of those that not all of them see

@@ -177,8 +177,8 @@ class Conv2d(Operator):
         taps = self._inner_taps(workload)
         for number, chosen in enumerate(filters[: k // 4]):
             if taps:
-                place = taps[rng.integers(len(taps))]
-                weights[(chosen, rng.integers(weights.shape[1]), *place)] = NON_FINITE[number % 3]
+                tap = taps[rng.integers(len(taps))]
+                weights[(chosen, rng.integers(weights.shape[1]), *tap)] = NON_FINITE[number % 3]
             if "bias" in tensors:
                 tensors["bias"][filters[-1 - number]] = NON_FINITE[number % 3]
         return tensors
