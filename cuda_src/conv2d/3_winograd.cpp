@@ -10,6 +10,10 @@ arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 [options]
 stride = 1
 pad = 0
+pad_top = 0
+pad_left = 0
+pad_bottom = 0
+pad_right = 0
 dilation = 1
 groups = 1
 nhwc = false
@@ -37,7 +41,7 @@ registers = "(TILES + 1) * (CHANNELS * 4 // vector_bytes) + 1 <= vector_register
 latency = "TILES * (CHANNELS * 4 // vector_bytes) >= 8"
 channels_used = "CHANNELS < 2 * k or CHANNELS * 4 == vector_bytes"
 unrolled_body = "UNROLL * TILES * (CHANNELS * 4 // vector_bytes) <= 112"
-block_used = "BLOCK == 1 or (BLOCK - 1) * TILES < n * ceildiv(h + 2 * pad - 2, TILE) * ceildiv(w + 2 * pad - 2, TILE)"
+block_used = "BLOCK == 1 or (BLOCK - 1) * TILES < n * ceildiv(h + 2 * pad + pad_top + pad_bottom - 2, TILE) * ceildiv(w + 2 * pad + pad_left + pad_right - 2, TILE)"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
 threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
@@ -138,7 +142,7 @@ struct Winograd {
     void copy_image(int64_t team, int64_t index) const {
         const Range mine = share(groups() * at.n * high(), 1, team, index);
         for (int64_t i = mine.begin; i < mine.end; ++i) {
-            const int64_t y = i % high() - PAD, n = i / high() % at.n, channel = i / high() / at.n * LANES;
+            const int64_t y = i % high() - TOP, n = i / high() % at.n, channel = i / high() / at.n * LANES;
             const int64_t count = min_of(LANES, at.c - channel);
             float* to = image + i * wide() * LANES;
             if (y < 0 || y >= at.h) {
@@ -146,10 +150,10 @@ struct Winograd {
                 continue;
             }
             // Tiles over the edge may need fewer columns than there are, or more.
-            const int64_t columns = min_of(at.w, wide() - PAD);
-            memset(to, 0, size_t(PAD * LANES) * sizeof(float));
-            memset(to + (PAD + columns) * LANES, 0, size_t((wide() - PAD - columns) * LANES) * sizeof(float));
-            to += PAD * LANES;
+            const int64_t columns = min_of(at.w, wide() - LEFT);
+            memset(to, 0, size_t(LEFT * LANES) * sizeof(float));
+            memset(to + (LEFT + columns) * LANES, 0, size_t((wide() - LEFT - columns) * LANES) * sizeof(float));
+            to += LEFT * LANES;
             if (!NHWC) {
                 pack_columns<LANES>(to, X + ((n * at.c + channel) * at.h + y) * at.w, at.h * at.w, count, columns);
                 continue;

@@ -289,8 +289,8 @@ def _softmax_of_rows(s: Sizes, count: str) -> Body:
 def _output(s: Sizes, count: str, value: Callable[[str, str], str], seen: Callable[[str], str] | None) -> str:
     """Rows times columns in registers: rescaled, then the block's probabilities times its values.
 
-    Under a mask a tile of rows ends with the last key that one of them sees. Of those that not all of them see
-    a product is selected, not multiplied by a probability of 0: 0 times a NaN is a NaN.
+    Under a mask a tile of rows ends with the last key that one of them sees. Of those that not all of them
+    see a product is selected, not multiplied by a probability of 0: 0 times a NaN is a NaN.
     """
     row, column = f"rt * {s.rows} + r", f"ct * {s.columns} + v * {s.lanes} + l"
     here = f"o[r, v * {s.lanes} + l]"

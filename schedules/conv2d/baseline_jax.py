@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from schedules._library import LibraryKernel, compiled_jax
-from schedules.conv2d._options import OPTIONS, TENSORS
+from schedules.conv2d._options import OPTIONS, TENSORS, padding_of
 from tuner.core.workload import Workload
 
 
@@ -26,8 +26,8 @@ class JaxConv2d(LibraryKernel):
 
 def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int) -> Callable[[], object]:
     """The call."""
-    stride, pad, dilation, groups = (
-        int(workload.option(name, OPTIONS[name])) for name in ("stride", "pad", "dilation", "groups")
+    stride, dilation, groups = (
+        int(workload.option(name, OPTIONS[name])) for name in ("stride", "dilation", "groups")
     )
     nhwc = workload.option("nhwc", False)
     layout = ("NHWC", "OHWI", "NHWC") if nhwc else ("NCHW", "OIHW", "NCHW")
@@ -36,7 +36,7 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
         import jax
 
         y = jax.lax.conv_general_dilated(
-            x, w, window_strides=(stride, stride), padding=((pad, pad), (pad, pad)),
+            x, w, window_strides=(stride, stride), padding=padding_of(workload),
             rhs_dilation=(dilation, dilation), feature_group_count=groups, dimension_numbers=layout,
             precision="highest",
         )  # fmt: skip

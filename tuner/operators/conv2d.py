@@ -1,7 +1,7 @@
 """2-D convolution as neural networks use it: a correlation of images with filters."""
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,26 +12,37 @@ from tuner.core.special import NON_FINITE, extremes, largest, tiny
 from tuner.core.workload import Option, Workload
 
 
-def output_size(size: int, taps: int, stride: int, pad: int, dilation: int) -> int:
-    """Output pixels along one axis; below 1 where the kernel is larger than the padded image.
+def output_size(size: int, taps: int, stride: int, padding: int, dilation: int) -> int:
+    """Output pixels along one axis of an image of `size` pixels and `padding` zeros on both sides together;
+    below 1 where the kernel is larger than that.
 
-    >>> output_size(56, 3, stride=2, pad=1, dilation=1)
+    >>> output_size(56, 3, stride=2, padding=2, dilation=1)
     28
     """
-    return (size + 2 * pad - dilation * (taps - 1) - 1) // stride + 1
+    return (size + padding - dilation * (taps - 1) - 1) // stride + 1
+
+
+SIDES = ("pad_top", "pad_left", "pad_bottom", "pad_right")
+"""Options of padding by side, in ONNX's order."""
 
 
 class Conv2d(Operator):
     """Convolution of a batch of images, with stride, zero padding, dilation, groups and an epilogue.
 
     Y[n, k, p, q] = act(bias[k] + sum over c', r, s of
-        X[n, g*c/groups + c', p*stride + r*dilation - pad, q*stride + s*dilation - pad] * W[k, c', r, s]),
+        X[n, g*c/groups + c', p*stride + r*dilation - top, q*stride + s*dilation - left] * W[k, c', r, s]),
     where X is zero outside of the image, c' runs over the c/groups channels of group
     g = k // (K/groups), and act(x) = max(x, 0) with `relu`. groups = c is a depthwise convolution.
-    Stride, padding and dilation are the same along both axes.
+    Stride and dilation are the same along both axes.
+
+    Padding is `pad` zeros on all sides, or `pad_top`, `pad_left`, `pad_bottom` and `pad_right` on each, as
+    many as ONNX's `pads` in this order. Frameworks' "same" of even kernels or of strides above 1 has
+    different sides; with a stride of 2, three taps and an even image TensorFlow's and ONNX's SAME_UPPER is
+    `pad_bottom` 1 and `pad_right` 1. A workload whose sides are equal is one of `pad`.
 
     Shapes: X [n, c, h, w], W [k, c/groups, r, s], bias [k], Y [n, k, p, q]; with `nhwc` X [n, h, w, c],
-    W [k, r, s, c/groups], Y [n, p, q, k]. p = (h + 2*pad - dilation*(r-1) - 1) // stride + 1, q likewise.
+    W [k, r, s, c/groups], Y [n, p, q, k]. p is (h + top + bottom - dilation*(r-1) - 1) // stride + 1,
+    q likewise.
 
     dtypes: `f32`; `f16`: all tensors f16, sums and epilogue in f32, one rounding at the end; `int8`: X and W
     int8, bias int32, the sum exact in int32, and Y that sum; with `scale_tensor` or `scale_channel` Y is
@@ -59,6 +70,10 @@ class Conv2d(Operator):
     options: ClassVar[dict[str, Option]] = {
         "stride": 1,
         "pad": 0,
+        "pad_top": 0,
+        "pad_left": 0,
+        "pad_bottom": 0,
+        "pad_right": 0,
         "dilation": 1,
         "groups": 1,
         "nhwc": False,
@@ -70,10 +85,26 @@ class Conv2d(Operator):
     }
     example = "1x64x56x56x64x3x3"
 
+    def workload(self, dtype: str = "f32", **values: Any) -> Workload:
+        """As `Operator.workload`; four sides alike are `pad`.
+
+        Raises:
+            InvalidWorkload: also where padding is given both ways.
+        """
+        sides = [values.get(name, 0) for name in SIDES]
+        if all(type(side) is int for side in sides) and any(sides):
+            if values.get("pad", 0) != 0:
+                given = next(name for name in SIDES if values.get(name, 0))
+                raise InvalidWorkload(f"conv2d: pad is for all sides, {given} for one: give pad or the sides")
+            if len(set(sides)) == 1:
+                values = {**{name: v for name, v in values.items() if name not in SIDES}, "pad": sides[0]}
+        return super().workload(dtype, **values)
+
     def validate(self, workload: Workload) -> None:
         """Strides, groups and sizes go together, and no result overflows Y's type."""
         c, k, groups = workload["c"], workload["k"], self._value(workload, "groups")
-        for name, least in (("stride", 1), ("dilation", 1), ("groups", 1), ("pad", 0)):
+        least_values = {"stride": 1, "dilation": 1, "groups": 1, "pad": 0, **dict.fromkeys(SIDES, 0)}
+        for name, least in least_values.items():
             if self._value(workload, name) < least:
                 raise InvalidWorkload(
                     f"conv2d: {name} is an integer from {least} up, not {self._value(workload, name)}"
@@ -81,13 +112,13 @@ class Conv2d(Operator):
         for name, size in (("c", c), ("k", k)):
             if size % groups:
                 raise InvalidWorkload(f"conv2d: groups {groups} do not divide {name} {size}")
-        pad, dilation = self._value(workload, "pad"), self._value(workload, "dilation")
-        for image, taps in (("h", "r"), ("w", "s")):
+        dilation, padding = self._value(workload, "dilation"), self._padding(workload)
+        for image, taps, zeros in zip("hw", "rs", padding, strict=True):
             reach = dilation * (workload[taps] - 1) + 1
-            if reach > workload[image] + 2 * pad:
+            if reach > workload[image] + sum(zeros):
                 raise InvalidWorkload(
                     f"conv2d: the kernel spans {reach} pixels along {image}, the padded image has only "
-                    f"{workload[image] + 2 * pad}: smaller {taps} or dilation, or larger {image} or pad"
+                    f"{workload[image] + sum(zeros)}: smaller {taps} or dilation, or larger {image} or pad"
                 )
         scaled = [name for name in ("scale_tensor", "scale_channel") if workload.option(name, False)]
         if scaled and workload.dtype != "int8":
@@ -107,10 +138,17 @@ class Conv2d(Operator):
         """Products in one sum: c/groups * r * s."""
         return workload["c"] // self._value(workload, "groups") * workload["r"] * workload["s"]
 
+    def _padding(self, workload: Workload) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Zeros (above, below) and (left, right) of the image."""
+        pad = self._value(workload, "pad")
+        top, left, bottom, right = (pad + self._value(workload, name) for name in SIDES)
+        return (top, bottom), (left, right)
+
     def _pixels(self, workload: Workload) -> tuple[int, int]:
-        stride, pad, dilation = (self._value(workload, name) for name in ("stride", "pad", "dilation"))
-        p = output_size(workload["h"], workload["r"], stride, pad, dilation)
-        return p, output_size(workload["w"], workload["s"], stride, pad, dilation)
+        stride, dilation = self._value(workload, "stride"), self._value(workload, "dilation")
+        down, across = (sum(zeros) for zeros in self._padding(workload))
+        p = output_size(workload["h"], workload["r"], stride, down, dilation)
+        return p, output_size(workload["w"], workload["s"], stride, across, dilation)
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
         """X, W, bias (if asked), scale (if asked), Y."""
@@ -185,11 +223,12 @@ class Conv2d(Operator):
 
     def _inner_taps(self, workload: Workload) -> list[tuple[int, int]]:
         """Taps of the kernel that lie inside of the image for every output pixel."""
-        stride, pad, dilation = (self._value(workload, name) for name in ("stride", "pad", "dilation"))
+        stride, dilation = self._value(workload, "stride"), self._value(workload, "dilation")
+        sizes = zip("hw", "rs", self._pixels(workload), self._padding(workload), strict=True)
         inside = [
-            [t for t in range(workload[taps]) if t * dilation >= pad
-             and (outputs - 1) * stride + t * dilation - pad < workload[image]]
-            for image, taps, outputs in zip("hw", "rs", self._pixels(workload), strict=True)
+            [t for t in range(workload[taps]) if t * dilation >= before
+             and (outputs - 1) * stride + t * dilation - before < workload[image]]
+            for image, taps, outputs, (before, _) in sizes
         ]  # fmt: skip
         return [(r, s) for r in inside[0] for s in inside[1]]
 
@@ -203,10 +242,8 @@ class Conv2d(Operator):
         x, weights = (inputs[name].astype(np.float64) for name in ("X", "W"))
         if nhwc:
             x, weights = x.transpose(0, 3, 1, 2), weights.transpose(0, 3, 1, 2)
-        stride, pad, dilation, groups = (
-            self._value(workload, name) for name in ("stride", "pad", "dilation", "groups")
-        )
-        x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        stride, dilation, groups = (self._value(workload, name) for name in ("stride", "dilation", "groups"))
+        x = np.pad(x, ((0, 0), (0, 0), *self._padding(workload)))
         n, c, k = workload["n"], workload["c"], workload["k"]
         p, q = self._pixels(workload)
         weights = weights.reshape(groups, k // groups, c // groups, *weights.shape[2:])
@@ -261,9 +298,12 @@ class Conv2d(Operator):
         """
         options = dict(workload.options)
         r, s, groups = workload["r"], workload["s"], self._value(workload, "groups")
-        pad, dilation = self._value(workload, "pad"), self._value(workload, "dilation")
+        dilation, padding = self._value(workload, "dilation"), self._padding(workload)
         one_in, one_out = workload["c"] == groups, workload["k"] == groups
-        least = [max(1, dilation * (taps - 1) + 1 - 2 * pad) for taps in (r, s)]
+        least = [
+            max(1, dilation * (taps - 1) + 1 - sum(zeros))
+            for taps, zeros in zip((r, s), padding, strict=True)
+        ]
         found = []
         for n, more_h, more_w, inner, outer in ((1, 0, 0, 1, 1), (2, 4, 9, 5, 7), (1, 12, 17, 19, 37)):
             # Many groups are enough work with one or two channels each.
