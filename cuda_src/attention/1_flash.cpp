@@ -186,7 +186,8 @@ static void tiled(const Problem& at, int64_t head, int64_t row, int64_t rows, Ra
             softmax_panel(own.scores, n, found, top, to.totals + g * QUERIES, own.factors);
             for (int64_t r = 0; r < QUERIES; r += ROWS) {
                 float* sums = to.sums + (g * QUERIES + r) * padded;
-                output_rows(padded / LANES, own.scores + r, n, v.first, v.stride, sums, padded, own.factors + r,
+                const Seen seen(n, n <= clear, limits + r, int32_t(begin));
+                output_rows(padded / LANES, own.scores + r, seen, v.first, v.stride, sums, padded, own.factors + r,
                             begin == range.begin);
             }
         }
@@ -235,13 +236,18 @@ struct Blocks {
     }
     int64_t size(int64_t item) const { return min_of(height, rows - first(item)); }
 
+    // Of those that some row of the block sees.
+    Range keys(int64_t item, int64_t part) const {
+        int64_t seen = 0;
+        for (int64_t r = 0; r < size(item); ++r) seen = max_of(seen, at.limit(first(item) + r));
+        return share(seen, BLOCK_KV, parts, part);
+    }
+
     void compute(int64_t item, int64_t part, const Scratch& own) const {
         const Partial to = parts > 1 ? partial(item, part) : own.own;
         const int64_t begin = first(item), n = size(item);
-        int64_t seen = 0;
-        for (int64_t r = 0; r < n; ++r) seen = max_of(seen, at.limit(begin + r));
-        for (int64_t r = 0; r < height; ++r) to.largest[r] = HIDDEN, to.totals[r] = 0;
-        const Range range = share(seen, BLOCK_KV, parts, part);
+        for (int64_t r = 0; r < height; ++r) to.largest[r] = LARGEST_OF_NONE, to.totals[r] = 0;
+        const Range range = keys(item, part);
         if (decode) decoded(at, head(item), n, range, own, to);
         else tiled(at, head(item), begin, n, range, own, to);
         if (parts == 1) finish(item, to);
@@ -260,9 +266,11 @@ struct Blocks {
         const Partial to = partial(item, 0);
         for (int64_t part = 1; part < parts; ++part) {
             const Partial from = partial(item, part);
+            const Range here = keys(item, part);
             for (int64_t r = 0; r < size(item); ++r) {
-                if (from.totals[r] == 0) continue;  // it saw no key, and its sums were not written
-                if (to.totals[r] == 0) {
+                // A row that sees no key of the part: its sums were not written.
+                if (min_of(at.limit(first(item) + r), here.end) <= here.begin) continue;
+                if (here.begin == 0) {  // the parts before had no keys
                     memcpy(to.sums + r * padded, from.sums + r * padded, size_t(padded) * sizeof(float));
                     to.totals[r] = from.totals[r], to.largest[r] = from.largest[r];
                     continue;

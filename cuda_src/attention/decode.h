@@ -44,9 +44,24 @@ struct Decode {
         }
     }
 
+    // How many of a block's first keys R rows see: all of them, some of them, each. What a row does not see is not
+    // multiplied by its probability of 0, since 0 times a NaN is a NaN.
+    template <int R>
+    struct Seen {
+        int64_t all, some, by[R];
+
+        Seen(const Problem& at, int64_t begin, int64_t n, int64_t row) : all(n), some(CAUSAL ? 0 : n) {
+            for (int r = 0; r < R; ++r) {
+                by[r] = max_of(0, min_of(n, at.limit(row + r) - begin));
+                all = min_of(all, by[r]);
+                some = max_of(some, by[r]);
+            }
+        }
+    };
+
     // V vectors of columns of R rows: sums[r] = sums[r] * factor[r] + p[r] times the values from token j on.
     template <int R, int V>
-    void add(int64_t j, int64_t n, int64_t column, float* sums, const float* factors) const {
+    void add(int64_t j, const Seen<R>& seen, int64_t column, float* sums, const float* factors) const {
         const int64_t row = at.padded();
         vec total[R][V];
 #pragma GCC unroll 16
@@ -54,7 +69,7 @@ struct Decode {
 #pragma GCC unroll 16
             for (int v = 0; v < V; ++v) total[r][v] = load(sums + r * row + column + v * LANES) * splat(factors[r]);
         }
-        for (int64_t i = 0; i < n; ++i) {
+        for (int64_t i = 0; i < seen.all; ++i) {
             const element* value = values[j + i] + column;
             vec p[R];
 #pragma GCC unroll 16
@@ -67,6 +82,17 @@ struct Decode {
                 const vec x = load_wide(value + v * LANES);
 #pragma GCC unroll 16
                 for (int r = 0; r < R; ++r) total[r][v] += p[r] * x;
+            }
+        }
+        for (int64_t i = seen.all; R > 1 && CAUSAL && i < seen.some; ++i) {
+            const element* value = values[j + i] + column;
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) {
+                if (i >= seen.by[r]) continue;
+#pragma GCC unroll 16
+                for (int v = 0; v < V; ++v) {
+                    total[r][v] += splat(scores[r * BLOCK_KV + i]) * load_wide(value + v * LANES);
+                }
             }
         }
 #pragma GCC unroll 16
@@ -84,16 +110,19 @@ struct Decode {
         for (; j < n; ++j) score<R, 1>(query, begin + j, scores + j);
         float factors[R];
         for (int r = 0; r < R; ++r) factors[r] = softmax(scores + r * BLOCK_KV, begin, n, row + r, to);
+        const Seen<R> seen(at, begin, n, row);
         float* sums = to.sums + row * at.padded();
         const int64_t whole = at.d / LANES * LANES;
         constexpr int V = R == 1 ? int(DECODE_VECTORS) : LANES == 16 ? 4 : 2;
         int64_t t = 0;
-        for (; t + V * LANES <= whole; t += V * LANES) add<R, V>(begin, n, t, sums, factors);
-        for (; t < whole; t += LANES) add<R, 1>(begin, n, t, sums, factors);
+        for (; t + V * LANES <= whole; t += V * LANES) add<R, V>(begin, seen, t, sums, factors);
+        for (; t < whole; t += LANES) add<R, 1>(begin, seen, t, sums, factors);
         for (; t < at.d; ++t) {
             for (int r = 0; r < R; ++r) {
                 float total = sums[r * at.padded() + t] * factors[r];
-                for (int64_t i = 0; i < n; ++i) total += scores[r * BLOCK_KV + i] * float(values[begin + i][t]);
+                for (int64_t i = 0; i < seen.by[r]; ++i) {
+                    total += scores[r * BLOCK_KV + i] * float(values[begin + i][t]);
+                }
                 sums[r * at.padded() + t] = total;
             }
         }
@@ -110,7 +139,7 @@ struct Decode {
         const float factor = exp2_negative(splat(to.largest[row] - top))[0];
         vec total = {};
         // The tail as a vector of hidden scores: exactly 0.
-        for (int64_t i = seen; i < ceil_div(n, LANES) * LANES; ++i) s[i] = -1e38f;
+        for (int64_t i = seen; i < ceil_div(n, LANES) * LANES; ++i) s[i] = -__builtin_inff();
         for (j = 0; j < n; j += LANES) {
             const vec p = exp2_negative(load(s + j) - splat(top));
             store(s + j, p);

@@ -5,8 +5,9 @@
 
 enum : int64_t { QV = QUERIES / LANES, CV = COLUMNS / LANES };
 
-// A score that is not there. Not infinity: the difference of two would be a NaN.
-static const float HIDDEN = -1e30f;
+// A score that is not there: below any that is, however negative. The largest score of none is finite, since the
+// difference of two infinities would be a NaN: so a row that sees nothing yet has probabilities of 0.
+static const float HIDDEN = -__builtin_inff(), LARGEST_OF_NONE = -3.402823466e38f;
 
 // Scores of M keys and QUERIES queries: S[key][query] = sum over t of keys[key][t] * panel[t][query].
 // With `hide`, lanes whose limit is not beyond the key (counted from `first`) are hidden.
@@ -76,9 +77,29 @@ static inline void softmax_panel(float* S, int64_t n, const vec (&found)[QV], fl
     for (int v = 0; v < QV; ++v) store(totals + v * LANES, total[v]);
 }
 
+// Keys of a block that rows of the output's register tile see: all rows the first `all`, some rows up to `some`, and
+// row r those below limits[r], counted from `first`. A hidden key's probability is 0, but 0 times a NaN is a NaN.
+struct Seen {
+    int64_t all, some;
+    const int32_t* limits;
+    int32_t first;
+
+    // Of the ROWS rows whose limits begin there, and of a block of n keys that each of them sees, if `clear`.
+    Seen(int64_t n, bool clear, const int32_t* limits, int32_t first) : all(n), some(n), limits(limits), first(first) {
+        if (!CAUSAL || clear) return;
+        int32_t least = limits[0], most = limits[0];
+        for (int r = 1; r < ROWS; ++r) {
+            least = limits[r] < least ? limits[r] : least;
+            most = limits[r] > most ? limits[r] : most;
+        }
+        all = max_of(0, min_of(n, least - first));
+        some = max_of(0, min_of(n, most - first));
+    }
+};
+
 // Sums of ROWS queries and V vectors of columns: O[r][:] = O[r][:] * factors[r] + sum over j of P[j][r] * values[j][:].
 template <int V>
-static inline void output_tile(const float* P, int64_t n, const float* values, int64_t stride, float* O,
+static inline void output_tile(const float* P, const Seen& seen, const float* values, int64_t stride, float* O,
                                int64_t row_stride, const float* factors, bool fresh) {
     vec sums[ROWS][V] = {};
     if (!fresh) {
@@ -101,12 +122,22 @@ static inline void output_tile(const float* P, int64_t n, const float* values, i
     };
     int64_t j = 0;
 #pragma GCC unroll 1
-    for (; j + UNROLL <= n; j += UNROLL) {
+    for (; j + UNROLL <= seen.all; j += UNROLL) {
 #pragma GCC unroll 8
         for (int u = 0; u < UNROLL; ++u) step(j + u);
     }
 #pragma GCC unroll 1
-    for (; j < n; ++j) step(j);
+    for (; j < seen.all; ++j) step(j);
+#pragma GCC unroll 1
+    for (; CAUSAL && j < seen.some; ++j) {
+        const float *p = P + j * QUERIES, *row = values + j * stride;
+#pragma GCC unroll 32
+        for (int r = 0; r < ROWS; ++r) {
+            if (seen.first + j >= seen.limits[r]) continue;
+#pragma GCC unroll 8
+            for (int v = 0; v < V; ++v) sums[r][v] += splat(p[r]) * load(row + v * LANES);
+        }
+    }
 #pragma GCC unroll 32
     for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 8
@@ -116,19 +147,19 @@ static inline void output_tile(const float* P, int64_t n, const float* values, i
 
 // All `vectors` of columns, CV at a time; what is left over as one narrower tile.
 template <int V>
-static inline void output_rest(int64_t vectors, const float* P, int64_t n, const float* values, int64_t stride,
+static inline void output_rest(int64_t vectors, const float* P, const Seen& seen, const float* values, int64_t stride,
                                float* O, int64_t row_stride, const float* factors, bool fresh) {
     if constexpr (V > 0) {
-        if (vectors == V) output_tile<V>(P, n, values, stride, O, row_stride, factors, fresh);
-        else output_rest<V - 1>(vectors, P, n, values, stride, O, row_stride, factors, fresh);
+        if (vectors == V) output_tile<V>(P, seen, values, stride, O, row_stride, factors, fresh);
+        else output_rest<V - 1>(vectors, P, seen, values, stride, O, row_stride, factors, fresh);
     }
 }
 
-static inline void output_rows(int64_t vectors, const float* P, int64_t n, const float* values, int64_t stride,
+static inline void output_rows(int64_t vectors, const float* P, const Seen& seen, const float* values, int64_t stride,
                                float* O, int64_t row_stride, const float* factors, bool fresh) {
     int64_t v = 0;
     for (; v + CV <= vectors; v += CV) {
-        output_tile<CV>(P, n, values + v * LANES, stride, O + v * LANES, row_stride, factors, fresh);
+        output_tile<CV>(P, seen, values + v * LANES, stride, O + v * LANES, row_stride, factors, fresh);
     }
-    output_rest<CV - 1>(vectors - v, P, n, values + v * LANES, stride, O + v * LANES, row_stride, factors, fresh);
+    output_rest<CV - 1>(vectors - v, P, seen, values + v * LANES, stride, O + v * LANES, row_stride, factors, fresh);
 }

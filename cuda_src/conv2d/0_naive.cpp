@@ -9,6 +9,10 @@ arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 [options]
 stride = 1
 pad = 0
+pad_top = 0
+pad_left = 0
+pad_bottom = 0
+pad_right = 0
 dilation = 1
 groups = 1
 nhwc = false
@@ -25,8 +29,8 @@ extern "C" void conv2d(const element* X, const element* W, const addend* bias, c
                        int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
     const Epilogue epilogue = {bias, scale};
     const int64_t inner = c / GROUPS, outer = k / GROUPS;
-    const int64_t rows = (h + 2 * PAD - DILATION * (r - 1) - 1) / STRIDE + 1;
-    const int64_t columns = (w + 2 * PAD - DILATION * (s - 1) - 1) / STRIDE + 1;
+    const int64_t rows = (h + TOP + BOTTOM - DILATION * (r - 1) - 1) / STRIDE + 1;
+    const int64_t columns = (w + LEFT + RIGHT - DILATION * (s - 1) - 1) / STRIDE + 1;
     for (int64_t image = 0; image < n; ++image) {
         for (int64_t out = 0; out < k; ++out) {
             const int64_t first = out / outer * inner;  // channel of X where this group begins
@@ -35,10 +39,10 @@ extern "C" void conv2d(const element* X, const element* W, const addend* bias, c
                     accumulator sum = 0;
                     for (int64_t in = 0; in < inner; ++in) {
                         for (int64_t i = 0; i < r; ++i) {
-                            const int64_t y = p * STRIDE + i * DILATION - PAD;
+                            const int64_t y = p * STRIDE + i * DILATION - TOP;
                             if (y < 0 || y >= h) continue;
                             for (int64_t j = 0; j < s; ++j) {
-                                const int64_t x = q * STRIDE + j * DILATION - PAD;
+                                const int64_t x = q * STRIDE + j * DILATION - LEFT;
                                 if (x < 0 || x >= w) continue;
                                 const int64_t channel = first + in;
                                 const element a = X[NHWC ? ((image * h + y) * w + x) * c + channel

@@ -9,6 +9,10 @@ arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 [options]
 stride = 1
 pad = 0
+pad_top = 0
+pad_left = 0
+pad_bottom = 0
+pad_right = 0
 dilation = 1
 groups = 1
 nhwc = false
@@ -30,10 +34,10 @@ whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
 # Sums, a row of weights and one pixel.
 registers = "(PIXELS + 1) * (CHANNELS * 4 // vector_bytes) + 1 <= vector_registers"
 # 8 independent sums keep two FMA pipes of latency 4 busy; narrow images have to do with fewer.
-latency = "PIXELS * (CHANNELS * 4 // vector_bytes) >= 8 or PIXELS * 2 > (w + 2 * pad - dilation * (s - 1) - 1) // stride + 1"
+latency = "PIXELS * (CHANNELS * 4 // vector_bytes) >= 8 or PIXELS * 2 > (w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1"
 channels_used = "CHANNELS < 2 * (k // groups) or CHANNELS * 4 == vector_bytes"
 # A tile lies in one row of the output, which 1x1 kernels see as a single one.
-pixels_used = "PIXELS == 1 or PIXELS <= ((w + 2 * pad - dilation * (s - 1) - 1) // stride + 1) * ((h if stride == 1 else 1) if r * s == 1 and pad == 0 else 1)"
+pixels_used = "PIXELS == 1 or PIXELS <= ((w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1) * ((h if stride == 1 else 1) if r * s == 1 and pad + pad_top + pad_left + pad_bottom + pad_right == 0 else 1)"
 unrolled_body = "UNROLL * PIXELS * (CHANNELS * 4 // vector_bytes) <= 112"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
@@ -165,7 +169,7 @@ extern "C" int conv2d(const element* X, const element* W, const addend* bias, co
 #else
     const float* image = memory;
 #endif
-    const bool flat = r == 1 && s == 1 && PAD == 0 && STRIDE == 1;
+    const bool flat = r == 1 && s == 1 && !PADDED && STRIDE == 1;
     const Convolution work = {at, strides, W, Y, {bias, scale}, image, offsets, memory + copy + table, flat};
 #if threads > 1
 #pragma omp parallel num_threads(threads)

@@ -9,6 +9,10 @@ arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 [options]
 stride = 1
 pad = 0
+pad_top = 0
+pad_left = 0
+pad_bottom = 0
+pad_right = 0
 dilation = 1
 groups = 1
 bias = false
@@ -40,7 +44,7 @@ grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * MR < 2 * k)"
 # 49 pixels are three vectors of 16 and one dot product, not four vectors. Weights have to lie in rows.
 dots_are_few = """
   not DOTS or (not PACK_W and
-    1 <= (((h + 2 * pad - dilation * (r - 1) - 1) // stride + 1) * ((w + 2 * pad - dilation * (s - 1) - 1) // stride + 1))
+    1 <= (((h + 2 * pad + pad_top + pad_bottom - dilation * (r - 1) - 1) // stride + 1) * ((w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1))
       % (vector_bytes // 4) <= 4)"""
 panels_in_order = "PANELS > 1 or INNER == 'm'"
 
@@ -241,7 +245,7 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
     const int64_t buffer = lines(PANELS * (taps * NR + dots_floats(taps)) + LANES);
     float* memory = arena.reserve(copy + weights + buffer * threads);
     if (!memory) return 1;
-    const bool direct = r == 1 && s == 1 && STRIDE == 1 && PAD == 0;
+    const bool direct = r == 1 && s == 1 && STRIDE == 1 && !PADDED;
     const Convolution work = {at, strides, W, bias, IN_PLACE ? X : memory, Y,
                               memory + copy, memory + copy, direct};
     float* buffers = memory + copy + weights;

@@ -4,6 +4,7 @@ operator = "conv2d"
 summary = "Winograd F(2x2,3x3) or F(4x4,3x3): 2.25 or 4 times fewer products, on transformed tiles."
 dtypes = ["f32"]
 entry = "conv2d"
+special_values = false
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 # Products of F(4x4,3x3), the most; F(2x2,3x3) does 2.25 times fewer.
 fewer_operations = "4 if c >= 32 else 2.25"
@@ -11,6 +12,10 @@ fewer_operations = "4 if c >= 32 else 2.25"
 [options]
 stride = 1
 pad = 0
+pad_top = 0
+pad_left = 0
+pad_bottom = 0
+pad_right = 0
 dilation = 1
 groups = 1
 nhwc = false
@@ -38,7 +43,7 @@ registers = "(TILES + 1) * (CHANNELS * 4 // vector_bytes) + 1 <= vector_register
 latency = "TILES * (CHANNELS * 4 // vector_bytes) >= 8"
 channels_used = "CHANNELS < 2 * k or CHANNELS * 4 == vector_bytes"
 unrolled_body = "UNROLL * TILES * (CHANNELS * 4 // vector_bytes) <= 112"
-block_used = "BLOCK == 1 or (BLOCK - 1) * TILES < n * ceildiv(h + 2 * pad - 2, TILE) * ceildiv(w + 2 * pad - 2, TILE)"
+block_used = "BLOCK == 1 or (BLOCK - 1) * TILES < n * ceildiv(h + 2 * pad + pad_top + pad_bottom - 2, TILE) * ceildiv(w + 2 * pad + pad_left + pad_right - 2, TILE)"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
 threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
@@ -52,6 +57,9 @@ image_bytes = "(TILE + 2) * (TILE + 2) * c * BLOCK * TILES * 4"
 // Rung 3. An output tile of m x m pixels is A^T [sum over c of (G g G^T) * (B^T d B)] A: per channel (m+2)^2
 // products instead of 9 m^2, and the sum over channels is (m+2)^2 independent matrix products of all tiles with
 // all filters (Lavin and Gray, CVPR 2016). Filters are transformed in every call.
+//
+// A NaN or an infinity spreads: it is added to and subtracted from its neighbours in the transforms, so all outputs of
+// its tile become NaN. That is inherent, hence `special_values = false`.
 //
 // Error. Let a = max over p of sum_i A_pi^2 |B_i|^2 |G_i|^2. If sums over c err as the operator's tolerance
 // assumes, an output's error has a standard deviation of at most u s c a / sqrt(2), where a direct sum has
@@ -136,7 +144,7 @@ struct Winograd {
     void copy_image(int64_t team, int64_t index) const {
         const Range mine = share(groups() * at.n * high(), 1, team, index);
         for (int64_t i = mine.begin; i < mine.end; ++i) {
-            const int64_t y = i % high() - PAD, n = i / high() % at.n, channel = i / high() / at.n * LANES;
+            const int64_t y = i % high() - TOP, n = i / high() % at.n, channel = i / high() / at.n * LANES;
             const int64_t count = min_of(LANES, at.c - channel);
             float* to = image + i * wide() * LANES;
             if (y < 0 || y >= at.h) {
@@ -144,10 +152,10 @@ struct Winograd {
                 continue;
             }
             // Tiles over the edge may need fewer columns than there are, or more.
-            const int64_t columns = min_of(at.w, wide() - PAD);
-            memset(to, 0, size_t(PAD * LANES) * sizeof(float));
-            memset(to + (PAD + columns) * LANES, 0, size_t((wide() - PAD - columns) * LANES) * sizeof(float));
-            to += PAD * LANES;
+            const int64_t columns = min_of(at.w, wide() - LEFT);
+            memset(to, 0, size_t(LEFT * LANES) * sizeof(float));
+            memset(to + (LEFT + columns) * LANES, 0, size_t((wide() - LEFT - columns) * LANES) * sizeof(float));
+            to += LEFT * LANES;
             if (!NHWC) {
                 pack_columns<LANES>(to, X + ((n * at.c + channel) * at.h + y) * at.w, at.h * at.w, count, columns);
                 continue;

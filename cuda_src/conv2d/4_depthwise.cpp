@@ -9,6 +9,10 @@ arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 [options]
 stride = 1
 pad = 0
+pad_top = 0
+pad_left = 0
+pad_bottom = 0
+pad_right = 0
 dilation = 1
 groups = 1
 nhwc = false
@@ -28,18 +32,19 @@ threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 
 [constraints]
 sums_in_registers = "ROWS * VECTORS <= vector_registers // 2"
-vectors_used = "FLAT or MASKED or VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (c if nhwc else (w + 2 * pad - dilation * (s - 1) - 1) // stride + 1)"
+vectors_used = "FLAT or MASKED or VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (c if nhwc else (w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1)"
 # A flat channel has no rows, and with its channels side by side an image has none either.
 flat_has_no_rows = "not FLAT or (ROWS == 1 and not nhwc)"
 # As many columns out as in and taps no more than a vector away, or rows of no more than a vector; see masked.h.
 masked_fits = """
   not MASKED or (ROWS == 1 and not FLAT and not nhwc and (
-    (stride == 1 and 2 * pad == dilation * (s - 1) and s * dilation <= w and 4 * pad * (w + 1) <= vector_bytes
-      and 4 * (((r - 1) * dilation - pad) * w + (s - 1) * dilation - pad) <= vector_bytes)
-    or (stride == 2 and 2 * w <= vector_bytes and (w + 2 * pad - dilation * (s - 1) - 1) // 2 < vector_bytes // 4)))"""
+    (stride == 1 and 2 * pad + pad_left + pad_right == dilation * (s - 1) and s * dilation <= w
+      and 4 * ((pad + pad_top) * w + pad + pad_left) <= vector_bytes
+      and 4 * (((r - 1) * dilation - pad - pad_top) * w + (s - 1) * dilation - pad - pad_left) <= vector_bytes)
+    or (stride == 2 and 2 * w <= vector_bytes and (w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // 2 < vector_bytes // 4)))"""
 masked_vectors_used = """
   not MASKED or VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (
-    ((h + 2 * pad - dilation * (r - 1) - 1) // stride + 1) * ((w + 2 * pad - dilation * (s - 1) - 1) // stride + 1))"""
+    ((h + 2 * pad + pad_top + pad_bottom - dilation * (r - 1) - 1) // stride + 1) * ((w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1))"""
 # The masks stay in the L1 cache.
 masked_stays_in_cache = "not MASKED or h * w * r * s <= 8192 * stride * stride"
 threads_on_cores = "threads <= cores"
@@ -88,19 +93,20 @@ struct Depthwise {
 
     void copy_plane(float* to, const float* from) const {
         for (int64_t y = 0; y < at.high(); ++y, to += row()) {
-            const float* line = from + (y - PAD) * at.w;
-            if (y < PAD || y >= PAD + at.h) {
+            const float* line = from + (y - TOP) * at.w;
+            if (y < TOP || y >= TOP + at.h) {
                 memset(to, 0, size_t(row()) * sizeof(float));
                 continue;
             }
             if (!SORTED) {
-                for (int64_t x = 0; x < PAD; ++x) to[x] = to[PAD + at.w + x] = 0;
-                memcpy(to + PAD, line, size_t(at.w) * sizeof(float));
+                for (int64_t x = 0; x < LEFT; ++x) to[x] = 0;
+                for (int64_t x = LEFT + at.w; x < at.wide(); ++x) to[x] = 0;
+                memcpy(to + LEFT, line, size_t(at.w) * sizeof(float));
                 continue;
             }
             for (int64_t x = 0; x < at.wide(); ++x) {
-                const bool inside = x >= PAD && x < PAD + at.w;
-                to[x % STRIDE * piece() + x / STRIDE] = inside ? line[x - PAD] : 0;
+                const bool inside = x >= LEFT && x < LEFT + at.w;
+                to[x % STRIDE * piece() + x / STRIDE] = inside ? line[x - LEFT] : 0;
             }
         }
     }
@@ -158,13 +164,13 @@ struct Depthwise {
             const int64_t left = at.c - channel;
             vec sums[ROWS][VECTORS] = {};
             for (int64_t y = 0; y < at.r; ++y) {
-                const int64_t line = p * STRIDE + y * DILATION - PAD;
+                const int64_t line = p * STRIDE + y * DILATION - TOP;
                 if (line < 0 || line >= at.h) continue;
                 for (int64_t x = 0; x < at.s; ++x) {
                     vec weight[VECTORS];
                     for (int j = 0; j < VECTORS; ++j) weight[j] = part(weights + (y * at.s + x) * at.c + channel, j, left);
                     for (int64_t i = 0; i < count; ++i) {
-                        const int64_t column = (q + i) * STRIDE + x * DILATION - PAD;
+                        const int64_t column = (q + i) * STRIDE + x * DILATION - LEFT;
                         if (column < 0 || column >= at.w) continue;
                         const float* from = X + ((n * at.h + line) * at.w + column) * at.c + channel;
                         for (int j = 0; j < VECTORS; ++j) sums[i][j] += weight[j] * part(from, j, left);

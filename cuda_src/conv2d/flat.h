@@ -24,19 +24,19 @@ struct FlatDepthwise {
     void copy_in(float* to, const float* from) const {
         const int64_t w = at.w;
         for (int64_t y = 0; y < at.h; ++y, from += w) {
-            float* line = to + (y + PAD) % STRIDE * STRIDE * phase() + (y + PAD) / STRIDE * pitch();
+            float* line = to + (y + TOP) % STRIDE * STRIDE * phase() + (y + TOP) / STRIDE * pitch();
             if (STRIDE == 1) {
-                for (int64_t x = 0; x < w; x += LANES) store_part(line + PAD + x, load_part(from + x, w - x), w - x);
+                for (int64_t x = 0; x < w; x += LANES) store_part(line + LEFT + x, load_part(from + x, w - x), w - x);
             } else if (STRIDE == 2) {
-                float* even = line + PAD % 2 * phase() + PAD / 2;
-                float* odd = line + (PAD + 1) % 2 * phase() + (PAD + 1) / 2;
+                float* even = line + LEFT % 2 * phase() + LEFT / 2;
+                float* odd = line + (LEFT + 1) % 2 * phase() + (LEFT + 1) / 2;
                 for (int64_t x = 0; x < w; x += 2 * LANES) {
                     const vec a = load_part(from + x, w - x), b = load_part(from + x + LANES, w - x - LANES);
                     store_part(even + x / 2, every_second(a, b), (w - x + 1) / 2);
                     store_part(odd + x / 2, every_second(a, b, 1), (w - x) / 2);
                 }
             } else {
-                for (int64_t x = 0; x < w; ++x) line[(x + PAD) % STRIDE * phase() + (x + PAD) / STRIDE] = from[x];
+                for (int64_t x = 0; x < w; ++x) line[(x + LEFT) % STRIDE * phase() + (x + LEFT) / STRIDE] = from[x];
             }
         }
     }

@@ -8,7 +8,7 @@
 
 // Whether the caller's memory serves as it is.
 #if defined(DTYPE_F32)
-enum { IN_PLACE = PAD == 0 };
+enum { IN_PLACE = !PADDED };
 #else
 enum { IN_PLACE = 0 };
 #endif
@@ -20,13 +20,13 @@ struct Shape {
 
     Shape(int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s)
         : n(n), c(c), h(h), w(w), k(k), r(r), s(s),
-          rows((h + 2 * PAD - DILATION * (r - 1) - 1) / STRIDE + 1),
-          columns((w + 2 * PAD - DILATION * (s - 1) - 1) / STRIDE + 1),
+          rows((high() - DILATION * (r - 1) - 1) / STRIDE + 1),
+          columns((wide() - DILATION * (s - 1) - 1) / STRIDE + 1),
           inner(c / GROUPS), outer(k / GROUPS) {}
 
     int64_t taps() const { return inner * r * s; }
-    int64_t high() const { return h + 2 * PAD; }
-    int64_t wide() const { return w + 2 * PAD; }
+    int64_t high() const { return h + TOP + BOTTOM; }
+    int64_t wide() const { return w + LEFT + RIGHT; }
     int64_t padded() const { return IN_PLACE ? 0 : n * c * high() * wide(); }
 };
 
@@ -52,17 +52,18 @@ static inline void convert(float* to, const element* from, int64_t count) {
 // The part of the copy that falls to thread `index` of `team`.
 static inline void pad_image(float* to, const element* X, const Shape& at, int64_t team, int64_t index) {
     // A line of the copy is a row of one channel, or of all of them.
-    const int64_t step = NHWC ? at.c : 1, line = at.wide() * step, margin = PAD * step, inside = at.w * step;
+    const int64_t step = NHWC ? at.c : 1, line = at.wide() * step, left = LEFT * step, inside = at.w * step;
     const int64_t planes = NHWC ? at.n : at.n * at.c;
     const Range mine = share(planes * at.high(), 1, team, index);
     for (int64_t i = mine.begin; i < mine.end; ++i) {
-        const int64_t plane = i / at.high(), y = i % at.high() - PAD;
+        const int64_t plane = i / at.high(), y = i % at.high() - TOP;
         float* row = to + i * line;
         if (y < 0 || y >= at.h) {
             memset(row, 0, size_t(line) * sizeof(float));
             continue;
         }
-        for (int64_t x = 0; x < margin; ++x) row[x] = row[margin + inside + x] = 0;
-        convert(row + margin, X + (plane * at.h + y) * inside, inside);
+        for (int64_t x = 0; x < left; ++x) row[x] = 0;
+        for (int64_t x = left + inside; x < line; ++x) row[x] = 0;
+        convert(row + left, X + (plane * at.h + y) * inside, inside);
     }
 }

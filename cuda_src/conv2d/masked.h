@@ -14,7 +14,7 @@ struct MaskedDepthwise {
     float* Y;
 
     // How far the first and the last tap are from their pixel, in elements of the line.
-    int64_t first_shift() const { return -(PAD * at.w + PAD); }
+    int64_t first_shift() const { return -(TOP * at.w + LEFT); }
     int64_t last_shift() const { return first_shift() + ((at.r - 1) * at.w + at.s - 1) * DILATION; }
 
     bool serves() const {
@@ -34,10 +34,10 @@ struct MaskedDepthwise {
     int64_t vectors() const { return ceil_div(results(), step()); }
 
     // What loads touch outside of a channel: elements in front of it and behind it.
-    int64_t before() const { return STRIDE == 1 ? LANES : PAD * at.w; }
+    int64_t before() const { return STRIDE == 1 ? LANES : TOP * at.w; }
     int64_t after() const {
         const int64_t last = (vectors() - 1) * pace() + LANES;
-        const int64_t more = STRIDE == 1 ? LANES : second() + ((at.r - 1) * DILATION - PAD) * at.w;
+        const int64_t more = STRIDE == 1 ? LANES : second() + ((at.r - 1) * DILATION - TOP) * at.w;
         return max_of(0, last + more - at.h * at.w);
     }
 
@@ -50,8 +50,8 @@ struct MaskedDepthwise {
         for (int64_t v = 0; v < vectors(); ++v) {
             pick_lanes line = {}, column = {};
             for (int l = 0; l < LANES; ++l) {
-                line[l] = l < step() ? int32_t(p * STRIDE - PAD) : INT32_MIN / 2;
-                column[l] = int32_t(q * STRIDE - PAD);
+                line[l] = l < step() ? int32_t(p * STRIDE - TOP) : INT32_MIN / 2;
+                column[l] = int32_t(q * STRIDE - LEFT);
                 if (l < step() && ++q == at.columns) q = 0, ++p;
             }
             for (int64_t y = 0; y < at.r; ++y, line += DILATION) {
@@ -99,14 +99,14 @@ struct MaskedDepthwise {
         for (int64_t y = 0; y < r; ++y) {
             vec left[VECTORS], right[VECTORS];
             for (int j = 0; STRIDE == 2 && j < VECTORS; ++j) {
-                left[j] = load(plane + (first + j) * pace() + (y * DILATION - PAD) * at.w);
-                right[j] = load(plane + (first + j) * pace() + (y * DILATION - PAD) * at.w + second());
+                left[j] = load(plane + (first + j) * pace() + (y * DILATION - TOP) * at.w);
+                right[j] = load(plane + (first + j) * pace() + (y * DILATION - TOP) * at.w + second());
             }
 #pragma GCC unroll 5
             for (int64_t x = 0; x < s; ++x) {
                 const vec weight = splat(weights[y * s + x]);
                 // Both are known to the compiler, and so is, as a row is wider than the kernel, the sign of a shift.
-                const int64_t down = y * DILATION - PAD, along = x * DILATION - PAD;
+                const int64_t down = y * DILATION - TOP, along = x * DILATION - LEFT;
                 const int64_t shift = STRIDE == 1 ? down * at.w + along : along;
                 const pick_lanes pick = place + int32_t(shift);
 #pragma GCC unroll 8

@@ -1,5 +1,5 @@
-// The element types of a workload's dtype, and what a finished sum goes through on its way to Y.
-// The macros DTYPE_*, BIAS, RELU, SCALE_TENSOR, SCALE_CHANNEL come from the workload.
+// The element types of a workload's dtype, its padding, and what a finished sum goes through on its way to Y.
+// The macros DTYPE_*, PAD*, BIAS, RELU, SCALE_TENSOR, SCALE_CHANNEL come from the workload.
 #pragma once
 #include <stdint.h>
 
@@ -25,6 +25,15 @@ typedef float accumulator;
 typedef float addend;
 typedef float result;
 #endif
+
+// Zeros around the image: PAD is 0 where sides differ.
+enum : int64_t {
+    TOP = PAD + PAD_TOP,
+    LEFT = PAD + PAD_LEFT,
+    BOTTOM = PAD + PAD_BOTTOM,
+    RIGHT = PAD + PAD_RIGHT,
+    PADDED = TOP + LEFT + BOTTOM + RIGHT > 0,
+};
 
 struct Epilogue {
     const addend* bias;  // [k]; null without bias

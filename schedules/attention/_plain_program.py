@@ -4,8 +4,8 @@ from tuner.core.workload import Workload
 from tuner.schedules.attention._options import heads_of, masked, scale_of
 
 TENSORS = ("Q", "K", "V", "O")
-# Below any score; far from the type's end, so that no difference overflows.
-_HIDDEN = "T.float32(-1e30)"
+# Below any score that a query sees, however negative.
+_HIDDEN = "T.float32('-inf')"
 
 
 def source(workload: Workload, divide_last: bool = False) -> str:
@@ -32,16 +32,20 @@ def source(workload: Workload, divide_last: bool = False) -> str:
     scaled = f"raw[vb, vh, vi, vj] * T.float32({scale_of(workload)!r})"
     if masked(workload):
         scaled = f"T.if_then_else(vj <= vi + {kv - q}, {scaled}, {_HIDDEN})"
+    product = f"{'weights' if divide_last else 'shares'}[vb, vh, vi, vj] * {value}"
+    if masked(workload):
+        # Selected, not multiplied by a weight of 0: 0 times a NaN is a NaN.
+        product = f"T.Select(vj <= vi + {kv - q}, {product}, T.float32(0))"
     matrix, rows = f"({b}, {h}, {q}, {kv})", f"({b}, {h}, {q})"
     if divide_last:
         extra = f"sums = T.sblock_alloc_buffer(({b}, {h}, {q}, {d}))"
         divided = ""
-        attended, used = "sums[vb, vh, vi, vd]", "weights"
+        attended = "sums[vb, vh, vi, vd]"
         end = _ratio_block("divide", "d", (b, h, q, d), "O", "sums")
     else:
         extra = f"shares = T.sblock_alloc_buffer({matrix})"
         divided = _ratio_block("share", "j", (b, h, q, kv), "shares", "weights")
-        attended, used = "O[vb, vh, vi, vd]", "shares"
+        attended = "O[vb, vh, vi, vd]"
         end = ""
     return f"""
 @I.ir_module
@@ -86,7 +90,7 @@ class Module:
                 vb, vh, vi, vd, vj = T.axis.remap("SSSSR", [b, h, i, d, j])
                 with T.init():
                     {attended} = T.float32(0)
-                {attended} = {attended} + {used}[vb, vh, vi, vj] * {value}
+                {attended} = {attended} + {product}
 {end}"""
 
 

@@ -311,7 +311,11 @@ class Program:
                 return f"packed_v[{head}, {self._row(self._key_block, j, column)}]"
             return self._token("V", f"{self._key_block} * {s.block} + {j}", column, head)
 
-        body = self._where_any(_tir_vectors.attend(s, self._count, value))
+        def seen(row: str) -> str:
+            return f"({self._limit(row)} - {self._key_block} * {s.block})"
+
+        under_mask = seen if masked(self.workload) else None
+        body = self._where_any(_tir_vectors.attend(s, self._count, value, under_mask))
         values = f"V[{head}, 0:{self.kv}, 0:{self.d}]"
         if self.copy_v:
             values = _region(f"packed_v[{head}, {{}}]", self._key_block, s.block * s.width)

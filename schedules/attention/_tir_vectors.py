@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import indent
 
-HIDDEN = "T.float32(-1e30)"
-"""A score that is not there. Not infinity: the difference of two would be a NaN."""
+HIDDEN = "T.float32('-inf')"
+"""A score that is not there: below any that is, however negative."""
+LARGEST_OF_NONE = "T.float32(-3.4028234663852886e38)"
+"""The largest score of no keys. Not infinity: the difference of two would be a NaN."""
 
 # 2^x = 2^n * 2^f for x <= 0 by the polynomial of cuda_src/attention/exp2.h: it errs by at most 1.94e-7
 # for -126 <= x <= 0 and is 0 below -127; tests/kernels/test_attention_tensorir.py measures it.
@@ -218,21 +220,25 @@ def _ceildiv(count: str, by: int) -> str:
     return str(-(-int(count) // by)) if count.isdigit() else f"(({count} + {by - 1}) // {by})"
 
 
-def attend(s: Sizes, count: str, value: Callable[[str, str], str]) -> Body:
+def attend(
+    s: Sizes, count: str, value: Callable[[str, str], str], seen: Callable[[str], str] | None = None
+) -> Body:
     """The softmax of a block of scores and what it weights, behind what was seen before.
 
     Args:
         s: sizes.
         count: how many keys, an expression.
         value: the element (key of the block, column) of the values.
+        seen: under a mask, how many keys from the block's first on a row sees, which may be more than
+            `count` or below 0, and grows with the row.
     """
-    none = f"{s.state('top', 'i')} = {HIDDEN}\n{s.state('total', 'i')} = T.float32(0)"
+    none = f"{s.state('top', 'i')} = {LARGEST_OF_NONE}\n{s.state('total', 'i')} = T.float32(0)"
     zero = f"{s.sums('i', f'c * {s.lanes} + l')} = T.float32(0)"
     row, vectors = f"i in T.serial({s.queries})", f"c in T.serial({s.width // s.lanes})"
     init = _loops(none, row) + "\n" + _loops(zero, row, vectors, f"l in T.vectorized({s.lanes})")
     softmax = _softmax_of_rows(s, count) if s.along_head else _softmax_of_panel(s, count)
     locals_ = (*softmax.locals, _local("o", s.rows, s.columns), *exp2_locals(s.lanes))
-    return Body(locals_, softmax.text + "\n" + _output(s, count, value), init)
+    return Body(locals_, softmax.text + "\n" + _output(s, count, value, seen), init)
 
 
 def _softmax_of_panel(s: Sizes, count: str) -> Body:
@@ -280,8 +286,12 @@ def _softmax_of_rows(s: Sizes, count: str) -> Body:
     return Body((*own, _local("P", s.queries, s.block)), _loops(text, f"r in T.unroll({s.queries})"))
 
 
-def _output(s: Sizes, count: str, value: Callable[[str, str], str]) -> str:
-    """Rows times columns in registers: rescaled, then the block's probabilities times its values."""
+def _output(s: Sizes, count: str, value: Callable[[str, str], str], seen: Callable[[str], str] | None) -> str:
+    """Rows times columns in registers: rescaled, then the block's probabilities times its values.
+
+    Under a mask a tile of rows ends with the last key that one of them sees. Of those that not all of them
+    see a product is selected, not multiplied by a probability of 0: 0 times a NaN is a NaN.
+    """
     row, column = f"rt * {s.rows} + r", f"ct * {s.columns} + v * {s.lanes} + l"
     here = f"o[r, v * {s.lanes} + l]"
     tile = (
@@ -290,18 +300,32 @@ def _output(s: Sizes, count: str, value: Callable[[str, str], str]) -> str:
     sums = s.sums(row, column)
     factor = f"factor[{row}, l]" if s.along_head else f"factor[{row}]"
 
-    def step(j: str) -> str:
+    def product(j: str) -> str:
         p = f"P[{row}, {j}]" if s.along_head else f"P[{j}, {row}]"
-        return _loops(f"{here} = {here} + {p} * {value(j, column)}", *tile)
+        return f"{p} * {value(j, column)}"
 
-    lines = [
-        _loops(f"{here} = {sums} * {factor}", *tile),
-        _steps(count, s.unroll, step),
-        _loops(f"{sums} = {here}", *tile),
-    ]
+    def step(j: str) -> str:
+        return _loops(f"{here} = {here} + {product(j)}", *tile)
+
+    lines = [_loops(f"{here} = {sums} * {factor}", *tile)]
+    if seen is None or s.rows == 1:
+        ends = count if seen is None else _clamped(seen(f"rt * {s.rows}"), count)
+        lines.append(_steps(ends, s.unroll, step))
+    else:
+        all_see = _clamped(seen(f"rt * {s.rows}"), count)
+        some_see = _clamped(seen(f"rt * {s.rows} + {s.rows - 1}"), count)
+        selected = f"T.Select({all_see} + u < {seen(row)}, {product(f'({all_see} + u)')}, T.float32(0))"
+        lines.append(_steps(all_see, s.unroll, step))
+        rest = _loops(f"{here} = {here} + {selected}", *tile)
+        lines.append(_loops(rest, f"u in T.serial({some_see} - {all_see})"))
+    lines.append(_loops(f"{sums} = {here}", *tile))
     return _loops(
         "\n".join(lines), f"rt in T.serial({s.queries // s.rows})", f"ct in T.serial({s.width // s.columns})"
     )
+
+
+def _clamped(keys: str, count: str) -> str:
+    return f"T.max(0, T.min({keys}, {count}))"
 
 
 def write(s: Sizes, rows: int, whole: bool, parts: int) -> Body:
@@ -326,7 +350,7 @@ def write(s: Sizes, rows: int, whole: bool, parts: int) -> Body:
         each = f"p in T.serial({parts})"
         weight = exp2("scale[p, i]", f"{s.state('top', 'i', 'p')} - best[0]", 1)
         text = "\n".join([
-            f"best[0] = {HIDDEN}",
+            f"best[0] = {LARGEST_OF_NONE}",
             _loops(f"best[0] = T.max(best[0], {s.state('top', 'i', 'p')})", each),
             "whole[0] = T.float32(0)",
             _loops(f"{weight}\nwhole[0] = whole[0] + scale[p, i] * {s.state('total', 'i', 'p')}", each),

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 
-from tuner.core.workload import Option
+from tuner.core.workload import Option, Workload
 
 OPTIONS: Mapping[str, Option] = {
     "stride": 1,
     "pad": 0,
+    "pad_top": 0,
+    "pad_left": 0,
+    "pad_bottom": 0,
+    "pad_right": 0,
     "dilation": 1,
     "groups": 1,
     "nhwc": False,
@@ -17,3 +21,12 @@ OPTIONS: Mapping[str, Option] = {
 SCALES: Mapping[str, Option] = {"scale_tensor": False, "scale_channel": False}
 """What int8 ones have besides."""
 TENSORS = ("X", "W", "bias", "scale", "Y")
+
+
+def padding_of(workload: Workload) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Zeros (above, below) and (left, right) of the image: `pad` on all sides, or each of its own."""
+    top, left, bottom, right = (
+        int(workload.option("pad", 0)) + int(workload.option(f"pad_{side}", 0))
+        for side in ("top", "left", "bottom", "right")
+    )
+    return (top, bottom), (left, right)

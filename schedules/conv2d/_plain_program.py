@@ -1,7 +1,8 @@
 """conv2d as TensorIR by its definition, unscheduled: padding, a sum over channels and taps, an epilogue."""
 
 from tuner.core.workload import Workload
-from tuner.schedules.conv2d._tir_program import output_pixels
+from tuner.schedules.conv2d._options import padding_of
+from tuner.schedules.conv2d._tir_program import output_pixels, padded_pixels
 
 
 def tensors(workload: Workload) -> tuple[str, ...]:
@@ -12,12 +13,12 @@ def tensors(workload: Workload) -> tuple[str, ...]:
 def source(workload: Workload) -> str:
     """TVMScript of a workload; blocks `pad` (if any), `convolve`, and `epilogue` (with bias or relu)."""
     n, c, h, w, k, r, s = (size for _, size in workload)
-    stride, pad, dilation, groups = (
-        int(workload.option(name, default))
-        for name, default in (("stride", 1), ("pad", 0), ("dilation", 1), ("groups", 1))
-    )
+    stride, dilation, groups = (int(workload.option(name, 1)) for name in ("stride", "dilation", "groups"))
+    (top, bottom), (left, right) = padding_of(workload)
+    pad = top + bottom + left + right
     nhwc = workload.option("nhwc", False)
     bias, relu = workload.option("bias", False), workload.option("relu", False)
+    high, wide = padded_pixels(workload)
     p, q = output_pixels(workload)
     inner, outer = c // groups, k // groups
 
@@ -36,18 +37,20 @@ def source(workload: Workload) -> str:
     total = "total" if bias or relu else "Y"
     allocated = []
     if pad:
-        allocated.append(f"padded = T.sblock_alloc_buffer(({order(n, c, h + 2 * pad, w + 2 * pad)}))")
+        allocated.append(f"padded = T.sblock_alloc_buffer(({order(n, c, high, wide)}))")
     if bias or relu:
         allocated.append(f"total = T.sblock_alloc_buffer(({shapes['Y']}))")
     padding = f"""
-        for {order("n", "c", "y", "x")} in T.grid({order(n, c, h + 2 * pad, w + 2 * pad)}):
+        for {order("n", "c", "y", "x")} in T.grid({order(n, c, high, wide)}):
             with T.sblock("pad"):
                 {order("vn", "vc", "vy", "vx")} = T.axis.remap("SSSS", [{order("n", "c", "y", "x")}])
                 padded[{order("vn", "vc", "vy", "vx")}] = T.if_then_else(
-                    vy >= {pad} and vy < {h + pad} and vx >= {pad} and vx < {w + pad},
-                    X[{order("vn", "vc", f"vy - {pad}", f"vx - {pad}")}], T.float32(0))"""
+                    vy >= {top} and vy < {h + top} and vx >= {left} and vx < {w + left},
+                    X[{order("vn", "vc", f"vy - {top}", f"vx - {left}")}], T.float32(0))"""
     value = f"total[{axes}]" + (" + bias[vk]" if bias else "")
-    value = f"T.max({value}, T.float32(0))" if relu else value
+    if relu:
+        # Not T.max: of a NaN and 0 it is 0.
+        value = f"T.Select({value} < T.float32(0), T.float32(0), {value})"
     epilogue = f"""\
         for {loops} in T.grid({grid}):
             with T.sblock("epilogue"):

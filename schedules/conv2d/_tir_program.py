@@ -6,6 +6,7 @@ channels is one program: `acc[n, group, block, p, q, channel]` sums up over pack
 """
 
 from tuner.core.workload import Workload
+from tuner.schedules.conv2d._options import padding_of
 
 
 def ceildiv(a: int, b: int) -> int:
@@ -15,14 +16,18 @@ def ceildiv(a: int, b: int) -> int:
 
 def output_pixels(workload: Workload) -> tuple[int, int]:
     """Rows and columns of Y."""
-    stride, pad, dilation = (
-        int(workload.option(name, default)) for name, default in (("stride", 1), ("pad", 0), ("dilation", 1))
-    )
+    stride, dilation = int(workload.option("stride", 1)), int(workload.option("dilation", 1))
     p, q = (
-        (workload[size] + 2 * pad - dilation * (workload[taps] - 1) - 1) // stride + 1
-        for size, taps in (("h", "r"), ("w", "s"))
+        (padded - dilation * (workload[taps] - 1) - 1) // stride + 1
+        for padded, taps in zip(padded_pixels(workload), "rs", strict=True)
     )
     return p, q
+
+
+def padded_pixels(workload: Workload) -> tuple[int, int]:
+    """Rows and columns of X with its padding."""
+    high, wide = (workload[size] + sum(zeros) for size, zeros in zip("hw", padding_of(workload), strict=True))
+    return high, wide
 
 
 def source(workload: Workload, kt: int) -> str:
@@ -31,15 +36,14 @@ def source(workload: Workload, kt: int) -> str:
     There is no block `pad` where there is no padding.
     """
     n, c, h, w, k, r, s = (size for _, size in workload)
-    stride, pad, dilation, groups = (
-        int(workload.option(name, default))
-        for name, default in (("stride", 1), ("pad", 0), ("dilation", 1), ("groups", 1))
-    )
+    stride, dilation, groups = (int(workload.option(name, 1)) for name in ("stride", "dilation", "groups"))
+    (top, bottom), (left, right) = padding_of(workload)
+    pad = top + bottom + left + right
     nhwc = workload.option("nhwc", False)
     p, q = output_pixels(workload)
     inner, outer = c // groups, k // groups
     blocks = ceildiv(outer, kt)
-    high, wide = h + 2 * pad, w + 2 * pad
+    high, wide = padded_pixels(workload)
 
     def order(*nchw: object) -> str:
         a, b, y, x = nchw
@@ -57,7 +61,8 @@ def source(workload: Workload, kt: int) -> str:
     if workload.option("bias", False):
         value += f" + bias[{filter_index}]"
     if workload.option("relu", False):
-        value = f"T.max({value}, T.float32(0))"
+        # Not T.max: of a NaN and 0 it is 0.
+        value = f"T.Select({value} < T.float32(0), T.float32(0), {value})"
     whole = outer % kt == 0
     weight = f"W[{order(filter_index, 'vc', 'vr', 'vs')}]"
     if not whole:
@@ -71,8 +76,8 @@ def source(workload: Workload, kt: int) -> str:
             with T.sblock("pad"):
                 vn, vc, vy, vx = T.axis.remap("SSSS", [n, c, y, x])
                 padded[{order("vn", "vc", "vy", "vx")}] = T.if_then_else(
-                    vy >= {pad} and vy < {h + pad} and vx >= {pad} and vx < {w + pad},
-                    X[{order("vn", "vc", f"vy - {pad}", f"vx - {pad}")}], T.float32(0))"""
+                    vy >= {top} and vy < {h + top} and vx >= {left} and vx < {w + left},
+                    X[{order("vn", "vc", f"vy - {top}", f"vx - {left}")}], T.float32(0))"""
     pads = padding if pad else ""
     alloc = f"padded = T.sblock_alloc_buffer(({order(n, c, high, wide)}))" if pad else "pass"
     row, column = f"vp * {stride} + vr * {dilation}", f"vq * {stride} + vs * {dilation}"

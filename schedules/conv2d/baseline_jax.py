@@ -7,7 +7,7 @@ import numpy as np
 
 from tuner.core.workload import Workload
 from tuner.schedules._library import LibraryKernel, compiled_jax
-from tuner.schedules.conv2d._options import OPTIONS, TENSORS
+from tuner.schedules.conv2d._options import OPTIONS, TENSORS, padding_of
 
 
 class JaxConv2d(LibraryKernel):
@@ -27,8 +27,8 @@ class JaxConv2d(LibraryKernel):
 
 def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int) -> Callable[[], object]:
     """The call."""
-    stride, pad, dilation, groups = (
-        int(workload.option(name, OPTIONS[name])) for name in ("stride", "pad", "dilation", "groups")
+    stride, dilation, groups = (
+        int(workload.option(name, OPTIONS[name])) for name in ("stride", "dilation", "groups")
     )
     nhwc = workload.option("nhwc", False)
     layout = ("NHWC", "OHWI", "NHWC") if nhwc else ("NCHW", "OIHW", "NCHW")
@@ -37,7 +37,7 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
         import jax
 
         y = jax.lax.conv_general_dilated(
-            x, w, window_strides=(stride, stride), padding=((pad, pad), (pad, pad)),
+            x, w, window_strides=(stride, stride), padding=padding_of(workload),
             rhs_dilation=(dilation, dilation), feature_group_count=groups, dimension_numbers=layout,
             precision="highest",
         )  # fmt: skip

@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tuner.core.workload import Workload
 from tuner.schedules._library import LibraryKernel
-from tuner.schedules.conv2d._options import OPTIONS, TENSORS
+from tuner.schedules.conv2d._options import OPTIONS, TENSORS, padding_of
 
 
 class NumpyConv2d(LibraryKernel):
@@ -28,13 +28,15 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
     import threadpoolctl
 
     threadpoolctl.threadpool_limits(threads)  # stays in force: nothing restores it
-    stride, pad, dilation, groups = (
-        int(workload.option(name, OPTIONS[name])) for name in ("stride", "pad", "dilation", "groups")
+    stride, dilation, groups = (
+        int(workload.option(name, OPTIONS[name])) for name in ("stride", "dilation", "groups")
     )
     x, w, y = tensors["X"], tensors["W"], tensors["Y"]
     nhwc = workload.option("nhwc", False)
     rows, columns = (1, 2) if nhwc else (2, 3)
-    margin = [(pad, pad) if axis in (rows, columns) else (0, 0) for axis in range(4)]
+    zeros = dict(zip((rows, columns), padding_of(workload), strict=True))
+    margin = [zeros.get(axis, (0, 0)) for axis in range(4)]
+    pad = any(map(any, margin))
     spans = tuple(dilation * (workload[taps] - 1) + 1 for taps in ("r", "s"))
     n, k = workload["n"], workload["k"]
     channels = workload["c"] // groups

@@ -7,7 +7,7 @@ import numpy as np
 
 from tuner.core.workload import Option, Workload
 from tuner.schedules._library import LibraryKernel, OnnxGraph
-from tuner.schedules.conv2d._options import OPTIONS, SCALES, TENSORS
+from tuner.schedules.conv2d._options import OPTIONS, SCALES, TENSORS, padding_of
 
 _NCHW: Mapping[str, Option] = {name: default for name, default in OPTIONS.items() if name != "nhwc"}
 
@@ -55,12 +55,13 @@ def prepare(
     workload: Workload, tensors: Mapping[str, np.ndarray], threads: int, frozen: bool = False
 ) -> Callable[[], object]:
     """The call, which neither copies an input nor allocates the output."""
-    stride, pad, dilation, groups = (
-        int(workload.option(name, OPTIONS[name])) for name in ("stride", "pad", "dilation", "groups")
+    stride, dilation, groups = (
+        int(workload.option(name, OPTIONS[name])) for name in ("stride", "dilation", "groups")
     )
+    (top, bottom), (left, right) = padding_of(workload)
     attributes = {
-        "kernel_shape": [workload["r"], workload["s"]], "strides": [stride] * 2, "pads": [pad] * 4,
-        "dilations": [dilation] * 2, "group": groups,
+        "kernel_shape": [workload["r"], workload["s"]], "strides": [stride] * 2,
+        "pads": [top, left, bottom, right], "dilations": [dilation] * 2, "group": groups,
     }  # fmt: skip
     graph = OnnxGraph()
     graph.constants.update((name, tensors[name]) for name in ("W", "bias") if frozen and name in tensors)

@@ -7,7 +7,7 @@ import numpy as np
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules._library import LibraryKernel, start_torch
-from tuner.schedules.conv2d._options import OPTIONS, TENSORS
+from tuner.schedules.conv2d._options import OPTIONS, TENSORS, padding_of
 
 
 class TorchConv2d(LibraryKernel):
@@ -54,7 +54,8 @@ def prepare(
 ) -> Callable[[], object]:
     """The call. An NHWC array is passed as a channels_last view: the same memory.
 
-    `torch.conv2d` has no `out=`: its result is copied to Y, about 1% of a layer with 64 channels.
+    `torch.conv2d` pads both sides of an axis alike; what differs is padded in the call, by `F.pad`, as a
+    module would. It has no `out=`: its result is copied to Y, about 1% of a layer with 64 channels.
     """
     import torch
 
@@ -63,15 +64,20 @@ def prepare(
     nhwc = workload.option("nhwc", False)
     x, w, y = (t[name].permute(0, 3, 1, 2) if nhwc else t[name] for name in ("X", "W", "Y"))
     bias = t.get("bias")
-    stride, pad, dilation, groups = (
-        int(workload.option(name, OPTIONS[name])) for name in ("stride", "pad", "dilation", "groups")
+    stride, dilation, groups = (
+        int(workload.option(name, OPTIONS[name])) for name in ("stride", "dilation", "groups")
     )
     relu = workload.option("relu", False)
     w = w.contiguous(memory_format=torch.channels_last) if channels_last else w
 
+    (top, bottom), (left, right) = padding_of(workload)
+    equal = top == bottom and left == right
+    padding = (top, left) if equal else (0, 0)
+
     def call() -> None:
         image = x.contiguous(memory_format=torch.channels_last) if channels_last else x
-        result = torch.conv2d(image, w, bias, stride, pad, dilation, groups)
+        image = image if equal else torch.nn.functional.pad(image, (left, right, top, bottom))
+        result = torch.conv2d(image, w, bias, stride, padding, dilation, groups)
         y.copy_(torch.relu_(result) if relu else result)
 
     return call

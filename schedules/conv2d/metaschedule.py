@@ -24,8 +24,8 @@ class MetaScheduleConv(TracedKernel):
         if reason is not None:
             return reason
         p, q = _tir_program.output_pixels(workload)
-        pad = 2 * int(workload.option("pad", 0))
-        image = workload["n"] * workload["c"] * (workload["h"] + pad) * (workload["w"] + pad)
+        high, wide = _tir_program.padded_pixels(workload)
+        image = workload["n"] * workload["c"] * high * wide
         largest = max(image, workload["n"] * workload["k"] * p * q)
         return "a tensor has 2^30 elements or more" if largest >= 2**30 else None
 

@@ -9,7 +9,7 @@ from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules._library import target_threads
 from tuner.schedules.conv2d import _options, _tir_program
-from tuner.schedules.conv2d._tir_program import output_pixels, source
+from tuner.schedules.conv2d._tir_program import output_pixels, padded_pixels, source
 
 
 class DirectTensorIR(Kernel):
@@ -35,8 +35,8 @@ class DirectTensorIR(Kernel):
         if reason is None and workload.option("groups", 1) == workload["k"] > 1:
             return "a depthwise convolution has no output channels to lay a vector along"
         p, q = output_pixels(workload)
-        pad = 2 * int(workload.option("pad", 0))
-        image = workload["n"] * workload["c"] * (workload["h"] + pad) * (workload["w"] + pad)
+        high, wide = padded_pixels(workload)
+        image = workload["n"] * workload["c"] * high * wide
         if max(image, workload["n"] * workload["k"] * p * q) >= 2**30:
             reason = reason or "a tensor has 2^30 elements or more"
         return reason
@@ -72,7 +72,10 @@ class DirectTensorIR(Kernel):
                 Constraint(
                     "unrolled_body", "not UNROLL or PT * (KT * 4 // vector_bytes) * max(s, CT) <= 256"
                 ),
-                Constraint("something_to_pad", "PAD == 'ahead' or pad > 0"),
+                Constraint(
+                    "something_to_pad",
+                    "PAD == 'ahead' or pad + pad_top + pad_left + pad_bottom + pad_right > 0",
+                ),
                 Constraint("taps_to_order", "TAPS == 'crs' or r * s > 1"),
                 # A block of weights begins once for each of its rows otherwise.
                 Constraint("packed_once", "PACK == 'ahead' or (ORDER == 'kp' and PARALLEL == 'outer')"),
@@ -114,7 +117,7 @@ class DirectTensorIR(Kernel):
             schedule.compute_at(pack, block)
         else:
             self._ahead(schedule, pack, threads)
-        if workload.option("pad", 0):
+        if padded_pixels(workload) != (workload["h"], workload["w"]):
             pad = schedule.get_sblock("pad")
             if c["PAD"] == "inline":
                 schedule.compute_inline(pad)

@@ -83,5 +83,7 @@ def _epilogue(o: Mapping[str, Any], total: str, vb: str, wide: str, out: str) ->
     if o["bias"]:
         value += f" + {widened('bias[vj]')}"
     if o["relu"]:
-        value = f"T.max({value}, {literal(0, wide)})"
+        # Not T.max: of a NaN and 0 it is 0.
+        zero = literal(0, wide)
+        value = f"T.Select({value} < {zero}, {zero}, {value})"
     return value if wide == out else f'T.Cast("{out}", {value})'

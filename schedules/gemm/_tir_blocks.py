@@ -177,7 +177,7 @@ class Program(GemmFunction):
                 before = self.at("D", vb, i, j) if self.ko > 1 else self.addends(vb, i, j)
                 value = self.scaled(total) if before is None else before + self.scaled(total)
                 if self.workload.option("relu", False):
-                    clipped = T.max(value, T.float32(0))
+                    clipped = self.relu(value)
                     value = clipped if self.ko == 1 else T.Select(vk == self.ko - 1, clipped, value)
                 self.store(vb, i, j, value)
 

@@ -121,6 +121,11 @@ class GemmFunction(ABC):
         alpha = self.workload.option("alpha", 1.0)
         return total if alpha == 1 else self.T.float32(alpha) * total
 
+    def relu(self, value: Any) -> Any:
+        """max(value, 0); a NaN stays one, where T.max(value, 0) is 0."""
+        zero = self.T.float32(0)
+        return self.T.Select(value < zero, zero, value)
+
     def store(self, b: Any, i: Any, j: Any, value: Any) -> None:
         """D at an element."""
         self.T.buffer_store(self.tensors["D"], value, [i, j] if self.batch == 1 else [b, i, j])

@@ -115,4 +115,4 @@ class _Program(GemmFunction):
             value, addends = self.scaled(total[vb, vm, vn]), self.addends(vb, vm, vn)
             value = value if addends is None else addends + value
             relu = self.workload.option("relu", False)
-            self.store(vb, vm, vn, T.max(value, T.float32(0)) if relu else value)
+            self.store(vb, vm, vn, self.relu(value) if relu else value)

@@ -31,6 +31,9 @@ def draw(rng: random.Random, dtype: str = "f32", options: Mapping[str, Option] |
                 "nhwc": rng.random() < 0.4, "bias": rng.random() < 0.5, "relu": rng.random() < 0.5,
                 **({scale: True} if scale else {}),
             }  # fmt: skip
+            if rng.random() < 0.4:
+                sides = ("pad_top", "pad_left", "pad_bottom", "pad_right")
+                chosen.update(pad=0, **{side: rng.choice([0, 0, 1, 1, 2, 3]) for side in sides})
         groups = int(chosen.get("groups", 1))
         inner, outer = rng.choice([1, 2, 3, 5, 16, 19, 40]), rng.choice([1, 2, 4, 7, 16, 33])
         if groups > 1 and rng.random() < 0.5:  # depthwise

@@ -52,6 +52,33 @@ def test_computes_right_for_another_instruction_set(name: str, tmp_path: Path) -
     check(name, "f32", target, 3, 4, seed=2, folder=tmp_path)
 
 
+@pytest.mark.parametrize(("name", "dtype"), KERNELS)
+def test_padding_by_side(name: str, dtype: str, tmp_path: Path) -> None:
+    """As "same" pads for a stride of 2, even kernels, depthwise ones; one side alone."""
+    kernel = registry.kernel(name)
+    if reason := kernel.unavailable() or registry.builder(kernel.language).unavailable():
+        pytest.skip(reason)
+    shapes = [
+        "n2 c5 h12 w14 k9 r3 s3 pad_bottom1 pad_right2 bias",
+        "n1 c6 h9 w14 k6 r3 s3 stride2 pad_bottom1 pad_right1 groups6",
+        "n1 c6 h10 w12 k7 r2 s4 pad_bottom1 pad_left1 pad_right2 relu",
+        "n1 c4 h7 w9 k4 r1 s1 stride2 pad_top1",
+        "n1 c4 h6 w11 k20 r1 s5 pad_left4 nhwc",
+    ]
+    # What is built takes its time.
+    most, served = {"python": len(shapes), "cxx": 1 + (dtype == "f32")}.get(kernel.language, 1), 0
+    for i, shape in enumerate(shapes):
+        workload = CONV.parse(shape, dtype)
+        space = None if kernel.unsupported(workload, HERE) else kernel.space(workload, HERE)
+        if space is None or served == most:
+            continue
+        config = space.default or space.sample(random.Random(shape))
+        error, where = Run(kernel, workload, config, HERE, tmp_path / str(i)).error(workload, seed=i)
+        assert error <= 1.0, where
+        served += 1
+    assert served
+
+
 @pytest.mark.parametrize("name", ["conv_winograd"])
 @pytest.mark.parametrize("tile", [2, 4])
 def test_winograd_meets_the_tolerance_of_all(name: str, tile: int, tmp_path: Path) -> None:
@@ -78,6 +105,9 @@ def test_winograd_meets_the_tolerance_of_all(name: str, tile: int, tmp_path: Pat
         "n1 c6 h5 w6 k6 r5 s5 groups=6 pad=2 stride=2",
         "n1 c2 h11 w6 k2 r2 s3 groups=2 pad=1",
         "n1 c4 h8 w6 k4 r3 s3 groups=4 pad=2 dilation=2",
+        "n1 c5 h7 w7 k5 r3 s3 groups=5 pad_top=2 pad_right=2",
+        "n2 c3 h9 w7 k3 r2 s2 groups=3 pad_left=1 relu",
+        "n1 c3 h14 w14 k3 r3 s3 groups=3 stride=2 pad_bottom=1 pad_right=1 bias",
     ],
 )
 def test_depthwise_images_that_are_masked(shape: str, arch: str, tmp_path: Path) -> None:

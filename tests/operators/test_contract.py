@@ -7,7 +7,7 @@ import pytest
 
 from tuner import registry
 from tuner.core.errors import InvalidWorkload
-from tuner.core.operator import Operator, Tensors, worst_error
+from tuner.core.operator import Operator, Tensors, special_mismatch, worst_error
 from tuner.core.workload import Workload
 
 SEED = 20
@@ -247,3 +247,42 @@ def test_a_changed_input_changes_an_excerpt(operator: Operator, workload: Worklo
         after, _ = excerpt.expected(operator, {**inputs, name: other.reshape(inputs[name].shape)})
         seen |= any((np.abs(after[o] - before[o]) > 4 * allowed[o]).any() for o in before)
     assert seen or all((values == 0).all() for values in before.values())
+
+
+@each_case
+@pytest.mark.filterwarnings("error")
+def test_special_inputs_are_of_the_seed_and_have_a_reference(operator: Operator, workload: Workload) -> None:
+    """Special values are there, the reference and the tolerance take them without a warning, and most outputs
+    are none: where all were NaN, a NaN that spread would not be seen."""
+    specs = {s.name: s for s in operator.signature(workload) if not s.output}
+    first, again = operator.special_inputs(workload, SEED), operator.special_inputs(workload, SEED)
+    ordinary = operator.inputs(workload, SEED)
+    assert first.keys() == specs.keys()
+    changed = False
+    for name, array in first.items():
+        assert (array.shape, array.dtype.name) == (specs[name].shape, specs[name].dtype), name
+        assert array.flags.c_contiguous, name
+        np.testing.assert_array_equal(array, again[name])
+        changed |= not np.array_equal(array, ordinary[name])
+    assert changed
+    reference = operator.reference(workload, first)
+    tolerance = operator.tolerance(workload, first, reference)
+    with np.errstate(over="ignore"):  # what is beyond the type's range is an infinity
+        best = stored(operator, workload, reference)
+    assert special_mismatch(best, reference, tolerance) is None
+
+
+@pytest.mark.parametrize("operator", registry.operators().values(), ids=lambda o: o.name)
+@pytest.mark.parametrize("dtype", ["f32", "f16"])
+def test_special_values_reach_some_outputs_and_not_most(operator: Operator, dtype: str) -> None:
+    if dtype not in operator.dtypes:
+        pytest.skip(f"{operator.name} has no {dtype}")
+    for workload in varied(operator, dtype):
+        found: list[np.ndarray] = []
+        for companion in operator.companions(workload):
+            reference = operator.reference(companion, operator.special_inputs(companion, SEED))
+            found += [values.ravel() for values in reference.values()]
+        outputs = np.concatenate(found)
+        finite = np.isfinite(outputs).mean()
+        assert 0.2 < finite < 1, f"{workload.key}: {finite:.0%} of all outputs are finite"
+        assert np.isnan(outputs).any() and np.isinf(outputs).any(), workload.key

@@ -67,8 +67,8 @@ def by_hand(workload: Workload, inputs: dict[str, np.ndarray]) -> np.ndarray:
     for image, out, row, column in np.ndindex(n, k, p, q):
         total = 0.0
         for channel, i, j in np.ndindex(inner, workload["r"], workload["s"]):
-            top = row * value["stride"] + i * value["dilation"] - value["pad"]
-            left = column * value["stride"] + j * value["dilation"] - value["pad"]
+            top = row * value["stride"] + i * value["dilation"] - value["pad"] - value["pad_top"]
+            left = column * value["stride"] + j * value["dilation"] - value["pad"] - value["pad_left"]
             if 0 <= top < workload["h"] and 0 <= left < workload["w"]:
                 total += x[image, out // outer * inner + channel, top, left] * w[out, channel, i, j]
         total += float(inputs["bias"][out]) if value["bias"] else 0.0
@@ -145,3 +145,42 @@ def test_a_huge_shape_is_measured_before_anything_is_allocated() -> None:
     assert CONV.memory_bytes(workload) > 2**70
     with pytest.raises(InvalidWorkload):
         CONV.parse("n1 c1 h1 w1 k1 r2 s2")
+
+
+SAME_UPPER = {"pad_bottom": 1, "pad_right": 1}
+
+
+def test_padding_by_side_is_a_workload_of_its_own_unless_sides_are_alike() -> None:
+    shape = "n1 c3 h8 w8 k4 r3 s3 stride2"
+    sides = CONV.parse(f"{shape} pad_bottom1 pad_right1")
+    assert sides == CONV.parse(shape, **SAME_UPPER)
+    assert sides.key == "conv2d/f32/n1-c3-h8-w8-k4-r3-s3/pad_bottom=1,pad_right=1,stride=2"
+    alike = CONV.parse(shape, pad_top=1, pad_left=1, pad_bottom=1, pad_right=1)
+    assert alike == CONV.parse(shape, pad=1)
+    assert CONV.parse(shape, pad_top=0, pad_left=0, pad_bottom=0, pad_right=0) == CONV.parse(shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ("n1 c1 h8 w8 k1 r3 s3 stride2 pad_bottom1 pad_right1", (4, 4)),  # TensorFlow's "same"
+        ("n1 c1 h9 w8 k1 r2 s4 pad_bottom1 pad_left1 pad_right2", (9, 8)),  # "same" of even kernels
+        ("n1 c1 h5 w6 k1 r1 s7 pad_left6", (5, 6)),  # causal along one axis
+    ],
+)
+def test_sizes_of_padding_by_side(shape: str, expected: tuple[int, int]) -> None:
+    assert CONV.signature(CONV.parse(shape))[-1].shape[2:] == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"pad": 1, "pad_left": 2}, "pad is for all sides, pad_left for one: give pad or the sides"),
+        ({"pad_top": -1}, "pad_top is an integer from 0 up, not -1"),
+        ({"pad_top": True}, "option pad_top is of type int, not True"),
+        ({"pad_top": 1.5}, "option pad_top is of type int, not 1.5"),
+    ],
+)
+def test_bad_padding_is_one_line(options: dict[str, object], words: str) -> None:
+    with pytest.raises(TunerError, match=words):
+        CONV.parse("n1 c1 h8 w8 k1 r3 s3", **options)

@@ -12,6 +12,9 @@ from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
 
+STRICT = "strict"
+"""An operator's option of this name, a boolean, keeps kernels away that are not of `special_values`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Argument:
@@ -116,6 +119,11 @@ class Kernel(ABC):
     baseline: bool = False
     """Whether it is a library people use, that others are compared with: its space is empty."""
 
+    special_values: bool = True
+    """Whether a NaN or an infinity reaches those elements of the output alone that the operator's definition
+    lets it reach. `False` for algorithms that add and subtract neighbours first (Winograd, Strassen): they
+    are not verified on special values, and do not serve a workload with the option `strict`."""
+
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Why this kernel cannot compute a workload on a target; `None` if it can."""
         if workload.operator != self.operator:
@@ -124,8 +132,12 @@ class Kernel(ABC):
             return f"it has no dtype {workload.dtype}, only {', '.join(self.dtypes)}"
         if target.kind != self.target_kind:
             return f"it is for {self.target_kind}, not {target.kind}"
-        for name, _ in workload.options:
-            if name not in self.options:
+        for name, value in workload.options:
+            if name == STRICT:
+                # About the arithmetic, not what is computed: no kernel has to declare it.
+                if value and not self.special_values:
+                    return "its arithmetic spreads NaN and infinities, and the workload is strict"
+            elif name not in self.options:
                 return f"it does not honour option {name}"
         return None
 

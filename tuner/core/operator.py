@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload, UnknownName
+from tuner.core.special import NON_FINITE, extremes, plant, special_mismatch, tiny
 from tuner.core.workload import LARGEST_DIM, Option, Workload, reads_as_text
 
 if TYPE_CHECKING:
     from tuner.core.excerpt import Excerpt
+
+__all__ = ["Operator", "TensorSpec", "Tensors", "special_mismatch", "worst_error"]
 
 Tensors = dict[str, np.ndarray]
 
@@ -170,6 +173,27 @@ class Operator(ABC):
     @abstractmethod
     def inputs(self, workload: Workload, seed: int) -> Tensors:
         """Fresh random inputs, C-contiguous; the same seed gives the same values."""
+
+    def special_inputs(self, workload: Workload, seed: int) -> Tensors:
+        """`inputs` with special values in some places, on which kernels of `special_values` are verified.
+
+        The operator's docstring says what they have to give. `reference` and `tolerance` take these inputs
+        too, without a warning; the results are compared by `special_mismatch`.
+
+        Here, for operators that do not say better: in each floating-point tensor a NaN, both infinities, -0.0
+        and denormals, in at most a quarter of its elements; in int8 and uint8 the ends of the range. Other
+        integers may be indices and stay as they are. The largest finite values are left out, because sums
+        may overflow in f32 and not in the float64 of the reference. An operator that is not defined on
+        special values gives its `inputs`.
+        """
+        tensors = self.inputs(workload, seed)
+        rng = np.random.default_rng((seed, 1))
+        for array in tensors.values():
+            if np.issubdtype(array.dtype, np.floating):
+                plant(array, rng, (*NON_FINITE, *tiny(str(array.dtype))), 6)
+            elif array.dtype.itemsize == 1:
+                plant(array, rng, extremes(str(array.dtype)), 64)
+        return tensors
 
     @abstractmethod
     def reference(self, workload: Workload, inputs: Tensors) -> Tensors:

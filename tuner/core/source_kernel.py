@@ -9,6 +9,7 @@ The file begins with a block comment whose first line is `/*[tuner]`; what follo
     dtypes = ["f32"]
     entry = "gemm"
     arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
+    special_values = true   # false: its arithmetic spreads a NaN or an infinity to other outputs (optional)
 
     [options]            # options of the operator that it honours, with the operator's defaults
     relu = false
@@ -62,7 +63,7 @@ _HEADER = re.compile(r"/\*\[tuner\]\s*\n(.*?)\*/", re.DOTALL)
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "parameters", "constraints",
-    "features", "launch", "flags", "requires", "workspace", "supports", "fewer_operations",
+    "features", "launch", "flags", "requires", "workspace", "supports", "fewer_operations", "special_values",
 }  # fmt: skip
 _TEXTS = ("name", "operator", "summary", "entry", "fewer_operations")
 _LISTS = ("dtypes", "arguments", "flags", "requires")
@@ -113,6 +114,7 @@ class SourceKernel(Kernel):
         self.dtypes = tuple(declared.get("dtypes", ["f32"]))
         self.options = dict(declared.get("options", {}))
         self.requires: tuple[str, ...] = tuple(declared.get("requires", ()))
+        self.special_values = declared.get("special_values", True)
         # Now, with the text: an edit during a sweep must not rename what is being measured.
         self._digest = digest_files(self.source_files())
         self._declared = declared
@@ -222,6 +224,8 @@ def _check(declared: Mapping[str, Any], cuda: bool) -> None:
             raise InvalidSpace(f"{key} is a list of texts, not {value!r}")
         if key in _TABLES and not isinstance(value, dict):
             raise InvalidSpace(f"[{key}] is a table, not {value!r}")
+    if not isinstance(declared.get("special_values", True), bool):
+        raise InvalidSpace(f"special_values is true or false, not {declared['special_values']!r}")
     for table in ("constraints", "features", "workspace", "supports"):
         for name, expression in declared.get(table, {}).items():
             _expression(f"[{table}] {name}", expression)

@@ -5,6 +5,7 @@ comes of it is evidence `emulated`: there is no time in it.
 """
 
 import random
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from tuner import registry
 from tuner.core.errors import BuildError, InvalidConfig, TunerError, Unavailable
 from tuner.core.kernel import Kernel, Source
-from tuner.core.operator import Operator, Tensors, worst_error
+from tuner.core.operator import Operator, Tensors, special_mismatch, worst_error
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
@@ -102,6 +103,8 @@ def check_kernel(
 ) -> Iterator[Checked]:  # fmt: skip
     """Checks every configuration on every workload, yielding as it goes.
 
+    Each runs twice: on random inputs, and, where the kernel honours them, on special values.
+
     Args:
         kernel: for CUDA.
         workloads: small ones: everything is emulated.
@@ -133,6 +136,12 @@ def _verdict(operator: Operator, workload: Workload, inputs: Tensors, outputs: T
     return worst_error(outputs, reference, operator.tolerance(workload, inputs, reference))
 
 
+def _special_verdict(operator: Operator, workload: Workload, inputs: Tensors, outputs: Tensors) -> str | None:
+    reference = operator.reference(workload, inputs)
+    wrong = special_mismatch(outputs, reference, operator.tolerance(workload, inputs, reference))
+    return f"with special values (NaN, infinities, ends of the range): {wrong}" if wrong else None
+
+
 def _tensors(operator: Operator, workload: Workload, inputs: Tensors) -> tuple[Tensors, list[str]]:
     import numpy as np
 
@@ -154,17 +163,25 @@ def _cuda(
     seed: int, sanitize: bool, timeout_s: float,
 ) -> Checked:  # fmt: skip
     from tuner.builders.cuda_emulated import CudaEmulatedBuilder
-    from tuner.devices._emulated_check import check_source
+    from tuner.devices._emulated_check import check
 
     builder = CudaEmulatedBuilder(sanitize=sanitize)
     if reason := builder.unavailable():
         raise Unavailable(f"the emulator cannot be used: {reason}")
     tensors, outputs = _tensors(operator, workload, inputs)
-    try:
-        source = _source(kernel, workload, config, target)
-        result = check_source(builder, source, target, tensors, outputs, seed=seed, timeout_s=timeout_s)
-    except BuildError as error:
-        return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
+    special = operator.special_inputs(workload, seed) if kernel.special_values else {}
+    with tempfile.TemporaryDirectory(prefix="tuner-check-") as folder:
+        try:
+            source = _source(kernel, workload, config, target)
+            artifact = builder.build(source, target, Path(folder))
+        except BuildError as error:
+            return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
+        result = check(artifact, target, tensors, outputs, seed=seed, timeout_s=timeout_s)
+        again = result
+        if result.completed and special:
+            again = check(artifact, target, {**tensors, **special}, outputs, seed=seed, timeout_s=timeout_s)
+    if not again.completed:
+        result = again
     if not result.completed:
         # What was refused before it ran has not crashed.
         refused = any(finding.kind == "host_code" for finding in result.findings)
@@ -178,6 +195,8 @@ def _cuda(
         return Checked(
             workload, config, "findings", result.findings, share, str(result.findings[0]), sanitize
         )
+    if special and (wrong := _special_verdict(operator, workload, special, again.outputs)):
+        return Checked(workload, config, "wrong_result", (), share, wrong, sanitize)
     return Checked(workload, config, "ok", (), share, "", sanitize)
 
 
@@ -195,6 +214,16 @@ def _triton(
     share, where = _verdict(operator, workload, inputs, {name: found[name] for name in outputs})
     if not share <= 1.0:
         return Checked(workload, config, "wrong_result", (), share, where, False)
+    if kernel.special_values:
+        special = operator.special_inputs(workload, seed)
+        for name in outputs:
+            tensors[name].view("uint8")[...] = 0xFF
+        try:
+            found = _interpreter().run(kernel.lower(workload, config, target), {**tensors, **special})
+        except RuntimeError as error:
+            return Checked(workload, config, "crash", error=str(error), sanitized=False)
+        if wrong := _special_verdict(operator, workload, special, {name: found[name] for name in outputs}):
+            return Checked(workload, config, "wrong_result", (), share, wrong, False)
     return Checked(workload, config, "ok", (), share, "", False)
 
 

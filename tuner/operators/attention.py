@@ -10,6 +10,7 @@ from tuner.core.errors import InvalidWorkload
 from tuner.core.excerpt import Excerpt, flat_indices
 from tuner.core.numerics import STORAGE, U16, U32
 from tuner.core.operator import Operator, Tensors, TensorSpec
+from tuner.core.special import NON_FINITE, largest, tiny
 from tuner.core.workload import Option, Workload
 
 LEAST_HEAD, LARGEST_HEAD = 16, 256
@@ -39,6 +40,15 @@ class Attention(Operator):
 
     dtypes: `f32`; `f16`: all tensors f16, scores, softmax and sums in f32, one rounding at the end (libraries
     also round p to f16, as tensor cores want it, which the tolerance allows for).
+
+    Special values: a key that a query does not see (by the mask, behind the last token of a page, in a page
+    that no sequence uses) and its value do not exist for the query, whatever they hold. Of what it sees,
+    every step of the formula is one of IEEE 754, with the largest logit subtracted before the exponential: a
+    NaN or +inf among the logits makes the query's whole row of O NaN; a logit of -inf is a p of 0, which
+    times an infinite or NaN value is a NaN, as it is where p is too small for f32. The softmax of finite
+    logits is finite, however negative they are (to 1e38 in size: kernels multiply them by log2(e)); a query
+    whose logits are all -inf gets NaN, as in NumPy, ONNX and JAX. An f32 sum that overflows on its way is
+    infinite or NaN though the result might be finite.
     """
 
     name = "attention"
@@ -149,6 +159,69 @@ class Attention(Operator):
             tensors[spec.name] = values.astype(spec.dtype, copy=False)
         return tensors
 
+    def special_inputs(self, workload: Workload, seed: int) -> Tensors:
+        """Special values in a few queries, keys and values; NaN wherever no query may look.
+
+        - Queries: NaN, an infinity, and logits of all keys at +-1e37 (f16: +-1600), far below any -1e30
+          that might stand for "hidden", in a quarter of them at most. At that size rounding alone would
+          decide between keys of nearly equal logits: what is demanded then, `tolerance` says.
+        - Values: NaN, +inf and -inf of five keys, the last one among them, each in a column of its own. A
+          query that sees the key has it in this column, all others have none.
+        - Keys: NaN in the last one under a mask that hides it from all queries but the last. Else in the last
+          head's, where it is not the only one. Zeros and denormals anywhere.
+        - Paged: the rest of a sequence's last page, and all pages that no sequence uses.
+        """
+        tensors = self.inputs(workload, seed)
+        rng = np.random.default_rng((seed, 1))
+        q, kv, d, heads = workload["q"], workload["kv"], workload["d"], self.kv_heads(workload)
+        keys, rows = tensors["K"], tensors["Q"].reshape(-1, d)
+        dtype = str(rows.dtype)
+        # Keys' logits then differ by 3e35, or by 50 at most, so no p is above 0 in f64 and 0 in f32.
+        far = (1e37 if workload.dtype == "f32" else 1600) / self.scale(workload)
+        far = min(far, largest(dtype) / 2)  # times a key it does not overflow
+        marks = [(0, -far), (0, far), (d - 1, np.nan), (d // 2, np.inf), *((2, t) for t in tiny(dtype))]
+        for row, (column, value) in zip(rng.permutation(len(rows))[: len(rows) // 4], marks, strict=False):
+            rows[row, column] = value
+        # Keys' element 0 is near 1 and has to stay so.
+        keys[..., d // 2] = np.where(rng.random(keys.shape[:-1]) < 1 / 16, -0.0, keys[..., d // 2])
+        if "block_table" in tensors:
+            self._spoil_pages(workload, tensors)
+        columns = rng.permutation(d)
+        for number, token in enumerate([kv - 1, *rng.integers(0, kv, 4)]):
+            for kind, value in enumerate(NON_FINITE):
+                for b in range(workload["b"]):
+                    self._token(tensors, "V", b, int(rng.integers(heads)), int(token))[
+                        columns[3 * number + kind]
+                    ] = value
+        if workload.option("causal", False) and q > 1:
+            for b in range(workload["b"]):
+                self._token(tensors, "K", b, int(rng.integers(heads)), kv - 1)[d - 1] = np.nan
+        elif workload["b"] * heads > 1:
+            self._token(tensors, "K", workload["b"] - 1, heads - 1, int(rng.integers(kv)))[d - 1] = np.nan
+        return tensors
+
+    def _token(self, tensors: Tensors, name: str, b: int, head: int, token: int) -> np.ndarray:
+        """A view of one key or value, [d]."""
+        cache = tensors[name]
+        if "block_table" not in tensors:
+            row: np.ndarray = cache[b, head, token]
+            return row
+        page, place = divmod(token, cache.shape[1])
+        row = cache[tensors["block_table"][b, page], place, head]
+        return row
+
+    def _spoil_pages(self, workload: Workload, tensors: Tensors) -> None:
+        """NaN in all that lies in the pools and is no token of a sequence."""
+        table = tensors["block_table"]
+        for name in ("K", "V"):
+            pool = tensors[name]
+            used = np.zeros(pool.shape[:2], bool)
+            used[table] = True
+            behind = workload["kv"] % pool.shape[1]
+            if behind:
+                used[table[:, -1], behind:] = False
+            pool[~used] = np.nan
+
     def _cache(self, workload: Workload, inputs: Tensors, name: str) -> np.ndarray:
         """K or V as [b, kv_heads, kv, d] in float64, out of its pages where it lies in pages."""
         values = inputs[name]
@@ -160,7 +233,10 @@ class Attention(Operator):
     def _rows(
         self, workload: Workload, inputs: Tensors
     ) -> Iterator[tuple[tuple[int, int, slice], np.ndarray, np.ndarray, np.ndarray]]:
-        """Blocks of queries of one head: (their index in O, probabilities, values, largest |score|)."""
+        """Blocks of queries of one head: (their index in O, logits, probabilities, values).
+
+        Logits that a query does not see are -inf.
+        """
         q, kv, scale = workload["q"], workload["kv"], self.scale(workload)
         group = workload["h"] // self.kv_heads(workload)
         keys, values = (self._cache(workload, inputs, name) for name in ("K", "V"))
@@ -169,20 +245,38 @@ class Attention(Operator):
             for h in range(workload["h"]):
                 for begin in range(0, q, step):
                     rows = slice(begin, min(begin + step, q))
-                    scores = scale * (inputs["Q"][b, h, rows].astype(np.float64) @ keys[b, h // group].T)
-                    reach = np.abs(scores).max(axis=1, keepdims=True)
-                    if causal:
-                        last = np.arange(rows.start, rows.stop)[:, None] + kv - q
-                        scores = np.where(np.arange(kv) <= last, scores, -np.inf)
-                    p = np.exp(scores - scores.max(axis=1, keepdims=True))
-                    yield (b, h, rows), p / p.sum(axis=1, keepdims=True), values[b, h // group], reach
+                    with np.errstate(invalid="ignore"):  # special values
+                        scores = scale * (inputs["Q"][b, h, rows].astype(np.float64) @ keys[b, h // group].T)
+                        if causal:
+                            last = np.arange(rows.start, rows.stop)[:, None] + kv - q
+                            scores = np.where(np.arange(kv) <= last, scores, -np.inf)
+                        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+                        p = p / p.sum(axis=1, keepdims=True)
+                    yield (b, h, rows), scores, p, values[b, h // group]
 
     def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
-        """The definition in float64; the largest score of a row is subtracted before the exponential."""
+        """The definition in float64; the largest logit of a row is subtracted before the exponential.
+
+        Values that are not finite are added apart, to the queries that see them: in a product of matrices
+        they would meet the p of 0 of the others too.
+        """
         result = np.empty(inputs["Q"].shape)
-        for index, p, values, _ in self._rows(workload, inputs):
-            result[index] = p @ values
+        for index, _, p, values in self._rows(workload, inputs):
+            finite = np.isfinite(values)
+            out = p @ np.where(finite, values, 0.0)
+            rows = index[2]
+            for j, column in np.argwhere(~finite):
+                first = self._first_query(workload, int(j)) - rows.start
+                with np.errstate(invalid="ignore"):
+                    seeing = slice(max(0, first), None)
+                    out[seeing, column] += p[seeing, j] * values[j, column]
+            result[index] = out
         return {"O": result}
+
+    @staticmethod
+    def _first_query(workload: Workload, key: int) -> int:
+        """The first query that sees a key."""
+        return max(0, key - (workload["kv"] - workload["q"])) if workload.option("causal", False) else 0
 
     def tolerance(self, workload: Workload, inputs: Tensors, reference: Tensors) -> Tensors:
         """8 standard deviations of the rounding errors of scores and sums, and what exp itself may err.
@@ -206,20 +300,29 @@ class Attention(Operator):
         f32, 512 keys, d = 64, a query that was not moved: S = 3.5, r = 0.07, so the tolerance is 2.5e-6; a
         key left out moves the output by 1e-3, one of the 64 products of every score by 5e-3. It is the same
         for all kernels.
+
+        Special inputs have logits of up to 1e37, whose errors e of all together are above 1/8: any keys whose
+        logits are within 2e + 100 of the largest may share the output, so it is as wide as their values lie.
         """
         d, kv = workload["d"], workload["kv"]
         u = U32 if workload.dtype == "f32" else 2 * U32
         size = np.abs(reference["O"])
         tolerance = np.empty(size.shape)
-        for index, p, _, reach in self._rows(workload, inputs):
-            r = np.sqrt((p * p).sum(axis=1, keepdims=True))
-            spread = r * (1 / math.sqrt(3) + size[index])
-            score = (reach + 1) * (math.sqrt(d) + 3) * spread
-            sums = math.sqrt(kv / 3) * (r + size[index])
-            allowed = 8 * u * (score + sums + 1 + size[index])
-            if workload.dtype == "f16":
-                # 2^-25 is half the spacing of f16 numbers around 0.
-                allowed = allowed + U16 * (8 / math.sqrt(3) * spread + 2 * size[index]) + 2.0**-25
+        for index, scores, p, values in self._rows(workload, inputs):
+            with np.errstate(invalid="ignore"):
+                # What masks hide and what is special has no size.
+                reach = np.where(np.isfinite(scores), np.abs(scores), 0.0).max(axis=1, keepdims=True)
+                r = np.sqrt((p * p).sum(axis=1, keepdims=True))
+                spread = r * (1 / math.sqrt(3) + size[index])
+                error = (reach + 1) * (math.sqrt(d) + 3)
+                moved = 8 * u * error * spread
+                for row in np.flatnonzero(8 * u * error > 0.125):
+                    moved[row] = _width(scores[row], 16 * u * error[row] + 100, values)
+                sums = math.sqrt(kv / 3) * (r + size[index])
+                allowed = moved + 8 * u * (sums + 1 + size[index])
+                if workload.dtype == "f16":
+                    # 2^-25 is half the spacing of f16 numbers around 0.
+                    allowed = allowed + U16 * (8 / math.sqrt(3) * spread + 2 * size[index]) + 2.0**-25
             tolerance[index] = allowed
         return {"O": tolerance}
 
@@ -272,3 +375,10 @@ class Attention(Operator):
             return {"Q": whole["Q"].reshape(-1)[asked].reshape(1, 1, 1, d), **own}
 
         return Excerpt(part, gather, {"O": asked}, {"Q": asked, "K": cache, "V": cache})
+
+
+def _width(scores: np.ndarray, within: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """How far the values [kv, d] of those keys lie apart whose scores [kv] are near the largest: [d]."""
+    near = values[scores >= scores.max() - within]
+    near = np.where(np.isfinite(near), near, 0.0)
+    return np.asarray(np.ptp(near, axis=0)) if len(near) else np.zeros(values.shape[1])

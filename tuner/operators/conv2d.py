@@ -1,7 +1,7 @@
 """2-D convolution as neural networks use it: a correlation of images with filters."""
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -9,16 +9,22 @@ from tuner.core.errors import InvalidWorkload
 from tuner.core.excerpt import Excerpt, flat_indices
 from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, draw, sum_tolerance
 from tuner.core.operator import Operator, Tensors, TensorSpec
+from tuner.core.special import NON_FINITE, extremes, largest, tiny
 from tuner.core.workload import Option, Workload
 
 
-def output_size(size: int, taps: int, stride: int, pad: int, dilation: int) -> int:
-    """Output pixels along one axis; below 1 where the kernel is larger than the padded image.
+def output_size(size: int, taps: int, stride: int, padding: int, dilation: int) -> int:
+    """Output pixels along one axis of an image of `size` pixels and `padding` zeros on both sides together;
+    below 1 where the kernel is larger than that.
 
-    >>> output_size(56, 3, stride=2, pad=1, dilation=1)
+    >>> output_size(56, 3, stride=2, padding=2, dilation=1)
     28
     """
-    return (size + 2 * pad - dilation * (taps - 1) - 1) // stride + 1
+    return (size + padding - dilation * (taps - 1) - 1) // stride + 1
+
+
+SIDES = ("pad_top", "pad_left", "pad_bottom", "pad_right")
+"""Options of padding by side, in ONNX's order."""
 
 
 # Output pixels and channels of an excerpt.
@@ -29,19 +35,37 @@ class Conv2d(Operator):
     """Convolution of a batch of images, with stride, zero padding, dilation, groups and an epilogue.
 
     Y[n, k, p, q] = act(bias[k] + sum over c', r, s of
-        X[n, g*c/groups + c', p*stride + r*dilation - pad, q*stride + s*dilation - pad] * W[k, c', r, s]),
+        X[n, g*c/groups + c', p*stride + r*dilation - top, q*stride + s*dilation - left] * W[k, c', r, s]),
     where X is zero outside of the image, c' runs over the c/groups channels of group
     g = k // (K/groups), and act(x) = max(x, 0) with `relu`. groups = c is a depthwise convolution.
-    Stride, padding and dilation are the same along both axes.
+    Stride and dilation are the same along both axes.
+
+    Padding is `pad` zeros on all sides, or `pad_top`, `pad_left`, `pad_bottom` and `pad_right` on each, as
+    many as ONNX's `pads` in this order. Frameworks' "same" of even kernels or of strides above 1 has
+    different sides; with a stride of 2, three taps and an even image TensorFlow's and ONNX's SAME_UPPER is
+    `pad_bottom` 1 and `pad_right` 1. A workload whose sides are equal is one of `pad`.
 
     Shapes: X [n, c, h, w], W [k, c/groups, r, s], bias [k], Y [n, k, p, q]; with `nhwc` X [n, h, w, c],
-    W [k, r, s, c/groups], Y [n, p, q, k]. p = (h + 2*pad - dilation*(r-1) - 1) // stride + 1, q likewise.
+    W [k, r, s, c/groups], Y [n, p, q, k]. p is (h + top + bottom - dilation*(r-1) - 1) // stride + 1,
+    q likewise.
 
     dtypes: `f32`; `f16`: all tensors f16, sums and epilogue in f32, one rounding at the end; `int8`: X and W
     int8, bias int32, the sum exact in int32, and Y that sum; with `scale_tensor` or `scale_channel` Y is
     int8: the sum (with bias and act) is rounded to f32, multiplied by the f32 tensor `scale` (one value, or
     one for each k), rounded to f32, then to the nearest integer, ties to even, and clamped to [-128, 127]:
     every step is one IEEE 754 operation, so the result is exact too.
+
+    Special values: every product and sum of the formula is one of IEEE 754, in any order, and there are no
+    others. So a NaN in a pixel reaches the windows that contain it and nothing else. act of a NaN is a NaN,
+    of -inf 0, as in PyTorch, NumPy and ONNX. Whether a NaN or infinite weight is multiplied by the zeros
+    outside of the image is open: libraries differ, and so do kernels. An f32 sum that overflows on its way is
+    infinite or NaN though the result might be finite. What is smaller than a rounding error may be taken for
+    0.
+
+    `strict` says that a kernel has to keep to this. Without it Winograd's may serve (Lavin and Gray, CVPR
+    2016), which add and subtract neighbouring pixels first: of finite inputs they err as the tolerance
+    allows, but a NaN or an infinity makes the whole tile of 2x2 or 4x4 outputs NaN, and pixels of 1e38
+    overflow.
     """
 
     name = "conv2d"
@@ -51,6 +75,10 @@ class Conv2d(Operator):
     options: ClassVar[dict[str, Option]] = {
         "stride": 1,
         "pad": 0,
+        "pad_top": 0,
+        "pad_left": 0,
+        "pad_bottom": 0,
+        "pad_right": 0,
         "dilation": 1,
         "groups": 1,
         "nhwc": False,
@@ -58,13 +86,30 @@ class Conv2d(Operator):
         "relu": False,
         "scale_tensor": False,
         "scale_channel": False,
+        "strict": False,
     }
     example = "1x64x56x56x64x3x3"
+
+    def workload(self, dtype: str = "f32", **values: Any) -> Workload:
+        """As `Operator.workload`; four sides alike are `pad`.
+
+        Raises:
+            InvalidWorkload: also where padding is given both ways.
+        """
+        sides = [values.get(name, 0) for name in SIDES]
+        if all(type(side) is int for side in sides) and any(sides):
+            if values.get("pad", 0) != 0:
+                given = next(name for name in SIDES if values.get(name, 0))
+                raise InvalidWorkload(f"conv2d: pad is for all sides, {given} for one: give pad or the sides")
+            if len(set(sides)) == 1:
+                values = {**{name: v for name, v in values.items() if name not in SIDES}, "pad": sides[0]}
+        return super().workload(dtype, **values)
 
     def validate(self, workload: Workload) -> None:
         """Strides, groups and sizes go together, and no result overflows Y's type."""
         c, k, groups = workload["c"], workload["k"], self._value(workload, "groups")
-        for name, least in (("stride", 1), ("dilation", 1), ("groups", 1), ("pad", 0)):
+        least_values = {"stride": 1, "dilation": 1, "groups": 1, "pad": 0, **dict.fromkeys(SIDES, 0)}
+        for name, least in least_values.items():
             if self._value(workload, name) < least:
                 raise InvalidWorkload(
                     f"conv2d: {name} is an integer from {least} up, not {self._value(workload, name)}"
@@ -72,13 +117,13 @@ class Conv2d(Operator):
         for name, size in (("c", c), ("k", k)):
             if size % groups:
                 raise InvalidWorkload(f"conv2d: groups {groups} do not divide {name} {size}")
-        pad, dilation = self._value(workload, "pad"), self._value(workload, "dilation")
-        for image, taps in (("h", "r"), ("w", "s")):
+        dilation, padding = self._value(workload, "dilation"), self._padding(workload)
+        for image, taps, zeros in zip("hw", "rs", padding, strict=True):
             reach = dilation * (workload[taps] - 1) + 1
-            if reach > workload[image] + 2 * pad:
+            if reach > workload[image] + sum(zeros):
                 raise InvalidWorkload(
                     f"conv2d: the kernel spans {reach} pixels along {image}, the padded image has only "
-                    f"{workload[image] + 2 * pad}: smaller {taps} or dilation, or larger {image} or pad"
+                    f"{workload[image] + sum(zeros)}: smaller {taps} or dilation, or larger {image} or pad"
                 )
         scaled = [name for name in ("scale_tensor", "scale_channel") if workload.option(name, False)]
         if scaled and workload.dtype != "int8":
@@ -98,10 +143,17 @@ class Conv2d(Operator):
         """Products in one sum: c/groups * r * s."""
         return workload["c"] // self._value(workload, "groups") * workload["r"] * workload["s"]
 
+    def _padding(self, workload: Workload) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Zeros (above, below) and (left, right) of the image."""
+        pad = self._value(workload, "pad")
+        top, left, bottom, right = (pad + self._value(workload, name) for name in SIDES)
+        return (top, bottom), (left, right)
+
     def _pixels(self, workload: Workload) -> tuple[int, int]:
-        stride, pad, dilation = (self._value(workload, name) for name in ("stride", "pad", "dilation"))
-        p = output_size(workload["h"], workload["r"], stride, pad, dilation)
-        return p, output_size(workload["w"], workload["s"], stride, pad, dilation)
+        stride, dilation = self._value(workload, "stride"), self._value(workload, "dilation")
+        down, across = (sum(zeros) for zeros in self._padding(workload))
+        p = output_size(workload["h"], workload["r"], stride, down, dilation)
+        return p, output_size(workload["w"], workload["s"], stride, across, dilation)
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
         """X, W, bias (if asked), scale (if asked), Y."""
@@ -136,6 +188,55 @@ class Conv2d(Operator):
             tensors["scale"] = (rng.uniform(30, 60, tensors["scale"].shape) / spread).astype(np.float32)
         return tensors
 
+    def special_inputs(self, workload: Workload, seed: int) -> Tensors:
+        """Special values in a few pixels, filters, elements of bias; int8: filters, channels of one extreme.
+
+        Pixels: of a few windows at most each, one if the image is tiny. Of the filters a quarter have a NaN
+        or an infinity, where no output multiplies it by padding, and as many have one in their bias. The
+        largest finite value is in pixels alone, far enough from each other, so that no sum overflows. int8
+        sums are the largest.
+        """
+        tensors = self.inputs(workload, seed)
+        rng = np.random.default_rng((seed, 1))
+        x, weights = tensors["X"], tensors["W"]
+        if workload.option("nhwc", False):
+            x, weights = x.transpose(0, 3, 1, 2), weights.transpose(0, 3, 1, 2)
+        n, c, h, w, k, r, s = (size for _, size in workload)
+        filters = rng.permutation(k)
+        if workload.dtype == "int8":
+            channels = rng.permutation(n * c)[: 1 + n * c // 2]
+            for number in range(len(channels)):
+                x[divmod(int(channels[number]), c)] = extremes("int8")[number % 2]
+            for number in range(1 + k // 2):
+                weights[filters[number]] = extremes("int8")[number % 2]
+            return tensors
+        dtype = str(x.dtype)
+        values = (*NON_FINITE, largest(dtype), *tiny(dtype))
+        apart = n * h * w // (4 * r * s)
+        pixels = rng.permutation(n * h * w)[: max(1, min(apart, len(values)))]
+        for pixel, value in zip(pixels, values, strict=False):
+            image, place = divmod(int(pixel), h * w)
+            x[(image, rng.integers(c), *divmod(place, w))] = value
+        taps = self._inner_taps(workload)
+        for number, chosen in enumerate(filters[: k // 4]):
+            if taps:
+                tap = taps[rng.integers(len(taps))]
+                weights[(chosen, rng.integers(weights.shape[1]), *tap)] = NON_FINITE[number % 3]
+            if "bias" in tensors:
+                tensors["bias"][filters[-1 - number]] = NON_FINITE[number % 3]
+        return tensors
+
+    def _inner_taps(self, workload: Workload) -> list[tuple[int, int]]:
+        """Taps of the kernel that lie inside of the image for every output pixel."""
+        stride, dilation = self._value(workload, "stride"), self._value(workload, "dilation")
+        sizes = zip("hw", "rs", self._pixels(workload), self._padding(workload), strict=True)
+        inside = [
+            [t for t in range(workload[taps]) if t * dilation >= before
+             and (outputs - 1) * stride + t * dilation - before < workload[image]]
+            for image, taps, outputs, (before, _) in sizes
+        ]  # fmt: skip
+        return [(r, s) for r in inside[0] for s in inside[1]]
+
     def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
         """The definition in float64, one tap (r, s) of the kernel after the other; for int8 exact.
 
@@ -146,10 +247,8 @@ class Conv2d(Operator):
         x, weights = (inputs[name].astype(np.float64) for name in ("X", "W"))
         if nhwc:
             x, weights = x.transpose(0, 3, 1, 2), weights.transpose(0, 3, 1, 2)
-        stride, pad, dilation, groups = (
-            self._value(workload, name) for name in ("stride", "pad", "dilation", "groups")
-        )
-        x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        stride, dilation, groups = (self._value(workload, name) for name in ("stride", "dilation", "groups"))
+        x = np.pad(x, ((0, 0), (0, 0), *self._padding(workload)))
         n, c, k = workload["n"], workload["c"], workload["k"]
         p, q = self._pixels(workload)
         weights = weights.reshape(groups, k // groups, c // groups, *weights.shape[2:])
@@ -159,11 +258,13 @@ class Conv2d(Operator):
                 top, left = r * dilation, s * dilation
                 view = x[:, :, top : top + (p - 1) * stride + 1 : stride,
                          left : left + (q - 1) * stride + 1 : stride]  # fmt: skip
-                y += weights[:, :, :, r, s] @ view.reshape(n, groups, c // groups, p * q)
+                with np.errstate(invalid="ignore"):  # special values
+                    y += weights[:, :, :, r, s] @ view.reshape(n, groups, c // groups, p * q)
         y = y.reshape(n, k, p, q)
-        if "bias" in inputs:
-            y += inputs["bias"].astype(np.float64)[:, None, None]
-        y = np.maximum(y, 0.0) if workload.option("relu", False) else y
+        with np.errstate(invalid="ignore"):
+            if "bias" in inputs:
+                y += inputs["bias"].astype(np.float64)[:, None, None]
+            y = np.maximum(y, 0.0) if workload.option("relu", False) else y
         if "scale" in inputs:
             scale = inputs["scale"].reshape(-1, 1, 1)
             y = np.clip(np.rint(y.astype(np.float32) * scale), -128, 127)
@@ -202,9 +303,12 @@ class Conv2d(Operator):
         """
         options = dict(workload.options)
         r, s, groups = workload["r"], workload["s"], self._value(workload, "groups")
-        pad, dilation = self._value(workload, "pad"), self._value(workload, "dilation")
+        dilation, padding = self._value(workload, "dilation"), self._padding(workload)
         one_in, one_out = workload["c"] == groups, workload["k"] == groups
-        least = [max(1, dilation * (taps - 1) + 1 - 2 * pad) for taps in (r, s)]
+        least = [
+            max(1, dilation * (taps - 1) + 1 - sum(zeros))
+            for taps, zeros in zip((r, s), padding, strict=True)
+        ]
         found = []
         for n, more_h, more_w, inner, outer in ((1, 0, 0, 1, 1), (2, 4, 9, 5, 7), (1, 12, 17, 19, 37)):
             # Many groups are enough work with one or two channels each.
@@ -218,7 +322,8 @@ class Conv2d(Operator):
     def excerpt(self, workload: Workload, inputs: Tensors, rng: np.random.Generator) -> Excerpt:
         """Up to 8 random pixels of up to 8 channels of one group: as many images of one window each."""
         nhwc, groups = workload.option("nhwc", False), self._value(workload, "groups")
-        stride, pad, dilation = (self._value(workload, name) for name in ("stride", "pad", "dilation"))
+        stride, dilation = self._value(workload, "stride"), self._value(workload, "dilation")
+        (top, _), (left, _) = self._padding(workload)
         n, c, h, w, k, r, s = (size for _, size in workload)
         p, q = self._pixels(workload)
         group, inner, outer = int(rng.integers(groups)), c // groups, k // groups
@@ -226,8 +331,8 @@ class Conv2d(Operator):
         count = min(_WINDOWS, n * p * q)
         image, row, column = np.unravel_index(rng.choice(n * p * q, count, replace=False), (n, p, q))
         # Rows, columns and channels of each window in the image, padding included: [window, c, r, s].
-        rows = (row[:, None] * stride - pad + np.arange(r) * dilation)[:, None, :, None]
-        columns = (column[:, None] * stride - pad + np.arange(s) * dilation)[:, None, None, :]
+        rows = (row[:, None] * stride - top + np.arange(r) * dilation)[:, None, :, None]
+        columns = (column[:, None] * stride - left + np.arange(s) * dilation)[:, None, None, :]
         deep = (group * inner + np.arange(inner))[None, :, None, None]
         inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w) & (deep >= 0)
         rows, columns, images = rows.clip(0, h - 1), columns.clip(0, w - 1), image[:, None, None, None]
@@ -248,7 +353,7 @@ class Conv2d(Operator):
         options = {
             name: value
             for name, value in workload.options
-            if name not in ("stride", "pad", "groups", "dilation")
+            if name not in ("stride", "pad", *SIDES, "groups", "dilation")
         }
         part = self.workload(workload.dtype, n=count, c=inner, h=r, w=s, k=len(channels), r=r, s=s, **options)
 

@@ -9,6 +9,7 @@ from tuner.core.errors import InvalidWorkload
 from tuner.core.excerpt import Excerpt, flat_indices
 from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, draw, sum_tolerance
 from tuner.core.operator import Operator, Tensors, TensorSpec
+from tuner.core.special import NON_FINITE, extremes, largest, places, plant, tiny
 from tuner.core.workload import Option, Workload
 
 # Rows and columns of an excerpt.
@@ -26,6 +27,13 @@ class Gemm(Operator):
 
     dtypes: `f32`; `f16`: all tensors f16, sums and epilogue in f32, one rounding at the end; `int8`: A and B
     int8, C, bias and D int32, exact, alpha and beta integers.
+
+    Special values: every product and sum of the formula is one of IEEE 754, in any order, and there are no
+    others. So a NaN in row i of op(A) makes row i of D NaN and nothing else, 0 times an infinity is a NaN,
+    also where that 0 is alpha (a BLAS would not read A and B), and C is not there where beta is 0. act of a
+    NaN is a NaN, of -inf 0, as in PyTorch, NumPy and ONNX. An f32 sum that overflows on its way is infinite
+    or NaN though the result might be finite. Denormals count, but what is smaller than a rounding error may
+    be taken for 0.
     """
 
     name = "gemm"
@@ -87,6 +95,43 @@ class Gemm(Operator):
         rng = np.random.default_rng(seed)
         return {spec.name: draw(spec, rng) for spec in self.signature(workload) if not spec.output}
 
+    def special_inputs(self, workload: Workload, seed: int) -> Tensors:
+        """Special values in a few rows of op(A), columns of op(B) and elements of C and bias.
+
+        At most a quarter of each, one row of op(A) where that is none. Zeros and denormals lie in the first
+        half along k, the others in the second, so that 0 times infinity is no matter of flushed denormals.
+        The largest finite values, divided by alpha where that is above 1, are in op(A) alone: against op(B)
+        below 1 no sum overflows. int8: whole rows and columns of one extreme, whose products make the largest
+        sums there are.
+        """
+        tensors = self.inputs(workload, seed)
+        rng = np.random.default_rng((seed, 1))
+        batch, k = workload.option("batch", 1), workload["k"]
+        a, b = (tensors[name].reshape(batch, *tensors[name].shape[-2:]) for name in ("A", "B"))
+        a = a.swapaxes(1, 2) if workload.option("trans_a", False) else a  # [batch, m, k]
+        b = b if workload.option("trans_b", False) else b.swapaxes(1, 2)  # [batch, n, k]
+        if workload.dtype == "int8":
+            for matrix in (a, b):
+                count = matrix.shape[1]
+                for number, row in enumerate(rng.permutation(batch * count)[: 1 + count // 2]):
+                    matrix[divmod(int(row), count)] = extremes("int8")[number % 2]
+            return tensors
+        dtype, half = str(a.dtype), (0, k // 2)
+        end = largest(dtype) / max(1.0, abs(workload.option("alpha", 1.0)))
+        small = [(value, half) for value in tiny(dtype)] if k > 1 else []
+        large = [(value, (k // 2, k)) for value in (*NON_FINITE, end, -end)]
+        rows, columns = places(rng, batch * workload["m"], 16), places(rng, batch * workload["n"], 12)
+        if not rows.size + columns.size:
+            rows = np.zeros(1, int)
+        for matrix, chosen, values in ((a, rows, large + small), (b, columns, large[:3] + small)):
+            for number, row in enumerate(chosen):
+                value, (first, behind) = values[number % len(values)]
+                matrix[(*divmod(int(row), matrix.shape[1]), rng.integers(first, behind))] = value
+        for name in ("C", "bias"):
+            if name in tensors:
+                plant(tensors[name], rng, (*NON_FINITE, *tiny(dtype)), 12)
+        return tensors
+
     def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
         """The definition in float64; for int8 exact, as int64.
 
@@ -96,12 +141,13 @@ class Gemm(Operator):
         a, b = (inputs[name].astype(np.float64) for name in ("A", "B"))
         a = a.swapaxes(-1, -2) if workload.option("trans_a", False) else a
         b = b.swapaxes(-1, -2) if workload.option("trans_b", False) else b
-        d = workload.option("alpha", 1.0) * (a @ b)
-        if "C" in inputs:
-            d += workload.option("beta", 0.0) * inputs["C"].astype(np.float64)
-        if "bias" in inputs:
-            d += inputs["bias"].astype(np.float64)
-        d = np.maximum(d, 0.0) if workload.option("relu", False) else d
+        with np.errstate(invalid="ignore"):  # special values
+            d = workload.option("alpha", 1.0) * (a @ b)
+            if "C" in inputs:
+                d += workload.option("beta", 0.0) * inputs["C"].astype(np.float64)
+            if "bias" in inputs:
+                d += inputs["bias"].astype(np.float64)
+            d = np.maximum(d, 0.0) if workload.option("relu", False) else d
         return {"D": d.astype(np.int64) if workload.dtype == "int8" else d}
 
     def tolerance(self, workload: Workload, inputs: Tensors, reference: Tensors) -> Tensors:

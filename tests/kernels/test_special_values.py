@@ -1,0 +1,257 @@
+"""NaN, infinities, the ends of a type's range reach what the definition lets them reach, in every kernel."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.kernels.special_cases import DRAW, mismatch, mismatches
+from tests.kernels.test_metaschedule import HERE as FEW_CORES
+from tests.kernels.test_metaschedule import proposals
+from tuner import registry
+from tuner.builders.cuda_emulated import CudaEmulatedBuilder
+from tuner.core.artifact import Artifact
+from tuner.core.kernel import Kernel
+from tuner.core.source_kernel import SourceKernel
+from tuner.core.target import Target
+from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.targets import cuda
+
+HERE = CpuDevice().target
+CPU = [k for k in registry.kernels().values() if not k.baseline and k.target_kind == "cpu"]
+OURS, TRACED = [k for k in CPU if not k.searcher], [k for k in CPU if k.searcher]
+CASES = [
+    pytest.param(k, dtype, id=f"{k.name}-{dtype}") for k in OURS if k.special_values for dtype in k.dtypes
+]
+GPU = [
+    pytest.param(k, dtype, id=f"{k.name}-{dtype}")
+    for k in registry.kernels().values()
+    if k.target_kind == "cuda" and not k.baseline and not k.searcher and k.operator in DRAW
+    for dtype in k.dtypes
+]
+# With an activation where there is one, with a mask that cuts tiles, with heads that share keys.
+SHAPES = {
+    "gemm": ["m37 n29 k53 bias relu", "m33 n70 k40 trans_a trans_b beta1 relu"],
+    "conv2d": ["n1 c4 h9 w11 k8 r3 s3 pad1 bias relu", "n1 c8 h14 w14 k8 r3 s3 pad1 groups8 bias relu"],
+    "attention": ["b1 h4 q37 kv53 d40 kv_heads2 causal", "b1 h2 q3 kv150 d32 causal"],
+}
+
+
+_BUILT: dict[str, Artifact] = {}
+
+
+@pytest.fixture
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact | None]:
+    """A random configuration of (kernel, shape, dtype); `None` where the kernel does not serve that."""
+
+    def build(kernel: Kernel, shape: str, dtype: str = "f32") -> Artifact | None:
+        builder = registry.builder(kernel.language)
+        if reason := kernel.unavailable() or builder.unavailable():
+            pytest.skip(reason)
+        workload = registry.operator(kernel.operator).parse(shape, dtype)
+        if kernel.unsupported(workload, HERE):
+            return None
+        key = f"{kernel.name} {workload.key}"
+        if key not in _BUILT:
+            space = kernel.space(workload, HERE)
+            config = space.default or space.sample(random.Random(key))
+            folder = tmp_path_factory.mktemp("built")
+            _BUILT[key] = builder.build(kernel.lower(workload, config, HERE), HERE, folder)
+        return _BUILT[key]
+
+    return build
+
+
+def check(kernel: Kernel, dtype: str, shapes: list[str], built: Any) -> int:
+    """Runs the shapes that the kernel serves, with their companions where it takes them: how many."""
+    operator, served = registry.operator(kernel.operator), 0
+    for shape in shapes:
+        artifact = built(kernel, shape, dtype)
+        if artifact is None:
+            continue
+        workload = operator.parse(shape, dtype)
+        for case in (workload, *(operator.companions(workload) if kernel.shape_generic else ())):
+            if kernel.unsupported(case, HERE) is None:
+                served += 1
+                assert (wrong := mismatch(artifact, case, served)) is None, f"{case.key}: {wrong}"
+    return served
+
+
+@pytest.mark.parametrize(("kernel", "dtype"), CASES)
+def test_special_values_reach_what_they_should(kernel: Kernel, dtype: str, built: Any) -> None:
+    served = check(kernel, dtype, SHAPES[kernel.operator][:1], built)
+    assert served or check(kernel, dtype, SHAPES[kernel.operator][1:], built)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("kernel", "dtype"), CASES)
+def test_in_random_configurations(kernel: Kernel, dtype: str, tmp_path: Path) -> None:
+    if reason := kernel.unavailable() or registry.builder(kernel.language).unavailable():
+        pytest.skip(reason)
+    assert not list(mismatches(kernel, HERE, dtype, 25, 3, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("arch", ["avx2", "x86_64"])
+@pytest.mark.parametrize(("kernel", "dtype"), CASES)
+def test_on_narrow_targets(kernel: Kernel, dtype: str, arch: str, tmp_path: Path) -> None:
+    target = named_targets()[f"cpu:{arch}"]
+    if not set(target.features) <= set(HERE.features):
+        pytest.skip(f"this machine has no {arch}")
+    if reason := kernel.unavailable() or registry.builder(kernel.language).unavailable():
+        pytest.skip(reason)
+    assert not list(mismatches(kernel, target, dtype, 6, 4, tmp_path))
+
+
+FLASH = {
+    "BLOCK_Q": 32, "BLOCK_KV": 32, "QUERIES": 16, "KEYS": 8, "ROWS": 4, "COLUMNS": 32, "UNROLL": 2,
+    "COPY_KV": False, "DECODE_ROWS": 4, "DECODE_KEYS": 4, "PREFETCH": 0, "SPLIT_KV": 1, "threads": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes"),
+    [
+        pytest.param("b1 h2 q70 kv131 d40 causal", {}, marks=pytest.mark.slow),
+        ("b2 h6 q37 kv300 d64 kv_heads2 causal", {"SPLIT_KV": 8}),  # parts that some rows do not see
+        pytest.param(
+            "b1 h8 q9 kv50 d80 kv_heads2 paged page_size7 causal", {"COPY_KV": True, "SPLIT_KV": 2},
+            marks=pytest.mark.slow,
+        ),
+        ("b1 h1 q4 kv150 d67 causal", {"SPLIT_KV": 4}),  # as in decoding, rows together
+    ],
+)  # fmt: skip
+def test_no_query_of_flash_attention_is_reached_by_what_it_does_not_see(shape, changes, tmp_path) -> None:
+    kernel, workload = registry.kernel("attn_flash"), registry.operator("attention").parse(shape)
+    source = kernel.lower(workload, {**FLASH, **changes}, HERE)
+    artifact = registry.builder("cxx").build(source, HERE, tmp_path)
+    for seed in range(5):
+        assert (wrong := mismatch(artifact, workload, seed)) is None, wrong
+
+
+@pytest.mark.parametrize("kernel", [k for k in OURS if k.operator == "attention"], ids=lambda k: k.name)
+def test_what_is_masked_changes_no_bit(kernel: Kernel, built: Any) -> None:
+    """Keys and values of the future, replaced by NaN: queries of before get the very same result."""
+    shape, seen = "b1 h4 q37 kv53 d40 kv_heads2 causal", 30
+    artifact = built(kernel, shape)
+    assert artifact is not None
+    attention = registry.operator("attention")
+    workload = attention.parse(shape)
+    inputs = attention.inputs(workload, 1)
+    spoilt = {name: array.copy() for name, array in inputs.items()}
+    for name in ("K", "V"):
+        spoilt[name][:, :, seen:] = np.nan
+    results = []
+    for tensors in (inputs, spoilt):
+        executable = CpuDevice().load(artifact)
+        out = np.empty(inputs["Q"].shape, np.float32)
+        executable.bind({**tensors, "O": out})
+        executable.run()
+        results.append(out)
+    blind = seen - (53 - 37)  # so many queries see none of what was replaced
+    np.testing.assert_array_equal(results[0][:, :, :blind], results[1][:, :, :blind])
+    assert np.isnan(results[1][:, :, blind:]).all()
+
+
+def test_kernels_that_spread_special_values_say_so(built: Any) -> None:
+    """What they say is true, a strict workload is none of theirs, and any other is."""
+    spreading = [k for k in OURS if not k.special_values]
+    assert [k.name for k in spreading] == ["conv_winograd"]
+    conv = registry.operator("conv2d")
+    shape = "n1 c8 h20 w20 k16 r3 s3 pad1"
+    assert conv.parse(shape).key == conv.parse(shape, strict=False).key
+    strict = conv.parse(f"{shape} strict")
+    for kernel in registry.kernels_of("conv2d", "cpu"):
+        alike = kernel.unsupported(conv.parse(shape), HERE) == kernel.unsupported(strict, HERE)
+        assert alike == kernel.special_values, kernel.name
+    for kernel in spreading:
+        assert "spreads NaN" in (kernel.unsupported(strict, HERE) or "")
+        artifact = built(kernel, shape)
+        assert artifact is not None
+        assert "is nan, not" in (mismatch(artifact, conv.parse(shape), 0) or "")
+
+
+def test_a_source_kernel_declares_it(tmp_path: Path) -> None:
+    text = Path(registry.kernel("conv_naive").source_files()[0]).read_text()
+    for value, words in (("true", None), ("false", None), ("1", "special_values is true or false, not 1")):
+        path = tmp_path / f"{value}.cpp"
+        path.write_text(text.replace('entry = "conv2d"', f'entry = "conv2d"\nspecial_values = {value}'))
+        if words is None:
+            assert SourceKernel(path).special_values == (value == "true")
+        else:
+            with pytest.raises(Exception, match=words):
+                SourceKernel(path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kernel", TRACED, ids=lambda k: k.name)
+def test_programs_for_metaschedule(kernel: Kernel, tmp_path: Path) -> None:
+    builder = registry.builder(kernel.language)
+    if reason := kernel.unavailable() or builder.unavailable():
+        pytest.skip(reason)
+    workload = registry.operator(kernel.operator).parse(SHAPES[kernel.operator][0])
+    traces = ["[[],[]]", *proposals(kernel, workload, FEW_CORES, 3)]
+    for i, trace in enumerate(traces):
+        (tmp_path / str(i)).mkdir()
+        source = kernel.lower(workload, {"trace": trace}, FEW_CORES)
+        wrong = mismatch(builder.build(source, FEW_CORES, tmp_path / str(i)), workload, i)
+        # Some of TVM's schedules of attention compute something else on ordinary inputs, too.
+        if i == 0 or kernel.operator != "attention":
+            assert wrong is None, wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["numpy", "torch", "conv_numpy", "conv_torch"])
+def test_libraries_agree_on_activations_and_sums(name: str, built: Any) -> None:
+    """What the operators' texts say of NumPy and PyTorch. Their attention lets masked values through."""
+    kernel = registry.kernel(name)
+    assert check(kernel, "f32", SHAPES[kernel.operator], built) == 2
+
+
+def checked(kernel: Kernel, shape: str, dtype: str, target: Target) -> tuple[str, str]:
+    from tuner.engine.check import check_kernel, choose_configs
+
+    workload = registry.operator(kernel.operator).parse(shape, dtype)
+    if reason := kernel.unavailable() or kernel.unsupported(workload, target):
+        pytest.skip(reason)
+    configs = choose_configs(kernel.space(workload, target), None, 1, 0)
+    (result,) = check_kernel(kernel, [workload], configs, target)
+    return result.status, f"{workload.key} {result.config}: {result.error}"
+
+
+needs_emulator = pytest.mark.skipif(
+    CudaEmulatedBuilder().unavailable() is not None, reason=str(CudaEmulatedBuilder().unavailable())
+)
+
+
+@needs_emulator
+@pytest.mark.slow
+@pytest.mark.parametrize(("kernel", "dtype"), GPU)
+def test_gpu_kernels_on_the_emulator(kernel: Kernel, dtype: str) -> None:
+    for shape in ("m37 n29 k53 bias relu", "m48 n64 k32 relu"):
+        status, where = checked(kernel, shape, dtype, cuda.target("sm_80"))
+        assert status == "ok", where
+
+
+@needs_emulator
+def test_check_refuses_an_activation_that_hides_nan(tmp_path: Path) -> None:
+    source = registry.kernel("cuda_naive").source_files()[0]
+    for header in source.parent.glob("*.cuh"):
+        (tmp_path / header.name).write_text(header.read_text())
+    header = tmp_path / "gemm.cuh"
+    text = header.read_text()
+    wrong = text.replace("value < Acc(0) ? Acc(0) : value", "value > Acc(0) ? value : Acc(0)")
+    for changed, expected in ((text, "ok"), (wrong, "wrong_result")):
+        header.write_text(changed)
+        (tmp_path / "mine.cu").write_text(source.read_text())
+        kernel = SourceKernel(tmp_path / "mine.cu")
+        status, where = checked(kernel, "m12 n16 k8 relu", "f32", cuda.target("sm_80"))
+        assert status == expected, where
+        if expected != "ok":
+            assert "with special values" in where and "not nan" in where
