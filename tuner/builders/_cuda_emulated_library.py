@@ -15,7 +15,7 @@ from pathlib import Path
 from tuner.core.cache import cache_folder
 from tuner.core.digest import digest, digest_files
 from tuner.core.errors import BuildError
-from tuner.core.host_cxx import compiler_version, first_error, run_compiler
+from tuner.core.host_cxx import Command, compiler_identity, first_error, run_compiler
 
 EMULATOR = Path(__file__).resolve().parents[2] / "cuda_src" / "emulator"
 
@@ -62,7 +62,7 @@ def emulator_digest() -> str:
     return digest_files(files)
 
 
-def runtime_object(compiler: str) -> Path:
+def runtime_object(compiler: Command) -> Path:
     """The compiled runtime; compiles it where the cache has not got it (about 2 s, once).
 
     Raises:
@@ -72,7 +72,7 @@ def runtime_object(compiler: str) -> Path:
     return _cached(compiler, [*_RUNTIME_FLAGS, source], "runtime.o")
 
 
-def precompiled_headers(compiler: str, sanitize: bool) -> Path:
+def precompiled_headers(compiler: Command, sanitize: bool) -> Path:
     """A folder with the headers precompiled for one set of flags; compiles them where the cache has them not.
 
     They are all that most kernels' compile time is made of (0.20 s of 0.25 s here).
@@ -85,9 +85,9 @@ def precompiled_headers(compiler: str, sanitize: bool) -> Path:
     return _cached(compiler, [*flags, "-x", "c++-header", header], "cuda_emulator.h.gch").parent
 
 
-def _cached(compiler: str, command: list[str], name: str) -> Path:
+def _cached(compiler: Command, command: list[str], name: str) -> Path:
     """What the compiler makes of a part of the emulator, from the cache; BuildError as it says."""
-    version = digest([emulator_digest(), compiler_version(compiler), command])
+    version = digest([emulator_digest(), compiler_identity(compiler), command])
     folder = cache_folder() / "emulator" / version
     final = folder / name
     if final.exists():
@@ -95,7 +95,7 @@ def _cached(compiler: str, command: list[str], name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     # Two processes may compile it at once: each writes its own and renames it.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as place:
-        code, output = run_compiler([compiler, *command, "-o", name], Path(place))
+        code, output = run_compiler([*compiler, *command, "-o", name], Path(place))
         if code != 0:
             raise BuildError(f"{first_error(output)}\n{output[:20_000]}")
         (Path(place) / name).replace(final)

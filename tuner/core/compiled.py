@@ -7,7 +7,7 @@ from pathlib import Path
 from tuner.core.cache import cache_folder
 from tuner.core.digest import digest
 from tuner.core.errors import BuildError
-from tuner.core.host_cxx import compiler_version, first_error, require_compiler, run_compiler
+from tuner.core.host_cxx import compiler_identity, first_error, require_compiler, run_compiler
 
 
 def compiled(source: Path, flags: Sequence[str], suffix: str) -> Path:
@@ -26,7 +26,7 @@ def compiled(source: Path, flags: Sequence[str], suffix: str) -> Path:
         BuildError: it does not compile.
     """
     compiler = require_compiler()
-    name = digest([source.read_text(), compiler_version(compiler), list(flags)])
+    name = digest([source.read_text(), compiler_identity(compiler), list(flags)])
     folder = cache_folder() / "runtime"
     final = folder / f"{source.stem}-{name}{suffix}"
     if final.exists():
@@ -34,7 +34,7 @@ def compiled(source: Path, flags: Sequence[str], suffix: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as place:
         made = f"{source.stem}{suffix}"
-        code, output = run_compiler([compiler, *flags, str(source), "-o", made], Path(place))
+        code, output = run_compiler([*compiler, *flags, str(source), "-o", made], Path(place))
         if code != 0:
             raise BuildError(f"{first_error(output)}\n{output}")
         (Path(place) / made).replace(final)

@@ -14,7 +14,7 @@ from tuner.core.artifact import Artifact
 from tuner.core.device import Device, Executable
 from tuner.core.digest import digest
 from tuner.core.errors import Unavailable
-from tuner.core.host_cxx import find_compiler
+from tuner.core.host_cxx import missing_compiler
 from tuner.core.target import Target
 from tuner.devices._cpu_info import available_cpus, cpu_info
 from tuner.devices._cpu_runtime import Runtime, runtime
@@ -149,7 +149,7 @@ class CpuDevice(Device):
         """Not Linux, or no C++ compiler for the calibration kernel."""
         if not sys.platform.startswith("linux"):
             return f"threads are pinned and caches are read as Linux does it, not on {sys.platform}"
-        return None if find_compiler() else "no C++ compiler for the calibration kernel: set $CXX"
+        return missing_compiler()
 
     @property
     def target(self) -> Target:
