@@ -58,7 +58,8 @@ class SharedVariable:
 @cache
 def emulator_digest() -> str:
     """Of all files of the emulator: a change in any makes other libraries."""
-    files = sorted(p for p in EMULATOR.rglob("*") if p.is_file() and p.suffix != ".md")
+    found = (p for p in EMULATOR.rglob("[!.]*") if p.is_file())  # hidden ones are an editor's
+    files = sorted(p for p in found if p.suffix != ".md")
     return digest_files(files)
 
 
