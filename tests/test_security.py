@@ -136,19 +136,27 @@ extern "C" void gemm(const float* A, const float* B, float* D, int64_t m, int64_
         }}
 }}
 """
-TUNE_AND_LOAD = """
+# A sweep's own steps, without the peaks that it measures first.
+MEASURE_AND_LOAD = """
 import json, os, numpy, tuner
 from pathlib import Path
+from tests.test_security import forged
 from tuner import registry
+from tuner.core.protocol import Protocol
+from tuner.devices.cpu import CpuDevice
+from tuner.engine.workshop import Workshop
 log = Path(os.environ["SPY_LOG"])
 def pids():
     return [int(line.split()[1]) for line in log.read_text().splitlines()] if log.exists() else []
-assert "spy" in registry.kernels()
-listed = pids()
-tuner.tune("gemm", "8x8x8", kernels=["spy"], baselines=False, trials=1, rounds=1, threads=1)
+kernel, gemm = registry.kernel("spy"), registry.operator("gemm")
+workload, listed = gemm.parse("8x8x8"), pids()
+with Workshop(CpuDevice(), Protocol(threads=1, budget_s=0.02), 1) as workshop:
+    workshop.prepare(gemm, workload)
+    outcome = workshop.measure(workload, workshop.build(kernel, workload, {}), None, None)
+assert outcome.ok, outcome.error
 swept = pids()
-kernel = tuner.load("gemm", m=8, n=8, k=8, kernel="spy")
-kernel(numpy.ones((8, 8), "f"), numpy.ones((8, 8), "f"))
+forged(Path(os.environ["TUNER_DB"]), "spy", {}, workload)
+tuner.load("gemm", m=8, n=8, k=8)(numpy.ones((8, 8), "f"), numpy.ones((8, 8), "f"))
 print(json.dumps([os.getpid(), listed, swept, pids()[len(swept):]]))
 """
 
@@ -165,7 +173,7 @@ def test_where_a_kernel_runs(tmp_path: Path) -> None:
     log = tmp_path / "log"
     (plugins / "spy.cpp").write_text(SPY.format(log=log))
     done = run(
-        ["-c", TUNE_AND_LOAD], tmp_path, TUNER_PLUGINS=str(plugins), SPY_LOG=str(log),
+        ["-c", MEASURE_AND_LOAD], tmp_path, TUNER_PLUGINS=str(plugins), SPY_LOG=str(log),
         TUNER_CACHE=str(tmp_path / "cache"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -205,11 +213,11 @@ def test_the_cache_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     folder.chmod(0o755)
     assert cache_folder() == folder
     folder.chmod(0o757)
-    with pytest.raises(Unavailable, match="others may write to folder .*: set TUNER_CACHE"):
+    with pytest.raises(Unavailable, match=r"others may write to folder .*: set TUNER_CACHE"):
         cache_folder()
     folder.chmod(0o700)
     monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
-    with pytest.raises(Unavailable, match="belongs to user .*: set TUNER_CACHE"):
+    with pytest.raises(Unavailable, match=r"belongs to user .*: set TUNER_CACHE"):
         cache_folder()
 
 
@@ -288,8 +296,8 @@ def test_load_serves_no_value_that_is_not_listed(tmp_path: Path) -> None:
 
 ASSEMBLY = '"define void @evil() { ret void }"'
 HOSTILE_TRACE = json.dumps(
-    [[["GetSBlock", [], ["multiply", "main"], ["b0"]], ["Annotate", ["b0", ASSEMBLY], ["pragma_import_llvm"], []]],
-     []]
+    [[["GetSBlock", [], ["multiply", "main"], ["b0"]],
+      ["Annotate", ["b0", ASSEMBLY], ["pragma_import_llvm"], []]], []]
 )  # fmt: skip
 
 

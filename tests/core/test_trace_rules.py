@@ -152,18 +152,12 @@ def test_nothing_listed_takes_code():
 
 def test_whoever_applies_a_trace_has_it_checked():
     """`apply_json_to_schedule` and its like are given what `trace_content` returns, or our own trace."""
+    appliers = ("apply_json_to_schedule", "apply_to_schedule", "from_json", "load_json")
     found = {}
     for path in [p for folder in ("tuner", "schedules") for p in (ROOT / folder).rglob("*.py")]:
         for call in ast.walk(ast.parse(path.read_text())):
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
-                if call.func.attr in (
-                    "apply_json_to_schedule",
-                    "apply_to_schedule",
-                    "from_json",
-                    "load_json",
-                ):
-                    text = ast.unparse(call)
-                    found.setdefault(path.name, []).append(text)
+            if isinstance(call, ast.Call) and getattr(call.func, "attr", "") in appliers:
+                found.setdefault(path.name, []).append(ast.unparse(call))
     assert found.pop("_gpu_draws.py") == [
         "Trace(trace.insts, dict(decisions)).apply_to_schedule(schedule, remove_postproc=True)"
     ], "a design that MetaSchedule made in this process"
