@@ -60,7 +60,7 @@ def _reason(path: Path, error: Exception) -> str:
     if not isinstance(error, OSError):
         return str(error)
     if path.is_symlink() and not path.exists():
-        return f"it is a link to nothing, or to itself ({os.readlink(path)})"
+        return f"it is a link to nothing, or to itself ({path.readlink()})"
     try:
         mode = path.stat().st_mode
     except OSError:
