@@ -115,7 +115,8 @@ class _Search:
     def _text(self, file: Path) -> str | None:
         """The content of a file; `None` where there is none; `InvalidSpace` where it cannot be read."""
         if file not in self._texts:
-            if not os.path.exists(file) or file.is_dir():
+            # `Path.exists` raises where a folder may not be looked into.
+            if not os.path.exists(file) or file.is_dir():  # noqa: PTH110
                 return None
             try:
                 self._texts[file] = read_file(file).decode("utf-8", "replace")
