@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from tuner.core.builder import Builder
 from tuner.core.device import Device
-from tuner.core.errors import InvalidSpace, Unavailable, UnknownName
+from tuner.core.errors import TunerError, Unavailable, UnknownName
+from tuner.core.found_files import files_below, read_file, why_unreadable
 from tuner.core.kernel import Kernel
 from tuner.core.operator import Operator
 from tuner.core.searcher import Searcher
@@ -35,11 +36,14 @@ broken: dict[str, str] = {}
 def _modules(folder: str) -> list[ModuleType]:
     modules = []
     for path in sorted((ROOT / folder).rglob("*.py")):
-        if path.name.startswith("_"):
+        if path.name.startswith(("_", ".")):
+            continue
+        if reason := why_unreadable(path):
+            broken[str(path.relative_to(ROOT))] = reason
             continue
         try:
             modules.append(_lab_module(path))
-        except Exception as error:  # a broken plug-in must not take the lab down with it
+        except (Exception, SystemExit) as error:  # a broken plug-in must not take the lab down with it
             broken[str(path.relative_to(ROOT))] = f"{type(error).__name__}: {error}".splitlines()[0]
     return modules
 
@@ -79,7 +83,7 @@ def plugin_folders() -> list[Path]:
     """
     folders = []
     for name in filter(None, os.environ.get("TUNER_PLUGINS", "").split(os.pathsep)):
-        folder = Path(name).resolve()
+        folder = Path(os.path.realpath(name))  # `resolve` raises on a loop of links
         if not folder.is_dir():
             broken[name] = "TUNER_PLUGINS names it, and it is no folder"
             continue
@@ -94,10 +98,13 @@ def plugin_folders() -> list[Path]:
 
 def _plugin_modules() -> list[ModuleType]:
     modules = []
-    for path in (path for folder in plugin_folders() for path in sorted(folder.glob("[!_]*.py"))):
+    for path in (path for folder in plugin_folders() for path in sorted(folder.glob("[!_.]*.py"))):
+        if reason := why_unreadable(path):
+            broken[str(path)] = reason
+            continue
         try:
             module = importlib.import_module(path.stem)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             broken[str(path)] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
         if Path(str(getattr(module, "__file__", ""))).resolve() == path:
@@ -117,16 +124,39 @@ def _classes(folder: str, base: type[Any]) -> dict[str, Any]:
     return found
 
 
+def _instances(classes: Mapping[str, type[T]], base: type[Any]) -> dict[str, T]:
+    """An instance of each class; one that cannot be made, or lacks what `base` declares, is in `broken`."""
+    made = {}
+    for name, item in classes.items():
+        try:
+            instance = item()
+            missing = [each for each in base.__annotations__ if not hasattr(instance, each)]
+            if missing:
+                raise TypeError(f"it has no {missing[0]}")
+            made[name] = instance
+        except Exception as error:
+            place = Path(str(getattr(sys.modules.get(item.__module__), "__file__", item.__module__)))
+            key = str(place.relative_to(ROOT) if place.is_relative_to(ROOT) else place)
+            broken[key] = f"{item.__name__}: {_reason(error)}"
+    return made
+
+
+def _reason(error: BaseException) -> str:
+    """One line."""
+    named = "" if isinstance(error, TunerError) else f"{type(error).__name__}: "
+    return (f"{named}{error}".splitlines() or [type(error).__name__])[0]
+
+
 @cache
 def operators() -> dict[str, Operator]:
     """Operators by name."""
-    return {name: item() for name, item in _classes("tuner/operators", Operator).items()}
+    return _instances(_classes("tuner/operators", Operator), Operator)
 
 
 @cache
 def builders() -> dict[str, Builder]:
     """Builders by name."""
-    return {name: item() for name, item in _classes("tuner/builders", Builder).items()}
+    return _instances(_classes("tuner/builders", Builder), Builder)
 
 
 @cache
@@ -144,20 +174,25 @@ def searchers() -> dict[str, type[Searcher]]:
 @cache
 def kernels() -> dict[str, Kernel]:
     """Kernels by name: Python ones under schedules/, C++ and CUDA ones under cuda_src/, plug-ins."""
-    found: dict[str, Kernel] = {name: item() for name, item in _classes("schedules", Kernel).items()}
+    found: dict[str, Kernel] = _instances(_classes("schedules", Kernel), Kernel)
+    unread: dict[Path, str] = {}
     sources = [
-        path for folder in [ROOT / "cuda_src", *plugin_folders()] for path in sorted(folder.rglob("*"))
+        path
+        for folder in [ROOT / "cuda_src", *plugin_folders()]
+        for path in files_below(folder, (".cpp", ".cu"), unread)
     ]
     for path in sources:
-        # A file without a declaration is a part of others (an include, the runtime), not a kernel.
-        if path.suffix not in (".cpp", ".cu") or "/*[tuner]" not in path.read_text(errors="replace"):
-            continue
         try:
+            # A file without a declaration is a part of others (an include, the runtime), not a kernel.
+            if b"/*[tuner]" not in read_file(path):
+                continue
             kernel = SourceKernel(path)
-        except InvalidSpace as error:
-            broken[str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)] = str(error)
+        except Exception as error:
+            unread[path] = _reason(error)
         else:
             found[kernel.name] = kernel
+    for path, reason in unread.items():
+        broken[str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)] = reason
     return found
 
 

@@ -182,14 +182,14 @@ def test_the_toolchain_is_the_same_in_another_process() -> None:
 def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    host_cxx.find_compiler.cache_clear()
+    host_cxx.forget_compiler()
     try:
         assert "C++ compiler" in (CxxBuilder().unavailable() or "")
         with pytest.raises(Unavailable, match="CXX"):
             CxxBuilder().build(source(AXPY, "axpy", AXPY_ARGUMENTS), AVX2, tmp_path)
     finally:
         monkeypatch.undo()
-        host_cxx.find_compiler.cache_clear()
+        host_cxx.forget_compiler()
 
 
 def test_flags_a_compiler_does_not_know_are_left_out() -> None:

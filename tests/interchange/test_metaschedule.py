@@ -12,7 +12,7 @@ from tuner.interchange.metaschedule import RECORDS, WORKLOADS, is_database, read
 from tuner.store.store import open_store
 
 PROGRAM = json.dumps(["123", "e30="])
-TRACE = [[["GetSBlock", [], ["multiply", "main"], ["b0"]]], [[0, [1, 2]]]]
+TRACE = [[["SamplePerfectTile", ["l1"], [2, 16], ["v2", "v3"]]], [[0, [1, 2]]]]
 TARGET = {"kind": "llvm", "mcpu": "x86-64-v3"}
 ARGUMENTS = [["TENSOR", "float32", [4, 4]]] * 3
 

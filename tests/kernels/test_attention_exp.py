@@ -32,7 +32,7 @@ def exp2(request, tmp_path_factory):
     (folder / "exp.cpp").write_text(SOURCE)
     flags = isa_flags(find_compiler(), named_targets()[request.param].features)
     common = ["-std=c++17", "-O3", "-fPIC", "-shared", "-fno-trapping-math", "-ffp-contract=fast"]
-    subprocess.run([find_compiler(), *common, *flags, "exp.cpp", "-o", "exp.so"], cwd=folder, check=True)
+    subprocess.run([*find_compiler(), *common, *flags, "exp.cpp", "-o", "exp.so"], cwd=folder, check=True)
     function = ctypes.CDLL(str(folder / "exp.so")).apply
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
 

@@ -285,8 +285,9 @@ def test_no_access_outside_the_tensors(name: str, choice: Config, chosen: dict, 
     program.write_text(source.text + _SANITIZED_MAIN)
     flags = [f for f in CxxBuilder().toolchain(aim).flags if f not in ("-O3", "-fPIC")]
     folder = str(source.options["include"])
-    command = [require_compiler(), *flags, "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-               f"-I{folder}", str(program), "-o", str(tmp_path / "program")]  # fmt: skip
+    command = [*require_compiler(), *flags, "-O1", "-fsanitize=address,undefined",
+               "-fno-sanitize-recover=all", f"-I{folder}", str(program), "-o",
+               str(tmp_path / "program")]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     done = subprocess.run([str(tmp_path / "program")], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "clean"), done.stderr[:2000]

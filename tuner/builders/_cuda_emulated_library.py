@@ -14,7 +14,7 @@ from pathlib import Path
 from tuner.core.cache import cache_folder, entry
 from tuner.core.digest import digest, digest_files
 from tuner.core.errors import BuildError
-from tuner.core.host_cxx import compiler_version, first_error, run_compiler
+from tuner.core.host_cxx import Command, compiler_identity, first_error, run_compiler
 
 EMULATOR = Path(__file__).resolve().parents[2] / "cuda_src" / "emulator"
 
@@ -57,11 +57,12 @@ class SharedVariable:
 @cache
 def emulator_digest() -> str:
     """Of all files of the emulator: a change in any makes other libraries."""
-    files = sorted(p for p in EMULATOR.rglob("*") if p.is_file() and p.suffix != ".md")
+    found = (p for p in EMULATOR.rglob("[!.]*") if p.is_file())  # hidden ones are an editor's
+    files = sorted(p for p in found if p.suffix != ".md")
     return digest_files(files)
 
 
-def runtime_object(compiler: str) -> Path:
+def runtime_object(compiler: Command) -> Path:
     """The compiled runtime; compiles it where the cache has not got it (about 2 s, once).
 
     Raises:
@@ -71,7 +72,7 @@ def runtime_object(compiler: str) -> Path:
     return _cached(compiler, [*_RUNTIME_FLAGS, source], "runtime.o")
 
 
-def precompiled_headers(compiler: str, sanitize: bool) -> Path:
+def precompiled_headers(compiler: Command, sanitize: bool) -> Path:
     """A folder with the headers precompiled for one set of flags; compiles them where the cache has them not.
 
     They are all that most kernels' compile time is made of (0.20 s of 0.25 s here).
@@ -84,12 +85,12 @@ def precompiled_headers(compiler: str, sanitize: bool) -> Path:
     return _cached(compiler, [*flags, "-x", "c++-header", header], "cuda_emulator.h.gch").parent
 
 
-def _cached(compiler: str, command: list[str], name: str) -> Path:
+def _cached(compiler: Command, command: list[str], name: str) -> Path:
     """What the compiler makes of a part of the emulator, from the cache; BuildError as it says."""
-    version = digest([emulator_digest(), compiler_version(compiler), command])
+    version = digest([emulator_digest(), compiler_identity(compiler), command])
 
     def fill(folder: Path) -> None:
-        code, output = run_compiler([compiler, *command, "-o", name], folder)
+        code, output = run_compiler([*compiler, *command, "-o", name], folder)
         if code != 0:
             raise BuildError(f"{first_error(output)}\n{output[:20_000]}")
 

@@ -34,7 +34,7 @@ def _linker() -> str | None:
 def linker_version() -> str:
     """The linker's name and version: a part of the toolchain's identity."""
     linker = _linker()
-    return compiler_version(linker) if linker else "linked by the compiler"
+    return compiler_version((linker,)) if linker else "linked by the compiler"
 
 
 def link(folder: Path, runtime: bytes) -> None:
@@ -64,7 +64,7 @@ def _quickly(folder: Path) -> bool:
 
 
 def _by_driver(folder: Path) -> None:
-    command = [require_compiler(), *_DRIVER, "-Wl,--trace", *_FILES, *_LIBRARIES, "-o", "kernel.so"]
+    command = [*require_compiler(), *_DRIVER, "-Wl,--trace", *_FILES, *_LIBRARIES, "-o", "kernel.so"]
     code, output = run_compiler(command, folder)
     if code != 0:
         raise BuildError(f"{first_error(output)}\n{output[:20_000]}")

@@ -1,12 +1,12 @@
 """A trace applied to its program: from a configuration of MetaSchedule's to a scheduled module."""
 
-import json
 from functools import lru_cache
 from typing import Any
 
 from tuner.core.errors import BuildError, InvalidConfig
 from tuner.core.kernel import Source
 from tuner.core.quick_import import quick_import
+from tuner.core.trace_space import trace_content
 
 
 @lru_cache(8)
@@ -31,20 +31,21 @@ def scheduled(source: Source) -> Any:
 
     Raises:
         BuildError: the program does not parse.
-        InvalidConfig: the trace does not apply to it.
+        InvalidConfig: the trace holds what none may, or does not apply to it.
     """
     quick_import("tvm", "tvm.s_tir")
     import tvm.s_tir
     from tvm.s_tir.schedule import Trace
 
     trace = str(source.options["trace"])
+    content = trace_content(trace)
     if '"Tensorize"' in trace:
         from tuner.builders._tensor_intrin import import_tensor_intrin
 
         import_tensor_intrin()
     schedule = tvm.s_tir.Schedule(_program(source.text), debug_mask="none")
     try:
-        Trace.apply_json_to_schedule(json.loads(trace), schedule)
+        Trace.apply_json_to_schedule(content, schedule)
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[-1] if lines else type(error).__name__

@@ -29,7 +29,14 @@ from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
 from tuner.core.digest import digest_files
 from tuner.core.errors import BuildError, Unavailable
-from tuner.core.host_cxx import compiler_version, find_compiler, first_error, run_compiler
+from tuner.core.host_cxx import (
+    Command,
+    compiler_identity,
+    compiler_version,
+    find_compiler,
+    first_error,
+    run_compiler,
+)
 from tuner.core.kernel import Source
 from tuner.core.target import Target
 
@@ -40,9 +47,10 @@ _KINDS = {"tensor": "t", "workspace": "t", "int32": "i", "int64": "l", "float32"
 
 
 @cache
-def find_gcc() -> str | None:
-    """The path of a GNU C++ compiler: the sanitizers rest on what it inserts; `None` where there is none."""
-    for candidate in (find_compiler(), shutil.which("g++")):
+def find_gcc() -> Command | None:
+    """A GNU C++ compiler: the sanitizers rest on what it inserts; `None` where there is none."""
+    on_path = shutil.which("g++")
+    for candidate in (find_compiler(), (on_path,) if on_path else None):
         if candidate and "clang" not in compiler_version(candidate).lower():
             return candidate
     return None
@@ -82,9 +90,9 @@ class CudaEmulatedBuilder(Builder):
         """
         compiler = self._compiler()
         flags = (*COMMON_FLAGS, *(SANITIZED_FLAGS if self.sanitize else PLAIN_FLAGS))
-        return Toolchain("cuda-emulator", f"{emulator_digest()} {compiler_version(compiler)}", flags)
+        return Toolchain("cuda-emulator", f"{emulator_digest()} {compiler_identity(compiler)}", flags)
 
-    def _compiler(self) -> str:
+    def _compiler(self) -> Command:
         compiler = find_gcc()
         if compiler is None:
             raise Unavailable(str(self.unavailable()))
@@ -111,12 +119,12 @@ class CudaEmulatedBuilder(Builder):
             "-include", "cuda_emulator.h", *_option_flags(source.options),
             f"-fdebug-prefix-map={folder.resolve()}=.",
         ]  # fmt: skip
-        self._run([compiler, *flags, "-S", "-x", "c++", "kernel.cu", "-o", "kernel.s"], folder)
+        self._run([*compiler, *flags, "-S", "-x", "c++", "kernel.cu", "-o", "kernel.s"], folder)
         assembly = folder / "kernel.s"
         dynamic = max(launch.shared_bytes for launch in launches)
         assembly.write_text(finish_assembly(assembly.read_text(), dynamic, sanitize))
-        self._run([compiler, "-c", "kernel.s", "-o", "kernel.o"], folder)
-        self._run([compiler, *LINK_FLAGS, "kernel.o", str(runtime), "-o", "kernel.so"], folder)
+        self._run([*compiler, "-c", "kernel.s", "-o", "kernel.o"], folder)
+        self._run([*compiler, *LINK_FLAGS, "kernel.o", str(runtime), "-o", "kernel.so"], folder)
         library = folder / "kernel.so"
         description = _describe(library, source, dynamic, sanitize)
         # Whoever loads the library has to refuse it before: see `launch_findings`.

@@ -10,10 +10,11 @@ from tuner.core.builder import Builder
 from tuner.core.digest import digest_files
 from tuner.core.errors import BuildError
 from tuner.core.host_cxx import (
+    compiler_name,
     compiler_version,
-    find_compiler,
     first_error,
     isa_flags,
+    missing_compiler,
     require_compiler,
     run_compiler,
 )
@@ -110,18 +111,18 @@ class CxxBuilder(Builder):
     name = "cxx"
 
     def unavailable(self) -> str | None:
-        """There is no C++ compiler."""
-        return None if find_compiler() else "no C++ compiler: set $CXX, or put g++ or clang++ on PATH"
+        """There is no C++ compiler, or `$CXX` is none."""
+        return missing_compiler()
 
     def toolchain(self, target: Target) -> Toolchain:
-        """The compiler, the first line of its `--version`, and the flags every source gets.
+        """The compiler with the arguments `$CXX` gives it, its version, and the flags every source gets.
 
         Raises:
             Unavailable: there is no C++ compiler.
         """
         compiler = require_compiler()
         flags = (*COMMON_FLAGS, *isa_flags(compiler, target.features))
-        return Toolchain(Path(compiler).name, compiler_version(compiler), flags)
+        return Toolchain(compiler_name(compiler), compiler_version(compiler), flags)
 
     def build(self, source: Source, target: Target, folder: Path) -> Artifact:
         """Compiles to `folder`: kernel.cpp (what is compiled), kernel.s, kernel.so.
@@ -136,7 +137,7 @@ class CxxBuilder(Builder):
         flags = [*toolchain.flags, *_include_flags(source.options), *source.options.get("flags", ())]
         # Two steps take as long as one, and leave the assembly to be counted and read.
         for step in (["-S", "kernel.cpp", "-o", "kernel.s"], [*LINK_FLAGS, "kernel.s", "-o", "kernel.so"]):
-            code, output = run_compiler([compiler, *flags, *step], folder)
+            code, output = run_compiler([*compiler, *flags, *step], folder)
             if code != 0:
                 raise BuildError(f"{first_error(output)}\n{output[:20_000]}")
         library = folder / "kernel.so"

@@ -20,7 +20,7 @@ from tuner.core.builder import Builder
 from tuner.core.compiled import compiled
 from tuner.core.digest import digest, digest_files
 from tuner.core.errors import BuildError
-from tuner.core.host_cxx import compiler_version, find_compiler, require_compiler
+from tuner.core.host_cxx import compiler_identity, compiler_version, missing_compiler, require_compiler
 from tuner.core.kernel import Argument, Source
 from tuner.core.target import Target
 from tuner.core.tvm_target import target_dict
@@ -63,7 +63,7 @@ class TensorIRBuilder(Builder):
         """TVM is not installed, or nothing can link."""
         if find_spec("tvm") is None:
             return "TVM is not installed: pip install apache-tvm"
-        return None if find_compiler() else "no C++ compiler to link with: set $CXX, or put g++ on PATH"
+        return missing_compiler()
 
     def warm_up(self) -> None:
         """Compiles our runtime, and a small function, so that what TVM and LLVM do late has been done."""
@@ -80,7 +80,7 @@ class TensorIRBuilder(Builder):
         """TVM's version and the target it compiles for; the linker and our runtime's source."""
         t = target_dict(target)
         runtime = f"runtime={digest_files([RUNTIME])}"
-        linked = (runtime, compiler_version(require_compiler()), linker_version())
+        linked = (runtime, compiler_identity(require_compiler()), linker_version())
         flags = (t["mtriple"], t.get("mcpu", ""), *t["mattr"], *linked)
         return Toolchain("tvm", version("apache-tvm"), flags)
 

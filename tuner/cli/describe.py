@@ -85,12 +85,13 @@ def _describe(kernel: Any, workload: Any, threads: int | None) -> dict[str, Any]
             row["unavailable"] = row["unavailable"] or reason
             return row
         space = kernel.space(workload, target)
+        row["parameters"] = {p.name: list(p.values) for p in space.parameters}
+        row["constraints"] = {c.name: c.expression for c in space.constraints}
+        row["valid"] = space.size
     except TunerError as error:
         row["unavailable"] = row["unavailable"] or str(error)
-        return row
-    row["parameters"] = {p.name: list(p.values) for p in space.parameters}
-    row["constraints"] = {c.name: c.expression for c in space.constraints}
-    row["valid"] = space.size
+    except Exception as error:  # a plug-in's own mistake must not hide the other kernels
+        row["unavailable"] = row["unavailable"] or f"{type(error).__name__}: {error}".splitlines()[0]
     return row
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tuner.core.digest import digest_files
 from tuner.core.errors import Unavailable
+from tuner.core.private_folder import require_private
 
 _MANIFEST = "manifest.json"
 # Of larger files only the size is checked: a precompiled header of 50 MB takes longer to read than it saves.
@@ -21,15 +22,15 @@ def cache_folder() -> Path:
     """`$TUNER_CACHE`, else `~/.cache/kernel-tuner-lab`; it need not exist.
 
     Raises:
-        Unavailable: there is neither the variable nor a home folder.
+        Unavailable: there is neither the variable nor a home folder; or the folder belongs to somebody else,
+            or others may write to it: what it holds is run.
     """
     chosen = os.environ.get("TUNER_CACHE")
-    if chosen:
-        return Path(chosen)
     try:
-        return Path.home() / ".cache" / "kernel-tuner-lab"
+        folder = Path(chosen) if chosen else Path.home() / ".cache" / "kernel-tuner-lab"
     except RuntimeError:
         raise Unavailable("no home folder for the cache of compiled files: set TUNER_CACHE") from None
+    return require_private(folder, "set TUNER_CACHE to a folder of your own")
 
 
 def entry(place: Path, fill: Callable[[Path], None]) -> Path:

@@ -7,7 +7,7 @@ from tuner.core.cache import cache_folder, entry, newest
 from tuner.core.digest import digest
 from tuner.core.errors import BuildError
 from tuner.core.host_cxx import (
-    compiler_version,
+    compiler_identity,
     find_compiler,
     first_error,
     isa_flags,
@@ -38,12 +38,12 @@ def compiled(source: Path, flags: Sequence[str], suffix: str, features: tuple[st
     compiler = require_compiler()
 
     def fill(folder: Path) -> None:
-        command = [compiler, *flags, *isa_flags(compiler, features), str(source), "-o", made]
+        command = [*compiler, *flags, *isa_flags(compiler, features), str(source), "-o", made]
         code, output = run_compiler(command, folder)
         if code != 0:
             raise BuildError(f"{first_error(output)}\n{output}")
 
-    name = f"{_name(source, flags, features)}{digest([compiler_version(compiler)])}"
+    name = f"{_name(source, flags, features)}{digest([compiler_identity(compiler)])}"
     return entry(cache_folder() / "runtime" / name, fill) / made
 
 

@@ -5,6 +5,7 @@ Used by the builder `cxx` and by the CPU device, which compiles its own calibrat
 
 import errno
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -28,35 +29,120 @@ X86_FEATURES = frozenset(
 )  # fmt: skip
 
 
-@cache
-def find_compiler() -> str | None:
-    """The path of `$CXX`, else of the first of g++, clang++ and c++ on PATH; `None` where there is none.
+Command = tuple[str, ...]
+"""A compiler as it is run: its program's path, and the arguments that `$CXX` gives it."""
 
-    `$CXX` is one command without arguments.
-    """
-    for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
-        if name and (path := shutil.which(name)):
-            return path
+_ON_PATH = ("g++", "clang++", "c++")
+_NONE = "no C++ compiler found: set $CXX, or put g++, clang++ or c++ on PATH"
+# Long enough for the first run from a cold disk.
+_ANSWER_S = 60.0
+
+
+@cache
+def _found() -> Command | str:
+    """The compiler, or why there is none."""
+    chosen = os.environ.get("CXX", "")
+    if not chosen.strip():
+        path = next(filter(None, map(shutil.which, _ON_PATH)), None)
+        return (path,) if path else _NONE
+    try:
+        name, *arguments = shlex.split(chosen)
+    except ValueError as error:
+        return f"CXX={chosen!r} is no command: {error}"
+    path = shutil.which(name)
+    if path is None:
+        return f"CXX={chosen!r} is no C++ compiler: there is no program {name}"
+    command = (path, *arguments)
+    reason = _why_no_compiler(command)
+    return f"CXX={chosen!r} is no C++ compiler: {reason}" if reason else command
+
+
+def _why_no_compiler(command: Command) -> str | None:
+    """Why a program is no compiler: it has to say its version, and to compile an empty file."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="tuner-cxx-") as folder:
+            (Path(folder) / "empty.cpp").touch()
+            told = _ask([*command, "--version"], folder)
+            if told.returncode != 0 or not told.stdout.strip():
+                return f"it does not say its version (exit code {told.returncode})"
+            done = _ask([*command, "-c", "empty.cpp", "-o", "empty.o"], folder)
+            made = Path(folder) / "empty.o"
+            if done.returncode != 0 or not made.exists() or not made.stat().st_size:
+                told_why = first_error(done.stderr)[:200] if done.stderr.strip() else "no object file"
+                return f"it does not compile an empty file: {told_why}"
+    except subprocess.TimeoutExpired:
+        return f"it does not answer within {_ANSWER_S:.0f} s"
+    except OSError as error:
+        return f"it cannot be run: {error.strerror or error}"
     return None
 
 
-def require_compiler() -> str:
+def _ask(command: Sequence[str], folder: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command, cwd=folder, env=c_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        errors="replace", timeout=_ANSWER_S,
+    )  # fmt: skip
+
+
+def find_compiler() -> Command | None:
+    """The command of `$CXX`, else the first of g++, clang++ and c++ on PATH; `None` where there is none.
+
+    `$CXX` may have arguments, quoted as in a shell: `ccache g++`, `clang++ --gcc-toolchain=/opt/gcc`. They
+    come first on every command line, so what the lab asks for itself (its optimization level) comes after
+    them. A `$CXX` that cannot be run or is no compiler is refused, not passed over: `missing_compiler` says
+    why.
+    """
+    found = _found()
+    return None if isinstance(found, str) else found
+
+
+def missing_compiler() -> str | None:
+    """Why there is no C++ compiler, one line; `None` where there is one."""
+    found = _found()
+    return found if isinstance(found, str) else None
+
+
+def forget_compiler() -> None:
+    """Looks for the compiler anew: for tests that change PATH or `$CXX`."""
+    _found.cache_clear()
+
+
+def require_compiler() -> Command:
     """Like `find_compiler`.
 
     Raises:
-        Unavailable: there is none.
+        Unavailable: there is none; says why.
     """
-    compiler = find_compiler()
-    if compiler is None:
-        raise Unavailable("no C++ compiler found: set $CXX, or put g++, clang++ or c++ on PATH")
-    return compiler
+    found = _found()
+    if isinstance(found, str):
+        raise Unavailable(found)
+    return found
 
 
 @cache
-def compiler_version(compiler: str) -> str:
+def compiler_version(compiler: Command) -> str:
     """The first line of `--version`: `g++ (Debian 12.2.0-14) 12.2.0`."""
-    shown = subprocess.run([compiler, "--version"], capture_output=True, text=True, env=c_environment())
+    shown = subprocess.run([*compiler, "--version"], capture_output=True, text=True, env=c_environment())
     return shown.stdout.partition("\n")[0].strip() or "unknown"
+
+
+@cache
+def compiler_name(compiler: Command) -> str:
+    """What a toolchain's identity says of a compiler besides its version.
+
+    `g++` for what PATH finds by that name; else the whole command, since two programs of one version, one
+    perhaps a wrapper, need not compile alike.
+    """
+    program, *arguments = compiler
+    name = Path(program).name
+    short = name if shutil.which(name) == program else program
+    return shlex.join([short, *arguments])
+
+
+def compiler_identity(compiler: Command) -> str:
+    """Version and, where it is not a plain one from PATH, the command: for digests."""
+    name, version = compiler_name(compiler), compiler_version(compiler)
+    return version if name == Path(compiler[0]).name else f"{name}: {version}"
 
 
 def c_environment() -> dict[str, str]:
@@ -65,14 +151,14 @@ def c_environment() -> dict[str, str]:
 
 
 @cache
-def accepts(compiler: str, flags: tuple[str, ...]) -> bool:
+def accepts(compiler: Command, flags: tuple[str, ...]) -> bool:
     """Whether the compiler knows all these flags (it preprocesses an empty file with them)."""
-    command = [compiler, *flags, "-x", "c++", "-E", "-o", os.devnull, os.devnull]
+    command = [*compiler, *flags, "-x", "c++", "-E", "-o", os.devnull, os.devnull]
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
 @cache
-def isa_flags(compiler: str, features: tuple[str, ...]) -> tuple[str, ...]:
+def isa_flags(compiler: Command, features: tuple[str, ...]) -> tuple[str, ...]:
     """The flags that let a compiler use exactly these features, whatever machine it runs on.
 
     Features that are not x86 ones, or that this compiler is too old for, give no flag. x86 begins from

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tuner.core.digest import digest_files
 from tuner.core.errors import Unavailable
+from tuner.core.python_imports import imported_files
 from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
@@ -185,5 +186,9 @@ class Kernel(ABC):
 
     @property
     def digest(self) -> str:
-        """A digest of `source_files`."""
-        return digest_files(self.source_files())
+        """A digest of `source_files` and, of a plug-in, of the modules beside it that it imports."""
+        import inspect
+
+        own = self.source_files()
+        imported = imported_files(Path(inspect.getfile(type(self))))
+        return digest_files((*own, *(path for path in imported if path not in own)))

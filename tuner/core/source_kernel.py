@@ -42,7 +42,7 @@ The file is compiled with a macro a parameter and an option (`TILE`, `RELU`: opt
 and `DTYPE_F32` (or whichever) defined before its first line; booleans are 0 or 1. An argument that is
 not a dimension or a numeric option is a tensor of the operator's signature; an absent one is a null
 pointer. A workspace is zeroed once, before the first call; a kernel that counts in it leaves zeros for
-the next.
+the next. Relative folders among `flags` (`-Iinc`) lie beside the file.
 """
 
 import re
@@ -54,13 +54,14 @@ from typing import Any
 from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidSpace
 from tuner.core.expression import parse
+from tuner.core.found_files import UnreadableFile, read_file
+from tuner.core.includes import absolute_flags, included_files
 from tuner.core.kernel import Argument, Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace, Value
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 
 _HEADER = re.compile(r"/\*\[tuner\]\s*\n(.*?)\*/", re.DOTALL)
-_INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "parameters", "constraints",
     "features", "launch", "flags", "requires", "workspace", "supports", "fewer_operations", "special_values",
@@ -86,8 +87,9 @@ class SourceKernel(Kernel):
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
+            # As text files are read: with line ends of any system.
+            self.text = "\n".join(read_file(path).decode().replace("\r\n", "\n").split("\r"))
+        except (UnreadableFile, UnicodeDecodeError) as error:
             raise InvalidSpace(f"{path}: cannot be read: {error}") from None
         match = _HEADER.search(self.text)
         if match is None:
@@ -116,8 +118,11 @@ class SourceKernel(Kernel):
         self.requires: tuple[str, ...] = tuple(declared.get("requires", ()))
         self.special_values = declared.get("special_values", True)
         # Now, with the text: an edit during a sweep must not rename what is being measured.
-        self._digest = digest_files(self.source_files())
         self._declared = declared
+        try:
+            self._digest = digest_files(self.source_files())
+        except InvalidSpace as error:
+            raise InvalidSpace(f"{path}: {error}") from None
         self._parameters = [_parameter(path, name, v) for name, v in declared.get("parameters", {}).items()]
         self._constraints = [Constraint(n, e) for n, e in declared.get("constraints", {}).items()]
 
@@ -157,7 +162,7 @@ class SourceKernel(Kernel):
             launch = Launch((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]), shared)
         text = "\n".join([*lines, f'#line 1 "{self.path.name}"', self.text])
         threads = int(config.get("threads", 1))
-        flags = [str(flag) for flag in self._declared.get("flags", [])]
+        flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
         return Source(
             self.language, text, self._declared["entry"], self._arguments(workload, options, scope),
             threads, launch,
@@ -200,18 +205,8 @@ class SourceKernel(Kernel):
         return self._digest
 
     def source_files(self) -> tuple[Path, ...]:
-        """The file and every file it includes by a quoted name, recursively."""
-        found: list[Path] = []
-
-        def visit(path: Path) -> None:
-            if path in found or not path.exists():
-                return
-            found.append(path)
-            for name in _INCLUDE.findall(path.read_text()):
-                visit((path.parent / name).resolve())
-
-        visit(self.path.resolve())
-        return tuple(found)
+        """The file and every file of ours it may include, recursively; see `included_files`."""
+        return included_files(self.path, self._declared.get("flags", []))
 
 
 def _check(declared: Mapping[str, Any], cuda: bool) -> None:

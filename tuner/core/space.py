@@ -297,7 +297,7 @@ class SearchSpace:
         indices = self.indices(config)
         if self._diagram is None:
             if self.why_invalid(config) is None:
-                return dict(config)
+                return self._config(indices)
             raise InvalidSpace("this space is too entangled to repair configurations")
         if self._diagram.size == 0:
             raise InvalidSpace("no configuration meets the constraints: " + self._constraint_names())

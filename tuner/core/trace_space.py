@@ -9,12 +9,14 @@ import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import numpy as np
 
 from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.space import Config, SearchSpace, Value
+from tuner.core.trace_rules import require_known
 
 PARAMETER = "trace"
 UNSCHEDULED = "[[],[]]"
@@ -37,9 +39,14 @@ def canonical_trace(text: Any) -> str:
         raise InvalidConfig(f"parameter {PARAMETER} is a text of JSON, not {type(text).__name__}")
     if len(text) > _LONGEST:
         raise InvalidConfig(f"parameter {PARAMETER} has {len(text):,} characters: at most {_LONGEST:,}")
+    return _canonical(text)
+
+
+# A trial's trace is asked for by its searcher, its identity and its build: it is checked once a process.
+@lru_cache(256)
+def _canonical(text: str) -> str:
     try:
-        content = json.loads(text, parse_constant=_refuse)
-        return compact(content)
+        return compact(json.loads(text, parse_constant=_refuse))
     except RecursionError:
         raise InvalidConfig(f"parameter {PARAMETER} nests too deeply to be a trace") from None
     except ValueError as error:
@@ -72,7 +79,8 @@ def check_trace(content: Any) -> list[Any]:
     """The content of a trace's JSON.
 
     Raises:
-        InvalidConfig: it has not the form of a trace; says where.
+        InvalidConfig: it has not the form of a trace, or holds what MetaSchedule's rules do not make
+            (`tuner.core.trace_rules`); says where.
     """
     if not isinstance(content, list) or len(content) != 2 or not all(isinstance(p, list) for p in content):
         raise InvalidConfig(f"parameter {PARAMETER} is not a trace: [instructions, decisions] is")
@@ -85,13 +93,24 @@ def check_trace(content: Any) -> list[Any]:
         shaped = isinstance(decision, list) and len(decision) == 2 and type(decision[0]) is int
         if not shaped or not 0 <= decision[0] < len(instructions):
             raise InvalidConfig(f"trace: decision {i} is not [number of an instruction, value]")
+    require_known(instructions, decisions)
     return content
+
+
+def trace_content(text: Any) -> list[Any]:
+    """What `Trace.apply_json_to_schedule` takes: nothing else may be given to it.
+
+    Raises:
+        InvalidConfig: see `canonical_trace`.
+    """
+    return list(json.loads(canonical_trace(text)))
 
 
 class TraceSpace(SearchSpace):
     """All traces that apply to a program.
 
-    A text is valid here if it has the form of a trace; whether it applies is known when it is built.
+    A text is valid here if it has the form of a trace and holds nothing but what MetaSchedule's rules make;
+    whether it applies is known when it is built.
 
     Args:
         program: TVMScript of a module with one function, `main`, not scheduled.

@@ -18,7 +18,7 @@ from tuner.core.digest import digest
 from tuner.core.disturbance import Waits, calm
 from tuner.core.errors import Unavailable
 from tuner.core.guarded import Guarded
-from tuner.core.host_cxx import find_compiler
+from tuner.core.host_cxx import missing_compiler
 from tuner.core.target import Target
 from tuner.devices._cpu_info import available_cpus, cpu_info
 from tuner.devices._cpu_load import cpu_quota, load_conditions, load_state, threads_within, waits
@@ -174,9 +174,8 @@ class CpuDevice(Device):
         """Not Linux, or no C++ compiler for the calibration kernel and none that was compiled before."""
         if not sys.platform.startswith("linux"):
             return f"threads are pinned and caches are read as Linux does it, not on {sys.platform}"
-        if find_compiler() or is_cached(cpu_info().features):
-            return None
-        return "no C++ compiler for the calibration kernel: set $CXX"
+        reason = missing_compiler()
+        return None if reason is None or is_cached(cpu_info().features) else reason
 
     @property
     def target(self) -> Target:

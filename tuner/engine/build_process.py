@@ -65,11 +65,14 @@ def _build(kernel: Kernel, target: Target, request: Mapping[str, Any]) -> dict[s
     started = time.perf_counter()
     try:
         builder = registry.builder(kernel.language)
+        # Values become source text. A stored configuration may come from anybody: the space decides.
+        asked = Workload.from_key(request["workloads"][0])
+        config = kernel.space(asked, target).check(request["config"])
         for i, key in enumerate(request["workloads"]):
             workload = Workload.from_key(key)
             folder = Path(request["folder"]) / str(i)
             folder.mkdir(parents=True)
-            artifact = builder.build(kernel.lower(workload, request["config"], target), target, folder)
+            artifact = builder.build(kernel.lower(workload, config, target), target, folder)
             answer["artifacts"].append(artifact_to_plain(artifact))
     except InvalidConfig as error:
         answer.update(status="infeasible", error=str(error))

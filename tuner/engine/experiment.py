@@ -134,6 +134,10 @@ def read_experiment(path: Path, trials: int | None = None) -> Experiment:
         raise TunerError(f"{path}: missing key 'shapes' or 'workloads'")
     if "shapes" in values and "operator" not in values:
         raise TunerError(f"{path}: missing key 'operator'")
+    # A file of somebody else's does not choose where on this machine it writes; the command line does.
+    output = Path(values.get("output", "results"))
+    if output.is_absolute() or ".." in output.parts:
+        raise TunerError(f"{path}: output is a folder below the working folder, not '{output}': use --output")
     budget = values.pop("budget", {"trials": 100})
     give_up_after = budget.pop("give_up_after", None)
     if give_up_after is not None and give_up_after < 1:

@@ -143,7 +143,9 @@ def _owner(
         operator = registry.operator(kernel.operator)
         given = [workload] if workload is not None else [*stored.values(), *_guesses(operator, record)]
         for candidate in dict.fromkeys(given):
-            if candidate.operator != kernel.operator or not _fits(operator, candidate, record):
+            if candidate.operator != kernel.operator or not _is_of(operator, candidate):
+                continue
+            if not _fits(operator, candidate, record):
                 continue
             key = (kernel.name, candidate.key)
             if key not in hashes:
@@ -158,6 +160,18 @@ def _hash(kernel: Kernel, workload: Workload) -> str:
         return ""
     space = kernel.space(workload, Target(kernel.target_kind, "any"))
     return program_hash(space.program) if isinstance(space, TraceSpace) else ""
+
+
+def _is_of(operator: Operator, workload: Workload) -> bool:
+    """Whether a workload is one that the operator makes.
+
+    A stored one may come from anybody, and programs are written with its numbers: TVMScript is Python.
+    """
+    try:
+        made = operator.workload(workload.dtype, **{**dict(workload.dims), **dict(workload.options)})
+    except (TunerError, TypeError):
+        return False
+    return made == workload
 
 
 def _fits(operator: Operator, workload: Workload, record: Record) -> bool:
@@ -233,6 +247,8 @@ def export_traces(
         )  # fmt: skip
     (((name, place), trials),) = groups.items()
     kernel, workload = known[name], trials[0].key.workload
+    if not _is_of(registry.operator(kernel.operator), workload):
+        raise TunerError(f"the stored workload {workload.key[:200]!r} is none of {kernel.operator}")
     space = kernel.space(workload, _target(trials[0].key.target))
     assert isinstance(space, TraceSpace), "a kernel of this searcher has an open space"
     unique = {t.id: t for t in trials if t.measurement.evidence in (Evidence.MEASURED, Evidence.REPLAYED)}

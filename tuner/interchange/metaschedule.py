@@ -18,7 +18,7 @@ from typing import Any
 from tuner.core.digest import digest
 from tuner.core.errors import InterchangeError, InvalidConfig
 from tuner.core.recorded import slug
-from tuner.core.trace_space import compact
+from tuner.core.trace_space import compact, trace_content
 from tuner.interchange._reading import MAX_BYTES, clip, duration, shown
 
 WORKLOADS, RECORDS = "database_workload.json", "database_tuning_record.json"
@@ -208,7 +208,7 @@ def write_database(
         for text, seconds in outcomes:
             schedule = tvm.s_tir.Schedule(module, debug_mask="none")
             try:
-                Trace.apply_json_to_schedule(json.loads(text), schedule)
+                Trace.apply_json_to_schedule(trace_content(text), schedule)
             except Exception:
                 continue
             times = list(seconds) or [FAILED_S]

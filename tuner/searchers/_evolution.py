@@ -1,7 +1,6 @@
 """MetaSchedule's search, driven from outside: TVM proposes and learns, somebody else builds and measures."""
 
 import itertools
-import json
 import logging
 import os
 import threading
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tuner.core.quick_import import quick_import
+from tuner.core.trace_space import trace_content
 from tuner.searchers._gpu_draws import limits_known
 from tuner.searchers._intrinsics import intrinsics
 from tuner.searchers._island import Island, ranking
@@ -154,7 +154,7 @@ class Evolution:
 
         schedule = tvm.s_tir.Schedule(self._module, debug_mask="none")
         try:
-            Trace.apply_json_to_schedule(json.loads(text), schedule)
+            Trace.apply_json_to_schedule(trace_content(text), schedule)
         except Exception:
             return None  # of another program: it teaches nothing
         return ms.search_strategy.MeasureCandidate(

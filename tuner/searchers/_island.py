@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.core.errors import InvalidConfig
 from tuner.core.trace_space import trace_text
 from tuner.searchers._copies import vectorize_copies
 from tuner.searchers._gpu_draws import GpuDraws, limits_known, seeded_database
@@ -100,15 +101,18 @@ class Island:
             if found is None:
                 break
             if len(found):
-                return {self._text(candidate.sch): candidate for candidate in found}
+                return {text: candidate for candidate in found if (text := self._text(candidate.sch))}
         return {}
 
-    def _text(self, schedule: Any) -> str:
-        """The trace to build; the search goes on from the schedule as it made it."""
+    def _text(self, schedule: Any) -> str | None:
+        """The trace to build, `None` if it may not be; the search goes on from the schedule as it made it."""
         if self._vectorize:
             schedule = schedule.copy()
             vectorize_copies(schedule)
-        return trace_text(schedule.trace)
+        try:
+            return trace_text(schedule.trace)
+        except InvalidConfig:
+            return None  # of a rule that somebody registered: see `tuner.core.trace_rules`
 
     def notify(self, candidates: Sequence[Any], results: Sequence[Any]) -> None:
         """The outcomes of what it proposed."""
