@@ -109,7 +109,7 @@ class SweepRow(Base):
 
 
 class TrialRow(Base):
-    """One configuration built and measured once. Append-only: triggers refuse changes on SQLite."""
+    """One configuration built and measured once. Append-only: triggers refuse changes."""
 
     __tablename__ = "trials"
     __table_args__ = (
@@ -146,6 +146,8 @@ class TrialRow(Base):
             # The migration says the same for PostgreSQL; here that would import its dialect: 30 ms at start.
             sqlite_where=text("status = 'ok'"),
         ),
+        # Histories read the newest trials of a sweep of one kind of evidence.
+        Index("ix_trials_sweep_evidence", "sweep_id", "evidence"),
     )  # fmt: skip
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     identity: Mapped[str] = mapped_column(Text, index=True)  # digest of the TrialKey; may recur
@@ -153,7 +155,7 @@ class TrialRow(Base):
     kernel_id: Mapped[int] = mapped_column(ForeignKey("kernels.id"), index=True)
     device_id: Mapped[int] = mapped_column(ForeignKey("devices.id"))
     toolchain_id: Mapped[int] = mapped_column(ForeignKey("toolchains.id"))
-    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id"), index=True)  # the one that measured it
+    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id"))  # the one that measured it
     config: Mapped[str] = mapped_column(Text)
     target: Mapped[str] = mapped_column(Text)
     protocol_digest: Mapped[str] = mapped_column(Text)
@@ -187,6 +189,16 @@ class SweepTrialRow(Base):
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), index=True)
     reused: Mapped[int] = mapped_column(Integer, default=0)
+
+
+class ClaimRow(Base):
+    """An identity that a sweep is about to measure: other sweeps wait for its outcome. Gone with the outcome."""
+
+    __tablename__ = "claims"
+    identity: Mapped[str] = mapped_column(Text, primary_key=True)
+    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id"))
+    owner: Mapped[str] = mapped_column(Text)  # the process: host:pid:start
+    expires_at: Mapped[str] = mapped_column(Text)  # for owners on other hosts, of whom nobody knows if they live
 
 
 class FinalRow(Base):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +13,7 @@ from tuner.core.artifact import Toolchain
 from tuner.core.errors import StoreError
 from tuner.core.measurement import Evidence
 from tuner.core.protocol import Protocol
+from tuner.core.searcher import Observation
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.store import best as best_module
@@ -213,6 +215,24 @@ class Store:
         with self._read() as connection:
             return queries.trial_detail(connection, trial_id)
 
+    def history_groups(self, kernel: str, operator: str) -> list[HistoryGroup]:
+        """What is stored of a kernel by workload, device, source, target and protocol; no trial is read."""
+        with self._read() as connection:
+            return learning.groups(connection, kernel, operator)
+
+    def observations(
+        self,
+        group: HistoryGroup,
+        evidence: Collection[Evidence] = (Evidence.MEASURED, Evidence.REPLAYED),
+        limit: int = 20_000,
+    ) -> tuple[Observation, ...]:
+        """The trials of a group, the latest of each identity, in the order they were made.
+
+        Where more than `limit` trials are stored, an eighth of it is the fastest and the rest the newest.
+        """
+        with self._read() as connection:
+            return learning.observations(connection, group, evidence, limit)
+
     def history(
         self,
         kernel: str,
@@ -220,15 +240,18 @@ class Store:
         evidence: Collection[Evidence] = (Evidence.MEASURED, Evidence.REPLAYED),
         limit: int = 20_000,
     ) -> list[HistoryGroup]:
-        """All trials of a kernel, grouped by workload, device, source, target and protocol.
+        """The groups of a kernel with their observations, at most `limit` of each; see the two above."""
+        groups = self.history_groups(kernel, operator)
+        return [
+            replace(group, observations=self.observations(group, evidence, limit))
+            for group in groups
+            if group.count(evidence)
+        ]
 
-        Args:
-            kernel, operator: names.
-            evidence: what to learn from.
-            limit: at most so many of the latest trials of each group.
-        """
+    def fastest_predicted(self, group: HistoryGroup, limit: int) -> tuple[int, tuple[Observation, ...]]:
+        """How many right predictions a group holds, and the fastest of them, the fastest first."""
         with self._read() as connection:
-            return learning.history(connection, kernel, operator, evidence, limit)
+            return learning.fastest_predicted(connection, group, limit)
 
     def count(self) -> int:
         """How many trials there are."""
