@@ -198,7 +198,9 @@ class ClaimRow(Base):
     identity: Mapped[str] = mapped_column(Text, primary_key=True)
     sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id"))
     owner: Mapped[str] = mapped_column(Text)  # the process: host:pid:start
-    expires_at: Mapped[str] = mapped_column(Text)  # for owners on other hosts, of whom nobody knows if they live
+    expires_at: Mapped[str] = mapped_column(
+        Text
+    )  # for owners on other hosts, of whom nobody knows if they live
 
 
 class FinalRow(Base):

@@ -14,6 +14,7 @@ from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
 
 from tuner.core.errors import StoreError
 from tuner.store.errors import StoreLocked, StoreMissing, explained
+from tuner.store.patience import Patience
 from tuner.store.schema import check_version, migrate, require_head, version_of
 
 DEFAULT = "results.db"
@@ -63,7 +64,7 @@ def locate(where: str | os.PathLike[str] | None) -> Place:
 
 
 def open_engine(
-    where: str | os.PathLike[str] | None, read_only: bool, timeout_s: float
+    where: str | os.PathLike[str] | None, read_only: bool, patience: Patience
 ) -> tuple[Engine, Place, bool]:
     """An engine, its place, and whether it is read-only after all (the file is).
 
@@ -71,6 +72,7 @@ def open_engine(
         StoreError: one line; see `tuner.store.errors`.
     """
     place = locate(where)
+    patience.name = place.name
     frozen = False
     if place.file is not None:
         try:
@@ -78,9 +80,9 @@ def open_engine(
         except OSError as error:  # a folder that may not be entered, a name that is too long
             reason = error.strerror or str(error)
             raise StoreError(f"database {place.name} cannot be opened: {reason.lower()}") from None
-    engine = _create(place, timeout_s, mode="ro" if frozen else "rw")
+    engine = _create(place, patience, mode="ro" if frozen else "rw")
     try:
-        with explained(place.name, timeout_s):
+        with explained(place.name, patience.reads_s):
             _prepare(engine, place, read_only, frozen)
     except StoreError as error:
         engine.dispose()
@@ -88,8 +90,8 @@ def open_engine(
             raise
         # WAL needs a -shm file beside the database, which a read-only folder cannot have; with no -wal
         # file there is nothing but the database itself, and it may be read as it lies.
-        engine = _create(place, timeout_s, mode="immutable")
-        with explained(place.name, timeout_s):
+        engine = _create(place, patience, mode="immutable")
+        with explained(place.name, patience.reads_s):
             _prepare(engine, place, read_only, frozen)
     return engine, place, read_only or frozen
 
@@ -131,11 +133,11 @@ def _needs_immutable(place: Place) -> bool:
     return not wal.exists() or wal.stat().st_size == 0
 
 
-def _create(place: Place, timeout_s: float, mode: str) -> Engine:
+def _create(place: Place, patience: Patience, mode: str) -> Engine:
     url: URL | str = place.url
     arguments: dict[str, Any] = {}
     if place.url.get_backend_name() == "sqlite":
-        arguments["connect_args"] = {"timeout": timeout_s}
+        arguments["connect_args"] = {"timeout": patience.reads_s}
     if place.file is not None and mode != "rw":
         flags = "mode=ro" if mode == "ro" else "mode=ro&immutable=1"
         url = f"sqlite:///file:{quote(str(place.file.absolute()))}?{flags}&uri=true"
@@ -150,7 +152,7 @@ def _create(place: Place, timeout_s: float, mode: str) -> Engine:
         raise StoreError(f"database {place.name}: {' '.join(str(error).split())}") from None
     if place.url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _on_connect)
-        event.listen(engine, "begin", _on_begin)
+        event.listen(engine, "begin", lambda connection: _on_begin(connection, patience))
     return engine
 
 
@@ -165,11 +167,13 @@ def _on_connect(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
 
 
-def _on_begin(connection: Any) -> None:
+def _on_begin(connection: Any, patience: Patience) -> None:
     # A transaction that reads first and writes later can fail at once where another wrote in between,
     # whatever the timeout; IMMEDIATE takes the lock, and waits for it, at the start.
-    write = connection.get_execution_options().get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    if connection.get_execution_options().get("write", False):
+        patience.begin(connection.connection.driver_connection)
+    else:
+        connection.exec_driver_sql("BEGIN")
 
 
 def _prepare(engine: Engine, place: Place, read_only: bool, frozen: bool) -> None:

@@ -17,9 +17,11 @@ from tuner.core.searcher import Observation
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.store import best as best_module
-from tuner.store import learning, queries, writes
+from tuner.store import claims, learning, queries, writes
+from tuner.store.claims import Claimed
 from tuner.store.errors import StoreReadOnly, explained
 from tuner.store.opening import open_engine
+from tuner.store.patience import Patience, waits
 from tuner.store.records import (
     BestRow,
     CurvePoint,
@@ -37,7 +39,7 @@ OUTCOMES = (Evidence.MEASURED, Evidence.REPLAYED, Evidence.EMULATED, Evidence.CO
 
 
 def open_store(
-    where: str | os.PathLike[str] | None = None, *, read_only: bool = False, timeout_s: float = 10.0
+    where: str | os.PathLike[str] | None = None, *, read_only: bool = False, timeout_s: float | None = None
 ) -> "Store":
     """Opens a database, makes it if there is none, and migrates an older schema.
 
@@ -45,13 +47,15 @@ def open_store(
         where: a path, or any SQLAlchemy URL; else `$TUNER_DB`, else `results.db` in the working folder.
         read_only: this store will not write, and a missing database is an error. A file (or folder)
             that cannot be written is opened so in any case; only writing to it is an error then.
-        timeout_s: how long to wait for a lock of another process.
+        timeout_s: how long to wait for a lock of another process. By default 10 s to read and 300 s, or
+            `$TUNER_LOCK_WAIT`, to write: what was measured is not given up for a lock.
 
     Raises:
         StoreError: one line; nothing in the database was changed.
     """
-    engine, place, frozen = open_engine(where, read_only, timeout_s)
-    return Store(engine, place.name, frozen, timeout_s)
+    patience = Patience(*waits(timeout_s))
+    engine, place, frozen = open_engine(where, read_only, patience)
+    return Store(engine, place.name, frozen, patience)
 
 
 class Store:
@@ -61,10 +65,11 @@ class Store:
     `fork`; open another store there. Every method raises `StoreError`, one line, where the database fails.
     """
 
-    def __init__(self, engine: Engine, name: str, read_only: bool, timeout_s: float) -> None:
+    def __init__(self, engine: Engine, name: str, read_only: bool, patience: Patience) -> None:
         self.name = name
         self.read_only = read_only
-        self._engine, self._timeout_s = engine, timeout_s
+        self.patience = patience
+        self._engine = engine
         # Columns of sweeps and ids of toolchains never change: one look-up a process, not one a trial.
         self._sweeps: dict[int, Mapping[str, Any]] = {}
         self._toolchains: dict[str, int] = {}
@@ -83,7 +88,7 @@ class Store:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with explained(self.name, self._timeout_s), self._engine.connect() as connection:
+        with explained(self.name, self.patience.reads_s), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -93,7 +98,7 @@ class Store:
                 f"database {self.name} is read-only: make it and its folder writable, or name another "
                 "with --db"
             )
-        with explained(self.name, self._timeout_s):
+        with explained(self.name, self.patience.writes_s):
             connection = self._engine.connect().execution_options(write=True)
             with connection, connection.begin():
                 yield connection
@@ -181,6 +186,7 @@ class Store:
                 named = toolchain if toolchain is not None and toolchain.digest == digest else digest
                 fresh[digest] = writes.put_toolchain(connection, named)
             ids = writes.add_trials(connection, sweep, trials, numbers, {**self._toolchains, **fresh})
+            claims.release(connection, sweep_id, [t.key.digest for t in trials])
         # Only now: a transaction that was rolled back has left no toolchain behind.
         self._toolchains |= fresh
         return ids
@@ -209,6 +215,34 @@ class Store:
         """
         with self._read() as connection:
             return queries.find_identities(connection, digests, evidence, protocol)
+
+    def claim(self, sweep_id: int, digests: Collection[str], protocol: Protocol, seconds: float) -> Claimed:
+        """Finds identities as `find_identities` does, and claims the unknown ones for a sweep.
+
+        A claim is gone when the sweep stores the identity's trial, when it is released, when the process that
+        took it has died, or after `seconds`. Identities that another sweep holds are told apart: wait for them
+        with `claimed_elsewhere`, and ask again.
+        """
+        known = self.find_identities(digests, protocol)
+        unknown = set(digests) - known.keys()
+        if not unknown:
+            return Claimed(known)
+        with self._write() as connection:
+            elsewhere = claims.claim(connection, sweep_id, unknown, seconds)
+            # Asked again: an outcome may have been stored since, and its claim is gone.
+            late = queries.find_identities(connection, unknown - elsewhere, OUTCOMES, protocol)
+            claims.release(connection, sweep_id, late)
+        return Claimed({**known, **late}, elsewhere)
+
+    def claimed_elsewhere(self, sweep_id: int, digests: Collection[str]) -> bool:
+        """Whether another sweep, whose process lives, is still about to measure one of the identities."""
+        with self._read() as connection:
+            return claims.held(connection, sweep_id, digests)
+
+    def release(self, sweep_id: int, digests: Collection[str]) -> None:
+        """Gives up claims of a sweep that will not measure them."""
+        with self._write() as connection:
+            claims.release(connection, sweep_id, digests)
 
     def trial(self, trial_id: int) -> TrialDetail:
         """One trial with its sweep, kernel, device and finals; raises `StoreError` where there is none."""

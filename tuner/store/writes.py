@@ -16,6 +16,7 @@ from tuner.store.convert import measurement_columns, to_json, to_stamp, workload
 from tuner.store.errors import Refused
 from tuner.store.models import (
     Base,
+    ClaimRow,
     DeviceRow,
     FinalEntryRow,
     FinalRow,
@@ -39,6 +40,7 @@ def _table(model: type[Base]) -> Table:
 WORKLOADS, DEVICES, TOOLCHAINS = _table(WorkloadRow), _table(DeviceRow), _table(ToolchainRow)
 KERNELS, SWEEPS, TRIALS = _table(KernelRow), _table(SweepRow), _table(TrialRow)
 SWEEP_TRIALS, FINALS, FINAL_ENTRIES = _table(SweepTrialRow), _table(FinalRow), _table(FinalEntryRow)
+CLAIMS = _table(ClaimRow)
 
 
 def now() -> str:
