@@ -1,4 +1,4 @@
-"""A batch of a sweep beside other sweeps: what is known, what is this sweep's to measure, what another's is."""
+"""A batch of a sweep beside other sweeps: what is known, what is its own to measure, what is another's."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class Claims:
         self._open: set[str] = set()
 
     def split(self, keys: Sequence[TrialKey]) -> tuple[dict[str, Trial], list[TrialKey], list[TrialKey]]:
-        """Known outcomes by identity; the keys to go through now, those known among them; the others' keys."""
+        """Known outcomes by identity; keys to go through now, those known among them; the others' keys."""
         if not self._shared:
             return {}, list(keys), []
         each = self._protocol.build_timeout_s + self._protocol.run_timeout_s

@@ -402,5 +402,6 @@ class Sweep:
     def _finish(self, number: int, trial: Trial, reused: bool, overhead_s: float) -> None:
         self._count(trial)
         if trial.measurement.status is Status.BUILD_ERROR and number == 0:
-            self._observer.note(f"the first build failed: {trial.measurement.error.splitlines()[0]}")
+            why = trial.measurement.error.strip() or "without a word"
+            self._observer.note(f"the first build failed: {why.splitlines()[0]}")
         self._observer.trial_done(TrialEvent(number, trial, reused, self._best, overhead_s))

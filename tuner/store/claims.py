@@ -30,7 +30,7 @@ class Claimed:
 
     Attributes:
         known: identities with an outcome, and their latest trials.
-        elsewhere: identities that another sweep is measuring now; all others are the asking sweep's to measure.
+        elsewhere: identities that another sweep is measuring now; the rest is the asking sweep's to measure.
     """
 
     known: dict[str, Trial] = field(default_factory=dict)

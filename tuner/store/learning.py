@@ -1,17 +1,17 @@
 """What searchers learn from and what curves are drawn from: histories of kernels and of sweeps."""
 
-import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, literal_column, select
 
-from tuner.core.measurement import Evidence, Measurement, Status
+from tuner.core.measurement import TIMED_STATUSES, Evidence, Measurement, Status
 from tuner.core.searcher import Observation
+from tuner.store.checked import positive, scalars, whole, words
 from tuner.store.convert import from_stamp, workload_of
-from tuner.store.queries import chunks, device_of, sweep_started
-from tuner.store.records import CurvePoint, HistoryGroup, KernelInfo
+from tuner.store.queries import chunks, device_of, kernel_of, sweep_started
+from tuner.store.records import CurvePoint, HistoryGroup
 from tuner.store.writes import DEVICES, KERNELS, SWEEP_TRIALS, SWEEPS, TRIALS, WORKLOADS
 
 FASTEST_SHARE = 8
@@ -30,7 +30,7 @@ def groups(connection: Connection, kernel: str, operator: str) -> list[HistoryGr
         .where(KERNELS.c.name == kernel, KERNELS.c.operator == operator)
         .order_by(SWEEPS.c.id)
     )  # fmt: skip
-    grouped: dict[tuple[Any, ...], list[Row[Any]]] = defaultdict(list)
+    grouped: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
     for row in connection.execute(statement):
         # A trial has the workload, device, kernel, target and protocol of its sweep: see `writes.add_trials`.
         key = (row.workload_id, row.device_id, row.kernel_id, row.target, row.protocol_digest)
@@ -50,11 +50,11 @@ def groups(connection: Connection, kernel: str, operator: str) -> list[HistoryGr
         HistoryGroup(
             workload=workloads[workload],
             device=devices[device],
-            kernel=KernelInfo(rows[0].name, rows[0].digest, rows[0].language, rows[0].operator),
-            target=target,
-            threads=rows[0].threads,
-            cache=rows[0].cache,
-            protocol=protocol,
+            kernel=kernel_of(rows[0]),
+            target=words(target),
+            threads=whole(rows[0].threads),
+            cache=words(rows[0].cache),
+            protocol=words(protocol),
             ids=(workload, device, rows[0].kernel_id),
             sweeps={row.id: counts[row.id] for row in rows if row.id in counts},
         )
@@ -126,25 +126,24 @@ def _fastest(connection: Connection, group: HistoryGroup, evidence: str, count: 
     return list(connection.execute(statement))
 
 
-def _newest(
-    connection: Connection, group: HistoryGroup, kinds: Sequence[str], count: int
-) -> Iterator[Row[Any]]:
-    """The latest trials of a group, the newest sweep first; reads at most `count` rows of a sweep."""
+def _newest(connection: Connection, group: HistoryGroup, kinds: Sequence[str], count: int) -> Iterator[Any]:
+    """The latest trials of a group, the newest sweep first; reads about `count` rows of a sweep at most."""
     for sweep, stored in sorted(group.sweeps.items(), reverse=True):
-        for kind in kinds:
-            if count <= 0:
-                return
-            if not stored.get(kind):
-                continue
-            statement = (
-                select(*_COLUMNS)
-                .where(TRIALS.c.sweep_id == sweep, TRIALS.c.evidence == kind)
-                .order_by(TRIALS.c.id.desc())
-                .limit(count)
-            )
-            found = connection.execute(statement).all()
-            count -= len(found)
-            yield from found
+        if count <= 0:
+            return
+        if not any(stored.get(kind) for kind in kinds):
+            continue
+        statement = (
+            select(*_COLUMNS)
+            .join(SWEEP_TRIALS, SWEEP_TRIALS.c.trial_id == TRIALS.c.id)
+            # Only what it measured itself: what it reused belongs to the sweep that did.
+            .where(SWEEP_TRIALS.c.sweep_id == sweep, TRIALS.c.sweep_id == sweep, TRIALS.c.evidence.in_(kinds))
+            .order_by(SWEEP_TRIALS.c.number.desc())
+            .limit(count)
+        )
+        found = connection.execute(statement).all()
+        count -= len(found)
+        yield from found
 
 
 def fastest_predicted(
@@ -166,11 +165,14 @@ def fastest_predicted(
 
 
 def _observation(row: Row[Any]) -> Observation:
-    """The configuration and its time with drift divided out, as one sample; what else is stored is not read."""
-    samples = () if row.time_s is None else (row.time_s,)
-    error = row.error.partition("\n")[0]
-    measurement = Measurement(Status(row.status), Evidence(row.evidence), samples, error)
-    return Observation(json.loads(row.config), measurement)
+    """The configuration, and its time with drift divided out as one sample; no more is read."""
+    samples = () if row.time_s is None else (positive(row.time_s),)
+    status = Status(row.status)
+    error = "" if status is Status.OK else words(row.error).partition("\n")[0]
+    if not error and status not in TIMED_STATUSES:
+        error = "failed"  # its text begins with an empty line
+    measurement = Measurement(status, Evidence(row.evidence), samples, error)
+    return Observation(scalars(row.config), measurement)
 
 
 def best_so_far(connection: Connection, sweep_id: int) -> list[CurvePoint]:

@@ -1,4 +1,4 @@
-"""Waiting for the write lock of a SQLite file: long, in slices that Ctrl-C can end, and with one word about it."""
+"""Waiting for the write lock of a SQLite file: long, in slices that Ctrl-C can end, with a word about it."""
 
 import os
 import sqlite3

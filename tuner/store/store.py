@@ -19,7 +19,7 @@ from tuner.core.workload import Workload
 from tuner.store import best as best_module
 from tuner.store import claims, learning, queries, writes
 from tuner.store.claims import Claimed
-from tuner.store.errors import StoreReadOnly, explained
+from tuner.store.errors import StoreReadOnly, explained, readable
 from tuner.store.opening import open_engine
 from tuner.store.patience import Patience, waits
 from tuner.store.records import (
@@ -88,7 +88,8 @@ class Store:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with explained(self.name, self.patience.reads_s), self._engine.connect() as connection:
+        wait = explained(self.name, self.patience.reads_s)
+        with wait, self._engine.connect() as connection, readable(self.name):
             yield connection
 
     @contextmanager
@@ -152,6 +153,16 @@ class Store:
         with self._read() as connection:
             queries.sweep_started(connection, sweep_id)
             return queries.sweep_history(connection, sweep_id)
+
+    def fastest(self, sweep_id: int, count: int) -> list[Trial]:
+        """The fastest right trials of a sweep, reused ones included, the fastest first."""
+        with self._read() as connection:
+            return queries.fastest(connection, sweep_id, count)
+
+    def failures(self, sweep_id: int, looked_at: int) -> list[tuple[str, str]]:
+        """Status and the beginning of the error of a sweep's latest failures, at most so many."""
+        with self._read() as connection:
+            return queries.failures(connection, sweep_id, looked_at)
 
     def best_so_far(self, sweep_id: int) -> list[CurvePoint]:
         """The best-so-far curve of a sweep, one point a proposal."""
@@ -219,9 +230,9 @@ class Store:
     def claim(self, sweep_id: int, digests: Collection[str], protocol: Protocol, seconds: float) -> Claimed:
         """Finds identities as `find_identities` does, and claims the unknown ones for a sweep.
 
-        A claim is gone when the sweep stores the identity's trial, when it is released, when the process that
-        took it has died, or after `seconds`. Identities that another sweep holds are told apart: wait for them
-        with `claimed_elsewhere`, and ask again.
+        A claim is gone when the sweep stores the identity's trial, when it is released, when the process
+        that took it has died, or after `seconds`. Identities that another sweep holds are told apart: wait
+        for them with `claimed_elsewhere`, and ask again.
         """
         known = self.find_identities(digests, protocol)
         unknown = set(digests) - known.keys()

@@ -1,4 +1,4 @@
-"""Claims of configurations being measured, an index for histories, and PostgreSQL's append-only triggers."""
+"""Claims of configurations being measured, indexes for large sweeps, PostgreSQL's append-only triggers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Makes `claims`, replaces an index of `trials` by one that tells kinds of evidence apart."""
+    """Makes `claims`; replaces an index of `trials` by one that tells outcomes too."""
     op.create_table(
         "claims",
         sa.Column("identity", sa.Text(), nullable=False),
@@ -18,7 +18,17 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"]),
         sa.PrimaryKeyConstraint("identity"),
     )
-    op.create_index("ix_trials_sweep_evidence", "trials", ["sweep_id", "evidence"], unique=False)
+    op.create_index(
+        "ix_trials_sweep_outcome", "trials", ["sweep_id", "evidence", "status", "time_s"], unique=False
+    )
+    op.create_index(
+        "ix_sweep_trials_reused",
+        "sweep_trials",
+        ["sweep_id", "trial_id"],
+        unique=False,
+        sqlite_where=sa.text("reused = 1"),
+        postgresql_where=sa.text("reused = 1"),
+    )
     op.drop_index("ix_trials_sweep_id", "trials")
     if op.get_bind().dialect.name == "postgresql":
         # As on SQLite since the first version: what was measured stays as it was measured.
