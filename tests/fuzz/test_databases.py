@@ -10,17 +10,18 @@ import resource
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from click.testing import Result
 from typer.testing import CliRunner
 
 from tests.store.conftest import Maker
 from tuner import registry
 from tuner.cli import app
+from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.turns import Turns
@@ -51,13 +52,21 @@ NASTY: tuple[Any, ...] = (
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
 
 
+@cache
+def this_device() -> Device:
+    return campaign.default_device("cpu")
+
+
 @pytest.fixture(scope="module")
 def seed_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database of two kernels, two devices, a final, failures, a replayed recording."""
+    this_device()  # looked for before `_no_devices` hides it
     path = tmp_path_factory.mktemp("fuzz") / "seed.db"
     kernel = registry.kernel("cpp_naive")
     make = Maker(kernel=KernelInfo.of(kernel))
-    other = make.with_(device=DeviceInfo("gpu-1", "a card", "cuda", "cuda:sm_80", {"sms": 80, "caches": [1, 2]}))
+    other = make.with_(
+        device=DeviceInfo("gpu-1", "a card", "cuda", "cuda:sm_80", {"sms": 80, "caches": [1, 2]})
+    )
     recorded = make.with_(
         kernel=KernelInfo("recorded", "r", "recorded", "gemm"), searcher="imported",
         device=DeviceInfo("rec-1", "elsewhere", "replay", "cuda:sm_80", {"vendor": "x"}, {"sms": 4.0}),
@@ -69,7 +78,9 @@ def seed_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ids = store.add_trials(sweep, [*timed, maker.failed(Status.BUILD_ERROR, MC=90)])
             store.record_reuse(sweep, 13, ids[0])
             entries = [FinalEntry(i, "candidate", Turns((1e-3,) * 7)) for i in ids[:2]]
-            store.record_final(Final(maker.workload, maker.device.fingerprint, maker.protocol, entries, ids[0]))
+            store.record_final(
+                Final(maker.workload, maker.device.fingerprint, maker.protocol, entries, ids[0])
+            )
             store.finish_sweep(sweep, "interrupted", {"seconds": 1.0})
         sweep = store.begin_sweep(recorded.spec)
         replayed = [recorded.timed(1e-3 * (i + 1), Evidence.REPLAYED, A=i % 3, B=i // 3) for i in range(9)]
@@ -86,7 +97,13 @@ def commands(database: Path, out: Path) -> list[list[str]]:
     """Every command that reads a database and needs no compiler."""
     key = "gemm/f32/m64-n32-k16"
     export = ["export", str(out), "--workload", key, "--format"]
-    shown = [["show", "t1"], ["show", "t13"], ["show", "s1"], ["show", "t1", "--json"], ["show", "s1", "--json"]]
+    shown = [
+        ["show", "t1"],
+        ["show", "t13"],
+        ["show", "s1"],
+        ["show", "t1", "--json"],
+        ["show", "s1", "--json"],
+    ]
     found = [
         ["best"], ["best", "--json"], ["best", "gemm", "--shape", "64x32x16", "--evidence", "measured,replayed"],
         ["best", "gemm", "--kernel", "cpp_naive"], *shown, [*export, "csv"], [*export, "json"],
@@ -100,7 +117,7 @@ def commands(database: Path, out: Path) -> list[list[str]]:
 def sweep_start(database: Path) -> None:
     """What a sweep reads of a database before it measures."""
     kernel = registry.kernel("cpp_naive")
-    device = campaign.default_device("cpu")
+    device = this_device()
     target = device_target(device, campaign.default_protocol(device))
     workload = registry.operator("gemm").parse("48x32x16")
     make = Maker(kernel=KernelInfo.of(kernel))
@@ -118,7 +135,7 @@ def sweep_start(database: Path) -> None:
         store.finals(workload_key=make.workload.key)
 
 
-def invoke(arguments: list[str]) -> Result:
+def invoke(arguments: list[str]) -> Any:
     return RUNNER.invoke(app, arguments, standalone_mode=False)
 
 
@@ -200,7 +217,19 @@ def break_schema(path: Path, rng: random.Random) -> str:
     column = rng.choice(columns)
     rest = [c for c in columns if c != column]
     kind = rng.choice(
-        ["drop", "rename", "column", "view", "endless", "huge", "loose", "swap", "trigger", "version", "index"]
+        [
+            "drop",
+            "rename",
+            "column",
+            "view",
+            "endless",
+            "huge",
+            "loose",
+            "swap",
+            "trigger",
+            "version",
+            "index",
+        ]
     )
     everything = ", ".join(columns)
     script = {
@@ -236,7 +265,9 @@ def break_values(path: Path, rng: random.Random) -> str:
         columns = [row[1] for row in plain.execute(f"PRAGMA table_info({table})")]
         column, value = rng.choice(columns), rng.choice(NASTY)
         where = rng.choice(["", " WHERE rowid = 1", " WHERE rowid % 2 = 1"])
-        written = f"CAST(x'{value.hex()}' AS {rng.choice(['TEXT', 'BLOB'])})" if isinstance(value, bytes) else "?"
+        written = (
+            f"CAST(x'{value.hex()}' AS {rng.choice(['TEXT', 'BLOB'])})" if isinstance(value, bytes) else "?"
+        )
         arguments = () if isinstance(value, bytes) else (value,)
         try:
             plain.execute(f"UPDATE {table} SET {column} = {written}{where}", arguments)
@@ -335,7 +366,9 @@ def test_escape_sequences_are_shown_and_not_sent(seed_database: Path, tmp_path: 
     plain.execute("UPDATE kernels SET name = name || ?", (ESCAPE,))
     plain.execute("UPDATE trials SET error = ? WHERE status <> 'ok'", (ESCAPE * 2,))
     hostile = ESCAPE.encode("unicode_escape").decode().replace("\\x", "\\u00")
-    plain.execute("UPDATE trials SET metrics = ?, config = ?", (f'{{"{hostile}":1}}', f'{{"MC":"{hostile}"}}'))
+    plain.execute(
+        "UPDATE trials SET metrics = ?, config = ?", (f'{{"{hostile}":1}}', f'{{"MC":"{hostile}"}}')
+    )
     plain.close()
     assert all_commands_answer(path, tmp_path) == []
     shown = invoke(["show", "t1", "--db", str(path)]).output

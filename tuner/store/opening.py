@@ -47,6 +47,8 @@ def locate(where: str | os.PathLike[str] | None) -> Place:
     asked = os.fspath(where) if where is not None else os.environ.get(VARIABLE) or DEFAULT
     if not asked:
         raise StoreError("the database's name is empty: give a path or a SQLAlchemy URL")
+    if "\0" in asked:
+        raise StoreError(f"database {asked!r} cannot be opened: a name has no NUL in it")
     if "://" not in asked:
         file = _expanded(asked)
         return Place(URL.create("sqlite", database=str(file)), asked, file)
@@ -87,9 +89,8 @@ def open_engine(
     if place.file is not None:
         try:
             frozen = _check_file(place, read_only)
-        # A folder that may not be entered, a name that is too long; a NUL in a name is a ValueError.
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+        except OSError as error:  # a folder that may not be entered, a name that is too long
+            reason = error.strerror or str(error)
             raise StoreError(f"database {place.name} cannot be opened: {reason.lower()}") from None
     engine = _create(place, patience, mode="ro" if frozen else "rw")
     try:
@@ -154,7 +155,7 @@ def _create(place: Place, patience: Patience, mode: str) -> Engine:
         engine = create_engine(place.url, **arguments)
     except ImportError as error:
         driver = error.name or place.url.drivername
-        extra = place.url.get_backend_name() == "postgresql" and driver in ("psycopg", "psycopg2")
+        extra = place.url.get_backend_name() == "postgresql"
         cure = "'kernel-tuner-lab[postgres]' and use postgresql+psycopg://" if extra else "it"
         raise StoreError(
             f"database {place.name} needs the driver {driver!r}: pip install {cure}, "

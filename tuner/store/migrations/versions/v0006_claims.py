@@ -33,7 +33,7 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         # As on SQLite since the first version: what was measured stays as it was measured.
         op.execute(
-            "CREATE FUNCTION trials_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "CREATE OR REPLACE FUNCTION trials_refuse() RETURNS trigger LANGUAGE plpgsql AS "
             "$$ BEGIN RAISE EXCEPTION 'trials are append-only'; END $$"
         )
         op.execute(
