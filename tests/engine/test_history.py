@@ -89,9 +89,7 @@ def test_the_best_predictions_start_a_sweep(store: Store) -> None:
     space = KERNEL.space(make.workload, TARGET)
     configs = [config for config, _ in zip(space, range(30), strict=False)]
     spec = make.with_(device=DeviceInfo("described", "a board", "described", TARGET.name)).spec
-    spec = type(spec)(
-        make.workload, spec.device, make.kernel, TARGET.name, "random", 0, make.protocol
-    )
+    spec = type(spec)(make.workload, spec.device, make.kernel, TARGET.name, "random", 0, make.protocol)
     sweep = store.begin_sweep(spec)
     trials = []
     for i, config in enumerate(configs):

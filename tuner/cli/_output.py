@@ -31,9 +31,16 @@ def settled() -> Iterator[None]:
         BrokenPipeError: nobody reads any more.
         TunerError: it cannot be written.
     """
+    standing_out = sys.stdout, sys.stderr
     try:
         try:
             yield
+        except SystemExit:
+            if sys.stdout is standing_out[0]:
+                raise
+            # The option parser met the broken pipe, wrapped both streams and would exit with 1.
+            sys.stdout, sys.stderr = standing_out
+            raise BrokenPipeError from None
         finally:
             sys.stdout.flush()
     except BrokenPipeError:

@@ -108,3 +108,5 @@ def explained(name: str, timeout_s: float) -> Iterator[None]:
         yield
     except (exc.SQLAlchemyError, sqlite3.Error) as error:  # an event's own statements raise the latter
         raise explain(name, error, timeout_s) from error
+    except UnicodeDecodeError as error:  # of SQLite's own message about a name in the file
+        raise explain(name, ValueError("malformed: a name that is no UTF-8"), timeout_s) from error
