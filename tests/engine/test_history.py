@@ -1,4 +1,4 @@
-"""What a sweep that transfers reads of the store: the same as ever of a small history, bounded of a large one."""
+"""What a sweep that transfers reads of the store: a small history as ever, of a large one a part."""
 
 from pathlib import Path
 from typing import Any

@@ -39,14 +39,18 @@ RUNNER = CliRunner()
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e\x9b31m"
 NASTY: tuple[Any, ...] = (
-    None, "", "x", ESCAPE, -1, 0, 1, 2**62, 2**63 - 1, 1e308, -1e308, 1e-320, float("inf"), b"\xff\xfe\x00", b"",
-    "nan", "null", "true", "[]", "{}", "[[[[]]]]", "[" * 100_000, '{"a":' * 5_000 + "1" + "}" * 5_000,
-    '{"m":1e999}', '{"m":NaN}', '{"m":-1,"n":0,"k":1}', '{"m":"x"}', '{"m":{"a":[1]}}', '{"m":null}', '{"m":true}',
+    None, "", "x", ESCAPE, -1, 0, 1, 2**62, 2**63 - 1, 1e308, -1e308, 1e-320, float("inf"), b"\xff\xfe\x00",
+    b"", "nan", "null", "true", "[]", "{}", "[[[[]]]]", "[" * 100_000,
+    '{"a":' * 5_000 + "1" + "}" * 5_000,
+    '{"m":1e999}', '{"m":NaN}', '{"m":-1,"n":0,"k":1}', '{"m":"x"}', '{"m":{"a":[1]}}', '{"m":null}',
+    '{"m":true}',
     "9" * 5_000, '{"m":' + "9" * 400 + "}", "[1e-320]", "[0]", "[-1.0]", '["x"]', "[null]", "[1,[2]]",
     "ok", "pruned", "environment", "measured", "gemm", "conv2d", "f32", "2026-01-01", "2026-01-01T00:00:00",
-    "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "x" * 300_000, "\ud800".encode("utf-8", "surrogatepass"),
-    "[bold]", "[/bold]", "[link=file:///etc]x[/link]", "\n", "\n\n", "\r\n", "a\tb", "../../x", "cpp_naive",
-    f'{{"{ESCAPE.encode("unicode_escape").decode()}":1}}', '{"threads":"2"}', '{"threads":0}', '{"cache":"hot"}',
+    "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "x" * 300_000, b"\xed\xa0\x80",
+    "[bold]", "[/bold]", "[link=file:///etc]x[/link]", "\n", "\n\n", "\r\n", "a\tb", "../../x",
+    "cpp_naive",
+    f'{{"{ESCAPE.encode("unicode_escape").decode()}":1}}', '{"threads":"2"}', '{"threads":0}',
+    '{"cache":"hot"}',
     '{"run_timeout_s":null}', '{"min_samples":9,"max_samples":2}', '{"seconds":"late"}', '{"":""}',
 )  # fmt: skip
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
@@ -105,7 +109,8 @@ def commands(database: Path, out: Path) -> list[list[str]]:
         ["show", "s1", "--json"],
     ]
     found = [
-        ["best"], ["best", "--json"], ["best", "gemm", "--shape", "64x32x16", "--evidence", "measured,replayed"],
+        ["best"], ["best", "--json"],
+        ["best", "gemm", "--shape", "64x32x16", "--evidence", "measured,replayed"],
         ["best", "gemm", "--kernel", "cpp_naive"], *shown, [*export, "csv"], [*export, "json"],
         [*export, "t4", "--kernel", "cpp_naive", "--device", "EPYC"],
         [*export, "kernel-tuner", "--kernel", "recorded"], ["export", str(out), "--format", "metaschedule"],
@@ -239,15 +244,18 @@ def break_schema(path: Path, rng: random.Random) -> str:
         f"ALTER TABLE t_ RENAME TO {table}",
         "view": f"ALTER TABLE {table} RENAME TO t_; CREATE VIEW {table} AS SELECT * FROM t_",
         "endless": f"DROP TABLE {table}; CREATE VIEW {table} AS {ENDLESS}",
-        "huge": f"CREATE TABLE t_ AS SELECT {everything} FROM {table}; DROP TABLE {table}; CREATE VIEW {table} AS "
+        "huge": f"CREATE TABLE t_ AS SELECT {everything} FROM {table}; DROP TABLE {table};"
+        f"CREATE VIEW {table} AS "
         f"SELECT {', '.join(rest)}{',' if rest else ''} hex(zeroblob(400000000)) AS {column} FROM t_",
-        "loose": f"CREATE TABLE t_ AS SELECT * FROM {table}; DROP TABLE {table}; ALTER TABLE t_ RENAME TO {table};"
+        "loose": f"CREATE TABLE t_ AS SELECT * FROM {table}; DROP TABLE {table};"
+        f"ALTER TABLE t_ RENAME TO {table};"
         f"INSERT INTO {table} SELECT * FROM {table}",
         "swap": f"DROP TABLE {table}; CREATE TABLE {table} (a, b, c)",
-        "trigger": f"CREATE TRIGGER planted AFTER INSERT ON {table} BEGIN INSERT INTO kernels SELECT NULL, i, i, i, i "
+        "trigger": f"CREATE TRIGGER planted AFTER INSERT ON {table} BEGIN "
+        f"INSERT INTO kernels SELECT NULL, i, i, i, i "
         f"FROM ({ENDLESS}); END",
         "version": f"UPDATE alembic_version SET version_num = {rng.choice(['NULL', '0', 'x', '99999999'])!r}",
-        "index": f"DROP INDEX IF EXISTS {rng.choice(['ix_trials_best', 'ix_trials_identity', 'ix_sweeps_group'])}",
+        "index": f"DROP INDEX IF EXISTS {rng.choice(['ix_trials_best', 'ix_trials_identity'])}",
     }[kind]
     try:
         plain.executescript(script)

@@ -11,7 +11,8 @@ from tuner.core.errors import StoreError
 from tuner.store.store import open_store
 
 NAMES = [
-    "plain.db", "100%.db", "a%20b.db", "a%2520b.db", "what?.db", "x.db?mode=memory", "a#b.db", "a b.db", "über.db",
+    "plain.db", "100%.db", "a%20b.db", "a%2520b.db", "what?.db", "x.db?mode=memory", "a#b.db", "a b.db",
+    "über.db",
     "new\nline.db", 'quo"te\'s.db', "semi;colon&and.db", "file:x.db", ":memory:", "~nobody-of-this-name.db",
     "back\\slash.db", os.fsdecode(b"latin-\xe9.db"),
 ]  # fmt: skip

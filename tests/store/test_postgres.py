@@ -99,7 +99,8 @@ def test_all_tests_of_the_store_pass_on_a_server(url: str) -> None:
     here = Path(__file__).parent
     chosen = [str(here / f"test_{name}.py") for name in ("best", "lookup", "round_trip", "claims")]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen], capture_output=True, text=True,
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen],
+        capture_output=True, text=True,
         env={**os.environ, "TUNER_TEST_URL": url},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]

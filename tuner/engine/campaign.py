@@ -17,7 +17,8 @@ from tuner.core.workload import Workload
 from tuner.engine.choice import searcher_for
 from tuner.engine.finals import Finalist, Ranking, run_final
 from tuner.engine.race import Race
-from tuner.engine.sweep import Budget, Observer, SweepRequest, SweepResult, companions_of
+from tuner.engine.spaces import companions_of
+from tuner.engine.sweep import Budget, Observer, SweepRequest, SweepResult
 from tuner.engine.workshop import Workshop, device_target
 from tuner.store.records import DeviceInfo, Final, FinalEntry
 

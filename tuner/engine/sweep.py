@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner import registry
-from tuner.core.errors import InvalidSpace, TunerError
+from tuner.core.errors import TunerError
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import History, Observation, Problem, Searcher
 from tuner.core.space import Config, SearchSpace
-from tuner.core.target import Target
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.engine.build_stage import BuildRequest, Built
 from tuner.engine.claiming import Claims
 from tuner.engine.evaluator import Evaluator
 from tuner.engine.history import device_numbers, known_history, workload_numbers
+from tuner.engine.spaces import companions_of, space_of
 from tuner.engine.starting import Starts, predicted_starts
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 
@@ -142,22 +142,6 @@ def better(trial: Trial, best: Trial | None) -> bool:
         return False
     time_s, best_s = trial.measurement.time_s, best.measurement.time_s if best else None
     return time_s is not None and (best_s is None or time_s < best_s)
-
-
-def space_of(kernel: Kernel, workload: Workload, workshop: Evaluator) -> SearchSpace:
-    """The kernel's space; raises `TunerError` where it cannot serve or nothing is valid."""
-    kernel.require(workload, workshop.target)
-    space = kernel.space(workload, workshop.target)
-    if space.size == 0:
-        names = ", ".join(c.name for c in space.constraints)
-        raise InvalidSpace(f"kernel {kernel.name} has no valid configuration for {workload.key}: {names}")
-    return space
-
-
-def companions_of(kernel: Kernel, workload: Workload, target: Target) -> tuple[Workload, ...]:
-    """The ragged shapes beside a workload that a kernel is made for: those it is verified on too."""
-    companions = registry.operator(workload.operator).companions(workload)
-    return tuple(w for w in companions if kernel.unsupported(w, target) is None)
 
 
 class Sweep:

@@ -18,8 +18,9 @@ from sqlalchemy import ColumnElement, Connection, exists, literal_column, select
 from tuner.core.measurement import Evidence
 from tuner.core.workload import Workload
 from tuner.store.checked import positive, scalars, whole, words
-from tuner.store.convert import from_finite_json, from_stamp, workload_of
-from tuner.store.queries import chunks, device_of, interval_of, kernel_of
+from tuner.store.convert import chunks, from_finite_json, from_stamp, workload_of
+from tuner.store.finals import interval_of
+from tuner.store.queries import device_of, kernel_of
 from tuner.store.records import BestRow, DeviceInfo, KernelInfo
 from tuner.store.writes import (
     DEVICES,

@@ -12,9 +12,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, delete, select, text
 
 from tuner.core.trial import Trial
-from tuner.store.convert import to_stamp
+from tuner.store.convert import chunks, to_stamp
 from tuner.store.owner import is_alive, on_this_host, this_process
-from tuner.store.queries import chunks
 from tuner.store.writes import CLAIMS, now
 
 # Of the dialects that are used both know this, and SQLAlchemy's own constructs would import one of them.

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +12,22 @@ from tuner.core.workload import Workload
 from tuner.store.checked import moment as from_stamp
 from tuner.store.checked import real, scalars, sizes, times, words
 
-__all__ = ["clean", "finite_json", "from_finite_json", "from_stamp", "measurement_columns", "measurement_of",
-           "plain", "to_json", "to_stamp", "trial_of", "workload_columns", "workload_of"]  # fmt: skip
+__all__ = [
+    "chunks", "clean", "finite_json", "from_finite_json", "from_stamp", "measurement_columns", "measurement_of",
+    "plain", "to_json", "to_stamp", "trial_of", "workload_columns", "workload_of",
+]  # fmt: skip
+
 # A template-heavy compiler error can be megabytes; both ends of it are kept.
 MAX_ERROR = 64_000
+
+# SQLite takes 32,766 variables a statement, others fewer.
+CHUNK = 500
+
+
+def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Slices short enough for one statement."""
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]
 
 
 def to_json(value: Any) -> str:

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Row, func, literal_column, sel
 from tuner.core.measurement import TIMED_STATUSES, Evidence, Measurement, Status
 from tuner.core.searcher import Observation
 from tuner.store.checked import positive, scalars, whole, words
-from tuner.store.convert import from_stamp, workload_of
-from tuner.store.queries import chunks, device_of, kernel_of, sweep_started
+from tuner.store.convert import chunks, from_stamp, workload_of
+from tuner.store.queries import device_of, kernel_of, sweep_started
 from tuner.store.records import CurvePoint, HistoryGroup
 from tuner.store.writes import DEVICES, KERNELS, SWEEP_TRIALS, SWEEPS, TRIALS, WORKLOADS
 

@@ -1,7 +1,7 @@
 """Rows out: sweeps, trials, devices and histories, as the records of `tuner.store.records`."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -18,17 +18,14 @@ from sqlalchemy import (
 from tuner.core.errors import StoreError
 from tuner.core.measurement import Evidence, Status
 from tuner.core.protocol import Protocol
-from tuner.core.stats import Interval
 from tuner.core.trial import Trial
-from tuner.core.turns import Turns
 from tuner.core.workload import Workload
-from tuner.store.checked import counts, plain_json, positive, real, record, times, whole, words
-from tuner.store.convert import from_stamp, trial_of, workload_of
+from tuner.store.checked import plain_json, real, record, whole, words
+from tuner.store.convert import chunks, from_stamp, trial_of, workload_of
+from tuner.store.finals import final_entry_of, range_of
 from tuner.store.owner import is_alive
 from tuner.store.records import (
     DeviceInfo,
-    Final,
-    FinalEntry,
     KernelInfo,
     Sweep,
     SweepSpec,
@@ -37,7 +34,6 @@ from tuner.store.records import (
 from tuner.store.writes import (
     DEVICES,
     FINAL_ENTRIES,
-    FINALS,
     KERNELS,
     SWEEP_TRIALS,
     SWEEPS,
@@ -45,9 +41,6 @@ from tuner.store.writes import (
     TRIALS,
     WORKLOADS,
 )
-
-# SQLite takes 32,766 variables a statement, others fewer.
-CHUNK = 500
 
 _TIMEOUTS = {Status.BUILD_TIMEOUT: "build_timeout_s", Status.RUN_TIMEOUT: "run_timeout_s"}
 
@@ -81,12 +74,6 @@ def _rebuild(rows: Sequence[Row[Any]]) -> list[Trial]:
             workloads[row.workload_id] = workload_of(row)
         trials.append(trial_of(row, workloads[row.workload_id]))
     return trials
-
-
-def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Slices short enough for one statement."""
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]
 
 
 def find_identities(
@@ -178,7 +165,7 @@ def trial_detail(connection: Connection, trial_id: int) -> TrialDetail:
     )
     row = connection.execute(statement.where(TRIALS.c.id == trial_id)).one_or_none()
     if row is None:
-        raise StoreError(f"there is no trial {trial_id}: {_range(connection, TRIALS.c.id, 'trials')}")
+        raise StoreError(f"there is no trial {trial_id}: {range_of(connection, TRIALS.c.id, 'trials')}")
     kernel = connection.execute(select(KERNELS).where(KERNELS.c.id == row.kernel_id)).one()
     entries = connection.execute(
         select(FINAL_ENTRIES).where(FINAL_ENTRIES.c.trial_id == trial_id).order_by(FINAL_ENTRIES.c.final_id)
@@ -193,11 +180,6 @@ def trial_detail(connection: Connection, trial_id: int) -> TrialDetail:
         cache=words(row.cache),
         finals=tuple(final_entry_of(e) for e in entries),
     )
-
-
-def _range(connection: Connection, column: ColumnElement[int], what: str) -> str:
-    last = connection.execute(select(func.max(column))).scalar()
-    return f"the database has {what} 1 to {last}" if last else f"the database has no {what}"
 
 
 def device_of(row: Any) -> DeviceInfo:
@@ -326,7 +308,7 @@ def sweep(connection: Connection, sweep_id: int) -> Sweep:
     """
     found = sweeps(connection, [SWEEPS.c.id == sweep_id])
     if not found:
-        raise StoreError(f"there is no sweep {sweep_id}: {_range(connection, SWEEPS.c.id, 'sweeps')}")
+        raise StoreError(f"there is no sweep {sweep_id}: {range_of(connection, SWEEPS.c.id, 'sweeps')}")
     return found[0]
 
 
@@ -364,69 +346,5 @@ def sweep_started(connection: Connection, sweep_id: int) -> str:
     """
     found = connection.execute(select(SWEEPS.c.started_at).where(SWEEPS.c.id == sweep_id)).scalar()
     if found is None:
-        raise StoreError(f"there is no sweep {sweep_id}: {_range(connection, SWEEPS.c.id, 'sweeps')}")
+        raise StoreError(f"there is no sweep {sweep_id}: {range_of(connection, SWEEPS.c.id, 'sweeps')}")
     return str(found)
-
-
-def interval_of(low: Any, mid: Any, high: Any) -> Interval:
-    """An interval of three columns."""
-    return Interval(positive(low), positive(mid), positive(high))
-
-
-def final_entry_of(row: Any) -> FinalEntry:
-    """The entry of a row with the columns of `final_entries`."""
-    speedup = None
-    if row.speedup is not None:
-        speedup = interval_of(row.speedup_low, row.speedup, row.speedup_high)
-    return FinalEntry(
-        trial_id=row.trial_id,
-        role=words(row.role),  # type: ignore[arg-type]
-        turns=Turns(times(row.samples), counts(row.processes)),
-        speedup=speedup,
-        winner=bool(row.winner),
-        tie=bool(row.tie),
-        interval=interval_of(row.low_s, row.median_s, row.high_s),
-    )
-
-
-def finals(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) -> list[Final]:
-    """Finals that meet the conditions, oldest first, entries fastest first."""
-    statement = (
-        select(FINALS, DEVICES.c.fingerprint, WORKLOADS.c.operator, WORKLOADS.c.dtype, WORKLOADS.c.dims,
-               WORKLOADS.c.options)
-        .join(WORKLOADS, WORKLOADS.c.id == FINALS.c.workload_id)
-        .join(DEVICES, DEVICES.c.id == FINALS.c.device_id)
-        .where(*where)
-        .order_by(FINALS.c.id)
-    )  # fmt: skip
-    rows = connection.execute(statement).all()
-    entries: dict[int, list[FinalEntry]] = defaultdict(list)
-    for part in chunks([row.id for row in rows]):
-        wanted = select(FINAL_ENTRIES).where(FINAL_ENTRIES.c.final_id.in_(part))
-        for entry in connection.execute(wanted.order_by(FINAL_ENTRIES.c.median_s)):
-            entries[entry.final_id].append(final_entry_of(entry))
-    return [
-        Final(
-            workload=workload_of(row),
-            device=words(row.fingerprint),
-            protocol=Protocol.from_dict(record(row.protocol)),
-            entries=tuple(entries[row.id]),
-            baseline=row.baseline_id,
-            sweep_id=row.sweep_id,
-            id=row.id,
-            created_at=from_stamp(row.created_at),
-        )
-        for row in rows
-    ]
-
-
-def final(connection: Connection, final_id: int) -> Final:
-    """One final.
-
-    Raises:
-        StoreError: there is none of this id.
-    """
-    found = finals(connection, [FINALS.c.id == final_id])
-    if not found:
-        raise StoreError(f"there is no final {final_id}: {_range(connection, FINALS.c.id, 'finals')}")
-    return found[0]

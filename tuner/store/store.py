@@ -3,7 +3,6 @@
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -13,13 +12,13 @@ from tuner.core.artifact import Toolchain
 from tuner.core.errors import StoreError
 from tuner.core.measurement import Evidence
 from tuner.core.protocol import Protocol
-from tuner.core.searcher import Observation
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.store import best as best_module
-from tuner.store import claims, learning, queries, writes
+from tuner.store import claims, finals, learning, queries, writes
 from tuner.store.claims import Claimed
 from tuner.store.errors import StoreReadOnly, explained, readable
+from tuner.store.histories import Histories
 from tuner.store.opening import open_engine
 from tuner.store.patience import Patience, waits
 from tuner.store.records import (
@@ -27,7 +26,6 @@ from tuner.store.records import (
     CurvePoint,
     DeviceInfo,
     Final,
-    HistoryGroup,
     KernelInfo,
     Sweep,
     SweepSpec,
@@ -58,7 +56,7 @@ def open_store(
     return Store(engine, place.name, frozen, patience)
 
 
-class Store:
+class Store(Histories):
     """Trials and what surrounds them. Make one with `open_store`; a context manager.
 
     May be used from several threads. Not from a forked child: an open SQLite connection must not cross
@@ -260,44 +258,6 @@ class Store:
         with self._read() as connection:
             return queries.trial_detail(connection, trial_id)
 
-    def history_groups(self, kernel: str, operator: str) -> list[HistoryGroup]:
-        """What is stored of a kernel by workload, device, source, target and protocol; no trial is read."""
-        with self._read() as connection:
-            return learning.groups(connection, kernel, operator)
-
-    def observations(
-        self,
-        group: HistoryGroup,
-        evidence: Collection[Evidence] = (Evidence.MEASURED, Evidence.REPLAYED),
-        limit: int = 20_000,
-    ) -> tuple[Observation, ...]:
-        """The trials of a group, the latest of each identity, in the order they were made.
-
-        Where more than `limit` trials are stored, an eighth of it is the fastest and the rest the newest.
-        """
-        with self._read() as connection:
-            return learning.observations(connection, group, evidence, limit)
-
-    def history(
-        self,
-        kernel: str,
-        operator: str,
-        evidence: Collection[Evidence] = (Evidence.MEASURED, Evidence.REPLAYED),
-        limit: int = 20_000,
-    ) -> list[HistoryGroup]:
-        """The groups of a kernel with their observations, at most `limit` of each; see the two above."""
-        groups = self.history_groups(kernel, operator)
-        return [
-            replace(group, observations=self.observations(group, evidence, limit))
-            for group in groups
-            if group.count(evidence)
-        ]
-
-    def fastest_predicted(self, group: HistoryGroup, limit: int) -> tuple[int, tuple[Observation, ...]]:
-        """How many right predictions a group holds, and the fastest of them, the fastest first."""
-        with self._read() as connection:
-            return learning.fastest_predicted(connection, group, limit)
-
     def count(self) -> int:
         """How many trials there are."""
         with self._read() as connection:
@@ -391,12 +351,12 @@ class Store:
         if sweep_id is not None:
             conditions.append(writes.FINALS.c.sweep_id == sweep_id)
         with self._read() as connection:
-            return queries.finals(connection, conditions)
+            return finals.finals(connection, conditions)
 
     def final(self, final_id: int) -> Final:
         """One final; raises `StoreError` where there is none."""
         with self._read() as connection:
-            return queries.final(connection, final_id)
+            return finals.final(connection, final_id)
 
     def _sweep_columns(self, connection: Connection, sweep_id: int) -> Mapping[str, Any]:
         if sweep_id not in self._sweeps:
