@@ -13,7 +13,8 @@ from tuner.store.checked import moment as from_stamp
 from tuner.store.checked import real, scalars, sizes, times, words
 
 __all__ = [
-    "chunks", "clean", "finite_json", "from_finite_json", "from_stamp", "measurement_columns", "measurement_of",
+    "chunks", "clean", "finite_json", "from_finite_json", "from_stamp", "measurement_columns",
+    "measurement_of",
     "plain", "to_json", "to_stamp", "trial_of", "workload_columns", "workload_of",
 ]  # fmt: skip
 
