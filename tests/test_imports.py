@@ -95,6 +95,8 @@ def violations(path: Path, text: str) -> list[str]:
             there = role(module)
             if there not in {here, "core"} | ALLOWED[here]:
                 found.append(f"{where}:{line}: {here} may not import {module} ({there})")
+        elif here == "core" and (path.parent / f"{module}.py").is_file():
+            continue  # a script that is started without the package finds its neighbour by its own name
         elif here == "core" and library not in sys.stdlib_module_names | {"numpy"}:
             found.append(f"{where}:{line}: core imports the standard library and NumPy only, not {library}")
     for line, module in imported(path, at_import_time(tree)):

@@ -22,11 +22,14 @@ for name in ("sweep", "query", "describe", "compare", "check", "inspect", "excha
 def main() -> None:
     """Entry point: an error a user can mend is one line on stderr and exit code 2."""
     from tuner.cli import _signals
+    from tuner.cli._output import settled, standing
     from tuner.core.errors import BuildError, TunerError
 
+    standing()
     _signals.install()
     try:
-        code = app(standalone_mode=False)
+        with settled():
+            code = app(standalone_mode=False)
     except BuildError as error:
         _fail(str(error).splitlines()[0])  # the compiler's first error; its log follows it
     except TunerError as error:
@@ -35,6 +38,8 @@ def main() -> None:
         sys.exit(_signals.exit_code(130))
     except BrokenPipeError:
         sys.exit(0)  # the reader (head, less) has seen enough
+    except OSError as error:
+        _fail(_system(error))
     except Exception as error:
         # Errors of the option parser know how to say themselves in a line.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
@@ -48,6 +53,20 @@ def main() -> None:
     sys.exit(_signals.exit_code(code) if isinstance(code, int) else 0)
 
 
+def _system(error: OSError) -> str:
+    """What the system refused, and what would help where that is known."""
+    import errno
+
+    where = f"{error.filename}: " if error.filename else ""
+    cure = ": raise the limit with ulimit -n" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+    return f"{where}{(error.strerror or str(error)).lower()}{cure}"
+
+
 def _fail(message: str) -> None:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    from tuner.report.text import safe
+
+    try:
+        print("error: " + safe(" ".join(message.split())), file=sys.stderr, flush=True)
+    except OSError:
+        pass  # nobody reads it; the exit code says it too
     sys.exit(2)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tuner.core.stats import Interval
+    from tuner.core.workload import Workload
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
 Db = Annotated[
@@ -33,8 +34,22 @@ def console(stderr: bool = False) -> "Console":
 
     from rich.console import Console
 
+    class SafeConsole(Console):
+        """Prints texts with their control characters made visible; styles are rich's own."""
+
+        def print(self, *objects: Any, **named: Any) -> None:
+            super().print(*(text.safe(o, lines=True) if isinstance(o, str) else o for o in objects), **named)
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # as plain output does; rich would exit with 1
+
     width = None if shutil.get_terminal_size((0, 0)).columns else 160
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+    return SafeConsole(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def say(line: str) -> None:
+    """One line on standard output, whatever it holds."""
+    print(text.safe(line))
 
 
 def print_json(value: Any) -> None:
@@ -61,6 +76,8 @@ def aligned(
         sides: `l` or `r` a column.
         titles: lines of their own before the rows of these numbers, each followed by the head.
     """
+    rows = [[text.safe(cell) for cell in row] for row in rows]
+    titles = {number: text.safe(title) for number, title in titles.items()}
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
 
     def line(cells: "Sequence[str]") -> str:
@@ -88,8 +105,21 @@ def spread(interval: "Interval | None") -> str:
     return text.spread(interval) if interval is not None else ""
 
 
-def rate(flops: int, time_s: float | None) -> str:
+def work(workload: "Workload") -> int | None:
+    """Operations of a stored workload; `None` where its operator is not here or does not take it."""
+    from tuner import registry
+
+    operator = registry.operators().get(workload.operator)
+    try:
+        return operator.flops(workload) if operator else None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None  # a database of something else named it so
+
+
+def rate(flops: int | None, time_s: float | None) -> str:
     """GFLOP/s."""
+    if flops is None:
+        return "-"
     return f"{flops / time_s / 1e9:.1f}" if time_s else "-"
 
 
@@ -99,12 +129,12 @@ def config_text(config: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    text = str(value)
-    if len(text) > 400:  # a trace: its beginning says nothing, all of it too much
+    shown = str(value)
+    if len(shown) > 400:  # a trace: its beginning says nothing, all of it too much
         from tuner.core.digest import digest
 
-        return f"<{digest(text)}>"
-    return text if len(text) <= 40 else f"{text[:37]}..."
+        return f"<{digest(shown)}>"
+    return text.safe(shown if len(shown) <= 40 else f"{shown[:37]}...")
 
 
 def age(when: datetime) -> str:

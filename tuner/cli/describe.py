@@ -182,7 +182,8 @@ def devices(
     for row in rows:
         out.print(
             f"{row['device']}: {row['name']} ({row['target']})"
-            + ("" if row["here"] else "  [not this machine]")
+            + ("" if row["here"] else "  [not this machine]"),
+            markup=False,
         )
         for fact, value in row["facts"].items():
             text = " ".join(map(str, value)) if isinstance(value, list) else str(value)

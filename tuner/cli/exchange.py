@@ -49,7 +49,7 @@ def import_(
     json: Json = False,
 ) -> None:
     """Read other tools' recordings into the store, as replayed trials of a device of their own."""
-    from tuner.cli.common import print_json
+    from tuner.cli.common import print_json, say
     from tuner.core.workload import Workload
     from tuner.engine.exchange import import_recorded
     from tuner.engine.traces import import_traces
@@ -70,7 +70,7 @@ def import_(
                 report.append({"file": str(file), "workload": found.workload.key, "kernel": found.kernel,
                                "sweep": found.sweep, "added": found.added, "known": found.known})  # fmt: skip
                 if not json:
-                    print(f"{file.name}: {_traces_line(found)}")
+                    say(f"{file.name}: {_traces_line(found)}")
         for file, space in zip(files, recorded, strict=True):
             sweep, added, known = import_recorded(store, space)
             row = {"file": str(file), "workload": workload_of(space).key, "device": space.device,
@@ -78,7 +78,7 @@ def import_(
             report.append(row)
             if not json:
                 kept = f", {known} were there already" if known else ""
-                print(f"{file.name}: {added} replayed trials of {space.label} in sweep s{sweep}{kept}")
+                say(f"{file.name}: {added} replayed trials of {space.label} in sweep s{sweep}{kept}")
     if json:
         print_json(report)
 
@@ -103,6 +103,7 @@ def export(
     db: Db = None,
 ) -> None:
     """Write stored trials: one space as t4, kernel-tuner or metaschedule, all as json, csv or parquet."""
+    from tuner.cli.common import say
     from tuner.core.errors import TunerError, UnknownName
     from tuner.engine.exchange import recorded_from_store, stored_trials
     from tuner.engine.traces import export_traces
@@ -115,12 +116,12 @@ def export(
     with open_store(db, read_only=True) as store:
         if format == "metaschedule":
             count, label = export_traces(store, file, workload or _only_workload(store), kernel, device)
-            print(f"{count} records of {label} in {file}")
+            say(f"{count} records of {label} in {file}")
             return
         if format in ("t4", "kernel-tuner"):
             recorded = recorded_from_store(store, workload or _only_workload(store), kernel, device)
             write_recorded(recorded, file, format)
-            print(f"{len(recorded.trials)} trials of {recorded.label} in {file}")
+            say(f"{len(recorded.trials)} trials of {recorded.label} in {file}")
             return
         trials = stored_trials(store, workload)
     if not trials:

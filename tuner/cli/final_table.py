@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.cli.common import config_text, rate, seconds, spread
 from tuner.core.peak import peak_remark, share_of_peak
-from tuner.report.text import ratio
+from tuner.report.text import ratio, safe
 
 if TYPE_CHECKING:
     from tuner.engine.campaign import Outcome
@@ -23,7 +23,9 @@ def final_lines(outcome: "Outcome") -> Iterator[Any]:
     place = f"{outcome.workload.key} on {outcome.device.name}, {outcome.protocol.threads} threads"
     if on_paper:
         place = f"{outcome.workload.key} for {outcome.device.name}: predicted by a model, not measured"
-    table = Table(title=f"Sweeps of {place}", title_justify="left", box=None, header_style="bold")
+    table = Table(
+        title=escape(safe(f"Sweeps of {place}")), title_justify="left", box=None, header_style="bold"
+    )
     for name, side in (("kernel", "left"), ("sweep", "right"), ("trials", "right"), ("failed", "left"),
                        ("predicted" if on_paper else "best", "right"), ("GFLOP/s", "right"),
                        ("configuration", "left")):  # fmt: skip
@@ -36,7 +38,7 @@ def final_lines(outcome: "Outcome") -> Iterator[Any]:
             name, f"s{result.sweep_id}", str(len(result.trials)),
             " ".join(f"{s}:{n}" for s, n in failed.items()) or "none",
             seconds(time_s), rate(flops, time_s),
-            config_text(best.key.config) if best else "nothing was right",
+            escape(config_text(best.key.config)) if best else "nothing was right",
         )  # fmt: skip
     yield table
     if outcome.ranking is not None:

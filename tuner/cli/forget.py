@@ -49,7 +49,7 @@ def forget(
     if not environment:
         raise TunerError("say what to forget: --environment, the failures that the machine caused")
     with open_store(db, read_only=not yes) as store:
-        failures = store.failures()
+        failures = store.forgettable()
         faults = {
             f.trial_id: fault for f in failures if (fault := machine_faults.of_stored(f.status, f.error))
         }

@@ -10,6 +10,7 @@ from tuner.cli.common import rate, seconds
 from tuner.core.disturbance import is_disturbed
 from tuner.core.space import SearchSpace
 from tuner.engine.sweep import Observer, SweepRequest, TrialEvent
+from tuner.report.text import safe
 
 # Where stderr is not a terminal (CI, a log file) a line is printed every so often.
 _LINE_EVERY_S = 15.0
@@ -55,7 +56,7 @@ class SweepProgress(Observer):
         if self._live is not None:
             self._live.console.print(text, highlight=False, markup=False)
         else:
-            print(text, file=sys.stderr)
+            print(safe(text, lines=True), file=sys.stderr)
 
     def sweep_began(self, request: SweepRequest, sweep_id: int, resumed: int, space: SearchSpace) -> None:
         """A new bar."""

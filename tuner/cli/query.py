@@ -1,6 +1,7 @@
 """`tuner best` and `tuner show`: answers from the database; nothing is built or run."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,21 +113,22 @@ def _best_json(row: "BestRow") -> dict[str, Any]:
 
 
 def _print_none(what: str, asked: Sequence[str], others: Sequence[str]) -> None:
+    from tuner.cli.common import say
+
     of = f" of {what}" if what else ""
     if others:
-        print(f"nothing {' or '.join(asked)}{of}; --evidence {','.join(others)} shows what there is")
+        say(f"nothing {' or '.join(asked)}{of}; --evidence {','.join(others)} shows what there is")
     else:
-        print(f"nothing stored{of}; 'tuner sweep' measures")
+        say(f"nothing stored{of}; 'tuner sweep' measures")
 
 
 def _print_best(rows: "list[BestRow]") -> None:
     from itertools import groupby
 
     from tuner import registry
-    from tuner.cli.common import age, aligned, config_text, rate, seconds, spread
+    from tuner.cli.common import age, aligned, config_text, rate, seconds, spread, work
     from tuner.report.text import ratio
 
-    operators = registry.operators()
     digests = {name: kernel.digest for name, kernel in registry.kernels().items()}
     lines: list[tuple[str, ...]] = []
     titles: dict[int, str] = {}
@@ -136,7 +138,6 @@ def _print_best(rows: "list[BestRow]") -> None:
     ):
         titles[len(lines)] = f"{key} on {device}, {threads} threads, {cache} cache"
         for row in group:
-            operator = operators.get(row.workload.operator)
             changed = digests.get(row.kernel.name, row.kernel.digest) != row.kernel.digest
             stale |= changed
             name = row.kernel.name + ("*" if changed else "")
@@ -145,8 +146,8 @@ def _print_best(rows: "list[BestRow]") -> None:
             time_s = row.interval.mid if row.retimed else row.time_s
             against = f"{ratio(row.speedup)} vs {row.baseline}" if row.speedup and row.baseline else "-"
             lines.append((
-                name, seconds(time_s), spread(row.interval), rate(operator.flops(row.workload), time_s)
-                if operator else "-", against, f"t{row.trial_id}", f"s{row.sweep_id}", age(row.measured_at),
+                name, seconds(time_s), spread(row.interval), rate(work(row.workload), time_s), against,
+                f"t{row.trial_id}", f"s{row.sweep_id}", age(row.measured_at),
                 config_text(row.config),
             ))  # fmt: skip
     # A table of a library takes longer to draw 600 rows than the database to find them.
@@ -235,9 +236,8 @@ def _show_trial(detail: "TrialDetail", json: bool) -> None:
 
 def _show_sweep(store: "Store", sweep: "Sweep", json: bool) -> None:
     from tuner.cli.common import config_text, console, print_json, seconds
+    from tuner.report.text import first_line
 
-    history = store.sweep_history(sweep.id)
-    curve = store.best_so_far(sweep.id)
     fields: dict[str, Any] = {
         "sweep": sweep.id,
         "status": sweep.status,
@@ -258,11 +258,12 @@ def _show_sweep(store: "Store", sweep: "Sweep", json: bool) -> None:
         "summary": dict(sweep.summary),
     }
     if json:
+        curve = store.best_so_far(sweep.id)
         fields["curve"] = [{"number": p.number, "elapsed_s": p.elapsed_s, "best_s": p.best_s} for p in curve]
         fields["history"] = [
             {"trial": t.id, "status": str(t.measurement.status), "time_s": t.measurement.time_s,
              "config": dict(t.key.config), "error": t.measurement.error or None}
-            for t in history
+            for t in store.sweep_history(sweep.id)
         ]  # fmt: skip
         print_json(fields)
         return
@@ -270,15 +271,12 @@ def _show_sweep(store: "Store", sweep: "Sweep", json: bool) -> None:
     for name, value in fields.items():
         if value not in (None, "", {}):
             out.print(f"{name:>12}  {value}", markup=False, soft_wrap=True)
-    errors: dict[str, int] = {}
-    for t in history:
-        if t.measurement.error:
-            line = f"{t.measurement.status}: {t.measurement.error.splitlines()[0][:120]}"
-            errors[line] = errors.get(line, 0) + 1
-    for line, count in sorted(errors.items(), key=lambda item: -item[1])[:10]:
+    # Of a sweep of a million trials the last thousand failures say what goes wrong.
+    failures = store.failures(sweep.id, 1000)
+    errors = Counter(f"{status}: {first_line(error)[:120]}" for status, error in failures)
+    for line, count in errors.most_common(10):
         out.print(f"{'failed':>12}  {count}x {line}", markup=False, soft_wrap=True)
-    right = sorted((t for t in history if t.measurement.ok), key=lambda t: t.measurement.time_s or 0)
-    for t in right[:10]:
+    for t in store.fastest(sweep.id, 10):
         out.print(
             f"{'t' + str(t.id):>12}  {seconds(t.measurement.time_s)}  {config_text(t.key.config)}",
             markup=False,

@@ -112,11 +112,11 @@ def _json(result: "ReplayResult") -> dict[str, Any]:
 
 
 def _print(result: "ReplayResult") -> None:
-    from tuner.cli.common import aligned, config_text, seconds
+    from tuner.cli.common import aligned, config_text, say, seconds
 
     made = len(result.trials)
     if result.why:
-        print(result.why)
+        say(result.why)
     rows = []
     for n in sorted({*(n for n in _STEPS if n < made), made} - {0}):
         first = result.trials[:n]
@@ -131,6 +131,6 @@ def _print(result: "ReplayResult") -> None:
     for line in aligned(head, rows, "rrrrr", {0: title}):
         print(line)
     if result.best is not None:
-        print(f"best: t{result.best.id} {config_text(result.best.key.config)}")
+        say(f"best: t{result.best.id} {config_text(result.best.key.config)}")
     if result.exhausted:
         print("every recorded configuration was tried")

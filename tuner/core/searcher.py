@@ -1,5 +1,6 @@
 """A searcher: proposes configurations and learns from what came of them."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from typing import Any, ClassVar
 from tuner.core.errors import InvalidSpace, UnknownName
 from tuner.core.measurement import Measurement
 from tuner.core.space import Config, SearchSpace
+
+_OTHER_KIND = 0.25
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,30 @@ class History:
     device: Mapping[str, float] = field(default_factory=dict)
     workload: Mapping[str, float] = field(default_factory=dict)
     label: str = ""
+
+
+def similarity(
+    device: Mapping[str, float], other_device: Mapping[str, float],
+    workload: Mapping[str, float], other_workload: Mapping[str, float],
+) -> float:  # fmt: skip
+    """exp(-d/2), d the mean distance in octaves over the facts that both sides know; 1 where there are none.
+
+    A device of twice the SMs and twice the bandwidth is one octave away: exp(-1/2) = 0.61. A fact of the
+    devices that is yes on one side and no on the other (a vendor, an instruction set) divides by four.
+    """
+    distances = []
+    kinds = 0
+    for mine, theirs in ((device, other_device), (workload, other_workload)):
+        for name in mine.keys() & theirs.keys():
+            a, b = float(mine[name]), float(theirs[name])
+            if a > 0 and b > 0 and math.isfinite(a) and math.isfinite(b):
+                distances.append(min(abs(math.log2(a / b)), 4.0))
+            elif a != b and mine is device and {a, b} == {0.0, 1.0}:
+                kinds += 1
+            elif a != b:
+                distances.append(1.0)
+    near = math.exp(-0.5 * sum(distances) / len(distances)) if distances else 1.0
+    return near * _OTHER_KIND**kinds
 
 
 @dataclass(frozen=True)

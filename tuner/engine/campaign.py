@@ -230,6 +230,7 @@ def run_campaign(
         TunerError: the workload does not fit in memory, a kernel has no valid configuration.
     """
     observer = observer or Observer()
+    store.patience.note = observer.note
     check_memory(workload, device)
     info = DeviceInfo.of(device)
     searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}

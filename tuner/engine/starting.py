@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner.core.kernel import Kernel
-from tuner.core.measurement import Evidence
 from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
 
 MOST = 12
 """Predicted configurations that are measured first; never more than a third of the budget."""
+LOOKED_AT = 2_000
+"""Of the fastest predictions; some may not be valid on the board at hand."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,13 @@ def predicted_starts(
         budget: trials of the sweep, where it has such a bound.
     """
     best = Starts()
-    for group in store.history(kernel.name, kernel.operator, evidence=(Evidence.PREDICTED,)):
+    for group in store.history_groups(kernel.name, kernel.operator):
         same = (group.workload, group.kernel.digest, group.target) == (workload, kernel.digest, target.name)
         if not same:
             continue
-        right = [o for o in group.observations if o.measurement.ok and o.value is not None]
-        right.sort(key=lambda o: o.value or 0.0)
+        ranked, right = store.fastest_predicted(group, LOOKED_AT)
         valid = [o.config for o in right if space.why_invalid(o.config) is None]
         count = MOST if budget is None else min(MOST, max(1, budget // 3))
-        if valid and len(right) >= best.ranked:
-            best = Starts(tuple(valid[:count]), len(right), group.device.name)
+        if valid and ranked >= best.ranked:
+            best = Starts(tuple(valid[:count]), ranked, group.device.name)
     return best

@@ -18,6 +18,7 @@ from tuner.core.workload import Workload
 from tuner.engine import machine_faults
 from tuner.engine.budget import Budget
 from tuner.engine.build_stage import BuildRequest, Built
+from tuner.engine.claiming import Claims
 from tuner.engine.domain import companions_of, space_of
 from tuner.engine.evaluator import Evaluator
 from tuner.engine.history import device_numbers, known_history, workload_numbers
@@ -313,20 +314,20 @@ class Sweep:
     def _batch(
         self, sweep_id: int, configs: Sequence[Config], companions: Sequence[Workload], ask_s: float
     ) -> list[Trial]:
-        keys = [self.key(config) for config in configs]
-        known = {}
-        if not self._request.remeasure:
-            known = self._store.find_identities([k.digest for k in keys], self._workshop.protocol)
-            # A time of a busy machine is measured again.
-            known = {d: t for d, t in known.items() if not is_disturbed(t.measurement.metrics)}
+        asked = [self.key(config) for config in configs]
+        claims = Claims(self._store, sweep_id, self._workshop.protocol, not self._request.remeasure)
+        known, keys, elsewhere = claims.split(asked)
+        # A time of a busy machine is measured again.
+        known = {digest: t for digest, t in known.items() if not is_disturbed(t.measurement.metrics)}
         fresh = [key for key in keys if key.digest not in known]
         request = self._request
-        built = self._workshop.build_all(
-            [BuildRequest(request.kernel, request.workload, k.config, tuple(companions)) for k in fresh]
-        )
-        waiting = dict(zip([k.digest for k in fresh], built, strict=True))
+        waiting: dict[str, Built] = {}
         done = []
         try:
+            built = self._workshop.build_all(
+                [BuildRequest(request.kernel, request.workload, k.config, tuple(companions)) for k in fresh]
+            )
+            waiting.update(zip([k.digest for k in fresh], built, strict=True))
             for key in keys:
                 number = len(self._trials)
                 if key.digest in known:
@@ -342,12 +343,18 @@ class Sweep:
                     finally:
                         candidate.discard()
                     trial = self._add(sweep_id, number, key, measurement)
+                    claims.done(key)
                     rest = time.perf_counter() - begun - measurement.run_s
                     self._finish(number, trial, False, ask_s + candidate.overhead_s + rest)
                 done.append(trial)
         finally:
             for left in waiting.values():
                 left.discard()
+            claims.release()
+        if elsewhere:
+            # Last, so that two sweeps never wait for each other: what is claimed here has its outcome by now.
+            claims.wait(elsewhere, self._observer.note)
+            done += self._batch(sweep_id, [key.config for key in elsewhere], companions, ask_s)
         return done
 
     def _measure(self, built: Built) -> Measurement:
@@ -371,7 +378,8 @@ class Sweep:
     def _finish(self, number: int, trial: Trial, reused: bool, overhead_s: float) -> None:
         self._count(trial)
         if trial.measurement.status is Status.BUILD_ERROR and number == 0:
-            self._observer.note(f"the first build failed: {trial.measurement.error.splitlines()[0]}")
+            why = trial.measurement.error.strip() or "without a word"
+            self._observer.note(f"the first build failed: {why.splitlines()[0]}")
         if self._disturbed == 1 and is_disturbed(trial.measurement.metrics):
             words = disturbance_words(trial.measurement.metrics)
             self._observer.note(f"{self._request.kernel.name}: trial t{trial.id} is {words}")

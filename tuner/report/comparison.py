@@ -12,7 +12,7 @@ from tuner.report.bars import comparison_chart
 from tuner.report.curves import Curve, convergence_chart
 from tuner.report.roofline import roofline_chart
 from tuner.report.rows import ComparisonRow, Context, Timing, compare
-from tuner.report.text import seconds
+from tuner.report.text import first_line, seconds
 from tuner.store.records import DeviceInfo
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def gather(title: str, outcome: OutcomeLike, store: "Store") -> Comparison:
     notes = [f"left out: {name}: {reason}" for name, reason in outcome.skipped.items()]
     timed = {t.kernel for t in timings}
     entries = outcome.ranking.entries if outcome.ranking is not None else ()
-    errors = {e.finalist.label: e.error.splitlines()[0] for e in entries if e.error}
+    errors = {e.finalist.label: first_line(e.error) for e in entries if e.error}
     curves: list[Curve] = []
     references: list[tuple[str, float]] = []
     for name, result in outcome.sweeps.items():

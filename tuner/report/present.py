@@ -21,6 +21,7 @@ from tuner.report.network import (
 )
 from tuner.report.network_chart import network_chart
 from tuner.report.table import comparison_json, comparison_table
+from tuner.report.text import safe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,7 +75,7 @@ def _print(comparison: Comparison, pictures: Sequence[Path]) -> None:
     else:
         out.print(f"{comparison.context.workload.key}: nothing was timed", markup=False)
     for note in comparison.notes:
-        out.print(note, markup=False, soft_wrap=True)
+        out.print(safe(note), markup=False, soft_wrap=True)
     for path in pictures:
         if path.suffix == ".png":
             out.print(f"picture: {path} (and .svg)", markup=False, soft_wrap=True)
@@ -134,7 +135,7 @@ def present_network(
         out.print(summary_line(summary), markup=False, soft_wrap=True)
     for row in rows:
         for note in row.notes:
-            out.print(f"{row.context.workload.key}: {note}", markup=False, soft_wrap=True)
+            out.print(safe(f"{row.context.workload.key}: {note}"), markup=False, soft_wrap=True)
     for path in written:
         if path.suffix == ".png":
             out.print(f"picture: {path} (and .svg)", markup=False, soft_wrap=True)

@@ -1,10 +1,37 @@
 """Numbers as people read them: three significant digits, with units and intervals."""
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # commands that only print a help text load no NumPy
     from tuner.core.stats import Interval
+
+
+# Controls (C0, DEL, C1), what turns the direction of writing, separators of lines, and lone surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def safe(text: str, lines: bool = False) -> str:
+    """A stored text as it may be printed: control characters become visible escapes such as `\\x1b`.
+
+    A terminal would obey them: rename its window, hide what follows, answer as if typed.
+
+    Args:
+        text: from a database, a file, a compiler.
+        lines: keep its line ends and tabs.
+    """
+
+    def escaped(match: re.Match[str]) -> str:
+        char = match[0]
+        return char if lines and char in "\n\t" else char.encode("unicode_escape", "surrogatepass").decode()
+
+    return _UNSAFE.sub(escaped, text)
+
+
+def first_line(text: str) -> str:
+    """The first line of a text that has something in it; empty where none has."""
+    return next((line for line in text.splitlines() if line.strip()), "")
 
 
 def seconds(value: float) -> str:

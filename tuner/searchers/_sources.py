@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.core.searcher import History, Problem
+from tuner.core.searcher import History, Problem, similarity
 from tuner.core.space import SearchSpace, Value
 from tuner.searchers._base import Key
 from tuner.searchers._features import FeatureMap
@@ -16,7 +16,6 @@ from tuner.searchers._targets import press
 
 SOURCES_AT_MOST = 4
 _FEWEST = 10
-_OTHER_KIND = 0.25
 # Of the most similar one's similarity: a source of less is not used, it would only blur what that one says.
 # With this value a device of another kind is heard if it is as near in size as the nearest of the same kind.
 _FAR = 0.25
@@ -92,8 +91,8 @@ def _source(problem: Problem, history: History) -> tuple[Source | None, str]:
     # A few hopeless configurations must not set the range: failures are as slow as the slowest twentieth.
     worst = float(np.quantile(np.array(list(level.values())), 0.95))
     level.update(dict.fromkeys(failed, worst))
-    similarity = _similarity(problem, history)
-    return Source(history.label or "a history", level, frozenset(failed), scale, similarity), ""
+    near = similarity(problem.device, history.device, problem.workload, history.workload)
+    return Source(history.label or "a history", level, frozenset(failed), scale, near), ""
 
 
 def _places(space: SearchSpace, fixed: Mapping[str, Value]) -> Callable[[Mapping[str, Value]], Key | None]:
@@ -118,28 +117,6 @@ def _places(space: SearchSpace, fixed: Mapping[str, Value]) -> Callable[[Mapping
         return tuple(places)
 
     return place
-
-
-def _similarity(problem: Problem, history: History) -> float:
-    """exp(-d/2), d the mean distance in octaves over the facts that both sides know; 1 where there are none.
-
-    A device of twice the SMs and twice the bandwidth is one octave away: exp(-1/2) = 0.61. A fact of the
-    devices that is yes on one side and no on the other (a vendor, an instruction set) divides by four.
-    """
-    distances = []
-    kinds = 0
-    pairs = ((problem.device, history.device), (problem.workload, history.workload))
-    for mine, theirs in pairs:
-        for name in mine.keys() & theirs.keys():
-            a, b = float(mine[name]), float(theirs[name])
-            if a > 0 and b > 0 and math.isfinite(a) and math.isfinite(b):
-                distances.append(min(abs(math.log2(a / b)), 4.0))
-            elif a != b and mine is problem.device and {a, b} == {0.0, 1.0}:
-                kinds += 1
-            elif a != b:
-                distances.append(1.0)
-    near = math.exp(-0.5 * sum(distances) / len(distances)) if distances else 1.0
-    return near * _OTHER_KIND**kinds
 
 
 class SourceColumns:

@@ -10,17 +10,17 @@ its latest final is out. So a lucky sample in a search does not outlive the inte
 a final taken on a slow day does not make an untested trial look better.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, exists, literal_column, select
 
 from tuner.core.measurement import Evidence
-from tuner.core.stats import Interval
 from tuner.core.workload import Workload
-from tuner.store.convert import from_finite_json, from_stamp, workload_of
-from tuner.store.queries import chunks, device_of
+from tuner.store.checked import positive, scalars, whole, words
+from tuner.store.convert import chunks, from_finite_json, from_stamp, workload_of
+from tuner.store.finals import interval_of
+from tuner.store.queries import device_of, kernel_of
 from tuner.store.records import BestRow, DeviceInfo, KernelInfo
 from tuner.store.writes import (
     DEVICES,
@@ -96,10 +96,7 @@ def best(
             .where(TRIALS.c.id.in_(part))
         )  # fmt: skip
         rows += connection.execute(statement).all()
-    names = {
-        row.id: KernelInfo(row.name, row.digest, row.language, row.operator)
-        for row in connection.execute(select(KERNELS))
-    }
+    names = {row.id: kernel_of(row) for row in connection.execute(select(KERNELS))}
     rows = _one_source_each(rows, names, current)
     known_workloads = {row.id: workload_of(row) for row in connection.execute(select(WORKLOADS))}
     known_devices = {row.id: device_of(row) for row in connection.execute(select(DEVICES))}
@@ -166,28 +163,28 @@ def _best_row(
     timed = final or row
     speedup = None
     if final is not None and final.speedup is not None:
-        speedup = Interval(final.speedup_low, final.speedup, final.speedup_high)
+        speedup = interval_of(final.speedup_low, final.speedup, final.speedup_high)
     return BestRow(
         workload=workloads[row.workload_id],
         device=devices[row.device_id],
         kernel=kernels[row.kernel_id],
-        threads=row.threads,
-        cache=row.cache,
+        threads=whole(row.threads),
+        cache=words(row.cache),
         trial_id=row.id,
         sweep_id=row.sweep_id,
-        config=json.loads(row.config),
-        target=row.target,
-        toolchain=row.toolchain,
-        evidence=row.evidence,
-        time_s=row.time_s,
-        interval=Interval(timed.low_s, timed.median_s, timed.high_s),
+        config=scalars(row.config),
+        target=words(row.target),
+        toolchain=words(row.toolchain),
+        evidence=words(row.evidence),
+        time_s=positive(row.time_s),
+        interval=interval_of(timed.low_s, timed.median_s, timed.high_s),
         retimed=final is not None,
         measured_at=from_stamp(timed.created_at),
-        artifact=row.artifact,
+        artifact=words(row.artifact),
         metrics=from_finite_json(row.metrics),
         final_id=final.final_id if final else None,
         speedup=speedup,
-        baseline=final.baseline if final else None,
+        baseline=words(final.baseline) if final and final.baseline is not None else None,
         winner=bool(final.winner) if final else False,
         tie=bool(final.tie) if final else False,
     )

@@ -2,16 +2,33 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from tuner.core.measurement import Calibration, Evidence, Measurement, Status
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
+from tuner.store.checked import moment as from_stamp
+from tuner.store.checked import real, scalars, sizes, times, words
+
+__all__ = [
+    "chunks", "clean", "finite_json", "from_finite_json", "from_stamp", "measurement_columns",
+    "measurement_of",
+    "plain", "to_json", "to_stamp", "trial_of", "workload_columns", "workload_of",
+]  # fmt: skip
 
 # A template-heavy compiler error can be megabytes; both ends of it are kept.
 MAX_ERROR = 64_000
+
+# SQLite takes 32,766 variables a statement, others fewer.
+CHUNK = 500
+
+
+def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Slices short enough for one statement."""
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]
 
 
 def to_json(value: Any) -> str:
@@ -43,7 +60,7 @@ def finite_json(values: Mapping[str, Any]) -> str:
 
 def from_finite_json(text: str) -> dict[str, float]:
     """The inverse of `finite_json` for numbers."""
-    return {k: float(v) if isinstance(v, str) else v for k, v in json.loads(text).items()}
+    return {k: float(v) if isinstance(v, str) else v for k, v in scalars(text).items()}
 
 
 def to_stamp(moment: datetime) -> str:
@@ -55,11 +72,6 @@ def to_stamp(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError("a timestamp needs a time zone")
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-
-
-def from_stamp(text: str) -> datetime:
-    """The inverse of `to_stamp`."""
-    return datetime.fromisoformat(text)
 
 
 def clean(text: str) -> str:
@@ -84,8 +96,8 @@ def workload_columns(workload: Workload) -> dict[str, Any]:
 
 def workload_of(row: Any) -> Workload:
     """The workload of a row with the columns of `workloads`; types of options are kept (1 is not 1.0)."""
-    dims, options = json.loads(row.dims), json.loads(row.options)
-    return Workload(row.operator, row.dtype, tuple(dims.items()), tuple(options.items()))
+    dims, options = sizes(row.dims), scalars(row.options)
+    return Workload(words(row.operator), words(row.dtype), tuple(dims.items()), tuple(options.items()))
 
 
 def measurement_columns(measurement: Measurement) -> dict[str, Any]:
@@ -117,18 +129,19 @@ def measurement_of(row: Any) -> Measurement:
     """The measurement of a row with the columns of `trials`; a row that is `forgotten` was the machine's."""
     calibration = None
     if row.reference_s is not None:
-        calibration = Calibration(row.reference_s, row.before_s, row.after_s)
+        calibration = Calibration(real(row.reference_s), real(row.before_s), real(row.after_s))
     return Measurement(
         status=Status.ENVIRONMENT if row.forgotten else Status(row.status),
         evidence=Evidence(row.evidence),
-        samples=tuple(json.loads(row.samples)),
-        error=row.error,
+        samples=times(row.samples),
+        error=words(row.error),
         calibration=calibration,
-        build_s=row.build_s,
-        run_s=row.run_s,
-        max_error=row.max_error,
+        build_s=real(row.build_s),
+        run_s=real(row.run_s),
+        # A NaN is stored as an infinity.
+        max_error=row.max_error if row.max_error in (None, math.inf) else real(row.max_error),
         metrics=from_finite_json(row.metrics),
-        artifact=row.artifact,
+        artifact=words(row.artifact),
     )
 
 
@@ -136,12 +149,12 @@ def trial_of(row: Any, workload: Workload) -> Trial:
     """The trial of a joined row: `trials` with kernel name and digest, toolchain digest, fingerprint."""
     key = TrialKey(
         workload=workload,
-        kernel=row.kernel_name,
-        kernel_digest=row.kernel_digest,
-        config=json.loads(row.config),
-        target=row.target,
-        toolchain=row.toolchain_digest,
-        device=row.fingerprint,
-        protocol=row.protocol_digest,
+        kernel=words(row.kernel_name),
+        kernel_digest=words(row.kernel_digest),
+        config=scalars(row.config),
+        target=words(row.target),
+        toolchain=words(row.toolchain_digest),
+        device=words(row.fingerprint),
+        protocol=words(row.protocol_digest),
     )
     return Trial(key, measurement_of(row), row.id, from_stamp(row.created_at))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import exc
 
-from tuner.core.errors import StoreError
+from tuner.core.errors import StoreError, TunerError
 
 
 class StoreMissing(StoreError):
@@ -64,6 +64,11 @@ def explain(name: str, error: BaseException, timeout_s: float) -> StoreError:
             f"database {name} is truncated or corrupt ({text}); nothing was changed: restore a copy, or save "
             f"what is readable with: sqlite3 {name} .recover | sqlite3 recovered.db"
         )
+    if low == "interrupted":
+        return StoreDamaged(
+            f"database {name}: a query of it does not come to an end: it is damaged, or not of this lab; "
+            "name another with --db or TUNER_DB"
+        )
     if "disk is full" in low:
         return StoreError(f"database {name} cannot be written: the disk is full")
     if "unable to open" in low:
@@ -73,6 +78,33 @@ def explain(name: str, error: BaseException, timeout_s: float) -> StoreError:
     return StoreError(f"database {name}: {text}")
 
 
+# What reading a value of another type than the lab writes can raise.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Turns what malformed values raise inside into `StoreDamaged`."""
+    try:
+        yield
+    except (StoreError, exc.SQLAlchemyError, sqlite3.Error):
+        raise
+    except (*_UNREADABLE, TunerError) as error:
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        raise StoreDamaged(
+            f"database {name} holds what this lab does not write ({text}): something else "
+            "changed it, or it is damaged; name another with --db or TUNER_DB"
+        ) from error
+
+
 @contextmanager
 def explained(name: str, timeout_s: float) -> Iterator[None]:
     """Turns exceptions of SQLAlchemy and SQLite raised inside into `StoreError`."""
@@ -80,3 +112,5 @@ def explained(name: str, timeout_s: float) -> Iterator[None]:
         yield
     except (exc.SQLAlchemyError, sqlite3.Error) as error:  # an event's own statements raise the latter
         raise explain(name, error, timeout_s) from error
+    except UnicodeDecodeError as error:  # of SQLite's own message about a name in the file
+        raise explain(name, ValueError("malformed: a name that is no UTF-8"), timeout_s) from error

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, exists, insert
 
 from tuner.core.measurement import TIMED_STATUSES, Status
-from tuner.store.convert import clean, workload_of
-from tuner.store.queries import chunks, joined_trials
+from tuner.store.convert import chunks, clean, workload_of
+from tuner.store.queries import joined_trials
 from tuner.store.records import StoredFailure
 from tuner.store.writes import FINAL_ENTRIES, FORGOTTEN, TRIALS, now
 
 
 def failures(connection: Connection) -> list[StoredFailure]:
-    """See `Store.failures`."""
+    """See `Store.forgettable`."""
     right = sorted(str(status) for status in TIMED_STATUSES)
     statement = (
         joined_trials()

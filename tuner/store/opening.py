@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,8 @@ from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
 
 from tuner.core.errors import StoreError
 from tuner.store.errors import StoreLocked, StoreMissing, explained
+from tuner.store.guard import check_objects, guard, restart
+from tuner.store.patience import Patience
 from tuner.store.schema import check_version, migrate, require_head, version_of
 
 DEFAULT = "results.db"
@@ -44,8 +47,10 @@ def locate(where: str | os.PathLike[str] | None) -> Place:
     asked = os.fspath(where) if where is not None else os.environ.get(VARIABLE) or DEFAULT
     if not asked:
         raise StoreError("the database's name is empty: give a path or a SQLAlchemy URL")
+    if "\0" in asked:
+        raise StoreError(f"database {asked!r} cannot be opened: a name has no NUL in it")
     if "://" not in asked:
-        file = Path(asked).expanduser()
+        file = _expanded(asked)
         return Place(URL.create("sqlite", database=str(file)), asked, file)
     try:
         url = make_url(asked)
@@ -58,12 +63,20 @@ def locate(where: str | os.PathLike[str] | None) -> Place:
     name = url.render_as_string(hide_password=True)
     if url.get_backend_name() != "sqlite":
         return Place(url, name, None)
-    memory = url.database in (None, "", ":memory:")
-    return Place(url, name, None if memory else Path(str(url.database)))
+    # An URI of SQLite's own says itself how it is to be opened.
+    other = url.database in (None, "", ":memory:") or "uri" in url.query
+    return Place(url, name, None if other else Path(str(url.database)))
+
+
+def _expanded(asked: str) -> Path:
+    try:
+        return Path(asked).expanduser()
+    except RuntimeError:
+        return Path(asked)  # no such user: a file of that name, as for a shell
 
 
 def open_engine(
-    where: str | os.PathLike[str] | None, read_only: bool, timeout_s: float
+    where: str | os.PathLike[str] | None, read_only: bool, patience: Patience
 ) -> tuple[Engine, Place, bool]:
     """An engine, its place, and whether it is read-only after all (the file is).
 
@@ -71,6 +84,7 @@ def open_engine(
         StoreError: one line; see `tuner.store.errors`.
     """
     place = locate(where)
+    patience.name = place.name
     frozen = False
     if place.file is not None:
         try:
@@ -78,9 +92,9 @@ def open_engine(
         except OSError as error:  # a folder that may not be entered, a name that is too long
             reason = error.strerror or str(error)
             raise StoreError(f"database {place.name} cannot be opened: {reason.lower()}") from None
-    engine = _create(place, timeout_s, mode="ro" if frozen else "rw")
+    engine = _create(place, patience, mode="ro" if frozen else "rw")
     try:
-        with explained(place.name, timeout_s):
+        with explained(place.name, patience.reads_s):
             _prepare(engine, place, read_only, frozen)
     except StoreError as error:
         engine.dispose()
@@ -88,8 +102,8 @@ def open_engine(
             raise
         # WAL needs a -shm file beside the database, which a read-only folder cannot have; with no -wal
         # file there is nothing but the database itself, and it may be read as it lies.
-        engine = _create(place, timeout_s, mode="immutable")
-        with explained(place.name, timeout_s):
+        engine = _create(place, patience, mode="immutable")
+        with explained(place.name, patience.reads_s):
             _prepare(engine, place, read_only, frozen)
     return engine, place, read_only or frozen
 
@@ -131,30 +145,41 @@ def _needs_immutable(place: Place) -> bool:
     return not wal.exists() or wal.stat().st_size == 0
 
 
-def _create(place: Place, timeout_s: float, mode: str) -> Engine:
-    url: URL | str = place.url
+def _create(place: Place, patience: Patience, mode: str) -> Engine:
     arguments: dict[str, Any] = {}
     if place.url.get_backend_name() == "sqlite":
-        arguments["connect_args"] = {"timeout": timeout_s}
-    if place.file is not None and mode != "rw":
-        flags = "mode=ro" if mode == "ro" else "mode=ro&immutable=1"
-        url = f"sqlite:///file:{quote(str(place.file.absolute()))}?{flags}&uri=true"
+        arguments["connect_args"] = {"timeout": patience.reads_s}
+    if place.file is not None and (mode != "rw" or not place.url.query):
+        arguments = {"creator": partial(_connect, place.file.absolute(), mode, patience.reads_s)}
     try:
-        engine = create_engine(url, **arguments)
+        engine = create_engine(place.url, **arguments)
     except ImportError as error:
+        driver = error.name or place.url.drivername
+        extra = place.url.get_backend_name() == "postgresql"
+        cure = "'kernel-tuner-lab[postgres]' and use postgresql+psycopg://" if extra else "it"
         raise StoreError(
-            f"database {place.name} needs the driver {error.name or place.url.drivername!r}: "
-            "pip install it, or use a path to a SQLite file"
+            f"database {place.name} needs the driver {driver!r}: pip install {cure}, "
+            "or use a path to a SQLite file"
         ) from None
     except (exc.ArgumentError, ValueError) as error:
         raise StoreError(f"database {place.name}: {' '.join(str(error).split())}") from None
     if place.url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _on_connect)
-        event.listen(engine, "begin", _on_begin)
+        event.listen(engine, "before_cursor_execute", restart)
+        event.listen(engine, "begin", lambda connection: _on_begin(connection, patience))
     return engine
 
 
-def _on_connect(connection: Any, _record: Any) -> None:
+def _connect(file: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
+    """Opens the file of this very name: an URL in between would be decoded once more, or cut at a `?`."""
+    if mode == "rw":
+        return sqlite3.connect(file, timeout_s, check_same_thread=False)
+    flags = "mode=ro" if mode == "ro" else "mode=ro&immutable=1"
+    uri = f"file:{quote(os.fsencode(file))}?{flags}"
+    return sqlite3.connect(uri, timeout_s, check_same_thread=False, uri=True)
+
+
+def _on_connect(connection: Any, record: Any) -> None:
     # The driver's own idea of when to BEGIN would start transactions too late for the lock; we say it.
     connection.isolation_level = None
     # NORMAL with WAL: a commit is in the operating system's hands when it returns, so kill -9 of this
@@ -163,13 +188,16 @@ def _on_connect(connection: Any, _record: Any) -> None:
     # commit: milliseconds a trial on a disk, for trials that cost seconds at most to measure again.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+    guard(connection, record.info)
 
 
-def _on_begin(connection: Any) -> None:
+def _on_begin(connection: Any, patience: Patience) -> None:
     # A transaction that reads first and writes later can fail at once where another wrote in between,
     # whatever the timeout; IMMEDIATE takes the lock, and waits for it, at the start.
-    write = connection.get_execution_options().get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    if connection.get_execution_options().get("write", False):
+        patience.begin(connection.connection.driver_connection)
+    else:
+        connection.exec_driver_sql("BEGIN")
 
 
 def _prepare(engine: Engine, place: Place, read_only: bool, frozen: bool) -> None:
@@ -177,6 +205,8 @@ def _prepare(engine: Engine, place: Place, read_only: bool, frozen: bool) -> Non
     # A StoreError must reach the caller as it is; `explained` only translates SQLAlchemy's own.
     with engine.connect() as connection:
         version = version_of(connection, place.name)
+        if version is not None and engine.dialect.name == "sqlite":
+            check_objects(connection, place.name)
     if frozen:
         require_head(version, place.name)
     elif not check_version(version, place.name):

@@ -20,6 +20,11 @@ def this_process() -> str:
     return f"{platform.node()}:{pid}:{_started(pid)}"
 
 
+def on_this_host(owner: str) -> bool:
+    """Whether the owner is, or was, a process of this host, so that `is_alive` can tell."""
+    return owner.rpartition(":")[0].rpartition(":")[0] == platform.node()
+
+
 def is_alive(owner: str) -> bool:
     """Whether the owner is another process of this host that still runs."""
     host, _, rest = owner.rpartition(":")[0].rpartition(":")

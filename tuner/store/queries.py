@@ -1,8 +1,7 @@
 """Rows out: sweeps, trials, devices and histories, as the records of `tuner.store.records`."""
 
-import json
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -13,22 +12,21 @@ from sqlalchemy import (
     Select,
     case,
     func,
+    literal_column,
     select,
 )
 
 from tuner.core.errors import StoreError
 from tuner.core.measurement import Evidence, Status
 from tuner.core.protocol import Protocol
-from tuner.core.stats import Interval
 from tuner.core.trial import Trial
-from tuner.core.turns import Turns
 from tuner.core.workload import Workload
-from tuner.store.convert import from_stamp, trial_of, workload_of
+from tuner.store.checked import plain_json, real, record, whole, words
+from tuner.store.convert import chunks, from_stamp, trial_of, workload_of
+from tuner.store.finals import final_entry_of, range_of
 from tuner.store.owner import is_alive
 from tuner.store.records import (
     DeviceInfo,
-    Final,
-    FinalEntry,
     KernelInfo,
     Sweep,
     SweepSpec,
@@ -46,9 +44,6 @@ from tuner.store.writes import (
     TRIALS,
     WORKLOADS,
 )
-
-# SQLite takes 32,766 variables a statement, others fewer.
-CHUNK = 500
 
 _TIMEOUTS = {Status.BUILD_TIMEOUT: "build_timeout_s", Status.RUN_TIMEOUT: "run_timeout_s"}
 
@@ -91,12 +86,6 @@ def _rebuild(rows: Sequence[Row[Any]]) -> list[Trial]:
     return trials
 
 
-def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Slices short enough for one statement."""
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]
-
-
 def find_identities(
     connection: Connection,
     digests: Collection[str],
@@ -127,7 +116,7 @@ def _known(row: Row[Any], protocol: Protocol) -> bool:
     if status is Status.PRUNED:
         return protocol.prune_factor > 0
     if status in _TIMEOUTS:
-        then = Protocol.from_dict(json.loads(row.sweep_protocol))
+        then = Protocol.from_dict(record(row.sweep_protocol))
         name = _TIMEOUTS[status]
         return bool(getattr(then, name) >= getattr(protocol, name))
     return True
@@ -144,6 +133,38 @@ def sweep_history(connection: Connection, sweep_id: int) -> list[Trial]:
     return _rebuild(connection.execute(statement).all())
 
 
+def fastest(connection: Connection, sweep_id: int, count: int) -> list[Trial]:
+    """The fastest right trials of a sweep, reused ones included, the fastest first."""
+    known: dict[int, float] = {}
+    right = (TRIALS.c.status == Status.OK, TRIALS.c.time_s.is_not(None))
+    kinds = select(TRIALS.c.evidence).where(TRIALS.c.sweep_id == sweep_id).distinct()
+    timed = (
+        select(TRIALS.c.id, TRIALS.c.time_s).where(*right).order_by(TRIALS.c.time_s, TRIALS.c.id).limit(count)
+    )
+    for kind in connection.execute(kinds).scalars().all():
+        own = timed.where(TRIALS.c.sweep_id == sweep_id, TRIALS.c.evidence == kind)
+        known.update({row.id: row.time_s for row in connection.execute(own)})
+    others = timed.join(SWEEP_TRIALS, SWEEP_TRIALS.c.trial_id == TRIALS.c.id).where(
+        SWEEP_TRIALS.c.sweep_id == sweep_id, SWEEP_TRIALS.c.reused == literal_column("1")
+    )
+    known.update({row.id: row.time_s for row in connection.execute(others)})
+    ids = sorted(known, key=lambda i: (known[i], i))[:count]
+    rows = connection.execute(joined_trials().where(TRIALS.c.id.in_(ids))).all()
+    return sorted(_rebuild(rows), key=lambda t: ids.index(t.id or 0))
+
+
+def failures(connection: Connection, sweep_id: int, looked_at: int) -> list[tuple[str, str]]:
+    """Status and the beginning of the error of the latest failures of a sweep, at most so many."""
+    statement = (
+        select(TRIALS.c.status, func.substr(TRIALS.c.error, 1, 400).label("error"))
+        .join(SWEEP_TRIALS, SWEEP_TRIALS.c.trial_id == TRIALS.c.id)
+        .where(SWEEP_TRIALS.c.sweep_id == sweep_id, TRIALS.c.error != "")
+        .order_by(SWEEP_TRIALS.c.number.desc())
+        .limit(looked_at)
+    )
+    return [(row.status, row.error) for row in connection.execute(statement)]
+
+
 def trial_detail(connection: Connection, trial_id: int) -> TrialDetail:
     """A trial with its surroundings.
 
@@ -155,7 +176,7 @@ def trial_detail(connection: Connection, trial_id: int) -> TrialDetail:
     )
     row = connection.execute(statement.where(TRIALS.c.id == trial_id)).one_or_none()
     if row is None:
-        raise StoreError(f"there is no trial {trial_id}: {_range(connection, TRIALS.c.id, 'trials')}")
+        raise StoreError(f"there is no trial {trial_id}: {range_of(connection, TRIALS.c.id, 'trials')}")
     kernel = connection.execute(select(KERNELS).where(KERNELS.c.id == row.kernel_id)).one()
     entries = connection.execute(
         select(FINAL_ENTRIES, FINALS.c.disturbed)
@@ -166,31 +187,36 @@ def trial_detail(connection: Connection, trial_id: int) -> TrialDetail:
     return TrialDetail(
         trial=trial_of(row, workload_of(row)),
         sweep=row.sweep_id,
-        kernel=KernelInfo(kernel.name, kernel.digest, kernel.language, kernel.operator),
+        kernel=kernel_of(kernel),
         device=devices(connection, row.device_id)[0],
-        toolchain=(row.tool, row.version, tuple(json.loads(row.flags))),
-        threads=row.threads,
-        cache=row.cache,
+        toolchain=(words(row.tool), words(row.version), tuple(words(f) for f in plain_json(row.flags))),
+        threads=whole(row.threads),
+        cache=words(row.cache),
         finals=tuple(final_entry_of(e) for e in entries),
     )
-
-
-def _range(connection: Connection, column: ColumnElement[int], what: str) -> str:
-    last = connection.execute(select(func.max(column))).scalar()
-    return f"the database has {what} 1 to {last}" if last else f"the database has no {what}"
 
 
 def device_of(row: Any) -> DeviceInfo:
     """The device of a row with the columns of `devices`."""
     return DeviceInfo(
-        fingerprint=row.fingerprint,
-        name=row.name,
-        kind=row.kind,
-        target=row.target,
-        facts=json.loads(row.facts),
-        limits=json.loads(row.limits),
+        fingerprint=words(row.fingerprint),
+        name=words(row.name),
+        kind=words(row.kind),
+        target=words(row.target),
+        facts=record(row.facts),
+        limits=limits_of(row.limits),
         created_at=from_stamp(row.created_at),
     )
+
+
+def kernel_of(row: Any) -> KernelInfo:
+    """The kernel of a row with the columns of `kernels`."""
+    return KernelInfo(words(row.name), words(row.digest), words(row.language), words(row.operator))
+
+
+def limits_of(text: Any) -> dict[str, float]:
+    """The column `devices.limits`."""
+    return {name: real(value) for name, value in record(text).items()}
 
 
 def devices(connection: Connection, device_id: int | None = None) -> list[DeviceInfo]:
@@ -204,7 +230,7 @@ def devices(connection: Connection, device_id: int | None = None) -> list[Device
 def device_limits(connection: Connection, fingerprint: str) -> dict[str, float]:
     """The measured limits of a device by its fingerprint; none where it is not stored."""
     wanted = select(DEVICES.c.limits).where(DEVICES.c.fingerprint == fingerprint)
-    return dict(json.loads(connection.execute(wanted).scalar() or "{}"))
+    return limits_of(connection.execute(wanted).scalar() or "{}")
 
 
 def sweeps(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) -> list[Sweep]:
@@ -219,67 +245,86 @@ def sweeps(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) ->
         .set_label_style(LABEL_STYLE_TABLENAME_PLUS_COL)
     )
     rows = connection.execute(statement).all()
-    counts = _counts(connection, [row.sweeps_id for row in rows])
-    return [_sweep_of(row, counts[row.sweeps_id]) for row in rows]
+    counted = _counts(connection, [row.sweeps_id for row in rows])
+    return [_sweep_of(row, counted[row.sweeps_id]) for row in rows]
 
 
 def _counts(connection: Connection, ids: Sequence[int]) -> Mapping[int, list[Row[Any]]]:
+    """By sweep one row a status of what it measured, and one of what it reused; the former from an index."""
     counted: dict[int, list[Row[Any]]] = defaultdict(list)
+    # Marks are rare, and to look for one a trial would cost more than all the rest.
+    marked = connection.execute(select(FORGOTTEN.c.trial_id).limit(1)).first() is not None
+    status: ColumnElement[str] = TRIALS.c.status
+    if marked:
+        status = case((FORGOTTEN.c.trial_id.is_not(None), str(Status.ENVIRONMENT)), else_=TRIALS.c.status)
+    outcome = (
+        status.label("status"), func.count().label("trials"), func.min(TRIALS.c.time_s).label("best_s"),
+    )  # fmt: skip
+
+    def with_marks(statement: Select[Any]) -> Select[Any]:
+        return statement.outerjoin(FORGOTTEN, FORGOTTEN.c.trial_id == TRIALS.c.id) if marked else statement
+
     for part in chunks(ids):
-        forgotten = FORGOTTEN.c.trial_id.is_not(None)
-        status = case((forgotten, str(Status.ENVIRONMENT)), else_=TRIALS.c.status).label("status")
-        statement = (
-            select(
-                SWEEP_TRIALS.c.sweep_id,
-                status,
-                func.count().label("trials"),
-                func.sum(SWEEP_TRIALS.c.reused).label("reused"),
-                func.min(TRIALS.c.time_s).label("best_s"),
+        measured = (
+            with_marks(select(TRIALS.c.sweep_id, *outcome, literal_column("0").label("reused")))
+            .where(TRIALS.c.sweep_id.in_(part))
+            .group_by(TRIALS.c.sweep_id, TRIALS.c.evidence, status)
+        )
+        reused = (
+            with_marks(
+                select(SWEEP_TRIALS.c.sweep_id, *outcome, literal_column("1").label("reused")).join(
+                    TRIALS, TRIALS.c.id == SWEEP_TRIALS.c.trial_id
+                )
             )
-            .join(TRIALS, TRIALS.c.id == SWEEP_TRIALS.c.trial_id)
-            .outerjoin(FORGOTTEN, FORGOTTEN.c.trial_id == TRIALS.c.id)
-            .where(SWEEP_TRIALS.c.sweep_id.in_(part))
+            # A literal: SQLite uses a partial index only where it can see the value.
+            .where(SWEEP_TRIALS.c.sweep_id.in_(part), SWEEP_TRIALS.c.reused == literal_column("1"))
             .group_by(SWEEP_TRIALS.c.sweep_id, status)
         )
-        for row in connection.execute(statement):
-            counted[row.sweep_id].append(row)
+        for statement in (measured, reused):
+            for row in connection.execute(statement):
+                counted[row.sweep_id].append(row)
     return counted
 
 
-def _sweep_of(row: Any, counts: Sequence[Row[Any]]) -> Sweep:
-    workload = Workload(
-        row.workloads_operator,
-        row.workloads_dtype,
-        tuple(json.loads(row.workloads_dims).items()),
-        tuple(json.loads(row.workloads_options).items()),
-    )
-    device = DeviceInfo(
-        row.devices_fingerprint, row.devices_name, row.devices_kind, row.devices_target,
-        json.loads(row.devices_facts), json.loads(row.devices_limits), from_stamp(row.devices_created_at),
-    )  # fmt: skip
-    kernel = KernelInfo(row.kernels_name, row.kernels_digest, row.kernels_language, row.kernels_operator)
+class _Part:
+    """The columns of one table in a row of several, by their own names."""
+
+    def __init__(self, row: Any, prefix: str) -> None:
+        self._row, self._prefix = row, prefix
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._row, self._prefix + name)
+
+
+def _sweep_of(row: Any, outcomes: Sequence[Row[Any]]) -> Sweep:
+    statuses: Counter[str] = Counter()
+    for c in outcomes:
+        statuses[c.status] += c.trials
+    best_s = [c.best_s for c in outcomes if c.status == Status.OK and c.best_s is not None]
+    workload, device = workload_of(_Part(row, "workloads_")), device_of(_Part(row, "devices_"))
+    kernel = kernel_of(_Part(row, "kernels_"))
     spec = SweepSpec(
         workload=workload,
         device=device,
         kernel=kernel,
-        target=row.sweeps_target,
-        searcher=row.sweeps_searcher,
-        seed=row.sweeps_seed,
-        protocol=Protocol.from_dict(json.loads(row.sweeps_protocol)),
-        budget=json.loads(row.sweeps_budget),
-        note=row.sweeps_note,
+        target=words(row.sweeps_target),
+        searcher=words(row.sweeps_searcher),
+        seed=whole(row.sweeps_seed),
+        protocol=Protocol.from_dict(record(row.sweeps_protocol)),
+        budget=record(row.sweeps_budget),
+        note=words(row.sweeps_note),
     )
     return Sweep(
         id=row.sweeps_id,
         spec=spec,
-        status=row.sweeps_status,
+        status=words(row.sweeps_status),  # type: ignore[arg-type]
         started_at=from_stamp(row.sweeps_started_at),
         finished_at=from_stamp(row.sweeps_finished_at) if row.sweeps_finished_at else None,
-        summary=json.loads(row.sweeps_summary),
-        trials=sum(c.trials for c in counts),
-        reused=sum(int(c.reused) for c in counts),
-        statuses={c.status: c.trials for c in sorted(counts, key=lambda c: -c.trials)},
-        best_s=next((c.best_s for c in counts if c.status == Status.OK), None),
+        summary=record(row.sweeps_summary),
+        trials=sum(c.trials for c in outcomes),
+        reused=sum(c.trials for c in outcomes if c.reused),
+        statuses=dict(statuses.most_common()),
+        best_s=min(best_s, default=None),
     )
 
 
@@ -291,7 +336,7 @@ def sweep(connection: Connection, sweep_id: int) -> Sweep:
     """
     found = sweeps(connection, [SWEEPS.c.id == sweep_id])
     if not found:
-        raise StoreError(f"there is no sweep {sweep_id}: {_range(connection, SWEEPS.c.id, 'sweeps')}")
+        raise StoreError(f"there is no sweep {sweep_id}: {range_of(connection, SWEEPS.c.id, 'sweeps')}")
     return found[0]
 
 
@@ -316,7 +361,7 @@ def resumable(connection: Connection, spec: SweepSpec) -> int | None:
         .order_by(SWEEPS.c.id.desc())
     )
     for row in connection.execute(statement):
-        if row.status != "running" or not is_alive(row.owner):
+        if row.status != "running" or not is_alive(words(row.owner)):
             return int(row.id)
     return None
 
@@ -329,66 +374,5 @@ def sweep_started(connection: Connection, sweep_id: int) -> str:
     """
     found = connection.execute(select(SWEEPS.c.started_at).where(SWEEPS.c.id == sweep_id)).scalar()
     if found is None:
-        raise StoreError(f"there is no sweep {sweep_id}: {_range(connection, SWEEPS.c.id, 'sweeps')}")
+        raise StoreError(f"there is no sweep {sweep_id}: {range_of(connection, SWEEPS.c.id, 'sweeps')}")
     return str(found)
-
-
-def final_entry_of(row: Any) -> FinalEntry:
-    """The entry of a row with the columns of `final_entries` and its final's `disturbed`."""
-    speedup = None
-    if row.speedup is not None:
-        speedup = Interval(row.speedup_low, row.speedup, row.speedup_high)
-    return FinalEntry(
-        trial_id=row.trial_id,
-        role=row.role,
-        turns=Turns(tuple(json.loads(row.samples)), tuple(json.loads(row.processes))),
-        speedup=speedup,
-        winner=bool(row.winner),
-        tie=bool(row.tie),
-        interval=Interval(row.low_s, row.median_s, row.high_s),
-        disturbed=row.disturbed,
-    )
-
-
-def finals(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) -> list[Final]:
-    """Finals that meet the conditions, oldest first, entries fastest first."""
-    statement = (
-        select(FINALS, DEVICES.c.fingerprint, WORKLOADS.c.operator, WORKLOADS.c.dtype, WORKLOADS.c.dims,
-               WORKLOADS.c.options)
-        .join(WORKLOADS, WORKLOADS.c.id == FINALS.c.workload_id)
-        .join(DEVICES, DEVICES.c.id == FINALS.c.device_id)
-        .where(*where)
-        .order_by(FINALS.c.id)
-    )  # fmt: skip
-    rows = connection.execute(statement).all()
-    entries: dict[int, list[FinalEntry]] = defaultdict(list)
-    for part in chunks([row.id for row in rows]):
-        wanted = select(FINAL_ENTRIES, FINALS.c.disturbed).join(FINALS).where(FINALS.c.id.in_(part))
-        for entry in connection.execute(wanted.order_by(FINAL_ENTRIES.c.median_s)):
-            entries[entry.final_id].append(final_entry_of(entry))
-    return [
-        Final(
-            workload=workload_of(row),
-            device=row.fingerprint,
-            protocol=Protocol.from_dict(json.loads(row.protocol)),
-            entries=tuple(entries[row.id]),
-            baseline=row.baseline_id,
-            sweep_id=row.sweep_id,
-            id=row.id,
-            created_at=from_stamp(row.created_at),
-            disturbed=row.disturbed,
-        )
-        for row in rows
-    ]
-
-
-def final(connection: Connection, final_id: int) -> Final:
-    """One final.
-
-    Raises:
-        StoreError: there is none of this id.
-    """
-    found = finals(connection, [FINALS.c.id == final_id])
-    if not found:
-        raise StoreError(f"there is no final {final_id}: {_range(connection, FINALS.c.id, 'finals')}")
-    return found[0]

@@ -1,6 +1,6 @@
 """What goes into the store and what comes out of it: frozen, plain, independent of SQLAlchemy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -168,11 +168,14 @@ class BestRow:
 
 @dataclass(frozen=True)
 class HistoryGroup:
-    """Everything stored of one kernel for one workload on one device, for searchers that transfer.
+    """What is stored of one kernel for one workload on one device, for searchers that transfer.
 
     Attributes:
-        observations: in the order they were made, the latest of each identity, failures included.
+        observations: in the order they were made, the latest of each identity, failures included; their
+            only sample is the time with drift divided out. None before they are read.
         protocol: digest of the protocol; times of different protocols are in different groups.
+        ids: of workload, device and kernel in the store.
+        sweeps: how many trials of each evidence each of its sweeps measured.
     """
 
     workload: Workload
@@ -182,7 +185,13 @@ class HistoryGroup:
     threads: int
     cache: str
     protocol: str
-    observations: tuple[Observation, ...]
+    ids: tuple[int, int, int]
+    sweeps: Mapping[int, Mapping[str, int]]
+    observations: tuple[Observation, ...] = ()
+
+    def count(self, evidence: Collection[str]) -> int:
+        """How many of its trials have one of these kinds of evidence."""
+        return sum(trials for s in self.sweeps.values() for kind, trials in s.items() if kind in evidence)
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,21 @@ from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.store import best as best_module
-from tuner.store import forgetting, learning, queries, writes
-from tuner.store.errors import StoreReadOnly, explained
+from tuner.store import claims, finals, learning, queries, writes
+from tuner.store.claiming import Claiming
+from tuner.store.claims import Claimed
+from tuner.store.errors import StoreReadOnly, explained, readable
+from tuner.store.histories import Histories
+from tuner.store.marks import Marks
 from tuner.store.opening import open_engine
+from tuner.store.patience import Patience, waits
 from tuner.store.presence import Presence
 from tuner.store.records import (
     BestRow,
     CurvePoint,
     DeviceInfo,
     Final,
-    HistoryGroup,
     KernelInfo,
-    StoredFailure,
     Sweep,
     SweepSpec,
     TrialDetail,
@@ -37,7 +40,7 @@ OUTCOMES = (Evidence.MEASURED, Evidence.REPLAYED, Evidence.EMULATED, Evidence.CO
 
 
 def open_store(
-    where: str | os.PathLike[str] | None = None, *, read_only: bool = False, timeout_s: float = 10.0
+    where: str | os.PathLike[str] | None = None, *, read_only: bool = False, timeout_s: float | None = None
 ) -> "Store":
     """Opens a database, makes it if there is none, and migrates an older schema.
 
@@ -45,16 +48,18 @@ def open_store(
         where: a path, or any SQLAlchemy URL; else `$TUNER_DB`, else `results.db` in the working folder.
         read_only: this store will not write, and a missing database is an error. A file (or folder)
             that cannot be written is opened so in any case; only writing to it is an error then.
-        timeout_s: how long to wait for a lock of another process.
+        timeout_s: how long to wait for a lock of another process. By default 10 s to read and 300 s, or
+            `$TUNER_LOCK_WAIT`, to write: what was measured is not given up for a lock.
 
     Raises:
         StoreError: one line; nothing in the database was changed.
     """
-    engine, place, frozen = open_engine(where, read_only, timeout_s)
-    return Store(engine, place.name, frozen, timeout_s, Presence(place.file, place.name))
+    patience = Patience(*waits(timeout_s))
+    engine, place, frozen = open_engine(where, read_only, patience)
+    return Store(engine, place.name, frozen, patience, Presence(place.file, place.name))
 
 
-class Store:
+class Store(Histories, Marks, Claiming):
     """Trials and what surrounds them. Make one with `open_store`; a context manager.
 
     May be used from several threads. Not from a forked child: an open SQLite connection must not cross
@@ -62,12 +67,13 @@ class Store:
     """
 
     def __init__(
-        self, engine: Engine, name: str, read_only: bool, timeout_s: float, presence: Presence
+        self, engine: Engine, name: str, read_only: bool, patience: Patience, presence: Presence
     ) -> None:
         self.name = name
         self._presence = presence
         self.read_only = read_only
-        self._engine, self._timeout_s = engine, timeout_s
+        self.patience = patience
+        self._engine = engine
         # Columns of sweeps and ids of toolchains never change: one look-up a process, not one a trial.
         self._sweeps: dict[int, Mapping[str, Any]] = {}
         self._toolchains: dict[str, int] = {}
@@ -86,7 +92,8 @@ class Store:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with explained(self.name, self._timeout_s), self._engine.connect() as connection:
+        wait = explained(self.name, self.patience.reads_s)
+        with wait, self._engine.connect() as connection, readable(self.name):
             yield connection
 
     @contextmanager
@@ -99,7 +106,7 @@ class Store:
         # Before: or a new connection would make an empty file at the path. After: or the row is nowhere.
         self._presence.check(self._engine)
         try:
-            with explained(self.name, self._timeout_s):
+            with explained(self.name, self.patience.writes_s):
                 connection = self._engine.connect().execution_options(write=True)
                 with connection, connection.begin():
                     yield connection
@@ -158,6 +165,16 @@ class Store:
             queries.sweep_started(connection, sweep_id)
             return queries.sweep_history(connection, sweep_id)
 
+    def fastest(self, sweep_id: int, count: int) -> list[Trial]:
+        """The fastest right trials of a sweep, reused ones included, the fastest first."""
+        with self._read() as connection:
+            return queries.fastest(connection, sweep_id, count)
+
+    def failures(self, sweep_id: int, looked_at: int) -> list[tuple[str, str]]:
+        """Status and the beginning of the error of a sweep's latest failures, at most so many."""
+        with self._read() as connection:
+            return queries.failures(connection, sweep_id, looked_at)
+
     def best_so_far(self, sweep_id: int) -> list[CurvePoint]:
         """The best-so-far curve of a sweep, one point a proposal."""
         with self._read() as connection:
@@ -191,6 +208,7 @@ class Store:
                 named = toolchain if toolchain is not None and toolchain.digest == digest else digest
                 fresh[digest] = writes.put_toolchain(connection, named)
             ids = writes.add_trials(connection, sweep, trials, numbers, {**self._toolchains, **fresh})
+            claims.release(connection, sweep_id, [t.key.digest for t in trials])
         # Only now: a transaction that was rolled back has left no toolchain behind.
         self._toolchains |= fresh
         return ids
@@ -220,46 +238,28 @@ class Store:
         with self._read() as connection:
             return queries.find_identities(connection, digests, evidence, protocol)
 
+    def claim(self, sweep_id: int, digests: Collection[str], protocol: Protocol, seconds: float) -> Claimed:
+        """Finds identities as `find_identities` does, and claims the unknown ones for a sweep.
+
+        A claim is gone when the sweep stores the identity's trial, when it is released, when the process
+        that took it has died, or after `seconds`. Identities that another sweep holds are told apart: wait
+        for them with `claimed_elsewhere`, and ask again.
+        """
+        known = self.find_identities(digests, protocol)
+        unknown = set(digests) - known.keys()
+        if not unknown:
+            return Claimed(known)
+        with self._write() as connection:
+            elsewhere = claims.claim(connection, sweep_id, unknown, seconds)
+            # Asked again: an outcome may have been stored since, and its claim is gone.
+            late = queries.find_identities(connection, unknown - elsewhere, OUTCOMES, protocol)
+            claims.release(connection, sweep_id, late)
+        return Claimed({**known, **late}, elsewhere)
+
     def trial(self, trial_id: int) -> TrialDetail:
         """One trial with its sweep, kernel, device and finals; raises `StoreError` where there is none."""
         with self._read() as connection:
             return queries.trial_detail(connection, trial_id)
-
-    def history(
-        self,
-        kernel: str,
-        operator: str,
-        evidence: Collection[Evidence] = (Evidence.MEASURED, Evidence.REPLAYED),
-        limit: int = 20_000,
-    ) -> list[HistoryGroup]:
-        """All trials of a kernel, grouped by workload, device, source, target and protocol.
-
-        What the machine failed is left out: it says nothing of a configuration.
-
-        Args:
-            kernel, operator: names.
-            evidence: what to learn from.
-            limit: at most so many of the latest trials of each group.
-        """
-        with self._read() as connection:
-            return learning.history(connection, kernel, operator, evidence, limit)
-
-    def failures(self) -> list[StoredFailure]:
-        """Every failed trial that is not forgotten, oldest first; none that was in a final."""
-        with self._read() as connection:
-            return forgetting.failures(connection)
-
-    def forget(self, reasons: Mapping[int, str]) -> int:
-        """Marks failures as the machine's: they read as status `environment` from then on.
-
-        Args:
-            reasons: why, by trial. Trials that are right, in a final, or forgotten are left as they are.
-
-        Returns:
-            How many were marked.
-        """
-        with self._write() as connection:
-            return forgetting.forget(connection, reasons)
 
     def count(self) -> int:
         """How many trials there are."""
@@ -354,12 +354,12 @@ class Store:
         if sweep_id is not None:
             conditions.append(writes.FINALS.c.sweep_id == sweep_id)
         with self._read() as connection:
-            return queries.finals(connection, conditions)
+            return finals.finals(connection, conditions)
 
     def final(self, final_id: int) -> Final:
         """One final; raises `StoreError` where there is none."""
         with self._read() as connection:
-            return queries.final(connection, final_id)
+            return finals.final(connection, final_id)
 
     def _sweep_columns(self, connection: Connection, sweep_id: int) -> Mapping[str, Any]:
         if sweep_id not in self._sweeps:

@@ -1,6 +1,5 @@
 """Rows in: every function runs inside one write transaction of the caller's."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +11,12 @@ from tuner.core.artifact import Toolchain
 from tuner.core.stats import Interval
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
+from tuner.store.checked import record
 from tuner.store.convert import measurement_columns, to_json, to_stamp, workload_columns
 from tuner.store.errors import Refused
 from tuner.store.models import (
     Base,
+    ClaimRow,
     DeviceRow,
     FinalEntryRow,
     FinalRow,
@@ -41,6 +42,7 @@ WORKLOADS, DEVICES, TOOLCHAINS = _table(WorkloadRow), _table(DeviceRow), _table(
 KERNELS, SWEEPS, TRIALS = _table(KernelRow), _table(SweepRow), _table(TrialRow)
 FORGOTTEN = _table(ForgottenTrialRow)
 SWEEP_TRIALS, FINALS, FINAL_ENTRIES = _table(SweepTrialRow), _table(FinalRow), _table(FinalEntryRow)
+CLAIMS = _table(ClaimRow)
 
 
 def now() -> str:
@@ -80,6 +82,14 @@ def put_kernel(connection: Connection, kernel: KernelInfo) -> int:
     return _id_of(connection, KERNELS, ["name", "digest"], values)
 
 
+def _stored(text: Any) -> dict[str, Any]:
+    """What was stored of a device; nothing where that is not what the lab writes, and it is written anew."""
+    try:
+        return record(text)
+    except (ValueError, RecursionError):
+        return {}
+
+
 def put_device(connection: Connection, device: DeviceInfo) -> int:
     """The id of a device; facts and measured limits are added to those stored, newer ones replace older."""
     values: dict[str, Any] = {"name": device.name, "kind": device.kind, "target": device.target}
@@ -88,7 +98,7 @@ def put_device(connection: Connection, device: DeviceInfo) -> int:
     ).one_or_none()
     before = found._mapping if found else {"facts": "{}", "limits": "{}"}
     for name, more in (("facts", device.facts), ("limits", device.limits)):
-        values[name] = to_json({**json.loads(before[name]), **more})
+        values[name] = to_json({**_stored(before[name]), **more})
     if found is None:
         values |= {"fingerprint": device.fingerprint, "created_at": now()}
         return _id_of(connection, DEVICES, ["fingerprint"], values)
