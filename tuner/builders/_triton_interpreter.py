@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from tuner.core.brief import brief
 from tuner.core.errors import MissingExtra, Unavailable
 from tuner.core.kernel import Source
 
@@ -73,6 +74,11 @@ class Interpreter:
             error, outputs = _receive(self._process.stdout)
         except (EOFError, BrokenPipeError):
             raise RuntimeError(f"Triton's interpreter died ({self._process.wait(10)})") from None
+        except Exception as problem:
+            # A kernel that overwrote the process's memory may have it say anything.
+            raise RuntimeError(f"Triton's interpreter gave an unusable answer: {brief(problem)}") from None
+        if not isinstance(error, str) or not isinstance(outputs, dict):
+            raise RuntimeError(f"Triton's interpreter gave an unusable answer: {brief(error)}")
         if error:
             raise RuntimeError(error)
         return dict(outputs)

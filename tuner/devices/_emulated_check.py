@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tuner.core.artifact import Artifact
+from tuner.core.brief import brief
 from tuner.core.builder import Builder
 from tuner.core.kernel import Launch, Source, Step
 from tuner.core.target import Target
@@ -195,6 +196,8 @@ def _check(
         memory = [replace(m, initialized=m.initialized or m.name in given) for m in memory]
     results: dict[str, np.ndarray] = {}
     content = (folder / "tensors").read_bytes()
+    if len(content) < max((m.offset + m.bytes for m in memory), default=0):
+        return CheckResult(tuple(found), {}, False, "the file of its tensors was cut")
     for item in memory:
         if item.name not in tensors:
             continue
@@ -228,13 +231,18 @@ def _run_child(job: Path, timeout_s: float) -> str:
     except subprocess.TimeoutExpired:
         return f"no end after {timeout_s:g} s"
     if done.returncode < 0:
-        return f"died of {signal.Signals(-done.returncode).name}"
+        number = -done.returncode  # one of the real-time signals has no name
+        names = {int(known): known.name for known in signal.Signals}
+        return f"died of {names.get(number, f'signal {number}')}"
     status = job.with_name("status")
     if done.returncode != 0 or not status.exists():
         reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         return f"the emulator failed: {reason[0]}"
-    code = int(status.read_text())
-    return "" if code == 0 else STATUS[code]
+    word = status.read_text(errors="replace")[:20].strip()
+    if word == "0":
+        return ""
+    known = {str(code): text for code, text in STATUS.items()}
+    return known.get(word, f"the emulator ended with status {brief(word)}")
 
 
 def _found(artifact: Artifact, step: Step, memory: list[_Memory], folder: Path) -> list[Finding]:

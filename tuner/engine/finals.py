@@ -10,11 +10,14 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from tuner.core.brief import brief
 from tuner.core.measurement import Evidence
 from tuner.core.stats import Interval
 from tuner.core.turns import FEWEST, Turns
 from tuner.core.workload import Workload
+from tuner.engine import answers
 from tuner.engine.build_stage import Built
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.locks import measuring
@@ -25,6 +28,8 @@ SITTINGS = 9
 """Processes of a finalist: the fewest whose 95% interval leaves out the slowest and the fastest of them."""
 
 _TURN_S = 0.05
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -174,17 +179,15 @@ class _Table:
                 children[i] = self._workshop.serve(self._workload, self._built[i])
                 hello = _talk(children[i], None, self._timeout)
                 children[i].pause()
-                if isinstance(hello, dict) and hello.get("ok"):
-                    calls[i] = int(hello["calls"])
+                number, self.errors[i] = _checked(answers.greeting, hello, 0)
+                if not self.errors[i]:
+                    calls[i] = number
                     self.taken[i][1].append(0)
-                else:
-                    self.errors[i] = str(hello["error"]) if isinstance(hello, dict) else str(hello)
             self._time(children, calls, rng)
             for i in calls:
                 children[i].proceed()
                 answer = _talk(children[i], "verify", self._timeout)
-                if not (isinstance(answer, dict) and answer.get("ok")):
-                    self.errors[i] = str(answer.get("error") if isinstance(answer, dict) else answer)
+                _, self.errors[i] = _checked(lambda raw: (0, answers.agreement(raw)), answer, 0)
                 # Other shapes do not come out differently in another process.
                 self._built[i] = replace(self._built[i], companions=())
         finally:
@@ -205,11 +208,12 @@ class _Table:
                 # finalist would be timed beside them (torch 3 ms after NumPy had a third of its speed).
                 children[i].pause()
                 spent[i] += time.monotonic() - began
-                if isinstance(answer, float) and answer > 0:
-                    self.taken[i][0].append(answer)
+                turn_s, problem = _checked(lambda raw: (answers.seconds(raw), ""), answer, 0.0)
+                if not problem:
+                    self.taken[i][0].append(turn_s)
                     self.taken[i][1][-1] += 1
                 else:
-                    self.errors[i] = f"during the final: {answer}"
+                    self.errors[i] = f"during the final: {problem}"
                     del calls[i]
             self._done += 1
             self._report(self._done)
@@ -227,7 +231,17 @@ def _talk(child: Child, request: object, timeout: float) -> object:
         return f"no answer within {timeout:g} s"
     except (ChannelClosed, ChannelGarbage):
         return f"its process ended with exit code {child.wait()}"
-    return answer
+    return f"unusable answer: {brief(answer)}" if isinstance(answer, str) else answer
+
+
+def _checked(check: Callable[[object], tuple[_T, str]], answer: object, nothing: _T) -> tuple[_T, str]:
+    """What `check` makes of an answer, or nothing and why it cannot be used."""
+    if isinstance(answer, str):
+        return nothing, answer
+    try:
+        return check(answer)
+    except answers.UnusableAnswer as error:
+        return nothing, f"unusable answer: {error}"
 
 
 def _decide(finalists: Sequence[Finalist], turns: list[Turns], errors: list[str]) -> Ranking:
