@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.core.brief import brief
 from tuner.core.diagram import Diagram, DiagramTooLarge
 from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.expression import Expression, parse
@@ -55,10 +56,17 @@ class Parameter:
         Raises:
             InvalidConfig: it is not in the list.
         """
-        for i, candidate in enumerate(self.values):
-            if candidate == value and isinstance(candidate, bool) == isinstance(value, bool):
-                return i
-        raise InvalidConfig(f"parameter {self.name}: {value!r} is not one of {list(self.values)}")
+        try:
+            return self._places[isinstance(value, bool), value]
+        except (KeyError, TypeError):  # TypeError: a value that cannot be in a list, such as a list
+            pass
+        known = str(list(self.values)) if len(self.values) <= 100 else brief(list(self.values))
+        raise InvalidConfig(f"parameter {self.name}: {brief(value, 200)} is not one of {known}")
+
+    @cached_property
+    def _places(self) -> dict[tuple[bool, Value], int]:
+        # Walking along a list of ten thousand values for each neighbour would take minutes.
+        return {(isinstance(v, bool), v): i for i, v in enumerate(self.values)}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 _HEADER = struct.Struct("<I")
 MAX_MESSAGE = 64 * 2**20
-# An answer has some hundred lists, the longest messages are texts. 64 MiB of `[],[],...` would be 1.4 GB here.
+# An answer has some hundred lists; the longest messages are texts. 64 MiB of `[],[],...` would take 1.4 GB.
 _MOST_VALUES = 1_000_000
 
 

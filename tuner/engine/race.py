@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tuner.core.trial import Trial
+from tuner.engine import seeking
 from tuner.engine.sweep import Observer, Sweep, SweepRequest, SweepResult, better
 from tuner.engine.workshop import Workshop
 
@@ -42,8 +43,17 @@ class Race:
 
     def run(self) -> dict[str, SweepResult]:
         """The results by kernel, in the order of the requests; after Ctrl-C those that began."""
-        results: dict[str, SweepResult] = {}
         open_sweeps: dict[str, Sweep] = {}
+        try:
+            return self._run(open_sweeps)
+        except Exception:
+            # One failed, and those that wait for it do not go on either.
+            for sweep in open_sweeps.values():
+                seeking.close_failed(sweep)
+            raise
+
+    def _run(self, open_sweeps: dict[str, Sweep]) -> dict[str, SweepResult]:
+        results: dict[str, SweepResult] = {}
         for request in self._requests:
             name = request.kernel.name
             known = self._finished(request) if self._reuse else None

@@ -1,5 +1,6 @@
 """A sweep with no device present: a searcher on a recorded space in the store, on a simulated clock."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from tuner.core.recorded import RecordedSpace
 from tuner.core.searcher import History, Observation, Problem, Searcher
 from tuner.core.trial import Trial
 from tuner.devices.replay import Replay
+from tuner.engine import seeking
 from tuner.engine.bench_searchers import device_numbers, problem_numbers
 from tuner.engine.exchange import recorded_of
 from tuner.engine.sweep import Budget, better
@@ -176,7 +178,8 @@ def replay_sweep(
     found = store.resumable(spec) if resume else None
     if found is not None:
         store.reopen_sweep(found, budget.as_dict())
-    run = _Run(store, space, kind(problem), found if found is not None else store.begin_sweep(spec))
+    seeker = seeking.begin(searcher, problem, ())
+    run = _Run(store, space, seeker, found if found is not None else store.begin_sweep(spec))
     return run.until(budget, store.sweep_history(found) if found is not None else [])
 
 
@@ -196,11 +199,11 @@ class _Run:
         began = time.monotonic()
         for trial in before:
             self._take(trial)
-        self._searcher.tell([Observation(t.key.config, t.measurement) for t in before])
         exhausted = interrupted = False
         try:
+            seeking.tell(self._searcher, before)
             while self._open(budget):
-                configs = self._searcher.ask(1)
+                configs = seeking.ask(self._searcher, 1)
                 if not configs:
                     exhausted = True
                     break
@@ -208,9 +211,14 @@ class _Run:
                 assert trial.id is not None and trial.measurement.evidence is Evidence.REPLAYED
                 self._store.record_reuse(self._id, len(self._trials), trial.id)
                 self._take(trial)
-                self._searcher.tell([Observation(trial.key.config, trial.measurement)])
+                seeking.tell(self._searcher, [trial])
         except KeyboardInterrupt:
             interrupted = True
+        except Exception as error:
+            summary = {"error": " ".join(str(error).split())[:500]}
+            with contextlib.suppress(Exception):
+                self._store.finish_sweep(self._id, "interrupted", summary)
+            raise
         spent = time.monotonic() - began
         status: Literal["finished", "interrupted"] = "interrupted" if interrupted else "finished"
         summary = {"seconds": spent, "simulated_seconds": self._replay.clock_s, "exhausted": exhausted}

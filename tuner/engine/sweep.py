@@ -9,11 +9,12 @@ from tuner import registry
 from tuner.core.errors import InvalidSpace, TunerError
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
-from tuner.core.searcher import History, Observation, Problem, Searcher
+from tuner.core.searcher import History, Problem, Searcher
 from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
+from tuner.engine import seeking
 from tuner.engine.build_stage import BuildRequest, Built
 from tuner.engine.evaluator import Evaluator
 from tuner.engine.history import device_numbers, known_history, workload_numbers
@@ -243,12 +244,12 @@ class Sweep:
             self._space, request.seed, request.budget.trials, features, history, device_numbers(device),
             workload_numbers(request.workload), request.options,
         )  # fmt: skip
-        searcher = registry.searcher(request.searcher)(problem)
-        searcher.tell([Observation(t.key.config, t.measurement) for t in self._trials])
+        searcher = seeking.begin(request.searcher, problem, self._trials)
         if why := getattr(searcher, "why", ""):
             self._observer.note(f"{kernel.name}: {why}")
         return searcher
 
+    @seeking.closed_by_a_failure
     def run(self, pause_at: int | None = None) -> SweepResult:
         """Proposes, builds, measures and stores until the budget is spent or all was tried.
 
@@ -269,13 +270,13 @@ class Sweep:
             searcher = self._seeker = self._seeker or self._searcher()
             while (room := self._room(started, pause_at)) > 0:
                 asked = time.perf_counter()
-                configs = self._first(room) or searcher.ask(room)
+                configs = self._first(room) or seeking.ask(searcher, room)
                 if not configs:
                     exhausted = True
                     break
                 ask_s = (time.perf_counter() - asked) / len(configs)
                 done = self._batch(self._sweep_id, configs, companions, ask_s)
-                searcher.tell([Observation(t.key.config, t.measurement) for t in done])
+                seeking.tell(searcher, done)
         except KeyboardInterrupt:
             interrupted = True
             self._workshop.stop()
