@@ -84,7 +84,7 @@ def race(store, workshop, folder, searcher, give_up_after=None, trials=12):
 def test_a_failing_searcher_ends_the_sweep_and_those_that_wait(
     store, workshop, tmp_path, broken, name, give_up_after
 ):
-    with pytest.raises(SearcherFailed, match="searcher .* failed: ") as caught:
+    with pytest.raises(SearcherFailed, match=r"searcher .* failed: ") as caught:
         race(store, workshop, tmp_path, name, give_up_after)
     assert "\n" not in str(caught.value)
     assert {s.status for s in store.sweeps()} <= {"finished", "interrupted"}

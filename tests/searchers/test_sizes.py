@@ -66,6 +66,6 @@ def test_every_sampler_of_optuna_is_offered_or_refused_with_what_to_take_instead
         if f"optuna:{name}" in BY_NAME:
             assert registry.searcher(f"optuna:{name}").name == f"optuna:{name}"
         else:
-            with pytest.raises(TunerError, match="cannot be used as a searcher: .*(take|grid)") as caught:
+            with pytest.raises(TunerError, match=r"cannot be used as a searcher: .*(take|grid)") as caught:
                 registry.searcher(f"optuna:{name}")
             assert "\n" not in str(caught.value)

@@ -7,6 +7,7 @@ import typer
 
 from tuner.cli._many import ManyValues
 from tuner.cli.common import Db, Json
+from tuner.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
     from tuner.engine.traces import Imported
@@ -143,8 +144,10 @@ def bench_searchers(
     searchers: Annotated[
         str, typer.Option(help="Comma-separated; kernel_tuner:STRATEGY for Kernel Tuner's, where installed.")
     ] = "random,tpe,surrogate",
-    seeds: Annotated[int, typer.Option(help="Runs of each pair.")] = 10,
-    trials: Annotated[int, typer.Option(help="Trials a run; a failure costs one.")] = 200,
+    seeds: Annotated[int, typer.Option(min=1, max=100_000, help="Runs of each pair.")] = 10,
+    trials: Annotated[
+        int, typer.Option(min=1, max=MAX_COUNT, help="Trials a run; a failure costs one.")
+    ] = 200,
     history: Annotated[
         list[Path] | None, typer.Option(help="What transfer may know; never the device under test.")
     ] = None,
@@ -153,9 +156,13 @@ def bench_searchers(
     ] = False,
     history_trials: Annotated[
         int | None,
-        typer.Option(help="Of --history what a surrogate sweep of so many trials finds; default: all."),
+        typer.Option(
+            min=1,
+            max=MAX_COUNT,
+            help="Of --history what a surrogate sweep of so many trials finds; default: all.",
+        ),
     ] = None,
-    processes: Annotated[int, typer.Option(help="Runs side by side.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, max=1024, help="Runs side by side.")] = 1,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the curves into this file; default: beside --json.")
     ] = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.cli.common import Db, Json
+from tuner.core.bounds import MAX_SEED
 
 if TYPE_CHECKING:
     from tuner.engine.replay_sweep import ReplayResult, StoredSpace
@@ -43,7 +44,7 @@ def replay(
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many trials with no improvement.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Makes the proposals reproducible.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Makes the proposals reproducible.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the unfinished replay of the same kind.")
     ] = False,

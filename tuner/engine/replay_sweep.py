@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tuner import registry
+from tuner.core.bounds import check_seed
 from tuner.core.digest import digest
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence
@@ -161,6 +162,7 @@ def replay_sweep(
     Raises:
         TunerError: the searcher is unknown or cannot be used here.
     """
+    check_seed(seed)
     budget = budget or Budget(trials=100)
     kind = registry.searcher(searcher)
     if reason := kind.unavailable():
@@ -215,9 +217,9 @@ class _Run:
         except KeyboardInterrupt:
             interrupted = True
         except Exception as error:
-            summary = {"error": " ".join(str(error).split())[:500]}
+            why = {"error": " ".join(str(error).split())[:500]}
             with contextlib.suppress(Exception):
-                self._store.finish_sweep(self._id, "interrupted", summary)
+                self._store.finish_sweep(self._id, "interrupted", why)
             raise
         spent = time.monotonic() - began
         status: Literal["finished", "interrupted"] = "interrupted" if interrupted else "finished"

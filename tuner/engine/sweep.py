@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner import registry
-from tuner.core.errors import InvalidSpace, TunerError
+from tuner.core.bounds import check_budget
+from tuner.core.errors import InvalidSpace
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import History, Problem, Searcher
@@ -44,9 +45,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name in ("trials", "seconds", "patience"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise TunerError(f"a budget of {value} {name} is no budget: give a positive number")
+            check_budget(name, getattr(self, name))
 
     def as_dict(self) -> dict[str, float]:
         """The bounds that are set."""
