@@ -1,5 +1,6 @@
 """`tuner import`, `export`, `bench-searchers`: other tools' files, and searchers compared on them."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,8 @@ def import_(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Kernel Tuner caches or FAIR T4 files, plain or .gz; folders of MetaSchedule's databases."
+            help="Kernel Tuner caches, FAIR T4 files (KTT's too) or KTT's JSON results, plain or .gz; "
+            "folders of MetaSchedule's databases. Of one that is still being written, what is whole."
         ),
     ],
     kernel: Annotated[str | None, typer.Option(help="Kernel name where the file has none (T4).")] = None,
@@ -60,22 +62,29 @@ def import_(
     from tuner.store.store import open_store
 
     # All files are read before anything is written: a bad one changes nothing.
-    databases = {file: read_database(file) for file in files if is_database(file)}
+    notes: dict[Path, list[str]] = {file: [] for file in files}
+    databases = {file: read_database(file, notes[file].append) for file in files if is_database(file)}
     files = [file for file in files if file not in databases]
     computed = Workload.from_key(workload) if workload is not None else None
     recorded = [read_recorded(file, kernel, device) for file in files]
+    for file, space in zip(files, recorded, strict=True):
+        notes[file] += space.notes
+    for file, texts in notes.items():
+        for text in texts:
+            print(f"warning: {file}: {text}", file=sys.stderr)
     report: list[dict[str, Any]] = []
     with open_store(db) as store:
         for file, records in databases.items():
             for found in import_traces(store, records, computed):
                 report.append({"file": str(file), "workload": found.workload.key, "kernel": found.kernel,
-                               "sweep": found.sweep, "added": found.added, "known": found.known})  # fmt: skip
+                               "sweep": found.sweep, "added": found.added, "known": found.known,
+                               "notes": notes[file]})  # fmt: skip
                 if not json:
                     print(f"{file.name}: {_traces_line(found)}")
         for file, space in zip(files, recorded, strict=True):
             sweep, added, known = import_recorded(store, space)
             row = {"file": str(file), "workload": workload_of(space).key, "device": space.device,
-                   "sweep": sweep, "added": added, "known": known}  # fmt: skip
+                   "sweep": sweep, "added": added, "known": known, "notes": notes[file]}  # fmt: skip
             report.append(row)
             if not json:
                 kept = f", {known} were there already" if known else ""
@@ -169,8 +178,6 @@ def bench_searchers(
     output: Annotated[Path | None, typer.Option("--json", help="Write every run to this file.")] = None,
 ) -> None:
     """Compare search strategies on recorded spaces, in trials and in simulated seconds; no GPU needed."""
-    import sys
-
     from tuner.cli.common import aligned
     from tuner.engine import bench_searchers as engine
 

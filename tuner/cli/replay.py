@@ -1,5 +1,6 @@
 """`tuner replay`: a sweep of a recorded space, served from the store on a simulated clock."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,6 +85,8 @@ def _space(store: "Store", space: str, device: str | None) -> "StoredSpace":
     if not path.is_file() and not space.endswith((".json", ".gz")):
         return stored_space(store, space, device)
     recorded = read_recorded(path)
+    for text in recorded.notes:
+        print(f"warning: {path}: {text}", file=sys.stderr)
     import_recorded(store, recorded)
     return stored_space(store, workload_of(recorded).key, recorded.fingerprint)
 
