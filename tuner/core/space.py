@@ -189,7 +189,11 @@ class SearchSpace:
         unknown = config.keys() - self._by_name.keys()
         missing = self._by_name.keys() - config.keys()
         if unknown or missing:
-            problem = f"unknown parameter {min(unknown)}" if unknown else f"missing parameter {min(missing)}"
+            problem = (
+                f"unknown parameter {brief(min(unknown), 200)[1:-1]}"
+                if unknown
+                else f"missing parameter {min(missing)}"
+            )
             raise InvalidConfig(f"{problem}: the parameters are {', '.join(self.names) or 'none'}")
         return tuple(p.index(config[p.name]) for p in self.parameters)
 
