@@ -4,8 +4,10 @@ A target's judge lets an input pass that is taken, or refused by the error of it
 whatever else is raised is a fault.
 """
 
+import atexit
 import json
 import random
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,6 +118,7 @@ def _recording(rng: random.Random) -> str:
 
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="tuner-fuzz-"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 
 @refused_by(InterchangeError)
