@@ -36,3 +36,9 @@ def test_a_few_hundred_of_each(name, bounded_memory):
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_hundred_thousand_of_each(name, bounded_memory):
     assert hunt(TARGETS[name].make, TARGETS[name].judge, LONG, SEED + 1) == []
+
+
+@pytest.mark.parametrize(("name", "seed", "number"), [("header", 15, 53428), ("header", 15, 98401)])
+def test_what_was_found_before(name, seed, number):
+    """Numbers of 400 digits among what a constraint is on."""
+    assert hunt(TARGETS[name].make, TARGETS[name].judge, 1, seed, number) == []

@@ -37,6 +37,8 @@ class Parameter:
             raise InvalidSpace(f"parameter {self.name} has no values")
         for value in self.values:
             plain = isinstance(value, bool | int | float | str)
+            if isinstance(value, int) and not -(2**63) <= value < 2**64:  # no macro and no model holds it
+                raise InvalidSpace(f"parameter {self.name}: {brief(value)} has more than 64 bits")
             if not plain or (isinstance(value, float) and not math.isfinite(value)):
                 raise InvalidSpace(
                     f"parameter {self.name}: a value is a finite number, a boolean or a text, not {value!r}"
