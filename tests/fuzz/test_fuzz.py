@@ -38,7 +38,12 @@ def test_a_hundred_thousand_of_each(name, bounded_memory):
     assert hunt(TARGETS[name].make, TARGETS[name].judge, LONG, SEED + 1) == []
 
 
-@pytest.mark.parametrize(("name", "seed", "number"), [("header", 15, 53428), ("header", 15, 98401)])
-def test_what_was_found_before(name, seed, number):
-    """Numbers of 400 digits among what a constraint is on."""
-    assert hunt(TARGETS[name].make, TARGETS[name].judge, 1, seed, number) == []
+def test_found_before_numbers_of_400_digits_in_a_declaration():
+    header = (
+        'name = "a"\noperator = "gemm"\nentry = "a"\narguments = ["A"]\n{}\n[constraints]\nc = "{} * 2 < m"\n'
+    )
+    for table in (
+        f"[parameters]\nX = [1, 1{'0' * 400}]",
+        f"[options]\nbatch = 1{'0' * 400}\n[parameters]\nX = [1]",
+    ):
+        TARGETS["header"].judge((header.format(table, "X" if "batch" not in table else "batch"), ".cpp"))
