@@ -2,7 +2,11 @@
 
 import gzip
 import json
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -41,8 +45,7 @@ CASES = {
     "not an object": ("[1, 2]", "neither a Kernel Tuner cache"),
     "empty": ("", "not JSON"),
     "text": ("time = 3", "not JSON"),
-    "truncated": (json.dumps(kernel_tuner_cache())[:-40], "truncated"),
-    "unfinished": (json.dumps(kernel_tuner_cache())[:-2], "truncated"),
+    "truncated": (json.dumps(kernel_tuner_cache())[:300], "truncated"),
     "nan": (json.dumps(kernel_tuner_cache()).replace("0.3337", "NaN"), "number NaN"),
     "infinite": (json.dumps(kernel_tuner_cache()).replace("0.33,", "1e999,"), "not a time"),
     "digits": (json.dumps(kernel_tuner_cache()).replace("0.3337", "9" * 5000), "too many digits"),
@@ -74,6 +77,16 @@ CASES = {
     ),
     "object as a value": (
         cut(lambda c: c["tune_params"].update(pad=[{}])), "not a parameter's value"
+    ),
+    "a size of 400 digits": (cut(lambda c: c.update(problem_size=[10**400])), "problem size"),
+    "a value of 400 digits": (
+        cut(lambda c: c["tune_params"].update(pad=[10**400])), "not a parameter's value"
+    ),
+    "a date before the first": (
+        cut(lambda c: entry(c).update(timestamp="0001-01-01 00:00:00+23:00")), "not an ISO 8601"
+    ),
+    "lists in lists": (
+        cut(lambda c: entry(c).update(time=json.loads("[" * 900 + "]" * 900))), "'time' cannot be"
     ),
     "no configurations": (cut(lambda c: c.update(cache={})), "no configurations"),
     "t4 no results": (edited(t4, lambda c: c.update(results=[])), "no results"),
@@ -118,6 +131,35 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(_reading, "MAX_BYTES", 2**20)
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(b" " * (2**24)))
     refused(tmp_path / "bomb.gz", "more than 1 MiB")
+
+
+def test_a_zipped_file_of_nothing_but_lists_takes_no_memory(tmp_path):
+    """367 KB that would be 9.7 GB when parsed: refused by its size, unpacked by the count of its lists."""
+    path = tmp_path / "lists.json.gz"
+    with gzip.open(path, "wb", compresslevel=9) as file:
+        file.write(b"[")
+        for _ in range(133):
+            file.write(b"[]," * 1_000_000)
+        file.write(b"0]")
+    assert path.stat().st_size < 600_000
+    program = (
+        "import resource, sys; from pathlib import Path; from tuner.interchange import read_recorded\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+        "try: read_recorded(Path(sys.argv[1]))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    for made in (path, tmp_path / "lists.json"):
+        if made.suffix == ".json":
+            made.write_bytes(b"[" + b"[]," * 20_000_000 + b"0]")
+        done = subprocess.run([sys.executable, "-c", program, made], capture_output=True, text=True)
+        assert done.stdout.startswith("InterchangeError"), (done.stdout, done.stderr)
+        assert "200 times its size" in done.stdout or "lists and objects" in done.stdout
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    refused(tmp_path / "pipe.json", "no file")
+    refused(Path("/dev/zero"), "no file")
 
 
 def test_ten_million_keys_are_not_parsed(tmp_path):

@@ -40,9 +40,23 @@ def test_times_of_one_trace_are_kept_together_and_a_failure_is_one(tmp_path):
     assert (found.added, statuses) == (2, {Status.OK, Status.BUILD_ERROR})
 
 
+def test_a_last_line_that_is_cut_is_left_out_and_said(tmp_path):
+    notes = []
+    write(tmp_path, records=record() + "\n" + record(times=[7.0])[:-30])
+    (only,) = read_database(tmp_path, notes.append)
+    assert only.samples == (0.5, 0.25)
+    assert len(notes) == 1 and "tuning_record.json line 2 is cut" in notes[0]
+    # Of the programs: what is of the one that is cut is left out too.
+    write(tmp_path, programs=PROGRAM + "\n" + PROGRAM[:-3], records=record() + "\n" + record(program=1))
+    notes.clear()
+    assert len(read_database(tmp_path, notes.append)) == 1
+    assert "database_workload.json line 2 is cut" in notes[0] and "1 records of the program" in notes[1]
+
+
 BAD = {
     "no json": ("time = 3", "line 1 is truncated|line 1 is not JSON"),
-    "truncated": (record() + "\n" + record()[:-30], "line 2 is truncated"),
+    "truncated": (record()[:-30], "line 1 is truncated"),
+    "truncated in the middle": (record()[:-30] + "\n" + record(), "line 1 is truncated"),
     "no pair": ("[0]", r"not \[program"),
     "no such program": (record(program=7), "no program 7"),
     "negative program": (record(program=-1), "no program -1"),

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.core.brief import brief
 from tuner.core.contained import Caps, Contained
 from tuner.core.errors import MissingExtra, Unavailable
 from tuner.core.kernel import Source
@@ -98,9 +99,16 @@ class Interpreter:
             raise RuntimeError(f"no end after {self._socket_timeout(timeout_s):g} s") from None
         except (EOFError, OSError):
             raise RuntimeError(self._why()) from None
+        except Exception as problem:
+            # A kernel that overwrote the process's memory may have it say anything.
+            self.close()
+            raise RuntimeError(f"Triton's interpreter gave an unusable answer: {brief(problem)}") from None
         except BaseException:
             self.close()  # interrupted within an answer
             raise
+        if not isinstance(error, str) or not isinstance(outputs, dict):
+            self.close()
+            raise RuntimeError(f"Triton's interpreter gave an unusable answer: {brief(error)}")
         if error:
             raise RuntimeError(error)
         return dict(outputs)

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from tuner.cli.common import Json
+from tuner.core.bounds import MAX_SEED
+from tuner.core.brief import brief
 
 _EXAMPLES = """
 Examples:
@@ -31,10 +33,14 @@ def check(
     shape: Annotated[list[str], typer.Option(help="Shape; repeat for several. Small: it is emulated.")],
     dtype: Annotated[str | None, typer.Option(help="Element type; default the kernel's first.")] = None,
     config: Annotated[str | None, typer.Option(help="Configuration: 'BLOCK=16 UNROLL=2' or JSON.")] = None,
-    random: Annotated[int, typer.Option(help="So many random valid configurations instead.")] = 1,
+    random: Annotated[
+        int, typer.Option(min=1, max=10_000, help="So many random valid configurations instead.")
+    ] = 1,
     target: Annotated[str, typer.Option(help="Target whose limits hold.")] = "cuda:sm_80",
     sanitize: Annotated[bool, typer.Option(help="Watch every access.")] = True,
-    seed: Annotated[int, typer.Option(help="Of inputs, configurations and the order of threads.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Of inputs, configurations and the order of threads.")
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Verify a GPU kernel and run the sanitizers on the CPU emulator."""
@@ -82,18 +88,27 @@ def parse_config(text: str) -> dict[str, Any]:
     if text.lstrip().startswith("{"):
         try:
             value = json.loads(text)
-        except ValueError as error:
-            raise InvalidConfig(f"configuration {text!r} is not JSON: {error}") from None
-        return dict(value)
+        except (ValueError, RecursionError) as error:
+            raise InvalidConfig(f"configuration {brief(text)} is not JSON: {error}") from None
+        return {name: _plain(name, v) for name, v in value.items()}
     config: dict[str, Any] = {}
     for word in text.replace(",", " ").split():
         name, separator, raw = word.partition("=")
         if not separator or not name or not raw:
-            raise InvalidConfig(f"configuration {text!r}: {word!r} is not NAME=VALUE")
+            raise InvalidConfig(f"configuration {brief(text)}: {brief(word)} is not NAME=VALUE")
         if name in config:
-            raise InvalidConfig(f"configuration {text!r} gives {name} twice")
+            raise InvalidConfig(f"configuration {brief(text)} gives {brief(name)} twice")
         try:
             config[name] = json.loads(raw.lower() if raw in ("True", "False") else raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             config[name] = raw
+        config[name] = _plain(name, config[name])
     return config
+
+
+def _plain(name: str, value: Any) -> Any:
+    from tuner.core.errors import InvalidConfig
+
+    if not isinstance(value, bool | int | float | str):
+        raise InvalidConfig(f"parameter {brief(name)} is a number, a boolean or a text, not {brief(value)}")
+    return value

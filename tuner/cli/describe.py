@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.cli.common import Db, Json
+from tuner.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
     from tuner.store.records import DeviceInfo
@@ -33,7 +34,9 @@ def kernels(
     operator: Annotated[str | None, typer.Argument(help="Operator; default all.")] = None,
     shape: Annotated[str | None, typer.Option(help="Count valid configurations for this shape.")] = None,
     dtype: Annotated[str, typer.Option(help="Element type.")] = "f32",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; default all cores.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MAX_COUNT, help="CPU threads; default all cores.")
+    ] = None,
     searchers: Annotated[
         bool, typer.Option("--searchers", help="List the search strategies instead.")
     ] = False,
@@ -142,7 +145,8 @@ def _searchers(json: bool) -> None:
 def devices(
     measure: Annotated[bool, typer.Option("--measure", help="Measure the peaks again.")] = False,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads the peaks are for; default all cores.")
+        int | None,
+        typer.Option(min=1, max=MAX_COUNT, help="CPU threads the peaks are for; default all cores."),
     ] = None,
     db: Db = None,
     json: Json = False,

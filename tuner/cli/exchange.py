@@ -1,5 +1,6 @@
 """`tuner import`, `export`, `bench-searchers`: other tools' files, and searchers compared on them."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 
 from tuner.cli._many import ManyValues
 from tuner.cli.common import Db, Json
+from tuner.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
     from tuner.engine.traces import Imported
@@ -36,7 +38,8 @@ def import_(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Kernel Tuner caches or FAIR T4 files, plain or .gz; folders of MetaSchedule's databases."
+            help="Kernel Tuner caches, FAIR T4 files (KTT's too) or KTT's JSON results, plain or .gz; "
+            "folders of MetaSchedule's databases. Of one that is still being written, what is whole."
         ),
     ],
     kernel: Annotated[str | None, typer.Option(help="Kernel name where the file has none (T4).")] = None,
@@ -59,22 +62,29 @@ def import_(
     from tuner.store.store import open_store
 
     # All files are read before anything is written: a bad one changes nothing.
-    databases = {file: read_database(file) for file in files if is_database(file)}
+    notes: dict[Path, list[str]] = {file: [] for file in files}
+    databases = {file: read_database(file, notes[file].append) for file in files if is_database(file)}
     files = [file for file in files if file not in databases]
     computed = Workload.from_key(workload) if workload is not None else None
     recorded = [read_recorded(file, kernel, device) for file in files]
+    for file, space in zip(files, recorded, strict=True):
+        notes[file] += space.notes
+    for file, texts in notes.items():
+        for text in texts:
+            print(f"warning: {file}: {text}", file=sys.stderr)
     report: list[dict[str, Any]] = []
     with open_store(db) as store:
         for file, records in databases.items():
             for found in import_traces(store, records, computed):
                 report.append({"file": str(file), "workload": found.workload.key, "kernel": found.kernel,
-                               "sweep": found.sweep, "added": found.added, "known": found.known})  # fmt: skip
+                               "sweep": found.sweep, "added": found.added, "known": found.known,
+                               "notes": notes[file]})  # fmt: skip
                 if not json:
                     say(f"{file.name}: {_traces_line(found)}")
         for file, space in zip(files, recorded, strict=True):
             sweep, added, known = import_recorded(store, space)
             row = {"file": str(file), "workload": workload_of(space).key, "device": space.device,
-                   "sweep": sweep, "added": added, "known": known}  # fmt: skip
+                   "sweep": sweep, "added": added, "known": known, "notes": notes[file]}  # fmt: skip
             report.append(row)
             if not json:
                 kept = f", {known} were there already" if known else ""
@@ -144,8 +154,10 @@ def bench_searchers(
     searchers: Annotated[
         str, typer.Option(help="Comma-separated; kernel_tuner:STRATEGY for Kernel Tuner's, where installed.")
     ] = "random,tpe,surrogate",
-    seeds: Annotated[int, typer.Option(help="Runs of each pair.")] = 10,
-    trials: Annotated[int, typer.Option(help="Trials a run; a failure costs one.")] = 200,
+    seeds: Annotated[int, typer.Option(min=1, max=100_000, help="Runs of each pair.")] = 10,
+    trials: Annotated[
+        int, typer.Option(min=1, max=MAX_COUNT, help="Trials a run; a failure costs one.")
+    ] = 200,
     history: Annotated[
         list[Path] | None, typer.Option(help="What transfer may know; never the device under test.")
     ] = None,
@@ -154,17 +166,19 @@ def bench_searchers(
     ] = False,
     history_trials: Annotated[
         int | None,
-        typer.Option(help="Of --history what a surrogate sweep of so many trials finds; default: all."),
+        typer.Option(
+            min=1,
+            max=MAX_COUNT,
+            help="Of --history what a surrogate sweep of so many trials finds; default: all.",
+        ),
     ] = None,
-    processes: Annotated[int, typer.Option(help="Runs side by side.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, max=1024, help="Runs side by side.")] = 1,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the curves into this file; default: beside --json.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write every run to this file.")] = None,
 ) -> None:
     """Compare search strategies on recorded spaces, in trials and in simulated seconds; no GPU needed."""
-    import sys
-
     from tuner.cli.common import aligned
     from tuner.engine import bench_searchers as engine
 

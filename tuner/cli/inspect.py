@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli.common import Json
+from tuner.core.bounds import MAX_SEED
 
 if TYPE_CHECKING:
     from tuner.core.target import Target
@@ -38,7 +39,7 @@ def inspect(
     target: Annotated[str | None, typer.Option(help="Default: this machine's CPU, or cuda:sm_80.")] = None,
     stage: Annotated[str | None, typer.Option(help="Print only stages whose name contains this.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page instead.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random configuration.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the random configuration.")] = 0,
     json: Json = False,
 ) -> None:
     """Show source, intermediate forms and machine code of one candidate, with resources and roofline."""

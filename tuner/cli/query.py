@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.cli.common import Db, Json
+from tuner.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
     from tuner.store.records import BestRow, Sweep, TrialDetail
@@ -42,7 +43,9 @@ def best(
     shape: Annotated[str | None, typer.Option(help="Only this shape.")] = None,
     dtype: Annotated[str, typer.Option(help="Element type of the shape.")] = "f32",
     kernel: Annotated[str | None, typer.Option(help="Only this kernel.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Only this number of CPU threads.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MAX_COUNT, help="Only this number of CPU threads.")
+    ] = None,
     cache: Annotated[str | None, typer.Option(help="Only warm or cold caches.")] = None,
     device: Annotated[
         str | None, typer.Option(help="Only this device: a part of its name or fingerprint.")
@@ -167,7 +170,7 @@ def show(
     from tuner.core.errors import TunerError
     from tuner.store.store import open_store
 
-    match = re.fullmatch(r"([ts]?)(\d+)", what.strip().lower())
+    match = re.fullmatch(r"([ts]?)([0-9]{1,18})", what.strip().lower())
     if match is None:
         raise TunerError(f"{what!r} is neither a trial like t42 nor a sweep like s3")
     with open_store(db, read_only=True) as store:

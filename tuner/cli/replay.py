@@ -1,11 +1,13 @@
 """`tuner replay`: a sweep of a recorded space, served from the store on a simulated clock."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tuner.cli.common import Db, Json
+from tuner.core.bounds import MAX_SEED
 
 if TYPE_CHECKING:
     from tuner.engine.replay_sweep import ReplayResult, StoredSpace
@@ -43,7 +45,7 @@ def replay(
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many trials with no improvement.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Makes the proposals reproducible.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Makes the proposals reproducible.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the unfinished replay of the same kind.")
     ] = False,
@@ -83,6 +85,8 @@ def _space(store: "Store", space: str, device: str | None) -> "StoredSpace":
     if not path.is_file() and not space.endswith((".json", ".gz")):
         return stored_space(store, space, device)
     recorded = read_recorded(path)
+    for text in recorded.notes:
+        print(f"warning: {path}: {text}", file=sys.stderr)
     import_recorded(store, recorded)
     return stored_space(store, workload_of(recorded).key, recorded.fingerprint)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.cli.common import Db, Json
+from tuner.core.bounds import MAX_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,7 @@ def sweep(
         int | None,
         typer.Option(help="Trials after which a kernel far behind another one is given up."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Makes the proposals reproducible.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Makes the proposals reproducible.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the unfinished sweep of the same kind.")
     ] = False,
@@ -80,7 +81,8 @@ def sweep(
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.")] = None,
     cache: Annotated[str | None, typer.Option(help="warm (default) or cold caches.")] = None,
     relative_interval: Annotated[
-        float | None, typer.Option(help="Repeat until half the 95% interval is this share of the median.")
+        float | None,
+        typer.Option(max=1.0, help="Repeat until half the 95% interval is this share of the median."),
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Measure the libraries too.")] = True,
     rounds: Annotated[int, typer.Option(help="Rounds of the interleaved final; 0 for none.")] = 25,

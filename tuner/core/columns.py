@@ -79,7 +79,7 @@ def _magnitude(node: ast.AST, largest: Mapping[str, float]) -> float:
         case ast.Constant(value=bool() | int() | float() as value):
             return abs(float(value)) if abs(value) < 2**1000 else math.inf
         case ast.Name(id=name):
-            return min(float(largest.get(name, 0)), 2.0**1000)
+            return float(min(largest.get(name, 0), 2.0**1000))
         case ast.BinOp(left=left, op=op, right=right):
             a, b = _magnitude(left, largest), _magnitude(right, largest)
             try:

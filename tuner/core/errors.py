@@ -6,13 +6,22 @@ prints it and exits with code 2. Anything else that escapes is a defect of the l
 
 from typing import Any
 
+from tuner.core.brief import brief, printable
+
 
 class TunerError(Exception):
     """Base of all errors a user can mend; the message is one line.
 
+    It may quote what comes from a file: what a terminal would obey is replaced, what is endless is cut.
+
     Pickled as its message, so that one raised in a worker process arrives whatever its `__init__` takes: a
     `multiprocessing` pool hangs on an exception that it cannot unpickle.
     """
+
+    longest = 1500
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(str(message), self.longest))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (type(self), self.args)
@@ -40,10 +49,11 @@ class UnknownName(TunerError):
     def __init__(self, kind: str, name: str, known: list[str], hint: str = "") -> None:
         import difflib
 
-        close = difflib.get_close_matches(name, known, n=1)
+        # Comparing takes the product of the lengths: nobody mistypes a name of thousands of characters.
+        close = difflib.get_close_matches(name, known, n=1) if len(name) <= 200 else []
         advice = f"did you mean {close[0]!r}? " if close else ""
         listing = ", ".join(sorted(known)) or "none"
-        super().__init__(f"unknown {kind} {name!r}: {advice}known: {listing}{hint}")
+        super().__init__(f"unknown {kind} {brief(name, 200)}: {advice}known: {listing}{hint}")
 
 
 class MissingExtra(TunerError):
@@ -55,6 +65,8 @@ class MissingExtra(TunerError):
 
 class BuildError(TunerError):
     """A source does not compile; the message begins with the compiler's first error line."""
+
+    longest = 1_000_000
 
 
 class Unavailable(TunerError):

@@ -9,6 +9,7 @@ Python, `and` and `or` give true or false, never an operand.
 
 import ast
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from types import CodeType
@@ -124,7 +125,9 @@ def _names(node: ast.AST) -> frozenset[str]:
 def _tree(text: str) -> ast.expr:
     # ValueError: a null character. The other two: nested beyond what Python's parser takes.
     try:
-        return ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `1if`, `"\d"`: what is wrong with it is said below, or nothing
+            return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         raise InvalidSpace(f"expression {_short(text)!r} does not parse: {error.msg}") from None
     except (ValueError, MemoryError, RecursionError):

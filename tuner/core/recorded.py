@@ -81,6 +81,7 @@ class RecordedSpace:
         parameters: with their values in the recorder's order.
         trials: one a configuration, distinct.
         device_facts: numbers about the device, where the file has them.
+        notes: what a person should know of how it was read: what was left out, what was not as expected.
     """
 
     kernel: str
@@ -89,6 +90,7 @@ class RecordedSpace:
     parameters: tuple[Parameter, ...]
     trials: tuple[RecordedTrial, ...]
     device_facts: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

@@ -46,11 +46,11 @@ the next. Relative folders among `flags` (`-Iinc`) lie beside the file.
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.core.brief import brief
 from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidSpace
 from tuner.core.expression import parse
@@ -59,9 +59,11 @@ from tuner.core.includes import absolute_flags, included_files
 from tuner.core.kernel import Argument, Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace, Value
 from tuner.core.target import Target
+from tuner.core.toml_text import NotToml, parse_toml
 from tuner.core.workload import Workload
 
 _HEADER = re.compile(r"/\*\[tuner\]\s*\n(.*?)\*/", re.DOTALL)
+_MACRO = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
 _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "parameters", "constraints",
     "features", "launch", "flags", "requires", "workspace", "supports", "fewer_operations", "special_values",
@@ -95,8 +97,8 @@ class SourceKernel(Kernel):
         if match is None:
             raise InvalidSpace(f"{path}: no declaration; the file must begin with a comment '/*[tuner]'")
         try:
-            declared = tomllib.loads(match[1])
-        except tomllib.TOMLDecodeError as error:
+            declared = parse_toml(match[1])
+        except NotToml as error:
             raise InvalidSpace(f"{path}: the declaration is not TOML: {error}") from None
         unknown = declared.keys() - _KNOWN
         missing = {"name", "operator", "entry", "arguments"} - declared.keys()
@@ -214,13 +216,13 @@ def _check(declared: Mapping[str, Any], cuda: bool) -> None:
     for key, value in declared.items():
         texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
         if key in _TEXTS and not (isinstance(value, str) and value):
-            raise InvalidSpace(f"{key} is a text, not {value!r}")
+            raise InvalidSpace(f"{key} is a text, not {brief(value)}")
         if key in _LISTS and not texts:
-            raise InvalidSpace(f"{key} is a list of texts, not {value!r}")
+            raise InvalidSpace(f"{key} is a list of texts, not {brief(value)}")
         if key in _TABLES and not isinstance(value, dict):
-            raise InvalidSpace(f"[{key}] is a table, not {value!r}")
+            raise InvalidSpace(f"[{key}] is a table, not {brief(value)}")
     if not isinstance(declared.get("special_values", True), bool):
-        raise InvalidSpace(f"special_values is true or false, not {declared['special_values']!r}")
+        raise InvalidSpace(f"special_values is true or false, not {brief(declared['special_values'])}")
     for table in ("constraints", "features", "workspace", "supports"):
         for name, expression in declared.get(table, {}).items():
             _expression(f"[{table}] {name}", expression)
@@ -236,6 +238,10 @@ def _check(declared: Mapping[str, Any], cuda: bool) -> None:
                 raise InvalidSpace(f"[launch] {key} is a list of one to three expressions")
         for value in (*launch["grid"], *launch["block"], launch.get("shared_bytes", 0)):
             _expression("[launch]", str(value))
+    for table in ("parameters", "options"):
+        for name in declared.get(table, {}):
+            if not _MACRO.fullmatch(name):
+                raise InvalidSpace(f"[{table}] {brief(name)} is no name of a macro")
     macros = [*declared.get("parameters", {}), *(name.upper() for name in declared.get("options", {}))]
     if len(set(macros)) < len(macros):
         twice = next(name for name in macros if macros.count(name) > 1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.core.brief import brief
 from tuner.core.diagram import Diagram, DiagramTooLarge
 from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.expression import Expression, parse
@@ -36,6 +37,8 @@ class Parameter:
             raise InvalidSpace(f"parameter {self.name} has no values")
         for value in self.values:
             plain = isinstance(value, bool | int | float | str)
+            if isinstance(value, int) and not -(2**63) <= value < 2**64:  # no macro and no model holds it
+                raise InvalidSpace(f"parameter {self.name}: {brief(value)} has more than 64 bits")
             if not plain or (isinstance(value, float) and not math.isfinite(value)):
                 raise InvalidSpace(
                     f"parameter {self.name}: a value is a finite number, a boolean or a text, not {value!r}"
@@ -55,10 +58,17 @@ class Parameter:
         Raises:
             InvalidConfig: it is not in the list.
         """
-        for i, candidate in enumerate(self.values):
-            if candidate == value and isinstance(candidate, bool) == isinstance(value, bool):
-                return i
-        raise InvalidConfig(f"parameter {self.name}: {value!r} is not one of {list(self.values)}")
+        try:
+            return self._places[isinstance(value, bool), value]
+        except (KeyError, TypeError):  # TypeError: a value that cannot be in a list, such as a list
+            pass
+        known = str(list(self.values)) if len(self.values) <= 100 else brief(list(self.values))
+        raise InvalidConfig(f"parameter {self.name}: {brief(value, 200)} is not one of {known}")
+
+    @cached_property
+    def _places(self) -> dict[tuple[bool, Value], int]:
+        # Walking along a list of ten thousand values for each neighbour would take minutes.
+        return {(isinstance(v, bool), v): i for i, v in enumerate(self.values)}
 
 
 @dataclass(frozen=True)
@@ -181,7 +191,11 @@ class SearchSpace:
         unknown = config.keys() - self._by_name.keys()
         missing = self._by_name.keys() - config.keys()
         if unknown or missing:
-            problem = f"unknown parameter {min(unknown)}" if unknown else f"missing parameter {min(missing)}"
+            problem = (
+                f"unknown parameter {brief(min(unknown), 200)[1:-1]}"
+                if unknown
+                else f"missing parameter {min(missing)}"
+            )
             raise InvalidConfig(f"{problem}: the parameters are {', '.join(self.names) or 'none'}")
         return tuple(p.index(config[p.name]) for p in self.parameters)
 

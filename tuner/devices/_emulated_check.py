@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tuner.core.artifact import Artifact
+from tuner.core.brief import brief
 from tuner.core.builder import Builder
 from tuner.core.contained import ISOLATED, Caps, run_contained
 from tuner.core.host_cxx import compilers_limited
@@ -211,6 +212,8 @@ def _check(
         memory = [replace(m, initialized=m.initialized or m.name in given) for m in memory]
     results: dict[str, np.ndarray] = {}
     content = (folder / "tensors").read_bytes()
+    if len(content) < max((m.offset + m.bytes for m in memory), default=0):
+        return CheckResult(tuple(found), {}, False, "the file of its tensors was cut")
     for item in memory:
         if item.name not in tensors:
             continue
@@ -243,13 +246,18 @@ def _run_child(job: Path, timeout_s: float) -> str:
     if done.passed:
         return caps.excess(done.passed)
     if done.code < 0:
-        return f"died of {signal.Signals(-done.code).name}"
+        number = -done.code  # one of the real-time signals has no name
+        names = {int(known): known.name for known in signal.Signals}
+        return f"died of {names.get(number, f'signal {number}')}"
     status = job.with_name("status")
     if done.code != 0 or not status.exists():
         reason = done.output.strip().splitlines()[-1:] or [f"exit code {done.code}"]
         return f"the emulator failed: {reason[0]}"
-    code = int(status.read_text())
-    return "" if code == 0 else STATUS[code]
+    word = status.read_text(errors="replace")[:20].strip()
+    if word == "0":
+        return ""
+    known = {str(code): text for code, text in STATUS.items()}
+    return known.get(word, f"the emulator ended with status {brief(word)}")
 
 
 def _found(artifact: Artifact, step: Step, memory: list[_Memory], folder: Path) -> list[Finding]:

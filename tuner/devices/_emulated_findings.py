@@ -136,11 +136,14 @@ class Context:
 
 
 def read_log(path: Path) -> list[Record]:
-    """The records of a log, complete ones only."""
+    """The records of a log, complete ones only, of kinds that are known: a stray write may have hit it."""
     data = path.read_bytes()
-    header = LogHeader.from_buffer_copy(data)
     start, size = ctypes.sizeof(LogHeader), ctypes.sizeof(Record)
-    return [Record.from_buffer_copy(data, start + i * size) for i in range(header.used)]
+    if len(data) < start:
+        return []
+    used = min(LogHeader.from_buffer_copy(data).used, (len(data) - start) // size)
+    records = (Record.from_buffer_copy(data, start + i * size) for i in range(used))
+    return [record for record in records if record.kind in KINDS]
 
 
 def resolve(context: Context, addresses: Sequence[int]) -> dict[int, tuple[tuple[str, int], ...]]:
@@ -188,7 +191,12 @@ def describe(context: Context, records: Sequence[Record]) -> list[Finding]:
     chains = resolve(context, [r.pc for r in records] + [r.pc2 for r in records])
     merged: dict[tuple[str, str, int, str, int], Finding] = {}
     for record in records:
-        finding = word(context, record, chains)
+        try:
+            finding = word(context, record, chains)
+        except (IndexError, KeyError, ValueError):
+            # The kernel wrote over the log: that something was found there is still so.
+            text = "the sanitizer's record of this was overwritten"
+            finding = Finding(KINDS[record.kind], context.kernel, text, Place(context.kernel, 0))
         if finding is None:
             continue
         other = finding.other or Place("", 0)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tuner.core.errors import TunerError
+from tuner.core.bounds import check_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name in ("trials", "seconds", "patience"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise TunerError(f"a budget of {value} {name} is no budget: give a positive number")
+            check_budget(name, getattr(self, name))
 
     def as_dict(self) -> dict[str, float]:
         """The bounds that are set."""

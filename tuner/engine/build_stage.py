@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tuner import registry
 from tuner.core.artifact import Artifact
@@ -22,6 +21,7 @@ from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.engine import build_process, machine_faults
+from tuner.engine.answers import BuildAnswer, UnusableAnswer, build_answer
 from tuner.engine.locks import building
 from tuner.engine.workers import ChildLost, Warm, Workers
 from tuner.engine.zygote import Child, Limits
@@ -186,26 +186,32 @@ class BuildStage:
             status = Status.ENVIRONMENT if fault else status
             return Built(status, f"build: {lost}", build_s=time.perf_counter() - started, fault=fault)
         seconds = time.perf_counter() - started
+        try:
+            result = build_answer(answer, len(workloads))
+        except UnusableAnswer as error:
+            # Its memory is not what it was: nothing more is built there.
+            self._workers.dismiss(child)
+            shutil.rmtree(folder, ignore_errors=True)
+            return Built(Status.BUILD_ERROR, f"build: unusable answer: {error}", build_s=seconds)
         if left > 1:
             with self._lock:
                 self._idle.setdefault((kernel.name, kernel.digest), []).append((child, left - 1))
         else:
             self._workers.dismiss(child)
-        return self._built(request, folder, answer, seconds)
+        return self._built(request, folder, result, seconds)
 
     def _workloads(self, request: BuildRequest) -> tuple[Workload, ...]:
         own = () if request.kernel.shape_generic else request.companions
         return (request.workload, *own)
 
-    def _built(self, request: BuildRequest, folder: Path, answer: Any, seconds: float) -> Built:
-        build_s = float(answer["build_s"])
-        if answer["status"] != "ok":
+    def _built(self, request: BuildRequest, folder: Path, answer: BuildAnswer, seconds: float) -> Built:
+        status, error, build_s = answer.status, answer.error, answer.build_s
+        artifacts = answer.artifacts
+        if status is not Status.OK:
             shutil.rmtree(folder, ignore_errors=True)
-            status, error = Status(answer["status"]), answer["error"]
             of_machine = status is Status.ENVIRONMENT
-            fault = machine_faults.Fault(error, bool(answer["passing"])) if of_machine else None
+            fault = machine_faults.Fault(error, answer.passing) if of_machine else None
             return Built(status, error, build_s=build_s, fault=fault)
-        artifacts = [build_process.artifact_from_plain(plain) for plain in answer["artifacts"]]
         if request.kernel.shape_generic:
             pairs = tuple(self._generic(artifacts[0], request))
         else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner import registry
+from tuner.core.bounds import check_count, check_positive, check_seed
 from tuner.core.device import Device
 from tuner.core.disturbance import is_disturbed
 from tuner.core.errors import TunerError, Unavailable, UnknownName
@@ -65,6 +66,16 @@ class Plan:
     refresh_limits: bool = False
     give_up_after: int | None = None
     final_within: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `TunerError` for a number that is none of its kind."""
+        check_seed(self.seed)
+        check_count("rounds", self.rounds, 0)
+        check_count("finalists", self.finalists)
+        if self.give_up_after is not None:
+            check_count("give_up_after", self.give_up_after)
+        if self.final_within is not None:
+            check_positive("within", self.final_within)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from typing import Any
 
 _HEADER = struct.Struct("<I")
 MAX_MESSAGE = 64 * 2**20
+# An answer has some hundred lists; the longest messages are texts. 64 MiB of `[],[],...` would take 1.4 GB.
+_MOST_VALUES = 1_000_000
 
 
 class ChannelClosed(Exception):
@@ -20,6 +22,20 @@ class ChannelClosed(Exception):
 
 class ChannelGarbage(Exception):
     """The other side sent something that is not a message."""
+
+
+def decode(body: bytes) -> Any:
+    """The message of a frame's bytes.
+
+    Raises:
+        ChannelGarbage: it is not JSON, nests too deeply, or holds more values than any message has.
+    """
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_VALUES:
+        raise ChannelGarbage(f"a message of more than {_MOST_VALUES:,} values")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ChannelGarbage(str(error)) from None
 
 
 class Channel:
@@ -60,11 +76,7 @@ class Channel:
         (length,) = _HEADER.unpack(self._exactly(_HEADER.size, deadline))
         if length > MAX_MESSAGE:
             raise ChannelGarbage(f"a message of {length} bytes")
-        body = self._exactly(length, deadline)
-        try:
-            return json.loads(body)
-        except ValueError as error:
-            raise ChannelGarbage(str(error)) from None
+        return decode(self._exactly(length, deadline))
 
     def send_descriptor(self, descriptor: int) -> None:
         """Hands an open file to the other side; raises `ChannelClosed`."""

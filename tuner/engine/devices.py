@@ -17,7 +17,7 @@ def find_device(name: str | None = None, target: str | None = None) -> Device:
         UnknownName: there is no such kind of device, or what it does is not measured.
         Unavailable: there is none here, not so many, or none of this architecture.
     """
-    kind, _, number = (name or (target or "cpu").partition(":")[0]).partition(":")
+    kind, _, number = (name if name is not None else (target or "cpu").partition(":")[0]).partition(":")
     # An emulator runs kernels, but never has a time.
     classes = registry.device_classes().items()
     kinds = {known: item for known, item in classes if item.evidence is Evidence.MEASURED}
@@ -33,7 +33,9 @@ def find_device(name: str | None = None, target: str | None = None) -> Device:
             f"no GPU on this machine{wanted}: {reason}; --target {target or 'cuda:sm_90'} --no-device "
             "compiles, checks and ranks without one"
         )
-    if number and (not number.isdigit() or int(number) >= len(found)):
+    if number and (
+        not (number.isascii() and number.isdigit() and len(number) < 10) or int(number) >= len(found)
+    ):
         known = ", ".join(f"{kind}:{i} ({d.facts().get('model', kind)})" for i, d in enumerate(found))
         raise Unavailable(f"no device {name!r} on this machine: there is {known}")
     # A CPU runs code of any target of its kind as far as its features go: the compiler is told the device's.

@@ -25,14 +25,16 @@ finalists = 2
 within = 2.0                    # leave out what the sweeps found more than so many times slower than the best
 """
 
-import tomllib
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner import registry
+from tuner.core.brief import brief
 from tuner.core.errors import TunerError
+from tuner.core.toml_text import MAX_CHARS, parse_toml
 from tuner.core.workload import Workload
 from tuner.engine import campaign
 from tuner.engine.series import Layer, layers_of, run_series
@@ -105,9 +107,17 @@ def _check(place: str, values: Mapping[str, Any], known: Mapping[str, tuple[type
         wanted = known[key]
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             names = " or ".join(_NAMES[kind] for kind in wanted)
-            raise TunerError(f"{place}: {key} is {names}, not {value!r}")
+            raise TunerError(f"{place}: {key} is {names}, not {brief(value)}")
         if isinstance(value, list) and not (value and all(isinstance(item, str) for item in value)):
-            raise TunerError(f"{place}: {key} is a list of at least one text, not {value!r}")
+            raise TunerError(f"{place}: {key} is a list of at least one text, not {brief(value)}")
+
+
+def _text(path: Path) -> str:
+    """A file's text, at most as much of it as `parse_toml` takes."""
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting, a device never ends
+        raise TunerError(f"{path}: it is no file")
+    with path.open("rb") as file:
+        return file.read(4 * MAX_CHARS + 1).decode("utf-8")
 
 
 def read_experiment(path: Path, trials: int | None = None) -> Experiment:
@@ -122,10 +132,10 @@ def read_experiment(path: Path, trials: int | None = None) -> Experiment:
             type, a name is not registered, a shape is wrong.
     """
     try:
-        values = tomllib.loads(path.read_text())
+        values = parse_toml(_text(path))
     except OSError as error:
         raise TunerError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not in UTF-8, or not TOML
         raise TunerError(f"{path}: not a TOML file: {error}") from None
     _check(str(path), values, _TYPES)
     for table, known in _TABLES.items():
@@ -152,6 +162,7 @@ def read_experiment(path: Path, trials: int | None = None) -> Experiment:
             budget=Budget(**budget),
             give_up_after=give_up_after,
         )
+        _plan(experiment)
         registry.searcher(experiment.searcher)
         operators = dict.fromkeys(layer.workload.operator for layer in experiment.layers())
         for name in experiment.kernels:
@@ -175,7 +186,15 @@ def run_experiment(
     """
     device = campaign.default_device("cpu")
     protocol = campaign.default_protocol(device, threads=experiment.threads, cache=experiment.cache)
-    plan = campaign.Plan(
+    return run_series(
+        experiment.layers(), device, protocol, _plan(experiment), store, observer, experiment.kernels,
+        experiment.baselines,
+    )  # fmt: skip
+
+
+def _plan(experiment: Experiment) -> campaign.Plan:
+    """How every kernel is tuned; raises `TunerError` for a number that is none of its kind."""
+    return campaign.Plan(
         experiment.searcher,
         experiment.seed,
         experiment.budget,
@@ -186,7 +205,4 @@ def run_experiment(
         refresh_limits=True,
         give_up_after=experiment.give_up_after,
         final_within=experiment.final.get("within"),
-    )
-    return run_series(
-        experiment.layers(), device, protocol, plan, store, observer, experiment.kernels, experiment.baselines
     )

@@ -6,17 +6,18 @@ round in another order: what slows a round slows all of them, and ratios within 
 several processes each, one after the other, because a process can be slow from its start to its end.
 """
 
-import math
 import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from tuner.core.brief import brief
 from tuner.core.measurement import Evidence
 from tuner.core.stats import Interval
 from tuner.core.turns import FEWEST, Turns
 from tuner.core.workload import Workload
+from tuner.engine import answers
 from tuner.engine.build_stage import Built
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.disturbance_log import DisturbanceLog
@@ -31,6 +32,8 @@ TRIES, BAD_ROUNDS, SPARE = 3, 3, 5
 """Tries of a turn, disturbed rounds of a sitting and disturbed sittings of a final before it is given up."""
 
 _TURN_S = 0.05
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -208,16 +211,14 @@ class _Table:
                 children[i] = self._workshop.serve(self._workload, self._built[i])
                 hello = _talk(children[i], None, self._timeout)
                 children[i].pause()
-                if isinstance(hello, dict) and hello.get("ok"):
-                    calls[i] = int(hello["calls"])
-                else:
-                    self.errors[i] = str(hello["error"]) if isinstance(hello, dict) else str(hello)
+                number, self.errors[i] = _checked(answers.greeting, hello, 0)
+                if not self.errors[i]:
+                    calls[i] = number
             taken, dropped = self._time(children, calls, rng)
             for i in calls:
                 children[i].proceed()
                 answer = _talk(children[i], "verify", self._timeout)
-                if not (isinstance(answer, dict) and answer.get("ok")):
-                    self.errors[i] = str(answer.get("error") if isinstance(answer, dict) else answer)
+                _, self.errors[i] = _checked(lambda raw: (0, answers.agreement(raw)), answer, 0)
                 # Other shapes do not come out differently in another process.
                 self._built[i] = replace(self._built[i], companions=())
         finally:
@@ -275,17 +276,10 @@ class _Table:
         # Threads of OpenMP, OpenBLAS and ONNX Runtime spin on for 1 to 33 ms after a call: the next
         # finalist would be timed beside them (torch 3 ms after NumPy had a third of its speed).
         child.pause()
-        if isinstance(answer, dict) and _usable(answer):
-            return answer
-        return str(answer)
-
-
-def _usable(answer: dict[str, Any]) -> bool:
-    """Whether it is an answer of `quiet.turn`: the kernel's code may have written anything."""
-    numbers = [answer.get(name) for name in ("seconds", "others_share", "steal_s", "wall_s", "throttled")]
-    if not all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers):
-        return False
-    return answer["seconds"] > 0 and isinstance(answer.get("disturbed"), bool)
+        try:
+            return answers.turn(answer) if not isinstance(answer, str) else answer
+        except answers.UnusableAnswer as error:
+            return str(error)
 
 
 def _talk(child: Seat, request: object, timeout: float) -> object:
@@ -298,7 +292,17 @@ def _talk(child: Seat, request: object, timeout: float) -> object:
         return f"no answer within {timeout:g} s"
     except (ChannelClosed, ChannelGarbage):
         return f"its process ended with exit code {child.wait()}"
-    return answer
+    return f"unusable answer: {brief(answer)}" if isinstance(answer, str) else answer
+
+
+def _checked(check: Callable[[object], tuple[_T, str]], answer: object, nothing: _T) -> tuple[_T, str]:
+    """What `check` makes of an answer, or nothing and why it cannot be used."""
+    if isinstance(answer, str):
+        return nothing, answer
+    try:
+        return check(answer)
+    except answers.UnusableAnswer as error:
+        return nothing, f"unusable answer: {error}"
 
 
 def _decide(finalists: Sequence[Finalist], turns: list[Turns], errors: list[str]) -> Ranking:

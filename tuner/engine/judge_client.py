@@ -9,6 +9,7 @@ import math
 import pickle
 from typing import Any
 
+from tuner.core.brief import brief
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.core.operator import Operator
@@ -76,8 +77,10 @@ class JudgeClient:
         except BaseException:
             self.stop()
             raise
-        if "broken" in answer:
-            raise TunerError(f"{complaint}: {answer['broken']}")
+        if not isinstance(answer, dict) or "broken" in answer:
+            raise TunerError(
+                f"{complaint}: {answer['broken'] if isinstance(answer, dict) else brief(answer)}"
+            )
 
     def forget(self, workload: Workload) -> None:
         """Lets a dataset go."""
@@ -128,7 +131,7 @@ class JudgeClient:
         if not isinstance(answer, dict) or "broken" in answer:
             self.stop()
             raise TunerError(
-                f"judging failed: {answer.get('broken') if isinstance(answer, dict) else answer}"
+                f"judging failed: {answer['broken'] if isinstance(answer, dict) else brief(answer)}"
             )
         return answer
 

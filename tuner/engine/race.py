@@ -51,7 +51,7 @@ class Race:
         open_sweeps: dict[str, Sweep] = {}
         try:
             return self._run(open_sweeps)
-        except Exception:
+        except BaseException:
             for sweep in open_sweeps.values():
                 if not sweep.closed:
                     sweep.give_up()

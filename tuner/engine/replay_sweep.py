@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from tuner import registry
+from tuner.core.bounds import check_seed
 from tuner.core.digest import digest
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence
@@ -14,6 +15,7 @@ from tuner.core.recorded import RecordedSpace
 from tuner.core.searcher import History, Observation, Problem, Searcher
 from tuner.core.trial import Trial
 from tuner.devices.replay import Replay
+from tuner.engine import seeking
 from tuner.engine.bench_searchers import device_numbers, problem_numbers
 from tuner.engine.exchange import recorded_of
 from tuner.engine.sweep import Budget, better
@@ -160,6 +162,7 @@ def replay_sweep(
     Raises:
         TunerError: the searcher is unknown or cannot be used here.
     """
+    check_seed(seed)
     budget = budget or Budget(trials=100)
     kind = registry.searcher(searcher)
     if reason := kind.unavailable():
@@ -177,7 +180,8 @@ def replay_sweep(
     found = store.resumable(spec) if resume else None
     if found is not None:
         store.reopen_sweep(found, budget.as_dict())
-    run = _Run(store, space, kind(problem), found if found is not None else store.begin_sweep(spec))
+    seeker = seeking.begin(searcher, problem, ())
+    run = _Run(store, space, seeker, found if found is not None else store.begin_sweep(spec))
     return run.until(budget, store.sweep_history(found) if found is not None else [])
 
 
@@ -197,11 +201,11 @@ class _Run:
         began = time.monotonic()
         for trial in before:
             self._take(trial)
-        self._searcher.tell([Observation(t.key.config, t.measurement) for t in before])
         exhausted = interrupted = False
         try:
+            seeking.tell(self._searcher, before)
             while self._open(budget):
-                configs = self._searcher.ask(1)
+                configs = seeking.ask(self._searcher, 1)
                 if not configs:
                     exhausted = True
                     break
@@ -209,12 +213,13 @@ class _Run:
                 assert trial.id is not None and trial.measurement.evidence is Evidence.REPLAYED
                 self._store.record_reuse(self._id, len(self._trials), trial.id)
                 self._take(trial)
-                self._searcher.tell([Observation(trial.key.config, trial.measurement)])
+                seeking.tell(self._searcher, [trial])
         except KeyboardInterrupt:
             interrupted = True
-        except BaseException:
+        except BaseException as error:
+            why = {"error": " ".join(str(error).split())[:500], "seconds": time.monotonic() - began}
             with contextlib.suppress(Exception):  # the store may be what failed
-                self._store.finish_sweep(self._id, "interrupted", {"seconds": time.monotonic() - began})
+                self._store.finish_sweep(self._id, "interrupted", why)
             raise
         spent = time.monotonic() - began
         status: Literal["finished", "interrupted"] = "interrupted" if interrupted else "finished"

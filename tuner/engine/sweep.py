@@ -11,11 +11,11 @@ from tuner.core.disturbance import disturbance_words, is_disturbed
 from tuner.core.errors import MachineFault, StoreError
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence, Measurement, Status
-from tuner.core.searcher import History, Observation, Problem, Searcher
+from tuner.core.searcher import History, Problem, Searcher
 from tuner.core.space import Config
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
-from tuner.engine import machine_faults
+from tuner.engine import machine_faults, seeking
 from tuner.engine.budget import Budget
 from tuner.engine.build_stage import BuildRequest, Built
 from tuner.engine.claiming import Claims
@@ -195,10 +195,9 @@ class Sweep:
             self._space, request.seed, request.budget.trials, features, history, device_numbers(device),
             workload_numbers(request.workload), request.options,
         )  # fmt: skip
-        searcher = registry.searcher(request.searcher)(problem)
         # What the machine failed in an earlier run may be proposed again.
         told = [t for t in self._trials if t.measurement.status is not Status.ENVIRONMENT]
-        searcher.tell([Observation(t.key.config, t.measurement) for t in told])
+        searcher = seeking.begin(request.searcher, problem, told)
         if why := getattr(searcher, "why", ""):
             self._observer.note(f"{kernel.name}: {why}")
         return searcher
@@ -227,13 +226,13 @@ class Sweep:
             searcher = self._seeker = self._seeker or self._searcher()
             while (room := self._room(started, pause_at)) > 0:
                 asked = time.perf_counter()
-                configs = self._first(room) or searcher.ask(room)
+                configs = self._first(room) or seeking.ask(searcher, room)
                 if not configs:
                     exhausted = True
                     break
                 ask_s = (time.perf_counter() - asked) / len(configs)
                 done = self._batch(self._sweep_id, configs, companions, ask_s)
-                searcher.tell([Observation(t.key.config, t.measurement) for t in done])
+                seeking.tell(searcher, done)
         except KeyboardInterrupt:
             interrupted = True
             self._workshop.stop()

@@ -2,10 +2,11 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from tuner import registry
 from tuner.core.device import Device
@@ -18,7 +19,8 @@ from tuner.core.protocol import Protocol
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.engine import bench_process, machine_faults, runner
+from tuner.engine import answers, bench_process, machine_faults, runner
+from tuner.engine.answers import trial_answer
 from tuner.engine.build_process import artifact_to_plain
 from tuner.engine.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.judge_client import JudgeClient, Seat
@@ -37,6 +39,8 @@ _ADDRESSES = 8 * 2 * RESERVED
 _SOUND = (Status.OK, Status.PRUNED, Status.WRONG_RESULT)
 # A float64 reference of a large workload takes its time.
 _PATIENCE_S = 300.0
+
+_T = TypeVar("_T")
 
 
 class Workshop:
@@ -207,22 +211,26 @@ class Workshop:
                 seconds = time.perf_counter() - started
                 return Measurement(status, error=f"run: {lost}", run_s=seconds, **known)
         try:
+            answer = trial_answer(answer)
             if answer["status"] == Status.RUN_ERROR and (
                 fault := machine_faults.of_artifact(Path(request["artifact"]["path"]))
             ):
                 raise fault.error()
-            if answer["status"] == Status.ENVIRONMENT and not answer.get("passing"):
+            if answer["status"] == Status.ENVIRONMENT and not answer["passing"]:
                 raise MachineFault(str(answer["error"]))
             calibration = None
             if answer["calibration"] and reference_s:
                 calibration = Calibration(reference_s, *answer["calibration"])
             known = {**known, "metrics": {**known["metrics"], **answer["metrics"]}}
             return Measurement(
-                Status(answer["status"]), samples=tuple(answer["samples"]), error=answer["error"],
+                answer["status"], samples=tuple(answer["samples"]), error=answer["error"],
                 calibration=calibration, run_s=answer["run_s"], max_error=answer["max_error"], **known,
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
-            # The child overwrote its own memory and still answered: that is a crash too.
+        except ValueError as error:
+            # The child overwrote its own memory and still answered: that is a crash too, and its last trial.
+            if self._kept is not None:
+                self._workers.dismiss(self._kept[0])
+                self._kept = None
             return Measurement(Status.CRASH, error=f"run: unusable answer: {error}", **known)
 
     def _trial(self, request: dict[str, Any]) -> Any:
@@ -259,15 +267,25 @@ class Workshop:
         self.settle()
         with measuring(self.device.fingerprint):
             payload = {"device": self.device, "protocol": self.protocol}
-            return float(self._once(bench_process.calibrate_job, payload, "the device cannot be calibrated"))
+            complaint = "the device cannot be calibrated"
+            answer = self._once(bench_process.calibrate_job, payload, complaint)
+        return _usable(answers.seconds, answer, complaint)
 
     def limits(self) -> dict[str, float]:
         """Peaks of the device, measured now in a child of its own."""
         self.settle()
         with measuring(self.device.fingerprint):
             payload = {"device": self.device, "protocol": self.protocol}
-            answer = self._once(bench_process.limits_job, payload, "the device's peaks cannot be measured")
-        return {name: float(value) for name, value in answer.items()}
+            complaint = "the device's peaks cannot be measured"
+            answer = self._once(bench_process.limits_job, payload, complaint)
+        return _usable(partial(answers.numbers, what="the peaks"), answer, complaint)
+
+
+def _usable(check: Callable[[Any], _T], answer: Any, complaint: str) -> _T:
+    try:
+        return check(answer)
+    except answers.UnusableAnswer as error:
+        raise TunerError(f"{complaint}: unusable answer: {error}") from None
 
 
 def device_target(device: Device, protocol: Protocol) -> Target:

@@ -2,12 +2,14 @@
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tuner.core.errors import InterchangeError, UnknownName
 from tuner.core.recorded import RecordedSpace
-from tuner.interchange import fair_t4, kernel_tuner
-from tuner.interchange._reading import read_json, shown
+from tuner.interchange import fair_t4, kernel_tuner, ktt
+from tuner.interchange._reading import NotJson, parse_json, read_text, shown
+from tuner.interchange._unfinished import whole_entries
 
 FORMATS: dict[str, Callable[[RecordedSpace], str]] = {
     "t4": fair_t4.dumps,
@@ -16,7 +18,10 @@ FORMATS: dict[str, Callable[[RecordedSpace], str]] = {
 
 
 def read_recorded(path: Path, kernel: str | None = None, device: str | None = None) -> RecordedSpace:
-    """A recorded space from a Kernel Tuner cache or a FAIR T4 file, plain or gzipped, told by its content.
+    """A recorded space from a Kernel Tuner cache, a FAIR T4 file or KTT's results, told by its content.
+
+    Plain or gzipped. Of a cache that is still being written all whole configurations are read, and `notes` of
+    what is returned say so.
 
     Args:
         path: the file.
@@ -27,14 +32,28 @@ def read_recorded(path: Path, kernel: str | None = None, device: str | None = No
         InterchangeError: the file is missing, truncated, too large, of another version or kind, or its
             content contradicts itself; one line that names the place.
     """
-    content = read_json(path)
+    text = read_text(path)
+    note = ""
+    try:
+        content = parse_json(text, shown(path))
+    except NotJson as error:
+        whole = whole_entries(text) if error.unfinished else None
+        if whole is None:
+            raise
+        content = parse_json(whole[0], shown(path))
+        note = f"the cache is not finished: the {len(content['cache'])} whole configurations were read"
+        note += f", {len(whole[1]):,} characters behind them left out" if whole[1] else ""
     stem = path.name.removesuffix(".gz").removesuffix(".json").removesuffix(".t4")
     if isinstance(content, dict) and "cache" in content:
-        return kernel_tuner.parse(content, shown(path))
+        recorded = kernel_tuner.parse(content, shown(path))
+        return replace(recorded, notes=(note,)) if note else recorded
     if isinstance(content, dict) and "results" in content:
         return fair_t4.parse(content, shown(path), kernel or stem, device or "unknown device")
+    if ktt.is_results(content):
+        return ktt.parse(content, shown(path), device or "unknown device")
     raise InterchangeError(
-        f"{shown(path)} is neither a Kernel Tuner cache (no 'cache') nor a FAIR T4 file (no 'results')"
+        f"{shown(path)} is neither a Kernel Tuner cache (no 'cache') nor a FAIR T4 file (no 'results') "
+        "nor a result file of KTT (no 'Results' with 'Metadata')"
     )
 
 

@@ -6,14 +6,16 @@ nothing of the device, the kernel and the parameters' full lists; what is writte
 """
 
 import json
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.core.errors import InterchangeError
 from tuner.core.measurement import TIMED_STATUSES, Status
 from tuner.core.recorded import RecordedSpace, RecordedTrial
-from tuner.core.space import Parameter, Value
-from tuner.interchange._reading import (
-    MAX_PARAMETERS,
+from tuner.core.space import Value
+from tuner.interchange import ktt
+from tuner.interchange._fields import (
     Fields,
     clip,
     duration,
@@ -21,7 +23,7 @@ from tuner.interchange._reading import (
     plain_name,
     plain_value,
 )  # fmt: skip
-from tuner.interchange.kernel_tuner import checked, make_parameter, read_facts
+from tuner.interchange.kernel_tuner import checked, problem_size, read_facts
 
 VERSION = "1.0.0"
 # How many of the file's unit make a second; Kernel Tuner itself writes "miliseconds".
@@ -45,6 +47,8 @@ _WRITTEN = {
     Status.CRASH: "runtime",
     Status.ENVIRONMENT: "runtime",
 }
+# Names of a time where no unit says so.
+_TIMES = ("time", "TotalDuration", "runtime", "duration")
 _PHASES = {
     "compile": "compilation",
     "verify": "validation",
@@ -76,81 +80,141 @@ def parse(content: Any, where: str, kernel: str, device: str) -> RecordedSpace:
     results = top.get("results", list)
     if not results:
         raise InterchangeError(f"{where} has no results")
-    trials = tuple(_trial(Fields(r, f"{where}: result {i}"), UNITS[word]) for i, r in enumerate(results))
+    rules = _Rules(UNITS[word], "timeunit" in metadata.content, _by_ktt(metadata, results[0]))
+    trials = tuple(_trial(Fields(r, f"{where}: result {i}"), rules) for i, r in enumerate(results))
+    if rules.by_ktt:
+        trials = ktt.merged(trials)
+    parameters = ktt.observed_parameters(trials, where, metadata.get("tune_params", dict, {}))
     recorded = RecordedSpace(
-        metadata.text("kernel_name", kernel), metadata.text("device_name", device),
-        tuple(s for s in metadata.get("problem_size", list, []) if isinstance(s, int)),
-        _parameters(trials, metadata, where), trials,
-        read_facts(metadata.get("device_facts", dict, {}), where),
+        metadata.text("kernel_name", kernel), metadata.text("device_name", metadata.text("device", device)),
+        problem_size(metadata.get("problem_size", list, []), where), parameters, trials,
+        read_facts(metadata.get("device_facts", dict, {}), where), tuple(rules.notes),
     )  # fmt: skip
     return checked(recorded, where)
 
 
-def _parameters(trials: tuple[RecordedTrial, ...], metadata: Fields, where: str) -> tuple[Parameter, ...]:
-    names = list(trials[0].config)
-    if len(names) > MAX_PARAMETERS:
-        raise InterchangeError(f"{where} has more than {MAX_PARAMETERS} parameters")
-    for i, trial in enumerate(trials):
-        if trial.config.keys() != trials[0].config.keys():
-            odd = min(trial.config.keys() ^ trials[0].config.keys())
-            raise InterchangeError(f"{where}: results 0 and {i} do not both have parameter {odd!r}")
-    declared = metadata.get("tune_params", dict, {})
-    parameters = []
-    for name in names:
-        # What the file does not declare is taken from its configurations: numbers ascending.
-        found = {(isinstance(t.config[name], bool), t.config[name]): t.config[name] for t in trials}
-        values: list[Any] = list(found.values())
-        if all(isinstance(v, int | float) for v in values):
-            values.sort()
-        parameters.append(make_parameter(name, declared.get(name, values), f"{where}: parameter {name!r}"))
-    return tuple(parameters)
+@dataclass(frozen=True)
+class _Rules:
+    """How the results of a file are read.
+
+    Attributes:
+        unit: how many of the metadata's unit make a second.
+        stated: whether the metadata states it.
+        by_ktt: written by KTT: one result a run, values as texts.
+        notes: what a person should know, in order; a dictionary in place of an ordered set.
+    """
+
+    unit: float
+    stated: bool
+    by_ktt: bool
+    notes: dict[str, None] = field(default_factory=dict)
 
 
-def _trial(result: Fields, unit: float) -> RecordedTrial:
+def _by_ktt(metadata: Fields, first: Any) -> bool:
+    objectives = first.get("objectives") if isinstance(first, dict) else None
+    return metadata.content.get("autotuner") == "KTT" or objectives == ["TotalDuration"]
+
+
+def _trial(result: Fields, rules: _Rules) -> RecordedTrial:
     config: dict[str, Value] = {}
     for name, value in result.get("configuration", dict).items():
-        config[plain_name(name, result.where)] = plain_value(value, result.where)
+        plain = plain_value(value, result.where)
+        config[plain_name(name, result.where)] = _number(plain) if rules.by_ktt else plain
     times = Fields(result.get("times", dict), f"{result.where}: times")
     invalidity = result.text("invalidity")
     if invalidity not in INVALIDITIES:
         known = ", ".join(INVALIDITIES)
         raise InterchangeError(f"{result.where}: invalidity {clip(invalidity)} is none of {known}")
     correct = bool(result.get("correctness", (int, float)))
-    if (invalidity == "correct") != correct:
+    # KTT says that what does not compile is not incorrect.
+    if invalidity in ("correct", "correctness") and (invalidity == "correct") != correct:
         raise InterchangeError(f"{result.where}: invalidity {invalidity!r} with correctness {int(correct)}")
-    measured = _measurements(result, unit)
-    status = _status(measured.pop("status", ""), invalidity, result.where)
-    objective, error = measured.pop("time", None), measured.pop("error", "")
+    measured = _Measured(result, rules)
+    unit = rules.unit if rules.stated or measured.unit is None else measured.unit
+    status = _status(measured.status, invalidity, result.where)
+    objective, error = measured.time_s, measured.error
     samples: tuple[float, ...] = ()
     if status in TIMED_STATUSES:
         runtimes = times.get("runtimes", list, [])
         samples = tuple(duration(t, unit, f"{times.where}: runtimes") for t in runtimes)
         if objective is None and not samples:
-            raise InterchangeError(f"{result.where} is correct and has neither runtimes nor a time")
+            score = f": its objective {measured.score!r} is none" if measured.score else ""
+            raise InterchangeError(f"{result.where} is correct and has neither runtimes nor a time{score}")
+        if measured.score:
+            text = (
+                f"the objective is {measured.score!r}, a score, not a time: ranked by the run times beside it"
+            )
+            rules.notes[text] = None
         objective = sum(samples) / len(samples) if objective is None else objective
         samples = samples or (objective,)
         error = "" if status is Status.OK else error
     else:
         objective, error = None, error or invalidity
     phases = {p: s for p, name in _PHASES.items() if (s := times.seconds(name, unit)) is not None}
+    if "compile" not in phases and (s := times.seconds("compilation_time", unit)) is not None:
+        phases["compile"] = s
     stamp = result.timestamp("timestamp")
-    return RecordedTrial(config, status, samples, objective, error, phases, stamp, measured)
+    return RecordedTrial(config, status, samples, objective, error, phases, stamp, measured.metrics)
 
 
-def _measurements(result: Fields, unit: float) -> dict[str, Any]:
-    """Metrics by name, besides `time` in seconds, `error` and `status` as texts."""
-    found: dict[str, Any] = {}
-    for entry in result.get("measurements", list, []):
-        measured = Fields(entry, f"{result.where}: measurements")
-        name = plain_name(measured.text("name"), measured.where)
+def _number(value: Value) -> Value:
+    """What KTT wrote as a text: a boolean, a number, or a text after all."""
+    if not isinstance(value, str):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    for kind in (int, float):
+        try:
+            number: int | float = kind(value)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) and abs(number) < 2**63 else value
+    return value
+
+
+class _Measured:
+    """The measurements of a result.
+
+    Attributes:
+        time_s: the objective in seconds; `None` where there is none or it is no time.
+        unit: how many of the unit that the objective states make a second; `None` where it states none.
+        score: the name of an objective that is no time; else empty.
+        error, status: texts that stand there.
+        metrics: all other numbers by name.
+    """
+
+    def __init__(self, result: Fields, rules: _Rules) -> None:
+        self.time_s: float | None = None
+        self.unit: float | None = None
+        self.error, self.status = "", ""
+        self.metrics: dict[str, float] = {}
+        objectives = result.get("objectives", list, [])
+        named = objectives[0] if objectives and isinstance(objectives[0], str) else "time"
+        self.score = "" if named in _TIMES else clip(named)[1:-1]
+        for entry in result.get("measurements", list, []):
+            measured = Fields(entry, f"{result.where}: measurements")
+            name = plain_name(measured.text("name"), measured.where)
+            self._take(name, measured, named, rules.unit)
+
+    def _take(self, name: str, measured: Fields, objective: str, unit: float) -> None:
         value = measured.get("value", (str, int, float, list))
-        if name in ("time", "error", "status") and isinstance(value, str):
-            found["error" if name == "time" else name] = measured.text("value")
-        elif name == "time":
-            found[name] = duration(value, unit, f"{result.where}: time")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
-            found[name] = float(value)
-    return found
+        stated = measured.text("unit", "").lower()
+        a_time = name in _TIMES or (name == objective and stated in UNITS)
+        if isinstance(value, str):
+            if name in ("error", *_TIMES):
+                self.error = measured.text("value")
+            elif name == "status":
+                self.status = measured.text("value")
+        elif a_time and (name == objective or self.score):
+            if stated and stated not in UNITS:
+                raise InterchangeError(f"{measured.where}: unit {clip(stated)} is none of {', '.join(UNITS)}")
+            own = UNITS[stated] if stated else unit
+            self.unit = own if stated else None
+            self.time_s = duration(value, own, f"{measured.where}: {name}")
+            if name == objective:
+                self.score = ""
+        else:
+            self.metrics.update(ktt.numbers_of({name: value}))
 
 
 def _status(text: str, invalidity: str, where: str) -> Status:

@@ -5,14 +5,14 @@ schema have the same fields without `schema_version`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner.core.errors import InterchangeError, TunerError
 from tuner.core.measurement import TIMED_STATUSES, Status
 from tuner.core.recorded import RecordedSpace, RecordedTrial
 from tuner.core.space import Parameter, Value
-from tuner.interchange._reading import (
+from tuner.interchange._fields import (
     MAX_PARAMETERS,
     Fields,
     clip,
@@ -90,8 +90,18 @@ def _problem(top: Fields) -> tuple[int, ...]:
     sizes = [size] if isinstance(size, int | str) else size
     if not isinstance(sizes, list | tuple) or len(sizes) > 20:
         raise InterchangeError(f"{top.where}: 'problem_size' cannot be {clip(size)}")
-    # A size may also be the text of an expression, which nobody evaluates here.
-    return tuple(s for s in sizes if isinstance(s, int) and not isinstance(s, bool))
+    return problem_size(sizes, top.where)
+
+
+def problem_size(sizes: Sequence[Any], where: str) -> tuple[int, ...]:
+    """The whole numbers of a problem size.
+
+    A size may also be the text of an expression, which nobody evaluates here.
+    """
+    found = tuple(s for s in sizes if isinstance(s, int) and not isinstance(s, bool))
+    if len(found) > 20 or not all(0 <= s < 10**18 for s in found):
+        raise InterchangeError(f"{where}: a problem size cannot be {clip(list(found))}")
+    return found
 
 
 def _parameters(top: Fields) -> tuple[Parameter, ...]:
@@ -153,7 +163,7 @@ def _outcome(entry: Fields) -> tuple[Status, tuple[float, ...], float | None, st
     if stated and (stated not in list(Status) or (stated in TIMED_STATUSES) == failed):
         raise InterchangeError(f"{entry.where}: 'status' cannot be {clip(stated)}")
     if failed:
-        word = entry.text("time") if isinstance(time, str) else f"recorded as a time of {time:g}"
+        word = entry.text("time") if isinstance(time, str) else f"recorded as a time of {clip(time)}"
         status = Status(stated) if stated else FAILURES.get(word, Status.RUN_ERROR)
         return status, (), None, entry.text("error", word) or "failed"
     objective = duration(time, MILLISECONDS, f"{entry.where}: 'time'")

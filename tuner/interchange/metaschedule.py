@@ -7,10 +7,9 @@ here: whether a program is one of ours is told by its hash. `database_tuning_rec
 
 import base64
 import binascii
-import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from tuner.core.digest import digest
 from tuner.core.errors import InterchangeError, InvalidConfig
 from tuner.core.recorded import slug
 from tuner.core.trace_space import compact, trace_content
-from tuner.interchange._reading import MAX_BYTES, clip, duration, shown
+from tuner.interchange._fields import clip, duration
+from tuner.interchange._reading import NotJson, check_width, parse_json, read_text, shown
 
 WORKLOADS, RECORDS = "database_workload.json", "database_tuning_record.json"
 # What MetaSchedule stores as the time of a candidate that failed.
@@ -64,20 +64,26 @@ def is_database(path: Path) -> bool:
     return (path / RECORDS).is_file() or path.name in (RECORDS, WORKLOADS)
 
 
-def read_database(path: Path) -> list[Record]:
+def read_database(path: Path, note: Callable[[str], None] = lambda text: None) -> list[Record]:
     """The records of a database; duplicates of one trace and target as one, with all their times.
 
     Args:
         path: the folder of the two files, or one of them, the other lying beside it.
+        note: is told what was left out: a last line that is cut, as of a database that is being written.
 
     Raises:
-        InterchangeError: a file is missing, truncated, too large, or a line is not what it should be; names
-            the file and the line.
+        InterchangeError: a file is missing, too large, has no whole line, or a line is not what it should be;
+            names the file and the line.
     """
     folder = path if path.is_dir() else path.parent
-    programs = [_program(content, where) for content, where in _lines(folder / WORKLOADS)]
+    cut: list[str] = []
+    programs = [_program(content, where) for content, where in _lines(folder / WORKLOADS, cut)]
     found: dict[tuple[str, str, str], Record] = {}
-    for content, where in _lines(folder / RECORDS):
+    missing = 0
+    for content, where in _lines(folder / RECORDS, cut):
+        if cut and isinstance(content, list) and content[:1] == [len(programs)] and WORKLOADS in cut[0]:
+            missing += 1  # of the program whose line is cut
+            continue
         record = _record(content, programs, where)
         key = (record.program, record.trace, record.target_digest)
         before = found.get(key)
@@ -87,42 +93,35 @@ def read_database(path: Path) -> list[Record]:
         found[key] = record
     if not found:
         raise InterchangeError(f"{shown(folder / RECORDS)} has no records")
+    for where in cut:
+        note(f"{where} is cut and was left out; everything before it was read")
+    if missing:
+        note(f"{missing} records of the program whose line is cut were left out")
     return list(found.values())
 
 
-def _lines(path: Path) -> list[tuple[Any, str]]:
+def _lines(path: Path, cut: list[str]) -> Iterator[tuple[Any, str]]:
+    """Each line's value and place; a last line that is cut goes to `cut`, unless it is the only one."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise InterchangeError(f"{shown(path)} has more than {MAX_BYTES >> 20} MiB")
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
+        text = read_text(path)
+    except InterchangeError:
+        if path.exists():
+            raise
         raise InterchangeError(f"{shown(path)} does not exist: a database is two files") from None
-    except UnicodeDecodeError:
-        raise InterchangeError(f"{shown(path)} is not a text file in UTF-8") from None
-    except OSError as error:
-        raise InterchangeError(f"{shown(path)} cannot be read: {error.strerror or error}") from None
+    check_width(text, shown(path))
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if len(lines) > _MOST_RECORDS:
         raise InterchangeError(f"{shown(path)} has more than {_MOST_RECORDS:,} lines")
-    found = []
     for number, line in lines:
         where = f"{shown(path)} line {number}"
         try:
-            found.append((json.loads(line, parse_constant=_no_number), where))
-        except RecursionError:
-            raise InterchangeError(f"{where} nests too deeply") from None
-        except json.JSONDecodeError as error:
-            last = number == lines[-1][0] and not line.rstrip().endswith("]")
-            what = "is truncated" if last else "is not JSON"
-            raise InterchangeError(f"{where} {what}: {error.msg}") from None
-        except ValueError as error:
-            raise InterchangeError(f"{where} is not JSON: {clip(str(error))}") from None
-    return found
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+            content = parse_json(line, where)
+        except NotJson as error:
+            if error.unfinished and number == lines[-1][0] and len(lines) > 1:
+                cut.append(where)
+                return
+            raise
+        yield content, where
 
 
 def _program(content: Any, where: str) -> str:

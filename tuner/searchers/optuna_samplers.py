@@ -27,6 +27,13 @@ _BY_NAME = (
     "BruteForceSampler", "CmaEsSampler", "GPSampler", "NSGAIISampler", "NSGAIIISampler", "QMCSampler",
     "RandomSampler", "TPESampler",
 )  # fmt: skip
+# What else `optuna.samplers` holds, and what does the same here.
+_NOT_OFFERED = {
+    "GridSampler": "it needs a search space of Optuna's: searcher grid goes through the kernel's own",
+    "PartialFixedSampler": "it needs another sampler and the parameters to fix: take that sampler, e.g. tpe",
+    "BaseSampler": "it is the base of all samplers and proposes nothing: take one of them, e.g. tpe",
+    "BaseGASampler": "it is a base class and proposes nothing: take optuna:NSGAIISampler or genetic",
+}
 # These read the observed trials alone. The others keep their state in attributes that sampling writes, so
 # a recorded trial is sampled for too before its parameters are replaced by those observed.
 _STATELESS = frozenset({"BruteForceSampler", "GPSampler", "QMCSampler", "RandomSampler", "TPESampler"})
@@ -54,6 +61,9 @@ class OptunaSearcher(TrackingSearcher):
         with _quiet():
             # A private study: its storage is this process's memory and dies with the searcher.
             self._study = optuna.create_study(direction="minimize")
+        # A sampler that has tried all it can (brute force) stops its study, which raises outside of an
+        # objective; when a sweep ends is not a sampler's to say.
+        self._study.stop = lambda: None  # type: ignore[method-assign]
         self._observed = 0
         self._worst: float | None = None
         self._make_sampler(0)  # an unknown argument is told of here, not in the middle of a sweep
@@ -246,6 +256,8 @@ class AnyOptunaSearcher(OptunaSearcher):
         import optuna
 
         name = which if which.endswith("Sampler") else f"{which}Sampler"
+        if name in _NOT_OFFERED:
+            raise TunerError(f"sampler {name} of Optuna cannot be used as a searcher: {_NOT_OFFERED[name]}")
         if name not in _BY_NAME:
             raise UnknownName("sampler of Optuna", which, list(_BY_NAME))
         if not hasattr(optuna.samplers, name):
