@@ -7,6 +7,10 @@ from typing import Any
 from tuner.core.digest import digest
 from tuner.core.errors import TunerError
 
+RULES = 2
+"""1: inputs stayed as they were, and a kernel told its own time. 2: inputs change between calls, results are
+compared right after them, and another process has the clock."""
+
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
@@ -60,9 +64,10 @@ class Protocol:
         """Identifies what a time measured under this protocol means.
 
         Only what moves the measured value counts: threads, cache state, warm-up, sample length. A trial
-        repeated more often or given a longer timeout is the same quantity, better known.
+        repeated more often or given a longer timeout is the same quantity, better known. And the rules it was
+        taken by: what was timed when inputs never changed is no evidence any more.
         """
-        return digest([self.threads, self.cache, self.warmup, self.min_sample_s])
+        return digest([RULES, self.threads, self.cache, self.warmup, self.min_sample_s])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the store."""

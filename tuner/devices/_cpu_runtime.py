@@ -43,7 +43,7 @@ class Runtime:
         self._flops = library.tuner_fma_flops
         self._flops.argtypes, self._flops.restype = [size], ctypes.c_double
         self._bandwidth = library.tuner_bandwidth
-        self._bandwidth.argtypes = [ints, ctypes.c_int, ctypes.c_int, size]
+        self._bandwidth.argtypes = [ints, ctypes.c_int, ctypes.c_int, size, ctypes.c_int]
         self._bandwidth.restype = ctypes.c_double
         self._flush = library.tuner_flush
         self._flush.argtypes, self._flush.restype = [ints, ctypes.c_int, size], ctypes.c_int
@@ -61,11 +61,13 @@ class Runtime:
         seconds = self.calibrate(cpus, iterations)
         return float(self._flops(iterations)) * len(cpus) / seconds
 
-    def bandwidth(self, cpus: Sequence[int], kind: int, array_bytes: int) -> float:
-        """Bytes a second: kind 0 read, 1 copy, 2 triad; `array_bytes` of each thread's arrays."""
-        return self._checked(
-            self._bandwidth(self._cpus(cpus), len(cpus), kind, array_bytes), "bandwidth measurement"
-        )
+    def bandwidth(self, cpus: Sequence[int], kind: int, array_bytes: int, passes: int) -> float:
+        """Bytes a second of the fastest of up to 8 passes: kind 0 read, 1 copy, 2 triad.
+
+        Args: `array_bytes` of each thread's arrays.
+        """
+        rate = self._bandwidth(self._cpus(cpus), len(cpus), kind, array_bytes, passes)
+        return self._checked(rate, "bandwidth measurement")
 
     def flush(self, cpus: Sequence[int], bytes_each: int) -> None:
         """Every CPU walks through so many bytes of its own."""

@@ -33,7 +33,7 @@ CALIBRATION_ROUNDS = 600_000
 PEAK_ROUNDS, REPEATS = 6_000_000, 5
 _NO_CLOCK_HZ = 7e9
 # Readings at most, where others take cores away; those of 1 ms fit between two time slices of theirs.
-_TRIES, _SHORT_TRIES = 15, 60
+_TRIES, _SHORT_TRIES, _LONG_TRIES = 15, 60, 3
 _SCALARS: dict[str, type[Any]] = {
     "int32": ctypes.c_int32,
     "int64": ctypes.c_int64,
@@ -340,8 +340,8 @@ class CpuDevice(Device):
         limits = self.target.limits
         disturbed = False
 
-        def best(take: Callable[[], float], tries: int = _TRIES) -> tuple[float, bool]:
-            readings, quiet = calm(take, self.waits, REPEATS, tries)
+        def best(take: Callable[[], float], tries: int = _TRIES, wanted: int = REPEATS) -> tuple[float, bool]:
+            readings, quiet = calm(take, self.waits, wanted, tries)
             return max(readings), quiet
 
         for suffix, cpus in (("", self._team), ("_core", self._team[:1])):
@@ -355,7 +355,7 @@ class CpuDevice(Device):
             size = max(4 * limits["l3_bytes"], 64 * 2**20) / 3 / len(cpus)
             size = int(min(size, limits["memory_bytes"] / 8 / 3 / len(cpus)))
             for kind, name in enumerate(("read", "copy", "triad")):
-                rate, quiet = best(partial(helper.bandwidth, cpus, kind, size))
+                rate, quiet = best(partial(helper.bandwidth, cpus, kind, size, REPEATS), _LONG_TRIES, 1)
                 disturbed |= not quiet
                 found[f"{name}_bytes_per_s{suffix}"] = rate
             rates = (found[f"{name}_bytes_per_s{suffix}"] for name in ("read", "copy", "triad"))

@@ -63,6 +63,7 @@ class Built:
         overhead_s: seconds beyond that, of forking and asking.
         folder: holds everything it made; remove with `discard`.
         fewer_operations, constant: the kernel's, see `Kernel`.
+        special: whether it is verified on special values: not a library, which has ways of its own.
         fault: what the machine did, of status `environment`.
     """
 
@@ -75,6 +76,7 @@ class Built:
     folder: Path | None = None
     fewer_operations: float = 1.0
     constant: tuple[str, ...] = ()
+    special: bool = False
     fault: machine_faults.Fault | None = None
 
     def discard(self) -> None:
@@ -216,9 +218,11 @@ class BuildStage:
             pairs = tuple(self._generic(artifacts[0], request))
         else:
             pairs = tuple(zip(request.companions, artifacts[1:], strict=True))
+        kernel = request.kernel
         return Built(
             Status.OK, "", artifacts[0], pairs, build_s, max(0.0, seconds - build_s), folder,
-            request.kernel.fewer_operations(request.workload), tuple(request.kernel.constant),
+            kernel.fewer_operations(request.workload), tuple(kernel.constant),
+            kernel.special_values and not kernel.baseline,
         )  # fmt: skip
 
     def _generic(self, artifact: Artifact, request: BuildRequest) -> Iterator[tuple[Workload, Artifact]]:

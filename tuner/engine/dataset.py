@@ -4,14 +4,30 @@ They are computed once a sweep: a float64 reference of a 1024^3 GEMM costs more 
 Only the inputs leave this process.
 """
 
+import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tuner.core.operator import Operator, Tensors
 from tuner.core.workload import Workload
 from tuner.engine.sealed import Layout, sealed_inputs, shared_outputs
+
+_SMALL_FLOPS = 10**7
+
+
+@dataclass(frozen=True)
+class Special:
+    """The same workload on special values, see `Operator.special_inputs`.
+
+    Attributes:
+        reference, tolerance: outputs by name.
+        sent: descriptor of the inputs, sealed.
+    """
+
+    reference: Tensors
+    tolerance: Tensors
+    sent: int
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,7 @@ class Dataset:
         sent: descriptor of the inputs, sealed.
         shown: descriptor of the memory that a runner writes its outputs to.
         outputs: the arrays in it.
+        special: for small workloads.
     """
 
     operator: Operator
@@ -39,9 +56,15 @@ class Dataset:
     sent: int
     shown: int
     outputs: Tensors
+    special: Special | None
+
+    def close(self) -> None:
+        """Lets its memory go."""
+        for descriptor in (self.sent, self.shown, *([self.special.sent] if self.special else [])):
+            os.close(descriptor)
 
 
-def compute(operator: Any, workload: Workload, seed: int) -> Dataset:
+def compute(operator: Operator, workload: Workload, seed: int) -> Dataset:
     """The dataset of a workload for a seed.
 
     Raises:
@@ -54,6 +77,26 @@ def compute(operator: Any, workload: Workload, seed: int) -> Dataset:
     shown, outputs = shared_outputs(layout)
     mirror = {name: values.copy() for name, values in inputs.items()}
     return Dataset(
-        operator, workload, layout, inputs, mirror, reference, tolerance, sealed_inputs(layout, inputs),
-        shown, outputs,
-    )  # fmt: skip
+        operator=operator,
+        workload=workload,
+        layout=layout,
+        inputs=inputs,
+        mirror=mirror,
+        reference=reference,
+        tolerance=tolerance,
+        sent=sealed_inputs(layout, inputs),
+        shown=shown,
+        outputs=outputs,
+        special=_special(operator, workload, layout, seed),
+    )
+
+
+def _special(operator: Operator, workload: Workload, layout: Layout, seed: int) -> Special | None:
+    """The data of a workload on special values; `None` for a large one, whose companions are enough."""
+    if operator.flops(workload) > _SMALL_FLOPS:
+        return None
+    inputs = operator.special_inputs(workload, seed)
+    with np.errstate(all="ignore"):
+        reference = operator.reference(workload, inputs)
+        tolerance = operator.tolerance(workload, inputs, reference)
+    return Special(reference, tolerance, sealed_inputs(layout, inputs))

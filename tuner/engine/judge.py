@@ -8,7 +8,6 @@ own clock.
 
 import base64
 import ctypes
-import os
 import pickle
 import signal
 import sys
@@ -57,8 +56,7 @@ class _Judge:
         """Lets a dataset go: {"workload"}."""
         data = self._data.pop(request["workload"], None)
         if data is not None:
-            os.close(data.sent)
-            os.close(data.shown)
+            data.close()
         return {}
 
     # --- trials -------------------------------------------------------------------------------------------
@@ -67,9 +65,9 @@ class _Judge:
         """One whole trial.
 
         {"pid", "kept", "workload", "artifact", "companions": [[key, artifact], ...], "incumbent_s",
-        "constant", "least_s"}; a descriptor of the runner's socket follows unless it is kept. The answer is
-        {"status", "samples", "error", "calibration": [before, after], "max_error", "metrics", "run_s"}; the
-        status may be "lost" or "run_timeout".
+        "constant", "least_s", "special"}; a descriptor of the runner's socket follows unless it is kept. The
+        answer is {"status", "samples", "error", "calibration": [before, after], "max_error", "metrics",
+        "run_s"}; the status may be "lost" or "run_timeout".
         """
         answer: dict[str, Any] = {
             "status": "ok", "samples": [], "error": "", "calibration": None, "max_error": None, "metrics": {},
@@ -86,9 +84,7 @@ class _Judge:
         return answer
 
     def _judge_trial(self, request: Mapping[str, Any], runner: Runner, answer: dict[str, Any]) -> None:
-        error = 0.0
-        for key, artifact in request["companions"]:
-            error = max(error, self._verified(runner, key, artifact, request).verify()[0])
+        error = self._verify_companions(runner, request, every=False)
         run = self._verified(runner, request["workload"], request["artifact"], request)
         before = self._calibrated(runner, run)
         share, first_s = run.verify()
@@ -107,6 +103,25 @@ class _Judge:
         answer["max_error"] = max(error, share, run.verify_again())
         answer["metrics"] = {**run.metrics(), **conditions, **run.remarks}
         answer["samples"], answer["status"] = samples, "pruned" if pruned else "ok"
+
+    def _verify_companions(self, runner: Runner, request: Mapping[str, Any], every: bool) -> float:
+        """The largest error of all ragged shapes; the largest shape of them, or `every` one, is verified on
+        special values too, where the kernel is for them."""
+        worst, last = 0.0, None
+        companions = request["companions"]
+        if companions and request["special"] and not every:
+            flops = [self._flops(key) for key, _ in companions]
+            last = flops.index(max(flops))
+        for place, (key, artifact) in enumerate(companions):
+            run = self._verified(runner, key, artifact, request)
+            worst = max(worst, run.verify()[0])
+            if request["special"] and (every or place == last):
+                run.verify_special()
+        return worst
+
+    def _flops(self, key: str) -> int:
+        data = self._data[key]
+        return data.operator.flops(data.workload)
 
     def _runner(self, request: Mapping[str, Any]) -> Runner:
         pid = int(request["pid"])
@@ -145,8 +160,7 @@ class _Judge:
     def seat(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """A finalist takes its place, verified; asked as `trial`, answers {"ok": true, "calls"}."""
         runner = self._runner(request)
-        for key, artifact in request["companions"]:
-            self._verified(runner, key, artifact, request).verify()
+        self._verify_companions(runner, request, every=True)
         run = self._verified(runner, request["workload"], request["artifact"], request)
         _, last_s = run.verify()
         if last_s < LONG_S:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tuner.core.disturbance import DISTURBED
-from tuner.core.operator import worst_error
+from tuner.core.operator import special_mismatch, worst_error
 from tuner.core.protocol import Protocol
 from tuner.engine.challenge import Challenger
 from tuner.engine.channel import Channel, ChannelClosed, ChannelGarbage
@@ -207,6 +207,16 @@ class JudgedRun:
             raise self._wrong(f"{when}{where} ({error:.3g} times the tolerance)")
         self.last_s = seconds
         return error, 0.0 if _share(answer.get("share")) > DISTURBED else seconds
+
+    def verify_special(self) -> None:
+        """One call on NaN, infinities and the ends of the type's range, where the dataset has such inputs."""
+        special = self._data.special
+        if special is None:
+            return
+        self._ask({"do": "feed"}, special.sent)
+        self._ask({"do": "run"})
+        if problem := special_mismatch(self._data.outputs, special.reference, special.tolerance):
+            raise self._wrong(f"on special values {problem}")
 
     def verify_again(self) -> float:
         """After the timed calls, on the inputs of before: the error as a share of the tolerance."""

@@ -161,7 +161,7 @@ class Workshop:
         return {
             "workload": workload.key, "artifact": artifact_to_plain(built.artifact),
             "companions": [[w.key, artifact_to_plain(a)] for w, a in built.companions],
-            "incumbent_s": incumbent_s, "constant": list(built.constant),
+            "incumbent_s": incumbent_s, "constant": list(built.constant), "special": built.special,
             "least_s": self.device.least_seconds(flops, operator.min_bytes(workload), workload.dtype),
         }  # fmt: skip
 
