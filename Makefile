@@ -77,7 +77,7 @@ $(VENV)/.base: pyproject.toml | $(BIN)/python
 
 # What the tests need: also the NVRTC wheels, with which CUDA compiles on a machine with no GPU.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(INSTALL) -e '.[dev,cuda]'
+	$(INSTALL) -e '.[dev,cuda,postgres]'
 	@if $(PIP) install --dry-run --no-deps '$(TORCH)' 2>/dev/null | grep -q '+cpu'; then \
 	  $(INSTALL) '$(TORCH)'; \
 	else echo "torch has no CPU build here: tests that need it are skipped"; fi

@@ -47,6 +47,9 @@ ELSEWHERE = {
     9: ("tests/interchange/test_hostile.py", "test_a_pickle_is_never_loaded"),
     10: ("tests/core/test_expression.py", "test_what_is_outside_the_subset_is_refused_in_one_short_line"),
     16: ("tests/engine/test_misbehaviour.py", "test_costs_one_trial_and_says_why"),
+    18: ("tests/engine/test_cheats.py", "test_a_cheat_is_refused"),
+    19: ("tests/emulator/test_hostile.py", "test_host_code_is_found_and_never_runs"),
+    20: ("tests/engine/test_locks.py", "test_what_is_planted_in_the_common_folder_is_not_followed_and_said"),
 }
 
 

@@ -178,3 +178,30 @@ def test_peaks_of_a_busy_machine_are_not_kept(tmp_path, monkeypatch):
         assert peaks.measure_limits(workshop, store, {}, notes.append) == {"peak_flops_f32": 1e13}
         assert peaks.known_limits(workshop, store) == {}
     assert "not kept" in notes[0]
+
+
+def test_a_finalist_that_somebody_kills_is_not_thrown_out(workshop, tmp_path):
+    """The out-of-memory killer, say: it is no fault of the candidate's, and the final goes on."""
+    log = tmp_path / "log"
+    victim = planted(
+        tmp_path,
+        "victim",
+        f"""
+  static const bool doomed = [] {{
+    FILE* file = std::fopen("{log}", "a");
+    const bool second = std::ftell(file) == 1;
+    std::fputc('.', file);
+    std::fclose(file);
+    return second;
+  }}();
+  if (doomed) raise(SIGKILL);
+  right(A, B, D, m, n, k);""",
+        includes="#include <csignal>",
+    )
+    kernels = (victim, planted(tmp_path, "other"))
+    finalists = [
+        Finalist(k.name, i, workshop.build(k, WORKLOAD, {"UNUSED": 0})) for i, k in enumerate(kernels)
+    ]
+    ranking = run_final(workshop, WORKLOAD, finalists, rounds=9)
+    assert [entry.error for entry in ranking.entries] == ["", ""] and not ranking.disturbed
+    assert len(log.read_text()) == SITTINGS + 1

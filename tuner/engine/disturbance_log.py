@@ -16,6 +16,9 @@ class DisturbanceLog:
 
     Args:
         count: of finalists.
+
+    Attributes:
+        killed: why a sitting ended, where a process was ended from outside.
     """
 
     def __init__(self, count: int) -> None:
@@ -23,6 +26,7 @@ class DisturbanceLog:
         self._disturbed = [0] * count
         self._others = [0.0] * count  # sum of the shares of disturbed turns
         self._steal_s, self._wall_s = [0.0] * count, [0.0] * count
+        self.killed = ""
         self._throttled = 0.0
         self._repeated = 0
 
@@ -48,6 +52,8 @@ class DisturbanceLog:
             good, failed: sittings that count, and that do not.
             fewest: sittings that have to count.
         """
+        if good < fewest and self.killed and not any(self._disturbed):
+            return f"{failed} of {good + failed} sittings were lost, in the last a finalist's: {self.killed}"
         if good < fewest:
             worst = max(range(len(labels)), key=lambda i: self._disturbed[i] / max(1, self._turns[i]))
             count = max(1, self._disturbed[worst])

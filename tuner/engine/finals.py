@@ -17,7 +17,7 @@ from tuner.core.measurement import Evidence
 from tuner.core.stats import Interval
 from tuner.core.turns import FEWEST, Turns
 from tuner.core.workload import Workload
-from tuner.engine import answers
+from tuner.engine import answers, machine_faults
 from tuner.engine.build_stage import Built
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.disturbance_log import DisturbanceLog
@@ -221,6 +221,10 @@ class _Table:
                 _, self.errors[i] = _checked(lambda raw: (0, answers.agreement(raw)), answer, 0)
                 # Other shapes do not come out differently in another process.
                 self._built[i] = replace(self._built[i], companions=())
+        except _Killed as killed:
+            # No finalist's doing: the sitting is lost, and the next one has new processes.
+            self.log.killed = str(killed)
+            return False
         finally:
             for child in children.values():
                 child.kill()
@@ -282,8 +286,16 @@ class _Table:
             return str(error)
 
 
+class _Killed(Exception):
+    """The machine ended a finalist's process (out of memory), or somebody did."""
+
+
 def _talk(child: Seat, request: object, timeout: float) -> object:
-    """Sends a request (none for the greeting) and waits for the answer; a text says what went wrong."""
+    """Sends a request (none for the greeting) and waits for the answer; a text says what went wrong.
+
+    Raises:
+        _Killed: its process was ended from outside.
+    """
     try:
         if request is not None:
             child.channel.send(request)
@@ -291,7 +303,10 @@ def _talk(child: Seat, request: object, timeout: float) -> object:
     except TimeoutError:
         return f"no answer within {timeout:g} s"
     except (ChannelClosed, ChannelGarbage):
-        return f"its process ended with exit code {child.wait()}"
+        code = child.wait()
+        if fault := machine_faults.of_exit(code):
+            raise _Killed(fault.reason) from None
+        return f"its process ended with exit code {code}"
     return f"unusable answer: {brief(answer)}" if isinstance(answer, str) else answer
 
 
