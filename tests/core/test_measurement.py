@@ -91,6 +91,6 @@ def test_without_calibration_the_time_is_the_median():
 def test_statuses_are_the_closed_set_people_query():
     assert {s.value for s in Status} == {
         "ok", "infeasible", "build_error", "build_timeout", "over_resources", "run_error", "run_timeout",
-        "crash", "wrong_result", "pruned",
+        "crash", "wrong_result", "environment", "pruned",
     }  # fmt: skip
     assert {e.value for e in Evidence} == {"measured", "replayed", "emulated", "compiled", "predicted"}

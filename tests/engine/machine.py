@@ -21,7 +21,7 @@ def mounted(tmp_path: Path) -> Iterator[Any]:
     def mount(options: str) -> Path:
         folder = tmp_path / f"mount{len(made)}"
         folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        command = ["mount", "-t", "tmpfs", "-o", f"mode=700,{options}", "tmpfs", str(folder)]
         try:
             done = subprocess.run(command, capture_output=True, text=True)
         except FileNotFoundError:

@@ -90,10 +90,12 @@ def test_an_unusable_build_is_told_of_in_one_line(case):
 
 
 def test_usable_ones_come_through_as_they_are():
-    assert answers.trial_answer(TRIAL) == {**TRIAL, "status": Status.OK}
+    assert answers.trial_answer(TRIAL) == {**TRIAL, "status": Status.OK, "passing": False}
     assert answers.trial_answer(FAILED)["error"] == "D[0]"
-    status, error, (artifact,), build_s = answers.build_answer(BUILT, 1)
-    assert (status, error, build_s, artifact.entry, len(artifact.before)) == (Status.OK, "", 0.5, "gemm", 1)
+    built = answers.build_answer(BUILT, 1)
+    (artifact,) = built.artifacts
+    assert (built.status, built.error, built.build_s, artifact.entry) == (Status.OK, "", 0.5, "gemm")
+    assert len(artifact.before) == 1
     assert answers.greeting({"ok": True, "calls": 3}) == (3, "")
     assert answers.greeting({"ok": False, "error": "wrong"}) == (0, "wrong")
 

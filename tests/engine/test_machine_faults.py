@@ -164,12 +164,18 @@ class _Killing(Workers):
                         warm._process.kill()
                         warm._process.wait()
             else:
-                os.kill(child.pid, signal.SIGKILL if self.kind != "build by SIGTERM" else signal.SIGTERM)
+                number = signal.SIGKILL if self.kind != "build by SIGTERM" else signal.SIGTERM
+                os.kill(self._victim(child).pid, number)
         return super().receive(child, timeout)
 
     def _matches(self, child: Any) -> bool:
-        warm = self.made.get(child)
-        return warm is not None and warm.startswith("run" if "run" in self.kind else "build")
+        if self.kind.startswith("build") or self.kind == "zygote of builds":
+            return self.made.get(child) == "build"
+        # Only the judge is waited for, and it is judging while there is a runner that is not ended yet.
+        return self.made.get(child) == "judge" and bool(self.running)
+
+    def _victim(self, child: Any) -> Any:
+        return self.running.pop() if self.kind == "run child" else child
 
     def _is_run(self, process: Any) -> bool:
         return any(
@@ -178,18 +184,19 @@ class _Killing(Workers):
 
     def start(self, warm: Warm, function: Any, payload: Any, limits: Limits) -> Any:
         child = super().start(warm, function, payload, limits)
-        if not hasattr(self, "made"):
-            self.made: dict[Any, str] = {}
-        if function is build_process.build_job:
-            self.made[child] = "build"
-        elif function.__name__ in ("run_job", "trials_job"):
-            self.made[child] = "run"
+        names = {"build_job": "build", "judge_job": "judge", "runner_job": "run"}
+        self.made[child] = names.get(function.__name__, "")
+        if self.made[child] == "run":
+            self.running[:] = [child]
         return child
 
-    made = {}  # noqa: RUF012
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.made: dict[Any, str] = {}
+        self.running: list[Any] = []
 
 
-KINDS = ["build child", "build by SIGTERM", "run child", "zygote of builds", "zygote of runs"]
+KINDS = ["build child", "build by SIGTERM", "run child", "judge", "zygote of builds", "zygote of runs"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,12 +11,12 @@ from tests.kernels import attention_cases, conv2d_cases
 from tuner import registry
 from tuner.core.artifact import Artifact
 from tuner.core.errors import InvalidWorkload
+from tuner.core.guarded import Guarded
 from tuner.core.kernel import Kernel
 from tuner.core.operator import special_mismatch
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.devices.cpu import CpuDevice
-from tuner.engine.buffers import Guarded
 
 
 def _gemm(rng: random.Random, dtype: str) -> Workload:
