@@ -119,15 +119,15 @@ class Challenger:
         name = names[self._turn % len(names)]
         self._turn += 1
         data = self._data
-        excerpt = data.operator.excerpt(data.workload, data.inputs, self._rng)
-        before = self._expected(excerpt)[0] if compared else {}
-        changes = self._changes(name, excerpt.inputs[name])
-        places, values = self._held.get(name, (changes.places[:0], changes.values[:0]))
-        final = changes.final(calls)
-        self._held[name] = np.concatenate((places, changes.places)), np.concatenate((values, final))
         if not compared:
-            return Challenge(calls, changes)
+            return Challenge(calls, self._change(name, None, calls))
+        excerpt = data.operator.excerpt(data.workload, data.inputs, self._rng)
+        # Whether the change shows matters only as long as nothing is known of the input.
+        before = None if name in self._proven else self._expected(excerpt)[0]
+        changes = self._change(name, excerpt.inputs[name], calls)
         expected, allowed = self._expected(excerpt)
+        if before is None:
+            return Challenge(calls, changes, excerpt, expected, allowed)
         telling = any(
             bool((np.abs(known - before[output]) > _SEEN * allowed[output]).any())
             for output, known in expected.items()
@@ -154,16 +154,23 @@ class Challenger:
             self._proven.add(challenge.changes.name)
         return found
 
-    def _changes(self, name: str, among: np.ndarray) -> Changes:
-        count = min(self._places[name], among.size)
-        places = self._rng.choice(among, count, replace=False)
+    def _change(self, name: str, among: np.ndarray | None, calls: int) -> Changes:
+        """The next changes of an input, at places of an excerpt or anywhere; kept as what it holds then."""
         original = self._data.inputs[name]
         flat, row = original.reshape(-1), original.shape[-1]
-        total = count * -(-_VALUES // count)
+        count = min(self._places[name], flat.size if among is None else among.size)
+        if among is None:
+            places = np.unique(self._rng.integers(flat.size, size=count))
+        else:
+            places = self._rng.choice(among, count, replace=False)
+        total = places.size * -(-_VALUES // places.size)
         # Values of the tensor's own, of the same column: some columns hold others than the rest.
         steps = self._rng.integers(1, max(2, flat.size // row), total) * (row if original.ndim > 1 else 1)
-        values = flat[(np.resize(places, total) + steps) % flat.size]
-        return Changes(name, places, np.ascontiguousarray(values))
+        values = np.ascontiguousarray(flat[(np.resize(places, total) + steps) % flat.size])
+        changes = Changes(name, places, values)
+        held, kept = self._held.get(name, (places[:0], values[:0]))
+        self._held[name] = np.concatenate((held, places)), np.concatenate((kept, changes.final(calls)))
+        return changes
 
     def restore(self) -> None:
         """The runner's inputs are as they were drawn again; its next plain call sees to that."""

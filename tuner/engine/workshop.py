@@ -71,6 +71,7 @@ class Workshop:
             type(device).__module__,
             "tuner.engine.bench_process",
             "tuner.engine.judge",
+            "tuner.engine.runner",
         )
         self._run = Warm(modules, device.warm_up)
         # A CUDA context reserves address space for all memory of host and GPUs: any limit would forbid it.
