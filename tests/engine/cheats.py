@@ -247,6 +247,51 @@ CHEATS: dict[str, tuple[str, str, str]] = {
 """,
         "of CPU time",
     ),
+    "mends_what_changed_in_a_result_it_keeps": (
+        "#include <cstring>",
+        """
+  static std::vector<float> a, b, d;
+  if (m != 96) { right(A, B, D, m, n, k); return 0; }
+  if (a.size() != size_t(m * k)) {
+    right(A, B, D, m, n, k);
+    a.assign(A, A + m * k); b.assign(B, B + k * n); d.assign(D, D + m * n);
+    return 0;
+  }
+  for (int64_t p = 0; p < k; ++p)
+    if (std::memcmp(&b[p * n], B + p * n, n * 4)) {
+      for (int64_t j = 0; j < n; ++j) {
+        float delta = B[p * n + j] - b[p * n + j];
+        if (delta != 0) for (int64_t i = 0; i < m; ++i) d[i * n + j] += a[i * k + p] * delta;
+      }
+      std::memcpy(&b[p * n], B + p * n, n * 4);
+    }
+  for (int64_t i = 0; i < m; ++i)
+    if (std::memcmp(&a[i * k], A + i * k, k * 4)) {
+      std::memcpy(&a[i * k], A + i * k, k * 4);
+      for (int64_t j = 0; j < n; ++j) d[i * n + j] = 0;
+      for (int64_t p = 0; p < k; ++p)
+        for (int64_t j = 0; j < n; ++j) d[i * n + j] += a[i * k + p] * b[p * n + j];
+    }
+  std::memcpy(D, d.data(), m * n * 4);
+""",
+        "",
+    ),
+    "shows_what_the_last_candidate_showed": (
+        "#include <cstring>",
+        """
+  // In memory it shares with the judge lie the outputs of whoever was verified before.
+  FILE* maps = std::fopen("/proc/self/maps", "r");
+  char line[512];
+  while (maps && std::fgets(line, sizeof line, maps)) {
+    unsigned long low, high; char mode[8];
+    if (!std::strstr(line, "memfd:tuner")) continue;
+    if (std::sscanf(line, "%lx-%lx %7s", &low, &high, mode) != 3) continue;
+    if (mode[1] == 'w' && high - low >= size_t(m * n) * 4) { memcpy(D, (void*)low, m * n * 4); break; }
+  }
+  if (maps) std::fclose(maps);
+""",
+        "",
+    ),
     "clears_b_and_is_fast_from_then_on": (
         "",
         f"{_COUNT} right(A, B, D, m, n, k); if (calls > 7) for (int64_t i = 0; i < n * k; ++i)"

@@ -84,6 +84,13 @@ class Challenge:
         return None
 
 
+def moved(array: np.ndarray, rows: int) -> np.ndarray:
+    """An array with its rows (last axis) moved cyclically by so many places; of one axis, its elements."""
+    return np.roll(array.reshape(-1, array.shape[-1] if array.ndim > 1 else 1), rows, axis=0).reshape(
+        array.shape
+    )
+
+
 class Challenger:
     """Makes the challenges of one run, and knows what its inputs hold after each.
 
@@ -135,6 +142,23 @@ class Challenger:
         if not telling:
             self._places[name] *= _MORE
         return Challenge(calls, changes, excerpt, expected, allowed, telling)
+
+    @property
+    def changing(self) -> tuple[str, ...]:
+        """The inputs that change."""
+        return tuple(self._names)
+
+    def draw_whole(self, other: bool) -> tuple[int, Challenge]:
+        """A call on inputs as they were drawn, or with all their rows moved: by how many, and the challenge.
+
+        What the runner's inputs hold is forgotten: it writes them anew for this call, and for the next one.
+        """
+        self._held = {}
+        data, rows = self._data, int(self._rng.integers(1, 2**20)) if other else 0
+        inputs = {name: moved(x, rows) if name in self._names else x for name, x in data.inputs.items()}
+        excerpt = data.operator.excerpt(data.workload, data.inputs, self._rng)
+        expected, allowed = excerpt.expected(data.operator, inputs)
+        return rows, Challenge(1, None, excerpt, expected, allowed)
 
     def _expected(self, excerpt: Excerpt) -> tuple[Tensors, Tensors]:
         """What an excerpt's elements are for what the runner's inputs hold now."""

@@ -21,7 +21,7 @@ from tuner.engine import answers, machine_faults
 from tuner.engine.build_stage import Built
 from tuner.engine.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.disturbance_log import DisturbanceLog
-from tuner.engine.judge_client import Seat
+from tuner.engine.judge_client import Seat, SeatLost
 from tuner.engine.locks import measuring
 from tuner.engine.workshop import Workshop
 
@@ -221,13 +221,14 @@ class _Table:
                 _, self.errors[i] = _checked(lambda raw: (0, answers.agreement(raw)), answer, 0)
                 # Other shapes do not come out differently in another process.
                 self._built[i] = replace(self._built[i], companions=())
-        except _Killed as killed:
+        except (_Killed, SeatLost) as killed:
             # No finalist's doing: the sitting is lost, and the next one has new processes.
             self.log.killed = str(killed)
             return False
         finally:
             for child in children.values():
                 child.kill()
+            for child in children.values():
                 child.wait()
         undisturbed = all(taken[i] for i in calls)
         for i in calls:

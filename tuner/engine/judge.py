@@ -21,8 +21,9 @@ from tuner.core.device import Device
 from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.engine import dataset
+from tuner.engine.asked_runner import Lost, Refused, Runner
 from tuner.engine.channel import Channel
-from tuner.engine.judged_run import JudgedRun, Lost, Refused, Runner
+from tuner.engine.judged_run import JudgedRun
 from tuner.engine.quiet import calibrate, turn
 from tuner.engine.sampling import LONG_S, calls_a_sample, take_samples
 
@@ -65,9 +66,9 @@ class _Judge:
         """One whole trial.
 
         {"pid", "kept", "workload", "artifact", "companions": [[key, artifact], ...], "incumbent_s",
-        "constant", "least_s", "special"}; a descriptor of the runner's socket follows unless it is kept. The
-        answer is {"status", "samples", "error", "calibration": [before, after], "max_error", "metrics",
-        "run_s"}; the status may be "lost" or "run_timeout".
+        "reference_s", "constant", "least_s", "special"}; a descriptor of the runner's socket follows unless
+        it is kept. The answer is {"status", "samples", "error", "calibration": [before, after], "max_error",
+        "metrics", "run_s"}; the status may be "lost" or "run_timeout".
         """
         answer: dict[str, Any] = {
             "status": "ok", "samples": [], "error": "", "calibration": None, "max_error": None, "metrics": {},
@@ -89,7 +90,10 @@ class _Judge:
         before = self._calibrated(runner, run)
         share, first_s = run.verify()
         state = run.state()
-        incumbent_s = request["incumbent_s"]
+        incumbent_s, reference_s = request["incumbent_s"], request["reference_s"]
+        if incumbent_s and reference_s and before[1]:
+            # Trials are ranked with drift divided out: on a machine that is slower now so is the incumbent.
+            incumbent_s *= before[0] / reference_s
         samples, pruned, disturbed = take_samples(run, self._protocol, incumbent_s, first_s)
         conditions = dict(self._device.conditions(state, run.state()))
         if disturbed:
@@ -109,9 +113,9 @@ class _Judge:
         special values too, where the kernel is for them."""
         worst, last = 0.0, None
         companions = request["companions"]
-        if companions and request["special"] and not every:
-            flops = [self._flops(key) for key, _ in companions]
-            last = flops.index(max(flops))
+        small = [place for place, (key, _) in enumerate(companions) if self._data[key].special]
+        if small and request["special"] and not every:
+            last = max(small, key=lambda place: self._flops(companions[place][0]))
         for place, (key, artifact) in enumerate(companions):
             run = self._verified(runner, key, artifact, request)
             worst = max(worst, run.verify()[0])
@@ -126,7 +130,8 @@ class _Judge:
     def _runner(self, request: Mapping[str, Any]) -> Runner:
         pid = int(request["pid"])
         if not request.get("kept"):
-            self._runners.pop(pid, None)
+            if (old := self._runners.pop(pid, None)) is not None:
+                old.close()
             descriptor = self._channel.receive_descriptor()
             self._runners[pid] = Runner(pid, descriptor, self._protocol.run_timeout_s)
         runner = self._runners[pid]
@@ -220,7 +225,7 @@ def judge_job(payload: Mapping[str, Any], channel: Channel) -> None:
                 raise RuntimeError(f"no request {request['do']!r}")
             answer = getattr(judge, request["do"])(request)
         except Refused as refused:
-            answer = {"ok": False, "error": str(refused)}
+            answer = {"ok": False, "error": str(refused), "machine": refused.status == "environment"}
         except Lost as lost:
             answer = {"ok": False, "lost": True, "timed_out": lost.timed_out, "error": str(lost)}
         except Exception as error:

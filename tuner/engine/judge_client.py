@@ -5,6 +5,7 @@ computes its datasets anew.
 """
 
 import base64
+import contextlib
 import math
 import pickle
 from typing import Any
@@ -85,7 +86,8 @@ class JudgeClient:
     def forget(self, workload: Workload) -> None:
         """Lets a dataset go."""
         if self._prepared.pop(workload.key, None) is not None and self._judge is not None:
-            self._ask({"do": "forget", "workload": workload.key})
+            with contextlib.suppress(ChildLost):
+                self._ask({"do": "forget", "workload": workload.key})
 
     # --- the judge ----------------------------------------------------------------------------------------
 
@@ -94,8 +96,12 @@ class JudgeClient:
         if self._judge is None:
             child = self._workers.start(self._warm, judge.judge_job, self._payload, Limits())
             self._judge = child
-            for key in self._prepared:
-                self._compute(child, key)
+            try:
+                for key in self._prepared:
+                    self._compute(child, key)
+            except BaseException:
+                self.stop()  # it knows some of the datasets only
+                raise
         return self._judge
 
     def stop(self) -> None:
@@ -160,7 +166,9 @@ class JudgeClient:
 
     def _drop(self, child: Child) -> None:
         if self._judge is not None:
-            self._ask({"do": "drop", "pid": child.pid})
+            # A judge that ends meanwhile has let it go too; whoever asks the next one is told.
+            with contextlib.suppress(ChildLost):
+                self._ask({"do": "drop", "pid": child.pid})
 
     def dismiss(self, child: Child) -> None:
         """Ends a runner."""
@@ -170,6 +178,10 @@ class JudgeClient:
     def seat(self, child: Child, request: dict[str, Any]) -> "Seat":
         """A finalist in a runner of its own: see `Seat`."""
         return Seat(self, child, request)
+
+
+class SeatLost(Exception):
+    """A finalist cannot be asked any more, and has not failed."""
 
 
 class Seat:
@@ -201,13 +213,16 @@ class Seat:
         Raises:
             TimeoutError: the runner took too long.
             ChannelClosed: it ended.
+            SeatLost: the judge did, or the machine failed; no fault of the finalist's.
         """
         assert self._next is not None, "a question comes first"
         (request, runner), self._next = self._next, None
         try:
             answer = self._client._ask(request, runner)
         except ChildLost as lost:
-            raise (TimeoutError if lost.timed_out else ChannelClosed) from None
+            raise SeatLost(str(lost)) from None
+        if answer.get("machine"):
+            raise SeatLost(str(answer.get("error")))
         if answer.get("lost"):
             raise TimeoutError if answer.get("timed_out") else ChannelClosed
         return answer

@@ -3,21 +3,19 @@ checked."""
 
 import contextlib
 import math
-import os
-import signal
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tuner.core.disturbance import DISTURBED
-from tuner.core.operator import special_mismatch, worst_error
+from tuner.core.guarded import PATTERN
+from tuner.core.operator import Tensors, special_mismatch, worst_error
 from tuner.core.protocol import Protocol
+from tuner.engine import answers
+from tuner.engine.asked_runner import Clocks, Refused, Runner
 from tuner.engine.challenge import Challenger
-from tuner.engine.channel import Channel, ChannelClosed, ChannelGarbage
 from tuner.engine.dataset import Dataset
 from tuner.engine.sampling import Timed
 
@@ -35,120 +33,14 @@ _CALLS_AT_MOST = 1_000_000
 _UNLIKE = 1.5
 # So many times longer by our clock than it says, each time: that is no late message.
 _GROSS = 3.0
+# Pairs of calls on new and on known inputs, at least and at most; what their clock may err by.
+_FEWEST_PAIRS, _PAIRS, _CLOCK_S = 2, 8, 2e-5
 # Further samples in search of one that shows an input to matter.
 _QUESTIONS = 6
 # A kernel that takes longer does not notice whether its threads were asleep.
 _WARM_BELOW_S = 5e-3
 # CPU time beyond that of the threads asked for: the runner's own, and clocks that tick.
 _CPU_SHARE, _CPU_S = 1.1, 0.02
-
-
-class Refused(Exception):
-    """The candidate failed: `status` is `wrong_result` or `run_error`; or the machine: `environment`.
-
-    Attributes:
-        status: which.
-        passing: whether the machine may not fail another time.
-    """
-
-    def __init__(self, status: str, reason: str, passing: bool = False) -> None:
-        super().__init__(reason)
-        self.status, self.passing = status, passing
-
-
-class Lost(Exception):
-    """The runner ended, or did not answer in time."""
-
-    def __init__(self, reason: str, timed_out: bool) -> None:
-        super().__init__(reason)
-        self.timed_out = timed_out
-
-
-class Runner:
-    """A runner process, by its id and its socket.
-
-    Args:
-        pid: of the process, the leader of its group.
-        descriptor: of our end of its socket; owned from here on.
-        patience_s: for all requests between two calls of `begin`.
-    """
-
-    def __init__(self, pid: int, descriptor: int, patience_s: float) -> None:
-        self.pid, self._patience_s = pid, patience_s
-        self._channel = Channel(socket.socket(fileno=descriptor))
-        self._deadline = math.inf
-        try:
-            # What it forked may hold its socket open after it died.
-            self._process: int | None = os.pidfd_open(pid)
-            self._channel.ends_with(self._process)
-        except OSError:
-            self._process = None
-
-    def begin(self) -> None:
-        """From now on it has its time."""
-        self._deadline = time.monotonic() + self._patience_s
-
-    def ask(self, request: Mapping[str, Any], *descriptors: int) -> Any:
-        """Its answer; raises `Lost`, `Refused`."""
-        try:
-            self._channel.send(request)
-            for descriptor in descriptors:
-                self._channel.send_descriptor(descriptor)
-        except ChannelClosed:
-            raise Lost("it ended", False) from None
-        try:
-            answer = self._channel.receive(max(0.0, self._deadline - time.monotonic()))
-        except TimeoutError:
-            raise Lost("no result in time", True) from None
-        except (ChannelClosed, ChannelGarbage):
-            raise Lost("it ended", False) from None
-        if not isinstance(answer, dict):
-            raise Lost("unusable answer", False)
-        if answer.get("ok") is not True:
-            status = str(answer.get("status"))
-            status = status if status in ("wrong_result", "environment") else "run_error"
-            reason = str(answer.get("error") or "it failed without a reason")[:2000]
-            raise Refused(status, reason, answer.get("passing") is True)
-        return answer
-
-    @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
-        """All its threads stand still, those that spin included."""
-        try:
-            os.killpg(self.pid, signal.SIGSTOP)
-        except OSError:
-            pass  # it ended; the next request finds out
-        try:
-            yield
-        finally:
-            try:
-                os.killpg(self.pid, signal.SIGCONT)
-            except OSError:
-                pass
-
-    def cpu_s(self) -> float:
-        """Seconds of CPU time that its threads took so far; 0 where the system does not tell."""
-        try:
-            # clock_getcpuclockid(3): the process' CPU clock as the scheduler keeps it.
-            return time.clock_gettime((~self.pid << 3) | 2)
-        except OSError:
-            return 0.0
-
-    def waited_s(self) -> float:
-        """Seconds that its main thread and this process were ready to run and had no core, so far."""
-        waited = 0.0
-        for process in (str(self.pid), "self"):
-            try:
-                waited += 1e-9 * int(Path("/proc", process, "schedstat").read_text().split()[1])
-            except (OSError, ValueError, IndexError):
-                pass  # a system that does not count it
-        return waited
-
-    def close(self) -> None:
-        """Lets it go."""
-        self._channel.close()
-        if self._process is not None:
-            os.close(self._process)
 
 
 class JudgedRun:
@@ -200,9 +92,10 @@ class JudgedRun:
 
         The seconds are 0 where others had its cores meanwhile.
         """
-        answer = self._ask({"do": "run"})
+        answer = self._run()
         seconds = _seconds(answer.get("seconds"))
-        error, where = worst_error(self._data.outputs, self._data.reference, self._data.tolerance)
+        with self._shown() as outputs:
+            error, where = worst_error(outputs, self._data.reference, self._data.tolerance)
         if not error <= 1.0:
             raise self._wrong(f"{when}{where} ({error:.3g} times the tolerance)")
         self.last_s = seconds
@@ -214,9 +107,27 @@ class JudgedRun:
         if special is None:
             return
         self._ask({"do": "feed"}, special.sent)
-        self._ask({"do": "run"})
-        if problem := special_mismatch(self._data.outputs, special.reference, special.tolerance):
-            raise self._wrong(f"on special values {problem}")
+        self._run()
+        with self._shown() as outputs:
+            if problem := special_mismatch(outputs, special.reference, special.tolerance):
+                raise self._wrong(f"on special values {problem}")
+
+    def _run(self) -> Any:
+        self._poison()
+        return self._ask({"do": "run"})
+
+    def _poison(self) -> None:
+        for array in self._data.outputs.values():
+            array.reshape(-1).view(np.uint8)[:] = PATTERN
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[Tensors]:
+        """The outputs that the runner shows, while they are compared: the next runner maps this memory too,
+        and may not find there what is right."""
+        try:
+            yield self._data.outputs
+        finally:
+            self._poison()
 
     def verify_again(self) -> float:
         """After the timed calls, on the inputs of before: the error as a share of the tolerance."""
@@ -226,11 +137,11 @@ class JudgedRun:
 
     def samples(self, count: int, calls: int) -> list[Timed]:
         """So many samples in a row, challenged."""
-        if self._doubted:
+        cold = self._protocol.cache == "cold"
+        if self._doubted and not cold:
             calls = max(calls, round(_PROOFS_S[0] / max(self.last_s, 1e-8)))
             asked = [self._sample([calls], False, False) for _ in range(count)]
             return [Timed(elapsed / calls, timed.share, elapsed) for (timed,), elapsed in asked]
-        cold = self._protocol.cache == "cold"
         # Between two requests threads of the kernel may have gone to sleep.
         warm = not cold and self.last_s < _WARM_BELOW_S
         return self._sample([self._fewer(calls) for _ in range(count)], cold, warm)[0]
@@ -289,12 +200,13 @@ class JudgedRun:
         if incumbent_s is not None and claimed > incumbent_s:
             return list(samples)
         self._convince()
+        self._compare_whole_changes()
         if not self._own_clock:
             return list(samples)
         slower, lies, call_s = [], 0, claimed
         for lasting_s in _PROOFS_S:
             calls = max(1, min(_CALLS_AT_MOST, round(lasting_s / call_s)))
-            clock = _Clocks(self.runner)
+            clock = Clocks(self.runner)
             (sample,), elapsed = self._sample([calls], False, False)
             seconds = sample.seconds
             delayed_s, used_s = clock.since()
@@ -314,7 +226,8 @@ class JudgedRun:
             raise self._wrong(f"its calls took {elapsed:.3g} s by the lab's clock, it says {told:.3g} s")
         self._doubted = True
         self.remarks["slower_when_proven"] = float(np.median(slower)) / claimed
-        return slower
+        # Those were warm calls: of cold ones they say too little to stand in for them.
+        return list(samples) if self._protocol.cache == "cold" else slower
 
     def _convince(self) -> None:
         """Asks on until every input was seen to matter, or it is clear that some do not show."""
@@ -324,6 +237,40 @@ class JudgedRun:
             self._sample([1], False, False)
         if self._challenger is not None and self._challenger.unproven:
             self.remarks["inputs_not_seen_to_matter"] = float(len(self._challenger.unproven))
+
+    def _compare_whole_changes(self) -> None:
+        """One call on inputs that are all other than before takes as long as one on inputs that were only
+        written anew: a kernel that keeps its result and mends what changed is right, and has no time of its
+        own."""
+        challenger = self._challenger
+        if challenger is None or not challenger.changing:
+            return
+        times: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(_PAIRS):
+            for other in (False, True):
+                rolled, challenge = challenger.draw_whole(other)
+                answer = self._ask(
+                    {
+                        "do": "whole",
+                        "rows": rolled,
+                        "names": list(challenger.changing),
+                        **challenge.as_plain(),
+                    }
+                )
+                try:
+                    problem = challenger.settle(challenge, answer["probes"][0])
+                except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                    raise self._wrong(f"unusable answer: {error}") from None
+                if problem:
+                    raise self._wrong(f"on inputs that are all other than before {problem}")
+                times[other].append(_seconds(answer.get("seconds")))
+            fresh_s, known_s = min(times[True]), min(times[False])
+            if len(times[True]) >= _FEWEST_PAIRS and fresh_s <= _UNLIKE * known_s + _CLOCK_S:
+                return
+        raise self._wrong(
+            f"a call takes {fresh_s:.3g} s on inputs that are all new and {known_s:.3g} s on those it knows: "
+            "it does not compute its result anew"
+        )
 
     def state(self) -> dict[str, float]:
         """The device's readings in the runner; what is no number is left out."""
@@ -339,26 +286,6 @@ class JudgedRun:
         return _seconds(answer.get("seconds")), bool(answer.get("quiet"))
 
 
-class _Clocks:
-    """What the system counts while a request is answered.
-
-    Args:
-        runner: that is asked.
-    """
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self._begun = self._read()
-
-    def _read(self) -> tuple[float, float]:
-        return self._runner.waited_s(), self._runner.cpu_s()
-
-    def since(self) -> tuple[float, float]:
-        """Seconds that runner and judge waited for cores, and seconds of CPU time of the runner."""
-        waited, used = self._read()
-        return waited - self._begun[0], used - self._begun[1]
-
-
 def believable(told_s: float, elapsed_s: float) -> bool:
     """Whether calls can have taken what is told, that took so long by our clock, waiting left out."""
     return elapsed_s - told_s <= _WORD_S + _SHARE * elapsed_s
@@ -372,19 +299,24 @@ def cores_problem(elapsed_s: float, used_s: float, threads: int) -> str:
 
 
 def _numbers(values: Any) -> dict[str, float]:
-    if not isinstance(values, dict):
+    """Named numbers that a runner tells; what is none is left out with all the rest."""
+    try:
+        return answers.numbers(values, "the readings")
+    except answers.UnusableAnswer:
         return {}
-    found = {str(name)[:80]: value for name, value in values.items() if isinstance(value, int | float)}
-    return {name: float(value) for name, value in found.items() if math.isfinite(value)}
 
 
 def _share(value: Any) -> float:
     """A share that a runner tells: of what it says nothing, nothing is known."""
-    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else 0.0
+    try:
+        return answers.number(value, "a share", 0.0, 1.0)
+    except answers.UnusableAnswer:
+        return 0.0
 
 
 def _seconds(value: Any) -> float:
     """A time that a runner tells; raises `Refused` where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise Refused("wrong_result", f"{str(value)[:40]} is not a time")
-    return float(value)
+    try:
+        return answers.seconds(value)
+    except answers.UnusableAnswer as error:
+        raise Refused("wrong_result", f"unusable answer: {error}") from None

@@ -22,6 +22,7 @@ from tuner.core.guarded import PATTERN, Guarded, same_bits
 from tuner.core.protocol import Protocol
 from tuner.engine import machine_faults
 from tuner.engine.build_process import artifact_from_plain
+from tuner.engine.challenge import moved
 from tuner.engine.channel import Channel
 from tuner.engine.quiet import calibrate
 from tuner.engine.sealed import Layout
@@ -56,6 +57,7 @@ class TrialRun:
         self._inputs: Mapping[str, np.ndarray] = {}
         # Flat indices of inputs that were changed in place since they were fed.
         self._changed: dict[str, set[int]] = {}
+        self._rewritten: set[str] = set()
         self.feed(inputs)
         self.executable.bind(self.arrays)
 
@@ -71,6 +73,7 @@ class TrialRun:
         Raises:
             WrongResult: it changed an input or wrote outside of its outputs, now or in an earlier call.
         """
+        self._restore()
         for name, places in self._changed.items():
             at = np.fromiter(places, np.int64, len(places))
             self.arrays[name].reshape(-1)[at] = self._inputs[name].reshape(-1)[at]
@@ -94,6 +97,24 @@ class TrialRun:
             if damage := tensor.damage():
                 raise WrongResult(f"stray write at {name}: {damage}")
 
+    def _restore(self) -> None:
+        """Inputs that were written anew are as they were fed again."""
+        for name in self._rewritten:
+            self.arrays[name][...] = self._inputs[name]
+        self.executable.push(tuple(self._rewritten))
+        self._rewritten.clear()
+
+    def rewrite(self, rows: int, names: Sequence[str]) -> None:
+        """Writes these inputs anew, with their rows moved by so many places: see `challenge.moved`.
+
+        The next sample or plain call writes them again as they were fed.
+        """
+        for name in names:
+            self.arrays[name][...] = moved(self._inputs[name], rows)
+        self._rewritten.update(names)
+        self._changed = {}
+        self.executable.push(tuple(names))
+
     def outputs(self) -> dict[str, np.ndarray]:
         """What the outputs hold now."""
         return {spec.name: self.executable.read(spec.name) for spec in self._layout.outputs}
@@ -109,17 +130,22 @@ class TrialRun:
             changes: of an input, between calls.
             probe: flat indices of output elements that are poisoned before the first call, by name.
         """
-        for name, at in probe.items():
-            array = self.arrays[name]
-            array.reshape(-1).view(np.uint8).reshape(-1, array.itemsize)[at] = PATTERN
-        if probe:
-            self.executable.push(tuple(probe))
+        self._restore()
+        self.poison(probe)
         if cold:
             self.device.flush()
         if changes is None:
             return self.executable.sample(calls)
         self._changed.setdefault(changes.name, set()).update(changes.places.tolist())
         return self.executable.sample_changing(calls, changes, self.arrays)
+
+    def poison(self, probe: Mapping[str, np.ndarray]) -> None:
+        """Fills these elements of the outputs with NaN (or -1)."""
+        for name, at in probe.items():
+            array = self.arrays[name]
+            array.reshape(-1).view(np.uint8).reshape(-1, array.itemsize)[at] = PATTERN
+        if probe:
+            self.executable.push(tuple(probe))
 
     def probed(self, probe: Mapping[str, np.ndarray]) -> dict[str, str]:
         """What these elements of the outputs hold, as base64 of their bytes."""
@@ -210,6 +236,14 @@ class _Runner:
             shares.append(others_share(before, device.waits()))
         return {"seconds": seconds, "probes": probes, "shares": shares, "lasted_s": lasted}
 
+    def whole(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """One timed call after inputs were written anew."""
+        run = self._loaded
+        _, probe = self._challenge(request)
+        run.rewrite(int(request["rows"]), request["names"])
+        run.poison(probe)
+        return {"seconds": run.executable.sample(1), "probes": [run.probed(probe)]}
+
     def _challenge(self, step: Mapping[str, Any]) -> tuple[Changes | None, dict[str, np.ndarray]]:
         probe = {name: np.array(at, np.int64) for name, at in step.get("probe", {}).items()}
         if "changes" not in step:
@@ -232,7 +266,7 @@ class _Runner:
         return {"seconds": seconds, "quiet": quiet}
 
 
-_REQUESTS: Sequence[str] = ("load", "feed", "run", "sample", "state", "metrics", "calibrate")
+_REQUESTS: Sequence[str] = ("load", "feed", "run", "sample", "whole", "state", "metrics", "calibrate")
 
 
 def runner_job(payload: Mapping[str, Any], channel: Channel) -> None:

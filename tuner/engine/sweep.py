@@ -364,10 +364,8 @@ class Sweep:
                 m.status, m.evidence, m.samples, m.error, m.calibration, built.build_s, 0.0, m.max_error,
                 metrics, m.artifact,
             )  # fmt: skip
-        incumbent = self._best.measurement.interval if self._best else None
-        return self._workshop.measure(
-            self._request.workload, built, incumbent.mid if incumbent else None, self._reference_s
-        )
+        incumbent_s = self._best.measurement.time_s if self._best else None
+        return self._workshop.measure(self._request.workload, built, incumbent_s, self._reference_s)
 
     def _add(self, sweep_id: int, number: int, key: TrialKey, measurement: Measurement) -> Trial:
         trial = Trial(key, measurement)

@@ -154,7 +154,10 @@ class Workshop:
         payload = {"device": self.device, "protocol": self.protocol}
         return self._workers.start(self._run, runner.runner_job, payload, self._limits)
 
-    def _request(self, workload: Workload, built: Built, incumbent_s: float | None = None) -> dict[str, Any]:
+    def _request(
+        self, workload: Workload, built: Built, incumbent_s: float | None = None,
+        reference_s: float | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """What the judge is told of a candidate."""
         assert built.artifact is not None
         operator = registry.operator(workload.operator)
@@ -162,7 +165,8 @@ class Workshop:
         return {
             "workload": workload.key, "artifact": artifact_to_plain(built.artifact),
             "companions": [[w.key, artifact_to_plain(a)] for w, a in built.companions],
-            "incumbent_s": incumbent_s, "constant": list(built.constant), "special": built.special,
+            "incumbent_s": incumbent_s, "reference_s": reference_s,
+            "constant": list(built.constant), "special": built.special,
             "least_s": self.device.least_seconds(flops, operator.min_bytes(workload), workload.dtype),
         }  # fmt: skip
 
@@ -174,7 +178,7 @@ class Workshop:
         Args:
             workload: what it computes.
             built: a build, failed ones included (they become failed measurements).
-            incumbent_s: seconds of the best so far: far slower candidates are dropped after one call.
+            incumbent_s: `time_s` of the best so far: far slower candidates are dropped after one call.
             reference_s: seconds of the calibration kernel that times are related to.
 
         Raises:
@@ -191,7 +195,7 @@ class Workshop:
         }  # fmt: skip
         if problem := artifact_problem(built.artifact, self.target):
             return Measurement(Status.OVER_RESOURCES, error=problem, **known)
-        request = self._request(workload, built, incumbent_s)
+        request = self._request(workload, built, incumbent_s, reference_s)
         found = self._run_once(request, known, reference_s)
         if found.status is Status.ENVIRONMENT:
             found = self._run_once(request, known, reference_s)
@@ -230,7 +234,7 @@ class Workshop:
         except ValueError as error:
             # The child overwrote its own memory and still answered: that is a crash too, and its last trial.
             if self._kept is not None:
-                self._workers.dismiss(self._kept[0])
+                self._judge.dismiss(self._kept[0])
                 self._kept = None
             return Measurement(Status.CRASH, error=f"run: unusable answer: {error}", **known)
 
