@@ -17,7 +17,7 @@ def _open(payload: Mapping[str, Any]) -> Device:
 
 
 def calibrate_job(payload: Mapping[str, Any], channel: Channel) -> None:
-    """Child: seconds (the lower quartile of 40 undisturbed calibrations) and true; of all and false for none."""
+    """Child: seconds (the lower quartile of 40 undisturbed calibrations) and true; of all, false: none."""
     device = _open(payload)
     readings, quiet = calm(device.calibrate, device.waits, 40, 100)
     channel.send([float(np.quantile(readings, 0.25)), quiet])
