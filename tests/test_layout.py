@@ -1,5 +1,6 @@
 """The shape of the tree: what the registry finds, what is tracked, how long files are."""
 
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -24,6 +25,17 @@ def test_one_idea_a_file() -> None:
     long = {str(p.relative_to(ROOT)): n for p in tracked() if p.suffix in SOURCES
             and (n := len(p.read_text().splitlines())) > 400}  # fmt: skip
     assert long == {}
+
+
+def test_temporary_folders_are_those_that_somebody_removes_after_kill_9() -> None:
+    """A folder by the lab's name that is no `Scratch` has no owner, so it would stay for ever."""
+    own = [p for p in tracked() if p.is_relative_to(ROOT / "tuner") and p.suffix == ".py"]
+    folders = [
+        str(p.relative_to(ROOT))
+        for p in own
+        if re.search(r"(TemporaryDirectory|mkdtemp)\(prefix=", p.read_text())
+    ]
+    assert folders == ["tuner/core/scratch.py"]
 
 
 def test_nothing_built_or_large_is_tracked() -> None:

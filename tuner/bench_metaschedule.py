@@ -22,6 +22,7 @@ from typing import Any
 from tuner import registry
 from tuner.core.environment import clean_environment
 from tuner.core.kernel import Kernel
+from tuner.core.scratch import Scratch
 from tuner.core.stats import Interval
 from tuner.core.trace_space import PARAMETER, TraceSpace
 from tuner.core.turns import Turns
@@ -183,15 +184,15 @@ def main() -> int:
     assert isinstance(space, TraceSpace)
     stock_trials = told.trials if told.stock_trials is None else told.stock_trials
     report: dict[str, Any] = {"workload": workload.key, "device": device.facts().get("model")}
-    with tempfile.TemporaryDirectory(prefix="tuner-bench-") as name:
+    with Scratch("bench-") as folder:
         sides = {
             "ours": run_ours(
-                told.operator, told.shape, kernel.name, told.trials, told.seed, Path(name), told.limit
+                told.operator, told.shape, kernel.name, told.trials, told.seed, folder, told.limit
             )
         }
         print(_line("ours", sides["ours"]), flush=True)
         if stock_trials:
-            sides["stock"] = run_stock(space, stock_trials, told.seed, Path(name), told.limit)
+            sides["stock"] = run_stock(space, stock_trials, told.seed, folder, told.limit)
             print(_line("stock tune_tir", sides["stock"]), flush=True)
     report |= {label: {**asdict(side), "rate": side.rate} for label, side in sides.items()}
     if stock_trials:

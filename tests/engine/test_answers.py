@@ -157,7 +157,9 @@ def test_builds_go_on_after_any_answer(workshop, tmp_path, monkeypatch):
     built.discard()
 
 
-@pytest.mark.parametrize("raw", ["fast", None, float("nan"), -1.0, [[]], HUGE, json.loads("[1e999]")])
+@pytest.mark.parametrize(
+    "raw", ["fast", None, float("nan"), -1.0, [[]], HUGE, json.loads("[1e999]"), [0, True], [1.0, 1], [1.0]]
+)
 def test_peaks_and_calibration_that_are_none(workshop, monkeypatch, raw):
     monkeypatch.setattr(workshop, "_once", lambda *_: raw)
     for ask in (workshop.calibrate, workshop.limits):

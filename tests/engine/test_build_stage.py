@@ -82,6 +82,8 @@ def test_an_error_of_ours_ends_the_builds_and_is_raised(tmp_path, at):
     with pytest.raises(RuntimeError, match="no space left"):
         failing.build_all(requests(6))
     assert sorted(begun) == [0, 1]
+    # The other lane's child was ended too, after its answer: the next build must not be asked of it.
+    assert not failing._idle
 
 
 def test_nothing_to_build_is_no_error(tmp_path):

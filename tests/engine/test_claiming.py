@@ -32,7 +32,7 @@ def whole_sweep(folder: Path) -> None:
     protocol = Protocol(threads=1, budget_s=0.02, run_timeout_s=20.0)
     with open_store(folder / "results.db") as store, Workshop(campaign.default_device(), protocol, 3) as shop:
         request = SweepRequest(kernel, workload, "random", 5, Budget(trials=len(VALUES)))
-        Sweep(request, shop, store, Observer(), shop.calibrate()).run()
+        Sweep(request, shop, store, Observer(), shop.calibrate()[0]).run()
 
 
 def test_two_processes_measure_each_configuration_once(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_an_interrupted_batch_gives_its_claims_up(tmp_path: Path) -> None:
     with open_store(tmp_path / "results.db") as store:
         with Workshop(device, protocol, 3) as shop:
             request = SweepRequest(kernel, workload, "random", 5, Budget(trials=len(VALUES)))
-            sweep = Sweep(request, shop, store, Interrupted(), shop.calibrate())
+            sweep = Sweep(request, shop, store, Interrupted(), shop.calibrate()[0])
             assert sweep.run().interrupted
         digests = [sweep.key({"UNUSED": value}).digest for value in VALUES]
         spec = SweepSpec(

@@ -10,7 +10,8 @@ from tuner.cli.sweep import outcome_json
 from tuner.core.protocol import Protocol
 from tuner.core.stats import Interval
 from tuner.core.turns import FEWEST
-from tuner.engine import campaign, peaks
+from tuner.engine import campaign, finals, peaks
+from tuner.engine.channel import ChannelGarbage
 from tuner.engine.finals import SITTINGS, Finalist, run_final
 from tuner.engine.sweep import Budget
 from tuner.engine.workshop import Workshop
@@ -178,6 +179,55 @@ def test_peaks_of_a_busy_machine_are_not_kept(tmp_path, monkeypatch):
         assert peaks.measure_limits(workshop, store, {}, notes.append) == {"peak_flops_f32": 1e13}
         assert peaks.known_limits(workshop, store) == {}
     assert "not kept" in notes[0]
+
+
+def test_a_calibration_on_a_busy_machine_is_not_kept(tmp_path, monkeypatch):
+    answers = iter([(2.0, False), (1.0, True), (3.0, True)])
+    monkeypatch.setattr(Workshop, "calibrate", lambda self: next(answers))
+    notes: list[str] = []
+    with open_store(str(tmp_path / "r.db")) as store, Workshop(CalmCpu(), QUICK, seed=3) as workshop:
+        found = [peaks.calibration_reference(workshop, store, notes.append) for _ in range(3)]
+    assert found == [2.0, 1.0, 1.0]
+    assert len(notes) == 1 and "not kept" in notes[0]
+
+
+def test_a_final_that_is_not_held_leaves_no_builds_and_no_notes(tmp_path, monkeypatch):
+    """Neither with one finalist, nor where it ends in an error: a series would fill the disk."""
+    kernels = [planted(tmp_path, "one"), planted(tmp_path, "two", "right(A, B, D, m, n, k); ")]
+    settings = campaign.Plan(budget=Budget(trials=1), rounds=6)
+    monkeypatch.setattr(Workshop, "limits", lambda self: {"peak_flops_f32": 1e13})
+
+    def fail(*_, **__):
+        raise RuntimeError("not held")
+
+    monkeypatch.setattr(campaign, "run_final", fail)
+    with open_store(str(tmp_path / "r.db")) as store, Workshop(CalmCpu(), QUICK, seed=3) as shop:
+        before = store.patience.note
+        campaign.run_campaign(WORKLOAD, kernels[:1], shop.device, QUICK, settings, store, shared=shop)
+        assert not list(shop._folder.glob("build-*"))
+        with pytest.raises(RuntimeError, match="not held"):
+            campaign.run_campaign(WORKLOAD, kernels, shop.device, QUICK, settings, store, shared=shop)
+        assert not list(shop._folder.glob("build-*"))
+        assert store.patience.note is before
+
+
+class _Garbler:
+    """A finalist that lives, and says what is no message."""
+
+    channel = property(lambda self: self)
+    killed = False
+
+    def receive(self, timeout):
+        raise ChannelGarbage("not JSON")
+
+    def kill(self):
+        self.killed = True
+
+
+def test_a_finalist_that_says_garbage_was_killed_by_nobody_else():
+    garbler = _Garbler()
+    assert "unusable answer" in finals._talk(garbler, None, 1.0)
+    assert garbler.killed
 
 
 def test_a_finalist_that_somebody_kills_is_not_thrown_out(workshop, tmp_path):

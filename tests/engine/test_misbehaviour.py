@@ -79,7 +79,7 @@ def test_far_slower_than_the_incumbent_is_dropped_after_one_call(workshop, tmp_p
 
 
 def test_calibration_divides_drift_out(workshop, tmp_path):
-    reference_s = workshop.calibrate()
+    reference_s = workshop.calibrate()[0]
     built = workshop.build(planted(tmp_path, "steady"), WORKLOAD, {"UNUSED": 0})
     # As if the machine had been twice as fast when the store was made.
     outcome = workshop.measure(WORKLOAD, built, None, reference_s / 2)

@@ -32,7 +32,7 @@ def race(store, kernels, trials, observer=None, **options):
         requests = [
             SweepRequest(k, WORKLOAD, "random", 5, Budget(trials=trials), resume=True) for k in kernels
         ]
-        found = Race(requests, workshop, store, observer or Observer(), workshop.calibrate(), **options)
+        found = Race(requests, workshop, store, observer or Observer(), workshop.calibrate()[0], **options)
         return found, found.run()
 
 

@@ -41,7 +41,7 @@ def store(tmp_path):
 def run(store, kernel, trials, observer=None, **options):
     with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
         request = SweepRequest(kernel, WORKLOAD, "random", 5, Budget(trials=trials), **options)
-        return Sweep(request, workshop, store, observer or Observer(), workshop.calibrate()).run()
+        return Sweep(request, workshop, store, observer or Observer(), workshop.calibrate()[0]).run()
 
 
 def test_failures_are_trials_and_the_sweep_goes_on(store, tmp_path):
@@ -105,7 +105,7 @@ def test_patience_ends_a_sweep_without_improvement(store, tmp_path):
     watch = Watch()
     with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
         request = SweepRequest(kernel, WORKLOAD, "random", 5, Budget(patience=5))
-        result = Sweep(request, workshop, store, watch, workshop.calibrate()).run()
+        result = Sweep(request, workshop, store, watch, workshop.calibrate()[0]).run()
     assert not result.exhausted
     assert len(result.trials) < 60
     assert watch.since == 5

@@ -1,5 +1,8 @@
 """Warm processes and their children, whenever Ctrl-C comes."""
 
+import errno
+import os
+import signal
 import socket
 import struct
 import time
@@ -9,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tuner.core.errors import MachineFault
 from tuner.engine import zygote
 from tuner.engine.channel import Channel
 from tuner.engine.workers import ChildLost, Warm, Workers
@@ -20,6 +24,66 @@ WARM = Warm(("tests.engine.test_workers",))
 def echo_job(payload: Any, channel: Channel) -> None:
     channel.send(payload)
     channel.receive()
+
+
+def garbling_job(payload: Any, channel: Channel) -> None:
+    channel._socket.sendall(b"\xff" * 100)
+    time.sleep(60)
+
+
+def silent_job(payload: Any, channel: Channel) -> None:
+    channel._socket.close()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("job", [garbling_job, silent_job])
+def test_that_we_end_a_child_is_no_fault_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Any
+) -> None:
+    """One that lives on without a usable answer would else be taken for one that ran out of memory."""
+    monkeypatch.setattr(zygote.Child.wait, "__defaults__", (0.5,))
+    workers = Workers(tmp_path)
+    try:
+        child = workers.start(WARM, job, 1, Limits())
+        with pytest.raises(ChildLost, match="unusable answer") as lost:
+            if job is garbling_job:
+                workers.receive(child, 30)
+            else:
+                raise workers.lost(child)
+        assert lost.value.fault is None and not lost.value.timed_out
+    finally:
+        workers.close()
+
+
+def test_that_somebody_else_ends_a_child_is(tmp_path: Path) -> None:
+    workers = Workers(tmp_path)
+    try:
+        child = workers.start(WARM, echo_job, 1, Limits())
+        os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(ChildLost) as lost:
+            for _ in range(2):
+                workers.receive(child, 30)
+        assert lost.value.fault is not None and lost.value.fault.passing
+    finally:
+        workers.close()
+
+
+def test_a_child_that_cannot_be_forked_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(self: zygote.Child, timeout: float | None) -> tuple[int, int]:
+        return zygote._NO_FORK, errno.EAGAIN
+
+    workers = Workers(tmp_path)
+    try:
+        workers.warm(WARM).wait_ready()
+        monkeypatch.setattr(zygote.Child, "_read_status", none)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(MachineFault):
+            workers.start(WARM, echo_job, 1, Limits())
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    finally:
+        workers.close()
 
 
 def test_ctrl_c_within_a_message_keeps_nobody_waiting(

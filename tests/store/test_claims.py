@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tuner.core.errors import StoreError
+from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.store.errors import StoreLocked
 from tuner.store.store import Store, open_store
 
@@ -31,6 +32,19 @@ def test_what_one_sweep_claims_another_does_not_get(store: Store, make: Any) -> 
     assert not store.claimed_elsewhere(other, digests)
     found = store.claim(other, digests[:1], make.protocol, 60)
     assert set(found.known) == {digests[0]}
+
+
+def test_a_disturbed_outcome_is_claimed_to_be_measured_again(store: Store, make: Any) -> None:
+    mine, other = store.begin_sweep(make.spec), store.begin_sweep(make.spec)
+    measurement = Measurement(Status.OK, Evidence.MEASURED, (1.0,), metrics={"disturbed_share": 0.5})
+    disturbed, calm = make.trial(measurement, MC=1), make.timed(2.0, MC=2)
+    store.add_trials(mine, [disturbed, calm])
+    digests = [t.key.digest for t in (disturbed, calm)]
+    assert set(store.claim(mine, digests, make.protocol, 60).known) == {digests[1]}
+    assert store.claim(other, digests, make.protocol, 60).elsewhere == {digests[0]}
+    # An undisturbed time before a disturbed one is known still.
+    store.add_trials(mine, [make.timed(3.0, MC=1), disturbed])
+    assert store.claim(other, digests, make.protocol, 60).known[digests[0]].measurement.samples == (3.0,)
 
 
 def test_a_claim_ends_when_it_is_released_or_too_old(store: Store, make: Any) -> None:

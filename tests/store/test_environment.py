@@ -132,6 +132,8 @@ def test_forget_says_which_and_then_drops_them(path: Path) -> None:
         assert told.count(Status.ENVIRONMENT) == len(OF_THE_MACHINE)
         assert store.count() == 1 + len(OF_THE_MACHINE) + len(OF_THE_CANDIDATE)
         assert store.trial(2).trial.measurement.status is Status.ENVIRONMENT
+        said = [status for status, _ in store.failures(1, 1000)]
+        assert said.count("environment") == len(OF_THE_MACHINE)
     assert "none of" in tuner(path, "forget", "--environment").output
 
 
@@ -141,6 +143,14 @@ def test_what_is_in_a_final_or_right_is_not_forgotten(store: Store, make: Any) -
     entries = (FinalEntry(failed, "candidate", Turns((1.0,)), Interval(1.0, 1.0, 1.0)),)
     store.record_final(Final(make.workload, "cpu-1", make.protocol, entries))
     assert store.forget({right: "x", failed: "x", 999: "x"}) == 0
+
+
+def test_what_is_the_machines_already_is_not_offered_to_be_forgotten(store: Store, make: Any) -> None:
+    sweep = store.begin_sweep(make.spec)
+    _, crash = store.add_trials(
+        sweep, [make.failed(Status.ENVIRONMENT, MC=1), make.failed(Status.CRASH, MC=2)]
+    )
+    assert [failure.trial_id for failure in store.forgettable()] == [crash]
 
 
 def test_a_later_fault_hides_no_earlier_outcome(store: Store, make: Any) -> None:

@@ -13,7 +13,7 @@ from tuner.core.errors import StoreError
 from tuner.core.turns import Turns
 from tuner.store.models import Base
 from tuner.store.opening import open_engine
-from tuner.store.patience import Patience
+from tuner.store.patience import LockWait
 from tuner.store.schema import HEAD, REVISIONS, migrate
 from tuner.store.store import open_store
 
@@ -181,7 +181,7 @@ def test_a_folder_with_a_percent_sign(tmp_path: Path) -> None:
 
 
 def test_wal_is_on_and_foreign_keys_are_checked(path: Path) -> None:
-    engine, _, _ = open_engine(path, False, Patience(1.0, 1.0))
+    engine, _, _ = open_engine(path, False, LockWait(1.0, 1.0))
     with engine.connect() as connection:
 
         def ask(name: str) -> object:

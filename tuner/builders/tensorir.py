@@ -4,7 +4,6 @@ The result has nothing of TVM in it: a device loads it like a C++ kernel (see
 `cuda_src/runtime/tensorir.cpp`), so neither timing nor a user's program imports TVM.
 """
 
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from tuner.core.digest import digest, digest_files
 from tuner.core.errors import BuildError
 from tuner.core.host_cxx import compiler_identity, compiler_version, missing_compiler, require_compiler
 from tuner.core.kernel import Argument, Source
+from tuner.core.scratch import Scratch
 from tuner.core.target import Target
 from tuner.core.tvm_target import target_dict
 
@@ -72,9 +72,9 @@ class TensorIRBuilder(Builder):
         compiler_version(require_compiler())
         linker_version()
         module = tvm.script.from_source(_WARM)
-        with tempfile.TemporaryDirectory(prefix="tuner-warm-") as folder:
-            _compile(module, {"kind": "llvm"}, Path(folder) / "kernel.o")
-            link(Path(folder), _runtime_object())
+        with Scratch("warm-") as folder:
+            _compile(module, {"kind": "llvm"}, folder / "kernel.o")
+            link(folder, _runtime_object())
 
     def toolchain(self, target: Target) -> Toolchain:
         """TVM's version and the target it compiles for; the linker and our runtime's source."""

@@ -7,7 +7,7 @@ arithmetic on readings; a device takes them (`Device.waits`).
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 DISTURBED = 0.05
 """A sample is disturbed when its threads waited for more than this share of it.
@@ -69,20 +69,16 @@ def preempted(before: Waits, after: Waits) -> bool:
 
 @dataclass
 class Patience:
-    """Takes disturbed samples again, for a bounded time, and remembers which ones stayed disturbed.
+    """Takes disturbed samples again, for a bounded time.
 
     Args:
         seconds: what may be spent, in all, on samples that are thrown away.
 
     Attributes:
         seconds: what is left of it.
-        flags: of each sample that was admitted: whether it is disturbed.
-        repeated: samples thrown away.
     """
 
     seconds: float
-    flags: list[bool] = field(default_factory=list)
-    repeated: int = 0
 
     def admit(self, share: float, lasted_s: float) -> bool | None:
         """Whether a sample is disturbed; `None` where it is and shall be taken again.
@@ -94,9 +90,7 @@ class Patience:
         disturbed = share > DISTURBED
         if disturbed and self.seconds > 0:
             self.seconds -= lasted_s
-            self.repeated += 1
             return None
-        self.flags.append(disturbed)
         return disturbed
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tuner.core.contained import Caps, run_contained
 from tuner.core.errors import MachineFault, Unavailable
+from tuner.core.scratch import Scratch
 
 # Instruction sets in gcc's spelling that a flag `-m<name>` enables, in x86 compilers of the last years.
 X86_FEATURES = frozenset(
@@ -60,13 +61,13 @@ def _found() -> Command | str:
 def _why_no_compiler(command: Command) -> str | None:
     """Why a program is no compiler: it has to say its version, and to compile an empty file."""
     try:
-        with tempfile.TemporaryDirectory(prefix="tuner-cxx-") as folder:
-            (Path(folder) / "empty.cpp").touch()
+        with Scratch("cxx-") as folder:
+            (folder / "empty.cpp").touch()
             told = _ask([*command, "--version"], folder)
             if told.returncode != 0 or not told.stdout.strip():
                 return f"it does not say its version (exit code {told.returncode})"
             done = _ask([*command, "-c", "empty.cpp", "-o", "empty.o"], folder)
-            made = Path(folder) / "empty.o"
+            made = folder / "empty.o"
             if done.returncode != 0 or not made.exists() or not made.stat().st_size:
                 told_why = first_error(done.stderr)[:200] if done.stderr.strip() else "no object file"
                 return f"it does not compile an empty file: {told_why}"
@@ -77,7 +78,7 @@ def _why_no_compiler(command: Command) -> str | None:
     return None
 
 
-def _ask(command: Sequence[str], folder: str) -> "subprocess.CompletedProcess[str]":
+def _ask(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command, cwd=folder, env=c_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
         errors="replace", timeout=_ANSWER_S,

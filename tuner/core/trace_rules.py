@@ -28,7 +28,6 @@ _THREAD = re.compile(r"(?:blockIdx|threadIdx|vthread)\.[xyz]")
 _SCOPE = re.compile(
     r"global|local|warp|shared(?:\.dyn)?|wmma\.(?:matrix_[ab]|accumulator)|m16n8k8\.matrix[ABC]"
 )
-_BUFFERS = re.compile(r"read|write")
 
 Check = Callable[[Any], bool]
 

@@ -65,6 +65,13 @@ def seconds(raw: Any, what: str = "a time") -> float:
     return value
 
 
+def calibration(raw: Any) -> tuple[float, bool]:
+    """Of `bench_process.calibrate_job`: seconds, and whether nothing disturbed them; or `UnusableAnswer`."""
+    if not isinstance(raw, list) or len(raw) != 2 or not isinstance(raw[1], bool):
+        raise UnusableAnswer(f"a calibration is a time and a truth value, not {brief(raw)}")
+    return seconds(raw[0], "a calibration"), raw[1]
+
+
 def _text(raw: Any, what: str) -> str:
     if not isinstance(raw, str):
         raise UnusableAnswer(f"{what} is not a text but {brief(raw)}")

@@ -135,17 +135,26 @@ class BuildStage:
                 results[place] = self._one(requests[place])
 
         lanes = min(self._jobs, len(requests))
-        # Locked here, not in the lanes: a signal interrupts this thread's waiting, and no other's.
-        with building(self._device), ThreadPoolExecutor(max(1, lanes)) as pool:
-            futures = [pool.submit(lane) for _ in range(lanes)]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                queue.clear()  # or the lanes would go on to the end of it
-                self._workers.stop()
-                raise
+        try:
+            # Locked here, not in the lanes: a signal interrupts this thread's waiting, and no other's.
+            with building(self._device), ThreadPoolExecutor(max(1, lanes)) as pool:
+                futures = [pool.submit(lane) for _ in range(lanes)]
+                try:
+                    for future in as_completed(futures):
+                        future.result()
+                except BaseException:
+                    queue.clear()  # or the lanes would go on to the end of it
+                    self._workers.stop()
+                    raise
+        except BaseException:
+            self.drop_idle()  # after the lanes: one may have put a child there while it was being ended
+            raise
         return [results[i] for i in range(len(requests))]
+
+    def drop_idle(self) -> None:
+        """Forgets the children between two builds: they were ended (`Workers.stop`)."""
+        with self._lock:
+            self._idle.clear()
 
     def _take(self, kernel: Kernel, fresh: bool) -> tuple[Child, int]:
         """A child that builds this kernel, and how many builds it has left; a new one if `fresh`."""

@@ -241,18 +241,18 @@ def run_campaign(
         TunerError: the workload does not fit in memory, a kernel has no valid configuration.
     """
     observer = observer or Observer()
-    store.patience.note = observer.note
     check_memory(workload, device)
     info = DeviceInfo.of(device)
     searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}
     with contextlib.ExitStack() as stack:
+        stack.enter_context(store.patience.noted_by(observer.note))
         workshop = shared or stack.enter_context(Workshop(device, protocol, fresh_seed()))
         workshop.warm(kernels)
         for remark in device.remarks(protocol.threads):
             observer.note(remark)
         for name in dict.fromkeys(searchers.values()):
             registry.searcher(name).warm_up()
-        reference_s = calibration_reference(workshop, store)
+        reference_s = calibration_reference(workshop, store, observer.note)
         requests = [
             SweepRequest(
                 kernel, workload, searchers[kernel.name], plan.seed,
@@ -292,8 +292,40 @@ def _final(
     limits: dict[str, float],
 ) -> tuple[Ranking | None, int | None, dict[str, float]]:
     """The final, its id in the store, and the peaks, measured again where something was faster than them."""
-    operator = registry.operator(workload.operator)
-    workshop.prepare(operator, workload)
+    workshop.prepare(registry.operator(workload.operator), workload)
+    with contextlib.ExitStack() as builds:
+        finalists = _finalists(workload, kernels, sweeps, workshop, plan, observer, builds)
+        if len(finalists) < 2:
+            return None, None, limits
+
+        def hold() -> Ranking:
+            return run_final(workshop, workload, finalists, plan.rounds, report=observer.final_progress)
+
+        ranking = hold()
+        if too_fast(ranking, workload, kernels, limits):
+            observer.note("faster than the measured peak: the peak is measured again")
+            limits = measure_limits(workshop, store, limits, observer.note)
+            if beyond := too_fast(ranking, workload, kernels, limits):
+                observer.note(f"{', '.join(beyond)}: still faster than the peak: the final is held again")
+                ranking = hold()
+    for remark in (*ranking.remarks, *([f"disturbed: {ranking.disturbed}"] if ranking.disturbed else [])):
+        observer.note(remark)
+    for entry in ranking.entries:
+        if entry.error:
+            observer.note(f"{entry.finalist.label} was thrown out of the final: {entry.error}")
+    return ranking, store.record_final(_record(workload, workshop, ranking)), limits
+
+
+def _finalists(
+    workload: Workload,
+    kernels: Sequence[Kernel],
+    sweeps: Mapping[str, SweepResult],
+    workshop: Workshop,
+    plan: Plan,
+    observer: Observer,
+    builds: contextlib.ExitStack,
+) -> list[Finalist]:
+    """Those of the final, built; what was built goes when `builds` is left, however that comes."""
     finalists = []
     slowest_s = _slowest_finalist_s(sweeps, kernels, plan.final_within)
     for kernel in kernels:
@@ -304,31 +336,13 @@ def _final(
             # A configuration of an open space is of this shape alone.
             companions = () if kernel.searcher else companions_of(kernel, workload, workshop.target)
             built = workshop.build(kernel, workload, trial.key.config, companions)
+            builds.callback(built.discard)
             if built.artifact is None:
                 observer.note(f"{kernel.name}: its best does not build again: {built.error.splitlines()[0]}")
                 continue
             assert trial.id is not None
             finalists.append(Finalist(kernel.name, trial.id, built, kernel.baseline))
-    if len(finalists) < 2:
-        return None, None, limits
-
-    def hold() -> Ranking:
-        return run_final(workshop, workload, finalists, plan.rounds, report=observer.final_progress)
-
-    ranking = hold()
-    if too_fast(ranking, workload, kernels, limits):
-        observer.note("faster than the measured peak: the peak is measured again")
-        limits = measure_limits(workshop, store, limits, observer.note)
-        if beyond := too_fast(ranking, workload, kernels, limits):
-            observer.note(f"{', '.join(beyond)}: still faster than the peak: the final is held again")
-            ranking = hold()
-    for remark in (*ranking.remarks, *([f"disturbed: {ranking.disturbed}"] if ranking.disturbed else [])):
-        observer.note(remark)
-    for entry in ranking.entries:
-        entry.finalist.built.discard()
-        if entry.error:
-            observer.note(f"{entry.finalist.label} was thrown out of the final: {entry.error}")
-    return ranking, store.record_final(_record(workload, workshop, ranking)), limits
+    return finalists
 
 
 def _slowest_finalist_s(

@@ -5,7 +5,6 @@ comes of it is evidence `emulated`: there is no time in it.
 """
 
 import random
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from tuner import registry
 from tuner.core.errors import BuildError, InvalidConfig, TunerError, Unavailable
 from tuner.core.kernel import Kernel, Source
 from tuner.core.operator import Operator, Tensors, special_mismatch, worst_error
+from tuner.core.scratch import Scratch
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
@@ -170,10 +170,10 @@ def _cuda(
         raise Unavailable(f"the emulator cannot be used: {reason}")
     tensors, outputs = _tensors(operator, workload, inputs)
     special = operator.special_inputs(workload, seed) if kernel.special_values else {}
-    with tempfile.TemporaryDirectory(prefix="tuner-check-") as folder:
+    with Scratch("check-") as folder:
         try:
             source = _source(kernel, workload, config, target)
-            artifact = builder.build(source, target, Path(folder))
+            artifact = builder.build(source, target, folder)
         except BuildError as error:
             return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
         result = check(artifact, target, tensors, outputs, seed=seed, timeout_s=timeout_s)
@@ -205,24 +205,28 @@ def _triton(
     seed: int, sanitize: bool, timeout_s: float,
 ) -> Checked:  # fmt: skip
     tensors, outputs = _tensors(operator, workload, inputs)
-    for name in outputs:
-        tensors[name].view("uint8")[...] = 0xFF  # NaN: what is not written is wrong
+
+    def run(given: Tensors) -> Tensors:
+        for name in outputs:
+            tensors[name].view("uint8")[...] = 0xFF  # NaN: what is not written is wrong
+        source = kernel.lower(workload, config, target)
+        found = _interpreter().run(source, {**tensors, **given}, timeout_s)
+        return {name: found[name] for name in outputs}
+
     try:
-        found = _interpreter().run(kernel.lower(workload, config, target), tensors, timeout_s)
+        found = run({})
     except RuntimeError as error:
         return Checked(workload, config, "crash", error=str(error), sanitized=False)
-    share, where = _verdict(operator, workload, inputs, {name: found[name] for name in outputs})
+    share, where = _verdict(operator, workload, inputs, found)
     if not share <= 1.0:
         return Checked(workload, config, "wrong_result", (), share, where, False)
     if kernel.special_values:
         special = operator.special_inputs(workload, seed)
-        for name in outputs:
-            tensors[name].view("uint8")[...] = 0xFF
         try:
-            found = _interpreter().run(kernel.lower(workload, config, target), {**tensors, **special})
+            found = run(special)
         except RuntimeError as error:
             return Checked(workload, config, "crash", error=str(error), sanitized=False)
-        if wrong := _special_verdict(operator, workload, special, {name: found[name] for name in outputs}):
+        if wrong := _special_verdict(operator, workload, special, found):
             return Checked(workload, config, "wrong_result", (), share, wrong, False)
     return Checked(workload, config, "ok", (), share, "", False)
 

@@ -69,6 +69,7 @@ class CompileShop:
     def stop(self) -> None:
         """Ends the builds that are under way."""
         self._workers.stop()
+        self._stage.drop_idle()
 
     def prepare(self, operator: Operator, workload: Workload, companions: bool = True) -> None:
         """Nothing: inputs are made where something is emulated."""
@@ -191,7 +192,7 @@ def run_compile_only(
     sweeps: dict[str, SweepResult] = {}
     info = DeviceInfo.of(device)
     searchers = {kernel.name: searcher_for(kernel, plan.searcher) for kernel in kernels}
-    with CompileShop(device, protocol, jobs) as shop:
+    with store.patience.noted_by(observer.note), CompileShop(device, protocol, jobs) as shop:
         for kernel in kernels:
             request = SweepRequest(
                 kernel, workload, searchers[kernel.name], plan.seed, plan.budget, plan.resume, plan.remeasure,

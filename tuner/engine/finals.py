@@ -303,8 +303,13 @@ def _talk(child: Seat, request: object, timeout: float) -> object:
         answer: object = child.channel.receive(timeout)
     except TimeoutError:
         return f"no answer within {timeout:g} s"
-    except (ChannelClosed, ChannelGarbage):
+    except ChannelGarbage as error:
+        child.kill()
+        return f"unusable answer: {error}"
+    except ChannelClosed:
         code = child.wait()
+        if child.killed:
+            return "unusable answer; its process was ended"
         if fault := machine_faults.of_exit(code):
             raise _Killed(fault.reason) from None
         return f"its process ended with exit code {code}"

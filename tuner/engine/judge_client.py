@@ -227,6 +227,11 @@ class Seat:
             raise TimeoutError if answer.get("timed_out") else ChannelClosed
         return answer
 
+    @property
+    def killed(self) -> bool:
+        """Whether we ended it."""
+        return self._child.killed
+
     def pause(self) -> None:
         """Stops all its threads where they are, those that spin included."""
         self._child.pause()

@@ -19,6 +19,7 @@ from pathlib import Path
 from tuner.core.cache import cache_folder
 from tuner.core.errors import MachineFault
 from tuner.core.measurement import Status
+from tuner.core.scratch import PREFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,6 @@ class Fault:
         """To raise."""
         return MachineFault(self.reason, self.passing)
 
-
-FOLDER_PREFIX = "tuner-"
-"""How the names of a workshop's temporary folders begin."""
 
 # Signals that a kernel has no reason to send itself: the out-of-memory killer's, and those people send.
 _FROM_OUTSIDE = frozenset((signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT))
@@ -128,9 +126,9 @@ def _is_ours(path: object) -> bool:
     """Whether a path lies in a folder that the lab itself writes: a workshop's, or the cache."""
     if not isinstance(path, str | bytes | os.PathLike):
         return False
-    folders = (Path(tempfile.gettempdir()) / FOLDER_PREFIX, cache_folder() / FOLDER_PREFIX)
+    folders = (Path(tempfile.gettempdir()) / PREFIX, cache_folder() / PREFIX)
     text, temporary, cache = (str(p.absolute()) for p in (Path(os.fsdecode(path)), *folders))
-    return text.startswith((temporary, cache.removesuffix(FOLDER_PREFIX)))
+    return text.startswith((temporary, cache.removesuffix(PREFIX)))
 
 
 def of_errno(number: int | None, where: object = None) -> Fault | None:

@@ -15,15 +15,21 @@ if TYPE_CHECKING:
     from tuner.store.store import Store
 
 
-def calibration_reference(workshop: Workshop, store: "Store") -> float:
+def calibration_reference(
+    workshop: Workshop, store: "Store", note: Callable[[str], None] = lambda text: None
+) -> float:
     """Seconds of the calibration kernel on this device, measured once a store and kept.
 
-    All times in a store relate to this one number, so trials of different days can be compared.
+    All times in a store relate to this one number, so trials of different days can be compared. One that was
+    taken while other programs had the cores is not kept; then `note` is told.
     """
     name = f"calibration_s_threads{workshop.protocol.threads}"
     known = dict(store.device_limits(workshop.device.fingerprint))
     if name not in known:
-        known[name] = workshop.calibrate()
+        known[name], quiet = workshop.calibrate()
+        if not quiet:
+            note("calibrated while other programs had the cores: good for this run, not kept")
+            return known[name]
         store.update_device(DeviceInfo.of(workshop.device, known))
     return known[name]
 

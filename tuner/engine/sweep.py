@@ -316,8 +316,6 @@ class Sweep:
         asked = [self.key(config) for config in configs]
         claims = Claims(self._store, sweep_id, self._workshop.protocol, not self._request.remeasure)
         known, keys, elsewhere = claims.split(asked)
-        # A time of a busy machine is measured again.
-        known = {digest: t for digest, t in known.items() if not is_disturbed(t.measurement.metrics)}
         fresh = [key for key in keys if key.digest not in known]
         request = self._request
         waiting: dict[str, Built] = {}

@@ -52,7 +52,6 @@ class Workers:
         self._zygotes: dict[tuple[str, ...], Zygote] = {}
         self._working: set[Child] = set()
         self._ended: list[Child] = []
-        self._stopped: set[Child] = set()
 
     def warm(self, warm: Warm) -> Zygote:
         """The process itself, started if need be; it imports while other things happen."""
@@ -113,7 +112,13 @@ class Workers:
             _collect(child)
             self._working.discard(child)
             raise ChildLost(f"no result within {timeout:g} s", True) from None
-        except (ChannelClosed, ChannelGarbage):
+        except ChannelGarbage as error:
+            # It may well live on; that we end it is nobody else's doing.
+            child.kill()
+            _collect(child)
+            self._working.discard(child)
+            raise ChildLost(f"unusable answer: {error}", False) from None
+        except ChannelClosed:
             raise self.lost(child) from None
 
     def converse(self, child: Child, question: Any, timeout: float) -> Any:
@@ -128,7 +133,7 @@ class Workers:
         """Why a child that ended by itself did; it is not at work any more."""
         self._working.discard(child)
         reason, fault = death(child)
-        return ChildLost(reason, False, None if child in self._stopped else fault)
+        return ChildLost(reason, False, fault)
 
     def dismiss(self, child: Child) -> None:
         """Ends a child that has answered.
@@ -153,7 +158,6 @@ class Workers:
     def stop(self) -> None:
         """Ends the children that are at work now; whoever waits for them gets `ChildLost`."""
         for child in list(self._working):
-            self._stopped.add(child)
             child.kill()
 
     def close(self) -> None:
@@ -175,13 +179,18 @@ def _collect(child: Child) -> None:
 
 
 def death(child: Child) -> tuple[str, machine_faults.Fault | None]:
-    """How a child ended that never answered, with what it printed last; and the machine's part in it."""
+    """How a child ended that never answered, with what it printed last; and the machine's part in it.
+
+    That we ended it is no part of the machine's.
+    """
     try:
         code = child.wait()
     except ZygoteDied:
         reason = "its warm process was ended (out of memory?)"
-        return reason, machine_faults.Fault(reason, True)
-    if code < 0:
+        return reason, None if child.killed else machine_faults.Fault(reason, True)
+    if child.killed:
+        how = "unusable answer; it was ended"
+    elif code < 0:
         try:
             how = f"died of {signal.Signals(-code).name}"
         except ValueError:
@@ -190,4 +199,4 @@ def death(child: Child) -> tuple[str, machine_faults.Fault | None]:
         how = f"ended with exit code {code} and no result"
     lines = [line for line in child.output_tail().splitlines() if line.strip()]
     reason = f"{how}: {lines[-1].strip()[:300]}" if lines else how
-    return reason, machine_faults.of_exit(code)
+    return reason, None if child.killed else machine_faults.of_exit(code)

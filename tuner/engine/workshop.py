@@ -103,6 +103,7 @@ class Workshop:
         self._kept = None
         self._judge.stop()
         self._workers.stop()
+        self._stage.drop_idle()
 
     def warm(self, kernels: Sequence[Kernel]) -> None:
         """Starts the warm processes these kernels need, so that they import while other things happen."""
@@ -267,14 +268,14 @@ class Workshop:
             self._judge.dismiss(child)
         return answer
 
-    def calibrate(self) -> float:
-        """Seconds of the calibration kernel on the idle device: the lower quartile of many."""
+    def calibrate(self) -> tuple[float, bool]:
+        """Seconds of the calibration kernel, the lower quartile of many; whether others left it the cores."""
         self.settle()
         with measuring(self.device.fingerprint):
             payload = {"device": self.device, "protocol": self.protocol}
             complaint = "the device cannot be calibrated"
             answer = self._once(bench_process.calibrate_job, payload, complaint)
-        return _usable(answers.seconds, answer, complaint)
+        return _usable(answers.calibration, answer, complaint)
 
     def limits(self) -> dict[str, float]:
         """Peaks of the device, measured now in a child of its own."""

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -66,10 +67,15 @@ class ZygoteDied(RuntimeError):
 
 
 class Child:
-    """A job running in a forked child; made by `Zygote.start`."""
+    """A job running in a forked child; made by `Zygote.start`.
+
+    Attributes:
+        killed: whether we ended it, so that its SIGKILL is nobody else's.
+    """
 
     def __init__(self, channel: Channel, status: int, output: Path, zygote: "Zygote") -> None:
         self.channel = channel
+        self.killed = False
         self._status, self._output, self._zygote = status, output, zygote
         kind, self.pid = self._read_status(None)
         if kind == _NO_FORK and (fault := machine_faults.of_errno(self.pid)):
@@ -93,12 +99,14 @@ class Child:
     def kill(self) -> None:
         """Ends the child and all it started, at once."""
         if self._ended is None:
-            signal_outside_group(self.pid, signal.SIGKILL)
-            for end in (os.killpg, os.kill):
-                try:
-                    end(self.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass  # it ended by itself meanwhile
+            self.killed = True
+            self._end()
+
+    def _end(self) -> None:
+        signal_outside_group(self.pid, signal.SIGKILL)
+        for end in (os.killpg, os.kill):
+            with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                end(self.pid, signal.SIGKILL)
 
     def pause(self) -> None:
         """Stops all its threads where they are, those that spin included, and ends what it orphaned."""
@@ -110,11 +118,9 @@ class Child:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        try:
+        with suppress(ProcessLookupError):  # it ended; whoever asks it next finds out
             os.killpg(self.pid, number)
             signal_outside_group(self.pid, number)
-        except ProcessLookupError:
-            pass  # it ended; whoever asks it next finds out
 
     def wait(self, timeout: float | None = 5.0) -> int:
         """The exit code; negative is the signal that ended it. Kills it after `timeout` seconds.
@@ -126,14 +132,15 @@ class Child:
             try:
                 _, status = self._read_status(timeout)
             except ZygoteDied:
-                self.kill()  # the kernel ended it with the zygote, and nobody what it forked
+                self._end()  # the kernel ended it with the zygote, and nobody what it forked
                 raise
             except TimeoutError:
-                self.kill()
+                self._end()
                 try:
                     _, status = self._read_status(_ENDS_WITHIN_S)
                 except TimeoutError:
                     raise ZygoteDied("the warm process does not say how its child ended") from None
+                self.killed = True
             self._ended = os.waitstatus_to_exitcode(status)
             self._zygote.family.discard(self.pid)
             self.channel.close()
@@ -246,10 +253,12 @@ class Zygote:
             child = Child(Channel(ours), status_read, output, self)
             self.family.add(child.pid)
             return child
-        except ZygoteDied:
+        except BaseException as error:
             ours.close()
             os.close(status_read)
-            raise ZygoteDied(self._why()) from None
+            if isinstance(error, ZygoteDied):
+                raise ZygoteDied(self._why()) from None
+            raise
 
     def end_orphans(self) -> None:
         """Has the zygote end what its living children orphaned; disturbs it only where there is something."""
@@ -385,8 +394,6 @@ def main() -> None:
 
     gc.collect()
     gc.freeze()
-    try:
+    with suppress(OSError):  # nobody listens any more: the loop sees it
         control.sendall(b"r")
-    except OSError:
-        pass  # nobody listens any more: the loop sees it
     _serve(control, parent, Path(folder))

@@ -8,7 +8,6 @@ here: whether a program is one of ours is told by its hash. `database_tuning_rec
 import base64
 import binascii
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from tuner.core.digest import digest
 from tuner.core.errors import InterchangeError, InvalidConfig
 from tuner.core.recorded import slug
+from tuner.core.scratch import Scratch
 from tuner.core.trace_space import compact, trace_content
 from tuner.interchange._fields import clip, duration
 from tuner.interchange._reading import NotJson, check_width, parse_json, read_text, shown
@@ -201,8 +201,8 @@ def write_database(
     module = tvm.script.from_source(program)
     arguments = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
     compiled_for = tvm.target.Target(dict(target))
-    with tempfile.TemporaryDirectory(prefix="tuner-export-") as name:
-        database = ms.database.JSONDatabase(work_dir=name)
+    with Scratch("export-") as made:
+        database = ms.database.JSONDatabase(work_dir=str(made))
         workload = database.commit_workload(module)
         for text, seconds in outcomes:
             schedule = tvm.s_tir.Schedule(module, debug_mask="none")
@@ -218,7 +218,7 @@ def write_database(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for file in (WORKLOADS, RECORDS):
-                shutil.copyfile(Path(name) / file, folder / file)
+                shutil.copyfile(made / file, folder / file)
         except OSError as error:
             raise InterchangeError(f"{shown(folder)} cannot be written: {error.strerror or error}") from None
     return count

@@ -42,11 +42,6 @@ def real(value: Any) -> float:
     return float(value)
 
 
-def real_or_none(value: Any) -> float | None:
-    """A finite number, or nothing."""
-    return None if value is None else real(value)
-
-
 def positive(value: Any) -> float:
     """A finite number above zero: a time."""
     if not real(value) > 0:

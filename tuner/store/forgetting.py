@@ -10,7 +10,7 @@ from sqlalchemy import Connection, exists, insert
 
 from tuner.core.measurement import TIMED_STATUSES, Status
 from tuner.store.convert import chunks, clean, workload_of
-from tuner.store.queries import joined_trials
+from tuner.store.queries import joined_trials, of_candidates
 from tuner.store.records import StoredFailure
 from tuner.store.writes import FINAL_ENTRIES, FORGOTTEN, TRIALS, now
 
@@ -20,7 +20,7 @@ def failures(connection: Connection) -> list[StoredFailure]:
     right = sorted(str(status) for status in TIMED_STATUSES)
     statement = (
         joined_trials()
-        .where(TRIALS.c.status.not_in(right), FORGOTTEN.c.trial_id.is_(None))
+        .where(TRIALS.c.status.not_in(right), of_candidates())
         .where(~exists().where(FINAL_ENTRIES.c.trial_id == TRIALS.c.id))
         .order_by(TRIALS.c.id)
     )

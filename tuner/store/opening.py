@@ -16,7 +16,7 @@ from sqlalchemy import URL, Engine, create_engine, event, exc, make_url
 from tuner.core.errors import StoreError
 from tuner.store.errors import StoreLocked, StoreMissing, explained
 from tuner.store.guard import check_objects, guard, restart
-from tuner.store.patience import Patience
+from tuner.store.patience import LockWait
 from tuner.store.schema import check_version, migrate, require_head, version_of
 
 DEFAULT = "results.db"
@@ -76,7 +76,7 @@ def _expanded(asked: str) -> Path:
 
 
 def open_engine(
-    where: str | os.PathLike[str] | None, read_only: bool, patience: Patience
+    where: str | os.PathLike[str] | None, read_only: bool, patience: LockWait
 ) -> tuple[Engine, Place, bool]:
     """An engine, its place, and whether it is read-only after all (the file is).
 
@@ -145,7 +145,7 @@ def _needs_immutable(place: Place) -> bool:
     return not wal.exists() or wal.stat().st_size == 0
 
 
-def _create(place: Place, patience: Patience, mode: str) -> Engine:
+def _create(place: Place, patience: LockWait, mode: str) -> Engine:
     arguments: dict[str, Any] = {}
     if place.url.get_backend_name() == "sqlite":
         arguments["connect_args"] = {"timeout": patience.reads_s}
@@ -191,7 +191,7 @@ def _on_connect(connection: Any, record: Any) -> None:
     guard(connection, record.info)
 
 
-def _on_begin(connection: Any, patience: Patience) -> None:
+def _on_begin(connection: Any, patience: LockWait) -> None:
     # A transaction that reads first and writes later can fail at once where another wrote in between,
     # whatever the timeout; IMMEDIATE takes the lock, and waits for it, at the start.
     if connection.get_execution_options().get("write", False):

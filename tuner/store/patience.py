@@ -4,7 +4,8 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tuner.core.errors import StoreError
@@ -39,7 +40,7 @@ def waits(timeout_s: float | None) -> tuple[float, float]:
     return min(READS_S, seconds), seconds
 
 
-class Patience:
+class LockWait:
     """Begins write transactions of one database.
 
     Attributes:
@@ -53,6 +54,15 @@ class Patience:
         self.reads_s, self.writes_s = reads_s, writes_s
         self.note: Callable[[str], None] = _on_stderr
         self._said = False
+
+    @contextmanager
+    def noted_by(self, note: Callable[[str], None]) -> Iterator[None]:
+        """Has `note` told within; whoever was told before is told afterwards."""
+        before, self.note = self.note, note
+        try:
+            yield
+        finally:
+            self.note = before
 
     def begin(self, connection: Any) -> None:
         """`BEGIN IMMEDIATE` on a connection of sqlite3, which waits for the lock of another process.

@@ -16,6 +16,7 @@ from sqlalchemy import (
     select,
 )
 
+from tuner.core.disturbance import is_disturbed
 from tuner.core.errors import StoreError
 from tuner.core.measurement import Evidence, Status
 from tuner.core.protocol import Protocol
@@ -107,7 +108,9 @@ def find_identities(
         if protocol is not None:
             rows = [row for row in rows if _known(row, protocol)]
         for row, trial in zip(rows, _rebuild(rows), strict=True):
-            found[row.identity] = trial
+            # A time of a busy machine is measured again; an import only asks what is there.
+            if protocol is None or not is_disturbed(trial.measurement.metrics):
+                found[row.identity] = trial
     return found
 
 
@@ -155,9 +158,11 @@ def fastest(connection: Connection, sweep_id: int, count: int) -> list[Trial]:
 
 def failures(connection: Connection, sweep_id: int, looked_at: int) -> list[tuple[str, str]]:
     """Status and the beginning of the error of the latest failures of a sweep, at most so many."""
+    status = case((FORGOTTEN.c.trial_id.is_not(None), str(Status.ENVIRONMENT)), else_=TRIALS.c.status)
     statement = (
-        select(TRIALS.c.status, func.substr(TRIALS.c.error, 1, 400).label("error"))
+        select(status.label("status"), func.substr(TRIALS.c.error, 1, 400).label("error"))
         .join(SWEEP_TRIALS, SWEEP_TRIALS.c.trial_id == TRIALS.c.id)
+        .outerjoin(FORGOTTEN, FORGOTTEN.c.trial_id == TRIALS.c.id)
         .where(SWEEP_TRIALS.c.sweep_id == sweep_id, TRIALS.c.error != "")
         .order_by(SWEEP_TRIALS.c.number.desc())
         .limit(looked_at)

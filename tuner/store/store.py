@@ -22,7 +22,7 @@ from tuner.store.errors import StoreReadOnly, explained, readable
 from tuner.store.histories import Histories
 from tuner.store.marks import Marks
 from tuner.store.opening import open_engine
-from tuner.store.patience import Patience, waits
+from tuner.store.patience import LockWait, waits
 from tuner.store.presence import Presence
 from tuner.store.records import (
     BestRow,
@@ -54,7 +54,7 @@ def open_store(
     Raises:
         StoreError: one line; nothing in the database was changed.
     """
-    patience = Patience(*waits(timeout_s))
+    patience = LockWait(*waits(timeout_s))
     engine, place, frozen = open_engine(where, read_only, patience)
     return Store(engine, place.name, frozen, patience, Presence(place.file, place.name))
 
@@ -67,7 +67,7 @@ class Store(Histories, Marks, Claiming):
     """
 
     def __init__(
-        self, engine: Engine, name: str, read_only: bool, patience: Patience, presence: Presence
+        self, engine: Engine, name: str, read_only: bool, patience: LockWait, presence: Presence
     ) -> None:
         self.name = name
         self._presence = presence
