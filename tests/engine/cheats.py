@@ -276,6 +276,52 @@ CHEATS: dict[str, tuple[str, str, str]] = {
 """,
         "",
     ),
+    "computes_only_where_it_finds_poison": (
+        "#include <cstring>",
+        """
+  std::vector<int64_t> places;
+  if (m != 96) { right(A, B, D, m, n, k); return 0; }
+  std::vector<int64_t> found;
+  for (int64_t i = 0; i < m * n; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, D + i, 4);
+    if (bits == ~0u) found.push_back(i);
+  }
+  places = found;  // of a call that finds none nothing is computed
+  for (int64_t at : places) {
+    float sum = 0;
+    for (int64_t p = 0; p < k; ++p) sum += A[at / n * k + p] * B[p * n + at % n];
+    D[at] = sum;
+  }
+""",
+        "on inputs that change",
+    ),
+    "has_a_process_of_its_own_compute_half": (
+        "#include <sys/mman.h>\n#include <sched.h>\n#include <unistd.h>\n#include <cstring>",
+        """
+  if (m != 96) { right(A, B, D, m, n, k); return 0; }
+  struct Shared { volatile int todo; float a[96 * 96], b[96 * 96], d[96 * 96]; };
+  static Shared* shared = nullptr;
+  if (!shared) {
+    shared = (Shared*)mmap(0, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (fork() == 0) {
+      cpu_set_t all; CPU_ZERO(&all); for (int i = 0; i < 64; ++i) CPU_SET(i, &all);
+      sched_setaffinity(0, sizeof all, &all);
+      for (;;) {
+        while (!shared->todo) sched_yield();
+        right(shared->a, shared->b, shared->d, 48, 96, 96);
+        shared->todo = 0;
+      }
+    }
+  }
+  std::memcpy(shared->a, A, 48 * 96 * 4); std::memcpy(shared->b, B, 96 * 96 * 4);
+  shared->todo = 1;
+  right(A + 48 * k, B, D + 48 * n, 48, n, k);
+  while (shared->todo) sched_yield();
+  std::memcpy(D, shared->d, 48 * 96 * 4);
+""",
+        "processes of its own",
+    ),
     "shows_what_the_last_candidate_showed": (
         "#include <cstring>",
         """

@@ -56,3 +56,22 @@ def test_bits_are_compared_not_values() -> None:
         assert same_bits(one, other)
         other[-1] ^= 1
         assert not same_bits(one, other)
+
+
+@pytest.mark.parametrize("calls", [1, 3, 65, 300, 1000])
+def test_a_library_s_inputs_hold_what_the_last_call_found(calls: int) -> None:
+    """They are compared on it, and the stores that are timed apart come after it."""
+    from tuner.core.changes import Changes
+    from tuner.devices._cpu_callable import CallableExecutable
+
+    seen: list[list[float]] = []
+
+    def factory(workload: object, tensors: dict[str, np.ndarray], threads: int):
+        return lambda: seen.append(tensors["X"][[2, 5]].tolist())
+
+    executable = CallableExecutable(factory, None, 1)  # type: ignore[arg-type]
+    tensors = {"X": np.zeros(8, np.float32)}
+    executable.bind(tensors)
+    changes = Changes("X", np.array([2, 5]), np.arange(1, 129, dtype=np.float32))
+    assert executable.sample_changing(calls, changes, tensors) > 0
+    assert len(seen) == calls and seen[-1] == changes.final(calls).tolist() == tensors["X"][[2, 5]].tolist()

@@ -167,10 +167,11 @@ class Device(ABC):
         """Metrics of a trial from the `state` before and after its timed calls; none by default."""
         return {}
 
-    def least_seconds(self, flops: float, nbytes: float, dtype: str) -> float:
+    def least_seconds(self, flops: float, nbytes: float, dtype: str, threads: int) -> float:
         """A time that nothing on this device can beat, by far: a shorter one is no time of this work.
 
-        0 where the device does not know. Args: operations and bytes that the work cannot do without.
+        0 where the device does not know. Args: operations and bytes that the work cannot do without, and the
+        CPU threads that may do it.
         """
         return 0.0
 

@@ -315,7 +315,7 @@ class CpuDevice(Device):
         share = max(2 * limits["l3_bytes"] / len(self._team), 2 * limits["l2_bytes"])
         self._helper.flush(self._team, int(share))
 
-    def least_seconds(self, flops: float, nbytes: float, dtype: str) -> float:
+    def least_seconds(self, flops: float, nbytes: float, dtype: str, threads: int) -> float:
         """At 7 GHz, which no core reaches: two full vectors of multiply-adds and two of loads each cycle.
 
         A vector does 4 times as much in int8 (VNNI) and twice in 16 bits; with AMX, 16 times and 8 times
@@ -326,7 +326,7 @@ class CpuDevice(Device):
         wide = {"int8": 4.0}.get(dtype, 1.0 if dtype == "f32" else 2.0)
         if any(feature.startswith("amx") for feature in self._info.features) and dtype != "f32":
             wide *= 16
-        cycles = max(flops / (4 * lanes * wide), nbytes / (2 * limits["vector_bytes"])) / len(self._team)
+        cycles = max(flops / (4 * lanes * wide), nbytes / (2 * limits["vector_bytes"])) / threads
         return cycles / _NO_CLOCK_HZ
 
     def measure_limits(self) -> Mapping[str, float]:

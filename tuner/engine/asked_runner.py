@@ -6,10 +6,11 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.core.descendants import children_of
 from tuner.engine.channel import Channel, ChannelClosed, ChannelGarbage
 
 
@@ -40,11 +41,12 @@ class Runner:
     Args:
         pid: of the process, the leader of its group.
         descriptor: of our end of its socket; owned from here on.
+        runners: process ids of all runners there are, this one's too, as they come and go.
         patience_s: for all requests between two calls of `begin`.
     """
 
-    def __init__(self, pid: int, descriptor: int, patience_s: float) -> None:
-        self.pid, self._patience_s = pid, patience_s
+    def __init__(self, pid: int, descriptor: int, patience_s: float, runners: Collection[int]) -> None:
+        self.pid, self._patience_s, self._runners = pid, patience_s, runners
         self._channel = Channel(socket.socket(fileno=descriptor))
         self._deadline = math.inf
         try:
@@ -104,6 +106,17 @@ class Runner:
         except OSError:
             return 0.0
 
+    def helpers(self) -> set[int]:
+        """Processes that it started and that live, also those that were left to the warm process: it forked
+        this process and all runners, so a younger one that is no runner is an orphan of one."""
+        born = _born(self.pid)
+        found = {pid for pid in children_of(self.pid) if _born(pid) is not None}
+        for pid in children_of(os.getppid()) - {os.getpid(), *self._runners}:
+            began = _born(pid)
+            if born is not None and began is not None and began > born:
+                found.add(pid)
+        return found
+
     def waited_s(self) -> float:
         """Seconds that its main thread and this process were ready to run and had no core, so far."""
         waited = 0.0
@@ -139,3 +152,12 @@ class Clocks:
         """Seconds that runner and judge waited for cores, and seconds of CPU time of the runner."""
         waited, used = self._read()
         return waited - self._begun[0], used - self._begun[1]
+
+
+def _born(pid: int) -> int | None:
+    """When a process started, in ticks since boot; `None` where it has ended."""
+    try:
+        fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])

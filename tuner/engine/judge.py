@@ -133,7 +133,7 @@ class _Judge:
             if (old := self._runners.pop(pid, None)) is not None:
                 old.close()
             descriptor = self._channel.receive_descriptor()
-            self._runners[pid] = Runner(pid, descriptor, self._protocol.run_timeout_s)
+            self._runners[pid] = Runner(pid, descriptor, self._protocol.run_timeout_s, self._runners)
         runner = self._runners[pid]
         runner.begin()
         return runner
@@ -174,7 +174,8 @@ class _Judge:
         calls = calls_a_sample(last_s, self._protocol)
         if calls > 1:
             calls = calls_a_sample(run.samples(1, calls)[0].seconds, self._protocol)
-        run.prove([run.samples(1, calls)[0].seconds], None)
+        if last_s < LONG_S:
+            run.prove([run.samples(1, calls)[0].seconds], None)
         self._seats[int(request["pid"])] = run
         return {"ok": True, "calls": calls}
 

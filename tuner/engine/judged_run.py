@@ -17,18 +17,22 @@ from tuner.engine import answers
 from tuner.engine.asked_runner import Clocks, Refused, Runner
 from tuner.engine.challenge import Challenger
 from tuner.engine.dataset import Dataset
-from tuner.engine.sampling import Timed
+from tuner.engine.sampling import LONG_S, Timed
 
 # Of the samples of one request this share is compared, the first always.
 _COMPARED = 0.25
 # How much longer than what a runner says its calls took our own clock may show: a message each way, the
 # changes.
-_WORD_S, _SHARE = 1.5e-3, 0.15
+_WORD_S, _SHARE = 0.6e-3, 0.08
+# And filling the outputs before each sample, at so many bytes a second.
+_FILLED_BYTES_S = 4e9
 # So long the requests last that show whether a claim of microseconds is true: who is interrupted by the
 # system in a short one is not in the longest, of which a message is a hundredth; a false clock is false in
 # all.
-_PROOFS_S = (0.012, 0.012, 0.05, 0.2)
+_PROOFS_S = (0.025, 0.025, 0.05, 0.2)
 _CALLS_AT_MOST = 1_000_000
+# Of requests that last so long every one is held against our clock.
+_LONG_PROOF_S = 0.1
 # Calls that take so many times longer in the proof than in the samples: then the proof's times count.
 _UNLIKE = 1.5
 # So many times longer by our clock than it says, each time: that is no late message.
@@ -40,7 +44,7 @@ _QUESTIONS = 6
 # A kernel that takes longer does not notice whether its threads were asleep.
 _WARM_BELOW_S = 5e-3
 # CPU time beyond that of the threads asked for: the runner's own, and clocks that tick.
-_CPU_SHARE, _CPU_S = 1.1, 0.02
+_CPU_SHARE, _CPU_S = 1.1, 0.005
 
 
 class JudgedRun:
@@ -130,7 +134,12 @@ class JudgedRun:
             self._poison()
 
     def verify_again(self) -> float:
-        """After the timed calls, on the inputs of before: the error as a share of the tolerance."""
+        """After the timed calls, on the inputs of before: the error as a share of the tolerance.
+
+        A kernel of a second and more is not called once more: each of its samples was compared.
+        """
+        if self._challenger is not None and self._challenger.changing and self.last_s >= LONG_S:
+            return 0.0
         if self._challenger is not None:
             self._challenger.restore()
         return self.verify("after repeated calls ")[0]
@@ -160,6 +169,7 @@ class JudgedRun:
             for place, each in enumerate(calls)
         ]
         steps = [challenge.as_plain() for challenge in challenges]
+        clock = Clocks(self.runner)
         began = time.perf_counter()
         answer = self._ask({"do": "sample", "steps": steps, "cold": cold, "warm": warm})
         elapsed = time.perf_counter() - began
@@ -175,6 +185,12 @@ class JudgedRun:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._wrong(f"unusable answer: {error}") from None
         self._plausible([sample.seconds for sample in timed])
+        if self._own_clock and elapsed >= _LONG_PROOF_S and not cold:
+            claimed_s = sum(sample.seconds * each for sample, each in zip(timed, calls, strict=True))
+            delayed_s, used_s = clock.since()
+            least_s = max(elapsed - delayed_s, used_s / self._protocol.threads)
+            if least_s - claimed_s > _LONG_PROOF_S and least_s > _GROSS * claimed_s:
+                raise self._lie(claimed_s, elapsed)
         self.last_s = timed[-1].seconds
         return timed, elapsed
 
@@ -199,17 +215,22 @@ class JudgedRun:
         claimed = float(np.median(samples))
         if incumbent_s is not None and claimed > incumbent_s:
             return list(samples)
+        if claimed >= LONG_S:
+            return list(samples)  # each sample's clock was compared with ours, and its result
+        self._alone()
         self._convince()
-        self._compare_whole_changes()
+        self._compare_whole_changes(claimed)
         if not self._own_clock:
             return list(samples)
         slower, lies, call_s = [], 0, claimed
-        for lasting_s in _PROOFS_S:
+        proofs = _PROOFS_S if claimed < _PROOFS_S[-1] else _PROOFS_S[:1]
+        for lasting_s in proofs:
             calls = max(1, min(_CALLS_AT_MOST, round(lasting_s / call_s)))
             clock = Clocks(self.runner)
             (sample,), elapsed = self._sample([calls], False, False)
             seconds = sample.seconds
             delayed_s, used_s = clock.since()
+            delayed_s += self._data.layout.outputs_bytes / _FILLED_BYTES_S
             told = seconds * calls
             if reason := cores_problem(elapsed, used_s, self._protocol.threads):
                 raise self._wrong(reason)
@@ -218,12 +239,13 @@ class JudgedRun:
             least_s = used_s / self._protocol.threads
             believed = believable(told, elapsed - delayed_s) and believable(told, least_s)
             if believed and seconds <= _UNLIKE * claimed:
+                self._alone()
                 return list(samples)
             lies += told * _GROSS < elapsed - delayed_s or not believable(told, least_s)
             slower.append(seconds if believed else elapsed / calls)
             call_s = max(claimed, elapsed / calls)
-        if lies == len(_PROOFS_S):
-            raise self._wrong(f"its calls took {elapsed:.3g} s by the lab's clock, it says {told:.3g} s")
+        if lies == len(proofs):
+            raise self._lie(told, elapsed)
         self._doubted = True
         self.remarks["slower_when_proven"] = float(np.median(slower)) / claimed
         # Those were warm calls: of cold ones they say too little to stand in for them.
@@ -238,7 +260,16 @@ class JudgedRun:
         if self._challenger is not None and self._challenger.unproven:
             self.remarks["inputs_not_seen_to_matter"] = float(len(self._challenger.unproven))
 
-    def _compare_whole_changes(self) -> None:
+    def _alone(self) -> None:
+        """Raises `Refused` where processes work that the runner started: their cores and their time are not
+        counted as its own."""
+        if self._own_clock and self.runner.helpers():
+            raise self._wrong("it has started processes of its own, whose time nobody counts")
+
+    def _lie(self, told: float, elapsed: float) -> Refused:
+        return self._wrong(f"its calls took {elapsed:.3g} s by the lab's clock, it says {told:.3g} s")
+
+    def _compare_whole_changes(self, call_s: float) -> None:
         """One call on inputs that are all other than before takes as long as one on inputs that were only
         written anew: a kernel that keeps its result and mends what changed is right, and has no time of its
         own."""
@@ -265,7 +296,8 @@ class JudgedRun:
                     raise self._wrong(f"on inputs that are all other than before {problem}")
                 times[other].append(_seconds(answer.get("seconds")))
             fresh_s, known_s = min(times[True]), min(times[False])
-            if len(times[True]) >= _FEWEST_PAIRS and fresh_s <= _UNLIKE * known_s + _CLOCK_S:
+            enough = _FEWEST_PAIRS if call_s < _PROOFS_S[-1] else 1
+            if len(times[True]) >= enough and fresh_s <= _UNLIKE * known_s + _CLOCK_S:
                 return
         raise self._wrong(
             f"a call takes {fresh_s:.3g} s on inputs that are all new and {known_s:.3g} s on those it knows: "

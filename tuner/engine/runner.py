@@ -18,7 +18,7 @@ import numpy as np
 from tuner.core.changes import Changes
 from tuner.core.device import Device, Executable
 from tuner.core.disturbance import others_share
-from tuner.core.guarded import PATTERN, Guarded, same_bits
+from tuner.core.guarded import Guarded, same_bits
 from tuner.core.protocol import Protocol
 from tuner.engine import machine_faults
 from tuner.engine.build_process import artifact_from_plain
@@ -78,9 +78,8 @@ class TrialRun:
             at = np.fromiter(places, np.int64, len(places))
             self.arrays[name].reshape(-1)[at] = self._inputs[name].reshape(-1)[at]
         self._changed = {}
-        for spec in self._layout.outputs:
-            self._tensors[spec.name].poison()
-        self.executable.push(tuple(self.arrays))
+        self.poison()
+        self.executable.push(tuple(self._inputs))
         started = time.perf_counter()
         self.executable.run()
         seconds = time.perf_counter() - started
@@ -119,19 +118,16 @@ class TrialRun:
         """What the outputs hold now."""
         return {spec.name: self.executable.read(spec.name) for spec in self._layout.outputs}
 
-    def sample(
-        self, calls: int, cold: bool, changes: Changes | None, probe: Mapping[str, np.ndarray]
-    ) -> float:
+    def sample(self, calls: int, cold: bool, changes: Changes | None) -> float:
         """Seconds of one call: the mean of `calls` back to back; of one with evicted caches if `cold`.
 
         Args:
             calls: how many.
             cold: evict the caches first; then `calls` is 1.
             changes: of an input, between calls.
-            probe: flat indices of output elements that are poisoned before the first call, by name.
         """
         self._restore()
-        self.poison(probe)
+        self.poison()
         if cold:
             self.device.flush()
         if changes is None:
@@ -139,13 +135,11 @@ class TrialRun:
         self._changed.setdefault(changes.name, set()).update(changes.places.tolist())
         return self.executable.sample_changing(calls, changes, self.arrays)
 
-    def poison(self, probe: Mapping[str, np.ndarray]) -> None:
-        """Fills these elements of the outputs with NaN (or -1)."""
-        for name, at in probe.items():
-            array = self.arrays[name]
-            array.reshape(-1).view(np.uint8).reshape(-1, array.itemsize)[at] = PATTERN
-        if probe:
-            self.executable.push(tuple(probe))
+    def poison(self) -> None:
+        """Fills the outputs with NaN (or -1): all of them, or a kernel could tell which ones are compared."""
+        for spec in self._layout.outputs:
+            self._tensors[spec.name].poison()
+        self.executable.push([spec.name for spec in self._layout.outputs])
 
     def probed(self, probe: Mapping[str, np.ndarray]) -> dict[str, str]:
         """What these elements of the outputs hold, as base64 of their bytes."""
@@ -230,7 +224,7 @@ class _Runner:
             run.executable.sample(1)
         for calls, changes, probe in steps:
             before, began = device.waits(), time.perf_counter()
-            seconds.append(run.sample(calls, bool(request["cold"]), changes, probe))
+            seconds.append(run.sample(calls, bool(request["cold"]), changes))
             probes.append(run.probed(probe))
             lasted.append(time.perf_counter() - began)
             shares.append(others_share(before, device.waits()))
@@ -241,7 +235,7 @@ class _Runner:
         run = self._loaded
         _, probe = self._challenge(request)
         run.rewrite(int(request["rows"]), request["names"])
-        run.poison(probe)
+        run.poison()
         return {"seconds": run.executable.sample(1), "probes": [run.probed(probe)]}
 
     def _challenge(self, step: Mapping[str, Any]) -> tuple[Changes | None, dict[str, np.ndarray]]:

@@ -168,7 +168,9 @@ class Workshop:
             "companions": [[w.key, artifact_to_plain(a)] for w, a in built.companions],
             "incumbent_s": incumbent_s, "reference_s": reference_s,
             "constant": list(built.constant), "special": built.special,
-            "least_s": self.device.least_seconds(flops, operator.min_bytes(workload), workload.dtype),
+            "least_s": self.device.least_seconds(
+                flops, operator.min_bytes(workload), workload.dtype, self.protocol.threads
+            ),
         }  # fmt: skip
 
     def measure(
