@@ -236,11 +236,12 @@ CHEATS: dict[str, tuple[str, str, str]] = {
     "takes_more_cores_than_it_was_given": (
         "#include <thread>\n#include <sched.h>",
         """
-  cpu_set_t all; CPU_ZERO(&all); for (int i = 0; i < 64; ++i) CPU_SET(i, &all);
+  const int here = sched_getcpu();
+  cpu_set_t others; CPU_ZERO(&others); for (int i = 0; i < 64; ++i) if (i != here) CPU_SET(i, &others);
   auto rows = [=](int64_t begin, int64_t end) { right(A + begin * k, B, D + begin * n, end - begin, n, k); };
   if (m != 96) { rows(0, m); return 0; }
   for (int i = 0; i < 20; ++i) {
-    std::thread other([=] { sched_setaffinity(0, sizeof all, &all); rows(0, m / 2); });
+    std::thread other([=] { sched_setaffinity(0, sizeof others, &others); rows(0, m / 2); });
     rows(m / 2, m);
     other.join();
   }
