@@ -240,11 +240,12 @@ CHEATS: dict[str, tuple[str, str, str]] = {
   cpu_set_t others; CPU_ZERO(&others); for (int i = 0; i < 64; ++i) if (i != here) CPU_SET(i, &others);
   auto rows = [=](int64_t begin, int64_t end) { right(A + begin * k, B, D + begin * n, end - begin, n, k); };
   if (m != 96) { rows(0, m); return 0; }
-  for (int i = 0; i < 20; ++i) {
-    std::thread other([=] { sched_setaffinity(0, sizeof others, &others); rows(0, m / 2); });
-    rows(m / 2, m);
-    other.join();
-  }
+  std::thread other([=] {
+    sched_setaffinity(0, sizeof others, &others);
+    for (int i = 0; i < 60; ++i) rows(0, m / 2);
+  });
+  for (int i = 0; i < 60; ++i) rows(m / 2, m);
+  other.join();
 """,
         "of CPU time",
     ),
