@@ -40,11 +40,12 @@ def test_sweep_measures_every_kernel_and_holds_a_final(swept):
 
 
 def test_best_answers_from_the_database(swept):
-    db, _ = swept
+    db, outcome = swept
     rows = json.loads(tuner("best", "gemm", "--shape", "48x40x32", "--db", db, "--json"))
     assert {"cpp_naive", "cpp_packed", "numpy"} <= {row["kernel"] for row in rows}
     packed = next(row for row in rows if row["kernel"] == "cpp_packed")
-    assert packed["evidence"] == "measured" and packed["retimed"]
+    # Beside other tests a final may be disturbed: then it declares nothing, and nothing is timed again.
+    assert packed["evidence"] == "measured" and packed["retimed"] != bool(outcome["final"]["disturbed"])
     assert packed["config"]["MR"] >= 1
     low, mid, high = packed["interval_s"]
     assert 0 < low <= mid <= high

@@ -43,7 +43,7 @@ def server(folder: Path) -> Iterator[str]:
     data.mkdir()
     user = _account() if os.geteuid() == 0 else None
     if user:
-        for place in (data, *folder.parents[:2], folder):
+        for place in (data, *folder.parents[:4], folder):
             place.chmod(0o755)
         shutil.chown(data, user)
     with socket.socket() as free:
