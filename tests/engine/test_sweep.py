@@ -212,7 +212,7 @@ def test_ctrl_c_ends_in_good_order(tmp_path):
     process = sweep_process(db, 500)
     wait_for_trials(db, 1, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=150)
     assert process.returncode == 130, err
     assert json.loads(out)["interrupted"] is True
     assert "Traceback" not in err
