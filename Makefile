@@ -41,7 +41,7 @@ test-slow: $(VENV)/.installed
 
 # OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE make a current NumPy slower than it is: not a fair peer.
 bench: $(VENV)/.base $(if $(filter-out 0,$(PEERS)),$(VENV)/.peers)
-	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tuner.bench $(ARGS)
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tuner.lab.bench $(ARGS)
 
 gpu-check: $(VENV)/.gpu
 	$(BIN)/tuner devices --db results/gpu-check.db

@@ -64,8 +64,9 @@ def test_the_command_lists_all_kernels_there(hostile: Path, tmp_path: Path) -> N
 _WARM = """
 import sys, tempfile
 from pathlib import Path
-from tuner.engine.zygote import Zygote
-zygote = Zygote(["tuner.engine.build_process", "tuner.schedules.gemm.tensorir"], Path(tempfile.mkdtemp()))
+from tuner.engine.processes.zygote import Zygote
+modules = ["tuner.engine.building.build_process", "tuner.schedules.gemm.tensorir.packed"]
+zygote = Zygote(modules, Path(tempfile.mkdtemp()))
 zygote.wait_ready()
 zygote.close()
 print("ready")
@@ -81,8 +82,8 @@ _LOAD = """
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.workload import Workload
-from tuner.devices.cpu import CpuDevice
-from tuner.engine.load import load_rows
+from tuner.devices.cpu.device import CpuDevice
+from tuner.engine.program.load import load_rows
 for key in ("gemm/f32/m8-n8-k8", "conv2d/f32/n1-c1-h3-w3-k1-r1-s1"):
     try:
         load_rows(Workload.from_key(key), [], CpuDevice())
@@ -99,7 +100,7 @@ def test_a_lab_file_that_does_not_import_is_said_by_load(tmp_path: Path) -> None
         file.write("\nimport nothing_of_this_name\n")
     gemm, conv = python("-c", _LOAD, folder=tmp_path, path=str(site)).splitlines()
     assert gemm == (
-        "the lab's own file schedules/gemm/tensorir.py cannot be loaded, kernels are missing: "
+        "the lab's own file schedules/gemm/tensorir/packed.py cannot be loaded, kernels are missing: "
         "ModuleNotFoundError: No module named 'nothing_of_this_name'"
     )
     assert conv.startswith("nothing stored of any kernel for conv2d/f32")

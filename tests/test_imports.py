@@ -23,6 +23,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "registry": frozenset(),
     "engine": LEAVES | {"registry"},
     "report": frozenset({"store", "registry"}),
+    "lab": LEAVES | {"registry", "engine", "report", "top"},
     "top": LEAVES | {"registry", "engine", "report", "cli"},
     "cli": LEAVES | {"registry", "engine", "report", "top"},
 }
@@ -30,6 +31,15 @@ HEAVY = frozenset(
     {"tvm", "triton", "torch", "cupy", "optuna", "xgboost", "scipy", "sklearn", "pandas", "matplotlib"}
     | {"onnx", "onnxruntime", "jax", "sqlalchemy", "alembic"}
 )
+# Modules about one heavy library: imported where it is used, and by nothing that the registry scans.
+ABOUT = frozenset(
+    {"tuner/builders/tvm/warm.py", "tuner/builders/tvm/tensor_intrin.py", "schedules/gemm/triton/program.py"}
+    | {"tuner/searchers/optuna/bridge.py"}
+)
+# Folders of the engine, each of which may import those before it.
+ENGINE = (
+    "processes", "gpu_model", "building", "judging", "candidate", "examine", "tuning", "recorded", "program",
+)  # fmt: skip
 # The store is about SQLAlchemy: whoever opens a database has loaded it anyway.
 HEAVY_AT_TOP = {"store": frozenset({"sqlalchemy", "alembic"})}
 
@@ -64,9 +74,30 @@ def imported(path: Path, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
             module = ".".join([*base, *([node.module] if node.module else [])])
             # `from tuner import engine` imports a folder of the package by a name in its list.
             for alias in node.names:
-                inner = ROOT.joinpath(*module.split("."), alias.name)
+                inner = ROOT.joinpath(
+                    *module.removeprefix("tuner.schedules").strip(".").split("."), alias.name
+                )
+                if module.startswith("tuner.schedules"):
+                    inner = ROOT / "schedules" / inner.relative_to(ROOT)
                 is_module = inner.is_dir() or inner.with_suffix(".py").exists()
                 yield node.lineno, f"{module}.{alias.name}" if is_module else module
+
+
+def engine_floor(module: str) -> int:
+    """Place of a module's folder in `ENGINE`; of the engine itself, below all."""
+    parts = module.split(".")
+    return ENGINE.index(parts[2]) if len(parts) > 2 else -1
+
+
+def circles(imports: dict[str, set[str]]) -> list[set[str]]:
+    """Modules that import each other, by any way round."""
+    reach = {module: set(direct) for module, direct in imports.items()}
+    for through in reach:
+        for module in reach:
+            if through in reach[module]:
+                reach[module] |= reach[through]
+    found = {frozenset(b for b in reach if b in reach[a] and a in reach[b]) for a in reach if a in reach[a]}
+    return [set(circle) for circle in found]
 
 
 def at_import_time(tree: ast.AST) -> Iterator[ast.AST]:
@@ -95,14 +126,15 @@ def violations(path: Path, text: str) -> list[str]:
             there = role(module)
             if there not in {here, "core"} | ALLOWED[here]:
                 found.append(f"{where}:{line}: {here} may not import {module} ({there})")
+            elif here == there == "engine" and engine_floor(module) > engine_floor(module_of(path)):
+                found.append(f"{where}:{line}: {module} lies above it in the engine")
         elif here == "core" and (path.parent / f"{module}.py").is_file():
             continue  # a script that is started without the package finds its neighbour by its own name
         elif here == "core" and library not in sys.stdlib_module_names | {"numpy"}:
             found.append(f"{where}:{line}: core imports the standard library and NumPy only, not {library}")
     for line, module in imported(path, at_import_time(tree)):
         library = module.split(".")[0]
-        # A file with a leading underscore is no plug-in: it is imported by the file about that library.
-        if library in HEAVY - HEAVY_AT_TOP.get(here, frozenset()) and not path.name.startswith("_"):
+        if library in HEAVY - HEAVY_AT_TOP.get(here, frozenset()) and str(where) not in ABOUT:
             found.append(
                 f"{where}:{line}: {library} is imported where it is used, not at the top of a module"
             )
@@ -127,6 +159,7 @@ def test_a_file_keeps_the_dependency_rule(path: Path) -> None:
         ("tuner/registry.py", "import tuner.operators.gemm", "registry may not import"),
         ("tuner/engine/x.py", "import tuner.cli", "engine may not import tuner.cli"),
         ("tuner/searchers/x.py", "import optuna", "optuna is imported where it is used"),
+        ("tuner/engine/judging/x.py", "import tuner.engine.tuning.sweep", "lies above it in the engine"),
         (
             "tuner/builders/x.py",
             "try:\n    import tvm.tirx\nexcept ImportError:\n    pass",
@@ -153,6 +186,25 @@ def test_a_planted_violation_is_found(file: str, text: str, reason: str) -> None
 )
 def test_what_the_rule_allows_passes(file: str, text: str) -> None:
     assert violations(ROOT / file, text) == []
+
+
+def test_no_two_modules_import_each_other() -> None:
+    modules = {spelled(module_of(path)): path for path in files()}
+    imports = {
+        name: {spelled(module) for _, module in imported(path, ast.walk(ast.parse(path.read_text())))}
+        - {name}
+        for name, path in modules.items()
+    }
+    assert circles(imports) == []
+
+
+def spelled(module: str) -> str:
+    """`schedules.gemm` as it is imported: `tuner.schedules.gemm`."""
+    return f"tuner.{module}" if module.split(".")[0] == "schedules" else module
+
+
+def test_a_planted_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
 
 
 def loaded_by(code: str, libraries: frozenset[str]) -> list[str]:

@@ -23,12 +23,12 @@ from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.trace_space import UNSCHEDULED
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
-from tuner.devices.cpu import CpuDevice
-from tuner.engine import build_process
-from tuner.engine.campaign import default_protocol
-from tuner.engine.experiment import read_experiment
-from tuner.engine.load import choose
-from tuner.engine.traces import export_traces
+from tuner.devices.cpu.device import CpuDevice
+from tuner.engine.building import build_process
+from tuner.engine.program.load import choose
+from tuner.engine.recorded.traces import export_traces
+from tuner.engine.tuning.campaign import default_protocol
+from tuner.engine.tuning.experiment import read_experiment
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 from tuner.store.store import open_store
 from tuner.targets import cuda
@@ -145,8 +145,8 @@ from pathlib import Path
 from tests.test_security import forged
 from tuner import registry
 from tuner.core.protocol import Protocol
-from tuner.devices.cpu import CpuDevice
-from tuner.engine.workshop import Workshop
+from tuner.devices.cpu.device import CpuDevice
+from tuner.engine.candidate.workshop import Workshop
 log = Path(os.environ["SPY_LOG"])
 def pids():
     return [int(line.split()[1]) for line in log.read_text().splitlines()] if log.exists() else []

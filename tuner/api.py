@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tuner import registry
-from tuner.engine import campaign
-from tuner.engine.load import load_rows
-from tuner.engine.nothing_right import NothingRight, has_failed
-from tuner.engine.sweep import Budget, Observer
-from tuner.engine.tuned_kernel import TunedKernel
+from tuner.engine.program.load import load_rows
+from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.nothing_right import NothingRight, has_failed
+from tuner.engine.tuning.observer import Observer
 from tuner.store.records import BestRow
 from tuner.store.store import open_store
 

@@ -8,6 +8,7 @@ hidden.
 import importlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -21,13 +22,15 @@ from tuner.core.errors import TunerError, Unavailable, UnknownName
 from tuner.core.found_files import files_below, read_file, why_unreadable
 from tuner.core.kernel import Kernel
 from tuner.core.operator import Operator
+from tuner.core.places import CUDA_SRC, ROOT
 from tuner.core.searcher import Searcher
 from tuner.core.source_kernel import SourceKernel
 
 T = TypeVar("T")
 
-# tuner/, schedules/ and cuda_src/ lie side by side in a checkout and in site-packages alike.
-ROOT = Path(__file__).resolve().parent.parent
+# What a class that the registry finds has in its body: a value for `name`. Files without are helpers of those
+# with, and are not imported by the scan.
+_NAMED = re.compile(r"^class \w+\(.*?^    name(?:: [^=\n]+)? = ", re.DOTALL | re.MULTILINE)
 
 broken: dict[str, str] = {}
 """Files that could not be loaded, with the reason: `{"schedules/gemm/tir.py": "ImportError: ..."}`."""
@@ -36,13 +39,14 @@ broken: dict[str, str] = {}
 def _modules(folder: str) -> list[ModuleType]:
     modules = []
     for path in sorted((ROOT / folder).rglob("*.py")):
-        if path.name.startswith(("_", ".")):
+        if path.name.startswith("."):
             continue
         if reason := why_unreadable(path):
             broken[str(path.relative_to(ROOT))] = reason
             continue
         try:
-            modules.append(_lab_module(path))
+            if _NAMED.search(path.read_text(encoding="utf-8")):
+                modules.append(_lab_module(path))
         except (Exception, SystemExit) as error:  # a broken plug-in must not take the lab down with it
             broken[str(path.relative_to(ROOT))] = f"{type(error).__name__}: {error}".splitlines()[0]
     return modules
@@ -178,7 +182,7 @@ def kernels() -> dict[str, Kernel]:
     unread: dict[Path, str] = {}
     sources = [
         path
-        for folder in [ROOT / "cuda_src", *plugin_folders()]
+        for folder in [CUDA_SRC, *plugin_folders()]
         for path in files_below(folder, (".cpp", ".cu"), unread)
     ]
     for path in sources:

@@ -1,5 +1,5 @@
 // What the CPU device needs beside the kernels: a timing loop, a calibration kernel, peaks, cache eviction.
-// Compiled once by tuner/devices/_cpu_runtime.py with the target's instruction set. Threads are plain
+// Compiled once by tuner/devices/cpu/runtime.py with the target's instruction set. Threads are plain
 // pthreads pinned one to a core, not OpenMP: an OpenMP runtime loaded here would decide the affinity and the
 // spinning of the kernels that are measured in the same process.
 #include <pthread.h>

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tuner import registry
-from tuner.builders.cxx import COMMON_FLAGS, _include_flags, wrapper
+from tuner.builders.host.cxx import COMMON_FLAGS, _include_flags, wrapper
 from tuner.core.host_cxx import isa_flags, run_compiler
-from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.devices.cpu.device import CpuDevice, named_targets
 
 CLANG = shutil.which("clang++")
 if CLANG is None:

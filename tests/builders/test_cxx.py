@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuner.builders.cxx import CxxBuilder, elf_section_bytes
+from tuner.builders.host.cxx import CxxBuilder, elf_section_bytes
 from tuner.core import host_cxx
 from tuner.core.artifact import Artifact
 from tuner.core.errors import BuildError, Unavailable
 from tuner.core.kernel import Argument, Source
-from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.devices.cpu.device import CpuDevice, named_targets
 
 AVX2 = named_targets()["cpu:avx2"]
 AXPY = """
@@ -169,7 +169,7 @@ def test_metrics_count_code_and_spills(tmp_path: Path) -> None:
 
 def test_the_toolchain_is_the_same_in_another_process() -> None:
     code = (
-        "from tuner.builders.cxx import CxxBuilder; from tuner.devices.cpu import named_targets;"
+        "from tuner.builders.host.cxx import CxxBuilder; from tuner.devices.cpu.device import named_targets;"
         "print(CxxBuilder().toolchain(named_targets()['cpu:avx2']).digest)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

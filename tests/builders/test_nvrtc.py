@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tuner.builders import _cubin, _nvrtc, _sass
-from tuner.builders.nvrtc import Nvrtc
+from tuner.builders.cuda import cubin, nvrtc_program, sass
+from tuner.builders.cuda.nvrtc import Nvrtc
 from tuner.core.errors import BuildError, MissingExtra, Unavailable
 from tuner.core.kernel import Argument, Launch, Source
 from tuner.core.target import Target
@@ -52,7 +52,7 @@ def test_resources_for_every_target(name: str, tmp_path: Path) -> None:
     assert 8 <= metrics["registers"] <= 255
     assert (metrics["shared_bytes"], metrics["stack_bytes"], metrics["spill_bytes"]) == (1024, 0, 0)
     # The same registers, stack and shared memory as NVIDIA's tool prints.
-    tool = Path(_sass.disassembler() or "").with_name("cuobjdump")
+    tool = Path(sass.disassembler() or "").with_name("cuobjdump")
     if not tool.exists():
         pytest.skip("no cuobjdump")
     done = subprocess.run([tool, "-res-usage", artifact.path], capture_output=True, text=True, timeout=60)
@@ -112,8 +112,8 @@ extern "C" __global__ void dot(const float* a, float* c, int n) {
     assert free["spill_bytes"] == 0
     assert capped["registers"] <= 32 and capped["spill_bytes"] > 0 and capped["stack_bytes"] > 0
     # ptxas counts what the code has.
-    text = _sass.disassemble(tmp_path / "capped" / "kernel.cubin")
-    assert _sass.local_bytes(text, "dot") == capped["spill_bytes"]
+    text = sass.disassemble(tmp_path / "capped" / "kernel.cubin")
+    assert sass.local_bytes(text, "dot") == capped["spill_bytes"]
 
 
 def test_the_first_error_comes_first_with_file_and_line(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_cpu_target_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_wheel_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_nvrtc, "_NEEDED", ("cuda-core", "no-such-wheel"))
+    monkeypatch.setattr(nvrtc_program, "_NEEDED", ("cuda-core", "no-such-wheel"))
     assert "no-such-wheel" in (BUILDER.unavailable() or "")
     with pytest.raises(MissingExtra, match=r"kernel-tuner-lab\[cuda\]"):
         build(DOT, tmp_path)
@@ -168,4 +168,4 @@ def test_equal_code_with_another_launch_is_another_artifact(tmp_path: Path) -> N
 
 def test_what_is_no_cubin() -> None:
     with pytest.raises(ValueError, match="not a 64-bit ELF"):
-        _cubin.resources(b"garbage", "f")
+        cubin.resources(b"garbage", "f")

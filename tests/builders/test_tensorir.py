@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from tuner import registry
-from tuner.builders.tensorir import TensorIRBuilder, target_dict
+from tuner.builders.tvm.tensorir import TensorIRBuilder, target_dict
 from tuner.core.errors import BuildError
 from tuner.core.kernel import Argument, Source
 from tuner.core.target import Target
-from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.devices.cpu.device import CpuDevice, named_targets
 
 # Every row of A times 2: one parallel loop, one vector a row.
 SCRIPT = """
@@ -63,7 +63,7 @@ def test_runs_in_place_on_arrays_of_any_alignment(tmp_path: Path, here: Target) 
 def test_where_the_linker_does_not_serve_the_driver_links(
     tmp_path: Path, here: Target, monkeypatch: pytest.MonkeyPatch, linker: str | None
 ) -> None:
-    monkeypatch.setattr("tuner.builders._link._linker", lambda: linker)
+    monkeypatch.setattr("tuner.builders.host.link._linker", lambda: linker)
     executable = CpuDevice().load(build(tmp_path / "a", here))
     d = np.zeros((64, 16), np.float32)
     executable.bind({"A": np.ones((64, 16), np.float32), "D": d})
@@ -90,7 +90,7 @@ import numpy as np
 from pathlib import PosixPath
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.kernel import Argument
-from tuner.devices.cpu import CpuDevice
+from tuner.devices.cpu.device import CpuDevice
 executable = CpuDevice().load({artifact!r})
 d = np.zeros((64, 16), np.float32)
 executable.bind({{"A": np.ones((64, 16), np.float32), "D": d}})
@@ -166,7 +166,7 @@ def test_toolchain_names_tvm_and_follows_the_target() -> None:
 
 
 def test_without_tvm_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.builders.tensorir.find_spec", lambda name: None)
+    monkeypatch.setattr("tuner.builders.tvm.tensorir.find_spec", lambda name: None)
     assert "pip install apache-tvm" in (TensorIRBuilder().unavailable() or "")
 
 
@@ -209,7 +209,7 @@ def test_source_language_is_found_by_name() -> None:
 def test_the_quick_stack_is_the_stack_without_source_lines() -> None:
     import inspect
 
-    from tuner.builders._tensor_intrin import quick_stack
+    from tuner.builders.tvm.tensor_intrin import quick_stack
 
     with quick_stack():
         quick = inspect.stack()
@@ -222,7 +222,7 @@ def test_the_quick_stack_is_the_stack_without_source_lines() -> None:
 @pytest.mark.slow
 def test_tensor_intrinsics_are_imported() -> None:
     code = """
-from tuner.builders._tensor_intrin import import_tensor_intrin
+from tuner.builders.tvm.tensor_intrin import import_tensor_intrin
 import_tensor_intrin()
 from tvm.s_tir import TensorIntrin
 print(TensorIntrin.get("dot_4x4_i8i8s32_sdot") is not None)

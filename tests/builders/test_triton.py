@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuner.builders._triton_interpreter import Interpreter
-from tuner.builders.triton_jit import TritonBuilder
+from tuner.builders.triton.interpreter import Interpreter
+from tuner.builders.triton.triton_jit import TritonBuilder
 from tuner.core.artifact import Artifact
 from tuner.core.errors import BuildError, Unavailable
 from tuner.core.kernel import Source
 from tuner.core.operator import worst_error
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.engine.occupancy import resource_problem
+from tuner.engine.gpu_model.occupancy import resource_problem
 from tuner.operators.gemm import Gemm
-from tuner.schedules.gemm.triton_gemm import TritonGemm
+from tuner.schedules.gemm.triton.gemm import TritonGemm
 from tuner.targets.cuda import target
 
 GEMM, KERNEL, BUILDER = Gemm(), TritonGemm(), TritonBuilder()
@@ -75,7 +75,7 @@ def test_what_triton_refuses_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_function_that_is_not_there(tmp_path: Path) -> None:
-    source = Source("triton", "tuner.schedules.gemm._triton_gemm:nothing", "gemm", (), options={})
+    source = Source("triton", "tuner.schedules.gemm.triton.program:nothing", "gemm", (), options={})
     with pytest.raises(BuildError, match="no Triton function"):
         BUILDER.build(source, SM_80, tmp_path)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tuner as library
-from tuner.engine.load import NearestConfiguration
+from tuner.engine.program.load import NearestConfiguration
 
 
 def tuner(*arguments: str) -> str:
@@ -101,7 +101,7 @@ def test_load_builds_once(swept, tmp_path, monkeypatch):
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
     library.load("gemm", m=48, n=40, k=32, db=db)
     monkeypatch.setenv("CXX", "/bin/false")
-    monkeypatch.setattr("tuner.builders.cxx.CxxBuilder.build", None)
+    monkeypatch.setattr("tuner.builders.host.cxx.CxxBuilder.build", None)
     assert library.load("gemm", m=48, n=40, k=32, db=db).exact
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tuner import registry
-from tuner.devices import _cuda_facts
+from tuner.devices.cuda import facts
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = ("sweep", "gemm", "--shape", "64x64x64")
@@ -65,7 +65,7 @@ def test_one_line_and_exit_code_2(arguments: tuple[str, ...], words: list[str]) 
         assert word in line, line
 
 
-@pytest.mark.skipif(_cuda_facts.missing() is None, reason="there may be a GPU here")
+@pytest.mark.skipif(facts.missing() is None, reason="there may be a GPU here")
 @pytest.mark.parametrize("where", [("--target", "cuda:sm_90"), ("--device", "cuda:0")])
 def test_measuring_without_a_gpu_says_so_and_what_works_without(
     tmp_path: Path, where: tuple[str, str]
@@ -93,11 +93,11 @@ def test_a_syntax_error_is_the_compilers_first_with_file_and_line(tmp_path: Path
 
 @needs_nvrtc
 def test_an_architecture_the_compiler_does_not_know_is_a_build_error() -> None:
-    from tuner.builders import _nvrtc
+    from tuner.builders.cuda import nvrtc_program
     from tuner.core.errors import BuildError
 
     with pytest.raises(BuildError, match=r"NVRTC .* does not know the architecture sm_42"):
-        _nvrtc.compile_cubin('extern "C" __global__ void f() {}', "sm_42")
+        nvrtc_program.compile_cubin('extern "C" __global__ void f() {}', "sm_42")
 
 
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:

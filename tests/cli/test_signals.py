@@ -252,7 +252,7 @@ def test_ctrl_c_ends_a_loop_of_tune(stage, tmp_path):
 def test_a_sweep_that_an_error_ends_can_be_resumed(tmp_path):
     """A closed pipe, a full disk, a defect: nobody works on it any more, so it is not `running`."""
     import tuner
-    from tuner.engine.sweep import Observer
+    from tuner.engine.tuning.observer import Observer
 
     class Fails(Observer):
         def trial_done(self, event):

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tuner import registry
-from tuner.builders.cuda_emulated import find_gcc
+from tuner.builders.emulator.cuda_emulated import find_gcc
 from tuner.core import host_cxx
 from tuner.core.compiled import compiled
 from tuner.core.errors import Unavailable
-from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.devices.cpu.device import CpuDevice, named_targets
 
 ROOT = Path(__file__).resolve().parents[2]
 GCC = shutil.which("g++") or shutil.which("c++")

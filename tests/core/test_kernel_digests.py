@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tuner import registry
-from tuner.builders.cxx import CxxBuilder, _include_flags
+from tuner.builders.host.cxx import CxxBuilder, _include_flags
 from tuner.core.errors import InvalidSpace
 from tuner.core.host_cxx import require_compiler
 from tuner.core.includes import absolute_flags, included_files
 from tuner.core.python_imports import imported_files
 from tuner.core.source_kernel import SourceKernel
-from tuner.devices.cpu import named_targets
+from tuner.devices.cpu.device import named_targets
 
 ROOT = Path(__file__).resolve().parents[2]
 AVX2 = named_targets()["cpu:avx2"]

@@ -11,9 +11,9 @@ from tuner.core.errors import InvalidConfig
 from tuner.core.searcher import Problem
 from tuner.core.trace_rules import ANNOTATIONS, INSTRUCTIONS
 from tuner.core.trace_space import canonical_trace, trace_content, trace_text
-from tuner.devices.cpu import named_targets
-from tuner.searchers import _island
-from tuner.searchers.metaschedule import MetaScheduleSearcher
+from tuner.devices.cpu.device import named_targets
+from tuner.searchers.metaschedule import island
+from tuner.searchers.metaschedule.metaschedule import MetaScheduleSearcher
 from tuner.targets import cuda
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,7 +166,7 @@ def test_whoever_applies_a_trace_has_it_checked():
         "_evolution.py": ["Trace.apply_json_to_schedule(trace_content(text), schedule)"],
         "metaschedule.py": ["Trace.apply_json_to_schedule(trace_content(text), schedule)"],
     }
-    assert "content = trace_content(trace)" in (ROOT / "tuner/builders/_trace.py").read_text()
+    assert "content = trace_content(trace)" in (ROOT / "tuner/builders/tvm/trace.py").read_text()
 
 
 SHAPES = {
@@ -200,7 +200,7 @@ def test_everything_that_the_rules_make_is_admitted(kernel, shape, dtype, target
             refused.append(str(error))
             raise
 
-    monkeypatch.setattr(_island, "trace_text", judged)
+    monkeypatch.setattr(island, "trace_text", judged)
     workload = registry.operator(kernel.operator).parse(shape, dtype)
     options = {"batch": 8, "population": 16}
     searcher = MetaScheduleSearcher(Problem(kernel.space(workload, target), 5, options=options))

@@ -10,8 +10,8 @@ import pytest
 
 from tests.devices import fake_cupy
 from tuner import registry
-from tuner.builders.cuda_emulated import CudaEmulatedBuilder
-from tuner.devices import _cuda_context, _cuda_facts, _cuda_state
+from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
+from tuner.devices.cuda import context, facts, state
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def fake_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module
     monkeypatch.syspath_prepend(str(fake_cupy.install(folder)))
     for name in [n for n in sys.modules if n.partition(".")[0] in ("cupy", "cupy_backends", "pynvml")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(_cuda_facts, "missing", lambda: None)
+    monkeypatch.setattr(facts, "missing", lambda: None)
     # The fake looks for the source beside the cubin where the lab builds.
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     fake_cupy.machine.__init__()  # type: ignore[misc]
-    caches = (_cuda_facts.devices, _cuda_context.open_context, _cuda_state._handle)
+    caches = (facts.devices, context.open_context, state._handle)
     for cached in caches:
         cached.cache_clear()
     yield fake_cupy

@@ -145,10 +145,10 @@ class _Kernel:
         return "".join("t" if "*" in p else "f" if "float" in p else "i" for p in match[1].split(","))
 
     def run(self, grid: list[int], block: list[int], shared: int, parameters: int) -> None:
-        from tuner.builders.cuda_emulated import CudaEmulatedBuilder
+        from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
         from tuner.core.kernel import Argument, Launch, Source
         from tuner.core.target import Target
-        from tuner.devices._emulated_child import EmulatedLibrary
+        from tuner.devices.emulator.child import EmulatedLibrary
 
         text = self.source()
         planted = re.search(r"FAKE ILLEGAL ADDRESS WHERE (\w+) (\w+)", text)

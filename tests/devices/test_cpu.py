@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuner.builders.cxx import CxxBuilder
+from tuner.builders.host.cxx import CxxBuilder
 from tuner.core.cache import is_whole
 from tuner.core.device import Executable
 from tuner.core.errors import Unavailable
 from tuner.core.kernel import Argument, Source
-from tuner.devices import _cpu_info, _cpu_targets
-from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.devices.cpu import info, targets
+from tuner.devices.cpu.device import CpuDevice, named_targets
 
 
 def python(code: str, **environment: str) -> str:
@@ -33,9 +33,9 @@ def load(text: str, arguments: tuple[Argument, ...], folder: Path) -> Executable
 
 def test_the_target_describes_this_machine() -> None:
     target = CpuDevice().target
-    assert target.kind == "cpu" and target.arch in _cpu_targets.ARCHES
+    assert target.kind == "cpu" and target.arch in targets.ARCHES
     assert list(target.features) == sorted(target.features)
-    assert set(_cpu_targets.ARCHES[target.arch][0]) <= set(target.features)
+    assert set(targets.ARCHES[target.arch][0]) <= set(target.features)
     limits = target.limits
     assert 1 <= limits["cores"] <= len(os.sched_getaffinity(0))
     assert limits["line_bytes"] < limits["l1d_bytes"] <= limits["l2_bytes"] <= limits["l3_bytes"]
@@ -68,14 +68,14 @@ def test_named_targets_state_what_a_real_one_does() -> None:
     ],
 )
 def test_the_architecture_follows_from_the_features(flags: str, machine: str, arch: str) -> None:
-    features = _cpu_info.gcc_features(flags)
-    assert _cpu_targets.arch_of(features, machine) == arch
+    features = info.gcc_features(flags)
+    assert targets.arch_of(features, machine) == arch
     if "avx512_vnni" in flags:
         assert "avx512vnni" in features and "lzcnt" in features
 
 
 def test_sizes_as_sysfs_writes_them() -> None:
-    assert [_cpu_info.parse_size(text) for text in ("48K", "32M", "64", "", "?")] == [
+    assert [info.parse_size(text) for text in ("48K", "32M", "64", "", "?")] == [
         49152,
         2**25,
         64,
@@ -86,7 +86,7 @@ def test_sizes_as_sysfs_writes_them() -> None:
 
 def test_the_fingerprint_does_not_depend_on_process_or_pinning() -> None:
     code = (
-        "from tuner.devices.cpu import CpuDevice; d = CpuDevice(); d.prepare(1);"
+        "from tuner.devices.cpu.device import CpuDevice; d = CpuDevice(); d.prepare(1);"
         "print(d.fingerprint, CpuDevice().fingerprint)"
     )
     here = CpuDevice().fingerprint
@@ -95,7 +95,7 @@ def test_the_fingerprint_does_not_depend_on_process_or_pinning() -> None:
 
 def test_prepare_pins_as_many_cores_as_threads() -> None:
     code = (
-        "import os; from tuner.devices.cpu import CpuDevice; d = CpuDevice(); d.prepare(1);"
+        "import os; from tuner.devices.cpu.device import CpuDevice; d = CpuDevice(); d.prepare(1);"
         "print(sorted(os.sched_getaffinity(0)) == list(d.pinned_cpus) == d.facts()['pinned_cpus'],"
         "len(d.pinned_cpus), os.environ['OMP_NUM_THREADS'])"
     )
@@ -118,7 +118,7 @@ def test_openmp_threads_sit_on_the_pinned_cores(tmp_path: Path) -> None:
     artifact = CxxBuilder().build(source, CpuDevice().target, tmp_path)
     code = (
         "import numpy as np, pathlib; from tuner.core.artifact import Artifact, Toolchain;"
-        "from tuner.core.kernel import Argument; from tuner.devices.cpu import CpuDevice;"
+        "from tuner.core.kernel import Argument; from tuner.devices.cpu.device import CpuDevice;"
         f"d = CpuDevice(); d.prepare({cores}); y = np.full({cores}, -1, np.float32);"
         f"a = Artifact(pathlib.Path({str(artifact.path)!r}), 'shared_library', {artifact.entry!r},"
         "(Argument('Y'),), '', Toolchain('', ''));"
@@ -129,7 +129,7 @@ def test_openmp_threads_sit_on_the_pinned_cores(tmp_path: Path) -> None:
 
 
 def test_two_processes_compile_the_calibration_kernel_at_once(tmp_path: Path) -> None:
-    code = "from tuner.devices.cpu import CpuDevice; print(CpuDevice().calibrate() > 0)"
+    code = "from tuner.devices.cpu.device import CpuDevice; print(CpuDevice().calibrate() > 0)"
     environment = {**os.environ, "TUNER_CACHE": str(tmp_path)}
     both = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tuner.core.disturbance import DISTURBED, others_share
-from tuner.devices import _cpu_load
-from tuner.devices.cpu import CpuDevice
+from tuner.devices.cpu import load
+from tuner.devices.cpu.device import CpuDevice
 
 
 def write(root: Path, name: str, text: str) -> None:
@@ -23,16 +23,16 @@ def test_waiting_of_all_threads_is_added_up(tmp_path: Path) -> None:
     write(tmp_path, "proc/7/task/7/schedstat", "1000000000 200000000 5\n")
     write(tmp_path, "proc/7/task/8/schedstat", "3000000000 100000000 6\n")
     write(tmp_path, "proc/7/task/9/schedstat", "garbage\n")
-    found = _cpu_load.waits(2, 7, tmp_path)
+    found = load.waits(2, 7, tmp_path)
     assert (found.ran_s, found.waited_s, found.arrivals) == (pytest.approx(4.0), pytest.approx(0.3), 11)
     assert found.cores == 2
 
 
 def test_a_kernel_that_counts_no_waiting_disturbs_nothing(tmp_path: Path) -> None:
     (tmp_path / "proc" / "7" / "task" / "7").mkdir(parents=True)
-    before, after = (_cpu_load.load_state([0], tmp_path, 7) for _ in range(2))
+    before, after = (load.load_state([0], tmp_path, 7) for _ in range(2))
     assert after["cores"] == 0
-    assert "others_share" not in _cpu_load.load_conditions(before, after)
+    assert "others_share" not in load.load_conditions(before, after)
 
 
 def test_times_of_the_pinned_processors_only(tmp_path: Path) -> None:
@@ -42,9 +42,9 @@ def test_times_of_the_pinned_processors_only(tmp_path: Path) -> None:
         "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 100 10 20 500 7 1 2 30 0 0\ncpu1 1 1 1 1 1 1 1 1 0 0\n"
         "cpu10 5 0 0 0 0 0 0 4 0 0\nintr 1 2 3\n",
     )  # fmt: skip
-    busy, steal = _cpu_load.processor_times([0, 10], tmp_path)
+    busy, steal = load.processor_times([0, 10], tmp_path)
     assert (busy * ticks, steal * ticks) == (pytest.approx(138), pytest.approx(34))
-    assert _cpu_load.processor_times([0], tmp_path / "nothing") == (0.0, 0.0)
+    assert load.processor_times([0], tmp_path / "nothing") == (0.0, 0.0)
 
 
 V1 = "3:cpuset:/\n2:cpu,cpuacct:/job/step\n1:memory:/job\n0::/\n"
@@ -85,21 +85,21 @@ def test_quotas_and_throttling(
     write(tmp_path, "proc/self/cgroup", cgroup)
     for name, text in files.items():
         write(tmp_path, f"sys/fs/cgroup/{name}", text)
-    assert _cpu_load.cpu_quota(tmp_path) == quota
-    assert _cpu_load.throttled(tmp_path) == pytest.approx(held)
+    assert load.cpu_quota(tmp_path) == quota
+    assert load.throttled(tmp_path) == pytest.approx(held)
 
 
 @pytest.mark.parametrize(
     ("quota", "threads"), [(None, 4), (0.6, 1), (1.0, 1), (1.9, 1), (2.0, 2), (3.7, 3), (64.0, 4)]
 )
 def test_default_threads_follow_the_quota(quota: float | None, threads: int) -> None:
-    assert _cpu_load.threads_within(quota, 4) == threads
+    assert load.threads_within(quota, 4) == threads
 
 
 def test_the_protocol_and_people_are_told_of_a_quota(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tuner.engine.campaign import default_protocol
+    from tuner.engine.tuning.campaign import default_protocol
 
-    monkeypatch.setattr("tuner.devices.cpu.cpu_quota", lambda: 0.6)
+    monkeypatch.setattr("tuner.devices.cpu.device.cpu_quota", lambda: 0.6)
     device = CpuDevice()
     monkeypatch.setattr(device, "_cpus", (0, 1, 2))
     assert default_protocol(device).threads == 1
@@ -107,7 +107,7 @@ def test_the_protocol_and_people_are_told_of_a_quota(monkeypatch: pytest.MonkeyP
     (remark,) = device.remarks(2)
     assert "0.6 CPUs of 3 cores" in remark and "throttled" in remark
     assert device.facts()["cpu_quota"] == 0.6
-    monkeypatch.setattr("tuner.devices.cpu.cpu_quota", lambda: None)
+    monkeypatch.setattr("tuner.devices.cpu.device.cpu_quota", lambda: None)
     assert not device.remarks(3) and "cpu_quota" not in device.facts()
 
 
@@ -116,13 +116,13 @@ def test_metrics_of_a_trial() -> None:
               "busy_s": 5.0, "steal_s": 1.0, "throttled_periods": 1.0, "throttled_s": 0.0}  # fmt: skip
     after = {**before, "clock_s": 1.0, "waited_s": 0.5, "ran_s": 1.0, "busy_s": 6.5, "steal_s": 1.2,
              "throttled_periods": 4.0, "throttled_s": 0.1}  # fmt: skip
-    found = _cpu_load.load_conditions(before, after)
+    found = load.load_conditions(before, after)
     assert found == pytest.approx(
         {"others_share": 0.5, "preemptions": 0.0, "steal_share": 0.1, "others_busy_share": 0.25,
          "throttled_periods": 3.0, "throttled_s": 0.1}
     )  # fmt: skip
     # Ticks of 10 ms say nothing of 50 ms.
-    short = _cpu_load.load_conditions(before, {**after, "clock_s": 0.05, "ran_s": 0.05})
+    short = load.load_conditions(before, {**after, "clock_s": 0.05, "ran_s": 0.05})
     assert "steal_share" not in short and short["others_share"] == 1.0
 
 
@@ -131,7 +131,7 @@ def test_who_shares_a_core_with_a_spinner_waits_for_it() -> None:
     spin = f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
     program = f"""
 import os, time
-from tuner.devices._cpu_load import waits
+from tuner.devices.cpu.load import waits
 from tuner.core.disturbance import others_share
 os.sched_setaffinity(0, {{{core}}})
 before, end = waits(1), time.perf_counter() + 0.5

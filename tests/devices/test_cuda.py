@@ -13,10 +13,10 @@ from tuner import registry
 from tuner.core.artifact import Artifact
 from tuner.core.kernel import Argument, Launch, Source, Step
 from tuner.core.operator import worst_error
-from tuner.devices import _cuda_facts
-from tuner.devices._cuda_state import between
-from tuner.devices.cuda import CudaDevice
-from tuner.engine.build_process import artifact_from_plain, artifact_to_plain
+from tuner.devices.cuda import facts as _cuda_facts
+from tuner.devices.cuda.device import CudaDevice
+from tuner.devices.cuda.state import between
+from tuner.engine.building.build_process import artifact_from_plain, artifact_to_plain
 
 GEMM = registry.operator("gemm")
 
@@ -191,7 +191,7 @@ def test_shared_memory_beyond_48_kib_is_opted_in_to(fake_gpu: ModuleType, tmp_pa
 
 
 def test_no_memory_is_no_crash(fake_gpu: ModuleType) -> None:
-    from tuner.devices._cuda_memory import Region
+    from tuner.devices.cuda.memory import Region
 
     with pytest.raises(MemoryError, match="device memory"):
         Region(fake_gpu.runtime, fake_gpu.Stream(), 2**40)
@@ -258,7 +258,7 @@ def test_the_labs_own_kernels_are_ptx_that_assembles(tmp_path: Path) -> None:
     import subprocess
 
     triton = pytest.importorskip("triton", reason="its wheel carries ptxas")
-    from tuner.devices._cuda_context import KERNELS
+    from tuner.devices.cuda.context import KERNELS
 
     ptxas = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
     for arch in ("sm_75", "sm_90", "sm_100"):
@@ -267,9 +267,9 @@ def test_the_labs_own_kernels_are_ptx_that_assembles(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "tuner_hold" in done.stderr and "tuner_fma" in done.stderr
         assert "0 bytes spill stores" in done.stderr
-    from tuner.builders import _sass
+    from tuner.builders.cuda import sass
 
-    code = _sass.disassemble(tmp_path / "x.cubin")
+    code = sass.disassemble(tmp_path / "x.cubin")
     # Sixteen chains, four steps a round: the loop was neither folded nor dropped.
     assert code.count("FFMA") >= 64
 

@@ -16,12 +16,15 @@ from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.trial import Trial, TrialKey
-from tuner.devices._described import DescribedDevice
-from tuner.devices.cuda import CudaDevice
-from tuner.engine import campaign
-from tuner.engine.devices import find_device
-from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest
-from tuner.engine.workshop import Workshop
+from tuner.devices.cuda.device import CudaDevice
+from tuner.engine.candidate.described import DescribedDevice
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.devices import find_device
+from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.request import SweepRequest
+from tuner.engine.tuning.sweep import Sweep
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 from tuner.store.store import Store, open_store
 from tuner.targets import cuda
@@ -188,7 +191,7 @@ def test_devices_lists_the_gpu_with_what_was_measured(
     fake_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tuner.cli.describe import devices
-    from tuner.devices.cpu import CpuDevice
+    from tuner.devices.cpu.device import CpuDevice
 
     # This machine's own peaks take a second, alone on its processor.
     monkeypatch.setattr(CpuDevice, "discover", classmethod(lambda cls: []))

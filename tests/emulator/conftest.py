@@ -2,7 +2,7 @@
 
 import pytest
 
-from tuner.builders.cuda_emulated import CudaEmulatedBuilder
+from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tuner.builders.cuda_emulated import CudaEmulatedBuilder
+from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.core.kernel import Argument, Launch, Source
 from tuner.core.target import Target
-from tuner.devices._emulated_check import CheckResult, Finding, check_source
+from tuner.devices.emulator.check import CheckResult, Finding, check_source
 
 TARGET = Target("cuda", "sm_80", (), {"max_threads_block": 1024, "shared_bytes_block": 49152,
                                       "shared_bytes_block_optin": 166912})  # fmt: skip

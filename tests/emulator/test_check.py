@@ -11,8 +11,8 @@ from tests.emulator.emulate import PLAIN, SANITIZED, TARGET, bug_line, kinds, on
 from tuner.core.errors import BuildError
 from tuner.core.measurement import Evidence
 from tuner.core.target import Target
-from tuner.devices._emulated_check import check, check_source
-from tuner.devices.emulated import EmulatedDevice
+from tuner.devices.emulator.check import check, check_source
+from tuner.devices.emulator.device import EmulatedDevice
 
 COPY = 'extern "C" __global__ void k(const float* a, float* c) { c[threadIdx.x] = a[threadIdx.x]; }'
 A = np.arange(32, dtype=np.float32)

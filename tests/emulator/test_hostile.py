@@ -14,9 +14,9 @@ import pytest
 from tests.emulator.emulate import PLAIN, TARGET, only, run, source
 from tuner.core.contained import ISOLATED, Caps, run_contained
 from tuner.core.errors import BuildError
-from tuner.devices import _emulated_check as engine
-from tuner.devices._emulated_check import check_source
-from tuner.devices.emulated import EmulatedDevice
+from tuner.devices.emulator import check
+from tuner.devices.emulator.check import check_source
+from tuner.devices.emulator.device import EmulatedDevice
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").is_dir(), reason="limits are watched on Linux only"
@@ -49,8 +49,8 @@ def note(mark: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def tight(monkeypatch):
-    monkeypatch.setattr(engine, "_OUTPUT_BYTES", 2**20)
-    monkeypatch.setattr(engine, "_MEMORY_BYTES", 300 * 2**20)
+    monkeypatch.setattr(check, "_OUTPUT_BYTES", 2**20)
+    monkeypatch.setattr(check, "_MEMORY_BYTES", 300 * 2**20)
 
 
 HARM = {
@@ -161,7 +161,7 @@ def test_objects_without_code_are_fine():
 @pytest.mark.parametrize("harm", ["memory", "time"])
 def test_a_compiler_that_does_not_end_is_a_build_error(harm, tmp_path, monkeypatch):
     caps = Caps(60.0, 400 * 2**20) if harm == "memory" else Caps(1.0, 2**32)
-    monkeypatch.setattr(engine, "_COMPILER", caps)
+    monkeypatch.setattr(check, "_COMPILER", caps)
     # 2^40 tokens.
     bomb = "#define A0 int a;\n" + "".join(f"#define A{i + 1} A{i} A{i}\n" for i in range(40))
     text = f"{bomb}struct S {{ A40 }};\n"

@@ -12,7 +12,7 @@ from tests.emulator.emulate import SANITIZED
 from tuner.core.errors import InvalidSpace
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.target import Target
-from tuner.devices._emulated_check import check_source
+from tuner.devices.emulator.check import check_source
 from tuner.operators.gemm import Gemm
 from tuner.targets.cuda import target
 

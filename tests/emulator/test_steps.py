@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuner.builders.cuda_emulated import CudaEmulatedBuilder
+from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.core.kernel import Argument, Launch, Source, Step
 from tuner.core.target import Target
-from tuner.devices._emulated_check import check
-from tuner.devices.emulated import EmulatedDevice
+from tuner.devices.emulator.check import check
+from tuner.devices.emulator.device import EmulatedDevice
 
 TARGET = Target("cuda", "sm_80", (), {"shared_bytes_block_optin": 48 * 1024, "shared_bytes_block": 48 * 1024})
 # sums[i] of rows of 32 through shared memory, then c[i] = sums[i] - sums[0].

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tuner.core.disturbance import Waits
-from tuner.devices.cpu import CpuDevice
+from tuner.devices.cpu.device import CpuDevice
 
 
 class CalmCpu(CpuDevice):

@@ -6,7 +6,7 @@ import pytest
 
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.kernel import Launch, Step
-from tuner.engine.analytic import LAUNCH_S, predict, predict_artifact
+from tuner.engine.gpu_model.analytic import LAUNCH_S, predict, predict_artifact
 from tuner.operators.gemm import Gemm
 from tuner.targets.cuda import target
 

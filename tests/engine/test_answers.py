@@ -9,11 +9,11 @@ from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
-from tuner.engine import answers
-from tuner.engine.answers import UnusableAnswer
-from tuner.engine.campaign import default_device
-from tuner.engine.channel import ChannelGarbage, decode
-from tuner.engine.workshop import Workshop
+from tuner.engine.building import answers
+from tuner.engine.building.answers import UnusableAnswer
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.processes.channel import ChannelGarbage, decode
+from tuner.engine.tuning.campaign import default_device
 
 GEMM = registry.operator("gemm")
 WORKLOAD = GEMM.parse("16x16x16")

@@ -15,9 +15,9 @@ from tuner.core.errors import TunerError, Unavailable, UnknownName
 from tuner.core.measurement import Status
 from tuner.core.recorded import RecordedSpace, RecordedTrial
 from tuner.core.space import Parameter
-from tuner.engine._bench_records import SpaceInfo
-from tuner.engine._bench_scores import budget_trials, expected_best
-from tuner.engine.bench_searchers import (
+from tuner.engine.recorded.bench_records import SpaceInfo
+from tuner.engine.recorded.bench_scores import budget_trials, expected_best
+from tuner.engine.recorded.bench_searchers import (
     Known,
     LoadedSpace,
     aggregate_score,

@@ -7,8 +7,8 @@ import pytest
 from tuner import registry
 from tuner.core.protocol import Protocol
 from tuner.core.target import Target
-from tuner.engine import locks
-from tuner.engine.build_stage import BuildRequest, BuildStage
+from tuner.engine.building.build_stage import BuildRequest, BuildStage
+from tuner.engine.processes import locks
 
 KERNEL = registry.kernel("cpp_naive")
 WORKLOAD = registry.operator("gemm").parse("8x8x8")

@@ -8,8 +8,8 @@ import pytest
 
 from tuner import registry
 from tuner.core.disturbance import is_disturbed
-from tuner.engine import campaign
-from tuner.engine.sweep import Budget
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
 from tuner.store.store import open_store
 
 WORKLOAD = registry.operator("gemm").parse("384x384x384")

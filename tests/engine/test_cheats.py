@@ -11,10 +11,10 @@ from tests.engine.cheats import CHEATS, planted
 from tuner import registry
 from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
-from tuner.engine.campaign import default_device
-from tuner.engine.finals import Finalist, run_final
-from tuner.engine.judged_run import believable, cores_problem
-from tuner.engine.workshop import Workshop
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.judging.judged_run import believable, cores_problem
+from tuner.engine.tuning.campaign import default_device
+from tuner.engine.tuning.finals import Finalist, run_final
 
 GEMM = registry.operator("gemm")
 WORKLOAD = GEMM.parse("96x96x96")

@@ -9,7 +9,7 @@ import pytest
 
 from tuner import registry
 from tuner.core.measurement import Evidence, Status
-from tuner.engine.check import check_kernel, choose_configs
+from tuner.engine.examine.check import check_kernel, choose_configs
 from tuner.store.store import open_store
 from tuner.targets import cuda
 

@@ -9,10 +9,13 @@ from pathlib import Path
 from tests.engine.planted import planted
 from tuner import registry
 from tuner.core.protocol import Protocol
-from tuner.engine import campaign
-from tuner.engine.claiming import Claims
-from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest
-from tuner.engine.workshop import Workshop
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.claiming import Claims
+from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.request import SweepRequest
+from tuner.engine.tuning.sweep import Sweep
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 from tuner.store.store import open_store
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tuner import registry
-from tuner.engine.compile_rate import Rate, compile_rate, main
+from tuner.lab.compile_rate import Rate, compile_rate, main
 from tuner.targets.cuda import target
 
 REASON = registry.builder("nvrtc").unavailable()

@@ -8,8 +8,8 @@ import pytest
 
 from tuner import registry
 from tuner.core.guarded import same_bits
-from tuner.engine import dataset
-from tuner.engine.sealed import Layout
+from tuner.engine.judging import dataset
+from tuner.engine.judging.sealed import Layout
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_bits_are_compared_not_values() -> None:
 def test_a_library_s_inputs_hold_what_the_last_call_found(calls: int) -> None:
     """They are compared on it, and the stores that are timed apart come after it."""
     from tuner.core.changes import Changes
-    from tuner.devices._cpu_callable import CallableExecutable
+    from tuner.devices.cpu.callable import CallableExecutable
 
     seen: list[list[float]] = []
 

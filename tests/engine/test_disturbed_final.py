@@ -7,7 +7,7 @@ import pytest
 
 from tuner.core.protocol import Protocol
 from tuner.core.turns import FEWEST
-from tuner.engine.finals import BAD_ROUNDS, SITTINGS, SPARE, TRIES, Finalist, run_final
+from tuner.engine.tuning.finals import BAD_ROUNDS, SITTINGS, SPARE, TRIES, Finalist, run_final
 
 
 class Child:
@@ -63,7 +63,7 @@ class Built(int):
 
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.engine.finals.replace", _replace)
+    monkeypatch.setattr("tuner.engine.tuning.finals.replace", _replace)
 
 
 def _replace(thing: Any, **changes: Any) -> Any:

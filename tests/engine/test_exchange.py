@@ -8,7 +8,7 @@ from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence, Status
 from tuner.core.recorded import RecordedSpace, RecordedTrial
 from tuner.core.space import Parameter
-from tuner.engine.exchange import import_recorded, recorded_from_store, stored_trials
+from tuner.engine.recorded.exchange import import_recorded, recorded_from_store, stored_trials
 from tuner.interchange import read_recorded, write_recorded
 from tuner.interchange.tables import rows
 from tuner.interchange.trials import workload_of

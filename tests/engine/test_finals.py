@@ -10,11 +10,11 @@ from tuner.cli.sweep import outcome_json
 from tuner.core.protocol import Protocol
 from tuner.core.stats import Interval
 from tuner.core.turns import FEWEST
-from tuner.engine import campaign, finals, peaks
-from tuner.engine.channel import ChannelGarbage
-from tuner.engine.finals import SITTINGS, Finalist, run_final
-from tuner.engine.sweep import Budget
-from tuner.engine.workshop import Workshop
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.processes.channel import ChannelGarbage
+from tuner.engine.tuning import campaign, finals, peaks
+from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.finals import SITTINGS, Finalist, run_final
 from tuner.store.store import open_store
 
 GEMM = registry.operator("gemm")

@@ -9,10 +9,10 @@ from tests.store.conftest import Maker
 from tuner import registry
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.trial import Trial
-from tuner.engine import campaign
-from tuner.engine.history import known_history
-from tuner.engine.starting import predicted_starts
-from tuner.engine.workshop import device_target
+from tuner.engine.candidate.workshop import device_target
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.history import known_history
+from tuner.engine.tuning.starting import predicted_starts
 from tuner.store.records import DeviceInfo, KernelInfo
 from tuner.store.store import Store, open_store
 

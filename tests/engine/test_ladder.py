@@ -3,7 +3,7 @@
 import pytest
 
 from tuner import registry
-from tuner.engine.ladder import climb, main
+from tuner.lab.ladder import climb, main
 from tuner.targets.cuda import target
 
 REASON = registry.builder("nvrtc").unavailable()

@@ -10,11 +10,11 @@ import tuner
 from tuner import registry
 from tuner.core.errors import BuildError, TunerError, Unavailable
 from tuner.core.workload import Workload
-from tuner.devices._cpu_runtime import runtime
-from tuner.devices.cpu import CpuDevice
-from tuner.engine.build_cache import build_cached
-from tuner.engine.load import load_rows
-from tuner.engine.tuned_kernel import TunedKernel
+from tuner.devices.cpu.device import CpuDevice
+from tuner.devices.cpu.runtime import runtime
+from tuner.engine.program.build_cache import build_cached
+from tuner.engine.program.load import load_rows
+from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.store.store import open_store
 
 WORKLOAD = Workload.from_key("gemm/f32/m24-n16-k8")
@@ -93,11 +93,13 @@ def test_what_a_builder_did_not_expect_is_a_build_error(cache: Path, monkeypatch
 
 def test_a_lab_file_that_is_missing_is_an_error_where_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
     registry.kernels()
-    monkeypatch.setitem(registry.broken, "schedules/gemm/tensorir.py", "ImportError: no")
-    with pytest.raises(Unavailable, match=r"schedules/gemm/tensorir.py cannot be loaded.*: ImportError: no"):
+    monkeypatch.setitem(registry.broken, "schedules/gemm/tensorir/packed.py", "ImportError: no")
+    with pytest.raises(
+        Unavailable, match=r"schedules/gemm/tensorir/packed.py cannot be loaded.*: ImportError: no"
+    ):
         load_rows(WORKLOAD, [], CpuDevice())
     registry.require_whole("conv2d")
-    monkeypatch.setitem(registry.broken, "schedules/_library.py", "ImportError: no")
+    monkeypatch.setitem(registry.broken, "schedules/library.py", "ImportError: no")
     with pytest.raises(Unavailable, match="_library"):
         registry.require_whole("conv2d")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tuner.core.errors import TunerError
-from tuner.engine import locks
-from tuner.engine.locks import LocksNotShared, building, lock_name, measuring
+from tuner.engine.processes import locks
+from tuner.engine.processes.locks import LocksNotShared, building, lock_name, measuring
 
 DEVICE = "a device of the tests"
 IS_ROOT = os.getuid() == 0

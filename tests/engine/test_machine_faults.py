@@ -18,12 +18,17 @@ from tuner import registry
 from tuner.core.errors import BuildError, MachineFault
 from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
-from tuner.engine import build_process, campaign, machine_faults, zygote
-from tuner.engine.channel import Channel
-from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest
-from tuner.engine.workers import Warm, Workers
-from tuner.engine.workshop import Workshop
-from tuner.engine.zygote import Limits
+from tuner.engine.building import build_process
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.processes import machine_faults, zygote
+from tuner.engine.processes.channel import Channel
+from tuner.engine.processes.workers import Warm, Workers
+from tuner.engine.processes.zygote import Limits
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.request import SweepRequest
+from tuner.engine.tuning.sweep import Sweep
 from tuner.store.store import open_store
 
 __all__ = ["mounted"]
@@ -179,7 +184,8 @@ class _Killing(Workers):
 
     def _is_run(self, process: Any) -> bool:
         return any(
-            process is z and "tuner.engine.bench_process" in modules for modules, z in self._zygotes.items()
+            process is z and "tuner.engine.candidate.device_jobs" in modules
+            for modules, z in self._zygotes.items()
         )
 
     def start(self, warm: Warm, function: Any, payload: Any, limits: Limits) -> Any:
@@ -203,7 +209,7 @@ KINDS = ["build child", "build by SIGTERM", "run child", "judge", "zygote of bui
 def test_what_somebody_killed_once_is_tried_once_more(
     kind: str, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuner.engine.workshop.Workers", _Killing)
+    monkeypatch.setattr("tuner.engine.candidate.workshop.Workers", _Killing)
     monkeypatch.setattr(_Killing, "kind", kind)
     monkeypatch.setattr(_Killing, "times", 1)
     result = run(store, planted(tmp_path, "right", values="[0, 1]"), 2)
@@ -216,7 +222,7 @@ def test_what_is_killed_twice_is_the_machines_and_is_measured_again(
     kind: str, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("tuner.engine.workshop.Workers", _Killing)
+        patch.setattr("tuner.engine.candidate.workshop.Workers", _Killing)
         patch.setattr(_Killing, "kind", kind)
         patch.setattr(_Killing, "times", 2)
         kernel = planted(tmp_path, "right", values="[0, 1]")
@@ -233,7 +239,7 @@ def test_what_is_killed_twice_is_the_machines_and_is_measured_again(
 def test_a_machine_that_kills_everything_stops_the_sweep(
     tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuner.engine.workshop.Workers", _Killing)
+    monkeypatch.setattr("tuner.engine.candidate.workshop.Workers", _Killing)
     monkeypatch.setattr(_Killing, "kind", "build child")
     monkeypatch.setattr(_Killing, "times", 100)
     with pytest.raises(MachineFault, match=r"3 candidates in a row.*SIGKILL"):
@@ -268,7 +274,7 @@ def test_a_fork_that_is_refused_takes_nothing_else_with_it(tmp_path: Path) -> No
 
 
 def test_children_that_we_end_are_nobodys_fault(tmp_path: Path) -> None:
-    from tuner.engine.workers import ChildLost
+    from tuner.engine.processes.workers import ChildLost
 
     workers = Workers(tmp_path)
     child = workers.start(Warm(("tests.engine.test_machine_faults",)), hold_job, None, Limits())

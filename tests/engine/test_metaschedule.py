@@ -12,10 +12,11 @@ import pytest
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence
-from tuner.engine import campaign
-from tuner.engine.compile_only import choose_kernels, run_compile_only
-from tuner.engine.sweep import Budget, Observer
-from tuner.engine.traces import export_traces, import_traces
+from tuner.engine.recorded.traces import export_traces, import_traces
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.compile_only import choose_kernels, run_compile_only
+from tuner.engine.tuning.observer import Observer
 from tuner.interchange.metaschedule import read_database
 from tuner.store.store import open_store
 
@@ -174,7 +175,7 @@ def test_searchers_and_kernels_that_do_not_go_together_are_refused_before_anythi
 
 
 def test_a_compile_only_sweep_for_a_gpu(tmp_path):
-    from tuner.devices._described import DescribedDevice
+    from tuner.engine.candidate.described import DescribedDevice
     from tuner.targets import cuda
 
     kernel = registry.kernel("tir_metaschedule_cuda")

@@ -9,8 +9,8 @@ from tests.engine.planted import MISBEHAVIOURS, planted
 from tuner import registry
 from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
-from tuner.engine.campaign import default_device
-from tuner.engine.workshop import Workshop
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.tuning.campaign import default_device
 
 GEMM = registry.operator("gemm")
 WORKLOAD = GEMM.parse("32x32x32")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tuner.builders._nvrtc import include_folders
+from tuner.builders.cuda.nvrtc_program import include_folders
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.kernel import Launch, Step
 from tuner.core.target import Target
-from tuner.engine.occupancy import artifact_problem, occupancy, resource_problem, with_occupancy
+from tuner.engine.gpu_model.occupancy import artifact_problem, occupancy, resource_problem, with_occupancy
 from tuner.targets.cuda import names, target
 
 # Reads cases (device, block, registers, static and dynamic shared memory), prints the active blocks by

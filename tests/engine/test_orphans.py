@@ -14,8 +14,8 @@ from tuner import registry
 from tuner.core.descendants import children_of, descendants_of
 from tuner.core.measurement import Measurement, Status
 from tuner.core.protocol import Protocol
-from tuner.engine.campaign import default_device
-from tuner.engine.workshop import Workshop
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.tuning.campaign import default_device
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/task").is_dir(), reason="orphans are found on Linux only"

@@ -23,7 +23,7 @@ def limited(script: str, kind: int, value: int) -> subprocess.CompletedProcess[s
 def test_limits_are_the_smaller_of_wanted_and_allowed() -> None:
     script = """
 import resource
-from tuner.engine.zygote import Limits, _limit
+from tuner.engine.processes.zygote import Limits, _limit
 from tuner.engine import machine_faults
 _limit(Limits(2**40, 2**31))
 print(resource.getrlimit(resource.RLIMIT_AS)[0], resource.getrlimit(resource.RLIMIT_FSIZE)[0])
@@ -44,7 +44,7 @@ def test_a_limit_that_is_too_small_is_one_line_before_anything_starts(
 ) -> None:
     script = """
 from tuner.core.errors import MachineFault
-from tuner.engine.preflight import prepared_scratch
+from tuner.engine.processes.preflight import prepared_scratch
 try: prepared_scratch(2)
 except MachineFault as error: print(error)
 """

@@ -10,9 +10,9 @@ from tuner.cli import app
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence
 from tuner.core.recorded import RecordedSpace
-from tuner.engine.exchange import import_recorded
-from tuner.engine.replay_sweep import replay_sweep, stored_space
-from tuner.engine.sweep import Budget
+from tuner.engine.recorded.exchange import import_recorded
+from tuner.engine.recorded.replay_sweep import replay_sweep, stored_space
+from tuner.engine.tuning.budget import Budget
 from tuner.interchange import write_recorded
 from tuner.store.store import open_store
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tuner.core.protocol import Protocol
-from tuner.engine.sampling import Timed, take_samples
+from tuner.engine.judging.sampling import Timed, take_samples
 
 INCUMBENT_S = 1e-3
 

@@ -9,13 +9,15 @@ from tuner import registry
 from tuner.core.protocol import Protocol
 from tuner.core.recorded import RecordedSpace
 from tuner.core.searcher import Searcher
-from tuner.engine import campaign
-from tuner.engine.exchange import import_recorded
-from tuner.engine.race import Race
-from tuner.engine.replay_sweep import replay_sweep, stored_space
-from tuner.engine.seeking import SearcherFailed
-from tuner.engine.sweep import Budget, Observer, SweepRequest
-from tuner.engine.workshop import Workshop
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.recorded.exchange import import_recorded
+from tuner.engine.recorded.replay_sweep import replay_sweep, stored_space
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.race import Race
+from tuner.engine.tuning.request import SweepRequest
+from tuner.engine.tuning.seeking import SearcherFailed
 from tuner.searchers.uniform import UniformSearcher
 from tuner.store.store import open_store
 

@@ -6,12 +6,14 @@ from tests.engine.planted import planted
 from tuner import registry
 from tuner.core.errors import TunerError, UnknownName
 from tuner.core.protocol import Protocol
-from tuner.engine import campaign
-from tuner.engine.experiment import read_experiment
-from tuner.engine.race import FAR_BEHIND, Race
-from tuner.engine.series import Layer, layers_of, run_series
-from tuner.engine.sweep import Budget, Observer, SweepRequest
-from tuner.engine.workshop import Workshop
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.experiment import read_experiment
+from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.race import FAR_BEHIND, Race
+from tuner.engine.tuning.request import SweepRequest
+from tuner.engine.tuning.series import Layer, layers_of, run_series
 from tuner.store.store import open_store
 
 GEMM = registry.operator("gemm")

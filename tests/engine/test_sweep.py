@@ -16,9 +16,12 @@ from tuner import registry
 from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
 from tuner.core.searcher import Searcher
-from tuner.engine import campaign
-from tuner.engine.sweep import Budget, Observer, Sweep, SweepRequest
-from tuner.engine.workshop import Workshop
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.request import SweepRequest
+from tuner.engine.tuning.sweep import Sweep
 from tuner.store.store import open_store
 
 GEMM = registry.operator("gemm")

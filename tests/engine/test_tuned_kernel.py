@@ -21,10 +21,10 @@ from tuner import registry
 from tuner.core.errors import Unavailable
 from tuner.core.operator import TensorSpec, worst_error
 from tuner.core.workload import Workload
-from tuner.devices.cpu import CpuDevice
-from tuner.engine.arrays import as_input
-from tuner.engine.build_cache import build_cached
-from tuner.engine.tuned_kernel import TunedKernel
+from tuner.devices.cpu.device import CpuDevice
+from tuner.engine.program.arrays import as_input
+from tuner.engine.program.build_cache import build_cached
+from tuner.engine.program.tuned_kernel import TunedKernel
 
 # Small, and so that the output has an input's shape. Another operator's are its smallest companions.
 WORKLOADS = {

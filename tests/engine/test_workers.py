@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tuner.core.errors import MachineFault
-from tuner.engine import zygote
-from tuner.engine.channel import Channel
-from tuner.engine.workers import ChildLost, Warm, Workers
-from tuner.engine.zygote import Limits, ZygoteDied
+from tuner.engine.processes import zygote
+from tuner.engine.processes.channel import Channel
+from tuner.engine.processes.workers import ChildLost, Warm, Workers
+from tuner.engine.processes.zygote import Limits, ZygoteDied
 
 WARM = Warm(("tests.engine.test_workers",))
 

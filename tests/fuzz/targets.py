@@ -26,9 +26,9 @@ from tuner.core.measurement import Calibration, Evidence, Measurement
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
-from tuner.engine import answers
-from tuner.engine.channel import ChannelGarbage, decode
-from tuner.engine.experiment import read_experiment
+from tuner.engine.building import answers
+from tuner.engine.processes.channel import ChannelGarbage, decode
+from tuner.engine.tuning.experiment import read_experiment
 from tuner.interchange import read_recorded
 from tuner.interchange.metaschedule import RECORDS, WORKLOADS, read_database
 from tuner.interchange.trials import from_trials, to_trials

@@ -25,10 +25,10 @@ from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.turns import Turns
-from tuner.engine import campaign
-from tuner.engine.history import known_history
-from tuner.engine.starting import predicted_starts
-from tuner.engine.workshop import device_target
+from tuner.engine.candidate.workshop import device_target
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.history import known_history
+from tuner.engine.tuning.starting import predicted_starts
 from tuner.store.models import Base
 from tuner.store.records import DeviceInfo, Final, FinalEntry, KernelInfo
 from tuner.store.store import open_store

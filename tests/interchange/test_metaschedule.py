@@ -7,7 +7,7 @@ import pytest
 
 from tuner.core.errors import InterchangeError
 from tuner.core.measurement import Status
-from tuner.engine.traces import import_traces
+from tuner.engine.recorded.traces import import_traces
 from tuner.interchange.metaschedule import RECORDS, WORKLOADS, is_database, read_database
 from tuner.store.store import open_store
 

@@ -15,7 +15,7 @@ from tuner.core.operator import worst_error
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.devices.cpu import CpuDevice
+from tuner.devices.cpu.device import CpuDevice
 
 ATTENTION = registry.operator("attention")
 

@@ -14,7 +14,7 @@ from tuner.core.operator import worst_error
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
-from tuner.devices.cpu import CpuDevice
+from tuner.devices.cpu.device import CpuDevice
 
 CONV = registry.operator("conv2d")
 

@@ -16,7 +16,7 @@ from tuner.core.kernel import Kernel
 from tuner.core.operator import special_mismatch
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.devices.cpu import CpuDevice
+from tuner.devices.cpu.device import CpuDevice
 
 
 def _gemm(rng: random.Random, dtype: str) -> Workload:

@@ -10,7 +10,7 @@ from tuner import registry
 from tuner.core.artifact import Artifact
 from tuner.core.kernel import Kernel
 from tuner.core.workload import Workload
-from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.devices.cpu.device import CpuDevice, named_targets
 
 TARGET = CpuDevice().target
 KERNELS = registry.kernels_of("attention", "cpu")

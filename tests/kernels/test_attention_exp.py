@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tuner.core.host_cxx import find_compiler, isa_flags
-from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.devices.cpu.device import CpuDevice, named_targets
 
 STATED = "1.94e-7"
 FOLDER = Path(__file__).resolve().parents[2] / "cuda_src" / "attention"

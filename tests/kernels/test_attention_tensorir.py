@@ -10,8 +10,8 @@ from tuner import registry
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.devices.cpu import CpuDevice, named_targets
-from tuner.schedules.attention import _tir_vectors
+from tuner.devices.cpu.device import CpuDevice, named_targets
+from tuner.schedules.attention.tensorir import vectors
 
 HERE = CpuDevice().target
 KERNEL = registry.kernel("attn_tir")
@@ -47,7 +47,7 @@ def test_the_error_of_its_exponential_is_as_stated(arch: str, layout: str, tmp_p
     exponent = x * np.float32(1.4426950408889634)  # rounded once, as the kernel does
     # Both outputs are rounded once more: 2^-24 each.
     assert np.abs(p / np.exp2(exponent.astype(np.float64)) - 1).max() <= STATED + 2 * 2.0**-24
-    assert "1.94e-7" in Path(_tir_vectors.__file__).read_text()
+    assert "1.94e-7" in Path(vectors.__file__).read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import pytest
 
 from tuner import registry
 from tuner.core.protocol import Protocol
-from tuner.devices.cpu import CpuDevice
-from tuner.engine import dataset
-from tuner.engine.channel import Channel
-from tuner.engine.runner import TrialRun
-from tuner.engine.workshop import Workshop
-from tuner.schedules import _library
+from tuner.devices.cpu.device import CpuDevice
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.judging import dataset
+from tuner.engine.judging.runner import TrialRun
+from tuner.engine.processes.channel import Channel
+from tuner.schedules import library
 
 SHAPES = {
     "gemm": "512x512x512", "conv2d": "n1 c64 h56 w56 k64 r3 s3 pad1", "attention": "1x8x512x512x64",
@@ -85,5 +85,5 @@ def test_a_library_works_on_the_threads_of_the_protocol(operator: str, threads: 
 
 def test_what_the_libraries_share_is_part_of_their_identity() -> None:
     baselines = [k for op in SHAPES for k in registry.kernels_of(op, "cpu") if k.baseline]
-    shared = Path(str(_library.__file__))
+    shared = Path(str(library.__file__))
     assert len(baselines) > 6 and all(shared in k.source_files() for k in baselines)

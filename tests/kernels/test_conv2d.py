@@ -9,7 +9,7 @@ import pytest
 from tests.kernels.conv2d_cases import CONV, Run, cases, served
 from tuner import registry
 from tuner.core.source_kernel import SourceKernel
-from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.devices.cpu.device import CpuDevice, named_targets
 
 HERE = CpuDevice().target
 KERNELS = [(k.name, dtype) for k in registry.kernels_of("conv2d", "cpu") for dtype in k.dtypes]

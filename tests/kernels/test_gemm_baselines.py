@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from tuner import registry
-from tuner.builders.python_callable import PythonBuilder
+from tuner.builders.host.python_callable import PythonBuilder
 from tuner.core.environment import SCRUBBED, clean_environment
 from tuner.core.errors import BuildError, Unavailable
 from tuner.core.operator import worst_error
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.devices._cpu_callable import load
+from tuner.devices.cpu.callable import load
 
 TARGET = Target("cpu", "avx2", ("avx2", "fma"), {"cores": 2})
 NAMES = ("numpy", "torch", "onnxruntime", "jax")
@@ -104,7 +104,7 @@ def test_a_source_that_is_no_factory_is_a_build_error(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"no module 'tuner\.schedules\.gemm\.nowhere'"):
         PythonBuilder().build(replace(source, text="tuner.schedules.gemm.nowhere:prepare"), TARGET, tmp_path)
     with pytest.raises(BuildError, match="module:function"):
-        PythonBuilder().build(replace(source, text="tuner.schedules.gemm.baseline_numpy"), TARGET, tmp_path)
+        PythonBuilder().build(replace(source, text="tuner.schedules.gemm.baselines.numpy"), TARGET, tmp_path)
 
 
 def test_threads_and_library_version_are_part_of_the_digest(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ import numpy as np
 from pathlib import PosixPath
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.kernel import Argument
-from tuner.devices._cpu_callable import load
+from tuner.devices.cpu.callable import load
 executable = load({artifact!r}, 1)
 executable.bind({{name: np.ones((8, 8), np.float32) for name in "ABD"}})
 executable.run()
@@ -148,8 +148,8 @@ print(next((name for name in executable.metrics() if name.startswith("blas:openb
 def test_a_measured_baseline_says_which_blas_kernel_ran(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the engine: its run process is started clean whatever our environment says."""
     from tuner.core.protocol import Protocol
-    from tuner.devices.cpu import CpuDevice
-    from tuner.engine.workshop import Workshop
+    from tuner.devices.cpu.device import CpuDevice
+    from tuner.engine.candidate.workshop import Workshop
 
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
     gemm, kernel = registry.operator("gemm"), registry.kernel("numpy")

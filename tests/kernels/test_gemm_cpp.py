@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tuner import registry
-from tuner.builders.cxx import CxxBuilder
+from tuner.builders.host.cxx import CxxBuilder
 from tuner.core.artifact import Artifact
 from tuner.core.host_cxx import require_compiler
 from tuner.core.operator import worst_error
@@ -18,7 +18,7 @@ from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.devices.cpu.device import CpuDevice, named_targets
 
 GEMM = registry.operator("gemm")
 KERNELS = ("cpp_naive", "cpp_tiled", "cpp_register", "cpp_packed")

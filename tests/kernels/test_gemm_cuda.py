@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from tuner import registry
-from tuner.builders.cuda_emulated import CudaEmulatedBuilder
+from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.core.operator import worst_error
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.devices._emulated_check import check
+from tuner.devices.emulator.check import check
 from tuner.operators.gemm import Gemm
 from tuner.targets.cuda import target
 

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuner.builders.cuda_emulated import CudaEmulatedBuilder
-from tuner.builders.tensorir_cuda import TensorIRCudaBuilder
+from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
+from tuner.builders.tvm.tensorir_cuda import TensorIRCudaBuilder
 from tuner.core.errors import BuildError, Unavailable
 from tuner.core.kernel import Kernel, Launch
 from tuner.core.operator import worst_error
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.devices._emulated_check import check_source
-from tuner.engine.occupancy import resource_problem
+from tuner.devices.emulator.check import check_source
+from tuner.engine.gpu_model.occupancy import resource_problem
 from tuner.operators.gemm import Gemm
-from tuner.schedules.gemm.tensorir_cuda import TensorIRThreads, TensorIRWmma
+from tuner.schedules.gemm.tensorir_cuda.tiled import TensorIRThreads, TensorIRWmma
 from tuner.targets.cuda import target
 
 GEMM, BUILDER = Gemm(), TensorIRCudaBuilder()
@@ -137,7 +137,7 @@ def test_what_tvm_cannot_make_is_a_build_error() -> None:
         "BM": 64, "BN": 64, "BK": 16, "TM": 8, "TN": 4, "VM": 1, "VN": 1, "UNROLL": 4, "VECTOR": 4, "PAD": 1,
         "DOUBLE_BUFFER": 0}, SM_80)  # fmt: skip
     with pytest.raises(BuildError, match=r"^TVM cannot make it: .*nothing"):
-        missing = replace(source, text="tuner.schedules.gemm._tir_cuda:nothing")
+        missing = replace(source, text="tuner.schedules.gemm.tensorir_cuda.schedule:nothing")
         TensorIRCudaBuilder().cuda_source(missing, SM_80)
     # Another block than the one that would be launched.
     wrong = replace(source, launch=Launch((1, 1, 1), (64, 1, 1)))

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from tuner import registry
-from tuner.builders.tensorir import TensorIRBuilder
+from tuner.builders.tvm.tensorir import TensorIRBuilder
 from tuner.core.errors import Unavailable
 from tuner.core.kernel import Kernel
 from tuner.core.operator import worst_error
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.devices.cpu.device import CpuDevice, named_targets
 
 # An open space is no list to draw from: tests/kernels/test_metaschedule.py.
 KERNELS = [k for k in registry.kernels_of("gemm", "cpu") if k.language == "tensorir" and not k.searcher]

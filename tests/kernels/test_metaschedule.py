@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from tuner import registry
-from tuner.builders.tensorir import TensorIRBuilder
-from tuner.builders.tensorir_cuda import TensorIRCudaBuilder
+from tuner.builders.tvm.tensorir import TensorIRBuilder
+from tuner.builders.tvm.tensorir_cuda import TensorIRCudaBuilder
 from tuner.core.errors import BuildError, InvalidConfig
 from tuner.core.kernel import Kernel
 from tuner.core.operator import worst_error
 from tuner.core.searcher import Problem
 from tuner.core.workload import Workload
-from tuner.devices.cpu import CpuDevice
-from tuner.searchers.metaschedule import MetaScheduleSearcher
+from tuner.devices.cpu.device import CpuDevice
+from tuner.searchers.metaschedule.metaschedule import MetaScheduleSearcher
 from tuner.targets import cuda
 
 HERE = replace(CpuDevice().target, limits={**CpuDevice().target.limits, "cores": 2})
@@ -102,7 +102,7 @@ GPU = [k for k in registry.kernels().values() if k.searcher and k.target_kind ==
 def test_a_gpu_candidate_compiles_and_computes_on_the_emulator(kernel: Kernel, tmp_path) -> None:
     if reason := TensorIRCudaBuilder().unavailable():
         pytest.skip(reason)
-    from tuner.engine.check import check_kernel
+    from tuner.engine.examine.check import check_kernel
 
     target = cuda.target("sm_80")
     workload = registry.operator(kernel.operator).parse(GPU_SHAPES[kernel.name])
@@ -134,6 +134,6 @@ def test_kernels_whose_work_cannot_be_told_apart_are_no_artifact(tmp_path, monke
     source = kernel.lower(workload, {"trace": trace}, target)
     generated = TensorIRCudaBuilder().cuda_source(source, target)
     assert all(step.metrics["flops"] > 0 and step.metrics["least_bytes"] > 0 for step in generated.steps)
-    monkeypatch.setattr("tuner.builders._cuda_program._work", lambda module: [1.0])
+    monkeypatch.setattr("tuner.builders.tvm.cuda_program._work", lambda module: [1.0])
     with pytest.raises(BuildError, match="whose work"):
         TensorIRCudaBuilder().cuda_source(source, target)

@@ -12,12 +12,12 @@ from tests.kernels.special_cases import DRAW, mismatch, mismatches
 from tests.kernels.test_metaschedule import HERE as FEW_CORES
 from tests.kernels.test_metaschedule import proposals
 from tuner import registry
-from tuner.builders.cuda_emulated import CudaEmulatedBuilder
+from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.core.artifact import Artifact
 from tuner.core.kernel import Kernel
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.target import Target
-from tuner.devices.cpu import CpuDevice, named_targets
+from tuner.devices.cpu.device import CpuDevice, named_targets
 from tuner.targets import cuda
 
 HERE = CpuDevice().target
@@ -215,7 +215,7 @@ def test_libraries_agree_on_activations_and_sums(name: str, built: Any) -> None:
 
 
 def checked(kernel: Kernel, shape: str, dtype: str, target: Target) -> tuple[str, str]:
-    from tuner.engine.check import check_kernel, choose_configs
+    from tuner.engine.examine.check import check_kernel, choose_configs
 
     workload = registry.operator(kernel.operator).parse(shape, dtype)
     if reason := kernel.unavailable() or kernel.unsupported(workload, target):

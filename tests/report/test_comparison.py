@@ -26,7 +26,7 @@ PROTOCOL = Protocol(threads=2)
 
 @dataclass
 class Outcome:
-    """What `tuner.engine.campaign.Outcome` offers."""
+    """What `tuner.engine.tuning.campaign.Outcome` offers."""
 
     workload: Workload
     sweeps: dict[str, Any]

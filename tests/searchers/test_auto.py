@@ -6,7 +6,7 @@ from tuner import registry
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import History, Observation, Problem
 from tuner.core.space import Parameter, SearchSpace
-from tuner.searchers import surrogate
+from tuner.searchers.model import surrogate
 
 SPACE = SearchSpace([Parameter(n, (1, 2, 4, 8)) for n in "abc"])
 

@@ -9,7 +9,7 @@ import tvm.script.parser
 from tvm.s_tir.schedule import Trace
 
 from tuner.core.trace_space import trace_text
-from tuner.searchers._copies import vectorize_copies
+from tuner.searchers.metaschedule.copies import vectorize_copies
 
 PROGRAM = """
 @I.ir_module

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tuner.core.space import Parameter, SearchSpace
-from tuner.searchers._features import FeatureMap
-from tuner.searchers._gp import CandidateProcess
-from tuner.searchers._kernel import Hyperparameters
+from tuner.searchers.model.covariance import Hyperparameters
+from tuner.searchers.model.features import FeatureMap
+from tuner.searchers.model.gp import CandidateProcess
 
 GROUPS = [[0], [1, 2], [3], [4]]
 

@@ -9,7 +9,7 @@ import pytest
 from tuner import registry
 from tuner.core.trace_space import trace_text
 from tuner.core.tvm_target import target_dict
-from tuner.searchers._gpu_draws import _split
+from tuner.searchers.metaschedule.gpu_draws import _split
 from tuner.targets import cuda
 
 SHAPES = {
@@ -21,8 +21,8 @@ SHAPES = {
 
 def drawn(name: str, seed: int, count: int) -> list[str]:
     """Traces of schedules that passed MetaSchedule's own checks."""
-    from tuner.searchers._evolution import import_tvm
-    from tuner.searchers._gpu_draws import GpuDraws
+    from tuner.searchers.metaschedule.evolution import import_tvm
+    from tuner.searchers.metaschedule.gpu_draws import GpuDraws
 
     import_tvm()
     import tvm

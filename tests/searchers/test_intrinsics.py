@@ -8,8 +8,8 @@ import pytest
 
 CODE = """
 import sys
-from tuner.searchers._evolution import import_tvm
-from tuner.searchers._intrinsics import intrinsics
+from tuner.searchers.metaschedule.evolution import import_tvm
+from tuner.searchers.metaschedule.intrinsics import intrinsics
 import_tvm()
 import tvm.s_tir
 from tvm.s_tir import TensorIntrin

@@ -14,10 +14,10 @@ from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import Observation, Problem
 from tuner.core.space import Parameter, SearchSpace
 from tuner.core.trace_space import TraceSpace, canonical_trace
-from tuner.devices.cpu import named_targets
-from tuner.engine.choice import searcher_for
-from tuner.searchers._copies import vectorize_copies
-from tuner.searchers.metaschedule import MetaScheduleSearcher
+from tuner.devices.cpu.device import named_targets
+from tuner.engine.tuning.choice import searcher_for
+from tuner.searchers.metaschedule.copies import vectorize_copies
+from tuner.searchers.metaschedule.metaschedule import MetaScheduleSearcher
 
 SPACE = registry.kernel("tir_metaschedule").space(
     registry.operator("gemm").parse("64x64x64"), named_targets()["cpu:avx2"]

@@ -7,9 +7,9 @@ from tests.searchers.test_contract import CLOSED, frozen, make, observe
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.space import Constraint, Parameter, SearchSpace
-from tuner.searchers import optuna_samplers
+from tuner.searchers.optuna import samplers
 
-BY_NAME = [f"optuna:{name}" for name in optuna_samplers._BY_NAME]
+BY_NAME = [f"optuna:{name}" for name in samplers._BY_NAME]
 NAMES = [*CLOSED, *BY_NAME]
 SIZES = {
     0: [SearchSpace([Parameter("a", (1, 2))], [Constraint("never", "a > 2")])],

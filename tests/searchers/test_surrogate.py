@@ -9,7 +9,7 @@ from tuner import registry
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import Observation, Problem
 from tuner.core.space import Parameter, SearchSpace
-from tuner.searchers._model import SurrogateModel
+from tuner.searchers.model.model import SurrogateModel
 
 SPACE = SearchSpace([Parameter(n, tuple(2**i for i in range(8))) for n in "xyz"])
 

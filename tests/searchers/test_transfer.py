@@ -9,7 +9,7 @@ from tuner import registry
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.searcher import History, Observation, Problem
 from tuner.core.space import Constraint, Parameter, SearchSpace
-from tuner.searchers._sources import find_sources
+from tuner.searchers.transfer.sources import find_sources
 
 SPACE = SearchSpace(
     [

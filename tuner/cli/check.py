@@ -47,7 +47,7 @@ def check(
     from tuner import registry
     from tuner.cli.common import config_text, print_json
     from tuner.core.errors import BuildError
-    from tuner.engine import check as engine
+    from tuner.engine.examine import check as engine
     from tuner.targets.cuda import target as cuda_target
 
     chosen = engine.kernel_of(kernel)

@@ -33,7 +33,7 @@ def compare(
     """Run (or reuse) the sweeps of an experiment, time the winners interleaved, print and draw the result."""
     from tuner.cli.progress import SweepProgress
     from tuner.cli.sweep import end
-    from tuner.engine.experiment import read_experiment, run_experiment
+    from tuner.engine.tuning.experiment import read_experiment, run_experiment
     from tuner.report.present import present, present_network
     from tuner.store.store import open_store
 

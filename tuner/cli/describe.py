@@ -66,8 +66,8 @@ def kernels(
 def _describe(kernel: Any, workload: Any, threads: int | None) -> dict[str, Any]:
     from tuner import registry
     from tuner.core.errors import TunerError
-    from tuner.engine import campaign
-    from tuner.engine.workshop import device_target
+    from tuner.engine.candidate.workshop import device_target
+    from tuner.engine.tuning import campaign
 
     row: dict[str, Any] = {
         "kernel": kernel.name, "operator": kernel.operator, "language": kernel.language,
@@ -154,8 +154,8 @@ def devices(
     """The devices of this machine with their measured peaks, and the others the database knows."""
     from tuner import registry
     from tuner.cli.common import console, print_json
-    from tuner.engine import campaign, peaks
-    from tuner.engine.workshop import Workshop
+    from tuner.engine.candidate.workshop import Workshop
+    from tuner.engine.tuning import campaign, peaks
     from tuner.store.records import DeviceInfo
     from tuner.store.store import open_store
 

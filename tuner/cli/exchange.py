@@ -11,7 +11,7 @@ from tuner.cli.common import Db, Json
 from tuner.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
-    from tuner.engine.traces import Imported
+    from tuner.engine.recorded.traces import Imported
     from tuner.store.store import Store
 
 _FORMATS = ("t4", "kernel-tuner", "json", "csv", "parquet", "metaschedule")
@@ -54,8 +54,8 @@ def import_(
     """Read other tools' recordings into the store, as replayed trials of a device of their own."""
     from tuner.cli.common import print_json, say
     from tuner.core.workload import Workload
-    from tuner.engine.exchange import import_recorded
-    from tuner.engine.traces import import_traces
+    from tuner.engine.recorded.exchange import import_recorded
+    from tuner.engine.recorded.traces import import_traces
     from tuner.interchange import read_recorded
     from tuner.interchange.metaschedule import is_database, read_database
     from tuner.interchange.trials import workload_of
@@ -115,8 +115,8 @@ def export(
     """Write stored trials: one space as t4, kernel-tuner or metaschedule, all as json, csv or parquet."""
     from tuner.cli.common import say
     from tuner.core.errors import TunerError, UnknownName
-    from tuner.engine.exchange import recorded_from_store, stored_trials
-    from tuner.engine.traces import export_traces
+    from tuner.engine.recorded.exchange import recorded_from_store, stored_trials
+    from tuner.engine.recorded.traces import export_traces
     from tuner.interchange import write_recorded
     from tuner.interchange.tables import write_table
     from tuner.store.store import open_store
@@ -180,7 +180,7 @@ def bench_searchers(
 ) -> None:
     """Compare search strategies on recorded spaces, in trials and in simulated seconds; no GPU needed."""
     from tuner.cli.common import aligned
-    from tuner.engine import bench_searchers as engine
+    from tuner.engine.recorded import bench_searchers as engine
 
     names = [name.strip() for name in searchers.split(",") if name.strip()]
     loaded = engine.load_spaces(spaces)

@@ -8,7 +8,7 @@ from tuner.core.peak import peak_remark, share_of_peak
 from tuner.report.text import ratio, safe
 
 if TYPE_CHECKING:
-    from tuner.engine.campaign import Outcome
+    from tuner.engine.tuning.campaign import Outcome
 
 
 def final_lines(outcome: "Outcome") -> Iterator[Any]:

@@ -43,7 +43,7 @@ def forget(
     when it is proposed again.
     """
     from tuner.core.errors import TunerError
-    from tuner.engine import machine_faults
+    from tuner.engine.processes import machine_faults
     from tuner.store.store import open_store
 
     if not environment:

@@ -10,7 +10,7 @@ from tuner.core.bounds import MAX_SEED
 
 if TYPE_CHECKING:
     from tuner.core.target import Target
-    from tuner.engine.inspect import Inspection, Stage
+    from tuner.engine.examine.inspect import Inspection, Stage
 
 _EXAMPLES = """
 Examples:
@@ -49,8 +49,8 @@ def inspect(
     from tuner.core.errors import TunerError
     from tuner.core.kernel import Kernel
     from tuner.core.source_kernel import SourceKernel
-    from tuner.engine import inspect as engine
-    from tuner.engine.check import choose_configs
+    from tuner.engine.examine import inspect as engine
+    from tuner.engine.examine.check import choose_configs
 
     is_file = kernel.endswith((".cu", ".cpp"))
     chosen: Kernel = SourceKernel(Path(kernel)) if is_file else registry.kernel(kernel)
@@ -86,7 +86,7 @@ def inspect(
 
 def _target(kind: str, name: str | None) -> "Target":
     from tuner.core.errors import TunerError
-    from tuner.engine import campaign
+    from tuner.engine.tuning import campaign
     from tuner.targets import cuda
 
     if kind == "cuda":
@@ -94,7 +94,7 @@ def _target(kind: str, name: str | None) -> "Target":
     here = campaign.default_device("cpu").target
     if name in (None, "cpu", here.name):
         return here
-    from tuner.devices.cpu import named_targets
+    from tuner.devices.cpu.device import named_targets
 
     targets = named_targets()
     if name not in targets:

@@ -9,7 +9,8 @@ from typing import Any
 from tuner.cli.common import rate, seconds
 from tuner.core.disturbance import is_disturbed
 from tuner.core.space import SearchSpace
-from tuner.engine.sweep import Observer, SweepRequest, TrialEvent
+from tuner.engine.tuning.observer import Observer, TrialEvent
+from tuner.engine.tuning.request import SweepRequest
 from tuner.report.text import safe
 
 # Where stderr is not a terminal (CI, a log file) a line is printed every so often.

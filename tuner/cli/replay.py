@@ -10,7 +10,7 @@ from tuner.cli.common import Db, Json
 from tuner.core.bounds import MAX_SEED
 
 if TYPE_CHECKING:
-    from tuner.engine.replay_sweep import ReplayResult, StoredSpace
+    from tuner.engine.recorded.replay_sweep import ReplayResult, StoredSpace
     from tuner.store.store import Store
 
 _EXAMPLES = """
@@ -56,8 +56,8 @@ def replay(
 
     A file is imported first. What is imported of the same kernel on other devices is history for transfer.
     """
-    from tuner.engine.replay_sweep import replay_sweep
-    from tuner.engine.sweep import Budget
+    from tuner.engine.recorded.replay_sweep import replay_sweep
+    from tuner.engine.tuning.budget import Budget
     from tuner.store.store import open_store
 
     if trials is None and seconds is None and patience is None:
@@ -76,8 +76,8 @@ def replay(
 
 
 def _space(store: "Store", space: str, device: str | None) -> "StoredSpace":
-    from tuner.engine.exchange import import_recorded
-    from tuner.engine.replay_sweep import stored_space
+    from tuner.engine.recorded.exchange import import_recorded
+    from tuner.engine.recorded.replay_sweep import stored_space
     from tuner.interchange import read_recorded
     from tuner.interchange.trials import workload_of
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tuner.core.device import Device
     from tuner.core.protocol import Protocol
     from tuner.core.workload import Workload
-    from tuner.engine.campaign import Outcome, Plan
+    from tuner.engine.tuning.campaign import Outcome, Plan
 
 _EXAMPLES = """
 Examples:
@@ -102,9 +102,9 @@ def sweep(
     from tuner import registry
     from tuner.cli.progress import SweepProgress
     from tuner.core.errors import TunerError
-    from tuner.engine import campaign
-    from tuner.engine.sweep import Budget
-    from tuner.engine.workshop import Workshop
+    from tuner.engine.candidate.workshop import Workshop
+    from tuner.engine.tuning import campaign
+    from tuner.engine.tuning.budget import Budget
 
     registry.searcher(searcher)
     if trials is None and seconds is None and patience is None:
@@ -162,7 +162,7 @@ def _sweep_set(
     from dataclasses import replace
 
     from tuner.cli.progress import SweepProgress
-    from tuner.engine.series import layers_of, run_series
+    from tuner.engine.tuning.series import layers_of, run_series
     from tuner.report.present import present_network
     from tuner.store.store import open_store
 
@@ -180,7 +180,7 @@ def _sweep_set(
 
 def measured_on(device: str | None, target: str | None) -> "Device":
     """The device that `--device` and `--target` ask for; see `find_device`."""
-    from tuner.engine.devices import find_device
+    from tuner.engine.tuning.devices import find_device
     from tuner.targets import cuda
 
     if target is not None and not target.startswith("cpu"):
@@ -195,8 +195,8 @@ def _compile_only(
     import os
 
     from tuner.cli.progress import SweepProgress
-    from tuner.devices._described import DescribedDevice
-    from tuner.engine import compile_only
+    from tuner.engine.candidate.described import DescribedDevice
+    from tuner.engine.tuning import compile_only
     from tuner.store.store import open_store
     from tuner.targets import cuda
 
@@ -281,7 +281,7 @@ def end(outcomes: "Sequence[Outcome]") -> None:
     """
     import sys
 
-    from tuner.engine.nothing_right import has_failed, reasons
+    from tuner.engine.tuning.nothing_right import has_failed, reasons
 
     for line in reasons(outcomes):
         print(line, file=sys.stderr)

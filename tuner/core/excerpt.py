@@ -5,15 +5,29 @@ is right then has to be known within a millisecond: a 1024 x 1024 x 1024 GEMM in
 columns of it 0.05.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from tuner.core.operator import Operator, Tensors
+from tuner.core.tensors import Tensors, TensorSpec
 from tuner.core.workload import Workload
 
 _OUTPUTS = 256
+
+
+class Definition(Protocol):
+    """What is needed of an operator: see `tuner.core.operator.Operator`."""
+
+    def signature(self, workload: Workload) -> Sequence[TensorSpec]:
+        """Its tensors."""
+
+    def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
+        """What is right, in float64."""
+
+    def tolerance(self, workload: Workload, inputs: Tensors, reference: Tensors) -> Tensors:
+        """By how much a result may be off."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,7 @@ class Excerpt:
     inputs: Mapping[str, np.ndarray]
     picked: Mapping[str, np.ndarray] | None = None
 
-    def expected(self, operator: Operator, inputs: Tensors) -> tuple[Tensors, Tensors]:
+    def expected(self, operator: Definition, inputs: Tensors) -> tuple[Tensors, Tensors]:
         """What the elements are for these whole inputs, float64, and the error allowed to each; flat."""
         own = self.gather(inputs)
         reference = operator.reference(self.workload, own)
@@ -70,7 +84,7 @@ def changeable(dtype: str) -> bool:
     return kind.kind == "f" or kind == np.int8
 
 
-def whole(operator: Operator, workload: Workload, rng: np.random.Generator) -> Excerpt:
+def whole(operator: Definition, workload: Workload, rng: np.random.Generator) -> Excerpt:
     """Some of all outputs, by computing all: right for any operator, and as slow as its reference."""
     signature = operator.signature(workload)
     outputs = {}

@@ -179,16 +179,16 @@ class Kernel(ABC):
         return {}
 
     def source_files(self) -> tuple[Path, ...]:
-        """The files this kernel's source is made of; a change in any makes it another kernel."""
+        """The files this kernel's source is made of, its own first: a change in any makes it another kernel.
+
+        By default the file of its class and what that imports from `schedules/` or a plug-in folder.
+        """
         import inspect
 
-        return (Path(inspect.getfile(type(self))),)
+        own = Path(inspect.getfile(type(self)))
+        return (own, *imported_files(own))
 
     @property
     def digest(self) -> str:
-        """A digest of `source_files` and, of a plug-in, of the modules beside it that it imports."""
-        import inspect
-
-        own = self.source_files()
-        imported = imported_files(Path(inspect.getfile(type(self))))
-        return digest_files((*own, *(path for path in imported if path not in own)))
+        """A digest of `source_files`."""
+        return digest_files(self.source_files())

@@ -3,39 +3,17 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload, UnknownName
+from tuner.core.excerpt import Excerpt, whole
 from tuner.core.special import NON_FINITE, extremes, plant, special_mismatch, tiny
+from tuner.core.tensors import Tensors, TensorSpec
 from tuner.core.workload import LARGEST_DIM, Option, Workload, reads_as_text
 
-if TYPE_CHECKING:
-    from tuner.core.excerpt import Excerpt
-
 __all__ = ["Operator", "TensorSpec", "Tensors", "special_mismatch", "worst_error"]
-
-Tensors = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One argument of a kernel: its name, shape and NumPy dtype, and whether the kernel writes it."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    output: bool = False
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes, as a Python integer that cannot overflow."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count * np.dtype(self.dtype).itemsize
 
 
 class Operator(ABC):
@@ -215,12 +193,10 @@ class Operator(ABC):
     def companions(self, workload: Workload) -> tuple[Workload, ...]:
         """Small workloads of the same options with ragged dimensions, on which a kernel is verified too."""
 
-    def excerpt(self, workload: Workload, inputs: Tensors, rng: np.random.Generator) -> "Excerpt":
+    def excerpt(self, workload: Workload, inputs: Tensors, rng: np.random.Generator) -> Excerpt:
         """A few random elements of the result with what they depend on, to be computed anew while a kernel is
         timed on inputs that change. By default all is computed; an operator that knows a part which is cheap
         makes every trial cheaper."""
-        from tuner.core.excerpt import whole
-
         return whole(self, workload, rng)
 
 

@@ -1,4 +1,5 @@
-"""The files of a plug-in folder that a Python file there is made of: itself and the modules it imports."""
+"""The files that a kernel written in Python is made of: its own, and the modules it imports that lie in a
+plug-in folder or in the lab's `schedules/`."""
 
 import ast
 import os
@@ -8,7 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from tuner.core.found_files import UnreadableFile, read_file
+from tuner.core.places import SCHEDULES
 
+# The package under which the files in `schedules/` are imported.
+_PACKAGE = "tuner.schedules."
 # How a kernel names a function of another module: its `factory`, the text of a Triton source.
 _FUNCTION = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_]\w*")
 
@@ -20,16 +24,16 @@ def plugin_paths() -> list[Path]:
 
 
 def imported_files(path: Path) -> tuple[Path, ...]:
-    """Modules that a Python file of a plug-in folder imports and that lie in such a folder, recursively.
+    """Modules that a Python file of a plug-in folder or of `schedules/` imports and that lie there too, and
+    those they import.
 
     Imports anywhere in the file count, also those inside functions; those whose name is computed cannot be
-    known. Files that are no plug-ins, the lab's own among them, name their parts themselves: for those there
-    are none.
+    known. What lies elsewhere (the lab's engine, libraries) is no part of a kernel.
 
     Args:
-        path: the file.
+        path: the file; of one that lies in neither, there are none.
     """
-    folders = plugin_paths()
+    folders = [*plugin_paths(), SCHEDULES]
     start = Path(os.path.realpath(path))
     if not any(start.is_relative_to(folder) for folder in folders):
         return ()
@@ -84,8 +88,15 @@ def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def _files(name: tuple[int, str], importer: Path, folders: Sequence[Path]) -> Iterator[Path]:
     """The files of a module and of the packages it is in, where they lie in one of the folders."""
     level, dotted = name
+    lab = not level and dotted.startswith(_PACKAGE)
+    dotted = dotted.removeprefix(_PACKAGE) if lab else dotted
     parts = [part for part in dotted.split(".") if part not in ("", "*")]
-    starts = [importer.parents[level - 1]] if level else [*folders, importer.parent]
+    if lab:
+        starts = [SCHEDULES]
+    elif level:
+        starts = [importer.parents[level - 1]]
+    else:
+        starts = [*plugin_paths(), importer.parent] if not importer.is_relative_to(SCHEDULES) else []
     for start in dict.fromkeys(starts):
         if not any(start.is_relative_to(folder) for folder in folders):
             continue

@@ -28,7 +28,7 @@ class SweepLike(Protocol):
 
 
 class OutcomeLike(Protocol):
-    """What is read of a campaign's outcome; `tuner.engine.campaign.Outcome` is one."""
+    """What is read of a campaign's outcome; `tuner.engine.tuning.campaign.Outcome` is one."""
 
     @property
     def workload(self) -> Workload:
@@ -64,7 +64,7 @@ class OutcomeLike(Protocol):
 
 
 class ExperimentLike(Protocol):
-    """What is read of an experiment; `tuner.engine.experiment.Experiment` is one."""
+    """What is read of an experiment; `tuner.engine.tuning.experiment.Experiment` is one."""
 
     @property
     def title(self) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LayerLike(Protocol):
-    """What is read of a layer; `tuner.engine.series.Layer` is one."""
+    """What is read of a layer; `tuner.engine.tuning.series.Layer` is one."""
 
     @property
     def workload(self) -> Workload:

@@ -36,7 +36,7 @@ def as_optuna_sampler(
     Raises:
         ValueError: later, by `study.ask`, if the study has several objectives.
     """
-    from tuner.searchers._optuna_sampler import SearcherSampler
+    from tuner.searchers.optuna.bridge import SearcherSampler
 
     return SearcherSampler(searcher, space, seed, budget, features, history, dict(device or {}))
 

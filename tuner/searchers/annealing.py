@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tuner.core.searcher import Observation, Problem
 from tuner.core.space import Config
-from tuner.searchers._base import TrackingSearcher
+from tuner.searchers.base import TrackingSearcher
 
 _HOT, _COLD = 0.5, 0.02
 _STALLED = 20

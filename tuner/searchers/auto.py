@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from tuner.core.searcher import Observation, Problem, Searcher
 from tuner.core.space import Config
-from tuner.searchers._sources import find_sources
 from tuner.searchers.genetic import GeneticSearcher
 from tuner.searchers.grid import GridSearcher
-from tuner.searchers.surrogate import SurrogateSearcher
-from tuner.searchers.transfer import TransferSearcher
+from tuner.searchers.model.surrogate import SurrogateSearcher
+from tuner.searchers.transfer.sources import find_sources
+from tuner.searchers.transfer.transfer import TransferSearcher
 
 
 def choose(problem: Problem) -> tuple[type[Searcher], str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from tuner.core.searcher import Observation, Problem
 from tuner.core.space import Config, Value
-from tuner.searchers._base import TrackingSearcher
+from tuner.searchers.base import TrackingSearcher
 
 _POPULATION = 20
 _ATTEMPTS = 30

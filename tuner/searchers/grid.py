@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from tuner.core.searcher import Problem
 from tuner.core.space import Config
-from tuner.searchers._base import TrackingSearcher
+from tuner.searchers.base import TrackingSearcher
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 

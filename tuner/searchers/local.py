@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from tuner.core.searcher import Observation, Problem
 from tuner.core.space import Config
-from tuner.searchers._base import Key, TrackingSearcher
+from tuner.searchers.base import Key, TrackingSearcher
 
 
 class LocalSearcher(TrackingSearcher):

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable
 
 from tuner.core.space import Config
-from tuner.searchers._base import TrackingSearcher
+from tuner.searchers.base import TrackingSearcher
 
 
 class UniformSearcher(TrackingSearcher):

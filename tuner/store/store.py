@@ -14,8 +14,7 @@ from tuner.core.measurement import Evidence
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
-from tuner.store import best as best_module
-from tuner.store import claims, finals, learning, queries, writes
+from tuner.store import best, claims, finals, learning, queries, writes
 from tuner.store.claiming import Claiming
 from tuner.store.claims import Claimed
 from tuner.store.errors import StoreReadOnly, explained, readable
@@ -335,7 +334,7 @@ class Store(Histories, Marks, Claiming):
                 f"unknown evidence among {', '.join(map(str, evidence))}: known: {known}"
             ) from None
         with self._read() as connection:
-            return best_module.best(connection, conditions, kinds, current)
+            return best.best(connection, conditions, kinds, current)
 
     def record_final(self, final: Final) -> int:
         """Stores an interleaved re-measurement; its id. The database computes medians and intervals.

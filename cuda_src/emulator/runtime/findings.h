@@ -7,7 +7,7 @@
 
 namespace cuda_emulator {
 
-// The numbers are shared with tuner/devices/_emulated_findings.py.
+// The numbers are shared with tuner/devices/emulator/findings.py.
 enum FindingKind : uint32_t {
   OUT_OF_BOUNDS_GLOBAL = 1,
   OUT_OF_BOUNDS_SHARED = 2,

@@ -1,0 +1,1 @@
+"""Libraries people use for attention, one file each."""

@@ -1,0 +1,1 @@
+"""Libraries people use for conv2d, one file each."""

@@ -1,0 +1,90 @@
+"""PyTorch on the CPU: `torch.conv2d` (oneDNN), on tensors of either memory format."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.schedules.conv2d.options import OPTIONS, TENSORS, padding_of
+from tuner.schedules.library import LibraryKernel, start_torch
+
+
+class TorchConv2d(LibraryKernel):
+    """The convolution that a PyTorch program gets in eager mode."""
+
+    name = "conv_torch"
+    operator = "conv2d"
+    summary = "torch.conv2d in eager mode (oneDNN), weights in plain layout, ReLU in place"
+    dtypes = ("f32", "f16")
+    options = OPTIONS
+    libraries = ("torch",)
+    extra = "torch"
+    factory = "tuner.schedules.conv2d.baselines.torch:prepare"
+    may_choose_winograd = True
+    tensors = TENSORS
+
+
+class TorchChannelsLast(LibraryKernel):
+    """The same of a program that converted its model to channels_last, on an NCHW caller's arrays.
+
+    NHWC workloads are channels_last as they are, so that is `conv_torch`. For NCHW ones X and Y are
+    converted in the call, which a single layer has to pay; the weights were converted before.
+    """
+
+    name = "conv_torch_channels_last"
+    operator = "conv2d"
+    summary = "torch.conv2d in channels_last: X converted and Y converted back within the call"
+    dtypes = ("f32", "f16")
+    options = OPTIONS
+    libraries = ("torch",)
+    extra = "torch"
+    factory = "tuner.schedules.conv2d.baselines.torch:prepare_channels_last"
+    may_choose_winograd = True
+    tensors = TENSORS
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """Only where it differs from `conv_torch`."""
+        reason = super().unsupported(workload, target)
+        return reason or ("an NHWC workload is conv_torch" if workload.option("nhwc", False) else None)
+
+
+def prepare(
+    workload: Workload, tensors: Mapping[str, np.ndarray], threads: int, channels_last: bool = False
+) -> Callable[[], object]:
+    """The call. An NHWC array is passed as a channels_last view: the same memory.
+
+    `torch.conv2d` pads both sides of an axis alike; what differs is padded in the call, by `F.pad`, as a
+    module would. It has no `out=`: its result is copied to Y, about 1% of a layer with 64 channels.
+    """
+    import torch
+
+    start_torch(threads)
+    t = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    nhwc = workload.option("nhwc", False)
+    x, w, y = (t[name].permute(0, 3, 1, 2) if nhwc else t[name] for name in ("X", "W", "Y"))
+    bias = t.get("bias")
+    stride, dilation, groups = (
+        int(workload.option(name, OPTIONS[name])) for name in ("stride", "dilation", "groups")
+    )
+    relu = workload.option("relu", False)
+    w = w.contiguous(memory_format=torch.channels_last) if channels_last else w
+
+    (top, bottom), (left, right) = padding_of(workload)
+    equal = top == bottom and left == right
+    padding = (top, left) if equal else (0, 0)
+
+    def call() -> None:
+        image = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+        image = image if equal else torch.nn.functional.pad(image, (left, right, top, bottom))
+        result = torch.conv2d(image, w, bias, stride, padding, dilation, groups)
+        y.copy_(torch.relu_(result) if relu else result)
+
+    return call
+
+
+def prepare_channels_last(
+    workload: Workload, tensors: Mapping[str, np.ndarray], threads: int
+) -> Callable[[], object]:
+    """Like `prepare`, converting to channels_last and back."""
+    return prepare(workload, tensors, threads, channels_last=True)

@@ -1,0 +1,45 @@
+"""conv2d scheduled by TVM's MetaSchedule: its rules make the space, its evolutionary search proposes."""
+
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.schedules.conv2d.options import OPTIONS
+from tuner.schedules.conv2d.tensorir import plain_program, program
+from tuner.schedules.traced import TracedKernel
+
+
+class MetaScheduleConv(TracedKernel):
+    """The plain program on a CPU."""
+
+    name = "conv_metaschedule"
+    operator = "conv2d"
+    language = "tensorir"
+    summary = "TensorIR scheduled by TVM's MetaSchedule; a configuration is a trace (searcher metaschedule)."
+    dtypes = ("f32",)
+    options = OPTIONS
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """Also where an index would not fit into 32 bits."""
+        reason = super().unsupported(workload, target)
+        if reason is not None:
+            return reason
+        p, q = program.output_pixels(workload)
+        high, wide = program.padded_pixels(workload)
+        image = workload["n"] * workload["c"] * high * wide
+        largest = max(image, workload["n"] * workload["k"] * p * q)
+        return "a tensor has 2^30 elements or more" if largest >= 2**30 else None
+
+    def program(self, workload: Workload) -> str:
+        """See `plain_program`."""
+        return plain_program.source(workload)
+
+    def tensors(self, workload: Workload) -> tuple[str, ...]:
+        """X, W, bias where asked for, Y."""
+        return plain_program.tensors(workload)
+
+
+class MetaScheduleConvCuda(MetaScheduleConv):
+    """The plain program on a GPU."""
+
+    name = "conv_metaschedule_cuda"
+    language = "tensorir_cuda"
+    target_kind = "cuda"

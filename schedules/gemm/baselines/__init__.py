@@ -1,0 +1,1 @@
+"""Libraries people use for GEMM, one file each."""

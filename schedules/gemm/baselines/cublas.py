@@ -1,0 +1,116 @@
+"""cuBLAS through CuPy: `cublasGemmEx`, strided for a batch, into the output."""
+
+import ctypes
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.schedules.gemm.options import OPTIONS, TENSORS
+from tuner.schedules.library import LibraryKernel
+
+# cudaDataType and cublasComputeType_t (library_types.h, cublas_api.h): operands, result, sums; alpha, beta.
+_F32, _F16, _S8, _S32 = 0, 2, 3, 10
+_SUM_F32, _SUM_S32 = 68, 72
+_TYPES: Mapping[str, tuple[int, int, int, type[Any]]] = {
+    "f32": (_F32, _F32, _SUM_F32, ctypes.c_float),
+    "f16": (_F16, _F16, _SUM_F32, ctypes.c_float),
+    "int8": (_S8, _S32, _SUM_S32, ctypes.c_int32),
+}
+_DEFAULT_ALGORITHM = -1
+
+
+class CublasGemm(LibraryKernel):
+    """The GEMM of NVIDIA's library.
+
+    f32 sums in f32: TF32 is not asked for, and cuBLAS takes it only when asked. f16 sums in f32, int8 in
+    int32. C is copied into D before the call and added by it, in the timed region; bias and ReLU follow in
+    place, an elementwise kernel each, as in a program that calls cuBLAS.
+    """
+
+    name = "cublas"
+    operator = "gemm"
+    summary = "cublasGemmEx through CuPy; f32 without TF32, f16 with f32 sums, int8 with int32 sums"
+    dtypes = ("f32", "f16", "int8")
+    options = OPTIONS
+    target_kind = "cuda"
+    libraries = ("cupy",)
+    extra = "gpu"
+    factory = "tuner.schedules.gemm.baselines.cublas:prepare"
+    tensors = TENSORS
+
+    def unavailable(self) -> str | None:
+        """CuPy or cuBLAS itself is missing."""
+        return super().unavailable() or _no_cublas()
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """Also where cuBLAS has no such GEMM, or its way would round twice."""
+        if reason := super().unsupported(workload, target):
+            return reason
+        if workload.dtype == "f16" and workload.option("bias", False):
+            return "its f16 result is rounded before the bias is added"
+        rows = (_leads(workload)[0], _leads(workload)[1], workload["n"])
+        if workload.dtype == "int8" and any(row % 4 for row in rows):
+            return "its int8 GEMM takes rows of whole 4 bytes only"
+        return None
+
+
+def _no_cublas() -> str | None:
+    from ctypes.util import find_library
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        distribution("nvidia-cublas")
+    except PackageNotFoundError:
+        if find_library("cublas") is None:  # of a CUDA toolkit
+            return "cuBLAS is not installed: pip install 'kernel-tuner-lab[gpu]'"
+    return None
+
+
+def _leads(workload: Workload) -> tuple[int, int]:
+    """Elements of a row of A and of B as they lie in memory."""
+    m, n, k = workload["m"], workload["n"], workload["k"]
+    return (m if workload.option("trans_a", False) else k, k if workload.option("trans_b", False) else n)
+
+
+def prepare(workload: Workload, tensors: Mapping[str, Any], threads: int) -> Callable[[], object]:
+    """The call on CuPy arrays of the signature, on the current stream; `threads` has no meaning here.
+
+    cuBLAS is column-major, where a row-major matrix is its own transpose: D^T = op(B)^T op(A)^T is computed.
+    """
+    import cupy
+
+    cublas, handle = cupy.cuda.cublas, cupy.cuda.get_cublas_handle()
+    operand, result, sums, scale = _TYPES[workload.dtype]
+    m, n, k = workload["m"], workload["n"], workload["k"]
+    batch = int(workload.option("batch", 1))
+    transposed = [int(workload.option(name, False)) for name in ("trans_b", "trans_a")]
+    lead_a, lead_b = _leads(workload)
+    number = int if scale is ctypes.c_int32 else float
+    alpha, beta = (scale(number(workload.option(*each))) for each in (("alpha", 1.0), ("beta", 0.0)))
+    a, b, d = tensors["A"], tensors["B"], tensors["D"]
+    c, bias = tensors.get("C"), tensors.get("bias")
+    at_alpha, at_beta = ctypes.addressof(alpha), ctypes.addressof(beta)
+    relu = workload.option("relu", False)
+    head = (handle, *transposed, n, m, k, at_alpha)
+
+    def multiply() -> None:
+        if batch == 1:
+            cublas.gemmEx(*head, b.data.ptr, operand, lead_b, a.data.ptr, operand, lead_a, at_beta,
+                          d.data.ptr, result, n, sums, _DEFAULT_ALGORITHM)  # fmt: skip
+        else:
+            cublas.gemmStridedBatchedEx(
+                *head, b.data.ptr, operand, lead_b, n * k, a.data.ptr, operand, lead_a, m * k, at_beta,
+                d.data.ptr, result, n, m * n, batch, sums, _DEFAULT_ALGORITHM,
+            )  # fmt: skip
+
+    def call(_alive: object = (alpha, beta)) -> None:
+        if c is not None:
+            cupy.copyto(d, c)
+        multiply()
+        if bias is not None:
+            cupy.add(d, bias, out=d)
+        if relu:
+            cupy.maximum(d, 0, out=d)
+
+    return call

@@ -1,0 +1,81 @@
+"""The resources of a built GPU kernel, as the metrics of its artifact: the same for every way to a cubin."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from tuner.builders.cuda import cubin as _cubin
+from tuner.builders.cuda import sass
+from tuner.core.digest import digest
+from tuner.core.errors import BuildError
+from tuner.core.kernel import Source, Step
+
+
+def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]) -> tuple[Step, ...]:
+    """The steps of a source, each with what its kernel takes and does.
+
+    - `registers` (a thread), `stack_bytes` (a thread), `static_shared_bytes`, `dynamic_shared_bytes` and
+      their sum `shared_bytes` (a block, without what the system reserves), `code_bytes`;
+    - `spill_bytes`: bytes of the stores and loads by which registers went to local memory and back, in the
+      code: as ptxas counts them where its log is at hand, else those of the SASS;
+    - where `nvdisasm` is: `loop_instructions`, `loop_math`, `loop_tensor`, `loop_math_share`, `loop_macs`,
+      `loop_shared_bytes`, `load_bits`, `load_bytes`, `load_macs` (see `sass.Loop`).
+
+    Args:
+        cubin: the file's content.
+        path: where it lies.
+        source: for entries and launches; metrics its steps have already are kept.
+        spills: bytes by ptxas, of the kernels it told of.
+
+    Raises:
+        ValueError: the cubin has no such kernel.
+    """
+    found = [_cubin.resources(cubin, step.entry) for step in source.steps]
+    try:
+        text = sass.disassemble(path)
+    except BuildError:  # resources are known all the same; what only the code tells is left out
+        text = ""
+    return tuple(
+        replace(step, metrics={**step.metrics, **_metrics(step, own, text, spills.get(step.entry))})
+        for step, own in zip(source.steps, found, strict=True)
+    )
+
+
+def _metrics(step: Step, found: _cubin.Resources, text: str, spill_bytes: int | None) -> dict[str, float]:
+    dynamic = step.launch.shared_bytes if step.launch else 0
+    values: dict[str, float] = {
+        "registers": found.registers,
+        "stack_bytes": found.stack_bytes,
+        "static_shared_bytes": found.static_shared_bytes,
+        "dynamic_shared_bytes": dynamic,
+        "shared_bytes": found.static_shared_bytes + dynamic,
+        "code_bytes": found.code_bytes,
+    }
+    if spill_bytes is None and text:
+        spill_bytes = sass.local_bytes(text, step.entry)
+    # Without a log and without the code: a stack is the only sign of spilling there is.
+    values["spill_bytes"] = found.stack_bytes if spill_bytes is None else spill_bytes
+    loop = sass.main_loop(text, step.entry) if text else None
+    if loop:
+        values.update(
+            loop_instructions=loop.instructions,
+            loop_math=loop.math,
+            loop_tensor=loop.tensor,
+            loop_math_share=loop.math_share,
+            loop_macs=loop.macs,
+            loop_shared_bytes=loop.shared_bytes,
+            load_bits=loop.load_bits,
+            load_bytes=loop.load_bytes,
+            load_macs=loop.load_macs,
+        )
+    return {name: float(value) for name, value in values.items()}
+
+
+def identity(cubin: bytes, source: Source) -> str:
+    """A digest of what runs: the code and how it is started: with another grid, equal code runs otherwise."""
+    starts = []
+    for step in source.steps:
+        launch = step.launch
+        start = [list(launch.grid), list(launch.block), launch.shared_bytes] if launch else []
+        starts += [step.entry, start, [[a.name, a.kind, a.value] for a in step.arguments]]
+    return digest([cubin.hex(), *starts])

@@ -1,0 +1,84 @@
+"""CUDA C++ to cubin with NVRTC: on any machine, with a GPU or without."""
+
+from pathlib import Path
+
+from tuner.builders.cuda import gpu_metrics, nvrtc_program
+from tuner.core.artifact import Artifact, Toolchain
+from tuner.core.builder import Builder
+from tuner.core.errors import BuildError, Unavailable
+from tuner.core.kernel import Source
+from tuner.core.target import Target
+
+
+class Nvrtc(Builder):
+    """Builds `.cu` files (language `nvrtc`) for any CUDA target.
+
+    A source's options: `include`, a folder of its own headers, and `flags` (see `nvrtc_program`).
+    """
+
+    name = "nvrtc"
+    preload = ("cuda.core",)
+
+    def unavailable(self) -> str | None:
+        """Says which wheel of the `cuda` extra is missing."""
+        name = nvrtc_program.missing()
+        return f"{name} is not installed: pip install 'kernel-tuner-lab[cuda]'" if name else None
+
+    def warm_up(self) -> None:
+        """Compiles an empty kernel: NVRTC loads 80 MB of libraries on first use."""
+        nvrtc_program.compile_cubin('extern "C" __global__ void empty() {}', "sm_80")
+
+    def toolchain(self, target: Target) -> Toolchain:
+        """NVRTC's version, from its wheel.
+
+        Raises:
+            MissingExtra: it is not installed.
+        """
+        return Toolchain("nvrtc", nvrtc_program.version(), (f"-std={nvrtc_program.STANDARD}",))
+
+    def cuda_source(self, source: Source, target: Target) -> Source:
+        """The source itself."""
+        return source
+
+    def build(self, source: Source, target: Target, folder: Path) -> Artifact:
+        """Writes `kernel.cu` and `kernel.cubin` into `folder`.
+
+        Raises:
+            BuildError: it does not compile, or it has no such entry.
+            Unavailable: the target is no CUDA target.
+            MissingExtra: a wheel is not installed.
+        """
+        if target.kind != "cuda":
+            raise Unavailable(f"NVRTC compiles for CUDA targets, not for {target.name}")
+        (folder / "kernel.cu").write_text(source.text)
+        include = [source.options["include"]] if "include" in source.options else []
+        flags = source.options.get("flags", ())
+        cubin, spills = nvrtc_program.compile_cubin(source.text, target.arch, include, flags)
+        return pack(cubin, spills, source, self.toolchain(target), folder)
+
+
+def pack(
+    cubin: bytes, spills: dict[str, int], source: Source, toolchain: Toolchain, folder: Path
+) -> Artifact:
+    """The artifact of a cubin.
+
+    Raises:
+        BuildError: it has no kernel of the source's name, or of one of its steps.
+    """
+    path = folder / "kernel.cubin"
+    path.write_bytes(cubin)
+    try:
+        *before, last = gpu_metrics.measured(cubin, path, source, spills)
+    except ValueError as error:
+        raise BuildError(f'{error}; is it declared extern "C" __global__?') from None
+    return Artifact(
+        path,
+        "cubin",
+        source.entry,
+        source.arguments,
+        gpu_metrics.identity(cubin, source),
+        toolchain,
+        launch=source.launch,
+        metrics=last.metrics,
+        before=tuple(before),
+    )

@@ -1,0 +1,143 @@
+"""Triton kernels to cubins with Triton's own compiler: for an explicit target, on any machine.
+
+A source's text is `module:function`; its options hold `signature` (argument -> Triton type, or `constexpr`),
+`constants`, `divisible` (arguments known to be multiples of 16), `num_warps` and `num_stages`.
+"""
+
+import importlib
+import os
+import re
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tuner.builders.cuda import gpu_metrics
+from tuner.core.artifact import Artifact, Toolchain
+from tuner.core.builder import Builder
+from tuner.core.errors import BuildError, Unavailable
+from tuner.core.kernel import Argument, Source
+from tuner.core.target import Target
+
+# Since 3.4 every kernel takes two more pointers at its end, to scratch memory of the whole grid: null where
+# the kernel asks for none.
+_SCRATCH = ("global_scratch", "profile_scratch")
+_THREADS = re.compile(r"^\.reqntid (\d+)", re.MULTILINE)
+_STAGES = ("ttir", "ttgir", "llir", "ptx")
+
+
+class TritonBuilder(Builder):
+    """Compiles `@triton.jit` functions (language `triton`)."""
+
+    name = "triton"
+    preload = ("triton", "triton.language", "triton.compiler", "triton.backends.nvidia.compiler")
+
+    def unavailable(self) -> str | None:
+        """Triton has wheels for Linux only."""
+        return None if find_spec("triton") else "Triton is not installed: it has wheels for Linux only"
+
+    def warm_up(self) -> None:
+        """Makes the choices that the environment would make, and loads LLVM."""
+        _settle()
+        from triton.backends.nvidia.compiler import get_ptxas_version
+
+        get_ptxas_version(80)
+
+    def toolchain(self, target: Target) -> Toolchain:
+        """Triton's version, and whether it may fuse multiply and add.
+
+        Raises:
+            Unavailable: it is not installed.
+        """
+        try:
+            return Toolchain("triton", version("triton"), ("fp_fusion",))
+        except PackageNotFoundError:
+            raise Unavailable(str(self.unavailable())) from None
+
+    def build(self, source: Source, target: Target, folder: Path) -> Artifact:
+        """Writes `kernel.cubin` and every stage before it: `kernel.ttir`, `.ttgir`, `.llir`, `.ptx`.
+
+        Raises:
+            BuildError: Triton or ptxas refuses it.
+            Unavailable: the target is no CUDA target, or Triton is not installed.
+        """
+        if target.kind != "cuda":
+            raise Unavailable(f"this builder compiles Triton for CUDA targets, not for {target.name}")
+        toolchain = self.toolchain(target)
+        compiled = _compile(source, target, folder)
+        for stage in _STAGES:
+            if stage in compiled.asm:
+                (folder / f"kernel.{stage}").write_text(compiled.asm[stage])
+        cubin = compiled.asm["cubin"]
+        path = folder / "kernel.cubin"
+        path.write_bytes(cubin)
+        metadata = compiled.metadata
+        if metadata.global_scratch_size or metadata.profile_scratch_size:
+            raise BuildError("the kernel asks for Triton's scratch memory, which nothing here allocates")
+        threads = _THREADS.search(compiled.asm["ptx"])
+        block = int(threads[1]) if threads else 32 * metadata.num_warps
+        launch = source.launch
+        if launch is not None:
+            launch = replace(launch, block=(block, 1, 1), shared_bytes=metadata.shared)
+        arguments = (*source.arguments, *(Argument(name) for name in _SCRATCH))
+        built = replace(source, entry=metadata.name, arguments=arguments, launch=launch)
+        (step,) = gpu_metrics.measured(cubin, path, built, {})
+        digest = gpu_metrics.identity(cubin, built)
+        return Artifact(path, "cubin", built.entry, arguments, digest, toolchain, 1, launch, step.metrics)
+
+
+def _settle() -> None:
+    """Settles what Triton would take from the environment; 3.9 warns where fusion is left open."""
+    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
+
+
+def _function(text: str) -> Any:
+    module, _, name = text.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise BuildError(f"no Triton function {text!r}: {error}") from None
+
+
+def _compile(source: Source, target: Target, folder: Path) -> Any:
+    _settle()
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    function = _function(source.text)
+    if not isinstance(function, triton.JITFunction):
+        raise BuildError(f"{source.text} was imported for Triton's interpreter: TRITON_INTERPRET is set")
+    signature = dict(source.options["signature"])
+    # Constants are arguments too, of type constexpr, and in the order of the function's parameters.
+    signature.update(dict.fromkeys(source.options["constants"], "constexpr"))
+    order = [parameter.name for parameter in function.params]
+    signature = {name: signature[name] for name in order}
+    divisible = {(order.index(name),): [["tt.divisibility", 16]] for name in source.options["divisible"]
+                 if signature[name] != "constexpr"}  # fmt: skip
+    options = {
+        "num_warps": source.options["num_warps"],
+        "num_stages": source.options["num_stages"],
+        "enable_fp_fusion": True,
+    }
+    knobs = triton.knobs
+    with knobs.cache.scope(), knobs.compilation.scope():
+        # Triton's own cache would answer for a build that is being timed, and grow in the home folder.
+        knobs.cache.dir = str(folder / "triton")
+        knobs.compilation.always_compile = True
+        try:
+            program = ASTSource(function, signature, dict(source.options["constants"]), divisible)
+            gpu = GPUTarget("cuda", int(target.arch.removeprefix("sm_")), 32)
+            return triton.compile(program, target=gpu, options=options)
+        except Exception as error:  # a class for every stage, RuntimeError from LLVM's passes
+            raise BuildError(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """The line that says why, then all of it: Triton's errors begin with where."""
+    text = f"{type(error).__name__}: {error}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    marked = [line for line in lines if "error" in line.lower()] or lines
+    last = lines[-1] if marked[0] is lines[0] and len(lines) > 1 else ""
+    return f"{marked[0]} {last}".strip() + f"\n{text[:20_000]}"

@@ -1,0 +1,25 @@
+"""What a kernel reads and writes: named arrays, and their shapes and types."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Tensors = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One argument of a kernel: its name, shape and NumPy dtype, and whether the kernel writes it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    output: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes, as a Python integer that cannot overflow."""
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count * np.dtype(self.dtype).itemsize

@@ -1,0 +1,88 @@
+"""The compiled helper of the CPU device (`cuda_src/runtime/cpu.cpp`): built once into a cache folder."""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from tuner.core.compiled import already_compiled, compiled
+from tuner.core.places import CUDA_SRC
+
+SOURCE = CUDA_SRC / "runtime" / "cpu.cpp"
+_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-ffp-contract=fast", "-fvisibility=hidden")
+
+
+def library_path(features: tuple[str, ...]) -> Path:
+    """The compiled helper for these features; see `compiled`.
+
+    Raises:
+        Unavailable: there is no C++ compiler and none has compiled it before.
+        BuildError: it does not compile.
+    """
+    return compiled(SOURCE, _FLAGS, ".so", features)
+
+
+def is_cached(features: tuple[str, ...]) -> bool:
+    """Whether the helper can be loaded where there is no compiler."""
+    return already_compiled(SOURCE, _FLAGS, ".so", features) is not None
+
+
+class Runtime:
+    """The functions of the helper, typed; see the C++ file for what each does."""
+
+    def __init__(self, path: Path) -> None:
+        library = ctypes.CDLL(str(path))
+        ints, pointer, size = ctypes.POINTER(ctypes.c_int), ctypes.c_void_p, ctypes.c_int64
+        self.time = library.tuner_time
+        self.time.argtypes = [pointer, pointer, size, pointer]
+        self.time.restype = ctypes.c_int
+        self.time_changing = library.tuner_time_changing
+        self.time_changing.argtypes = [pointer, pointer, size, pointer, size, pointer, size, size, pointer]
+        self.time_changing.restype = ctypes.c_int
+        self._calibrate = library.tuner_calibrate
+        self._calibrate.argtypes, self._calibrate.restype = [ints, ctypes.c_int, size], ctypes.c_double
+        self._flops = library.tuner_fma_flops
+        self._flops.argtypes, self._flops.restype = [size], ctypes.c_double
+        self._bandwidth = library.tuner_bandwidth
+        self._bandwidth.argtypes = [ints, ctypes.c_int, ctypes.c_int, size, ctypes.c_int]
+        self._bandwidth.restype = ctypes.c_double
+        self._flush = library.tuner_flush
+        self._flush.argtypes, self._flush.restype = [ints, ctypes.c_int, size], ctypes.c_int
+
+    @staticmethod
+    def _cpus(cpus: Sequence[int]) -> ctypes.Array[ctypes.c_int]:
+        return (ctypes.c_int * len(cpus))(*cpus)
+
+    def calibrate(self, cpus: Sequence[int], iterations: int) -> float:
+        """Seconds of FMA chains on every CPU at once, the slowest one's; `RuntimeError` if no threads."""
+        return self._checked(self._calibrate(self._cpus(cpus), len(cpus), iterations), "calibration")
+
+    def fma_flops(self, cpus: Sequence[int], iterations: int) -> float:
+        """FLOP/s of one calibration run, all CPUs together."""
+        seconds = self.calibrate(cpus, iterations)
+        return float(self._flops(iterations)) * len(cpus) / seconds
+
+    def bandwidth(self, cpus: Sequence[int], kind: int, array_bytes: int, passes: int) -> float:
+        """Bytes a second of the fastest of up to 8 passes: kind 0 read, 1 copy, 2 triad.
+
+        Args: `array_bytes` of each thread's arrays.
+        """
+        rate = self._bandwidth(self._cpus(cpus), len(cpus), kind, array_bytes, passes)
+        return self._checked(rate, "bandwidth measurement")
+
+    def flush(self, cpus: Sequence[int], bytes_each: int) -> None:
+        """Every CPU walks through so many bytes of its own."""
+        if self._flush(self._cpus(cpus), len(cpus), bytes_each) != 0:
+            raise RuntimeError(f"cache eviction failed: no memory for {len(cpus)} x {bytes_each} bytes")
+
+    @staticmethod
+    def _checked(value: float, what: str) -> float:
+        if value < 0:
+            raise RuntimeError(f"{what} failed: threads or memory could not be had")
+        return float(value)
+
+
+@cache
+def runtime(features: tuple[str, ...]) -> Runtime:
+    """The helper, loaded once in a process."""
+    return Runtime(library_path(features))

@@ -1,0 +1,199 @@
+"""A process's connection to one GPU: stream, the lab's own kernels, and the stopwatch.
+
+Only `cupy.cuda.runtime`, `.driver`, `.Stream` and `.Event` are used, so that what is timed is a launch and
+nothing of CuPy's arrays.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from tuner.core.places import CUDA_SRC
+
+KERNELS = CUDA_SRC / "runtime" / "device.ptx"
+
+# The launch queue takes 1024 entries before the host has to wait: a sample's calls go in such portions.
+MOST_QUEUED = 256
+# What queueing a call may take: a launch costs 2 to 5 microseconds of host time, a library call a few more.
+_QUEUE_S, _QUEUE_MOST_S = 10e-6, 400e-6
+_HOLD_BASE_S = 30e-6
+# Of `tuner_fma`: multiply-adds a thread and round.
+FMA_A_ROUND = 64
+
+
+class Module:
+    """A loaded cubin or PTX; unloaded when nothing refers to it any more.
+
+    Args:
+        driver: `cupy.cuda.driver`.
+        image: the file's content.
+
+    Raises:
+        RuntimeError: the driver refuses it.
+    """
+
+    def __init__(self, driver: Any, image: bytes) -> None:
+        self._driver = driver
+        self.handle = driver.moduleLoadData(image)
+
+    def __del__(self) -> None:
+        try:
+            self._driver.moduleUnload(self.handle)
+        except Exception:  # not loaded, or the context is broken and the process about to end
+            pass
+
+
+class Function:
+    """A kernel of a loaded module.
+
+    Args:
+        driver: `cupy.cuda.driver`.
+        module: which it keeps loaded.
+        name: of the entry.
+
+    Raises:
+        RuntimeError: the module has no such kernel.
+    """
+
+    def __init__(self, driver: Any, module: Module, name: str) -> None:
+        self._driver, self._module = driver, module
+        self._handle = driver.moduleGetFunction(module.handle, name)
+
+    def allow_shared(self, size: int) -> None:
+        """Opts in to so many bytes of dynamic shared memory: without it the most is 48 KiB."""
+        self._driver.funcSetAttribute(
+            self._handle, self._driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, size
+        )
+
+    def prepared(
+        self, grid: Sequence[int], block: Sequence[int], shared_bytes: int, values: Sequence[Any], stream: int
+    ) -> Callable[[], None]:
+        """A launch with all arguments packed: calling it queues the kernel.
+
+        Args:
+            grid, block: three sizes each.
+            shared_bytes: of dynamic shared memory.
+            values: ctypes values of the arguments, in order.
+            stream: its handle.
+        """
+        kept = tuple(values)
+        pointers = (ctypes.c_void_p * max(1, len(kept)))(*(ctypes.addressof(value) for value in kept))
+        launch, address = self._driver.launchKernel, ctypes.addressof(pointers)
+        numbers = (self._handle, *map(int, grid), *map(int, block), int(shared_bytes), stream, address, 0)
+
+        def call(_alive: object = (pointers, kept)) -> None:
+            launch(*numbers)
+
+        return call
+
+
+class Context:
+    """This process's use of one GPU; made once a process by `open_context`.
+
+    Args:
+        index: of the device.
+        sm_count, l2_bytes: of the device.
+    """
+
+    def __init__(self, index: int, sm_count: int, l2_bytes: int) -> None:
+        import cupy
+
+        self.cupy = cupy
+        self.runtime, self.driver = cupy.cuda.runtime, cupy.cuda.driver
+        self.runtime.setDevice(index)
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        self._sm_count, self._l2_bytes = sm_count, l2_bytes
+        own = self.load(KERNELS.read_bytes() + b"\0")  # PTX ends with a zero byte
+        self._hold, self._fma = (
+            Function(self.driver, own, "tuner_hold"),
+            Function(self.driver, own, "tuner_fma"),
+        )
+        self._queue_s = _QUEUE_S
+        self._begin, self._end = cupy.cuda.Event(), cupy.cuda.Event()
+        self._evicting = 0
+        self.late_samples = 0
+
+    def load(self, image: bytes) -> Module:
+        """Loads a cubin or PTX.
+
+        Raises:
+            RuntimeError: the driver refuses it.
+        """
+        # The runtime makes the device's context when it is first used; the driver's calls need it.
+        self.runtime.free(0)
+        return Module(self.driver, image)
+
+    def time(self, call: Callable[[], object], calls: int, launches: int = 1) -> float:
+        """Mean seconds of `calls` calls back to back, between two events on the stream.
+
+        The GPU is held until the host has queued all of them, so that a kernel shorter than its launch is
+        timed by itself and not by the host. Where the host was too slow the hold is made longer and the
+        calls are timed again; a sample that stays late counts in `late_samples`.
+
+        Args:
+            call: queues one call on `stream`.
+            calls: how many.
+            launches: of kernels, by one call: a GPU's queue holds about a thousand.
+        """
+        total, left = 0.0, calls
+        while left > 0:
+            part = min(left, max(1, MOST_QUEUED // launches))
+            total += self._portion(call, part, launches)
+            left -= part
+        return total / calls
+
+    def _portion(self, call: Callable[[], object], calls: int, launches: int) -> float:
+        while True:
+            self._wait(_HOLD_BASE_S + self._queue_s * calls * launches)
+            self._begin.record(self.stream)
+            for _ in range(calls):
+                call()
+            self._end.record(self.stream)
+            late = bool(self._begin.done)  # the GPU began before the host had queued the last call
+            self._end.synchronize()
+            if not late or self._queue_s >= _QUEUE_MOST_S:
+                break
+            self._queue_s *= 2
+        self.late_samples += late
+        return float(self.cupy.cuda.get_elapsed_time(self._begin, self._end)) * 1e-3
+
+    def _wait(self, seconds: float) -> None:
+        duration = ctypes.c_uint64(int(seconds * 1e9))
+        self._hold.prepared((1, 1, 1), (1, 1, 1), 0, [duration], self.stream.ptr)()
+
+    def fma(self, rounds: int) -> tuple[float, float]:
+        """Seconds of so many rounds of f32 multiply-adds on all SMs, and their floating-point operations."""
+        blocks, threads = 2 * self._sm_count, 512
+        values = [ctypes.c_void_p(None), ctypes.c_uint32(rounds)]
+        call = self._fma.prepared((blocks, 1, 1), (threads, 1, 1), 0, values, self.stream.ptr)
+        return self.time(call, 1), 2.0 * FMA_A_ROUND * rounds * blocks * threads
+
+    def evict(self) -> None:
+        """Queues a write of twice the L2 cache: what comes next finds nothing of its own there."""
+        size = 2 * self._l2_bytes
+        if not self._evicting:
+            self._evicting = int(self.runtime.malloc(size))
+        self.runtime.memsetAsync(self._evicting, 0, size, self.stream.ptr)
+
+    def copy_rate(self) -> float:
+        """Bytes a second of a copy of 8 times the L2 cache, those read and those written; the best of 5."""
+        size = 8 * self._l2_bytes
+        source, to = (int(self.runtime.malloc(size)) for _ in range(2))
+        try:
+            kind = self.runtime.memcpyDeviceToDevice
+
+            def call() -> None:
+                self.runtime.memcpyAsync(to, source, size, kind, self.stream.ptr)
+
+            call()
+            return 2 * size / min(self.time(call, 4) for _ in range(5))
+        finally:
+            self.runtime.free(source)
+            self.runtime.free(to)
+
+
+@cache
+def open_context(index: int, sm_count: int, l2_bytes: int) -> Context:
+    """The process's one context on a device."""
+    return Context(index, sm_count, l2_bytes)

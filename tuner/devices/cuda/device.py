@@ -1,0 +1,137 @@
+"""NVIDIA GPUs, through CuPy: cubins of any compiler, and library calls, timed with CUDA events."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from tuner.core.artifact import Artifact
+from tuner.core.device import Device, Executable
+from tuner.core.digest import digest
+from tuner.core.target import Target
+from tuner.devices.cuda import facts
+from tuner.devices.cuda.context import Context, open_context
+from tuner.devices.cuda.state import between, snapshot
+
+__all__ = ["CudaDevice"]
+
+# A round is 2 blocks * 512 threads * 64 FMA an SM, at 64 or 128 a clock: 2000 last 0.6 or 1.2 ms at 1.7 GHz.
+CALIBRATION_ROUNDS = 2_000
+PEAK_ROUNDS, REPEATS = 20_000, 5
+
+
+class CudaDevice(Device):
+    """One GPU.
+
+    Plain data until `prepare`: it is made in the process that asks for it and pickled into the children that
+    use the GPU. None of the processes that fork opens it, since CUDA does not survive a fork.
+
+    Args:
+        found: what the driver says of it.
+
+    Raises:
+        ValueError: no target stands for its compute capability.
+    """
+
+    name = "cuda"
+    # Opening a context takes a fifth of a second or more, and a kernel cannot reach its process's memory. It
+    # can break the context, for good, and that ends the child: see `Workshop`.
+    trials_a_child: ClassVar[int] = 64
+    kernels_in_process: ClassVar[bool] = False
+
+    def __init__(self, found: facts.CudaFacts) -> None:
+        self._facts = found
+        self._target = facts.target_of(found)
+
+    @classmethod
+    def discover(cls) -> Sequence["CudaDevice"]:
+        """The GPUs that CUDA shows and a target stands for, in CUDA's order."""
+        found, _ = facts.devices()
+        return [cls(each) for each in found if facts.arch_of(each.capability)]
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """No driver, no CuPy, no GPU, or only GPUs without a target."""
+        found, reason = facts.devices()
+        if found and not cls.discover():
+            return facts.unsupported(found[0])
+        return reason
+
+    @property
+    def index(self) -> int:
+        """As CUDA counts: `cuda:0`."""
+        return self._facts.index
+
+    @property
+    def target(self) -> Target:
+        """The architecture's limits with this board's SMs, clocks, caches and memory."""
+        return self._target
+
+    @property
+    def fingerprint(self) -> str:
+        """Product, capability, SMs, clock, caches, memory and driver; two boards of a kind are one device."""
+        f = self._facts
+        return "cuda-" + digest(
+            [f.name, list(f.capability), f.memory_bytes, sorted(f.limits.items()), f.driver]
+        )
+
+    def facts(self) -> Mapping[str, Any]:
+        """Name, uuid, driver, and the numbers of the target that are this board's own."""
+        f = self._facts
+        major, minor = f.capability
+        return {
+            "model": f.name, "index": f.index, "arch": self._target.arch,
+            "compute_capability": f"{major}.{minor}", "uuid": f.uuid, "pci": f.pci,
+            "driver_cuda": f"{f.driver // 1000}.{f.driver % 1000 // 10}",
+            "memory_bytes": f.memory_bytes, **dict(f.limits),
+        }  # fmt: skip
+
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """CuPy: importing it opens no device."""
+        return ("cupy",)
+
+    @property
+    def _context(self) -> Context:
+        limit = self._target.limit
+        return open_context(self.index, int(limit("sm_count")), int(limit("l2_bytes")))
+
+    def prepare(self, threads: int) -> None:
+        """Opens the GPU in this process; `threads` has no meaning here."""
+        assert self._context
+
+    def load(self, artifact: Artifact) -> Executable:
+        """Loads a cubin, or a library call.
+
+        Raises:
+            RuntimeError: it cannot be loaded.
+        """
+        from tuner.devices.cuda.executable import Cubin, LibraryCall
+
+        if artifact.format == "cubin":
+            return Cubin(artifact, self._context, self._target)
+        if artifact.format == "callable":
+            return LibraryCall(artifact, self._context)
+        raise RuntimeError(f"a GPU cannot load an artifact of format {artifact.format}")
+
+    def calibrate(self) -> float:
+        """Seconds of 2000 rounds of multiply-adds on all SMs, about 1 ms: follows the SM clock."""
+        return self._context.fma(CALIBRATION_ROUNDS)[0]
+
+    def flush(self) -> None:
+        """Queues a write of twice the L2 cache."""
+        self._context.evict()
+
+    def state(self) -> Mapping[str, float]:
+        """Clocks, temperature, power and throttle reasons, where NVML gives them."""
+        return snapshot(self._facts.pci)
+
+    def conditions(self, before: Mapping[str, float], after: Mapping[str, float]) -> Mapping[str, float]:
+        """See `tuner.devices.cuda.state.between`."""
+        return between(before, after)
+
+    def measure_limits(self) -> Mapping[str, float]:
+        """`peak_flops_f32` of FMAs between registers, `bandwidth_bytes_per_s` of a copy; the best of five."""
+        runs = [self._context.fma(PEAK_ROUNDS) for _ in range(REPEATS)]
+        return {
+            "peak_flops_f32": max(operations / seconds for seconds, operations in runs),
+            "bandwidth_bytes_per_s": self._context.copy_rate(),
+        }

@@ -1,0 +1,195 @@
+"""What runs on a GPU: a cubin with its launch, or a library call on arrays that lie there."""
+
+import ctypes
+import importlib
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tuner.core.artifact import Artifact
+from tuner.core.device import Executable
+from tuner.core.kernel import Argument
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.devices.cuda.context import Context, Function
+from tuner.devices.cuda.memory import Region
+
+_SCALARS: Mapping[str, type[Any]] = {
+    "int32": ctypes.c_int32,
+    "int64": ctypes.c_int64,
+    "float32": ctypes.c_float,
+}
+
+
+class OnDevice(Executable):
+    """What cubins and library calls share: guarded copies of the tensors, and the stopwatch."""
+
+    def __init__(self, context: Context) -> None:
+        self._context, self._late_before = context, context.late_samples
+        self._regions: dict[str, Region] = {}
+        self._bound: Mapping[str, np.ndarray] = {}
+        self._forms: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        self._call: Callable[[], object] | None = None
+        self._launches = 1  # of kernels, by one call
+
+    @abstractmethod
+    def _prepare(self) -> Callable[[], object]:
+        """The function that queues one call on the bound tensors."""
+
+    def _region(self, name: str, size: int) -> Region:
+        return Region(self._context.runtime, self._context.stream, size)
+
+    def bind(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Copies the arrays to the device; the first call also allocates and packs the arguments.
+
+        Raises:
+            MemoryError: the device has not enough memory.
+            ValueError: a scalar argument has no value.
+        """
+        forms = {name: (array.shape, array.dtype) for name, array in tensors.items()}
+        fresh = forms != self._forms
+        if fresh:
+            for name in self._forms:
+                self._regions.pop(name).free()
+            self._forms = {}
+            for name, array in tensors.items():
+                self._regions[name] = self._region(name, array.nbytes)
+            self._forms = forms
+        self._bound = dict(tensors)
+        self.push(tuple(tensors))
+        if fresh:
+            self._call = self._prepare()
+
+    def push(self, names: Sequence[str]) -> None:
+        """Copies these arrays to the device again."""
+        for name in names:
+            self._regions[name].write(self._bound[name])
+
+    def _ready(self) -> Callable[[], object]:
+        if self._call is None:
+            raise RuntimeError("bind comes before the first call")
+        return self._call
+
+    def run(self) -> None:
+        """One call; errors of the kernel itself come up here."""
+        self._ready()()
+        self._context.stream.synchronize()
+
+    def sample(self, calls: int) -> float:
+        """Mean seconds of `calls` calls, between CUDA events."""
+        return self._context.time(self._ready(), calls, self._launches)
+
+    def read(self, name: str) -> np.ndarray:
+        """A copy from the device."""
+        shape, dtype = self._forms[name]
+        return self._regions[name].read(shape, dtype)
+
+    def damage(self) -> str | None:
+        """Looks at the guards of all tensors and workspaces."""
+        for name, region in self._regions.items():
+            if damage := region.damage():
+                return f"{name}: {damage}"
+        return None
+
+    def metrics(self) -> Mapping[str, float]:
+        """`late_samples`: how often the host was too slow to queue a sample while the GPU was held."""
+        late = self._context.late_samples - self._late_before
+        return {"late_samples": float(late)} if late else {}
+
+
+class Cubin(OnDevice):
+    """A `cubin` artifact: of CUDA C++, Triton or TensorIR alike.
+
+    Args:
+        artifact: with launches and arguments; of several kernels one call launches all, in order.
+        context: of this process.
+        target: whose default of shared memory decides whether to opt in to more.
+
+    Raises:
+        RuntimeError: it has no launch, the driver refuses it, or has no such entry.
+    """
+
+    def __init__(self, artifact: Artifact, context: Context, target: Target) -> None:
+        super().__init__(context)
+        for step in artifact.steps:
+            if step.launch is None:
+                raise RuntimeError(f"{step.entry} has no launch: grid, block, shared bytes")
+        self._steps, self._launches = artifact.steps, len(artifact.steps)
+        module = context.load(artifact.path.read_bytes())
+        self._functions = [Function(context.driver, module, step.entry) for step in self._steps]
+        for step, function in zip(self._steps, self._functions, strict=True):
+            shared = step.launch.shared_bytes if step.launch else 0
+            static = int(step.metrics.get("static_shared_bytes", 0))
+            if shared + static > target.limit("shared_bytes_block"):
+                function.allow_shared(shared)
+        # Set to zero once, as the kernels' contract is (`Argument.kind` "workspace").
+        for name, size in artifact.workspaces.items():
+            region = self._region(name, size)
+            region.zero()
+            self._regions[name] = region
+
+    def _value(self, argument: Argument) -> Any:
+        if argument.kind in _SCALARS:
+            if argument.value is None:
+                raise ValueError(f"argument {argument.name} has no value")
+            return _SCALARS[argument.kind](argument.value)
+        region = self._regions.get(argument.name)  # absent: a null pointer
+        return ctypes.c_void_p(region.address if region else None)
+
+    def _prepare(self) -> Callable[[], object]:
+        stream = self._context.stream.ptr
+        calls = []
+        for step, function in zip(self._steps, self._functions, strict=True):
+            launch = step.launch
+            assert launch is not None
+            values = [self._value(argument) for argument in step.arguments]
+            calls.append(function.prepared(launch.grid, launch.block, launch.shared_bytes, values, stream))
+        if len(calls) == 1:
+            return calls[0]
+
+        def queue() -> None:
+            for call in calls:  # one stream: each waits for the one before
+                call()
+
+        return queue
+
+
+class LibraryCall(OnDevice):
+    """A `callable` artifact: a factory that takes CuPy arrays by name and returns the call.
+
+    Args:
+        artifact: what the builder `python` wrote.
+        context: of this process.
+
+    Raises:
+        RuntimeError: the record or the library cannot be loaded.
+    """
+
+    def __init__(self, artifact: Artifact, context: Context) -> None:
+        super().__init__(context)
+        try:
+            record = json.loads(artifact.path.read_text())
+            module, _, function = record["factory"].partition(":")
+            self._factory = getattr(importlib.import_module(module), function)
+        except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+            raise RuntimeError(f"cannot load {artifact.entry}: {type(error).__name__}: {error}") from error
+        self._workload, self._threads = Workload.from_key(record["workload"]), artifact.threads
+
+    def _prepare(self) -> Callable[[], object]:
+        cupy, arrays = self._context.cupy, {}
+        for name, (shape, dtype) in self._forms.items():
+            region = self._regions[name]
+            owned = cupy.cuda.UnownedMemory(region.address, region.size, region)
+            arrays[name] = cupy.ndarray(shape, dtype, memptr=cupy.cuda.MemoryPointer(owned, 0))
+        stream = self._context.stream
+        with stream:
+            call = self._factory(self._workload, arrays, self._threads)
+
+        def queue() -> None:
+            with stream:  # libraries take the current stream
+                call()
+
+        return queue

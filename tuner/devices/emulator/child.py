@@ -1,0 +1,163 @@
+"""Runs one emulated kernel in a process of its own; also the layout of what crosses to its library.
+
+Run as a script (`python child.py JOB.json`) it uses the standard library only, so that it starts in
+30 ms. The job names the library, tensors and arguments; findings go to a file that survives a crash, tensors
+back to the file they came from, and the launch's status to a file `status` beside the job.
+"""
+
+import ctypes
+import json
+import mmap
+import sys
+from pathlib import Path
+from typing import Any
+
+GUARD_BYTES = 32 * 2**20
+"""Memory around each tensor in which a stray access is let through; memory.cpp knows the number too."""
+MARGIN_BYTES = 4096
+"""Of the guard, so much next to the tensor is filled with NaN."""
+SCALARS: dict[str, type[Any]] = {
+    "int32": ctypes.c_int32,
+    "int64": ctypes.c_int64,
+    "float32": ctypes.c_float,
+}
+_PLACED = 256  # cudaMalloc's alignment (CUDA C++ Programming Guide, "Device Memory Accesses")
+
+
+class LaunchArguments(ctypes.Structure):
+    """`LaunchArguments` of runtime.cpp."""
+
+    _fields_ = (
+        ("grid", ctypes.c_uint32 * 3),
+        ("block", ctypes.c_uint32 * 3),
+        ("sanitize", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+        ("seed", ctypes.c_uint64),
+        ("shared", ctypes.c_void_p),
+        ("shared_bytes", ctypes.c_uint64),
+        ("entry", ctypes.c_void_p),
+        ("arguments", ctypes.c_void_p),
+    )
+
+
+STATUS = {
+    1: "the kernel was stopped before all threads finished",
+    2: "no memory for the stacks of the threads",
+}
+"""What a launch's result other than 0 means."""
+
+
+class EmulatedLibrary:
+    """A library the builder `cuda_emulated` made, loaded in this process.
+
+    Args:
+        path: the library; `path` with the ending .json describes it.
+
+    Raises:
+        OSError, AttributeError: it cannot be loaded, or is not such a library.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.description: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
+        self._library = ctypes.CDLL(str(path))
+        self._library.cuda_emulator_shared.restype = ctypes.c_void_p
+        self._library.cuda_emulator_log.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
+        self._library.cuda_emulator_tensor.argtypes = [
+            ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32,
+        ]  # fmt: skip
+        self._library.cuda_emulator_variable.argtypes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32]
+        self._library.cuda_emulator_launch.argtypes = [ctypes.c_void_p]
+        self._library.cuda_emulator_launch.restype = ctypes.c_int
+        self.forget()
+
+    def forget(self) -> None:
+        """No tensor is known any longer."""
+        self._library.cuda_emulator_reset()
+        for variable in self.description["variables"]:
+            # g++ gives a static array of a class a guard variable, though there is nothing to initialize.
+            checked = not variable["name"].startswith("_ZGV")
+            self._library.cuda_emulator_variable(variable["offset"], variable["size"], checked)
+
+    def log_to(self, memory: int, size: int) -> None:
+        """Findings go to `size` zeroed bytes at address `memory`; a fatal signal is recorded there too."""
+        self._library.cuda_emulator_log(memory, size)
+
+    def tensor(self, address: int, size: int, granule: int, initialized: bool) -> None:
+        """Makes memory known to the sanitizers; `granule` is the size of an element in bytes."""
+        self._library.cuda_emulator_tensor(address, size, granule, int(initialized))
+
+    def launch(
+        self, grid: list[int], block: list[int], pointers: Any, seed: int, entry: str = "cuda_emulator_entry"
+    ) -> int:
+        """Runs the grid of a kernel; 0, or a key of `STATUS`. `pointers` is an array of pointers to the
+        arguments, `entry` one of `entries` of the number of kernels.
+        """
+        given = LaunchArguments()
+        given.grid[:], given.block[:] = grid, block
+        given.sanitize, given.seed = int(self.description["sanitize"]), seed
+        dynamic = int(self._library.cuda_emulator_shared())
+        given.shared = dynamic - self.description["dynamic_offset"]
+        given.shared_bytes = self.description["block_bytes"]
+        given.entry = ctypes.cast(getattr(self._library, entry), ctypes.c_void_p).value
+        given.arguments = ctypes.addressof(pointers)
+        return int(self._library.cuda_emulator_launch(ctypes.byref(given)))
+
+
+def entries(count: int) -> list[str]:
+    """The symbols by which the kernels of a library are called, in the order they are launched."""
+    return [*(f"cuda_emulator_entry_{i}" for i in range(count - 1)), "cuda_emulator_entry"]
+
+
+def guarded(size: int) -> tuple[mmap.mmap, int]:
+    """Memory for a tensor with guards on both sides, and its address: the mapping must be kept."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    memory = mmap.mmap(-1, 2 * GUARD_BYTES + size + _PLACED, flags=flags)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + GUARD_BYTES
+    ctypes.memset(address - MARGIN_BYTES, 0xFF, MARGIN_BYTES)
+    ctypes.memset(address + size, 0xFF, MARGIN_BYTES)
+    return memory, address
+
+
+def run(job: dict[str, Any]) -> int:
+    """Runs a job (see `_emulated_check`); the status of the last launch."""
+    library = EmulatedLibrary(Path(job["library"]))
+    with Path(job["findings"]).open("r+b") as file:
+        log = mmap.mmap(file.fileno(), 0)
+    library.log_to(ctypes.addressof(ctypes.c_char.from_buffer(log)), len(log))
+    status = 0
+    kept: list[Any] = []
+    with Path(job["tensors"]).open("r+b") as file:
+        content = mmap.mmap(file.fileno(), 0)
+    source = ctypes.addressof(ctypes.c_char.from_buffer(content))
+    addresses: dict[str, int] = {}
+    for tensor in job["memory"]:
+        mapping, address = guarded(tensor["bytes"])
+        kept.append(mapping)
+        addresses[tensor["name"]] = address
+        ctypes.memmove(address, source + tensor["offset"], tensor["bytes"])
+        library.tensor(address, tensor["bytes"], tensor["granule"], tensor["initialized"])
+    pointers = (ctypes.c_void_p * max(1, len(job["arguments"])))()
+    for i, argument in enumerate(job["arguments"]):
+        value = argument.get("value")
+        scalar = (SCALARS[argument["kind"]](value) if argument["kind"] in SCALARS
+                  else ctypes.c_void_p(addresses.get(argument["name"])))  # fmt: skip
+        kept.append(scalar)
+        pointers[i] = ctypes.addressof(scalar)
+    for launch in range(job["launches"]):
+        seed = job["seed"] + launch * bool(job["seed"])
+        status = library.launch(job["grid"], job["block"], pointers, seed, job["entry"])
+        if status != 0:
+            break
+    for tensor in job["memory"]:
+        ctypes.memmove(source + tensor["offset"], addresses[tensor["name"]], tensor["bytes"])
+    return status
+
+
+if __name__ == "__main__":
+    # To a file: standard output belongs to the kernel's printf.
+    status = run(json.loads(Path(sys.argv[1]).read_text()))
+    Path(sys.argv[1]).with_name("status").write_text(str(status))
+    # Mappings still have exported pointers: leave without tearing the interpreter down.
+    import os
+
+    os._exit(0)

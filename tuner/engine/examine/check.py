@@ -1,0 +1,248 @@
+"""Checks GPU kernels on a machine that has no GPU: right or wrong, and every stray access or race.
+
+CUDA runs on the emulator with its sanitizers, Triton in Triton's interpreter (right or wrong only). What
+comes of it is evidence `emulated`: there is no time in it.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner import registry
+from tuner.core.errors import BuildError, InvalidConfig, TunerError, Unavailable
+from tuner.core.kernel import Kernel, Source
+from tuner.core.operator import Operator, Tensors, special_mismatch, worst_error
+from tuner.core.scratch import Scratch
+from tuner.core.source_kernel import SourceKernel
+from tuner.core.space import Config, SearchSpace
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+
+# The emulator runs about 10^7 multiply-adds a second; more than this is minutes.
+MAX_FLOPS = 2 * 10**9
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of checking one configuration on one workload.
+
+    Attributes:
+        workload, config: what ran.
+        status: `ok`, `wrong_result`, `findings`, `crash` or `build_error`.
+        findings: of the sanitizers, as plain values and as text.
+        max_error: as a share of the tolerance; `None` where it did not run to its end.
+        error: the reason where `status` is not `ok`.
+        sanitized: whether the sanitizers watched; never for Triton.
+    """
+
+    workload: Workload
+    config: Config
+    status: str
+    findings: tuple[Any, ...] = ()
+    max_error: float | None = None
+    error: str = ""
+    sanitized: bool = True
+
+    @property
+    def clean(self) -> bool:
+        """Right, and nothing was found."""
+        return self.status == "ok"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "workload": self.workload.key, "config": dict(self.config), "status": self.status,
+            "findings": [f.as_dict() for f in self.findings], "max_error": self.max_error,
+            "error": self.error or None, "sanitized": self.sanitized, "evidence": "emulated",
+        }  # fmt: skip
+
+
+def kernel_of(name_or_path: str) -> Kernel:
+    """A registered kernel by name, or a kernel declared in somebody's own `.cu` file by path.
+
+    Raises:
+        UnknownName, InvalidSpace: there is none, the file's declaration is wrong.
+        TunerError: it is not a GPU kernel.
+    """
+    path = Path(name_or_path)
+    kernel: Kernel = SourceKernel(path) if path.suffix in (".cu", ".cpp") else registry.kernel(name_or_path)
+    if kernel.target_kind != "cuda":
+        raise TunerError(
+            f"kernel {kernel.name} is for {kernel.target_kind}; 'tuner check' is for CUDA and Triton"
+        )
+    return kernel
+
+
+def choose_configs(space: SearchSpace, config: Config | None, count: int, seed: int) -> list[Config]:
+    """The one configuration asked for, or `count` distinct random valid ones.
+
+    Raises:
+        InvalidConfig: the configuration is not valid; names the parameter or constraint.
+    """
+    if config is not None:
+        return [space.check(config)]
+    if space.default is not None:
+        return [space.default]
+    if space.size == 0:
+        raise InvalidConfig("no configuration is valid for this shape on this target")
+    rng = random.Random(seed)
+    if space.size is not None and space.size <= count:
+        return list(space)
+    chosen: dict[str, Config] = {}
+    while len(chosen) < count:
+        drawn = space.sample(rng)
+        chosen.setdefault(repr(sorted(drawn.items())), drawn)
+    return list(chosen.values())
+
+
+def check_kernel(
+    kernel: Kernel, workloads: Sequence[Workload], configs: Sequence[Config], target: Target, seed: int = 0,
+    sanitize: bool = True, timeout_s: float = 120.0,
+) -> Iterator[Checked]:  # fmt: skip
+    """Checks every configuration on every workload, yielding as it goes.
+
+    Each runs twice: on random inputs, and, where the kernel honours them, on special values.
+
+    Args:
+        kernel: for CUDA.
+        workloads: small ones: everything is emulated.
+        configs: valid ones.
+        target: whose limits the launch must keep.
+        seed: of the inputs; other than 0 the emulator's threads also run in an order of their own.
+        sanitize: watch every access.
+        timeout_s: of one run.
+
+    Raises:
+        TunerError: a workload is too large to emulate; the emulator or an extra is missing.
+    """
+    operator = registry.operator(kernel.operator)
+    for workload in workloads:
+        kernel.require(workload, target)
+        if operator.flops(workload) > MAX_FLOPS:
+            raise TunerError(
+                f"{workload.key} is too large to emulate: at most 2e9 operations, e.g. 256x256x256"
+            )
+    run = _triton if kernel.language == "triton" else _cuda
+    for workload in workloads:
+        inputs = operator.inputs(workload, seed)
+        for config in configs:
+            yield run(kernel, operator, workload, config, target, inputs, seed, sanitize, timeout_s)
+
+
+def _verdict(operator: Operator, workload: Workload, inputs: Tensors, outputs: Tensors) -> tuple[float, str]:
+    reference = operator.reference(workload, inputs)
+    return worst_error(outputs, reference, operator.tolerance(workload, inputs, reference))
+
+
+def _special_verdict(operator: Operator, workload: Workload, inputs: Tensors, outputs: Tensors) -> str | None:
+    reference = operator.reference(workload, inputs)
+    wrong = special_mismatch(outputs, reference, operator.tolerance(workload, inputs, reference))
+    return f"with special values (NaN, infinities, ends of the range): {wrong}" if wrong else None
+
+
+def _tensors(operator: Operator, workload: Workload, inputs: Tensors) -> tuple[Tensors, list[str]]:
+    import numpy as np
+
+    outputs = [spec for spec in operator.signature(workload) if spec.output]
+    return {**inputs, **{s.name: np.zeros(s.shape, s.dtype) for s in outputs}}, [s.name for s in outputs]
+
+
+def _source(kernel: Kernel, workload: Workload, config: Config, target: Target) -> Source:
+    # TensorIR and others that generate CUDA: their builder gives the generated source.
+    source = kernel.lower(workload, config, target)
+    generated = registry.builder(kernel.language).cuda_source(source, target)
+    if generated is None:
+        raise Unavailable(f"kernel {kernel.name} ({kernel.language}) has no CUDA source to emulate")
+    return generated
+
+
+def _cuda(
+    kernel: Kernel, operator: Operator, workload: Workload, config: Config, target: Target, inputs: Tensors,
+    seed: int, sanitize: bool, timeout_s: float,
+) -> Checked:  # fmt: skip
+    from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
+    from tuner.devices.emulator.check import check
+
+    builder = CudaEmulatedBuilder(sanitize=sanitize)
+    if reason := builder.unavailable():
+        raise Unavailable(f"the emulator cannot be used: {reason}")
+    tensors, outputs = _tensors(operator, workload, inputs)
+    special = operator.special_inputs(workload, seed) if kernel.special_values else {}
+    with Scratch("check-") as folder:
+        try:
+            source = _source(kernel, workload, config, target)
+            artifact = builder.build(source, target, folder)
+        except BuildError as error:
+            return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
+        result = check(artifact, target, tensors, outputs, seed=seed, timeout_s=timeout_s)
+        again = result
+        if result.completed and special:
+            again = check(artifact, target, {**tensors, **special}, outputs, seed=seed, timeout_s=timeout_s)
+    if not again.completed:
+        result = again
+    if not result.completed:
+        # What was refused before it ran has not crashed.
+        refused = any(finding.kind == "host_code" for finding in result.findings)
+        status = "findings" if refused else "crash"
+        return Checked(workload, config, status, result.findings, None, result.error, sanitize)
+    share, where = _verdict(operator, workload, inputs, result.outputs)
+    if not share <= 1.0:
+        reason = f"{where} ({share:.3g} times the tolerance)"
+        return Checked(workload, config, "wrong_result", result.findings, share, reason, sanitize)
+    if result.findings:
+        return Checked(
+            workload, config, "findings", result.findings, share, str(result.findings[0]), sanitize
+        )
+    if special and (wrong := _special_verdict(operator, workload, special, again.outputs)):
+        return Checked(workload, config, "wrong_result", (), share, wrong, sanitize)
+    return Checked(workload, config, "ok", (), share, "", sanitize)
+
+
+def _triton(
+    kernel: Kernel, operator: Operator, workload: Workload, config: Config, target: Target, inputs: Tensors,
+    seed: int, sanitize: bool, timeout_s: float,
+) -> Checked:  # fmt: skip
+    tensors, outputs = _tensors(operator, workload, inputs)
+
+    def run(given: Tensors) -> Tensors:
+        for name in outputs:
+            tensors[name].view("uint8")[...] = 0xFF  # NaN: what is not written is wrong
+        source = kernel.lower(workload, config, target)
+        found = _interpreter().run(source, {**tensors, **given}, timeout_s)
+        return {name: found[name] for name in outputs}
+
+    try:
+        found = run({})
+    except RuntimeError as error:
+        return Checked(workload, config, "crash", error=str(error), sanitized=False)
+    share, where = _verdict(operator, workload, inputs, found)
+    if not share <= 1.0:
+        return Checked(workload, config, "wrong_result", (), share, where, False)
+    if kernel.special_values:
+        special = operator.special_inputs(workload, seed)
+        try:
+            found = run(special)
+        except RuntimeError as error:
+            return Checked(workload, config, "crash", error=str(error), sanitized=False)
+        if wrong := _special_verdict(operator, workload, special, found):
+            return Checked(workload, config, "wrong_result", (), share, wrong, False)
+    return Checked(workload, config, "ok", (), share, "", False)
+
+
+_kept: list[Any] = []
+
+
+def _interpreter() -> Any:
+    """One interpreter process for all configurations: importing torch takes seconds."""
+    if _kept and not _kept[0].alive:
+        _kept.clear()  # the last kernel took it along
+    if not _kept:
+        import atexit
+
+        from tuner.builders.triton.interpreter import Interpreter
+
+        _kept.append(Interpreter())
+        atexit.register(_kept[0].close)
+    return _kept[0]

@@ -1,0 +1,397 @@
+"""Warm processes from which disposable children are forked.
+
+A zygote is a fresh Python process that imports what its children will need (TVM takes 5 to 8 s) and
+then only forks: one child a job, in a session of its own, with its own limits, its output redirected
+to a file. The child talks to us over a socket of its own; the zygote only reports its process id and
+how it ended. A child that crashes, hangs or floods its output takes nothing else with it, and when we
+die (`kill -9` included) the zygote sees the end of its control socket, ends its children and removes our
+temporary folder. Orphans of its children become children of its own and are ended (`_zygote_family.py`).
+
+It finds modules where we find them: by our `sys.path` from the first import on, and not in the folder that it
+happens to be started in, where any `queue.py` or `tuner.py` of a user's would come first.
+"""
+
+import errno
+import importlib
+import os
+import pickle
+import resource
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tuner.core.descendants import (
+    become_subreaper,
+    children_of,
+    die_with_parent,
+    end_all_children,
+    signal_outside_group,
+)
+from tuner.core.environment import clean_environment
+from tuner.engine.processes import machine_faults
+from tuner.engine.processes.channel import Channel, ChannelClosed
+from tuner.engine.processes.machine_faults import lower_limit
+from tuner.engine.processes.zygote_family import Lifeline, leave, reap
+from tuner.engine.processes.zygote_messages import STATUS, SWEEP, Farewell, receive, say_farewell, send, sweep
+
+_NO_FORK = 2  # (2, errno) in place of both: there is no process to be had
+_START = "import sys; sys.path[:] = sys.argv[2:]; from tuner.engine.processes.zygote import main; main()"
+_ENDS_WITHIN_S = 10.0  # a child that was killed, and the news of it
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use.
+
+    Attributes:
+        memory_bytes: address space beyond what the zygote has mapped; 0 for no limit.
+        file_bytes: the largest file it may write, its own output included; 0 for no limit.
+    """
+
+    memory_bytes: int = 0
+    file_bytes: int = 0
+
+
+class ZygoteDied(RuntimeError):
+    """The warm process itself is gone (out of memory, killed); it can be started again."""
+
+
+class Child:
+    """A job running in a forked child; made by `Zygote.start`.
+
+    Attributes:
+        killed: whether we ended it, so that its SIGKILL is nobody else's.
+    """
+
+    def __init__(self, channel: Channel, status: int, output: Path, zygote: "Zygote") -> None:
+        self.channel = channel
+        self.killed = False
+        self._status, self._output, self._zygote = status, output, zygote
+        kind, self.pid = self._read_status(None)
+        if kind == _NO_FORK and (fault := machine_faults.of_errno(self.pid)):
+            raise fault.error()
+        assert kind == 0
+        self._ended: int | None = None
+        # A process it forked holds its socket open: only the zygote can tell that it is dead.
+        channel.ends_with(status)
+
+    def _read_status(self, timeout: float | None) -> tuple[int, int]:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._status, selectors.EVENT_READ)
+            if not selector.select(timeout):
+                raise TimeoutError
+        data = os.read(self._status, STATUS.size)
+        if len(data) < STATUS.size:
+            raise ZygoteDied("the warm process ended unexpectedly")
+        kind, value = STATUS.unpack(data)
+        return kind, value
+
+    def kill(self) -> None:
+        """Ends the child and all it started, at once."""
+        if self._ended is None:
+            self.killed = True
+            self._end()
+
+    def _end(self) -> None:
+        signal_outside_group(self.pid, signal.SIGKILL)
+        for end in (os.killpg, os.kill):
+            with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                end(self.pid, signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Stops all its threads where they are, those that spin included, and ends what it orphaned."""
+        self._signal(signal.SIGSTOP)
+        self._zygote.end_orphans()
+
+    def proceed(self) -> None:
+        """Lets it go on after `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):  # it ended; whoever asks it next finds out
+            os.killpg(self.pid, number)
+            signal_outside_group(self.pid, number)
+
+    def wait(self, timeout: float | None = 5.0) -> int:
+        """The exit code; negative is the signal that ended it. Kills it after `timeout` seconds.
+
+        Raises:
+            ZygoteDied: nobody is left who could tell.
+        """
+        if self._ended is None:
+            try:
+                _, status = self._read_status(timeout)
+            except ZygoteDied:
+                self._end()  # the kernel ended it with the zygote, and nobody what it forked
+                raise
+            except TimeoutError:
+                self._end()
+                try:
+                    _, status = self._read_status(_ENDS_WITHIN_S)
+                except TimeoutError:
+                    raise ZygoteDied("the warm process does not say how its child ended") from None
+                self.killed = True
+            self._ended = os.waitstatus_to_exitcode(status)
+            self._zygote.family.discard(self.pid)
+            self.channel.close()
+            os.close(self._status)
+        return self._ended
+
+    def output_tail(self, size: int = 2000) -> str:
+        """The end of what the child printed, with unprintable bytes replaced."""
+        try:
+            with self._output.open("rb") as file:
+                file.seek(max(0, self._output.stat().st_size - size))
+                return file.read(size).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+
+class Zygote:
+    """A warm process.
+
+    Args:
+        modules: imported before the first fork; a name that cannot be imported is an error.
+        folder: where the children's output files go.
+        warm_up: a picklable call made once after the imports.
+        environment: variables set on top of ours.
+
+    Attributes:
+        family: process ids of the children whose end is not known yet.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[str],
+        folder: Path,
+        warm_up: Callable[[], None] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self._folder = folder
+        self.family: set[int] = set()
+        self._lock = threading.Lock()
+        self._count = 0
+        ours, theirs = socket.socketpair()
+        self._control = ours
+        self._log = folder / f"zygote-{id(self):x}.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, str(theirs.fileno()), *map(str, sys.path)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C in the terminal reaches us alone; we end the children in good order.
+                start_new_session=True,
+                # What its children make in the temporary folder (compilers do) goes with our folder.
+                env={
+                    **clean_environment(),
+                    "PYTHONUNBUFFERED": "1",
+                    "TMPDIR": str(folder),
+                    **(environment or {}),
+                },
+            )
+        theirs.close()
+        self._ready = False
+        send(ours, pickle.dumps((list(modules), warm_up, list(sys.path), str(folder), os.getpid())))
+
+    def wait_ready(self) -> None:
+        """Blocks until the modules are imported: nothing may be measured while they are.
+
+        Raises:
+            ZygoteDied: they cannot be; the message has the end of the log.
+        """
+        with self._lock:
+            if not self._ready:
+                try:
+                    self._ready = self._control.recv(1) == b"r"
+                except OSError:
+                    pass
+                if not self._ready:
+                    raise ZygoteDied(self._why())
+
+    def start(
+        self, function: Callable[[Any, Channel], None], payload: Any, limits: Limits | None = None
+    ) -> Child:
+        """Forks a child that calls `function(payload, channel)` and ends.
+
+        Blocks until the zygote has imported its modules.
+
+        Raises:
+            ZygoteDied: the warm process is gone; the message has the end of its log.
+        """
+        self.wait_ready()
+        ours, theirs = socket.socketpair()
+        status_read, status_write = os.pipe()
+        with self._lock:
+            self._count += 1
+            output = self._folder / f"{self._process.pid}-{self._count}.out"
+            message = pickle.dumps((function, payload, limits or Limits(), str(output)))
+            try:
+                send(self._control, message, [theirs.fileno(), status_write])
+            except OSError:
+                raise ZygoteDied(self._why()) from None
+            except BaseException:
+                # Ctrl-C, perhaps within the message: the zygote would wait for the rest of it for ever, and
+                # nobody would be told how its children ended. It ends, and is replaced when it is needed.
+                self._control.close()
+                raise
+            finally:
+                theirs.close()
+                os.close(status_write)
+        try:
+            child = Child(Channel(ours), status_read, output, self)
+            self.family.add(child.pid)
+            return child
+        except BaseException as error:
+            ours.close()
+            os.close(status_read)
+            if isinstance(error, ZygoteDied):
+                raise ZygoteDied(self._why()) from None
+            raise
+
+    def end_orphans(self) -> None:
+        """Has the zygote end what its living children orphaned; disturbs it only where there is something."""
+        if not children_of(self._process.pid) <= self.family:
+            sweep(self._process.pid)
+
+    def _why(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines() if self._log.exists() else []
+        try:
+            fault = machine_faults.of_exit(self._process.wait(1))
+        except subprocess.TimeoutExpired:
+            fault = None
+        if fault is not None:
+            return f"a worker process ended: {fault.reason}"
+        return f"a worker process ended: {lines[-1] if lines else 'no message'}"
+
+    def close(self) -> None:
+        """Ends the zygote and all its children."""
+        say_farewell(self._control)
+        if not self._ready:
+            # It may import for seconds yet, and has no children. Interrupted, it removes what it was making.
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _limit(limits: Limits) -> None:
+    lower_limit(resource.RLIMIT_CORE, 0)
+    if limits.memory_bytes:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        total = pages * resource.getpagesize() + limits.memory_bytes
+        if not lower_limit(resource.RLIMIT_AS, total):
+            machine_faults.note_lowered_memory()
+    if limits.file_bytes:
+        lower_limit(resource.RLIMIT_FSIZE, limits.file_bytes)
+
+
+def _child(message: bytes, descriptor: int, zygote: int) -> NoReturn:
+    """The life of a child: never returns into the zygote's loop."""
+    code = 1
+    try:
+        os.setsid()
+        die_with_parent(zygote)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(SWEEP, signal.SIG_DFL)
+        # Python ignores it: a child past its file limit would print into the void for ever.
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        function, payload, limits, output = pickle.loads(message)
+        sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        os.close(sink)
+        _limit(limits)
+        channel = Channel(socket.socket(fileno=descriptor))
+        function(payload, channel)
+        code = 0
+    except ChannelClosed:
+        pass  # nobody listens any more
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        # Neither interpreter shutdown nor atexit handlers of libraries that were warmed up: 50 ms and hangs.
+        os._exit(code)
+
+
+def _serve(control: socket.socket, parent: int, folder: Path) -> None:
+    me = os.getpid()
+    wake_read, wake_write = socket.socketpair()
+    wake_write.setblocking(False)
+    wake_read.setblocking(False)
+    for number in (signal.SIGCHLD, SWEEP):
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+    running: dict[int, int] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        selector.register(wake_read, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is wake_read:
+                    wake_read.recv(4096)
+                    reap(running)
+                    continue
+                try:
+                    message, (channel, status) = receive(control)
+                except Farewell:
+                    return end_all_children()
+                except (EOFError, OSError, ValueError):
+                    return leave(parent, folder)
+                reap(running)  # what the last child left may not compute beside this one
+                try:
+                    pid = os.fork()
+                except OSError as error:
+                    # EAGAIN and ENOMEM are of the system, and may be over in a second: go on serving.
+                    os.write(status, STATUS.pack(_NO_FORK, errno.EAGAIN))
+                    os.close(channel)
+                    os.close(status)
+                    print(f"no fork: {error}", file=sys.stderr)
+                    continue
+                if pid == 0:
+                    signal.set_wakeup_fd(-1)
+                    for held in (control.fileno(), status, *running.values()):
+                        os.close(held)
+                    _child(message, channel, me)
+                os.close(channel)
+                running[pid] = status
+                os.write(status, STATUS.pack(0, pid))
+
+
+def main() -> None:
+    """The zygote process: imports, then forks on demand until its control socket closes.
+
+    It does not ask to die with its parent: the kernel takes that to be the thread that started it.
+    """
+    become_subreaper()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    message, _ = receive(control)
+    modules, warm_up, path, folder, parent = pickle.loads(message)
+    sys.path[:] = path
+    with Lifeline(control, parent, Path(folder)):
+        for name in modules:
+            importlib.import_module(name)
+        if warm_up is not None:
+            warm_up()
+    # What is imported never changes: keep the collector from touching (and so copying) its pages.
+    import gc
+
+    gc.collect()
+    gc.freeze()
+    with suppress(OSError):  # nobody listens any more: the loop sees it
+        control.sendall(b"r")
+    _serve(control, parent, Path(folder))

@@ -1,0 +1,116 @@
+"""Tuned kernels for somebody's own program: compiled once, cached on disk, called on NumPy arrays."""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+from tuner import registry
+from tuner.core.device import Device
+from tuner.core.errors import InvalidConfig, InvalidSpace, InvalidWorkload, Unavailable
+from tuner.core.kernel import Kernel
+from tuner.core.space import Config
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.engine.program.build_cache import build_cached
+from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.store.records import BestRow
+
+
+class NearestConfiguration(UserWarning):
+    """No stored configuration fits exactly; the message says which one is used instead."""
+
+
+def distance(a: Workload, b: Workload) -> float:
+    """How unlike two shapes are: Euclidean distance of the logarithms of their dimensions."""
+    theirs = dict(b.dims)
+    return math.sqrt(sum(math.log2(size / theirs[name]) ** 2 for name, size in a.dims))
+
+
+def choose(
+    workload: Workload, rows: Sequence[BestRow], device: Device, target: Target, kernel_name: str | None
+) -> tuple[BestRow, Kernel, Config, str]:
+    """The stored configuration to use for a workload: (row, kernel, configuration, note).
+
+    The fastest one of this very workload on this device; else that of the nearest shape (of the same
+    options first, then of any) whose configuration is valid here; where none is, the nearest one's,
+    adapted (`SearchSpace.nearest`). Another device's only where this one has none. The note is empty for an
+    exact match.
+
+    Raises:
+        Unavailable: nothing stored can serve.
+    """
+    candidates = []
+    for row in rows:
+        if row.workload.operator != workload.operator or row.workload.dtype != workload.dtype:
+            continue
+        kernel = registry.kernels().get(row.kernel.name)
+        if kernel is None or kernel.baseline or kernel.unavailable() or kernel.unsupported(workload, target):
+            continue
+        if kernel_name not in (None, kernel.name) or (kernel.searcher and row.workload != workload):
+            continue  # a trace is of one workload alone
+        foreign = row.device.fingerprint != device.fingerprint
+        unlike = row.workload.options != workload.options
+        far = distance(workload, row.workload)
+        # Among equally near shapes the faster kernel wins.
+        candidates.append(((foreign, far + 0.1 * unlike, row.time_s), row, kernel))
+    candidates.sort(key=lambda c: c[0])
+    # First what is valid as it is; only then what has to be adapted.
+    passes = [(c, repair) for repair in (False, True) for c in candidates]
+    for ((foreign, far, _), row, kernel), repair in passes:
+        config = _valid(kernel, workload, row.config, target, repair)
+        if config is None:
+            continue
+        notes = ["adapted to the nearest configuration that is valid"] if repair else []
+        if far:
+            notes.append(f"nearest stored configuration, of {row.workload.key}")
+        if foreign:
+            notes.append(f"measured on {row.device.name}")
+        if row.kernel.digest != kernel.digest:
+            notes.append("the kernel's source has changed since")
+        note = f"no measurement of {workload.key} here: " + "; ".join(notes) if notes else ""
+        return row, kernel, config, note
+    what = f"kernel {kernel_name}" if kernel_name else "any kernel"
+    raise Unavailable(
+        f"nothing stored of {what} for {workload.operator}/{workload.dtype} can serve {workload.key}: "
+        f"run 'tuner sweep {workload.operator} --shape {'x'.join(str(s) for _, s in workload.dims)}' first"
+    )
+
+
+def _valid(kernel: Kernel, workload: Workload, config: Config, target: Target, repair: bool) -> Config | None:
+    try:
+        space = kernel.space(workload, target)
+        return space.nearest(config) if repair else space.check(config)
+    except (InvalidConfig, InvalidSpace, InvalidWorkload):
+        return None
+
+
+def load_rows(
+    workload: Workload, rows: Sequence[BestRow], device: Device, kernel_name: str | None = None
+) -> TunedKernel:
+    """Chooses, builds or takes from the cache, and loads; warns where the match is not exact.
+
+    Raises:
+        Unavailable: nothing stored can serve, this machine cannot hold the workload's tensors, or a file of
+            the lab cannot be loaded.
+        BuildError: it does not compile.
+    """
+    registry.require_whole(workload.operator)
+    _check_size(workload, device.target)
+    row, kernel, config, note = choose(workload, rows, device, device.target, kernel_name)
+    if note:
+        warnings.warn(note, NearestConfiguration, stacklevel=3)
+    artifact = build_cached(kernel, workload, config, device.target)
+    return TunedKernel(
+        workload, kernel, config, artifact, device, trial_id=row.trial_id, time_s=row.time_s, note=note
+    )
+
+
+def _check_size(workload: Workload, target: Target) -> None:
+    """Before anything is chosen: generators of code have limits of their own, and words of their own."""
+    needed = registry.operator(workload.operator).memory_bytes(workload)
+    there = target.limit("memory_bytes")
+    if needed > there:
+        raise Unavailable(
+            f"{workload.key} is larger than this machine: its tensors take {needed / 2**30:,.1f} GiB of "
+            f"{there / 2**30:,.1f} GiB; choose a smaller shape"
+        )

@@ -1,0 +1,154 @@
+"""A compiled kernel as a function of a user's program."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tuner import registry
+from tuner.core.artifact import Artifact
+from tuner.core.device import Device, Executable
+from tuner.core.errors import Unavailable
+from tuner.core.kernel import Kernel
+from tuner.core.space import Config
+from tuner.core.workload import Workload
+from tuner.engine.program.after_fork import call_parallel
+from tuner.engine.program.arrays import apart_from, as_input, as_output
+from tuner.engine.program.build_cache import build_cached
+
+
+class TunedKernel:
+    """A compiled kernel; call it with the operator's inputs.
+
+    Arrays are given in the order of the operator's signature or by name (`kernel(A, B)`,
+    `kernel(A=a, B=b, out=d)`); dtypes and shapes must be the workload's. Inputs that are not C-contiguous are
+    copied, and so are inputs that overlap with `out`: the result is that of a call without overlap.
+
+    Threads may share one: calls at the same time run at the same time, each with pointers and workspaces of
+    its own (kept for later calls, so as many as ever ran at once). A call in a forked child works. It can be
+    pickled and copied: it is built again, or taken from the cache, from its workload and configuration.
+
+    Attributes:
+        workload: what it computes.
+        kernel: name of the implementation.
+        config: its parameters.
+        trial_id: the stored trial the configuration comes from.
+        exact: whether that trial was of this workload on this device with this source.
+        note: where not exact, what was used instead.
+        time_s: seconds of a call in that trial; `None` where not exact.
+    """
+
+    def __init__(
+        self, workload: Workload, kernel: Kernel, config: Config, artifact: Artifact, device: Device, *,
+        trial_id: int, time_s: float | None, note: str,
+    ) -> None:  # fmt: skip
+        self.workload, self.kernel, self.config = workload, kernel.name, dict(config)
+        self.trial_id, self.exact, self.note = trial_id, not note, note
+        self.time_s = time_s if not note else None
+        signature = registry.operator(workload.operator).signature(workload)
+        self._inputs = [spec for spec in signature if not spec.output]
+        (self._output,) = (spec for spec in signature if spec.output)
+        self._artifact, self._device = artifact, device
+        self._digest, self._fingerprint = kernel.digest, device.fingerprint
+        # Those that no call is using. Taking and giving back are one step each, which no thread interrupts.
+        self._idle = [self._load()]
+
+    def __repr__(self) -> str:
+        config = " ".join(f"{k}={v}" for k, v in self.config.items())
+        return f"<TunedKernel {self.workload.key} by {self.kernel}: {config}>"
+
+    def __reduce__(self) -> tuple[Callable[..., "TunedKernel"], tuple[Any, ...]]:
+        origin = {"trial_id": self.trial_id, "time_s": self.time_s, "note": self.note}
+        measured = {"digest": self._digest, "fingerprint": self._fingerprint}
+        return rebuild, (self.workload.key, self.kernel, self.config, origin, measured)
+
+    def __call__(self, *arrays: Any, out: np.ndarray | None = None, **named: Any) -> np.ndarray:
+        """Computes; returns the output, which is `out` if given.
+
+        Raises:
+            TypeError: too many or too few arrays, an unknown name, something that is no array.
+            ValueError: an array of the wrong shape or dtype; `out` is read-only or not C-contiguous.
+            RuntimeError: the kernel reports an error: it has no memory.
+        """
+        given = self._by_name(arrays, named)
+        key = self.workload.key
+        tensors = {spec.name: as_input(spec, given[spec.name], key) for spec in self._inputs}
+        if out is None:
+            out = np.empty(self._output.shape, self._output.dtype)
+        else:
+            as_output(self._output, out, key)
+            tensors = {name: apart_from(out, array) for name, array in tensors.items()}
+        tensors[self._output.name] = out
+        self._run(tensors)
+        return out
+
+    def _by_name(self, arrays: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+        names = [spec.name for spec in self._inputs]
+        if len(arrays) > len(names):
+            raise TypeError(
+                f"{self.workload.key} takes {len(names)} arrays ({', '.join(names)}), not {len(arrays)}"
+            )
+        given = dict(zip(names, arrays, strict=False))
+        for name, array in named.items():
+            if name not in names or name in given:
+                raise TypeError(f"unexpected array {name!r}; {self.workload.key} takes {', '.join(names)}")
+            given[name] = array
+        for spec in self._inputs:
+            if spec.name not in given:
+                raise TypeError(f"{self.workload.key} needs array {spec.name} of shape {spec.shape}")
+        return given
+
+    def _run(self, tensors: dict[str, np.ndarray]) -> None:
+        try:
+            executable = self._idle.pop()
+        except IndexError:  # all are at work, in other threads
+            executable = self._load()
+        try:
+            executable.bind(tensors)
+            if self._artifact.threads > 1:
+                call_parallel(executable.run)
+            else:
+                executable.run()
+        finally:
+            executable.release()
+            self._idle.append(executable)
+
+    def _load(self) -> Executable:
+        try:
+            return self._device.load(self._artifact)
+        except RuntimeError as error:
+            raise Unavailable(f"kernel {self.kernel} cannot be loaded: {error}") from error
+
+
+def rebuild(
+    key: str, kernel_name: str, config: Config, origin: dict[str, Any], measured: dict[str, str]
+) -> TunedKernel:
+    """What a pickled or copied kernel becomes, where it is unpickled.
+
+    Args:
+        key: of the workload.
+        kernel_name: of the implementation; a plug-in's is found where `TUNER_PLUGINS` names its folder.
+        config: its parameters.
+        origin: `trial_id`, `time_s` and `note` of the kernel that was pickled.
+        measured: `digest` of the kernel's source and `fingerprint` of the device there.
+
+    Raises:
+        TunerError: there is no such kernel or device here, or it does not build.
+    """
+    kernel = registry.kernel(kernel_name)
+    device = _cpu()
+    notes = [origin["note"]] if origin["note"] else []
+    if device.fingerprint != measured["fingerprint"]:
+        notes.append("it was pickled on another device")
+    if kernel.digest != measured["digest"]:
+        notes.append("the kernel's source has changed since it was pickled")
+    workload = Workload.from_key(key)
+    artifact = build_cached(kernel, workload, config, device.target)
+    return TunedKernel(workload, kernel, config, artifact, device, **{**origin, "note": "; ".join(notes)})
+
+
+def _cpu() -> Device:
+    kind = registry.device_classes()["cpu"]
+    if found := kind.discover():
+        return found[0]
+    raise Unavailable(f"no device 'cpu' on this machine: {kind.unavailable() or 'none found'}")

@@ -1,0 +1,281 @@
+"""Between the store and MetaSchedule's databases: records come in as `replayed`, our trials go out."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner import registry
+from tuner.core.errors import InvalidWorkload, TunerError
+from tuner.core.kernel import Kernel
+from tuner.core.measurement import TIMED_STATUSES, Evidence, Measurement, Status
+from tuner.core.operator import Operator
+from tuner.core.protocol import Protocol
+from tuner.core.target import Target
+from tuner.core.trace_space import PARAMETER, TraceSpace
+from tuner.core.trial import Trial, TrialKey
+from tuner.core.workload import Option, Workload
+from tuner.interchange.metaschedule import Record, program_hash, write_database
+from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+SEARCHER = "metaschedule"
+# A database does not say how it was timed.
+_PROTOCOL = Protocol(threads=1)
+_RECORDED = "recorded"
+# Options a database does not name, tried where the tensors' shapes allow them; beta and alpha can be any
+# number, so only 1 is tried.
+_GUESSES: dict[str, dict[str, tuple[Option, ...]]] = {
+    "gemm": {
+        "trans_a": (False, True), "trans_b": (False, True), "bias": (False, True), "relu": (False, True),
+        "beta": (0.0, 1.0),
+    },
+    "conv2d": {
+        "nhwc": (False, True), "stride": (1, 2, 4), "pad": (0, 1, 2, 3), "dilation": (1, 2),
+        "bias": (False, True), "relu": (False, True),
+    },
+    "attention": {"causal": (False, True)},
+}  # fmt: skip
+_SHORT = {"float32": "f32", "float16": "f16", "int8": "int8"}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import of one program's records did.
+
+    Attributes:
+        workload: where they are found.
+        kernel: of ours that they are configurations of; `None` for a program that is none of ours.
+        sweep: in the store; 0 where all were known.
+        added, known: how many records.
+    """
+
+    workload: Workload
+    kernel: str | None
+    sweep: int
+    added: int
+    known: int
+
+
+def import_traces(
+    store: "Store", records: Sequence[Record], workload: Workload | None = None
+) -> list[Imported]:
+    """Stores the records of a database as replayed trials: a sweep a program and target, its own device.
+
+    A program that is one of ours, by its structural hash, makes configurations of that kernel; another one
+    is kept under a workload named after its hash, which nothing here can build.
+
+    Args:
+        store: to write to.
+        records: what `read_database` found.
+        workload: what the programs compute, where their options cannot be guessed from shapes.
+    """
+    hashes: dict[tuple[str, str], str] = {}
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.program, record.target_digest), []).append(record)
+    return [_import_group(store, group, workload, hashes) for group in groups.values()]
+
+
+def _import_group(
+    store: "Store", group: Sequence[Record], workload: Workload | None, hashes: dict[tuple[str, str], str]
+) -> Imported:
+    first = group[0]
+    owner = _owner(store, first, workload, hashes)
+    name, digest, language = f"tvm_{first.program.lstrip('-')}", first.program, "tensorir"
+    computed = _foreign(first)
+    if owner is not None:
+        kernel, computed = owner
+        name, digest, language = kernel.name, kernel.digest, kernel.language
+    target, mark = first.target_name, first.target_digest
+    fingerprint = f"replay:metaschedule:{mark}"
+    trials = [
+        Trial(
+            TrialKey(computed, name, digest, {PARAMETER: record.trace}, target, _RECORDED, fingerprint,
+                     _PROTOCOL.digest),
+            _measurement(record),
+        )
+        for record in group
+    ]  # fmt: skip
+    known = store.find_identities([t.key.digest for t in trials], evidence=[Evidence.REPLAYED])
+    fresh = [t for t in trials if t.key.digest not in known]
+    if not fresh:
+        return Imported(computed, name if owner else None, 0, 0, len(known))
+    model = f"MetaSchedule database ({target})"
+    facts = {"model": model, "tvm_target": dict(first.target)}
+    device = DeviceInfo(fingerprint, model, "replay", target, facts)
+    spec = SweepSpec(
+        computed, device, KernelInfo(name, digest, language, computed.operator), target, "imported", 0,
+        _PROTOCOL, {}, "imported: MetaSchedule database",
+    )  # fmt: skip
+    sweep = store.begin_sweep(spec)
+    store.add_trials(sweep, fresh)
+    store.finish_sweep(sweep, "finished", {"exhausted": True, "imported": len(fresh)})
+    return Imported(computed, name if owner else None, sweep, len(fresh), len(known))
+
+
+def _measurement(record: Record) -> Measurement:
+    if record.samples:
+        return Measurement(
+            Status.OK, Evidence.REPLAYED, samples=record.samples, run_s=float(sum(record.samples))
+        )
+    # The database keeps no reason: it may have been the build, the run or a timeout.
+    return Measurement(Status.BUILD_ERROR, Evidence.REPLAYED, error="failed in MetaSchedule, no reason kept")
+
+
+def _foreign(record: Record) -> Workload:
+    """A workload of a program's own: its hash as operator, the shape of its last tensor as dimensions."""
+    dtype, shape = record.arguments[-1] if record.arguments else ("float32", ())
+    dims = tuple((f"{axis}", size) for axis, size in zip("xyzwabcdef", shape or (1,), strict=False))
+    return Workload(f"tvm_{record.program.lstrip('-')}", dtype, dims)
+
+
+def _owner(
+    store: "Store", record: Record, workload: Workload | None, hashes: dict[tuple[str, str], str]
+) -> tuple[Kernel, Workload] | None:
+    kind = record.target_name.partition(":")[0]
+    kernels = [k for k in registry.kernels().values() if k.searcher == SEARCHER and k.target_kind == kind]
+    stored = {s.spec.workload.key: s.spec.workload for s in store.sweeps()}
+    for kernel in kernels:
+        operator = registry.operator(kernel.operator)
+        given = [workload] if workload is not None else [*stored.values(), *_guesses(operator, record)]
+        for candidate in dict.fromkeys(given):
+            if candidate.operator != kernel.operator or not _is_of(operator, candidate):
+                continue
+            if not _fits(operator, candidate, record):
+                continue
+            key = (kernel.name, candidate.key)
+            if key not in hashes:
+                hashes[key] = _hash(kernel, candidate)
+            if hashes[key] == record.program:
+                return kernel, candidate
+    return None
+
+
+def _hash(kernel: Kernel, workload: Workload) -> str:
+    if workload.dtype not in kernel.dtypes:
+        return ""
+    space = kernel.space(workload, Target(kernel.target_kind, "any"))
+    return program_hash(space.program) if isinstance(space, TraceSpace) else ""
+
+
+def _is_of(operator: Operator, workload: Workload) -> bool:
+    """Whether a workload is one that the operator makes.
+
+    A stored one may come from anybody, and programs are written with its numbers: TVMScript is Python.
+    """
+    try:
+        made = operator.workload(workload.dtype, **{**dict(workload.dims), **dict(workload.options)})
+    except (TunerError, TypeError):
+        return False
+    return made == workload
+
+
+def _fits(operator: Operator, workload: Workload, record: Record) -> bool:
+    """Whether the tensors are those of a workload."""
+    try:
+        specs = operator.signature(workload)
+    except (KeyError, InvalidWorkload):
+        return False
+    return tuple((spec.dtype, tuple(spec.shape)) for spec in specs) == record.arguments
+
+
+def _guesses(operator: Operator, record: Record) -> Iterator[Workload]:
+    """Workloads whose tensors might be these, by the shapes of the first three."""
+    if len(record.arguments) < 3 or (dtype := _SHORT.get(record.arguments[0][0])) not in operator.dtypes:
+        return
+    choices = _GUESSES.get(operator.name, {})
+    for values in itertools.product(*choices.values()):
+        options = dict(zip(choices, values, strict=True))
+        dims = _dims(operator.name, options, [shape for _, shape in record.arguments])
+        if dims is None:
+            continue
+        try:
+            yield operator.workload(dtype, **dims, **options)
+        except InvalidWorkload:
+            continue
+
+
+def _dims(
+    operator: str, options: dict[str, Option], shapes: Sequence[tuple[int, ...]]
+) -> dict[str, Option] | None:
+    a, b, d = shapes[0], shapes[1], shapes[-1]
+    match operator, len(a), len(b):
+        case "gemm", 2, 2:
+            k, m = a if options["trans_a"] else a[::-1]
+            return {"m": m, "k": k, "n": b[0] if options["trans_b"] else b[1]}
+        case "gemm", 3, 3 if a[0] > 1:
+            k, m = a[1:] if options["trans_a"] else a[:0:-1]
+            return {"m": m, "k": k, "n": b[1] if options["trans_b"] else b[2], "batch": a[0]}
+        case "conv2d", 4, 4 if len(d) == 4:
+            n, c, h, w = (a[i] for i in ((0, 3, 1, 2) if options["nhwc"] else (0, 1, 2, 3)))
+            k, inner, r, s = (b[i] for i in ((0, 3, 1, 2) if options["nhwc"] else (0, 1, 2, 3)))
+            if c % inner:
+                return None
+            return {"n": n, "c": c, "h": h, "w": w, "k": k, "r": r, "s": s, "groups": c // inner}
+        case "attention", 4, 4:
+            return {"b": a[0], "h": a[1], "q": a[2], "kv": b[2], "d": a[3], "kv_heads": b[1]}
+    return None
+
+
+def export_traces(
+    store: "Store", folder: Path, workload_key: str, kernel_name: str | None = None,
+    device: str | None = None,
+) -> tuple[int, str]:  # fmt: skip
+    """Writes our trials of a kernel that MetaSchedule schedules as its database: (records, what they are of).
+
+    Raises:
+        TunerError: nothing fits, or more than one kernel or device does.
+    """
+    known = registry.kernels()
+    groups: dict[tuple[str, str], list[Trial]] = {}
+    for sweep in store.sweeps(workload_key=workload_key):
+        name, where = sweep.spec.kernel.name, sweep.spec.device
+        kernel = known.get(name)
+        if kernel is None or kernel.searcher != SEARCHER or kernel_name not in (None, name):
+            continue
+        if device is None or device.lower() in where.name.lower() or device in where.fingerprint:
+            groups.setdefault((name, where.name), []).extend(store.sweep_history(sweep.id))
+    if len(groups) != 1:
+        names = "; ".join(f"{name} on {place}" for name, place in groups)
+        raise TunerError(
+            f"several are stored of {workload_key}: choose with --kernel and --device: {names}" if groups
+            else f"no trials of a kernel that MetaSchedule schedules are stored of {workload_key}"
+        )  # fmt: skip
+    (((name, place), trials),) = groups.items()
+    kernel, workload = known[name], trials[0].key.workload
+    if not _is_of(registry.operator(kernel.operator), workload):
+        raise TunerError(f"the stored workload {workload.key[:200]!r} is none of {kernel.operator}")
+    space = kernel.space(workload, _target(trials[0].key.target))
+    assert isinstance(space, TraceSpace), "a kernel of this searcher has an open space"
+    unique = {t.id: t for t in trials if t.measurement.evidence in (Evidence.MEASURED, Evidence.REPLAYED)}
+    outcomes = [
+        (str(t.key.config[PARAMETER]),
+         t.measurement.samples if t.measurement.status in TIMED_STATUSES else ())
+        for t in unique.values()
+    ]  # fmt: skip
+    if not outcomes:
+        raise TunerError(f"nothing of {name} for {workload_key} was measured: a database holds times")
+    return write_database(folder, space.program, space.target, outcomes), f"{name} on {place}"
+
+
+def _target(name: str) -> Target:
+    """The target of a stored trial: this machine's where that is its name, else by its name alone."""
+    from tuner.engine.tuning.campaign import default_device
+
+    here = default_device("cpu").target
+    if here.name == name:
+        return here
+    kind, _, arch = name.partition(":")
+    if kind == "cuda":
+        from tuner.core.errors import UnknownName
+        from tuner.targets import cuda
+
+        try:
+            return cuda.target(name)
+        except UnknownName:
+            pass  # an imported one: its name says enough
+    return Target(kind, arch)

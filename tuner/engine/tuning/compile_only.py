@@ -1,0 +1,207 @@
+"""A sweep for a GPU that is not there: compiled, checked, emulated where it counts, ranked by a model.
+
+Every candidate is built; one that the target cannot hold, or that spills, is `over_resources`. The others get
+a time from the analytic model (`gpu_model/analytic.py`), stored as `evidence: predicted`. A candidate that
+would become the best is first run on the emulator with all sanitizers, on small ragged shapes, so that the
+head of the ranking is known to be right. Nothing here is ever a measured time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from tuner import registry
+from tuner.core.device import Device
+from tuner.core.errors import TunerError, Unavailable, UnknownName
+from tuner.core.kernel import Kernel
+from tuner.core.measurement import Evidence, Measurement, Status
+from tuner.core.operator import Operator
+from tuner.core.protocol import Protocol
+from tuner.core.space import Config
+from tuner.core.workload import Workload
+from tuner.engine.building.build_stage import BuildRequest, BuildStage, Built
+from tuner.engine.examine.check import check_kernel
+from tuner.engine.gpu_model.analytic import predict_artifact
+from tuner.engine.gpu_model.occupancy import artifact_problem, with_occupancy
+from tuner.engine.processes.preflight import prepared_scratch
+from tuner.engine.processes.workers import Workers
+from tuner.engine.tuning.campaign import Outcome, Plan
+from tuner.engine.tuning.choice import searcher_for
+from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.request import SweepRequest, SweepResult
+from tuner.engine.tuning.sweep import Sweep
+from tuner.store.records import DeviceInfo
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+# A GEMM of 128^3: half a second on the emulator without the sanitizers, a few with them.
+_EMULATED_FLOPS = 2 * 128**3
+
+
+class CompileShop:
+    """Takes the place of a `Workshop` where there is no device.
+
+    Args:
+        device: a described one.
+        protocol: gives the limits of a build.
+        jobs: builds at a time.
+    """
+
+    def __init__(self, device: Device, protocol: Protocol, jobs: int) -> None:
+        self.device, self.protocol, self.jobs = device, protocol, jobs
+        self.target = device.target
+        self._scratch = prepared_scratch(jobs)
+        self._folder = self._scratch.path
+        self._workers = Workers(self._folder)
+        self._stage = BuildStage(self._workers, self._folder, self.target, protocol, jobs, None)
+        self._requests: dict[Path, BuildRequest] = {}
+
+    def __enter__(self) -> "CompileShop":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._workers.close()
+        self._scratch.close()
+
+    def stop(self) -> None:
+        """Ends the builds that are under way."""
+        self._workers.stop()
+        self._stage.drop_idle()
+
+    def prepare(self, operator: Operator, workload: Workload, companions: bool = True) -> None:
+        """Nothing: inputs are made where something is emulated."""
+
+    def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
+        """Builds candidates, `jobs` at a time; in the order given. Companions are emulated, not built."""
+        built = self._stage.build_all([replace(r, companions=()) for r in requests])
+        for request, made in zip(requests, built, strict=True):
+            if made.folder is not None:
+                self._requests[made.folder] = request
+        return built
+
+    def measure(
+        self, workload: Workload, built: Built, incumbent_s: float | None, reference_s: float | None
+    ) -> Measurement:
+        """A predicted time, or why there is none.
+
+        Args:
+            workload: what it computes.
+            built: a build, failed ones included.
+            incumbent_s: the best prediction so far; a candidate that beats it is emulated first.
+            reference_s: has no meaning here.
+
+        Raises:
+            MachineFault: as `Workshop.measure`.
+        """
+        if built.fault and not built.fault.passing:
+            raise built.fault.error()
+        if built.artifact is None or built.folder is None:
+            return Measurement(built.status, Evidence.COMPILED, error=built.error, build_s=built.build_s)
+        request = self._requests.pop(built.folder)
+        operator = registry.operator(workload.operator)
+        metrics = with_occupancy(built.artifact, self.target)
+        known = Measurement(
+            Status.OK,
+            Evidence.COMPILED,
+            build_s=built.build_s,
+            metrics=metrics,
+            artifact=built.artifact.digest,
+        )
+        problem = artifact_problem(built.artifact, self.target)
+        if problem:
+            return replace(known, status=Status.OVER_RESOURCES, error=problem)
+        features = request.kernel.features(workload, request.config, self.target)
+        found = predict_artifact(operator, workload, built.artifact, features, self.target)
+        if found is None:
+            return replace(known, status=Status.OVER_RESOURCES, error="not one block fits a multiprocessor")
+        emulated = 0.0
+        if incumbent_s is None or found.time_s < incumbent_s:
+            wrong, runs = self._emulate(operator, request)
+            if wrong:
+                return replace(known, status=Status.WRONG_RESULT, evidence=Evidence.EMULATED, error=wrong)
+            emulated = float(runs)
+        parts = {f"predicted_{name}_s": value for name, value in found.parts.items()}
+        return replace(
+            known, evidence=Evidence.PREDICTED, samples=(found.time_s,),
+            metrics={**metrics, **parts, "emulated_shapes": emulated},
+        )  # fmt: skip
+
+    def _emulate(self, operator: Operator, request: BuildRequest) -> tuple[str, int]:
+        """What is wrong with a candidate on small shapes (nothing: empty), and how many it ran on."""
+        kernel, config = request.kernel, request.config
+        if kernel.searcher:  # its configuration is of this very shape
+            small = [w for w in (request.workload,) if operator.flops(w) <= _EMULATED_FLOPS]
+        else:
+            small = [w for w in operator.companions(request.workload) if self._fits(kernel, w, config)]
+        try:
+            for result in check_kernel(kernel, small, [config], self.target, sanitize=True):
+                if not result.clean:
+                    return f"emulated on {result.workload.key}: {result.error or result.status}", 0
+        except TunerError:
+            # No emulator here, or none for this language: unverified, and the metric says so.
+            return "", 0
+        return "", len(small)
+
+    def _fits(self, kernel: Kernel, workload: Workload, config: Config) -> bool:
+        if kernel.unsupported(workload, self.target):
+            return False
+        return config in kernel.space(workload, self.target)
+
+
+def choose_kernels(
+    workload: Workload, device: Device, names: Sequence[str]
+) -> tuple[list[Kernel], dict[str, str]]:
+    """The kernels that compile for a described device, and those that cannot, with the reason.
+
+    Raises:
+        UnknownName: a name is not registered for this operator and target.
+        Unavailable: a kernel that was named cannot serve.
+    """
+    known = {k.name: k for k in registry.kernels_of(workload.operator, device.target.kind)}
+    for name in names:
+        if name not in known:
+            raise UnknownName(f"kernel of {workload.operator} on {device.target.kind}", name, list(known))
+    chosen, skipped = [], {}
+    for kernel in known.values():
+        if kernel.baseline or (names and kernel.name not in names) or (kernel.searcher and not names):
+            continue
+        reason = kernel.unavailable() or kernel.unsupported(workload, device.target)
+        reason = reason or registry.builder(kernel.language).unavailable()
+        if reason is None:
+            chosen.append(kernel)
+        elif kernel.name in names:
+            raise Unavailable(f"kernel {kernel.name} cannot serve {workload.key}: {reason}")
+        else:
+            skipped[kernel.name] = reason
+    return chosen, skipped
+
+
+def run_compile_only(
+    workload: Workload, kernels: Sequence[Kernel], device: Device, plan: Plan, store: "Store",
+    observer: Observer, skipped: dict[str, str], jobs: int,
+) -> Outcome:  # fmt: skip
+    """Ranks the configurations of each kernel for a device that is not there.
+
+    Raises:
+        TunerError: a kernel has no valid configuration, a builder is missing.
+    """
+    protocol = Protocol(threads=1)
+    sweeps: dict[str, SweepResult] = {}
+    info = DeviceInfo.of(device)
+    searchers = {kernel.name: searcher_for(kernel, plan.searcher) for kernel in kernels}
+    with store.patience.noted_by(observer.note), CompileShop(device, protocol, jobs) as shop:
+        for kernel in kernels:
+            request = SweepRequest(
+                kernel, workload, searchers[kernel.name], plan.seed, plan.budget, plan.resume, plan.remeasure,
+                options=dict(plan.options),
+            )  # fmt: skip
+            result = Sweep(request, shop, store, observer, None).run()
+            sweeps[kernel.name] = result
+            if result.interrupted:
+                return Outcome(workload, info, protocol, sweeps, skipped, interrupted=True)
+    return Outcome(workload, info, protocol, sweeps, skipped)

@@ -1,0 +1,209 @@
+"""Experiments: TOML files that say which implementations to compare on which shapes.
+
+title = "GEMM on this machine's processor"
+operator = "gemm"
+shapes = ["1024x1024x1024"]     # each one a table and a picture
+dtype = "f32"                   # optional, as is all that follows
+kernels = ["cpp_naive", "cpp_packed", "tir_packed"]   # default: all that can serve
+workloads = ["resnet50"]        # in place of shapes, or beside them: the layers of models
+baselines = true                # libraries, where they are installed
+searcher = "auto"
+seed = 0
+threads = 2                     # default: all cores
+cache = "warm"
+output = "results/gemm_demo"    # folder of the pictures, relative to the working folder
+
+[budget]                        # of each kernel
+trials = 100
+seconds = 60
+patience = 50
+give_up_after = 10              # trials after which a kernel far behind another one is given up
+
+[final]
+rounds = 25
+finalists = 2
+within = 2.0                    # leave out what the sweeps found more than so many times slower than the best
+"""
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner import registry
+from tuner.core.brief import brief
+from tuner.core.errors import TunerError
+from tuner.core.toml_text import MAX_CHARS, parse_toml
+from tuner.core.workload import Workload
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.series import Layer, layers_of, run_series
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A comparison of implementations; see the module's text for the file."""
+
+    title: str
+    operator: str = ""
+    shapes: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
+    dtype: str = "f32"
+    kernels: tuple[str, ...] = ()
+    baselines: bool = True
+    searcher: str = "auto"
+    seed: int = 0
+    threads: int | None = None
+    cache: str = "warm"
+    output: str = "results"
+    budget: Budget = field(default_factory=lambda: Budget(trials=100))
+    give_up_after: int | None = None
+    final: Mapping[str, float] = field(default_factory=dict)
+
+    def layers(self) -> list[Layer]:
+        """The workloads of the shapes, then those of the sets.
+
+        Raises:
+            InvalidWorkload: a shape is wrong.
+            UnknownName: there is no such operator or set.
+        """
+        found = []
+        if self.shapes:
+            operator = registry.operator(self.operator)
+            found = [Layer(operator.parse(shape, self.dtype)) for shape in self.shapes]
+        if self.workloads:
+            found += layers_of(self.workloads, self.operator or None, self.dtype)
+        return found
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "title": (str,), "operator": (str,), "shapes": (list,), "workloads": (list,), "dtype": (str,),
+    "kernels": (list,), "baselines": (bool,), "searcher": (str,), "seed": (int,), "threads": (int,),
+    "cache": (str,), "output": (str,), "budget": (dict,), "final": (dict,),
+}  # fmt: skip
+_TABLES: dict[str, dict[str, tuple[type, ...]]] = {
+    "budget": {"trials": (int,), "seconds": (int, float), "patience": (int,), "give_up_after": (int,)},
+    "final": {"rounds": (int,), "finalists": (int,), "within": (int, float)},
+}
+
+_NAMES: dict[type, str] = {
+    str: "text", list: "a list of texts", dict: "a table", bool: "true or false", int: "an integer",
+    float: "a number",
+}  # fmt: skip
+
+
+def _check(place: str, values: Mapping[str, Any], known: Mapping[str, tuple[type, ...]]) -> None:
+    import difflib
+
+    for key, value in values.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            advice = f"did you mean {close[0]!r}? " if close else ""
+            raise TunerError(f"{place}: unknown key {key!r}: {advice}keys are {', '.join(known)}")
+        wanted = known[key]
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+            names = " or ".join(_NAMES[kind] for kind in wanted)
+            raise TunerError(f"{place}: {key} is {names}, not {brief(value)}")
+        if isinstance(value, list) and not (value and all(isinstance(item, str) for item in value)):
+            raise TunerError(f"{place}: {key} is a list of at least one text, not {brief(value)}")
+
+
+def _text(path: Path) -> str:
+    """A file's text, at most as much of it as `parse_toml` takes."""
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting, a device never ends
+        raise TunerError(f"{path}: it is no file")
+    with path.open("rb") as file:
+        return file.read(4 * MAX_CHARS + 1).decode("utf-8")
+
+
+def read_experiment(path: Path, trials: int | None = None) -> Experiment:
+    """Reads and checks an experiment file.
+
+    Args:
+        path: a TOML file.
+        trials: replaces the file's number of trials.
+
+    Raises:
+        TunerError: the file cannot be read or is not TOML, a key is unknown, missing or of the wrong
+            type, a name is not registered, a shape is wrong.
+    """
+    try:
+        values = parse_toml(_text(path))
+    except OSError as error:
+        raise TunerError(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # not in UTF-8, or not TOML
+        raise TunerError(f"{path}: not a TOML file: {error}") from None
+    _check(str(path), values, _TYPES)
+    for table, known in _TABLES.items():
+        _check(f"{path} [{table}]", values.get(table, {}), known)
+    if not ("shapes" in values or "workloads" in values):
+        raise TunerError(f"{path}: missing key 'shapes' or 'workloads'")
+    if "shapes" in values and "operator" not in values:
+        raise TunerError(f"{path}: missing key 'operator'")
+    # A file of somebody else's does not choose where on this machine it writes; the command line does.
+    output = Path(values.get("output", "results"))
+    if output.is_absolute() or ".." in output.parts:
+        raise TunerError(f"{path}: output is a folder below the working folder, not '{output}': use --output")
+    budget = values.pop("budget", {"trials": 100})
+    give_up_after = budget.pop("give_up_after", None)
+    if give_up_after is not None and give_up_after < 1:
+        raise TunerError(f"{path} [budget]: give_up_after is at least 1 trial, not {give_up_after}")
+    if trials is not None:
+        budget = {**budget, "trials": trials}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    names = {f.name for f in fields(Experiment)}
+    try:
+        experiment = Experiment(
+            **{"title": path.stem, **{k: v for k, v in values.items() if k in names}},
+            budget=Budget(**budget),
+            give_up_after=give_up_after,
+        )
+        _plan(experiment)
+        registry.searcher(experiment.searcher)
+        operators = dict.fromkeys(layer.workload.operator for layer in experiment.layers())
+        for name in experiment.kernels:
+            if registry.kernel(name).operator not in operators:
+                raise TunerError(f"kernel {name} does not compute {' or '.join(operators)}")
+    except TunerError as error:
+        raise TunerError(f"{path}: {error}") from None
+    return experiment
+
+
+def run_experiment(
+    experiment: Experiment, store: "Store", observer: Observer
+) -> dict[Workload, campaign.Outcome]:
+    """Runs the campaigns of an experiment, one a distinct workload.
+
+    Sweeps that the store holds finished, of the same kernel source, device, protocol and at least as
+    many trials, are reused; unfinished ones are resumed. The final is always held anew.
+
+    Raises:
+        TunerError: anything a user can mend.
+    """
+    device = campaign.default_device("cpu")
+    protocol = campaign.default_protocol(device, threads=experiment.threads, cache=experiment.cache)
+    return run_series(
+        experiment.layers(), device, protocol, _plan(experiment), store, observer, experiment.kernels,
+        experiment.baselines,
+    )  # fmt: skip
+
+
+def _plan(experiment: Experiment) -> campaign.Plan:
+    """How every kernel is tuned; raises `TunerError` for a number that is none of its kind."""
+    return campaign.Plan(
+        experiment.searcher,
+        experiment.seed,
+        experiment.budget,
+        resume=True,
+        finalists=int(experiment.final.get("finalists", 2)),
+        rounds=int(experiment.final.get("rounds", 25)),
+        reuse=True,
+        refresh_limits=True,
+        give_up_after=experiment.give_up_after,
+        final_within=experiment.final.get("within"),
+    )

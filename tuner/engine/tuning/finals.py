@@ -1,0 +1,351 @@
+"""The interleaved re-measurement that declares a winner.
+
+Trials were measured minutes apart on a machine that drifts, and the best of many noisy numbers is
+too good to be true. So the finalists and the baselines are timed again, one sample each in turn, each
+round in another order: what slows a round slows all of them, and ratios within rounds stay. They are timed in
+several processes each, one after the other, because a process can be slow from its start to its end.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from tuner.core.brief import brief
+from tuner.core.measurement import Evidence
+from tuner.core.stats import Interval
+from tuner.core.turns import FEWEST, Turns
+from tuner.core.workload import Workload
+from tuner.engine.building import answers
+from tuner.engine.building.build_stage import Built
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.judging.judge_client import Seat, SeatLost
+from tuner.engine.processes import machine_faults
+from tuner.engine.processes.channel import ChannelClosed, ChannelGarbage
+from tuner.engine.processes.locks import measuring
+from tuner.engine.tuning.disturbance_log import DisturbanceLog
+
+SITTINGS = 9
+"""Processes of a finalist: the fewest whose 95% interval leaves out the slowest and the fastest of them."""
+
+TRIES, BAD_ROUNDS, SPARE = 3, 3, 5
+"""Tries of a turn, disturbed rounds of a sitting and disturbed sittings of a final before it is given up."""
+
+_TURN_S = 0.05
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A candidate of the final.
+
+    Attributes:
+        label: for people: the kernel's name, or kernel and trial.
+        trial_id: in the store.
+        built: its artifact.
+        baseline: whether it is what others are compared with.
+    """
+
+    label: str
+    trial_id: int
+    built: Built
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the final says of one finalist.
+
+    Attributes:
+        finalist: which.
+        turns: seconds of one call, one a round: the median of its turn.
+        error: why it was thrown out; then there are no turns.
+        speedup: time of the reference entry over its own, with a 95% interval; `None` for an entry that was
+            thrown out.
+    """
+
+    finalist: Finalist
+    turns: Turns
+    error: str = ""
+    speedup: Interval | None = None
+
+    @property
+    def interval(self) -> Interval | None:
+        """Median seconds with a 95% interval."""
+        return self.turns.interval
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How a final ended.
+
+    Attributes:
+        entries: in the order of the finalists.
+        reference: index of the entry that speed-ups are relative to; `None` if all were thrown out.
+        winner: index of the fastest entry, or `None`.
+        tied: indices of entries whose time cannot be told from the winner's: the 95% interval of the
+            ratio contains 1.
+        evidence: always measured: nothing else can be in a final.
+        disturbed: why nothing is declared: other programs had the cores. Then there is neither winner, tie,
+            reference nor speed-up, and the turns are those of all sittings, the disturbed ones included.
+        remarks: what people should know of how it was held, a line each.
+    """
+
+    entries: tuple[Standing, ...]
+    reference: int | None
+    winner: int | None
+    tied: tuple[int, ...]
+    evidence: Evidence = Evidence.MEASURED
+    disturbed: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+def run_final(
+    workshop: Workshop,
+    workload: Workload,
+    finalists: Sequence[Finalist],
+    rounds: int = 25,
+    budget_s: float = 20.0,
+    seed: int = 0,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Ranking:
+    """Times finalists in interleaved rounds and decides.
+
+    There are nine sittings, a new process for every finalist in each. There it is verified first, and its
+    outputs again at the end; a wrong one is thrown out with the reason. A turn is the median of up to nine
+    calls within 50 ms, so that one call which the system interrupts does not count. Each finalist takes a
+    turn in six sittings at least (fewer processes have no 95% interval), then as many of `rounds` as its
+    share of `budget_s` allows: a slow one leaves early.
+
+    A turn during which other programs had the cores is taken again, twice at most; a round in which one stays
+    disturbed counts for nobody, nor does a sitting in which a finalist has no round that counts. Up to five
+    sittings are lost so; where fewer than six are left, the final says why and declares nothing.
+
+    Args:
+        workshop: where they run; its datasets are prepared.
+        workload: what they compute.
+        finalists: candidates and baselines.
+        rounds, budget_s: how long to go on, in all sittings; rounded up to as many rounds in each.
+        seed: of the order within rounds.
+        report: called with (rounds done, rounds planned).
+    """
+    rng = random.Random(seed)
+    each = -(-max(rounds, 1) // SITTINGS)
+    share_s = budget_s / max(1, len(finalists))
+    table = _Table(workshop, workload, finalists, each, share_s, lambda done: report(done, SITTINGS * each))
+    workshop.settle()
+    good = failed = 0
+    with measuring(workshop.device.fingerprint):
+        while good < SITTINGS and failed < SPARE:
+            undisturbed = table.sit(rng, all_of_them=good < FEWEST)
+            good, failed = good + undisturbed, failed + (not undisturbed)
+    disturbed = table.log.verdict([f.label for f in finalists], good, failed, FEWEST)
+    turns = [Turns() if error else table.turns(i, bool(disturbed)) for i, error in enumerate(table.errors)]
+    remarks = tuple(table.log.remarks())
+    if disturbed:
+        standings = (
+            Standing(f, t, e if t.samples else e or "no samples")
+            for f, t, e in zip(finalists, turns, table.errors, strict=True)
+        )
+        return Ranking(tuple(standings), None, None, (), disturbed=disturbed, remarks=remarks)
+    return replace(_decide(finalists, turns, table.errors), remarks=remarks)
+
+
+class _Table:
+    """The finalists and what they have taken so far.
+
+    Args:
+        workshop, workload, finalists: see `run_final`.
+        rounds: of a sitting.
+        share_s: seconds of turns that one finalist has in all sittings. Starts do not count: what is slow
+            to import would else be timed in fewer processes than the others.
+        report: called with the rounds done in all sittings.
+
+    Attributes:
+        errors: why a finalist was thrown out, or nothing.
+        log: what others took meanwhile.
+    """
+
+    def __init__(
+        self, workshop: Workshop, workload: Workload, finalists: Sequence[Finalist], rounds: int,
+        share_s: float, report: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        self._workshop, self._workload = workshop, workload
+        self._rounds, self._share_s, self._report = rounds, share_s, report
+        self._done = 0
+        self._spent = [0.0] * len(finalists)
+        self._built = [f.built for f in finalists]
+        self._timeout = workshop.protocol.run_timeout_s
+        # Of each finalist its samples by process: of undisturbed sittings, and of the others.
+        self._taken: list[list[list[float]]] = [[] for _ in finalists]
+        self._dropped: list[list[list[float]]] = [[] for _ in finalists]
+        self.errors = [""] * len(finalists)
+        self.log = DisturbanceLog(len(finalists))
+
+    def turns(self, i: int, dropped: bool) -> Turns:
+        """What a finalist was timed at; with `dropped`, in disturbed sittings too."""
+        parts = self._taken[i] + (self._dropped[i] if dropped else [])
+        return Turns(tuple(s for part in parts for s in part), tuple(len(part) for part in parts))
+
+    def sit(self, rng: random.Random, all_of_them: bool) -> bool:
+        """One sitting: a process for each finalist, turns, the outputs checked again.
+
+        Args:
+            rng: decides on the order.
+            all_of_them: also those that have spent their share.
+
+        Returns:
+            Whether every finalist has a turn of a round in which nobody was disturbed; else none of the
+            sitting's turns counts.
+        """
+        children: dict[int, Seat] = {}
+        calls: dict[int, int] = {}
+        try:
+            # In another order each time: who is first has other memory to choose from.
+            alive = [
+                i for i, error in enumerate(self.errors)
+                if not error and (all_of_them or self._spent[i] < self._share_s)
+            ]  # fmt: skip
+            for i in rng.sample(alive, len(alive)):
+                children[i] = self._workshop.serve(self._workload, self._built[i])
+                hello = _talk(children[i], None, self._timeout)
+                children[i].pause()
+                number, self.errors[i] = _checked(answers.greeting, hello, 0)
+                if not self.errors[i]:
+                    calls[i] = number
+            taken, dropped = self._time(children, calls, rng)
+            for i in calls:
+                children[i].proceed()
+                answer = _talk(children[i], "verify", self._timeout)
+                _, self.errors[i] = _checked(lambda raw: (0, answers.agreement(raw)), answer, 0)
+                # Other shapes do not come out differently in another process.
+                self._built[i] = replace(self._built[i], companions=())
+        except (_Killed, SeatLost) as killed:
+            # No finalist's doing: the sitting is lost, and the next one has new processes.
+            self.log.killed = str(killed)
+            return False
+        finally:
+            for child in children.values():
+                child.kill()
+            for child in children.values():
+                child.wait()
+        undisturbed = all(taken[i] for i in calls)
+        for i in calls:
+            part = taken[i] if undisturbed else taken[i] + dropped[i]
+            (self._taken if undisturbed else self._dropped)[i].append(part)
+        return undisturbed
+
+    def _time(
+        self, children: dict[int, Seat], calls: dict[int, int], rng: random.Random
+    ) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
+        """Turns in rounds; those of undisturbed rounds, and of the others. Who fails leaves `calls`."""
+        spent = dict.fromkeys(calls, 0.0)
+        taken: dict[int, list[float]] = {i: [] for i in calls}
+        dropped: dict[int, list[float]] = {i: [] for i in calls}
+        done = bad = 0
+        while done < self._rounds and bad < BAD_ROUNDS:
+            order = [i for i in calls if done == 0 or spent[i] < self._share_s / SITTINGS]
+            rng.shuffle(order)
+            quiet, found = True, {}
+            for i in order:
+                began = time.monotonic()
+                # Beside a round that is lost there is nothing to repeat.
+                for _ in range(TRIES if quiet else 1):
+                    answer = self._turn(children[i], calls[i])
+                    if isinstance(answer, str) or not self.log.add(i, answer):
+                        break
+                spent[i] += time.monotonic() - began
+                if isinstance(answer, str):
+                    self.errors[i] = f"during the final: {answer}"
+                    del calls[i]
+                else:
+                    found[i] = answer["seconds"]
+                    quiet = quiet and not answer["disturbed"]
+            for i, seconds in found.items():
+                (taken if quiet else dropped)[i].append(seconds)
+            if quiet:
+                done += 1
+                self._done += 1
+                self._report(min(self._done, SITTINGS * self._rounds))
+            else:
+                bad += 1
+        for i, seconds in spent.items():
+            self._spent[i] += seconds
+        return taken, dropped
+
+    def _turn(self, child: Seat, calls: int) -> dict[str, Any] | str:
+        """A child's answer (`quiet.turn`), or what is wrong with it."""
+        child.proceed()
+        answer = _talk(child, {"calls": calls, "turn_s": _TURN_S}, self._timeout)
+        # Threads of OpenMP, OpenBLAS and ONNX Runtime spin on for 1 to 33 ms after a call: the next
+        # finalist would be timed beside them (torch 3 ms after NumPy had a third of its speed).
+        child.pause()
+        try:
+            return answers.turn(answer) if not isinstance(answer, str) else answer
+        except answers.UnusableAnswer as error:
+            return str(error)
+
+
+class _Killed(Exception):
+    """The machine ended a finalist's process (out of memory), or somebody did."""
+
+
+def _talk(child: Seat, request: object, timeout: float) -> object:
+    """Sends a request (none for the greeting) and waits for the answer; a text says what went wrong.
+
+    Raises:
+        _Killed: its process was ended from outside.
+    """
+    try:
+        if request is not None:
+            child.channel.send(request)
+        answer: object = child.channel.receive(timeout)
+    except TimeoutError:
+        return f"no answer within {timeout:g} s"
+    except ChannelGarbage as error:
+        child.kill()
+        return f"unusable answer: {error}"
+    except ChannelClosed:
+        code = child.wait()
+        if child.killed:
+            return "unusable answer; its process was ended"
+        if fault := machine_faults.of_exit(code):
+            raise _Killed(fault.reason) from None
+        return f"its process ended with exit code {code}"
+    return f"unusable answer: {brief(answer)}" if isinstance(answer, str) else answer
+
+
+def _checked(check: Callable[[object], tuple[_T, str]], answer: object, nothing: _T) -> tuple[_T, str]:
+    """What `check` makes of an answer, or nothing and why it cannot be used."""
+    if isinstance(answer, str):
+        return nothing, answer
+    try:
+        return check(answer)
+    except answers.UnusableAnswer as error:
+        return nothing, f"unusable answer: {error}"
+
+
+def _decide(finalists: Sequence[Finalist], turns: list[Turns], errors: list[str]) -> Ranking:
+    intervals = {
+        i: interval for i, error in enumerate(errors) if not error and (interval := turns[i].interval)
+    }
+    if not intervals:
+        out = tuple(Standing(f, Turns(), e or "no samples") for f, e in zip(finalists, errors, strict=True))
+        return Ranking(out, None, None, ())
+
+    def time_s(i: int) -> float:
+        return intervals[i].mid
+
+    winner = min(intervals, key=time_s)
+    # The fastest baseline is what a candidate has to beat; without one, the winner is its own measure.
+    reference = min([i for i in intervals if finalists[i].baseline] or [winner], key=time_s)
+    tied = tuple(i for i in intervals if i != winner and turns[i].over(turns[winner]).contains(1.0))
+    entries = []
+    for i, finalist in enumerate(finalists):
+        if i in intervals:
+            entries.append(Standing(finalist, turns[i], "", turns[reference].over(turns[i])))
+        else:
+            entries.append(Standing(finalist, Turns(), errors[i] or "no samples"))
+    return Ranking(tuple(entries), reference, winner, tied)

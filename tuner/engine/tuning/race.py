@@ -1,0 +1,135 @@
+"""The sweeps of one campaign: one after the other, or as a race in which kernels far behind give up."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tuner.core.disturbance import is_disturbed
+from tuner.core.measurement import Status
+from tuner.core.trial import Trial
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.request import SweepRequest, SweepResult, better
+from tuner.engine.tuning.sweep import Sweep
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+# A kernel whose best of the first trials is this many times slower than another's is given up.
+FAR_BEHIND = 1.5
+
+
+class Race:
+    """Runs the sweeps of several kernels for one workload.
+
+    Args:
+        requests: one a kernel.
+        workshop, store, observer, reference_s: as for `Sweep`.
+        reuse: take finished sweeps of the store that had the same budget or more.
+        give_up_after: all sweeps begin with so many trials; then those go on whose best is at most
+            `FAR_BEHIND` times slower than the best of all, libraries included. `None`: each has all its
+            budget at once.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[SweepRequest],
+        workshop: Workshop,
+        store: "Store",
+        observer: Observer,
+        reference_s: float | None,
+        reuse: bool = False,
+        give_up_after: int | None = None,
+    ) -> None:
+        self._requests, self._workshop, self._store, self._observer = requests, workshop, store, observer
+        self._reference_s, self._reuse, self._give_up_after = reference_s, reuse, give_up_after
+        self.interrupted = False
+
+    def run(self) -> dict[str, SweepResult]:
+        """The results by kernel, in the order of the requests; after Ctrl-C those that began.
+
+        Raises:
+            MachineFault: as `Sweep.run`; every sweep that began can be resumed.
+        """
+        open_sweeps: dict[str, Sweep] = {}
+        try:
+            return self._run(open_sweeps)
+        except BaseException:
+            for sweep in open_sweeps.values():
+                if not sweep.closed:
+                    sweep.give_up()
+            raise
+
+    def _run(self, open_sweeps: dict[str, Sweep]) -> dict[str, SweepResult]:
+        results: dict[str, SweepResult] = {}
+        for request in self._requests:
+            name = request.kernel.name
+            known = self._finished(request) if self._reuse else None
+            if known is not None:
+                self._observer.note(f"{name}: sweep s{known.sweep_id} of the store is reused")
+                results[name] = known
+                continue
+            sweep = Sweep(request, self._workshop, self._store, self._observer, self._reference_s)
+            results[name] = sweep.run(self._give_up_after)
+            if results[name].interrupted:
+                return self._stop(results, open_sweeps)
+            if not sweep.closed:
+                open_sweeps[name] = sweep
+        best_s = min((t for r in results.values() if (t := _seconds(r)) is not None), default=None)
+        for name, sweep in list(open_sweeps.items()):
+            time_s = _seconds(results[name])
+            best = results[name].best
+            unknown = best is not None and is_disturbed(best.measurement.metrics)
+            if best_s is not None and not unknown and (time_s is None or time_s > FAR_BEHIND * best_s):
+                behind = f"{time_s / best_s:.1f} times slower than" if time_s else "nothing right, unlike"
+                self._observer.note(f"{name}: given up after {self._give_up_after} trials, {behind} the best")
+                results[name] = sweep.close(behind=True)
+            else:
+                results[name] = sweep.run()
+            open_sweeps.pop(name, None)
+            if results[name].interrupted:
+                return self._stop(results, open_sweeps)
+        return results
+
+    def _stop(self, results: dict[str, SweepResult], open_sweeps: dict[str, Sweep]) -> dict[str, SweepResult]:
+        self.interrupted = True
+        for name, sweep in open_sweeps.items():
+            results[name] = sweep.close(interrupted=True)
+        return results
+
+    def _finished(self, request: SweepRequest) -> SweepResult | None:
+        """The latest finished sweep of the store that had this request's budget in trials or more.
+
+        It must be of the same workload, kernel source, device, protocol and searcher.
+        """
+        wanted = request.budget.trials
+        for sweep in reversed(self._store.sweeps(request.workload.operator, request.workload.key)):
+            spec = sweep.spec
+            same = (
+                sweep.status == "finished"
+                and (spec.kernel.name, spec.kernel.digest) == (request.kernel.name, request.kernel.digest)
+                and spec.device.fingerprint == self._workshop.device.fingerprint
+                and spec.protocol.digest == self._workshop.protocol.digest
+                and spec.searcher == request.searcher
+            )
+            # Those that the machine failed are owed.
+            tried = sweep.trials - sweep.statuses.get(Status.ENVIRONMENT, 0)
+            exhausted = bool(sweep.summary.get("exhausted")) and tried == sweep.trials
+            # One given up after fewer trials than are asked for now is owed the rest.
+            wait = self._give_up_after
+            behind = wait is not None and tried >= wait and bool(sweep.summary.get("behind"))
+            enough = exhausted or behind or (wanted is not None and tried >= wanted)
+            if not (same and enough):
+                continue
+            trials = tuple(self._store.sweep_history(sweep.id))
+            best: Trial | None = None
+            for trial in trials:
+                best = trial if better(trial, best) else best
+            if best is not None and is_disturbed(best.measurement.metrics):
+                continue  # its time is that of a busy machine
+            seconds = float(sweep.summary.get("seconds", 0.0))
+            return SweepResult(sweep.id, trials, best, False, exhausted, seconds)
+        return None
+
+
+def _seconds(result: SweepResult) -> float | None:
+    return result.best.measurement.time_s if result.best else None

@@ -1,0 +1,120 @@
+"""Campaigns of many workloads in a row: the layers of models, the shapes of an experiment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tuner import registry
+from tuner.core.device import Device
+from tuner.core.errors import TunerError
+from tuner.core.protocol import Protocol
+from tuner.core.workload import Workload
+from tuner.core.workload_sets import workload_set
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.tuning import campaign
+from tuner.engine.tuning.observer import Observer
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A workload of a series.
+
+    Attributes:
+        workload: what is computed.
+        model: the workload set it comes from; empty for a shape given by itself.
+        count: how often one pass of the model computes it.
+    """
+
+    workload: Workload
+    model: str = ""
+    count: int = 1
+
+
+def layers_of(names: Sequence[str], operator: str | None, dtype: str) -> list[Layer]:
+    """The layers of workload sets.
+
+    Args:
+        names: of the sets.
+        operator: only its layers; `None` for those of all operators.
+        dtype: element type of all of them.
+
+    Raises:
+        UnknownName: there is no set or operator of this name.
+        TunerError: no set has a layer of the operator; the operator has no such dtype.
+    """
+    if operator is not None:
+        registry.operator(operator)
+    found = [
+        Layer(registry.operator(layer.operator).parse(layer.shape, dtype), name, layer.count)
+        for name in dict.fromkeys(names)
+        for layer in workload_set(name).layers
+        if operator in (None, layer.operator)
+    ]
+    if not found:
+        raise TunerError(f"no {operator} in {', '.join(names)}: the sets hold other operators")
+    return found
+
+
+def run_series(
+    layers: Sequence[Layer],
+    device: Device,
+    protocol: Protocol,
+    plan: campaign.Plan,
+    store: "Store",
+    observer: Observer,
+    kernels: Sequence[str] = (),
+    baselines: bool = True,
+) -> dict[Workload, campaign.Outcome]:
+    """Runs the campaign of each distinct workload, all in one workshop: processes warm up once.
+
+    Later layers begin from what earlier ones taught, as far as the searcher uses history.
+
+    Args:
+        layers: in this order; a workload that occurs twice is run once.
+        device, protocol, plan, store, observer: as for `run_campaign`.
+        kernels: names; each layer takes those of its operator. None means all that can serve.
+        baselines: whether libraries take part.
+
+    Returns:
+        The outcomes so far: after Ctrl-C the last one is marked `interrupted` and the rest is missing.
+
+    Raises:
+        TunerError: a workload does not fit in memory (checked for all of them first), a name is unknown.
+    """
+    workloads = list(dict.fromkeys(layer.workload for layer in layers))
+    for workload in workloads:
+        campaign.check_memory(workload)
+    chosen = {
+        w: campaign.choose_kernels(w, device, protocol, _named(w, kernels), baselines, strict=False)
+        for w in workloads
+    }
+    outcomes: dict[Workload, campaign.Outcome] = {}
+    with Workshop(device, protocol, campaign.fresh_seed()) as workshop:
+        for number, workload in enumerate(workloads, 1):
+            if len(workloads) > 1:
+                observer.note(f"{number} of {len(workloads)}: {workload.key}")
+            taking_part, skipped = chosen[workload]
+            if number == 2:
+                plan = replace(plan, refresh_limits=False)  # the peaks of this hour are known
+            outcomes[workload] = campaign.run_campaign(
+                workload, taking_part, device, protocol, plan, store, observer, skipped, workshop
+            )
+            workshop.forget(registry.operator(workload.operator), workload)
+            if outcomes[workload].interrupted:
+                break
+    return outcomes
+
+
+def _named(workload: Workload, kernels: Sequence[str]) -> Sequence[str]:
+    """The kernels of this workload's operator among those asked for.
+
+    Raises:
+        TunerError: none is.
+    """
+    mine = [name for name in kernels if registry.kernel(name).operator == workload.operator]
+    if kernels and not mine:
+        raise TunerError(f"none of the kernels {', '.join(kernels)} computes {workload.operator}")
+    return mine

@@ -1,0 +1,261 @@
+"""The resources of every GPU kernel of an operator at its best-ranked configuration, as a table.
+
+    python -m tuner.lab.ladder --target cuda:sm_80 --target cuda:sm_90 --output docs/gpu-ladder.md
+
+Candidates are compiled, never run: random valid configurations, then neighbours of the best, ranked by the
+analytic model. The predicted column is that model's word, nothing measured. Under each table stands what a
+rung claims and does not show: a spill, narrow loads, a tensor-core kernel without tensor-core instructions.
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner import registry
+from tuner.core.kernel import Kernel
+from tuner.core.protocol import Protocol
+from tuner.core.scratch import Scratch
+from tuner.core.space import Config
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.engine.building.build_stage import BuildRequest, BuildStage
+from tuner.engine.gpu_model.analytic import Prediction, predict_artifact
+from tuner.engine.gpu_model.occupancy import artifact_problem, of_artifact, with_occupancy
+from tuner.engine.processes.workers import Workers
+from tuner.targets.cuda import board, target
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One row of the table.
+
+    Attributes:
+        kernel, workload, config: what was compiled.
+        metrics: of the artifact, with its occupancy.
+        limiter: what limits the occupancy.
+        prediction: of the analytic model.
+        built, rejected: candidates compiled, and those of them over the target's limits or spilling.
+    """
+
+    kernel: Kernel
+    workload: Workload
+    config: Config
+    metrics: dict[str, float]
+    limiter: str
+    prediction: Prediction
+    built: int
+    rejected: int
+
+
+class Ranking:
+    """The best-ranked configuration of one kernel so far.
+
+    Args:
+        kernel, workload, chosen: what is compiled for which target.
+        stage: compiles.
+    """
+
+    def __init__(self, kernel: Kernel, workload: Workload, chosen: Target, stage: BuildStage) -> None:
+        self._kernel, self._workload, self._target, self._stage = kernel, workload, chosen, stage
+        self._operator = registry.operator(workload.operator)
+        self._space = kernel.space(workload, chosen)
+        self._seen: set[tuple[int, ...]] = set()
+        self._built = self._rejected = 0
+        self.best: Rung | None = None
+        self.reason = "no candidate was valid"
+
+    def try_all(self, configs: Sequence[Config]) -> bool:
+        """Compiles those not seen before; whether one of them is the best now."""
+        fresh = [c for c in configs if self._space.indices(c) not in self._seen]
+        self._seen.update(self._space.indices(c) for c in fresh)
+        requests = [BuildRequest(self._kernel, self._workload, config) for config in fresh]
+        before = self.best
+        for request, built in zip(requests, self._stage.build_all(requests), strict=True):
+            self._built += 1
+            if built.artifact is not None and built.artifact.launch is not None:
+                metrics = with_occupancy(built.artifact, self._target)
+                held = of_artifact(built.artifact, self._target)
+                features = self._kernel.features(self._workload, request.config, self._target)
+                found = predict_artifact(
+                    self._operator, self._workload, built.artifact, features, self._target
+                )
+                problem = artifact_problem(built.artifact, self._target)
+                if found is None or held is None or problem:
+                    self._rejected += 1
+                    self.reason = problem or "not one block fits a multiprocessor"
+                elif self.best is None or found.time_s < self.best.prediction.time_s:
+                    self.best = Rung(
+                        self._kernel, self._workload, request.config, metrics, held.limiter, found, 0, 0
+                    )
+            else:
+                self._rejected += 1
+                self.reason = built.error.split("\n")[0]
+            built.discard()
+        return self.best is not before
+
+    def search(self, samples: int, rounds: int, seed: int) -> Rung | None:
+        """The best of random configurations, improved by its neighbours, two steps along each parameter."""
+        rng = random.Random(seed)
+        self.try_all([self._space.sample(rng) for _ in range(samples)])
+        for _ in range(rounds):
+            if self.best is None or not self.try_all(list(self._space.neighbours(self.best.config, 2))):
+                break
+        if self.best is None:
+            return None
+        counts = {"built": self._built, "rejected": self._rejected}
+        return Rung(**{**{f: getattr(self.best, f) for f in Rung.__dataclass_fields__}, **counts})
+
+
+def climb(
+    names: Sequence[str], chosen: Target, size: int, samples: int, rounds: int, seed: int, jobs: int,
+    missing: list[str] | None = None,
+) -> Iterator[Rung]:  # fmt: skip
+    """The rows for one target, kernel by kernel, each for the dtypes of `row_dtypes`.
+
+    Args:
+        names: kernels of GEMM; empty for all that compile for the target.
+        chosen: a CUDA target.
+        size: m = n = k.
+        samples: random configurations a kernel.
+        rounds: rounds of neighbours after them, at most.
+        seed: of the random configurations.
+        jobs: builds at a time.
+        missing: gets a line for each kernel without a row, with the reason.
+    """
+    operator = registry.operator("gemm")
+    # An open space (MetaSchedule's traces) has no configurations to draw from.
+    kernels = [k for k in registry.kernels_of("gemm", chosen.kind) if not k.baseline and not k.searcher]
+    kernels.sort(key=lambda k: str(k.source_files()[0].name))
+    scratch = Scratch()
+    workers = Workers(scratch.path)
+    try:
+        stage = BuildStage(workers, scratch.path, chosen, Protocol(threads=1), jobs, None)
+        for kernel in kernels:
+            if names and kernel.name not in names:
+                continue
+            builder = registry.builder(kernel.language)
+            for dtype in row_dtypes(kernel):
+                workload = operator.workload(dtype, m=size, n=size, k=size)
+                reason = kernel.unsupported(workload, chosen) or builder.unavailable()
+                if reason is None:
+                    ranking = Ranking(kernel, workload, chosen, stage)
+                    row = ranking.search(samples, rounds, seed)
+                    if row is not None:
+                        yield row
+                        continue
+                    reason = ranking.reason
+                if missing is not None:
+                    missing.append(f"{kernel.name} ({dtype}) has no row: {reason}")
+    finally:
+        workers.close()
+        scratch.close()
+
+
+def row_dtypes(kernel: Kernel) -> tuple[str, ...]:
+    """The dtypes a kernel has rows for: its first; Triton's f16 too, where `tl.dot` is the tensor cores'.
+
+    CUDA C++ and TensorIR have kernels of their own for tensor cores.
+    """
+    return (*kernel.dtypes[:1], *(("f16",) if kernel.language == "triton" else ()))
+
+
+# Rungs from `4_vectorized.cu` on move 128 bits a load; the kernels in TensorIR and Triton are built to.
+_VECTORIZED = ("cuda_vectorized", "cuda_double_buffered", "cuda_warp_tiles", "cuda_tensor_cores",
+               "cuda_int8", "cuda_split_k", "tir_cuda", "tir_cuda_wmma", "triton")  # fmt: skip
+
+
+def unmet(row: Rung) -> list[str]:
+    """What a rung claims and its row does not show; empty where all holds."""
+    m, found = row.metrics, []
+    if m.get("spill_bytes", 0) > 0:
+        found.append(f"spills {m['spill_bytes']:.0f} bytes")
+    if row.kernel.name in _VECTORIZED and m.get("load_bits", 0) < 128:
+        found.append(f"loads {m.get('load_bits', 0):.0f} bits at once, not 128")
+    tensor = row.kernel.name in ("cuda_tensor_cores", "tir_cuda_wmma") or (
+        row.kernel.language == "triton" and row.workload.dtype == "f16"
+    )
+    if tensor and not m.get("loop_tensor", 0):
+        found.append("has no tensor-core instruction in its main loop")
+    return found
+
+
+_HEAD = (
+    "| kernel | dtype | registers | shared memory (bytes) | occupancy | limited by | spills (bytes) | "
+    "load width (bits) | FMA share of the loop | tensor share of the loop | predicted, not measured | "
+    "candidates (rejected) | configuration |\n" + "|" + " --- |" * 13
+)
+
+
+def markdown(row: Rung) -> str:
+    """One row of the table."""
+    m = row.metrics
+    instructions = max(1.0, m.get("loop_instructions", 0))
+    tensor = m.get("loop_tensor", 0) / instructions
+    plain = (m.get("loop_math", 0) - m.get("loop_tensor", 0)) / instructions
+    operator = registry.operator(row.workload.operator)
+    rate = operator.flops(row.workload) / row.prediction.time_s / 1e12
+    cells = [
+        row.kernel.name, row.workload.dtype, f"{m['registers']:.0f}", f"{m['shared_bytes']:.0f}",
+        f"{m['occupancy']:.0%}", row.limiter, f"{m['spill_bytes']:.0f}", f"{m.get('load_bits', 0):.0f}",
+        f"{plain:.0%}", f"{tensor:.0%}", f"{rate:.1f} Tflop/s ({row.prediction.bound})",
+        f"{row.built} ({row.rejected})", " ".join(f"{k}={v}" for k, v in row.config.items()),
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(chosen: Target, size: int, rows: Iterator[Rung], missing: list[str]) -> Iterator[str]:
+    """The lines of one target's section, as they come to be known."""
+    yield f"\n### {chosen.name} ({board(chosen.arch)}), {size}³\n\n{_HEAD}"
+    missed = []
+    for row in rows:
+        yield markdown(row)
+        missed += [f"{row.kernel.name} ({row.workload.dtype}) {what}" for what in unmet(row)]
+    lines = "\n".join(f"- {line}" for line in [*missed, *missing])
+    yield f"\nClaims not met:\n\n{lines}" if lines else "\nEvery rung shows what it claims."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the tables, or writes them with a head that names the command."""
+    parser = argparse.ArgumentParser(prog="python -m tuner.lab.ladder", description=__doc__)
+    parser.add_argument("--target", action="append", help="cuda:sm_80; may be given several times")
+    parser.add_argument("--kernel", action="append", default=[], help="these kernels only")
+    parser.add_argument("--size", type=int, default=4096, help="m = n = k")
+    parser.add_argument("--samples", type=int, default=24, help="random configurations a kernel")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds of neighbours after them, at most")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2, help="builds at a time")
+    parser.add_argument("--output", type=Path, help="a Markdown file to write")
+    given = parser.parse_args(arguments)
+    names = given.target or ["cuda:sm_80", "cuda:sm_90"]
+    written = [_preface(arguments, names)] if given.output else []
+    for name in names:
+        chosen = target(name)
+        missing: list[str] = []
+        rows = climb(
+            given.kernel, chosen, given.size, given.samples, given.rounds, given.seed, given.jobs, missing
+        )
+        for line in table(chosen, given.size, rows, missing):
+            print(line, flush=True)
+            written.append(line)
+    if given.output:
+        given.output.write_text("\n".join(written) + "\n")
+
+
+def _preface(arguments: Sequence[str] | None, names: Sequence[str]) -> str:
+    words = " ".join(sys.argv[1:] if arguments is None else arguments)
+    builders = [registry.builder(language) for language in ("nvrtc", "triton", "tensorir_cuda")]
+    chains = [b.toolchain(target(names[0])) for b in builders if b.unavailable() is None]
+    made_by = ", ".join(f"{chain.name} {chain.version}" for chain in chains)
+    return f"""# The GPU ladder: GEMM, rung by rung
+
+Made by `python -m tuner.lab.ladder {words}`, compilers: {made_by}. Nothing here ran on a GPU: every
+candidate was compiled to machine code, its resources and its main loop were read from the cubin, and the
+analytic model (`tuner/engine/gpu_model/analytic.py`) chose the configuration of each row. The predicted
+speed is that model's word: it ranks, it is no measurement. Shares are of the main loop's instructions."""
+
+
+if __name__ == "__main__":
+    main()

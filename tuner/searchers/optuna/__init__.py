@@ -1,0 +1,4 @@
+"""Optuna, both ways.
+
+`samplers` makes Optuna's samplers searchers of ours, `bridge` makes ours samplers of Optuna.
+"""
