@@ -11,7 +11,7 @@ from tests.emulator.emulate import PLAIN, SANITIZED, TARGET, bug_line, kinds, on
 from tuner.core.errors import BuildError
 from tuner.core.measurement import Evidence
 from tuner.core.target import Target
-from tuner.devices.emulator.check import check, check_source
+from tuner.devices.emulator.check import check_emulated, check_source
 from tuner.devices.emulator.device import EmulatedDevice
 
 COPY = 'extern "C" __global__ void k(const float* a, float* c) { c[threadIdx.x] = a[threadIdx.x]; }'
@@ -221,11 +221,11 @@ def test_a_header_beside_the_kernel_is_named(tmp_path: Path) -> None:
 def test_one_artifact_serves_other_launches(tmp_path: Path) -> None:
     artifact = SANITIZED.build(source(COPY, TENSORS, {}, (1,), (32,)), TARGET, tmp_path)
     assert artifact.launch is not None
-    assert check(artifact, TARGET, TENSORS, ["c"]).clean
+    assert check_emulated(artifact, TARGET, TENSORS, ["c"]).clean
     wide = replace(artifact, launch=replace(artifact.launch, block=(33, 1, 1)))
-    assert "out_of_bounds_global" in kinds(check(wide, TARGET, TENSORS, ["c"]))
+    assert "out_of_bounds_global" in kinds(check_emulated(wide, TARGET, TENSORS, ["c"]))
     more = replace(artifact, launch=replace(artifact.launch, shared_bytes=64))
-    assert "built for 0" in only(check(more, TARGET, TENSORS, ["c"]), "launch_limits").message
+    assert "built for 0" in only(check_emulated(more, TARGET, TENSORS, ["c"]), "launch_limits").message
 
 
 def test_the_device_runs_and_has_no_time(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.core.kernel import Argument, Launch, Source, Step
 from tuner.core.target import Target
-from tuner.devices.emulator.check import check
+from tuner.devices.emulator.check import check_emulated
 from tuner.devices.emulator.device import EmulatedDevice
 
 TARGET = Target("cuda", "sm_80", (), {"shared_bytes_block_optin": 48 * 1024, "shared_bytes_block": 48 * 1024})
@@ -48,7 +48,7 @@ def test_all_kernels_run_in_order(sanitize: bool, tmp_path: Path) -> None:
     assert [step.entry for step in artifact.steps] == ["sum_rows", "differences"]
     assert artifact.workspaces == {"sums": 32}
     for launches in (1, 2):
-        result = check(artifact, TARGET, TENSORS, ["c"], launches=launches)
+        result = check_emulated(artifact, TARGET, TENSORS, ["c"], launches=launches)
         assert result.clean, result
         np.testing.assert_allclose(result.outputs["c"], RIGHT, rtol=1e-5, atol=1e-5)
     executable = EmulatedDevice(TARGET).load(artifact)
@@ -62,7 +62,9 @@ def test_a_finding_names_its_kernel_and_ends_the_sequence(tmp_path: Path) -> Non
     broken = SOURCE.text.replace("sums[blockIdx.x] = sum", "sums[blockIdx.x + 1] = sum")
     artifact = CudaEmulatedBuilder(True).build(replace(SOURCE, text=broken), TARGET, tmp_path)
     (found,) = (
-        f for f in check(artifact, TARGET, TENSORS, ["c"]).findings if f.kind == "out_of_bounds_global"
+        f
+        for f in check_emulated(artifact, TARGET, TENSORS, ["c"]).findings
+        if f.kind == "out_of_bounds_global"
     )
     assert found.kernel == "sum_rows"
     assert "sums[blockIdx.x + 1]" in broken.splitlines()[found.place.line - 1]
@@ -75,10 +77,10 @@ def test_limits_are_those_of_each_kernel(tmp_path: Path) -> None:
     small = replace(
         TARGET, limits={**TARGET.limits, "shared_bytes_block": 300, "shared_bytes_block_optin": 300}
     )
-    found = check(artifact, small, TENSORS, ["c"]).findings
+    found = check_emulated(artifact, small, TENSORS, ["c"]).findings
     assert {f.kernel for f in found} == {"differences"}
     wide = replace(artifact, before=(replace(FIRST, launch=Launch((8, 1, 1), (2048, 1, 1))),))
-    assert {f.kernel for f in check(wide, TARGET, TENSORS, ["c"]).findings} == {"sum_rows"}
+    assert {f.kernel for f in check_emulated(wide, TARGET, TENSORS, ["c"]).findings} == {"sum_rows"}
 
 
 def test_an_output_written_by_the_first_may_be_read_by_the_second(tmp_path: Path) -> None:
@@ -90,8 +92,12 @@ extern "C" __global__ void grow(float* c) { c[threadIdx.x] += 1.0f; }
     step = Step("fill", (Argument("c"),), launch)
     source = Source("nvrtc", text, "grow", (Argument("c"),), launch=launch, before=(step,))
     (tmp_path / "both").mkdir()
-    result = check(CudaEmulatedBuilder(True).build(source, TARGET, tmp_path / "both"), TARGET, TENSORS, ["c"])
+    result = check_emulated(
+        CudaEmulatedBuilder(True).build(source, TARGET, tmp_path / "both"), TARGET, TENSORS, ["c"]
+    )
     assert result.clean and set(result.outputs["c"].tolist()) == {3.0}
     (tmp_path / "one").mkdir()
     alone = CudaEmulatedBuilder(True).build(replace(source, before=()), TARGET, tmp_path / "one")
-    assert {f.kind for f in check(alone, TARGET, TENSORS, ["c"]).findings} == {"uninitialized_global"}
+    assert {f.kind for f in check_emulated(alone, TARGET, TENSORS, ["c"]).findings} == {
+        "uninitialized_global"
+    }

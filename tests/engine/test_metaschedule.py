@@ -15,7 +15,7 @@ from tuner.core.measurement import Evidence
 from tuner.engine.recorded.traces import export_traces, import_traces
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
-from tuner.engine.tuning.compile_only import choose_kernels, run_compile_only
+from tuner.engine.tuning.compile_only import kernels_to_compile, run_compile_only
 from tuner.engine.tuning.observer import Observer
 from tuner.interchange.metaschedule import read_database
 from tuner.store.store import open_store
@@ -183,7 +183,7 @@ def test_a_compile_only_sweep_for_a_gpu(tmp_path):
         pytest.skip(reason)
     device = DescribedDevice(cuda.target("sm_80"), cuda.board("sm_80"))
     workload = registry.operator("gemm").parse("64x64x64")
-    chosen, skipped = choose_kernels(workload, device, [kernel.name])
+    chosen, skipped = kernels_to_compile(workload, device, [kernel.name])
     plan = campaign.Plan("auto", 1, Budget(trials=8))
     with open_store(str(tmp_path / "gpu.db")) as store:
         outcome = run_compile_only(workload, chosen, device, plan, store, Observer(), skipped, 2)

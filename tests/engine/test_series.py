@@ -13,7 +13,7 @@ from tuner.engine.tuning.experiment import read_experiment
 from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.race import FAR_BEHIND, Race
 from tuner.engine.tuning.request import SweepRequest
-from tuner.engine.tuning.series import Layer, layers_of, run_series
+from tuner.engine.tuning.series import SeriesLayer, layers_of, run_series
 from tuner.store.store import open_store
 
 GEMM = registry.operator("gemm")
@@ -79,7 +79,7 @@ def test_an_interrupted_race_leaves_every_sweep_resumable(store, tmp_path):
 
 def test_a_series_runs_each_workload_once_and_measures_peaks_once(store):
     shapes = ("8x8x8", "16x16x16", "8x8x8")
-    layers = [Layer(GEMM.parse(shape), "model", 2) for shape in shapes]
+    layers = [SeriesLayer(GEMM.parse(shape), "model", 2) for shape in shapes]
     plan = campaign.Plan("random", 0, Budget(trials=2), rounds=6)
     device = campaign.default_device()
     outcomes = run_series(layers, device, QUICK, plan, store, Observer(), ["cpp_naive", "cpp_tiled"], False)
@@ -89,7 +89,7 @@ def test_a_series_runs_each_workload_once_and_measures_peaks_once(store):
 
 
 def test_a_kernel_of_no_operator_of_the_series_is_named():
-    layers = [Layer(GEMM.parse("8x8x8"))]
+    layers = [SeriesLayer(GEMM.parse("8x8x8"))]
     device = campaign.default_device()
     with pytest.raises(TunerError, match="conv_naive computes gemm"):
         run_series(layers, device, QUICK, campaign.Plan(), None, Observer(), ["conv_naive"])

@@ -15,7 +15,7 @@ from tuner.core.operator import worst_error
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.devices.emulator.check import check
+from tuner.devices.emulator.check import check_emulated
 from tuner.operators.gemm import Gemm
 from tuner.targets.cuda import target
 
@@ -61,7 +61,7 @@ def verify(
         here = replace(artifact, arguments=source.arguments, launch=source.launch)
         inputs = GEMM.inputs(workload, 1)
         outputs = {s.name: np.zeros(s.shape, s.dtype) for s in GEMM.signature(workload) if s.output}
-        result = check(here, chosen, {**inputs, **outputs}, list(outputs), launches=2, seed=seed)
+        result = check_emulated(here, chosen, {**inputs, **outputs}, list(outputs), launches=2, seed=seed)
         said = f"{workload.key} {dict(config)} on {chosen.name}"
         assert result.completed, f"{said}: {result.error} {result.findings[:3]}"
         assert not result.findings, f"{said}: {[str(f) for f in result.findings[:3]]}"
@@ -131,7 +131,7 @@ def mutate(rung: str, old: str, new: str, tmp_path: Path) -> str:
     reference = GEMM.reference(workload, inputs)
     artifact = SANITIZED.build(source, chosen, tmp_path)
     tensors = {**inputs, "D": np.zeros((70, 80), GEMM.signature(workload)[-1].dtype)}
-    result = check(artifact, chosen, tensors, ["D"], seed=7)
+    result = check_emulated(artifact, chosen, tensors, ["D"], seed=7)
     error = 0.0
     if result.completed:
         error, _ = worst_error(result.outputs, reference, GEMM.tolerance(workload, inputs, reference))
@@ -163,11 +163,11 @@ def test_counts_that_are_not_reset_are_seen_by_the_second_launch(tmp_path: Path)
         folder.mkdir()
         artifact = PLAIN.build(replace(source, text=text), chosen, folder)
         tensors = {**inputs, "D": np.zeros((16, 32), np.float32)}
-        result = check(artifact, chosen, tensors, ["D"], launches=2)
+        result = check_emulated(artifact, chosen, tensors, ["D"], launches=2)
         assert result.completed
         reference = GEMM.reference(workload, inputs)
         tolerance = GEMM.tolerance(workload, inputs, reference)
-        second = check(artifact, chosen, tensors, ["D"], launches=1)
+        second = check_emulated(artifact, chosen, tensors, ["D"], launches=1)
         assert worst_error(second.outputs, reference, tolerance)[0] <= 1
         # The second launch of the broken one never sees its last block, and leaves D from the first.
         assert right == (_left_at_zero(artifact, chosen, tensors))
@@ -179,7 +179,7 @@ def _left_at_zero(artifact: Any, chosen: Target, tensors: dict[str, np.ndarray])
         replace(a, kind="tensor", value=None) if a.name == "arrived" else a for a in artifact.arguments
     )
     looked = {**tensors, "arrived": np.zeros(1, np.int32)}
-    result = check(replace(artifact, arguments=arguments), chosen, looked, ["D"], launches=1)
+    result = check_emulated(replace(artifact, arguments=arguments), chosen, looked, ["D"], launches=1)
     # Left as they were: no input was changed.
     return not any(f.kind == "input_modified" for f in result.findings)
 

@@ -6,12 +6,12 @@ import pytest
 
 from tests.report.makers import FLOPS, timing
 from tuner.core.workload import Workload
-from tuner.report.rows import Context, Timing
+from tuner.report.rows import RowContext, Timing
 
 
 @pytest.fixture
-def context() -> Context:
-    return Context(
+def context() -> RowContext:
+    return RowContext(
         title="A title & more",
         workload=Workload("gemm", "f32", (("m", 64), ("n", 64), ("k", 64))),
         device="EPYC <test>",

@@ -11,16 +11,16 @@ from tuner.core.stats import Interval
 from tuner.report.network import LayerRow, geometric_mean_interval, network_markdown, summaries
 from tuner.report.network_chart import network_chart
 from tuner.report.present import network_json
-from tuner.report.rows import Context, compare
+from tuner.report.rows import RowContext, comparison_rows
 
 GEMM = registry.operator("gemm")
 
 
 def row(model, shape, count, **rates):
     """A layer whose implementations reach so many GFLOP/s; names that begin with `lib` are libraries."""
-    context = Context("t", GEMM.parse(shape), "A CPU", 2, "warm", datetime(2026, 1, 2, tzinfo=UTC), FLOPS)
+    context = RowContext("t", GEMM.parse(shape), "A CPU", 2, "warm", datetime(2026, 1, 2, tzinfo=UTC), FLOPS)
     timings = [timing(n, rate, is_baseline=n.startswith("lib")) for n, rate in rates.items()]
-    return LayerRow(model, count, context, compare(timings, context))
+    return LayerRow(model, count, context, comparison_rows(timings, context))
 
 
 ROWS = [
@@ -57,11 +57,11 @@ def test_independent_errors_shrink_with_the_number_of_layers():
 
 
 def test_the_document_lists_every_layer_even_those_without_comparison():
-    text = network_markdown("Layers", "tuner compare x.toml", ROWS)
+    text = network_markdown("Layers", "tuner comparison_rows x.toml", ROWS)
     lines = [line for line in text.splitlines() if line.startswith(("| a", "| b"))]
     assert len(lines) == 4
     assert "2.00x" in lines[0] and "0.500x" in lines[1] and lines[3].endswith("| none | - | - |")
-    assert "(1 could not be compared)" in text and "`tuner compare x.toml`" in text
+    assert "(1 could not be compared)" in text and "`tuner comparison_rows x.toml`" in text
     document = network_json("Layers", ROWS)
     assert len(document["layers"]) == 4
     assert document["layers"][3]["speedup"] is None

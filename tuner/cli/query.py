@@ -11,7 +11,7 @@ from tuner.cli.common import Db, Json
 from tuner.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
-    from tuner.store.records import BestRow, Sweep, TrialDetail
+    from tuner.store.records import BestRow, StoredSweep, TrialDetail
     from tuner.store.store import Store
 
 _BEST_EXAMPLES = """
@@ -237,7 +237,7 @@ def _show_trial(detail: "TrialDetail", json: bool) -> None:
                   f"{spread(entry.interval)}, speed-up {ratio(entry.speedup)}")  # fmt: skip
 
 
-def _show_sweep(store: "Store", sweep: "Sweep", json: bool) -> None:
+def _show_sweep(store: "Store", sweep: "StoredSweep", json: bool) -> None:
     from tuner.cli.common import config_text, console, print_json, seconds
     from tuner.report.text import first_line
 

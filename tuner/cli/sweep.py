@@ -201,7 +201,7 @@ def _compile_only(
     from tuner.targets import cuda
 
     described = DescribedDevice(cuda.target(target), cuda.board(target.partition(":")[2]))
-    chosen, skipped = compile_only.choose_kernels(workload, described, kernels)
+    chosen, skipped = compile_only.kernels_to_compile(workload, described, kernels)
     jobs = len(os.sched_getaffinity(0))
     with open_store(db) as store:
         with SweepProgress(quiet=json) as progress:

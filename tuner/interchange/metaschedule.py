@@ -29,7 +29,7 @@ _DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16
 
 
 @dataclass(frozen=True)
-class Record:
+class TuningRecord:
     """One line of the record table.
 
     Attributes:
@@ -64,7 +64,7 @@ def is_database(path: Path) -> bool:
     return (path / RECORDS).is_file() or path.name in (RECORDS, WORKLOADS)
 
 
-def read_database(path: Path, note: Callable[[str], None] = lambda text: None) -> list[Record]:
+def read_database(path: Path, note: Callable[[str], None] = lambda text: None) -> list[TuningRecord]:
     """The records of a database; duplicates of one trace and target as one, with all their times.
 
     Args:
@@ -78,7 +78,7 @@ def read_database(path: Path, note: Callable[[str], None] = lambda text: None) -
     folder = path if path.is_dir() else path.parent
     cut: list[str] = []
     programs = [_program(content, where) for content, where in _lines(folder / WORKLOADS, cut)]
-    found: dict[tuple[str, str, str], Record] = {}
+    found: dict[tuple[str, str, str], TuningRecord] = {}
     missing = 0
     for content, where in _lines(folder / RECORDS, cut):
         if cut and isinstance(content, list) and content[:1] == [len(programs)] and WORKLOADS in cut[0]:
@@ -89,7 +89,7 @@ def read_database(path: Path, note: Callable[[str], None] = lambda text: None) -
         before = found.get(key)
         if before is not None:
             samples = before.samples + record.samples
-            record = Record(record.program, record.trace, samples, record.target, record.arguments)
+            record = TuningRecord(record.program, record.trace, samples, record.target, record.arguments)
         found[key] = record
     if not found:
         raise InterchangeError(f"{shown(folder / RECORDS)} has no records")
@@ -135,7 +135,7 @@ def _program(content: Any, where: str) -> str:
     return str(content[0])
 
 
-def _record(content: Any, programs: Sequence[str], where: str) -> Record:
+def _record(content: Any, programs: Sequence[str], where: str) -> TuningRecord:
     shaped = isinstance(content, list) and len(content) == 2 and type(content[0]) is int
     if not shaped or not isinstance(content[1], list) or len(content[1]) != 4:
         raise InterchangeError(f"{where} is not [program, [trace, times, target, arguments]]")
@@ -152,7 +152,7 @@ def _record(content: Any, programs: Sequence[str], where: str) -> Record:
         raise InterchangeError(f"{where}: the times are not a list of seconds")
     samples = tuple(duration(t, 1.0, f"{where}: a time") for t in times)
     kept = () if any(s >= FAILED_S for s in samples) else samples
-    return Record(programs[number], text, kept, target, _arguments(arguments, where))
+    return TuningRecord(programs[number], text, kept, target, _arguments(arguments, where))
 
 
 def _arguments(content: Any, where: str) -> tuple[tuple[str, tuple[int, ...]], ...]:

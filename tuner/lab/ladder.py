@@ -50,7 +50,7 @@ class Rung:
     rejected: int
 
 
-class Ranking:
+class BestRanked:
     """The best-ranked configuration of one kernel so far.
 
     Args:
@@ -141,7 +141,7 @@ def climb(
                 workload = operator.workload(dtype, m=size, n=size, k=size)
                 reason = kernel.unsupported(workload, chosen) or builder.unavailable()
                 if reason is None:
-                    ranking = Ranking(kernel, workload, chosen, stage)
+                    ranking = BestRanked(kernel, workload, chosen, stage)
                     row = ranking.search(samples, rounds, seed)
                     if row is not None:
                         yield row

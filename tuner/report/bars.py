@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.report.rows import ComparisonRow, Context
+from tuner.report.rows import ComparisonRow, RowContext
 from tuner.report.style import INK, LIBRARY, MUTED, NAIVE, TUNED, drawing, heading, new_figure, save
 from tuner.report.text import percent, ratio, seconds, significant, spread
 
@@ -16,7 +16,7 @@ _LINE = 0.19  # inches of a remark
 _CHARACTER = 0.0059  # of the width: a digit of the columns' texts
 
 
-def comparison_chart(rows: Sequence[ComparisonRow], context: Context, path: Path) -> list[Path]:
+def comparison_chart(rows: Sequence[ComparisonRow], context: RowContext, path: Path) -> list[Path]:
     """Draws a bar an implementation, fastest on top, with whiskers of the 95% interval.
 
     A second axis gives the share of the measured peak where it is known; time and speed-ups stand beside
@@ -59,7 +59,7 @@ def comparison_chart(rows: Sequence[ComparisonRow], context: Context, path: Path
         return save(figure, path)
 
 
-def _remarks(rows: Sequence[ComparisonRow], context: Context) -> list[str]:
+def _remarks(rows: Sequence[ComparisonRow], context: RowContext) -> list[str]:
     """What stands below the bars, a line each: doubts that a reader of the picture alone would not have."""
     disturbed = [f"Nothing is declared: {context.disturbed}"] if context.disturbed else []
     return [*disturbed, *(f"{row.implementation}: {row.remark}" for row in rows if row.remark)]
@@ -76,7 +76,7 @@ def colour_of(row: ComparisonRow) -> str:
     return NAIVE if row.is_naive else TUNED
 
 
-def _bars(axes: "Axes", rows: Sequence[ComparisonRow], context: Context) -> None:
+def _bars(axes: "Axes", rows: Sequence[ComparisonRow], context: RowContext) -> None:
     places = range(len(rows))
     speeds = [row.gflops for row in rows]
     # A short time is a high rate: the ends of the interval change places.
@@ -105,7 +105,7 @@ def _bars(axes: "Axes", rows: Sequence[ComparisonRow], context: Context) -> None
         axes.text(x, place, f"{significant(row.gflops)} GFLOP/s", va="center", fontsize=9, color=colour)
 
 
-def _peak(axes: "Axes", context: Context) -> None:
+def _peak(axes: "Axes", context: RowContext) -> None:
     if not context.peak_flops:
         return
     peak = context.peak_flops / 1e9

@@ -11,7 +11,7 @@ from tuner.core.workload import Workload
 from tuner.report.bars import comparison_chart
 from tuner.report.curves import Curve, convergence_chart
 from tuner.report.roofline import roofline_chart
-from tuner.report.rows import ComparisonRow, Context, Timing, compare
+from tuner.report.rows import ComparisonRow, RowContext, Timing, comparison_rows
 from tuner.report.text import first_line, seconds
 from tuner.store.records import DeviceInfo
 
@@ -86,7 +86,7 @@ class Comparison:
         notes: what was left out, and why.
     """
 
-    context: Context
+    context: RowContext
     rows: Sequence[ComparisonRow]
     curves: Sequence[Curve]
     references: Sequence[tuple[str, float]] = ()
@@ -100,7 +100,7 @@ def gather(title: str, outcome: OutcomeLike, store: "Store") -> Comparison:
     operator = registry.operator(outcome.workload.operator)
     timings, when = _timings(outcome, store)
     disturbed = store.final(outcome.final_id).disturbed if outcome.final_id is not None else ""
-    context = Context(
+    context = RowContext(
         title=title,
         workload=outcome.workload,
         device=outcome.device.name,
@@ -139,7 +139,7 @@ def gather(title: str, outcome: OutcomeLike, store: "Store") -> Comparison:
         notes.append(f"the final was disturbed and declares nothing: {disturbed}")
     elif not paired and timings:
         notes.append("no final was held: times are of the sweeps, taken apart, so there are no speed-ups")
-    rows = compare(timings, context, paired)
+    rows = comparison_rows(timings, context, paired)
     notes += [f"{row.implementation}: {row.remark}" for row in rows if row.remark]
     return Comparison(context, rows, curves, references, notes)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.report.rows import Context
+from tuner.report.rows import RowContext
 from tuner.report.style import DASHES, INK, MUTED, SERIES, apart, drawing, heading, new_figure, save
 from tuner.report.text import significant
 from tuner.store.records import CurvePoint
@@ -24,7 +24,7 @@ class Curve:
 
 def convergence_chart(
     curves: Sequence[Curve],
-    context: Context,
+    context: RowContext,
     path: Path,
     references: Sequence[tuple[str, float]] = (),
 ) -> list[Path]:

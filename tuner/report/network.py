@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tuner.core.stats import Interval, geometric_mean
 from tuner.core.workload import Workload
 from tuner.report.comparison import OutcomeLike, gather
-from tuner.report.rows import ComparisonRow, Context
+from tuner.report.rows import ComparisonRow, RowContext
 from tuner.report.text import ratio, seconds, spread
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class LayerRow:
 
     model: str
     count: int
-    context: Context
+    context: RowContext
     rows: Sequence[ComparisonRow]
     notes: Sequence[str] = ()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner.report.bars import colour_of
-from tuner.report.rows import ComparisonRow, Context
+from tuner.report.rows import ComparisonRow, RowContext
 from tuner.report.style import INK, MUTED, apart, drawing, heading, new_figure, save
 from tuner.report.text import intensity, significant
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def roofline_chart(rows: Sequence[ComparisonRow], context: Context, path: Path) -> list[Path]:
+def roofline_chart(rows: Sequence[ComparisonRow], context: RowContext, path: Path) -> list[Path]:
     """Draws the roofs and a point an implementation, all at the intensity of the compulsory traffic.
 
     Args:

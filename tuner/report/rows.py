@@ -84,7 +84,7 @@ def _plain(interval: Interval | None) -> dict[str, float] | None:
 
 
 @dataclass(frozen=True)
-class Context:
+class RowContext:
     """What all rows of a comparison share, and every title says.
 
     Attributes:
@@ -145,7 +145,9 @@ class Timing:
     fewer: float = 1.0
 
 
-def compare(timings: Sequence[Timing], context: Context, paired: bool = True) -> list[ComparisonRow]:
+def comparison_rows(
+    timings: Sequence[Timing], context: RowContext, paired: bool = True
+) -> list[ComparisonRow]:
     """Rows, fastest first.
 
     Args:

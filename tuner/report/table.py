@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuner.report.rows import ComparisonRow, Context
+from tuner.report.rows import ComparisonRow, RowContext
 from tuner.report.text import percent, ratio, seconds, significant, spread
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def comparison_table(rows: Sequence[ComparisonRow], context: Context) -> "Table":
+def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Table":
     """A `rich` table, fastest first; the winner, or those who tie, in bold."""
     from rich.markup import escape
     from rich.table import Table
@@ -48,7 +48,7 @@ def comparison_table(rows: Sequence[ComparisonRow], context: Context) -> "Table"
     return table
 
 
-def comparison_json(rows: Sequence[ComparisonRow], context: Context) -> dict[str, Any]:
+def comparison_json(rows: Sequence[ComparisonRow], context: RowContext) -> dict[str, Any]:
     """The same as plain values."""
     return {
         "title": context.title,

@@ -11,7 +11,7 @@ from tuner.searchers.transfer.sources import find_sources
 from tuner.searchers.transfer.transfer import TransferSearcher
 
 
-def choose(problem: Problem) -> tuple[type[Searcher], str]:
+def choose_searcher(problem: Problem) -> tuple[type[Searcher], str]:
     """The searcher for a problem, and the reason in one line."""
     size, budget = problem.space.size, problem.budget
     if size is not None and budget is not None and size <= budget:
@@ -34,14 +34,14 @@ def choose(problem: Problem) -> tuple[type[Searcher], str]:
 
 
 class AutoSearcher(Searcher):
-    """Hands the whole sweep to the searcher that `choose` picks; `why` says which and for what reason."""
+    """Hands the whole sweep to the searcher that `choose_searcher` picks; `why` says which, and why."""
 
     name = "auto"
     summary = "picks grid, transfer or surrogate by budget, size of the space and history"
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        kind, self.why = choose(problem)
+        kind, self.why = choose_searcher(problem)
         self.chosen = kind(problem)
 
     def ask(self, n: int) -> list[Config]:

@@ -33,7 +33,7 @@ class StoreVersion(StoreError):
     """The database was written by another version of the lab."""
 
 
-class Refused(StoreError):
+class StoreRefused(StoreError):
     """The database's constraints refuse a row: it contradicts itself, or what is stored already."""
 
 
@@ -74,7 +74,7 @@ def explain(name: str, error: BaseException, timeout_s: float) -> StoreError:
     if "unable to open" in low:
         return StoreError(f"database {name} cannot be opened: check that it is a file and may be read")
     if isinstance(error, exc.IntegrityError):
-        return Refused(f"database {name} refuses the row: {text}")
+        return StoreRefused(f"database {name} refuses the row: {text}")
     return StoreError(f"database {name}: {text}")
 
 

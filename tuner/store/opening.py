@@ -24,7 +24,7 @@ VARIABLE = "TUNER_DB"
 
 
 @dataclass(frozen=True)
-class Place:
+class DatabasePlace:
     """Where a database is.
 
     Attributes:
@@ -38,7 +38,7 @@ class Place:
     file: Path | None
 
 
-def locate(where: str | os.PathLike[str] | None) -> Place:
+def locate(where: str | os.PathLike[str] | None) -> DatabasePlace:
     """The place of a path or URL; without one that of `$TUNER_DB`, else `./results.db`.
 
     Raises:
@@ -51,7 +51,7 @@ def locate(where: str | os.PathLike[str] | None) -> Place:
         raise StoreError(f"database {asked!r} cannot be opened: a name has no NUL in it")
     if "://" not in asked:
         file = _expanded(asked)
-        return Place(URL.create("sqlite", database=str(file)), asked, file)
+        return DatabasePlace(URL.create("sqlite", database=str(file)), asked, file)
     try:
         url = make_url(asked)
     except (exc.ArgumentError, ValueError):
@@ -62,10 +62,10 @@ def locate(where: str | os.PathLike[str] | None) -> Place:
         ) from None
     name = url.render_as_string(hide_password=True)
     if url.get_backend_name() != "sqlite":
-        return Place(url, name, None)
+        return DatabasePlace(url, name, None)
     # An URI of SQLite's own says itself how it is to be opened.
     other = url.database in (None, "", ":memory:") or "uri" in url.query
-    return Place(url, name, None if other else Path(str(url.database)))
+    return DatabasePlace(url, name, None if other else Path(str(url.database)))
 
 
 def _expanded(asked: str) -> Path:
@@ -77,7 +77,7 @@ def _expanded(asked: str) -> Path:
 
 def open_engine(
     where: str | os.PathLike[str] | None, read_only: bool, patience: LockWait
-) -> tuple[Engine, Place, bool]:
+) -> tuple[Engine, DatabasePlace, bool]:
     """An engine, its place, and whether it is read-only after all (the file is).
 
     Raises:
@@ -108,7 +108,7 @@ def open_engine(
     return engine, place, read_only or frozen
 
 
-def _check_file(place: Place, read_only: bool) -> bool:
+def _check_file(place: DatabasePlace, read_only: bool) -> bool:
     """Says what is wrong with the file; whether it cannot be written."""
     file = place.file
     assert file is not None
@@ -139,13 +139,13 @@ def _writable(path: Path) -> bool:
     )
 
 
-def _needs_immutable(place: Place) -> bool:
+def _needs_immutable(place: DatabasePlace) -> bool:
     assert place.file is not None
     wal = Path(f"{place.file}-wal")
     return not wal.exists() or wal.stat().st_size == 0
 
 
-def _create(place: Place, patience: LockWait, mode: str) -> Engine:
+def _create(place: DatabasePlace, patience: LockWait, mode: str) -> Engine:
     arguments: dict[str, Any] = {}
     if place.url.get_backend_name() == "sqlite":
         arguments["connect_args"] = {"timeout": patience.reads_s}
@@ -200,7 +200,7 @@ def _on_begin(connection: Any, patience: LockWait) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-def _prepare(engine: Engine, place: Place, read_only: bool, frozen: bool) -> None:
+def _prepare(engine: Engine, place: DatabasePlace, read_only: bool, frozen: bool) -> None:
     """Migrates if need be; the common case is two small reads."""
     # A StoreError must reach the caller as it is; `explained` only translates SQLAlchemy's own.
     with engine.connect() as connection:
@@ -215,7 +215,7 @@ def _prepare(engine: Engine, place: Place, read_only: bool, frozen: bool) -> Non
         _use_wal(engine)
 
 
-def _upgrade(engine: Engine, place: Place) -> None:
+def _upgrade(engine: Engine, place: DatabasePlace) -> None:
     if place.file is not None:
         # Before the first table, so that the second of two processes on a new file waits in WAL mode.
         _use_wal(engine)

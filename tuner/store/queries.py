@@ -29,7 +29,7 @@ from tuner.store.owner import is_alive
 from tuner.store.records import (
     DeviceInfo,
     KernelInfo,
-    Sweep,
+    StoredSweep,
     SweepSpec,
     TrialDetail,
 )
@@ -238,7 +238,7 @@ def device_limits(connection: Connection, fingerprint: str) -> dict[str, float]:
     return limits_of(connection.execute(wanted).scalar() or "{}")
 
 
-def sweeps(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) -> list[Sweep]:
+def sweeps(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) -> list[StoredSweep]:
     """Sweeps that meet the conditions, oldest first, with their counts."""
     statement = (
         select(SWEEPS, WORKLOADS, KERNELS, DEVICES)
@@ -301,7 +301,7 @@ class _Part:
         return getattr(self._row, self._prefix + name)
 
 
-def _sweep_of(row: Any, outcomes: Sequence[Row[Any]]) -> Sweep:
+def _sweep_of(row: Any, outcomes: Sequence[Row[Any]]) -> StoredSweep:
     statuses: Counter[str] = Counter()
     for c in outcomes:
         statuses[c.status] += c.trials
@@ -319,7 +319,7 @@ def _sweep_of(row: Any, outcomes: Sequence[Row[Any]]) -> Sweep:
         budget=record(row.sweeps_budget),
         note=words(row.sweeps_note),
     )
-    return Sweep(
+    return StoredSweep(
         id=row.sweeps_id,
         spec=spec,
         status=words(row.sweeps_status),  # type: ignore[arg-type]
@@ -333,7 +333,7 @@ def _sweep_of(row: Any, outcomes: Sequence[Row[Any]]) -> Sweep:
     )
 
 
-def sweep(connection: Connection, sweep_id: int) -> Sweep:
+def sweep(connection: Connection, sweep_id: int) -> StoredSweep:
     """One sweep.
 
     Raises:

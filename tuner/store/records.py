@@ -88,7 +88,7 @@ class SweepSpec:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class StoredSweep:
     """A stored sweep.
 
     Attributes:

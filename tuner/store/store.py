@@ -29,7 +29,7 @@ from tuner.store.records import (
     DeviceInfo,
     Final,
     KernelInfo,
-    Sweep,
+    StoredSweep,
     SweepSpec,
     TrialDetail,
 )
@@ -148,12 +148,12 @@ class Store(Histories, Marks, Claiming):
             queries.sweep_started(connection, sweep_id)
             writes.reopen_sweep(connection, sweep_id, budget)
 
-    def sweep(self, sweep_id: int) -> Sweep:
+    def sweep(self, sweep_id: int) -> StoredSweep:
         """One sweep with its counts; raises `StoreError` where there is none."""
         with self._read() as connection:
             return queries.sweep(connection, sweep_id)
 
-    def sweeps(self, operator: str | None = None, workload_key: str | None = None) -> list[Sweep]:
+    def sweeps(self, operator: str | None = None, workload_key: str | None = None) -> list[StoredSweep]:
         """Sweeps, oldest first."""
         with self._read() as connection:
             return queries.sweeps(connection, _conditions(operator=operator, workload_key=workload_key))

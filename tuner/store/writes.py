@@ -13,7 +13,7 @@ from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.store.checked import record
 from tuner.store.convert import measurement_columns, to_json, to_stamp, workload_columns
-from tuner.store.errors import Refused
+from tuner.store.errors import StoreRefused
 from tuner.store.models import (
     Base,
     ClaimRow,
@@ -240,7 +240,7 @@ def link(
     except IntegrityError as error:
         if "UNIQUE" not in str(error.orig).upper():
             raise
-        raise Refused(
+        raise StoreRefused(
             f"sweep {sweep_id} already has a proposal of number {numbers[0]} or later: "
             "is another process running the same sweep?"
         ) from None

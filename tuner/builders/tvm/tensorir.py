@@ -127,7 +127,7 @@ class TensorIRBuilder(Builder):
 
 _WARM = """
 @I.ir_module
-class Module:
+class ScheduledModule:
     @T.prim_func(s_tir=True)
     def main(A: T.Buffer((64,), "float32", align=4), D: T.Buffer((64,), "float32", align=4)):
         for i in T.parallel(4):

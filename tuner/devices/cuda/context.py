@@ -22,7 +22,7 @@ _HOLD_BASE_S = 30e-6
 FMA_A_ROUND = 64
 
 
-class Module:
+class LoadedModule:
     """A loaded cubin or PTX; unloaded when nothing refers to it any more.
 
     Args:
@@ -56,7 +56,7 @@ class Function:
         RuntimeError: the module has no such kernel.
     """
 
-    def __init__(self, driver: Any, module: Module, name: str) -> None:
+    def __init__(self, driver: Any, module: LoadedModule, name: str) -> None:
         self._driver, self._module = driver, module
         self._handle = driver.moduleGetFunction(module.handle, name)
 
@@ -88,7 +88,7 @@ class Function:
         return call
 
 
-class Context:
+class GpuContext:
     """This process's use of one GPU; made once a process by `open_context`.
 
     Args:
@@ -114,7 +114,7 @@ class Context:
         self._evicting = 0
         self.late_samples = 0
 
-    def load(self, image: bytes) -> Module:
+    def load(self, image: bytes) -> LoadedModule:
         """Loads a cubin or PTX.
 
         Raises:
@@ -122,7 +122,7 @@ class Context:
         """
         # The runtime makes the device's context when it is first used; the driver's calls need it.
         self.runtime.free(0)
-        return Module(self.driver, image)
+        return LoadedModule(self.driver, image)
 
     def time(self, call: Callable[[], object], calls: int, launches: int = 1) -> float:
         """Mean seconds of `calls` calls back to back, between two events on the stream.
@@ -194,6 +194,6 @@ class Context:
 
 
 @cache
-def open_context(index: int, sm_count: int, l2_bytes: int) -> Context:
+def open_context(index: int, sm_count: int, l2_bytes: int) -> GpuContext:
     """The process's one context on a device."""
-    return Context(index, sm_count, l2_bytes)
+    return GpuContext(index, sm_count, l2_bytes)

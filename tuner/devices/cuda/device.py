@@ -8,7 +8,7 @@ from tuner.core.device import Device, Executable
 from tuner.core.digest import digest
 from tuner.core.target import Target
 from tuner.devices.cuda import facts
-from tuner.devices.cuda.context import Context, open_context
+from tuner.devices.cuda.context import GpuContext, open_context
 from tuner.devices.cuda.state import between, snapshot
 
 __all__ = ["CudaDevice"]
@@ -45,7 +45,7 @@ class CudaDevice(Device):
     def discover(cls) -> Sequence["CudaDevice"]:
         """The GPUs that CUDA shows and a target stands for, in CUDA's order."""
         found, _ = facts.devices()
-        return [cls(each) for each in found if facts.arch_of(each.capability)]
+        return [cls(each) for each in found if facts.arch_of_capability(each.capability)]
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -90,7 +90,7 @@ class CudaDevice(Device):
         return ("cupy",)
 
     @property
-    def _context(self) -> Context:
+    def _context(self) -> GpuContext:
         limit = self._target.limit
         return open_context(self.index, int(limit("sm_count")), int(limit("l2_bytes")))
 

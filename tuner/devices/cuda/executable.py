@@ -14,7 +14,7 @@ from tuner.core.device import Executable
 from tuner.core.kernel import Argument
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.devices.cuda.context import Context, Function
+from tuner.devices.cuda.context import Function, GpuContext
 from tuner.devices.cuda.memory import Region
 
 _SCALARS: Mapping[str, type[Any]] = {
@@ -27,7 +27,7 @@ _SCALARS: Mapping[str, type[Any]] = {
 class OnDevice(Executable):
     """What cubins and library calls share: guarded copies of the tensors, and the stopwatch."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: GpuContext) -> None:
         self._context, self._late_before = context, context.late_samples
         self._regions: dict[str, Region] = {}
         self._bound: Mapping[str, np.ndarray] = {}
@@ -112,7 +112,7 @@ class Cubin(OnDevice):
         RuntimeError: it has no launch, the driver refuses it, or has no such entry.
     """
 
-    def __init__(self, artifact: Artifact, context: Context, target: Target) -> None:
+    def __init__(self, artifact: Artifact, context: GpuContext, target: Target) -> None:
         super().__init__(context)
         for step in artifact.steps:
             if step.launch is None:
@@ -168,7 +168,7 @@ class LibraryCall(OnDevice):
         RuntimeError: the record or the library cannot be loaded.
     """
 
-    def __init__(self, artifact: Artifact, context: Context) -> None:
+    def __init__(self, artifact: Artifact, context: GpuContext) -> None:
         super().__init__(context)
         try:
             record = json.loads(artifact.path.read_text())

@@ -111,7 +111,7 @@ def _facts(runtime: object, index: int) -> CudaFacts:
     )  # fmt: skip
 
 
-def arch_of(capability: tuple[int, int]) -> str | None:
+def arch_of_capability(capability: tuple[int, int]) -> str | None:
     """The target whose machine code a device runs; `None` where there is none.
 
     Machine code runs on its own compute capability and on those of the same major and a higher minor number
@@ -134,7 +134,7 @@ def target_of(facts: CudaFacts) -> Target:
     Raises:
         ValueError: there is no target for its compute capability.
     """
-    arch = arch_of(facts.capability)
+    arch = arch_of_capability(facts.capability)
     if arch is None:
         raise ValueError(unsupported(facts))
     base = targets.target(arch)

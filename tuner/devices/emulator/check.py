@@ -24,10 +24,10 @@ from tuner.core.protocol import Protocol
 from tuner.core.scratch import Scratch
 from tuner.core.target import Target
 from tuner.devices.emulator.child import STATUS, entries
-from tuner.devices.emulator.findings import Context, Finding, Place, TensorInfo, read_log
+from tuner.devices.emulator.findings import CodePlace, Finding, LaunchContext, TensorInfo, read_log
 from tuner.devices.emulator.words import describe
 
-__all__ = ["CheckResult", "Finding", "Place", "check", "check_source", "launch_findings"]
+__all__ = ["CheckResult", "CodePlace", "Finding", "check_emulated", "check_source", "launch_findings"]
 
 _LOG_BYTES = 1 << 20
 # What a kernel prints is of use to nobody; a run child of a sweep has the same limit.
@@ -72,7 +72,7 @@ def launch_findings(artifact: Artifact, target: Target) -> list[Finding]:
     for step, taken in zip(artifact.steps, static, strict=True):
         assert step.launch is not None
         for problem in _launch_problems(step.launch, taken, description["dynamic_bytes"], target):
-            place = Place(step.entry, 0)
+            place = CodePlace(step.entry, 0)
             found.append(Finding("launch_limits", step.entry, f"{problem} on {target.name}", place))
     return found
 
@@ -83,7 +83,7 @@ def _host_code(code: Mapping[str, Any], entry: str) -> Finding:
         f"host code ({name}) would run as soon as the file is loaded, and never on a GPU: no constructors of "
         "global objects, no __attribute__((constructor))"
     )
-    return Finding("host_code", entry, message, Place(code["file"], code["line"]))
+    return Finding("host_code", entry, message, CodePlace(code["file"], code["line"]))
 
 
 def _launch_problems(launch: Launch, static: int, built: int, target: Target) -> list[str]:
@@ -121,18 +121,18 @@ def check_source(
 
     Args:
         builder: `CudaEmulatedBuilder(sanitize=True)`, or without for outputs only.
-        source, target, tensors, outputs, options: as in `check`.
+        source, target, tensors, outputs, options: as in `check_emulated`.
 
     Raises:
         BuildError: it does not compile.
     """
-    with Scratch("check-") as folder:
+    with Scratch("check_emulated-") as folder:
         with compilers_limited(_COMPILER):
             artifact = builder.build(source, target, folder)
-        return check(artifact, target, tensors, outputs, **options)
+        return check_emulated(artifact, target, tensors, outputs, **options)
 
 
-def check(
+def check_emulated(
     artifact: Artifact, target: Target, tensors: Mapping[str, np.ndarray], outputs: Collection[str], *,
     seed: int = 0, launches: int = 1, timeout_s: float = 60.0,
 ) -> CheckResult:  # fmt: skip
@@ -151,7 +151,7 @@ def check(
     problems = launch_findings(artifact, target)
     if problems:
         return CheckResult(tuple(problems), {}, False, problems[0].message)
-    with Scratch("check-") as folder:
+    with Scratch("check_emulated-") as folder:
         return _check(artifact, dict(tensors), set(outputs), folder, seed, launches, timeout_s)
 
 
@@ -190,7 +190,7 @@ def _check(
     launches: int, timeout_s: float,
 ) -> CheckResult:  # fmt: skip
     memory = _write_tensors(folder / "tensors", artifact, tensors, outputs)
-    nowhere = Place(artifact.entry, 0)
+    nowhere = CodePlace(artifact.entry, 0)
     found: list[Finding] = []
     # Several kernels take turns, and so a child each; one kernel is launched again by the same child.
     symbols = list(zip(artifact.steps, entries(len(artifact.steps)), strict=True))
@@ -268,7 +268,7 @@ def _found(artifact: Artifact, step: Step, memory: list[_Memory], folder: Path) 
     launch = step.launch
     assert launch is not None
     description = json.loads(artifact.path.with_suffix(".json").read_text())
-    context = Context(
+    context = LaunchContext(
         library=artifact.path, kernel=step.entry, grid=launch.grid, block=launch.block,
         tensors=[TensorInfo(m.name, m.bytes, m.granule) for m in memory],
         variables=description["variables"], includes=description["includes"],

@@ -29,7 +29,7 @@ _NOBODY = 0xFFFFFFFF
 Index = tuple[int, int, int]
 
 
-class Record(ctypes.Structure):
+class SanitizerRecord(ctypes.Structure):
     """`Finding` of findings.h."""
 
     _fields_ = (
@@ -49,7 +49,7 @@ class LogHeader(ctypes.Structure):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CodePlace:
     """A thread at a line: `block` and `thread` are indices x, y, z; `None` where no thread is to blame."""
 
     file: str
@@ -84,8 +84,8 @@ class Finding:
     kind: str
     kernel: str
     message: str
-    place: Place
-    other: Place | None = None
+    place: CodePlace
+    other: CodePlace | None = None
     count: int = 1
 
     def __str__(self) -> str:
@@ -114,7 +114,7 @@ class TensorInfo:
 
 
 @dataclass(frozen=True)
-class Context:
+class LaunchContext:
     """What turns numbers into words.
 
     Attributes:
@@ -137,18 +137,18 @@ class Context:
     source: str
 
 
-def read_log(path: Path) -> list[Record]:
+def read_log(path: Path) -> list[SanitizerRecord]:
     """The records of a log, complete ones only, of kinds that are known: a stray write may have hit it."""
     data = path.read_bytes()
-    start, size = ctypes.sizeof(LogHeader), ctypes.sizeof(Record)
+    start, size = ctypes.sizeof(LogHeader), ctypes.sizeof(SanitizerRecord)
     if len(data) < start:
         return []
     used = min(LogHeader.from_buffer_copy(data).used, (len(data) - start) // size)
-    records = (Record.from_buffer_copy(data, start + i * size) for i in range(used))
+    records = (SanitizerRecord.from_buffer_copy(data, start + i * size) for i in range(used))
     return [record for record in records if record.kind in KINDS]
 
 
-def resolve(context: Context, addresses: Sequence[int]) -> dict[int, tuple[tuple[str, int], ...]]:
+def resolve(context: LaunchContext, addresses: Sequence[int]) -> dict[int, tuple[tuple[str, int], ...]]:
     """Code addresses as chains of (file, line): the innermost frame of the user's own files first.
 
     Frames in the emulator's headers are left out, so what a header does on behalf of a kernel is placed where
@@ -178,7 +178,7 @@ def _is_user(file: str) -> bool:
     return file != "??" and not Path(file).is_relative_to(EMULATOR) and not file.endswith("/declaration")
 
 
-def _shown_file(context: Context, file: str) -> str:
+def _shown_file(context: LaunchContext, file: str) -> str:
     path = Path(file)
     for folder in context.includes:
         if path.is_relative_to(folder):
@@ -187,15 +187,15 @@ def _shown_file(context: Context, file: str) -> str:
 
 
 def place_of(
-    context: Context, chains: Mapping[int, tuple[tuple[str, int], ...]], pc: int, thread: int
-) -> Place:
+    context: LaunchContext, chains: Mapping[int, tuple[tuple[str, int], ...]], pc: int, thread: int
+) -> CodePlace:
     """A record's code address and thread number as a place."""
     chain = chains.get(pc, ())
     file, line = chain[0] if chain else (f"{context.kernel}", 0)
     if thread == _NOBODY:
-        return Place(file, line)
+        return CodePlace(file, line)
     size = context.block[0] * context.block[1] * context.block[2]
-    return Place(file, line, unravel(thread // size, context.grid), unravel(thread % size, context.block))
+    return CodePlace(file, line, unravel(thread // size, context.grid), unravel(thread % size, context.block))
 
 
 def unravel(number: int, shape: Index) -> Index:

@@ -5,13 +5,22 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tuner.devices.emulator.findings import KINDS, Context, Finding, Place, Record, nobody, place_of, resolve
+from tuner.devices.emulator.findings import (
+    KINDS,
+    CodePlace,
+    Finding,
+    LaunchContext,
+    SanitizerRecord,
+    nobody,
+    place_of,
+    resolve,
+)
 
 _WRITE, _ATOMIC, _ASYNC = 1, 2, 4
 Chains = Mapping[int, tuple[tuple[str, int], ...]]
 
 
-def describe(context: Context, records: Sequence[Record]) -> list[Finding]:
+def describe(context: LaunchContext, records: Sequence[SanitizerRecord]) -> list[Finding]:
     """Findings of records: resolved, put into words, and merged by kind and line."""
     chains = resolve(context, [r.pc for r in records] + [r.pc2 for r in records])
     merged: dict[tuple[str, str, int, str, int], Finding] = {}
@@ -21,10 +30,10 @@ def describe(context: Context, records: Sequence[Record]) -> list[Finding]:
         except (IndexError, KeyError, ValueError):
             # The kernel wrote over the log: that something was found there is still so.
             text = "the sanitizer's record of this was overwritten"
-            finding = Finding(KINDS[record.kind], context.kernel, text, Place(context.kernel, 0))
+            finding = Finding(KINDS[record.kind], context.kernel, text, CodePlace(context.kernel, 0))
         if finding is None:
             continue
-        other = finding.other or Place("", 0)
+        other = finding.other or CodePlace("", 0)
         key = (finding.kind, finding.place.file, finding.place.line, other.file, other.line)
         if finding.kind.startswith("race"):  # the two sides of a race are one defect, whoever came first
             sides = sorted([key[1:3], key[3:]])
@@ -34,7 +43,7 @@ def describe(context: Context, records: Sequence[Record]) -> list[Finding]:
     return list(merged.values())
 
 
-def _word(context: Context, record: Record, chains: Chains) -> Finding | None:
+def _word(context: LaunchContext, record: SanitizerRecord, chains: Chains) -> Finding | None:
     """One record as a finding; `None` where the places show that it is none."""
     kind = KINDS[record.kind]
     place = place_of(context, chains, record.pc, record.thread)
@@ -82,7 +91,7 @@ def _access(flags: int, size: int = 0) -> str:
     return f"{name} of {size} bytes" if size else name
 
 
-def _thing(context: Context, record: Record, kind: str) -> str:
+def _thing(context: LaunchContext, record: SanitizerRecord, kind: str) -> str:
     if record.object < 0:
         return f"address {record.address:#x}"
     if kind.endswith("global"):
@@ -92,7 +101,7 @@ def _thing(context: Context, record: Record, kind: str) -> str:
     return f"shared {name} at byte {record.offset}"
 
 
-def _memory(context: Context, record: Record, kind: str) -> str:
+def _memory(context: LaunchContext, record: SanitizerRecord, kind: str) -> str:
     access = _access(record.access, record.size)
     if kind == "uninitialized_shared":
         return f"{access} in {_thing(context, record, kind)}, which no thread of the block has written"
@@ -112,7 +121,7 @@ def _memory(context: Context, record: Record, kind: str) -> str:
     return f"{access} {where} tensor {tensor.name} ({elements} elements, {tensor.bytes} bytes)"
 
 
-def _outside(record: Record, size: int) -> str:
+def _outside(record: SanitizerRecord, size: int) -> str:
     if record.offset < 0:
         return f"{-record.offset} bytes before the beginning of"
     past = record.offset - size
@@ -121,7 +130,7 @@ def _outside(record: Record, size: int) -> str:
     return f"{past + record.size} bytes across the end of"
 
 
-def _race(context: Context, record: Record, kind: str, other: Place) -> str:
+def _race(context: LaunchContext, record: SanitizerRecord, kind: str, other: CodePlace) -> str:
     thing = _thing(context, record, kind)
     first, second = _access(record.access2), _access(record.access)
     if record.access2 & _ASYNC:
@@ -130,7 +139,7 @@ def _race(context: Context, record: Record, kind: str, other: Place) -> str:
     return f"{second} of {thing} after a {first} at {other}, with {between} between them"
 
 
-def _barrier(context: Context, record: Record, chains: Chains) -> tuple[Place | None, str]:
+def _barrier(context: LaunchContext, record: SanitizerRecord, chains: Chains) -> tuple[CodePlace | None, str]:
     if record.pc2:
         other = place_of(context, chains, record.pc2, record.thread2)
         return other, f"threads of one block meet at different barriers: another one is at {other}"
@@ -141,7 +150,7 @@ def _barrier(context: Context, record: Record, chains: Chains) -> tuple[Place | 
     return None, f"{text}: thread {gone.thread} has exited"
 
 
-def _stuck(record: Record, kind: str, other: Place | None) -> str:
+def _stuck(record: SanitizerRecord, kind: str, other: CodePlace | None) -> str:
     elsewhere = f"; another thread is at {other}" if other else ""
     if kind == "deadlock":
         return f"no thread can go on: this one waits for ever{elsewhere}"
@@ -152,7 +161,7 @@ def _stuck(record: Record, kind: str, other: Place | None) -> str:
     return f"a wmma operation of a part of a warp (lanes {record.extra:#010x})"
 
 
-def _indexed_name(context: Context, record: Record) -> str | None:
+def _indexed_name(context: LaunchContext, record: SanitizerRecord) -> str | None:
     """The array that is indexed at the column the compiler gives, from the text of the line."""
     lines = _lines_of(context.source, record.file.decode())
     if not 0 < record.line <= len(lines):

@@ -70,7 +70,7 @@ def kernel_of(name_or_path: str) -> Kernel:
     kernel: Kernel = SourceKernel(path) if path.suffix in (".cu", ".cpp") else registry.kernel(name_or_path)
     if kernel.target_kind != "cuda":
         raise TunerError(
-            f"kernel {kernel.name} is for {kernel.target_kind}; 'tuner check' is for CUDA and Triton"
+            f"kernel {kernel.name} is for {kernel.target_kind}; 'tuner check_emulated' is for CUDA and Triton"
         )
     return kernel
 
@@ -163,23 +163,25 @@ def _cuda(
     seed: int, sanitize: bool, timeout_s: float,
 ) -> Checked:  # fmt: skip
     from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
-    from tuner.devices.emulator.check import check
+    from tuner.devices.emulator.check import check_emulated
 
     builder = CudaEmulatedBuilder(sanitize=sanitize)
     if reason := builder.unavailable():
         raise Unavailable(f"the emulator cannot be used: {reason}")
     tensors, outputs = _tensors(operator, workload, inputs)
     special = operator.special_inputs(workload, seed) if kernel.special_values else {}
-    with Scratch("check-") as folder:
+    with Scratch("check_emulated-") as folder:
         try:
             source = _source(kernel, workload, config, target)
             artifact = builder.build(source, target, folder)
         except BuildError as error:
             return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
-        result = check(artifact, target, tensors, outputs, seed=seed, timeout_s=timeout_s)
+        result = check_emulated(artifact, target, tensors, outputs, seed=seed, timeout_s=timeout_s)
         again = result
         if result.completed and special:
-            again = check(artifact, target, {**tensors, **special}, outputs, seed=seed, timeout_s=timeout_s)
+            again = check_emulated(
+                artifact, target, {**tensors, **special}, outputs, seed=seed, timeout_s=timeout_s
+            )
     if not again.completed:
         result = again
     if not result.completed:

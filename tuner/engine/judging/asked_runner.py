@@ -14,7 +14,7 @@ from tuner.core.descendants import children_of
 from tuner.engine.processes.channel import Channel, ChannelClosed, ChannelGarbage
 
 
-class Refused(Exception):
+class CandidateRefused(Exception):
     """The candidate failed: `status` is `wrong_result` or `run_error`; or the machine: `environment`.
 
     Attributes:
@@ -61,7 +61,7 @@ class Runner:
         self._deadline = time.monotonic() + self._patience_s
 
     def ask(self, request: Mapping[str, Any], *descriptors: int) -> Any:
-        """Its answer; raises `Lost`, `Refused`."""
+        """Its answer; raises `Lost`, `CandidateRefused`."""
         try:
             self._channel.send(request)
             for descriptor in descriptors:
@@ -80,7 +80,7 @@ class Runner:
             status = str(answer.get("status"))
             status = status if status in ("wrong_result", "environment") else "run_error"
             reason = str(answer.get("error") or "it failed without a reason")[:2000]
-            raise Refused(status, reason, answer.get("passing") is True)
+            raise CandidateRefused(status, reason, answer.get("passing") is True)
         return answer
 
     @contextlib.contextmanager

@@ -21,7 +21,7 @@ from tuner.core.device import Device
 from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.engine.judging import dataset
-from tuner.engine.judging.asked_runner import Lost, Refused, Runner
+from tuner.engine.judging.asked_runner import CandidateRefused, Lost, Runner
 from tuner.engine.judging.judged_run import JudgedRun
 from tuner.engine.judging.quiet import calibrate, turn
 from tuner.engine.judging.sampling import LONG_S, calls_a_sample, take_samples
@@ -77,7 +77,7 @@ class _Judge:
         started = time.perf_counter()
         try:
             self._judge_trial(request, runner, answer)
-        except Refused as refused:
+        except CandidateRefused as refused:
             answer.update(status=refused.status, error=str(refused), samples=[], passing=refused.passing)
         except Lost as lost:
             answer.update(status="run_timeout" if lost.timed_out else "lost", error=str(lost), samples=[])
@@ -225,7 +225,7 @@ def judge_job(payload: Mapping[str, Any], channel: Channel) -> None:
             if request["do"] not in _REQUESTS:
                 raise RuntimeError(f"no request {request['do']!r}")
             answer = getattr(judge, request["do"])(request)
-        except Refused as refused:
+        except CandidateRefused as refused:
             answer = {"ok": False, "error": str(refused), "machine": refused.status == "environment"}
         except Lost as lost:
             answer = {"ok": False, "lost": True, "timed_out": lost.timed_out, "error": str(lost)}

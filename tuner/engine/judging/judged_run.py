@@ -14,7 +14,7 @@ from tuner.core.guarded import PATTERN
 from tuner.core.operator import Tensors, special_mismatch, worst_error
 from tuner.core.protocol import Protocol
 from tuner.engine.building import answers
-from tuner.engine.judging.asked_runner import Clocks, Refused, Runner
+from tuner.engine.judging.asked_runner import CandidateRefused, Clocks, Runner
 from tuner.engine.judging.challenge import Challenger
 from tuner.engine.judging.dataset import Dataset
 from tuner.engine.judging.sampling import LONG_S, Timed
@@ -61,7 +61,7 @@ class JudgedRun:
         least_s: a time that nothing can beat.
 
     Raises:
-        Lost, Refused: as do all methods.
+        Lost, CandidateRefused: as do all methods.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class JudgedRun:
     def _ask(self, request: Mapping[str, Any], *descriptors: int) -> Any:
         try:
             return self.runner.ask(request, *descriptors)
-        except Refused as refused:
+        except CandidateRefused as refused:
             if refused.status == "wrong_result":
                 raise self._wrong(str(refused)) from None
             raise
 
-    def _wrong(self, reason: str) -> Refused:
-        return Refused("wrong_result", f"{self._data.workload.key}: {reason}")
+    def _wrong(self, reason: str) -> CandidateRefused:
+        return CandidateRefused("wrong_result", f"{self._data.workload.key}: {reason}")
 
     def verify(self, when: str = "") -> tuple[float, float]:
         """One call on poisoned outputs, all compared: (error as a share of the tolerance, seconds).
@@ -261,12 +261,12 @@ class JudgedRun:
             self.remarks["inputs_not_seen_to_matter"] = float(len(self._challenger.unproven))
 
     def _alone(self) -> None:
-        """Raises `Refused` where processes work that the runner started: their cores and their time are not
-        counted as its own."""
+        """Raises `CandidateRefused` where processes work that the runner started: their cores and their time
+        are not counted as its own."""
         if self._own_clock and self.runner.helpers():
             raise self._wrong("it has started processes of its own, whose time nobody counts")
 
-    def _lie(self, told: float, elapsed: float) -> Refused:
+    def _lie(self, told: float, elapsed: float) -> CandidateRefused:
         return self._wrong(f"its calls took {elapsed:.3g} s by the lab's clock, it says {told:.3g} s")
 
     def _compare_whole_changes(self, call_s: float) -> None:
@@ -347,8 +347,8 @@ def _share(value: Any) -> float:
 
 
 def _seconds(value: Any) -> float:
-    """A time that a runner tells; raises `Refused` where it is none."""
+    """A time that a runner tells; raises `CandidateRefused` where it is none."""
     try:
         return answers.seconds(value)
     except answers.UnusableAnswer as error:
-        raise Refused("wrong_result", f"unusable answer: {error}") from None
+        raise CandidateRefused("wrong_result", f"unusable answer: {error}") from None

@@ -1,8 +1,8 @@
 """When a candidate has been timed enough: the policy, apart from who runs it."""
 
 import time
+import typing
 from dataclasses import dataclass
-from typing import Protocol as Interface
 
 from tuner.core.disturbance import Patience, undisturbed
 from tuner.core.protocol import Protocol
@@ -34,7 +34,7 @@ class Timed:
     lasted_s: float = 0.0
 
 
-class Sampler(Interface):
+class Sampler(typing.Protocol):
     """Who takes samples."""
 
     def samples(self, count: int, calls: int) -> list[Timed]:

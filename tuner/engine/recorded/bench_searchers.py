@@ -22,7 +22,7 @@ from tuner.interchange.gpu_facts import are_twins, numbers
 
 __all__ = [
     "Bench", "Known", "LoadedSpace", "Run", "Score", "SpaceInfo", "aggregate_score", "bench_searchers",
-    "device_numbers", "history_for", "history_of", "load_spaces", "plot", "problem_numbers", "scores",
+    "history_for", "history_of", "load_spaces", "plot", "problem_numbers", "recorded_device_numbers", "scores",
     "simulate", "table",
 ]  # fmt: skip
 
@@ -44,7 +44,7 @@ def load_spaces(paths: Iterable[Path]) -> list[LoadedSpace]:
     return spaces
 
 
-def device_numbers(recorded: RecordedSpace) -> dict[str, float]:
+def recorded_device_numbers(recorded: RecordedSpace) -> dict[str, float]:
     """Facts of the device: those in the file, else those known by the device's name."""
     return dict(recorded.device_facts) or numbers(recorded.device)
 
@@ -67,12 +67,12 @@ def history_of(recorded: RecordedSpace, trials: int | None = None, seed: int = 0
     else:
         observations = list(_sweep(recorded, "surrogate", seed, trials))
     size = problem_numbers(recorded)
-    return History(observations, recorded.space, device_numbers(recorded), size, recorded.label)
+    return History(observations, recorded.space, recorded_device_numbers(recorded), size, recorded.label)
 
 
 def _sweep(recorded: RecordedSpace, searcher: str, seed: int, trials: int) -> Iterator[Observation]:
     replay = Replay(recorded, "objective")
-    device, size = device_numbers(recorded), problem_numbers(recorded)
+    device, size = recorded_device_numbers(recorded), problem_numbers(recorded)
     proposer = registry.searcher(searcher)(Problem(replay.space, seed, trials, device=device, workload=size))
     for _ in range(trials):
         for config in proposer.ask(1):
@@ -152,7 +152,7 @@ def simulate(
         raise Unavailable(f"searcher {searcher} cannot be used here: {reason}")
     replay = Replay(recorded, "objective")
     problem = Problem(
-        replay.space, seed, trials, history=history, device=device_numbers(recorded),
+        replay.space, seed, trials, history=history, device=recorded_device_numbers(recorded),
         workload=problem_numbers(recorded),
     )  # fmt: skip
     optimum, best = recorded.optimum_s or math.nan, math.inf

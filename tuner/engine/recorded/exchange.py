@@ -10,7 +10,7 @@ from tuner.core.protocol import Protocol
 from tuner.core.recorded import RecordedSpace
 from tuner.core.trial import Trial
 from tuner.interchange.trials import from_trials, space_digest, to_trials, workload_of
-from tuner.store.records import DeviceInfo, KernelInfo, Sweep, SweepSpec
+from tuner.store.records import DeviceInfo, KernelInfo, StoredSweep, SweepSpec
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
@@ -63,7 +63,7 @@ def recorded_from_store(
     Raises:
         TunerError: nothing fits, or more than one group does; says how to narrow it.
     """
-    groups: dict[tuple[str, str], list[Sweep]] = {}
+    groups: dict[tuple[str, str], list[StoredSweep]] = {}
     for sweep in store.sweeps(workload_key=workload_key):
         name, where = sweep.spec.kernel.name, sweep.spec.device
         named = device is None or device.lower() in where.name.lower() or device in where.fingerprint
@@ -80,7 +80,7 @@ def recorded_from_store(
     return recorded_of(store, sweeps)[0]
 
 
-def recorded_of(store: "Store", sweeps: Sequence[Sweep]) -> tuple[RecordedSpace, list[Trial]]:
+def recorded_of(store: "Store", sweeps: Sequence[StoredSweep]) -> tuple[RecordedSpace, list[Trial]]:
     """Sweeps of one kernel, workload and device as a recorded space, and the trials it is made of."""
     trials = [
         t for t in _trials(store, sweeps) if t.measurement.evidence in (Evidence.MEASURED, Evidence.REPLAYED)
@@ -100,7 +100,7 @@ def stored_trials(
     return _trials(store, store.sweeps(operator, workload_key))
 
 
-def _trials(store: "Store", sweeps: Sequence[Sweep]) -> list[Trial]:
+def _trials(store: "Store", sweeps: Sequence[StoredSweep]) -> list[Trial]:
     found: dict[int | None, Trial] = {}
     for sweep in sweeps:
         for trial in store.sweep_history(sweep.id):

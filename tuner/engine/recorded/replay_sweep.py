@@ -15,12 +15,12 @@ from tuner.core.recorded import RecordedSpace
 from tuner.core.searcher import History, Observation, Problem, Searcher
 from tuner.core.trial import Trial
 from tuner.devices.replay import Replay
-from tuner.engine.recorded.bench_searchers import device_numbers, problem_numbers
+from tuner.engine.recorded.bench_searchers import problem_numbers, recorded_device_numbers
 from tuner.engine.recorded.exchange import recorded_of
 from tuner.engine.tuning import seeking
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.request import better
-from tuner.store.records import Sweep, SweepSpec
+from tuner.store.records import StoredSweep, SweepSpec
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
@@ -107,9 +107,9 @@ def stored_space(store: "Store", what: str, device: str | None = None) -> Stored
     raise TunerError(f"several recordings of {what} are stored: choose with --device: {listed}")
 
 
-def _imported(store: "Store") -> dict[tuple[str, str], list[Sweep]]:
+def _imported(store: "Store") -> dict[tuple[str, str], list[StoredSweep]]:
     """Imports by workload key and fingerprint."""
-    groups: dict[tuple[str, str], list[Sweep]] = {}
+    groups: dict[tuple[str, str], list[StoredSweep]] = {}
     for sweep in store.sweeps():
         if sweep.spec.searcher == "imported":
             key = sweep.spec.workload.key, sweep.spec.device.fingerprint
@@ -117,7 +117,7 @@ def _imported(store: "Store") -> dict[tuple[str, str], list[Sweep]]:
     return groups
 
 
-def _load(store: "Store", sweeps: Sequence[Sweep]) -> StoredSpace:
+def _load(store: "Store", sweeps: Sequence[StoredSweep]) -> StoredSpace:
     recorded, trials = recorded_of(store, sweeps)
     return StoredSpace(recorded, sweeps[0].spec, {digest(dict(t.key.config)): t for t in trials})
 
@@ -134,7 +134,7 @@ def _histories(store: "Store", own: SweepSpec) -> list[History]:
         other = _load(store, sweeps).recorded
         told = [Observation(t.config, t.measurement) for t in other.trials]
         found.append(
-            History(told, other.space, device_numbers(other), problem_numbers(other), other.label)
+            History(told, other.space, recorded_device_numbers(other), problem_numbers(other), other.label)
         )  # fmt: skip
     return found
 
@@ -171,8 +171,8 @@ def replay_sweep(
     own = space.spec
     histories = _histories(store, own) if searcher in ("auto", "transfer") else []
     problem = Problem(
-        space.recorded.space, seed, budget.trials, history=histories, device=device_numbers(space.recorded),
-        workload=problem_numbers(space.recorded),
+        space.recorded.space, seed, budget.trials, history=histories,
+        device=recorded_device_numbers(space.recorded), workload=problem_numbers(space.recorded),
     )  # fmt: skip
     spec = SweepSpec(
         own.workload, own.device, own.kernel, own.target, searcher, seed, own.protocol, budget.as_dict(),

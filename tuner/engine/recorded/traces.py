@@ -16,7 +16,7 @@ from tuner.core.target import Target
 from tuner.core.trace_space import PARAMETER, TraceSpace
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Option, Workload
-from tuner.interchange.metaschedule import Record, program_hash, write_database
+from tuner.interchange.metaschedule import TuningRecord, program_hash, write_database
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Imported:
 
 
 def import_traces(
-    store: "Store", records: Sequence[Record], workload: Workload | None = None
+    store: "Store", records: Sequence[TuningRecord], workload: Workload | None = None
 ) -> list[Imported]:
     """Stores the records of a database as replayed trials: a sweep a program and target, its own device.
 
@@ -74,14 +74,17 @@ def import_traces(
         workload: what the programs compute, where their options cannot be guessed from shapes.
     """
     hashes: dict[tuple[str, str], str] = {}
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str], list[TuningRecord]] = {}
     for record in records:
         groups.setdefault((record.program, record.target_digest), []).append(record)
     return [_import_group(store, group, workload, hashes) for group in groups.values()]
 
 
 def _import_group(
-    store: "Store", group: Sequence[Record], workload: Workload | None, hashes: dict[tuple[str, str], str]
+    store: "Store",
+    group: Sequence[TuningRecord],
+    workload: Workload | None,
+    hashes: dict[tuple[str, str], str],
 ) -> Imported:
     first = group[0]
     owner = _owner(store, first, workload, hashes)
@@ -117,7 +120,7 @@ def _import_group(
     return Imported(computed, name if owner else None, sweep, len(fresh), len(known))
 
 
-def _measurement(record: Record) -> Measurement:
+def _measurement(record: TuningRecord) -> Measurement:
     if record.samples:
         return Measurement(
             Status.OK, Evidence.REPLAYED, samples=record.samples, run_s=float(sum(record.samples))
@@ -126,7 +129,7 @@ def _measurement(record: Record) -> Measurement:
     return Measurement(Status.BUILD_ERROR, Evidence.REPLAYED, error="failed in MetaSchedule, no reason kept")
 
 
-def _foreign(record: Record) -> Workload:
+def _foreign(record: TuningRecord) -> Workload:
     """A workload of a program's own: its hash as operator, the shape of its last tensor as dimensions."""
     dtype, shape = record.arguments[-1] if record.arguments else ("float32", ())
     dims = tuple((f"{axis}", size) for axis, size in zip("xyzwabcdef", shape or (1,), strict=False))
@@ -134,7 +137,7 @@ def _foreign(record: Record) -> Workload:
 
 
 def _owner(
-    store: "Store", record: Record, workload: Workload | None, hashes: dict[tuple[str, str], str]
+    store: "Store", record: TuningRecord, workload: Workload | None, hashes: dict[tuple[str, str], str]
 ) -> tuple[Kernel, Workload] | None:
     kind = record.target_name.partition(":")[0]
     kernels = [k for k in registry.kernels().values() if k.searcher == SEARCHER and k.target_kind == kind]
@@ -174,7 +177,7 @@ def _is_of(operator: Operator, workload: Workload) -> bool:
     return made == workload
 
 
-def _fits(operator: Operator, workload: Workload, record: Record) -> bool:
+def _fits(operator: Operator, workload: Workload, record: TuningRecord) -> bool:
     """Whether the tensors are those of a workload."""
     try:
         specs = operator.signature(workload)
@@ -183,7 +186,7 @@ def _fits(operator: Operator, workload: Workload, record: Record) -> bool:
     return tuple((spec.dtype, tuple(spec.shape)) for spec in specs) == record.arguments
 
 
-def _guesses(operator: Operator, record: Record) -> Iterator[Workload]:
+def _guesses(operator: Operator, record: TuningRecord) -> Iterator[Workload]:
     """Workloads whose tensors might be these, by the shapes of the first three."""
     if len(record.arguments) < 3 or (dtype := _SHORT.get(record.arguments[0][0])) not in operator.dtypes:
         return

@@ -153,7 +153,7 @@ class CompileShop:
         return config in kernel.space(workload, self.target)
 
 
-def choose_kernels(
+def kernels_to_compile(
     workload: Workload, device: Device, names: Sequence[str]
 ) -> tuple[list[Kernel], dict[str, str]]:
     """The kernels that compile for a described device, and those that cannot, with the reason.

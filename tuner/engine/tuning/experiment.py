@@ -39,7 +39,7 @@ from tuner.core.workload import Workload
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.observer import Observer
-from tuner.engine.tuning.series import Layer, layers_of, run_series
+from tuner.engine.tuning.series import SeriesLayer, layers_of, run_series
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
@@ -65,7 +65,7 @@ class Experiment:
     give_up_after: int | None = None
     final: Mapping[str, float] = field(default_factory=dict)
 
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[SeriesLayer]:
         """The workloads of the shapes, then those of the sets.
 
         Raises:
@@ -75,7 +75,7 @@ class Experiment:
         found = []
         if self.shapes:
             operator = registry.operator(self.operator)
-            found = [Layer(operator.parse(shape, self.dtype)) for shape in self.shapes]
+            found = [SeriesLayer(operator.parse(shape, self.dtype)) for shape in self.shapes]
         if self.workloads:
             found += layers_of(self.workloads, self.operator or None, self.dtype)
         return found

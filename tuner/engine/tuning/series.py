@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class SeriesLayer:
     """A workload of a series.
 
     Attributes:
@@ -33,7 +33,7 @@ class Layer:
     count: int = 1
 
 
-def layers_of(names: Sequence[str], operator: str | None, dtype: str) -> list[Layer]:
+def layers_of(names: Sequence[str], operator: str | None, dtype: str) -> list[SeriesLayer]:
     """The layers of workload sets.
 
     Args:
@@ -48,7 +48,7 @@ def layers_of(names: Sequence[str], operator: str | None, dtype: str) -> list[La
     if operator is not None:
         registry.operator(operator)
     found = [
-        Layer(registry.operator(layer.operator).parse(layer.shape, dtype), name, layer.count)
+        SeriesLayer(registry.operator(layer.operator).parse(layer.shape, dtype), name, layer.count)
         for name in dict.fromkeys(names)
         for layer in workload_set(name).layers
         if operator in (None, layer.operator)
@@ -59,7 +59,7 @@ def layers_of(names: Sequence[str], operator: str | None, dtype: str) -> list[La
 
 
 def run_series(
-    layers: Sequence[Layer],
+    layers: Sequence[SeriesLayer],
     device: Device,
     protocol: Protocol,
     plan: campaign.Plan,

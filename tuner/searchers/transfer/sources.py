@@ -24,7 +24,7 @@ _BY_TREES_AT_MOST = 6_000
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceTask:
     """One history in terms of the space at hand.
 
     Attributes:
@@ -43,7 +43,7 @@ class Source:
     similarity: float
 
 
-def find_sources(problem: Problem) -> tuple[list[Source], list[str]]:
+def find_sources(problem: Problem) -> tuple[list[SourceTask], list[str]]:
     """Usable histories, the most similar first, at most four; and why the others are not used."""
     sources, refused = [], []
     for history in problem.history:
@@ -60,7 +60,7 @@ def find_sources(problem: Problem) -> tuple[list[Source], list[str]]:
     return sources[:SOURCES_AT_MOST], refused
 
 
-def _source(problem: Problem, history: History) -> tuple[Source | None, str]:
+def _source(problem: Problem, history: History) -> tuple[SourceTask | None, str]:
     own = {p.name for p in problem.space.parameters}
     for p in history.space.parameters:
         if p.name not in own and len(p.values) > 1:
@@ -92,7 +92,7 @@ def _source(problem: Problem, history: History) -> tuple[Source | None, str]:
     worst = float(np.quantile(np.array(list(level.values())), 0.95))
     level.update(dict.fromkeys(failed, worst))
     near = similarity(problem.device, history.device, problem.workload, history.workload)
-    return Source(history.label or "a history", level, frozenset(failed), scale, near), ""
+    return SourceTask(history.label or "a history", level, frozenset(failed), scale, near), ""
 
 
 def _places(space: SearchSpace, fixed: Mapping[str, Value]) -> Callable[[Mapping[str, Value]], Key | None]:
@@ -128,7 +128,7 @@ class SourceColumns:
         features: of the space.
     """
 
-    def __init__(self, problem: Problem, sources: Sequence[Source], features: FeatureMap) -> None:
+    def __init__(self, problem: Problem, sources: Sequence[SourceTask], features: FeatureMap) -> None:
         self._sources = sources
         self._features = features
         self._width = len(problem.space.parameters)
@@ -169,14 +169,16 @@ class SourceColumns:
         found = [self._known[key] for key in keys]
         return np.array([f[0] for f in found]), np.array([f[1] for f in found])
 
-    def _column(self, source: Source, keys: Sequence[Key], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _column(
+        self, source: SourceTask, keys: Sequence[Key], rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         level = press(np.array([source.level.get(key, np.nan) for key in keys]))
         unknown = np.isnan(level)
         if unknown.any():
             level[unknown] = self._predicted(source, rows[unknown])
         return level, np.array([float(key in source.failed) for key in keys])
 
-    def _predicted(self, source: Source, rows: np.ndarray) -> np.ndarray:
+    def _predicted(self, source: SourceTask, rows: np.ndarray) -> np.ndarray:
         keys = list(source.level)
         if len(keys) > _BY_TREES_AT_MOST:
             keys = [keys[i] for i in np.linspace(0, len(keys) - 1, _BY_TREES_AT_MOST).astype(int)]

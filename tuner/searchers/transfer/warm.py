@@ -9,10 +9,10 @@ from tuner.searchers.model.covariance import Hyperparameters
 from tuner.searchers.model.gp import CandidateProcess
 from tuner.searchers.model.model import ROUGHNESS
 from tuner.searchers.model.targets import log_expected_improvement, press
-from tuner.searchers.transfer.sources import Source
+from tuner.searchers.transfer.sources import SourceTask
 
-# How far a device departs from a source, in the source's own units (see `Source.level`): as far as the source
-# departs from its median. Anything smaller tries five variants of one idea first: over the recorded
+# How far a device departs from a source, in the source's own units (see `SourceTask.level`): as far as the
+# source departs from its median. Anything smaller tries five variants of one idea first: over the recorded
 # spaces the best of five trials is at 0.86 of the optimum with 0.3, 0.90 with 1.
 _SIGNAL, _NOISE = 1.0, 0.2
 # The slope of a target over a source is 1 a priori, worth five observations of unit spread.
@@ -36,7 +36,7 @@ class WarmStart:
         features: float64[candidates, d] for distances.
     """
 
-    def __init__(self, sources: Sequence[Source], levels: np.ndarray, features: np.ndarray) -> None:
+    def __init__(self, sources: Sequence[SourceTask], levels: np.ndarray, features: np.ndarray) -> None:
         self._features = features
         self._scale = float(np.mean([s.scale for s in sources]))
         weights = np.array([s.similarity for s in sources])
