@@ -22,8 +22,8 @@ from tuner.interchange.gpu_facts import are_twins, numbers
 
 __all__ = [
     "Bench", "Known", "LoadedSpace", "Run", "Score", "SpaceInfo", "aggregate_score", "bench_searchers",
-    "history_for", "history_of", "load_spaces", "plot", "problem_numbers", "recorded_device_numbers", "scores",
-    "simulate", "table",
+    "history_for", "history_of", "load_spaces", "plot", "problem_numbers", "recorded_device_numbers",
+    "scores", "simulate", "table",
 ]  # fmt: skip
 
 # Seeds of sweeps that were made elsewhere: they did not draw what the one at hand does.
