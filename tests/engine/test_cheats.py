@@ -1,6 +1,7 @@
 """A kernel that does not do the work, or lies about how long it took, is a wrong one: it never has a time."""
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,10 +35,21 @@ def cheat(folder: Path, name: str):
     return planted(folder, name, body, includes=includes)
 
 
+def idle_cores(seconds: float = 0.3) -> float:
+    """How many cores nobody uses now; the load average would tell of the last minute."""
+
+    def idle() -> int:
+        return int(Path("/proc/stat").read_text().split()[4])
+
+    before, began = idle(), time.monotonic()
+    time.sleep(seconds)
+    return (idle() - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - began)
+
+
 def skip_where_it_cannot_cheat(name: str) -> None:
     if name == "patches_the_stopwatch" and os.uname().machine != "x86_64":
         pytest.skip("the patch is x86-64 machine code")
-    if name == "takes_more_cores_than_it_was_given" and os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
+    if name == "takes_more_cores_than_it_was_given" and idle_cores() < 1.7:
         pytest.skip("no core is idle that it could take: it has no gain, and nobody sees it")
 
 

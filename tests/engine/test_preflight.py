@@ -24,7 +24,7 @@ def test_limits_are_the_smaller_of_wanted_and_allowed() -> None:
     script = """
 import resource
 from tuner.engine.processes.zygote import Limits, _limit
-from tuner.engine import machine_faults
+from tuner.engine.processes import machine_faults
 _limit(Limits(2**40, 2**31))
 print(resource.getrlimit(resource.RLIMIT_AS)[0], resource.getrlimit(resource.RLIMIT_FSIZE)[0])
 print(machine_faults.of_exception(MemoryError()) is not None)

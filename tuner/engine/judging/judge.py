@@ -29,6 +29,9 @@ from tuner.engine.processes.channel import Channel
 
 _PR_SET_DUMPABLE = 4
 _REWARM_BELOW_S = 0.1
+# A finalist has a new process in each sitting. The first one proves its time, of the later ones this share,
+# drawn here: no kernel knows beforehand in which of them it is asked.
+_PROVEN_AGAIN = 0.25
 
 
 class _Judge:
@@ -39,6 +42,7 @@ class _Judge:
         self._data: dict[str, dataset.Dataset] = {}
         self._runners: dict[int, Runner] = {}
         self._seats: dict[int, JudgedRun] = {}
+        self._convincing: set[tuple[str, str]] = set()
         # Nobody else can know what it draws: seeded by the system.
         self._rng = np.random.default_rng()
 
@@ -174,8 +178,12 @@ class _Judge:
         calls = calls_a_sample(last_s, self._protocol)
         if calls > 1:
             calls = calls_a_sample(run.samples(1, calls)[0].seconds, self._protocol)
-        if last_s < LONG_S:
+        finalist = request["workload"], repr(request["artifact"])
+        known = finalist in self._convincing
+        if last_s < LONG_S and not (known and self._rng.random() >= _PROVEN_AGAIN):
             run.prove([run.samples(1, calls)[0].seconds], None)
+            if not run.doubted:
+                self._convincing.add(finalist)
         self._seats[int(request["pid"])] = run
         return {"ok": True, "calls": calls}
 

@@ -60,6 +60,9 @@ class JudgedRun:
         constant: inputs that the kernel may take to be the same in every call.
         least_s: a time that nothing can beat.
 
+    Attributes:
+        doubted: its clock cannot be believed: ours is taken, on requests that last.
+
     Raises:
         Lost, CandidateRefused: as do all methods.
     """
@@ -73,8 +76,7 @@ class JudgedRun:
         self._own_clock = own_clock
         self._challenger: Challenger | None = None
         self.last_s = math.inf
-        # Its clock cannot be believed: ours is taken, on requests that last.
-        self._doubted = False
+        self.doubted = False
         self.remarks: dict[str, float] = {}
         self._ask(
             {"do": "load", "artifact": artifact, "layout": data.layout.as_plain()}, data.sent, data.shown
@@ -147,7 +149,7 @@ class JudgedRun:
     def samples(self, count: int, calls: int) -> list[Timed]:
         """So many samples in a row, challenged."""
         cold = self._protocol.cache == "cold"
-        if self._doubted and not cold:
+        if self.doubted and not cold:
             calls = max(calls, round(_PROOFS_S[0] / max(self.last_s, 1e-8)))
             asked = [self._sample([calls], False, False) for _ in range(count)]
             return [Timed(elapsed / calls, timed.share, elapsed) for (timed,), elapsed in asked]
@@ -246,7 +248,7 @@ class JudgedRun:
             call_s = max(claimed, elapsed / calls)
         if lies == len(proofs):
             raise self._lie(told, elapsed)
-        self._doubted = True
+        self.doubted = True
         self.remarks["slower_when_proven"] = float(np.median(slower)) / claimed
         # Those were warm calls: of cold ones they say too little to stand in for them.
         return list(samples) if self._protocol.cache == "cold" else slower
