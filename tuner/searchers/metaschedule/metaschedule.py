@@ -21,8 +21,8 @@ _UNBOUNDED = 1_000_000
 class MetaScheduleSearcher(Searcher):
     """Proposes traces in rounds; a round learns from all the rounds before it.
 
-    TVM's strategy, cost model and database run in this process; what they propose is built and measured by
-    whoever asks. Outcomes of a round are taken in together, before the next round is made. A new searcher
+    TVM's strategy, cost model and database run in this process; the caller of `ask` builds and measures what
+    they propose. Outcomes of a round are taken in together, before the next round is made. A new searcher
     that is told a sweep's trials goes on from them: they are its database and its training data.
     """
 
