@@ -21,8 +21,8 @@ from tuner.engine.judging.sampling import LONG_S, Timed
 
 # Of the samples of one request this share is compared, the first always.
 _COMPARED = 0.25
-# A request takes longer by the judge's clock than its calls by the runner's: a message each way, and writing the
-# changes. That much longer, in seconds and as a share of the request, is still believed.
+# A request takes longer by the judge's clock than its calls by the runner's: a message each way, and writing
+# the changes. That much longer, in seconds and as a share of the request, is still believed.
 _WORD_S, _SHARE = 0.6e-3, 0.08
 # Outputs are filled before each sample: bytes a second that the runner writes at least.
 _FILLED_BYTES_S = 4e9
@@ -236,8 +236,8 @@ class JudgedRun:
             told = seconds * calls
             if reason := cores_problem(elapsed, used_s, self._protocol.threads):
                 raise self._wrong(reason)
-            # However loaded the machine, a kernel that used T threads for U seconds of CPU time has computed for
-            # U / T seconds at least, and must say so.
+            # However loaded the machine, T threads that used U seconds of CPU time have computed for U / T
+            # seconds at least, and the kernel must say so.
             least_s = used_s / self._protocol.threads
             believed = believable(told, elapsed - delayed_s) and believable(told, least_s)
             if believed and seconds <= _UNLIKE * claimed:

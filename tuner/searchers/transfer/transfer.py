@@ -28,7 +28,7 @@ _DRAWN_PROMISING = (5, 7, 11, 15, 17)
 _DRAWN_AMONG_ALL = (9, 13)
 # After the draws the sources' hypotheses choose trials 18 to 24, not the fitted models. The hypotheses assume
 # how far a device departs from a source; the models fit that distance to some twenty trials, many of them the
-# sources' best and nearly alike, and come out too sure. Example: in a run on the A100 the optimum lay over six
+# sources' best and nearly alike, and come out too sure. Example: in a run on the A100 the optimum lay over 6
 # standard deviations from the model's mean at trial 25. Over 60 seeds of that space the best after 25 trials
 # was at 0.848 of the optimum when the hypotheses chose, at 0.790 when the models did.
 _LED_AGAIN = range(18, 25)
