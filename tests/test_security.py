@@ -344,7 +344,13 @@ READERS = [
     path for folder in ("store", "interchange", "report") for path in (ROOT / "tuner" / folder).rglob("*.py")
 ] + [
     ROOT / "tuner" / "engine" / f"{name}.py"
-    for name in ("experiment", "exchange", "traces", "history", "load")
+    for name in (
+        "tuning/experiment",
+        "recorded/exchange",
+        "recorded/traces",
+        "tuning/history",
+        "program/load",
+    )
 ]
 
 

@@ -85,7 +85,7 @@ def test_the_identity_is_the_same_everywhere_and_not_of_one_board(
      ((10, 3), "sm_100"), ((7, 0), None), ((12, 0), None)],
 )  # fmt: skip
 def test_a_capability_runs_the_code_of_its_target(capability: tuple[int, int], arch: str | None) -> None:
-    assert _cuda_facts.arch_of(capability) == arch
+    assert _cuda_facts.arch_of_capability(capability) == arch
 
 
 def test_an_unknown_capability_is_named(fake_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
