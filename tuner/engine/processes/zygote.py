@@ -36,6 +36,7 @@ from tuner.core.descendants import (
     signal_outside_group,
 )
 from tuner.core.environment import clean_environment
+from tuner.core.text_tail import text_tail
 from tuner.engine.processes import machine_faults
 from tuner.engine.processes.channel import Channel, ChannelClosed
 from tuner.engine.processes.machine_faults import lower_limit
@@ -147,12 +148,7 @@ class Child:
 
     def output_tail(self, size: int = 2000) -> str:
         """The end of what the child printed, with unprintable bytes replaced."""
-        try:
-            with self._output.open("rb") as file:
-                file.seek(max(0, self._output.stat().st_size - size))
-                return file.read(size).decode("utf-8", "replace")
-        except OSError:
-            return ""
+        return text_tail(self._output, size)
 
 
 class Zygote:
