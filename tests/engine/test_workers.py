@@ -99,7 +99,7 @@ def test_ctrl_c_within_a_message_keeps_nobody_waiting(
     child = workers.start(WARM, echo_job, 1, Limits())
     assert workers.receive(child, 30) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(zygote, "_send", half)
+        patch.setattr(zygote, "send", half)
         with pytest.raises(KeyboardInterrupt):
             workers.start(WARM, echo_job, 2, Limits())
     started = time.monotonic()
