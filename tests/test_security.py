@@ -346,9 +346,9 @@ READERS = [
     ROOT / "tuner" / "engine" / f"{name}.py"
     for name in (
         "tuning/experiment",
+        "tuning/history",
         "recorded/exchange",
         "recorded/traces",
-        "tuning/history",
         "program/load",
     )
 ]
