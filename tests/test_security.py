@@ -344,13 +344,7 @@ READERS = [
     path for folder in ("store", "interchange", "report") for path in (ROOT / "tuner" / folder).rglob("*.py")
 ] + [
     ROOT / "tuner" / "engine" / f"{name}.py"
-    for name in (
-        "tuning/experiment",
-        "tuning/history",
-        "recorded/exchange",
-        "recorded/traces",
-        "program/load",
-    )
+    for name in "tuning/experiment tuning/history recorded/exchange recorded/traces program/load".split()
 ]
 
 
