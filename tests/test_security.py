@@ -340,12 +340,10 @@ def test_a_program_is_written_for_checked_workloads_only(option: tuple[str, Any]
         export_traces(store, tmp_path / "out", workload.key)
 
 
+_ENGINE = ("tuning/experiment", "tuning/history", "recorded/exchange", "recorded/traces", "program/load")
 READERS = [
     path for folder in ("store", "interchange", "report") for path in (ROOT / "tuner" / folder).rglob("*.py")
-] + [
-    ROOT / "tuner" / "engine" / f"{name}.py"
-    for name in "tuning/experiment tuning/history recorded/exchange recorded/traces program/load".split()
-]
+] + [ROOT / "tuner" / "engine" / f"{name}.py" for name in _ENGINE]
 
 
 @claim(9, "No file is unpickled, and none of the readers evaluates text as Python.")
