@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.conv2d_cases import CONV, Run, cases, served
+from tests.kernels.conv2d_cases import CONV, cases, served
+from tests.kernels.running import Run
 from tuner import registry
 from tuner.core.source_kernel import SourceKernel
 from tuner.devices.cpu.device import CpuDevice, named_targets
