@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
+from tests.processes import wait_until
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence
@@ -56,10 +56,7 @@ def swept(tmp_path_factory):
     process = subprocess.Popen(
         command(db, "--trials", "16"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
-    while count(db) < 3 and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.05)
+    wait_until(lambda: count(db) >= 3, 120, process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     done = subprocess.run(command(db, "--trials", "16", "--resume"), capture_output=True, text=True)
