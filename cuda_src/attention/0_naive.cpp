@@ -23,7 +23,7 @@ page_size = 16
 
 extern "C" int attention(const element* Q, const element* K, const element* V, const int32_t* block_table, element* O,
                          int64_t b, int64_t h, int64_t q, int64_t kv, int64_t d, float scale) {
-    const int64_t heads = KV_HEADS ? KV_HEADS : h;
+    const int64_t heads = OPT_KV_HEADS ? OPT_KV_HEADS : h;
     float* scores = static_cast<float*>(malloc(size_t(kv + d) * sizeof(float)));
     if (!scores) return 1;
     float* sums = scores + kv;

@@ -77,7 +77,7 @@ passes_over_cache = "ceildiv(q * (h // (kv_heads if kv_heads > 0 else h)), BLOCK
 #if defined(DTYPE_F16)
 enum { COPY = 1 };
 #else
-enum { COPY = COPY_KV || PAGED };
+enum { COPY = COPY_KV || OPT_PAGED };
 #endif
 
 template <int N>
@@ -163,7 +163,7 @@ static void tiled(const Problem& at, int64_t head, int64_t row, int64_t rows, Ra
         for (int64_t g = 0; g < panels; ++g) {
             const int32_t* limits = all_limits + g * QUERIES;
             int64_t n = most, clear = most;  // keys that some row sees, that all rows see
-            if (CAUSAL) {
+            if (OPT_CAUSAL) {
                 int64_t last = 0;
                 for (int64_t i = 0; i < QUERIES; ++i) {
                     last = max_of(last, limits[i]);

@@ -94,15 +94,15 @@ struct Convolution {
         const int64_t group = block / blocks(), begin = block % blocks() * CHANNELS;
         const int64_t row = tile / tiles_a_row(), p = row % rows(), n = row / rows();
         Place place = {at, n, group * at.outer + begin, min_of(CHANNELS, at.outer - begin), p, 0};
-        const float* first = image + n * strides.image + group * at.inner * strides.channel + p * STRIDE * strides.y;
+        const float* first = image + n * strides.image + group * at.inner * strides.channel + p * OPT_STRIDE * strides.y;
         const float* weights = packed + block * at.taps() * CHANNELS;
         // The last tile of a row begins early enough to be whole: what it shares with the one before it is
         // computed twice. Rows shorter than a tile are computed pixel by pixel.
         const int64_t unit = columns() < PIXELS ? 1 : PIXELS;
         place.q = min_of(tile % tiles_a_row() * unit, columns() - unit);
-        const float* x = first + place.q * STRIDE * strides.x;
+        const float* x = first + place.q * OPT_STRIDE * strides.x;
         // A constant where it can be: then the pixels' addresses need no registers.
-        const int64_t step = NHWC ? STRIDE * at.c : STRIDE;
+        const int64_t step = OPT_NHWC ? OPT_STRIDE * at.c : OPT_STRIDE;
         if (unit == PIXELS) direct_tile<PIXELS, NV>(x, step, offsets, weights, at.taps(), place, Y, epilogue);
         else direct_tile<1, NV>(x, step, offsets, weights, at.taps(), place, Y, epilogue);
     }
@@ -127,7 +127,7 @@ struct Convolution {
     // What thread `index` of `team` does. `wait` is a barrier of the team.
     template <class Wait>
     void run(const element* X, float* copy, int64_t team, int64_t index, Wait wait) const {
-        const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down, all = GROUPS * blocks();
+        const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down, all = OPT_GROUPS * blocks();
         const Range channels = share(all, 1, down, index % down), pixels = share(tiles(), 1, across, index / down);
         if (!IN_PLACE) pad_image(copy, X, at, team, index);
         const bool ahead = BLOCK || across > 1;
@@ -148,7 +148,7 @@ extern "C" int conv2d(const element* X, const element* W, const addend* bias, co
     const Strides strides(at);
     // An offset stays within one image.
     if (strides.image >= int64_t(1) << 31) return 2;
-    const int64_t blocks = GROUPS * ceil_div(at.outer, CHANNELS);
+    const int64_t blocks = OPT_GROUPS * ceil_div(at.outer, CHANNELS);
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
     const int64_t copy = lines(at.padded()), table = lines(at.taps());
     float* memory = arena.reserve(copy + table + blocks * CHANNELS * at.taps());
@@ -156,11 +156,11 @@ extern "C" int conv2d(const element* X, const element* W, const addend* bias, co
     int32_t* offsets = reinterpret_cast<int32_t*>(memory + copy);
     int32_t* next = offsets;
     // The order of W's own elements: c, r, s, or r, s, c.
-    for (int64_t i = 0; i < (NHWC ? r : at.inner); ++i) {
-        for (int64_t j = 0; j < (NHWC ? s : r); ++j) {
-            for (int64_t l = 0; l < (NHWC ? at.inner : s); ++l) {
-                const int64_t channel = NHWC ? l : i, y = NHWC ? i : j, x = NHWC ? j : l;
-                *next++ = int32_t(channel * strides.channel + (y * strides.y + x * strides.x) * DILATION);
+    for (int64_t i = 0; i < (OPT_NHWC ? r : at.inner); ++i) {
+        for (int64_t j = 0; j < (OPT_NHWC ? s : r); ++j) {
+            for (int64_t l = 0; l < (OPT_NHWC ? at.inner : s); ++l) {
+                const int64_t channel = OPT_NHWC ? l : i, y = OPT_NHWC ? i : j, x = OPT_NHWC ? j : l;
+                *next++ = int32_t(channel * strides.channel + (y * strides.y + x * strides.x) * OPT_DILATION);
             }
         }
     }
@@ -169,7 +169,7 @@ extern "C" int conv2d(const element* X, const element* W, const addend* bias, co
 #else
     const float* image = memory;
 #endif
-    const bool flat = r == 1 && s == 1 && !PADDED && STRIDE == 1;
+    const bool flat = r == 1 && s == 1 && !PADDED && OPT_STRIDE == 1;
     const Convolution work = {at, strides, W, Y, {bias, scale}, image, offsets, memory + copy + table, flat};
 #if threads > 1
 #pragma omp parallel num_threads(threads)

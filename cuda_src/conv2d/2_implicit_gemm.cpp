@@ -59,9 +59,9 @@ panel_bytes = "c // groups * r * s * NR * 4"
 // time. For 1x1 kernels of stride 1 the matrix is the image itself, and whole panels are read in place. Threads
 // that share their panels gather them together. DOTS is for images of a few vectors and a bit: see dots.h.
 #define HUGE_PAGES 1
-#define NHWC 0
-#define SCALE_TENSOR 0
-#define SCALE_CHANNEL 0
+#define OPT_NHWC 0
+#define OPT_SCALE_TENSOR 0
+#define OPT_SCALE_CHANNEL 0
 #include "../gemm/arena.h"
 #include "dots.h"
 #include "image.h"
@@ -98,11 +98,11 @@ static __attribute__((noinline)) void multiply(const float* weights, int64_t str
     for (int i = 0; i < MR; ++i) {
         if (i >= at.rows) break;
         float* to = at.Y + i * at.pixels;
-        const vec addend = BIAS ? splat(at.bias[i]) : vec{};
+        const vec addend = OPT_BIAS ? splat(at.bias[i]) : vec{};
 #pragma GCC unroll 16
         for (int j = 0; j < V; ++j) {
-            if (BIAS) sums[i][j] += addend;
-            if (RELU) sums[i][j] = sums[i][j] < vec{} ? vec{} : sums[i][j];
+            if (OPT_BIAS) sums[i][j] += addend;
+            if (OPT_RELU) sums[i][j] = sums[i][j] < vec{} ? vec{} : sums[i][j];
         }
         const bool whole = at.columns == V * LANES;
 #pragma GCC unroll 16
@@ -162,7 +162,7 @@ struct Convolution {
              const float* columns) const {
         const int64_t taps = at.taps(), k = group * at.outer + tile * MR, whole = pixels() - rest();
         Tile to = {Y + (n * at.k + k) * pixels() + j, pixels(), min_of(MR, at.outer - tile * MR),
-                   min_of(NR, whole - j), BIAS ? bias + k : nullptr};
+                   min_of(NR, whole - j), OPT_BIAS ? bias + k : nullptr};
         const float* weights = PACK_W ? packed + (group * tiles() + tile) * taps * MR
                                : to.rows < MR ? edge + group * taps * MR : W + k * taps;
         multiply_some<NV>(weights, taps, panel, panel_stride, taps, to);
@@ -181,7 +181,7 @@ struct Convolution {
         const Range columns = share(at.n * panels(), 1, across, index / down);
         if (!IN_PLACE) pad_image(copy, X, at, team, index);
         if (PACK_W || at.outer % MR) {
-            const Range part = share(GROUPS * tiles(), 1, team, index);
+            const Range part = share(OPT_GROUPS * tiles(), 1, team, index);
             for (int64_t i = part.begin; i < part.end; ++i) pack(i / tiles(), i % tiles());
         }
         if (!IN_PLACE || PACK_W || at.outer % MR) wait();
@@ -190,7 +190,7 @@ struct Convolution {
         const Range channels = together ? share(at.inner, 1, team, index) : Range{0, at.inner};
         float* buffer = buffers + (together ? 0 : index) * size;
         bool gathered = false;  // ever
-        for (int64_t group = 0; group < GROUPS; ++group) {
+        for (int64_t group = 0; group < OPT_GROUPS; ++group) {
             for (int64_t begin = columns.begin; begin < columns.end; begin += PANELS) {
                 const int64_t count = min_of(PANELS, columns.end - begin);
                 const float *panel[PANELS], *columns_behind[PANELS];
@@ -241,11 +241,11 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
     const Strides strides(at);
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
     const int64_t taps = at.taps(), copy = lines(at.padded() + READ_BEHIND), tiles = ceil_div(at.outer, MR);
-    const int64_t weights = lines((PACK_W ? GROUPS * tiles : GROUPS) * MR * taps);
+    const int64_t weights = lines((PACK_W ? OPT_GROUPS * tiles : OPT_GROUPS) * MR * taps);
     const int64_t buffer = lines(PANELS * (taps * NR + dots_floats(taps)) + LANES);
     float* memory = arena.reserve(copy + weights + buffer * threads);
     if (!memory) return 1;
-    const bool direct = r == 1 && s == 1 && STRIDE == 1 && !PADDED;
+    const bool direct = r == 1 && s == 1 && OPT_STRIDE == 1 && !PADDED;
     const Convolution work = {at, strides, W, bias, IN_PLACE ? X : memory, Y,
                               memory + copy, memory + copy, direct};
     float* buffers = memory + copy + weights;

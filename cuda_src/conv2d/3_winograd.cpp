@@ -70,8 +70,8 @@ image_bytes = "(TILE + 2) * (TILE + 2) * c * BLOCK * TILES * 4"
 // channels on; with fewer F(2x2) is computed. Largest errors seen, as shares of the tolerance (200,000 outputs,
 // 4 seeds): F(4x4) 0.67 with 32 channels, 0.56 with 64, 0.41 with 128; F(2x2) 0.23 with 16, 0.18 with 64.
 #define HUGE_PAGES 1
-#define SCALE_TENSOR 0
-#define SCALE_CHANNEL 0
+#define OPT_SCALE_TENSOR 0
+#define OPT_SCALE_CHANNEL 0
 #include "../gemm/arena.h"
 #include "image.h"
 #include "pack.h"
@@ -156,7 +156,7 @@ struct Winograd {
             memset(to, 0, size_t(LEFT * LANES) * sizeof(float));
             memset(to + (LEFT + columns) * LANES, 0, size_t((wide() - LEFT - columns) * LANES) * sizeof(float));
             to += LEFT * LANES;
-            if (!NHWC) {
+            if (!OPT_NHWC) {
                 pack_columns<LANES>(to, X + ((n * at.c + channel) * at.h + y) * at.w, at.h * at.w, count, columns);
                 continue;
             }
@@ -171,7 +171,7 @@ struct Winograd {
     void transform_filters(int64_t block, float* packed, float* transformed) const {
         const int64_t taps = 9 * at.c;
         pack_weights<CHANNELS>(packed, W + block * CHANNELS * taps, taps, min_of(CHANNELS, at.k - block * CHANNELS));
-        const int64_t channel_step = NHWC ? 1 : 9, tap_step = NHWC ? at.c : 1;
+        const int64_t channel_step = OPT_NHWC ? 1 : 9, tap_step = OPT_NHWC ? at.c : 1;
         for (int64_t c = 0; c < at.c; ++c) {
             for (int64_t j = 0; j < NV; ++j) {
                 vec g[9], half[N * 3], done[POINTS];

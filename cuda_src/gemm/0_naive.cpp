@@ -41,14 +41,14 @@ extern "C" void gemm(const In* A, const In* B, const Out* C, const Out* bias, Ou
             for (int64_t j = 0; j < n; ++j) {
                 Acc sum = 0;
                 for (int64_t p = 0; p < k; ++p) {
-                    Acc a = TRANS_A ? A[p * m + i] : A[i * k + p];
-                    Acc x = TRANS_B ? B[j * k + p] : B[p * n + j];
+                    Acc a = OPT_TRANS_A ? A[p * m + i] : A[i * k + p];
+                    Acc x = OPT_TRANS_B ? B[j * k + p] : B[p * n + j];
                     sum += a * x;
                 }
                 Acc value = Acc(alpha) * sum;
                 if (C) value += Acc(beta) * Acc(C[(b * m + i) * n + j]);
                 if (bias) value += Acc(bias[j]);
-                if (RELU) value = value < 0 ? 0 : value;  // a NaN stays one
+                if (OPT_RELU) value = value < 0 ? 0 : value;  // a NaN stays one
                 D[i * n + j] = Out(value);
             }
         }

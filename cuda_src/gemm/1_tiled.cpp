@@ -41,11 +41,11 @@ passes_over_d = "ceildiv(k, TILE_K)"
 #include "epilogue.h"
 
 static inline float at_a(const float* A, int64_t m, int64_t k, int64_t i, int64_t p) {
-    return TRANS_A ? A[p * m + i] : A[i * k + p];
+    return OPT_TRANS_A ? A[p * m + i] : A[i * k + p];
 }
 
 static inline float at_b(const float* B, int64_t n, int64_t k, int64_t p, int64_t j) {
-    return TRANS_B ? B[j * k + p] : B[p * n + j];
+    return OPT_TRANS_B ? B[j * k + p] : B[p * n + j];
 }
 
 extern "C" void gemm(const float* A, const float* B, const float* C, const float* bias, float* D, int64_t m,

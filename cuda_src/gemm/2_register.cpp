@@ -51,11 +51,11 @@ struct Operands {
     float* D;
     int64_t m, n, k;
 
-    float a(int64_t i, int64_t p) const { return TRANS_A ? A[p * m + i] : A[i * k + p]; }
-    float b(int64_t p, int64_t j) const { return TRANS_B ? B[j * k + p] : B[p * n + j]; }
+    float a(int64_t i, int64_t p) const { return OPT_TRANS_A ? A[p * m + i] : A[i * k + p]; }
+    float b(int64_t p, int64_t j) const { return OPT_TRANS_B ? B[j * k + p] : B[p * n + j]; }
 
     vec b_vector(int64_t p, int64_t j) const {
-        if (!TRANS_B) return load(B + p * n + j);
+        if (!OPT_TRANS_B) return load(B + p * n + j);
         vec v = {};
         for (int l = 0; l < LANES; ++l) v[l] = B[(j + l) * k + p];
         return v;

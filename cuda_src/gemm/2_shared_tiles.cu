@@ -54,8 +54,8 @@ extern "C" __global__ void __launch_bounds__(TILE* TILE, 1)
   Acc sum = 0;
   for (int depth0 = 0; depth0 < k; depth0 += TILE) {
     // x runs along the contiguous dimension of the matrix in memory, transposed or not.
-    const int a_row = row0 + (TRANS_A ? x : y), a_depth = depth0 + (TRANS_A ? y : x);
-    const int b_col = col0 + (TRANS_B ? y : x), b_depth = depth0 + (TRANS_B ? x : y);
+    const int a_row = row0 + (OPT_TRANS_A ? x : y), a_depth = depth0 + (OPT_TRANS_A ? y : x);
+    const int b_col = col0 + (OPT_TRANS_B ? y : x), b_depth = depth0 + (OPT_TRANS_B ? x : y);
     a[a_row - row0][a_depth - depth0] = a_row < m && a_depth < k ? A[a_index(a_row, a_depth, m, k)] : zero;
     b[b_depth - depth0][b_col - col0] = b_col < n && b_depth < k ? B[b_index(b_depth, b_col, n, k)] : zero;
     __syncthreads();

@@ -104,8 +104,8 @@ class Gemm {
     Range rows, cols, depth;  // of the present blocks
 
     int64_t units() const { return ceil_div(depth.size(), GROUP); }  // depth of a packed panel
-    const Input* at_a(int64_t i, int64_t p) const { return A + (TRANS_A ? p * m + i : i * k + p); }
-    const Input* at_b(int64_t p, int64_t j) const { return B + (TRANS_B ? j * k + p : p * n + j); }
+    const Input* at_a(int64_t i, int64_t p) const { return A + (OPT_TRANS_A ? p * m + i : i * k + p); }
+    const Input* at_b(int64_t p, int64_t j) const { return B + (OPT_TRANS_B ? j * k + p : p * n + j); }
 
     // The threads of a grid row share a block of A: each packs its part of the panels, then all may read.
     void pack_a() const {
@@ -114,7 +114,7 @@ class Gemm {
             Range part = share(rows.size(), MR, team.across, team.col);
             const Input* from = at_a(rows.begin + part.begin, depth.begin);
             Sum* to = team.packed_a + part.begin * units();
-            if (TRANS_A) pack_rows<MR>(to, from, m, part.size(), depth.size());
+            if (OPT_TRANS_A) pack_rows<MR>(to, from, m, part.size(), depth.size());
             else pack_transposed<MR>(to, from, k, part.size(), depth.size());
             Team::wait(team.across);
         } else if (int64_t over = rows.size() % MR) {
@@ -123,7 +123,7 @@ class Gemm {
             for (int64_t p = 0; p < size; ++p) {
                 for (int64_t r = 0; r < MR; ++r) {
                     Sum value = r < over ? Sum(*at_a(i + r, depth.begin + p)) : 0;
-                    team.edge_a[TRANS_A ? p * MR + r : r * size + p] = value;
+                    team.edge_a[OPT_TRANS_A ? p * MR + r : r * size + p] = value;
                 }
             }
         }
@@ -135,7 +135,7 @@ class Gemm {
             Range part = share(cols.size(), NR, team.down, team.row);
             const Input* from = at_b(depth.begin, cols.begin + part.begin);
             Sum* to = team.packed_b + part.begin * units();
-            if (TRANS_B) pack_transposed<NR>(to, from, k, part.size(), depth.size());
+            if (OPT_TRANS_B) pack_transposed<NR>(to, from, k, part.size(), depth.size());
             else pack_rows<NR>(to, from, n, part.size(), depth.size());
             Team::wait(team.down);
         } else if (int64_t over = cols.size() % NR) {
@@ -148,8 +148,8 @@ class Gemm {
 
     Panel panel_a(int64_t i) const {
         if (PACK_A) return {team.packed_a + (i - rows.begin) * units(), MR};
-        if (i + MR <= rows.end) return {in_place(at_a(i, depth.begin)), TRANS_A ? m : k};
-        return {team.edge_a, TRANS_A ? MR : depth.size()};
+        if (i + MR <= rows.end) return {in_place(at_a(i, depth.begin)), OPT_TRANS_A ? m : k};
+        return {team.edge_a, OPT_TRANS_A ? MR : depth.size()};
     }
 
     Panel panel_b(int64_t j) const {

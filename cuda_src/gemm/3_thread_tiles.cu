@@ -71,13 +71,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #pragma unroll
     for (int i = thread; i < BM * BK; i += THREADS) {
       // Consecutive threads along the contiguous dimension of the matrix in memory.
-      const int row = TRANS_A ? i % BM : i / BK, depth = TRANS_A ? i / BM : i % BK;
+      const int row = OPT_TRANS_A ? i % BM : i / BK, depth = OPT_TRANS_A ? i / BM : i % BK;
       const bool inside = row0 + row < m && depth0 + depth < k;
       a[depth][row] = inside ? A[a_index(row0 + row, depth0 + depth, m, k)] : zero;
     }
 #pragma unroll
     for (int i = thread; i < BN * BK; i += THREADS) {
-      const int col = TRANS_B ? i / BK : i % BN, depth = TRANS_B ? i % BK : i / BN;
+      const int col = OPT_TRANS_B ? i / BK : i % BN, depth = OPT_TRANS_B ? i % BK : i / BN;
       const bool inside = col0 + col < n && depth0 + depth < k;
       b[depth][col] = inside ? B[b_index(depth0 + depth, col0 + col, n, k)] : zero;
     }

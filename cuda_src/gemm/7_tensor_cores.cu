@@ -69,13 +69,13 @@ shared_bytes = """
 
 constexpr int WARPS_N = BN / WN, WARPS = BM / WM * WARPS_N, THREADS = WARPS * 32;
 constexpr int ACROSS_M = WM / EDGE, ACROSS_N = WN / EDGE;
-typedef Operand<!TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
-typedef Operand<bool(TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+typedef Operand<!OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
 
 template <bool> struct Layout { typedef nvcuda::wmma::col_major type; };
 template <> struct Layout<true> { typedef nvcuda::wmma::row_major type; };
-typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, EDGE, EDGE, EDGE, In, Layout<!TRANS_A>::type> PartA;
-typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, EDGE, EDGE, EDGE, In, Layout<!TRANS_B>::type> PartB;
+typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, EDGE, EDGE, EDGE, In, Layout<!OPT_TRANS_A>::type> PartA;
+typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, EDGE, EDGE, EDGE, In, Layout<!OPT_TRANS_B>::type> PartB;
 
 template <bool ALIGNED>
 __device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, const Out* C, const Out* bias, Out* D,

@@ -130,8 +130,8 @@ struct Slices : Operand<DEPTH_CONTIGUOUS, OUTER, BK, 0, THREADS> {
     }
   }
 };
-typedef Slices<!TRANS_A, BM> TileA;
-typedef Slices<bool(TRANS_B), BN> TileB;
+typedef Slices<!OPT_TRANS_A, BM> TileA;
+typedef Slices<bool(OPT_TRANS_B), BN> TileB;
 
 #if TENSOR
 typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, EDGE, EDGE, EDGE, In, nvcuda::wmma::row_major> PartA;

@@ -88,8 +88,8 @@ arrived = "(ceildiv(m, BM) * ceildiv(n, BN) * batch) * 4"
 
 constexpr int WARPS_N = BN / WN, THREADS = BM / WM * WARPS_N * 32;
 constexpr int LANES_M = WM / TM, LANES_N = WN / TN;
-typedef Operand<!TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
-typedef Operand<bool(TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+typedef Operand<!OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
 
 // The steps are 0 ... steps - 1; worker w of `workers` takes those from first_step(w) to first_step(w + 1).
 struct Shares {
@@ -108,7 +108,7 @@ __device__ __forceinline__ void multiply(In* stages, bool* last_to_arrive, const
   const int warp_row = warp / WARPS_N * WM, warp_col = warp % WARPS_N * WN;  // in the block's tile
   const int lane_m = thread % 32 / LANES_N, lane_n = thread % LANES_N;
   const int tiles_m = (m + BM - 1) / BM, tiles_n = (n + BN - 1) / BN, depth_steps = (k + BK - 1) / BK;
-  const Shares shares = {(long long)BATCH * tiles_m * tiles_n * depth_steps, (long long)gridDim.x};
+  const Shares shares = {(long long)OPT_BATCH * tiles_m * tiles_n * depth_steps, (long long)gridDim.x};
   const long long end = shares.first_step(blockIdx.x + 1LL);
   for (long long step = shares.first_step(blockIdx.x); step < end;) {
     const int tile = int(step / depth_steps), first = int(step % depth_steps);

@@ -1,7 +1,8 @@
 // What every rung of the CUDA ladder shares: element types, the epilogue, where op(A) and op(B) lie.
 //
-// D[b] = act(ALPHA * op(A[b]) op(B[b]) + BETA * C[b] + bias), row-major. The configuration and the options
-// arrive as macros: DTYPE_F32, DTYPE_F16 or DTYPE_INT8, TRANS_A, TRANS_B, ALPHA, BETA, BIAS, RELU.
+// D[b] = act(alpha * op(A[b]) op(B[b]) + beta * C[b] + bias), row-major. The configuration and the options
+// arrive as macros: DTYPE_F32, DTYPE_F16 or DTYPE_INT8, OPT_TRANS_A, OPT_TRANS_B, OPT_ALPHA, OPT_BETA, OPT_BIAS,
+// OPT_RELU.
 #pragma once
 #include <cuda_fp16.h>
 
@@ -33,19 +34,19 @@ __device__ __forceinline__ int multiply_add(int a, int b, int c) { return a * b 
 
 // Elements of op(A) [m, k] and op(B) [k, n]. 64-bit: 50,000 squared passes 2^31.
 __device__ __forceinline__ size_t a_index(int row, int depth, int m, int k) {
-  return TRANS_A ? size_t(depth) * m + row : size_t(row) * k + depth;
+  return OPT_TRANS_A ? size_t(depth) * m + row : size_t(row) * k + depth;
 }
 __device__ __forceinline__ size_t b_index(int depth, int col, int n, int k) {
-  return TRANS_B ? size_t(col) * k + depth : size_t(depth) * n + col;
+  return OPT_TRANS_B ? size_t(col) * k + depth : size_t(depth) * n + col;
 }
 
 // One element of D from its sum; `index` is that of the element in C and D.
 __device__ __forceinline__ Out finish(Acc sum, const Out* __restrict__ C, const Out* __restrict__ bias,
                                       size_t index, int col) {
-  Acc value = Acc(ALPHA) * sum;
-  if (BETA != 0) value += Acc(BETA) * widen(C[index]);
-  if (BIAS) value += widen(bias[col]);
-  if (RELU) value = value < Acc(0) ? Acc(0) : value;  // in this order a NaN stays a NaN
+  Acc value = Acc(OPT_ALPHA) * sum;
+  if (OPT_BETA != 0) value += Acc(OPT_BETA) * widen(C[index]);
+  if (OPT_BIAS) value += widen(bias[col]);
+  if (OPT_RELU) value = value < Acc(0) ? Acc(0) : value;  // in this order a NaN stays a NaN
   Out result;
   narrow(value, result);
   return result;

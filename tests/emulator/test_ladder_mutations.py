@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.emulator.emulate import SANITIZED
+from tuner import registry
 from tuner.core.errors import InvalidSpace
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.target import Target
@@ -69,7 +70,8 @@ def test_a_step_left_out_is_found(name: str, start: int, end: int, tmp_path: Pat
     text = (folder / name).read_text()
     (folder / name).write_text(f"{text[:start]};{text[end:]}")
     users = [folder / name] if name.endswith(".cu") else sorted(folder.glob("*.cu"), reverse=True)
-    kernels = [SourceKernel(path) for path in users if name == path.name or path.name[0] in "456789"]
+    paths = [path for path in users if name == path.name or path.name[0] in "456789"]
+    kernels = list(map(registry.source_kernel, paths))
     rng = random.Random(0)
     # Not every configuration reaches every line: sixteen tries a kernel.
     assert any(finds(kernel, rng) for _ in range(16) for kernel in kernels)

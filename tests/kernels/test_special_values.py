@@ -15,7 +15,6 @@ from tuner import registry
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.core.artifact import Artifact
 from tuner.core.kernel import Kernel
-from tuner.core.source_kernel import SourceKernel
 from tuner.core.target import Target
 from tuner.devices.cpu.device import CpuDevice, named_targets
 from tuner.targets import cuda
@@ -182,10 +181,10 @@ def test_a_source_kernel_declares_it(tmp_path: Path) -> None:
         path = tmp_path / f"{value}.cpp"
         path.write_text(text.replace('entry = "conv2d"', f'entry = "conv2d"\nspecial_values = {value}'))
         if words is None:
-            assert SourceKernel(path).special_values == (value == "true")
+            assert registry.source_kernel(path).special_values == (value == "true")
         else:
             with pytest.raises(Exception, match=words):
-                SourceKernel(path)
+                registry.source_kernel(path)
 
 
 @pytest.mark.slow
@@ -250,7 +249,7 @@ def test_check_refuses_an_activation_that_hides_nan(tmp_path: Path) -> None:
     for changed, expected in ((text, "ok"), (wrong, "wrong_result")):
         header.write_text(changed)
         (tmp_path / "mine.cu").write_text(source.read_text())
-        kernel = SourceKernel(tmp_path / "mine.cu")
+        kernel = registry.source_kernel(tmp_path / "mine.cu")
         status, where = checked(kernel, "m12 n16 k8 relu", "f32", cuda.target("sm_80"))
         assert status == expected, where
         if expected != "ok":
