@@ -5,13 +5,7 @@ summary = "One query after the other in the order of the formula, one thread: wh
 dtypes = ["f32", "f16"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "b", "h", "q", "kv", "d", "scale"]
-
-[options]
-causal = false
-kv_heads = 0
-scale = 0.0
-paged = false
-page_size = 16
+options = "operator"
 */
 // Rung 0. The scores of one query, their largest, the exponentials, the weighted sum of values. Every product
 // of a score is one of a chain of dependent additions, every key and value is read anew for every query, and

@@ -5,21 +5,7 @@ summary = "Seven loops in the order of the formula, one thread: what everything 
 dtypes = ["f32", "f16", "int8"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-
-[options]
-stride = 1
-pad = 0
-pad_top = 0
-pad_left = 0
-pad_bottom = 0
-pad_right = 0
-dilation = 1
-groups = 1
-nhwc = false
-bias = false
-relu = false
-scale_tensor = false
-scale_channel = false
+options = "operator"
 */
 // Rung 0. The definition as a programmer writes it, compiled with -O3: every tap asks whether it lies in the
 // image, and the sum is one chain of dependent additions, which the compiler may not reorder into vectors.

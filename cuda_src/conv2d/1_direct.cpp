@@ -5,21 +5,7 @@ summary = "Direct: a register tile of pixels x vectors of output channels, weigh
 dtypes = ["f32", "f16", "int8"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-
-[options]
-stride = 1
-pad = 0
-pad_top = 0
-pad_left = 0
-pad_bottom = 0
-pad_right = 0
-dilation = 1
-groups = 1
-nhwc = false
-bias = false
-relu = false
-scale_tensor = false
-scale_channel = false
+options = "operator"
 
 [parameters]
 PIXELS = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "pixels of the register tile, of one row of the image" }
@@ -29,24 +15,28 @@ UNROLL = { values = [1, 2, 4], doc = "taps in the body of the innermost loop" }
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
 
+[let]
+vectors = "CHANNELS * 4 // vector_bytes"
+# A tile lies in one row of the output, which 1x1 kernels without padding see as a single one.
+one_row = "r * s == 1 and top + left + bottom + right == 0 and stride == 1"
+
 [constraints]
 whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
 # Sums, a row of weights and one pixel.
-registers = "(PIXELS + 1) * (CHANNELS * 4 // vector_bytes) + 1 <= vector_registers"
+registers = "(PIXELS + 1) * vectors + 1 <= vector_registers"
 # 8 independent sums keep two FMA pipes of latency 4 busy; narrow images have to do with fewer.
-latency = "PIXELS * (CHANNELS * 4 // vector_bytes) >= 8 or PIXELS * 2 > (w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1"
-channels_used = "CHANNELS < 2 * (k // groups) or CHANNELS * 4 == vector_bytes"
-# A tile lies in one row of the output, which 1x1 kernels see as a single one.
-pixels_used = "PIXELS == 1 or PIXELS <= ((w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1) * ((h if stride == 1 else 1) if r * s == 1 and pad + pad_top + pad_left + pad_bottom + pad_right == 0 else 1)"
-unrolled_body = "UNROLL * PIXELS * (CHANNELS * 4 // vector_bytes) <= 112"
+latency = "PIXELS * vectors >= 8 or PIXELS * 2 > q"
+channels_used = "CHANNELS < 2 * group_k or CHANNELS * 4 == vector_bytes"
+pixels_used = "PIXELS == 1 or PIXELS <= q * (h if one_row else 1)"
+unrolled_body = "UNROLL * PIXELS * vectors <= 112"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
+threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
 
 [features]
 tile_area = "PIXELS * CHANNELS"
-panel_bytes = "c // groups * r * s * CHANNELS * 4"
+panel_bytes = "group_c * r * s * CHANNELS * 4"
 */
 // Rung 1. Every weight is used for all pixels of a register tile and every pixel for all its channels, so two
 // loads serve PIXELS * CHANNELS products, and a sum never leaves its register (Georganas et al., Anatomy of

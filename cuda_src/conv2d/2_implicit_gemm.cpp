@@ -5,18 +5,7 @@ summary = "A matrix product of the weights with the image's windows, a panel of 
 dtypes = ["f32"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-
-[options]
-stride = 1
-pad = 0
-pad_top = 0
-pad_left = 0
-pad_bottom = 0
-pad_right = 0
-dilation = 1
-groups = 1
-bias = false
-relu = false
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu"]
 
 [parameters]
 MR = { values = [1, 2, 4, 6, 8, 10, 12, 13, 14], doc = "output channels of the register tile" }
@@ -29,28 +18,28 @@ UNROLL = { values = [1, 2, 4], doc = "products in the body of the innermost loop
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
 
+[let]
+vectors = "NR * 4 // vector_bytes"
+
 [constraints]
 whole_vectors = "NR * 4 % vector_bytes == 0"
 # Sums, a row of pixels and one weight.
-registers = "(MR + 1) * (NR * 4 // vector_bytes) + 1 <= vector_registers"
+registers = "(MR + 1) * vectors + 1 <= vector_registers"
 # 8 independent sums keep two FMA pipes of latency 4 busy; few channels have to do with fewer.
-latency = "MR * (NR * 4 // vector_bytes) >= 8 or MR * 2 > k // groups"
-channels_used = "MR < 2 * (k // groups)"
-unrolled_body = "UNROLL * MR * (NR * 4 // vector_bytes) <= 112"
+latency = "MR * vectors >= 8 or MR * 2 > group_k"
+channels_used = "MR < 2 * group_k"
+unrolled_body = "UNROLL * MR * vectors <= 112"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
+threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * MR < 2 * k)"
 # 49 pixels are three vectors of 16 and one dot product, not four vectors. Weights have to lie in rows.
-dots_are_few = """
-  not DOTS or (not PACK_W and
-    1 <= (((h + 2 * pad + pad_top + pad_bottom - dilation * (r - 1) - 1) // stride + 1) * ((w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1))
-      % (vector_bytes // 4) <= 4)"""
+dots_are_few = "not DOTS or (not PACK_W and 1 <= p * q % (vector_bytes // 4) <= 4)"
 panels_in_order = "PANELS > 1 or INNER == 'm'"
 
 [features]
 tile_area = "MR * NR"
-panel_bytes = "c // groups * r * s * NR * 4"
+panel_bytes = "group_c * r * s * NR * 4"
 */
 // Rung 2. Y[k][pixels] = W[k][taps] times the matrix whose columns are the image's windows. That matrix never
 // exists as a whole: a panel of NR columns is gathered into a buffer just before the weights are multiplied

@@ -8,19 +8,7 @@ special_values = false
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 # Products of F(4x4,3x3), the most; F(2x2,3x3) does 2.25 times fewer.
 fewer_operations = "4 if c >= 32 else 2.25"
-
-[options]
-stride = 1
-pad = 0
-pad_top = 0
-pad_left = 0
-pad_bottom = 0
-pad_right = 0
-dilation = 1
-groups = 1
-nhwc = false
-bias = false
-relu = false
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
 
 [supports]
 "it computes 3x3 kernels" = "r == 3 and s == 3"
@@ -35,24 +23,29 @@ UNROLL = { values = [1, 2, 4], doc = "channels in the body of the innermost loop
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along tiles" }
 
+[let]
+vectors = "CHANNELS * 4 // vector_bytes"
+# Of one tile of the image, or one filter, transformed.
+transformed_bytes = "(TILE + 2) ** 2 * c * 4"
+
 [constraints]
 whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
 # Sums, a row of weights and one element of a tile.
-registers = "(TILES + 1) * (CHANNELS * 4 // vector_bytes) + 1 <= vector_registers"
+registers = "(TILES + 1) * vectors + 1 <= vector_registers"
 # 8 independent sums keep two FMA pipes of latency 4 busy.
-latency = "TILES * (CHANNELS * 4 // vector_bytes) >= 8"
+latency = "TILES * vectors >= 8"
 channels_used = "CHANNELS < 2 * k or CHANNELS * 4 == vector_bytes"
-unrolled_body = "UNROLL * TILES * (CHANNELS * 4 // vector_bytes) <= 112"
-block_used = "BLOCK == 1 or (BLOCK - 1) * TILES < n * ceildiv(h + 2 * pad + pad_top + pad_bottom - 2, TILE) * ceildiv(w + 2 * pad + pad_left + pad_right - 2, TILE)"
+unrolled_body = "UNROLL * TILES * vectors <= 112"
+block_used = "BLOCK == 1 or (BLOCK - 1) * TILES < n * ceildiv(p, TILE) * ceildiv(q, TILE)"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
+threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
 
 [features]
 tile_area = "TILES * CHANNELS"
-filters_bytes = "(TILE + 2) * (TILE + 2) * c * k * 4"
-image_bytes = "(TILE + 2) * (TILE + 2) * c * BLOCK * TILES * 4"
+filters_bytes = "transformed_bytes * k"
+image_bytes = "transformed_bytes * BLOCK * TILES"
 */
 // Rung 3. An output tile of m x m pixels is A^T [sum over c of (G g G^T) * (B^T d B)] A: per channel (m+2)^2
 // products instead of 9 m^2, and the sum over channels is (m+2)^2 independent matrix products of all tiles with

@@ -5,19 +5,7 @@ summary = "One filter a channel: rows of pixels (NCHW) or of channels (NHWC) in 
 dtypes = ["f32"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-
-[options]
-stride = 1
-pad = 0
-pad_top = 0
-pad_left = 0
-pad_bottom = 0
-pad_right = 0
-dilation = 1
-groups = 1
-nhwc = false
-bias = false
-relu = false
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
 
 [supports]
 "it computes depthwise convolutions: groups = c = k" = "groups == c and c == k"
@@ -30,29 +18,33 @@ MASKED = { values = [false, true], doc = "a channel is read where it lies and pa
 FIXED = { values = [true, false], doc = "code of its own for kernels of 3x3 and 5x5" }
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 
+[let]
+sums = "ROWS * VECTORS"
+# Bytes of a row that are computed together, but for the last vector.
+but_last = "(VECTORS - 1) * vector_bytes"
+reach_y = "dilation * (r - 1)"
+reach_x = "dilation * (s - 1)"
+
 [constraints]
-sums_in_registers = "ROWS * VECTORS <= vector_registers // 2"
-vectors_used = "FLAT or MASKED or VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (c if nhwc else (w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1)"
+sums_in_registers = "sums <= vector_registers // 2"
+vectors_used = "FLAT or MASKED or VECTORS == 1 or but_last < 4 * (c if nhwc else q)"
 # A flat channel has no rows, and with its channels side by side an image has none either.
 flat_has_no_rows = "not FLAT or (ROWS == 1 and not nhwc)"
 # As many columns out as in and taps no more than a vector away, or rows of no more than a vector; see masked.h.
 masked_fits = """
   not MASKED or (ROWS == 1 and not FLAT and not nhwc and (
-    (stride == 1 and 2 * pad + pad_left + pad_right == dilation * (s - 1) and s * dilation <= w
-      and 4 * ((pad + pad_top) * w + pad + pad_left) <= vector_bytes
-      and 4 * (((r - 1) * dilation - pad - pad_top) * w + (s - 1) * dilation - pad - pad_left) <= vector_bytes)
-    or (stride == 2 and 2 * w <= vector_bytes and (w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // 2 < vector_bytes // 4)))"""
-masked_vectors_used = """
-  not MASKED or VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (
-    ((h + 2 * pad + pad_top + pad_bottom - dilation * (r - 1) - 1) // stride + 1) * ((w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1))"""
+    (stride == 1 and left + right == reach_x and s * dilation <= w and 4 * (top * w + left) <= vector_bytes
+      and 4 * ((reach_y - top) * w + reach_x - left) <= vector_bytes)
+    or (stride == 2 and 2 * w <= vector_bytes and q <= vector_bytes // 4)))"""
+masked_vectors_used = "not MASKED or VECTORS == 1 or but_last < 4 * p * q"
 # The masks stay in the L1 cache.
 masked_stays_in_cache = "not MASKED or h * w * r * s <= 8192 * stride * stride"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
+threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
 
 [features]
-tile_area = "ROWS * VECTORS"
+tile_area = "sums"
 */
 // Rung 4. With one channel in and one out nothing is reused but the image under overlapping windows, so time is
 // that of moving the image once, and of the instructions per tap. NCHW: a channel's plane is copied with its

@@ -5,15 +5,7 @@ summary = "Three loops in the order of the formula, one thread: what everything 
 dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 */
 // Rung 0. What a programmer writes from the definition, compiled with -O3. The sum over k is one chain of
 // dependent additions, which the compiler may not reorder into vectors, and without trans_b every element

@@ -5,15 +5,7 @@ summary = "A tile of D held in vector registers over a block of k, operands read
 dtypes = ["f32"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 MR = { values = [1, 2, 3, 4, 5, 6, 8, 10, 12, 14], doc = "rows of the register tile" }

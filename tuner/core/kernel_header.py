@@ -56,6 +56,11 @@ class KernelHeader:
     constraints: tuple[Constraint, ...]
     expressions: Mapping[tuple[str, str], Expression]
 
+    @property
+    def written(self) -> list[tuple[str, str, str]]:
+        """Every expression as it is declared: (table, key, text)."""
+        return list(_written(self.declared))
+
     def table(self, name: str) -> Iterator[tuple[str, Expression]]:
         """The expressions of a table, by name."""
         return ((key, e) for (table, key), e in self.expressions.items() if table == name)
@@ -68,7 +73,7 @@ class KernelHeader:
             known: parameters, and the constants of a workload on a target.
         """
         names = {*known, *self.definitions.written}
-        for table, key, text in _written(self.declared):
+        for table, key, text in self.written:
             if table not in tables:
                 continue
             # What says whether a workload is computed stands before any choice of parameters.
