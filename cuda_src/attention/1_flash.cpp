@@ -73,13 +73,11 @@ passes_over_cache = "passes"
 // polynomial (exp2.h). Where there are fewer blocks than threads, the keys are cut into parts and their
 // results combined (Dao et al., Flash-Decoding, 2023). Blocks that a causal mask hides are not computed.
 #define HUGE_PAGES 0
-#include "../gemm/arena.h"
-#include "../gemm/pack.h"
+#include "../common/arena.h"
+#include "../common/pack.h"
+#include "../common/team.h"
 #include "decode.h"
 #include "tiles.h"
-#if threads > 1
-#include <omp.h>
-#endif
 
 #if defined(DTYPE_F16)
 enum { COPY = 1 };

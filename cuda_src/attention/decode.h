@@ -30,7 +30,7 @@ struct Decode {
                 if (PREFETCH && !OPT_PAGED && t % (64 / int64_t(sizeof(element))) == 0) {
                     __builtin_prefetch(key[i] + PREFETCH * keys.stride + t);
                 }
-                const vec y = load_wide(key[i] + t);
+                const vec y = load(key[i] + t);
 #pragma GCC unroll 16
                 for (int r = 0; r < R; ++r) sums[r][i] += x[r] * y;
             }
@@ -79,7 +79,7 @@ struct Decode {
                 if (PREFETCH && !OPT_PAGED && v * LANES % (64 / int64_t(sizeof(element))) == 0) {
                     __builtin_prefetch(value + PREFETCH * values.stride + v * LANES);
                 }
-                const vec x = load_wide(value + v * LANES);
+                const vec x = load(value + v * LANES);
 #pragma GCC unroll 16
                 for (int r = 0; r < R; ++r) total[r][v] += p[r] * x;
             }
@@ -91,7 +91,7 @@ struct Decode {
                 if (i >= seen.by[r]) continue;
 #pragma GCC unroll 16
                 for (int v = 0; v < V; ++v) {
-                    total[r][v] += splat(scores[r * BLOCK_KV + i]) * load_wide(value + v * LANES);
+                    total[r][v] += splat(scores[r * BLOCK_KV + i]) * load(value + v * LANES);
                 }
             }
         }

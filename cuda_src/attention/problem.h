@@ -1,6 +1,6 @@
 // One attention as work items: a block of query rows of one head of keys, over one part of its keys.
 #pragma once
-#include "../gemm/simd.h"
+#include "../common/simd.h"
 #include "types.h"
 
 struct Problem {

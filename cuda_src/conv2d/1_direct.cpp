@@ -46,13 +46,11 @@ panel_bytes = "group_c * r * s * CHANNELS * 4"
 // dilation and layout. int8 is computed in f32, exactly: up to 1024 products of at most 2^14 stay under 2^24.
 #define HUGE_PAGES 1
 #define INT8_IN_F32 1
-#include "../gemm/arena.h"
+#include "../common/arena.h"
+#include "../common/team.h"
 #include "image.h"
 #include "pack.h"
 #include "tile.h"
-#if threads > 1
-#include <omp.h>
-#endif
 
 enum : int64_t { NV = CHANNELS / LANES };
 
@@ -114,9 +112,8 @@ struct Convolution {
         }
     }
 
-    // What thread `index` of `team` does. `wait` is a barrier of the team.
-    template <class Wait>
-    void run(const element* X, float* copy, int64_t team, int64_t index, Wait wait) const {
+    // What thread `index` of `team` does.
+    void run(const element* X, float* copy, int64_t team, int64_t index) const {
         const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down, all = OPT_GROUPS * blocks();
         const Range channels = share(all, 1, down, index % down), pixels = share(tiles(), 1, across, index / down);
         if (!IN_PLACE) pad_image(copy, X, at, team, index);
@@ -125,7 +122,7 @@ struct Convolution {
             const Range mine = share(all, 1, team, index);
             for (int64_t block = mine.begin; block < mine.end; ++block) pack(block);
         }
-        if (ahead || !IN_PLACE) wait();
+        if (ahead || !IN_PLACE) wait_for_team();
         if (ahead) by_pixels(channels, pixels);
         else by_channels(channels, pixels);
     }
@@ -161,13 +158,6 @@ extern "C" int conv2d(const element* X, const element* W, const addend* bias, co
 #endif
     const bool flat = r == 1 && s == 1 && !PADDED && OPT_STRIDE == 1;
     const Convolution work = {at, strides, W, Y, {bias, scale}, image, offsets, memory + copy + table, flat};
-#if threads > 1
-#pragma omp parallel num_threads(threads)
-    work.run(X, memory, omp_get_num_threads(), omp_get_thread_num(), [] {
-#pragma omp barrier
-    });
-#else
-    work.run(X, memory, 1, 0, [] {});
-#endif
+    with_team([&](int64_t team, int64_t index) { work.run(X, memory, team, index); });
     return 0;
 }

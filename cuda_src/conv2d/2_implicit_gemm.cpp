@@ -51,14 +51,12 @@ panel_bytes = "group_c * r * s * NR * 4"
 #define OPT_NHWC 0
 #define OPT_SCALE_TENSOR 0
 #define OPT_SCALE_CHANNEL 0
-#include "../gemm/arena.h"
+#include "../common/arena.h"
+#include "../common/team.h"
 #include "dots.h"
 #include "image.h"
 #include "pack.h"
 #include "panel.h"
-#if threads > 1
-#include <omp.h>
-#endif
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
@@ -163,8 +161,7 @@ struct Convolution {
     }
 
     // What thread `index` of `team` does, with a buffer of its own for PANELS panels, `size` apart.
-    template <class Wait>
-    void run(const float* X, float* copy, float* buffers, int64_t size, int64_t team, int64_t index, Wait wait) const {
+    void run(const float* X, float* copy, float* buffers, int64_t size, int64_t team, int64_t index) const {
         const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down;
         const Range mine = share(tiles(), 1, down, index % down);
         const Range columns = share(at.n * panels(), 1, across, index / down);
@@ -173,7 +170,7 @@ struct Convolution {
             const Range part = share(OPT_GROUPS * tiles(), 1, team, index);
             for (int64_t i = part.begin; i < part.end; ++i) pack(i / tiles(), i % tiles());
         }
-        if (!IN_PLACE || PACK_W || at.outer % MR) wait();
+        if (!IN_PLACE || PACK_W || at.outer % MR) wait_for_team();
         // Threads that need the same panels gather them together.
         const bool together = across == 1 && team > 1;
         const Range channels = together ? share(at.inner, 1, team, index) : Range{0, at.inner};
@@ -185,7 +182,7 @@ struct Convolution {
                 const float *panel[PANELS], *columns_behind[PANELS];
                 int64_t stride[PANELS];
                 // Nobody writes what others still read: not even where panels between were read in place.
-                if (together && gathered) wait();
+                if (together && gathered) wait_for_team();
                 for (int64_t j = 0; j < count; ++j) {
                     const int64_t n = (begin + j) / panels(), first = (begin + j) % panels() * NR;
                     const float* plane = image + n * strides.image + group * at.inner * strides.channel;
@@ -203,7 +200,7 @@ struct Convolution {
                         gathered = true;
                     }
                 }
-                if (together && gathered) wait();
+                if (together && gathered) wait_for_team();
                 auto tile = [&](int64_t i, int64_t j) {
                     one((begin + j) / panels(), group, i, (begin + j) % panels() * NR, panel[j], stride[j],
                         columns_behind[j]);
@@ -238,16 +235,6 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
     const Convolution work = {at, strides, W, bias, IN_PLACE ? X : memory, Y,
                               memory + copy, memory + copy, direct};
     float* buffers = memory + copy + weights;
-#if threads > 1
-#pragma omp parallel num_threads(threads)
-    {
-        const int64_t index = omp_get_thread_num();
-        work.run(X, memory, buffers, buffer, omp_get_num_threads(), index, [] {
-#pragma omp barrier
-        });
-    }
-#else
-    work.run(X, memory, buffers, buffer, 1, 0, [] {});
-#endif
+    with_team([&](int64_t team, int64_t index) { work.run(X, memory, buffers, buffer, team, index); });
     return 0;
 }

@@ -65,14 +65,12 @@ image_bytes = "transformed_bytes * BLOCK * TILES"
 #define HUGE_PAGES 1
 #define OPT_SCALE_TENSOR 0
 #define OPT_SCALE_CHANNEL 0
-#include "../gemm/arena.h"
+#include "../common/arena.h"
+#include "../common/team.h"
 #include "image.h"
 #include "pack.h"
 #include "tile.h"
 #include "winograd.h"
-#if threads > 1
-#include <omp.h>
-#endif
 
 enum : int64_t { NV = CHANNELS / LANES, TILES_A_BLOCK = BLOCK * TILES };
 
@@ -227,8 +225,7 @@ struct Winograd {
         }
     }
 
-    template <class Wait>
-    void run(float* own, int64_t team, int64_t index, Wait wait) const {
+    void run(float* own, int64_t team, int64_t index) const {
         const int64_t depth = at.c < 64 ? 16 : 32;  // see the text on its error
         float *transformed = own, *products = own + tiles_size(), *packed = products + products_size();
         const int64_t ways = team % SPLIT_K == 0 ? SPLIT_K : 1;
@@ -240,7 +237,7 @@ struct Winograd {
         for (int64_t block = part.begin; block < part.end; ++block) {
             transform_filters(block, packed, filters + block * block_size());
         }
-        wait();
+        wait_for_team();
         for (int64_t begin = mine.begin; begin < mine.end; begin += TILES_A_BLOCK) {
             const int64_t count = min_of(TILES_A_BLOCK, mine.end - begin);
             transform_tiles(transformed, begin, count);
@@ -276,14 +273,7 @@ static int compute(const Shape& at, const float* X, const float* W, const float*
     work.image = memory;
     work.filters = memory + image;
     float* rest = memory + image + filters;
-#if threads > 1
-#pragma omp parallel num_threads(threads)
-    work.run(rest + omp_get_thread_num() * own, omp_get_num_threads(), omp_get_thread_num(), [] {
-#pragma omp barrier
-    });
-#else
-    work.run(rest, 1, 0, [] {});
-#endif
+    with_team([&](int64_t team, int64_t index) { work.run(rest + index * own, team, index); });
     return 0;
 }
 

@@ -55,13 +55,11 @@ tile_area = "sums"
 #define HUGE_PAGES 1
 #define OPT_SCALE_TENSOR 0
 #define OPT_SCALE_CHANNEL 0
-#include "../gemm/arena.h"
+#include "../common/arena.h"
+#include "../common/team.h"
 #include "flat.h"
 #include "image.h"
 #include "masked.h"
-#if threads > 1
-#include <omp.h>
-#endif
 
 struct Depthwise {
     const Shape at;
@@ -225,12 +223,7 @@ static int run(const Work& work, int64_t size, bool shared) {
     float* memory = arena.reserve(shared ? size : size * threads);
     if (!memory) return 1;
     work.prepare(memory);
-#if threads > 1
-#pragma omp parallel num_threads(threads)
-    work.run(memory + (shared ? 0 : omp_get_thread_num() * size), omp_get_num_threads(), omp_get_thread_num());
-#else
-    work.run(memory, 1, 0);
-#endif
+    with_team([&](int64_t team, int64_t index) { work.run(memory + (shared ? 0 : index * size), team, index); });
     return 0;
 }
 

@@ -3,7 +3,7 @@
 #pragma once
 #include <string.h>
 
-#include "../gemm/simd.h"
+#include "../common/simd.h"
 #include "types.h"
 
 // Whether the caller's memory serves as it is.

@@ -1,6 +1,6 @@
 // The register tile of pixels x vectors of output channels, and its way to Y.
 #pragma once
-#include "../gemm/pack.h"
+#include "../common/pack.h"
 #include "image.h"
 
 // Where the pixels of a tile lie in the output; as many channels as are left, at most a tile's.

@@ -83,14 +83,12 @@ passes_over_d = "ceildiv(k, KC)"
 // Threads form a grid over D and pack together what they share (Smith et al., Anatomy of high-performance
 // many-threaded matrix multiplication, IPDPS 2014).
 // Packing also converts: half precision to single (half.h), int8 to pairs of 16 bits (int8.h).
-#include "arena.h"
-#include "team.h"
+#include "../common/arena.h"
+#include "../common/team.h"
+#include "grid.h"
 #if !DTYPE_INT8
 #include "gemv.h"
-#include "pack.h"
-#endif
-#if threads > 1
-#include <omp.h>
+#include "../common/pack.h"
 #endif
 
 class Gemm {
@@ -231,10 +229,7 @@ extern "C" int gemm(const Input* A, const Input* B, const Output* C, const Outpu
         Gemm(a, x, d, sums, m, n, k, epilogue, team).run();
     };
 
-#if threads > 1
-#pragma omp parallel num_threads(threads)
-    {
-        int64_t team = omp_get_num_threads(), index = omp_get_thread_num();
+    with_team([&](int64_t team, int64_t index) {
         // Whole entries first, each thread its own, with no waiting; the remainder all threads together.
         int64_t alone = batch / team * team;
         for (int64_t b = index; b < alone; b += team) {
@@ -245,12 +240,9 @@ extern "C" int gemm(const Input* A, const Input* B, const Output* C, const Outpu
         if (ceil_div(m, MR) < down) across = team, down = 1;
         else if (ceil_div(n, NR) < across) across = 1, down = team;
         for (int64_t b = alone; b < batch; ++b) {
-#pragma omp barrier
+            wait_for_team();
             entry(b, down, across, index, memory);
         }
-    }
-#else
-    for (int64_t b = 0; b < batch; ++b) entry(b, 1, 1, 0, memory);
-#endif
+    });
     return 0;
 }

@@ -64,8 +64,8 @@ block = ["threads", "1", "1"]
 #include "tiles.cuh"
 
 constexpr int LANES_M = BM / TM, LANES_N = BN / TN, THREADS = LANES_M * LANES_N;
-typedef Operand<!OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
-typedef Operand<bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+typedef Operand<In, !OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<In, bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
 
 template <bool ALIGNED>
 __device__ __forceinline__ void multiply(In* a, In* b, const In* A, const In* B, const Out* C, const Out* bias,

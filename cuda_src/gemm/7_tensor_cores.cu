@@ -68,8 +68,8 @@ shared_bytes = "shared"
 
 constexpr int WARPS_N = BN / WN, WARPS = BM / WM * WARPS_N, THREADS = WARPS * 32;
 constexpr int ACROSS_M = WM / EDGE, ACROSS_N = WN / EDGE;
-typedef Operand<!OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
-typedef Operand<bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+typedef Operand<In, !OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<In, bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
 
 template <bool> struct Layout { typedef nvcuda::wmma::col_major type; };
 template <> struct Layout<true> { typedef nvcuda::wmma::row_major type; };

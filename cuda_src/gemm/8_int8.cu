@@ -75,8 +75,8 @@ shared_bytes = "shared"
 constexpr int WARPS_N = BN / WN, WARPS = BM / WM * WARPS_N, THREADS = WARPS * 32;
 
 template <bool DEPTH_CONTIGUOUS, int OUTER>
-struct Slices : Operand<DEPTH_CONTIGUOUS, OUTER, BK, 0, THREADS> {
-  typedef Operand<DEPTH_CONTIGUOUS, OUTER, BK, 0, THREADS> Base;
+struct Slices : Operand<In, DEPTH_CONTIGUOUS, OUTER, BK, 0, THREADS> {
+  typedef Operand<In, DEPTH_CONTIGUOUS, OUTER, BK, 0, THREADS> Base;
   typedef typename Base::Window Window;
   static constexpr bool RUNS_OF_FOUR = false;
 

@@ -82,8 +82,8 @@ arrived = "tiles * 4"
 
 constexpr int WARPS_N = BN / WN, THREADS = BM / WM * WARPS_N * 32;
 constexpr int LANES_M = WM / TM, LANES_N = WN / TN;
-typedef Operand<!OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
-typedef Operand<bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+typedef Operand<In, !OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<In, bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
 
 // The steps are 0 ... steps - 1; worker w of `workers` takes those from first_step(w) to first_step(w + 1).
 struct Shares {

@@ -1,7 +1,7 @@
 // What happens to a finished sum on its way to D: act(alpha * sum + beta * C + bias).
 // The macros OPT_ALPHA, OPT_BETA, OPT_BIAS, OPT_RELU of the declaration decide at compile time what is there at all.
 #pragma once
-#include "simd.h"
+#include "../common/simd.h"
 
 struct Epilogue {
     const Output* C;     // of the present batch entry, [m][n]; null without beta

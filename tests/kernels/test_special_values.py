@@ -1,6 +1,7 @@
 """NaN, infinities, the ends of a type's range reach what the definition lets them reach, in every kernel."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,15 +242,14 @@ def test_gpu_kernels_on_the_emulator(kernel: Kernel, dtype: str) -> None:
 @needs_emulator
 def test_check_refuses_an_activation_that_hides_nan(tmp_path: Path) -> None:
     source = registry.kernel("cuda_naive").source_files()[0]
-    for header in source.parent.glob("*.cuh"):
-        (tmp_path / header.name).write_text(header.read_text())
-    header = tmp_path / "gemm.cuh"
+    for folder in ("gemm", "common"):
+        shutil.copytree(source.parent.parent / folder, tmp_path / folder)
+    header = tmp_path / "common" / "epilogue.cuh"
     text = header.read_text()
-    wrong = text.replace("value < Acc(0) ? Acc(0) : value", "value > Acc(0) ? value : Acc(0)")
+    wrong = text.replace("return value < Acc(0) ? Acc(0) : value", "return value > Acc(0) ? value : Acc(0)")
     for changed, expected in ((text, "ok"), (wrong, "wrong_result")):
         header.write_text(changed)
-        (tmp_path / "mine.cu").write_text(source.read_text())
-        kernel = registry.source_kernel(tmp_path / "mine.cu")
+        kernel = registry.source_kernel(tmp_path / "gemm" / source.name)
         status, where = checked(kernel, "m12 n16 k8 relu", "f32", cuda.target("sm_80"))
         assert status == expected, where
         if expected != "ok":
