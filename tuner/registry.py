@@ -190,7 +190,7 @@ def kernels() -> dict[str, Kernel]:
             # A file without a declaration is a part of others (an include, the runtime), not a kernel.
             if b"/*[tuner]" not in read_file(path):
                 continue
-            kernel = SourceKernel(path)
+            kernel = source_kernel(path)
         except Exception as error:
             unread[path] = _reason(error)
         else:
@@ -198,6 +198,11 @@ def kernels() -> dict[str, Kernel]:
     for path, reason in unread.items():
         broken[str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)] = reason
     return found
+
+
+def source_kernel(path: Path) -> SourceKernel:
+    """The kernel that a `.cpp` or `.cu` file declares, wherever it lies; raises `InvalidSpace`."""
+    return SourceKernel(path, operators())
 
 
 def operator(name: str) -> Operator:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.emulator.emulate import SANITIZED
+from tuner import registry
 from tuner.core.errors import InvalidSpace
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.target import Target
@@ -16,7 +17,8 @@ from tuner.devices.emulator.check import check_source
 from tuner.operators.gemm import Gemm
 from tuner.targets.cuda import target
 
-SOURCES = Path(__file__).resolve().parents[2] / "cuda_src" / "gemm"
+SOURCES = Path(__file__).resolve().parents[2] / "cuda_src"
+FOLDERS = ("gemm", "common")
 # The fence on the reading side of an atomic is not among them: it is known not to be missed (README).
 STEPS = re.compile(
     r"(__syncthreads\(\)|__syncwarp\(\)|__pipeline_wait_prior\([^;]*\)|__pipeline_commit\(\)"
@@ -27,12 +29,12 @@ STEPS = re.compile(
 def sites() -> list[tuple[str, int, int]]:
     """(file, start, end) of each step in the ladder's code, comments left out."""
     found = []
-    for path in sorted([*SOURCES.glob("*.cu"), *SOURCES.glob("*.cuh")]):
+    for path in sorted(p for folder in FOLDERS for p in (SOURCES / folder).glob("*.cu*")):
         text = path.read_text()
         for match in STEPS.finditer(text):
             line = text[text.rfind("\n", 0, match.start()) : match.start()]
             if "//" not in line:
-                found.append((path.name, match.start(), match.end()))
+                found.append((str(path.relative_to(SOURCES)), match.start(), match.end()))
     return found
 
 
@@ -64,12 +66,13 @@ def finds(kernel: SourceKernel, rng: random.Random) -> bool:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("name", "start", "end"), sites(), ids=lambda value: str(value))
 def test_a_step_left_out_is_found(name: str, start: int, end: int, tmp_path: Path) -> None:
-    folder = tmp_path / "gemm"
-    shutil.copytree(SOURCES, folder)
-    text = (folder / name).read_text()
-    (folder / name).write_text(f"{text[:start]};{text[end:]}")
-    users = [folder / name] if name.endswith(".cu") else sorted(folder.glob("*.cu"), reverse=True)
-    kernels = [SourceKernel(path) for path in users if name == path.name or path.name[0] in "456789"]
+    for folder in FOLDERS:
+        shutil.copytree(SOURCES / folder, tmp_path / folder)
+    changed = tmp_path / name
+    text = changed.read_text()
+    changed.write_text(f"{text[:start]};{text[end:]}")
+    users = [changed] if name.endswith(".cu") else sorted((tmp_path / "gemm").glob("[4-9]*.cu"), reverse=True)
+    kernels = list(map(registry.source_kernel, users))
     rng = random.Random(0)
     # Not every configuration reaches every line: sixteen tries a kernel.
     assert any(finds(kernel, rng) for _ in range(16) for kernel in kernels)

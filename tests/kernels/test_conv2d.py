@@ -9,7 +9,6 @@ import pytest
 from tests.kernels.conv2d_cases import CONV, cases, served
 from tests.kernels.running import Run
 from tuner import registry
-from tuner.core.source_kernel import SourceKernel
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
 HERE = CpuDevice().target
@@ -188,7 +187,7 @@ def test_a_wrong_kernel_fails(name: str, dtype: str, tmp_path: Path) -> None:
         text = text.replace("Epilogue(epilogue).raw(sum, out)", "result(sum + accumulator(bias[out]))")
     (tmp_path / "wrong.cpp").write_text(text)
     (tmp_path / "types.h").write_text((source.parent / "types.h").read_text())
-    kernel = SourceKernel(tmp_path / "wrong.cpp")
+    kernel = registry.source_kernel(tmp_path / "wrong.cpp")
     workload = CONV.parse("n1 c8 h9 w11 k5 r3 s3 pad1 bias relu", dtype)
     run = Run(kernel, workload, {}, HERE, tmp_path / "build")
     assert max(run.error(workload, seed)[0] for seed in range(4)) > 1.0

@@ -138,7 +138,7 @@ def test_a_kernel_that_skips_one_step_of_k_fails(tmp_path: Path) -> None:
     assert text != honest.text
     planted = tmp_path / "planted.cpp"
     planted.write_text(text)
-    kernel = SourceKernel(planted)
+    kernel = registry.source_kernel(planted)
     for k in (2, 64, 1024):
         workload = GEMM.workload("f32", m=20, n=20, k=k)
         assert Run(kernel, workload, {}, aim, tmp_path / str(k)).error(workload)[0] > 1
@@ -211,17 +211,18 @@ int main() {
         for (int64_t i = 0; i < batch * k * n; ++i) B[i] = next();
         for (int64_t i = 0; i < batch * m * n; ++i) C[i] = next(), D[i] = NAN;
         for (int64_t i = 0; i < n; ++i) bias[i] = next();
-        gemm(A, B, BETA != 0 ? C : nullptr, BIAS ? bias : nullptr, D, m, n, k, batch, ALPHA, BETA);
+        gemm(A, B, OPT_BETA != 0 ? C : nullptr, OPT_BIAS ? bias : nullptr, D, m, n, k, batch,
+             OPT_ALPHA, OPT_BETA);
         for (int64_t b = 0; b < batch; ++b)
             for (int64_t i = 0; i < m; ++i)
                 for (int64_t j = 0; j < n; ++j) {
                     double sum = 0;
                     for (int64_t p = 0; p < k; ++p)
-                        sum += double(A[b * m * k + (TRANS_A ? p * m + i : i * k + p)]) *
-                               B[b * k * n + (TRANS_B ? j * k + p : p * n + j)];
-                    sum = ALPHA * sum + (BETA != 0 ? BETA * C[(b * m + i) * n + j] : 0);
-                    if (BIAS) sum += bias[j];
-                    if (RELU && sum < 0) sum = 0;
+                        sum += double(A[b * m * k + (OPT_TRANS_A ? p * m + i : i * k + p)]) *
+                               B[b * k * n + (OPT_TRANS_B ? j * k + p : p * n + j)];
+                    sum = OPT_ALPHA * sum + (OPT_BETA != 0 ? OPT_BETA * C[(b * m + i) * n + j] : 0);
+                    if (OPT_BIAS) sum += bias[j];
+                    if (OPT_RELU && sum < 0) sum = 0;
                     if (!(fabs(D[(b * m + i) * n + j] - sum) < 1e-3)) {
                         printf("wrong at %ld %ld %ld\n", long(b), long(i), long(j));
                         return 1;

@@ -1,6 +1,7 @@
 """NaN, infinities, the ends of a type's range reach what the definition lets them reach, in every kernel."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from tests.kernels.test_metaschedule import proposals
 from tuner import registry
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.core.kernel import Kernel
-from tuner.core.source_kernel import SourceKernel
 from tuner.core.target import Target
 from tuner.devices.cpu.device import CpuDevice, named_targets
 from tuner.targets import cuda
@@ -192,10 +192,10 @@ def test_a_source_kernel_declares_it(tmp_path: Path) -> None:
         path = tmp_path / f"{value}.cpp"
         path.write_text(text.replace('entry = "conv2d"', f'entry = "conv2d"\nspecial_values = {value}'))
         if words is None:
-            assert SourceKernel(path).special_values == (value == "true")
+            assert registry.source_kernel(path).special_values == (value == "true")
         else:
             with pytest.raises(Exception, match=words):
-                SourceKernel(path)
+                registry.source_kernel(path)
 
 
 @pytest.mark.slow
@@ -250,15 +250,14 @@ def test_gpu_kernels_on_the_emulator(kernel: Kernel, dtype: str) -> None:
 @needs_emulator
 def test_check_refuses_an_activation_that_hides_nan(tmp_path: Path) -> None:
     source = registry.kernel("cuda_naive").source_files()[0]
-    for header in source.parent.glob("*.cuh"):
-        (tmp_path / header.name).write_text(header.read_text())
-    header = tmp_path / "gemm.cuh"
+    for folder in ("gemm", "common"):
+        shutil.copytree(source.parent.parent / folder, tmp_path / folder)
+    header = tmp_path / "common" / "epilogue.cuh"
     text = header.read_text()
-    wrong = text.replace("value < Acc(0) ? Acc(0) : value", "value > Acc(0) ? value : Acc(0)")
+    wrong = text.replace("return value < Acc(0) ? Acc(0) : value", "return value > Acc(0) ? value : Acc(0)")
     for changed, expected in ((text, "ok"), (wrong, "wrong_result")):
         header.write_text(changed)
-        (tmp_path / "mine.cu").write_text(source.read_text())
-        kernel = SourceKernel(tmp_path / "mine.cu")
+        kernel = registry.source_kernel(tmp_path / "gemm" / source.name)
         status, where = checked(kernel, "m12 n16 k8 relu", "f32", cuda.target("sm_80"))
         assert status == expected, where
         if expected != "ok":

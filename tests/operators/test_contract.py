@@ -76,6 +76,16 @@ def test_an_operator_describes_itself(operator: Operator) -> None:
 
 
 @each_example
+def test_tensors_and_derived_sizes_have_names_of_their_own(operator: Operator, workload: Workload) -> None:
+    """What a kernel's declaration may name: an argument or a size that means two things is a guess."""
+    assert {spec.name for spec in operator.signature(workload)} <= set(operator.tensors)
+    derived = operator.derived(workload)
+    assert derived.keys() == operator.derived(operator.parse(operator.example, operator.dtypes[0])).keys()
+    assert all(type(size) is int and size >= 0 for size in derived.values())
+    assert not derived.keys() & {*operator.dims, *operator.options, *operator.tensors, "element_bytes"}
+
+
+@each_example
 def test_a_workload_is_canonical(operator: Operator, workload: Workload) -> None:
     assert Workload.from_key(workload.key) == workload
     assert operator.workload(workload.dtype, **dict(workload.dims), **dict(workload.options)) == workload

@@ -72,7 +72,7 @@ def _describe(kernel: Any, workload: Any, threads: int | None) -> dict[str, Any]
     row: dict[str, Any] = {
         "kernel": kernel.name, "operator": kernel.operator, "language": kernel.language,
         "target": kernel.target_kind, "dtypes": list(kernel.dtypes), "baseline": kernel.baseline,
-        "summary": kernel.summary, "workload": workload.key, "parameters": {}, "constraints": {},
+        "summary": kernel.summary, "workload": workload.key, "parameters": {}, "let": {}, "constraints": {},
         "valid": None, "unavailable": kernel.unavailable(),
     }  # fmt: skip
     builder = registry.builders().get(kernel.language)
@@ -89,6 +89,7 @@ def _describe(kernel: Any, workload: Any, threads: int | None) -> dict[str, Any]
             return row
         space = kernel.space(workload, target)
         row["parameters"] = {p.name: list(p.values) for p in space.parameters}
+        row["let"] = {name: e.text for name, e in space.definitions.written.items()}
         row["constraints"] = {c.name: c.expression for c in space.constraints}
         row["valid"] = space.size
     except TunerError as error:

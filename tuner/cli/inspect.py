@@ -48,12 +48,11 @@ def inspect(
     from tuner.cli.common import print_json
     from tuner.core.errors import TunerError
     from tuner.core.kernel import Kernel
-    from tuner.core.source_kernel import SourceKernel
     from tuner.engine.examine import inspect as engine
     from tuner.engine.examine.check import choose_configs
 
     is_file = kernel.endswith((".cu", ".cpp"))
-    chosen: Kernel = SourceKernel(Path(kernel)) if is_file else registry.kernel(kernel)
+    chosen: Kernel = registry.source_kernel(Path(kernel)) if is_file else registry.kernel(kernel)
     where = _target(chosen.target_kind, target)
     workload = registry.operator(chosen.operator).parse(shape, dtype or chosen.dtypes[0])
     chosen.require(workload, where)

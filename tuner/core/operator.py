@@ -28,6 +28,9 @@ class Operator(ABC):
     dtypes: ClassVar[tuple[str, ...]]
     dims: ClassVar[tuple[str, ...]]
     """Dimensions that a shape must give, in the order of the `1x2x3` form."""
+    tensors: ClassVar[tuple[str, ...]]
+    """Names of all tensors that a workload may have; `signature` says which of them one has. A kernel's
+    argument of such a name is a null pointer where the workload has no such tensor."""
     options: ClassVar[Mapping[str, Option]] = {}
     """What else distinguishes workloads, with default values; e.g. `{"relu": False}`."""
     example: ClassVar[str]
@@ -143,6 +146,15 @@ class Operator(ABC):
         Raises:
             InvalidWorkload: the dimensions do not go together.
         """
+
+    def derived(self, workload: Workload) -> Mapping[str, int]:
+        """Sizes that follow from dimensions and options, by name: what many kernels would compute again.
+
+        A kernel's declaration uses them as it does dimensions: in its expressions and as arguments. The names
+        are the same for every workload, and differ from those of dimensions, options and tensors. By default
+        there are none.
+        """
+        return {}
 
     @abstractmethod
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:

@@ -1,7 +1,7 @@
 """Scaled dot-product attention: O = softmax(scale * Q K^T + mask) V, for prefill and decode."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,6 +55,7 @@ class Attention(Operator):
     summary = "softmax(scale * Q K^T + mask) V: causal, grouped heads, decode, paged KV cache"
     dtypes = ("f32", "f16")
     dims = ("b", "h", "q", "kv", "d")
+    tensors = ("Q", "K", "V", "block_table", "O")
     options: ClassVar[dict[str, Option]] = {
         "causal": False,
         "kv_heads": 0,
@@ -111,6 +112,18 @@ class Attention(Operator):
         blocks = -(-workload["kv"] // int(workload.option("page_size", 16)))
         used = workload["b"] * blocks
         return blocks, used + used // 4 + 1
+
+    def derived(self, workload: Workload) -> Mapping[str, int]:
+        """Heads `kv_h` of keys and values (`kv_heads`, or h where that is 0); `group_h` query heads that use
+        one of them; `rows` = group_h * q queries of these; `pages` of a sequence of a paged cache."""
+        heads = self.kv_heads(workload)
+        group = workload["h"] // heads
+        return {
+            "kv_h": heads,
+            "group_h": group,
+            "rows": group * workload["q"],
+            "pages": self._blocks(workload)[0],
+        }
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
         """Q, K, V, block_table (if paged), O."""

@@ -1,6 +1,7 @@
 """2-D convolution as neural networks use it: a correlation of images with filters."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -72,6 +73,7 @@ class Conv2d(Operator):
     summary = "2-D convolution: stride, padding, dilation, groups, NCHW or NHWC, bias and ReLU"
     dtypes = ("f32", "f16", "int8")
     dims = ("n", "c", "h", "w", "k", "r", "s")
+    tensors = ("X", "W", "bias", "scale", "Y")
     options: ClassVar[dict[str, Option]] = {
         "stride": 1,
         "pad": 0,
@@ -154,6 +156,15 @@ class Conv2d(Operator):
         down, across = (sum(zeros) for zeros in self._padding(workload))
         p = output_size(workload["h"], workload["r"], stride, down, dilation)
         return p, output_size(workload["w"], workload["s"], stride, across, dilation)
+
+    def derived(self, workload: Workload) -> Mapping[str, int]:
+        """Output height p and width q; zeros `top`, `left`, `bottom` and `right` of the image (with `pad`);
+        `group_c` input and `group_k` output channels of one group."""
+        p, q = self._pixels(workload)
+        (top, bottom), (left, right) = self._padding(workload)
+        groups = self._value(workload, "groups")
+        channels = {"group_c": workload["c"] // groups, "group_k": workload["k"] // groups}
+        return {"p": p, "q": q, "top": top, "left": left, "bottom": bottom, "right": right, **channels}
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
         """X, W, bias (if asked), scale (if asked), Y."""

@@ -40,6 +40,7 @@ class Gemm(Operator):
     summary = "D = act(alpha*A@B + beta*C + bias), row-major, transposable, batched"
     dtypes = ("f32", "f16", "int8")
     dims = ("m", "n", "k")
+    tensors = ("A", "B", "C", "bias", "D")
     options: ClassVar[dict[str, Option]] = {
         "batch": 1,
         "trans_a": False,

@@ -240,18 +240,12 @@ class BuildStage:
         kernel, config = request.kernel, request.config
         for workload in request.companions:
             if artifact.launch is None:
-                yield workload, _with_dims(artifact, workload)
+                # Sizes that follow from the dimensions may be arguments too.
+                yield (
+                    workload,
+                    replace(artifact, arguments=kernel.lower(workload, config, self._target).arguments),
+                )
             elif kernel.space(workload, self._target).why_invalid(config) is None:
                 # Of a GPU kernel the grid and the workspaces are of the shape too.
                 source = kernel.lower(workload, config, self._target)
                 yield workload, replace(artifact, arguments=source.arguments, launch=source.launch)
-
-
-def _with_dims(artifact: Artifact, workload: Workload) -> Artifact:
-    """The same artifact called with another workload's dimensions."""
-    dims = dict(workload.dims)
-    arguments = tuple(
-        replace(a, value=dims[a.name]) if a.kind != "tensor" and a.name in dims else a
-        for a in artifact.arguments
-    )
-    return replace(artifact, arguments=arguments)

@@ -15,7 +15,6 @@ from tuner.core.errors import BuildError, InvalidConfig, TunerError, Unavailable
 from tuner.core.kernel import Kernel, Source
 from tuner.core.operator import Operator, Tensors, special_mismatch, worst_error
 from tuner.core.scratch import Scratch
-from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -67,7 +66,8 @@ def kernel_of(name_or_path: str) -> Kernel:
         TunerError: it is not a GPU kernel.
     """
     path = Path(name_or_path)
-    kernel: Kernel = SourceKernel(path) if path.suffix in (".cu", ".cpp") else registry.kernel(name_or_path)
+    is_file = path.suffix in (".cu", ".cpp")
+    kernel: Kernel = registry.source_kernel(path) if is_file else registry.kernel(name_or_path)
     if kernel.target_kind != "cuda":
         raise TunerError(
             f"kernel {kernel.name} is for {kernel.target_kind}; 'tuner check_emulated' is for CUDA and Triton"
