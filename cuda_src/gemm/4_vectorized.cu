@@ -3,6 +3,7 @@ name = "cuda_vectorized"
 operator = "gemm"
 summary = "128-bit loads from global and from padded shared memory, 128-bit stores; blocks in groups for L2."
 dtypes = ["f32", "f16", "int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 options = "operator"

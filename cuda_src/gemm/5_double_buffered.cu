@@ -3,6 +3,7 @@ name = "cuda_double_buffered"
 operator = "gemm"
 summary = "The next tile travels while this one is computed: through registers, or cp.async in several stages."
 dtypes = ["f32", "f16", "int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 options = "operator"

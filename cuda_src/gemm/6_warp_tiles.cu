@@ -3,6 +3,7 @@ name = "cuda_warp_tiles"
 operator = "gemm"
 summary = "Each warp owns a WM x WN tile near square: fewer distinct reads of shared memory a warp."
 dtypes = ["f32", "f16", "int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 options = "operator"

@@ -3,6 +3,7 @@ name = "cuda_tensor_cores"
 operator = "gemm"
 summary = "Tensor cores (wmma, f16 with f32 sums), fed by asynchronous copies in several stages."
 dtypes = ["f16"]
+claims = ["wide_loads", "tensor_cores"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 requires = ["wmma_f16"]

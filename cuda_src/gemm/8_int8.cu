@@ -3,6 +3,7 @@ name = "cuda_int8"
 operator = "gemm"
 summary = "int8 with exact int32 sums: four products an instruction (dp4a), or tensor cores (wmma)."
 dtypes = ["int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 requires = ["dp4a", "wmma_int8"]

@@ -3,6 +3,7 @@ name = "cuda_split_k"
 operator = "gemm"
 summary = "Blocks share the depth of a tile (split-K), or even shares of all the work (stream-K): for skinny shapes."
 dtypes = ["f32", "f16", "int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "partial", "arrived"]
 options = "operator"

@@ -185,7 +185,7 @@ CASES = [
     )
     for kernel in registry.kernels().values() if kernel.searcher
     for shape, dtype in SHAPES[kernel.operator] if dtype in kernel.dtypes
-    for target in TARGETS if target.kind == kernel.target_kind
+    for target in TARGETS if target.kind in kernel.target_kinds
 ]  # fmt: skip
 
 

@@ -32,7 +32,9 @@ def built(
     draws = (space.sample(random.Random(seed)) for seed in range(20_000))
     chosen = next(c for c in draws if config.items() <= c.items()) if config else {}
     folder.mkdir(parents=True)
-    artifact = registry.builder(kernel.language).build(kernel.lower(workload, chosen, target), target, folder)
+    artifact = registry.builder_of(kernel, target).build(
+        kernel.lower(workload, chosen, target), target, folder
+    )
     tensors = GEMM.inputs(workload, 3)
     for spec in GEMM.signature(workload):
         if spec.output:

@@ -31,7 +31,7 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.kernel, self.workload, self.config, self.target = kernel, workload, config, target
         source = kernel.lower(workload, config, target)
-        self.artifact: Artifact = registry.builder(kernel.language).build(source, target, folder)
+        self.artifact: Artifact = registry.builder_of(kernel, target).build(source, target, folder)
 
     def computed(self, workload: Workload, inputs: Tensors) -> Tensors:
         """The outputs of two calls on poisoned, guarded tensors.

@@ -54,5 +54,5 @@ def test_every_name_in_a_declaration_is_known_on_every_target_of_its_kind(kernel
 
     operator = registry.operator(kernel.operator)
     workload = operator.parse(operator.example, kernel.dtypes[0])
-    for target in TARGETS[kernel.target_kind]:
+    for target in TARGETS[kernel.target_kinds[0]]:
         kernel.space(workload, target)

@@ -21,7 +21,7 @@ from tuner.devices.cpu.device import CpuDevice, named_targets
 from tuner.targets import cuda
 
 HERE = CpuDevice().target
-CPU = [k for k in registry.kernels().values() if not k.baseline and k.target_kind == "cpu"]
+CPU = [k for k in registry.kernels().values() if not k.baseline and "cpu" in k.target_kinds]
 OURS, TRACED = [k for k in CPU if not k.searcher], [k for k in CPU if k.searcher]
 CASES = [
     pytest.param(k, dtype, id=f"{k.name}-{dtype}") for k in OURS if k.special_values for dtype in k.dtypes
@@ -29,7 +29,7 @@ CASES = [
 GPU = [
     pytest.param(k, dtype, id=f"{k.name}-{dtype}")
     for k in registry.kernels().values()
-    if k.target_kind == "cuda" and not k.baseline and not k.searcher and k.operator in DRAW
+    if "cuda" in k.target_kinds and not k.baseline and not k.searcher and k.operator in DRAW
     for dtype in k.dtypes
 ]
 # With an activation where there is one, with a mask that cuts tiles, with heads that share keys.
@@ -48,7 +48,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run | None]
     """A random configuration of (kernel, shape, dtype); `None` where the kernel does not serve that."""
 
     def build(kernel: Kernel, shape: str, dtype: str = "f32") -> Run | None:
-        builder = registry.builder(kernel.language)
+        builder = registry.builder_for(kernel.language, kernel.target_kinds[0])
         if reason := kernel.unavailable() or builder.unavailable():
             pytest.skip(reason)
         workload = registry.operator(kernel.operator).parse(shape, dtype)
@@ -84,7 +84,7 @@ def check(kernel: Kernel, dtype: str, shapes: list[str], built: Any) -> int:
 
 def check_random(kernel: Kernel, target: Target, dtype: str, builds: int, seed: int, folder: Path) -> None:
     """Random configurations on random workloads and their companions."""
-    if reason := kernel.unavailable() or registry.builder(kernel.language).unavailable():
+    if reason := kernel.unavailable() or registry.no_builder(kernel, kernel.target_kinds[0]):
         pytest.skip(reason)
     rng = random.Random(f"{kernel.name} {dtype} {seed}")
     for i in range(builds):
@@ -202,7 +202,7 @@ def test_a_source_kernel_declares_it(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kernel", TRACED, ids=lambda k: k.name)
 def test_programs_for_metaschedule(kernel: Kernel, tmp_path: Path) -> None:
-    builder = registry.builder(kernel.language)
+    builder = registry.builder_for(kernel.language, kernel.target_kinds[0])
     if reason := kernel.unavailable() or builder.unavailable():
         pytest.skip(reason)
     workload = registry.operator(kernel.operator).parse(SHAPES[kernel.operator][0])

@@ -35,6 +35,8 @@ class Operator(ABC):
     """What else distinguishes workloads, with default values; e.g. `{"relu": False}`."""
     example: ClassVar[str]
     """A shape for help texts."""
+    large: ClassVar[str] = ""
+    """A shape that keeps a whole GPU busy, for figures of compilers and models; `example` by default."""
 
     def workload(self, dtype: str = "f32", **values: Any) -> Workload:
         """A canonical workload of named dimensions and options.

@@ -108,6 +108,10 @@ class Searcher(ABC):
     """How many proposals it makes at a time, at least, where that saves time: a sweep then asks for more."""
     open_space: ClassVar[bool] = False
     """Whether it proposes from open spaces, and from no others."""
+    wants_history: ClassVar[bool] = False
+    """Whether it learns from what is stored of other shapes and devices: `Problem.history`."""
+    chooses: ClassVar[bool] = False
+    """Whether it hands the work to another searcher: of an open space to the only one that can propose."""
     why: str = ""
     """What it decided at the start and why, one line for people; empty where it decides nothing."""
 

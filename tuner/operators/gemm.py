@@ -51,6 +51,7 @@ class Gemm(Operator):
         "relu": False,
     }
     example = "1024x1024x1024"
+    large = "4096x4096x4096"
 
     def validate(self, workload: Workload) -> None:
         """The batch is at least 1, alpha and beta are finite, no result overflows D's type.

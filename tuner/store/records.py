@@ -19,6 +19,10 @@ from tuner.core.workload import Workload
 SweepStatus = Literal["running", "finished", "interrupted"]
 Role = Literal["candidate", "baseline"]
 
+IMPORTED = "imported"
+"""What stands where a sweep's searcher does, of a recording taken over from somebody's file."""
+_RECORDED = "replay"
+
 
 @dataclass(frozen=True)
 class DeviceInfo:
@@ -41,6 +45,19 @@ class DeviceInfo:
     facts: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
     created_at: datetime | None = None
+
+    @classmethod
+    def recorded_elsewhere(
+        cls, fingerprint: str, name: str, target: str, facts: Mapping[str, Any],
+        limits: Mapping[str, float] | None = None,
+    ) -> "DeviceInfo":  # fmt: skip
+        """The record of a device that only somebody's recording tells of."""
+        return cls(fingerprint, name, _RECORDED, target, facts, dict(limits or {}))
+
+    @property
+    def recorded(self) -> bool:
+        """Whether only somebody's recording tells of it."""
+        return self.kind == _RECORDED
 
     @classmethod
     def of(cls, device: Device, limits: Mapping[str, float] | None = None) -> "DeviceInfo":
@@ -85,6 +102,11 @@ class SweepSpec:
     protocol: Protocol
     budget: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def imported(self) -> bool:
+        """Whether it is a recording, taken over from somebody's file, and no sweep of the lab."""
+        return self.searcher == IMPORTED
 
 
 @dataclass(frozen=True)

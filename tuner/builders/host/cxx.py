@@ -98,6 +98,7 @@ class CxxBuilder(Builder):
     """
 
     name = "cxx"
+    target_kinds = ("cpu",)
 
     def unavailable(self) -> str | None:
         """There is no C++ compiler, or `$CXX` is none."""

@@ -13,11 +13,13 @@ from tuner.core.device import Device
 from tuner.core.disturbance import is_disturbed
 from tuner.core.errors import TunerError, Unavailable, UnknownName
 from tuner.core.kernel import Kernel
+from tuner.core.measurement import Evidence
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
+from tuner.engine.candidate.devices import default_device as default_device
 from tuner.engine.candidate.domain import companions_of
-from tuner.engine.candidate.workshop import Workshop, device_target
+from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.choice import searcher_for
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
@@ -32,9 +34,6 @@ if TYPE_CHECKING:
 
 # A float64 reference, inputs in two copies and the kernel's own packing buffers.
 _WORKING_SET_FACTOR = 5
-_GPU_SAMPLE_S = 250e-6
-# Of a GPU's memory what a workload may take: the context, the code and the eviction buffer need some.
-_GPU_SHARE = 0.9
 # Libraries up to so many times slower than the fastest library, in sweeps, are all in the final.
 _CLOSE = 1.5
 
@@ -104,35 +103,22 @@ class Outcome:
     limits: Mapping[str, float] = field(default_factory=dict)
     interrupted: bool = False
 
-
-def default_device(name: str = "cpu") -> Device:
-    """The first device of a kind on this machine.
-
-    Raises:
-        UnknownName: there is no such kind.
-        Unavailable: there is none here, with the reason.
-    """
-    kinds = registry.device_classes()
-    if name not in kinds:
-        raise UnknownName("device", name, list(kinds))
-    found = kinds[name].discover()
-    if not found:
-        raise Unavailable(f"no device {name!r} on this machine: {kinds[name].unavailable() or 'none found'}")
-    return found[0]
+    @property
+    def on_paper(self) -> bool:
+        """Whether nothing was measured: candidates were compiled, emulated and ranked by a model."""
+        evidence = {t.measurement.evidence for sweep in self.sweeps.values() for t in sweep.trials}
+        return bool(evidence) and evidence <= {Evidence.COMPILED, Evidence.EMULATED, Evidence.PREDICTED}
 
 
 def default_protocol(device: Device, **changes: Any) -> Protocol:
-    """The protocol with as many threads as the device has cores (or a quota leaves), unless told otherwise.
-
-    On a GPU a sample lasts 250 us at least: CUDA events resolve 0.5 us, 0.2% of that.
+    """The device's own protocol (`Device.default_protocol`) with what is told otherwise.
 
     Raises:
         TunerError: more threads than cores.
     """
     cores = int(device.target.limits.get("cores", 1))
-    usual = Protocol(threads=min(cores, device.default_threads))
-    if device.target.kind == "cuda":
-        usual = replace(usual, min_sample_s=_GPU_SAMPLE_S)
+    usual = device.default_protocol()
+    usual = replace(usual, threads=min(cores, usual.threads))
     protocol = replace(usual, **{k: v for k, v in changes.items() if v is not None})
     if protocol.threads > cores:
         raise TunerError(f"{protocol.threads} threads asked for, this process may use {cores} cores")
@@ -140,7 +126,7 @@ def default_protocol(device: Device, **changes: Any) -> Protocol:
 
 
 def check_memory(workload: Workload, device: Device | None = None) -> None:
-    """Before anything is allocated; a GPU holds the tensors once.
+    """Before anything is allocated; a device with memory of its own holds the tensors once.
 
     Raises:
         TunerError: the workload's tensors, their reference and working copies do not fit in memory.
@@ -154,13 +140,13 @@ def check_memory(workload: Workload, device: Device | None = None) -> None:
             f"{workload.key} does not fit in memory: tensors, reference and working copies take "
             f"{needed / 2**30:,.1f} GiB, {free / 2**30:,.1f} GiB are free; choose a smaller shape"
         )
-    if device is not None and device.target.kind == "cuda":
-        tensors, there = needed / _WORKING_SET_FACTOR, device.target.limit("memory_bytes")
-        if tensors > _GPU_SHARE * there:
-            raise TunerError(
-                f"{workload.key} does not fit in the GPU's memory: its tensors take "
-                f"{tensors / 2**30:,.1f} GiB of {there / 2**30:,.1f} GiB; choose a smaller shape"
-            )
+    there = device.own_memory_bytes if device is not None else None
+    tensors = needed / _WORKING_SET_FACTOR
+    if device is not None and there is not None and tensors > there:
+        raise TunerError(
+            f"{workload.key} does not fit in the {device.noun or device.name}'s memory: its tensors take "
+            f"{tensors / 2**30:,.1f} GiB of {there / 2**30:,.1f} GiB; choose a smaller shape"
+        )
 
 
 def choose_kernels(
@@ -185,7 +171,7 @@ def choose_kernels(
         Unavailable: a kernel that was named cannot serve, or a file of the lab cannot be loaded.
     """
     registry.require_whole(workload.operator)
-    target = device_target(device, protocol)
+    target = device.target_for(protocol.threads)
     known = {k.name: k for k in registry.kernels_of(workload.operator, target.kind)}
     for name in names:
         if name not in known:
@@ -199,10 +185,8 @@ def choose_kernels(
             continue
         if kernel.searcher and not named:
             continue
-        builder = registry.builders().get(kernel.language)
         reason = kernel.unavailable() or kernel.unsupported(workload, target)
-        if reason is None:
-            reason = f"no builder {kernel.language!r}" if builder is None else builder.unavailable()
+        reason = reason or registry.no_builder(kernel, target.kind)
         if reason is None:
             chosen.append(kernel)
         elif named and strict:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 # A machine that fails so many candidates in a row, each tried twice, fails them all.
 _FAULTS_IN_A_ROW = 3
-# Searchers that read what the store knows of other shapes and devices.
-_TRANSFERRING = ("auto", "transfer")
 
 
 class Sweep:
@@ -56,7 +54,7 @@ class Sweep:
         self._request, self._workshop, self._store = request, workshop, store
         self._observer, self._reference_s = observer, reference_s
         self._space = space_of(request.kernel, request.workload, workshop)
-        self._toolchain = registry.builder(request.kernel.language).toolchain(workshop.target)
+        self._toolchain = registry.builder_of(request.kernel, workshop.target).toolchain(workshop.target)
         self._kernel_digest = request.kernel.digest
         self._operator = registry.operator(request.workload.operator)
         self._trials: list[Trial] = []
@@ -119,7 +117,7 @@ class Sweep:
 
         device = DeviceInfo.of(self._workshop.device)
         history: Sequence[History] = ()
-        if request.searcher in _TRANSFERRING:
+        if registry.searcher(request.searcher).wants_history:
             history = known_history(kernel, request.workload, target, device, self._store)
         problem = Problem(
             self._space, request.seed, request.budget.trials, features, history, device_numbers(device),

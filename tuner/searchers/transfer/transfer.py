@@ -149,6 +149,7 @@ class TransferSearcher(TrackingSearcher):
     """
 
     name = "transfer"
+    wants_history = True
     summary = "surrogate begun from other devices and shapes in the store, discounted by their likelihood"
 
     def __init__(self, problem: Problem) -> None:
