@@ -307,3 +307,31 @@ def test_special_values_reach_some_outputs_and_not_most(operator: Operator, dtyp
         finite = np.isfinite(outputs).mean()
         assert 0.2 < finite < 1, f"{workload.key}: {finite:.0%} of all outputs are finite"
         assert np.isnan(outputs).any() and np.isinf(outputs).any(), workload.key
+
+
+@each_example
+def test_a_workload_is_recognised_by_its_tensors_shapes(operator: Operator, workload: Workload) -> None:
+    """`from_shapes` names nothing with other tensors, and the workload itself where its options allow."""
+    shapes = [spec.shape for spec in operator.signature(workload)]
+    found = list(operator.from_shapes(workload.dtype, shapes))
+    assert all([spec.shape for spec in operator.signature(w)] == shapes for w in found)
+    assert len(set(found)) == len(found)
+    told = operator.dims_of(shapes, {name: values[0] for name, values in operator.untold.items()}) or {}
+    options = dict(workload.options)
+    if told and all(
+        name in told or value in operator.untold.get(name, ()) for name, value in options.items()
+    ):
+        assert workload in found
+
+
+@pytest.mark.parametrize("operator", registry.operators().values(), ids=lambda o: o.name)
+def test_shapes_of_something_else_are_no_workload(operator: Operator) -> None:
+    for shapes in (
+        [],
+        [()],
+        [(3,), (3,), (3,)],
+        [(0, 0)] * 3,
+        [(2, 3), (5, 7), (11, 13)],
+        [(0, 0, 0, 0)] * 3,
+    ):
+        assert list(operator.from_shapes(operator.dtypes[0], shapes)) == []

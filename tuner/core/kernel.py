@@ -58,7 +58,7 @@ class Kernel(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuses what would silently be a kernel for CPUs."""
         super().__init_subclass__(**options)
-        kinds = cls.__dict__.get("target_kinds", ("cpu",))
+        kinds = cls.__dict__.get("target_kinds", ())
         if "target_kind" in cls.__dict__ or isinstance(kinds, str):
             raise TypeError('a kernel\'s kinds of targets are a tuple: target_kinds = ("cuda",)')
 

@@ -1,6 +1,5 @@
 """Between the store and MetaSchedule's databases: records come in as `replayed`, our trials go out."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from tuner.core.protocol import Protocol
 from tuner.core.target import Target
 from tuner.core.trace_space import PARAMETER, TraceSpace
 from tuner.core.trial import Trial, TrialKey
-from tuner.core.workload import Option, Workload
+from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import default_device
 from tuner.interchange.metaschedule import TuningRecord, program_hash, write_database
 from tuner.store.records import IMPORTED, DeviceInfo, KernelInfo, SweepSpec
@@ -26,19 +25,6 @@ if TYPE_CHECKING:
 # A database does not say how it was timed.
 _PROTOCOL = Protocol(threads=1)
 _RECORDED = "recorded"
-# Options a database does not name, tried where the tensors' shapes allow them; beta and alpha can be any
-# number, so only 1 is tried.
-_GUESSES: dict[str, dict[str, tuple[Option, ...]]] = {
-    "gemm": {
-        "trans_a": (False, True), "trans_b": (False, True), "bias": (False, True), "relu": (False, True),
-        "beta": (0.0, 1.0),
-    },
-    "conv2d": {
-        "nhwc": (False, True), "stride": (1, 2, 4), "pad": (0, 1, 2, 3), "dilation": (1, 2),
-        "bias": (False, True), "relu": (False, True),
-    },
-    "attention": {"causal": (False, True)},
-}  # fmt: skip
 _SHORT = {"float32": "f32", "float16": "f16", "int8": "int8"}
 
 
@@ -187,41 +173,9 @@ def _fits(operator: Operator, workload: Workload, record: TuningRecord) -> bool:
 
 
 def _guesses(operator: Operator, record: TuningRecord) -> Iterator[Workload]:
-    """Workloads whose tensors might be these, by the shapes of the first three."""
-    if len(record.arguments) < 3 or (dtype := _SHORT.get(record.arguments[0][0])) not in operator.dtypes:
-        return
-    choices = _GUESSES.get(operator.name, {})
-    for values in itertools.product(*choices.values()):
-        options = dict(zip(choices, values, strict=True))
-        dims = _dims(operator.name, options, [shape for _, shape in record.arguments])
-        if dims is None:
-            continue
-        try:
-            yield operator.workload(dtype, **dims, **options)
-        except InvalidWorkload:
-            continue
-
-
-def _dims(
-    operator: str, options: dict[str, Option], shapes: Sequence[tuple[int, ...]]
-) -> dict[str, Option] | None:
-    a, b, d = shapes[0], shapes[1], shapes[-1]
-    match operator, len(a), len(b):
-        case "gemm", 2, 2:
-            k, m = a if options["trans_a"] else a[::-1]
-            return {"m": m, "k": k, "n": b[0] if options["trans_b"] else b[1]}
-        case "gemm", 3, 3 if a[0] > 1:
-            k, m = a[1:] if options["trans_a"] else a[:0:-1]
-            return {"m": m, "k": k, "n": b[1] if options["trans_b"] else b[2], "batch": a[0]}
-        case "conv2d", 4, 4 if len(d) == 4:
-            n, c, h, w = (a[i] for i in ((0, 3, 1, 2) if options["nhwc"] else (0, 1, 2, 3)))
-            k, inner, r, s = (b[i] for i in ((0, 3, 1, 2) if options["nhwc"] else (0, 1, 2, 3)))
-            if c % inner:
-                return None
-            return {"n": n, "c": c, "h": h, "w": w, "k": k, "r": r, "s": s, "groups": c // inner}
-        case "attention", 4, 4:
-            return {"b": a[0], "h": a[1], "q": a[2], "kv": b[2], "d": a[3], "kv_heads": b[1]}
-    return None
+    """Workloads whose tensors might be these, by their shapes."""
+    if record.arguments and (dtype := _SHORT.get(record.arguments[0][0])):
+        yield from operator.from_shapes(dtype, [shape for _, shape in record.arguments])
 
 
 def export_traces(
