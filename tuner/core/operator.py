@@ -175,9 +175,9 @@ class Operator(ABC):
             options: a value for each of `untold`.
 
         Returns:
-            All `dims`, and those options that shapes do tell (groups, a batch); `None` where the shapes are of
-            no workload of these options, and by default: then only named workloads are recognised. It need not
-            check everything: `from_shapes` compares the signature of what comes of it.
+            All `dims`, and those options that shapes do tell (groups, a batch); `None` where the shapes are
+            of no workload of these options, and by default: then only named workloads are recognised. It need
+            not check everything: `from_shapes` compares the signature of what comes of it.
         """
         return None
 

@@ -29,6 +29,7 @@ _STAGES = {
     ".tvm": ("TensorIR after scheduling", "python"),
     ".ttir": ("Triton IR", "llvm"),
     ".ttgir": ("Triton GPU IR", "llvm"),
+    ".c": ("C", "c"),
     ".cpp": ("C++", "cpp"),
     ".cu": ("CUDA C++", "cuda"),
     ".llir": ("LLVM IR", "llvm"),
