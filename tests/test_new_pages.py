@@ -1,6 +1,6 @@
 """docs/new-kernel.md, new-device.md, new-builder.md and new-searcher.md, tried literally.
 
-The device's page is also the proof that a kind of device and of target is a plug-in: nothing of the lab knows it.
+The device's page is also the proof that a kind of device and of target is a plug-in.
 """
 
 import json
@@ -83,11 +83,10 @@ def test_a_kind_of_device_and_of_target_is_a_plug_in(tmp_path: Path) -> None:
     # Its kernels are nobody else's, and what is nobody's is refused in words.
     done = tuner(["sweep", "gemm", "--shape", "8x8x8", "--kernel", "python_rows"], plugins, tmp_path)
     assert done.returncode == 2 and "python_rows" in done.stderr and "Traceback" not in done.stderr
-    done = tuner(
-        ["sweep", "gemm", "--shape", "8x8x8", "--target", "python3", "--no-device"], plugins, tmp_path
-    )
+    sweep = ["sweep", "gemm", "--shape", "8x8x8"]
+    done = tuner([*sweep, "--target", "python3", "--no-device"], plugins, tmp_path)
     assert done.returncode == 2 and "model" in done.stderr and "Traceback" not in done.stderr
-    done = tuner(["sweep", "gemm", "--shape", "8x8x8", "--target", "python3:py2"], plugins, tmp_path)
+    done = tuner([*sweep, "--target", "python3:py2"], plugins, tmp_path)
     assert done.returncode == 2 and "python3:py" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -1,7 +1,7 @@
 """Nothing above the plug-ins asks for a device, a target, an operator or a searcher by a literal name.
 
 What is special about one of them it says itself (a trait: an attribute or a method of its base class), so
-that a plug-in is asked the same question. The walk reads syntax trees: it finds any way to spell a comparison.
+that a plug-in is asked the same question. The walk reads syntax trees, however a comparison is spelled.
 """
 
 import ast

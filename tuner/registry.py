@@ -267,7 +267,7 @@ def target_kind(name: str) -> TargetKind:
 
 
 def target(name: str) -> Target:
-    """A described target by name: `cuda:sm_90`, or `sm_90` alone.
+    """A described target by name: `cuda:sm_90`, or `sm_90` alone. A kind alone is its default one.
 
     Raises:
         UnknownName: there is none; lists those of its kind, or of all kinds.
@@ -275,6 +275,9 @@ def target(name: str) -> Target:
     kind, separator, arch = name.partition(":")
     if separator and kind in target_kinds():
         return target_kinds()[kind].target(arch)
+    if name in target_kinds():
+        meant = target_kinds()[name]
+        return meant.default() or next(iter(meant.targets().values()))
     known = {n: t for each in target_kinds().values() for n, t in each.targets().items()}
     found = known.get(name) or next((t for t in known.values() if t.arch == name), None)
     if found is None:

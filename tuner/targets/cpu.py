@@ -63,8 +63,8 @@ class CpuTargets(TargetKind):
     summary = "processors by vector instruction set"
 
     def targets(self) -> Mapping[str, Target]:
-        """`cpu:avx512` and the others of `ARCHES`."""
-        return named_targets()
+        """`cpu:x86_64` and the others of `ARCHES`."""
+        return dict(reversed(named_targets().items()))
 
     def product(self, target: Target) -> str:
         """No product: see `named_targets`."""
