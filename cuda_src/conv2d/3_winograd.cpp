@@ -225,7 +225,8 @@ struct Winograd {
         }
     }
 
-    void run(float* own, int64_t team, int64_t index) const {
+    template <class Wait>
+    void run(float* own, int64_t team, int64_t index, Wait wait) const {
         const int64_t depth = at.c < 64 ? 16 : 32;  // see the text on its error
         float *transformed = own, *products = own + tiles_size(), *packed = products + products_size();
         const int64_t ways = team % SPLIT_K == 0 ? SPLIT_K : 1;
@@ -237,7 +238,7 @@ struct Winograd {
         for (int64_t block = part.begin; block < part.end; ++block) {
             transform_filters(block, packed, filters + block * block_size());
         }
-        wait_for_team();
+        wait();
         for (int64_t begin = mine.begin; begin < mine.end; begin += TILES_A_BLOCK) {
             const int64_t count = min_of(TILES_A_BLOCK, mine.end - begin);
             transform_tiles(transformed, begin, count);
@@ -273,7 +274,8 @@ static int compute(const Shape& at, const float* X, const float* W, const float*
     work.image = memory;
     work.filters = memory + image;
     float* rest = memory + image + filters;
-    with_team([&](int64_t team, int64_t index) { work.run(rest + index * own, team, index); });
+    BY_TEAM
+    work.run(rest + TEAM_INDEX * own, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
     return 0;
 }
 

@@ -223,7 +223,8 @@ static int run(const Work& work, int64_t size, bool shared) {
     float* memory = arena.reserve(shared ? size : size * threads);
     if (!memory) return 1;
     work.prepare(memory);
-    with_team([&](int64_t team, int64_t index) { work.run(memory + (shared ? 0 : index * size), team, index); });
+    BY_TEAM
+    work.run(memory + (shared ? 0 : TEAM_INDEX * size), TEAM_SIZE, TEAM_INDEX);
     return 0;
 }
 

@@ -229,7 +229,10 @@ extern "C" int gemm(const Input* A, const Input* B, const Output* C, const Outpu
         Gemm(a, x, d, sums, m, n, k, epilogue, team).run();
     };
 
-    with_team([&](int64_t team, int64_t index) {
+#if threads > 1
+    BY_TEAM
+    {
+        const int64_t team = TEAM_SIZE, index = TEAM_INDEX;
         // Whole entries first, each thread its own, with no waiting; the remainder all threads together.
         int64_t alone = batch / team * team;
         for (int64_t b = index; b < alone; b += team) {
@@ -243,6 +246,9 @@ extern "C" int gemm(const Input* A, const Input* B, const Output* C, const Outpu
             wait_for_team();
             entry(b, down, across, index, memory);
         }
-    });
+    }
+#else
+    for (int64_t b = 0; b < batch; ++b) entry(b, 1, 1, 0, memory);
+#endif
     return 0;
 }
