@@ -47,6 +47,12 @@ panel_bytes = "group_c * r * s * NR * 4"
 // pixels, as Y does in NCHW, so nothing is transposed and weights are read where they are, one element at a
 // time. For 1x1 kernels of stride 1 the matrix is the image itself, and whole panels are read in place. Threads
 // that share their panels gather them together. DOTS is for images of a few vectors and a bit: see dots.h.
+//
+// A panel (panel.h) of NR = 4 pixels of a row of the output, for a kernel of r x s = 1 x 2 and no padding; a line of it
+// is one tap, and meets one weight of MR output channels:
+//
+//   image   a b c d e      tap 0   a b c d      pixel 0 is  w0 a + w1 b,  pixel 3  w0 d + w1 e
+//                          tap 1   b c d e
 #define HUGE_PAGES 1
 #define OPT_NHWC 0
 #define OPT_SCALE_TENSOR 0

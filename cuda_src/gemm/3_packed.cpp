@@ -83,6 +83,14 @@ passes_over_d = "ceildiv(k, KC)"
 // Threads form a grid over D and pack together what they share (Smith et al., Anatomy of high-performance
 // many-threaded matrix multiplication, IPDPS 2014).
 // Packing also converts: half precision to single (half.h), int8 to pairs of 16 bits (int8.h).
+//
+// Five rows of A, three steps of k, packed into panels of MR = 2 rows (B likewise, of NR columns):
+//
+//   a0 a1 a2
+//   b0 b1 b2      panel 0            panel 1            panel 2
+//   c0 c1 c2      a0 b0 a1 b1 a2 b2  c0 d0 c1 d1 c2 d2  e0 0 e1 0 e2 0
+//   d0 d1 d2
+//   e0 e1 e2
 #include "../common/arena.h"
 #include "../common/team.h"
 #include "grid.h"
