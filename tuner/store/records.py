@@ -93,7 +93,8 @@ class StoredSweep:
 
     Attributes:
         trials: proposals so far, reused ones included.
-        reused: how many of them were served from earlier trials.
+        reused: how many of them refer to trials of other sweeps: earlier ones of the same identity, or those
+            that another device measured for this sweep (see `engine/tuning/filing.py`).
         statuses: how many ended in each status.
         best_s: time of the best trial in seconds, drift divided out; `None` while there is none.
     """
@@ -108,6 +109,19 @@ class StoredSweep:
     reused: int = 0
     statuses: Mapping[str, int] = field(default_factory=dict)
     best_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """What `--resume` finds.
+
+    Attributes:
+        sweep_id: the sweep to go on with; `None` for none.
+        remarks: one line each on sweeps that are left alone or taken over, for people.
+    """
+
+    sweep_id: int | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

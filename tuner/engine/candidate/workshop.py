@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,8 @@ from tuner.engine.building.answers import trial_answer
 from tuner.engine.building.build_process import artifact_to_plain
 from tuner.engine.building.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.candidate import device_jobs
+from tuner.engine.candidate.evaluator import Evaluated, Job, Standing
+from tuner.engine.candidate.in_turn import in_turn
 from tuner.engine.gpu_model.occupancy import artifact_problem, with_occupancy
 from tuner.engine.judging import runner
 from tuner.engine.judging.judge_client import JudgeClient, Seat
@@ -149,6 +151,10 @@ class Workshop:
     def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
         """Builds several candidates, `jobs` at a time; in the order given."""
         return self._stage.build_all(requests)
+
+    def evaluate(self, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+        """Builds the candidates, then runs each alone on the device; outcomes in the order of the jobs."""
+        return in_turn(self, jobs, standing)
 
     def serve(self, workload: Workload, built: Built) -> Seat:
         """A child that holds a verified candidate and is timed turn by turn."""
