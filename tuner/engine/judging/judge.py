@@ -19,9 +19,9 @@ import numpy as np
 
 from tuner.core.device import Device
 from tuner.core.protocol import Protocol
-from tuner.core.workload import Workload
 from tuner.engine.judging import dataset
 from tuner.engine.judging.asked_runner import CandidateRefused, Lost, Runner
+from tuner.engine.judging.dataset import DatasetRequest
 from tuner.engine.judging.judged_run import JudgedRun
 from tuner.engine.judging.quiet import calibrate, turn
 from tuner.engine.judging.sampling import LONG_S, calls_a_sample, take_samples
@@ -49,11 +49,11 @@ class _Judge:
     # --- datasets -----------------------------------------------------------------------------------------
 
     def prepare(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Computes a dataset: {"workload", "operator" (pickled, base64), "seed"}."""
-        key = request["workload"]
-        if key not in self._data:
+        """Computes a dataset: {"dataset": a `DatasetRequest`, "operator": pickled, base64}."""
+        wanted = DatasetRequest.from_dict(request["dataset"])
+        if wanted.workload not in self._data:
             operator = pickle.loads(base64.b64decode(request["operator"]))
-            self._data[key] = dataset.compute(operator, Workload.from_key(key), request["seed"])
+            self._data[wanted.workload] = dataset.remake(wanted, operator)
             _quiet_libraries()
         return {}
 

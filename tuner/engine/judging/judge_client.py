@@ -17,6 +17,7 @@ from tuner.core.operator import Operator
 from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.engine.judging import judge
+from tuner.engine.judging.dataset import DatasetRequest
 from tuner.engine.processes.channel import ChannelClosed
 from tuner.engine.processes.machine_faults import Fault
 from tuner.engine.processes.workers import ChildLost, Warm, Workers
@@ -56,7 +57,9 @@ class JudgeClient:
         if workload.key in self._prepared and self._judge is not None:
             return
         self._prepared[workload.key] = {
-            "do": "prepare", "workload": workload.key, "seed": seed,
+            "do": "prepare",
+            # Without a digest of the inputs: they are computed in the judge alone.
+            "dataset": DatasetRequest(operator.name, workload.key, seed).as_dict(),
             "operator": base64.b64encode(pickle.dumps(operator)).decode(),
         }  # fmt: skip
         try:
