@@ -244,11 +244,16 @@ class Workshop:
                 calibration=calibration, run_s=answer["run_s"], max_error=answer["max_error"], **known,
             )  # fmt: skip
         except ValueError as error:
-            # The child overwrote its own memory and still answered: that is a crash too, and its last trial.
-            if self._kept is not None:
-                self._judge.dismiss(self._kept[0])
-                self._kept = None
-            return Measurement(Status.CRASH, error=f"run: unusable answer: {error}", **known)
+            # The judge says this, not the candidate: what a runner says of itself is checked in the judge.
+            return self._judge_failed(f"the judging process: unusable answer: {error}", known)
+
+    def _judge_failed(self, reason: str, known: dict[str, Any]) -> Measurement:
+        """A fault of the machine; the judge is replaced, and so is the runner that it left in some state."""
+        self._judge.stop()
+        if self._kept is not None:
+            self._judge.dismiss(self._kept[0])
+            self._kept = None
+        return Measurement(Status.ENVIRONMENT, error=f"run: {reason}", **known)
 
     def _trial(self, request: dict[str, Any]) -> Any:
         """Runs one trial in a child: a new one, or the last one's where the device allows; `ChildLost`."""
