@@ -91,7 +91,8 @@ class Built:
         """
         if self.fault is not None:
             raise MachineFault(
-                f"{what}: {self.fault.reason}; what was measured is stored: the same command goes on from there",
+                f"{what}: {self.fault.reason}; what was measured is stored: the same command goes on from "
+                "there",
                 self.fault.passing,
             )
 
