@@ -72,7 +72,7 @@ def test_a_child_that_cannot_be_forked_leaves_nothing_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(self: zygote.Child, timeout: float | None) -> tuple[int, int]:
-        return zygote._NO_FORK, errno.EAGAIN
+        return zygote.NO_FORK, errno.EAGAIN
 
     workers = Workers(tmp_path)
     try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from tuner.core.disturbance import is_disturbed
 from tuner.core.errors import InvalidSpace, UnknownName
 from tuner.core.measurement import Measurement
 from tuner.core.space import Config, SearchSpace
@@ -24,6 +25,11 @@ class Observation:
     def value(self) -> float | None:
         """Seconds to minimise; `None` for a failure."""
         return self.measurement.time_s
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other programs had the cores while it was timed: its time is too long."""
+        return is_disturbed(self.measurement.metrics)
 
 
 @dataclass(frozen=True)
@@ -148,5 +154,5 @@ class Searcher(ABC):
         """Outcomes, in the order of the trials; failures are outcomes too.
 
         One of status `environment` is none: the machine failed. It is not proposed again, and nothing is
-        learned of it.
+        learned of it. One that is `disturbed` has a time that is too long: `searchers/disturbed.py`.
         """

@@ -115,7 +115,8 @@ class StoredSweep:
 
     Attributes:
         trials: proposals so far, reused ones included.
-        reused: how many of them were served from earlier trials.
+        reused: how many of them refer to trials of other sweeps: earlier ones of the same identity, or those
+            that another device measured for this sweep (see `engine/tuning/filing.py`).
         statuses: how many ended in each status.
         best_s: time of the best trial in seconds, drift divided out; `None` while there is none.
     """
@@ -130,6 +131,19 @@ class StoredSweep:
     reused: int = 0
     statuses: Mapping[str, int] = field(default_factory=dict)
     best_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """What `--resume` finds.
+
+    Attributes:
+        sweep_id: the sweep to go on with; `None` for none.
+        remarks: one line each on sweeps that are left alone or taken over, for people.
+    """
+
+    sweep_id: int | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,22 @@ class Built:
     special: bool = False
     fault: machine_faults.Fault | None = None
 
+    def require_machine(self, what: str) -> None:
+        """Refuses to go on without what the machine failed to build: in a final, say, another would win.
+
+        Args:
+            what: cannot be done, for the message.
+
+        Raises:
+            MachineFault: the machine failed this build, not the candidate.
+        """
+        if self.fault is not None:
+            raise MachineFault(
+                f"{what}: {self.fault.reason}; what was measured is stored: the same command goes on from "
+                "there",
+                self.fault.passing,
+            )
+
     def discard(self) -> None:
         """Removes what the build made."""
         if self.folder is not None:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,8 @@ from tuner.engine.building.answers import trial_answer
 from tuner.engine.building.build_process import artifact_to_plain
 from tuner.engine.building.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.candidate import device_jobs
+from tuner.engine.candidate.evaluator import Evaluated, Job, Standing
+from tuner.engine.candidate.in_turn import in_turn
 from tuner.engine.judging import runner
 from tuner.engine.judging.judge_client import JudgeClient, Seat
 from tuner.engine.processes import machine_faults
@@ -140,6 +142,10 @@ class Workshop:
         """Builds several candidates, `jobs` at a time; in the order given."""
         return self._stage.build_all(requests)
 
+    def evaluate(self, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+        """Builds the candidates, then runs each alone on the device; outcomes in the order of the jobs."""
+        return in_turn(self, jobs, standing)
+
     def serve(self, workload: Workload, built: Built) -> Seat:
         """A child that holds a verified candidate and is timed turn by turn."""
         return self._judge.seat(self._runner(), self._request(workload, built))
@@ -228,11 +234,16 @@ class Workshop:
                 calibration=calibration, run_s=answer["run_s"], max_error=answer["max_error"], **known,
             )  # fmt: skip
         except ValueError as error:
-            # The child overwrote its own memory and still answered: that is a crash too, and its last trial.
-            if self._kept is not None:
-                self._judge.dismiss(self._kept[0])
-                self._kept = None
-            return Measurement(Status.CRASH, error=f"run: unusable answer: {error}", **known)
+            # The judge says this, not the candidate: what a runner says of itself is checked in the judge.
+            return self._judge_failed(f"the judging process: unusable answer: {error}", known)
+
+    def _judge_failed(self, reason: str, known: dict[str, Any]) -> Measurement:
+        """A fault of the machine; the judge is replaced, and so is the runner that it left in some state."""
+        self._judge.stop()
+        if self._kept is not None:
+            self._judge.dismiss(self._kept[0])
+            self._kept = None
+        return Measurement(Status.ENVIRONMENT, error=f"run: {reason}", **known)
 
     def _trial(self, request: dict[str, Any]) -> Any:
         """Runs one trial in a child: a new one, or the last one's where the device allows; `ChildLost`."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner import registry
-from tuner.core.bounds import check_count, check_positive, check_seed
 from tuner.core.device import Device
 from tuner.core.disturbance import is_disturbed
 from tuner.core.errors import TunerError, Unavailable, UnknownName
@@ -25,6 +24,7 @@ from tuner.engine.tuning.choice import searcher_for
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
 from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.peaks import calibration_reference, known_limits, measure_limits, too_fast
+from tuner.engine.tuning.plan import Plan
 from tuner.engine.tuning.race import Race
 from tuner.engine.tuning.request import SweepRequest, SweepResult
 from tuner.store.records import DeviceInfo, Final, FinalEntry
@@ -32,51 +32,15 @@ from tuner.store.records import DeviceInfo, Final, FinalEntry
 if TYPE_CHECKING:
     from tuner.store.store import Store
 
+__all__ = [
+    "Outcome", "Plan", "check_memory", "choose_kernels", "default_device", "default_protocol", "fresh_seed",
+    "run_campaign",
+]  # fmt: skip
+
 # A float64 reference, inputs in two copies and the kernel's own packing buffers.
 _WORKING_SET_FACTOR = 5
 # Libraries up to so many times slower than the fastest library, in sweeps, are all in the final.
 _CLOSE = 1.5
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How every kernel of a campaign is tuned.
-
-    Attributes:
-        searcher, seed, budget, resume, remeasure, options: as in `SweepRequest`.
-        finalists: how many of each kernel's best go into the final.
-        rounds: of the final; 0 for no final.
-        reuse: take a finished sweep of the store that had the same budget or more, in place of a new one.
-        refresh_limits: measure the device's peaks again, before and after the final, so that shares of the
-            peak are of these minutes.
-        give_up_after: trials after which a kernel far behind another one is given up; `None` for never.
-        final_within: leave those out of the final whose sweep's best is more than so many times slower
-            than the fastest of all; the fastest libraries and the best tuned kernel always take part. `None`
-            for all.
-    """
-
-    searcher: str = "random"
-    seed: int = 0
-    budget: Budget = field(default_factory=lambda: Budget(trials=100))
-    resume: bool = False
-    remeasure: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
-    finalists: int = 2
-    rounds: int = 25
-    reuse: bool = False
-    refresh_limits: bool = False
-    give_up_after: int | None = None
-    final_within: float | None = None
-
-    def __post_init__(self) -> None:
-        """Raises `TunerError` for a number that is none of its kind."""
-        check_seed(self.seed)
-        check_count("rounds", self.rounds, 0)
-        check_count("finalists", self.finalists)
-        if self.give_up_after is not None:
-            check_count("give_up_after", self.give_up_after)
-        if self.final_within is not None:
-            check_positive("within", self.final_within)
 
 
 @dataclass(frozen=True)
@@ -323,6 +287,7 @@ def _finalists(
             companions = () if kernel.searcher else companions_of(kernel, workload, workshop.target)
             built = workshop.build(kernel, workload, trial.key.config, companions)
             builds.callback(built.discard)
+            built.require_machine(f"{kernel.name}: its best cannot be built for the final")
             if built.artifact is None:
                 observer.note(f"{kernel.name}: its best does not build again: {built.error.splitlines()[0]}")
                 continue

@@ -6,7 +6,7 @@ would become the best is first run on the emulator with all sanitizers, on small
 head of the ranking is known to be right. Nothing here is ever a measured time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,8 @@ from tuner.core.protocol import Protocol
 from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.engine.building.build_stage import BuildRequest, BuildStage, Built
+from tuner.engine.candidate.evaluator import Evaluated, Job, Standing
+from tuner.engine.candidate.in_turn import in_turn
 from tuner.engine.examine.check import check_kernel
 from tuner.engine.processes.preflight import prepared_scratch
 from tuner.engine.processes.workers import Workers
@@ -81,6 +83,10 @@ class CompileShop:
             if made.folder is not None:
                 self._requests[made.folder] = request
         return built
+
+    def evaluate(self, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+        """Builds the candidates, then checks and predicts each; outcomes in the order of the jobs."""
+        return in_turn(self, jobs, standing)
 
     def measure(
         self, workload: Workload, built: Built, incumbent_s: float | None, reference_s: float | None
