@@ -8,6 +8,7 @@ from tuner.engine.program.load import load_rows
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.campaign_log import CampaignLog
 from tuner.engine.tuning.nothing_right import NothingRight, has_failed
 from tuner.engine.tuning.observer import Observer
 from tuner.store.records import BestRow
@@ -68,7 +69,11 @@ def tune(
     chosen, skipped = campaign.choose_kernels(workload, device, protocol, kernels, baselines)
     plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, rounds=rounds)
     with open_store(db) as store:
-        outcome = campaign.run_campaign(workload, chosen, device, protocol, plan, store, observer, skipped)
+        spec = campaign.campaign_spec([workload], device, protocol, plan, kernels, baselines)
+        with CampaignLog(store, spec, resume) as log:
+            outcome = campaign.run_campaign(
+                workload, chosen, device, protocol, plan, store, observer, skipped, log=log.part(0)
+            )
     if outcome.interrupted:
         # Ctrl-C is for the caller too: a loop over many shapes would go on with the next one.
         raise KeyboardInterrupt(f"{workload.key}: interrupted; what was measured is stored")

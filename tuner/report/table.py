@@ -1,7 +1,7 @@
-"""The comparison as text and as JSON."""
+"""The comparison as text."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner.report.rows import ComparisonRow, RowContext
 from tuner.report.text import percent, ratio, seconds, significant, spread
@@ -22,6 +22,8 @@ def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Tab
     from rich.table import Table
 
     remarks = [f"! {row.implementation}: {row.remark}" for row in rows if row.remark]
+    if doubt := context.peak_doubt:
+        remarks.append(f"? {doubt}")
     table = Table(
         title=f"{escape(context.title)}\n{escape(context.subtitle)}",
         caption=escape("\n".join(remarks)) or None, caption_justify="left", caption_style="",
@@ -38,7 +40,7 @@ def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Tab
             seconds(row.interval.mid),
             spread(row.interval),
             significant(row.gflops),
-            percent(row.share_of_peak) + ("!" if row.remark else ""),
+            percent(row.share_of_peak) + ("!" if row.remark else "?" if doubt else ""),
             ratio(row.speedup_naive),
             ratio(row.speedup_library),
             str(row.trials),
@@ -46,21 +48,3 @@ def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Tab
             style="bold" if row.is_winner or row.is_tie else None,
         )
     return table
-
-
-def comparison_json(rows: Sequence[ComparisonRow], context: RowContext) -> dict[str, Any]:
-    """The same as plain values."""
-    return {
-        "title": context.title,
-        "workload": context.workload.key,
-        "device": context.device,
-        "threads": context.threads,
-        "cache": context.cache,
-        "measured_at": context.when.isoformat(),
-        "flops": context.flops,
-        "min_bytes": context.bytes,
-        "peak_flops": context.peak_flops,
-        "bandwidth_bytes_per_s": context.bandwidth,
-        "disturbed": context.disturbed or None,
-        "rows": [row.as_dict() for row in sorted(rows, key=lambda r: r.interval.mid)],
-    }
