@@ -69,7 +69,19 @@ def test_a_comparison_killed_half_way_is_unfinished_and_run_again_goes_on(folder
     assert finished["workloads"][0] == killed["workloads"][0]
     with open_store("r.db", read_only=True) as store:
         assert len(store.sweeps()) == 4, "no sweep is begun a second time"
-    assert invoke("compare", "two.toml", "--report-only", "--db", "r.db") == again.stdout
+    report = ("compare", "two.toml", "--report-only", "--db", "r.db")
+    assert invoke(*report) == again.stdout
+    # Without the file, by the number alone: the same tables, and no picture unless it is asked for.
+    lines = again.stdout.splitlines(keepends=True)
+    tables = "".join(line for line in lines if not line.startswith("picture: "))
+    assert invoke("show", "--campaign", "1", "--db", "r.db") == tables
+    documents = json.loads(invoke(*report, "--campaign", "1", "--json"))
+    assert [(d["campaign"], d["unfinished"]) for d in documents] == [(1, False)] * 2
+    assert finished["asked"]["kernels"] == ["cpp_naive", "cpp_tiled"]
+    assert (finished["asked"]["budget"], finished["experiment"]) == ({"trials": 2}, "two")
+    (folder / "two.toml").write_text(EXPERIMENT.replace("trials = 2", "trials = 3"))
+    result = CliRunner().invoke(app, report)
+    assert result.stdout == again.stdout and "changed since campaign 1 (budget)" in result.stderr
     assert {p.suffix for p in (folder / "out").iterdir()} == {".json", ".png", ".svg"}
 
 

@@ -140,22 +140,9 @@ def test_compare_writes_the_table_and_the_pictures(tmp_path):
         path.unlink()
     assert tuner(*arguments, "--report-only") == table
     assert {p: p.read_bytes() for p in (tmp_path / "out").iterdir()} == files
-    # The second run finds its sweeps in the store.
-    again = tuner(*arguments, "--json")
-    assert tuner(*arguments, "--report-only", "--json") == again
-    first, second = (json.loads(text)[0]["campaign"] for text in (
-        tuner(*arguments, "--report-only", "--campaign", "1", "--json"), again,
-    ))  # fmt: skip
-    assert (first, second) == (1, 2)
-    # Without the file, by the number alone: the same table, and no picture unless it is asked for.
-    shown = tuner("show", "--campaign", "1", "--db", str(tmp_path / "r.db"))
-    assert shown == "".join(line for line in table.splitlines(True) if not line.startswith("picture: "))
-    listed = json.loads(tuner("show", "--campaigns", "--db", str(tmp_path / "r.db"), "--json"))
-    assert [(c["campaign"], c["state"], c["experiment"]) for c in listed] == [
-        (1, "finished", "small"), (2, "finished", "small"),
-    ]  # fmt: skip
-    assert listed[0]["asked"]["kernels"] == ["cpp_naive", "cpp_packed"]
-    assert listed[0]["asked"]["budget"] == {"trials": 2}
+    # The second run finds its sweeps in the store, and is a campaign of its own.
+    again = json.loads(tuner(*arguments, "--json"))
+    assert again[0]["campaign"] == 2
 
 
 def test_kernels_and_devices_are_described(tmp_path):

@@ -28,9 +28,16 @@ from tuner.core.turns import Turns
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.history import known_history
 from tuner.engine.tuning.starting import predicted_starts
+from tuner.store.campaign_records import (
+    CampaignKernel,
+    CampaignLayer,
+    CampaignPart,
+    CampaignSpec,
+    Exclusion,
+)
 from tuner.store.models import Base
 from tuner.store.records import DeviceInfo, Final, FinalEntry, KernelInfo
-from tuner.store.store import open_store
+from tuner.store.store import Store, open_store
 
 TABLES = sorted(Base.metadata.tables)
 RUNNER = CliRunner()
@@ -85,6 +92,7 @@ def seed_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 Final(maker.workload, maker.device.fingerprint, maker.protocol, entries, ids[0])
             )
             store.finish_sweep(sweep, "interrupted", {"seconds": 1.0})
+        _campaign(store, make)
         sweep = store.begin_sweep(recorded.spec)
         replayed = [recorded.timed(1e-3 * (i + 1), Evidence.REPLAYED, A=i % 3, B=i // 3) for i in range(9)]
         store.add_trials(sweep, replayed)
@@ -94,6 +102,30 @@ def seed_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with sqlite3.connect(path) as plain:
         plain.execute("PRAGMA journal_mode = DELETE")  # one file, without its log beside it
     return path
+
+
+def _campaign(store: Store, make: Maker) -> None:
+    """A campaign with a tuned kernel, a skipped one, one given up, and a trial thrown out of its final."""
+    layers = [CampaignLayer(make.workload.key, "a model", 2)]
+    for kind in ("sweep", "comparison", "network"):
+        spec = CampaignSpec(
+            kind, "A title", make.device, "cpu:avx2", make.protocol, [make.workload], {"seed": 0}, layers,
+            "experiment", "tuner compare experiment.toml",
+        )  # fmt: skip
+        number = store.begin_campaign(spec)
+        kernels = [
+            CampaignKernel("cpp_naive", "d", "cxx", searcher="random", sweep_id=1, best_id=1, trials=13,
+                           summary={"statuses": {"ok": 12, "crash": 1}, "seconds": 1.0}),
+            CampaignKernel("slow", "d", "cxx", given_up="behind", given_up_at=3),
+            CampaignKernel("torch", skipped="not installed"),
+        ]  # fmt: skip
+        store.begin_part(number, 0, kernels)
+        out = [Exclusion(3, "cpp_naive", "final", "wrong"), Exclusion(4, "cpp_naive", "build", "no")]
+        limits = {"peak_flops_f32": 1e11, "bandwidth_bytes_per_s": 1e10}
+        part = CampaignPart(0, make.workload, "finished", kernels, out, 1, limits, True, ["loud"])
+        store.finish_part(number, part)
+        if kind != "network":
+            store.finish_campaign(number)
 
 
 def commands(database: Path, out: Path) -> list[list[str]]:
@@ -106,6 +138,9 @@ def commands(database: Path, out: Path) -> list[list[str]]:
         ["show", "s1"],
         ["show", "t1", "--json"],
         ["show", "s1", "--json"],
+        ["show", "--campaigns"],
+        ["show", "--campaigns", "--json"],
+        *(["show", f"c{n}", *json] for n in (1, 2, 3) for json in ((), ("--json",))),
     ]
     found = [
         ["best"], ["best", "--json"],
@@ -367,10 +402,13 @@ def test_escape_sequences_are_shown_and_not_sent(seed_database: Path, tmp_path: 
     for table, column in [
         ("devices", "name"), ("devices", "kind"), ("devices", "target"), ("kernels", "language"),
         ("toolchains", "name"), ("toolchains", "version"), ("sweeps", "searcher"), ("sweeps", "note"),
-        ("sweeps", "target"), ("trials", "artifact"), ("trials", "target"),
+        ("sweeps", "target"), ("trials", "artifact"), ("trials", "target"), ("campaigns", "title"),
+        ("campaigns", "experiment"), ("campaigns", "command"), ("campaign_kernels", "language"),
+        ("campaign_kernels", "skipped"), ("campaign_exclusions", "reason"),
     ]:  # fmt: skip
         plain.execute(f"UPDATE {table} SET {column} = ?", (f"{column}{ESCAPE}",))
     plain.execute("UPDATE kernels SET name = name || ?", (ESCAPE,))
+    plain.execute("UPDATE campaign_kernels SET kernel = kernel || ?", (ESCAPE,))
     plain.execute("UPDATE trials SET error = ? WHERE status <> 'ok'", (ESCAPE * 2,))
     hostile = ESCAPE.encode("unicode_escape").decode().replace("\\x", "\\u00")
     plain.execute(

@@ -64,8 +64,8 @@ def _sweeps(part: "PartView") -> Any:
         failed = {s: n for s, n in kernel.statuses.items() if s not in ("ok", "pruned")}
         time_s = kernel.best.measurement.time_s if kernel.best else None
         table.add_row(
-            kernel.name, f"s{kernel.record.sweep_id}", str(kernel.trials),
-            " ".join(f"{s}:{n}" for s, n in failed.items()) or "none",
+            escape(safe(kernel.name)), f"s{kernel.record.sweep_id}", str(kernel.trials),
+            escape(safe(" ".join(f"{s}:{n}" for s, n in failed.items()))) or "none",
             seconds(time_s), rate(part.flops, time_s), escape(_reached(kernel)),
         )  # fmt: skip
     return table
@@ -78,10 +78,11 @@ def _reached(kernel: "KernelView") -> str:
 
 
 def _ranking(part: "PartView") -> Any:
+    from rich.markup import escape
     from rich.table import Table
 
     reference = part.reference
-    against = f"vs {reference.kernel}" if reference else "speed-up"
+    against = f"vs {escape(safe(reference.kernel))}" if reference else "speed-up"
     table = Table(
         title="Final: timed again, interleaved", title_justify="left", box=None, header_style="bold"
     )
@@ -95,7 +96,8 @@ def _ranking(part: "PartView") -> Any:
         mid = interval.mid if interval else None
         doubt = "!" if entry.remark else "?" if part.part.peaks_disturbed else ""
         share = f"{100 * entry.share_of_peak:.0f}%{doubt}" if entry.share_of_peak is not None else "-"
-        label = f"[bold]{entry.kernel}[/bold]" if entry is first else entry.kernel
+        name = escape(safe(entry.kernel))
+        label = f"[bold]{name}[/bold]" if entry is first else name
         table.add_row(
             label, f"t{entry.trial_id}", seconds(mid), spread(interval), rate(part.flops, mid), share,
             ratio(entry.speedup) if interval else "thrown out",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner.core.peak import peak_remark, share_of_peak
 from tuner.core.space import Config
@@ -138,9 +138,15 @@ def view(campaign: StoredCampaign, part: CampaignPart, store: "Store") -> PartVi
         StoreError: the database fails, or holds what the lab does not write.
     """
     from tuner import registry
+    from tuner.core.errors import StoreError
 
     operator = registry.operator(part.workload.operator)
-    flops = operator.flops(part.workload)
+    try:
+        flops, least = operator.flops(part.workload), operator.min_bytes(part.workload)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise StoreError(
+            f"{store.name}: {part.workload.key} is no workload of {operator.name}: something else wrote it"
+        ) from None
     final = store.final(part.final_id) if part.final_id is not None else None
     peak = part.limits.get(f"peak_flops_{part.workload.dtype}")
     entries = [
@@ -148,7 +154,7 @@ def view(campaign: StoredCampaign, part: CampaignPart, store: "Store") -> PartVi
         *_thrown_out(part, store),
     ]
     kernels = [_kernel(k, store) for k in part.kernels if k.sweep_id is not None]
-    return PartView(campaign, part, kernels, final, entries, flops, operator.min_bytes(part.workload))
+    return PartView(campaign, part, kernels, final, entries, flops, least)
 
 
 def fewer_operations(kernel: str, workload: Workload) -> float:
@@ -210,12 +216,8 @@ def _kernel(record: CampaignKernel, store: "Store") -> KernelView:
     assert record.sweep_id is not None
     if "statuses" in record.summary:
         best = store.trial(record.best_id).trial if record.best_id is not None else None
-        return KernelView(record, best, record.trials, _counts(record.summary["statuses"]))
+        return KernelView(record, best, record.trials, record.summary["statuses"])
     # The process was killed before it could say how the sweep ended: what the sweep itself has.
     sweep = store.sweep(record.sweep_id)
     fastest = store.fastest(record.sweep_id, 1)
     return KernelView(record, fastest[0] if fastest else None, sweep.trials, sweep.statuses)
-
-
-def _counts(value: Any) -> Mapping[str, int]:
-    return {str(name): int(count) for name, count in dict(value).items()}

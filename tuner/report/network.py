@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tuner.core.stats import Interval, geometric_mean
 from tuner.report.comparison import gather
 from tuner.report.rows import ComparisonRow, RowContext
-from tuner.report.text import ratio, seconds, spread
+from tuner.report.text import ratio, safe, seconds, spread
 from tuner.store.campaign_records import StoredCampaign
 
 if TYPE_CHECKING:
@@ -160,11 +160,13 @@ def network_table(title: str, rows: Sequence[LayerRow]) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left", title_style="", box=None, header_style="bold")
+    table = Table(
+        title=escape(safe(title)), title_justify="left", title_style="", box=None, header_style="bold"
+    )
     for name, side in _HEAD:
         table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*(escape(cell) for cell in _cells(row)))
+        table.add_row(*(escape(safe(cell)) for cell in _cells(row)))
     return table
 
 

@@ -81,9 +81,9 @@ def _print(comparison: Comparison, pictures: Sequence[Path]) -> None:
     if comparison.rows:
         out.print(comparison_table(comparison.rows, comparison.context))
         out.print("")
-        out.print(caption(comparison.rows), markup=False)
+        out.print(safe(caption(comparison.rows)), markup=False)
     else:
-        out.print(f"{comparison.context.workload.key}: nothing was timed", markup=False)
+        out.print(safe(f"{comparison.context.workload.key}: nothing was timed"), markup=False)
     for note in comparison.notes:
         out.print(safe(note), markup=False, soft_wrap=True)
     _print_pictures(out, pictures)
@@ -121,7 +121,7 @@ def _present_network(campaign: StoredCampaign, store: "Store", folder: Path | No
     out.print(network_table(title, rows))
     out.print("")
     for summary in summaries(rows):
-        out.print(summary_line(summary), markup=False, soft_wrap=True)
+        out.print(safe(summary_line(summary)), markup=False, soft_wrap=True)
     for row in rows:
         for note in row.notes:
             out.print(safe(f"{row.context.workload.key}: {note}"), markup=False, soft_wrap=True)

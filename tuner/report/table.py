@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tuner.report.rows import ComparisonRow, RowContext
-from tuner.report.text import percent, ratio, seconds, significant, spread
+from tuner.report.text import percent, ratio, safe, seconds, significant, spread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,9 +24,10 @@ def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Tab
     remarks = [f"! {row.implementation}: {row.remark}" for row in rows if row.remark]
     if doubt := context.peak_doubt:
         remarks.append(f"? {doubt}")
+    caption = escape(safe("\n".join(remarks), lines=True)) or None
     table = Table(
-        title=f"{escape(context.title)}\n{escape(context.subtitle)}",
-        caption=escape("\n".join(remarks)) or None, caption_justify="left", caption_style="",
+        title=f"{escape(safe(context.title))}\n{escape(safe(context.subtitle))}",
+        caption=caption, caption_justify="left", caption_style="",
         title_justify="left", title_style="",
         box=None, header_style="bold",
     )  # fmt: skip
@@ -34,7 +35,7 @@ def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Tab
         # The name is what a narrow terminal may not cut.
         table.add_column(name, justify=side, no_wrap=name == "implementation")  # type: ignore[arg-type]
     for row in sorted(rows, key=lambda r: r.interval.mid):
-        name = escape(row.implementation) + (" (library)" if row.is_baseline else "")
+        name = escape(safe(row.implementation)) + (" (library)" if row.is_baseline else "")
         table.add_row(
             name + (" (tie)" if row.is_tie else ""),
             seconds(row.interval.mid),
@@ -44,7 +45,7 @@ def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Tab
             ratio(row.speedup_naive),
             ratio(row.speedup_library),
             str(row.trials),
-            row.evidence,
+            safe(row.evidence),
             style="bold" if row.is_winner or row.is_tie else None,
         )
     return table

@@ -19,7 +19,7 @@ from tuner.store.campaign_records import (
     Exclusion,
     StoredCampaign,
 )
-from tuner.store.checked import plain_json, real, record, whole, words
+from tuner.store.checked import plain_json, positive, real, record, whole, words
 from tuner.store.convert import chunks, clean, from_stamp, to_json, workload_of
 from tuner.store.finals import range_of
 from tuner.store.owner import host_of, is_alive, on_this_host, this_process
@@ -306,8 +306,17 @@ def _kernel_of(row: Any) -> CampaignKernel:
         disturbed=whole(row.disturbed),
         given_up=words(row.given_up),
         given_up_at=None if row.given_up_at is None else whole(row.given_up_at),
-        summary=record(row.summary),
+        summary=_summary_of(row.summary),
     )
+
+
+def _summary_of(text: Any) -> dict[str, Any]:
+    found = record(text)
+    if "statuses" in found:
+        found["statuses"] = {words(name): whole(count) for name, count in found["statuses"].items()}
+    if "seconds" in found:
+        found["seconds"] = real(found["seconds"])
+    return found
 
 
 def _part_of(
@@ -320,7 +329,7 @@ def _part_of(
         kernels=kernels,
         exclusions=exclusions,
         final_id=row.final_id,
-        limits={name: real(value) for name, value in record(row.limits).items()},
+        limits={name: positive(value) for name, value in record(row.limits).items()},
         peaks_disturbed=bool(row.peaks_disturbed),
         remarks=[words(remark) for remark in plain_json(row.remarks)],
         started_at=from_stamp(row.started_at) if row.started_at else None,
