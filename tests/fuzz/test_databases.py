@@ -18,6 +18,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.fuzz.campaigns import store_campaigns
 from tests.store.conftest import Maker
 from tuner import registry
 from tuner.cli import app
@@ -28,16 +29,9 @@ from tuner.core.turns import Turns
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.history import known_history
 from tuner.engine.tuning.starting import predicted_starts
-from tuner.store.campaign_records import (
-    CampaignKernel,
-    CampaignLayer,
-    CampaignPart,
-    CampaignSpec,
-    Exclusion,
-)
 from tuner.store.models import Base
 from tuner.store.records import DeviceInfo, Final, FinalEntry, KernelInfo
-from tuner.store.store import Store, open_store
+from tuner.store.store import open_store
 
 TABLES = sorted(Base.metadata.tables)
 RUNNER = CliRunner()
@@ -92,7 +86,7 @@ def seed_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 Final(maker.workload, maker.device.fingerprint, maker.protocol, entries, ids[0])
             )
             store.finish_sweep(sweep, "interrupted", {"seconds": 1.0})
-        _campaign(store, make)
+        store_campaigns(store, make)
         sweep = store.begin_sweep(recorded.spec)
         replayed = [recorded.timed(1e-3 * (i + 1), Evidence.REPLAYED, A=i % 3, B=i // 3) for i in range(9)]
         store.add_trials(sweep, replayed)
@@ -102,30 +96,6 @@ def seed_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with sqlite3.connect(path) as plain:
         plain.execute("PRAGMA journal_mode = DELETE")  # one file, without its log beside it
     return path
-
-
-def _campaign(store: Store, make: Maker) -> None:
-    """A campaign with a tuned kernel, a skipped one, one given up, and a trial thrown out of its final."""
-    layers = [CampaignLayer(make.workload.key, "a model", 2)]
-    for kind in ("sweep", "comparison", "network"):
-        spec = CampaignSpec(
-            kind, "A title", make.device, "cpu:avx2", make.protocol, [make.workload], {"seed": 0}, layers,
-            "experiment", "tuner compare experiment.toml",
-        )  # fmt: skip
-        number = store.begin_campaign(spec)
-        kernels = [
-            CampaignKernel("cpp_naive", "d", "cxx", searcher="random", sweep_id=1, best_id=1, trials=13,
-                           summary={"statuses": {"ok": 12, "crash": 1}, "seconds": 1.0}),
-            CampaignKernel("slow", "d", "cxx", given_up="behind", given_up_at=3),
-            CampaignKernel("torch", skipped="not installed"),
-        ]  # fmt: skip
-        store.begin_part(number, 0, kernels)
-        out = [Exclusion(3, "cpp_naive", "final", "wrong"), Exclusion(4, "cpp_naive", "build", "no")]
-        limits = {"peak_flops_f32": 1e11, "bandwidth_bytes_per_s": 1e10}
-        part = CampaignPart(0, make.workload, "finished", kernels, out, 1, limits, True, ["loud"])
-        store.finish_part(number, part)
-        if kind != "network":
-            store.finish_campaign(number)
 
 
 def commands(database: Path, out: Path) -> list[list[str]]:
