@@ -230,9 +230,7 @@ def campaign(connection: Connection, campaign_id: int) -> StoredCampaign:
     return found[0]
 
 
-def _campaign_of(
-    row: Any, device: DeviceInfo, parts: Sequence[CampaignPart], alive: bool
-) -> StoredCampaign:
+def _campaign_of(row: Any, device: DeviceInfo, parts: Sequence[CampaignPart], alive: bool) -> StoredCampaign:
     asked = record(row.asked)
     layers = [
         CampaignLayer(words(each["workload"]), words(each["model"]), whole(each["count"]))
