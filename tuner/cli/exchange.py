@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
         "export",
         epilog="\nExamples:\n\n  tuner export out.t4.json --workload gemm/f32/m64-n64-k64 --kernel cpp_packed"
         "\n\n  tuner export all.csv --format csv"
+        "\n\n  tuner export --library build/operators bert-base experiments/gemm_demo.toml"
         "\n\n  tuner export my_database --format metaschedule --workload gemm/f32/m64-n64-k64\n",
     )(export)
     app.command(
@@ -101,8 +102,12 @@ def _traces_line(found: "Imported") -> str:
 
 
 def export(
-    file: Annotated[
-        Path, typer.Argument(help="File to write; .gz for t4 and kernel-tuner; a folder for metaschedule.")
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="File to write; .gz for t4 and kernel-tuner; a folder for metaschedule. With --library: "
+            "what goes in, an experiment's .toml, models, workload keys or operators."
+        ),
     ],
     format: Annotated[str, typer.Option(help="t4, kernel-tuner, metaschedule, json, csv or parquet.")] = "t4",
     workload: Annotated[str | None, typer.Option(help="Workload key, e.g. gemm/f32/m64-n64-k64.")] = None,
@@ -110,9 +115,13 @@ def export(
     device: Annotated[
         str | None, typer.Option(help="A part of the device's name (t4, kernel-tuner).")
     ] = None,
+    library: Annotated[
+        Path | None, typer.Option(help="Write tuned kernels into this folder, as a shared library.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the --library.")] = "operators",
     db: Db = None,
 ) -> None:
-    """Write stored trials: one space as t4, kernel-tuner or metaschedule, all as json, csv or parquet."""
+    """Write stored trials as other tools' files, or tuned kernels as a shared library for C and C++."""
     from tuner.cli.common import say
     from tuner.core.errors import TunerError, UnknownName
     from tuner.engine.recorded.exchange import recorded_from_store, stored_trials
@@ -121,8 +130,16 @@ def export(
     from tuner.interchange.tables import write_table
     from tuner.store.store import open_store
 
+    if library is not None:
+        from tuner.cli.export_library import export_library
+
+        export_library(library, what, name, db)
+        return
     if format not in _FORMATS:
         raise UnknownName("format", format, list(_FORMATS))
+    if len(what) != 1:
+        raise TunerError(f"one file is written at a time, not {len(what)}; several names are for --library")
+    file = Path(what[0])
     with open_store(db, read_only=True) as store:
         if format == "metaschedule":
             count, label = export_traces(store, file, workload or _only_workload(store), kernel, device)
