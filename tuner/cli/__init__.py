@@ -26,6 +26,7 @@ for name in (
     "replay",
     "forget",
     "dispatch",
+    "verify_export",
 ):
     import_module(f"tuner.cli.{name}").register(app)
 

@@ -41,7 +41,8 @@ def import_(
         list[Path],
         typer.Argument(
             help="Kernel Tuner caches and results, FAIR T4 files (KTT's too), KTT's JSON results or exported "
-            "bests, plain or .gz; folders of MetaSchedule's databases. Of one that is still being written, what is whole."
+            "bests, plain or .gz; folders of MetaSchedule's databases. Of one that is still being written, "
+            "what is whole."
         ),
     ],
     kernel: Annotated[str | None, typer.Option(help="Kernel name where the file has none (T4).")] = None,
