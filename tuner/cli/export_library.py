@@ -64,14 +64,20 @@ def named_workloads(what: "Sequence[str]", store: "Store") -> "list[Workload]":
         elif name in set_names():
             found += [layer.workload for layer in layers_of([name], None, "f32")]
         elif "/" in name:
-            workload = Workload.from_key(name)
-            dims, options = dict(workload.dims), dict(workload.options)
-            found.append(registry.operator(workload.operator).workload(workload.dtype, **dims, **options))
+            found.append(_known(Workload.from_key(name)))
         elif name in registry.operators():
-            found += [s.spec.workload for s in store.sweeps(name)]
+            found += [_known(s.spec.workload) for s in store.sweeps(name)]
         else:
             known = [*registry.operators(), *set_names()]
             raise UnknownName(
                 "operator or model", name, known, "; or an experiment's .toml, or workload keys"
             )
     return list(dict.fromkeys(found))
+
+
+def _known(workload: "Workload") -> "Workload":
+    """The same, checked by its operator."""
+    from tuner import registry
+
+    dims, options = dict(workload.dims), dict(workload.options)
+    return registry.operator(workload.operator).workload(workload.dtype, **dims, **options)

@@ -56,7 +56,8 @@ def _literal(value: Value) -> str:
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, str):
-        return json.dumps(value)  # C reads its escapes alike, but for those beyond ASCII
+        # C reads JSON's escapes alike, but for those beyond ASCII; and `??/` once was a backslash.
+        return json.dumps(value).replace("?", "\\?")
     return f"({value!r})" if value < 0 else repr(value)
 
 

@@ -45,6 +45,7 @@ def write_cubins(folder: Path, name: str, workloads: Sequence[Workload], store: 
 
     Raises:
         BuildError, Unavailable: one cannot be compiled here.
+        InvalidConfig: a stored configuration is none of its kernel.
     """
     chosen: dict[tuple[Workload, str], BestRow] = {}
     for operator in dict.fromkeys(w.operator for w in workloads):
@@ -73,6 +74,8 @@ def write_cubins(folder: Path, name: str, workloads: Sequence[Workload], store: 
 def _entry(place: Path, row: BestRow) -> dict[str, Any]:
     kernel, target = registry.kernel(row.kernel.name), cuda.target(row.target)
     assert isinstance(kernel, SourceKernel)
+    kernel.require(row.workload, target)
+    kernel.space(row.workload, target).check(row.config)  # a database may hold anything
     source = kernel.lower(row.workload, row.config, target)
     with Scratch("cubin") as scratch:
         artifact = registry.builder(kernel.language).build(source, target, scratch)

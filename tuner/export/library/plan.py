@@ -139,6 +139,7 @@ def make_plan(
                 if known is None or row.time_s < known.time_s:
                     rows[row.workload] = row
     wanted = list(dict.fromkeys(workloads))
+    rows = {workload: row for workload, row in rows.items() if _listed(row, device)}
     untuned = tuple(w for w in wanted if w not in rows)
     if len(untuned) == len(wanted):
         raise TunerError(
@@ -155,6 +156,16 @@ def make_plan(
         made.setdefault(members[0].operator, []).append(maker.option_class(members))
     operators = tuple(OperatorPlan(registry.operator(name), tuple(found)) for name, found in made.items())
     return Plan(operators, tuple(rows[w] for w in wanted if w in rows), untuned)
+
+
+def _listed(row: BestRow, device: Device) -> bool:
+    """Whether its kernel's own space has the configuration: a database may hold anything."""
+    protocol = default_protocol(device, threads=row.threads)
+    target = device_target(device, protocol)
+    try:
+        return registry.kernel(row.kernel.name).space(row.workload, target).why_invalid(row.config) is None
+    except TunerError:
+        return False
 
 
 def _embeddable(kernel: Kernel) -> bool:
@@ -177,6 +188,8 @@ class _Maker:
         self.variants: dict[tuple[object, ...], Variant] = {}
 
     def variant(self, kernel: Kernel, workload: Workload, config: Config, target: Target) -> Variant:
+        # Another shape's configuration may break constraints of this one, but not name what no space lists.
+        kernel.space(workload, target).indices(config)
         key = (
             kernel.name, workload.dtype, workload.options, tuple(sorted(config.items())), target.features
         )  # fmt: skip
