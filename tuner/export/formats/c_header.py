@@ -62,4 +62,4 @@ def _literal(value: Value) -> str:
 
 
 def _comment(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text).replace("*/", "* /")
+    return "".join(c if c.isprintable() else " " for c in text).replace("*/", "* /").replace("/*", "/ *")

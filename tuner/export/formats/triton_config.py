@@ -39,9 +39,9 @@ def _text(group: Sequence[str], rows: Sequence[Best]) -> str:
         notes.setdefault(number, f"{row.workload.key}: {row.time_s:.4g} s, {row.evidence}")
         picked[row.workload.key] = number
         keys[tuple(size for _, size in row.workload.dims)] = number
-    dims = ", ".join(name for name, _ in rows[0].row.workload.dims)
+    dims = ", ".join(_plain(name) for name, _ in rows[0].row.workload.dims)
     lines = [
-        f"# Tuned configurations of {group[0]} on {_plain(group[1])}. Written by kernel-tuner-lab.",
+        f"# Tuned configurations of {_plain(group[0])} on {_plain(group[1])}. Written by kernel-tuner-lab.",
         "import triton", "", "CONFIGS = [",
         *(line for text, n in texts.items() for line in (f"    # {_plain(notes[n])}", f"    {text},")), "]",
         "# The place in CONFIGS of each workload that was tuned.",
