@@ -8,7 +8,6 @@ from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice
-from tuner.engine.candidate.workshop import device_target
 from tuner.engine.tuning.campaign import default_protocol
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 from tuner.store.store import Store
@@ -22,7 +21,7 @@ def stored_here(store: Store, entries: Sequence[Entry], threads: int = 2) -> lis
     device = CpuDevice()
     cores = int(device.target.limits["cores"])
     protocol = default_protocol(device, threads=min(threads, cores))
-    target = device_target(device, protocol)
+    target = device.target_for(protocol.threads)
     found = []
     for key, name, wishes, seconds in entries:
         workload, kernel = Workload.from_key(key), registry.kernel(name)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from tuner.core.device import Device
 from tuner.core.workload import Workload
-from tuner.engine.candidate.workshop import device_target
 from tuner.engine.tuning.campaign import default_protocol
 from tuner.export.adapt import adapter
 from tuner.export.matrix import Group, Matrix, read_matrix
@@ -48,4 +47,4 @@ def read_local(
     if local is None:
         return matrix
     protocol = replace(default_protocol(local), threads=matrix.group.threads)
-    return read(adapter(device_target(local, protocol)))
+    return read(adapter(local.target_for(protocol.threads)))

@@ -7,7 +7,6 @@ from tuner import registry
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.core.workload import Workload
-from tuner.engine.candidate.workshop import device_target
 from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.load import load_rows
 from tuner.engine.program.tuned_kernel import TunedKernel
@@ -51,7 +50,7 @@ def load_by_rule(
         return None
     rule = make_rule(matrix, _WITHIN)
     picked = rule.pick(workload)
-    adapt = adapter(device_target(device, protocol))
+    adapt = adapter(device.target_for(protocol.threads))
     # Options that the one picked does not honour another one may.
     for choice in (picked.choice, rule.choices[rule.default], *rule.choices):
         config = adapt(choice.kernel, workload, choice.config)

@@ -15,10 +15,10 @@ from tuner.core.errors import MachineFault, TunerError, Unavailable
 from tuner.core.kernel import Kernel
 from tuner.core.space import Config
 from tuner.core.workload import Workload
+from tuner.engine.candidate.devices import find_device
 from tuner.engine.candidate.domain import companions_of, space_of
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.campaign import check_memory, default_protocol, fresh_seed
-from tuner.engine.tuning.devices import find_device
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
 from tuner.engine.tuning.observer import Observer
 from tuner.export.default import default_config

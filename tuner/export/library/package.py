@@ -15,10 +15,10 @@ from tuner.core.errors import TunerError
 from tuner.core.scratch import Scratch
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.devices.cpu.targets import named_targets
 from tuner.export.library.build import build_library, testable_features
 from tuner.export.library.plan import Plan, make_plan
 from tuner.export.provenance import entry_of
+from tuner.targets.cpu import named_targets
 
 if TYPE_CHECKING:
     from tuner.store.store import Store

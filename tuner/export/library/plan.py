@@ -13,7 +13,6 @@ from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
-from tuner.engine.candidate.workshop import device_target
 from tuner.engine.tuning.campaign import default_protocol
 from tuner.export.adapt import adapter
 from tuner.export.default import default_config
@@ -161,7 +160,7 @@ def make_plan(
 def _listed(row: BestRow, device: Device) -> bool:
     """Whether its kernel's own space has the configuration: a database may hold anything."""
     protocol = default_protocol(device, threads=row.threads)
-    target = device_target(device, protocol)
+    target = device.target_for(protocol.threads)
     try:
         return registry.kernel(row.kernel.name).space(row.workload, target).why_invalid(row.config) is None
     except TunerError:
@@ -261,7 +260,7 @@ class _Maker:
     def plain(self, like: Variant, workload: Workload, target: Target) -> Variant | None:
         """A kernel for any shape on another processor: the same one, adapted, else the simplest."""
         protocol = default_protocol(self.device, threads=int(like.config.get("threads", 1)))
-        cores = device_target(self.device, protocol).limits["cores"]
+        cores = self.device.target_for(protocol.threads).limits["cores"]
         bounded = Target(target.kind, target.arch, target.features, {**target.limits, "cores": cores})
         adapt = adapter(bounded)
         named = [like.kernel, *registry.kernels_of(workload.operator, "cpu")]
