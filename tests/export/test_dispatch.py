@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import random
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 
 import tuner
 from tests.export.makers import DEVICE, REPLAYED, shape, stored
+from tests.export.real import stored_here
 from tuner import registry
 from tuner.cli import app
 from tuner.cli.dispatch import fraction
-from tuner.core.errors import TunerError
+from tuner.core.errors import TunerError, Unavailable
 from tuner.core.workload import Workload
 from tuner.export.cover import smallest_cover
 from tuner.export.matrix import read_matrix
@@ -186,9 +188,8 @@ def test_a_bad_share_is_refused(within: str) -> None:
         fraction(within)
 
 
-def test_gaps_are_measured_and_any_shape_is_loaded_by_the_rule(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.slow
+def test_gaps_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     db = str(tmp_path / "results.db")
     for m in (24, 40):
         tuner.tune("gemm", m=m, n=32, k=48, kernels=["cpp_register"], trials=2, baselines=False, rounds=0,
@@ -201,11 +202,20 @@ def test_gaps_are_measured_and_any_shape_is_loaded_by_the_rule(
     with open_store(db, read_only=True) as store:
         assert [s.spec.searcher for s in store.sweeps()] == ["random", "random", "given", "given"]
 
+
+def test_any_shape_is_loaded_by_the_rule(tmp_path: Path) -> None:
+    db = str(tmp_path / "results.db")
+    with open_store(db) as store:
+        made = [(f"gemm/f32/m{m}-n32-k48", "cpp_register", {}, m * 1e-6) for m in (24, 40)]
+        stored_here(store, made, threads=1)
     rng = np.random.default_rng(0)
     a, b = rng.random((31, 48), np.float32), rng.random((48, 32), np.float32)
-    gemm = tuner.load("gemm", m=31, n=32, k=48, db=db, threads=1, any_shape=True)
+    with warnings.catch_warnings(action="error"):  # what was asked for is no surprise
+        gemm = tuner.load("gemm", m=31, n=32, k=48, db=db, threads=1, any_shape=True)
+        far = tuner.load("gemm", m=3100, n=32, k=48, db=db, threads=1, any_shape=True)
+        assert tuner.load("gemm", m=24, n=32, k=48, db=db, threads=1, any_shape=True).exact
     assert not gemm.exact and "by the rule of 2 tuned shapes" in gemm.note
     np.testing.assert_allclose(gemm(a, b), a @ b, rtol=1e-5)
-    far = tuner.load("gemm", m=3100, n=32, k=48, db=db, threads=1, any_shape=True)
     assert "its default: m=3100 is far" in far.note
-    assert tuner.load("gemm", m=24, n=32, k=48, db=db, threads=1, any_shape=True).exact
+    with pytest.raises(Unavailable, match="nothing stored"):
+        tuner.load("gemm", dtype="int8", m=31, n=32, k=48, db=db, threads=1, any_shape=True)
