@@ -11,6 +11,7 @@ from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign_log import CampaignLog
 from tuner.engine.tuning.nothing_right import NothingRight, has_failed
 from tuner.engine.tuning.observer import Observer
+from tuner.export.serve import load_by_rule
 from tuner.store.records import BestRow
 from tuner.store.store import open_store
 
@@ -109,7 +110,7 @@ def best(
 
 def load(
     operator: str, *, dtype: str = "f32", db: str | None = None, kernel: str | None = None,
-    threads: int | None = None, **values: Any,
+    threads: int | None = None, any_shape: bool = False, **values: Any,
 ) -> TunedKernel:  # fmt: skip
     """A callable on NumPy arrays, compiled from the best stored configuration (cached on disk).
 
@@ -125,6 +126,8 @@ def load(
         db: as for `tune`.
         kernel: only this kernel.
         threads: only configurations measured with so many threads.
+        any_shape: where this shape was not tuned here, ask the rule that `tuner dispatch` makes of all that
+            were, in place of the nearest one; `note` says what it picked, and nothing warns.
         **values: dimensions and options: `m=1024, n=1024, k=1024, trans_b=True`.
 
     Raises:
@@ -136,4 +139,6 @@ def load(
     device = campaign.default_device()
     with open_store(db, read_only=True) as store:
         rows = store.best(operator=operator, threads=threads)
+        if any_shape and (served := load_by_rule(workload, rows, device, store, kernel, threads)) is not None:
+            return served
     return load_rows(workload, rows, device, kernel)

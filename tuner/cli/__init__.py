@@ -26,6 +26,8 @@ for name in (
     "exchange",
     "replay",
     "forget",
+    "dispatch",
+    "verify_export",
 ):
     import_module(f"tuner.cli.{name}").register(app)
 

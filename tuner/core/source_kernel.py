@@ -4,12 +4,14 @@ The file begins with a block comment whose first line is `/*[tuner]`; what follo
 docs/kernel-headers.md says what each key means; `tuner.core.kernel_header` reads them.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidConfig, InvalidSpace
+from tuner.core.expression import Expression
 from tuner.core.found_files import UnreadableFile, read_file
 from tuner.core.includes import absolute_flags, included_files
 from tuner.core.kernel import Argument, Kernel, Launch, Source
@@ -157,6 +159,33 @@ class SourceKernel(Kernel):
         if self.language == "nvrtc" and abs(value) > _LARGEST_INT32:
             raise InvalidConfig(f"{self.path}: argument {name} is {value}, more than an int32 holds")
         return Argument(name, "int64" if self.language == "cxx" else "int32", int(value))
+
+    @property
+    def restricted(self) -> bool:
+        """Whether one binary does not serve every size: `[supports]` excludes some, or it is of one shape."""
+        return not self.shape_generic or "supports" in self._declared
+
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """The declared `arguments`, in call order."""
+        return tuple(self._declared["arguments"])
+
+    @property
+    def launch_rule(self) -> Mapping[str, Expression]:
+        """The declared `[launch]`, written out: `grid 0`, `block 0`, ..., `shared_bytes`; empty in C++."""
+        return dict(self.header.table("launch"))
+
+    @property
+    def workspace_rule(self) -> Mapping[str, Expression]:
+        """The declared `[workspace]`, written out: bytes of each."""
+        return dict(self.header.table("workspace"))
+
+    def runs_with_any(self, option: str) -> bool:
+        """Whether one binary honours an option in every value: no file and no macro of it looks at that."""
+        macro = re.compile(rf"\b{OPTION_MACRO}{option.upper()}\b")
+        if option not in self.options or any(option in e.names for _, e in self.header.table("macros")):
+            return False
+        return not any(macro.search(path.read_text(errors="replace")) for path in self.source_files())
 
     def fewer_operations(self, workload: Workload) -> float:
         """The declared `fewer_operations`, over dimensions, options and derived sizes; 1 by default."""
