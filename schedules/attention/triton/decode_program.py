@@ -7,6 +7,40 @@ from tuner.schedules.attention.triton.tile import attend, head_of
 
 
 @triton.jit
+def _combine(
+    total, top, norm, sums, tops, counter, there, part,
+    ROWS: tl.constexpr, BLOCK_D: tl.constexpr, SPLIT_KV: tl.constexpr, SCALE: tl.constexpr,
+):  # fmt: skip
+    """The weighted sum and the sum of weights over all parts, and whether this program is the last to arrive,
+    which alone has them. `sums` and `tops` point at what the first part leaves for the rows."""
+    tl.store(sums + part * (ROWS * BLOCK_D), total, mask=there[:, None])
+    tl.store(tops + part * (2 * ROWS), top, mask=there)
+    tl.store(tops + part * (2 * ROWS) + ROWS, norm, mask=there)
+    tl.debug_barrier()  # all threads' sums are out before the count says so
+    last = tl.atomic_add(counter, 1, sem="acq_rel") == SPLIT_KV - 1
+    if last:
+        tl.debug_barrier()
+        top = tl.full((total.shape[0],), -float("inf"), tl.float32)
+        norm = tl.zeros_like(norm)
+        total = tl.zeros_like(total)
+        for _ in range(SPLIT_KV):
+            # .cg: from L2, where other SMs' stores are; the first-level cache would not see them.
+            theirs = tl.load(tops, mask=there, other=0, cache_modifier=".cg")
+            weights = tl.load(tops + ROWS, mask=there, other=0, cache_modifier=".cg")
+            values = tl.load(sums, mask=there[:, None], other=0, cache_modifier=".cg")
+            higher = tl.maximum(top, theirs)
+            base = tl.where(higher == -float("inf"), 0.0, higher)
+            shrink, grow = tl.exp2((top - base) * SCALE), tl.exp2((theirs - base) * SCALE)
+            norm = norm * shrink + weights * grow
+            total = total * shrink[:, None] + values * grow[:, None]
+            top = higher
+            tops += 2 * ROWS
+            sums += ROWS * BLOCK_D
+        tl.store(counter, 0)  # for the next call
+    return total, norm, last
+
+
+@triton.jit
 def decode(
     Q, K, V, block_table, O, sums, tops, arrived,  # noqa: E741
     H: tl.constexpr, Q_LENGTH: tl.constexpr, KV: tl.constexpr, D: tl.constexpr, GROUP: tl.constexpr,
@@ -52,31 +86,9 @@ def decode(
             sums + both.to(tl.int64) * (SPLIT_KV * ROWS * BLOCK_D) + row[:, None] * BLOCK_D + column[None, :]
         )
         at_tops = tops + both * (SPLIT_KV * 2 * ROWS) + row
-        there = row < ROWS
-        tl.store(at_sums + part * (ROWS * BLOCK_D), total, mask=there[:, None])
-        tl.store(at_tops + part * (2 * ROWS), top, mask=there)
-        tl.store(at_tops + part * (2 * ROWS) + ROWS, norm, mask=there)
-        tl.debug_barrier()  # all threads' sums are out before the count says so
         counter = arrived + both * tl.num_programs(0) + tile
-        last = tl.atomic_add(counter, 1, sem="acq_rel") == SPLIT_KV - 1
-        if last:
-            tl.debug_barrier()
-            top = tl.full((BLOCK_M,), -float("inf"), tl.float32)
-            norm = tl.zeros((BLOCK_M,), tl.float32)
-            total = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
-            for _ in range(SPLIT_KV):
-                # .cg: from L2, where other SMs' stores are; the first-level cache would not see them.
-                theirs = tl.load(at_tops, mask=there, other=0, cache_modifier=".cg")
-                weights = tl.load(at_tops + ROWS, mask=there, other=0, cache_modifier=".cg")
-                values = tl.load(at_sums, mask=there[:, None], other=0, cache_modifier=".cg")
-                higher = tl.maximum(top, theirs)
-                base = tl.where(higher == -float("inf"), 0.0, higher)
-                shrink, grow = tl.exp2((top - base) * SCALE), tl.exp2((theirs - base) * SCALE)
-                norm = norm * shrink + weights * grow
-                total = total * shrink[:, None] + values * grow[:, None]
-                top = higher
-                at_tops += 2 * ROWS
-                at_sums += ROWS * BLOCK_D
-            tl.store(counter, 0)  # for the next call
+        total, norm, last = _combine(
+            total, top, norm, at_sums, at_tops, counter, row < ROWS, part, ROWS, BLOCK_D, SPLIT_KV, SCALE
+        )
     if last:
         tl.store(O + at, (total / norm[:, None]).to(O.dtype.element_ty), mask=inside)

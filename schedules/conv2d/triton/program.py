@@ -53,6 +53,63 @@ def _finish(
 
 
 @triton.jit
+def _sums(
+    X, filters, corner, row_inside, col_inside, top, left, share,
+    INNER: tl.constexpr, TAPS: tl.constexpr, H: tl.constexpr, WIDTH: tl.constexpr, S: tl.constexpr,
+    DILATION: tl.constexpr, X_ROW: tl.constexpr, X_COLUMN: tl.constexpr, X_CHANNEL: tl.constexpr,
+    NHWC: tl.constexpr, INTEGER: tl.constexpr, DEPTH: tl.constexpr, INPUT_PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, SPLIT_K: tl.constexpr,
+):  # fmt: skip
+    """Sums [BLOCK_M, BLOCK_N] over a share of the depth: share s has the pieces s, s + SPLIT_K, ..."""
+    kind: tl.constexpr = tl.int32 if INTEGER else tl.float32
+    total = tl.zeros((BLOCK_M, BLOCK_N), dtype=kind)
+    step = tl.arange(0, BLOCK_K)
+    if DEPTH == "taps":
+        BLOCKS: tl.constexpr = (INNER + BLOCK_K - 1) // BLOCK_K
+        for piece in range(share, TAPS * BLOCKS, SPLIT_K):
+            tap = piece // BLOCKS
+            channel = piece % BLOCKS * BLOCK_K + step
+            inside = channel < INNER
+            a = _gather(X, corner, row_inside, top, left, channel[None, :], tap, inside[None, :],
+                        H, WIDTH, S, DILATION, X_ROW, X_COLUMN, X_CHANNEL)  # fmt: skip
+            at = tap * INNER + channel if NHWC else channel * TAPS + tap
+            b = tl.load(filters + at[:, None], mask=col_inside & inside[:, None], other=0)
+            total = tl.dot(a, b, total, input_precision=INPUT_PRECISION, out_dtype=kind)
+    else:
+        for piece in range(share, (INNER * TAPS + BLOCK_K - 1) // BLOCK_K, SPLIT_K):
+            at = piece * BLOCK_K + step
+            inside = at < INNER * TAPS
+            tap = at // INNER if NHWC else at % TAPS
+            channel = at % INNER if NHWC else at // TAPS
+            a = _gather(X, corner, row_inside, top, left, channel[None, :], tap[None, :], inside[None, :],
+                        H, WIDTH, S, DILATION, X_ROW, X_COLUMN, X_CHANNEL)  # fmt: skip
+            b = tl.load(filters + at[:, None], mask=col_inside & inside[:, None], other=0)
+            total = tl.dot(a, b, total, input_precision=INPUT_PRECISION, out_dtype=kind)
+    return total
+
+
+@triton.jit
+def _combine(total, partial, counter, inside, share, SIZE: tl.constexpr, SPLIT_K: tl.constexpr):
+    """The sums of all shares and whether this program is the last to arrive, which alone has them.
+
+    `partial` points at the tile's sums of the first share; those of the next lie SIZE elements further.
+    """
+    # 64 bits: all shares together may be more than 2^31 elements.
+    tl.store(partial + share.to(tl.int64) * SIZE, total, mask=inside)
+    tl.debug_barrier()  # all threads' sums are out before the count says so
+    last = tl.atomic_add(counter, 1, sem="acq_rel") == SPLIT_K - 1
+    if last:
+        tl.debug_barrier()
+        total = tl.zeros_like(total)
+        for _ in range(SPLIT_K):
+            # .cg: from L2, where other SMs' stores are; the first-level cache would not see them.
+            total += tl.load(partial, mask=inside, other=0, cache_modifier=".cg")
+            partial += SIZE
+        tl.store(counter, 0)  # for the next call
+    return total, last
+
+
+@triton.jit
 def conv2d(
     X, W, bias, scale, Y, partial, arrived,
     IMAGES: tl.constexpr, INNER: tl.constexpr, OUTER: tl.constexpr, GROUPS: tl.constexpr, H: tl.constexpr,
@@ -96,51 +153,17 @@ def conv2d(
     corner += top * X_ROW + left * X_COLUMN
     filters = W + (group * OUTER + col[None, :]) * (INNER * TAPS)
 
-    kind: tl.constexpr = tl.int32 if INTEGER else tl.float32
-    total = tl.zeros((BLOCK_M, BLOCK_N), dtype=kind)
-    step = tl.arange(0, BLOCK_K)
-    if DEPTH == "taps":
-        BLOCKS: tl.constexpr = (INNER + BLOCK_K - 1) // BLOCK_K
-        # Share s of SPLIT_K takes the pieces s, s + SPLIT_K, ...
-        for piece in range(share, TAPS * BLOCKS, SPLIT_K):
-            tap = piece // BLOCKS
-            channel = piece % BLOCKS * BLOCK_K + step
-            inside = channel < INNER
-            a = _gather(X, corner, row_inside, top, left, channel[None, :], tap, inside[None, :],
-                        H, WIDTH, S, DILATION, X_ROW, X_COLUMN, X_CHANNEL)  # fmt: skip
-            at = tap * INNER + channel if NHWC else channel * TAPS + tap
-            b = tl.load(filters + at[:, None], mask=col_inside & inside[:, None], other=0)
-            total = tl.dot(a, b, total, input_precision=INPUT_PRECISION, out_dtype=kind)
-    else:
-        for piece in range(share, (INNER * TAPS + BLOCK_K - 1) // BLOCK_K, SPLIT_K):
-            at = piece * BLOCK_K + step
-            inside = at < INNER * TAPS
-            tap = at // INNER if NHWC else at % TAPS
-            channel = at % INNER if NHWC else at // TAPS
-            a = _gather(X, corner, row_inside, top, left, channel[None, :], tap[None, :], inside[None, :],
-                        H, WIDTH, S, DILATION, X_ROW, X_COLUMN, X_CHANNEL)  # fmt: skip
-            b = tl.load(filters + at[:, None], mask=col_inside & inside[:, None], other=0)
-            total = tl.dot(a, b, total, input_precision=INPUT_PRECISION, out_dtype=kind)
-
+    total = _sums(
+        X, filters, corner, row_inside, col_inside, top, left, share, INNER, TAPS, H, WIDTH, S, DILATION,
+        X_ROW, X_COLUMN, X_CHANNEL, NHWC, INTEGER, DEPTH, INPUT_PRECISION, BLOCK_M, BLOCK_N, BLOCK_K, SPLIT_K,
+    )  # fmt: skip
     inside_y = row_inside & col_inside
     last = True
     if SPLIT_K > 1:
-        # 64 bits: all shares together may be more than 2^31 elements.
-        left_by = (
-            partial + group.to(tl.int64) * SPLIT_K * PIXELS * OUTER + row[:, None] * OUTER + col[None, :]
-        )
-        tl.store(left_by + share.to(tl.int64) * PIXELS * OUTER, total, mask=inside_y)
-        tl.debug_barrier()  # all threads' sums are out before the count says so
+        SIZE: tl.constexpr = PIXELS * OUTER
+        own = partial + group.to(tl.int64) * SPLIT_K * SIZE + row[:, None] * OUTER + col[None, :]
         counter = arrived + group * TILES_M * TILES_N + tile
-        last = tl.atomic_add(counter, 1, sem="acq_rel") == SPLIT_K - 1
-        if last:
-            tl.debug_barrier()
-            total = tl.zeros((BLOCK_M, BLOCK_N), dtype=kind)
-            for _ in range(SPLIT_K):
-                # .cg: from L2, where other SMs' stores are; the first-level cache would not see them.
-                total += tl.load(left_by, mask=inside_y, other=0, cache_modifier=".cg")
-                left_by += PIXELS * OUTER
-            tl.store(counter, 0)  # for the next call
+        total, last = _combine(total, own, counter, inside_y, share, SIZE, SPLIT_K)
     if last:
         channel = group * OUTER + col
         place = (
