@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.kernels.special_cases import DRAW
+from tests.kernels.draws import DRAW
 from tuner import registry
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.builders.triton.interpreter import Interpreter
