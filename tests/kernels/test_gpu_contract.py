@@ -2,21 +2,27 @@
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.kernels.gpu_cases import KERNELS, draw, wrong
+from tests.kernels.gpu_cases import KERNELS, Case, draw, wrong
 from tuner import registry
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.builders.triton.interpreter import Interpreter
-from tuner.core.kernel import Kernel
+from tuner.core.kernel import Kernel, Source
 from tuner.core.protocol import Protocol
+from tuner.core.space import Config
+from tuner.core.target import Target
+from tuner.core.workload import Workload
 from tuner.engine.building.build_stage import BuildStage
 from tuner.engine.gpu_model.analytic import predict_artifact
 from tuner.engine.processes.workers import Workers
 from tuner.lab.ladder import BestRanked
+from tuner.schedules.attention.tensorir_cuda.flash import TensorIRFlashCuda
+from tuner.schedules.conv2d.triton.implicit_gemm import TritonConv2d
 from tuner.targets.cuda import target
 
 _EMULATOR = CudaEmulatedBuilder().unavailable()
@@ -52,6 +58,56 @@ def test_every_operator_has_kernels_in_triton_and_tensorir() -> None:
     there = {(kernel.operator, kernel.language) for kernel in KERNELS}
     languages = ("triton", "tensorir_cuda")
     assert {(name, language) for name in registry.operators() for language in languages} <= there
+
+
+class _ShiftedConv(TritonConv2d):
+    """A window begins one pixel too far left."""
+
+    def lower(self, workload: Workload, config: Config, target: Target) -> Source:
+        source = super().lower(workload, config, target)
+        constants = {**source.options["constants"], "LEFT": source.options["constants"]["LEFT"] + 1}
+        return replace(source, options={**source.options, "constants": constants})
+
+
+class _UnmaskedAttention(TensorIRFlashCuda):
+    """Queries see keys that the mask hides."""
+
+    def lower(self, workload: Workload, config: Config, target: Target) -> Source:
+        source = super().lower(workload, config, target)
+        sizes = {**source.options["sizes"], "masked": False}
+        return replace(source, options={**source.options, "sizes": sizes})
+
+
+def test_a_mistake_is_seen(tmp_path: Path, interpreter: Callable[[], Interpreter]) -> None:
+    shifted, unmasked = _ShiftedConv(), _UnmaskedAttention()
+    conv, attention = registry.operator("conv2d"), registry.operator("attention")
+    image = conv.workload("f32", n=1, c=3, h=5, w=6, k=4, r=3, s=3)
+    tokens = attention.workload("f32", b=1, h=1, q=9, kv=20, d=16, causal=True)
+    for kernel, workload in ((shifted, image), (unmasked, tokens)):
+        needs(kernel)
+        config = kernel.space(workload, target("sm_80")).sample(random.Random(1))
+        case = Case(kernel, workload, config, target("sm_80"), 1)
+        assert str(wrong(case, tmp_path / kernel.name, interpreter)).endswith(" wrong")
+
+
+@pytest.mark.parametrize(
+    ("name", "operator", "values", "reason"),
+    [
+        ("conv_triton", "conv2d", {"n": 1, "c": 70_000, "k": 70_000, "groups": 70_000, "h": 1, "w": 1, "r": 1,
+                                   "s": 1}, "70000 groups, at most 65535"),
+        ("conv_tir_cuda", "conv2d", {"n": 4096, "c": 64, "h": 64, "w": 64, "k": 8, "r": 1, "s": 1},
+         "a tensor has 2^30 elements or more"),
+        ("attn_triton", "attention", {"b": 2**12, "h": 32, "q": 1, "kv": 1, "d": 16}, "at most 65535"),
+        ("attn_triton_decode", "attention", {"b": 1, "h": 8, "q": 512, "kv": 512, "d": 16, "kv_heads": 1},
+         "4096 queries share a head of keys"),
+        ("attn_tir_cuda", "attention", {"b": 64, "h": 32, "q": 1, "kv": 2**13, "d": 128}, "2^30 elements"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_with_the_reason(
+    name: str, operator: str, values: dict[str, int], reason: str
+) -> None:
+    workload = registry.operator(operator).workload("f32", **values)
+    assert reason in (registry.kernel(name).unsupported(workload, target("sm_90")) or "")
 
 
 # One number a kernel by default, all dtypes in the slow suite's twenty.
