@@ -58,7 +58,9 @@ def drawn(rng: random.Random, dtype: str) -> dict[str, Any]:
     return given
 
 
-def served(rung: str, dtype: str, chosen: Target, rng: random.Random, given: dict[str, Any]) -> list[Workload]:
+def served(
+    rung: str, dtype: str, chosen: Target, rng: random.Random, given: dict[str, Any]
+) -> list[Workload]:
     """Some workloads of these options that a rung is for, all of one number of groups."""
     kernel = registry.kernel(rung)
     groups: dict[int, list[Workload]] = {}
@@ -90,7 +92,9 @@ def verify(
         here = replace(built[workload.options], arguments=source.arguments, launch=source.launch)
         inputs = CONV.inputs(workload, 1)
         outputs = {s.name: np.zeros(s.shape, s.dtype) for s in CONV.signature(workload) if s.output}
-        result = check_emulated(here, chosen, {**inputs, **outputs}, list(outputs), launches=2, seed=7 * sanitize)
+        result = check_emulated(
+            here, chosen, {**inputs, **outputs}, list(outputs), launches=2, seed=7 * sanitize
+        )
         said = f"{workload.key} {dict(config)} on {chosen.name}"
         assert result.completed, f"{said}: {result.error} {result.findings[:3]}"
         assert not result.findings, f"{said}: {[str(f) for f in result.findings[:3]]}"
@@ -106,7 +110,8 @@ def configured(rung: str, workload: Workload, chosen: Target, rng: random.Random
     if options.get("groups", 1) in (1,):
         c, k = 256, 256
     large = CONV.workload(
-        workload.dtype, **{**options, "n": 4, "c": c, "h": 64, "w": 64, "k": k, "r": workload["r"], "s": workload["s"]}
+        workload.dtype,
+        **{**options, "n": 4, "c": c, "h": 64, "w": 64, "k": k, "r": workload["r"], "s": workload["s"]},
     )
     return registry.kernel(rung).space(large, chosen).sample(rng)
 
@@ -115,13 +120,21 @@ def check(rung: str, i: int, folder: Path, sanitize: bool) -> None:
     kernel = registry.kernel(rung)
     rng = random.Random(f"{rung} {i} {sanitize}")
     dtype = kernel.dtypes[i % len(kernel.dtypes)]
-    chosen = target(rng.choice([a for a in ("sm_75", "sm_80", "sm_86", "sm_90") if not kernel.requires or a != "sm_75"]))
+    chosen = target(
+        rng.choice([a for a in ("sm_75", "sm_80", "sm_86", "sm_90") if not kernel.requires or a != "sm_75"])
+    )
     workloads = served(rung, dtype, chosen, rng, drawn(rng, dtype))
     verify(rung, configured(rung, workloads[0], chosen, rng), chosen, workloads, folder, sanitize)
 
 
 def test_the_ladder_is_there() -> None:
-    assert {"cuda_conv_direct", "cuda_conv_implicit_gemm", "cuda_conv_depthwise"} <= set(RUNGS)
+    assert {
+        "cuda_conv_direct",
+        "cuda_conv_shared_tiles",
+        "cuda_conv_implicit_gemm",
+        "cuda_conv_tensor_cores",
+        "cuda_conv_depthwise",
+    } <= set(RUNGS)
 
 
 @pytest.mark.parametrize("rung", RUNGS)
