@@ -73,6 +73,8 @@ passes_over_cache = "passes"
 // polynomial (exp2.h). Where there are fewer blocks than threads, the keys are cut into parts and their
 // results combined (Dao et al., Flash-Decoding, 2023). Blocks that a causal mask hides are not computed.
 #define HUGE_PAGES 0
+#include <string.h>
+
 #include "../common/arena.h"
 #include "../common/pack.h"
 #include "../common/team.h"

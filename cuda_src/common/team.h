@@ -12,20 +12,21 @@
 #include <omp.h>
 #endif
 
+// BY_TEAM stands before a statement or block that every thread of a team runs; within it TEAM_SIZE says how many there
+// are, and TEAM_INDEX which one this is. Macros: functions for them moved the code of whole kernels about.
+#if threads > 1
+#define BY_TEAM _Pragma("omp parallel num_threads(threads)")
+#define TEAM_SIZE omp_get_num_threads()
+#define TEAM_INDEX omp_get_thread_num()
+#else
+#define BY_TEAM
+#define TEAM_SIZE 1
+#define TEAM_INDEX 0
+#endif
+
 // All threads of the team come here before one goes on.
 static inline __attribute__((always_inline)) void wait_for_team() {
 #if threads > 1
 #pragma omp barrier
-#endif
-}
-
-// work(size, index) by each thread of a team of `size`, all at once.
-template <class Work>
-static inline __attribute__((always_inline)) void with_team(const Work& work) {
-#if threads > 1
-#pragma omp parallel num_threads(threads)
-    work(int64_t(omp_get_num_threads()), int64_t(omp_get_thread_num()));
-#else
-    work(int64_t(1), int64_t(0));
 #endif
 }

@@ -112,8 +112,9 @@ struct Convolution {
         }
     }
 
-    // What thread `index` of `team` does.
-    void run(const element* X, float* copy, int64_t team, int64_t index) const {
+    // What thread `index` of `team` does. `wait` is a barrier of the team.
+    template <class Wait>
+    void run(const element* X, float* copy, int64_t team, int64_t index, Wait wait) const {
         const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down, all = OPT_GROUPS * blocks();
         const Range channels = share(all, 1, down, index % down), pixels = share(tiles(), 1, across, index / down);
         if (!IN_PLACE) pad_image(copy, X, at, team, index);
@@ -122,7 +123,7 @@ struct Convolution {
             const Range mine = share(all, 1, team, index);
             for (int64_t block = mine.begin; block < mine.end; ++block) pack(block);
         }
-        if (ahead || !IN_PLACE) wait_for_team();
+        if (ahead || !IN_PLACE) wait();
         if (ahead) by_pixels(channels, pixels);
         else by_channels(channels, pixels);
     }
@@ -158,6 +159,7 @@ extern "C" int conv2d(const element* X, const element* W, const addend* bias, co
 #endif
     const bool flat = r == 1 && s == 1 && !PADDED && OPT_STRIDE == 1;
     const Convolution work = {at, strides, W, Y, {bias, scale}, image, offsets, memory + copy + table, flat};
-    with_team([&](int64_t team, int64_t index) { work.run(X, memory, team, index); });
+    BY_TEAM
+    work.run(X, memory, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
     return 0;
 }

@@ -47,6 +47,12 @@ panel_bytes = "group_c * r * s * NR * 4"
 // pixels, as Y does in NCHW, so nothing is transposed and weights are read where they are, one element at a
 // time. For 1x1 kernels of stride 1 the matrix is the image itself, and whole panels are read in place. Threads
 // that share their panels gather them together. DOTS is for images of a few vectors and a bit: see dots.h.
+//
+// A panel (panel.h) of NR = 4 pixels of a row of the output, for a kernel of r x s = 1 x 2 and no padding; a line of it
+// is one tap, and meets one weight of MR output channels:
+//
+//   image   a b c d e      tap 0   a b c d      pixel 0 is  w0 a + w1 b,  pixel 3  w0 d + w1 e
+//                          tap 1   b c d e
 #define HUGE_PAGES 1
 #define OPT_NHWC 0
 #define OPT_SCALE_TENSOR 0
@@ -161,7 +167,8 @@ struct Convolution {
     }
 
     // What thread `index` of `team` does, with a buffer of its own for PANELS panels, `size` apart.
-    void run(const float* X, float* copy, float* buffers, int64_t size, int64_t team, int64_t index) const {
+    template <class Wait>
+    void run(const float* X, float* copy, float* buffers, int64_t size, int64_t team, int64_t index, Wait wait) const {
         const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down;
         const Range mine = share(tiles(), 1, down, index % down);
         const Range columns = share(at.n * panels(), 1, across, index / down);
@@ -170,7 +177,7 @@ struct Convolution {
             const Range part = share(OPT_GROUPS * tiles(), 1, team, index);
             for (int64_t i = part.begin; i < part.end; ++i) pack(i / tiles(), i % tiles());
         }
-        if (!IN_PLACE || PACK_W || at.outer % MR) wait_for_team();
+        if (!IN_PLACE || PACK_W || at.outer % MR) wait();
         // Threads that need the same panels gather them together.
         const bool together = across == 1 && team > 1;
         const Range channels = together ? share(at.inner, 1, team, index) : Range{0, at.inner};
@@ -182,7 +189,7 @@ struct Convolution {
                 const float *panel[PANELS], *columns_behind[PANELS];
                 int64_t stride[PANELS];
                 // Nobody writes what others still read: not even where panels between were read in place.
-                if (together && gathered) wait_for_team();
+                if (together && gathered) wait();
                 for (int64_t j = 0; j < count; ++j) {
                     const int64_t n = (begin + j) / panels(), first = (begin + j) % panels() * NR;
                     const float* plane = image + n * strides.image + group * at.inner * strides.channel;
@@ -200,7 +207,7 @@ struct Convolution {
                         gathered = true;
                     }
                 }
-                if (together && gathered) wait_for_team();
+                if (together && gathered) wait();
                 auto tile = [&](int64_t i, int64_t j) {
                     one((begin + j) / panels(), group, i, (begin + j) % panels() * NR, panel[j], stride[j],
                         columns_behind[j]);
@@ -235,6 +242,7 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
     const Convolution work = {at, strides, W, bias, IN_PLACE ? X : memory, Y,
                               memory + copy, memory + copy, direct};
     float* buffers = memory + copy + weights;
-    with_team([&](int64_t team, int64_t index) { work.run(X, memory, buffers, buffer, team, index); });
+    BY_TEAM
+    work.run(X, memory, buffers, buffer, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
     return 0;
 }

@@ -62,6 +62,13 @@ image_bytes = "transformed_bytes * BLOCK * TILES"
 // than those of 9c terms. What its transforms round grows with sqrt(c) only, and fits the tolerance from 32
 // channels on; with fewer F(2x2) is computed. Largest errors seen, as shares of the tolerance (200,000 outputs,
 // 4 seeds): F(4x4) 0.67 with 32 channels, 0.56 with 64, 0.41 with 128; F(2x2) 0.23 with 16, 0.18 with 64.
+//
+// TILE = 2: tiles of 4 x 4 pixels (IN of F2, winograd.h), 2 apart, make 2 x 2 outputs (OUT) each. The 16 elements of a
+// transformed tile go to 16 matrices, one each:
+//
+//   columns of the image   0 1 2 3 4 5        matrix e, of 0 ... 15:  [tiles][c] times [c][filters]
+//   tile 0                 x x x x            outputs 0 1
+//   tile 1                     x x x x        outputs 2 3
 #define HUGE_PAGES 1
 #define OPT_SCALE_TENSOR 0
 #define OPT_SCALE_CHANNEL 0
@@ -225,7 +232,8 @@ struct Winograd {
         }
     }
 
-    void run(float* own, int64_t team, int64_t index) const {
+    template <class Wait>
+    void run(float* own, int64_t team, int64_t index, Wait wait) const {
         const int64_t depth = at.c < 64 ? 16 : 32;  // see the text on its error
         float *transformed = own, *products = own + tiles_size(), *packed = products + products_size();
         const int64_t ways = team % SPLIT_K == 0 ? SPLIT_K : 1;
@@ -237,7 +245,7 @@ struct Winograd {
         for (int64_t block = part.begin; block < part.end; ++block) {
             transform_filters(block, packed, filters + block * block_size());
         }
-        wait_for_team();
+        wait();
         for (int64_t begin = mine.begin; begin < mine.end; begin += TILES_A_BLOCK) {
             const int64_t count = min_of(TILES_A_BLOCK, mine.end - begin);
             transform_tiles(transformed, begin, count);
@@ -273,7 +281,8 @@ static int compute(const Shape& at, const float* X, const float* W, const float*
     work.image = memory;
     work.filters = memory + image;
     float* rest = memory + image + filters;
-    with_team([&](int64_t team, int64_t index) { work.run(rest + index * own, team, index); });
+    BY_TEAM
+    work.run(rest + TEAM_INDEX * own, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
     return 0;
 }
 

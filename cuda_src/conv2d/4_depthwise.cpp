@@ -52,6 +52,12 @@ tile_area = "sums"
 // with a stride of 2 two loads of which every second element is picked; for larger strides columns are sorted by
 // their remainder. FLAT is for images narrower than a few vectors (flat.h), MASKED for those of a few vectors
 // (masked.h). NHWC: a vector holds channels, and every tap is a load of its own at any stride.
+//
+// A row "a b c d" with one zero on each side under three taps, vectors of four, and the same channel as one FLAT line:
+//
+//   copy    0 a b c d 0       tap 0   0 a b c        line   0 a b c d 0  0 e f g h 0 ...  (pitch 6)
+//                             tap 1   a b c d        tap 1    a b c d 0  0 e ...          columns 4 and 5 of a row
+//                             tap 2   b c d 0                                             are dropped
 #define HUGE_PAGES 1
 #define OPT_SCALE_TENSOR 0
 #define OPT_SCALE_CHANNEL 0
@@ -223,7 +229,8 @@ static int run(const Work& work, int64_t size, bool shared) {
     float* memory = arena.reserve(shared ? size : size * threads);
     if (!memory) return 1;
     work.prepare(memory);
-    with_team([&](int64_t team, int64_t index) { work.run(memory + (shared ? 0 : index * size), team, index); });
+    BY_TEAM
+    work.run(memory + (shared ? 0 : TEAM_INDEX * size), TEAM_SIZE, TEAM_INDEX);
     return 0;
 }
 

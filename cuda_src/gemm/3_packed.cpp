@@ -83,6 +83,14 @@ passes_over_d = "ceildiv(k, KC)"
 // Threads form a grid over D and pack together what they share (Smith et al., Anatomy of high-performance
 // many-threaded matrix multiplication, IPDPS 2014).
 // Packing also converts: half precision to single (half.h), int8 to pairs of 16 bits (int8.h).
+//
+// Five rows of A, three steps of k, packed into panels of MR = 2 rows (B likewise, of NR columns):
+//
+//   a0 a1 a2
+//   b0 b1 b2      panel 0            panel 1            panel 2
+//   c0 c1 c2      a0 b0 a1 b1 a2 b2  c0 d0 c1 d1 c2 d2  e0 0 e1 0 e2 0
+//   d0 d1 d2
+//   e0 e1 e2
 #include "../common/arena.h"
 #include "../common/team.h"
 #include "grid.h"
@@ -229,7 +237,10 @@ extern "C" int gemm(const Input* A, const Input* B, const Output* C, const Outpu
         Gemm(a, x, d, sums, m, n, k, epilogue, team).run();
     };
 
-    with_team([&](int64_t team, int64_t index) {
+#if threads > 1
+    BY_TEAM
+    {
+        const int64_t team = TEAM_SIZE, index = TEAM_INDEX;
         // Whole entries first, each thread its own, with no waiting; the remainder all threads together.
         int64_t alone = batch / team * team;
         for (int64_t b = index; b < alone; b += team) {
@@ -243,6 +254,9 @@ extern "C" int gemm(const Input* A, const Input* B, const Output* C, const Outpu
             wait_for_team();
             entry(b, down, across, index, memory);
         }
-    });
+    }
+#else
+    for (int64_t b = 0; b < batch; ++b) entry(b, 1, 1, 0, memory);
+#endif
     return 0;
 }

@@ -3,6 +3,7 @@ name = "cuda_vectorized"
 operator = "gemm"
 summary = "128-bit loads from global and from padded shared memory, 128-bit stores; blocks in groups for L2."
 dtypes = ["f32", "f16", "int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 options = "operator"
@@ -61,6 +62,15 @@ block = ["threads", "1", "1"]
 // issue slots. Here a thread moves 16 bytes at once: from global memory, into and out of shared memory. Rows in
 // shared memory are padded by 16 bytes, else the eight lanes of a phase that read down a column would all
 // hit the same four banks.
+//
+// BM x BN x BK = 4 x 8 x 4 with TM x TN = 2 x 4 is LANES_M x LANES_N = 2 x 2 threads. TileA and TileB are Operands
+// (common/tiles.cuh): [----] is a piece of 16 bytes, four f32, and `pad` the PAD pieces behind a row.
+//
+//   TileA, A as it is     TileB, B as it is            what thread (1, 0) owns of D
+//   row 0   [----] pad    depth 0   [----][----] pad   . . . .  . . . .
+//   row 1   [----] pad    depth 1   [----][----] pad   o o o o  . . . .
+//   row 2   [----] pad    depth 2   [----][----] pad   . . . .  . . . .
+//   row 3   [----] pad    depth 3   [----][----] pad   o o o o  . . . .
 #include "tiles.cuh"
 
 constexpr int LANES_M = BM / TM, LANES_N = BN / TN, THREADS = LANES_M * LANES_N;

@@ -3,6 +3,7 @@ name = "cuda_double_buffered"
 operator = "gemm"
 summary = "The next tile travels while this one is computed: through registers, or cp.async in several stages."
 dtypes = ["f32", "f16", "int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 options = "operator"
@@ -68,6 +69,12 @@ shared_bytes = "shared"
 // Here the next tiles are on their way while this one is used. With ASYNC they go straight into shared memory
 // (cp.async, from sm_80 on, through the pipeline primitives) and STAGES - 1 of them may be under way; without, one
 // is held in registers, which serves sm_75 too. One barrier a tile instead of two.
+//
+// Tiles (TileA, TileB: see rung 4) lie in pairs, a stage each; with STAGES = 3 and ASYNC, step by step:
+//
+//   stages   [A0 B0][A1 B1][A2 B2]   0 is multiplied, 1 and 2 are under way
+//            [A3 B3][A1 B1][A2 B2]   1 is multiplied, 2 and 3 are under way
+//            [A3 B3][A4 B4][A2 B2]   2 is multiplied, 3 and 4 are under way
 #include "tiles.cuh"
 
 constexpr int LANES_M = BM / TM, LANES_N = BN / TN, THREADS = LANES_M * LANES_N;

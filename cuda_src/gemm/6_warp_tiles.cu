@@ -3,6 +3,7 @@ name = "cuda_warp_tiles"
 operator = "gemm"
 summary = "Each warp owns a WM x WN tile near square: fewer distinct reads of shared memory a warp."
 dtypes = ["f32", "f16", "int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 options = "operator"
@@ -65,6 +66,13 @@ shared_bytes = "shared"
 // Rung 6: in rung 5 the 32 threads of a warp lie along rows of the block's tile, so that a warp reads few rows of
 // A's tile and many columns of B's. What lanes have in common is read once and broadcast: a warp that owns a near
 // square tile, 8 x 4 lanes say, reads WM + WN elements of shared memory a step, the least there is for its area.
+//
+// BM x BN = 64 x 128 with WM x WN = 32 x 64 is four warps; TM x TN = 8 x 8 then makes LANES_M x LANES_N = 4 x 8 lanes
+// of each. Tiles and what a lane owns within its warp's part are those of rung 4, `TileA::offset` where it begins.
+//
+//               columns 0 ... 63   columns 64 ... 127
+//   rows  0 ... 31       warp 0               warp 1
+//   rows 32 ... 63       warp 2               warp 3
 #include "tiles.cuh"
 
 constexpr int WARPS_N = BN / WN, THREADS = BM / WM * WARPS_N * 32;

@@ -3,6 +3,7 @@ name = "cuda_tensor_cores"
 operator = "gemm"
 summary = "Tensor cores (wmma, f16 with f32 sums), fed by asynchronous copies in several stages."
 dtypes = ["f16"]
+claims = ["wide_loads", "tensor_cores"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 requires = ["wmma_f16"]
@@ -63,6 +64,14 @@ shared_bytes = "shared"
 // Rung 7: a tensor core does 16 x 16 x 16 multiply-adds as one operation of a warp (wmma), 8 to 16 times the rate
 // of the f32 pipe, so that now the tiles cannot arrive fast enough: rung 5's stages and rung 6's near square warp
 // tiles matter more than ever. Fragments are read from the tiles as they lie, row- or column-major.
+//
+// WM x WN = 32 x 48 is ACROSS_M x ACROSS_N = 2 x 3 fragments of sums, each 16 x 16 and spread over the warp's lanes in
+// an order that only the hardware knows. At the end each goes through a patch of shared memory (PATCH, tensor_cores.cuh),
+// from which two lanes take a row: lane 5 columns 8 ... 15 of row 2.
+//
+//   a_part[0]   sum[0][0]  sum[0][1]  sum[0][2]
+//   a_part[1]   sum[1][0]  sum[1][1]  sum[1][2]
+//               b_part[0]  b_part[1]  b_part[2]
 #include "tensor_cores.cuh"
 #include "tiles.cuh"
 

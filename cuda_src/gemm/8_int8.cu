@@ -3,6 +3,7 @@ name = "cuda_int8"
 operator = "gemm"
 summary = "int8 with exact int32 sums: four products an instruction (dp4a), or tensor cores (wmma)."
 dtypes = ["int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 requires = ["dp4a", "wmma_int8"]
@@ -69,6 +70,11 @@ shared_bytes = "shared"
 // of 16 steps of k, [BK / 16][outer][16 bytes]: a row of a slice is one 128-bit access, rows follow each other
 // without a bank conflict, and a fragment starts on a boundary of 256 bytes. An operand whose other dimension is
 // contiguous (A transposed, B not) is turned on the way, four bytes by four.
+//
+// Slices of an operand with OUTER = 64 and BK = 32, 16 bytes a bracket:
+//
+//   depth  0 ... 15   [outer 0][outer 1][outer 2] ... [outer 63]
+//   depth 16 ... 31   [outer 0][outer 1][outer 2] ... [outer 63]    place(2, 17) = (1 * 64 + 2) * 16 + 1
 #include "tensor_cores.cuh"
 #include "tiles.cuh"
 

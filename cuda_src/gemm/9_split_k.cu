@@ -3,6 +3,7 @@ name = "cuda_split_k"
 operator = "gemm"
 summary = "Blocks share the depth of a tile (split-K), or even shares of all the work (stream-K): for skinny shapes."
 dtypes = ["f32", "f16", "int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "partial", "arrived"]
 options = "operator"
@@ -78,6 +79,12 @@ arrived = "tiles * 4"
 // of tiles. A block whose share is part of a tile leaves its sums in `partial`; the last to arrive, by the count of
 // steps in `arrived`, adds up all parts in the order of k, so that the result does not depend on who came when, and
 // sets the count back to zero for the next call. No output is initialised, one launch does all.
+//
+// Three tiles of four steps each, among five blocks (Shares: worker w begins at step w * 12 / 5):
+//
+//   tile   0         1         2
+//   step   0 1 2 3   4 5 6 7   8 9 10 11
+//   block  0 0 1 1   2 2 2 3   3 4  4  4     block 3 leaves two parts in `partial`: the end of tile 1, the start of 2
 #include "tiles.cuh"
 
 constexpr int WARPS_N = BN / WN, THREADS = BM / WM * WARPS_N * 32;

@@ -205,11 +205,20 @@ def plugin(folder: Path, way: str) -> list[Path]:
 @pytest.mark.parametrize("way", PYTHON_WAYS)
 def test_an_imported_helper_counts(way: str, tmp_path: Path, monkeypatch) -> None:
     helpers = plugin(tmp_path, way)
-    assert imported_files(tmp_path / "plug.py") == (), "no plug-in: it names its parts itself"
+    assert imported_files(tmp_path / "plug.py") == (), "neither in a plug-in folder nor the lab's"
     monkeypatch.setenv("TUNER_PLUGINS", f"/nowhere:{tmp_path}")
     found = imported_files(tmp_path / "plug.py")
     assert set(helpers) & set(found) and tmp_path / "unrelated.py" not in found
-    assert imported_files(ROOT / "schedules" / "gemm" / "tensorir.py") == ()
+
+
+def test_the_lab_s_own_schedules_are_made_of_what_they_import_there() -> None:
+    found = {path.name for path in imported_files(ROOT / "schedules" / "gemm" / "tensorir" / "packed.py")}
+    assert (
+        found >= {"blocks.py", "pack.py", "tiles.py", "function.py", "options.py"}
+        and "kernel.py" not in found
+    )
+    (program,) = [p for p in registry.kernel("triton").source_files() if p.name == "program.py"]
+    assert program.parent.name == "triton"
 
 
 def test_an_edit_of_an_imported_helper_makes_another_kernel(tmp_path: Path) -> None:

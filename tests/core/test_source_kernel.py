@@ -65,11 +65,11 @@ def change(old, new):
 
 def test_a_declaration_gives_space_source_and_features(tmp_path):
     kernel = registry.source_kernel(write(tmp_path, GOOD))
-    assert (kernel.name, kernel.operator, kernel.language, kernel.target_kind) == (
+    assert (kernel.name, kernel.operator, kernel.language, kernel.target_kinds) == (
         "tiled",
         "gemm",
         "cxx",
-        "cpu",
+        ("cpu",),
     )
     kernel.require(WORKLOAD, CPU)
     space = kernel.space(WORKLOAD, CPU)

@@ -17,10 +17,10 @@ from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial, TrialKey
 from tuner.devices.cuda.device import CudaDevice
 from tuner.engine.candidate.described import DescribedDevice
+from tuner.engine.candidate.devices import find_device
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
-from tuner.engine.tuning.devices import find_device
 from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.request import SweepRequest
 from tuner.engine.tuning.sweep import Sweep

@@ -178,7 +178,7 @@ def _declared(given: tuple[str, str]) -> None:
     if operator is None or not set(kernel.dtypes) & set(operator.dtypes):
         return
     workload = operator.parse(operator.example, next(d for d in kernel.dtypes if d in operator.dtypes))
-    target = _CPU if kernel.target_kind == "cpu" else _cuda()
+    target = _CPU if "cpu" in kernel.target_kinds else _cuda()
     if kernel.unsupported(workload, target):
         return
     space = kernel.space(workload, target)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.conv2d_cases import CONV, Run, cases, served
+from tests.kernels.conv2d_cases import CONV, cases, served
+from tests.kernels.running import Run
 from tuner import registry
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
@@ -20,7 +21,7 @@ LONG = {"cxx": (60, 20), "tensorir": (60, 0), "python": (600, 0)}
 
 def check(name: str, dtype: str, target, builds: int, shapes: int, seed: int, folder: Path) -> None:
     kernel = registry.kernel(name)
-    language = registry.builder(kernel.language)
+    language = registry.builder_for(kernel.language, kernel.target_kinds[0])
     if reason := kernel.unavailable() or language.unavailable():
         pytest.skip(reason)
     count = 0
@@ -55,7 +56,7 @@ def test_computes_right_for_another_instruction_set(name: str, tmp_path: Path) -
 def test_padding_by_side(name: str, dtype: str, tmp_path: Path) -> None:
     """As "same" pads for a stride of 2, even kernels, depthwise ones; one side alone."""
     kernel = registry.kernel(name)
-    if reason := kernel.unavailable() or registry.builder(kernel.language).unavailable():
+    if reason := kernel.unavailable() or registry.no_builder(kernel, kernel.target_kinds[0]):
         pytest.skip(reason)
     shapes = [
         "n2 c5 h12 w14 k9 r3 s3 pad_bottom1 pad_right2 bias",

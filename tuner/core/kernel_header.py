@@ -22,11 +22,11 @@ _HEADER = re.compile(r"/\*\[tuner\]\s*\n(.*?)\*/", re.DOTALL)
 _MACRO = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
 _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "let", "parameters",
-    "constraints", "features", "launch", "macros", "flags", "requires", "workspace", "supports",
-    "fewer_operations", "special_values", "shape_generic",
+    "constraints", "features", "launch", "macros", "flags", "requires", "claims", "workspace",
+    "supports",    "fewer_operations", "special_values", "shape_generic",
 }  # fmt: skip
 _TEXTS = ("name", "operator", "summary", "entry", "fewer_operations")
-_LISTS = ("dtypes", "arguments", "flags", "requires")
+_LISTS = ("dtypes", "arguments", "flags", "requires", "claims")
 _TABLES = ("let", "parameters", "constraints", "features", "workspace", "launch", "supports", "macros")
 _SWITCHES = ("special_values", "shape_generic")
 _EXPRESSIONS = ("let", "constraints", "features", "workspace", "supports", "macros")

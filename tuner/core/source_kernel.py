@@ -19,7 +19,7 @@ from tuner.core.space import Config, SearchSpace, Value
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 
-_LANGUAGES = {".cpp": ("cxx", "cpu"), ".cu": ("nvrtc", "cuda")}
+_LANGUAGES = {".cpp": ("cxx", ("cpu",)), ".cu": ("nvrtc", ("cuda",))}
 # Tables whose expressions are evaluated for a workload on a target with a configuration.
 _CONFIGURED = ("let", "constraints", "features", "workspace", "launch", "macros")
 _LARGEST_INT32 = 2**31 - 1
@@ -47,7 +47,7 @@ class SourceKernel(Kernel):
             raise InvalidSpace(f"{path}: cannot be read: {error}") from None
         if path.suffix not in _LANGUAGES:
             raise InvalidSpace(f"{path}: the file's ending is .cpp or .cu")
-        self.language, self.target_kind = _LANGUAGES[path.suffix]
+        self.language, self.target_kinds = _LANGUAGES[path.suffix]
         try:
             # Now, with the text: an edit during a sweep must not rename what is being measured.
             self.header: KernelHeader = read_header(self.text, self.language == "nvrtc", operators)
@@ -61,6 +61,7 @@ class SourceKernel(Kernel):
         self.dtypes = tuple(self._declared.get("dtypes", ["f32"]))
         self.options = self.header.options
         self.requires: tuple[str, ...] = tuple(self._declared.get("requires", ()))
+        self.claims = tuple(self._declared.get("claims", ()))
         self.special_values = self._declared.get("special_values", True)
         self.shape_generic = self._declared.get("shape_generic", True)
 

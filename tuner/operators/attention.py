@@ -1,14 +1,14 @@
 """Scaled dot-product attention: O = softmax(scale * Q K^T + mask) V, for prefill and decode."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload
 from tuner.core.excerpt import Excerpt, flat_indices
-from tuner.core.numerics import STORAGE, U16, U32
+from tuner.core.numerics import STORAGE, U16, U32, near_spread
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.special import NON_FINITE, largest, tiny
 from tuner.core.workload import Option, Workload
@@ -64,6 +64,7 @@ class Attention(Operator):
         "page_size": 16,
     }
     example = "1x12x512x512x64"
+    untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {"causal": (False, True)}
 
     def workload(self, dtype: str = "f32", **values: Any) -> Workload:
         """As `Operator.workload`; as many `kv_heads` as heads is the default, so it is left out."""
@@ -330,7 +331,7 @@ class Attention(Operator):
                 error = (reach + 1) * (math.sqrt(d) + 3)
                 moved = 8 * u * error * spread
                 for row in np.flatnonzero(8 * u * error > 0.125):
-                    moved[row] = _width(scores[row], 16 * u * error[row] + 100, values)
+                    moved[row] = near_spread(scores[row], 16 * u * error[row] + 100, values)
                 sums = math.sqrt(kv / 3) * (r + size[index])
                 allowed = moved + 8 * u * (sums + 1 + size[index])
                 if workload.dtype == "f16":
@@ -355,6 +356,15 @@ class Attention(Operator):
         tokens = workload["b"] * workload["kv"] * self.kv_heads(workload) * workload["d"]
         others = sum(spec.nbytes for spec in self.signature(workload) if spec.name not in ("K", "V"))
         return others + 2 * tokens * workload.element_bytes
+
+    def dims_of(
+        self, shapes: Sequence[tuple[int, ...]], options: Mapping[str, Option]
+    ) -> Mapping[str, int] | None:
+        """Of Q and K, where keys are not paged."""
+        if len(shapes) < 3 or {len(shapes[0]), len(shapes[1])} != {4}:
+            return None
+        (b, h, q, d), (_, kv_heads, kv, _) = shapes[:2]
+        return {"b": b, "h": h, "q": q, "kv": kv, "d": d, "kv_heads": kv_heads}
 
     def companions(self, workload: Workload) -> tuple[Workload, ...]:
         """The smallest attention, ragged lengths and head dimensions, decode, more queries than a tile."""
@@ -388,10 +398,3 @@ class Attention(Operator):
             return {"Q": whole["Q"].reshape(-1)[asked].reshape(1, 1, 1, d), **own}
 
         return Excerpt(part, gather, {"O": asked}, {"Q": asked, "K": cache, "V": cache})
-
-
-def _width(scores: np.ndarray, within: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """How far the values [kv, d] of those keys lie apart whose scores [kv] are near the largest: [d]."""
-    near = values[scores >= scores.max() - within]
-    near = np.where(np.isfinite(near), near, 0.0)
-    return np.asarray(np.ptp(near, axis=0)) if len(near) else np.zeros(values.shape[1])

@@ -1,7 +1,7 @@
 """2-D convolution as neural networks use it: a correlation of images with filters."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -91,6 +91,10 @@ class Conv2d(Operator):
         "strict": False,
     }
     example = "1x64x56x56x64x3x3"
+    untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {
+        "nhwc": (False, True), "stride": (1, 2, 4), "pad": (0, 1, 2, 3), "dilation": (1, 2),
+        "bias": (False, True), "relu": (False, True),
+    }  # fmt: skip
 
     def workload(self, dtype: str = "f32", **values: Any) -> Workload:
         """As `Operator.workload`; four sides alike are `pad`.
@@ -305,6 +309,16 @@ class Conv2d(Operator):
     def min_bytes(self, workload: Workload) -> int:
         """All tensors once."""
         return self.memory_bytes(workload)
+
+    def dims_of(
+        self, shapes: Sequence[tuple[int, ...]], options: Mapping[str, Option]
+    ) -> Mapping[str, int] | None:
+        """Of the image and the filters."""
+        if len(shapes) < 3 or {len(shapes[0]), len(shapes[1]), len(shapes[-1])} != {4}:
+            return None
+        order = (0, 3, 1, 2) if options["nhwc"] else (0, 1, 2, 3)
+        (n, c, h, w), (k, inner, r, s) = ([shape[i] for i in order] for shape in shapes[:2])
+        return {"n": n, "c": c, "h": h, "w": w, "k": k, "r": r, "s": s, "groups": max(1, c // max(1, inner))}
 
     def companions(self, workload: Workload) -> tuple[Workload, ...]:
         """Ragged images and channels with the same taps and options, so that every special kernel takes them.
