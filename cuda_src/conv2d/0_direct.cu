@@ -15,15 +15,16 @@ UNROLL = { values = [1, 2, 4], doc = "taps of a row in straight-line code" }
 outputs = "n * k * p * q"
 blocks = "ceildiv(outputs, BLOCK)"
 taps = "group_c * r * s"
+macs = "outputs * taps"
 
 [constraints]
 threads_fit = "BLOCK <= max_threads_block"
 grid_fits = "blocks <= max_grid_x"
 
 [features]
-macs = "outputs * taps"
+macs = "macs"
 # NCHW: a warp reads neighbouring pixels and one weight. NHWC: one pixel, and a weight of each of its filters.
-traffic_bytes = "outputs * taps * (32 if nhwc else element_bytes)"
+traffic_bytes = "macs * (32 if nhwc else element_bytes)"
 steps = "taps / 8"
 threads = "BLOCK"
 

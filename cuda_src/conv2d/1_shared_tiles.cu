@@ -22,8 +22,9 @@ tiles = "ceildiv(p, ROWS) * ceildiv(q, COLS)"
 filter_blocks = "ceildiv(group_k, FILTERS) * groups"
 blocks = "tiles * filter_blocks * n"
 taps = "group_c * r * s"
+weights = "FILTERS * r * s"
 # The patch is rounded up, so that the filters' part begins on a boundary of 16 bytes.
-shared = "CHANNELS * (ceildiv(patch, 16) * 16 + FILTERS * r * s) * element_bytes"
+shared = "CHANNELS * (ceildiv(patch, 16) * 16 + weights) * element_bytes"
 
 [constraints]
 whole_warps = "threads % warp_size == 0"
@@ -37,7 +38,7 @@ rows_used = "ROWS < 2 * p or ROWS <= 4"
 
 [features]
 macs = "blocks * threads * FILTERS * taps"
-traffic_bytes = "blocks * group_c * (patch + FILTERS * r * s) * element_bytes"
+traffic_bytes = "blocks * group_c * (patch + weights) * element_bytes"
 steps = "ceildiv(group_c, CHANNELS)"
 threads = "threads"
 shared = "shared"

@@ -22,6 +22,7 @@ threads_needed = "n * k * p * runs"
 blocks = "ceildiv(threads_needed, BLOCK)"
 taps = "group_c * r * s"
 registers_needed = "RUN * 2 + 40"
+threads_of_grid = "blocks * BLOCK"
 
 [constraints]
 threads_fit = "BLOCK <= max_threads_block"
@@ -32,8 +33,8 @@ registers_of_sm_fit = "registers_needed * BLOCK * MIN_BLOCKS <= registers_sm"
 threads_of_sm_fit = "BLOCK * MIN_BLOCKS <= max_threads_sm"
 
 [features]
-macs = "blocks * BLOCK * RUN * taps"
-traffic_bytes = "blocks * BLOCK * (RUN * stride + s * dilation) * r * group_c * element_bytes"
+macs = "threads_of_grid * RUN * taps"
+traffic_bytes = "threads_of_grid * (RUN * stride + s * dilation) * r * group_c * element_bytes"
 steps = "taps"
 threads = "BLOCK"
 registers = "RUN * 2"
