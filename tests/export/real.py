@@ -28,7 +28,7 @@ def stored_here(store: Store, entries: Sequence[Entry], threads: int = 2) -> lis
         space = kernel.space(workload, target)
         middle = {p.name: p.values[len(p.values) // 2] for p in space.parameters}
         config = space.nearest({**middle, **wishes}) if space.parameters else {}
-        toolchain = registry.builder(kernel.language).toolchain(target)
+        toolchain = registry.builder_of(kernel, target).toolchain(target)
         store.put_toolchain(toolchain)
         spec = SweepSpec(
             workload, DeviceInfo.of(device), KernelInfo.of(kernel), target.name, "random", 0, protocol

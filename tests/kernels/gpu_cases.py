@@ -22,7 +22,7 @@ from tuner.targets.cuda import target
 KERNELS = [
     kernel
     for _, kernel in sorted(registry.kernels().items())
-    if kernel.target_kind == "cuda" and not kernel.baseline and not kernel.searcher
+    if "cuda" in kernel.target_kinds and not kernel.baseline and not kernel.searcher
 ]
 """Every registered GPU kernel but libraries, and those whose space is open: a trace is of one workload."""
 ARCHES = ("sm_75", "sm_80", "sm_86", "sm_90")
@@ -59,7 +59,7 @@ def draw(kernel: Kernel, number: int) -> Case:
             or registry.operator(kernel.operator).flops(workload) > _MOST_FLOPS
         ):
             continue
-        config = kernel.space(_roomy(workload), chosen).sample(rng)
+        config = kernel.space(_roomy(kernel, workload), chosen).sample(rng)
         launch = kernel.lower(workload, config, chosen).launch
         if kernel.language == "triton" and launch and np.prod(launch.grid) > _MOST_PROGRAMS:
             continue
@@ -67,13 +67,18 @@ def draw(kernel: Kernel, number: int) -> Case:
     raise AssertionError(f"{kernel.name} supports next to nothing that is small")
 
 
-def _roomy(workload: Workload) -> Workload:
-    """The workload whose space a configuration is drawn from. A GEMM's is a large one, because its kernels
-    take every configuration for every size: so tiles straddle and overshoot the small matrices."""
-    if workload.operator != "gemm":
-        return workload
-    options = dict(workload.options)
-    return registry.operator("gemm").workload(workload.dtype, m=1024, n=1024, k=1024, **options)
+def _roomy(kernel: Kernel, workload: Workload) -> Workload:
+    """The workload whose space a configuration is drawn from. Where one artifact computes all sizes it is a
+    large one, so that tiles straddle and overshoot the small workload."""
+    options, operator = dict(workload.options), registry.operator(workload.operator)
+    if workload.operator == "gemm":
+        return operator.workload(workload.dtype, m=1024, n=1024, k=1024, **options)
+    if workload.operator == "conv2d" and kernel.shape_generic:
+        sizes = {**dict(workload.dims), "n": 4, "h": 64, "w": 64}
+        if options.get("groups", 1) == 1:
+            sizes.update(c=256, k=256)
+        return operator.workload(workload.dtype, **sizes, **options)
+    return workload
 
 
 def wrong(case: Case, folder: Path, interpreter: Callable[[], Interpreter]) -> str | None:
@@ -128,7 +133,7 @@ def _cuda(case: Case, folder: Path) -> _Judge:
     def lowered(workload: Workload) -> Source:
         source: Source | None = case.kernel.lower(workload, case.config, case.target)
         if case.kernel.language != "nvrtc":
-            source = registry.builder(case.kernel.language).cuda_source(source, case.target)
+            source = registry.builder_of(case.kernel, case.target).cuda_source(source, case.target)
         assert source is not None
         return source
 

@@ -18,12 +18,12 @@ from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.engine.building.build_stage import BuildStage
-from tuner.engine.gpu_model.analytic import predict_artifact
 from tuner.engine.processes.workers import Workers
 from tuner.lab.ladder import BestRanked
 from tuner.schedules.attention.tensorir_cuda.flash import TensorIRFlashCuda
 from tuner.schedules.conv2d.triton.implicit_gemm import TritonConv2d
 from tuner.targets.cuda import target
+from tuner.targets.gpu_model.analytic import predict_artifact
 
 _EMULATOR = CudaEmulatedBuilder().unavailable()
 every_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
@@ -50,13 +50,13 @@ def needs(kernel: Kernel) -> None:
         pytest.skip("Triton's interpreter takes torch tensors")
     if kernel.language != "triton" and _EMULATOR:
         pytest.skip(_EMULATOR)
-    if reason := registry.builder(kernel.language).unavailable():
+    if reason := registry.no_builder(kernel, "cuda"):
         pytest.skip(reason)
 
 
 def test_every_operator_has_kernels_in_triton_and_tensorir() -> None:
     there = {(kernel.operator, kernel.language) for kernel in KERNELS}
-    languages = ("triton", "tensorir_cuda")
+    languages = ("triton", "tensorir")
     assert {(name, language) for name in registry.operators() for language in languages} <= there
 
 
@@ -138,7 +138,7 @@ def test_compiled_to_a_cubin_that_is_ranked(kernel: Kernel, tmp_path: Path) -> N
     workload = operator.parse(operator.example, kernel.dtypes[-1])
     config = kernel.space(workload, chosen).sample(random.Random(kernel.name))
     source = kernel.lower(workload, config, chosen)
-    artifact = registry.builder(kernel.language).build(source, chosen, tmp_path)
+    artifact = registry.builder_of(kernel, chosen).build(source, chosen, tmp_path)
     assert artifact.format == "cubin" and artifact.path.read_bytes()[:4] == b"\x7fELF"
     assert artifact.metrics["registers"] > 0
     assert artifact.launch is not None and source.launch is not None

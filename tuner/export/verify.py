@@ -178,7 +178,7 @@ def _stale(entry: Entry, kernel: Kernel, device: Device) -> tuple[str, ...]:
     found: list[str] = []
     if entry.kernel_digest != kernel.digest:
         found.append(f"the source of kernel {kernel.name} has changed")
-    builder = registry.builder(kernel.language)
+    builder = registry.builder_of(kernel, device.target)
     if builder.unavailable() is None:
         now = builder.toolchain(device.target)
         if entry.toolchain != now.digest:

@@ -20,12 +20,12 @@ class TensorIRFlashCuda(Kernel):
 
     name = "attn_tir_cuda"
     operator = "attention"
-    language = "tensorir_cuda"
+    language = "tensorir"
     summary = (
         "TensorIR: online softmax in shared tiles, register tiles, vectorized fetch; grouped, causal, paged."
     )
     dtypes = ("f32", "f16")
-    target_kind = "cuda"
+    target_kinds = ("cuda",)
     options = OPTIONS
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:

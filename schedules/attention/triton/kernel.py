@@ -28,7 +28,7 @@ class TritonAttention(Kernel):
     operator = "attention"
     language = "triton"
     dtypes = ("f32", "f16")
-    target_kind = "cuda"
+    target_kinds = ("cuda",)
     options = OPTIONS
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:

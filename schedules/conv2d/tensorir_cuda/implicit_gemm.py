@@ -59,8 +59,8 @@ class _TensorIRCudaConv(Kernel):
     """
 
     operator = "conv2d"
-    language = "tensorir_cuda"
-    target_kind = "cuda"
+    language = "tensorir"
+    target_kinds = ("cuda",)
     options: ClassVar[dict[str, Option]] = {**OPTIONS, **SCALES}
     tensor: bool
 

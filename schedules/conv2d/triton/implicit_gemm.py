@@ -30,7 +30,7 @@ class TritonConv2d(Kernel):
     language = "triton"
     summary = "Triton: implicit GEMM, split over the depth, any stride, padding, dilation, groups, layout."
     dtypes = ("f32", "f16", "int8")
-    target_kind = "cuda"
+    target_kinds = ("cuda",)
     options: ClassVar[dict[str, Option]] = {**OPTIONS, **SCALES}
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:

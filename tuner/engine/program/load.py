@@ -117,7 +117,7 @@ def load_rows(
 
 def _other_toolchain(row: BestRow, kernel: Kernel, target: Target) -> str:
     """What to say, the first time in this process, of a row that another compiler was measured with."""
-    builder = registry.builder(kernel.language)
+    builder = registry.builder_of(kernel, target)
     if builder.unavailable() is not None:
         return ""
     now = builder.toolchain(target)

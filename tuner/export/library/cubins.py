@@ -78,7 +78,7 @@ def _entry(place: Path, row: BestRow) -> dict[str, Any]:
     kernel.space(row.workload, target).check(row.config)  # a database may hold anything
     source = kernel.lower(row.workload, row.config, target)
     with Scratch("cubin") as scratch:
-        artifact = registry.builder(kernel.language).build(source, target, scratch)
+        artifact = registry.builder_of(kernel, target).build(source, target, scratch)
         content = artifact.path.read_bytes()
         # Named by what it is: equal kernels of two workloads are one file.
         file = f"{kernel.name}-{target.arch}-{digest_files([artifact.path])[:16]}.cubin"
