@@ -34,12 +34,12 @@ def test_a_syntax_error_names_file_and_line() -> None:
 
 
 @pytest.mark.parametrize("word", ["asm volatile", "asm", "__asm__ volatile"])
-def test_inline_ptx_is_refused_in_one_line(word: str) -> None:
-    text = COPY.replace("{ c", '{ int x;\n  WORD("mov.u32 %0, %%laneid;" : "=r"(x));  // BUG\n  c').replace(
+def test_inline_ptx_that_is_not_known_is_refused_in_one_line(word: str) -> None:
+    text = COPY.replace("{ c", '{ int x;\n  WORD("wgmma.fence %0;" : "=r"(x));  // BUG\n  c').replace(
         "WORD", word
     )
     first = build_error(text)
-    assert "does not run inline PTX" in first
+    assert "does not know the PTX instruction 'wgmma.fence'" in first
     assert f"kernel.cu:{bug_line(text)}:" in first
 
 

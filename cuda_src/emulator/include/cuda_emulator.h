@@ -17,7 +17,7 @@
 #include <utility>
 
 #include "cuda_emulator/api.h"
-// Ours before the words become macros: `asm` is one of them.
+// Ours before CUDA's words become macros.
 #include "cuda_emulator/vectors.h"
 #include "cuda_emulator/sync.h"
 #include "cuda_emulator/math.h"
@@ -30,5 +30,7 @@
 #include "cuda_emulator/pipeline.h"
 #include "cuda_emulator/scopes.h"
 #include "cuda_emulator/groups.h"
+#include "cuda_emulator/fp8.h"
+#include "cuda_emulator/ptx.h"
 #include "cuda_emulator/launch.h"
 #include "cuda_emulator/keywords.h"

@@ -24,6 +24,8 @@ from tuner.builders.emulator.library import (
     shared_variables,
     source_name,
 )
+from tuner.builders.emulator.ptx.asm_statements import may_hold_asm
+from tuner.builders.emulator.ptx.translate import translate_asm
 from tuner.builders.host.host_code import host_code
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
@@ -99,11 +101,12 @@ class CudaEmulatedBuilder(Builder):
         return compiler
 
     def build(self, source: Source, target: Target, folder: Path) -> Artifact:
-        """Compiles to `folder`: kernel.cu (what is compiled), kernel.s, kernel.so, kernel.json.
+        """Compiles to `folder`: kernel.cu, kernel.ii (preprocessed), kernel.s, kernel.so, kernel.json.
 
         Raises:
-            BuildError: the compiler refuses it, the file uses inline PTX, or the entry does not take the
-                arguments that are declared; the message begins with the compiler's first error line.
+            BuildError: the compiler refuses it, its inline PTX has an instruction that is not emulated, or
+                the entry does not take the arguments that are declared; the message begins with the first
+                error.
             Unavailable: there is no g++.
         """
         compiler = self._compiler()
@@ -119,7 +122,11 @@ class CudaEmulatedBuilder(Builder):
             "-include", "cuda_emulator.h", *_option_flags(source.options),
             f"-fdebug-prefix-map={folder.resolve()}=.",
         ]  # fmt: skip
-        self._run([*compiler, *flags, "-S", "-x", "c++", "kernel.cu", "-o", "kernel.s"], folder)
+        compiled = ["-x", "c++", "kernel.cu"]
+        folders = [Path(flag[2:]) for flag in _option_flags(source.options) if flag.startswith("-I")]
+        if may_hold_asm(source.text, folders):
+            compiled = self._preprocess([*compiler, *flags], folder)
+        self._run([*compiler, *flags, "-S", *compiled, "-o", "kernel.s"], folder)
         assembly = folder / "kernel.s"
         dynamic = max(launch.shared_bytes for launch in launches)
         assembly.write_text(finish_assembly(assembly.read_text(), dynamic, sanitize))
@@ -138,6 +145,24 @@ class CudaEmulatedBuilder(Builder):
             toolchain=replace(toolchain, flags=(*toolchain.flags, *_language_flags(target))),
             threads=1, launch=source.launch, metrics=metrics, before=source.before,
         )  # fmt: skip
+
+    def _preprocess(self, command: Sequence[str], folder: Path) -> list[str]:
+        """What to compile: the source as it is, or preprocessed and with its inline PTX translated."""
+        # -fpch-preprocess leaves a pragma where the precompiled headers are, instead of their text.
+        try:
+            self._run(
+                [*command, "-E", "-fpch-preprocess", "-x", "c++", "kernel.cu", "-o", "kernel.ii"], folder
+            )
+        except BuildError as error:
+            if "File size limit exceeded" not in str(error):
+                raise
+            return ["-x", "c++", "kernel.cu"]  # macros without end: the compiler's own limits say so best
+        written = (folder / "kernel.ii").read_text(errors="surrogateescape")
+        translated = translate_asm(written, [str(EMULATOR)])
+        if translated == written:
+            return ["-x", "c++", "kernel.cu"]
+        (folder / "kernel.ii").write_text(translated, errors="surrogateescape")
+        return ["-fpreprocessed", "-x", "c++", "kernel.ii"]
 
     @staticmethod
     def _run(command: Sequence[str], folder: Path) -> None:
