@@ -23,11 +23,20 @@ from tuner.core.kernel import Launch, Source, Step
 from tuner.core.protocol import Protocol
 from tuner.core.scratch import Scratch
 from tuner.core.target import Target
+from tuner.devices.emulator.banks import BankUse, read_banks
 from tuner.devices.emulator.child import STATUS, entries
 from tuner.devices.emulator.findings import CodePlace, Finding, LaunchContext, TensorInfo, read_log
 from tuner.devices.emulator.words import describe
 
-__all__ = ["CheckResult", "CodePlace", "Finding", "check_emulated", "check_source", "launch_findings"]
+__all__ = [
+    "BankUse",
+    "CheckResult",
+    "CodePlace",
+    "Finding",
+    "check_emulated",
+    "check_source",
+    "launch_findings",
+]
 
 _LOG_BYTES = 1 << 20
 # What a kernel prints is of use to nobody; a run child of a sweep has the same limit.
@@ -47,12 +56,14 @@ class CheckResult:
         outputs: tensors the kernel was to write, as it left them; never written elements are NaN or -1.
         completed: every thread ran to its end.
         error: why not, in one line.
+        banks: bank conflicts of shared memory by line, most first; empty without sanitizers.
     """
 
     findings: tuple[Finding, ...]
     outputs: dict[str, np.ndarray]
     completed: bool
     error: str = ""
+    banks: tuple[BankUse, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -192,6 +203,7 @@ def _check(
     memory = _write_tensors(folder / "tensors", artifact, tensors, outputs)
     nowhere = CodePlace(artifact.entry, 0)
     found: list[Finding] = []
+    banks: list[BankUse] = []
     # Several kernels take turns, and so a child each; one kernel is launched again by the same child.
     symbols = list(zip(artifact.steps, entries(len(artifact.steps)), strict=True))
     turns, launches = (launches, 1) if artifact.before else (1, launches)
@@ -200,7 +212,10 @@ def _check(
         job |= {"seed": seed + turn * bool(seed), "launches": launches}
         (folder / "job.json").write_text(json.dumps(job))
         error = _run_child(folder / "job.json", timeout_s)
-        own = _found(artifact, step, memory, folder)
+        context = _context(artifact, step, memory)
+        records = read_log(folder / "findings")
+        own = describe(context, records) if records else []
+        banks += read_banks(folder / "banks", context)
         if error.startswith("no end"):
             own.append(Finding("timeout", step.entry, error, nowhere))
         elif error and not own:
@@ -226,12 +241,13 @@ def _check(
             changed = sum(x != y for x, y in zip(after.tobytes(), before.tobytes(), strict=True))
             text = f"the kernel changed {changed} bytes of its input {item.name}"
             found.append(Finding("input_modified", artifact.entry, text, nowhere))
-    return CheckResult(tuple(found), results, True)
+    return CheckResult(tuple(found), results, True, banks=tuple(banks))
 
 
 def _job(artifact: Artifact, step: Step, symbol: str, memory: list[_Memory], folder: Path) -> dict[str, Any]:
     assert step.launch is not None
     (folder / "findings").write_bytes(bytes(_LOG_BYTES))
+    (folder / "banks").unlink(missing_ok=True)
     return {
         "library": str(artifact.path.resolve()), "findings": str(folder / "findings"), "entry": symbol,
         "tensors": str(folder / "tensors"), "memory": [asdict(m) for m in memory],
@@ -261,17 +277,13 @@ def _run_child(job: Path, timeout_s: float) -> str:
     return known.get(word, f"the emulator ended with status {brief(word)}")
 
 
-def _found(artifact: Artifact, step: Step, memory: list[_Memory], folder: Path) -> list[Finding]:
-    records = read_log(folder / "findings")
-    if not records:
-        return []
+def _context(artifact: Artifact, step: Step, memory: list[_Memory]) -> LaunchContext:
     launch = step.launch
     assert launch is not None
     description = json.loads(artifact.path.with_suffix(".json").read_text())
-    context = LaunchContext(
+    return LaunchContext(
         library=artifact.path, kernel=step.entry, grid=launch.grid, block=launch.block,
         tensors=[TensorInfo(m.name, m.bytes, m.granule) for m in memory],
         variables=description["variables"], includes=description["includes"],
         source=artifact.path.with_name("kernel.cu").read_text(),
     )  # fmt: skip
-    return describe(context, records)

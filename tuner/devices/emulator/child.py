@@ -21,6 +21,7 @@ SCALARS: dict[str, type[Any]] = {
     "int64": ctypes.c_int64,
     "float32": ctypes.c_float,
 }
+_BANK_RECORD, _MOST_BANK_RECORDS = 32, 4096  # bytes of a `BankRecord` of banks.cpp
 _PLACED = 256  # cudaMalloc's alignment (CUDA C++ Programming Guide, "Device Memory Accesses")
 
 
@@ -66,6 +67,8 @@ class EmulatedLibrary:
             ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32,
         ]  # fmt: skip
         self._library.cuda_emulator_variable.argtypes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32]
+        self._library.cuda_emulator_banks.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+        self._library.cuda_emulator_banks.restype = ctypes.c_uint32
         self._library.cuda_emulator_launch.argtypes = [ctypes.c_void_p]
         self._library.cuda_emulator_launch.restype = ctypes.c_int
         self.forget()
@@ -81,6 +84,12 @@ class EmulatedLibrary:
     def log_to(self, memory: int, size: int) -> None:
         """Findings go to `size` zeroed bytes at address `memory`; a fatal signal is recorded there too."""
         self._library.cuda_emulator_log(memory, size)
+
+    def banks(self) -> bytes:
+        """`BankRecord`s of the launches since the last call: bank conflicts by place of code."""
+        records = ctypes.create_string_buffer(_BANK_RECORD * _MOST_BANK_RECORDS)
+        count = self._library.cuda_emulator_banks(records, _MOST_BANK_RECORDS)
+        return records.raw[: _BANK_RECORD * count]
 
     def tensor(self, address: int, size: int, granule: int, initialized: bool) -> None:
         """Makes memory known to the sanitizers; `granule` is the size of an element in bytes."""
@@ -148,6 +157,8 @@ def run(job: dict[str, Any]) -> int:
         status = library.launch(job["grid"], job["block"], pointers, seed, job["entry"])
         if status != 0:
             break
+    if library.description["sanitize"]:
+        Path(job["findings"]).with_name("banks").write_bytes(library.banks())
     for tensor in job["memory"]:
         ctypes.memmove(source + tensor["offset"], addresses[tensor["name"]], tensor["bytes"])
     return status

@@ -35,6 +35,7 @@ class Checked:
         max_error: as a share of the tolerance; `None` where it did not run to its end.
         error: the reason where `status` is not `ok`.
         sanitized: whether the sanitizers watched; never for Triton.
+        banks: bank conflicts of shared memory by line, where the sanitizers watched (`BankUse`).
     """
 
     workload: Workload
@@ -44,6 +45,7 @@ class Checked:
     max_error: float | None = None
     error: str = ""
     sanitized: bool = True
+    banks: tuple[Any, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -56,6 +58,7 @@ class Checked:
             "workload": self.workload.key, "config": dict(self.config), "status": self.status,
             "findings": [f.as_dict() for f in self.findings], "max_error": self.max_error,
             "error": self.error or None, "sanitized": self.sanitized, "evidence": "emulated",
+            "banks": [use.as_dict() for use in self.banks],
         }  # fmt: skip
 
 
@@ -189,17 +192,17 @@ def _cuda(
         refused = any(finding.kind == "host_code" for finding in result.findings)
         status = "findings" if refused else "crash"
         return Checked(workload, config, status, result.findings, None, result.error, sanitize)
+    banks = result.banks
     share, where = _verdict(operator, workload, inputs, result.outputs)
     if not share <= 1.0:
         reason = f"{where} ({share:.3g} times the tolerance)"
-        return Checked(workload, config, "wrong_result", result.findings, share, reason, sanitize)
+        return Checked(workload, config, "wrong_result", result.findings, share, reason, sanitize, banks)
     if result.findings:
-        return Checked(
-            workload, config, "findings", result.findings, share, str(result.findings[0]), sanitize
-        )
+        first = str(result.findings[0])
+        return Checked(workload, config, "findings", result.findings, share, first, sanitize, banks)
     if special and (wrong := _special_verdict(operator, workload, special, again.outputs)):
-        return Checked(workload, config, "wrong_result", (), share, wrong, sanitize)
-    return Checked(workload, config, "ok", (), share, "", sanitize)
+        return Checked(workload, config, "wrong_result", (), share, wrong, sanitize, banks)
+    return Checked(workload, config, "ok", (), share, "", sanitize, banks)
 
 
 def _triton(
