@@ -95,7 +95,8 @@ class Operator(ABC):
         """
         text = shape.strip()
         form = f"{'x'.join(self.dims)} such as {self.example}"
-        if re.fullmatch(r"[^\s,]*x[^\s,]*", text) and not text[:1].isalpha():
+        alone = len(self.dims) == 1 and re.fullmatch(r"-?\d+", text)  # one dimension: no x between numbers
+        if alone or (re.fullmatch(r"[^\s,]*x[^\s,]*", text) and not text[:1].isalpha()):
             parts = text.split("x")
             if len(parts) != len(self.dims) or not all(re.fullmatch(r"-?\d+", part) for part in parts):
                 raise InvalidWorkload(f"shape {_short(shape)} of {self.name} is not of the form {form}")

@@ -182,6 +182,15 @@ void cuda_emu_warp(unsigned mask, int kind, void* argument, void (*complete)(voi
   meet_warp(mask, kind, argument, complete, uintptr_t(__builtin_return_address(0)));
 }
 
+void cuda_emu_absent_lane(unsigned mask, unsigned source) {
+  if (!launch.sanitize) return;
+  Finding* f = report(WARP_DIVERGENCE, place(uintptr_t(__builtin_return_address(0))));
+  f->thread = thread_now->gid;
+  f->extra = mask;
+  f->extra2 = 3;
+  f->offset = source;
+}
+
 unsigned cuda_emu_lane(void) { return thread_now->lane(); }
 
 unsigned cuda_emu_active_mask(void) {

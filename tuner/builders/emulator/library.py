@@ -150,8 +150,8 @@ def shared_variables(library: Path) -> tuple[list[SharedVariable], int]:
     block = 0
     for i in range(program_count):
         entry = struct.unpack_from("<IIQQQQQQ", data, program + i * program_size)
-        if entry[0] == 7:  # PT_TLS; p_memsz, p_align
-            block = -(-entry[6] // max(entry[7], 1)) * max(entry[7], 1)
+        if entry[0] == 7:  # PT_TLS; p_memsz
+            block = entry[6]  # and no byte more: what lies behind belongs to the C library
     headers = [
         struct.unpack_from("<IIQQQQIIQQ", data, section + i * section_size) for i in range(section_count)
     ]

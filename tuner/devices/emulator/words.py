@@ -156,6 +156,11 @@ def _stuck(record: SanitizerRecord, kind: str, other: CodePlace | None) -> str:
     elsewhere = f"; another thread is at {other}" if other else ""
     if kind == "deadlock":
         return f"no thread can go on: this one waits for ever{elsewhere}"
+    if record.extra2 == 3:
+        return (
+            f"the shuffle asks lane {record.offset}, which takes no part in it (mask {record.extra:#010x}): "
+            "what it gets is undefined"
+        )
     if record.extra2 == 2:
         return f"the calling lane is not in its own mask {record.extra:#010x}"
     if record.extra2 == 1:

@@ -62,6 +62,9 @@ void cuda_emu_stmatrix(const uint32_t* registers, unsigned count, int transposed
 // mma.sync on a lane's registers, as the instruction lists them.
 void cuda_emu_mma(void* d, const void* a, const void* b, const void* c, const MmaShape* shape);
 
+// The lane whose value a shuffle asks for takes no part in it.
+void cuda_emu_absent_lane(unsigned mask, unsigned source);
+
 // A matrix of wmma begins here and its rows lie so many bytes apart; both must be multiples of an alignment.
 void cuda_emu_matrix(const void* first, unsigned alignment, size_t leading_bytes, unsigned leading_alignment);
 // How wmma reads memory is the hardware's own affair: between these two calls no bank conflicts are counted.
