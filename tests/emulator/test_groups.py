@@ -14,7 +14,9 @@ def test_a_tile_is_converted_and_reduced() -> None:
 #include <cooperative_groups/scan.h>
 namespace cg = cooperative_groups;
 struct Three { double x; float y; int z; };
-__device__ float total(cg::thread_block_tile<32> warp, float v) { return cg::reduce(warp, v, cg::plus<float>()); }
+__device__ float total(cg::thread_block_tile<32> warp, float v) {
+  return cg::reduce(warp, v, cg::plus<float>());
+}
 __device__ void all_come(cg::thread_group group) { group.sync(); }
 extern "C" __global__ void k(const float* x, float* y) {
   cg::thread_block block = cg::this_thread_block();

@@ -56,11 +56,13 @@ def check(
     operator = registry.operator(chosen.operator)
     workloads = [operator.parse(text, dtype or chosen.dtypes[0]) for text in shape]
     wanted = parse_config(config) if config is not None else None
+    if not json and (left_out := getattr(chosen, "left_out", "")):
+        print(left_out)
     results: list[engine.Checked] = []
     for workload in workloads:
         chosen.require(workload, where)
         configs = engine.choose_configs(chosen.space(workload, where), wanted, random, seed)
-        for result in engine.check_kernel(chosen, [workload], configs, where, seed, sanitize):
+        for result in engine.check_kernel(chosen, [workload], configs, where, seed, sanitize, nvrtc=True):
             results.append(result)
             if not json:
                 watched = "" if result.sanitized else ", not sanitized"
@@ -68,13 +70,21 @@ def check(
                 for line in [str(f) for f in result.findings] or [result.error]:
                     if line:
                         print(f"  {line}")
-                for line in _bank_lines(result.banks):
+                for line in [*_bank_lines(result.banks), *([result.note] if result.note else [])]:
                     print(f"  {line}")
     failed = [r for r in results if r.status == "build_error"]
     if failed and len(failed) == len(results):
         raise BuildError(failed[0].error)  # nothing could be checked
     if json:
-        print_json({"kernel": chosen.name, "target": where.name, "results": [r.as_dict() for r in results]})
+        left_out = getattr(chosen, "left_out", "") or None
+        print_json(
+            {
+                "kernel": chosen.name,
+                "left_out": left_out,
+                "target": where.name,
+                "results": [r.as_dict() for r in results],
+            }
+        )
     raise typer.Exit(0 if all(r.clean for r in results) else 1)
 
 

@@ -51,6 +51,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.brief import brief
+from tuner.core.device_part import device_part
 from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidSpace
 from tuner.core.expression import parse
@@ -79,6 +80,9 @@ class SourceKernel(Kernel):
 
     Args:
         path: the file.
+
+    Attributes:
+        left_out: of a CUDA file that holds host code too, which lines the device does not get; else empty.
 
     Raises:
         InvalidSpace: the file has no declaration, or the declaration is wrong; names the file.
@@ -127,6 +131,10 @@ class SourceKernel(Kernel):
             raise InvalidSpace(f"{path}: {error}") from None
         self._parameters = [_parameter(path, name, v) for name, v in declared.get("parameters", {}).items()]
         self._constraints = [Constraint(n, e) for n, e in declared.get("constraints", {}).items()]
+        self._code, self.left_out = self.text, ""
+        if self.language == "nvrtc":
+            part = device_part(self.text, {str(file.name) for file in self.source_files()})
+            self._code, self.left_out = part.text, str(part) if part.left_out else ""
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also checks `[supports]`, and the features of the target that the file's `requires` names."""
@@ -150,7 +158,7 @@ class SourceKernel(Kernel):
         return {**self.constants(workload, target), **config}
 
     def lower(self, workload: Workload, config: Config, target: Target) -> Source:
-        """The file's text behind the macros of the configuration."""
+        """The file's text behind the macros of the configuration; of a CUDA file its device part."""
         scope = self._scope(workload, config, target)
         options = {**self.options, **dict(workload.options)}
         macros: dict[str, Value] = {f"DTYPE_{workload.dtype.upper()}": 1, **config}
@@ -162,7 +170,7 @@ class SourceKernel(Kernel):
             grid, block = (sizes + [1] * (3 - len(sizes)) for sizes in (grid, block))
             shared = int(parse(str(declared.get("shared_bytes", 0)))(scope))
             launch = Launch((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]), shared)
-        text = "\n".join([*lines, f'#line 1 "{self.path.name}"', self.text])
+        text = "\n".join([*lines, f'#line 1 "{self.path.name}"', self._code])
         threads = int(config.get("threads", 1))
         flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
         return Source(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import BuildError, MissingExtra
+from tuner.core.places import CUDA_SRC
 
 STANDARD = "c++17"
 # Distributions without which nothing compiles, and what each is for.
@@ -87,10 +88,22 @@ def compile_cubin(
 ) -> tuple[bytes, dict[str, int]]:
     """A cubin, and of each kernel in it the bytes that registers were spilled to local memory and back.
 
+    As `compile_named` without names.
+    """
+    cubin, spills, _ = compile_named(text, arch, (), include, flags)
+    return cubin, spills
+
+
+def compile_named(
+    text: str, arch: str, names: Sequence[str], include: Sequence[str] = (), flags: Sequence[str] = ()
+) -> tuple[bytes, dict[str, int], dict[str, str]]:
+    """As `compile_cubin`, and the symbols of kernels that are given as C++ names: `scale<float, 4>`, `lab::k`.
+
     Args:
         text: CUDA C++.
         arch: `sm_80`.
-        include: folders of the source's own headers; the wheels' come after them.
+        names: of kernels that are not extern "C", or are instances of templates.
+        include: folders of the source's own headers; the wheels' and `cuda_src/nvrtc` come after them.
         flags: see `_FLAGS`.
 
     Raises:
@@ -112,18 +125,21 @@ def compile_cubin(
             options=ProgramOptions(
                 arch=arch,
                 std=STANDARD,
-                include_path=[*include, *include_folders()],
+                include_path=[*include, *include_folders(), str(CUDA_SRC / "nvrtc")],
+                pre_include="prelude.h",
                 ptxas_options=["-v"],
                 **options,
             ),
         )
-        cubin = bytes(program.compile("cubin", logs=log).code)
+        compiled = program.compile("cubin", name_expressions=tuple(names), logs=log)
+        cubin, symbols = bytes(compiled.code), compiled.symbol_mapping if names else {}
     except Exception as error:  # cuda-core raises a class of its own for each stage
         message = f"{log.getvalue()}\n{error}"
         if "gpu-architecture" in message or "arch" in str(error).split("\n")[0].lower():
             raise BuildError(f"NVRTC {version()} does not know the architecture {arch}\n{message}") from None
         raise BuildError(_first_error(message)) from None
-    return cubin, _spills(log.getvalue())
+    found = {name: s.decode() if isinstance(s, bytes) else str(s) for name, s in symbols.items()}
+    return cubin, _spills(log.getvalue()), found
 
 
 def ptx(text: str, arch: str, include: Sequence[str] = (), flags: Sequence[str] = ()) -> str:
@@ -138,7 +154,8 @@ def ptx(text: str, arch: str, include: Sequence[str] = (), flags: Sequence[str] 
     version()
     from cuda.bindings import nvrtc
 
-    folders = [f"-I{folder}" for folder in (*include, *include_folders())]
+    folders = [f"-I{folder}" for folder in (*include, *include_folders(), str(CUDA_SRC / "nvrtc"))]
+    folders.append("--pre-include=prelude.h")
     options = [f"--gpu-architecture={arch.replace('sm_', 'compute_')}", f"--std={STANDARD}", *folders, *flags]
     _, program = nvrtc.nvrtcCreateProgram(text.encode(), b"kernel.cu", 0, [], [])
     try:

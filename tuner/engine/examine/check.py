@@ -6,7 +6,7 @@ comes of it is evidence `emulated`: there is no time in it.
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,14 @@ class Checked:
 
     Attributes:
         workload, config: what ran.
-        status: `ok`, `wrong_result`, `findings`, `crash` or `build_error`.
+        status: `ok`, `wrong_result`, `findings`, `crash`, `build_error`, or `nvrtc_refuses` where the
+            emulator found nothing and the compiler for GPUs does not take it.
         findings: of the sanitizers, as plain values and as text.
         max_error: as a share of the tolerance; `None` where it did not run to its end.
         error: the reason where `status` is not `ok`.
         sanitized: whether the sanitizers watched; never for Triton.
         banks: bank conflicts of shared memory by line, where the sanitizers watched (`BankUse`).
+        note: what NVRTC said of it, or why it was not asked.
     """
 
     workload: Workload
@@ -46,6 +48,7 @@ class Checked:
     error: str = ""
     sanitized: bool = True
     banks: tuple[Any, ...] = ()
+    note: str = ""
 
     @property
     def clean(self) -> bool:
@@ -58,7 +61,7 @@ class Checked:
             "workload": self.workload.key, "config": dict(self.config), "status": self.status,
             "findings": [f.as_dict() for f in self.findings], "max_error": self.max_error,
             "error": self.error or None, "sanitized": self.sanitized, "evidence": "emulated",
-            "banks": [use.as_dict() for use in self.banks],
+            "note": self.note or None, "banks": [use.as_dict() for use in self.banks],
         }  # fmt: skip
 
 
@@ -102,7 +105,7 @@ def choose_configs(space: SearchSpace, config: Config | None, count: int, seed: 
 
 def check_kernel(
     kernel: Kernel, workloads: Sequence[Workload], configs: Sequence[Config], target: Target, seed: int = 0,
-    sanitize: bool = True, timeout_s: float = 120.0,
+    sanitize: bool = True, timeout_s: float = 120.0, nvrtc: bool = False,
 ) -> Iterator[Checked]:  # fmt: skip
     """Checks every configuration on every workload, yielding as it goes.
 
@@ -116,6 +119,7 @@ def check_kernel(
         seed: of the inputs; other than 0 the emulator's threads also run in an order of their own.
         sanitize: watch every access.
         timeout_s: of one run.
+        nvrtc: compile CUDA with NVRTC too, where it is installed.
 
     Raises:
         TunerError: a workload is too large to emulate; the emulator or an extra is missing.
@@ -131,7 +135,19 @@ def check_kernel(
     for workload in workloads:
         inputs = operator.inputs(workload, seed)
         for config in configs:
-            yield run(kernel, operator, workload, config, target, inputs, seed, sanitize, timeout_s)
+            result = run(kernel, operator, workload, config, target, inputs, seed, sanitize, timeout_s)
+            if nvrtc and kernel.language != "triton" and result.status != "build_error":
+                result = _with_nvrtc(result, _source(kernel, workload, config, target), target)
+            yield result
+
+
+def _with_nvrtc(result: Checked, source: Source, target: Target) -> Checked:
+    from tuner.engine.examine.nvrtc import ask_nvrtc
+
+    refused, why = ask_nvrtc(source, target)
+    if refused and result.clean:
+        return replace(result, status="nvrtc_refuses", error=why)
+    return replace(result, note=why)
 
 
 def _verdict(operator: Operator, workload: Workload, inputs: Tensors, outputs: Tensors) -> tuple[float, str]:

@@ -29,7 +29,7 @@ CUDA_EMU_INLINE void __nanosleep(unsigned) { cuda_emulator::cuda_emu_spin(); }
 CUDA_EMU_INLINE void __trap() { cuda_emulator::cuda_emu_trap(); }
 CUDA_EMU_INLINE unsigned __activemask() { return cuda_emulator::cuda_emu_active_mask(); }
 CUDA_EMU_INLINE long long clock64() { return (long long)cuda_emulator::cuda_emu_clock(); }
-CUDA_EMU_INLINE int clock() { return (int)cuda_emulator::cuda_emu_clock(); }
+#define clock() ((int)::cuda_emulator::cuda_emu_clock())  // <time.h> has one of its own
 
 namespace cuda_emulator {
 

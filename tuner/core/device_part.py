@@ -1,0 +1,166 @@
+"""The device part of a CUDA file that also holds host code: launches, tests, bindings, a `main`.
+
+By the text alone, since no compiler here takes both parts: declarations at the outermost level (and in
+namespaces and extern "C" blocks) are kept or blanked as a whole, so that what stays is on its old line.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+_TOKEN = re.compile(
+    r'(?P<skip>//[^\n]*|/\*.*?(?:\*/|\Z)|R"(?P<d>[^\s()\\]{0,16})\(.*?\)(?P=d)"|"(?:\\.|[^"\\\n])*"'
+    r"|'(?:\\.|[^'\\\n])+')|(?P<number>\b\d[\w'.]*)"
+    r"|(?P<directive>^[ \t]*#(?:[^\n\\]|\\(?:\r?\n)?)*)|(?P<mark>[(){}\[\];])",
+    re.DOTALL | re.MULTILINE,
+)
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_CONTAINER = re.compile(r'(?:\bnamespace(?:\s+[\w:]+)?|\bextern\s*"C")\s*$')
+_AGGREGATE = re.compile(r"\b(?:struct|class|union|enum)\b[^()]*$")
+_INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"\n]+)[>"]')
+_DEVICE = re.compile(r"\b(?:__device__|__global__|__constant__|__shared__|constexpr)\b")
+_HOST = re.compile(
+    r"<<<|\bcuda(?!_)[A-Z]\w*|\bcu[A-Z]\w+\s*\(|\b(?:cublas|cudnn|curand|cusparse|nvml|nccl)\w*|\bstd::(?!size_t|u?int)"
+    r"|\bmain\s*\(|\b(?:torch|at|c10|py|thrust)::|\b(?:TORCH_|PYBIND11_|AT_|C10_)\w+|\b(?:malloc|free|fprintf|exit"
+    r"|fopen|srand|rand|getenv)\s*\(|\bprintf\s*\(|\busing\s+namespace\s+std\b|\bdim3\b|\bnew\b|\bdelete\b"
+)
+# Standard headers a device can do without, and libraries of the host; others that are not found stay, and the
+# compiler names them.
+_HOST_HEADERS = re.compile(
+    r"(?:iostream|fstream|sstream|iomanip|vector|string|map|unordered_map|set|list|deque|queue|algorithm|numeric"
+    r"|random|chrono|memory|functional|thread|mutex|atomic|future|tuple|array|optional|stdexcept|exception|ctime"
+    r"|time\.h|sys/.*|unistd\.h|omp\.h|mpi\.h|torch/.*|ATen/.*|c10/.*|pybind11/.*|cublas.*|cudnn.*|curand(?!_kernel)"
+    r".*|cusparse.*|cusolver.*|nvml\.h|nccl\.h|nvtx3/.*|cuda_profiler_api\.h|helper_.*|gtest/.*|benchmark/.*)$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePart:
+    """A file's device part.
+
+    Attributes:
+        text: as long as the file, host code blanked.
+        left_out: first and last line of each part that was blanked, from 1.
+    """
+
+    text: str
+    left_out: tuple[tuple[int, int], ...]
+
+    def __str__(self) -> str:
+        spans = [str(a) if a == b else f"{a}-{b}" for a, b in self.left_out]
+        return f"left out as host code: lines {', '.join(spans)}"
+
+
+@dataclass(slots=True)
+class _Item:
+    start: int
+    end: int
+    code: str  # without comments
+    body: bool = False  # a function's definition
+
+
+def device_part(text: str, found: Collection[str] = ()) -> DevicePart:
+    """What of a file a device compiler gets.
+
+    A function without `__device__`, `__global__` or `constexpr` goes if it launches, calls the runtime or a
+    library of the host, is `main`, or names a function that goes. Declarations that name the host's types go;
+    so do headers of the host and quoted ones that are not there.
+
+    Args:
+        text: the file.
+        found: names of headers that can be included, without their folders.
+    """
+    items = list(_items(text))
+    gone = [item for item in items if _is_host(item, found)]
+    names = {name for item in gone if item.body and (name := _name(item))}
+    while True:
+        # A name that a device function has too is no sign of host code.
+        kept = [item for item in items if item not in gone]
+        names -= {_name(item) for item in kept if item.body and _DEVICE.search(item.code)}
+        calls = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(names)))})\b") if names else None
+        more = [i for i in kept if calls and not i.code.lstrip().startswith("#") and calls.search(i.code)
+                and not _DEVICE.search(i.code)]  # fmt: skip
+        if not more:
+            break
+        gone += more
+        names |= {name for item in more if item.body and (name := _name(item))}
+    spans = sorted((item.start, item.end) for item in gone)
+    parts, at = [], 0
+    for start, end in spans:
+        parts += [text[at:start], re.sub(r"[^\n]", " ", text[start:end])]
+        at = end
+    return DevicePart("".join([*parts, text[at:]]), _lines(text, spans))
+
+
+def _items(text: str) -> Iterator[_Item]:
+    """Declarations at the outermost level, and preprocessor lines; containers are opened."""
+    start, at, depth, containers, body = 0, 0, 0, 0, False
+    while match := _TOKEN.search(text, at):
+        at = match.end()
+        mark = match["mark"]
+        if match["directive"] is not None and depth == 0:
+            if not _plain(text[start : match.start()]).strip():
+                yield _Item(match.start(), at, match[0])
+                start = at
+        elif mark == "{" and depth == 0 and _CONTAINER.search(_plain(text[start : match.start()])):
+            containers += 1
+            start = at
+        elif mark == "}" and depth == 0 and containers:
+            containers -= 1
+            start = at
+        elif mark and mark in "({[":
+            if mark == "{" and depth == 0:
+                head = _plain(text[start : match.start()])
+                value = "=" in re.sub(r"\([^()]*\)|operator\W+", "", head)
+                body = ")" in head and not _AGGREGATE.search(head) and not value
+            depth += 1
+        elif mark and mark in ")}]":
+            depth = max(0, depth - 1)
+            if mark == "}" and depth == 0 and body:
+                yield _item(text, start, at, True)
+                start, body = at, False
+        elif mark == ";" and depth == 0:
+            yield _item(text, start, at, False)
+            start = at
+
+
+def _item(text: str, start: int, end: int, body: bool) -> _Item:
+    # Comments before a declaration stay where they are.
+    lead = re.match(r"(?:\s+|//[^\n]*|/\*.*?\*/)*", text[start:end], re.DOTALL)
+    begin = start + (lead.end() if lead else 0)
+    return _Item(begin, end, _plain(text[begin:end]), body)
+
+
+def _plain(text: str) -> str:
+    return _COMMENT.sub(" ", text)
+
+
+def _name(item: _Item) -> str:
+    """The name of a function from its definition."""
+    head = item.code.split("{", 1)[0]
+    found = re.search(r"([A-Za-z_]\w*)\s*\(", re.sub(r"__launch_bounds__\s*\([^()]*\)", "", head))
+    return found[1] if found else ""
+
+
+def _is_host(item: _Item, found: Collection[str]) -> bool:
+    if include := _INCLUDE.match(item.code):
+        quoted, name = include[1] == '"', include[2].strip()
+        if name.rsplit("/", 1)[-1] in found:
+            return False
+        return bool(_HOST_HEADERS.match(name)) or (quoted and not name.startswith(("cuda", "mma.h")))
+    if item.code.lstrip().startswith("#"):
+        return False
+    return bool(_HOST.search(item.code)) and not _DEVICE.search(item.code)
+
+
+def _lines(text: str, spans: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    merged: list[list[int]] = []
+    for start, end in spans:
+        first = text.count("\n", 0, start) + 1
+        last = first + text.count("\n", start, end)
+        between = "\n".join(text.split("\n")[merged[-1][1] : first - 1]) if merged else "x"
+        if merged and not _plain(between).strip():
+            merged[-1][1] = max(last, merged[-1][1])
+        else:
+            merged.append([first, last])
+    return tuple((a, b) for a, b in merged)
