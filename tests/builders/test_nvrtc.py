@@ -182,9 +182,8 @@ def test_kernels_are_found_by_their_names_in_cxx(tmp_path: Path) -> None:
 
 
 def test_a_file_may_include_what_the_host_compiler_has(tmp_path: Path) -> None:
-    names = ("stdint.h", "float.h", "limits.h", "assert.h", "stdio.h", "stdlib.h", "string.h", "stddef.h",
-             "math.h", "cstdint", "cfloat", "climits", "cassert", "cstdio", "cstring", "cstddef", "cmath")  # fmt: skip
-    text = "".join(f"#include <{name}>\n" for name in names)
+    names = ["stdint", "float", "limits", "assert", "stdio", "stdlib", "string", "stddef", "math"]
+    text = "".join(f"#include <{name}.h>\n#include <c{name}>\n" for name in names)
     text += """extern "C" __global__ void dot(float* a, uint64_t n, std::uint32_t m) {
       assert(n < UINT64_MAX && m < INT_MAX);
       if (a[0] > FLT_MAX) printf("%f\\n", M_PI);

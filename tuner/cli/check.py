@@ -60,7 +60,7 @@ def check(
         print(left_out)
     results: list[engine.Checked] = []
     for workload in workloads:
-        chosen.require(workload, where)
+        engine.require(chosen, workload, where)
         configs = engine.choose_configs(chosen.space(workload, where), wanted, random, seed)
         for result in engine.check_kernel(chosen, [workload], configs, where, seed, sanitize, nvrtc=True):
             results.append(result)

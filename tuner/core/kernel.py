@@ -24,14 +24,22 @@ class Argument:
     Attributes:
         name: of a tensor of the operator's signature (`kind` "tensor"; a null pointer where the workload
             has no such tensor), or of a scalar.
-        kind: `tensor`, `int32`, `int64`, `float32` or `workspace`: device memory of the kernel's own, set
-            to zero once, before the first call. What must be zero for the next call the kernel leaves so.
+        kind: `tensor`, `int32`, `int64`, `float32`, `struct` (by value) or `workspace`: device memory of the
+            kernel's own, set to zero once, before the first call. What must be zero for the next call the
+            kernel leaves so.
         value: of a scalar; of a workspace its bytes.
+        fields: of a struct, with C's alignment.
     """
 
     name: str
-    kind: Literal["tensor", "int32", "int64", "float32", "workspace"] = "tensor"
+    kind: Literal["tensor", "int32", "int64", "float32", "workspace", "struct"] = "tensor"
     value: float | int | None = None
+    fields: tuple["Argument", ...] = ()
+
+    def __post_init__(self) -> None:
+        # Also from JSON, where tuples are lists and arguments tables.
+        fields = tuple(f if isinstance(f, Argument) else Argument(**f) for f in self.fields)
+        object.__setattr__(self, "fields", fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,13 @@ class Kernel(ABC):
     baseline: bool = False
     """Whether it is a library people use, that others are compared with: its space is empty."""
 
+    checked_only: str | None = None
+    """Why no device times it and `tuner check` alone runs it; `None` for all but some files from outside."""
+    accumulator: str = ""
+    """The type its sums are made in, where it is narrower than the operator's tolerance assumes: `f16`."""
+    initial: Mapping[str, str] = {}
+    """Outputs that hold another tensor's values when it starts, and are changed in place."""
+
     special_values: bool = True
     """Whether a NaN or an infinity reaches those elements of the output alone that the operator's definition
     lets it reach. `False` for algorithms that add and subtract neighbours first (Winograd, Strassen): they
@@ -153,7 +168,7 @@ class Kernel(ABC):
 
     def require(self, workload: Workload, target: Target) -> None:
         """Raises `Unavailable` with the reason where the kernel cannot serve."""
-        reason = self.unavailable() or self.unsupported(workload, target)
+        reason = self.unavailable() or self.checked_only or self.unsupported(workload, target)
         if reason:
             raise Unavailable(f"kernel {self.name} cannot serve {workload.key} on {target.name}: {reason}")
 

@@ -178,6 +178,18 @@ class Operator(ABC):
     def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
         """The outputs in float64 (or exact int64), by a computation that shares nothing with kernels."""
 
+    def tolerance_of(
+        self, workload: "Workload", inputs: "Tensors", reference: "Tensors", accumulator: str
+    ) -> "Tensors":
+        """The tolerance of a kernel whose sums are made in a type of its own, `f16` or `bf16`.
+
+        Raises:
+            InvalidWorkload: the operator says nothing of it.
+        """
+        if accumulator in ("", "f32"):
+            return self.tolerance(workload, inputs, reference)
+        raise InvalidWorkload(f"{self.name} has no tolerance for sums in {accumulator}")
+
     @abstractmethod
     def tolerance(self, workload: Workload, inputs: Tensors, reference: Tensors) -> Tensors:
         """For each output the largest absolute error allowed, broadcastable to its shape; says its source."""

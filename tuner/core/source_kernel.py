@@ -34,6 +34,14 @@ The file begins with a block comment whose first line is `/*[tuner]`; what follo
     fewer_operations = "2.25"  # above the tables; expression over dimensions and options (optional): how many
                          # times fewer operations it does than the definition counts, at the most
 
+    accumulator = "f16"  # above the tables: the type sums are made in, where it is not f32 (optional)
+
+    [initial]            # outputs changed in place = the tensor they hold at the start (optional)
+    D = "C"
+
+    [constants]          # __constant__ arrays = a tensor, or numbers (optional)
+    filter = "W"
+
     [workspace]          # arguments that are memory of the kernel's own: name = expression, bytes (optional)
     partial = "SPLIT_K * m * n * 4"
     */
@@ -41,8 +49,10 @@ The file begins with a block comment whose first line is `/*[tuner]`; what follo
 The file is compiled with a macro a parameter and an option (`TILE`, `RELU`: option names in capitals)
 and `DTYPE_F32` (or whichever) defined before its first line; booleans are 0 or 1. An argument that is
 not a dimension or a numeric option is a tensor of the operator's signature; an absent one is a null
-pointer. A workspace is zeroed once, before the first call; a kernel that counts in it leaves zeros for
-the next. Relative folders among `flags` (`-Iinc`) lie beside the file.
+pointer; numbers of other types, expressions and structs are in `tuner.core.declared_arguments`. What is
+computed from the shape, `[initial]` and `[constants]` are for `tuner check`: no device times them yet. A
+workspace is zeroed once, before the first call; a kernel that counts in it leaves zeros for the next.
+Relative folders among `flags` (`-Iinc`) lie beside the file.
 """
 
 import re
@@ -51,6 +61,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.brief import brief
+from tuner.core.declared_arguments import check_arguments, computed_argument, read_argument
 from tuner.core.device_part import device_part
 from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidSpace
@@ -68,10 +79,21 @@ _MACRO = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
 _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "parameters", "constraints",
     "features", "launch", "flags", "requires", "workspace", "supports", "fewer_operations", "special_values",
+    "accumulator", "initial", "constants",
 }  # fmt: skip
-_TEXTS = ("name", "operator", "summary", "entry", "fewer_operations")
+_TEXTS = ("accumulator", "name", "operator", "summary", "entry", "fewer_operations")
 _LISTS = ("dtypes", "arguments", "flags", "requires")
-_TABLES = ("options", "parameters", "constraints", "features", "workspace", "launch", "supports")
+_TABLES = (
+    "constants",
+    "initial",
+    "options",
+    "parameters",
+    "constraints",
+    "features",
+    "workspace",
+    "launch",
+    "supports",
+)
 _LANGUAGES = {".cpp": ("cxx", "cpu"), ".cu": ("nvrtc", "cuda")}
 
 
@@ -123,6 +145,9 @@ class SourceKernel(Kernel):
         self.options = dict(declared.get("options", {}))
         self.requires: tuple[str, ...] = tuple(declared.get("requires", ()))
         self.special_values = declared.get("special_values", True)
+        self.accumulator = declared.get("accumulator", "")
+        self.initial = dict(declared.get("initial", {}))
+        self.checked_only = _checked_only(declared)
         # Now, with the text: an edit during a sweep must not rename what is being measured.
         self._declared = declared
         try:
@@ -176,7 +201,8 @@ class SourceKernel(Kernel):
         return Source(
             self.language, text, self._declared["entry"], self._arguments(workload, options, scope),
             threads, launch,
-            {"include": str(self.path.parent), "flags": flags},
+            {"include": str(self.path.parent), "flags": flags,
+             **({"constants": constants} if (constants := self._declared.get("constants")) else {})},
         )  # fmt: skip
 
     def _arguments(
@@ -187,17 +213,17 @@ class SourceKernel(Kernel):
         numbers = {name: value for name, value in options.items() if not isinstance(value, bool)}
         workspace = self._declared.get("workspace", {})
         kind = "int64" if self.language == "cxx" else "int32"
-        arguments = []
-        for name in self._declared["arguments"]:
-            if name in workspace:
-                arguments.append(Argument(name, "workspace", int(parse(str(workspace[name]))(scope))))
-            elif name in dims or (name in numbers and isinstance(numbers[name], int)):
-                arguments.append(Argument(name, kind, int(dims.get(name, options.get(name, 0)))))  # type: ignore[arg-type]
-            elif name in numbers:
-                arguments.append(Argument(name, "float32", float(options[name])))
-            else:
-                arguments.append(Argument(name))
-        return tuple(arguments)
+        names: dict[str, Argument] = {}
+        for name, value in {**numbers, **dims}.items():
+            whole = name in dims or isinstance(value, int)
+            names[name] = (
+                Argument(name, kind, int(value))  # type: ignore[arg-type]
+                if whole
+                else Argument(name, "float32", float(value))
+            )
+        for name, size in workspace.items():
+            names[name] = Argument(name, "workspace", int(parse(str(size))(scope)))
+        return tuple(read_argument(text, names, scope) for text in self._declared["arguments"])
 
     def fewer_operations(self, workload: Workload) -> float:
         """The declared `fewer_operations`, an expression over dimensions and options; 1 by default."""
@@ -219,6 +245,19 @@ class SourceKernel(Kernel):
         return included_files(self.path, self._declared.get("flags", []))
 
 
+def _checked_only(declared: Mapping[str, Any]) -> str | None:
+    """What of a declaration no device does yet, only the emulator of `tuner check`."""
+    if declared.get("initial"):
+        return (
+            f"it changes {min(declared['initial'])} in place: 'tuner check' runs it, no device times it yet"
+        )
+    if declared.get("constants"):
+        return "its constant arrays are filled by 'tuner check' only, no device does so yet"
+    if text := computed_argument(declared["arguments"]):
+        return f"argument {brief(text)} is computed from the shape: 'tuner check' runs it, no device does yet"
+    return None
+
+
 def _check(declared: Mapping[str, Any], cuda: bool) -> None:
     """Whatever would otherwise surface in the middle of a sweep."""
     for key, value in declared.items():
@@ -235,6 +274,17 @@ def _check(declared: Mapping[str, Any], cuda: bool) -> None:
         for name, expression in declared.get(table, {}).items():
             _expression(f"[{table}] {name}", expression)
     _expression("fewer_operations", declared.get("fewer_operations", "1"))
+    if cuda:
+        check_arguments(declared["arguments"])
+    for name, value in declared.get("constants", {}).items():
+        numbers = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
+        if not (numbers or isinstance(value, str)):
+            raise InvalidSpace(f"[constants] {brief(name)} is a tensor's name or a list of numbers")
+    for name, value in declared.get("initial", {}).items():
+        if not isinstance(value, str):
+            raise InvalidSpace(f"[initial] {brief(name)} is the name of a tensor, not {brief(value)}")
+    if declared.get("accumulator", "f32") not in ("f16", "bf16", "f32"):
+        raise InvalidSpace(f"accumulator is f16, bf16 or f32, not {brief(declared['accumulator'])}")
     launch = declared.get("launch")
     if cuda != (launch is not None):
         raise InvalidSpace("a CUDA kernel has a [launch] table, a C++ kernel has none")

@@ -97,7 +97,7 @@ def compile_cubin(
 def compile_named(
     text: str, arch: str, names: Sequence[str], include: Sequence[str] = (), flags: Sequence[str] = ()
 ) -> tuple[bytes, dict[str, int], dict[str, str]]:
-    """As `compile_cubin`, and the symbols of kernels that are given as C++ names: `scale<float, 4>`, `lab::k`.
+    """As `compile_cubin`, and the symbols of kernels given by their names in C++: `lab::scale<float, 4>`.
 
     Args:
         text: CUDA C++.

@@ -29,6 +29,7 @@ from tuner.builders.emulator.ptx.translate import translate_asm
 from tuner.builders.host.host_code import host_code
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
+from tuner.core.declared_arguments import layout
 from tuner.core.digest import digest_files
 from tuner.core.errors import BuildError, Unavailable
 from tuner.core.host_cxx import (
@@ -45,7 +46,7 @@ from tuner.core.target import Target
 FORMAT = "emulated_cuda"
 """`Artifact.format` of what this builder makes; beside the library lies a `.json` that describes it."""
 
-_KINDS = {"tensor": "t", "workspace": "t", "int32": "i", "int64": "l", "float32": "f"}
+_KINDS = {"struct": "s", "tensor": "t", "workspace": "t", "int32": "i", "int64": "l", "float32": "f"}
 
 
 @cache
@@ -174,7 +175,17 @@ class CudaEmulatedBuilder(Builder):
 def _declarations(source: Source) -> str:
     """What lets a host program call the kernels: those before the last by number."""
     kinds = ["".join(_KINDS[a.kind] for a in step.arguments) for step in source.steps]
-    lines = [f'CUDA_EMULATOR_STEP({i}, "{kinds[i]}", {step.entry})' for i, step in enumerate(source.before)]
+    structs = [
+        f"CUDA_EMULATOR_STRUCT({i}, {layout(a.fields)[0]}, {step.entry})"
+        for step in source.steps
+        for i, a in enumerate(step.arguments)
+        if a.kind == "struct"
+    ]
+    constants = [
+        f"CUDA_EMULATOR_CONSTANT({i}, {name})" for i, name in enumerate(source.options.get("constants", {}))
+    ]
+    lines = [*structs, *constants]
+    lines += [f'CUDA_EMULATOR_STEP({i}, "{kinds[i]}", {step.entry})' for i, step in enumerate(source.before)]
     return "\n".join([*lines, f'CUDA_EMULATOR_ENTRY("{kinds[-1]}", {source.entry})\n'])
 
 
@@ -212,6 +223,16 @@ def _describe(library: Path, source: Source, dynamic_bytes: int, sanitize: bool)
         "dynamic_bytes": dynamic_bytes,
         "shared_bytes": static_bytes + dynamic_bytes,
         "variables": [asdict(v) for v in shown],
+        "constants": [
+            {"name": name, "tensor": value}
+            if isinstance(value, str)
+            else {
+                "name": name,
+                "numbers": value,
+                "kind": "f" if any(isinstance(v, float) for v in value) else "i",
+            }
+            for name, value in source.options.get("constants", {}).items()
+        ],
         "includes": [flag[2:] for flag in _option_flags(source.options) if flag.startswith("-I")],
     }
 

@@ -145,7 +145,7 @@ def check_source(
 
 def check_emulated(
     artifact: Artifact, target: Target, tensors: Mapping[str, np.ndarray], outputs: Collection[str], *,
-    seed: int = 0, launches: int = 1, timeout_s: float = 60.0,
+    seed: int = 0, launches: int = 1, timeout_s: float = 60.0, initial: Collection[str] = (),
 ) -> CheckResult:  # fmt: skip
     """Runs an artifact of the builder `cuda_emulated` in a child process.
 
@@ -158,12 +158,14 @@ def check_emulated(
         seed: 0 runs threads in order; any other number in an order of its own, drawn anew in each round.
         launches: how often the kernel runs; what it left in its workspaces stays.
         timeout_s: wall clock of the child.
+        initial: those of the outputs that begin with their tensors' values, and are changed in place.
     """
     problems = launch_findings(artifact, target)
     if problems:
         return CheckResult(tuple(problems), {}, False, problems[0].message)
     with Scratch("check_emulated-") as folder:
-        return _check(artifact, dict(tensors), set(outputs), folder, seed, launches, timeout_s)
+        given = (set(outputs), set(initial))
+        return _check(artifact, dict(tensors), given, folder, seed, launches, timeout_s)
 
 
 @dataclass(frozen=True)
@@ -178,13 +180,13 @@ class _Memory:
 
 
 def _write_tensors(
-    path: Path, artifact: Artifact, tensors: Mapping[str, np.ndarray], outputs: set[str]
+    path: Path, artifact: Artifact, tensors: Mapping[str, np.ndarray], poison: set[str]
 ) -> list[_Memory]:
     memory: list[_Memory] = []
     with path.open("wb") as file:
         for name, array in tensors.items():
             data = np.ascontiguousarray(array).tobytes()
-            poisoned = name in outputs
+            poisoned = name in poison
             memory.append(_Memory(name, file.tell(), len(data), array.dtype.itemsize, not poisoned))
             file.write(b"\xff" * len(data) if poisoned else data)
         for name, size in artifact.workspaces.items():
@@ -197,10 +199,11 @@ def _write_tensors(
 
 
 def _check(
-    artifact: Artifact, tensors: dict[str, np.ndarray], outputs: set[str], folder: Path, seed: int,
-    launches: int, timeout_s: float,
+    artifact: Artifact, tensors: dict[str, np.ndarray], written: tuple[set[str], set[str]], folder: Path,
+    seed: int, launches: int, timeout_s: float,
 ) -> CheckResult:  # fmt: skip
-    memory = _write_tensors(folder / "tensors", artifact, tensors, outputs)
+    outputs, initial = written
+    memory = _write_tensors(folder / "tensors", artifact, tensors, outputs - initial)
     nowhere = CodePlace(artifact.entry, 0)
     found: list[Finding] = []
     banks: list[BankUse] = []
@@ -224,7 +227,7 @@ def _check(
         if error:
             return CheckResult(tuple(found), {}, False, error)
         # What this kernel was to write the next may read; what it left out is still poisoned.
-        given = {argument.name for argument in step.arguments}
+        given = {a.name for argument in step.arguments for a in (argument, *argument.fields)}
         memory = [replace(m, initialized=m.initialized or m.name in given) for m in memory]
     results: dict[str, np.ndarray] = {}
     content = (folder / "tensors").read_bytes()
@@ -252,7 +255,7 @@ def _job(artifact: Artifact, step: Step, symbol: str, memory: list[_Memory], fol
         "library": str(artifact.path.resolve()), "findings": str(folder / "findings"), "entry": symbol,
         "tensors": str(folder / "tensors"), "memory": [asdict(m) for m in memory],
         "grid": list(step.launch.grid), "block": list(step.launch.block),
-        "arguments": [{"name": a.name, "kind": a.kind, "value": a.value} for a in step.arguments],
+        "arguments": [asdict(argument) for argument in step.arguments],
     }  # fmt: skip
 
 

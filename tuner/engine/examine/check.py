@@ -103,6 +103,14 @@ def choose_configs(space: SearchSpace, config: Config | None, count: int, seed: 
     return list(chosen.values())
 
 
+def require(kernel: Kernel, workload: Workload, target: Target) -> None:
+    """As `Kernel.require`, of a kernel that only has to run here: one that no device times will do."""
+    if kernel.checked_only is None:
+        kernel.require(workload, target)
+    elif reason := kernel.unsupported(workload, target):
+        raise Unavailable(f"kernel {kernel.name} cannot serve {workload.key} on {target.name}: {reason}")
+
+
 def check_kernel(
     kernel: Kernel, workloads: Sequence[Workload], configs: Sequence[Config], target: Target, seed: int = 0,
     sanitize: bool = True, timeout_s: float = 120.0, nvrtc: bool = False,
@@ -126,7 +134,7 @@ def check_kernel(
     """
     operator = registry.operator(kernel.operator)
     for workload in workloads:
-        kernel.require(workload, target)
+        require(kernel, workload, target)
         if operator.flops(workload) > MAX_FLOPS:
             raise TunerError(
                 f"{workload.key} is too large to emulate: at most 2e9 operations, e.g. 256x256x256"
@@ -150,14 +158,26 @@ def _with_nvrtc(result: Checked, source: Source, target: Target) -> Checked:
     return replace(result, note=why)
 
 
-def _verdict(operator: Operator, workload: Workload, inputs: Tensors, outputs: Tensors) -> tuple[float, str]:
-    reference = operator.reference(workload, inputs)
-    return worst_error(outputs, reference, operator.tolerance(workload, inputs, reference))
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What a kernel is held to: an operator, a workload, and the type of its sums where that is its own."""
+
+    operator: Operator
+    workload: Workload
+    accumulator: str = ""
+
+    def reference(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        """The reference and the tolerance."""
+        reference = self.operator.reference(self.workload, inputs)
+        return reference, self.operator.tolerance_of(self.workload, inputs, reference, self.accumulator)
 
 
-def _special_verdict(operator: Operator, workload: Workload, inputs: Tensors, outputs: Tensors) -> str | None:
-    reference = operator.reference(workload, inputs)
-    wrong = special_mismatch(outputs, reference, operator.tolerance(workload, inputs, reference))
+def _verdict(case: _Case, inputs: Tensors, outputs: Tensors) -> tuple[float, str]:
+    return worst_error(outputs, *case.reference(inputs))
+
+
+def _special_verdict(case: _Case, inputs: Tensors, outputs: Tensors) -> str | None:
+    wrong = special_mismatch(outputs, *case.reference(inputs))
     return f"with special values (NaN, infinities, ends of the range): {wrong}" if wrong else None
 
 
@@ -182,11 +202,12 @@ def _cuda(
     seed: int, sanitize: bool, timeout_s: float,
 ) -> Checked:  # fmt: skip
     from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
-    from tuner.devices.emulator.check import check_emulated
+    from tuner.devices.emulator.check import CheckResult, check_emulated
 
     builder = CudaEmulatedBuilder(sanitize=sanitize)
     if reason := builder.unavailable():
         raise Unavailable(f"the emulator cannot be used: {reason}")
+    case = _Case(operator, workload, kernel.accumulator)
     tensors, outputs = _tensors(operator, workload, inputs)
     special = operator.special_inputs(workload, seed) if kernel.special_values else {}
     with Scratch("check_emulated-") as folder:
@@ -195,12 +216,14 @@ def _cuda(
             artifact = builder.build(source, target, folder)
         except BuildError as error:
             return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
-        result = check_emulated(artifact, target, tensors, outputs, seed=seed, timeout_s=timeout_s)
-        again = result
-        if result.completed and special:
-            again = check_emulated(
-                artifact, target, {**tensors, **special}, outputs, seed=seed, timeout_s=timeout_s
-            )
+
+        def run(given: Tensors) -> CheckResult:
+            begun = {out: given[name].copy() for out, name in kernel.initial.items() if name in given}
+            options: dict[str, Any] = {"seed": seed, "timeout_s": timeout_s, "initial": set(kernel.initial)}
+            return check_emulated(artifact, target, {**given, **begun}, outputs, **options)
+
+        result = run(tensors)
+        again = run({**tensors, **special}) if result.completed and special else result
     if not again.completed:
         result = again
     if not result.completed:
@@ -209,14 +232,14 @@ def _cuda(
         status = "findings" if refused else "crash"
         return Checked(workload, config, status, result.findings, None, result.error, sanitize)
     banks = result.banks
-    share, where = _verdict(operator, workload, inputs, result.outputs)
+    share, where = _verdict(case, inputs, result.outputs)
     if not share <= 1.0:
         reason = f"{where} ({share:.3g} times the tolerance)"
         return Checked(workload, config, "wrong_result", result.findings, share, reason, sanitize, banks)
     if result.findings:
         first = str(result.findings[0])
         return Checked(workload, config, "findings", result.findings, share, first, sanitize, banks)
-    if special and (wrong := _special_verdict(operator, workload, special, again.outputs)):
+    if special and (wrong := _special_verdict(case, special, again.outputs)):
         return Checked(workload, config, "wrong_result", (), share, wrong, sanitize, banks)
     return Checked(workload, config, "ok", (), share, "", sanitize, banks)
 
@@ -238,7 +261,7 @@ def _triton(
         found = run({})
     except RuntimeError as error:
         return Checked(workload, config, "crash", error=str(error), sanitized=False)
-    share, where = _verdict(operator, workload, inputs, found)
+    share, where = _verdict(_Case(operator, workload), inputs, found)
     if not share <= 1.0:
         return Checked(workload, config, "wrong_result", (), share, where, False)
     if kernel.special_values:
@@ -247,7 +270,7 @@ def _triton(
             found = run(special)
         except RuntimeError as error:
             return Checked(workload, config, "crash", error=str(error), sanitized=False)
-        if wrong := _special_verdict(operator, workload, special, found):
+        if wrong := _special_verdict(_Case(operator, workload), special, found):
             return Checked(workload, config, "wrong_result", (), share, wrong, False)
     return Checked(workload, config, "ok", (), share, "", False)
 
