@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from tests.emulator.emulate import SANITIZED, TARGET, bug_line, compute, only, run, source
+from tests.emulator.emulate import SANITIZED, TARGET, bug_line, compute, kinds, only, run, source
 from tuner.builders.emulator.library import shared_variables
+from tuner.devices.emulator.check import check_source
 
 N = np.arange(64, dtype=np.float32)
 
@@ -70,3 +71,37 @@ def test_the_block_of_shared_memory_ends_with_its_last_variable(tmp_path) -> Non
     variables, block = shared_variables(artifact.path)
     last = max(v.offset + v.size for v in variables)
     assert block == last + 1024  # its red zone, and no rounding
+
+
+FLAGS = """#include <cuda/atomic>
+extern "C" __global__ void k(const float* x, float* y, int* flags) {
+  cuda::atomic_ref<int, cuda::thread_scope_device> flag(flags[0]);
+  __shared__ cuda::atomic<int, cuda::thread_scope_block> count;
+  if (threadIdx.x == 0) count.store(0, cuda::memory_order_relaxed);
+  __syncthreads();
+  count.fetch_add(1);
+  __syncthreads();
+  if (blockIdx.x == 0) {
+    y[32 + threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    if (threadIdx.x == 0) flag.store(1, cuda::memory_order_release);
+  } else {
+    if (threadIdx.x == 0) while (flag.load(cuda::memory_order_acquire) == 0) {}
+    __syncthreads();
+    y[threadIdx.x] = y[32 + threadIdx.x] + count.load();
+  }
+}"""
+
+
+def test_atomics_of_libcuxx_order_what_they_are_asked_to() -> None:
+    tensors = {"x": N[:32], "y": np.zeros(64, np.float32), "flags": np.zeros(1, np.int32)}
+
+    def found(text: str):
+        made = source(text, tensors, {}, (2,), (32,))
+        return check_source(SANITIZED, made, TARGET, tensors, ["y", "flags"], initial=["flags"])
+
+    good = found(FLAGS)
+    assert good.clean, [str(f) for f in good.findings]
+    np.testing.assert_array_equal(good.outputs["y"][:32], N[:32] + 32)
+    # A relaxed store says nothing of what was written before it.
+    assert "race_global" in kinds(found(FLAGS.replace("memory_order_release", "memory_order_relaxed")))

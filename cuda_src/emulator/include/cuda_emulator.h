@@ -30,6 +30,7 @@
 #include "cuda_emulator/wmma.h"
 #include "cuda_emulator/pipeline.h"
 #include "cuda_emulator/scopes.h"
+#include "cuda_emulator/atomic.h"
 #include "cuda_emulator/groups.h"
 #include "cuda_emulator/fp8.h"
 #include "cuda_emulator/ptx.h"

@@ -100,7 +100,7 @@ bool touch(Cell& cell, const Access& access, bool initialized, FindingKind race,
       }
       clean = false;
     }
-  } else if (!cell.writer && clean && !initialized && (!writes || atomic)) {
+  } else if (!cell.writer && clean && !initialized && (!writes || (atomic && !(access.flags & BLIND)))) {
     describe(report(never, access.pc), access, object, offset);
     clean = false;
   }

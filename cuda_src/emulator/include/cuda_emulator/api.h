@@ -73,7 +73,7 @@ void cuda_emu_banks_watched(int watched);
 unsigned cuda_emu_lane(void);
 unsigned cuda_emu_active_mask(void);  // the lanes that come to this same call while none other can go on
 
-// An atomic operation on `size` bytes is about to happen; also a chance for others, since it may be a spin.
+// An atomic operation on `size` bytes is about to happen (`writes` 2: a store, which reads nothing); also a chance for others, since it may be a spin.
 void cuda_emu_atomic(const void* address, unsigned size, int writes);
 void cuda_emu_fence(int device_wide);
 extern uint64_t cuda_emu_changes;  // atomics that changed what they found: a spinning thread's do not

@@ -108,7 +108,7 @@ CUDA_EMU_INLINE Vector<T, N> load_atomic(const void* address) {
 }
 template <class T, int N>
 CUDA_EMU_INLINE void store_atomic(void* address, const Vector<T, N>& value) {
-  cuda_emu_atomic(address, sizeof(T) * N, 1);
+  cuda_emu_atomic(address, sizeof(T) * N, 2);
   poke<Vector<T, N>>(address, value);
 }
 
