@@ -114,7 +114,7 @@ def test_sums_in_f16_are_held_to_what_f16_can(tmp_path: Path) -> None:
      ('arguments = ["struct: A, struct: B"]', "", "a struct has numbers and tensors as fields"),
      ('arguments = ["A"]\naccumulator = "f8"', "", "accumulator is f16, bf16 or f32"),
      ('arguments = ["A"]', "[constants]\nx = 3", "is a tensor's name or a list of numbers"),
-     ('arguments = ["A"]', "[initial]\nD = 3", "is the name of a tensor")],
+     ('arguments = ["A"]', "[initial]\nD = [3]", "is a tensor's name or a number")],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_when_the_file_is_read(
     tmp_path: Path, more: str, tables: str, says: str

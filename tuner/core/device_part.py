@@ -4,9 +4,13 @@ By the text alone, since no compiler here takes both parts: declarations at the 
 namespaces and extern "C" blocks) are kept or blanked as a whole, so that what stays is on its old line.
 """
 
+import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.core.found_files import read_file
 
 _TOKEN = re.compile(
     r'(?P<skip>//[^\n]*|/\*.*?(?:\*/|\Z)|R"(?P<d>[^\s()\\]{0,16})\(.*?\)(?P=d)"|"(?:\\.|[^"\\\n])*"'
@@ -18,6 +22,8 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _CONTAINER = re.compile(r'(?:\bnamespace(?:\s+[\w:]+)?|\bextern\s*"C")\s*$')
 _AGGREGATE = re.compile(r"\b(?:struct|class|union|enum)\b[^()]*$")
 _INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"\n]+)[>"]')
+_PRAGMA_ONCE = re.compile(r"^(\s*#\s*pragma\s+once)", re.MULTILINE)
+_DEEPEST = 50  # headers within headers
 _DEVICE = re.compile(r"\b(?:__device__|__global__|__constant__|__shared__|constexpr)\b")
 _HOST = re.compile(
     r"<<<|\bcuda(?!_)[A-Z]\w*|\bcu[A-Z]\w+\s*\(|\b(?:cublas|cudnn|curand|cusparse|nvml|nccl)\w*|\bstd::(?!size_t|u?int)"
@@ -57,6 +63,45 @@ class _Item:
     end: int
     code: str  # without comments
     body: bool = False  # a function's definition
+
+
+def with_headers(text: str, name: str, beside: Path, folders: Sequence[Path]) -> str:
+    """A file with the headers of ours in place of the lines that include them, those with host code blanked.
+
+    Args:
+        text: the file's device part.
+        name: of the file, for `#line`.
+        beside: its folder.
+        folders: where else headers are searched.
+    """
+    once: set[Path] = set()
+
+    def expand(text: str, name: str, beside: Path, depth: int) -> str:
+        lines = []
+        for number, line in enumerate(text.split("\n"), 1):
+            include = _INCLUDE.match(line)
+            path = _find(include[2].strip(), (beside, *folders)) if include and depth < _DEEPEST else None
+            if path is None:
+                lines.append(line)
+                continue
+            content = "" if path in once else read_file(path).decode(errors="replace")
+            if re.search(r"^\s*#\s*pragma\s+once", content, re.MULTILINE):
+                once.add(path)
+                content = _PRAGMA_ONCE.sub("", content)
+            inner = device_part(content, {p.name for p in path.parent.iterdir()}).text
+            lines += [f'#line 1 "{path.name}"', expand(inner, path.name, path.parent, depth + 1)]
+            lines.append(f'#line {number + 1} "{name}"')
+        return "\n".join(lines)
+
+    return expand(text, name, beside, 0)
+
+
+def _find(name: str, folders: Sequence[Path]) -> Path | None:
+    for folder in folders:
+        path = folder / name.replace("\0", "")
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where a folder may not be looked into
+            return path.resolve()
+    return None
 
 
 def device_part(text: str, found: Collection[str] = ()) -> DevicePart:

@@ -132,8 +132,8 @@ class Kernel(ABC):
     """Why no device times it and `tuner check` alone runs it; `None` for all but some files from outside."""
     accumulator: str = ""
     """The type its sums are made in, where it is narrower than the operator's tolerance assumes: `f16`."""
-    initial: Mapping[str, str] = {}
-    """Outputs that hold another tensor's values when it starts, and are changed in place."""
+    initial: Mapping[str, str | float] = {}
+    """Outputs that hold another tensor's values, or a number, when it starts, and are changed in place."""
 
     special_values: bool = True
     """Whether a NaN or an infinity reaches those elements of the output alone that the operator's definition

@@ -37,7 +37,7 @@ The file begins with a block comment whose first line is `/*[tuner]`; what follo
     accumulator = "f16"  # above the tables: the type sums are made in, where it is not f32 (optional)
 
     [initial]            # outputs changed in place = the tensor they hold at the start (optional)
-    D = "C"
+    D = "C"              # or a number: all elements
 
     [constants]          # __constant__ arrays = a tensor, or numbers (optional)
     filter = "W"
@@ -62,7 +62,7 @@ from typing import Any
 
 from tuner.core.brief import brief
 from tuner.core.declared_arguments import check_arguments, computed_argument, read_argument
-from tuner.core.device_part import device_part
+from tuner.core.device_part import device_part, with_headers
 from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidSpace
 from tuner.core.expression import parse
@@ -158,8 +158,25 @@ class SourceKernel(Kernel):
         self._constraints = [Constraint(n, e) for n, e in declared.get("constraints", {}).items()]
         self._code, self.left_out = self.text, ""
         if self.language == "nvrtc":
-            part = device_part(self.text, {str(file.name) for file in self.source_files()})
-            self._code, self.left_out = part.text, str(part) if part.left_out else ""
+            self._code, self.left_out = self._device_part()
+
+    def _device_part(self) -> tuple[str, str]:
+        """What a device compiler gets of the file and of headers with host code, and what it does not."""
+        files = self.source_files()
+        names = {file.name for file in files}
+        part = device_part(self.text, names)
+        said = [str(part)] if part.left_out else []
+        headers = []
+        for file in files[1:]:
+            inner = device_part(read_file(file).decode(errors="replace"), names)
+            if inner.left_out:
+                headers.append(f"{file.name}: {str(inner).split(': ', 1)[1]}")
+        if not headers:
+            return part.text, "".join(said)
+        flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
+        folders = [Path(flag[2:]) for flag in flags if flag.startswith("-I")]
+        text = with_headers(part.text, self.path.name, self.path.parent.absolute(), folders)
+        return text, "; ".join(said or ["left out as host code"]) + "; " + "; ".join(headers)
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also checks `[supports]`, and the features of the target that the file's `requires` names."""
@@ -281,8 +298,8 @@ def _check(declared: Mapping[str, Any], cuda: bool) -> None:
         if not (numbers or isinstance(value, str)):
             raise InvalidSpace(f"[constants] {brief(name)} is a tensor's name or a list of numbers")
     for name, value in declared.get("initial", {}).items():
-        if not isinstance(value, str):
-            raise InvalidSpace(f"[initial] {brief(name)} is the name of a tensor, not {brief(value)}")
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise InvalidSpace(f"[initial] {brief(name)} is a tensor's name or a number, not {brief(value)}")
     if declared.get("accumulator", "f32") not in ("f16", "bf16", "f32"):
         raise InvalidSpace(f"accumulator is f16, bf16 or f32, not {brief(declared['accumulator'])}")
     launch = declared.get("launch")

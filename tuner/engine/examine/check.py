@@ -201,6 +201,8 @@ def _cuda(
     kernel: Kernel, operator: Operator, workload: Workload, config: Config, target: Target, inputs: Tensors,
     seed: int, sanitize: bool, timeout_s: float,
 ) -> Checked:  # fmt: skip
+    import numpy as np
+
     from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
     from tuner.devices.emulator.check import CheckResult, check_emulated
 
@@ -218,7 +220,11 @@ def _cuda(
             return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
 
         def run(given: Tensors) -> CheckResult:
-            begun = {out: given[name].copy() for out, name in kernel.initial.items() if name in given}
+            begun = {
+                out: given[first].copy() if isinstance(first, str) else np.full_like(given[out], first)
+                for out, first in kernel.initial.items()
+                if out in given and (not isinstance(first, str) or first in given)
+            }
             options: dict[str, Any] = {"seed": seed, "timeout_s": timeout_s, "initial": set(kernel.initial)}
             return check_emulated(artifact, target, {**given, **begun}, outputs, **options)
 
