@@ -1,5 +1,7 @@
 // What nvcc's own pre-included headers give a file that includes nothing.
 #pragma once
+typedef unsigned int uint;
+typedef unsigned short ushort;
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)
 #endif

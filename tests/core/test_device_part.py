@@ -50,11 +50,23 @@ def test_host_declarations_go_and_lines_stay() -> None:
 @pytest.mark.parametrize(
     "text",
     ["__global__ void k(float* a) { a[0] = 1; }", "__device__ int x = 3;\n", "", "int f() { return 1; }\n",
+     "#include <unistd.h>\n__global__ void k(int* a) { a[0] = getpid(); }\n",
      "template <class T> struct V { T of[4]; __device__ T& at(int i) { return of[i]; } };\n"],
 )  # fmt: skip
 def test_a_file_without_host_code_is_as_it_was(text: str) -> None:
     part = device_part(text)
     assert (part.text, part.left_out) == (text, ())
+
+
+def test_a_function_of_the_host_is_known_by_the_macros_it_uses_and_by_its_head() -> None:
+    text = """#include <unistd.h>
+#define LOG(x) fprintf(stderr, x)
+inline int pid() { LOG("pid"); return 1; }
+template <class T> void reduce(T* x) { constexpr int n = 3; k<<<1, n>>>(x); }
+inline int half(int n) { return n / 2; }
+"""
+    assert device_part(text).left_out == ((1, 1), (3, 4))
+    assert device_part("int f() { LOG(1); }\n", host={"LOG"}).left_out == ((1, 1),)
 
 
 @pytest.mark.parametrize("path", sorted(SOURCES.glob("*/*.cu")), ids=lambda p: p.stem)

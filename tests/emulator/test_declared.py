@@ -122,3 +122,40 @@ def test_what_cannot_be_is_refused_when_the_file_is_read(
     with pytest.raises(InvalidSpace) as caught:
         check(tmp_path, STRUCT, more, tables)
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+HEADER = """#pragma once
+#include <vector>
+#include <cuda_fp16.h>
+#define LOG(x) fprintf(stderr, x)
+inline void report(std::vector<int> v) { LOG("x"); }
+__device__ int twice(int x) { return 2 * x; }
+"""
+USER = (
+    """#include "outside.h"
+#include "outside.h"
+struct P { const float *a, *b; int m, n, k; };
+__shared__ char odd[3];
+extern "C" __global__ void k(P p, float* d, float* work) {
+  __shared__ unsigned short tile[64];
+"""
+    + LOOP
+    + """  *(float4*)(tile + 8 * (threadIdx.x % 8)) = float4{0, 0, 0, 0};
+  odd[threadIdx.x % 3] = 0;
+  d[i * p.n + j] = s + twice(work[0] < -1e30f) - 2;
+}
+void go() { report({}); }
+"""
+)
+
+
+def test_headers_with_host_code_and_a_workspace_that_begins_with_a_number(tmp_path: Path) -> None:
+    (tmp_path / "outside.h").write_text(HEADER)
+    arguments = 'arguments = ["struct: A, B, int32: m, int32: n, int32: k", "D", "work"]'
+    tables = '[workspace]\nwork = "4"\n[initial]\nwork = -inf'
+    result = check(tmp_path, USER, arguments, tables)
+    assert result.status == "ok", result.error
+    said = SourceKernel(tmp_path / "outside.cu").left_out
+    assert said == "left out as host code: lines 30; outside.h: lines 2, 5"
+    bad = USER.replace("twice(", "twice(p)(")
+    assert check(tmp_path, bad, arguments, tables).error.startswith("outside.cu:28:")

@@ -22,22 +22,28 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _CONTAINER = re.compile(r'(?:\bnamespace(?:\s+[\w:]+)?|\bextern\s*"C")\s*$')
 _AGGREGATE = re.compile(r"\b(?:struct|class|union|enum)\b[^()]*$")
 _INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"\n]+)[>"]')
+_DEFINE = re.compile(r"\s*#\s*define\s+(\w+)(.*)", re.DOTALL)
 _PRAGMA_ONCE = re.compile(r"^(\s*#\s*pragma\s+once)", re.MULTILINE)
 _DEEPEST = 50  # headers within headers
 _DEVICE = re.compile(r"\b(?:__device__|__global__|__constant__|__shared__|constexpr)\b")
 _HOST = re.compile(
-    r"<<<|\bcuda(?!_)[A-Z]\w*|\bcu[A-Z]\w+\s*\(|\b(?:cublas|cudnn|curand|cusparse|nvml|nccl)\w*|\bstd::(?!size_t|u?int)"
-    r"|\bmain\s*\(|\b(?:torch|at|c10|py|thrust)::|\b(?:TORCH_|PYBIND11_|AT_|C10_)\w+|\b(?:malloc|free|fprintf|exit"
-    r"|fopen|srand|rand|getenv)\s*\(|\bprintf\s*\(|\busing\s+namespace\s+std\b|\bdim3\b|\bnew\b|\bdelete\b"
+    r"<<<|\bcuda(?!_)[A-Z]\w*|\bcu[A-Z]\w+\s*\(|\b(?:cublas|cudnn|curand|cusparse|nvml|nccl)\w*"
+    r"|\bstd::(?!size_t|u?int)|\bmain\s*\(|\b(?:torch|at|c10|py|thrust)::|\b(?:TORCH_|PYBIND11_|AT_|C10_)\w+"
+    r"|\b(?:malloc|free|f?printf|exit|fopen|srand|rand|getenv|getpid|gettid|syscall|gettimeofday|time|localtime"
+    r"|clock_gettime)\s*\(|\busing\s+namespace\s+std\b|\bdim3\b|\bnew\b|\bdelete\b"
 )
 # Standard headers a device can do without, and libraries of the host; others that are not found stay, and the
 # compiler names them.
 _HOST_HEADERS = re.compile(
     r"(?:iostream|fstream|sstream|iomanip|vector|string|map|unordered_map|set|list|deque|queue|algorithm|numeric"
     r"|random|chrono|memory|functional|thread|mutex|atomic|future|tuple|array|optional|stdexcept|exception|ctime"
-    r"|time\.h|sys/.*|unistd\.h|omp\.h|mpi\.h|torch/.*|ATen/.*|c10/.*|pybind11/.*|cublas.*|cudnn.*|curand(?!_kernel)"
+    r"|omp\.h|mpi\.h|torch/.*|ATen/.*|c10/.*|pybind11/.*|cublas.*|cudnn.*|curand(?!_kernel)"
     r".*|cusparse.*|cusolver.*|nvml\.h|nccl\.h|nvtx3/.*|cuda_profiler_api\.h|helper_.*|gtest/.*|benchmark/.*)$"
 )
+
+
+# Of the system: g++ has them, and a kernel may mean them; they go with host code that uses them.
+_SYSTEM_HEADERS = re.compile(r"\s*#\s*include\s*<(?:time\.h|sys/.*|unistd\.h|pthread\.h|fcntl\.h)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +53,12 @@ class DevicePart:
     Attributes:
         text: as long as the file, host code blanked.
         left_out: first and last line of each part that was blanked, from 1.
+        host: names that stand for host code here.
     """
 
     text: str
     left_out: tuple[tuple[int, int], ...]
+    host: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         spans = [str(a) if a == b else f"{a}-{b}" for a, b in self.left_out]
@@ -65,7 +73,9 @@ class _Item:
     body: bool = False  # a function's definition
 
 
-def with_headers(text: str, name: str, beside: Path, folders: Sequence[Path]) -> str:
+def with_headers(
+    text: str, name: str, beside: Path, folders: Sequence[Path], host: Collection[str] = ()
+) -> str:
     """A file with the headers of ours in place of the lines that include them, those with host code blanked.
 
     Args:
@@ -73,6 +83,7 @@ def with_headers(text: str, name: str, beside: Path, folders: Sequence[Path]) ->
         name: of the file, for `#line`.
         beside: its folder.
         folders: where else headers are searched.
+        host: as in `device_part`.
     """
     once: set[Path] = set()
 
@@ -88,7 +99,7 @@ def with_headers(text: str, name: str, beside: Path, folders: Sequence[Path]) ->
             if re.search(r"^\s*#\s*pragma\s+once", content, re.MULTILINE):
                 once.add(path)
                 content = _PRAGMA_ONCE.sub("", content)
-            inner = device_part(content, {p.name for p in path.parent.iterdir()}).text
+            inner = device_part(content, {p.name for p in path.parent.iterdir()}, host).text
             lines += [f'#line 1 "{path.name}"', expand(inner, path.name, path.parent, depth + 1)]
             lines.append(f'#line {number + 1} "{name}"')
         return "\n".join(lines)
@@ -104,7 +115,16 @@ def _find(name: str, folders: Sequence[Path]) -> Path | None:
     return None
 
 
-def device_part(text: str, found: Collection[str] = ()) -> DevicePart:
+def host_names(texts: Sequence[str], found: Collection[str]) -> set[str]:
+    """Functions of several files that are the host's, and macros that stand for host code."""
+    names: set[str] = set()
+    for _ in range(2):  # a header's names are known to those that include it, whatever their order
+        for text in texts:
+            names |= device_part(text, found, names).host
+    return names
+
+
+def device_part(text: str, found: Collection[str] = (), host: Collection[str] = ()) -> DevicePart:
     """What of a file a device compiler gets.
 
     A function without `__device__`, `__global__` or `constexpr` goes if it launches, calls the runtime or a
@@ -114,27 +134,32 @@ def device_part(text: str, found: Collection[str] = ()) -> DevicePart:
     Args:
         text: the file.
         found: names of headers that can be included, without their folders.
+        host: names of other files that stand for host code.
     """
     items = list(_items(text))
     gone = [item for item in items if _is_host(item, found)]
     names = {name for item in gone if item.body and (name := _name(item))}
+    defined = (_DEFINE.match(item.code) for item in items)
+    names |= {match[1] for match in defined if match and _HOST.search(match[2])} | set(host)
     while True:
         # A name that a device function has too is no sign of host code.
         kept = [item for item in items if item not in gone]
-        names -= {_name(item) for item in kept if item.body and _DEVICE.search(item.code)}
+        names -= {_name(item) for item in kept if item.body and _of_device(item)}
         calls = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(names)))})\b") if names else None
         more = [i for i in kept if calls and not i.code.lstrip().startswith("#") and calls.search(i.code)
-                and not _DEVICE.search(i.code)]  # fmt: skip
+                and not _of_device(i)]  # fmt: skip
         if not more:
             break
         gone += more
         names |= {name for item in more if item.body and (name := _name(item))}
+    if any(item.body for item in gone):
+        gone += [item for item in items if _SYSTEM_HEADERS.match(item.code)]
     spans = sorted((item.start, item.end) for item in gone)
     parts, at = [], 0
     for start, end in spans:
         parts += [text[at:start], re.sub(r"[^\n]", " ", text[start:end])]
         at = end
-    return DevicePart("".join([*parts, text[at:]]), _lines(text, spans))
+    return DevicePart("".join([*parts, text[at:]]), _lines(text, spans), frozenset(names))
 
 
 def _items(text: str) -> Iterator[_Item]:
@@ -176,6 +201,11 @@ def _item(text: str, start: int, end: int, body: bool) -> _Item:
     return _Item(begin, end, _plain(text[begin:end]), body)
 
 
+def _of_device(item: _Item) -> bool:
+    """By the head of a function, by anything in another declaration."""
+    return bool(_DEVICE.search(item.code.split("{", 1)[0] if item.body else item.code))
+
+
 def _plain(text: str) -> str:
     return _COMMENT.sub(" ", text)
 
@@ -195,7 +225,7 @@ def _is_host(item: _Item, found: Collection[str]) -> bool:
         return bool(_HOST_HEADERS.match(name)) or (quoted and not name.startswith(("cuda", "mma.h")))
     if item.code.lstrip().startswith("#"):
         return False
-    return bool(_HOST.search(item.code)) and not _DEVICE.search(item.code)
+    return bool(_HOST.search(item.code)) and not _of_device(item)
 
 
 def _lines(text: str, spans: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

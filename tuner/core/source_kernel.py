@@ -37,7 +37,7 @@ The file begins with a block comment whose first line is `/*[tuner]`; what follo
     accumulator = "f16"  # above the tables: the type sums are made in, where it is not f32 (optional)
 
     [initial]            # outputs changed in place = the tensor they hold at the start (optional)
-    D = "C"              # or a number: all elements
+    D = "C"              # or a number: all elements; of a workspace as f32
 
     [constants]          # __constant__ arrays = a tensor, or numbers (optional)
     filter = "W"
@@ -62,7 +62,7 @@ from typing import Any
 
 from tuner.core.brief import brief
 from tuner.core.declared_arguments import check_arguments, computed_argument, read_argument
-from tuner.core.device_part import device_part, with_headers
+from tuner.core.device_part import device_part, host_names, with_headers
 from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidSpace
 from tuner.core.expression import parse
@@ -164,18 +164,20 @@ class SourceKernel(Kernel):
         """What a device compiler gets of the file and of headers with host code, and what it does not."""
         files = self.source_files()
         names = {file.name for file in files}
-        part = device_part(self.text, names)
+        contents = [read_file(file).decode(errors="replace") for file in files]
+        host = host_names(contents, names)
+        part = device_part(self.text, names, host)
         said = [str(part)] if part.left_out else []
         headers = []
-        for file in files[1:]:
-            inner = device_part(read_file(file).decode(errors="replace"), names)
+        for file, content in zip(files[1:], contents[1:], strict=True):
+            inner = device_part(content, names, host)
             if inner.left_out:
                 headers.append(f"{file.name}: {str(inner).split(': ', 1)[1]}")
         if not headers:
             return part.text, "".join(said)
         flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
         folders = [Path(flag[2:]) for flag in flags if flag.startswith("-I")]
-        text = with_headers(part.text, self.path.name, self.path.parent.absolute(), folders)
+        text = with_headers(part.text, self.path.name, self.path.parent.absolute(), folders, host)
         return text, "; ".join(said or ["left out as host code"]) + "; " + "; ".join(headers)
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:

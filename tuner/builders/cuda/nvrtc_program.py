@@ -67,7 +67,7 @@ def _flag(text: str) -> tuple[str, Any]:
         return "define_macro", text[2:]
     name, _, value = text.partition("=")
     if name not in _FLAGS:
-        raise BuildError(f"flag {text!r} is not one of -Dname, {', '.join(sorted(_FLAGS))}")
+        raise BuildError(f"flag {text!r} is not one of -Dname, -Ifolder, {', '.join(sorted(_FLAGS))}")
     field, kind = _FLAGS[name]
     return field, int(value) if kind is int else value not in ("false", "0")
 
@@ -114,7 +114,8 @@ def compile_named(
     from cuda.core import Program, ProgramOptions
 
     options: dict[str, Any] = {}
-    for flag in flags:
+    include = [*include, *(flag[2:] for flag in flags if flag.startswith("-I"))]
+    for flag in (flag for flag in flags if not flag.startswith("-I")):
         name, value = _flag(flag)
         options[name] = [*options.get(name, []), value] if name == "define_macro" else value
     log = io.StringIO()
@@ -127,6 +128,8 @@ def compile_named(
                 std=STANDARD,
                 include_path=[*include, *include_folders(), str(CUDA_SRC / "nvrtc")],
                 pre_include="prelude.h",
+                # What is annotated with nothing would be the host's: an error, used or not.
+                device_as_default_execution_space=True,
                 ptxas_options=["-v"],
                 **options,
             ),
@@ -155,7 +158,7 @@ def ptx(text: str, arch: str, include: Sequence[str] = (), flags: Sequence[str] 
     from cuda.bindings import nvrtc
 
     folders = [f"-I{folder}" for folder in (*include, *include_folders(), str(CUDA_SRC / "nvrtc"))]
-    folders.append("--pre-include=prelude.h")
+    folders += ["--pre-include=prelude.h", "--device-as-default-execution-space"]
     options = [f"--gpu-architecture={arch.replace('sm_', 'compute_')}", f"--std={STANDARD}", *folders, *flags]
     _, program = nvrtc.nvrtcCreateProgram(text.encode(), b"kernel.cu", 0, [], [])
     try:

@@ -152,7 +152,8 @@ def check_emulated(
     Args:
         artifact: sanitized (then there are findings) or plain.
         target: whose limits the launch must keep.
-        tensors: by the names of the arguments; they are copied, never changed.
+        tensors: by the names of the arguments; they are copied, never changed. A workspace may be among them,
+            where it does not begin with zeros.
         outputs: names of those the kernel writes. They are poisoned, and reading one before writing it is a
             finding. Writing any other is one too (`input_modified`).
         seed: 0 runs threads in order; any other number in an order of its own, drawn anew in each round.
@@ -190,6 +191,8 @@ def _write_tensors(
             memory.append(_Memory(name, file.tell(), len(data), array.dtype.itemsize, not poisoned))
             file.write(b"\xff" * len(data) if poisoned else data)
         for name, size in artifact.workspaces.items():
+            if name in tensors:
+                continue
             granule = 1 if size <= _FINE_WORKSPACE else 4
             memory.append(_Memory(name, file.tell(), size, granule, True))
             file.write(bytes(size))

@@ -5,7 +5,7 @@ comes of it is evidence `emulated`: there is no time in it.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -197,12 +197,26 @@ def _source(kernel: Kernel, workload: Workload, config: Config, target: Target) 
     return generated
 
 
+def _begun(kernel: Kernel, given: Tensors, workspaces: Mapping[str, int]) -> Tensors:
+    """What outputs and workspaces hold at the start, as the kernel's declaration says."""
+    import numpy as np
+
+    begun = {}
+    for name, first in kernel.initial.items():
+        if isinstance(first, str):
+            if first in given:
+                begun[name] = given[first].copy()
+        elif name in given:
+            begun[name] = np.full_like(given[name], first)
+        elif name in workspaces:
+            begun[name] = np.full(workspaces[name] // 4, first, np.float32)
+    return begun
+
+
 def _cuda(
     kernel: Kernel, operator: Operator, workload: Workload, config: Config, target: Target, inputs: Tensors,
     seed: int, sanitize: bool, timeout_s: float,
 ) -> Checked:  # fmt: skip
-    import numpy as np
-
     from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
     from tuner.devices.emulator.check import CheckResult, check_emulated
 
@@ -220,13 +234,9 @@ def _cuda(
             return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
 
         def run(given: Tensors) -> CheckResult:
-            begun = {
-                out: given[first].copy() if isinstance(first, str) else np.full_like(given[out], first)
-                for out, first in kernel.initial.items()
-                if out in given and (not isinstance(first, str) or first in given)
-            }
-            options: dict[str, Any] = {"seed": seed, "timeout_s": timeout_s, "initial": set(kernel.initial)}
-            return check_emulated(artifact, target, {**given, **begun}, outputs, **options)
+            begun = _begun(kernel, given, artifact.workspaces)
+            options: dict[str, Any] = {"seed": seed, "timeout_s": timeout_s, "initial": set(begun)}
+            return check_emulated(artifact, target, {**given, **begun}, {*outputs, *begun}, **options)
 
         result = run(tensors)
         again = run({**tensors, **special}) if result.completed and special else result

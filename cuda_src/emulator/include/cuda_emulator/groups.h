@@ -23,6 +23,14 @@ struct thread_block {
 };
 CUDA_EMU_INLINE thread_block this_thread_block() { return {}; }
 
+// What tiles of more than a warp need; such tiles are not emulated.
+template <unsigned N>
+struct block_tile_memory {
+  char reserved[8];
+};
+template <unsigned N>
+CUDA_EMU_INLINE thread_block this_thread_block(block_tile_memory<N>&) { return {}; }
+
 struct grid_group {
   CUDA_EMU_INLINE void sync() { cuda_emulator::cuda_emu_barrier(cuda_emulator::BARRIER_GRID, 0); }
   CUDA_EMU_INLINE bool is_valid() { return true; }
@@ -88,7 +96,7 @@ struct lane_group {
 
 template <unsigned N, class Parent = void>
 struct thread_block_tile : lane_group {
-  static_assert(N <= 32 && (N & (N - 1)) == 0, "the emulator has tiles of 1, 2, 4, 8, 16 and 32 threads");
+  static_assert(N <= 32, "the emulator has tiles of 1, 2, 4, 8, 16 and 32 threads");
   thread_block_tile() = default;
   // A tile of any parent is one of none (Programming Guide, "Thread Block Tile": the parent may be left out).
   template <class Other>
