@@ -56,7 +56,7 @@ class TracedKernel(Kernel):
         what it holds, and a GPU's vector loads (16 bytes) need theirs; memory on a GPU is aligned to 256.
         """
         program = self.program(workload)
-        return _ALIGN.sub("align=16", program) if self.target_kind == "cuda" else program
+        return _ALIGN.sub("align=16", program) if "cuda" in self.target_kinds else program
 
     def lower(self, workload: Workload, config: Config, target: Target) -> Source:
         """The program, with the trace that schedules it as an option.
@@ -67,7 +67,7 @@ class TracedKernel(Kernel):
         trace = self.space(workload, target).check(config)[PARAMETER]
         arguments = tuple(Argument(name) for name in self.tensors(workload))
         text = self._text(workload)
-        if self.language == "tensorir_cuda":
+        if target.launched:
             return Source(self.language, text, "main_kernel", arguments, options={"trace": trace})
         threads = target_threads(target)
         options = {"trace": trace, "llvm": list(self.llvm), "llvm_level": self.llvm_level}

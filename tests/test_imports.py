@@ -38,7 +38,7 @@ ABOUT = frozenset(
 )
 # Folders of the engine, each of which may import those before it.
 ENGINE = (
-    "processes", "gpu_model", "building", "judging", "candidate", "examine", "tuning", "recorded", "program",
+    "processes", "building", "judging", "candidate", "examine", "tuning", "recorded", "program",
 )  # fmt: skip
 # The store is about SQLAlchemy: whoever opens a database has loaded it anyway.
 HEAVY_AT_TOP = {"store": frozenset({"sqlalchemy", "alembic"})}

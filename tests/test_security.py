@@ -252,7 +252,7 @@ TUNED = [k for k in registry.kernels().values() if not k.baseline]
 
 
 def servable(kernel: Any) -> Workload | None:
-    operator, target = registry.operator(kernel.operator), TARGETS[kernel.target_kind]
+    operator, target = registry.operator(kernel.operator), TARGETS[kernel.target_kinds[0]]
     example = operator.parse(operator.example, kernel.dtypes[0])
     shapes = [example, *operator.companions(example)]
     return next((w for w in shapes if kernel.unsupported(w, target) is None), None)
@@ -268,7 +268,7 @@ def test_a_value_that_the_space_does_not_list_is_never_lowered(
     workload = servable(kernel)
     if workload is None:
         pytest.skip("it cannot serve its operator's example")
-    target = TARGETS[kernel.target_kind]
+    target = TARGETS[kernel.target_kinds[0]]
     space = kernel.space(workload, target)
     good = dict(space.default or space.sample(random.Random(3)))
     texts = ['4\n#include "/etc/passwd"', "4); __import__('os').system('id')  #", "4'", ""]
@@ -340,12 +340,10 @@ def test_a_program_is_written_for_checked_workloads_only(option: tuple[str, Any]
         export_traces(store, tmp_path / "out", workload.key)
 
 
+_ENGINE = ("tuning/experiment", "tuning/history", "recorded/exchange", "recorded/traces", "program/load")
 READERS = [
     path for folder in ("store", "interchange", "report") for path in (ROOT / "tuner" / folder).rglob("*.py")
-] + [
-    ROOT / "tuner" / "engine" / f"{name}.py"
-    for name in ("experiment", "exchange", "traces", "history", "load")
-]
+] + [ROOT / "tuner" / "engine" / f"{name}.py" for name in _ENGINE]
 
 
 @claim(9, "No file is unpickled, and none of the readers evaluates text as Python.")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tuner import registry
 from tuner.core.errors import InvalidSpace
 from tuner.core.found_files import MOST_BYTES, UnreadableFile, files_below, read_file
-from tuner.core.source_kernel import SourceKernel
 
 ROOT = Path(__file__).resolve().parent.parent
 GOOD = """/*[tuner]
@@ -170,7 +170,7 @@ def test_a_folder_that_may_not_be_read_is_listed(tmp_path: Path) -> None:
         with pytest.raises(UnreadableFile, match="cannot be read: Permission denied"):
             read_file(tmp_path / "b.cpp")
         with pytest.raises(InvalidSpace, match="Permission denied"):
-            SourceKernel(tmp_path / "b.cpp")
+            registry.source_kernel(tmp_path / "b.cpp")
     finally:
         os.seteuid(before)
         locked.chmod(0o700)

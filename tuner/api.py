@@ -62,7 +62,7 @@ def tune(
     """
     op = registry.operator(operator)
     workload = op.parse(shape, dtype, **values) if shape else op.workload(dtype, **values)
-    device = campaign.default_device("cpu")
+    device = campaign.default_device()
     protocol = campaign.default_protocol(device, threads=threads, cache=cache)
     registry.searcher(searcher)
     chosen, skipped = campaign.choose_kernels(workload, device, protocol, kernels, baselines)
@@ -128,7 +128,7 @@ def load(
         BuildError: it does not compile on this machine.
     """
     workload = registry.operator(operator).workload(dtype, **values)
-    device = campaign.default_device("cpu")
+    device = campaign.default_device()
     with open_store(db, read_only=True) as store:
         rows = store.best(operator=operator, threads=threads)
     return load_rows(workload, rows, device, kernel)

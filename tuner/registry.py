@@ -1,4 +1,4 @@
-"""Finds operators, kernels, builders, devices and searchers by scanning their folders.
+"""Finds operators, kernels, builders, devices, targets and searchers by scanning their folders.
 
 A new one is a new file: in the lab's folders, or in a folder that the environment variable `TUNER_PLUGINS`
 names (several, separated as in PATH). What cannot be loaded here is kept with its reason and listed, not
@@ -25,6 +25,7 @@ from tuner.core.operator import Operator
 from tuner.core.places import CUDA_SRC, ROOT
 from tuner.core.searcher import Searcher
 from tuner.core.source_kernel import SourceKernel
+from tuner.core.target import Target, TargetKind
 
 T = TypeVar("T")
 
@@ -170,6 +171,12 @@ def device_classes() -> dict[str, type[Device]]:
 
 
 @cache
+def target_kinds() -> dict[str, TargetKind]:
+    """Kinds of targets by name."""
+    return _instances(_classes("tuner/targets", TargetKind), TargetKind)
+
+
+@cache
 def searchers() -> dict[str, type[Searcher]]:
     """Searcher classes by name."""
     return _classes("tuner/searchers", Searcher)
@@ -190,7 +197,7 @@ def kernels() -> dict[str, Kernel]:
             # A file without a declaration is a part of others (an include, the runtime), not a kernel.
             if b"/*[tuner]" not in read_file(path):
                 continue
-            kernel = SourceKernel(path)
+            kernel = source_kernel(path)
         except Exception as error:
             unread[path] = _reason(error)
         else:
@@ -198,6 +205,11 @@ def kernels() -> dict[str, Kernel]:
     for path, reason in unread.items():
         broken[str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)] = reason
     return found
+
+
+def source_kernel(path: Path) -> SourceKernel:
+    """The kernel that a `.cpp` or `.cu` file declares, wherever it lies; raises `InvalidSpace`."""
+    return SourceKernel(path, operators())
 
 
 def operator(name: str) -> Operator:
@@ -219,6 +231,60 @@ def builder(name: str) -> Builder:
     return _pick("builder", name, builders())
 
 
+def builder_for(language: str, target_kind: str) -> Builder:
+    """The builder of a language for a kind of target: one that names the kind, else one for any.
+
+    Raises:
+        UnknownName: nothing compiles the language for it; lists the languages that are compiled.
+    """
+    fitting = [b for b in builders().values() if b.compiles(language)]
+    named = [b for b in fitting if target_kind in b.target_kinds]
+    chosen = named or [b for b in fitting if not b.target_kinds]
+    if not chosen:
+        able = [b for b in builders().values() if target_kind in b.target_kinds or not b.target_kinds]
+        raise UnknownName(
+            f"language for {target_kind} targets", language, sorted({b.language or b.name for b in able})
+        )
+    return chosen[0]
+
+
+def builder_of(kernel: Kernel, target: Target) -> Builder:
+    """The builder that compiles a kernel for a target; raises as `builder_for`."""
+    return builder_for(kernel.language, target.kind)
+
+
+def no_builder(kernel: Kernel, target_kind: str) -> str | None:
+    """Why nothing here builds a kernel for a kind of target; `None` where something does."""
+    try:
+        return builder_for(kernel.language, target_kind).unavailable()
+    except UnknownName:
+        return f"no builder of {kernel.language!r} for {target_kind} targets"
+
+
+def target_kind(name: str) -> TargetKind:
+    """A kind of target by name; raises `UnknownName`."""
+    return _pick("target", name, target_kinds())
+
+
+def target(name: str) -> Target:
+    """A described target by name: `cuda:sm_90`, or `sm_90` alone. A kind alone is its default one.
+
+    Raises:
+        UnknownName: there is none; lists those of its kind, or of all kinds.
+    """
+    kind, separator, arch = name.partition(":")
+    if separator and kind in target_kinds():
+        return target_kinds()[kind].target(arch)
+    if name in target_kinds():
+        meant = target_kinds()[name]
+        return meant.default() or next(iter(meant.targets().values()))
+    known = {n: t for each in target_kinds().values() for n, t in each.targets().items()}
+    found = known.get(name) or next((t for t in known.values() if t.arch == name), None)
+    if found is None:
+        raise UnknownName("target", name, list(known))
+    return found
+
+
 def searcher(name: str) -> type[Searcher]:
     """A searcher class by name, a member of a family as `family:member`; raises `UnknownName`."""
     family, separator, which = name.partition(":")
@@ -229,7 +295,7 @@ def searcher(name: str) -> type[Searcher]:
 def kernels_of(operator_name: str, target_kind: str | None = None) -> list[Kernel]:
     """The kernels of an operator, baselines last, in the order of their names."""
     chosen = [k for k in kernels().values() if k.operator == operator_name]
-    chosen = [k for k in chosen if target_kind in (None, k.target_kind)]
+    chosen = [k for k in chosen if target_kind is None or target_kind in k.target_kinds]
     return sorted(chosen, key=lambda k: (k.baseline, k.name))
 
 
@@ -240,7 +306,7 @@ def _pick(kind: str, name: str, known: Mapping[str, T]) -> T:
         raise UnknownName(kind, name, list(known)) from None
 
 
-def warm_builder(language: str) -> None:
+def warm_builder(name: str) -> None:
     """What a warm process does once before it forks builds: loads the kernels, warms the builder up."""
     kernels()
-    builder(language).warm_up()
+    builder(name).warm_up()

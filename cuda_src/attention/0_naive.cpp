@@ -5,13 +5,7 @@ summary = "One query after the other in the order of the formula, one thread: wh
 dtypes = ["f32", "f16"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "b", "h", "q", "kv", "d", "scale"]
-
-[options]
-causal = false
-kv_heads = 0
-scale = 0.0
-paged = false
-page_size = 16
+options = "operator"
 */
 // Rung 0. The scores of one query, their largest, the exponentials, the weighted sum of values. Every product
 // of a score is one of a chain of dependent additions, every key and value is read anew for every query, and
@@ -23,7 +17,7 @@ page_size = 16
 
 extern "C" int attention(const element* Q, const element* K, const element* V, const int32_t* block_table, element* O,
                          int64_t b, int64_t h, int64_t q, int64_t kv, int64_t d, float scale) {
-    const int64_t heads = KV_HEADS ? KV_HEADS : h;
+    const int64_t heads = OPT_KV_HEADS ? OPT_KV_HEADS : h;
     float* scores = static_cast<float*>(malloc(size_t(kv + d) * sizeof(float)));
     if (!scores) return 1;
     float* sums = scores + kv;

@@ -5,13 +5,7 @@ summary = "FlashAttention: blocks of queries and keys, online softmax, vector ex
 dtypes = ["f32", "f16"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "b", "h", "q", "kv", "d", "scale"]
-
-[options]
-causal = false
-kv_heads = 0
-scale = 0.0
-paged = false
-page_size = 16
+options = "operator"
 
 [parameters]
 BLOCK_Q = { values = [4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256], doc = "query rows of a block: what one pass over the keys serves" }
@@ -28,37 +22,50 @@ PREFETCH = { values = [0, 8, 16, 32, 64], doc = "tokens that decoding fetches ah
 SPLIT_KV = { values = [1, 2, 4, 8, 16, 32, 64], doc = "parts of the keys that threads compute apart, and combine" }
 threads = [1, 2, 4, 8, 16, 32, 64]
 
+[let]
+query_vectors = "QUERIES * 4 // vector_bytes"
+column_vectors = "COLUMNS * 4 // vector_bytes"
+one_query_vector = "QUERIES * 4 == vector_bytes"
+output_sums = "ROWS * column_vectors"
+panel_bytes = "BLOCK_KV * QUERIES * 4"
+# Over the keys, by the queries that share them.
+passes = "ceildiv(rows, BLOCK_Q)"
+decodes = "DECODE_ROWS >= rows"
+
 [constraints]
 whole_vectors = "QUERIES * 4 % vector_bytes == 0 and COLUMNS * 4 % vector_bytes == 0"
 # Sums, a row of queries (or of values) and one key (or one probability).
-score_registers = "(KEYS + 1) * (QUERIES * 4 // vector_bytes) + 1 <= vector_registers"
-output_registers = "(ROWS + 1) * (COLUMNS * 4 // vector_bytes) + 1 <= vector_registers"
+score_registers = "(KEYS + 1) * query_vectors + 1 <= vector_registers"
+output_registers = "(ROWS + 1) * column_vectors + 1 <= vector_registers"
 # 8 independent sums keep two FMA pipes of latency 4 busy.
-score_latency = "KEYS * (QUERIES * 4 // vector_bytes) >= 8"
-output_latency = "ROWS * (COLUMNS * 4 // vector_bytes) >= 8"
+score_latency = "KEYS * query_vectors >= 8"
+output_latency = "output_sums >= 8"
 whole_tiles = "BLOCK_Q % QUERIES == 0 and QUERIES % ROWS == 0"
 columns_used = "COLUMNS < 2 * d or COLUMNS * 4 == vector_bytes"
 # Each score is written, read and written, read: the panel and the keys' tile stay in L1.
-scores_in_l1 = "BLOCK_KV * QUERIES * 4 + KEYS * d * 4 <= l1d_bytes"
+scores_in_l1 = "panel_bytes + KEYS * d * 4 <= l1d_bytes"
 # The block of keys and values serves all its queries, whose panels and sums stay beside it.
 block_in_l2 = "(2 * BLOCK_KV + 2 * BLOCK_Q) * d * 4 <= l2_bytes"
-queries_used = "BLOCK_Q < 2 * q * (h // (kv_heads if kv_heads > 0 else h)) or BLOCK_Q == QUERIES"
-tile_used = "QUERIES < 2 * q * (h // (kv_heads if kv_heads > 0 else h)) or QUERIES * 4 == vector_bytes"
+queries_used = "BLOCK_Q < 2 * rows or BLOCK_Q == QUERIES"
+tile_used = "QUERIES < 2 * rows or one_query_vector"
 keys_used = "BLOCK_KV < 2 * kv or BLOCK_KV == 16"
 # What a workload does not run has one value only.
-decode_alone = "DECODE_ROWS < q * (h // (kv_heads if kv_heads > 0 else h)) or (QUERIES * 4 == vector_bytes and KEYS == 8 and ROWS * (COLUMNS * 4 // vector_bytes) == 8 and COLUMNS * 4 == (2 * vector_bytes if vector_bytes < 4 * d else vector_bytes) and UNROLL == 1 and not COPY_KV)"
-tiles_alone = "DECODE_ROWS >= q * (h // (kv_heads if kv_heads > 0 else h)) or (DECODE_KEYS == 4 and PREFETCH == 0)"
-decode_rows = "DECODE_ROWS == 4 or q * (h // (kv_heads if kv_heads > 0 else h)) <= 16"
+decode_alone = """
+  not decodes or (one_query_vector and KEYS == 8 and output_sums == 8 and UNROLL == 1 and not COPY_KV
+    and COLUMNS * 4 == (2 * vector_bytes if vector_bytes < 4 * d else vector_bytes))"""
+tiles_alone = "decodes or (DECODE_KEYS == 4 and PREFETCH == 0)"
+decode_rows = "DECODE_ROWS == 4 or rows <= 16"
 threads_on_cores = "threads <= cores"
 # Parts are worth their combination where blocks and heads do not feed the threads.
-split_needed = "SPLIT_KV == 1 or (SPLIT_KV * 64 <= kv and SPLIT_KV <= 4 * threads and b * (kv_heads if kv_heads > 0 else h) * ceildiv(q * (h // (kv_heads if kv_heads > 0 else h)), BLOCK_Q) < 4 * threads)"
+split_needed = """
+  SPLIT_KV == 1 or (SPLIT_KV * 64 <= kv and SPLIT_KV <= 4 * threads and b * kv_h * passes < 4 * threads)"""
 
 [features]
 score_tile = "KEYS * QUERIES"
 output_tile = "ROWS * COLUMNS"
-panel_bytes = "BLOCK_KV * QUERIES * 4"
+panel_bytes = "panel_bytes"
 cache_bytes = "2 * BLOCK_KV * d * 4"
-passes_over_cache = "ceildiv(q * (h // (kv_heads if kv_heads > 0 else h)), BLOCK_Q)"
+passes_over_cache = "passes"
 */
 // Rung 1. The scores never leave the cache: a block of keys is multiplied by a block of queries, the softmax is
 // taken of what has been seen so far, and when a larger score turns up, the sums are rescaled (Dao et al.,
@@ -66,18 +73,18 @@ passes_over_cache = "ceildiv(q * (h // (kv_heads if kv_heads > 0 else h)), BLOCK
 // polynomial (exp2.h). Where there are fewer blocks than threads, the keys are cut into parts and their
 // results combined (Dao et al., Flash-Decoding, 2023). Blocks that a causal mask hides are not computed.
 #define HUGE_PAGES 0
-#include "../gemm/arena.h"
-#include "../gemm/pack.h"
+#include <string.h>
+
+#include "../common/arena.h"
+#include "../common/pack.h"
+#include "../common/team.h"
 #include "decode.h"
 #include "tiles.h"
-#if threads > 1
-#include <omp.h>
-#endif
 
 #if defined(DTYPE_F16)
 enum { COPY = 1 };
 #else
-enum { COPY = COPY_KV || PAGED };
+enum { COPY = COPY_KV || OPT_PAGED };
 #endif
 
 template <int N>
@@ -163,7 +170,7 @@ static void tiled(const Problem& at, int64_t head, int64_t row, int64_t rows, Ra
         for (int64_t g = 0; g < panels; ++g) {
             const int32_t* limits = all_limits + g * QUERIES;
             int64_t n = most, clear = most;  // keys that some row sees, that all rows see
-            if (CAUSAL) {
+            if (OPT_CAUSAL) {
                 int64_t last = 0;
                 for (int64_t i = 0; i < QUERIES; ++i) {
                     last = max_of(last, limits[i]);

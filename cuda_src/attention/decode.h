@@ -27,10 +27,10 @@ struct Decode {
             for (int r = 0; r < R; ++r) x[r] = load(query + r * row + t);
 #pragma GCC unroll 16
             for (int i = 0; i < N; ++i) {
-                if (PREFETCH && !PAGED && t % (64 / int64_t(sizeof(element))) == 0) {
+                if (PREFETCH && !OPT_PAGED && t % (64 / int64_t(sizeof(element))) == 0) {
                     __builtin_prefetch(key[i] + PREFETCH * keys.stride + t);
                 }
-                const vec y = load_wide(key[i] + t);
+                const vec y = load(key[i] + t);
 #pragma GCC unroll 16
                 for (int r = 0; r < R; ++r) sums[r][i] += x[r] * y;
             }
@@ -50,7 +50,7 @@ struct Decode {
     struct Seen {
         int64_t all, some, by[R];
 
-        Seen(const Problem& at, int64_t begin, int64_t n, int64_t row) : all(n), some(CAUSAL ? 0 : n) {
+        Seen(const Problem& at, int64_t begin, int64_t n, int64_t row) : all(n), some(OPT_CAUSAL ? 0 : n) {
             for (int r = 0; r < R; ++r) {
                 by[r] = max_of(0, min_of(n, at.limit(row + r) - begin));
                 all = min_of(all, by[r]);
@@ -76,22 +76,22 @@ struct Decode {
             for (int r = 0; r < R; ++r) p[r] = splat(scores[r * BLOCK_KV + i]);
 #pragma GCC unroll 16
             for (int v = 0; v < V; ++v) {
-                if (PREFETCH && !PAGED && v * LANES % (64 / int64_t(sizeof(element))) == 0) {
+                if (PREFETCH && !OPT_PAGED && v * LANES % (64 / int64_t(sizeof(element))) == 0) {
                     __builtin_prefetch(value + PREFETCH * values.stride + v * LANES);
                 }
-                const vec x = load_wide(value + v * LANES);
+                const vec x = load(value + v * LANES);
 #pragma GCC unroll 16
                 for (int r = 0; r < R; ++r) total[r][v] += p[r] * x;
             }
         }
-        for (int64_t i = seen.all; R > 1 && CAUSAL && i < seen.some; ++i) {
+        for (int64_t i = seen.all; R > 1 && OPT_CAUSAL && i < seen.some; ++i) {
             const element* value = values[j + i] + column;
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r) {
                 if (i >= seen.by[r]) continue;
 #pragma GCC unroll 16
                 for (int v = 0; v < V; ++v) {
-                    total[r][v] += splat(scores[r * BLOCK_KV + i]) * load_wide(value + v * LANES);
+                    total[r][v] += splat(scores[r * BLOCK_KV + i]) * load(value + v * LANES);
                 }
             }
         }

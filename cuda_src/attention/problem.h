@@ -1,6 +1,6 @@
 // One attention as work items: a block of query rows of one head of keys, over one part of its keys.
 #pragma once
-#include "../gemm/simd.h"
+#include "../common/simd.h"
 #include "types.h"
 
 struct Problem {
@@ -10,7 +10,7 @@ struct Problem {
     int64_t b, h, q, kv, d;
     float scale;  // of the scores, as exponents of 2
 
-    int64_t heads() const { return KV_HEADS ? KV_HEADS : h; }
+    int64_t heads() const { return OPT_KV_HEADS ? OPT_KV_HEADS : h; }
     // Query heads that share keys lie one after the other: their queries are rows of one matrix.
     int64_t rows() const { return h / heads() * q; }
     int64_t first_row(int64_t head) const { return head * rows(); }  // head: of all sequences

@@ -39,7 +39,7 @@ static inline void score_tile(const float* keys, int64_t stride, const float* pa
 #pragma GCC unroll 8
         for (int v = 0; v < QV; ++v) {
             vec value = sums[i][v];
-            if (CAUSAL && hide) {
+            if (OPT_CAUSAL && hide) {
                 ints limit;
                 __builtin_memcpy(&limit, limits + v * LANES, sizeof limit);
                 value = limit <= first + i ? splat(HIDDEN) : value;
@@ -86,7 +86,7 @@ struct Seen {
 
     // Of the ROWS rows whose limits begin there, and of a block of n keys that each of them sees, if `clear`.
     Seen(int64_t n, bool clear, const int32_t* limits, int32_t first) : all(n), some(n), limits(limits), first(first) {
-        if (!CAUSAL || clear) return;
+        if (!OPT_CAUSAL || clear) return;
         int32_t least = limits[0], most = limits[0];
         for (int r = 1; r < ROWS; ++r) {
             least = limits[r] < least ? limits[r] : least;
@@ -129,7 +129,7 @@ static inline void output_tile(const float* P, const Seen& seen, const float* va
 #pragma GCC unroll 1
     for (; j < seen.all; ++j) step(j);
 #pragma GCC unroll 1
-    for (; CAUSAL && j < seen.some; ++j) {
+    for (; OPT_CAUSAL && j < seen.some; ++j) {
         const float *p = P + j * QUERIES, *row = values + j * stride;
 #pragma GCC unroll 32
         for (int r = 0; r < ROWS; ++r) {

@@ -5,21 +5,7 @@ summary = "Seven loops in the order of the formula, one thread: what everything 
 dtypes = ["f32", "f16", "int8"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-
-[options]
-stride = 1
-pad = 0
-pad_top = 0
-pad_left = 0
-pad_bottom = 0
-pad_right = 0
-dilation = 1
-groups = 1
-nhwc = false
-bias = false
-relu = false
-scale_tensor = false
-scale_channel = false
+options = "operator"
 */
 // Rung 0. The definition as a programmer writes it, compiled with -O3: every tap asks whether it lies in the
 // image, and the sum is one chain of dependent additions, which the compiler may not reorder into vectors.
@@ -28,9 +14,9 @@ scale_channel = false
 extern "C" void conv2d(const element* X, const element* W, const addend* bias, const float* scale, result* Y,
                        int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
     const Epilogue epilogue = {bias, scale};
-    const int64_t inner = c / GROUPS, outer = k / GROUPS;
-    const int64_t rows = (h + TOP + BOTTOM - DILATION * (r - 1) - 1) / STRIDE + 1;
-    const int64_t columns = (w + LEFT + RIGHT - DILATION * (s - 1) - 1) / STRIDE + 1;
+    const int64_t inner = c / OPT_GROUPS, outer = k / OPT_GROUPS;
+    const int64_t rows = (h + TOP + BOTTOM - OPT_DILATION * (r - 1) - 1) / OPT_STRIDE + 1;
+    const int64_t columns = (w + LEFT + RIGHT - OPT_DILATION * (s - 1) - 1) / OPT_STRIDE + 1;
     for (int64_t image = 0; image < n; ++image) {
         for (int64_t out = 0; out < k; ++out) {
             const int64_t first = out / outer * inner;  // channel of X where this group begins
@@ -39,21 +25,21 @@ extern "C" void conv2d(const element* X, const element* W, const addend* bias, c
                     accumulator sum = 0;
                     for (int64_t in = 0; in < inner; ++in) {
                         for (int64_t i = 0; i < r; ++i) {
-                            const int64_t y = p * STRIDE + i * DILATION - TOP;
+                            const int64_t y = p * OPT_STRIDE + i * OPT_DILATION - TOP;
                             if (y < 0 || y >= h) continue;
                             for (int64_t j = 0; j < s; ++j) {
-                                const int64_t x = q * STRIDE + j * DILATION - LEFT;
+                                const int64_t x = q * OPT_STRIDE + j * OPT_DILATION - LEFT;
                                 if (x < 0 || x >= w) continue;
                                 const int64_t channel = first + in;
-                                const element a = X[NHWC ? ((image * h + y) * w + x) * c + channel
+                                const element a = X[OPT_NHWC ? ((image * h + y) * w + x) * c + channel
                                                          : ((image * c + channel) * h + y) * w + x];
-                                const element b = W[NHWC ? ((out * r + i) * s + j) * inner + in
+                                const element b = W[OPT_NHWC ? ((out * r + i) * s + j) * inner + in
                                                          : ((out * inner + in) * r + i) * s + j];
                                 sum += accumulator(a) * accumulator(b);
                             }
                         }
                     }
-                    Y[NHWC ? ((image * rows + p) * columns + q) * k + out
+                    Y[OPT_NHWC ? ((image * rows + p) * columns + q) * k + out
                            : ((image * k + out) * rows + p) * columns + q] = epilogue(sum, out);
                 }
             }

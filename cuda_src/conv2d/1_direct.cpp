@@ -5,21 +5,7 @@ summary = "Direct: a register tile of pixels x vectors of output channels, weigh
 dtypes = ["f32", "f16", "int8"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-
-[options]
-stride = 1
-pad = 0
-pad_top = 0
-pad_left = 0
-pad_bottom = 0
-pad_right = 0
-dilation = 1
-groups = 1
-nhwc = false
-bias = false
-relu = false
-scale_tensor = false
-scale_channel = false
+options = "operator"
 
 [parameters]
 PIXELS = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "pixels of the register tile, of one row of the image" }
@@ -29,24 +15,28 @@ UNROLL = { values = [1, 2, 4], doc = "taps in the body of the innermost loop" }
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
 
+[let]
+vectors = "CHANNELS * 4 // vector_bytes"
+# A tile lies in one row of the output, which 1x1 kernels without padding see as a single one.
+one_row = "r * s == 1 and top + left + bottom + right == 0 and stride == 1"
+
 [constraints]
 whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
 # Sums, a row of weights and one pixel.
-registers = "(PIXELS + 1) * (CHANNELS * 4 // vector_bytes) + 1 <= vector_registers"
+registers = "(PIXELS + 1) * vectors + 1 <= vector_registers"
 # 8 independent sums keep two FMA pipes of latency 4 busy; narrow images have to do with fewer.
-latency = "PIXELS * (CHANNELS * 4 // vector_bytes) >= 8 or PIXELS * 2 > (w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1"
-channels_used = "CHANNELS < 2 * (k // groups) or CHANNELS * 4 == vector_bytes"
-# A tile lies in one row of the output, which 1x1 kernels see as a single one.
-pixels_used = "PIXELS == 1 or PIXELS <= ((w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1) * ((h if stride == 1 else 1) if r * s == 1 and pad + pad_top + pad_left + pad_bottom + pad_right == 0 else 1)"
-unrolled_body = "UNROLL * PIXELS * (CHANNELS * 4 // vector_bytes) <= 112"
+latency = "PIXELS * vectors >= 8 or PIXELS * 2 > q"
+channels_used = "CHANNELS < 2 * group_k or CHANNELS * 4 == vector_bytes"
+pixels_used = "PIXELS == 1 or PIXELS <= q * (h if one_row else 1)"
+unrolled_body = "UNROLL * PIXELS * vectors <= 112"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
+threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
 
 [features]
 tile_area = "PIXELS * CHANNELS"
-panel_bytes = "c // groups * r * s * CHANNELS * 4"
+panel_bytes = "group_c * r * s * CHANNELS * 4"
 */
 // Rung 1. Every weight is used for all pixels of a register tile and every pixel for all its channels, so two
 // loads serve PIXELS * CHANNELS products, and a sum never leaves its register (Georganas et al., Anatomy of
@@ -56,13 +46,11 @@ panel_bytes = "c // groups * r * s * CHANNELS * 4"
 // dilation and layout. int8 is computed in f32, exactly: up to 1024 products of at most 2^14 stay under 2^24.
 #define HUGE_PAGES 1
 #define INT8_IN_F32 1
-#include "../gemm/arena.h"
+#include "../common/arena.h"
+#include "../common/team.h"
 #include "image.h"
 #include "pack.h"
 #include "tile.h"
-#if threads > 1
-#include <omp.h>
-#endif
 
 enum : int64_t { NV = CHANNELS / LANES };
 
@@ -94,15 +82,15 @@ struct Convolution {
         const int64_t group = block / blocks(), begin = block % blocks() * CHANNELS;
         const int64_t row = tile / tiles_a_row(), p = row % rows(), n = row / rows();
         Place place = {at, n, group * at.outer + begin, min_of(CHANNELS, at.outer - begin), p, 0};
-        const float* first = image + n * strides.image + group * at.inner * strides.channel + p * STRIDE * strides.y;
+        const float* first = image + n * strides.image + group * at.inner * strides.channel + p * OPT_STRIDE * strides.y;
         const float* weights = packed + block * at.taps() * CHANNELS;
         // The last tile of a row begins early enough to be whole: what it shares with the one before it is
         // computed twice. Rows shorter than a tile are computed pixel by pixel.
         const int64_t unit = columns() < PIXELS ? 1 : PIXELS;
         place.q = min_of(tile % tiles_a_row() * unit, columns() - unit);
-        const float* x = first + place.q * STRIDE * strides.x;
+        const float* x = first + place.q * OPT_STRIDE * strides.x;
         // A constant where it can be: then the pixels' addresses need no registers.
-        const int64_t step = NHWC ? STRIDE * at.c : STRIDE;
+        const int64_t step = OPT_NHWC ? OPT_STRIDE * at.c : OPT_STRIDE;
         if (unit == PIXELS) direct_tile<PIXELS, NV>(x, step, offsets, weights, at.taps(), place, Y, epilogue);
         else direct_tile<1, NV>(x, step, offsets, weights, at.taps(), place, Y, epilogue);
     }
@@ -127,7 +115,7 @@ struct Convolution {
     // What thread `index` of `team` does. `wait` is a barrier of the team.
     template <class Wait>
     void run(const element* X, float* copy, int64_t team, int64_t index, Wait wait) const {
-        const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down, all = GROUPS * blocks();
+        const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down, all = OPT_GROUPS * blocks();
         const Range channels = share(all, 1, down, index % down), pixels = share(tiles(), 1, across, index / down);
         if (!IN_PLACE) pad_image(copy, X, at, team, index);
         const bool ahead = BLOCK || across > 1;
@@ -148,7 +136,7 @@ extern "C" int conv2d(const element* X, const element* W, const addend* bias, co
     const Strides strides(at);
     // An offset stays within one image.
     if (strides.image >= int64_t(1) << 31) return 2;
-    const int64_t blocks = GROUPS * ceil_div(at.outer, CHANNELS);
+    const int64_t blocks = OPT_GROUPS * ceil_div(at.outer, CHANNELS);
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
     const int64_t copy = lines(at.padded()), table = lines(at.taps());
     float* memory = arena.reserve(copy + table + blocks * CHANNELS * at.taps());
@@ -156,11 +144,11 @@ extern "C" int conv2d(const element* X, const element* W, const addend* bias, co
     int32_t* offsets = reinterpret_cast<int32_t*>(memory + copy);
     int32_t* next = offsets;
     // The order of W's own elements: c, r, s, or r, s, c.
-    for (int64_t i = 0; i < (NHWC ? r : at.inner); ++i) {
-        for (int64_t j = 0; j < (NHWC ? s : r); ++j) {
-            for (int64_t l = 0; l < (NHWC ? at.inner : s); ++l) {
-                const int64_t channel = NHWC ? l : i, y = NHWC ? i : j, x = NHWC ? j : l;
-                *next++ = int32_t(channel * strides.channel + (y * strides.y + x * strides.x) * DILATION);
+    for (int64_t i = 0; i < (OPT_NHWC ? r : at.inner); ++i) {
+        for (int64_t j = 0; j < (OPT_NHWC ? s : r); ++j) {
+            for (int64_t l = 0; l < (OPT_NHWC ? at.inner : s); ++l) {
+                const int64_t channel = OPT_NHWC ? l : i, y = OPT_NHWC ? i : j, x = OPT_NHWC ? j : l;
+                *next++ = int32_t(channel * strides.channel + (y * strides.y + x * strides.x) * OPT_DILATION);
             }
         }
     }
@@ -169,15 +157,9 @@ extern "C" int conv2d(const element* X, const element* W, const addend* bias, co
 #else
     const float* image = memory;
 #endif
-    const bool flat = r == 1 && s == 1 && !PADDED && STRIDE == 1;
+    const bool flat = r == 1 && s == 1 && !PADDED && OPT_STRIDE == 1;
     const Convolution work = {at, strides, W, Y, {bias, scale}, image, offsets, memory + copy + table, flat};
-#if threads > 1
-#pragma omp parallel num_threads(threads)
-    work.run(X, memory, omp_get_num_threads(), omp_get_thread_num(), [] {
-#pragma omp barrier
-    });
-#else
-    work.run(X, memory, 1, 0, [] {});
-#endif
+    BY_TEAM
+    work.run(X, memory, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
     return 0;
 }

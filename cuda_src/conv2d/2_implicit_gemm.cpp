@@ -5,18 +5,7 @@ summary = "A matrix product of the weights with the image's windows, a panel of 
 dtypes = ["f32"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-
-[options]
-stride = 1
-pad = 0
-pad_top = 0
-pad_left = 0
-pad_bottom = 0
-pad_right = 0
-dilation = 1
-groups = 1
-bias = false
-relu = false
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu"]
 
 [parameters]
 MR = { values = [1, 2, 4, 6, 8, 10, 12, 13, 14], doc = "output channels of the register tile" }
@@ -29,28 +18,28 @@ UNROLL = { values = [1, 2, 4], doc = "products in the body of the innermost loop
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
 
+[let]
+vectors = "NR * 4 // vector_bytes"
+
 [constraints]
 whole_vectors = "NR * 4 % vector_bytes == 0"
 # Sums, a row of pixels and one weight.
-registers = "(MR + 1) * (NR * 4 // vector_bytes) + 1 <= vector_registers"
+registers = "(MR + 1) * vectors + 1 <= vector_registers"
 # 8 independent sums keep two FMA pipes of latency 4 busy; few channels have to do with fewer.
-latency = "MR * (NR * 4 // vector_bytes) >= 8 or MR * 2 > k // groups"
-channels_used = "MR < 2 * (k // groups)"
-unrolled_body = "UNROLL * MR * (NR * 4 // vector_bytes) <= 112"
+latency = "MR * vectors >= 8 or MR * 2 > group_k"
+channels_used = "MR < 2 * group_k"
+unrolled_body = "UNROLL * MR * vectors <= 112"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
+threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * MR < 2 * k)"
 # 49 pixels are three vectors of 16 and one dot product, not four vectors. Weights have to lie in rows.
-dots_are_few = """
-  not DOTS or (not PACK_W and
-    1 <= (((h + 2 * pad + pad_top + pad_bottom - dilation * (r - 1) - 1) // stride + 1) * ((w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1))
-      % (vector_bytes // 4) <= 4)"""
+dots_are_few = "not DOTS or (not PACK_W and 1 <= p * q % (vector_bytes // 4) <= 4)"
 panels_in_order = "PANELS > 1 or INNER == 'm'"
 
 [features]
 tile_area = "MR * NR"
-panel_bytes = "c // groups * r * s * NR * 4"
+panel_bytes = "group_c * r * s * NR * 4"
 */
 // Rung 2. Y[k][pixels] = W[k][taps] times the matrix whose columns are the image's windows. That matrix never
 // exists as a whole: a panel of NR columns is gathered into a buffer just before the weights are multiplied
@@ -58,18 +47,22 @@ panel_bytes = "c // groups * r * s * NR * 4"
 // pixels, as Y does in NCHW, so nothing is transposed and weights are read where they are, one element at a
 // time. For 1x1 kernels of stride 1 the matrix is the image itself, and whole panels are read in place. Threads
 // that share their panels gather them together. DOTS is for images of a few vectors and a bit: see dots.h.
+//
+// A panel (panel.h) of NR = 4 pixels of a row of the output, for a kernel of r x s = 1 x 2 and no padding; a line of it
+// is one tap, and meets one weight of MR output channels:
+//
+//   image   a b c d e      tap 0   a b c d      pixel 0 is  w0 a + w1 b,  pixel 3  w0 d + w1 e
+//                          tap 1   b c d e
 #define HUGE_PAGES 1
-#define NHWC 0
-#define SCALE_TENSOR 0
-#define SCALE_CHANNEL 0
-#include "../gemm/arena.h"
+#define OPT_NHWC 0
+#define OPT_SCALE_TENSOR 0
+#define OPT_SCALE_CHANNEL 0
+#include "../common/arena.h"
+#include "../common/team.h"
 #include "dots.h"
 #include "image.h"
 #include "pack.h"
 #include "panel.h"
-#if threads > 1
-#include <omp.h>
-#endif
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
@@ -98,11 +91,11 @@ static __attribute__((noinline)) void multiply(const float* weights, int64_t str
     for (int i = 0; i < MR; ++i) {
         if (i >= at.rows) break;
         float* to = at.Y + i * at.pixels;
-        const vec addend = BIAS ? splat(at.bias[i]) : vec{};
+        const vec addend = OPT_BIAS ? splat(at.bias[i]) : vec{};
 #pragma GCC unroll 16
         for (int j = 0; j < V; ++j) {
-            if (BIAS) sums[i][j] += addend;
-            if (RELU) sums[i][j] = sums[i][j] < vec{} ? vec{} : sums[i][j];
+            if (OPT_BIAS) sums[i][j] += addend;
+            if (OPT_RELU) sums[i][j] = sums[i][j] < vec{} ? vec{} : sums[i][j];
         }
         const bool whole = at.columns == V * LANES;
 #pragma GCC unroll 16
@@ -162,7 +155,7 @@ struct Convolution {
              const float* columns) const {
         const int64_t taps = at.taps(), k = group * at.outer + tile * MR, whole = pixels() - rest();
         Tile to = {Y + (n * at.k + k) * pixels() + j, pixels(), min_of(MR, at.outer - tile * MR),
-                   min_of(NR, whole - j), BIAS ? bias + k : nullptr};
+                   min_of(NR, whole - j), OPT_BIAS ? bias + k : nullptr};
         const float* weights = PACK_W ? packed + (group * tiles() + tile) * taps * MR
                                : to.rows < MR ? edge + group * taps * MR : W + k * taps;
         multiply_some<NV>(weights, taps, panel, panel_stride, taps, to);
@@ -181,7 +174,7 @@ struct Convolution {
         const Range columns = share(at.n * panels(), 1, across, index / down);
         if (!IN_PLACE) pad_image(copy, X, at, team, index);
         if (PACK_W || at.outer % MR) {
-            const Range part = share(GROUPS * tiles(), 1, team, index);
+            const Range part = share(OPT_GROUPS * tiles(), 1, team, index);
             for (int64_t i = part.begin; i < part.end; ++i) pack(i / tiles(), i % tiles());
         }
         if (!IN_PLACE || PACK_W || at.outer % MR) wait();
@@ -190,7 +183,7 @@ struct Convolution {
         const Range channels = together ? share(at.inner, 1, team, index) : Range{0, at.inner};
         float* buffer = buffers + (together ? 0 : index) * size;
         bool gathered = false;  // ever
-        for (int64_t group = 0; group < GROUPS; ++group) {
+        for (int64_t group = 0; group < OPT_GROUPS; ++group) {
             for (int64_t begin = columns.begin; begin < columns.end; begin += PANELS) {
                 const int64_t count = min_of(PANELS, columns.end - begin);
                 const float *panel[PANELS], *columns_behind[PANELS];
@@ -241,24 +234,15 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
     const Strides strides(at);
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
     const int64_t taps = at.taps(), copy = lines(at.padded() + READ_BEHIND), tiles = ceil_div(at.outer, MR);
-    const int64_t weights = lines((PACK_W ? GROUPS * tiles : GROUPS) * MR * taps);
+    const int64_t weights = lines((PACK_W ? OPT_GROUPS * tiles : OPT_GROUPS) * MR * taps);
     const int64_t buffer = lines(PANELS * (taps * NR + dots_floats(taps)) + LANES);
     float* memory = arena.reserve(copy + weights + buffer * threads);
     if (!memory) return 1;
-    const bool direct = r == 1 && s == 1 && STRIDE == 1 && !PADDED;
+    const bool direct = r == 1 && s == 1 && OPT_STRIDE == 1 && !PADDED;
     const Convolution work = {at, strides, W, bias, IN_PLACE ? X : memory, Y,
                               memory + copy, memory + copy, direct};
     float* buffers = memory + copy + weights;
-#if threads > 1
-#pragma omp parallel num_threads(threads)
-    {
-        const int64_t index = omp_get_thread_num();
-        work.run(X, memory, buffers, buffer, omp_get_num_threads(), index, [] {
-#pragma omp barrier
-        });
-    }
-#else
-    work.run(X, memory, buffers, buffer, 1, 0, [] {});
-#endif
+    BY_TEAM
+    work.run(X, memory, buffers, buffer, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
     return 0;
 }

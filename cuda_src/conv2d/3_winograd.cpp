@@ -8,19 +8,7 @@ special_values = false
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 # Products of F(4x4,3x3), the most; F(2x2,3x3) does 2.25 times fewer.
 fewer_operations = "4 if c >= 32 else 2.25"
-
-[options]
-stride = 1
-pad = 0
-pad_top = 0
-pad_left = 0
-pad_bottom = 0
-pad_right = 0
-dilation = 1
-groups = 1
-nhwc = false
-bias = false
-relu = false
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
 
 [supports]
 "it computes 3x3 kernels" = "r == 3 and s == 3"
@@ -35,24 +23,29 @@ UNROLL = { values = [1, 2, 4], doc = "channels in the body of the innermost loop
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along tiles" }
 
+[let]
+vectors = "CHANNELS * 4 // vector_bytes"
+# Of one tile of the image, or one filter, transformed.
+transformed_bytes = "(TILE + 2) ** 2 * c * 4"
+
 [constraints]
 whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
 # Sums, a row of weights and one element of a tile.
-registers = "(TILES + 1) * (CHANNELS * 4 // vector_bytes) + 1 <= vector_registers"
+registers = "(TILES + 1) * vectors + 1 <= vector_registers"
 # 8 independent sums keep two FMA pipes of latency 4 busy.
-latency = "TILES * (CHANNELS * 4 // vector_bytes) >= 8"
+latency = "TILES * vectors >= 8"
 channels_used = "CHANNELS < 2 * k or CHANNELS * 4 == vector_bytes"
-unrolled_body = "UNROLL * TILES * (CHANNELS * 4 // vector_bytes) <= 112"
-block_used = "BLOCK == 1 or (BLOCK - 1) * TILES < n * ceildiv(h + 2 * pad + pad_top + pad_bottom - 2, TILE) * ceildiv(w + 2 * pad + pad_left + pad_right - 2, TILE)"
+unrolled_body = "UNROLL * TILES * vectors <= 112"
+block_used = "BLOCK == 1 or (BLOCK - 1) * TILES < n * ceildiv(p, TILE) * ceildiv(q, TILE)"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
+threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
 
 [features]
 tile_area = "TILES * CHANNELS"
-filters_bytes = "(TILE + 2) * (TILE + 2) * c * k * 4"
-image_bytes = "(TILE + 2) * (TILE + 2) * c * BLOCK * TILES * 4"
+filters_bytes = "transformed_bytes * k"
+image_bytes = "transformed_bytes * BLOCK * TILES"
 */
 // Rung 3. An output tile of m x m pixels is A^T [sum over c of (G g G^T) * (B^T d B)] A: per channel (m+2)^2
 // products instead of 9 m^2, and the sum over channels is (m+2)^2 independent matrix products of all tiles with
@@ -69,17 +62,22 @@ image_bytes = "(TILE + 2) * (TILE + 2) * c * BLOCK * TILES * 4"
 // than those of 9c terms. What its transforms round grows with sqrt(c) only, and fits the tolerance from 32
 // channels on; with fewer F(2x2) is computed. Largest errors seen, as shares of the tolerance (200,000 outputs,
 // 4 seeds): F(4x4) 0.67 with 32 channels, 0.56 with 64, 0.41 with 128; F(2x2) 0.23 with 16, 0.18 with 64.
+//
+// TILE = 2: tiles of 4 x 4 pixels (IN of F2, winograd.h), 2 apart, make 2 x 2 outputs (OUT) each. The 16 elements of a
+// transformed tile go to 16 matrices, one each:
+//
+//   columns of the image   0 1 2 3 4 5        matrix e, of 0 ... 15:  [tiles][c] times [c][filters]
+//   tile 0                 x x x x            outputs 0 1
+//   tile 1                     x x x x        outputs 2 3
 #define HUGE_PAGES 1
-#define SCALE_TENSOR 0
-#define SCALE_CHANNEL 0
-#include "../gemm/arena.h"
+#define OPT_SCALE_TENSOR 0
+#define OPT_SCALE_CHANNEL 0
+#include "../common/arena.h"
+#include "../common/team.h"
 #include "image.h"
 #include "pack.h"
 #include "tile.h"
 #include "winograd.h"
-#if threads > 1
-#include <omp.h>
-#endif
 
 enum : int64_t { NV = CHANNELS / LANES, TILES_A_BLOCK = BLOCK * TILES };
 
@@ -156,7 +154,7 @@ struct Winograd {
             memset(to, 0, size_t(LEFT * LANES) * sizeof(float));
             memset(to + (LEFT + columns) * LANES, 0, size_t((wide() - LEFT - columns) * LANES) * sizeof(float));
             to += LEFT * LANES;
-            if (!NHWC) {
+            if (!OPT_NHWC) {
                 pack_columns<LANES>(to, X + ((n * at.c + channel) * at.h + y) * at.w, at.h * at.w, count, columns);
                 continue;
             }
@@ -171,7 +169,7 @@ struct Winograd {
     void transform_filters(int64_t block, float* packed, float* transformed) const {
         const int64_t taps = 9 * at.c;
         pack_weights<CHANNELS>(packed, W + block * CHANNELS * taps, taps, min_of(CHANNELS, at.k - block * CHANNELS));
-        const int64_t channel_step = NHWC ? 1 : 9, tap_step = NHWC ? at.c : 1;
+        const int64_t channel_step = OPT_NHWC ? 1 : 9, tap_step = OPT_NHWC ? at.c : 1;
         for (int64_t c = 0; c < at.c; ++c) {
             for (int64_t j = 0; j < NV; ++j) {
                 vec g[9], half[N * 3], done[POINTS];
@@ -283,14 +281,8 @@ static int compute(const Shape& at, const float* X, const float* W, const float*
     work.image = memory;
     work.filters = memory + image;
     float* rest = memory + image + filters;
-#if threads > 1
-#pragma omp parallel num_threads(threads)
-    work.run(rest + omp_get_thread_num() * own, omp_get_num_threads(), omp_get_thread_num(), [] {
-#pragma omp barrier
-    });
-#else
-    work.run(rest, 1, 0, [] {});
-#endif
+    BY_TEAM
+    work.run(rest + TEAM_INDEX * own, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
     return 0;
 }
 

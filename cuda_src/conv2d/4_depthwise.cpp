@@ -5,19 +5,7 @@ summary = "One filter a channel: rows of pixels (NCHW) or of channels (NHWC) in 
 dtypes = ["f32"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-
-[options]
-stride = 1
-pad = 0
-pad_top = 0
-pad_left = 0
-pad_bottom = 0
-pad_right = 0
-dilation = 1
-groups = 1
-nhwc = false
-bias = false
-relu = false
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
 
 [supports]
 "it computes depthwise convolutions: groups = c = k" = "groups == c and c == k"
@@ -30,29 +18,33 @@ MASKED = { values = [false, true], doc = "a channel is read where it lies and pa
 FIXED = { values = [true, false], doc = "code of its own for kernels of 3x3 and 5x5" }
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 
+[let]
+sums = "ROWS * VECTORS"
+# Bytes of a row that are computed together, but for the last vector.
+but_last = "(VECTORS - 1) * vector_bytes"
+reach_y = "dilation * (r - 1)"
+reach_x = "dilation * (s - 1)"
+
 [constraints]
-sums_in_registers = "ROWS * VECTORS <= vector_registers // 2"
-vectors_used = "FLAT or MASKED or VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (c if nhwc else (w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1)"
+sums_in_registers = "sums <= vector_registers // 2"
+vectors_used = "FLAT or MASKED or VECTORS == 1 or but_last < 4 * (c if nhwc else q)"
 # A flat channel has no rows, and with its channels side by side an image has none either.
 flat_has_no_rows = "not FLAT or (ROWS == 1 and not nhwc)"
 # As many columns out as in and taps no more than a vector away, or rows of no more than a vector; see masked.h.
 masked_fits = """
   not MASKED or (ROWS == 1 and not FLAT and not nhwc and (
-    (stride == 1 and 2 * pad + pad_left + pad_right == dilation * (s - 1) and s * dilation <= w
-      and 4 * ((pad + pad_top) * w + pad + pad_left) <= vector_bytes
-      and 4 * (((r - 1) * dilation - pad - pad_top) * w + (s - 1) * dilation - pad - pad_left) <= vector_bytes)
-    or (stride == 2 and 2 * w <= vector_bytes and (w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // 2 < vector_bytes // 4)))"""
-masked_vectors_used = """
-  not MASKED or VECTORS == 1 or (VECTORS - 1) * vector_bytes < 4 * (
-    ((h + 2 * pad + pad_top + pad_bottom - dilation * (r - 1) - 1) // stride + 1) * ((w + 2 * pad + pad_left + pad_right - dilation * (s - 1) - 1) // stride + 1))"""
+    (stride == 1 and left + right == reach_x and s * dilation <= w and 4 * (top * w + left) <= vector_bytes
+      and 4 * ((reach_y - top) * w + reach_x - left) <= vector_bytes)
+    or (stride == 2 and 2 * w <= vector_bytes and q <= vector_bytes // 4)))"""
+masked_vectors_used = "not MASKED or VECTORS == 1 or but_last < 4 * p * q"
 # The masks stay in the L1 cache.
 masked_stays_in_cache = "not MASKED or h * w * r * s <= 8192 * stride * stride"
 threads_on_cores = "threads <= cores"
 # Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * (c // groups) * r * s < 4000000 * stride * stride"
+threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
 
 [features]
-tile_area = "ROWS * VECTORS"
+tile_area = "sums"
 */
 // Rung 4. With one channel in and one out nothing is reused but the image under overlapping windows, so time is
 // that of moving the image once, and of the instructions per tap. NCHW: a channel's plane is copied with its
@@ -60,16 +52,20 @@ tile_area = "ROWS * VECTORS"
 // with a stride of 2 two loads of which every second element is picked; for larger strides columns are sorted by
 // their remainder. FLAT is for images narrower than a few vectors (flat.h), MASKED for those of a few vectors
 // (masked.h). NHWC: a vector holds channels, and every tap is a load of its own at any stride.
+//
+// A row "a b c d" with one zero on each side under three taps, vectors of four, and the same channel as one FLAT line:
+//
+//   copy    0 a b c d 0       tap 0   0 a b c        line   0 a b c d 0  0 e f g h 0 ...  (pitch 6)
+//                             tap 1   a b c d        tap 1    a b c d 0  0 e ...          columns 4 and 5 of a row
+//                             tap 2   b c d 0                                             are dropped
 #define HUGE_PAGES 1
-#define SCALE_TENSOR 0
-#define SCALE_CHANNEL 0
-#include "../gemm/arena.h"
+#define OPT_SCALE_TENSOR 0
+#define OPT_SCALE_CHANNEL 0
+#include "../common/arena.h"
+#include "../common/team.h"
 #include "flat.h"
 #include "image.h"
 #include "masked.h"
-#if threads > 1
-#include <omp.h>
-#endif
 
 struct Depthwise {
     const Shape at;
@@ -77,11 +73,11 @@ struct Depthwise {
     float* Y;
 
     // NCHW: the plane with padding; behind each row, and behind the last one, room for what vectors overhang.
-    // With a stride above 2 a row is STRIDE pieces: columns 0, STRIDE, 2*STRIDE ..., then 1, STRIDE + 1, ...
-    enum : int64_t { SORTED = STRIDE > 2, PIECES = SORTED ? STRIDE : 1, STEP = SORTED ? 1 : STRIDE };
+    // With a stride above 2 a row is stride pieces: columns 0, stride, 2*stride ..., then 1, stride + 1, ...
+    enum : int64_t { SORTED = OPT_STRIDE > 2, PIECES = SORTED ? OPT_STRIDE : 1, STEP = SORTED ? 1 : OPT_STRIDE };
     int64_t piece() const { return ceil_div(at.wide(), PIECES) + (VECTORS + 1) * LANES * STEP; }
     int64_t row() const { return piece() * PIECES; }
-    int64_t plane() const { return (at.high() + ROWS * STRIDE) * row(); }
+    int64_t plane() const { return (at.high() + ROWS * OPT_STRIDE) * row(); }
     // NHWC: the weights as [r][s][c], with room for a whole vector behind them.
     int64_t filters() const { return at.r * at.s * at.c + LANES; }
 
@@ -106,7 +102,7 @@ struct Depthwise {
             }
             for (int64_t x = 0; x < at.wide(); ++x) {
                 const bool inside = x >= LEFT && x < LEFT + at.w;
-                to[x % STRIDE * piece() + x / STRIDE] = inside ? line[x - LEFT] : 0;
+                to[x % OPT_STRIDE * piece() + x / OPT_STRIDE] = inside ? line[x - LEFT] : 0;
             }
         }
     }
@@ -119,7 +115,7 @@ struct Depthwise {
 #pragma GCC unroll 4
         for (int j = 0; j < V; ++j) {
             vec value = sums[j];
-            if (RELU) value = value < vec{} ? vec{} : value;
+            if (OPT_RELU) value = value < vec{} ? vec{} : value;
             store(place + j * LANES, value);
         }
         if (!inside) memcpy(to, whole, size_t(count) * sizeof(float));
@@ -134,19 +130,19 @@ struct Depthwise {
             for (int i = 0; i < ROWS; ++i) {
                 for (int j = 0; j < VECTORS; ++j) sums[i][j] = splat(addend);
             }
-            const float* window = from + p * STRIDE * row() + q * STEP;
+            const float* window = from + p * OPT_STRIDE * row() + q * STEP;
 #pragma GCC unroll 5
             for (int64_t y = 0; y < r; ++y) {
 #pragma GCC unroll 5
                 for (int64_t x = 0; x < s; ++x) {
                     const vec weight = splat(weights[y * s + x]);
-                    const int64_t column = x * DILATION % PIECES * piece() + x * DILATION / PIECES;
-                    const float* tap = window + y * DILATION * row() + column;
+                    const int64_t column = x * OPT_DILATION % PIECES * piece() + x * OPT_DILATION / PIECES;
+                    const float* tap = window + y * OPT_DILATION * row() + column;
 #pragma GCC unroll 4
                     for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 4
                         for (int j = 0; j < VECTORS; ++j) {
-                            sums[i][j] += weight * pixels(tap + i * STRIDE * row() + j * LANES * STEP);
+                            sums[i][j] += weight * pixels(tap + i * OPT_STRIDE * row() + j * LANES * STEP);
                         }
                     }
                 }
@@ -164,13 +160,13 @@ struct Depthwise {
             const int64_t left = at.c - channel;
             vec sums[ROWS][VECTORS] = {};
             for (int64_t y = 0; y < at.r; ++y) {
-                const int64_t line = p * STRIDE + y * DILATION - TOP;
+                const int64_t line = p * OPT_STRIDE + y * OPT_DILATION - TOP;
                 if (line < 0 || line >= at.h) continue;
                 for (int64_t x = 0; x < at.s; ++x) {
                     vec weight[VECTORS];
                     for (int j = 0; j < VECTORS; ++j) weight[j] = part(weights + (y * at.s + x) * at.c + channel, j, left);
                     for (int64_t i = 0; i < count; ++i) {
-                        const int64_t column = (q + i) * STRIDE + x * DILATION - LEFT;
+                        const int64_t column = (q + i) * OPT_STRIDE + x * OPT_DILATION - LEFT;
                         if (column < 0 || column >= at.w) continue;
                         const float* from = X + ((n * at.h + line) * at.w + column) * at.c + channel;
                         for (int j = 0; j < VECTORS; ++j) sums[i][j] += weight[j] * part(from, j, left);
@@ -178,7 +174,7 @@ struct Depthwise {
                 }
             }
             for (int64_t i = 0; i < count; ++i) {
-                if (BIAS) {
+                if (OPT_BIAS) {
                     for (int j = 0; j < VECTORS; ++j) sums[i][j] += part(bias + channel, j, left);
                 }
                 finish<VECTORS>(Y + ((n * at.rows + p) * at.columns + q + i) * at.c + channel, sums[i], left);
@@ -198,7 +194,7 @@ struct Depthwise {
     void channel(float* buffer, int64_t i) const {
         const float* weights = W + i % at.c * at.r * at.s;
         float* to = Y + i * at.rows * at.columns;
-        const float addend = BIAS ? bias[i % at.c] : 0;
+        const float addend = OPT_BIAS ? bias[i % at.c] : 0;
         copy_plane(buffer, X + i * at.h * at.w);
         for (int64_t p = 0; p < at.rows; p += ROWS) {
             if (FIXED && at.r == 3 && at.s == 3) rows_nchw<3, 3>(buffer, weights, addend, to, p);
@@ -208,15 +204,15 @@ struct Depthwise {
     }
 
     void prepare(float* memory) const {
-        for (int64_t i = 0; NHWC && i < at.c; ++i) {
+        for (int64_t i = 0; OPT_NHWC && i < at.c; ++i) {
             for (int64_t tap = 0; tap < at.r * at.s; ++tap) memory[tap * at.c + i] = W[i * at.r * at.s + tap];
         }
     }
 
     void run(float* memory, int64_t team, int64_t index) const {
-        const Range mine = share(NHWC ? at.n * at.rows : at.n * at.c, 1, team, index);
+        const Range mine = share(OPT_NHWC ? at.n * at.rows : at.n * at.c, 1, team, index);
         for (int64_t i = mine.begin; i < mine.end; ++i) {
-            if (!NHWC) {
+            if (!OPT_NHWC) {
                 channel(memory, i);
             } else {
                 for (int64_t q = 0; q < at.columns; q += ROWS) pixels_nhwc(memory, i / at.rows, i % at.rows, q);
@@ -233,12 +229,8 @@ static int run(const Work& work, int64_t size, bool shared) {
     float* memory = arena.reserve(shared ? size : size * threads);
     if (!memory) return 1;
     work.prepare(memory);
-#if threads > 1
-#pragma omp parallel num_threads(threads)
-    work.run(memory + (shared ? 0 : omp_get_thread_num() * size), omp_get_num_threads(), omp_get_thread_num());
-#else
-    work.run(memory, 1, 0);
-#endif
+    BY_TEAM
+    work.run(memory + (shared ? 0 : TEAM_INDEX * size), TEAM_SIZE, TEAM_INDEX);
     return 0;
 }
 
@@ -255,6 +247,6 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
     return run(work, work.memory(), false);
 #else
     const Depthwise work = {at, X, W, bias, Y};
-    return run(work, NHWC ? work.filters() : work.plane(), NHWC);
+    return run(work, OPT_NHWC ? work.filters() : work.plane(), OPT_NHWC);
 #endif
 }

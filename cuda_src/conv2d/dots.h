@@ -51,8 +51,8 @@ static __attribute__((noinline)) void dots(const float* weights, const float* co
         if (p < taps) add(p, taps - p);
         for (int64_t i = 0; i < ROWS && first + i < at.rows; ++i) {
             for (int j = 0; j < D; ++j) {
-                float value = sum(sums[i][j]) + (BIAS ? at.bias[first + i] : 0);
-                if (RELU) value = value < 0 ? 0 : value;
+                float value = sum(sums[i][j]) + (OPT_BIAS ? at.bias[first + i] : 0);
+                if (OPT_RELU) value = value < 0 ? 0 : value;
                 at.Y[(first + i) * at.pixels + j] = value;
             }
         }

@@ -13,10 +13,10 @@ struct FlatDepthwise {
     const float *X, *W, *bias;
     float* Y;
 
-    int64_t pitch() const { return ceil_div(at.wide(), STRIDE); }
-    int64_t phase() const { return ceil_div(at.high(), STRIDE) * pitch(); }
+    int64_t pitch() const { return ceil_div(at.wide(), OPT_STRIDE); }
+    int64_t phase() const { return ceil_div(at.high(), OPT_STRIDE) * pitch(); }
     // Behind the last phase, what the last vectors overhang.
-    int64_t image() const { return ceil_div(STRIDE * STRIDE * phase() + pitch() + (VECTORS + 1) * LANES, 16) * 16; }
+    int64_t image() const { return ceil_div(OPT_STRIDE * OPT_STRIDE * phase() + pitch() + (VECTORS + 1) * LANES, 16) * 16; }
     int64_t result() const { return ceil_div(at.rows * pitch(), VECTORS * LANES) * VECTORS * LANES + LANES; }
     int64_t memory() const { return image() + result(); }
 
@@ -24,10 +24,10 @@ struct FlatDepthwise {
     void copy_in(float* to, const float* from) const {
         const int64_t w = at.w;
         for (int64_t y = 0; y < at.h; ++y, from += w) {
-            float* line = to + (y + TOP) % STRIDE * STRIDE * phase() + (y + TOP) / STRIDE * pitch();
-            if (STRIDE == 1) {
+            float* line = to + (y + TOP) % OPT_STRIDE * OPT_STRIDE * phase() + (y + TOP) / OPT_STRIDE * pitch();
+            if (OPT_STRIDE == 1) {
                 for (int64_t x = 0; x < w; x += LANES) store_part(line + LEFT + x, load_part(from + x, w - x), w - x);
-            } else if (STRIDE == 2) {
+            } else if (OPT_STRIDE == 2) {
                 float* even = line + LEFT % 2 * phase() + LEFT / 2;
                 float* odd = line + (LEFT + 1) % 2 * phase() + (LEFT + 1) / 2;
                 for (int64_t x = 0; x < w; x += 2 * LANES) {
@@ -36,7 +36,7 @@ struct FlatDepthwise {
                     store_part(odd + x / 2, every_second(a, b, 1), (w - x) / 2);
                 }
             } else {
-                for (int64_t x = 0; x < w; ++x) line[(x + LEFT) % STRIDE * phase() + (x + LEFT) / STRIDE] = from[x];
+                for (int64_t x = 0; x < w; ++x) line[(x + LEFT) % OPT_STRIDE * phase() + (x + LEFT) / OPT_STRIDE] = from[x];
             }
         }
     }
@@ -52,9 +52,9 @@ struct FlatDepthwise {
             for (int64_t y = 0; y < r; ++y) {
 #pragma GCC unroll 5
                 for (int64_t x = 0; x < s; ++x) {
-                    const int64_t line = y * DILATION, column = x * DILATION;
-                    const float* tap = image + f + (line % STRIDE * STRIDE + column % STRIDE) * phase() +
-                                       line / STRIDE * pitch() + column / STRIDE;
+                    const int64_t line = y * OPT_DILATION, column = x * OPT_DILATION;
+                    const float* tap = image + f + (line % OPT_STRIDE * OPT_STRIDE + column % OPT_STRIDE) * phase() +
+                                       line / OPT_STRIDE * pitch() + column / OPT_STRIDE;
                     const vec weight = splat(weights[y * s + x]);
 #pragma GCC unroll 8
                     for (int j = 0; j < VECTORS; ++j) sums[j] += weight * load(tap + j * LANES);
@@ -62,7 +62,7 @@ struct FlatDepthwise {
             }
 #pragma GCC unroll 8
             for (int j = 0; j < VECTORS; ++j) {
-                if (RELU) sums[j] = sums[j] < vec{} ? vec{} : sums[j];
+                if (OPT_RELU) sums[j] = sums[j] < vec{} ? vec{} : sums[j];
                 store(result + f + j * LANES, sums[j]);
             }
         }
@@ -76,7 +76,7 @@ struct FlatDepthwise {
         memset(memory, 0, size_t(image()) * sizeof(float));
         for (int64_t i = mine.begin; i < mine.end; ++i) {
             const float* weights = W + i % at.c * at.r * at.s;
-            const float addend = BIAS ? bias[i % at.c] : 0;
+            const float addend = OPT_BIAS ? bias[i % at.c] : 0;
             float* to = Y + i * at.rows * at.columns;
             copy_in(memory, X + i * at.h * at.w);
             if (FIXED && at.r == 3 && at.s == 3) compute<3, 3>(memory, weights, addend, result);

@@ -3,7 +3,7 @@
 #pragma once
 #include <string.h>
 
-#include "../gemm/simd.h"
+#include "../common/simd.h"
 #include "types.h"
 
 // Whether the caller's memory serves as it is.
@@ -20,9 +20,9 @@ struct Shape {
 
     Shape(int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s)
         : n(n), c(c), h(h), w(w), k(k), r(r), s(s),
-          rows((high() - DILATION * (r - 1) - 1) / STRIDE + 1),
-          columns((wide() - DILATION * (s - 1) - 1) / STRIDE + 1),
-          inner(c / GROUPS), outer(k / GROUPS) {}
+          rows((high() - OPT_DILATION * (r - 1) - 1) / OPT_STRIDE + 1),
+          columns((wide() - OPT_DILATION * (s - 1) - 1) / OPT_STRIDE + 1),
+          inner(c / OPT_GROUPS), outer(k / OPT_GROUPS) {}
 
     int64_t taps() const { return inner * r * s; }
     int64_t high() const { return h + TOP + BOTTOM; }
@@ -36,9 +36,9 @@ struct Strides {
 
     explicit Strides(const Shape& at)
         : image(at.c * at.high() * at.wide()),
-          channel(NHWC ? 1 : at.high() * at.wide()),
-          y(NHWC ? at.wide() * at.c : at.wide()),
-          x(NHWC ? at.c : 1) {}
+          channel(OPT_NHWC ? 1 : at.high() * at.wide()),
+          y(OPT_NHWC ? at.wide() * at.c : at.wide()),
+          x(OPT_NHWC ? at.c : 1) {}
 };
 
 static inline void convert(float* to, const element* from, int64_t count) {
@@ -52,8 +52,8 @@ static inline void convert(float* to, const element* from, int64_t count) {
 // The part of the copy that falls to thread `index` of `team`.
 static inline void pad_image(float* to, const element* X, const Shape& at, int64_t team, int64_t index) {
     // A line of the copy is a row of one channel, or of all of them.
-    const int64_t step = NHWC ? at.c : 1, line = at.wide() * step, left = LEFT * step, inside = at.w * step;
-    const int64_t planes = NHWC ? at.n : at.n * at.c;
+    const int64_t step = OPT_NHWC ? at.c : 1, line = at.wide() * step, left = LEFT * step, inside = at.w * step;
+    const int64_t planes = OPT_NHWC ? at.n : at.n * at.c;
     const Range mine = share(planes * at.high(), 1, team, index);
     for (int64_t i = mine.begin; i < mine.end; ++i) {
         const int64_t plane = i / at.high(), y = i % at.high() - TOP;

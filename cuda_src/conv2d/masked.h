@@ -15,29 +15,29 @@ struct MaskedDepthwise {
 
     // How far the first and the last tap are from their pixel, in elements of the line.
     int64_t first_shift() const { return -(TOP * at.w + LEFT); }
-    int64_t last_shift() const { return first_shift() + ((at.r - 1) * at.w + at.s - 1) * DILATION; }
+    int64_t last_shift() const { return first_shift() + ((at.r - 1) * at.w + at.s - 1) * OPT_DILATION; }
 
     bool serves() const {
-        const bool shifts = first_shift() >= -LANES && last_shift() <= LANES && at.s * DILATION <= at.w;
-        const bool line = STRIDE == 1 && at.columns == at.w && shifts;
-        const bool halves = STRIDE == 2 && at.columns <= LANES && at.w <= 2 * LANES;
-        return !NHWC && (line || halves) && vectors() >= VECTORS;
+        const bool shifts = first_shift() >= -LANES && last_shift() <= LANES && at.s * OPT_DILATION <= at.w;
+        const bool line = OPT_STRIDE == 1 && at.columns == at.w && shifts;
+        const bool halves = OPT_STRIDE == 2 && at.columns <= LANES && at.w <= 2 * LANES;
+        return !OPT_NHWC && (line || halves) && vectors() >= VECTORS;
     }
 
     int64_t taps() const { return at.r * at.s; }
     int64_t results() const { return at.rows * at.columns; }
     int64_t rows_a_vector() const { return 2 * at.columns <= LANES && at.w <= LANES ? 2 : 1; }
     // Results a vector holds, how far the loads of the next one are, and the second load of a stride of 2.
-    int64_t step() const { return STRIDE == 1 ? LANES : rows_a_vector() * at.columns; }
-    int64_t pace() const { return STRIDE == 1 ? LANES : rows_a_vector() * STRIDE * at.w; }
-    int64_t second() const { return rows_a_vector() == 1 ? LANES : STRIDE * at.w; }
+    int64_t step() const { return OPT_STRIDE == 1 ? LANES : rows_a_vector() * at.columns; }
+    int64_t pace() const { return OPT_STRIDE == 1 ? LANES : rows_a_vector() * OPT_STRIDE * at.w; }
+    int64_t second() const { return rows_a_vector() == 1 ? LANES : OPT_STRIDE * at.w; }
     int64_t vectors() const { return ceil_div(results(), step()); }
 
     // What loads touch outside of a channel: elements in front of it and behind it.
-    int64_t before() const { return STRIDE == 1 ? LANES : TOP * at.w; }
+    int64_t before() const { return OPT_STRIDE == 1 ? LANES : TOP * at.w; }
     int64_t after() const {
         const int64_t last = (vectors() - 1) * pace() + LANES;
-        const int64_t more = STRIDE == 1 ? LANES : second() + ((at.r - 1) * DILATION - TOP) * at.w;
+        const int64_t more = OPT_STRIDE == 1 ? LANES : second() + ((at.r - 1) * OPT_DILATION - TOP) * at.w;
         return max_of(0, last + more - at.h * at.w);
     }
 
@@ -50,14 +50,14 @@ struct MaskedDepthwise {
         for (int64_t v = 0; v < vectors(); ++v) {
             pick_lanes line = {}, column = {};
             for (int l = 0; l < LANES; ++l) {
-                line[l] = l < step() ? int32_t(p * STRIDE - TOP) : INT32_MIN / 2;
-                column[l] = int32_t(q * STRIDE - LEFT);
+                line[l] = l < step() ? int32_t(p * OPT_STRIDE - TOP) : INT32_MIN / 2;
+                column[l] = int32_t(q * OPT_STRIDE - LEFT);
                 if (l < step() && ++q == at.columns) q = 0, ++p;
             }
-            for (int64_t y = 0; y < at.r; ++y, line += DILATION) {
+            for (int64_t y = 0; y < at.r; ++y, line += OPT_DILATION) {
                 const pick_lanes inside = (line >= 0) & (line < int32_t(at.h));
                 pick_lanes place = column;
-                for (int64_t x = 0; x < at.s; ++x, place += DILATION) {
+                for (int64_t x = 0; x < at.s; ++x, place += OPT_DILATION) {
                     *to++ = inside & (place >= 0) & (place < int32_t(at.w));
                 }
             }
@@ -80,8 +80,8 @@ struct MaskedDepthwise {
     pick_lanes places() const {
         pick_lanes place = {};
         for (int l = 0; l < LANES; ++l) {
-            const bool lower = STRIDE == 2 && rows_a_vector() == 2 && l >= at.columns;
-            place[l] = int32_t(lower ? LANES + STRIDE * (l - at.columns) : STRIDE * l);
+            const bool lower = OPT_STRIDE == 2 && rows_a_vector() == 2 && l >= at.columns;
+            place[l] = int32_t(lower ? LANES + OPT_STRIDE * (l - at.columns) : OPT_STRIDE * l);
         }
         return place;
     }
@@ -92,27 +92,27 @@ struct MaskedDepthwise {
         const int64_t r = R ? R : at.r, s = S ? S : at.s;
         const pick_lanes place = places();
         vec line[VECTORS + 2];
-        if (STRIDE == 1) {
+        if (OPT_STRIDE == 1) {
             for (int j = 0; j < VECTORS + 2; ++j) line[j] = load(plane + (first + j - 1) * LANES);
         }
 #pragma GCC unroll 5
         for (int64_t y = 0; y < r; ++y) {
             vec left[VECTORS], right[VECTORS];
-            for (int j = 0; STRIDE == 2 && j < VECTORS; ++j) {
-                left[j] = load(plane + (first + j) * pace() + (y * DILATION - TOP) * at.w);
-                right[j] = load(plane + (first + j) * pace() + (y * DILATION - TOP) * at.w + second());
+            for (int j = 0; OPT_STRIDE == 2 && j < VECTORS; ++j) {
+                left[j] = load(plane + (first + j) * pace() + (y * OPT_DILATION - TOP) * at.w);
+                right[j] = load(plane + (first + j) * pace() + (y * OPT_DILATION - TOP) * at.w + second());
             }
 #pragma GCC unroll 5
             for (int64_t x = 0; x < s; ++x) {
                 const vec weight = splat(weights[y * s + x]);
                 // Both are known to the compiler, and so is, as a row is wider than the kernel, the sign of a shift.
-                const int64_t down = y * DILATION - TOP, along = x * DILATION - LEFT;
-                const int64_t shift = STRIDE == 1 ? down * at.w + along : along;
+                const int64_t down = y * OPT_DILATION - TOP, along = x * OPT_DILATION - LEFT;
+                const int64_t shift = OPT_STRIDE == 1 ? down * at.w + along : along;
                 const pick_lanes pick = place + int32_t(shift);
 #pragma GCC unroll 8
                 for (int j = 0; j < VECTORS; ++j) {
                     vec value;
-                    if (STRIDE == 2) value = picked(left[j], right[j], pick);
+                    if (OPT_STRIDE == 2) value = picked(left[j], right[j], pick);
                     // Indices count modulo two vectors: -1 is the last element of the first one, one up.
                     else if (down < 0 || (down == 0 && along < 0)) value = picked(line[j + 1], line[j], pick);
                     else value = picked(line[j + 1], line[j + 2], pick);
@@ -132,7 +132,7 @@ struct MaskedDepthwise {
             sum<R, S>(sums, plane, masks, weights, first);
 #pragma GCC unroll 8
             for (int j = 0; j < VECTORS; ++j) {
-                if (RELU) sums[j] = sums[j] < vec{} ? vec{} : sums[j];
+                if (OPT_RELU) sums[j] = sums[j] < vec{} ? vec{} : sums[j];
                 const int64_t place = (first + j) * step();
                 store_part(to + place, sums[j], min_of(step(), results() - place));
             }
@@ -156,7 +156,7 @@ struct MaskedDepthwise {
                 plane = copy;
             }
             const float* weights = W + i % at.c * taps();
-            const float addend = BIAS ? bias[i % at.c] : 0;
+            const float addend = OPT_BIAS ? bias[i % at.c] : 0;
             float* to = Y + i * results();
             if (FIXED && at.r == 3 && at.s == 3) compute<3, 3>(plane, made, weights, addend, to);
             else if (FIXED && at.r == 5 && at.s == 5) compute<5, 5>(plane, made, weights, addend, to);

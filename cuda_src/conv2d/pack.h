@@ -1,6 +1,6 @@
 // Weights in the order in which a register tile reads them.
 #pragma once
-#include "../gemm/pack.h"
+#include "../common/pack.h"
 #include "types.h"
 
 // packed[p * N + j] is tap p of filter j, in f32; filters from `count` on are zeros. W is [filters][taps].

@@ -5,28 +5,28 @@
 
 // Elements in place are read one by one where masked loads are slow.
 #if defined(__AVX512F__)
-enum { BY_VECTORS = STRIDE <= 2 };
+enum { BY_VECTORS = OPT_STRIDE <= 2 };
 #else
-enum { BY_VECTORS = STRIDE <= 2 && !IN_PLACE };
+enum { BY_VECTORS = OPT_STRIDE <= 2 && !IN_PLACE };
 #endif
 
-// The first vector of elements `STRIDE` apart. Of a padded copy what lies behind the `count` that are wanted may be
+// The first vector of elements the stride apart. Of a padded copy what lies behind the `count` that are wanted may be
 // read: there is room for it.
 static inline vec load_strided(const float* from, int64_t count) {
-    const int64_t span = IN_PLACE ? (count - 1) * STRIDE + 1 : 2 * LANES;
-    if (STRIDE == 1) return load_part(from, span);
+    const int64_t span = IN_PLACE ? (count - 1) * OPT_STRIDE + 1 : 2 * LANES;
+    if (OPT_STRIDE == 1) return load_part(from, span);
     return every_second(load_part(from, span), load_part(from + LANES, span - LANES));
 }
 
-// Copies `count` elements `STRIDE` apart. Whole vectors are written where they end before `end`: what is too much
+// Copies `count` elements the stride apart. Whole vectors are written where they end before `end`: what is too much
 // is overwritten by the next pieces.
 static inline void copy_row(float* to, const float* from, int64_t count, const float* end) {
     if (!BY_VECTORS) {
-        for (int64_t i = 0; i < count; ++i) to[i] = from[i * STRIDE];
+        for (int64_t i = 0; i < count; ++i) to[i] = from[i * OPT_STRIDE];
         return;
     }
     for (int64_t i = 0; i < count; i += LANES) {
-        const vec row = load_strided(from + i * STRIDE, count - i);
+        const vec row = load_strided(from + i * OPT_STRIDE, count - i);
         if (to + i + LANES <= end) store(to + i, row);
         else store_part(to + i, row, count - i);
     }
@@ -49,7 +49,7 @@ static void gather(float* packed, const float* plane, const Shape& at, const Str
     for (int64_t done = 0; done < count;) {
         const int64_t p = (first + done) / at.columns, q = (first + done) % at.columns;
         const int64_t part = min_of(at.columns - q, count - done);
-        pieces[found++] = {p * STRIDE * strides.y + q * STRIDE, done, part};
+        pieces[found++] = {p * OPT_STRIDE * strides.y + q * OPT_STRIDE, done, part};
         done += part;
     }
     // What lies behind the last of the channels may be another thread's.
@@ -58,7 +58,7 @@ static void gather(float* packed, const float* plane, const Shape& at, const Str
     for (int64_t channel = channels.begin; channel < channels.end; ++channel) {
         for (int64_t i = 0; i < at.r; ++i) {
             for (int64_t j = 0; j < at.s; ++j, packed += N) {
-                const float* from = plane + channel * strides.channel + i * DILATION * strides.y + j * DILATION;
+                const float* from = plane + channel * strides.channel + i * OPT_DILATION * strides.y + j * OPT_DILATION;
                 for (int64_t piece = 0; piece < found; ++piece) {
                     copy_row(packed + pieces[piece].to, from + pieces[piece].from, pieces[piece].count, end);
                 }

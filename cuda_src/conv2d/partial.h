@@ -3,7 +3,7 @@
 #pragma once
 #include <string.h>
 
-#include "../gemm/simd.h"
+#include "../common/simd.h"
 
 // The first `count` floats at p, zeros behind them; `count` may be above LANES or below 0.
 static inline vec load_part(const float* p, int64_t count) {

@@ -1,6 +1,6 @@
 // The register tile of pixels x vectors of output channels, and its way to Y.
 #pragma once
-#include "../gemm/pack.h"
+#include "../common/pack.h"
 #include "image.h"
 
 // Where the pixels of a tile lie in the output; as many channels as are left, at most a tile's.
@@ -11,10 +11,10 @@ struct Place {
     // Element i of channel 0 of the tile; further pixels and channels at the strides.
     int64_t first() const {
         const int64_t pixel = (n * at.rows + p) * at.columns + q;
-        return NHWC ? pixel * at.k + k : (n * at.k + k) * at.rows * at.columns + p * at.columns + q;
+        return OPT_NHWC ? pixel * at.k + k : (n * at.k + k) * at.rows * at.columns + p * at.columns + q;
     }
-    int64_t pixel_stride() const { return NHWC ? at.k : 1; }
-    int64_t channel_stride() const { return NHWC ? 1 : at.rows * at.columns; }
+    int64_t pixel_stride() const { return OPT_NHWC ? at.k : 1; }
+    int64_t channel_stride() const { return OPT_NHWC ? 1 : at.rows * at.columns; }
 };
 
 // Finished sums [M][V * LANES] to Y, with the epilogue.
@@ -27,22 +27,22 @@ static inline void put(const accumulator* sums, const Place& place, result* Y, c
     float done[M * N] __attribute__((aligned(VECTOR_BYTES)));
     for (int j = 0; j < V; ++j) {
         vec addend = {};
-        if (BIAS) {
+        if (OPT_BIAS) {
             if (place.channels == N) addend = load(epilogue.bias + place.k + j * LANES);
             else for (int l = 0; l < LANES; ++l) addend[l] = j * LANES + l < place.channels ? epilogue.bias[place.k + j * LANES + l] : 0;
         }
 #pragma GCC unroll 16
         for (int i = 0; i < M; ++i) {
             vec value = load(sums + i * N + j * LANES);
-            if (BIAS) value += addend;
-            if (RELU) value = value < vec{} ? vec{} : value;
-            if (NHWC && place.channels == N) store(to + i * pixel + j * LANES, value);
+            if (OPT_BIAS) value += addend;
+            if (OPT_RELU) value = value < vec{} ? vec{} : value;
+            if (OPT_NHWC && place.channels == N) store(to + i * pixel + j * LANES, value);
             else store(done + i * N + j * LANES, value);
         }
     }
-    if (NHWC && place.channels == N) return;
+    if (OPT_NHWC && place.channels == N) return;
     int64_t whole = 0;
-    if (!NHWC && M >= 4) {
+    if (!OPT_NHWC && M >= 4) {
         whole = place.channels & ~3;
         for (int64_t j = 0; j < whole; j += 4) {
 #pragma GCC unroll 4
@@ -90,7 +90,7 @@ static __attribute__((noinline)) void direct_tile(const float* x, int64_t step, 
                                                   const float* weights, int64_t taps, const Place& place,
                                                   result* Y, const Epilogue& epilogue) {
     accumulator sums[M * V * LANES] __attribute__((aligned(VECTOR_BYTES)));
-    if (!NHWC) step = STRIDE;
+    if (!OPT_NHWC) step = OPT_STRIDE;
 #if defined(DTYPE_INT8)
     for (accumulator& sum : sums) sum = 0;
     // 1024 products of at most 2^14 are an integer of at most 2^24, which f32 holds exactly.

@@ -1,9 +1,9 @@
 // The element types of a workload's dtype, its padding, and what a finished sum goes through on its way to Y.
-// The macros DTYPE_*, PAD*, BIAS, RELU, SCALE_TENSOR, SCALE_CHANNEL come from the workload.
+// The macros DTYPE_*, OPT_PAD*, OPT_BIAS, OPT_RELU, OPT_SCALE_TENSOR, OPT_SCALE_CHANNEL come from the workload.
 #pragma once
 #include <stdint.h>
 
-#define SCALED (SCALE_TENSOR || SCALE_CHANNEL)
+#define SCALED (OPT_SCALE_TENSOR || OPT_SCALE_CHANNEL)
 
 #if defined(DTYPE_INT8)
 typedef int8_t element;  // of X and W
@@ -26,12 +26,12 @@ typedef float addend;
 typedef float result;
 #endif
 
-// Zeros around the image: PAD is 0 where sides differ.
+// Zeros around the image: OPT_PAD is 0 where sides differ.
 enum : int64_t {
-    TOP = PAD + PAD_TOP,
-    LEFT = PAD + PAD_LEFT,
-    BOTTOM = PAD + PAD_BOTTOM,
-    RIGHT = PAD + PAD_RIGHT,
+    TOP = OPT_PAD + OPT_PAD_TOP,
+    LEFT = OPT_PAD + OPT_PAD_LEFT,
+    BOTTOM = OPT_PAD + OPT_PAD_BOTTOM,
+    RIGHT = OPT_PAD + OPT_PAD_RIGHT,
     PADDED = TOP + LEFT + BOTTOM + RIGHT > 0,
 };
 
@@ -40,10 +40,10 @@ struct Epilogue {
     const float* scale;  // [k] or [1]; null without scale
 
     result operator()(accumulator sum, int64_t k) const {
-        if (BIAS) sum += accumulator(bias[k]);
-        if (RELU) sum = sum < 0 ? 0 : sum;  // not sum > 0 ? sum : 0, which would hide a NaN
+        if (OPT_BIAS) sum += accumulator(bias[k]);
+        if (OPT_RELU) sum = sum < 0 ? 0 : sum;  // not sum > 0 ? sum : 0, which would hide a NaN
 #if SCALED
-        float value = __builtin_rintf(float(sum) * scale[SCALE_CHANNEL ? k : 0]);
+        float value = __builtin_rintf(float(sum) * scale[OPT_SCALE_CHANNEL ? k : 0]);
         return result(value < -128.0f ? -128.0f : value > 127.0f ? 127.0f : value);
 #else
         return result(sum);

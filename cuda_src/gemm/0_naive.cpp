@@ -5,15 +5,7 @@ summary = "Three loops in the order of the formula, one thread: what everything 
 dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 */
 // Rung 0. What a programmer writes from the definition, compiled with -O3. The sum over k is one chain of
 // dependent additions, which the compiler may not reorder into vectors, and without trans_b every element
@@ -41,14 +33,14 @@ extern "C" void gemm(const In* A, const In* B, const Out* C, const Out* bias, Ou
             for (int64_t j = 0; j < n; ++j) {
                 Acc sum = 0;
                 for (int64_t p = 0; p < k; ++p) {
-                    Acc a = TRANS_A ? A[p * m + i] : A[i * k + p];
-                    Acc x = TRANS_B ? B[j * k + p] : B[p * n + j];
+                    Acc a = OPT_TRANS_A ? A[p * m + i] : A[i * k + p];
+                    Acc x = OPT_TRANS_B ? B[j * k + p] : B[p * n + j];
                     sum += a * x;
                 }
                 Acc value = Acc(alpha) * sum;
                 if (C) value += Acc(beta) * Acc(C[(b * m + i) * n + j]);
                 if (bias) value += Acc(bias[j]);
-                if (RELU) value = value < 0 ? 0 : value;  // a NaN stays one
+                if (OPT_RELU) value = value < 0 ? 0 : value;  // a NaN stays one
                 D[i * n + j] = Out(value);
             }
         }

@@ -5,32 +5,28 @@ summary = "One thread an element of D, threads down the rows: every access of a 
 dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 BLOCK_M = { values = [8, 16, 32], doc = "rows of D a block; consecutive threads take consecutive rows" }
 BLOCK_N = { values = [4, 8, 16, 32], doc = "columns of D a block" }
 
+[let]
+threads = "BLOCK_M * BLOCK_N"
+blocks_n = "ceildiv(n, BLOCK_N)"
+
 [constraints]
-threads_fit = "BLOCK_M * BLOCK_N <= max_threads_block"
-grid_fits = "ceildiv(n, BLOCK_N) <= max_grid_y and batch <= max_grid_z"
+threads_fit = "threads <= max_threads_block"
+grid_fits = "blocks_n <= max_grid_y and batch <= max_grid_z"
 
 [features]
 # Each lane its own 32-byte sector of A, one sector of B for all.
 traffic_bytes = "batch * m * n * k * (32 + 1)"
 steps = "k / 16"
-threads = "BLOCK_M * BLOCK_N"
+threads = "threads"
 
 [launch]
-grid = ["ceildiv(m, BLOCK_M)", "ceildiv(n, BLOCK_N)", "batch"]
+grid = ["ceildiv(m, BLOCK_M)", "blocks_n", "batch"]
 block = ["BLOCK_M", "BLOCK_N", "1"]
 */
 

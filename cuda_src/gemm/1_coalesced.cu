@@ -5,33 +5,29 @@ summary = "One thread an element of D, threads along the columns: B and D are re
 dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 BLOCK_M = { values = [1, 2, 4, 8, 16, 32], doc = "rows of D a block" }
 BLOCK_N = { values = [32, 64, 128, 256], doc = "columns of D a block; consecutive threads, consecutive columns" }
 UNROLL = { values = [1, 2, 4, 8, 16], doc = "steps of k unrolled: that many loads in flight" }
 
+[let]
+threads = "BLOCK_M * BLOCK_N"
+blocks_m = "ceildiv(m, BLOCK_M)"
+
 [constraints]
-threads_fit = "64 <= BLOCK_M * BLOCK_N <= max_threads_block"
-grid_fits = "ceildiv(m, BLOCK_M) <= max_grid_y and batch <= max_grid_z"
+threads_fit = "64 <= threads <= max_threads_block"
+grid_fits = "blocks_m <= max_grid_y and batch <= max_grid_z"
 
 [features]
 # A row of B an element each, one 32-byte sector of A for a warp.
 traffic_bytes = "batch * m * n * k * (element_bytes + 1)"
 steps = "k / UNROLL"
-threads = "BLOCK_M * BLOCK_N"
+threads = "threads"
 
 [launch]
-grid = ["ceildiv(n, BLOCK_N)", "ceildiv(m, BLOCK_M)", "batch"]
+grid = ["ceildiv(n, BLOCK_N)", "blocks_m", "batch"]
 block = ["BLOCK_N", "BLOCK_M", "1"]
 */
 

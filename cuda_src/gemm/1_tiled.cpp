@@ -5,15 +5,7 @@ summary = "Loops reordered so that the compiler vectorizes, and tiled for the ca
 dtypes = ["f32"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 TILE_M = { values = [4, 8, 16, 32, 64, 128], doc = "rows of a tile of D, and the unit of work of a thread" }
@@ -21,8 +13,11 @@ TILE_N = { values = [32, 64, 128, 256, 512, 1024], doc = "columns of a tile of D
 TILE_K = { values = [4, 8, 16, 32, 64, 128, 256], doc = "depth of a tile" }
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
 
+[let]
+b_tile_bytes = "TILE_K * TILE_N * 4"
+
 [constraints]
-b_tile_in_l2 = "TILE_K * TILE_N * 4 <= l2_bytes // 2"
+b_tile_in_l2 = "b_tile_bytes <= l2_bytes // 2"
 d_row_in_l1 = "TILE_N * 4 <= l1d_bytes // 4"
 tiles_used = """
   (TILE_M < 2 * m or TILE_M == 4) and (TILE_N < 2 * n or TILE_N == 32) and (TILE_K < 2 * k or TILE_K == 4)"""
@@ -31,7 +26,7 @@ threads_on_cores = "threads <= cores"
 cores_used = "threads * 2 > cores or m * n * k * batch <= 16777216"
 
 [features]
-b_tile_bytes = "TILE_K * TILE_N * 4"
+b_tile_bytes = "b_tile_bytes"
 passes_over_d = "ceildiv(k, TILE_K)"
 */
 // Rung 1. With k in the middle and j inside, the innermost loop adds a multiple of a row of B to a row of D: no
@@ -41,11 +36,11 @@ passes_over_d = "ceildiv(k, TILE_K)"
 #include "epilogue.h"
 
 static inline float at_a(const float* A, int64_t m, int64_t k, int64_t i, int64_t p) {
-    return TRANS_A ? A[p * m + i] : A[i * k + p];
+    return OPT_TRANS_A ? A[p * m + i] : A[i * k + p];
 }
 
 static inline float at_b(const float* B, int64_t n, int64_t k, int64_t p, int64_t j) {
-    return TRANS_B ? B[j * k + p] : B[p * n + j];
+    return OPT_TRANS_B ? B[j * k + p] : B[p * n + j];
 }
 
 extern "C" void gemm(const float* A, const float* B, const float* C, const float* bias, float* D, int64_t m,

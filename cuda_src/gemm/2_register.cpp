@@ -5,15 +5,7 @@ summary = "A tile of D held in vector registers over a block of k, operands read
 dtypes = ["f32"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 MR = { values = [1, 2, 3, 4, 5, 6, 8, 10, 12, 14], doc = "rows of the register tile" }
@@ -51,11 +43,11 @@ struct Operands {
     float* D;
     int64_t m, n, k;
 
-    float a(int64_t i, int64_t p) const { return TRANS_A ? A[p * m + i] : A[i * k + p]; }
-    float b(int64_t p, int64_t j) const { return TRANS_B ? B[j * k + p] : B[p * n + j]; }
+    float a(int64_t i, int64_t p) const { return OPT_TRANS_A ? A[p * m + i] : A[i * k + p]; }
+    float b(int64_t p, int64_t j) const { return OPT_TRANS_B ? B[j * k + p] : B[p * n + j]; }
 
     vec b_vector(int64_t p, int64_t j) const {
-        if (!TRANS_B) return load(B + p * n + j);
+        if (!OPT_TRANS_B) return load(B + p * n + j);
         vec v = {};
         for (int l = 0; l < LANES; ++l) v[l] = B[(j + l) * k + p];
         return v;

@@ -5,34 +5,33 @@ summary = "Square tiles of A and B in shared memory: each element is fetched onc
 dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 TILE = { values = [8, 16, 32], doc = "edge of the tiles of A, B and D" }
 PAD = { values = [0, 1], doc = "elements added to a row in shared memory, so that a column spans all banks" }
 
-[constraints]
-threads_fit = "TILE * TILE <= max_threads_block"
-shared_fits = "2 * TILE * (TILE + PAD) * element_bytes <= shared_bytes_block"
-grid_fits = "ceildiv(m, TILE) <= max_grid_y and batch <= max_grid_z"
-
-[features]
-macs = "batch * ceildiv(m, TILE) * ceildiv(n, TILE) * TILE * TILE * k"
-traffic_bytes = "batch * ceildiv(m, TILE) * ceildiv(n, TILE) * 2 * TILE * k * element_bytes"
-steps = "ceildiv(k, TILE)"
+[let]
+tiles_m = "ceildiv(m, TILE)"
+tiles_n = "ceildiv(n, TILE)"
+blocks = "tiles_m * tiles_n * batch"
 threads = "TILE * TILE"
 shared = "2 * TILE * (TILE + PAD) * element_bytes"
 
+[constraints]
+threads_fit = "threads <= max_threads_block"
+shared_fits = "shared <= shared_bytes_block"
+grid_fits = "tiles_m <= max_grid_y and batch <= max_grid_z"
+
+[features]
+macs = "blocks * threads * k"
+traffic_bytes = "blocks * 2 * TILE * k * element_bytes"
+steps = "ceildiv(k, TILE)"
+threads = "threads"
+shared = "shared"
+
 [launch]
-grid = ["ceildiv(n, TILE)", "ceildiv(m, TILE)", "batch"]
+grid = ["tiles_n", "tiles_m", "batch"]
 block = ["TILE", "TILE", "1"]
 */
 
@@ -54,8 +53,8 @@ extern "C" __global__ void __launch_bounds__(TILE* TILE, 1)
   Acc sum = 0;
   for (int depth0 = 0; depth0 < k; depth0 += TILE) {
     // x runs along the contiguous dimension of the matrix in memory, transposed or not.
-    const int a_row = row0 + (TRANS_A ? x : y), a_depth = depth0 + (TRANS_A ? y : x);
-    const int b_col = col0 + (TRANS_B ? y : x), b_depth = depth0 + (TRANS_B ? x : y);
+    const int a_row = row0 + (OPT_TRANS_A ? x : y), a_depth = depth0 + (OPT_TRANS_A ? y : x);
+    const int b_col = col0 + (OPT_TRANS_B ? y : x), b_depth = depth0 + (OPT_TRANS_B ? x : y);
     a[a_row - row0][a_depth - depth0] = a_row < m && a_depth < k ? A[a_index(a_row, a_depth, m, k)] : zero;
     b[b_depth - depth0][b_col - col0] = b_col < n && b_depth < k ? B[b_index(b_depth, b_col, n, k)] : zero;
     __syncthreads();

@@ -5,15 +5,7 @@ summary = "Blocked for three cache levels, operands packed or in place, a regist
 dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 MR = { values = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14], doc = "rows of the register tile" }
@@ -33,22 +25,29 @@ HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
 SPLIT_N = { values = [1, 2, 3, 4, 6, 8, 12, 16], doc = "threads along n; the rest of them along m" }
 
+[let]
+vectors = "NR * 4 // vector_bytes"
+few_rows = "MR * 2 > m"
+# An element takes four bytes when it is packed, an int8 two.
+packed_bytes = "2 if element_bytes == 1 else 4"
+# Elements of the panel that stays in L1, of the block that its partner comes from, and of its own block.
+panel = "KC * (NR if INNER == 'm' else MR)"
+streamed = "KC * (MC if INNER == 'm' else NC)"
+kept = "KC * (NC if INNER == 'm' else MC)"
+
 [constraints]
 whole_vectors = "NR * 4 % vector_bytes == 0"
-# Sums, a row of B and one element of A: MR * NV + NV + 1 with NV = NR * 4 / vector_bytes.
-registers = "(MR + 1) * (NR * 4 // vector_bytes) + 1 <= vector_registers"
+# Sums, a row of B and one element of A.
+registers = "(MR + 1) * vectors + 1 <= vector_registers"
 # 8 sums or more keep two FMA pipes of latency 4 busy; few rows have to do with fewer.
-latency_hidden = "MR * (NR * 4 // vector_bytes) >= 8 or MR * 2 > m"
-# A step loads MR + NV and multiplies MR * NV, both at two a cycle: leave the loads a quarter of slack.
-loads_hidden = """
-  (MR + NR * 4 // vector_bytes) * 4 <= MR * (NR * 4 // vector_bytes) * 3 or MR * 2 > m or \
-  n * 4 <= vector_bytes"""
+latency_hidden = "MR * vectors >= 8 or few_rows"
+# A step loads MR + vectors and multiplies MR * vectors, both at two a cycle: leave the loads a quarter of slack.
+loads_hidden = "(MR + vectors) * 4 <= MR * vectors * 3 or few_rows or n * 4 <= vector_bytes"
 rows_used = "MR < 2 * m"
 columns_used = "NR < 2 * n or NR * 4 == vector_bytes"
-# An element takes four bytes when it is packed, an int8 two.
-panel_in_l1 = "KC * (NR if INNER == 'm' else MR) * (2 if element_bytes == 1 else 4) <= l1d_bytes"
-streamed_block_in_l2 = "KC * (MC if INNER == 'm' else NC) * (2 if element_bytes == 1 else 4) <= l2_bytes"
-kept_block_in_l3 = "KC * (NC if INNER == 'm' else MC) * (2 if element_bytes == 1 else 4) <= l3_bytes"
+panel_in_l1 = "panel * packed_bytes <= l1d_bytes"
+streamed_block_in_l2 = "streamed * packed_bytes <= l2_bytes"
+kept_block_in_l3 = "kept * packed_bytes <= l3_bytes"
 # A block larger than the operand is the operand: only the smallest such value is kept.
 blocks_used = "(MC < 2 * m or MC == 32) and (NC < 2 * n or NC == 64) and (KC < 2 * k or KC == 16)"
 blocks_worth_a_loop = "(MC * KC >= 16384 or MC >= m or MC == 32) and (NC * KC >= 16384 or NC >= n or NC == 64)"
@@ -71,9 +70,9 @@ grid = "threads % SPLIT_N == 0"
 [features]
 tile_area = "MR * NR"
 tile_intensity = "MR * NR / (MR + NR)"
-panel_bytes = "KC * (NR if INNER == 'm' else MR) * 4"
-streamed_bytes = "KC * (MC if INNER == 'm' else NC) * 4"
-kept_bytes = "KC * (NC if INNER == 'm' else MC) * 4"
+panel_bytes = "panel * 4"
+streamed_bytes = "streamed * 4"
+kept_bytes = "kept * 4"
 passes_over_d = "ceildiv(k, KC)"
 */
 // Rung 3. The register tile of rung 2 computes as fast as its operands arrive. Packing copies a block of A and
@@ -84,14 +83,20 @@ passes_over_d = "ceildiv(k, KC)"
 // Threads form a grid over D and pack together what they share (Smith et al., Anatomy of high-performance
 // many-threaded matrix multiplication, IPDPS 2014).
 // Packing also converts: half precision to single (half.h), int8 to pairs of 16 bits (int8.h).
-#include "arena.h"
-#include "team.h"
+//
+// Five rows of A, three steps of k, packed into panels of MR = 2 rows (B likewise, of NR columns):
+//
+//   a0 a1 a2
+//   b0 b1 b2      panel 0            panel 1            panel 2
+//   c0 c1 c2      a0 b0 a1 b1 a2 b2  c0 d0 c1 d1 c2 d2  e0 0 e1 0 e2 0
+//   d0 d1 d2
+//   e0 e1 e2
+#include "../common/arena.h"
+#include "../common/team.h"
+#include "grid.h"
 #if !DTYPE_INT8
 #include "gemv.h"
-#include "pack.h"
-#endif
-#if threads > 1
-#include <omp.h>
+#include "../common/pack.h"
 #endif
 
 class Gemm {
@@ -104,8 +109,8 @@ class Gemm {
     Range rows, cols, depth;  // of the present blocks
 
     int64_t units() const { return ceil_div(depth.size(), GROUP); }  // depth of a packed panel
-    const Input* at_a(int64_t i, int64_t p) const { return A + (TRANS_A ? p * m + i : i * k + p); }
-    const Input* at_b(int64_t p, int64_t j) const { return B + (TRANS_B ? j * k + p : p * n + j); }
+    const Input* at_a(int64_t i, int64_t p) const { return A + (OPT_TRANS_A ? p * m + i : i * k + p); }
+    const Input* at_b(int64_t p, int64_t j) const { return B + (OPT_TRANS_B ? j * k + p : p * n + j); }
 
     // The threads of a grid row share a block of A: each packs its part of the panels, then all may read.
     void pack_a() const {
@@ -114,7 +119,7 @@ class Gemm {
             Range part = share(rows.size(), MR, team.across, team.col);
             const Input* from = at_a(rows.begin + part.begin, depth.begin);
             Sum* to = team.packed_a + part.begin * units();
-            if (TRANS_A) pack_rows<MR>(to, from, m, part.size(), depth.size());
+            if (OPT_TRANS_A) pack_rows<MR>(to, from, m, part.size(), depth.size());
             else pack_transposed<MR>(to, from, k, part.size(), depth.size());
             Team::wait(team.across);
         } else if (int64_t over = rows.size() % MR) {
@@ -123,7 +128,7 @@ class Gemm {
             for (int64_t p = 0; p < size; ++p) {
                 for (int64_t r = 0; r < MR; ++r) {
                     Sum value = r < over ? Sum(*at_a(i + r, depth.begin + p)) : 0;
-                    team.edge_a[TRANS_A ? p * MR + r : r * size + p] = value;
+                    team.edge_a[OPT_TRANS_A ? p * MR + r : r * size + p] = value;
                 }
             }
         }
@@ -135,7 +140,7 @@ class Gemm {
             Range part = share(cols.size(), NR, team.down, team.row);
             const Input* from = at_b(depth.begin, cols.begin + part.begin);
             Sum* to = team.packed_b + part.begin * units();
-            if (TRANS_B) pack_transposed<NR>(to, from, k, part.size(), depth.size());
+            if (OPT_TRANS_B) pack_transposed<NR>(to, from, k, part.size(), depth.size());
             else pack_rows<NR>(to, from, n, part.size(), depth.size());
             Team::wait(team.down);
         } else if (int64_t over = cols.size() % NR) {
@@ -148,8 +153,8 @@ class Gemm {
 
     Panel panel_a(int64_t i) const {
         if (PACK_A) return {team.packed_a + (i - rows.begin) * units(), MR};
-        if (i + MR <= rows.end) return {in_place(at_a(i, depth.begin)), TRANS_A ? m : k};
-        return {team.edge_a, TRANS_A ? MR : depth.size()};
+        if (i + MR <= rows.end) return {in_place(at_a(i, depth.begin)), OPT_TRANS_A ? m : k};
+        return {team.edge_a, OPT_TRANS_A ? MR : depth.size()};
     }
 
     Panel panel_b(int64_t j) const {
@@ -233,9 +238,9 @@ extern "C" int gemm(const Input* A, const Input* B, const Output* C, const Outpu
     };
 
 #if threads > 1
-#pragma omp parallel num_threads(threads)
+    BY_TEAM
     {
-        int64_t team = omp_get_num_threads(), index = omp_get_thread_num();
+        const int64_t team = TEAM_SIZE, index = TEAM_INDEX;
         // Whole entries first, each thread its own, with no waiting; the remainder all threads together.
         int64_t alone = batch / team * team;
         for (int64_t b = index; b < alone; b += team) {
@@ -246,7 +251,7 @@ extern "C" int gemm(const Input* A, const Input* B, const Output* C, const Outpu
         if (ceil_div(m, MR) < down) across = team, down = 1;
         else if (ceil_div(n, NR) < across) across = 1, down = team;
         for (int64_t b = alone; b < batch; ++b) {
-#pragma omp barrier
+            wait_for_team();
             entry(b, down, across, index, memory);
         }
     }

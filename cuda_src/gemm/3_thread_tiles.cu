@@ -5,15 +5,7 @@ summary = "Each thread computes TM x TN elements in registers: shared memory is 
 dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 BM = { values = [16, 32, 64, 128], doc = "rows of D a block" }
@@ -22,28 +14,37 @@ BK = { values = [4, 8, 16, 32], doc = "depth of the tiles in shared memory" }
 TM = { values = [1, 2, 4, 8, 16], doc = "rows of D a thread" }
 TN = { values = [1, 2, 4, 8, 16], doc = "columns of D a thread" }
 
-[constraints]
-thread_tiles_divide = "BM % TM == 0 and BN % TN == 0"
-whole_warps = "BM * BN // (TM * TN) % warp_size == 0"
-threads_fit = "BM * BN // (TM * TN) <= max_threads_block"
-# Sums, one fragment of each operand, and about 40 for addresses and loops.
-registers_fit = "TM * TN + TM + TN + 40 <= max_registers_thread"
-registers_of_block_fit = "(TM * TN + TM + TN + 40) * (BM * BN // (TM * TN)) <= registers_block"
-shared_fits = "BK * (BM + BN) * element_bytes <= shared_bytes_block"
-grid_fits = "ceildiv(m, BM) <= max_grid_y and batch <= max_grid_z"
-
-[features]
-macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
-traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
-steps = "ceildiv(k, BK)"
+[let]
+tiles_m = "ceildiv(m, BM)"
+tiles_n = "ceildiv(n, BN)"
+blocks = "tiles_m * tiles_n * batch"
 threads = "BM * BN // (TM * TN)"
 shared = "BK * (BM + BN) * element_bytes"
+# Sums, and one fragment of each operand; addresses and loops want about 40 more.
+held = "TM * TN + TM + TN"
+registers_needed = "held + 40"
+
+[constraints]
+thread_tiles_divide = "BM % TM == 0 and BN % TN == 0"
+whole_warps = "threads % warp_size == 0"
+threads_fit = "threads <= max_threads_block"
+registers_fit = "registers_needed <= max_registers_thread"
+registers_of_block_fit = "registers_needed * threads <= registers_block"
+shared_fits = "shared <= shared_bytes_block"
+grid_fits = "tiles_m <= max_grid_y and batch <= max_grid_z"
+
+[features]
+macs = "blocks * BM * BN * k"
+traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
+steps = "ceildiv(k, BK)"
+threads = "threads"
+shared = "shared"
 intensity = "BM * BN / (BM + BN)"
-registers = "TM * TN + TM + TN"
+registers = "held"
 
 [launch]
-grid = ["ceildiv(n, BN)", "ceildiv(m, BM)", "batch"]
-block = ["BM * BN // (TM * TN)", "1", "1"]
+grid = ["tiles_n", "tiles_m", "batch"]
+block = ["threads", "1", "1"]
 */
 
 // Rung 3: in rung 2 every multiply-add reads two elements of shared memory, which gives 32 of them a clock while
@@ -71,13 +72,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #pragma unroll
     for (int i = thread; i < BM * BK; i += THREADS) {
       // Consecutive threads along the contiguous dimension of the matrix in memory.
-      const int row = TRANS_A ? i % BM : i / BK, depth = TRANS_A ? i / BM : i % BK;
+      const int row = OPT_TRANS_A ? i % BM : i / BK, depth = OPT_TRANS_A ? i / BM : i % BK;
       const bool inside = row0 + row < m && depth0 + depth < k;
       a[depth][row] = inside ? A[a_index(row0 + row, depth0 + depth, m, k)] : zero;
     }
 #pragma unroll
     for (int i = thread; i < BN * BK; i += THREADS) {
-      const int col = TRANS_B ? i / BK : i % BN, depth = TRANS_B ? i % BK : i / BN;
+      const int col = OPT_TRANS_B ? i / BK : i % BN, depth = OPT_TRANS_B ? i % BK : i / BN;
       const bool inside = col0 + col < n && depth0 + depth < k;
       b[depth][col] = inside ? B[b_index(depth0 + depth, col0 + col, n, k)] : zero;
     }

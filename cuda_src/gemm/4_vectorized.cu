@@ -3,17 +3,10 @@ name = "cuda_vectorized"
 operator = "gemm"
 summary = "128-bit loads from global and from padded shared memory, 128-bit stores; blocks in groups for L2."
 dtypes = ["f32", "f16", "int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
@@ -26,48 +19,63 @@ UNROLL = { values = [1, 2, 4], doc = "groups of four steps of k in straight-line
 GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
 MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
 
+[let]
+tiles = "ceildiv(m, BM) * ceildiv(n, BN)"
+blocks = "tiles * batch"
+threads = "BM * BN // (TM * TN)"
+tile_bytes = "(BM + BN) * BK * element_bytes"
+pad_bytes = "16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))"
+# Sums, four steps of fragments, about 40 for addresses and loops.
+registers_needed = "TM * TN + 2 * (TM + TN) + 40"
+
 [constraints]
 thread_tiles_divide = "BM % TM == 0 and BN % TN == 0"
-whole_warps = "BM * BN // (TM * TN) % warp_size == 0"
-threads_fit = "BM * BN // (TM * TN) <= max_threads_block"
+whole_warps = "threads % warp_size == 0"
+threads_fit = "threads <= max_threads_block"
 vector_divides_rows = "BK * element_bytes % 16 == 0 and BM * element_bytes % 16 == 0 and BN * element_bytes % 16 == 0"
 unroll_divides_depth = "BK % (4 * UNROLL) == 0"
 # No thread without work: at least half of the threads have a 16-byte piece of the larger tile to fetch.
-threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * BM * BN // (TM * TN)"
+threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
 # At most 16 pieces a thread: they are unrolled, and each wants its predicate.
-pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM * BN // (TM * TN))"
-# Sums, four steps of fragments, about 40 for addresses and loops.
-registers_fit = "TM * TN + 2 * (TM + TN) + 40 <= max_registers_thread"
-registers_of_sm_fit = "(TM * TN + 2 * (TM + TN) + 40) * (BM * BN // (TM * TN)) * MIN_BLOCKS <= registers_sm"
-threads_of_sm_fit = "BM * BN // (TM * TN) * MIN_BLOCKS <= max_threads_sm"
-shared_fits = """
-  (BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK)) <= \
-  shared_bytes_block"""
+pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
+registers_fit = "registers_needed <= max_registers_thread"
+registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
+threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
+shared_fits = "tile_bytes + pad_bytes <= shared_bytes_block"
 grid_fits = "batch <= max_grid_z"
 
 [features]
-macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
-traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
+macs = "blocks * BM * BN * k"
+traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
 steps = "ceildiv(k, BK)"
-threads = "BM * BN // (TM * TN)"
-shared = "BK * (BM + BN) * element_bytes"
+threads = "threads"
+shared = "tile_bytes"
 intensity = "BM * BN / (BM + BN)"
 registers = "TM * TN + TM + TN"
 
 [launch]
-grid = ["ceildiv(m, BM) * ceildiv(n, BN)", "1", "batch"]
-block = ["BM * BN // (TM * TN)", "1", "1"]
+grid = ["tiles", "1", "batch"]
+block = ["threads", "1", "1"]
 */
 
 // Rung 4: rung 3 moves one element an instruction, and those instructions compete with the multiply-adds for
 // issue slots. Here a thread moves 16 bytes at once: from global memory, into and out of shared memory. Rows in
 // shared memory are padded by 16 bytes, else the eight lanes of a phase that read down a column would all
 // hit the same four banks.
+//
+// BM x BN x BK = 4 x 8 x 4 with TM x TN = 2 x 4 is LANES_M x LANES_N = 2 x 2 threads. TileA and TileB are Operands
+// (common/tiles.cuh): [----] is a piece of 16 bytes, four f32, and `pad` the PAD pieces behind a row.
+//
+//   TileA, A as it is     TileB, B as it is            what thread (1, 0) owns of D
+//   row 0   [----] pad    depth 0   [----][----] pad   . . . .  . . . .
+//   row 1   [----] pad    depth 1   [----][----] pad   o o o o  . . . .
+//   row 2   [----] pad    depth 2   [----][----] pad   . . . .  . . . .
+//   row 3   [----] pad    depth 3   [----][----] pad   o o o o  . . . .
 #include "tiles.cuh"
 
 constexpr int LANES_M = BM / TM, LANES_N = BN / TN, THREADS = LANES_M * LANES_N;
-typedef Operand<!TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
-typedef Operand<bool(TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+typedef Operand<In, !OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<In, bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
 
 template <bool ALIGNED>
 __device__ __forceinline__ void multiply(In* a, In* b, const In* A, const In* B, const Out* C, const Out* bias,

@@ -3,17 +3,10 @@ name = "cuda_double_buffered"
 operator = "gemm"
 summary = "The next tile travels while this one is computed: through registers, or cp.async in several stages."
 dtypes = ["f32", "f16", "int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
@@ -28,58 +21,65 @@ UNROLL = { values = [1, 2, 4], doc = "groups of four steps of k in straight-line
 GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
 MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
 
+[let]
+tiles = "ceildiv(m, BM) * ceildiv(n, BN)"
+blocks = "tiles * batch"
+threads = "BM * BN // (TM * TN)"
+tile_bytes = "(BM + BN) * BK * element_bytes"
+pad_bytes = "16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))"
+shared = "STAGES * (tile_bytes + pad_bytes)"
+# Sums, fragments, about 40 for addresses and loops, and the pieces on their way through registers.
+registers_needed = "TM * TN + 2 * (TM + TN) + 40 + (0 if ASYNC else tile_bytes // 4 // threads)"
+
 [constraints]
 thread_tiles_divide = "BM % TM == 0 and BN % TN == 0"
-whole_warps = "BM * BN // (TM * TN) % warp_size == 0"
-threads_fit = "BM * BN // (TM * TN) <= max_threads_block"
+whole_warps = "threads % warp_size == 0"
+threads_fit = "threads <= max_threads_block"
 vector_divides_rows = "BK * element_bytes % 16 == 0 and BM * element_bytes % 16 == 0 and BN * element_bytes % 16 == 0"
 unroll_divides_depth = "BK % (4 * UNROLL) == 0"
-threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * BM * BN // (TM * TN)"
+threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
 async_needs_cp_async = "ASYNC <= cp_async"
 # What passes through registers is stored before the next fetch: more than two stages gain nothing.
 registers_hold_one_stage = "ASYNC == 1 or STAGES == 2"
 # At most 16 pieces a thread: they are unrolled, and each wants its predicate.
-pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM * BN // (TM * TN))"
-# Sums, fragments, about 40 for addresses and loops, and the pieces on their way through registers.
-registers_fit = """
-  TM * TN + 2 * (TM + TN) + 40 + (0 if ASYNC else (BM + BN) * BK * element_bytes // 4 // (BM * BN // (TM * \
-  TN))) <= max_registers_thread"""
-registers_of_sm_fit = """
-  (TM * TN + 2 * (TM + TN) + 40 + (0 if ASYNC else (BM + BN) * BK * element_bytes // 4 // (BM * BN // (TM \
-  * TN)))) * (BM * BN // (TM * TN)) * MIN_BLOCKS <= registers_sm"""
-threads_of_sm_fit = "BM * BN // (TM * TN) * MIN_BLOCKS <= max_threads_sm"
-shared_fits = """
-  STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else \
-  BK))) <= shared_bytes_block_optin"""
+pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
+registers_fit = "registers_needed <= max_registers_thread"
+registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
+threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
+shared_fits = "shared <= shared_bytes_block_optin"
 grid_fits = "batch <= max_grid_z"
 
 [features]
-macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
-traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
+macs = "blocks * BM * BN * k"
+traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
 steps = "ceildiv(k, BK)"
 stages = "STAGES"
-threads = "BM * BN // (TM * TN)"
-shared = "STAGES * BK * (BM + BN) * element_bytes"
+threads = "threads"
+shared = "STAGES * tile_bytes"
 intensity = "BM * BN / (BM + BN)"
 registers = "TM * TN + TM + TN"
 
 [launch]
-grid = ["ceildiv(m, BM) * ceildiv(n, BN)", "1", "batch"]
-block = ["BM * BN // (TM * TN)", "1", "1"]
-shared_bytes = """
-  STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else \
-  BK)))"""
+grid = ["tiles", "1", "batch"]
+block = ["threads", "1", "1"]
+shared_bytes = "shared"
 */
 
 // Rung 5: rung 4 waits for a tile, then computes, in turn, and hides the wait only behind other blocks of the SM.
 // Here the next tiles are on their way while this one is used. With ASYNC they go straight into shared memory
 // (cp.async, from sm_80 on, through the pipeline primitives) and STAGES - 1 of them may be under way; without, one
 // is held in registers, which serves sm_75 too. One barrier a tile instead of two.
+//
+// Tiles (TileA, TileB: see rung 4) lie in pairs, a stage each; with STAGES = 3 and ASYNC, step by step:
+//
+//   stages   [A0 B0][A1 B1][A2 B2]   0 is multiplied, 1 and 2 are under way
+//            [A3 B3][A1 B1][A2 B2]   1 is multiplied, 2 and 3 are under way
+//            [A3 B3][A4 B4][A2 B2]   2 is multiplied, 3 and 4 are under way
 #include "tiles.cuh"
 
 constexpr int LANES_M = BM / TM, LANES_N = BN / TN, THREADS = LANES_M * LANES_N;
-typedef Operand<!TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
-typedef Operand<bool(TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+typedef Operand<In, !OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<In, bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
 constexpr int STAGE = TileA::SIZE + TileB::SIZE;  // elements; B's tile lies behind A's
 
 template <bool ALIGNED>

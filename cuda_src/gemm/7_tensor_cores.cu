@@ -3,18 +3,11 @@ name = "cuda_tensor_cores"
 operator = "gemm"
 summary = "Tensor cores (wmma, f16 with f32 sums), fed by asynchronous copies in several stages."
 dtypes = ["f16"]
+claims = ["wide_loads", "tensor_cores"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 requires = ["wmma_f16"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
@@ -27,55 +20,70 @@ PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, 
 GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
 MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
 
+[let]
+tiles = "ceildiv(m, BM) * ceildiv(n, BN)"
+blocks = "tiles * batch"
+warps = "(BM // WM) * (BN // WN)"
+threads = "warps * warp_size"
+tile_bytes = "(BM + BN) * BK * element_bytes"
+pad_bytes = "16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))"
+# Tiles, and afterwards a patch of sums for each warp.
+shared = "max(STAGES * (tile_bytes + pad_bytes), warps * 1280)"
+# A fragment of sums is 8 registers a thread, one of A or B too; about 40 for addresses and loops.
+sums = "WM * WN // 32"
+registers_needed = "sums + (WM + WN) // 2 + 40"
+
 [constraints]
 warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
-threads_fit = "(BM // WM) * (BN // WN) * warp_size <= max_threads_block"
-threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * (BM // WM) * (BN // WN) * warp_size"
-pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM // WM) * (BN // WN) * warp_size"
-# A fragment of sums is 8 registers a thread, one of A or B too; about 40 for addresses and loops.
-registers_fit = "WM * WN // 32 + (WM + WN) // 2 + 40 <= max_registers_thread"
-registers_of_sm_fit = """
-  (WM * WN // 32 + (WM + WN) // 2 + 40) * (BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= registers_sm"""
-threads_of_sm_fit = "(BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= max_threads_sm"
-shared_fits = """
-  max(STAGES * ((BM + BN) * BK * 2 + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))), (BM \
-  // WM) * (BN // WN) * 1280) <= shared_bytes_block_optin"""
+threads_fit = "threads <= max_threads_block"
+threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
+pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
+registers_fit = "registers_needed <= max_registers_thread"
+registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
+threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
+shared_fits = "shared <= shared_bytes_block_optin"
 grid_fits = "batch <= max_grid_z"
 
 [features]
-macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
-traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
+macs = "blocks * BM * BN * k"
+traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
 steps = "ceildiv(k, BK)"
 stages = "STAGES"
-threads = "(BM // WM) * (BN // WN) * warp_size"
-shared = "STAGES * BK * (BM + BN) * 2"
+threads = "threads"
+shared = "STAGES * tile_bytes"
 intensity = "BM * BN / (BM + BN)"
 warp_intensity = "WM * WN / (WM + WN)"
-registers = "WM * WN // 32"
+registers = "sums"
 
 [launch]
-grid = ["ceildiv(m, BM) * ceildiv(n, BN)", "1", "batch"]
-block = ["(BM // WM) * (BN // WN) * warp_size", "1", "1"]
-shared_bytes = """
-  max(STAGES * ((BM + BN) * BK * 2 + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))), (BM \
-  // WM) * (BN // WN) * 1280)"""
+grid = ["tiles", "1", "batch"]
+block = ["threads", "1", "1"]
+shared_bytes = "shared"
 */
 
 // Rung 7: a tensor core does 16 x 16 x 16 multiply-adds as one operation of a warp (wmma), 8 to 16 times the rate
 // of the f32 pipe, so that now the tiles cannot arrive fast enough: rung 5's stages and rung 6's near square warp
 // tiles matter more than ever. Fragments are read from the tiles as they lie, row- or column-major.
+//
+// WM x WN = 32 x 48 is ACROSS_M x ACROSS_N = 2 x 3 fragments of sums, each 16 x 16 and spread over the warp's lanes in
+// an order that only the hardware knows. At the end each goes through a patch of shared memory (PATCH, tensor_cores.cuh),
+// from which two lanes take a row: lane 5 columns 8 ... 15 of row 2.
+//
+//   a_part[0]   sum[0][0]  sum[0][1]  sum[0][2]
+//   a_part[1]   sum[1][0]  sum[1][1]  sum[1][2]
+//               b_part[0]  b_part[1]  b_part[2]
 #include "tensor_cores.cuh"
 #include "tiles.cuh"
 
 constexpr int WARPS_N = BN / WN, WARPS = BM / WM * WARPS_N, THREADS = WARPS * 32;
 constexpr int ACROSS_M = WM / EDGE, ACROSS_N = WN / EDGE;
-typedef Operand<!TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
-typedef Operand<bool(TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+typedef Operand<In, !OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<In, bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
 
 template <bool> struct Layout { typedef nvcuda::wmma::col_major type; };
 template <> struct Layout<true> { typedef nvcuda::wmma::row_major type; };
-typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, EDGE, EDGE, EDGE, In, Layout<!TRANS_A>::type> PartA;
-typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, EDGE, EDGE, EDGE, In, Layout<!TRANS_B>::type> PartB;
+typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, EDGE, EDGE, EDGE, In, Layout<!OPT_TRANS_A>::type> PartA;
+typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, EDGE, EDGE, EDGE, In, Layout<!OPT_TRANS_B>::type> PartB;
 
 template <bool ALIGNED>
 __device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, const Out* C, const Out* bias, Out* D,

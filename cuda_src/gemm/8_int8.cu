@@ -3,18 +3,11 @@ name = "cuda_int8"
 operator = "gemm"
 summary = "int8 with exact int32 sums: four products an instruction (dp4a), or tensor cores (wmma)."
 dtypes = ["int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 requires = ["dp4a", "wmma_int8"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 TENSOR = { values = [0, 1], doc = "0: dp4a; 1: tensor cores" }
@@ -29,38 +22,47 @@ STAGES = { values = [2, 3, 4, 5], doc = "tiles in shared memory: one in use, the
 GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
 MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
 
+[let]
+tiles = "ceildiv(m, BM) * ceildiv(n, BN)"
+blocks = "tiles * batch"
+warps = "(BM // WM) * (BN // WN)"
+threads = "warps * warp_size"
+tile_bytes = "(BM + BN) * BK"
+# Tiles, and afterwards a patch of sums for each warp.
+stage_bytes = "STAGES * tile_bytes"
+shared = "max(stage_bytes, warps * 1280)"
+# Sums; fragments: 4 words a row of A and a column of B for dp4a, 2 registers a fragment for wmma; 40 for the rest.
+sums = "WM * WN // 32"
+registers_needed = "sums + (4 * (TM + TN) if TENSOR == 0 else (WM + WN) // 8) + 40"
+
 [constraints]
 warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
 lanes_share_the_warp_tile = """
-  TENSOR == 1 and TM == 1 and TN == 1 or TENSOR == 0 and WM * WN == warp_size * TM * TN and WM % TM == 0 \
-  and WN % TN == 0"""
-threads_fit = "(BM // WM) * (BN // WN) * warp_size <= max_threads_block"
-threads_have_pieces = "2 * max(BM, BN) * BK >= 16 * (BM // WM) * (BN // WN) * warp_size"
-pieces_fit_a_thread = "(BM + BN) * BK <= 16 * 16 * (BM // WM) * (BN // WN) * warp_size"
-# Sums; fragments: 4 words a row of A and a column of B for dp4a, 2 registers a fragment for wmma; 40 for the rest.
-registers_fit = "WM * WN // 32 + (4 * (TM + TN) if TENSOR == 0 else (WM + WN) // 8) + 40 <= max_registers_thread"
-registers_of_sm_fit = """
-  (WM * WN // 32 + (4 * (TM + TN) if TENSOR == 0 else (WM + WN) // 8) + 40) * (BM // WM) * (BN // WN) * \
-  warp_size * MIN_BLOCKS <= registers_sm"""
-threads_of_sm_fit = "(BM // WM) * (BN // WN) * warp_size * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "max(STAGES * (BM + BN) * BK, (BM // WM) * (BN // WN) * 1280) <= shared_bytes_block_optin"
+  TM == 1 and TN == 1 if TENSOR == 1 else WM * WN == warp_size * TM * TN and WM % TM == 0 and WN % TN == 0"""
+threads_fit = "threads <= max_threads_block"
+threads_have_pieces = "2 * max(BM, BN) * BK >= 16 * threads"
+pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
+registers_fit = "registers_needed <= max_registers_thread"
+registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
+threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
+shared_fits = "shared <= shared_bytes_block_optin"
 grid_fits = "batch <= max_grid_z"
 
 [features]
-macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
-traffic_bytes = "batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes"
+macs = "blocks * BM * BN * k"
+traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
 steps = "ceildiv(k, BK)"
 stages = "STAGES"
-threads = "(BM // WM) * (BN // WN) * warp_size"
-shared = "STAGES * BK * (BM + BN)"
+threads = "threads"
+shared = "stage_bytes"
 intensity = "BM * BN / (BM + BN)"
 warp_intensity = "WM * WN / (WM + WN)"
-registers = "WM * WN // 32"
+registers = "sums"
 
 [launch]
-grid = ["ceildiv(m, BM) * ceildiv(n, BN)", "1", "batch"]
-block = ["(BM // WM) * (BN // WN) * warp_size", "1", "1"]
-shared_bytes = "max(STAGES * (BM + BN) * BK, (BM // WM) * (BN // WN) * 1280)"
+grid = ["tiles", "1", "batch"]
+block = ["threads", "1", "1"]
+shared_bytes = "shared"
 */
 
 // Rung 8: int8 elements are a quarter as large, and one instruction (dp4a) multiplies four pairs and adds them up,
@@ -68,14 +70,19 @@ shared_bytes = "max(STAGES * (BM + BN) * BK, (BM // WM) * (BN // WN) * 1280)"
 // of 16 steps of k, [BK / 16][outer][16 bytes]: a row of a slice is one 128-bit access, rows follow each other
 // without a bank conflict, and a fragment starts on a boundary of 256 bytes. An operand whose other dimension is
 // contiguous (A transposed, B not) is turned on the way, four bytes by four.
+//
+// Slices of an operand with OUTER = 64 and BK = 32, 16 bytes a bracket:
+//
+//   depth  0 ... 15   [outer 0][outer 1][outer 2] ... [outer 63]
+//   depth 16 ... 31   [outer 0][outer 1][outer 2] ... [outer 63]    place(2, 17) = (1 * 64 + 2) * 16 + 1
 #include "tensor_cores.cuh"
 #include "tiles.cuh"
 
 constexpr int WARPS_N = BN / WN, WARPS = BM / WM * WARPS_N, THREADS = WARPS * 32;
 
 template <bool DEPTH_CONTIGUOUS, int OUTER>
-struct Slices : Operand<DEPTH_CONTIGUOUS, OUTER, BK, 0, THREADS> {
-  typedef Operand<DEPTH_CONTIGUOUS, OUTER, BK, 0, THREADS> Base;
+struct Slices : Operand<In, DEPTH_CONTIGUOUS, OUTER, BK, 0, THREADS> {
+  typedef Operand<In, DEPTH_CONTIGUOUS, OUTER, BK, 0, THREADS> Base;
   typedef typename Base::Window Window;
   static constexpr bool RUNS_OF_FOUR = false;
 
@@ -130,8 +137,8 @@ struct Slices : Operand<DEPTH_CONTIGUOUS, OUTER, BK, 0, THREADS> {
     }
   }
 };
-typedef Slices<!TRANS_A, BM> TileA;
-typedef Slices<bool(TRANS_B), BN> TileB;
+typedef Slices<!OPT_TRANS_A, BM> TileA;
+typedef Slices<bool(OPT_TRANS_B), BN> TileB;
 
 #if TENSOR
 typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, EDGE, EDGE, EDGE, In, nvcuda::wmma::row_major> PartA;

@@ -3,17 +3,10 @@ name = "cuda_split_k"
 operator = "gemm"
 summary = "Blocks share the depth of a tile (split-K), or even shares of all the work (stream-K): for skinny shapes."
 dtypes = ["f32", "f16", "int8"]
+claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "partial", "arrived"]
-
-[options]
-batch = 1
-trans_a = false
-trans_b = false
-alpha = 1.0
-beta = 0.0
-bias = false
-relu = false
+options = "operator"
 
 [parameters]
 BM = { values = [8, 16, 32, 64, 128], doc = "rows of D a tile" }
@@ -29,52 +22,54 @@ STAGES = { values = [2, 3, 4], doc = "tiles in shared memory: one in use, the ot
 PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
 UNROLL = { values = [1, 2], doc = "groups of four steps of k in straight-line code" }
 
+[let]
+tiles = "ceildiv(m, BM) * ceildiv(n, BN) * batch"
+blocks = "sm_count * SPLIT if STREAM_K else tiles * SPLIT"
+threads = "(BM // WM) * (BN // WN) * warp_size"
+tile_bytes = "(BM + BN) * BK * element_bytes"
+pad_bytes = "16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))"
+shared = "STAGES * (tile_bytes + pad_bytes)"
+# A block leaves the sums of the tiles that it begins and ends with and does not finish: two at most.
+partial_bytes = "2 * blocks * BM * BN * 4"
+registers_needed = "TM * TN + 2 * (TM + TN) + 60"
+
 [constraints]
 warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
 one_warp_a_warp_tile = "WM * WN == warp_size * TM * TN and WM % TM == 0 and WN % TN == 0"
-threads_fit = "64 <= (BM // WM) * (BN // WN) * warp_size <= max_threads_block"
+threads_fit = "64 <= threads <= max_threads_block"
 vector_divides_rows = "BK * element_bytes % 16 == 0 and (not trans_a or BM * element_bytes % 16 == 0)"
 unroll_divides_depth = "BK % (4 * UNROLL) == 0"
-threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * (BM // WM) * (BN // WN) * warp_size"
-pieces_fit_a_thread = "(BM + BN) * BK * element_bytes <= 16 * 16 * (BM // WM) * (BN // WN) * warp_size"
-registers_fit = "TM * TN + 2 * (TM + TN) + 60 <= max_registers_thread"
-registers_of_block_fit = "(TM * TN + 2 * (TM + TN) + 60) * (BM // WM) * (BN // WN) * warp_size <= registers_block"
-shared_fits = """
-  STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else \
-  BK))) + 16 <= shared_bytes_block_optin"""
+threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
+pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
+registers_fit = "registers_needed <= max_registers_thread"
+registers_of_block_fit = "registers_needed * threads <= registers_block"
+shared_fits = "shared + 16 <= shared_bytes_block_optin"
 shares_have_depth = "STREAM_K == 1 or SPLIT == 1 or SPLIT * BK <= k"
 blocks_fit_an_sm = "STREAM_K == 0 or SPLIT <= 4"
-workspace_fits = """
-  2 * (sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT) * BM * BN * 4 \
-  <= 2**30"""
+workspace_fits = "partial_bytes <= 2**30"
 
 [features]
-macs = "batch * ceildiv(m, BM) * BM * ceildiv(n, BN) * BN * k"
+macs = "tiles * BM * BN * k"
 # Sums of a split tile go out to memory and come back.
 traffic_bytes = """
-  batch * ceildiv(m, BM) * ceildiv(n, BN) * (BM + BN) * k * element_bytes + (0 if STREAM_K == 0 and SPLIT == 1 \
-  else 8 * BM * BN * (sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT))"""
-steps = """
-  ceildiv(k, BK) * (ceildiv(m, BM) * ceildiv(n, BN) * batch) / (sm_count * SPLIT if STREAM_K else \
-  (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT)"""
+  tiles * (BM + BN) * k * element_bytes + (8 * BM * BN * blocks if STREAM_K or SPLIT > 1 else 0)"""
+steps = "ceildiv(k, BK) * tiles / blocks"
 stages = "STAGES"
 warp_intensity = "WM * WN / (WM + WN)"
-threads = "(BM // WM) * (BN // WN) * warp_size"
-shared = "STAGES * BK * (BM + BN) * element_bytes"
+threads = "threads"
+shared = "STAGES * tile_bytes"
 intensity = "BM * BN / (BM + BN)"
-blocks = "(sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT)"
+blocks = "blocks"
 registers = "TM * TN + TM + TN"
 
 [launch]
-grid = ["(sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT)", "1", "1"]
-block = ["(BM // WM) * (BN // WN) * warp_size", "1", "1"]
-shared_bytes = """
-  STAGES * ((BM + BN) * BK * element_bytes + 16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else \
-  BK)))"""
+grid = ["blocks", "1", "1"]
+block = ["threads", "1", "1"]
+shared_bytes = "shared"
 
 [workspace]
-partial = "2 * (sm_count * SPLIT if STREAM_K else (ceildiv(m, BM) * ceildiv(n, BN) * batch) * SPLIT) * BM * BN * 4"
-arrived = "(ceildiv(m, BM) * ceildiv(n, BN) * batch) * 4"
+partial = "partial_bytes"
+arrived = "tiles * 4"
 */
 
 // Rung 9: a skinny product has few tiles: 16 x 4096 x 4096 with 16 x 128 tiles is 32 blocks for 108 SMs, each with a
@@ -84,12 +79,18 @@ arrived = "(ceildiv(m, BM) * ceildiv(n, BN) * batch) * 4"
 // of tiles. A block whose share is part of a tile leaves its sums in `partial`; the last to arrive, by the count of
 // steps in `arrived`, adds up all parts in the order of k, so that the result does not depend on who came when, and
 // sets the count back to zero for the next call. No output is initialised, one launch does all.
+//
+// Three tiles of four steps each, among five blocks (Shares: worker w begins at step w * 12 / 5):
+//
+//   tile   0         1         2
+//   step   0 1 2 3   4 5 6 7   8 9 10 11
+//   block  0 0 1 1   2 2 2 3   3 4  4  4     block 3 leaves two parts in `partial`: the end of tile 1, the start of 2
 #include "tiles.cuh"
 
 constexpr int WARPS_N = BN / WN, THREADS = BM / WM * WARPS_N * 32;
 constexpr int LANES_M = WM / TM, LANES_N = WN / TN;
-typedef Operand<!TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
-typedef Operand<bool(TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
+typedef Operand<In, !OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
+typedef Operand<In, bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
 
 // The steps are 0 ... steps - 1; worker w of `workers` takes those from first_step(w) to first_step(w + 1).
 struct Shares {
@@ -108,7 +109,7 @@ __device__ __forceinline__ void multiply(In* stages, bool* last_to_arrive, const
   const int warp_row = warp / WARPS_N * WM, warp_col = warp % WARPS_N * WN;  // in the block's tile
   const int lane_m = thread % 32 / LANES_N, lane_n = thread % LANES_N;
   const int tiles_m = (m + BM - 1) / BM, tiles_n = (n + BN - 1) / BN, depth_steps = (k + BK - 1) / BK;
-  const Shares shares = {(long long)BATCH * tiles_m * tiles_n * depth_steps, (long long)gridDim.x};
+  const Shares shares = {(long long)OPT_BATCH * tiles_m * tiles_n * depth_steps, (long long)gridDim.x};
   const long long end = shares.first_step(blockIdx.x + 1LL);
   for (long long step = shares.first_step(blockIdx.x); step < end;) {
     const int tile = int(step / depth_steps), first = int(step % depth_steps);

@@ -84,10 +84,10 @@ static __attribute__((noinline)) void gemv(const Input* A, const Input* B, Outpu
     auto column = [&](float sum, int64_t r) { D[r] = Output(epilogue(sum, r, 0)); };
     auto row = [&](float sum, int64_t c) { D[c] = Output(epilogue(sum, 0, c)); };
     if (m == 1) {
-        if (TRANS_B) gemv_dot(B, A, k, part, row);
+        if (OPT_TRANS_B) gemv_dot(B, A, k, part, row);
         else gemv_axpy(B, A, n, k, part, row);
     } else {
-        if (TRANS_A) gemv_axpy(A, B, m, k, part, column);
+        if (OPT_TRANS_A) gemv_axpy(A, B, m, k, part, column);
         else gemv_dot(A, B, k, part, column);
     }
 }

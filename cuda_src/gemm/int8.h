@@ -2,7 +2,7 @@
 // instruction multiplies both and adds the two products to a 32-bit sum. Twice the rate of float, and exact:
 // 2 * 2^14 fits, where the instruction for quadruples of bytes wants one operand unsigned.
 #pragma once
-#include "simd.h"
+#include "../common/simd.h"
 
 typedef short pairs __attribute__((vector_size(VECTOR_BYTES)));
 

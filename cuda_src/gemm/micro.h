@@ -33,7 +33,7 @@ struct Panel {
 
 static inline Sum element_a(Panel a, int64_t p, int i) {
     if (PACK_A) return a.data[p * MR + i];
-    return TRANS_A ? a.data[p * a.stride + i] : a.data[i * a.stride + p];
+    return OPT_TRANS_A ? a.data[p * a.stride + i] : a.data[i * a.stride + p];
 }
 
 static inline const Sum* row_b(Panel b, int64_t p) { return b.data + p * (PACK_B ? NR : b.stride); }
@@ -83,7 +83,7 @@ static inline void fetch_next(const Tile& at, int64_t p) {
         for (int64_t r = at.turn; r < MR; r += at.turns) {
             __builtin_prefetch(next + p * MR + r * 16, 0, NEXT_LOCALITY);
         }
-    } else if (TRANS_A) {
+    } else if (OPT_TRANS_A) {
         for (int64_t r = at.turn; r < 16; r += at.turns) {
             __builtin_prefetch(next + (p + r) * at.next.stride, 0, NEXT_LOCALITY);
         }

@@ -18,10 +18,10 @@ from tuner.core.kernel import Source
 from tuner.core.operator import worst_error
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.engine.gpu_model.occupancy import resource_problem
 from tuner.operators.gemm import Gemm
 from tuner.schedules.gemm.triton.gemm import TritonGemm
 from tuner.targets.cuda import target
+from tuner.targets.gpu_model.occupancy import resource_problem
 
 GEMM, KERNEL, BUILDER = Gemm(), TritonGemm(), TritonBuilder()
 pytestmark = pytest.mark.skipif(BUILDER.unavailable() is not None, reason=str(BUILDER.unavailable()))

@@ -47,7 +47,7 @@ def refused(*arguments: str, **environment: str) -> str:
         (
             ("check", "cuda_vectorized", "--shape", "16x16x16", "--config",
              "BM=16 BN=16 BK=4 TM=16 TN=16 PAD=0 UNROLL=1 GROUP_M=1 MIN_BLOCKS=1"),
-            ["whole_warps", "BM * BN // (TM * TN) % warp_size == 0"],
+            ["whole_warps", "threads % warp_size == 0 (threads="],
         ),
         # A device there is not, or that has no time; options that do not go together.
         ((*SWEEP, "--device", "tpu"), ["'tpu'", "cpu, cuda"]),

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.processes import family, running, wait_until
 from tuner.store.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,13 +80,13 @@ class Started:
     def wait_for_stage(self) -> set[psutil.Process]:
         """Until it is reached: all processes that there are then."""
         met = {"building": self._compiles, "running": self.ran.exists, "final": self._in_final}[self.stage]
-        wait_until(met, 100, self)
-        return set(psutil.Process(self.process.pid).children(recursive=True))
+        wait_until(met, 100, self.process)
+        return family(self.process.pid)
 
     def _compiles(self) -> bool:
         # Not what the warm processes compile for themselves, before the sweep has begun.
         return any("cc1plus" in p.name() and "/build-" in p.cwd()
-                   for p in _family(self.process.pid))  # fmt: skip
+                   for p in family(self.process.pid))  # fmt: skip
 
     def _in_final(self) -> bool:
         # Two finalists hold a process each, of one zygote: the trials of a sweep are one at a time.
@@ -114,27 +115,6 @@ def _own_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def _family(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, started: Started | None = None) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if condition():
-                return
-        except psutil.NoSuchProcess:
-            pass
-        if started is not None and started.process.poll() is not None:
-            pytest.fail(f"it ended: {started.process.communicate()}")
-        time.sleep(0.05)
-    pytest.fail("it did not happen")
-
-
 def sweep_arguments(stage: str) -> list[str]:
     rounds = "25" if stage == "final" else "0"
     return [
@@ -143,20 +123,16 @@ def sweep_arguments(stage: str) -> list[str]:
     ]  # fmt: skip
 
 
-def gone(processes: set[psutil.Process]) -> bool:
-    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
-
-
 def ends_in_good_order(started: Started, number: int, send: Callable[[], None]) -> None:
-    family = started.wait_for_stage()
-    assert family
+    children = started.wait_for_stage()
+    assert children
     send()
     out, err = started.process.communicate(timeout=60)
     assert started.process.returncode == 128 + number, (out, err)
     assert "Traceback" not in (err or "")
     wanted = "finished" if started.stage == "final" else "interrupted"
     assert started.statuses() == [wanted]
-    wait_until(lambda: gone(family), 20)
+    wait_until(lambda: not running(children), 20)
     assert started.left_behind() == []
 
 
@@ -193,11 +169,11 @@ def test_two_signals_at_once_are_one(stage, tmp_path):
 )
 def test_a_closed_terminal_ends_a_sweep_in_good_order(stage, tmp_path):
     started = Started(tmp_path, stage, [*sweep_arguments(stage)[:-1]], terminal=True)
-    family = started.wait_for_stage()
+    children = started.wait_for_stage()
     os.close(started.master)
     assert started.process.wait(60) == 128 + signal.SIGHUP
     assert started.statuses() == ["finished" if stage == "final" else "interrupted"]
-    wait_until(lambda: gone(family), 20)
+    wait_until(lambda: not running(children), 20)
     assert started.left_behind() == []
 
 
@@ -206,10 +182,10 @@ def test_a_closed_terminal_ends_a_sweep_in_good_order(stage, tmp_path):
 )
 def test_kill_9_leaves_no_process_and_no_folder(stage, tmp_path):
     started = Started(tmp_path, stage, sweep_arguments(stage))
-    family = started.wait_for_stage()
+    children = started.wait_for_stage()
     started.process.kill()
     started.process.communicate()
-    wait_until(lambda: gone(family), 20)
+    wait_until(lambda: not running(children), 20)
     wait_until(lambda: started.left_behind() == [], 20)
 
 
@@ -239,13 +215,13 @@ for n in (16, 24, 32):
 )
 def test_ctrl_c_ends_a_loop_of_tune(stage, tmp_path):
     started = Started(tmp_path, stage, ["-c", LOOP.replace("ROUNDS", "25" if stage == "final" else "0")])
-    family = started.wait_for_stage()
+    children = started.wait_for_stage()
     started.process.send_signal(signal.SIGINT)
     out, err = started.process.communicate(timeout=60)
     assert out.split() == ["begins", "16"], out
     assert "KeyboardInterrupt" in err.splitlines()[-1] and "is stored" in err
     assert started.statuses() == ["finished" if stage == "final" else "interrupted"]
-    wait_until(lambda: gone(family), 20)
+    wait_until(lambda: not running(children), 20)
     assert started.left_behind() == []
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -267,3 +268,12 @@ def test_a_column_keeps_undefined_rows_when_rows_are_taken():
     taken = part.take(np.array([1, 2]), 3)
     assert taken.values.tolist() == [2, 3] and taken.undefined.tolist() == [True, False]
     assert part.repeat(2).holds(6).tolist() == [True, True, False, False, True, True]
+
+
+def test_an_expression_travels_after_it_was_used():
+    """A kernel carries its expressions into the processes that build it, evaluated or not."""
+    used = parse("a * 2 + b")
+    assert used({"a": 2, "b": 1}) == 5 and used.texts
+    there = pickle.loads(pickle.dumps(used))
+    assert there.text == used.text and there({"a": 3, "b": 0}) == 6
+    assert set(there.texts.values()) == set(used.texts.values())

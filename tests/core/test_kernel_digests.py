@@ -75,19 +75,19 @@ def plant(folder: Path, way: str) -> Path:
 @pytest.mark.parametrize("way", WAYS)
 def test_an_edit_of_a_header_makes_another_kernel_however_it_is_included(way: str, tmp_path: Path) -> None:
     path = plant(tmp_path, way)
-    before = SourceKernel(path)
+    before = registry.source_kernel(path)
     assert tmp_path / "deep" / "inner.h" in before.source_files()
-    assert SourceKernel(path).digest == before.digest
+    assert registry.source_kernel(path).digest == before.digest
     (tmp_path / "results.db").write_text("changes all the time")
-    assert SourceKernel(path).digest == before.digest
+    assert registry.source_kernel(path).digest == before.digest
     (tmp_path / "deep" / "inner.h").write_text("#pragma once\n#define VALUE 2.0f\n")
-    assert SourceKernel(path).digest != before.digest
+    assert registry.source_kernel(path).digest != before.digest
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_compiler_finds_no_file_of_ours_that_is_not_counted(way: str, tmp_path: Path) -> None:
     """The compiler's own list, and the same folders: what is planted does compile."""
-    kernel = SourceKernel(plant(tmp_path, way))
+    kernel = registry.source_kernel(plant(tmp_path, way))
     listed = dependencies(kernel, registry.operator("gemm").parse("4x4x4"), tmp_path)
     assert tmp_path / "deep" / "inner.h" in listed
     assert listed <= set(kernel.source_files())
@@ -147,7 +147,7 @@ def test_too_many_headers_that_a_macro_could_name_are_refused(tmp_path: Path) ->
     path = tmp_path / "k.cpp"
     path.write_text(f"{HEAD.format(flags=[])}#include HEADER\n")
     with pytest.raises(InvalidSpace, match="a macro names a header, and more than 2000 files below"):
-        SourceKernel(path)
+        registry.source_kernel(path)
 
 
 def test_a_comment_takes_no_time_and_a_loop_of_links_ends(tmp_path: Path) -> None:
@@ -205,11 +205,20 @@ def plugin(folder: Path, way: str) -> list[Path]:
 @pytest.mark.parametrize("way", PYTHON_WAYS)
 def test_an_imported_helper_counts(way: str, tmp_path: Path, monkeypatch) -> None:
     helpers = plugin(tmp_path, way)
-    assert imported_files(tmp_path / "plug.py") == (), "no plug-in: it names its parts itself"
+    assert imported_files(tmp_path / "plug.py") == (), "neither in a plug-in folder nor the lab's"
     monkeypatch.setenv("TUNER_PLUGINS", f"/nowhere:{tmp_path}")
     found = imported_files(tmp_path / "plug.py")
     assert set(helpers) & set(found) and tmp_path / "unrelated.py" not in found
-    assert imported_files(ROOT / "schedules" / "gemm" / "tensorir.py") == ()
+
+
+def test_the_lab_s_own_schedules_are_made_of_what_they_import_there() -> None:
+    found = {path.name for path in imported_files(ROOT / "schedules" / "gemm" / "tensorir" / "packed.py")}
+    assert (
+        found >= {"blocks.py", "pack.py", "tiles.py", "function.py", "options.py"}
+        and "kernel.py" not in found
+    )
+    (program,) = [p for p in registry.kernel("triton").source_files() if p.name == "program.py"]
+    assert program.parent.name == "triton"
 
 
 def test_an_edit_of_an_imported_helper_makes_another_kernel(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Declarations in C++ and CUDA files: what they give, and what is said of a wrong one."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from tuner.core.errors import InvalidSpace, Unavailable
-from tuner.core.source_kernel import SourceKernel
+from tuner import registry
+from tuner.core.errors import InvalidConfig, InvalidSpace, Unavailable
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 
@@ -63,12 +64,12 @@ def change(old, new):
 
 
 def test_a_declaration_gives_space_source_and_features(tmp_path):
-    kernel = SourceKernel(write(tmp_path, GOOD))
-    assert (kernel.name, kernel.operator, kernel.language, kernel.target_kind) == (
+    kernel = registry.source_kernel(write(tmp_path, GOOD))
+    assert (kernel.name, kernel.operator, kernel.language, kernel.target_kinds) == (
         "tiled",
         "gemm",
         "cxx",
-        "cpu",
+        ("cpu",),
     )
     kernel.require(WORKLOAD, CPU)
     space = kernel.space(WORKLOAD, CPU)
@@ -83,7 +84,7 @@ def test_a_declaration_gives_space_source_and_features(tmp_path):
     defined = dict(re.findall(r"^#define (\S+) (\S+)$", source.text, re.M))
     assert defined == {
         "DTYPE_F32": "1", "TILE": "16", "ORDER": "jik", "PACK": "1", "SCALE": "0.5f", "threads": "2",
-        "RELU": "1", "ALPHA": "0.5f", "BATCH": "1", "BIAS": "0",
+        "OPT_RELU": "1", "OPT_ALPHA": "0.5f", "OPT_BATCH": "1", "OPT_BIAS": "0",
     }  # fmt: skip
     # Errors of the compiler name the file's own lines.
     assert source.text.split('#line 1 "kernel.cpp"\n')[1] == kernel.text
@@ -99,7 +100,7 @@ def test_a_declaration_gives_space_source_and_features(tmp_path):
 def test_a_cuda_declaration_gives_the_launch_and_workspaces(tmp_path):
     declaration = GOOD.replace('requires = ["fma"]', "") + LAUNCH + '\n[workspace]\nalpha = "TILE * m * 4"\n'
     declaration = declaration.replace('fits_l1 = "3 * TILE * TILE * element_bytes <= l1d_bytes"', "")
-    kernel = SourceKernel(write(tmp_path, declaration, ".cu"))
+    kernel = registry.source_kernel(write(tmp_path, declaration, ".cu"))
     config = {"TILE": 16, "ORDER": "ijk", "PACK": False, "SCALE": 1.0, "threads": 1}
     source = kernel.lower(WORKLOAD, config, GPU)
     assert source.language == "nvrtc"
@@ -127,7 +128,24 @@ def test_a_cuda_declaration_gives_the_launch_and_workspaces(tmp_path):
         (change('ORDER = ["ijk", "jik"]', "ORDER = [nan]"), "parameter ORDER: a value is a finite"),
         (change('ORDER = ["ijk", "jik"]', "ORDER = [1979-05-27]"), "parameter ORDER: a value is"),
         (change('ORDER = ["ijk", "jik"]', "ORDER = [1, 1]"), "parameter ORDER lists a value twice"),
-        (change('ORDER = ["ijk", "jik"]', "RELU = [1, 2]"), "macro RELU would stand for two things"),
+        (change('ORDER = ["ijk", "jik"]', "OPT_X = [1, 2]"), "macro OPT_X: OPT_ begins macros of options"),
+        (change('ORDER = ["ijk", "jik"]', "DTYPE_X = [1]"), "macro DTYPE_X: .* DTYPE_ those of dtypes"),
+        (change('ORDER = ["ijk", "jik"]', '"O K" = [1]'), r"\[parameters\] 'O K' is no name of a macro"),
+        (change('operator = "gemm"', 'operator = "gem"'), "unknown operator 'gem': did you mean 'gemm'"),
+        (change("relu = false", "rleu = false"), "gemm has no option 'rleu': did you mean 'relu'"),
+        (change("alpha = 1.0", "alpha = 2.0"), "option alpha is 1.0 by default, not 2.0"),
+        (change('"A", "B", "bias"', '"A", "B", "bais"'), "argument 'bais' is no .*: did you mean 'bias'"),
+        (change('"A", "B", "bias"', '"A", "B", "beta"'), "argument beta is an option of gemm that `options`"),
+        (change('"A", "B", "bias"', '"A", "B", "relu"'), "argument relu is a yes-or-no option: .*OPT_RELU"),
+        (change("[options]", "[let]\nm = 'TILE'\n[options]"), r"\[let\] m is the name of a dimension too"),
+        (change("[options]", "[let]\nA = 'TILE'\n[options]"), r"\[let\] A is the name of a tensor too"),
+        (change("[options]", "[let]\nTILE = 'm'\n[options]"), r"\[let\] TILE is the name of a parameter"),
+        (change("[options]", "[let]\nmin = 'm'\n[options]"), r"\[let\] 'min' is no name for an expression"),
+        (change("[options]", "[let]\na = 'b'\nb = 'a + 1'\n[options]"), r"a: .* a circle, a -> b -> a"),
+        (change("[options]", "[let]\na = 'b'\nb = 'm'\n[options]"), r"a: it uses b, .* move b above a"),
+        (change("[options]", "[let]\na = 'm +'\n[options]"), r"\[let\] a: .* does not parse"),
+        (change("[options]", "[macros]\nTILE = 'k'\n[options]"), "macro TILE would stand for two things"),
+        (change("[options]", "[macros]\nX = '2 * k'\n[options]"), r"\[macros\] X uses the size k, .* any"),
         (
             change('small = "TILE <= m and TILE <= n"', 'small = "TILE <="'),
             r"\[constraints\] small: .* parse",
@@ -142,7 +160,7 @@ def test_a_cuda_declaration_gives_the_launch_and_workspaces(tmp_path):
 def test_a_wrong_declaration_names_the_file_and_the_mistake(tmp_path, declaration, message):
     path = write(tmp_path, declaration)
     with pytest.raises(InvalidSpace, match=message) as error:
-        SourceKernel(path)
+        registry.source_kernel(path)
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
 
 
@@ -155,33 +173,36 @@ def test_a_wrong_declaration_names_the_file_and_the_mistake(tmp_path, declaratio
         ('[launch]\ngrid = []\nblock = ["1"]', "grid is a list of one to three"),
         ('[launch]\ngrid = ["1", "1", "1", "1"]\nblock = ["1"]', "grid is a list of one to three"),
         ('[launch]\ngrid = "1"\nblock = ["1"]', "grid is a list"),
-        ('[launch]\ngrid = ["1"]\nblock = ["f(1)"]', r"\[launch\]: .* may call only"),
-        ('[launch]\ngrid = ["1"]\nblock = ["1"]\nshared_bytes = "4 *"', r"\[launch\]: .* does not parse"),
+        ('[launch]\ngrid = ["1"]\nblock = ["f(1)"]', r"\[launch\] block 0: .* may call only"),
+        (
+            '[launch]\ngrid = ["1"]\nblock = ["1"]\nshared_bytes = "4 *"',
+            r"shared_bytes: .* does not parse",
+        ),
     ],
 )
 def test_a_wrong_launch_names_the_file_and_the_mistake(tmp_path, launch, message):
     with pytest.raises(InvalidSpace, match=message):
-        SourceKernel(write(tmp_path, GOOD + launch, ".cu"))
+        registry.source_kernel(write(tmp_path, GOOD + launch, ".cu"))
 
 
 def test_a_constraint_over_an_unknown_name_names_file_and_constraint(tmp_path):
     path = write(tmp_path, change("TILE <= n", "TILE <= width"))
-    with pytest.raises(InvalidSpace, match=r"kernel\.cpp: constraint small uses unknown width"):
-        SourceKernel(path).space(WORKLOAD, CPU)
+    with pytest.raises(InvalidSpace, match=r"kernel\.cpp: constraint small uses unknown width$"):
+        registry.source_kernel(path).space(WORKLOAD, CPU)
 
 
 def test_files_that_are_no_kernels(tmp_path):
     plain = tmp_path / "plain.cpp"
     plain.write_text("int main() {}\n")
     with pytest.raises(InvalidSpace, match="must begin with a comment"):
-        SourceKernel(plain)
+        registry.source_kernel(plain)
     (tmp_path / "binary.cpp").write_bytes(b"/*[tuner]\n\xff\xfe*/")
     with pytest.raises(InvalidSpace, match="cannot be read"):
-        SourceKernel(tmp_path / "binary.cpp")
+        registry.source_kernel(tmp_path / "binary.cpp")
     with pytest.raises(InvalidSpace, match="cannot be read"):
-        SourceKernel(tmp_path / "missing.cpp")
+        registry.source_kernel(tmp_path / "missing.cpp")
     with pytest.raises(InvalidSpace, match=r"ending is .cpp or .cu"):
-        SourceKernel(write(tmp_path, GOOD, ".c"))
+        registry.source_kernel(write(tmp_path, GOOD, ".c"))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +217,7 @@ def test_files_that_are_no_kernels(tmp_path):
 )
 def test_a_kernel_that_cannot_serve_says_why(tmp_path, workload, target, reason):
     with pytest.raises(Unavailable, match=reason):
-        SourceKernel(write(tmp_path, GOOD)).require(workload, target)
+        registry.source_kernel(write(tmp_path, GOOD)).require(workload, target)
 
 
 def test_a_change_in_any_included_file_makes_another_kernel(tmp_path):
@@ -204,13 +225,138 @@ def test_a_change_in_any_included_file_makes_another_kernel(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "b.h").write_text('#pragma once\n#  include "../a.h"\n')  # a cycle ends
     path = write(tmp_path, GOOD, body='#include "a.h"\n')
-    assert [p.name for p in SourceKernel(path).source_files()] == ["kernel.cpp", "a.h", "b.h"]
-    before = SourceKernel(path).digest
+    assert [p.name for p in registry.source_kernel(path).source_files()] == ["kernel.cpp", "a.h", "b.h"]
+    before = registry.source_kernel(path).digest
     (tmp_path / "unrelated.h").write_text("x")
-    assert SourceKernel(path).digest == before
-    loaded = SourceKernel(path)
+    assert registry.source_kernel(path).digest == before
+    loaded = registry.source_kernel(path)
     assert loaded.digest == before
     (tmp_path / "sub" / "b.h").write_text("#pragma once\n")
-    assert SourceKernel(path).digest != before
+    assert registry.source_kernel(path).digest != before
     # What was read stays what it was: an edit during a sweep makes no trial of the old text look new.
     assert loaded.digest == before
+
+
+# A kernel of conv2d with everything that saves words: each expression stands once.
+SHORT = """
+name = "short"
+operator = "conv2d"
+entry = "conv2d"
+arguments = ["X", "W", "Y", "p", "q", "tiles", "pad"]
+options = ["stride", "pad", "bias"]
+
+[let]
+tile = "BM * BN"
+tiles = "ceildiv(p * q, tile)"
+threads = "tile // 4"
+
+[parameters]
+BM = [8, 16]
+BN = [8, 64]
+
+[constraints]
+threads_fit = "threads <= 128"
+
+[macros]
+THREADS = "threads"
+VECTORS = "BN // 4 if stride == 1 else 1"
+
+[features]
+waves = "tiles / 108"
+
+[launch]
+grid = ["tiles", "n"]
+block = ["threads"]
+"""
+CONV = {"n": 2, "c": 3, "h": 9, "w": 11, "k": 4, "r": 3, "s": 3}
+
+
+def test_named_expressions_derived_sizes_and_options_of_the_operator(tmp_path: Path) -> None:
+    kernel = registry.source_kernel(write(tmp_path, SHORT, ".cu"))
+    workload = registry.operator("conv2d").workload("f32", **CONV, pad=1, stride=2)
+    assert kernel.options == {"stride": 1, "pad": 0, "bias": False}
+    space = kernel.space(workload, GPU)
+    assert space.size == 3
+    config = {"BM": 8, "BN": 64}
+    source = kernel.lower(workload, config, GPU)
+    # p = (9 + 2 - 3) // 2 + 1 = 5, q = (11 + 2 - 3) // 2 + 1 = 6; 512 pixels a tile, 128 threads.
+    assert (source.launch.grid, source.launch.block) == ((1, 2, 1), (128, 1, 1))
+    numbers = [(a.name, a.kind, a.value) for a in source.arguments if a.kind != "tensor"]
+    assert numbers == [("p", "int32", 5), ("q", "int32", 6), ("tiles", "int32", 1), ("pad", "int32", 1)]
+    defined = dict(re.findall(r"^#define (\S+) (\S+)$", source.text, re.M))
+    assert defined == {
+        "DTYPE_F32": "1", "BM": "8", "BN": "64", "OPT_STRIDE": "2", "OPT_PAD": "1", "OPT_BIAS": "0",
+        "THREADS": "128", "VECTORS": "1",
+    }  # fmt: skip
+    assert kernel.features(workload, config, GPU) == {"waves": 1 / 108}
+
+
+def test_a_broken_constraint_is_shown_as_declared_with_the_parameters_behind_it(tmp_path: Path) -> None:
+    kernel = registry.source_kernel(write(tmp_path, SHORT, ".cu"))
+    space = kernel.space(registry.operator("conv2d").workload("f32", **CONV), GPU)
+    assert space.why_invalid({"BM": 16, "BN": 64}) == (
+        "constraint threads_fit is broken: threads <= 128 (threads=256), where BM=16, BN=64"
+    )
+
+
+def test_options_in_one_word_are_all_of_the_operator_s(tmp_path: Path) -> None:
+    kernel = registry.source_kernel(
+        write(tmp_path, SHORT.replace('["stride", "pad", "bias"]', '"operator"'), ".cu")
+    )
+    operator = registry.operator("conv2d")
+    # `strict` is about the arithmetic: nobody has to declare it.
+    assert kernel.options == {k: v for k, v in operator.options.items() if k != "strict"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"ceildiv(p * q, tile)"', '"ceildiv(p * qq, tile)"', r"\[let\] tiles uses unknown qq"),
+        ('"threads <= 128"', '"thread <= 128"', "threads_fit uses unknown thread: did you mean 'threads'"),
+        ('["threads"]\n', '["treads"]\n', r"\[launch\] block 0 uses unknown treads: did you mean 'threads'"),
+        ('"tiles / 108"', '"tiles / pad_top"', r"\[features\] waves uses unknown pad_top"),
+    ],
+)
+def test_an_unknown_name_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in SHORT
+    kernel = registry.source_kernel(write(tmp_path, SHORT.replace(old, new), ".cu"))
+    with pytest.raises(InvalidSpace, match=message) as error:
+        kernel.space(registry.operator("conv2d").workload("f32", **CONV), GPU)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'options = ["stride", "pad", "bias"]',
+            "options = 3",
+            'options is "operator" .* not 3',
+        ),
+        ('"stride", "pad", "bias"]', '"strid"]', "conv2d has no option 'strid': did you mean 'stride'"),
+        ('"p", "q", "tiles"', '"p", "q", "tile_s"', "argument 'tile_s' .*: did you mean 'tiles'"),
+        ('"BN // 4 if', '"q // 4 if', r"\[macros\] VECTORS uses the size q.* shape_generic = false"),
+        ('"threads"\nVECT', '"tiles"\nVECT', r"\[macros\] THREADS uses the size p"),
+    ],
+)
+def test_a_wrong_short_declaration_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in SHORT
+    with pytest.raises(InvalidSpace, match=message):
+        registry.source_kernel(write(tmp_path, SHORT.replace(old, new), ".cu"))
+
+
+def test_sizes_may_be_macros_where_a_binary_is_of_one_shape(tmp_path: Path) -> None:
+    text = SHORT.replace('"BN // 4 if', '"q // 4 if').replace("[let]", "\n[let]")
+    text = text.replace('entry = "conv2d"', 'entry = "conv2d"\nshape_generic = false')
+    kernel = registry.source_kernel(write(tmp_path, text, ".cu"))
+    assert kernel.shape_generic is False
+    workload = registry.operator("conv2d").workload("f32", **CONV)
+    assert "#define VECTORS 2\n" in kernel.lower(workload, {"BM": 8, "BN": 8}, GPU).text
+
+
+def test_a_number_that_no_int32_holds_is_refused(tmp_path: Path) -> None:
+    text = SHORT.replace('"ceildiv(p * q, tile)"', '"2 ** 31"')
+    kernel = registry.source_kernel(write(tmp_path, text, ".cu"))
+    workload = registry.operator("conv2d").workload("f32", **CONV)
+    with pytest.raises(InvalidConfig, match="argument tiles is 2147483648, more than an int32 holds"):
+        kernel.lower(workload, {"BM": 8, "BN": 8}, GPU)

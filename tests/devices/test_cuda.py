@@ -32,7 +32,9 @@ def built(
     draws = (space.sample(random.Random(seed)) for seed in range(20_000))
     chosen = next(c for c in draws if config.items() <= c.items()) if config else {}
     folder.mkdir(parents=True)
-    artifact = registry.builder(kernel.language).build(kernel.lower(workload, chosen, target), target, folder)
+    artifact = registry.builder_of(kernel, target).build(
+        kernel.lower(workload, chosen, target), target, folder
+    )
     tensors = GEMM.inputs(workload, 3)
     for spec in GEMM.signature(workload):
         if spec.output:
@@ -85,7 +87,7 @@ def test_the_identity_is_the_same_everywhere_and_not_of_one_board(
      ((10, 3), "sm_100"), ((7, 0), None), ((12, 0), None)],
 )  # fmt: skip
 def test_a_capability_runs_the_code_of_its_target(capability: tuple[int, int], arch: str | None) -> None:
-    assert _cuda_facts.arch_of(capability) == arch
+    assert _cuda_facts.arch_of_capability(capability) == arch
 
 
 def test_an_unknown_capability_is_named(fake_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,14 +14,13 @@ from tuner import registry
 from tuner.core.errors import Unavailable, UnknownName
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
-from tuner.core.source_kernel import SourceKernel
 from tuner.core.trial import Trial, TrialKey
 from tuner.devices.cuda.device import CudaDevice
 from tuner.engine.candidate.described import DescribedDevice
+from tuner.engine.candidate.devices import find_device
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
-from tuner.engine.tuning.devices import find_device
 from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.request import SweepRequest
 from tuner.engine.tuning.sweep import Sweep
@@ -85,7 +84,7 @@ def test_a_sticky_error_ends_the_child_and_not_the_sweep(
 ) -> None:
     path = tmp_path / "planted.cu"
     path.write_text(_PLANTED.format(name="planted"))
-    result, kept = sweep(SourceKernel(path), store)
+    result, kept = sweep(registry.source_kernel(path), store)
     found = {t.key.config["WAY"]: t.measurement for t in result.trials}
     assert {way: m.status for way, m in found.items()} == {
         0: Status.OK, 1: Status.RUN_ERROR, 2: Status.WRONG_RESULT, 3: Status.WRONG_RESULT,
@@ -105,7 +104,7 @@ def test_what_the_target_cannot_hold_never_runs(fake_gpu: ModuleType, tmp_path: 
     path = tmp_path / "spilling.cu"
     text = _PLANTED.format(name="spilling").replace("WAY = [0, 1, 2, 3]", "WAY = [0]")
     path.write_text(text.replace('block = ["8", "8"]', 'block = ["8", "8"]\nshared_bytes = "400 * 1024"'))
-    result, _ = sweep(SourceKernel(path), store)
+    result, _ = sweep(registry.source_kernel(path), store)
     (trial,) = result.trials
     assert trial.measurement.status is Status.OVER_RESOURCES
     assert "shared memory" in trial.measurement.error and trial.measurement.run_s == 0

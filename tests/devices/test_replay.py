@@ -111,11 +111,13 @@ class TestListedSpace:
         assert all(space.nearest(c) == c for c in self.configs())
 
     def test_neighbours_are_listed_and_differ_in_one(self):
-        space = self.space()
+        space, found = self.space(), 0
         for config in self.configs():
             for neighbour in space.neighbours(config):
                 assert neighbour in space
                 assert sum(config[n] != neighbour[n] for n in space.names) == 1
+                found += 1
+        assert found
 
     def test_encodes_as_any_space(self):
         rows = self.space().encode(self.configs())

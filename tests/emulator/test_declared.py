@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tuner import registry
 from tuner.core.errors import InvalidSpace, Unavailable
-from tuner.core.source_kernel import SourceKernel
 from tuner.engine.examine.check import Checked, check_kernel
 from tuner.operators.gemm import Gemm
 from tuner.targets.cuda import target
@@ -36,7 +36,7 @@ def check(
 ) -> Checked:
     path = tmp_path / "outside.cu"
     path.write_text(HEAD.replace("MORE", more).replace("TABLES", tables) + text)
-    kernel = SourceKernel(path)
+    kernel = registry.source_kernel(path)
     workload = Gemm().workload(dtype, m=33, n=20, k=48, **options)
     (result,) = check_kernel(kernel, [workload], [{}], SM_80)
     return result
@@ -61,7 +61,7 @@ def test_a_struct_by_value_and_numbers_of_8_bytes(tmp_path: Path) -> None:
     result = check(tmp_path, other, ARGUMENTS)
     assert result.status == "build_error" and "has not the declared 40 bytes" in result.error
     with pytest.raises(Unavailable, match="computed from the shape: 'tuner check' runs it"):
-        kernel = SourceKernel(tmp_path / "outside.cu")
+        kernel = registry.source_kernel(tmp_path / "outside.cu")
         kernel.require(Gemm().workload(m=8, n=8, k=8), SM_80)
 
 
@@ -155,7 +155,7 @@ def test_headers_with_host_code_and_a_workspace_that_begins_with_a_number(tmp_pa
     tables = '[workspace]\nwork = "4"\n[initial]\nwork = -inf'
     result = check(tmp_path, USER, arguments, tables)
     assert result.status == "ok", result.error
-    said = SourceKernel(tmp_path / "outside.cu").left_out
+    said = registry.source_kernel(tmp_path / "outside.cu").left_out
     assert said == "left out as host code: lines 30; outside.h: lines 2, 5"
     bad = USER.replace("twice(", "twice(p)(")
     assert check(tmp_path, bad, arguments, tables).error.startswith("outside.cu:28:")

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from tests.emulator.emulate import PLAIN, TARGET, only, run, source
+from tests.processes import noted, wait_until
 from tuner.core.contained import ISOLATED, Caps, run_contained
 from tuner.core.errors import BuildError
 from tuner.devices.emulator import check
@@ -35,12 +35,6 @@ SPIN = "for (volatile int i = 0;; i = 0) {}"
 
 def hostile(body: str, head: str = "#include <cstdlib>\n#include <cstdio>\n#include <unistd.h>\n") -> str:
     return head + COPY.replace("BODY", f"if (threadIdx.x == 0) {{ {body} }}")
-
-
-def still_there(mark: Path) -> list[int]:
-    """The processes whose numbers a kernel noted in a file and that still compute."""
-    numbers = [int(n) for n in mark.read_text().split()] if mark.exists() else []
-    return [n for n in numbers if psutil.pid_exists(n) and psutil.Process(n).status() != psutil.STATUS_ZOMBIE]
 
 
 def note(mark: Path) -> str:
@@ -83,7 +77,7 @@ def test_harm_is_one_finding(name, tmp_path):
     assert not result.completed
     assert words in only(result, kind).message or words in result.error
     assert time.monotonic() - began < 30
-    assert still_there(mark) == []
+    assert noted(mark) == []
 
 
 @pytest.mark.parametrize("how", ["fork", "daemon"])
@@ -92,7 +86,7 @@ def test_what_a_right_kernel_forks_ends_with_it(how, tmp_path):
     away = "setsid(); if (fork()) _exit(0);" if how == "daemon" else ""
     text = hostile(f"if (!fork()) {{ {away} {note(mark)} {SPIN} }} usleep(100000);")
     assert run(text, TENSORS, ["c"], timeout_s=20.0).completed
-    assert mark.exists() and still_there(mark) == []
+    assert mark.exists() and noted(mark) == []
 
 
 # Host code that loading would run: (before the kernel, the line of it).
@@ -199,14 +193,6 @@ def start_check(folder: Path, body: str) -> subprocess.Popen:
     )  # fmt: skip
 
 
-def wait_for(mark: Path, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
-    while not mark.exists() and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    assert mark.exists()
-
-
 @pytest.mark.parametrize(
     "name", ["SIGKILL", *(pytest.param(n, marks=pytest.mark.slow) for n in ("SIGINT", "SIGTERM", "SIGHUP"))]
 )
@@ -214,15 +200,12 @@ def test_a_check_that_is_ended_leaves_nothing(name, tmp_path):
     mark = tmp_path / "pids"
     away = f"if (!threadIdx.x) {{ {note(mark)} if (!fork()) {{ setsid(); {note(mark)} {SPIN} }} {SPIN} }}"
     process = start_check(tmp_path, away)
-    wait_for(mark, process)
+    wait_until(mark.exists, 60, process)
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=60)
     wanted = -signal.SIGKILL if name == "SIGKILL" else 128 + getattr(signal, name)
     assert process.returncode == wanted and "Traceback" not in err
-    deadline = time.monotonic() + 20
-    while still_there(mark) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert still_there(mark) == []
+    wait_until(lambda: not noted(mark), 20)
     left = [p.name for p in (tmp_path / "temporary").iterdir() if p.name.startswith("tuner-")]
     if name != "SIGKILL":
         assert left == []

@@ -18,7 +18,7 @@ from tuner.devices.emulator.check import check_source
 from tuner.targets.cuda import target
 
 SOURCES = Path(__file__).resolve().parents[2] / "cuda_src"
-LADDERS = sorted({path.parent.name for path in SOURCES.glob("*/*.cu")})
+LADDERS = sorted({path.parent.name for path in SOURCES.glob("*/*.cu*")})
 # The fence on the reading side of an atomic is not among them: it is known not to be missed (README).
 STEPS = re.compile(
     r"(__syncthreads\(\)|__syncwarp\([^()]*\)|__pipeline_wait_prior\([^;]*\)|__pipeline_commit\(\)"
@@ -77,8 +77,8 @@ def finds(kernel: SourceKernel, rng: random.Random) -> bool:
 def users_of(name: str, folder: Path) -> list[SourceKernel]:
     """The kernels whose text a file is part of, those that use most of it first."""
     if name.endswith(".cu"):
-        return [SourceKernel(folder / name)]
-    kernels = [SourceKernel(path) for path in sorted(folder.glob("*/*.cu"), reverse=True)]
+        return [registry.source_kernel(folder / name)]
+    kernels = [registry.source_kernel(path) for path in sorted(folder.glob("*/*.cu"), reverse=True)]
     return [kernel for kernel in kernels if (folder / name).resolve() in kernel.source_files()]
 
 

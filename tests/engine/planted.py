@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tuner import registry
 from tuner.core.source_kernel import SourceKernel
 
 _HEADER = """/*[tuner]
@@ -83,4 +84,4 @@ def planted(
     """A kernel with this body, in a file of its own under `folder`."""
     path = folder / f"{name}.cpp"
     path.write_text(_HEADER.format(name=name, body=body, values=values, includes=includes))
-    return SourceKernel(path)
+    return registry.source_kernel(path)

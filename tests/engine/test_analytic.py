@@ -6,9 +6,9 @@ import pytest
 
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.kernel import Launch, Step
-from tuner.engine.gpu_model.analytic import LAUNCH_S, predict, predict_artifact
 from tuner.operators.gemm import Gemm
 from tuner.targets.cuda import target
+from tuner.targets.gpu_model.analytic import LAUNCH_S, predict, predict_artifact
 
 GEMM, A100 = Gemm(), target("cuda:sm_80")
 SQUARE = GEMM.workload("f32", m=4096, n=4096, k=4096)

@@ -131,15 +131,37 @@ def workshop():
         yield made
 
 
-def test_a_sweep_goes_on_after_any_answer(workshop, tmp_path, monkeypatch):
+def test_an_unusable_answer_of_the_judge_is_no_candidate_s_failure(workshop, tmp_path, monkeypatch):
     kernel = planted(tmp_path, "honest")
     built = workshop.build(kernel, WORKLOAD, {"UNUSED": 0})
+    asked = []
     for raw in WRONG_TRIALS.values():
-        monkeypatch.setattr(workshop, "_trial", lambda payload, raw=raw: raw)
+        monkeypatch.setattr(workshop, "_trial", lambda payload, raw=raw: (asked.append(0), raw)[1])
         outcome = workshop.measure(WORKLOAD, built, None, None)
-        assert outcome.status is Status.CRASH and "unusable answer" in outcome.error
+        assert outcome.status is Status.ENVIRONMENT
+        assert "the judging process: unusable answer" in outcome.error
+    assert len(asked) == 2 * len(WRONG_TRIALS)  # once more each: the next judge may be sound
     monkeypatch.undo()
     assert workshop.measure(WORKLOAD, built, None, None).ok
+    built.discard()
+
+
+# Four bytes of length and as many that are no JSON, into every socket that the process holds.
+GARBAGE = """
+  right(A, B, D, m, n, k);
+  const char* words = "\\x04\\0\\0\\0{{{{";
+  for (int d = 3; d < 64; ++d) send(d, words, 8, MSG_DONTWAIT | MSG_NOSIGNAL);
+"""
+
+
+def test_a_runner_that_speaks_no_message_has_crashed_and_says_so(workshop, tmp_path):
+    built = workshop.build(
+        planted(tmp_path, "garbler", GARBAGE, includes="#include <sys/socket.h>"), WORKLOAD, {"UNUSED": 0}
+    )
+    assert built.artifact is not None, built.error
+    outcome = workshop.measure(WORKLOAD, built, None, None)
+    assert outcome.status is Status.CRASH
+    assert "unusable answer" in outcome.error and "it was ended" not in outcome.error
     built.discard()
 
 

@@ -28,4 +28,4 @@ def test_what_cannot_be_built_here_is_said(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(type(registry.builder("triton")), "unavailable", lambda self: "no Triton here")
     with pytest.raises(TunerError, match="no Triton here"):
-        compile_rate("triton", target("cuda:sm_80"), 1, 1)
+        compile_rate("triton", registry.operator("gemm"), "64x64x64", target("cuda:sm_80"), 1, 1)

@@ -1,12 +1,18 @@
 """What a run is verified against: inputs leave the judging process sealed, references do not leave it."""
 
+import json
 import mmap
 import os
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tuner import registry
+from tuner.core.errors import TunerError, UnknownName
 from tuner.core.guarded import same_bits
 from tuner.engine.judging import dataset
 from tuner.engine.judging.sealed import Layout
@@ -75,3 +81,45 @@ def test_a_library_s_inputs_hold_what_the_last_call_found(calls: int) -> None:
     changes = Changes("X", np.array([2, 5]), np.arange(1, 129, dtype=np.float32))
     assert executable.sample_changing(calls, changes, tensors) > 0
     assert len(seen) == calls and seen[-1] == changes.final(calls).tolist() == tensors["X"][[2, 5]].tolist()
+
+
+# --- made again elsewhere -----------------------------------------------------------------------------------
+
+REMAKE = """
+import json, sys
+from tuner.engine.judging.dataset import DatasetRequest, input_digest, remake
+for values in json.loads(sys.argv[1]):
+    data = remake(DatasetRequest.from_dict(values))
+    print(input_digest(data.inputs), input_digest(data.reference))
+"""
+
+
+def test_datasets_are_made_again_from_their_requests_in_another_process() -> None:
+    """Of every operator and dtype, the inputs and the reference too."""
+    requests, expected = [], []
+    for operator in registry.operators().values():
+        for dtype in operator.dtypes:
+            companions = operator.companions(operator.parse(operator.example, dtype))
+            workload = min(companions, key=operator.flops)
+            here = dataset.compute(operator, workload, 7)
+            requests.append(dataset.request_for(operator, workload, 7))
+            expected += [dataset.input_digest(here.inputs), dataset.input_digest(here.reference)]
+            assert requests[-1].inputs == expected[-2]
+            here.close()
+    told = json.dumps([request.as_dict() for request in requests])
+    answer = subprocess.run([sys.executable, "-c", REMAKE, told], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.split() == expected
+
+
+def test_other_inputs_than_those_asked_for_are_refused() -> None:
+    operator = registry.operator("gemm")
+    request = dataset.request_for(operator, operator.parse("4x4x4"), 7)
+    changes: list[dict[str, Any]] = [{"seed": 8}, {"workload": "gemm/f32/m4-n4-k5"}]
+    for change in changes:
+        with pytest.raises(dataset.DatasetDiffers, match="others here"):
+            dataset.remake(replace(request, **change))
+    with pytest.raises(UnknownName, match="gemn"):
+        dataset.remake(replace(request, operator="gemn"))
+    with pytest.raises(TunerError, match=r"seed \(a number\)"):
+        dataset.DatasetRequest.from_dict({**request.as_dict(), "seed": "7"})

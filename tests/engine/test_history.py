@@ -9,7 +9,6 @@ from tests.store.conftest import Maker
 from tuner import registry
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.trial import Trial
-from tuner.engine.candidate.workshop import device_target
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.history import known_history
 from tuner.engine.tuning.starting import predicted_starts
@@ -18,8 +17,8 @@ from tuner.store.store import Store, open_store
 
 KERNEL = registry.kernel("cpp_packed")
 GEMM = registry.operator("gemm")
-DEVICE = campaign.default_device("cpu")
-TARGET = device_target(DEVICE, campaign.default_protocol(DEVICE))
+DEVICE = campaign.default_device()
+TARGET = DEVICE.target_for(campaign.default_protocol(DEVICE).threads)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from tuner import registry
-from tuner.lab.ladder import climb, main
+from tuner.lab.ladder import Search, climb, main
 from tuner.targets.cuda import target
 
 REASON = registry.builder("nvrtc").unavailable()
@@ -12,7 +12,8 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 
 def test_rows_say_what_the_rung_is_for() -> None:
     names = ["cuda_naive", "cuda_vectorized", "cuda_tensor_cores"]
-    rows = {r.kernel.name: r for r in climb(names, target("cuda:sm_80"), 1024, 4, 1, 0, 2)}
+    gemm, chosen = registry.operator("gemm"), target("cuda:sm_80")
+    rows = {r.kernel.name: r for r in climb(gemm, "1024x1024x1024", chosen, Search(4, 1), names)}
     assert set(rows) == set(names)
     for row in rows.values():
         assert row.metrics["spill_bytes"] == 0 and 0 < row.metrics["occupancy"] <= 1
@@ -27,7 +28,7 @@ def test_rows_say_what_the_rung_is_for() -> None:
 def test_the_command_prints_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--target", "cuda:sm_75", "--kernel", "cuda_shared_tiles", "--samples", "2", "--rounds", "0"])
     printed = capsys.readouterr().out
-    assert "### cuda:sm_75 (GeForce RTX 2080 Ti), 4096³" in printed
+    assert "### cuda:sm_75 (GeForce RTX 2080 Ti), 4096x4096x4096" in printed
     assert "| cuda_shared_tiles | f32 |" in printed and "predicted, not measured" in printed
     table = [line for line in printed.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1

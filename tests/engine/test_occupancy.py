@@ -11,8 +11,8 @@ from tuner.builders.cuda.nvrtc_program import include_folders
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.kernel import Launch, Step
 from tuner.core.target import Target
-from tuner.engine.gpu_model.occupancy import artifact_problem, occupancy, resource_problem, with_occupancy
 from tuner.targets.cuda import names, target
+from tuner.targets.gpu_model.occupancy import artifact_problem, occupancy, resource_problem, with_occupancy
 
 # Reads cases (device, block, registers, static and dynamic shared memory), prints the active blocks by
 # NVIDIA's calculator.
@@ -113,7 +113,9 @@ def test_resource_problem(metrics: dict[str, float], said: str | None) -> None:
 
 
 def test_a_cpu_target_has_no_such_limits() -> None:
-    assert resource_problem({"spill_bytes": 100}, Target("cpu", "avx2")) is None
+    spilled = Artifact(Path("a"), "cubin", "f", (), "0", Toolchain("t", "1"), metrics={"spill_bytes": 100})
+    assert Target("cpu", "avx2").problem(spilled) is None
+    assert "spill" in str(target("cuda:sm_80").problem(spilled))
 
 
 def test_of_several_kernels_the_worst_counts() -> None:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.engine.planted import planted
+from tests.processes import noted, wait_until
 from tuner import registry
 from tuner.core.descendants import children_of, descendants_of
 from tuner.core.measurement import Measurement, Status
@@ -90,12 +90,6 @@ def measure(workshop: Workshop, kernel) -> Measurement:
         built.discard()
 
 
-def computing(pids: Path) -> list[int]:
-    """Those of the processes noted that still run."""
-    numbers = [int(line) for line in pids.read_text().split()] if pids.exists() else []
-    return [n for n in numbers if psutil.pid_exists(n) and psutil.Process(n).status() != psutil.STATUS_ZOMBIE]
-
-
 @pytest.mark.parametrize("name", LEAVES)
 def test_what_a_kernel_leaves_is_ended_before_the_next_measurement(name, workshop, tmp_path):
     body, status = LEAVES[name]
@@ -112,7 +106,7 @@ def test_what_a_kernel_leaves_is_ended_before_the_next_measurement(name, worksho
     next_one = kernel_that(tmp_path, "next_one", ASKS.replace("PIDS", str(pids)), pids)
     after = measure(workshop, next_one)
     assert after.status is Status.OK, after.error
-    assert computing(pids) == []
+    assert noted(pids) == []
     assert time.monotonic() - began < 60
 
 
@@ -124,15 +118,9 @@ def test_a_paused_finalist_has_no_daemon_beside_the_others(workshop, tmp_path):
     child = workshop.serve(WORKLOAD, built)
     try:
         assert "processes of its own" in child.channel.receive(30)["error"]
-        deadline = time.monotonic() + 10
-        while not pids.exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert pids.exists(), "the kernel forked nothing"
+        wait_until(pids.exists, 10)
         child.pause()
-        deadline = time.monotonic() + 10
-        while computing(pids) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert computing(pids) == []
+        wait_until(lambda: not noted(pids), 10)
     finally:
         child.kill()
         child.wait()
@@ -143,14 +131,11 @@ def test_a_zygote_that_is_killed_takes_its_children_and_their_forks_along(worksh
     pids = tmp_path / "pids"
     built = workshop.build(kernel_that(tmp_path, "fork", LEAVES["fork"][0], pids), WORKLOAD, {"UNUSED": 0})
     child = workshop.serve(WORKLOAD, built)
-    assert "processes of its own" in child.channel.receive(30)["error"] and computing(pids)
+    assert "processes of its own" in child.channel.receive(30)["error"] and noted(pids)
     os.kill(child._child._zygote._process.pid, signal.SIGKILL)
     with pytest.raises(Exception, match="ended unexpectedly"):
         child._child.wait(30)
-    deadline = time.monotonic() + 10
-    while computing(pids) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert computing(pids) == []
+    wait_until(lambda: not noted(pids), 10)
     built.discard()
     assert measure(workshop, planted(tmp_path, "right_one")).status is Status.OK
 

@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from tests.engine.planted import planted
+from tests.processes import family, running, wait_until
 from tuner import registry
 from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
@@ -169,35 +169,22 @@ def sweep_process(db: Path, trials: int, *more: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_trials(db: Path, count: int, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 100
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        if db.exists():
-            with open_store(str(db), read_only=True) as store:
-                if store.count() >= count:
-                    return
-        time.sleep(0.05)
-    pytest.fail("the sweep made no trials")
-
-
-def descendants(pid: int) -> set[int]:
-    import psutil
-
-    return {p.pid for p in psutil.Process(pid).children(recursive=True)}
+def stored(db: Path) -> int:
+    """How many trials; none where there is no database yet."""
+    if not db.exists():
+        return 0
+    with open_store(str(db), read_only=True) as store:
+        return store.count()
 
 
 def test_kill_9_loses_nothing_leaves_no_process_and_resumes(tmp_path):
     db = tmp_path / "killed.db"
     process = sweep_process(db, 10)
-    wait_for_trials(db, 3, process)
-    family = descendants(process.pid)
+    wait_until(lambda: stored(db) >= 3, 100, process)
+    children = family(process.pid)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in family) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
+    wait_until(lambda: not running(children), 10)
     with open_store(str(db), read_only=True) as store:
         kept = [t.id for t in store.sweep_history(1)]
         assert len(kept) >= 3
@@ -213,7 +200,7 @@ def test_kill_9_loses_nothing_leaves_no_process_and_resumes(tmp_path):
 def test_ctrl_c_ends_in_good_order(tmp_path):
     db = tmp_path / "interrupted.db"
     process = sweep_process(db, 500)
-    wait_for_trials(db, 1, process)
+    wait_until(lambda: stored(db) >= 1, 100, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=150)
     assert process.returncode == 130, err

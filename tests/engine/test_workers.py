@@ -72,7 +72,7 @@ def test_a_child_that_cannot_be_forked_leaves_nothing_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(self: zygote.Child, timeout: float | None) -> tuple[int, int]:
-        return zygote._NO_FORK, errno.EAGAIN
+        return zygote.NO_FORK, errno.EAGAIN
 
     workers = Workers(tmp_path)
     try:
@@ -99,7 +99,7 @@ def test_ctrl_c_within_a_message_keeps_nobody_waiting(
     child = workers.start(WARM, echo_job, 1, Limits())
     assert workers.receive(child, 30) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(zygote, "_send", half)
+        patch.setattr(zygote, "send", half)
         with pytest.raises(KeyboardInterrupt):
             workers.start(WARM, echo_job, 2, Limits())
     started = time.monotonic()

@@ -23,7 +23,6 @@ from tuner import registry
 from tuner.cli.check import parse_config
 from tuner.core.errors import InterchangeError, InvalidConfig, InvalidSpace, TunerError
 from tuner.core.measurement import Calibration, Evidence, Measurement
-from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.engine.building import answers
@@ -174,12 +173,12 @@ def _declared(given: tuple[str, str]) -> None:
     text, suffix = given
     path = _FOLDER / f"kernel{suffix}"
     path.write_bytes(f"/*[tuner]\n{text}*/\nint x;\n".encode("utf-8", "surrogatepass"))
-    kernel = SourceKernel(path)
+    kernel = registry.source_kernel(path)
     operator = registry.operators().get(kernel.operator)
     if operator is None or not set(kernel.dtypes) & set(operator.dtypes):
         return
     workload = operator.parse(operator.example, next(d for d in kernel.dtypes if d in operator.dtypes))
-    target = _CPU if kernel.target_kind == "cpu" else _cuda()
+    target = _CPU if "cpu" in kernel.target_kinds else _cuda()
     if kernel.unsupported(workload, target):
         return
     space = kernel.space(workload, target)

@@ -25,7 +25,6 @@ from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.turns import Turns
-from tuner.engine.candidate.workshop import device_target
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.history import known_history
 from tuner.engine.tuning.starting import predicted_starts
@@ -58,7 +57,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 
 @cache
 def this_device() -> Device:
-    return campaign.default_device("cpu")
+    return campaign.default_device()
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +122,7 @@ def sweep_start(database: Path) -> None:
     """What a sweep reads of a database before it measures."""
     kernel = registry.kernel("cpp_naive")
     device = this_device()
-    target = device_target(device, campaign.default_protocol(device))
+    target = device.target_for(campaign.default_protocol(device).threads)
     workload = registry.operator("gemm").parse("48x32x16")
     make = Maker(kernel=KernelInfo.of(kernel))
     with open_store(database) as store:

@@ -1,20 +1,15 @@
-"""Random convolutions, and what it takes to run a kernel on one without the engine."""
+"""Random convolutions, and a kernel on some of them."""
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
+from tests.kernels.running import Run
 from tuner import registry
 from tuner.core.errors import InvalidWorkload
 from tuner.core.kernel import Kernel
-from tuner.core.operator import worst_error
-from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
-from tuner.devices.cpu.device import CpuDevice
 
 CONV = registry.operator("conv2d")
 
@@ -60,40 +55,6 @@ def served(
         if kernel.unsupported(workload, target) is None:
             return workload
     raise AssertionError(f"{kernel.name} supports next to nothing")
-
-
-class Run:
-    """One built configuration of a kernel."""
-
-    def __init__(
-        self, kernel: Kernel, workload: Workload, config: Config, target: Target, folder: Path
-    ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        source = kernel.lower(workload, config, target)
-        self.kernel, self.config = kernel, config
-        self.artifact = registry.builder(kernel.language).build(source, target, folder)
-
-    def error(self, workload: Workload, seed: int = 0) -> tuple[float, str]:
-        """`worst_error` of two calls on poisoned outputs; the inputs must not change."""
-        sizes = dict(workload.dims)
-        arguments = tuple(
-            replace(a, value=sizes[a.name]) if a.kind == "int64" and a.name in sizes else a
-            for a in self.artifact.arguments
-        )
-        inputs = CONV.inputs(workload, seed)
-        before = {name: value.copy() for name, value in inputs.items()}
-        spec = next(s for s in CONV.signature(workload) if s.output)
-        y = np.full(spec.shape, np.nan if "float" in spec.dtype else -77, spec.dtype)
-        executable = CpuDevice().load(replace(self.artifact, arguments=arguments))
-        executable.bind({**inputs, "Y": y})
-        executable.run()
-        executable.run()  # a second call must not build on the first one's output
-        for name, value in inputs.items():
-            assert np.array_equal(value, before[name]), f"{self.kernel.name} changed {name}"
-        reference = CONV.reference(workload, inputs)
-        output = {"Y": executable.read("Y")}
-        worst, where = worst_error(output, reference, CONV.tolerance(workload, inputs, reference))
-        return worst, f"{self.kernel.name} {dict(self.config)} on {workload.key}: {where}"
 
 
 def cases(

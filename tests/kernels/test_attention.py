@@ -5,21 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.attention_cases import ATTENTION, build, draw, error, sibling
+from tests.kernels.attention_cases import ATTENTION, draw, sibling
+from tests.kernels.running import Run
 from tuner import registry
-from tuner.core.artifact import Artifact
 from tuner.core.kernel import Kernel
-from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
 TARGET = CpuDevice().target
 KERNELS = registry.kernels_of("attention", "cpu")
 each_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
-
-
-def check(artifact: Artifact, workload: Workload, seed: int, config: object) -> None:
-    worst, where = error(artifact, workload, seed)
-    assert worst <= 1, f"{config}: {where}"
 
 
 def run(kernel: Kernel, builds: int, shapes: int, seed: int, folder: Path) -> None:
@@ -34,10 +28,11 @@ def run(kernel: Kernel, builds: int, shapes: int, seed: int, folder: Path) -> No
             continue
         space = kernel.space(workload, TARGET)
         config = space.default or space.sample(rng)
-        artifact = build(kernel, workload, config, TARGET, folder / str(done))
-        check(artifact, workload, done, config)
-        for i in range(shapes - 1 if kernel.shape_generic else 0):
-            check(artifact, sibling(rng, workload), i, config)
+        built = Run(kernel, workload, config, TARGET, folder / str(done))
+        others = [sibling(rng, workload) for _ in range(shapes - 1 if kernel.shape_generic else 0)]
+        for seed, case in enumerate([workload, *others], done):
+            worst, where = built.error(case, seed)
+            assert worst <= 1, where
         done += 1
 
 
@@ -85,11 +80,12 @@ def test_every_path_on_every_instruction_set(
     kernel = registry.kernel("attn_flash")
     config = {**SCORES, **REST, **changes}
     workloads = [ATTENTION.parse(shape) for shape in shapes]
-    artifact = build(kernel, workloads[0], config, target, tmp_path)
+    built = Run(kernel, workloads[0], config, target, tmp_path)
     for workload in workloads:
         assert workload.options == workloads[0].options
         for seed in range(3):
-            check(artifact, workload, seed, config)
+            worst, where = built.error(workload, seed)
+            assert worst <= 1, where
 
 
 @pytest.mark.parametrize("arch", ["x86_64", "avx2", "avx512"])

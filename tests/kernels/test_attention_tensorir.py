@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.kernels.attention_cases import ATTENTION, build, error
+from tests.kernels.attention_cases import ATTENTION
+from tests.kernels.running import Run
 from tuner import registry
 from tuner.core.space import Config
 from tuner.core.target import Target
@@ -36,7 +37,7 @@ def test_the_error_of_its_exponential_is_as_stated(arch: str, layout: str, tmp_p
     h, q = (1, 8192) if layout == "queries" else (2048, 4)
     workload = ATTENTION.workload(b=1, h=h, q=q, kv=2, d=16, scale=1.0)
     config = configuration(workload, target, LAYOUT=layout, SPLIT_KV=1)
-    executable = CpuDevice().load(build(KERNEL, workload, config, target, tmp_path))
+    executable = CpuDevice().load(Run(KERNEL, workload, config, target, tmp_path).artifact)
     x = -np.linspace(0, 87, 8192).astype(np.float32)
     tensors = {spec.name: np.zeros(spec.shape, np.float32) for spec in ATTENTION.signature(workload)}
     tensors["Q"][0, :, :, 0] = x.reshape(h, q)
@@ -62,12 +63,12 @@ def test_the_error_of_its_exponential_is_as_stated(arch: str, layout: str, tmp_p
 def test_every_path_is_right_and_calls_no_libm(shape: str, wanted: dict[str, object], tmp_path: Path) -> None:
     workload = ATTENTION.parse(shape)
     config = configuration(workload, HERE, **wanted)
-    artifact = build(KERNEL, workload, config, HERE, tmp_path)
+    built = Run(KERNEL, workload, config, HERE, tmp_path)
     for seed in range(2):
-        worst, where = error(artifact, workload, seed)
-        assert worst <= 1, f"{config}: {where}"
+        worst, where = built.error(workload, seed)
+        assert worst <= 1, where
     # A call of libm's would be one of a scalar function for every score.
-    names = (artifact.path.parent / "kernel.o").read_bytes()
+    names = (built.artifact.path.parent / "kernel.o").read_bytes()
     assert b"expf" not in names and b"exp2" not in names
 
 
@@ -76,5 +77,5 @@ def test_what_is_tuned_for_one_shape_is_right_for_its_companions(tmp_path: Path)
     workload = ATTENTION.parse("b1 h12 q384 kv384 d128 causal")
     config = configuration(workload, HERE, PACK_K="none", PACK_V="none", COLUMNS=64, KEYS=8, SPLIT_KV=1)
     for i, companion in enumerate(ATTENTION.companions(workload)):
-        worst, where = error(build(KERNEL, companion, config, HERE, tmp_path / str(i)), companion)
+        worst, where = Run(KERNEL, companion, config, HERE, tmp_path / str(i)).error(companion)
         assert worst <= 1, where

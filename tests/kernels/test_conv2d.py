@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.conv2d_cases import CONV, Run, cases, served
+from tests.kernels.conv2d_cases import CONV, cases, served
+from tests.kernels.running import Run
 from tuner import registry
-from tuner.core.source_kernel import SourceKernel
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
 HERE = CpuDevice().target
@@ -21,7 +21,7 @@ LONG = {"cxx": (60, 20), "tensorir": (60, 0), "python": (600, 0)}
 
 def check(name: str, dtype: str, target, builds: int, shapes: int, seed: int, folder: Path) -> None:
     kernel = registry.kernel(name)
-    language = registry.builder(kernel.language)
+    language = registry.builder_for(kernel.language, kernel.target_kinds[0])
     if reason := kernel.unavailable() or language.unavailable():
         pytest.skip(reason)
     count = 0
@@ -56,7 +56,7 @@ def test_computes_right_for_another_instruction_set(name: str, tmp_path: Path) -
 def test_padding_by_side(name: str, dtype: str, tmp_path: Path) -> None:
     """As "same" pads for a stride of 2, even kernels, depthwise ones; one side alone."""
     kernel = registry.kernel(name)
-    if reason := kernel.unavailable() or registry.builder(kernel.language).unavailable():
+    if reason := kernel.unavailable() or registry.no_builder(kernel, kernel.target_kinds[0]):
         pytest.skip(reason)
     shapes = [
         "n2 c5 h12 w14 k9 r3 s3 pad_bottom1 pad_right2 bias",
@@ -187,7 +187,7 @@ def test_a_wrong_kernel_fails(name: str, dtype: str, tmp_path: Path) -> None:
         text = text.replace("Epilogue(epilogue).raw(sum, out)", "result(sum + accumulator(bias[out]))")
     (tmp_path / "wrong.cpp").write_text(text)
     (tmp_path / "types.h").write_text((source.parent / "types.h").read_text())
-    kernel = SourceKernel(tmp_path / "wrong.cpp")
+    kernel = registry.source_kernel(tmp_path / "wrong.cpp")
     workload = CONV.parse("n1 c8 h9 w11 k5 r3 s3 pad1 bias relu", dtype)
     run = Run(kernel, workload, {}, HERE, tmp_path / "build")
     assert max(run.error(workload, seed)[0] for seed in range(4)) > 1.0

@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.kernels.running import Run
 from tuner import registry
 from tuner.builders.host.cxx import CxxBuilder
-from tuner.core.artifact import Artifact
 from tuner.core.host_cxx import require_compiler
-from tuner.core.operator import worst_error
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Config
 from tuner.core.target import Target
-from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
 GEMM = registry.operator("gemm")
@@ -63,31 +61,6 @@ def kernel_of(name: str) -> SourceKernel:
     return found
 
 
-def built(kernel: SourceKernel, workload: Workload, config: Config, aim: Target, folder: Path) -> Artifact:
-    folder.mkdir(parents=True)
-    return CxxBuilder().build(kernel.lower(workload, config, aim), aim, folder)
-
-
-def error_of(
-    kernel: SourceKernel, artifact: Artifact, workload: Workload, config: Config, aim: Target, seed: int = 0
-) -> float:
-    """The worst error of an artifact at a workload's shape, after two calls; inputs must stay as they are."""
-    artifact = replace(artifact, arguments=kernel.lower(workload, config, aim).arguments)
-    inputs = GEMM.inputs(workload, seed)
-    before = {name: array.copy() for name, array in inputs.items()}
-    spec = GEMM.signature(workload)[-1]
-    executable = CpuDevice().load(artifact)
-    # Integers have no NaN: a value that no small sum of products comes near.
-    output = np.full(spec.shape, -(2**31) if spec.dtype == "int32" else np.nan, dtype=spec.dtype)
-    executable.bind({**inputs, "D": output})
-    for _ in range(2):  # a second call must not build on what the first one left in D or in its buffers
-        executable.run()
-    for name, array in before.items():
-        np.testing.assert_array_equal(inputs[name], array)
-    reference = GEMM.reference(workload, inputs)
-    return worst_error({"D": output}, reference, GEMM.tolerance(workload, inputs, reference))[0]
-
-
 CASES = [
     ("cpp_naive", "f32", 1),
     ("cpp_naive", "f16", 1),
@@ -121,11 +94,11 @@ def try_random_configurations(
             chosen.update(alpha=rng.choice([1.0, -3.0]), beta=rng.choice([0.0, 2.0]))
         workload = GEMM.workload(dtype, m=m, n=n, k=k, **chosen)
         config = kernel.space(workload, aim).sample(rng)
-        artifact = built(kernel, workload, config, aim, folder / str(i))
+        run = Run(kernel, workload, config, aim, folder / str(i))
         for shape in RUN:
             at = GEMM.workload(dtype, **dict(zip("mnk", shape, strict=True)), **chosen)
-            error = error_of(kernel, artifact, at, config, aim, seed=i)
-            assert error <= 1, f"{config} {at.key}: {error}"
+            error, where = run.error(at, seed=i)
+            assert error <= 1, where
 
 
 @pytest.mark.parametrize("aim_name", ["cpu:x86_64", "cpu:avx2", "cpu:avx512"])
@@ -152,12 +125,11 @@ def test_many_threads_on_few_tiles(tmp_path: Path) -> None:
     for split, pack, inner in ((1, True, "n"), (2, False, "n"), (4, True, "m"), (8, True, "n")):
         config = {**BASE, "NR": 16, "threads": 8, "SPLIT_N": split, "PACK_A": pack, "INNER": inner}
         workload = GEMM.workload("f32", m=200, n=200, k=200)
-        artifact = built(
-            kernel, workload, kernel.space(workload, aim).check(config), aim, tmp_path / f"{split}"
-        )
+        run = Run(kernel, workload, kernel.space(workload, aim).check(config), aim, tmp_path / f"{split}")
         for m, n, batch in ((1, 1, 1), (3, 500, 1), (500, 3, 1), (40, 40, 11), (129, 65, 2)):
             at = GEMM.workload("f32", m=m, n=n, k=150, batch=batch)
-            assert error_of(kernel, artifact, at, config, aim) <= 1, f"{split} {at.key}"
+            error, where = run.error(at)
+            assert error <= 1, where
 
 
 def test_a_kernel_that_skips_one_step_of_k_fails(tmp_path: Path) -> None:
@@ -166,13 +138,11 @@ def test_a_kernel_that_skips_one_step_of_k_fails(tmp_path: Path) -> None:
     assert text != honest.text
     planted = tmp_path / "planted.cpp"
     planted.write_text(text)
-    kernel = SourceKernel(planted)
+    kernel = registry.source_kernel(planted)
     for k in (2, 64, 1024):
         workload = GEMM.workload("f32", m=20, n=20, k=k)
-        artifact = built(kernel, workload, {}, aim, tmp_path / str(k))
-        assert error_of(kernel, artifact, workload, {}, aim) > 1
-        artifact = built(honest, workload, {}, aim, tmp_path / f"honest{k}")
-        assert error_of(honest, artifact, workload, {}, aim) <= 1
+        assert Run(kernel, workload, {}, aim, tmp_path / str(k)).error(workload)[0] > 1
+        assert Run(honest, workload, {}, aim, tmp_path / f"honest{k}").error(workload)[0] <= 1
 
 
 def test_nan_in_the_inputs_reaches_the_output(tmp_path: Path) -> None:
@@ -180,11 +150,11 @@ def test_nan_in_the_inputs_reaches_the_output(tmp_path: Path) -> None:
     aim, kernel = runnable(target("cpu:avx2")), kernel_of("cpp_packed")
     config = {**BASE, "NR": 16}
     workload = GEMM.workload("f32", m=13, n=37, k=50, relu=True)
-    artifact = built(kernel, workload, config, aim, tmp_path / "nan")
+    artifact = Run(kernel, workload, config, aim, tmp_path / "nan").artifact
     a, b = np.ones((13, 50), np.float32), np.ones((50, 37), np.float32)
     a[12, 3], b[7, 36] = np.nan, np.nan
     d = np.zeros((13, 37), np.float32)
-    executable = CpuDevice().load(replace(artifact, arguments=kernel.lower(workload, config, aim).arguments))
+    executable = CpuDevice().load(artifact)
     executable.bind({"A": a, "B": b, "D": d})
     executable.run()
     wrong = np.isnan(d)
@@ -196,7 +166,7 @@ def test_buffers_are_given_back_when_their_thread_ends(tmp_path: Path) -> None:
     aim, kernel = runnable(target("cpu:avx2")), kernel_of("cpp_packed")
     config = {**BASE, "NR": 16, "KC": 256, "NC": 4096, "MC": 32, "INNER": "m", "threads": 1}
     workload = GEMM.workload("f32", m=7, n=4096, k=256)
-    artifact = built(kernel, workload, config, aim, tmp_path / "threads")
+    artifact = Run(kernel, workload, config, aim, tmp_path / "threads").artifact
     inputs = GEMM.inputs(workload, 0)
     expected = GEMM.reference(workload, inputs)["D"]
 
@@ -241,17 +211,18 @@ int main() {
         for (int64_t i = 0; i < batch * k * n; ++i) B[i] = next();
         for (int64_t i = 0; i < batch * m * n; ++i) C[i] = next(), D[i] = NAN;
         for (int64_t i = 0; i < n; ++i) bias[i] = next();
-        gemm(A, B, BETA != 0 ? C : nullptr, BIAS ? bias : nullptr, D, m, n, k, batch, ALPHA, BETA);
+        gemm(A, B, OPT_BETA != 0 ? C : nullptr, OPT_BIAS ? bias : nullptr, D, m, n, k, batch,
+             OPT_ALPHA, OPT_BETA);
         for (int64_t b = 0; b < batch; ++b)
             for (int64_t i = 0; i < m; ++i)
                 for (int64_t j = 0; j < n; ++j) {
                     double sum = 0;
                     for (int64_t p = 0; p < k; ++p)
-                        sum += double(A[b * m * k + (TRANS_A ? p * m + i : i * k + p)]) *
-                               B[b * k * n + (TRANS_B ? j * k + p : p * n + j)];
-                    sum = ALPHA * sum + (BETA != 0 ? BETA * C[(b * m + i) * n + j] : 0);
-                    if (BIAS) sum += bias[j];
-                    if (RELU && sum < 0) sum = 0;
+                        sum += double(A[b * m * k + (OPT_TRANS_A ? p * m + i : i * k + p)]) *
+                               B[b * k * n + (OPT_TRANS_B ? j * k + p : p * n + j)];
+                    sum = OPT_ALPHA * sum + (OPT_BETA != 0 ? OPT_BETA * C[(b * m + i) * n + j] : 0);
+                    if (OPT_BIAS) sum += bias[j];
+                    if (OPT_RELU && sum < 0) sum = 0;
                     if (!(fabs(D[(b * m + i) * n + j] - sum) < 1e-3)) {
                         printf("wrong at %ld %ld %ld\n", long(b), long(i), long(j));
                         return 1;

@@ -144,7 +144,7 @@ def mutate(rung: str, old: str, new: str, tmp_path: Path) -> str:
         ("cuda_shared_tiles", "__syncthreads();", "", "race"),
         ("cuda_coalesced", "if (row >= m || col >= n) return;", "", "out_of_bounds"),
         ("cuda_naive", "depth < k;", "depth < k - 1;", "wrong"),
-        ("cuda_split_k", "arrived[tile] = 0;", "", ""),  # one launch cannot see it; two do, below
+        ("cuda_thread_tiles", "__syncthreads();", "", "race"),
     ],
 )
 def test_planted_mistakes_are_seen(rung: str, old: str, new: str, found: str, tmp_path: Path) -> None:
@@ -185,16 +185,19 @@ def _left_at_zero(artifact: Any, chosen: Target, tensors: dict[str, np.ndarray])
 
 
 @pytest.mark.parametrize("rung", RUNGS)
-def test_names_of_broken_constraints(rung: str) -> None:
+@pytest.mark.parametrize("scarce", ["max_threads_block", "shared_bytes_block"])
+def test_what_does_not_fit_the_target_is_refused_by_name(rung: str, scarce: str) -> None:
+    """On a target with next to none of one thing, what is valid elsewhere breaks that constraint first."""
     kernel, chosen = registry.kernel(rung), target("sm_80")
     workload: Workload = GEMM.workload(kernel.dtypes[0], m=512, n=512, k=512)
     space = kernel.space(workload, chosen)
-    assert space.size
-    # Shared memory and threads a block are constraints by name, wherever there is something to limit.
-    names = {c.name for c in space.constraints}
-    assert "threads_fit" in names
-    if "BK" in space.names:
-        assert "shared_fits" in names
-    config = {p.name: p.values[-1] for p in space.parameters}
-    reason = space.why_invalid(config)
-    assert reason is None or any(name in reason for name in names)
+    if scarce == "shared_bytes_block" and "BK" not in space.names and "TILE" not in space.names:
+        pytest.skip("it uses no shared memory")
+    scarcely = replace(
+        chosen, limits={name: 1 if name.startswith(scarce) else v for name, v in chosen.limits.items()}
+    )
+    there, rng = kernel.space(workload, scarcely), random.Random(rung)
+    broken = "threads_fit" if scarce == "max_threads_block" else "shared_fits"
+    for _ in range(20):
+        config = space.sample(rng)
+        assert (there.why_invalid(config) or "").startswith(f"constraint {broken} "), config

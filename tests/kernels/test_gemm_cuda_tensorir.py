@@ -17,10 +17,10 @@ from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.devices.emulator.check import check_source
-from tuner.engine.gpu_model.occupancy import resource_problem
 from tuner.operators.gemm import Gemm
 from tuner.schedules.gemm.tensorir_cuda.tiled import TensorIRThreads, TensorIRWmma
 from tuner.targets.cuda import target
+from tuner.targets.gpu_model.occupancy import resource_problem
 
 GEMM, BUILDER = Gemm(), TensorIRCudaBuilder()
 KERNELS: list[Kernel] = [TensorIRThreads(), TensorIRWmma()]

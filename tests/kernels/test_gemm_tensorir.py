@@ -4,14 +4,13 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from tests.kernels.gemm_cases import draw
+from tests.kernels.running import Run
 from tuner import registry
-from tuner.builders.tvm.tensorir import TensorIRBuilder
 from tuner.core.errors import Unavailable
 from tuner.core.kernel import Kernel
-from tuner.core.operator import worst_error
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -19,43 +18,11 @@ from tuner.devices.cpu.device import CpuDevice, named_targets
 
 # An open space is no list to draw from: tests/kernels/test_metaschedule.py.
 KERNELS = [k for k in registry.kernels_of("gemm", "cpu") if k.language == "tensorir" and not k.searcher]
-SIZES = (1, 2, 5, 7, 16, 31, 64, 65, 100, 129)
-
-
-def random_workload(rng: random.Random) -> Workload:
-    options = {
-        "batch": rng.choice([1, 1, 3]),
-        "trans_a": rng.random() < 0.5,
-        "trans_b": rng.random() < 0.5,
-        "alpha": rng.choice([1.0, -0.5]),
-        "beta": rng.choice([0.0, 0.0, 1.0, 0.75]),
-        "bias": rng.random() < 0.5,
-        "relu": rng.random() < 0.5,
-    }
-    m, n, k = (rng.choice(SIZES) for _ in range(3))
-    return registry.operator("gemm").workload(m=m, n=n, k=k, **options)
 
 
 def check(kernel: Kernel, workload: Workload, config: Config, target: Target, folder: Path) -> None:
-    gemm = registry.operator("gemm")
-    folder.mkdir()
-    artifact = TensorIRBuilder().build(kernel.lower(workload, config, target), target, folder)
-    executable = CpuDevice().load(artifact)
-    inputs = gemm.inputs(workload, seed=3)
-    before = {name: array.copy() for name, array in inputs.items()}
-    shape = gemm.signature(workload)[-1].shape
-    # Guards around D: a tile over the edge must not be written whole.
-    guarded = np.full(int(np.prod(shape)) + 256, np.float32(7))
-    d = guarded[128:-128].reshape(shape)
-    d[...] = np.nan
-    executable.bind({**inputs, "D": d})
-    executable.run()
-    executable.run()
-    reference = gemm.reference(workload, inputs)
-    error, where = worst_error({"D": d}, reference, gemm.tolerance(workload, inputs, reference))
-    assert error <= 1.0, f"{workload.key} {config}: {where}"
-    assert (guarded[:128] == 7).all() and (guarded[-128:] == 7).all(), f"{workload.key} {config}: stray write"
-    assert all(np.array_equal(inputs[name], before[name]) for name in inputs), f"{workload.key} {config}"
+    error, where = Run(kernel, workload, config, target, folder).error(workload, seed=3)
+    assert error <= 1.0, where
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +37,7 @@ def test_random_configurations_of_random_workloads(
     kernel: Kernel, seed: int, here: Target, tmp_path: Path
 ) -> None:
     rng = random.Random(seed)
-    workload = random_workload(rng)
+    workload = draw(rng)
     check(kernel, workload, kernel.space(workload, here).sample(rng), here, tmp_path / "a")
 
 
@@ -94,7 +61,7 @@ def test_narrow_targets(kernel: Kernel, arch: str, tmp_path: Path) -> None:
     if not set(target.features) <= set(CpuDevice().target.features):
         pytest.skip(f"this machine has not all features of {arch}")
     for i in range(3):
-        workload = random_workload(rng)
+        workload = draw(rng)
         check(kernel, workload, kernel.space(workload, target).sample(rng), target, tmp_path / str(i))
 
 
@@ -104,7 +71,7 @@ def test_narrow_targets(kernel: Kernel, arch: str, tmp_path: Path) -> None:
 def test_many_random_configurations(kernel: Kernel, here: Target, tmp_path: Path) -> None:
     rng = random.Random(1000)
     for i in range(400):
-        workload = random_workload(rng)
+        workload = draw(rng)
         check(kernel, workload, kernel.space(workload, here).sample(rng), here, tmp_path / str(i))
 
 

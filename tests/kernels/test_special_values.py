@@ -1,6 +1,7 @@
 """NaN, infinities, the ends of a type's range reach what the definition lets them reach, in every kernel."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,20 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.kernels.special_cases import DRAW, mismatch, mismatches
+from tests.kernels.draws import DRAW, served
+from tests.kernels.running import Run
 from tests.kernels.test_metaschedule import HERE as FEW_CORES
 from tests.kernels.test_metaschedule import proposals
 from tuner import registry
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
-from tuner.core.artifact import Artifact
 from tuner.core.kernel import Kernel
-from tuner.core.source_kernel import SourceKernel
 from tuner.core.target import Target
 from tuner.devices.cpu.device import CpuDevice, named_targets
 from tuner.targets import cuda
 
 HERE = CpuDevice().target
-CPU = [k for k in registry.kernels().values() if not k.baseline and k.target_kind == "cpu"]
+CPU = [k for k in registry.kernels().values() if not k.baseline and "cpu" in k.target_kinds]
 OURS, TRACED = [k for k in CPU if not k.searcher], [k for k in CPU if k.searcher]
 CASES = [
     pytest.param(k, dtype, id=f"{k.name}-{dtype}") for k in OURS if k.special_values for dtype in k.dtypes
@@ -29,7 +29,7 @@ CASES = [
 GPU = [
     pytest.param(k, dtype, id=f"{k.name}-{dtype}")
     for k in registry.kernels().values()
-    if k.target_kind == "cuda" and not k.baseline and not k.searcher and k.operator in DRAW
+    if "cuda" in k.target_kinds and not k.baseline and not k.searcher and k.operator in DRAW
     for dtype in k.dtypes
 ]
 # With an activation where there is one, with a mask that cuts tiles, with heads that share keys.
@@ -40,15 +40,15 @@ SHAPES = {
 }
 
 
-_BUILT: dict[str, Artifact] = {}
+_BUILT: dict[str, Run] = {}
 
 
 @pytest.fixture
-def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact | None]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run | None]:
     """A random configuration of (kernel, shape, dtype); `None` where the kernel does not serve that."""
 
-    def build(kernel: Kernel, shape: str, dtype: str = "f32") -> Artifact | None:
-        builder = registry.builder(kernel.language)
+    def build(kernel: Kernel, shape: str, dtype: str = "f32") -> Run | None:
+        builder = registry.builder_for(kernel.language, kernel.target_kinds[0])
         if reason := kernel.unavailable() or builder.unavailable():
             pytest.skip(reason)
         workload = registry.operator(kernel.operator).parse(shape, dtype)
@@ -59,25 +59,40 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Artifact | 
             space = kernel.space(workload, HERE)
             config = space.default or space.sample(random.Random(key))
             folder = tmp_path_factory.mktemp("built")
-            _BUILT[key] = builder.build(kernel.lower(workload, config, HERE), HERE, folder)
+            _BUILT[key] = Run(kernel, workload, config, HERE, folder)
         return _BUILT[key]
 
     return build
 
 
+def spoilt(run: Run, target: Target, seed: int) -> list[str | None]:
+    """What is wrong with special values on the workload of the build and, where the kernel takes them, on its
+    companions: an entry a workload that was tried."""
+    companions = registry.operator(run.kernel.operator).companions(run.workload)
+    cases = [run.workload, *(companions if run.kernel.shape_generic else ())]
+    wrong = [(c, run.mismatch(c, seed)) for c in cases if run.kernel.unsupported(c, target) is None]
+    return [w and f"{run.kernel.name} {dict(run.config)} on {case.key}: {w}" for case, w in wrong]
+
+
 def check(kernel: Kernel, dtype: str, shapes: list[str], built: Any) -> int:
     """Runs the shapes that the kernel serves, with their companions where it takes them: how many."""
-    operator, served = registry.operator(kernel.operator), 0
-    for shape in shapes:
-        artifact = built(kernel, shape, dtype)
-        if artifact is None:
-            continue
-        workload = operator.parse(shape, dtype)
-        for case in (workload, *(operator.companions(workload) if kernel.shape_generic else ())):
-            if kernel.unsupported(case, HERE) is None:
-                served += 1
-                assert (wrong := mismatch(artifact, case, served)) is None, f"{case.key}: {wrong}"
-    return served
+    runs = [run for shape in shapes if (run := built(kernel, shape, dtype)) is not None]
+    told = [told for run in runs for told in spoilt(run, HERE, 1)]
+    assert not any(told), told
+    return len(told)
+
+
+def check_random(kernel: Kernel, target: Target, dtype: str, builds: int, seed: int, folder: Path) -> None:
+    """Random configurations on random workloads and their companions."""
+    if reason := kernel.unavailable() or registry.no_builder(kernel, kernel.target_kinds[0]):
+        pytest.skip(reason)
+    rng = random.Random(f"{kernel.name} {dtype} {seed}")
+    for i in range(builds):
+        workload = served(kernel, target, rng, dtype)
+        space = kernel.space(workload, target)
+        config = space.default or space.sample(rng)
+        told = spoilt(Run(kernel, workload, config, target, folder / str(i)), target, i)
+        assert told and not any(told), told
 
 
 @pytest.mark.parametrize(("kernel", "dtype"), CASES)
@@ -90,9 +105,7 @@ def test_special_values_reach_what_they_should(kernel: Kernel, dtype: str, built
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("kernel", "dtype"), CASES)
 def test_in_random_configurations(kernel: Kernel, dtype: str, tmp_path: Path) -> None:
-    if reason := kernel.unavailable() or registry.builder(kernel.language).unavailable():
-        pytest.skip(reason)
-    assert not list(mismatches(kernel, HERE, dtype, 25, 3, tmp_path))
+    check_random(kernel, HERE, dtype, 25, 3, tmp_path)
 
 
 @pytest.mark.slow
@@ -103,9 +116,7 @@ def test_on_narrow_targets(kernel: Kernel, dtype: str, arch: str, tmp_path: Path
     target = named_targets()[f"cpu:{arch}"]
     if not set(target.features) <= set(HERE.features):
         pytest.skip(f"this machine has no {arch}")
-    if reason := kernel.unavailable() or registry.builder(kernel.language).unavailable():
-        pytest.skip(reason)
-    assert not list(mismatches(kernel, target, dtype, 6, 4, tmp_path))
+    check_random(kernel, target, dtype, 6, 4, tmp_path)
 
 
 FLASH = {
@@ -128,27 +139,26 @@ FLASH = {
 )  # fmt: skip
 def test_no_query_of_flash_attention_is_reached_by_what_it_does_not_see(shape, changes, tmp_path) -> None:
     kernel, workload = registry.kernel("attn_flash"), registry.operator("attention").parse(shape)
-    source = kernel.lower(workload, {**FLASH, **changes}, HERE)
-    artifact = registry.builder("cxx").build(source, HERE, tmp_path)
+    run = Run(kernel, workload, {**FLASH, **changes}, HERE, tmp_path)
     for seed in range(5):
-        assert (wrong := mismatch(artifact, workload, seed)) is None, wrong
+        assert (wrong := run.mismatch(workload, seed)) is None, wrong
 
 
 @pytest.mark.parametrize("kernel", [k for k in OURS if k.operator == "attention"], ids=lambda k: k.name)
 def test_what_is_masked_changes_no_bit(kernel: Kernel, built: Any) -> None:
     """Keys and values of the future, replaced by NaN: queries of before get the very same result."""
     shape, seen = "b1 h4 q37 kv53 d40 kv_heads2 causal", 30
-    artifact = built(kernel, shape)
-    assert artifact is not None
+    run = built(kernel, shape)
+    assert run is not None
     attention = registry.operator("attention")
     workload = attention.parse(shape)
     inputs = attention.inputs(workload, 1)
-    spoilt = {name: array.copy() for name, array in inputs.items()}
+    masked = {name: array.copy() for name, array in inputs.items()}
     for name in ("K", "V"):
-        spoilt[name][:, :, seen:] = np.nan
+        masked[name][:, :, seen:] = np.nan
     results = []
-    for tensors in (inputs, spoilt):
-        executable = CpuDevice().load(artifact)
+    for tensors in (inputs, masked):
+        executable = CpuDevice().load(run.artifact)
         out = np.empty(inputs["Q"].shape, np.float32)
         executable.bind({**tensors, "O": out})
         executable.run()
@@ -171,9 +181,9 @@ def test_kernels_that_spread_special_values_say_so(built: Any) -> None:
         assert alike == kernel.special_values, kernel.name
     for kernel in spreading:
         assert "spreads NaN" in (kernel.unsupported(strict, HERE) or "")
-        artifact = built(kernel, shape)
-        assert artifact is not None
-        assert "is nan, not" in (mismatch(artifact, conv.parse(shape), 0) or "")
+        run = built(kernel, shape)
+        assert run is not None
+        assert "is nan, not" in (run.mismatch(conv.parse(shape), 0) or "")
 
 
 def test_a_source_kernel_declares_it(tmp_path: Path) -> None:
@@ -182,25 +192,23 @@ def test_a_source_kernel_declares_it(tmp_path: Path) -> None:
         path = tmp_path / f"{value}.cpp"
         path.write_text(text.replace('entry = "conv2d"', f'entry = "conv2d"\nspecial_values = {value}'))
         if words is None:
-            assert SourceKernel(path).special_values == (value == "true")
+            assert registry.source_kernel(path).special_values == (value == "true")
         else:
             with pytest.raises(Exception, match=words):
-                SourceKernel(path)
+                registry.source_kernel(path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kernel", TRACED, ids=lambda k: k.name)
 def test_programs_for_metaschedule(kernel: Kernel, tmp_path: Path) -> None:
-    builder = registry.builder(kernel.language)
+    builder = registry.builder_for(kernel.language, kernel.target_kinds[0])
     if reason := kernel.unavailable() or builder.unavailable():
         pytest.skip(reason)
     workload = registry.operator(kernel.operator).parse(SHAPES[kernel.operator][0])
     traces = ["[[],[]]", *proposals(kernel, workload, FEW_CORES, 3)]
     for i, trace in enumerate(traces):
-        (tmp_path / str(i)).mkdir()
-        source = kernel.lower(workload, {"trace": trace}, FEW_CORES)
-        wrong = mismatch(builder.build(source, FEW_CORES, tmp_path / str(i)), workload, i)
+        wrong = Run(kernel, workload, {"trace": trace}, FEW_CORES, tmp_path / str(i)).mismatch(workload, i)
         # Some of TVM's schedules of attention compute something else on ordinary inputs, too.
         if i == 0 or kernel.operator != "attention":
             assert wrong is None, wrong
@@ -242,15 +250,14 @@ def test_gpu_kernels_on_the_emulator(kernel: Kernel, dtype: str) -> None:
 @needs_emulator
 def test_check_refuses_an_activation_that_hides_nan(tmp_path: Path) -> None:
     source = registry.kernel("cuda_naive").source_files()[0]
-    for header in source.parent.glob("*.cuh"):
-        (tmp_path / header.name).write_text(header.read_text())
-    header = tmp_path / "gemm.cuh"
+    for folder in ("gemm", "common"):
+        shutil.copytree(source.parent.parent / folder, tmp_path / folder)
+    header = tmp_path / "common" / "epilogue.cuh"
     text = header.read_text()
-    wrong = text.replace("value < Acc(0) ? Acc(0) : value", "value > Acc(0) ? value : Acc(0)")
+    wrong = text.replace("return value < Acc(0) ? Acc(0) : value", "return value > Acc(0) ? value : Acc(0)")
     for changed, expected in ((text, "ok"), (wrong, "wrong_result")):
         header.write_text(changed)
-        (tmp_path / "mine.cu").write_text(source.read_text())
-        kernel = SourceKernel(tmp_path / "mine.cu")
+        kernel = registry.source_kernel(tmp_path / "gemm" / source.name)
         status, where = checked(kernel, "m12 n16 k8 relu", "f32", cuda.target("sm_80"))
         assert status == expected, where
         if expected != "ok":

@@ -76,6 +76,16 @@ def test_an_operator_describes_itself(operator: Operator) -> None:
 
 
 @each_example
+def test_tensors_and_derived_sizes_have_names_of_their_own(operator: Operator, workload: Workload) -> None:
+    """What a kernel's declaration may name: an argument or a size that means two things is a guess."""
+    assert {spec.name for spec in operator.signature(workload)} <= set(operator.tensors)
+    derived = operator.derived(workload)
+    assert derived.keys() == operator.derived(operator.parse(operator.example, operator.dtypes[0])).keys()
+    assert all(type(size) is int and size >= 0 for size in derived.values())
+    assert not derived.keys() & {*operator.dims, *operator.options, *operator.tensors, "element_bytes"}
+
+
+@each_example
 def test_a_workload_is_canonical(operator: Operator, workload: Workload) -> None:
     assert Workload.from_key(workload.key) == workload
     assert operator.workload(workload.dtype, **dict(workload.dims), **dict(workload.options)) == workload
@@ -182,12 +192,19 @@ def test_one_unwritten_element_fails(operator: Operator, workload: Workload, poi
         assert worst_error(outputs, reference, tolerance)[0] == np.inf
 
 
+def single(reference: Tensors) -> bool:
+    """Whether there is one element only, which may well be zero, or the same for other inputs."""
+    return all(values.size == 1 for values in reference.values())
+
+
 @each_case
 def test_zeros_fail(operator: Operator, workload: Workload) -> None:
     _, reference, tolerance = computed(operator, workload)
     zeros = {name: np.zeros_like(values) for name, values in reference.items()}
     if any(np.any(values) for values in reference.values()):
         assert worst_error(zeros, reference, tolerance)[0] > 1
+    else:
+        assert single(reference)
 
 
 @each_case
@@ -196,6 +213,8 @@ def test_results_in_the_wrong_places_fail(operator: Operator, workload: Workload
     moved = {name: np.roll(values.ravel(), 1).reshape(values.shape) for name, values in reference.items()}
     if any(len(np.unique(values)) > 1 for values in reference.values()):
         assert worst_error(moved, reference, tolerance)[0] > 1
+    else:
+        assert single(reference)
 
 
 @each_case
@@ -204,6 +223,8 @@ def test_the_results_of_other_inputs_fail(operator: Operator, workload: Workload
     other = operator.reference(workload, operator.inputs(workload, SEED + 1))
     if any((other[name] != values).any() for name, values in reference.items()):
         assert worst_error(other, reference, tolerance)[0] > 1
+    else:
+        assert single(reference)
 
 
 @each_case
@@ -286,3 +307,31 @@ def test_special_values_reach_some_outputs_and_not_most(operator: Operator, dtyp
         finite = np.isfinite(outputs).mean()
         assert 0.2 < finite < 1, f"{workload.key}: {finite:.0%} of all outputs are finite"
         assert np.isnan(outputs).any() and np.isinf(outputs).any(), workload.key
+
+
+@each_example
+def test_a_workload_is_recognised_by_its_tensors_shapes(operator: Operator, workload: Workload) -> None:
+    """`from_shapes` names nothing with other tensors, and the workload itself where its options allow."""
+    shapes = [spec.shape for spec in operator.signature(workload)]
+    found = list(operator.from_shapes(workload.dtype, shapes))
+    assert all([spec.shape for spec in operator.signature(w)] == shapes for w in found)
+    assert len(set(found)) == len(found)
+    told = operator.dims_of(shapes, {name: values[0] for name, values in operator.untold.items()}) or {}
+    options = dict(workload.options)
+    if told and all(
+        name in told or value in operator.untold.get(name, ()) for name, value in options.items()
+    ):
+        assert workload in found
+
+
+@pytest.mark.parametrize("operator", registry.operators().values(), ids=lambda o: o.name)
+def test_shapes_of_something_else_are_no_workload(operator: Operator) -> None:
+    for shapes in (
+        [],
+        [()],
+        [(3,), (3,), (3,)],
+        [(0, 0)] * 3,
+        [(2, 3), (5, 7), (11, 13)],
+        [(0, 0, 0, 0)] * 3,
+    ):
+        assert list(operator.from_shapes(operator.dtypes[0], shapes)) == []

@@ -203,3 +203,13 @@ def test_history_for_transfer_is_grouped_and_keeps_failures(store: Store, make: 
     (limited, _) = store.history("cpp_packed", "gemm", limit=1)
     assert [dict(o.config) for o in limited.observations] == [{"MC": 4}]
     assert store.history("cpp_packed", "conv2d") == []
+
+
+def test_a_history_says_which_times_are_of_a_busy_machine(store: Store, make: Any) -> None:
+    sweep = store.begin_sweep(make.spec)
+    busy = Measurement(
+        Status.OK, Evidence.MEASURED, (2.0,), metrics={"disturbed_share": 0.4, "registers": 3.0}
+    )
+    store.add_trials(sweep, [make.timed(1.0, MC=1), make.trial(busy, MC=2), make.failed(MC=3)])
+    (group,) = store.history("cpp_packed", "gemm")
+    assert [(o.config["MC"], o.disturbed) for o in group.observations] == [(1, False), (2, True), (3, False)]

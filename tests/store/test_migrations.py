@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,22 @@ def test_finals_of_the_second_version_were_timed_in_one_process(path: Path) -> N
     with open_store(path) as store:
         (found,) = store.finals()
         assert [e.turns for e in found.entries] == [Turns((0.5,))]
+
+
+def test_trials_of_the_sixth_version_ran_nobody_knows_where(path: Path, make: Any) -> None:
+    first_version(path)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        migrate(connection, "0006")
+        # As it was written: without boot and namespace, by a process that is long gone.
+        connection.exec_driver_sql("UPDATE sweeps SET owner = 'oldhost:77:1234'")
+    engine.dispose()
+    with open_store(path) as store:
+        (trial,) = store.sweep_history(1)
+        assert trial.host == ""
+        assert store.numbered_history(1) == [(0, trial)]
+        store.add_trials(store.begin_sweep(make.spec), [replace(make.timed(1.0), host="newhost")])
+        assert store.sweep_history(2)[0].host == "newhost"
 
 
 def test_asking_for_reading_only_still_migrates_a_writable_file(path: Path) -> None:

@@ -37,7 +37,9 @@ def check(
     random: Annotated[
         int, typer.Option(min=1, max=10_000, help="So many random valid configurations instead.")
     ] = 1,
-    target: Annotated[str, typer.Option(help="Target whose limits hold.")] = "cuda:sm_80",
+    target: Annotated[
+        str | None, typer.Option(help="Target whose limits hold; default cuda:sm_80 for CUDA.")
+    ] = None,
     sanitize: Annotated[bool, typer.Option(help="Watch every access.")] = True,
     seed: Annotated[
         int, typer.Option(min=0, max=MAX_SEED, help="Of inputs, configurations and the order of threads.")
@@ -49,10 +51,10 @@ def check(
     from tuner.cli.common import config_text, print_json
     from tuner.core.errors import BuildError
     from tuner.engine.examine import check as engine
-    from tuner.targets.cuda import target as cuda_target
+    from tuner.engine.examine.targets import target_of
 
     chosen = engine.kernel_of(kernel)
-    where = cuda_target(target)
+    where = target_of(chosen, target)
     operator = registry.operator(chosen.operator)
     workloads = [operator.parse(text, dtype or chosen.dtypes[0]) for text in shape]
     wanted = parse_config(config) if config is not None else None

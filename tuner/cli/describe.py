@@ -66,22 +66,21 @@ def kernels(
 def _describe(kernel: Any, workload: Any, threads: int | None) -> dict[str, Any]:
     from tuner import registry
     from tuner.core.errors import TunerError
-    from tuner.engine.candidate.workshop import device_target
     from tuner.engine.tuning import campaign
 
     row: dict[str, Any] = {
         "kernel": kernel.name, "operator": kernel.operator, "language": kernel.language,
-        "target": kernel.target_kind, "dtypes": list(kernel.dtypes), "baseline": kernel.baseline,
-        "summary": kernel.summary, "workload": workload.key, "parameters": {}, "constraints": {},
-        "valid": None, "unavailable": kernel.unavailable(),
+        "target": ", ".join(kernel.target_kinds), "dtypes": list(kernel.dtypes), "baseline": kernel.baseline,
+        "summary": kernel.summary, "workload": workload.key, "parameters": {}, "let": {}, "constraints": {},
+        "valid": None, "here": False, "unavailable": kernel.unavailable(),
     }  # fmt: skip
-    builder = registry.builders().get(kernel.language)
     if row["unavailable"] is None:
-        row["unavailable"] = builder.unavailable() if builder else f"no builder {kernel.language}"
+        row["unavailable"] = registry.no_builder(kernel, kernel.target_kinds[0])
     try:
-        device = campaign.default_device("cpu")
-        target = device_target(device, campaign.default_protocol(device, threads=threads))
-        if target.kind != kernel.target_kind:
+        device = campaign.default_device()
+        target = device.target_for(campaign.default_protocol(device, threads=threads).threads)
+        row["here"] = target.kind in kernel.target_kinds
+        if not row["here"]:
             return row
         reason = kernel.unsupported(workload, target)
         if reason:
@@ -89,6 +88,7 @@ def _describe(kernel: Any, workload: Any, threads: int | None) -> dict[str, Any]
             return row
         space = kernel.space(workload, target)
         row["parameters"] = {p.name: list(p.values) for p in space.parameters}
+        row["let"] = {name: e.text for name, e in space.definitions.written.items()}
         row["constraints"] = {c.name: c.expression for c in space.constraints}
         row["valid"] = space.size
     except TunerError as error:
@@ -117,7 +117,7 @@ def _print_kernels(listed: list[dict[str, Any]], broken: dict[str, str]) -> None
             valid = f"{row['valid']:,}" if row["valid"] is not None else "-"
             what = row["summary"] + (f" [not here: {row['unavailable']}]" if row["unavailable"] else "")
             language = "library" if row["baseline"] else row["language"]
-            where = "" if row["target"] == "cpu" else f" ({row['target']})"
+            where = "" if row["here"] else f" ({row['target']})"
             table.add_row(row["kernel"], language + where, " ".join(row["dtypes"]), valid, Text(what))
         out.print(table)
         out.print("")
@@ -154,6 +154,7 @@ def devices(
     """The devices of this machine with their measured peaks, and the others the database knows."""
     from tuner import registry
     from tuner.cli.common import console, print_json
+    from tuner.core.measurement import Evidence
     from tuner.engine.candidate.workshop import Workshop
     from tuner.engine.tuning import campaign, peaks
     from tuner.store.records import DeviceInfo
@@ -169,7 +170,7 @@ def devices(
                 missing[name] = kind.unavailable() or "none found"
             for device in found:
                 measured: Mapping[str, float] = {}
-                if name in ("cpu", "cuda"):
+                if kind.evidence is Evidence.MEASURED:
                     protocol = campaign.default_protocol(device, threads=threads)
                     notes += device.remarks(protocol.threads)
                     with Workshop(device, protocol, seed=0) as workshop:

@@ -19,7 +19,7 @@ def final_lines(outcome: "Outcome") -> Iterator[Any]:
     from tuner import registry
 
     flops = registry.operator(outcome.workload.operator).flops(outcome.workload)
-    on_paper = outcome.device.kind == "described"
+    on_paper = outcome.on_paper
     place = f"{outcome.workload.key} on {outcome.device.name}, {outcome.protocol.threads} threads"
     if on_paper:
         place = f"{outcome.workload.key} for {outcome.device.name}: predicted by a model, not measured"

@@ -9,7 +9,6 @@ from tuner.cli.common import Json
 from tuner.core.bounds import MAX_SEED
 
 if TYPE_CHECKING:
-    from tuner.core.target import Target
     from tuner.engine.examine.inspect import Inspection, Stage
 
 _EXAMPLES = """
@@ -48,13 +47,13 @@ def inspect(
     from tuner.cli.common import print_json
     from tuner.core.errors import TunerError
     from tuner.core.kernel import Kernel
-    from tuner.core.source_kernel import SourceKernel
     from tuner.engine.examine import inspect as engine
     from tuner.engine.examine.check import choose_configs
+    from tuner.engine.examine.targets import target_of
 
     is_file = kernel.endswith((".cu", ".cpp"))
-    chosen: Kernel = SourceKernel(Path(kernel)) if is_file else registry.kernel(kernel)
-    where = _target(chosen.target_kind, target)
+    chosen: Kernel = registry.source_kernel(Path(kernel)) if is_file else registry.kernel(kernel)
+    where = target_of(chosen, target)
     workload = registry.operator(chosen.operator).parse(shape, dtype or chosen.dtypes[0])
     chosen.require(workload, where)
     space = chosen.space(workload, where)
@@ -82,24 +81,6 @@ def inspect(
         print(f"page: {html}")
         return
     _print(shown, diffs if other is not None else list(shown.stages), stage)
-
-
-def _target(kind: str, name: str | None) -> "Target":
-    from tuner.core.errors import TunerError
-    from tuner.engine.tuning import campaign
-    from tuner.targets import cuda
-
-    if kind == "cuda":
-        return cuda.target(name or "cuda:sm_80")
-    here = campaign.default_device("cpu").target
-    if name in (None, "cpu", here.name):
-        return here
-    from tuner.devices.cpu.device import named_targets
-
-    targets = named_targets()
-    if name not in targets:
-        raise TunerError(f"unknown target {name!r} of a CPU kernel: known: {', '.join(sorted(targets))}")
-    return targets[name]
 
 
 def _print(shown: "Inspection", stages: "list[Stage]", only: str | None) -> None:

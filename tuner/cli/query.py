@@ -193,6 +193,7 @@ def _show_trial(detail: "TrialDetail", json: bool) -> None:
         "kernel": detail.kernel.name,
         "kernel_digest": detail.kernel.digest,
         "config": dict(trial.key.config),
+        "host": trial.host or None,
         "device": detail.device.name,
         "fingerprint": detail.device.fingerprint,
         "target": trial.key.target,

@@ -128,9 +128,10 @@ def sweep(
         raise TunerError("name an operator and its --shape, or a model with --workloads")
     workload = registry.operator(operator).parse(shape, dtype)
     if no_device:
-        if target is None or target.startswith("cpu") or device is not None:
+        if target is None or device is not None or registry.target(target).model is None:
             raise TunerError(
-                "--no-device compiles for a GPU that is not here: give --target cuda:sm_90, no --device"
+                "--no-device compiles for a GPU (or another target with a model to rank by) that is not "
+                "here: give --target cuda:sm_90, no --device"
             )
         end([_compile_only(workload, target, kernel or (), plan, db, json)])
         return
@@ -180,27 +181,25 @@ def _sweep_set(
 
 def measured_on(device: str | None, target: str | None) -> "Device":
     """The device that `--device` and `--target` ask for; see `find_device`."""
-    from tuner.engine.tuning.devices import find_device
-    from tuner.targets import cuda
+    from tuner.engine.candidate.devices import find_device
 
-    if target is not None and not target.startswith("cpu"):
-        cuda.target(target)  # an unknown architecture is named before the lack of a GPU is
     return find_device(device, target)
 
 
 def _compile_only(
     workload: "Workload", target: str, kernels: "Sequence[str]", plan: "Plan", db: str | None, json: bool
 ) -> "Outcome":
-    """Ranks candidates for a GPU target on paper."""
+    """Ranks candidates for a described target on paper."""
     import os
 
+    from tuner import registry
     from tuner.cli.progress import SweepProgress
     from tuner.engine.candidate.described import DescribedDevice
     from tuner.engine.tuning import compile_only
     from tuner.store.store import open_store
-    from tuner.targets import cuda
 
-    described = DescribedDevice(cuda.target(target), cuda.board(target.partition(":")[2]))
+    meant = registry.target(target)
+    described = DescribedDevice(meant, registry.target_kind(meant.kind).product(meant))
     chosen, skipped = compile_only.kernels_to_compile(workload, described, kernels)
     jobs = len(os.sched_getaffinity(0))
     with open_store(db) as store:

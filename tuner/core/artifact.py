@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuner.core.digest import digest
-from tuner.core.kernel import Argument, Launch, Step
+from tuner.core.source import Argument, Launch, Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from tuner.core.artifact import Artifact, Toolchain
-from tuner.core.kernel import Source
+from tuner.core.emulator import Interpreter
+from tuner.core.errors import Unavailable
+from tuner.core.source import Source
 from tuner.core.target import Target
 
 
@@ -17,8 +19,17 @@ class Builder(ABC):
     """
 
     name: ClassVar[str]
+    language: ClassVar[str] = ""
+    """Of the sources it compiles; its name by default. Builders of one language differ in `target_kinds`."""
+    target_kinds: ClassVar[tuple[str, ...]] = ()
+    """The kinds of targets it compiles for; none for those that no other builder of the language names."""
     preload: ClassVar[tuple[str, ...]] = ()
     """Modules the warm process imports before the first build, so that no build pays for them."""
+
+    @classmethod
+    def compiles(cls, language: str) -> bool:
+        """Whether sources of a language are its business; a builder's name always says it."""
+        return language in (cls.name, cls.language)
 
     def unavailable(self) -> str | None:
         """Why nothing can be built on this machine; `None` if it can. Imports nothing heavy."""
@@ -34,6 +45,17 @@ class Builder(ABC):
             BuildError: it cannot be generated.
         """
         return None
+
+    interprets: ClassVar[bool] = False
+    """Whether `interpreter` gives one."""
+
+    def interpreter(self) -> Interpreter:
+        """What runs sources unbuilt on this machine, where `interprets` says so; for `tuner check`.
+
+        Raises:
+            Unavailable: what it needs is not installed.
+        """
+        raise Unavailable(f"sources of {self.name} are not interpreted")
 
     @abstractmethod
     def toolchain(self, target: Target) -> Toolchain:

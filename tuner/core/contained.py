@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuner.core.text_tail import text_tail
+
 _SUPERVISOR = Path(__file__).with_name("_supervisor.py")
 ISOLATED = (sys.executable, "-I", "-S")
 """What a command begins with that runs a script of ours on the standard library alone. It starts fastest: the
@@ -106,12 +108,7 @@ class Contained:
 
     def output_tail(self, size: int = 20_000) -> str:
         """The end of what it printed so far, with unprintable bytes replaced."""
-        try:
-            with self._output.open("rb") as file:
-                file.seek(max(0, self._output.stat().st_size - size))
-                return file.read(size).decode("utf-8", "replace")
-        except OSError:
-            return ""
+        return text_tail(self._output, size)
 
     def close(self) -> None:
         """Ends it and all it started."""

@@ -6,7 +6,7 @@
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from tuner.core.brief import brief
@@ -39,22 +39,57 @@ def check_arguments(declared: Sequence[str]) -> None:
             raise InvalidSpace(f"arguments: {brief(text)} is not {known}")
 
 
-def read_argument(text: str, names: Mapping[str, Argument], scope: Mapping[str, Any]) -> Argument:
+def read_argument(text: str, named: Callable[[str], Argument], scope: Mapping[str, Any]) -> Argument:
     """One argument.
 
     Args:
         text: as declared.
-        names: what names alone stand for; any other is a tensor.
+        named: what a name alone stands for.
         scope: of expressions.
     """
     if struct := _STRUCT.fullmatch(text):
-        fields = tuple(read_argument(part, names, scope) for part in _fields(struct[1]))
+        fields = tuple(read_argument(part, named, scope) for part in _fields(struct[1]))
         return Argument("struct", "struct", None, fields)
     if typed := _TYPED.fullmatch(text):
         kind: Any = typed[1]
         value = parse(typed[2])(scope)
         return Argument(typed[2].strip(), kind, float(value) if kind == "float32" else int(value))
-    return names.get(text, Argument(text))
+    return named(text)
+
+
+def names_in(declared: Sequence[str]) -> Iterator[str]:
+    """The arguments and fields that are names alone."""
+    for text in declared:
+        if struct := _STRUCT.fullmatch(text):
+            yield from names_in(_fields(struct[1]))
+        elif not _TYPED.fullmatch(text):
+            yield text
+
+
+def checked_only(declared: Mapping[str, Any]) -> str | None:
+    """What of a declaration no device does yet, only the emulator of `tuner check`."""
+    if declared.get("initial"):
+        return (
+            f"it changes {min(declared['initial'])} in place: 'tuner check' runs it, no device times it yet"
+        )
+    if declared.get("constants"):
+        return "its constant arrays are filled by 'tuner check' only, no device does so yet"
+    if text := computed_argument(declared["arguments"]):
+        return f"argument {brief(text)} is computed from the shape: 'tuner check' runs it, no device does yet"
+    return None
+
+
+def check_beginnings(declared: Mapping[str, Any]) -> None:
+    """Raises `InvalidSpace` for `[constants]`, `[initial]` and `accumulator` that say nothing."""
+    for name, value in declared.get("constants", {}).items():
+        numbers = isinstance(value, list) and all(isinstance(v, int | float) for v in value)
+        if not (numbers or isinstance(value, str)):
+            raise InvalidSpace(f"[constants] {brief(name)} is a tensor's name or a list of numbers")
+    for name, value in declared.get("initial", {}).items():
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise InvalidSpace(f"[initial] {brief(name)} is a tensor's name or a number, not {brief(value)}")
+    if declared.get("accumulator", "f32") not in ("f16", "bf16", "f32"):
+        raise InvalidSpace(f"accumulator is f16, bf16 or f32, not {brief(declared['accumulator'])}")
 
 
 def computed_argument(declared: Sequence[str]) -> str | None:

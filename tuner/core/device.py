@@ -9,7 +9,8 @@ import numpy as np
 from tuner.core.artifact import Artifact
 from tuner.core.changes import Changes
 from tuner.core.disturbance import Waits
-from tuner.core.measurement import Evidence
+from tuner.core.measurement import Evidence, Status
+from tuner.core.protocol import Protocol
 from tuner.core.target import Target
 
 
@@ -82,6 +83,12 @@ class Device(ABC):
     """
 
     name: ClassVar[str]
+    target_kind: ClassVar[str]
+    """Of the targets it runs: the name of a `TargetKind`."""
+    noun: ClassVar[str] = ""
+    """What people call it where they are told of it: GPU. By default device 'NAME'."""
+    usual: ClassVar[bool] = False
+    """Whether it is what a machine is measured by where nobody names a device or a target. One class is."""
     evidence: ClassVar[Evidence] = Evidence.MEASURED
     kernels_in_process: ClassVar[bool] = True
     """Whether a kernel's code runs in the process that loads it, where it can do what it likes. Then another
@@ -89,6 +96,17 @@ class Device(ABC):
     trials_a_child: ClassVar[int] = 1
     """How many trials a child process may run in turn, as long as each ends well. A kernel on a CPU can
     damage its process without a sign, so it gets one of its own."""
+    sound_after: ClassVar[frozenset[Status]] = frozenset({Status.OK, Status.PRUNED, Status.WRONG_RESULT})
+    """After which outcomes a child may run another trial. What failed may have broken the device's context,
+    and an error that sticks to the context would be every later trial's too."""
+    shares_cpu: ClassVar[bool] = True
+    """Whether kernels run on the processor that builds run on: then nothing is built while they are timed."""
+    limits_memory: ClassVar[bool] = True
+    """Whether the address space of its children can be limited. A driver that reserves addresses for all
+    memory of the machine would fail under any limit."""
+    child_file_bytes: ClassVar[int] = 4 * 2**20
+    """How much a child may write into one file. By default enough for messages: a flood of them ends after a
+    second (they are unbuffered)."""
 
     @classmethod
     @abstractmethod
@@ -113,6 +131,32 @@ class Device(ABC):
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
         """What people should know of it, plain values: model, cores, caches in bytes, driver."""
+
+    @classmethod
+    def called(cls) -> str:
+        """How messages name a device of this kind: its `noun`, or device 'NAME'."""
+        return cls.noun or f"device {cls.name!r}"
+
+    def runs(self, target: str) -> bool:
+        """Whether what is built for the device serves somebody who asked for a target of this name."""
+        return target == self.target.name
+
+    def target_for(self, threads: int) -> Target:
+        """The target of kernels that may use so many CPU threads, not all `cores` the device has."""
+        target = self.target
+        if "cores" not in target.limits:
+            return target
+        return target.with_limits(cores=min(threads, int(target.limits["cores"])))
+
+    @property
+    def own_memory_bytes(self) -> float | None:
+        """How much the tensors of a workload may take of the memory it has to itself; `None` where it has the
+        machine's."""
+        return None
+
+    def default_protocol(self) -> Protocol:
+        """How kernels are timed unless told otherwise: `default_threads` threads, and the rest as it is."""
+        return Protocol(threads=self.default_threads)
 
     @property
     def default_threads(self) -> int:

@@ -18,7 +18,7 @@ below it."""
 
 PREEMPTION_S = 1e-4
 """Waiting that belongs to a wake-up: a thread that slept waits for its processor to leave its own sleep. 5 to
-100 us in virtual machines; who has to wait for another program waits for its time slice, 1 to 4 ms."""
+100 us in virtual machines; a thread that waits for another program waits for its time slice, 1 to 4 ms."""
 
 TICK_S = 0.01
 """What is known of processor time that threads on other cores have taken is so old at worst."""

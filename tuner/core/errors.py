@@ -4,9 +4,19 @@ Every `TunerError` is one line that names what is wrong and what would be right;
 prints it and exits with code 2. Anything else that escapes is a defect of the lab.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from tuner.core.brief import brief, printable
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a mistyped one is most like; `None` where none is near."""
+    import difflib
+
+    # Comparing takes the product of the lengths: nobody mistypes a name of thousands of characters.
+    close = difflib.get_close_matches(name, list(known), n=1) if len(name) <= 200 else []
+    return close[0] if close else None
 
 
 class TunerError(Exception):
@@ -47,11 +57,8 @@ class UnknownName(TunerError):
     """A name that is not registered; the message lists what is."""
 
     def __init__(self, kind: str, name: str, known: list[str], hint: str = "") -> None:
-        import difflib
-
-        # Comparing takes the product of the lengths: nobody mistypes a name of thousands of characters.
-        close = difflib.get_close_matches(name, known, n=1) if len(name) <= 200 else []
-        advice = f"did you mean {close[0]!r}? " if close else ""
+        close = nearest(name, known)
+        advice = f"did you mean {close!r}? " if close else ""
         listing = ", ".join(sorted(known)) or "none"
         super().__init__(f"unknown {kind} {brief(name, 200)}: {advice}known: {listing}{hint}")
 

@@ -210,6 +210,10 @@ class Expression:
             count = f"{fewest} or more" if most > fewest else str(fewest)
             raise InvalidSpace(f"expression {text!r}: {node.func.id} takes {count} arguments")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Compiled code cannot be pickled, and what is found by `id(node)` is of this process's tree.
+        return parse, (self.text,)
+
     @cached_property
     def _code(self) -> CodeType:
         # Parsing the text again leaves the original tree untouched by the rewrite.

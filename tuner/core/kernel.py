@@ -2,104 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tuner.core.digest import digest_files
 from tuner.core.errors import Unavailable
 from tuner.core.python_imports import imported_files
+from tuner.core.source import Argument, Launch, Source, Step
 from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
 
+__all__ = ["STRICT", "Argument", "Kernel", "Launch", "Source", "Step"]
+
 STRICT = "strict"
 """An operator's option of this name, a boolean, keeps kernels away that are not of `special_values`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One argument of an entry point, in call order.
-
-    Attributes:
-        name: of a tensor of the operator's signature (`kind` "tensor"; a null pointer where the workload
-            has no such tensor), or of a scalar.
-        kind: `tensor`, `int32`, `int64`, `float32`, `struct` (by value) or `workspace`: device memory of the
-            kernel's own, set to zero once, before the first call. What must be zero for the next call the
-            kernel leaves so.
-        value: of a scalar; of a workspace its bytes.
-        fields: of a struct, with C's alignment.
-    """
-
-    name: str
-    kind: Literal["tensor", "int32", "int64", "float32", "workspace", "struct"] = "tensor"
-    value: float | int | None = None
-    fields: tuple["Argument", ...] = ()
-
-    def __post_init__(self) -> None:
-        # Also from JSON, where tuples are lists and arguments tables.
-        fields = tuple(f if isinstance(f, Argument) else Argument(**f) for f in self.fields)
-        object.__setattr__(self, "fields", fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How a GPU kernel is started: blocks, threads a block, bytes of dynamic shared memory."""
-
-    grid: tuple[int, int, int]
-    block: tuple[int, int, int]
-    shared_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One GPU kernel of several that make one call, launched one after the other.
-
-    Attributes:
-        entry: the symbol to call.
-        arguments: in call order. Workspaces of one name are one piece of memory for all steps.
-        launch: its own.
-        metrics: of this kernel alone: resources once it is built; `flops` and `least_bytes` of its work
-            where the builder knows them.
-    """
-
-    entry: str
-    arguments: tuple[Argument, ...]
-    launch: Launch | None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a builder compiles: complete, so that equal sources give equal artifacts.
-
-    Attributes:
-        language: the name of the builder: `cxx`, `nvrtc`, `triton`, `tensorir`, `tensorir_cuda`, `python`.
-        text: source code, or what stands for it (TVMScript, `module:function`).
-        entry: the symbol to call.
-        arguments: in call order.
-        threads: CPU threads the kernel was lowered for.
-        launch: for GPU kernels.
-        options: for the builder, plain values only: extra flags, include folders.
-        before: GPU kernels launched before `entry` in every call, in order; `entry`, `arguments` and
-            `launch` are the last one's.
-        metrics: what is known of the last kernel before it is built, as in `Step`.
-    """
-
-    language: str
-    text: str
-    entry: str
-    arguments: tuple[Argument, ...]
-    threads: int = 1
-    launch: Launch | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    before: tuple[Step, ...] = ()
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """All kernels of a call, in order."""
-        return (*self.before, Step(self.entry, self.arguments, self.launch, self.metrics))
 
 
 class Kernel(ABC):
@@ -114,7 +31,8 @@ class Kernel(ABC):
     language: str
     summary: str
     dtypes: tuple[str, ...]
-    target_kind: str = "cpu"
+    target_kinds: tuple[str, ...] = ("cpu",)
+    """The kinds of targets it serves; the first is the one it is examined for where nobody names a target."""
     options: Mapping[str, Option] = {}
     """Options of the operator it honours, with the operator's default values."""
     shape_generic: bool = False
@@ -128,6 +46,10 @@ class Kernel(ABC):
     baseline: bool = False
     """Whether it is a library people use, that others are compared with: its space is empty."""
 
+    claims: tuple[str, ...] = ()
+    """What its machine code shows and `tuner.lab.ladder` holds it to: `wide_loads`, 128 bits a load;
+    `tensor_cores`, their instructions in the main loop. `tensor_cores:f16` is claimed of f16 alone."""
+
     checked_only: str | None = None
     """Why no device times it and `tuner check` alone runs it; `None` for all but some files from outside."""
     accumulator: str = ""
@@ -140,14 +62,21 @@ class Kernel(ABC):
     lets it reach. `False` for algorithms that add and subtract neighbours first (Winograd, Strassen): they
     are not verified on special values, and do not serve a workload with the option `strict`."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuses what would silently be a kernel for CPUs."""
+        super().__init_subclass__(**options)
+        kinds = cls.__dict__.get("target_kinds", ())
+        if "target_kind" in cls.__dict__ or isinstance(kinds, str):
+            raise TypeError('a kernel\'s kinds of targets are a tuple: target_kinds = ("cuda",)')
+
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Why this kernel cannot compute a workload on a target; `None` if it can."""
         if workload.operator != self.operator:
             return f"it computes {self.operator}, not {workload.operator}"
         if workload.dtype not in self.dtypes:
             return f"it has no dtype {workload.dtype}, only {', '.join(self.dtypes)}"
-        if target.kind != self.target_kind:
-            return f"it is for {self.target_kind}, not {target.kind}"
+        if target.kind not in self.target_kinds:
+            return f"it is for {' and '.join(self.target_kinds)}, not {target.kind}"
         for name, value in workload.options:
             if name == STRICT:
                 # About the arithmetic, not what is computed: no kernel has to declare it.

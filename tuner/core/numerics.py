@@ -77,3 +77,10 @@ def sum_tolerance(
         # 2^-25 is half the spacing of f16 numbers around 0.
         tolerance = tolerance + U16 * (2 * size + (largest if epilogue else 0.0)) + 2.0**-25
     return np.asarray(tolerance)
+
+
+def near_spread(scores: np.ndarray, within: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """How far the values [kv, d] of those keys lie apart whose scores [kv] are near the largest: [d]."""
+    near = values[scores >= scores.max() - within]
+    near = np.where(np.isfinite(near), near, 0.0)
+    return np.asarray(np.ptp(near, axis=0)) if len(near) else np.zeros(values.shape[1])

@@ -1,8 +1,9 @@
 """An operator: what a kernel has to compute, independent of how."""
 
+import itertools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,10 +29,18 @@ class Operator(ABC):
     dtypes: ClassVar[tuple[str, ...]]
     dims: ClassVar[tuple[str, ...]]
     """Dimensions that a shape must give, in the order of the `1x2x3` form."""
+    tensors: ClassVar[tuple[str, ...]]
+    """Names of all tensors that a workload may have; `signature` says which of them one has. A kernel's
+    argument of such a name is a null pointer where the workload has no such tensor."""
     options: ClassVar[Mapping[str, Option]] = {}
     """What else distinguishes workloads, with default values; e.g. `{"relu": False}`."""
     example: ClassVar[str]
     """A shape for help texts."""
+    untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {}
+    """Options that the tensors' shapes do not tell, with the values that `from_shapes` tries. Of a factor,
+    which can be any number, only those that are usual."""
+    large: ClassVar[str] = ""
+    """A shape that keeps a whole GPU busy, for figures of compilers and models; `example` by default."""
 
     def workload(self, dtype: str = "f32", **values: Any) -> Workload:
         """A canonical workload of named dimensions and options.
@@ -134,6 +143,45 @@ class Operator(ABC):
         except ValueError:  # a fraction, or more digits than Python reads
             raise InvalidWorkload(f"{self.name}: {name} is an integer, not {_short(text)}") from None
 
+    def from_shapes(self, dtype: str, shapes: Sequence[tuple[int, ...]]) -> Iterator[Workload]:
+        """The workloads whose tensors have these shapes, as far as `dims_of` and `untold` reach.
+
+        For records that name their tensors and nothing else, such as MetaSchedule's databases.
+
+        Args:
+            dtype: of the workload.
+            shapes: of all tensors, in the order of `signature`.
+        """
+        if dtype not in self.dtypes:
+            return
+        for values in itertools.product(*self.untold.values()):
+            options = dict(zip(self.untold, values, strict=True))
+            found = self.dims_of(shapes, options)
+            if found is None:
+                continue
+            try:
+                workload = self.workload(dtype, **{**options, **found})
+            except InvalidWorkload:
+                continue
+            if tuple(spec.shape for spec in self.signature(workload)) == tuple(map(tuple, shapes)):
+                yield workload
+
+    def dims_of(
+        self, shapes: Sequence[tuple[int, ...]], options: Mapping[str, Option]
+    ) -> Mapping[str, int] | None:
+        """The inverse of `signature`: dimensions of a workload with these options, by its tensors' shapes.
+
+        Args:
+            shapes: of the tensors of whatever program, in order: any number of them, of any rank.
+            options: a value for each of `untold`.
+
+        Returns:
+            All `dims`, and those options that shapes do tell (groups, a batch); `None` where the shapes are
+            of no workload of these options, and by default: then only named workloads are recognised. It need
+            not check everything: `from_shapes` compares the signature of what comes of it.
+        """
+        return None
+
     def memory_bytes(self, workload: Workload) -> int:
         """Bytes of all tensors of a workload, before anything is allocated."""
         return sum(spec.nbytes for spec in self.signature(workload))
@@ -144,6 +192,15 @@ class Operator(ABC):
         Raises:
             InvalidWorkload: the dimensions do not go together.
         """
+
+    def derived(self, workload: Workload) -> Mapping[str, int]:
+        """Sizes that follow from dimensions and options, by name: what many kernels would compute again.
+
+        A kernel's declaration uses them as it does dimensions: in its expressions and as arguments. The names
+        are the same for every workload, and differ from those of dimensions, options and tensors. By default
+        there are none.
+        """
+        return {}
 
     @abstractmethod
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:

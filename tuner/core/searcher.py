@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from tuner.core.disturbance import is_disturbed
 from tuner.core.errors import InvalidSpace, UnknownName
 from tuner.core.measurement import Measurement
 from tuner.core.space import Config, SearchSpace
@@ -24,6 +25,11 @@ class Observation:
     def value(self) -> float | None:
         """Seconds to minimise; `None` for a failure."""
         return self.measurement.time_s
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other programs had the cores while it was timed: its time is too long."""
+        return is_disturbed(self.measurement.metrics)
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,10 @@ class Searcher(ABC):
     """How many proposals it makes at a time, at least, where that saves time: a sweep then asks for more."""
     open_space: ClassVar[bool] = False
     """Whether it proposes from open spaces, and from no others."""
+    wants_history: ClassVar[bool] = False
+    """Whether it learns from what is stored of other shapes and devices: `Problem.history`."""
+    chooses: ClassVar[bool] = False
+    """Whether it hands the work to another searcher: of an open space to the only one that can propose."""
     why: str = ""
     """What it decided at the start and why, one line for people; empty where it decides nothing."""
 
@@ -144,5 +154,5 @@ class Searcher(ABC):
         """Outcomes, in the order of the trials; failures are outcomes too.
 
         One of status `environment` is none: the machine failed. It is not proposed again, and nothing is
-        learned of it.
+        learned of it. One that is `disturbed` has a time that is too long: `searchers/disturbed.py`.
         """

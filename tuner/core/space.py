@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tuner.core.brief import brief
+from tuner.core.definitions import NONE, Definitions
 from tuner.core.diagram import Diagram, DiagramTooLarge
 from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.expression import Expression, parse
@@ -96,6 +97,7 @@ class SearchSpace:
         parameters: in the order shown to people.
         constraints: conditions that every valid configuration meets.
         constants: what constraints may refer to besides parameters.
+        definitions: names for expressions, over both, that constraints may use too.
 
     Raises:
         InvalidSpace: a name is declared twice, or a constraint uses an unknown one.
@@ -109,17 +111,19 @@ class SearchSpace:
         parameters: Sequence[Parameter] = (),
         constraints: Sequence[Constraint] = (),
         constants: Mapping[str, Any] | None = None,
+        definitions: Definitions = NONE,
     ) -> None:
         self.parameters = tuple(parameters)
         self.constraints = tuple(constraints)
         self.constants = dict(constants or {})
+        self.definitions = definitions
         self._by_name = {p.name: p for p in self.parameters}
         if len(self._by_name) != len(self.parameters):
             raise InvalidSpace("a parameter is declared twice")
         self._expressions: list[tuple[Constraint, Expression]] = []
         for constraint in self.constraints:
             try:
-                expression = parse(constraint.expression)
+                expression = definitions.expand(constraint.expression)
             except InvalidSpace as error:
                 raise InvalidSpace(f"constraint {constraint.name}: {error}") from None
             unknown = expression.names - self._by_name.keys() - self.constants.keys()
@@ -209,7 +213,8 @@ class SearchSpace:
         for constraint, expression in self._expressions:
             if not expression.holds(scope):
                 doc = f" ({constraint.doc})" if constraint.doc else ""
-                return f"constraint {constraint.name}{doc} is broken: {expression.explain(scope)}"
+                broken = self.definitions.explain(constraint.expression, scope)
+                return f"constraint {constraint.name}{doc} is broken: {broken}"
         return None
 
     def check(self, config: Config) -> dict[str, Value]:

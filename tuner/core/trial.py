@@ -52,9 +52,11 @@ class Trial:
         measurement: what came of it.
         id: in the store; `None` before it is stored.
         created_at: UTC.
+        host: where it was built and run; empty where that is not known (trials of older databases, imports).
     """
 
     key: TrialKey
     measurement: Measurement
     id: int | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    host: str = ""

@@ -21,10 +21,10 @@ def target_dict(target: Target) -> dict[str, Any]:
     `-prefer-256-bit`: LLVM halves vectors of 512 bits for x86-64-v4 otherwise.
     """
     cores = int(target.limits.get("cores", 1))
-    if target.kind == "cuda":
+    if target.launched:
         shared = int(target.limits.get("shared_bytes_block", _STATIC_SHARED_BYTES))
         return {
-            "kind": "cuda", "arch": target.arch,
+            "kind": target.kind, "arch": target.arch,
             "max_threads_per_block": int(target.limits.get("max_threads_block", 1024)),
             "max_shared_memory_per_block": min(shared, _STATIC_SHARED_BYTES),
             "thread_warp_size": int(target.limits.get("warp_size", 32)),

@@ -69,7 +69,7 @@ class _Overheads(Observer):
 def gemm(store: "Store", threads: int, trials: int) -> list[Figure]:
     """The best tuned 1024^3 GEMM against the better of OpenBLAS and MKL, and against the peak."""
     workload = registry.operator("gemm").parse("1024x1024x1024")
-    device = campaign.default_device("cpu")
+    device = campaign.default_device()
     protocol = campaign.default_protocol(device, threads=threads)
     kernels, skipped = campaign.choose_kernels(
         workload, device, protocol, ["cpp_packed", "tir_packed"], baselines=True
@@ -107,7 +107,7 @@ def gemm(store: "Store", threads: int, trials: int) -> list[Figure]:
 def trial_rate(store: "Store", trials: int) -> list[Figure]:
     """TensorIR trials a minute at 512^3, verification and timing included, and the engine's own cost."""
     workload = registry.operator("gemm").parse("512x512x512")
-    device = campaign.default_device("cpu")
+    device = campaign.default_device()
     protocol = campaign.default_protocol(device)
     kernels, _ = campaign.choose_kernels(workload, device, protocol, ["tir_packed"], baselines=False)
     plan = campaign.Plan("random", 1, Budget(trials=trials), remeasure=True, rounds=0)
@@ -168,7 +168,7 @@ def main() -> int:
     chosen = arguments.only or ["cli", "store", "rate", "gemm"]
     figures: list[Figure] = []
     with open_store(str(arguments.output / "bench.db")) as store:
-        cores = int(campaign.default_device("cpu").target.limits["cores"])
+        cores = int(campaign.default_device().target.limits["cores"])
         parts: dict[str, list[Callable[[], list[Figure]]]] = {
             "cli": [command_line],
             "store": [database],

@@ -27,7 +27,7 @@ from tuner.core.stats import Interval
 from tuner.core.trace_space import PARAMETER, TraceSpace
 from tuner.core.turns import Turns
 from tuner.core.workload import Workload
-from tuner.engine.candidate.workshop import Workshop, device_target
+from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.finals import Finalist, run_final
 
@@ -133,7 +133,7 @@ def final(workload: Workload, kernel: Kernel, ours: Side, stock: Side, rounds: i
 
     Stock kernels are built with LLVM's switches and level as they are by default, as stock builds them.
     """
-    device = campaign.default_device("cpu")
+    device = campaign.default_device()
     plain: Any = type(kernel)()
     plain.name, plain.llvm, plain.llvm_level = "stock", (), 3
     with Workshop(device, campaign.default_protocol(device), campaign.fresh_seed()) as workshop:
@@ -178,9 +178,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="JSON file")
     told = parser.parse_args()
     workload = registry.operator(told.operator).parse(told.shape)
-    (kernel,) = (k for k in registry.kernels_of(told.operator, "cpu") if k.searcher == "metaschedule")
-    device = campaign.default_device("cpu")
-    space = kernel.space(workload, device_target(device, campaign.default_protocol(device)))
+    device = campaign.default_device()
+    (kernel,) = (k for k in registry.kernels_of(told.operator, device.target.kind) if k.searcher)
+    space = kernel.space(workload, device.target_for(campaign.default_protocol(device).threads))
     assert isinstance(space, TraceSpace)
     stock_trials = told.trials if told.stock_trials is None else told.stock_trials
     report: dict[str, Any] = {"workload": workload.key, "device": device.facts().get("model")}

@@ -1,10 +1,12 @@
-"""The resources of every GPU kernel of an operator at its best-ranked configuration, as a table.
+"""The resources of every kernel of an operator at its best-ranked configuration, as a table.
 
     python -m tuner.lab.ladder --target cuda:sm_80 --target cuda:sm_90 --output docs/gpu-ladder.md
+    python -m tuner.lab.ladder --operator conv2d --shape "n1 c64 h56 w56 k64 r3 s3"
 
 Candidates are compiled, never run: random valid configurations, then neighbours of the best, ranked by the
-analytic model. The predicted column is that model's word, nothing measured. Under each table stands what a
-rung claims and does not show: a spill, narrow loads, a tensor-core kernel without tensor-core instructions.
+target's model. The predicted column is that model's word, nothing measured. Under each table stands what a
+rung claims (`Kernel.claims`) and does not show: a spill, narrow loads, a kernel for tensor cores
+without their instructions.
 """
 
 import argparse
@@ -16,16 +18,14 @@ from pathlib import Path
 
 from tuner import registry
 from tuner.core.kernel import Kernel
+from tuner.core.operator import Operator
 from tuner.core.protocol import Protocol
 from tuner.core.scratch import Scratch
 from tuner.core.space import Config
-from tuner.core.target import Target
+from tuner.core.target import Prediction, Target
 from tuner.core.workload import Workload
 from tuner.engine.building.build_stage import BuildRequest, BuildStage
-from tuner.engine.gpu_model.analytic import Prediction, predict_artifact
-from tuner.engine.gpu_model.occupancy import artifact_problem, of_artifact, with_occupancy
 from tuner.engine.processes.workers import Workers
-from tuner.targets.cuda import board, target
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,23 @@ class Rung:
     prediction: Prediction
     built: int
     rejected: int
+
+
+@dataclass(frozen=True)
+class Search:
+    """How long the best-ranked configuration of a kernel is looked for.
+
+    Attributes:
+        samples: random configurations a kernel.
+        rounds: rounds of neighbours after them, at most.
+        seed: of the random configurations.
+        jobs: builds at a time.
+    """
+
+    samples: int = 24
+    rounds: int = 4
+    seed: int = 0
+    jobs: int = 2
 
 
 class BestRanked:
@@ -75,20 +92,20 @@ class BestRanked:
         before = self.best
         for request, built in zip(requests, self._stage.build_all(requests), strict=True):
             self._built += 1
-            if built.artifact is not None and built.artifact.launch is not None:
-                metrics = with_occupancy(built.artifact, self._target)
-                held = of_artifact(built.artifact, self._target)
+            if built.artifact is not None:
                 features = self._kernel.features(self._workload, request.config, self._target)
-                found = predict_artifact(
-                    self._operator, self._workload, built.artifact, features, self._target
-                )
-                problem = artifact_problem(built.artifact, self._target)
-                if found is None or held is None or problem:
+                found = self._target.predict(self._operator, self._workload, built.artifact, features)
+                problem = self._target.problem(built.artifact)
+                if found is None or problem:
                     self._rejected += 1
-                    self.reason = problem or "not one block fits a multiprocessor"
+                    self.reason = problem or f"{self._target.name} holds none of it"
                 elif self.best is None or found.time_s < self.best.prediction.time_s:
+                    metrics, limiter = (
+                        self._target.metrics(built.artifact),
+                        self._target.limiter(built.artifact),
+                    )
                     self.best = Rung(
-                        self._kernel, self._workload, request.config, metrics, held.limiter, found, 0, 0
+                        self._kernel, self._workload, request.config, metrics, limiter, found, 0, 0
                     )
             else:
                 self._rejected += 1
@@ -110,39 +127,36 @@ class BestRanked:
 
 
 def climb(
-    names: Sequence[str], chosen: Target, size: int, samples: int, rounds: int, seed: int, jobs: int,
+    operator: Operator, shape: str, chosen: Target, search: Search, names: Sequence[str] = (),
     missing: list[str] | None = None,
 ) -> Iterator[Rung]:  # fmt: skip
     """The rows for one target, kernel by kernel, each for the dtypes of `row_dtypes`.
 
     Args:
-        names: kernels of GEMM; empty for all that compile for the target.
-        chosen: a CUDA target.
-        size: m = n = k.
-        samples: random configurations a kernel.
-        rounds: rounds of neighbours after them, at most.
-        seed: of the random configurations.
-        jobs: builds at a time.
+        operator, shape: what is computed.
+        chosen: a target with a model.
+        search: how long is searched.
+        names: kernels of the operator; empty for all that compile for the target.
         missing: gets a line for each kernel without a row, with the reason.
     """
-    operator = registry.operator("gemm")
     # An open space (MetaSchedule's traces) has no configurations to draw from.
-    kernels = [k for k in registry.kernels_of("gemm", chosen.kind) if not k.baseline and not k.searcher]
+    kernels = [
+        k for k in registry.kernels_of(operator.name, chosen.kind) if not k.baseline and not k.searcher
+    ]
     kernels.sort(key=lambda k: str(k.source_files()[0].name))
     scratch = Scratch()
     workers = Workers(scratch.path)
     try:
-        stage = BuildStage(workers, scratch.path, chosen, Protocol(threads=1), jobs, None)
+        stage = BuildStage(workers, scratch.path, chosen, Protocol(threads=1), search.jobs, None)
         for kernel in kernels:
             if names and kernel.name not in names:
                 continue
-            builder = registry.builder(kernel.language)
             for dtype in row_dtypes(kernel):
-                workload = operator.workload(dtype, m=size, n=size, k=size)
-                reason = kernel.unsupported(workload, chosen) or builder.unavailable()
+                workload = operator.parse(shape, dtype)
+                reason = kernel.unsupported(workload, chosen) or registry.no_builder(kernel, chosen.kind)
                 if reason is None:
                     ranking = BestRanked(kernel, workload, chosen, stage)
-                    row = ranking.search(samples, rounds, seed)
+                    row = ranking.search(search.samples, search.rounds, search.seed)
                     if row is not None:
                         yield row
                         continue
@@ -155,29 +169,21 @@ def climb(
 
 
 def row_dtypes(kernel: Kernel) -> tuple[str, ...]:
-    """The dtypes a kernel has rows for: its first; Triton's f16 too, where `tl.dot` is the tensor cores'.
-
-    CUDA C++ and TensorIR have kernels of their own for tensor cores.
-    """
-    return (*kernel.dtypes[:1], *(("f16",) if kernel.language == "triton" else ()))
-
-
-# Rungs from `4_vectorized.cu` on move 128 bits a load; the kernels in TensorIR and Triton are built to.
-_VECTORIZED = ("cuda_vectorized", "cuda_double_buffered", "cuda_warp_tiles", "cuda_tensor_cores",
-               "cuda_int8", "cuda_split_k", "tir_cuda", "tir_cuda_wmma", "triton")  # fmt: skip
+    """The dtypes a kernel has rows for: its first, and those that it claims something of."""
+    claimed = [claim.partition(":")[2] for claim in kernel.claims]
+    return tuple(dict.fromkeys([*kernel.dtypes[:1], *filter(None, claimed)]))
 
 
 def unmet(row: Rung) -> list[str]:
-    """What a rung claims and its row does not show; empty where all holds."""
+    """What a rung claims and its row does not show; empty where all holds. No rung may spill."""
     m, found = row.metrics, []
     if m.get("spill_bytes", 0) > 0:
         found.append(f"spills {m['spill_bytes']:.0f} bytes")
-    if row.kernel.name in _VECTORIZED and m.get("load_bits", 0) < 128:
+    claims = [claim.partition(":") for claim in row.kernel.claims]
+    held_to = {claim for claim, _, dtype in claims if dtype in ("", row.workload.dtype)}
+    if "wide_loads" in held_to and m.get("load_bits", 0) < 128:
         found.append(f"loads {m.get('load_bits', 0):.0f} bits at once, not 128")
-    tensor = row.kernel.name in ("cuda_tensor_cores", "tir_cuda_wmma") or (
-        row.kernel.language == "triton" and row.workload.dtype == "f16"
-    )
-    if tensor and not m.get("loop_tensor", 0):
+    if "tensor_cores" in held_to and not m.get("loop_tensor", 0):
         found.append("has no tensor-core instruction in its main loop")
     return found
 
@@ -198,17 +204,20 @@ def markdown(row: Rung) -> str:
     operator = registry.operator(row.workload.operator)
     rate = operator.flops(row.workload) / row.prediction.time_s / 1e12
     cells = [
-        row.kernel.name, row.workload.dtype, f"{m['registers']:.0f}", f"{m['shared_bytes']:.0f}",
-        f"{m['occupancy']:.0%}", row.limiter, f"{m['spill_bytes']:.0f}", f"{m.get('load_bits', 0):.0f}",
+        row.kernel.name, row.workload.dtype, f"{m.get('registers', 0):.0f}",
+        f"{m.get('shared_bytes', 0):.0f}",
+        f"{m.get('occupancy', 0):.0%}", row.limiter or "-", f"{m.get('spill_bytes', 0):.0f}",
+        f"{m.get('load_bits', 0):.0f}",
         f"{plain:.0%}", f"{tensor:.0%}", f"{rate:.1f} Tflop/s ({row.prediction.bound})",
         f"{row.built} ({row.rejected})", " ".join(f"{k}={v}" for k, v in row.config.items()),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
 
-def table(chosen: Target, size: int, rows: Iterator[Rung], missing: list[str]) -> Iterator[str]:
+def table(chosen: Target, shape: str, rows: Iterator[Rung], missing: list[str]) -> Iterator[str]:
     """The lines of one target's section, as they come to be known."""
-    yield f"\n### {chosen.name} ({board(chosen.arch)}), {size}³\n\n{_HEAD}"
+    product = registry.target_kind(chosen.kind).product(chosen)
+    yield f"\n### {chosen.name} ({product}), {shape}\n\n{_HEAD}"
     missed = []
     for row in rows:
         yield markdown(row)
@@ -220,40 +229,45 @@ def table(chosen: Target, size: int, rows: Iterator[Rung], missing: list[str]) -
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the tables, or writes them with a head that names the command."""
     parser = argparse.ArgumentParser(prog="python -m tuner.lab.ladder", description=__doc__)
+    parser.add_argument("--operator", default="gemm")
+    parser.add_argument("--shape", help="default: the operator's large example")
     parser.add_argument("--target", action="append", help="cuda:sm_80; may be given several times")
     parser.add_argument("--kernel", action="append", default=[], help="these kernels only")
-    parser.add_argument("--size", type=int, default=4096, help="m = n = k")
-    parser.add_argument("--samples", type=int, default=24, help="random configurations a kernel")
-    parser.add_argument("--rounds", type=int, default=4, help="rounds of neighbours after them, at most")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2, help="builds at a time")
+    parser.add_argument("--samples", type=int, default=Search.samples, help="random configurations a kernel")
+    parser.add_argument(
+        "--rounds", type=int, default=Search.rounds, help="rounds of neighbours after them, at most"
+    )
+    parser.add_argument("--seed", type=int, default=Search.seed)
+    parser.add_argument("--jobs", type=int, default=Search.jobs, help="builds at a time")
     parser.add_argument("--output", type=Path, help="a Markdown file to write")
     given = parser.parse_args(arguments)
-    names = given.target or ["cuda:sm_80", "cuda:sm_90"]
-    written = [_preface(arguments, names)] if given.output else []
-    for name in names:
-        chosen = target(name)
+    operator, names = registry.operator(given.operator), given.target or ["cuda:sm_80", "cuda:sm_90"]
+    shape = given.shape or operator.large or operator.example
+    search = Search(given.samples, given.rounds, given.seed, given.jobs)
+    targets = [registry.target(name) for name in names]
+    written = [_preface(arguments, operator, targets[0])] if given.output else []
+    for chosen in targets:
         missing: list[str] = []
-        rows = climb(
-            given.kernel, chosen, given.size, given.samples, given.rounds, given.seed, given.jobs, missing
-        )
-        for line in table(chosen, given.size, rows, missing):
+        for line in table(
+            chosen, shape, climb(operator, shape, chosen, search, given.kernel, missing), missing
+        ):
             print(line, flush=True)
             written.append(line)
     if given.output:
         given.output.write_text("\n".join(written) + "\n")
 
 
-def _preface(arguments: Sequence[str] | None, names: Sequence[str]) -> str:
+def _preface(arguments: Sequence[str] | None, operator: Operator, chosen: Target) -> str:
     words = " ".join(sys.argv[1:] if arguments is None else arguments)
-    builders = [registry.builder(language) for language in ("nvrtc", "triton", "tensorir_cuda")]
-    chains = [b.toolchain(target(names[0])) for b in builders if b.unavailable() is None]
+    kernels = [k for k in registry.kernels_of(operator.name, chosen.kind) if not k.baseline]
+    usable = [k for k in kernels if registry.no_builder(k, chosen.kind) is None]
+    chains = dict.fromkeys(registry.builder_of(k, chosen).toolchain(chosen) for k in usable)
     made_by = ", ".join(f"{chain.name} {chain.version}" for chain in chains)
-    return f"""# The GPU ladder: GEMM, rung by rung
+    return f"""# The GPU ladder: {operator.name}, rung by rung
 
 Made by `python -m tuner.lab.ladder {words}`, compilers: {made_by}. Nothing here ran on a GPU: every
-candidate was compiled to machine code, its resources and its main loop were read from the cubin, and the
-analytic model (`tuner/engine/gpu_model/analytic.py`) chose the configuration of each row. The predicted
+candidate was compiled to machine code, its resources and its main loop were read from it, and the
+analytic model (`tuner/targets/gpu_model/analytic.py`) chose the configuration of each row. The predicted
 speed is that model's word: it ranks, it is no measurement. Shares are of the main loop's instructions."""
 
 

@@ -1,14 +1,14 @@
 """Scaled dot-product attention: O = softmax(scale * Q K^T + mask) V, for prefill and decode."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload
 from tuner.core.excerpt import Excerpt, flat_indices
-from tuner.core.numerics import STORAGE, U16, U32
+from tuner.core.numerics import STORAGE, U16, U32, near_spread
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.special import NON_FINITE, largest, tiny
 from tuner.core.workload import Option, Workload
@@ -55,6 +55,7 @@ class Attention(Operator):
     summary = "softmax(scale * Q K^T + mask) V: causal, grouped heads, decode, paged KV cache"
     dtypes = ("f32", "f16")
     dims = ("b", "h", "q", "kv", "d")
+    tensors = ("Q", "K", "V", "block_table", "O")
     options: ClassVar[dict[str, Option]] = {
         "causal": False,
         "kv_heads": 0,
@@ -63,6 +64,7 @@ class Attention(Operator):
         "page_size": 16,
     }
     example = "1x12x512x512x64"
+    untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {"causal": (False, True)}
 
     def workload(self, dtype: str = "f32", **values: Any) -> Workload:
         """As `Operator.workload`; as many `kv_heads` as heads is the default, so it is left out."""
@@ -111,6 +113,18 @@ class Attention(Operator):
         blocks = -(-workload["kv"] // int(workload.option("page_size", 16)))
         used = workload["b"] * blocks
         return blocks, used + used // 4 + 1
+
+    def derived(self, workload: Workload) -> Mapping[str, int]:
+        """Heads `kv_h` of keys and values (`kv_heads`, or h where that is 0); `group_h` query heads that use
+        one of them; `rows` = group_h * q queries of these; `pages` of a sequence of a paged cache."""
+        heads = self.kv_heads(workload)
+        group = workload["h"] // heads
+        return {
+            "kv_h": heads,
+            "group_h": group,
+            "rows": group * workload["q"],
+            "pages": self._blocks(workload)[0],
+        }
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
         """Q, K, V, block_table (if paged), O."""
@@ -317,7 +331,7 @@ class Attention(Operator):
                 error = (reach + 1) * (math.sqrt(d) + 3)
                 moved = 8 * u * error * spread
                 for row in np.flatnonzero(8 * u * error > 0.125):
-                    moved[row] = _width(scores[row], 16 * u * error[row] + 100, values)
+                    moved[row] = near_spread(scores[row], 16 * u * error[row] + 100, values)
                 sums = math.sqrt(kv / 3) * (r + size[index])
                 allowed = moved + 8 * u * (sums + 1 + size[index])
                 if workload.dtype == "f16":
@@ -342,6 +356,15 @@ class Attention(Operator):
         tokens = workload["b"] * workload["kv"] * self.kv_heads(workload) * workload["d"]
         others = sum(spec.nbytes for spec in self.signature(workload) if spec.name not in ("K", "V"))
         return others + 2 * tokens * workload.element_bytes
+
+    def dims_of(
+        self, shapes: Sequence[tuple[int, ...]], options: Mapping[str, Option]
+    ) -> Mapping[str, int] | None:
+        """Of Q and K, where keys are not paged."""
+        if len(shapes) < 3 or {len(shapes[0]), len(shapes[1])} != {4}:
+            return None
+        (b, h, q, d), (_, kv_heads, kv, _) = shapes[:2]
+        return {"b": b, "h": h, "q": q, "kv": kv, "d": d, "kv_heads": kv_heads}
 
     def companions(self, workload: Workload) -> tuple[Workload, ...]:
         """The smallest attention, ragged lengths and head dimensions, decode, more queries than a tile."""
@@ -375,10 +398,3 @@ class Attention(Operator):
             return {"Q": whole["Q"].reshape(-1)[asked].reshape(1, 1, 1, d), **own}
 
         return Excerpt(part, gather, {"O": asked}, {"Q": asked, "K": cache, "V": cache})
-
-
-def _width(scores: np.ndarray, within: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """How far the values [kv, d] of those keys lie apart whose scores [kv] are near the largest: [d]."""
-    near = values[scores >= scores.max() - within]
-    near = np.where(np.isfinite(near), near, 0.0)
-    return np.asarray(np.ptp(near, axis=0)) if len(near) else np.zeros(values.shape[1])

@@ -1,6 +1,7 @@
 """2-D convolution as neural networks use it: a correlation of images with filters."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -72,6 +73,7 @@ class Conv2d(Operator):
     summary = "2-D convolution: stride, padding, dilation, groups, NCHW or NHWC, bias and ReLU"
     dtypes = ("f32", "f16", "int8")
     dims = ("n", "c", "h", "w", "k", "r", "s")
+    tensors = ("X", "W", "bias", "scale", "Y")
     options: ClassVar[dict[str, Option]] = {
         "stride": 1,
         "pad": 0,
@@ -89,6 +91,10 @@ class Conv2d(Operator):
         "strict": False,
     }
     example = "1x64x56x56x64x3x3"
+    untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {
+        "nhwc": (False, True), "stride": (1, 2, 4), "pad": (0, 1, 2, 3), "dilation": (1, 2),
+        "bias": (False, True), "relu": (False, True),
+    }  # fmt: skip
 
     def workload(self, dtype: str = "f32", **values: Any) -> Workload:
         """As `Operator.workload`; four sides alike are `pad`.
@@ -154,6 +160,15 @@ class Conv2d(Operator):
         down, across = (sum(zeros) for zeros in self._padding(workload))
         p = output_size(workload["h"], workload["r"], stride, down, dilation)
         return p, output_size(workload["w"], workload["s"], stride, across, dilation)
+
+    def derived(self, workload: Workload) -> Mapping[str, int]:
+        """Output height p and width q; zeros `top`, `left`, `bottom` and `right` of the image (with `pad`);
+        `group_c` input and `group_k` output channels of one group."""
+        p, q = self._pixels(workload)
+        (top, bottom), (left, right) = self._padding(workload)
+        groups = self._value(workload, "groups")
+        channels = {"group_c": workload["c"] // groups, "group_k": workload["k"] // groups}
+        return {"p": p, "q": q, "top": top, "left": left, "bottom": bottom, "right": right, **channels}
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
         """X, W, bias (if asked), scale (if asked), Y."""
@@ -286,12 +301,9 @@ class Conv2d(Operator):
         if workload.dtype == "int8":
             return {"Y": np.zeros(())}
         length = self._length(workload)
-        largest, bias = math.sqrt(length) + 2, "bias" in inputs
-        return {
-            "Y": sum_tolerance(
-                workload.dtype, length, reference["Y"], largest, epilogue=bias, accumulator=accumulator
-            )
-        }
+        largest, bias, y = math.sqrt(length) + 2, "bias" in inputs, reference["Y"]
+        allowed = sum_tolerance(workload.dtype, length, y, largest, 1.0, bias, accumulator)
+        return {"Y": allowed}
 
     def flops(self, workload: Workload) -> int:
         """2*n*k*p*q * c/groups*r*s, padding included, whatever algorithm needs fewer."""
@@ -301,6 +313,16 @@ class Conv2d(Operator):
     def min_bytes(self, workload: Workload) -> int:
         """All tensors once."""
         return self.memory_bytes(workload)
+
+    def dims_of(
+        self, shapes: Sequence[tuple[int, ...]], options: Mapping[str, Option]
+    ) -> Mapping[str, int] | None:
+        """Of the image and the filters."""
+        if len(shapes) < 3 or {len(shapes[0]), len(shapes[1]), len(shapes[-1])} != {4}:
+            return None
+        order = (0, 3, 1, 2) if options["nhwc"] else (0, 1, 2, 3)
+        (n, c, h, w), (k, inner, r, s) = ([shape[i] for i in order] for shape in shapes[:2])
+        return {"n": n, "c": c, "h": h, "w": w, "k": k, "r": r, "s": s, "groups": max(1, c // max(1, inner))}
 
     def companions(self, workload: Workload) -> tuple[Workload, ...]:
         """Ragged images and channels with the same taps and options, so that every special kernel takes them.

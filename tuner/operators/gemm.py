@@ -1,6 +1,7 @@
 """GEMM: D = act(alpha * op(A) op(B) + beta * C + bias)."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -40,6 +41,7 @@ class Gemm(Operator):
     summary = "D = act(alpha*A@B + beta*C + bias), row-major, transposable, batched"
     dtypes = ("f32", "f16", "int8")
     dims = ("m", "n", "k")
+    tensors = ("A", "B", "C", "bias", "D")
     options: ClassVar[dict[str, Option]] = {
         "batch": 1,
         "trans_a": False,
@@ -50,6 +52,11 @@ class Gemm(Operator):
         "relu": False,
     }
     example = "1024x1024x1024"
+    large = "4096x4096x4096"
+    untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {
+        "trans_a": (False, True), "trans_b": (False, True), "bias": (False, True), "relu": (False, True),
+        "beta": (0.0, 1.0),
+    }  # fmt: skip
 
     def validate(self, workload: Workload) -> None:
         """The batch is at least 1, alpha and beta are finite, no result overflows D's type.
@@ -172,6 +179,17 @@ class Gemm(Operator):
     def min_bytes(self, workload: Workload) -> int:
         """All tensors once."""
         return self.memory_bytes(workload)
+
+    def dims_of(
+        self, shapes: Sequence[tuple[int, ...]], options: Mapping[str, Option]
+    ) -> Mapping[str, int] | None:
+        """Of A and B, as matrices or as batches of them."""
+        if len(shapes) < 3 or len(shapes[0]) != len(shapes[1]) or len(shapes[0]) not in (2, 3):
+            return None
+        (*batch, rows, columns), (*_, inner, n) = shapes[0], shapes[1]
+        m, k = (columns, rows) if options["trans_a"] else (rows, columns)
+        found = {"m": m, "k": k, "n": inner if options["trans_b"] else n}
+        return {**found, "batch": batch[0]} if batch else found
 
     def companions(self, workload: Workload) -> tuple[Workload, ...]:
         """Ragged shapes of the same options: smaller than any tile, straddling tiles, and vectors."""

@@ -75,8 +75,8 @@ def inspection_page(
         parts.append(f"<h2>Roofline</h2>{_table(shown['roofline'])}")
     if shown["predicted"]:
         predicted = shown["predicted"]
-        values = {"time_s": predicted["time_s"], "bound": predicted["bound"], "waves": predicted["waves"],
-                  **{f"{k}_s": v for k, v in predicted["parts_s"].items()}}  # fmt: skip
+        plain = {k: v for k, v in predicted.items() if k not in ("evidence", "parts_s")}
+        values = {**plain, **{f"{k}_s": v for k, v in predicted["parts_s"].items()}}
         parts.append(f"<h2>Predicted by the analytic model, not measured</h2>{_table(values)}")
     body, sheet = _stages(shown["stages"])
     parts.append(f"<h2>Stages</h2>{body}")

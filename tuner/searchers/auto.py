@@ -37,6 +37,8 @@ class AutoSearcher(Searcher):
     """Hands the whole sweep to the searcher that `choose_searcher` picks; `why` says which, and why."""
 
     name = "auto"
+    wants_history = True
+    chooses = True
     summary = "picks grid, transfer or surrogate by budget, size of the space and history"
 
     def __init__(self, problem: Problem) -> None:

@@ -9,6 +9,7 @@ from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.measurement import Status
 from tuner.core.searcher import Observation, Problem, Searcher
 from tuner.core.space import Config, SearchSpace, Value
+from tuner.searchers.disturbed import Withheld
 
 Key = tuple[int, ...]
 
@@ -27,6 +28,7 @@ class TrackingSearcher(Searcher):
         self._told = 0
         self._seen: set[Key] = set()
         self._out: set[Key] = set()
+        self._withheld = Withheld()
 
     def key(self, config: Config) -> Key:
         """The place of each value in its list: hashable and the same for equal configurations."""
@@ -74,14 +76,16 @@ class TrackingSearcher(Searcher):
             self._seen.add(key)
             self._out.discard(key)
             if learned and self.space.why_invalid(observation.config) is None:
-                self.observe(observation)
+                for each in self._withheld.admit(observation):
+                    self.observe(each)
 
     @abstractmethod
     def propose(self, n: int, rng: random.Random) -> Iterable[Config]:
         """Valid configurations, the most wanted first; seen ones among them are skipped."""
 
     def observe(self, observation: Observation) -> None:
-        """Learns from one outcome of a valid configuration; nothing by default."""
+        """Learns from one outcome of a valid configuration; nothing by default. Disturbed times come late, or
+        not at all: see `Withheld`."""
 
     def draw(self, n: int, rng: random.Random) -> list[dict[str, Value]]:
         """Up to `n` distinct unseen configurations, uniformly, without listing the space."""

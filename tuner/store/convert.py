@@ -157,4 +157,4 @@ def trial_of(row: Any, workload: Workload) -> Trial:
         device=words(row.fingerprint),
         protocol=words(row.protocol_digest),
     )
-    return Trial(key, measurement_of(row), row.id, from_stamp(row.created_at))
+    return Trial(key, measurement_of(row), row.id, from_stamp(row.created_at), words(row.host))

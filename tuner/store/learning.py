@@ -96,6 +96,8 @@ def observations(
 _COLUMNS = (
     TRIALS.c.id, TRIALS.c.identity, TRIALS.c.config, TRIALS.c.status, TRIALS.c.evidence, TRIALS.c.time_s,
     func.substr(TRIALS.c.error, 1, 200).label("error"),
+    # Of the metrics the one that says what the time is worth.
+    TRIALS.c.metrics.contains('"disturbed_share"').label("disturbed"),
 )  # fmt: skip
 
 
@@ -167,13 +169,14 @@ def fastest_predicted(
 
 
 def _observation(row: Row[Any]) -> Observation:
-    """The configuration, and its time with drift divided out as one sample; no more is read."""
+    """The configuration, its time with drift divided out as one sample, and whether it was disturbed."""
     samples = () if row.time_s is None else (positive(row.time_s),)
     status = Status(row.status)
     error = "" if status is Status.OK else words(row.error).partition("\n")[0]
     if not error and status not in TIMED_STATUSES:
         error = "failed"  # its text begins with an empty line
-    measurement = Measurement(status, Evidence(row.evidence), samples, error)
+    metrics = {"disturbed_share": 1.0} if row.disturbed else {}
+    measurement = Measurement(status, Evidence(row.evidence), samples, error, metrics=metrics)
     return Observation(scalars(row.config), measurement)
 
 

@@ -101,7 +101,7 @@ class SweepRow(Base):
     cache: Mapped[str] = mapped_column(Text)
     budget: Mapped[str] = mapped_column(Text, default="{}")
     status: Mapped[str] = mapped_column(Text)
-    owner: Mapped[str] = mapped_column(Text, default="")  # the process that runs it: host:pid:start
+    owner: Mapped[str] = mapped_column(Text, default="")  # the process that runs it: see owner.py
     started_at: Mapped[str] = mapped_column(Text)
     finished_at: Mapped[str | None] = mapped_column(Text)
     note: Mapped[str] = mapped_column(Text, default="")
@@ -178,6 +178,7 @@ class TrialRow(Base):
     metrics: Mapped[str] = mapped_column(Text, default="{}")
     artifact: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[str] = mapped_column(Text)
+    host: Mapped[str] = mapped_column(Text, server_default="")  # where it ran; empty where nobody noted it
 
 
 class SweepTrialRow(Base):
@@ -210,10 +211,18 @@ class ClaimRow(Base):
     __tablename__ = "claims"
     identity: Mapped[str] = mapped_column(Text, primary_key=True)
     sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id"))
-    owner: Mapped[str] = mapped_column(Text)  # the process: host:pid:start
+    owner: Mapped[str] = mapped_column(Text)  # the process: see owner.py
     expires_at: Mapped[str] = mapped_column(
         Text
     )  # for owners on other hosts, of whom nobody knows if they live
+
+
+class OwnerRow(Base):
+    """A process that runs sweeps, and its last sign of life: other hosts cannot look whether it lives."""
+
+    __tablename__ = "owners"
+    owner: Mapped[str] = mapped_column(Text, primary_key=True)  # as in sweeps.owner
+    seen_at: Mapped[str] = mapped_column(Text)
 
 
 class FinalRow(Base):

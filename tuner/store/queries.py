@@ -25,7 +25,6 @@ from tuner.core.workload import Workload
 from tuner.store.checked import plain_json, real, record, whole, words
 from tuner.store.convert import chunks, from_stamp, trial_of, workload_of
 from tuner.store.finals import final_entry_of, range_of
-from tuner.store.owner import is_alive
 from tuner.store.records import (
     DeviceInfo,
     KernelInfo,
@@ -125,15 +124,17 @@ def _known(row: Row[Any], protocol: Protocol) -> bool:
     return True
 
 
-def sweep_history(connection: Connection, sweep_id: int) -> list[Trial]:
-    """The trials of a sweep in the order of its proposals, reused ones included."""
+def sweep_history(connection: Connection, sweep_id: int) -> list[tuple[int, Trial]]:
+    """The trials of a sweep with the numbers of its proposals, in their order, reused ones included."""
     statement = (
         joined_trials()
+        .add_columns(SWEEP_TRIALS.c.number)
         .join(SWEEP_TRIALS, SWEEP_TRIALS.c.trial_id == TRIALS.c.id)
         .where(SWEEP_TRIALS.c.sweep_id == sweep_id)
         .order_by(SWEEP_TRIALS.c.number)
     )
-    return _rebuild(connection.execute(statement).all())
+    rows = connection.execute(statement).all()
+    return [(whole(row.number), trial) for row, trial in zip(rows, _rebuild(rows), strict=True)]
 
 
 def fastest(connection: Connection, sweep_id: int, count: int) -> list[Trial]:
@@ -343,32 +344,6 @@ def sweep(connection: Connection, sweep_id: int) -> StoredSweep:
     if not found:
         raise StoreError(f"there is no sweep {sweep_id}: {range_of(connection, SWEEPS.c.id, 'sweeps')}")
     return found[0]
-
-
-def resumable(connection: Connection, spec: SweepSpec) -> int | None:
-    """See `Store.resumable`."""
-    statement = (
-        select(SWEEPS.c.id, SWEEPS.c.status, SWEEPS.c.owner)
-        .join(WORKLOADS, WORKLOADS.c.id == SWEEPS.c.workload_id)
-        .join(KERNELS, KERNELS.c.id == SWEEPS.c.kernel_id)
-        .join(DEVICES, DEVICES.c.id == SWEEPS.c.device_id)
-        .where(
-            SWEEPS.c.status != "finished",
-            WORKLOADS.c.key == spec.workload.key,
-            KERNELS.c.name == spec.kernel.name,
-            KERNELS.c.digest == spec.kernel.digest,
-            DEVICES.c.fingerprint == spec.device.fingerprint,
-            SWEEPS.c.target == spec.target,
-            SWEEPS.c.searcher == spec.searcher,
-            SWEEPS.c.seed == spec.seed,
-            SWEEPS.c.protocol_digest == spec.protocol.digest,
-        )
-        .order_by(SWEEPS.c.id.desc())
-    )
-    for row in connection.execute(statement):
-        if row.status != "running" or not is_alive(words(row.owner)):
-            return int(row.id)
-    return None
 
 
 def sweep_started(connection: Connection, sweep_id: int) -> str:

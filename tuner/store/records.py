@@ -19,6 +19,10 @@ from tuner.core.workload import Workload
 SweepStatus = Literal["running", "finished", "interrupted"]
 Role = Literal["candidate", "baseline"]
 
+IMPORTED = "imported"
+"""What stands where a sweep's searcher does, of a recording taken over from somebody's file."""
+_RECORDED = "replay"
+
 
 @dataclass(frozen=True)
 class DeviceInfo:
@@ -41,6 +45,19 @@ class DeviceInfo:
     facts: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
     created_at: datetime | None = None
+
+    @classmethod
+    def recorded_elsewhere(
+        cls, fingerprint: str, name: str, target: str, facts: Mapping[str, Any],
+        limits: Mapping[str, float] | None = None,
+    ) -> "DeviceInfo":  # fmt: skip
+        """The record of a device that only somebody's recording tells of."""
+        return cls(fingerprint, name, _RECORDED, target, facts, dict(limits or {}))
+
+    @property
+    def recorded(self) -> bool:
+        """Whether only somebody's recording tells of it."""
+        return self.kind == _RECORDED
 
     @classmethod
     def of(cls, device: Device, limits: Mapping[str, float] | None = None) -> "DeviceInfo":
@@ -86,6 +103,11 @@ class SweepSpec:
     budget: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
 
+    @property
+    def imported(self) -> bool:
+        """Whether it is a recording, taken over from somebody's file, and no sweep of the lab."""
+        return self.searcher == IMPORTED
+
 
 @dataclass(frozen=True)
 class StoredSweep:
@@ -93,7 +115,8 @@ class StoredSweep:
 
     Attributes:
         trials: proposals so far, reused ones included.
-        reused: how many of them were served from earlier trials.
+        reused: how many of them refer to trials of other sweeps: earlier ones of the same identity, or those
+            that another device measured for this sweep (see `engine/tuning/filing.py`).
         statuses: how many ended in each status.
         best_s: time of the best trial in seconds, drift divided out; `None` while there is none.
     """
@@ -108,6 +131,19 @@ class StoredSweep:
     reused: int = 0
     statuses: Mapping[str, int] = field(default_factory=dict)
     best_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """What `--resume` finds.
+
+    Attributes:
+        sweep_id: the sweep to go on with; `None` for none.
+        remarks: one line each on sweeps that are left alone or taken over, for people.
+    """
+
+    sweep_id: int | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

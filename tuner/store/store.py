@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select
 
 from tuner.core.artifact import Toolchain
 from tuner.core.errors import StoreError
@@ -14,10 +14,12 @@ from tuner.core.measurement import Evidence
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
-from tuner.store import best, claims, finals, learning, queries, writes
+from tuner.store import best, claims, finals, owners, queries, writes
 from tuner.store.claiming import Claiming
 from tuner.store.claims import Claimed
+from tuner.store.conditions import conditions
 from tuner.store.errors import StoreReadOnly, explained, readable
+from tuner.store.heartbeat import Heartbeat
 from tuner.store.histories import Histories
 from tuner.store.marks import Marks
 from tuner.store.opening import open_engine
@@ -25,14 +27,12 @@ from tuner.store.patience import LockWait, waits
 from tuner.store.presence import Presence
 from tuner.store.records import (
     BestRow,
-    CurvePoint,
     DeviceInfo,
     Final,
     KernelInfo,
-    StoredSweep,
-    SweepSpec,
     TrialDetail,
 )
+from tuner.store.sweeps import Sweeps
 
 OUTCOMES = (Evidence.MEASURED, Evidence.REPLAYED, Evidence.EMULATED, Evidence.COMPILED)
 """Evidence of something that happened; a prediction is none, and never stands in for a trial."""
@@ -58,7 +58,7 @@ def open_store(
     return Store(engine, place.name, frozen, patience, Presence(place.file, place.name))
 
 
-class Store(Histories, Marks, Claiming):
+class Store(Sweeps, Histories, Marks, Claiming):
     """Trials and what surrounds them. Make one with `open_store`; a context manager.
 
     May be used from several threads. Not from a forked child: an open SQLite connection must not cross
@@ -73,6 +73,7 @@ class Store(Histories, Marks, Claiming):
         self.read_only = read_only
         self.patience = patience
         self._engine = engine
+        self._heartbeat = Heartbeat(self._beat)
         # Columns of sweeps and ids of toolchains never change: one look-up a process, not one a trial.
         self._sweeps: dict[int, Mapping[str, Any]] = {}
         self._toolchains: dict[str, int] = {}
@@ -87,6 +88,7 @@ class Store(Histories, Marks, Claiming):
 
     def close(self) -> None:
         """Closes all connections."""
+        self._heartbeat.stop()
         self._engine.dispose()
 
     @contextmanager
@@ -113,71 +115,6 @@ class Store(Histories, Marks, Claiming):
             self._presence.check(self._engine)  # SQLite calls a file that was moved read-only
             raise
         self._presence.check(self._engine)
-
-    # Sweeps
-
-    def begin_sweep(self, spec: SweepSpec) -> int:
-        """Stores a new running sweep, with its workload, device and kernel; its id."""
-        with self._write() as connection:
-            return writes.begin_sweep(connection, spec)
-
-    def finish_sweep(
-        self,
-        sweep_id: int,
-        status: str = "finished",
-        summary: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Marks a sweep as `finished` or `interrupted`; `summary` is plain values, for people."""
-        with self._write() as connection:
-            queries.sweep_started(connection, sweep_id)
-            writes.end_sweep(connection, sweep_id, status, summary or {})
-
-    def resumable(self, spec: SweepSpec) -> int | None:
-        """The latest sweep that `spec` would resume, or `None`.
-
-        It is interrupted, or left `running` by a process that is gone, and of the same workload, kernel
-        source, device, target, searcher, seed and protocol digest. One that a live process of this
-        machine runs is left alone.
-        """
-        with self._read() as connection:
-            return queries.resumable(connection, spec)
-
-    def reopen_sweep(self, sweep_id: int, budget: Mapping[str, Any] | None = None) -> None:
-        """Marks a sweep as running again, by this process, with another budget if one is given."""
-        with self._write() as connection:
-            queries.sweep_started(connection, sweep_id)
-            writes.reopen_sweep(connection, sweep_id, budget)
-
-    def sweep(self, sweep_id: int) -> StoredSweep:
-        """One sweep with its counts; raises `StoreError` where there is none."""
-        with self._read() as connection:
-            return queries.sweep(connection, sweep_id)
-
-    def sweeps(self, operator: str | None = None, workload_key: str | None = None) -> list[StoredSweep]:
-        """Sweeps, oldest first."""
-        with self._read() as connection:
-            return queries.sweeps(connection, _conditions(operator=operator, workload_key=workload_key))
-
-    def sweep_history(self, sweep_id: int) -> list[Trial]:
-        """The trials of a sweep in the order of its proposals, reused ones included: what to `tell`."""
-        with self._read() as connection:
-            queries.sweep_started(connection, sweep_id)
-            return queries.sweep_history(connection, sweep_id)
-
-    def fastest(self, sweep_id: int, count: int) -> list[Trial]:
-        """The fastest right trials of a sweep, reused ones included, the fastest first."""
-        with self._read() as connection:
-            return queries.fastest(connection, sweep_id, count)
-
-    def failures(self, sweep_id: int, looked_at: int) -> list[tuple[str, str]]:
-        """Status and the beginning of the error of a sweep's latest failures, at most so many."""
-        with self._read() as connection:
-            return queries.failures(connection, sweep_id, looked_at)
-
-    def best_so_far(self, sweep_id: int) -> list[CurvePoint]:
-        """The best-so-far curve of a sweep, one point a proposal."""
-        with self._read() as connection:
-            return learning.best_so_far(connection, sweep_id)
 
     # Trials
 
@@ -208,6 +145,8 @@ class Store(Histories, Marks, Claiming):
                 fresh[digest] = writes.put_toolchain(connection, named)
             ids = writes.add_trials(connection, sweep, trials, numbers, {**self._toolchains, **fresh})
             claims.release(connection, sweep_id, [t.key.digest for t in trials])
+            if self._heartbeat.due():
+                owners.beat(connection)
         # Only now: a transaction that was rolled back has left no toolchain behind.
         self._toolchains |= fresh
         return ids
@@ -325,7 +264,7 @@ class Store(Histories, Marks, Claiming):
         Raises:
             StoreError: an unknown kind of evidence, or the database fails.
         """
-        conditions = _conditions(operator, workload_key, device, kernel, threads, cache)
+        wanted = conditions(operator, workload_key, device, kernel, threads, cache)
         try:
             kinds = [Evidence(e) for e in evidence]
         except ValueError:
@@ -334,7 +273,7 @@ class Store(Histories, Marks, Claiming):
                 f"unknown evidence among {', '.join(map(str, evidence))}: known: {known}"
             ) from None
         with self._read() as connection:
-            return best.best(connection, conditions, kinds, current)
+            return best.best(connection, wanted, kinds, current)
 
     def record_final(self, final: Final) -> int:
         """Stores an interleaved re-measurement; its id. The database computes medians and intervals.
@@ -349,11 +288,11 @@ class Store(Histories, Marks, Claiming):
         self, sweep_id: int | None = None, workload_key: str | None = None, device: str | None = None
     ) -> list[Final]:
         """Finals, oldest first, their entries fastest first."""
-        conditions = _conditions(workload_key=workload_key, device=device)
+        wanted = conditions(workload_key=workload_key, device=device)
         if sweep_id is not None:
-            conditions.append(writes.FINALS.c.sweep_id == sweep_id)
+            wanted.append(writes.FINALS.c.sweep_id == sweep_id)
         with self._read() as connection:
-            return finals.finals(connection, conditions)
+            return finals.finals(connection, wanted)
 
     def final(self, final_id: int) -> Final:
         """One final; raises `StoreError` where there is none."""
@@ -378,22 +317,3 @@ class Store(Histories, Marks, Claiming):
             )
             self._sweeps[sweep_id] = dict(connection.execute(statement).one()._mapping)
         return self._sweeps[sweep_id]
-
-
-def _conditions(
-    operator: str | None = None,
-    workload_key: str | None = None,
-    device: str | None = None,
-    kernel: str | None = None,
-    threads: int | None = None,
-    cache: str | None = None,
-) -> list[ColumnElement[bool]]:
-    wanted = [
-        (writes.WORKLOADS.c.operator, operator),
-        (writes.WORKLOADS.c.key, workload_key),
-        (writes.DEVICES.c.fingerprint, device),
-        (writes.KERNELS.c.name, kernel),
-        (writes.SWEEPS.c.threads, threads),
-        (writes.SWEEPS.c.cache, cache),
-    ]
-    return [column == value for column, value in wanted if value is not None]

@@ -22,6 +22,7 @@ from tuner.store.models import (
     FinalRow,
     ForgottenTrialRow,
     KernelRow,
+    OwnerRow,
     SweepRow,
     SweepTrialRow,
     ToolchainRow,
@@ -42,7 +43,7 @@ WORKLOADS, DEVICES, TOOLCHAINS = _table(WorkloadRow), _table(DeviceRow), _table(
 KERNELS, SWEEPS, TRIALS = _table(KernelRow), _table(SweepRow), _table(TrialRow)
 FORGOTTEN = _table(ForgottenTrialRow)
 SWEEP_TRIALS, FINALS, FINAL_ENTRIES = _table(SweepTrialRow), _table(FinalRow), _table(FinalEntryRow)
-CLAIMS = _table(ClaimRow)
+CLAIMS, OWNERS = _table(ClaimRow), _table(OwnerRow)
 
 
 def now() -> str:
@@ -210,6 +211,7 @@ def add_trials(
                 "threads": sweep["threads"],
                 "cache": sweep["cache"],
                 "created_at": to_stamp(trial.created_at),
+                "host": trial.host,
                 **measurement_columns(trial.measurement),
             }
         )

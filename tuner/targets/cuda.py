@@ -11,7 +11,8 @@ itself, these numbers serve where there is none.
 from collections.abc import Mapping
 
 from tuner.core.errors import UnknownName
-from tuner.core.target import Target
+from tuner.core.target import Target, TargetKind
+from tuner.targets.gpu_model.model import GpuModel
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -156,4 +157,27 @@ def target(name: str) -> Target:
         raise UnknownName("target", name, list(names()))
     limits = {**_COMMON, **_ARCHITECTURES[arch], **_BOARDS[arch][1]}
     features = tuple(flag for flag in _FLAGS if limits[flag])
-    return Target("cuda", arch, features, limits)
+    return Target(CudaTargets.name, arch, features, limits, GpuModel(), launched=True)
+
+
+class CudaTargets(TargetKind):
+    """NVIDIA GPUs from Turing to Blackwell."""
+
+    name = "cuda"
+    summary = "NVIDIA GPUs by compute capability"
+
+    def targets(self) -> Mapping[str, Target]:
+        """`cuda:sm_75` to `cuda:sm_100`."""
+        return {name: target(name) for name in names()}
+
+    def default(self) -> Target:
+        """`cuda:sm_80`: what it compiles to runs on the boards after it of the same major number too."""
+        return target("sm_80")
+
+    def product(self, target: Target) -> str:
+        """The board whose figures stand for the architecture."""
+        return board(target.arch)
+
+    def unlisted(self, arch: str) -> Target:
+        """Some other compute capability: launched as all are, with no limits and no model."""
+        return Target(self.name, arch, launched=True)

@@ -43,8 +43,8 @@ class MetaScheduleAttentionCuda(MetaScheduleAttention):
     """The plain program on a GPU: four or five kernels, launched one after the other."""
 
     name = "attn_metaschedule_cuda"
-    language = "tensorir_cuda"
-    target_kind = "cuda"
+    language = "tensorir"
+    target_kinds = ("cuda",)
 
     def program(self, workload: Workload) -> str:
         """See `plain_program`; the division comes last."""

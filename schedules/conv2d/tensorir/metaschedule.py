@@ -41,5 +41,5 @@ class MetaScheduleConvCuda(MetaScheduleConv):
     """The plain program on a GPU."""
 
     name = "conv_metaschedule_cuda"
-    language = "tensorir_cuda"
-    target_kind = "cuda"
+    language = "tensorir"
+    target_kinds = ("cuda",)

@@ -33,7 +33,7 @@ class CublasGemm(LibraryKernel):
     summary = "cublasGemmEx through CuPy; f32 without TF32, f16 with f32 sums, int8 with int32 sums"
     dtypes = ("f32", "f16", "int8")
     options = OPTIONS
-    target_kind = "cuda"
+    target_kinds = ("cuda",)
     libraries = ("cupy",)
     extra = "gpu"
     factory = "tuner.schedules.gemm.baselines.cublas:prepare"

@@ -37,5 +37,5 @@ class MetaScheduleGemmCuda(MetaScheduleGemm):
     """The plain program on a GPU."""
 
     name = "tir_metaschedule_cuda"
-    language = "tensorir_cuda"
-    target_kind = "cuda"
+    language = "tensorir"
+    target_kinds = ("cuda",)

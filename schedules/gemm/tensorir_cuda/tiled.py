@@ -54,8 +54,9 @@ class _TensorIRCuda(Kernel):
     """
 
     operator = "gemm"
-    language = "tensorir_cuda"
-    target_kind = "cuda"
+    language = "tensorir"
+    target_kinds = ("cuda",)
+    claims = ("wide_loads",)
     options = OPTIONS
     tensor: bool
 
@@ -141,6 +142,7 @@ class TensorIRWmma(_TensorIRCuda):
     """On tensor cores: warps own WM x WN elements in wmma fragments of 16 x 16."""
 
     name = "tir_cuda_wmma"
+    claims = ("wide_loads", "tensor_cores")
     summary = "TensorIR tensorized with wmma: fragments a warp, vectorized fetch, software pipeline."
     dtypes = ("f16", "int8")
     tensor = True

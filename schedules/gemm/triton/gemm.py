@@ -27,7 +27,8 @@ class TritonGemm(Kernel):
     language = "triton"
     summary = "Triton: tl.dot tiles, grouped ordering, split-K, fused epilogue."
     dtypes = ("f32", "f16", "int8")
-    target_kind = "cuda"
+    target_kinds = ("cuda",)
+    claims = ("wide_loads", "tensor_cores:f16")
     options = OPTIONS
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:

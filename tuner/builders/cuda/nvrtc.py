@@ -19,6 +19,7 @@ class Nvrtc(Builder):
     """
 
     name = "nvrtc"
+    target_kinds = ("cuda",)
     preload = ("cuda.core",)
 
     def unavailable(self) -> str | None:
@@ -50,7 +51,7 @@ class Nvrtc(Builder):
             Unavailable: the target is no CUDA target.
             MissingExtra: a wheel is not installed.
         """
-        if target.kind != "cuda":
+        if target.kind not in self.target_kinds:
             raise Unavailable(f"NVRTC compiles for CUDA targets, not for {target.name}")
         (folder / "kernel.cu").write_text(source.text)
         include = [source.options["include"]] if "include" in source.options else []

@@ -6,13 +6,13 @@ zone behind it, so that running over its end meets memory that belongs to nothin
 """
 
 import re
-import struct
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from tuner.core.cache import cache_folder, entry
 from tuner.core.digest import digest, digest_files
+from tuner.core.elf import THREAD_LOCAL, Elf
 from tuner.core.errors import BuildError
 from tuner.core.host_cxx import Command, compiler_identity, first_error, run_compiler
 from tuner.core.places import CUDA_SRC
@@ -150,30 +150,16 @@ def _with_red_zones(text: str, red_zones: bool) -> str:
 def shared_variables(library: Path) -> tuple[list[SharedVariable], int]:
     """The thread-local symbols of a library, which are its shared variables, and the block's size in bytes.
 
-    Source: System V ABI, chapters 4 and 5 (section headers, symbol table), for 64-bit little-endian files.
+    Raises:
+        ValueError: it is no ELF file of 64 bits, little endian.
     """
-    data = library.read_bytes()
-    program, section = struct.unpack_from("<QQ", data, 0x20)
-    program_size, program_count, section_size, section_count = struct.unpack_from("<HHHH", data, 0x36)
-    block = 0
-    for i in range(program_count):
-        entry = struct.unpack_from("<IIQQQQQQ", data, program + i * program_size)
-        if entry[0] == 7:  # PT_TLS; p_memsz
-            block = entry[6]  # and no byte more: what lies behind belongs to the C library
-    headers = [
-        struct.unpack_from("<IIQQQQIIQQ", data, section + i * section_size) for i in range(section_count)
-    ]
-    found = {}
-    for header in headers:
-        if header[1] != 2:  # SHT_SYMTAB
-            continue
-        names = headers[header[6]][4]
-        for at in range(header[4], header[4] + header[5], 24):
-            name, info, _, index, value, size = struct.unpack_from("<IBBHQQ", data, at)
-            if info & 15 == 6 and index:  # STT_TLS, defined here
-                text = data[names + name : data.index(b"\0", names + name)].decode()
-                found[text] = SharedVariable(text, value, size)
-    return sorted(found.values(), key=lambda v: (v.offset, v.name)), block
+    elf = Elf(library.read_bytes())
+    found = {
+        s.name: SharedVariable(s.name, s.value, s.size)
+        for s in elf.symbols
+        if s.kind == THREAD_LOCAL and s.section
+    }
+    return sorted(found.values(), key=lambda v: (v.offset, v.name)), elf.thread_local_bytes
 
 
 def source_name(symbol: str) -> str:

@@ -1,13 +1,13 @@
 """C++ sources to shared libraries, with the host's compiler."""
 
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
 from tuner.core.digest import digest_files
+from tuner.core.elf import Elf
 from tuner.core.errors import BuildError
 from tuner.core.host_cxx import (
     compiler_name,
@@ -62,23 +62,12 @@ def wrapper(entry: str, arguments: tuple[Argument, ...]) -> str:
 
 
 def elf_section_bytes(path: Path, section: str) -> int | None:
-    """The size of a section of a 64-bit little-endian ELF file; `None` where it has none or is no ELF.
-
-    Source: System V ABI, chapter 4: the header's e_shoff (0x28), e_shentsize, e_shnum, e_shstrndx (0x3A).
-    """
-    data = path.read_bytes()
-    if data[:6] != b"\x7fELF\x02\x01":
+    """The size of a section of an ELF file; `None` where the file has none or is no ELF."""
+    try:
+        found = Elf(path.read_bytes()).section(section)
+    except ValueError:
         return None
-    (table,) = struct.unpack_from("<Q", data, 0x28)
-    entry_bytes, count, names_index = struct.unpack_from("<HHH", data, 0x3A)
-    # sh_name, sh_type, sh_flags, sh_addr, sh_offset, sh_size
-    headers = [struct.unpack_from("<IIQQQQ", data, table + i * entry_bytes) for i in range(count)]
-    names = headers[names_index][4]
-    for header in headers:
-        start = names + header[0]
-        if data[start : data.index(b"\0", start)] == section.encode():
-            return int(header[5])
-    return None
+    return None if found is None else found.size
 
 
 _VECTOR_STORE = re.compile(r"^\s+v?mov[a-z0-9]+\s+%[xyz]mm\d+, -?\d*\(%[re][sb]p\)", re.MULTILINE)
@@ -109,6 +98,7 @@ class CxxBuilder(Builder):
     """
 
     name = "cxx"
+    target_kinds = ("cpu",)
 
     def unavailable(self) -> str | None:
         """There is no C++ compiler, or `$CXX` is none."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.builders.cuda import gpu_metrics
+from tuner.builders.triton.interpreter import Interpreter
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
 from tuner.core.errors import BuildError, Unavailable
@@ -31,6 +32,8 @@ class TritonBuilder(Builder):
     """Compiles `@triton.jit` functions (language `triton`)."""
 
     name = "triton"
+    target_kinds = ("cuda",)
+    interprets = True
     preload = ("triton", "triton.language", "triton.compiler", "triton.backends.nvidia.compiler")
 
     def unavailable(self) -> str | None:
@@ -43,6 +46,10 @@ class TritonBuilder(Builder):
         from triton.backends.nvidia.compiler import get_ptxas_version
 
         get_ptxas_version(80)
+
+    def interpreter(self) -> Interpreter:
+        """Triton's own, in a process of its own; needs torch."""
+        return Interpreter()
 
     def toolchain(self, target: Target) -> Toolchain:
         """Triton's version, and whether it may fuse multiply and add.
@@ -62,7 +69,7 @@ class TritonBuilder(Builder):
             BuildError: Triton or ptxas refuses it.
             Unavailable: the target is no CUDA target, or Triton is not installed.
         """
-        if target.kind != "cuda":
+        if target.kind not in self.target_kinds:
             raise Unavailable(f"this builder compiles Triton for CUDA targets, not for {target.name}")
         toolchain = self.toolchain(target)
         compiled = _compile(source, target, folder)

@@ -58,6 +58,7 @@ class TensorIRBuilder(Builder):
     """
 
     name = "tensorir"
+    target_kinds = ("cpu",)
     preload = ("tuner.builders.tvm.warm",)
 
     def unavailable(self) -> str | None:

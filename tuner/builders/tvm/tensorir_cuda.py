@@ -23,9 +23,11 @@ from tuner.core.target import Target
 
 
 class TensorIRCudaBuilder(Builder):
-    """Compiles scheduled TensorIR (language `tensorir_cuda`) for any CUDA target."""
+    """Compiles scheduled TensorIR (language `tensorir`) for any CUDA target."""
 
     name = "tensorir_cuda"
+    language = "tensorir"
+    target_kinds = ("cuda",)
     preload = ("tuner.builders.tvm.warm", "cuda.core")
 
     def unavailable(self) -> str | None:
@@ -73,7 +75,7 @@ class TensorIRCudaBuilder(Builder):
 
 
 def _generate(source: Source, target: Target) -> tuple[Source, str]:
-    if target.kind != "cuda":
+    if target.kind not in TensorIRCudaBuilder.target_kinds:
         raise Unavailable(f"this builder compiles TensorIR for CUDA targets, not for {target.name}")
     made = scheduled(source) if is_trace(source) else None
     try:

@@ -23,7 +23,7 @@ from tuner.core.target import Target
 from tuner.devices.cpu.info import available_cpus, cpu_info
 from tuner.devices.cpu.load import cpu_quota, load_conditions, load_state, threads_within, waits
 from tuner.devices.cpu.runtime import Runtime, is_cached, runtime
-from tuner.devices.cpu.targets import arch_of, named_targets, vector_limits
+from tuner.targets.cpu import arch_of, named_targets, vector_limits
 
 __all__ = ["CpuDevice", "SharedLibrary", "named_targets"]
 
@@ -158,6 +158,8 @@ class CpuDevice(Device):
     """The processor this process runs on: Linux, x86-64 or Arm."""
 
     name = "cpu"
+    target_kind = "cpu"
+    usual = True
 
     def __init__(self) -> None:
         self._info = cpu_info()
@@ -194,7 +196,11 @@ class CpuDevice(Device):
             "l3_bytes": info.cache("l3") or info.cache("l2"), "line_bytes": info.line_bytes,
             "memory_bytes": info.memory_bytes, **vector_limits(arch),
         }  # fmt: skip
-        return Target("cpu", arch, info.features, limits)
+        return Target(self.target_kind, arch, info.features, limits)
+
+    def runs(self, target: str) -> bool:
+        """Any target of its kind, as far as its features go: the compiler is told the device's own."""
+        return target.partition(":")[0] == self.target_kind
 
     @property
     def fingerprint(self) -> str:

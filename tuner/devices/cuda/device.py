@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from tuner.core.artifact import Artifact
 from tuner.core.device import Device, Executable
 from tuner.core.digest import digest
+from tuner.core.protocol import Protocol
 from tuner.core.target import Target
 from tuner.devices.cuda import facts
 from tuner.devices.cuda.context import GpuContext, open_context
@@ -16,6 +17,10 @@ __all__ = ["CudaDevice"]
 # A round is 2 blocks * 512 threads * 64 FMA an SM, at 64 or 128 a clock: 2000 last 0.6 or 1.2 ms at 1.7 GHz.
 CALIBRATION_ROUNDS = 2_000
 PEAK_ROUNDS, REPEATS = 20_000, 5
+# CUDA events resolve 0.5 us, 0.2% of this.
+_SAMPLE_S = 250e-6
+# Of its memory what a workload may take: the context, the code and the eviction buffer need some.
+_MEMORY_SHARE = 0.9
 
 
 class CudaDevice(Device):
@@ -32,10 +37,18 @@ class CudaDevice(Device):
     """
 
     name = "cuda"
+    target_kind = "cuda"
+    noun = "GPU"
     # Opening a context takes a fifth of a second or more, and a kernel cannot reach its process's memory. It
     # can break the context, for good, and that ends the child: see `Workshop`.
     trials_a_child: ClassVar[int] = 64
     kernels_in_process: ClassVar[bool] = False
+    # It is not disturbed by what the CPU compiles.
+    shares_cpu: ClassVar[bool] = False
+    # A context reserves address space for all memory of host and GPUs, and the driver keeps what it compiled
+    # in files of its own.
+    limits_memory: ClassVar[bool] = False
+    child_file_bytes: ClassVar[int] = 2**30
 
     def __init__(self, found: facts.CudaFacts) -> None:
         self._facts = found
@@ -64,6 +77,15 @@ class CudaDevice(Device):
     def target(self) -> Target:
         """The architecture's limits with this board's SMs, clocks, caches and memory."""
         return self._target
+
+    @property
+    def own_memory_bytes(self) -> float:
+        """Nine tenths of the board's."""
+        return _MEMORY_SHARE * self._target.limit("memory_bytes")
+
+    def default_protocol(self) -> Protocol:
+        """One thread, and samples of 250 us at least."""
+        return Protocol(threads=self.default_threads, min_sample_s=_SAMPLE_S)
 
     @property
     def fingerprint(self) -> str:

@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 
@@ -141,7 +141,7 @@ def target_of(facts: CudaFacts) -> Target:
     limits = {**base.limits, **facts.limits, "memory_bytes": float(facts.memory_bytes)}
     faster = limits["sm_count"] * limits["clock_hz"] / (base.limit("sm_count") * base.limit("clock_hz"))
     limits.update({n: value * faster for n, value in base.limits.items() if n.startswith("peak_flops_")})
-    return Target(base.kind, base.arch, base.features, limits)
+    return replace(base, limits=limits)
 
 
 def unsupported(facts: CudaFacts) -> str:

@@ -3,19 +3,19 @@
 import ctypes
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from tuner.core.artifact import Artifact
-from tuner.core.device import Device, Executable
+from tuner.core.device import Executable
 from tuner.core.digest import digest
+from tuner.core.emulator import Emulator
 from tuner.core.kernel import Argument
-from tuner.core.measurement import Evidence
 from tuner.core.target import Target
-from tuner.devices.emulator.check import launch_findings
+from tuner.devices.emulator.check import CheckResult, check_emulated, launch_findings
 from tuner.devices.emulator.child import SCALARS, STATUS, EmulatedLibrary, by_value, entries
 
 FORMAT = "emulated_cuda"
@@ -109,7 +109,7 @@ class EmulatedKernel(Executable):
         return self._tensors[name]
 
 
-class EmulatedDevice(Device):
+class EmulatedDevice(Emulator):
     """A CUDA device of any description, emulated by this machine's CPU.
 
     Args:
@@ -117,10 +117,11 @@ class EmulatedDevice(Device):
     """
 
     name = "emulated"
-    evidence = Evidence.EMULATED
+    target_kind = "cuda"
+    builder = "cuda_emulated"
 
     def __init__(self, target: Target = DEFAULT_TARGET) -> None:
-        if target.kind != "cuda":
+        if target.kind != self.target_kind:
             raise ValueError(f"the emulator stands for CUDA targets, not {target.name}")
         self._target = target
 
@@ -159,6 +160,14 @@ class EmulatedDevice(Device):
         if artifact.format != FORMAT:
             raise RuntimeError(f"the emulator loads artifacts of format {FORMAT}, not {artifact.format}")
         return EmulatedKernel(artifact, self._target)
+
+    def examine(
+        self, artifact: Artifact, tensors: Mapping[str, np.ndarray], outputs: Collection[str], seed: int,
+        timeout_s: float, initial: Collection[str] = (),
+    ) -> CheckResult:  # fmt: skip
+        """One run with all that the sanitizers see: see `check_emulated`."""
+        how: dict[str, Any] = {"seed": seed, "timeout_s": timeout_s, "initial": initial}
+        return check_emulated(artifact, self._target, tensors, outputs, **how)
 
     def prepare(self, threads: int) -> None:
         """Nothing: one thread of the host runs all of the kernel's."""

@@ -182,10 +182,11 @@ def build_answer(raw: Any, expected: int) -> BuildAnswer:
     artifacts = _field(answer, "artifacts")
     if not isinstance(artifacts, list) or len(artifacts) != expected:
         raise UnusableAnswer(f"there are not {expected} artifacts but {brief(artifacts)}")
-    return BuildAnswer(status, "", tuple(_artifact(plain) for plain in artifacts), build_s)
+    return BuildAnswer(status, "", tuple(artifact_of(plain) for plain in artifacts), build_s)
 
 
-def _artifact(raw: Any) -> Artifact:
+def artifact_of(raw: Any) -> Artifact:
+    """An artifact from plain values; raises `UnusableAnswer`."""
     plain = _object(raw, "an artifact")
     for name in ("path", "format", "entry", "digest"):
         value = _field(plain, name)

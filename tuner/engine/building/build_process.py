@@ -64,7 +64,7 @@ def _build(kernel: Kernel, target: Target, request: Mapping[str, Any]) -> dict[s
     answer: dict[str, Any] = {"status": "ok", "error": "", "artifacts": []}
     started = time.perf_counter()
     try:
-        builder = registry.builder(kernel.language)
+        builder = registry.builder_of(kernel, target)
         # Values become source text. A stored configuration may come from anybody: the space decides.
         asked = Workload.from_key(request["workloads"][0])
         config = kernel.space(asked, target).check(request["config"])

@@ -80,6 +80,22 @@ class Built:
     special: bool = False
     fault: machine_faults.Fault | None = None
 
+    def require_machine(self, what: str) -> None:
+        """Refuses to go on without what the machine failed to build: in a final, say, another would win.
+
+        Args:
+            what: cannot be done, for the message.
+
+        Raises:
+            MachineFault: the machine failed this build, not the candidate.
+        """
+        if self.fault is not None:
+            raise MachineFault(
+                f"{what}: {self.fault.reason}; what was measured is stored: the same command goes on from "
+                "there",
+                self.fault.passing,
+            )
+
     def discard(self) -> None:
         """Removes what the build made."""
         if self.folder is not None:
@@ -95,7 +111,8 @@ class BuildStage:
         target: what they are compiled for.
         protocol: gives the time and memory a build may take.
         jobs: builds at a time.
-        device: fingerprint of the device whose measurements builds would disturb; `None` for a GPU.
+        device: fingerprint of the device whose measurements builds would disturb; `None` where it has a
+            processor of its own.
     """
 
     def __init__(
@@ -116,10 +133,10 @@ class BuildStage:
 
     def warm(self, language: str) -> Warm:
         """The warm process that builds a language."""
-        builder = registry.builder(language)
+        builder = registry.builder_for(language, self._target.kind)
         # The builder's own module makes the process its own: each language has its own warm-up.
         modules = (*builder.preload, type(builder).__module__, "tuner.engine.building.build_process")
-        return Warm(modules, partial(registry.warm_builder, language))
+        return Warm(modules, partial(registry.warm_builder, builder.name))
 
     def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
         """Builds candidates, `jobs` at a time; in the order given."""
@@ -240,18 +257,12 @@ class BuildStage:
         kernel, config = request.kernel, request.config
         for workload in request.companions:
             if artifact.launch is None:
-                yield workload, _with_dims(artifact, workload)
+                # Sizes that follow from the dimensions may be arguments too.
+                yield (
+                    workload,
+                    replace(artifact, arguments=kernel.lower(workload, config, self._target).arguments),
+                )
             elif kernel.space(workload, self._target).why_invalid(config) is None:
                 # Of a GPU kernel the grid and the workspaces are of the shape too.
                 source = kernel.lower(workload, config, self._target)
                 yield workload, replace(artifact, arguments=source.arguments, launch=source.launch)
-
-
-def _with_dims(artifact: Artifact, workload: Workload) -> Artifact:
-    """The same artifact called with another workload's dimensions."""
-    dims = dict(workload.dims)
-    arguments = tuple(
-        replace(a, value=dims[a.name]) if a.kind != "tensor" and a.name in dims else a
-        for a in artifact.arguments
-    )
-    return replace(artifact, arguments=arguments)

@@ -18,6 +18,7 @@ class DescribedDevice(Device):
     """
 
     name = "described"
+    target_kind = ""  # of any: it is made for a target
     evidence = Evidence.PREDICTED
 
     def __init__(self, target: Target, board: str) -> None:

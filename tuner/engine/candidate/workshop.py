@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -17,14 +17,14 @@ from tuner.core.measurement import Calibration, Evidence, Measurement, Status
 from tuner.core.operator import Operator
 from tuner.core.protocol import Protocol
 from tuner.core.space import Config
-from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.engine.building import answers
 from tuner.engine.building.answers import trial_answer
 from tuner.engine.building.build_process import artifact_to_plain
 from tuner.engine.building.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.candidate import device_jobs
-from tuner.engine.gpu_model.occupancy import artifact_problem, with_occupancy
+from tuner.engine.candidate.evaluator import Evaluated, Job, Standing
+from tuner.engine.candidate.in_turn import in_turn
 from tuner.engine.judging import runner
 from tuner.engine.judging.judge_client import JudgeClient, Seat
 from tuner.engine.processes import machine_faults
@@ -33,13 +33,8 @@ from tuner.engine.processes.preflight import prepared_scratch
 from tuner.engine.processes.workers import ChildLost, Warm, Workers
 from tuner.engine.processes.zygote import Child, Limits
 
-# A run writes nothing but messages; a flood of them ends after a second (they are unbuffered).
-_FILE_LIMIT = 4 * 2**20
-_GPU_FILE_LIMIT = 2**30
 # Addresses around the tensors that nothing lies at, of up to eight tensors and workspaces at a time.
 _ADDRESSES = 8 * 2 * RESERVED
-# After these a process may run another trial.
-_SOUND = (Status.OK, Status.PRUNED, Status.WRONG_RESULT)
 # A float64 reference of a large workload takes its time.
 _PATIENCE_S = 300.0
 
@@ -61,10 +56,10 @@ class Workshop:
     def __init__(self, device: Device, protocol: Protocol, seed: int, jobs: int | None = None) -> None:
         self.device, self.protocol, self.seed = device, protocol, seed
         # Kernels may use as many threads as the protocol gives them, not all the device has.
-        self.target = device_target(device, protocol)
-        on_cpu = device.target.kind == "cpu"
-        cores = int(device.target.limits["cores"]) if on_cpu else len(os.sched_getaffinity(0))
-        self.jobs = jobs or max(1, cores)
+        self.target = device.target_for(protocol.threads)
+        # A device of its own leaves all of the machine's cores to the builds.
+        cores = device.target.limits.get("cores") if device.shares_cpu else None
+        self.jobs = jobs or max(1, int(cores or len(os.sched_getaffinity(0))))
         self._scratch = prepared_scratch(self.jobs)
         self._folder = self._scratch.path
         self._workers = Workers(self._folder)
@@ -77,15 +72,12 @@ class Workshop:
             "tuner.engine.judging.runner",
         )
         self._run = Warm(modules, device.warm_up)
-        # A CUDA context reserves address space for all memory of host and GPUs: any limit would forbid it.
-        # And the driver keeps what it compiled in files of its own.
-        beyond = protocol.memory_bytes + _ADDRESSES if protocol.memory_bytes else 0
-        self._limits = Limits(beyond, _FILE_LIMIT) if on_cpu else Limits(0, _GPU_FILE_LIMIT)
+        beyond = protocol.memory_bytes + _ADDRESSES if protocol.memory_bytes and device.limits_memory else 0
+        self._limits = Limits(beyond, device.child_file_bytes)
         self._judge = JudgeClient(self._workers, self._run, device, protocol, _PATIENCE_S)
         # A child that may run further trials, and how many.
         self._kept: tuple[Child, int] | None = None
-        # A GPU is not disturbed by what the CPU compiles.
-        disturbed = device.fingerprint if on_cpu else None
+        disturbed = device.fingerprint if device.shares_cpu else None
         self._stage = BuildStage(self._workers, self._folder, self.target, protocol, self.jobs, disturbed)
 
     def __enter__(self) -> "Workshop":
@@ -150,6 +142,10 @@ class Workshop:
         """Builds several candidates, `jobs` at a time; in the order given."""
         return self._stage.build_all(requests)
 
+    def evaluate(self, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+        """Builds the candidates, then runs each alone on the device; outcomes in the order of the jobs."""
+        return in_turn(self, jobs, standing)
+
     def serve(self, workload: Workload, built: Built) -> Seat:
         """A child that holds a verified candidate and is timed turn by turn."""
         return self._judge.seat(self._runner(), self._request(workload, built))
@@ -197,9 +193,9 @@ class Workshop:
             return Measurement(built.status, Evidence.MEASURED, error=built.error, build_s=built.build_s)
         known: dict[str, Any] = {
             "evidence": Evidence.MEASURED, "build_s": built.build_s,
-            "metrics": with_occupancy(built.artifact, self.target), "artifact": built.artifact.digest,
+            "metrics": self.target.metrics(built.artifact), "artifact": built.artifact.digest,
         }  # fmt: skip
-        if problem := artifact_problem(built.artifact, self.target):
+        if problem := self.target.problem(built.artifact):
             return Measurement(Status.OVER_RESOURCES, error=problem, **known)
         request = self._request(workload, built, incumbent_s, reference_s)
         found = self._run_once(request, known, reference_s)
@@ -238,11 +234,16 @@ class Workshop:
                 calibration=calibration, run_s=answer["run_s"], max_error=answer["max_error"], **known,
             )  # fmt: skip
         except ValueError as error:
-            # The child overwrote its own memory and still answered: that is a crash too, and its last trial.
-            if self._kept is not None:
-                self._judge.dismiss(self._kept[0])
-                self._kept = None
-            return Measurement(Status.CRASH, error=f"run: unusable answer: {error}", **known)
+            # The judge says this, not the candidate: what a runner says of itself is checked in the judge.
+            return self._judge_failed(f"the judging process: unusable answer: {error}", known)
+
+    def _judge_failed(self, reason: str, known: dict[str, Any]) -> Measurement:
+        """A fault of the machine; the judge is replaced, and so is the runner that it left in some state."""
+        self._judge.stop()
+        if self._kept is not None:
+            self._judge.dismiss(self._kept[0])
+            self._kept = None
+        return Measurement(Status.ENVIRONMENT, error=f"run: {reason}", **known)
 
     def _trial(self, request: dict[str, Any]) -> Any:
         """Runs one trial in a child: a new one, or the last one's where the device allows; `ChildLost`."""
@@ -266,8 +267,7 @@ class Workshop:
 
     def _ask_kept(self, child: Child, left: int, request: dict[str, Any], kept: bool) -> dict[str, Any]:
         answer = self._judge.trial(child, request, kept)
-        # What failed may have broken the device's context, and with it every later trial of this process.
-        if left > 1 and answer.get("status") in _SOUND:
+        if left > 1 and answer.get("status") in self.device.sound_after:
             self._kept = (child, left - 1)
         else:
             self._judge.dismiss(child)
@@ -297,12 +297,3 @@ def _usable(check: Callable[[Any], _T], answer: Any, complaint: str) -> _T:
         return check(answer)
     except answers.UnusableAnswer as error:
         raise TunerError(f"{complaint}: unusable answer: {error}") from None
-
-
-def device_target(device: Device, protocol: Protocol) -> Target:
-    """The device's target with as many cores as the protocol has threads."""
-    target = device.target
-    if target.kind != "cpu":
-        return target
-    cores = min(protocol.threads, int(target.limits.get("cores", protocol.threads)))
-    return Target(target.kind, target.arch, target.features, {**target.limits, "cores": cores})

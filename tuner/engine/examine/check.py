@@ -1,9 +1,11 @@
-"""Checks GPU kernels on a machine that has no GPU: right or wrong, and every stray access or race.
+"""Checks kernels on a machine that has not their device: right or wrong, and every stray access or race.
 
-CUDA runs on the emulator with its sanitizers, Triton in Triton's interpreter (right or wrong only). What
-comes of it is evidence `emulated`: there is no time in it.
+CUDA runs on the emulator with its sanitizers, Triton in Triton's interpreter (right or wrong only); a
+plug-in's kernel in what its builder, or an emulator of its target, offers. What comes of it is evidence
+`emulated`: there is no time in it.
 """
 
+import atexit
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tuner import registry
-from tuner.core.errors import BuildError, InvalidConfig, TunerError, Unavailable
+from tuner.core.builder import Builder
+from tuner.core.emulator import Emulated, Emulator, Interpreter
+from tuner.core.errors import BuildError, InvalidConfig, TunerError, Unavailable, UnknownName
 from tuner.core.kernel import Kernel, Source
 from tuner.core.operator import Operator, Tensors, special_mismatch, worst_error
 from tuner.core.scratch import Scratch
-from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -35,7 +38,7 @@ class Checked:
         findings: of the sanitizers, as plain values and as text.
         max_error: as a share of the tolerance; `None` where it did not run to its end.
         error: the reason where `status` is not `ok`.
-        sanitized: whether the sanitizers watched; never for Triton.
+        sanitized: whether the sanitizers watched; never where the source was interpreted.
         banks: bank conflicts of shared memory by line, where the sanitizers watched (`BankUse`).
         note: what NVRTC said of it, or why it was not asked.
     """
@@ -70,15 +73,31 @@ def kernel_of(name_or_path: str) -> Kernel:
 
     Raises:
         UnknownName, InvalidSpace: there is none, the file's declaration is wrong.
-        TunerError: it is not a GPU kernel.
+        TunerError: it runs in no emulator and no interpreter.
     """
     path = Path(name_or_path)
-    kernel: Kernel = SourceKernel(path) if path.suffix in (".cu", ".cpp") else registry.kernel(name_or_path)
-    if kernel.target_kind != "cuda":
+    is_file = path.suffix in (".cu", ".cpp")
+    kernel: Kernel = registry.source_kernel(path) if is_file else registry.kernel(name_or_path)
+    if not any(_interprets(kernel, kind) or emulators(kind) for kind in kernel.target_kinds):
+        able = sorted({each.target_kind for each in emulators()})
         raise TunerError(
-            f"kernel {kernel.name} is for {kernel.target_kind}; 'tuner check_emulated' is for CUDA and Triton"
+            f"kernel {kernel.name} is for {' and '.join(kernel.target_kinds)}; 'tuner check' is for what an "
+            f"interpreter runs, or an emulator of {', '.join(able)} targets"
         )
     return kernel
+
+
+def emulators(target_kind: str | None = None) -> list[type[Emulator]]:
+    """Device classes that stand for targets of a kind (default: of any) on this machine's CPU."""
+    found = [item for item in registry.device_classes().values() if issubclass(item, Emulator)]
+    return [item for item in found if target_kind in (None, item.target_kind)]
+
+
+def _interprets(kernel: Kernel, target_kind: str) -> bool:
+    try:
+        return registry.builder_for(kernel.language, target_kind).interprets
+    except UnknownName:
+        return False
 
 
 def choose_configs(space: SearchSpace, config: Config | None, count: int, seed: int) -> list[Config]:
@@ -120,7 +139,7 @@ def check_kernel(
     Each runs twice: on random inputs, and, where the kernel honours them, on special values.
 
     Args:
-        kernel: for CUDA.
+        kernel: one that `kernel_of` takes.
         workloads: small ones: everything is emulated.
         configs: valid ones.
         target: whose limits the launch must keep.
@@ -139,12 +158,12 @@ def check_kernel(
             raise TunerError(
                 f"{workload.key} is too large to emulate: at most 2e9 operations, e.g. 256x256x256"
             )
-    run = _triton if kernel.language == "triton" else _cuda
+    run = _interpreted if _interprets(kernel, target.kind) else _emulated
     for workload in workloads:
         inputs = operator.inputs(workload, seed)
         for config in configs:
             result = run(kernel, operator, workload, config, target, inputs, seed, sanitize, timeout_s)
-            if nvrtc and kernel.language != "triton" and result.status != "build_error":
+            if nvrtc and run is _emulated and target.kind == "cuda" and result.status != "build_error":
                 result = _with_nvrtc(result, _source(kernel, workload, config, target), target)
             yield result
 
@@ -191,9 +210,9 @@ def _tensors(operator: Operator, workload: Workload, inputs: Tensors) -> tuple[T
 def _source(kernel: Kernel, workload: Workload, config: Config, target: Target) -> Source:
     # TensorIR and others that generate CUDA: their builder gives the generated source.
     source = kernel.lower(workload, config, target)
-    generated = registry.builder(kernel.language).cuda_source(source, target)
+    generated = registry.builder_of(kernel, target).cuda_source(source, target)
     if generated is None:
-        raise Unavailable(f"kernel {kernel.name} ({kernel.language}) has no CUDA source to emulate")
+        raise Unavailable(f"kernel {kernel.name} ({kernel.language}) has no source to emulate")
     return generated
 
 
@@ -213,64 +232,74 @@ def _begun(kernel: Kernel, given: Tensors, workspaces: Mapping[str, int]) -> Ten
     return begun
 
 
-def _cuda(
+def _emulated(
     kernel: Kernel, operator: Operator, workload: Workload, config: Config, target: Target, inputs: Tensors,
     seed: int, sanitize: bool, timeout_s: float,
 ) -> Checked:  # fmt: skip
-    from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
-    from tuner.devices.emulator.check import CheckResult, check_emulated
-
-    builder = CudaEmulatedBuilder(sanitize=sanitize)
-    if reason := builder.unavailable():
-        raise Unavailable(f"the emulator cannot be used: {reason}")
+    emulator, builder = _emulator(target)
     case = _Case(operator, workload, kernel.accumulator)
     tensors, outputs = _tensors(operator, workload, inputs)
     special = operator.special_inputs(workload, seed) if kernel.special_values else {}
     with Scratch("check_emulated-") as folder:
         try:
             source = _source(kernel, workload, config, target)
+            source = replace(source, options={**source.options, "sanitize": sanitize})
             artifact = builder.build(source, target, folder)
         except BuildError as error:
             return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
 
-        def run(given: Tensors) -> CheckResult:
+        def run(given: Tensors) -> Emulated:
             begun = _begun(kernel, given, artifact.workspaces)
-            options: dict[str, Any] = {"seed": seed, "timeout_s": timeout_s, "initial": set(begun)}
-            return check_emulated(artifact, target, {**given, **begun}, {*outputs, *begun}, **options)
+            written = {*outputs, *begun}
+            return emulator.examine(artifact, {**given, **begun}, written, seed, timeout_s, set(begun))
 
-        result = run(tensors)
-        again = run({**tensors, **special}) if result.completed and special else result
+        result = again = run(tensors)
+        if result.completed and special:
+            again = run({**tensors, **special})
     if not again.completed:
         result = again
     if not result.completed:
         # What was refused before it ran has not crashed.
         refused = any(finding.kind == "host_code" for finding in result.findings)
         status = "findings" if refused else "crash"
-        return Checked(workload, config, status, result.findings, None, result.error, sanitize)
-    banks = result.banks
-    share, where = _verdict(case, inputs, result.outputs)
+        return Checked(workload, config, status, tuple(result.findings), None, result.error, sanitize)
+    banks = tuple(getattr(result, "banks", ()))  # of an emulator that counts them
+    share, where = _verdict(case, inputs, dict(result.outputs))
     if not share <= 1.0:
         reason = f"{where} ({share:.3g} times the tolerance)"
-        return Checked(workload, config, "wrong_result", result.findings, share, reason, sanitize, banks)
+        return Checked(
+            workload, config, "wrong_result", tuple(result.findings), share, reason, sanitize, banks
+        )
     if result.findings:
         first = str(result.findings[0])
-        return Checked(workload, config, "findings", result.findings, share, first, sanitize, banks)
-    if special and (wrong := _special_verdict(case, special, again.outputs)):
+        return Checked(workload, config, "findings", tuple(result.findings), share, first, sanitize, banks)
+    if special and (wrong := _special_verdict(case, special, dict(again.outputs))):
         return Checked(workload, config, "wrong_result", (), share, wrong, sanitize, banks)
     return Checked(workload, config, "ok", (), share, "", sanitize, banks)
 
 
-def _triton(
+def _emulator(target: Target) -> tuple[Emulator, Builder]:
+    found = emulators(target.kind)
+    if not found:
+        raise Unavailable(f"no emulator stands for {target.name}")
+    builder = registry.builder(found[0].builder)
+    if reason := found[0].unavailable() or builder.unavailable():
+        raise Unavailable(f"the emulator cannot be used: {reason}")
+    return found[0](target), builder
+
+
+def _interpreted(
     kernel: Kernel, operator: Operator, workload: Workload, config: Config, target: Target, inputs: Tensors,
     seed: int, sanitize: bool, timeout_s: float,
 ) -> Checked:  # fmt: skip
     tensors, outputs = _tensors(operator, workload, inputs)
+    builder = registry.builder_of(kernel, target)
 
     def run(given: Tensors) -> Tensors:
         for name in outputs:
             tensors[name].view("uint8")[...] = 0xFF  # NaN: what is not written is wrong
         source = kernel.lower(workload, config, target)
-        found = _interpreter().run(source, {**tensors, **given}, timeout_s)
+        found = _interpreter(builder).run(source, {**tensors, **given}, timeout_s)
         return {name: found[name] for name in outputs}
 
     try:
@@ -291,18 +320,13 @@ def _triton(
     return Checked(workload, config, "ok", (), share, "", False)
 
 
-_kept: list[Any] = []
+_kept: dict[str, Interpreter] = {}
 
 
-def _interpreter() -> Any:
-    """One interpreter process for all configurations: importing torch takes seconds."""
-    if _kept and not _kept[0].alive:
-        _kept.clear()  # the last kernel took it along
-    if not _kept:
-        import atexit
-
-        from tuner.builders.triton.interpreter import Interpreter
-
-        _kept.append(Interpreter())
-        atexit.register(_kept[0].close)
-    return _kept[0]
+def _interpreter(builder: Builder) -> Interpreter:
+    """One interpreter of a language for all configurations: importing torch takes seconds."""
+    kept = _kept.get(builder.name)
+    if kept is None or not kept.alive:  # the last kernel took it along
+        kept = _kept[builder.name] = builder.interpreter()
+        atexit.register(kept.close)
+    return kept

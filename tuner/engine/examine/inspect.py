@@ -20,10 +20,8 @@ from tuner.core.errors import BuildError, TunerError
 from tuner.core.kernel import Kernel, Source
 from tuner.core.scratch import Scratch
 from tuner.core.space import Config
-from tuner.core.target import Target
+from tuner.core.target import Prediction, Target
 from tuner.core.workload import Workload
-from tuner.engine.gpu_model.analytic import Prediction, predict_artifact
-from tuner.engine.gpu_model.occupancy import artifact_problem, with_occupancy
 
 # Endings in the order of lowering: what it shows, and the language for colours.
 _STAGES = {
@@ -31,6 +29,7 @@ _STAGES = {
     ".tvm": ("TensorIR after scheduling", "python"),
     ".ttir": ("Triton IR", "llvm"),
     ".ttgir": ("Triton GPU IR", "llvm"),
+    ".c": ("C", "c"),
     ".cpp": ("C++", "cpp"),
     ".cu": ("CUDA C++", "cuda"),
     ".llir": ("LLVM IR", "llvm"),
@@ -63,10 +62,10 @@ class Inspection:
     Attributes:
         kernel, workload, config, target: which.
         stages: in the order of lowering.
-        metrics: of the artifact, with occupancy for a GPU.
+        metrics: of the artifact, with what the target's model adds: occupancy for a GPU.
         problem: why the target cannot hold it; `None` where it can.
         flops, min_bytes: of one call.
-        prediction: of the analytic model, for a GPU; never a measurement.
+        prediction: of the target's model, where it has one; never a measurement.
     """
 
     kernel: str
@@ -115,7 +114,7 @@ class Inspection:
             "roofline": self.roofline(),
             "predicted": None if predicted is None else {
                 "evidence": "predicted", "time_s": predicted.time_s, "bound": predicted.bound,
-                "parts_s": dict(predicted.parts), "waves": predicted.waves,
+                "parts_s": dict(predicted.parts), **predicted.figures,
             },
             "stages": [{"name": s.name, "language": s.language, "text": s.text} for s in self.stages],
         }  # fmt: skip
@@ -137,7 +136,7 @@ def inspect(
     """
     kernel.require(workload, target)
     config = kernel.space(workload, target).check(config)
-    builder = registry.builder(kernel.language)
+    builder = registry.builder_of(kernel, target)
     if reason := builder.unavailable():
         raise TunerError(f"kernel {kernel.name} cannot be built here: {reason}")
     operator = registry.operator(workload.operator)
@@ -146,15 +145,15 @@ def inspect(
             source = kernel.lower(workload, config, target)
             artifact = builder.build(source, target, folder)
         stages = _stages(folder, source, artifact, target)
-    metrics = with_occupancy(artifact, target) if target.kind == "cuda" else dict(artifact.metrics)
     prediction = None
-    if target.kind == "cuda" and artifact.launch is not None:
+    if target.model is not None:
         features = kernel.features(workload, config, target)
-        prediction = predict_artifact(operator, workload, artifact, features, target)
+        prediction = target.predict(operator, workload, artifact, features)
     chain = artifact.toolchain
     return Inspection(
-        kernel.name, workload, config, target, tuple(stages), metrics, artifact_problem(artifact, target),
-        operator.flops(workload), operator.min_bytes(workload), prediction,
+        kernel.name, workload, config, target, tuple(stages),
+        target.metrics(artifact), target.problem(artifact), operator.flops(workload),
+        operator.min_bytes(workload), prediction,
         " ".join([chain.name, chain.version]), dict(limits or {}),
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.core.brief import brief
 from tuner.core.descendants import children_of
 from tuner.engine.processes.channel import Channel, ChannelClosed, ChannelGarbage
 
@@ -28,11 +29,16 @@ class CandidateRefused(Exception):
 
 
 class Lost(Exception):
-    """The runner ended, or did not answer in time."""
+    """The runner ended, did not answer in time, or answered what is no message.
 
-    def __init__(self, reason: str, timed_out: bool) -> None:
+    Attributes:
+        timed_out: it took too long.
+        garbled: what it said is no message; it may well live on.
+    """
+
+    def __init__(self, reason: str, timed_out: bool = False, garbled: bool = False) -> None:
         super().__init__(reason)
-        self.timed_out = timed_out
+        self.timed_out, self.garbled = timed_out, garbled
 
 
 class Runner:
@@ -67,15 +73,17 @@ class Runner:
             for descriptor in descriptors:
                 self._channel.send_descriptor(descriptor)
         except ChannelClosed:
-            raise Lost("it ended", False) from None
+            raise Lost("it ended") from None
         try:
             answer = self._channel.receive(max(0.0, self._deadline - time.monotonic()))
         except TimeoutError:
-            raise Lost("no result in time", True) from None
-        except (ChannelClosed, ChannelGarbage):
-            raise Lost("it ended", False) from None
+            raise Lost("no result in time", timed_out=True) from None
+        except ChannelClosed:
+            raise Lost("it ended") from None
+        except ChannelGarbage as error:
+            raise Lost(f"unusable answer: {error}", garbled=True) from None
         if not isinstance(answer, dict):
-            raise Lost("unusable answer", False)
+            raise Lost(f"unusable answer: {brief(answer)}", garbled=True)
         if answer.get("ok") is not True:
             status = str(answer.get("status"))
             status = status if status in ("wrong_result", "environment") else "run_error"

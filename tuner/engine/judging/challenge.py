@@ -21,7 +21,7 @@ from tuner.engine.judging.dataset import Dataset
 _PLACES, _VALUES = 4, 256
 # More places each time that no output moved by enough to be seen; a whole row of a large matrix at last.
 _MORE = 8
-# An output that moved by so many tolerances tells a stale result from a right one.
+# Where a change moves an output by this many tolerances, a stale result can be told from a right one.
 _SEEN = 4.0
 # A tolerance is made for inputs as they are drawn; here some were exchanged.
 _SLACK = 2.0

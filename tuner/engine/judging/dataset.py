@@ -1,19 +1,66 @@
 """Inputs, reference and tolerance of a workload, in the memory of the process that judges.
 
 They are computed once a sweep: a float64 reference of a 1024^3 GEMM costs more than the kernel under test.
-Only the inputs leave this process.
+Only the inputs leave this process. A dataset does not travel to other hosts: a `DatasetRequest` does, and the
+dataset is made again from its seed there, with a look at whether the inputs are the same.
 """
 
+import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from tuner import registry
+from tuner.core.errors import TunerError
 from tuner.core.operator import Operator, Tensors
 from tuner.core.workload import Workload
 from tuner.engine.judging.sealed import Layout, sealed_inputs, shared_outputs
 
 _SMALL_FLOPS = 10**7
+
+
+class DatasetDiffers(TunerError):
+    """A dataset that was made again has other inputs than the one asked for."""
+
+
+@dataclass(frozen=True)
+class DatasetRequest:
+    """A dataset, to be made anywhere.
+
+    Attributes:
+        operator: its name.
+        workload: its key.
+        seed: of the inputs.
+        inputs: `input_digest` of the inputs; empty where whoever asks has not computed them: then nothing is
+            compared.
+    """
+
+    operator: str
+    workload: str
+    seed: int
+    inputs: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "DatasetRequest":
+        """The inverse of `as_dict`.
+
+        Raises:
+            TunerError: a value is missing or of another type.
+        """
+        texts = [values.get(name) for name in ("operator", "workload", "inputs")]
+        seed = values.get("seed")
+        if not all(isinstance(text, str) for text in texts) or type(seed) is not int:
+            raise TunerError(
+                "a dataset is asked for by operator, workload and inputs (texts) and seed (a number)"
+            )
+        return cls(str(texts[0]), str(texts[1]), seed, str(texts[2]))
 
 
 @dataclass(frozen=True)
@@ -62,6 +109,45 @@ class Dataset:
         """Lets its memory go."""
         for descriptor in (self.sent, self.shown, *([self.special.sent] if self.special else [])):
             os.close(descriptor)
+
+
+def input_digest(inputs: Tensors) -> str:
+    """The SHA-256 of tensors: names, dtypes, shapes and every byte, in hexadecimal."""
+    state = hashlib.sha256()
+    for name in sorted(inputs):
+        values = np.ascontiguousarray(inputs[name])
+        state.update(f"{name} {values.dtype.name} {values.shape}\n".encode())
+        state.update(values.reshape(-1).view(np.uint8).data)
+    return state.hexdigest()
+
+
+def request_for(operator: Operator, workload: Workload, seed: int) -> DatasetRequest:
+    """The request for a dataset with the digest of its inputs, which are computed here once for that."""
+    return DatasetRequest(operator.name, workload.key, seed, input_digest(operator.inputs(workload, seed)))
+
+
+def remake(request: DatasetRequest, operator: Operator | None = None) -> Dataset:
+    """The dataset that is asked for.
+
+    Args:
+        request: from anywhere.
+        operator: where it is at hand; by default the registered one of the name.
+
+    Raises:
+        DatasetDiffers: the inputs are others here: the operator's source, or NumPy's generators, differ.
+        UnknownName: there is no such operator here.
+        MemoryError, OSError: it does not fit in memory.
+    """
+    found = compute(
+        operator or registry.operator(request.operator), Workload.from_key(request.workload), request.seed
+    )
+    if request.inputs and (here := input_digest(found.inputs)) != request.inputs:
+        found.close()
+        raise DatasetDiffers(
+            f"the inputs of {request.workload} from seed {request.seed} are others here ({here[:16]}, not "
+            f"{request.inputs[:16]}): the lab or NumPy is of another version (NumPy {np.__version__} here)"
+        )
+    return found
 
 
 def compute(operator: Operator, workload: Workload, seed: int) -> Dataset:

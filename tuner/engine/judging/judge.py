@@ -19,9 +19,9 @@ import numpy as np
 
 from tuner.core.device import Device
 from tuner.core.protocol import Protocol
-from tuner.core.workload import Workload
 from tuner.engine.judging import dataset
 from tuner.engine.judging.asked_runner import CandidateRefused, Lost, Runner
+from tuner.engine.judging.dataset import DatasetRequest
 from tuner.engine.judging.judged_run import JudgedRun
 from tuner.engine.judging.quiet import calibrate, turn
 from tuner.engine.judging.sampling import LONG_S, calls_a_sample, take_samples
@@ -49,11 +49,11 @@ class _Judge:
     # --- datasets -----------------------------------------------------------------------------------------
 
     def prepare(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Computes a dataset: {"workload", "operator" (pickled, base64), "seed"}."""
-        key = request["workload"]
-        if key not in self._data:
+        """Computes a dataset: {"dataset": a `DatasetRequest`, "operator": pickled, base64}."""
+        wanted = DatasetRequest.from_dict(request["dataset"])
+        if wanted.workload not in self._data:
             operator = pickle.loads(base64.b64decode(request["operator"]))
-            self._data[key] = dataset.compute(operator, Workload.from_key(key), request["seed"])
+            self._data[wanted.workload] = dataset.remake(wanted, operator)
             _quiet_libraries()
         return {}
 
@@ -72,7 +72,7 @@ class _Judge:
         {"pid", "kept", "workload", "artifact", "companions": [[key, artifact], ...], "incumbent_s",
         "reference_s", "constant", "least_s", "special"}; a descriptor of the runner's socket follows unless
         it is kept. The answer is {"status", "samples", "error", "calibration": [before, after], "max_error",
-        "metrics", "run_s"}; the status may be "lost" or "run_timeout".
+        "metrics", "run_s"}; the status may be "lost" ("garbled" where it spoke no message) or "run_timeout".
         """
         answer: dict[str, Any] = {
             "status": "ok", "samples": [], "error": "", "calibration": None, "max_error": None, "metrics": {},
@@ -84,7 +84,8 @@ class _Judge:
         except CandidateRefused as refused:
             answer.update(status=refused.status, error=str(refused), samples=[], passing=refused.passing)
         except Lost as lost:
-            answer.update(status="run_timeout" if lost.timed_out else "lost", error=str(lost), samples=[])
+            status = "run_timeout" if lost.timed_out else "lost"
+            answer.update(status=status, error=str(lost), samples=[], garbled=lost.garbled)
         answer["run_s"] = time.perf_counter() - started
         return answer
 
@@ -236,7 +237,10 @@ def judge_job(payload: Mapping[str, Any], channel: Channel) -> None:
         except CandidateRefused as refused:
             answer = {"ok": False, "error": str(refused), "machine": refused.status == "environment"}
         except Lost as lost:
-            answer = {"ok": False, "lost": True, "timed_out": lost.timed_out, "error": str(lost)}
+            answer = {
+                "ok": False, "lost": True, "timed_out": lost.timed_out, "garbled": lost.garbled,
+                "error": str(lost),
+            }  # fmt: skip
         except Exception as error:
             answer = {"broken": f"{type(error).__name__}: {error}"}
         channel.send(answer)

@@ -17,7 +17,8 @@ from tuner.core.operator import Operator
 from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.engine.judging import judge
-from tuner.engine.processes.channel import ChannelClosed
+from tuner.engine.judging.dataset import DatasetRequest
+from tuner.engine.processes.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.processes.machine_faults import Fault
 from tuner.engine.processes.workers import ChildLost, Warm, Workers
 from tuner.engine.processes.zygote import Child, Limits
@@ -56,7 +57,9 @@ class JudgeClient:
         if workload.key in self._prepared and self._judge is not None:
             return
         self._prepared[workload.key] = {
-            "do": "prepare", "workload": workload.key, "seed": seed,
+            "do": "prepare",
+            # Without a digest of the inputs: they are computed in the judge alone.
+            "dataset": DatasetRequest(operator.name, workload.key, seed).as_dict(),
             "operator": base64.b64encode(pickle.dumps(operator)).decode(),
         }  # fmt: skip
         try:
@@ -158,6 +161,10 @@ class JudgeClient:
         if answer.get("status") == "run_timeout":
             self.dismiss(child)
             raise ChildLost(f"no result within {self._timeout_s:g} s", True)
+        if answer.get("status") == "lost" and answer.get("garbled"):
+            # It may well live on, its memory overwritten: that we end it is nobody else's doing.
+            self.dismiss(child)
+            raise ChildLost(str(answer.get("error")), False)
         if answer.get("status") == "lost":
             lost = self._workers.lost(child)
             self._drop(child)
@@ -212,6 +219,7 @@ class Seat:
 
         Raises:
             TimeoutError: the runner took too long.
+            ChannelGarbage: it answered what is no message.
             ChannelClosed: it ended.
             SeatLost: the judge did, or the machine failed; no fault of the finalist's.
         """
@@ -223,6 +231,8 @@ class Seat:
             raise SeatLost(str(lost)) from None
         if answer.get("machine"):
             raise SeatLost(str(answer.get("error")))
+        if answer.get("garbled"):
+            raise ChannelGarbage(str(answer.get("error")).removeprefix("unusable answer: "))
         if answer.get("lost"):
             raise TimeoutError if answer.get("timed_out") else ChannelClosed
         return answer

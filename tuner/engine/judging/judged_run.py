@@ -21,21 +21,21 @@ from tuner.engine.judging.sampling import LONG_S, Timed
 
 # Of the samples of one request this share is compared, the first always.
 _COMPARED = 0.25
-# How much longer than what a runner says its calls took our own clock may show: a message each way, the
-# changes.
+# A request takes longer by the judge's clock than its calls by the runner's: a message each way, and writing
+# the changes. That much longer, in seconds and as a share of the request, is still believed.
 _WORD_S, _SHARE = 0.6e-3, 0.08
-# And filling the outputs before each sample, at so many bytes a second.
+# Outputs are filled before each sample: bytes a second that the runner writes at least.
 _FILLED_BYTES_S = 4e9
-# So long the requests last that show whether a claim of microseconds is true: who is interrupted by the
-# system in a short one is not in the longest, of which a message is a hundredth; a false clock is false in
-# all.
+# Seconds of the requests that show whether a claim of microseconds is true. A true clock may look false in a
+# short request that the system interrupts, but not in the longest, of which an interruption is a hundredth; a
+# false clock looks false in all of them.
 _PROOFS_S = (0.025, 0.025, 0.05, 0.2)
 _CALLS_AT_MOST = 1_000_000
-# Of requests that last so long every one is held against our clock.
+# A request of this many seconds or more is always held against the judge's clock.
 _LONG_PROOF_S = 0.1
-# Calls that take so many times longer in the proof than in the samples: then the proof's times count.
+# Where calls take this many times longer in the proof than in the samples, the proof's times count.
 _UNLIKE = 1.5
-# So many times longer by our clock than it says, each time: that is no late message.
+# A request that takes this many times longer by the judge's clock, each time, is no late message but a lie.
 _GROSS = 3.0
 # Pairs of calls on new and on known inputs, at least and at most; what their clock may err by.
 _FEWEST_PAIRS, _PAIRS, _CLOCK_S = 2, 8, 2e-5
@@ -236,8 +236,8 @@ class JudgedRun:
             told = seconds * calls
             if reason := cores_problem(elapsed, used_s, self._protocol.threads):
                 raise self._wrong(reason)
-            # Whoever computes alone on its threads has computed for its CPU time at least, however loaded the
-            # machine: that much it must say, whatever it waited for.
+            # However loaded the machine, T threads that used U seconds of CPU time have computed for U / T
+            # seconds at least, and the kernel must say so.
             least_s = used_s / self._protocol.threads
             believed = believable(told, elapsed - delayed_s) and believable(told, least_s)
             if believed and seconds <= _UNLIKE * claimed:

@@ -10,12 +10,12 @@ from tuner.core.stats import median_interval
 
 # Cold first calls (page faults, packing buffers) are that much slower than later ones at worst.
 _FIRST_CALL_ALLOWANCE = 4.0
-# Who is surely so many times slower than the best is never a finalist: how much slower exactly is not worth
-# another sample.
+# A candidate whose whole interval is this many times slower than the best is never a finalist, so its exact
+# time is not worth another sample.
 _BEHIND = 1.2
-# What a first call adds (page faults, packing buffers) does not show in a call of so many seconds.
+# In a call of this many seconds, what a first call adds (page faults, packing buffers) does not show.
 LONG_S = 1.0
-# Samples taken without a word between them last about so long, and are so many at the most.
+# Samples that one request asks for: together about this many seconds, and at most this many.
 _TOGETHER_S, _TOGETHER = 0.02, 8
 
 
@@ -35,7 +35,7 @@ class Timed:
 
 
 class Sampler(typing.Protocol):
-    """Who takes samples."""
+    """What takes samples: a run in the judge, or a stand-in in tests."""
 
     def samples(self, count: int, calls: int) -> list[Timed]:
         """So many samples in a row, each of `calls` calls."""
@@ -110,7 +110,7 @@ class _Samples:
         self.flags: list[bool] = []
 
     def more(self, count: int, calls: int) -> None:
-        """Takes so many, and keeps those that count."""
+        """Takes `count` samples and keeps those that count."""
         for sample in self._run.samples(count, calls):
             disturbed = self._patience.admit(sample.share, sample.lasted_s)
             if disturbed is not None:

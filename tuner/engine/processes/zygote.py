@@ -1,21 +1,19 @@
-"""Warm processes from which disposable children are forked.
+"""Warm processes from which disposable children are forked: our side of them.
 
 A zygote is a fresh Python process that imports what its children will need (TVM takes 5 to 8 s) and
 then only forks: one child a job, in a session of its own, with its own limits, its output redirected
 to a file. The child talks to us over a socket of its own; the zygote only reports its process id and
 how it ended. A child that crashes, hangs or floods its output takes nothing else with it, and when we
 die (`kill -9` included) the zygote sees the end of its control socket, ends its children and removes our
-temporary folder. Orphans of its children become children of its own and are ended (`_zygote_family.py`).
+temporary folder. Orphans of its children become children of its own and are ended (`zygote_family.py`). What
+it does is in `zygote_server.py`.
 
 It finds modules where we find them: by our `sys.path` from the first import on, and not in the folder that it
 happens to be started in, where any `queue.py` or `tuner.py` of a user's would come first.
 """
 
-import errno
-import importlib
 import os
 import pickle
-import resource
 import selectors
 import signal
 import socket
@@ -24,40 +22,22 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from tuner.core.descendants import (
-    become_subreaper,
-    children_of,
-    die_with_parent,
-    end_all_children,
-    signal_outside_group,
-)
+from tuner.core.descendants import children_of, signal_outside_group
 from tuner.core.environment import clean_environment
+from tuner.core.text_tail import text_tail
 from tuner.engine.processes import machine_faults
-from tuner.engine.processes.channel import Channel, ChannelClosed
-from tuner.engine.processes.machine_faults import lower_limit
-from tuner.engine.processes.zygote_family import Lifeline, leave, reap
-from tuner.engine.processes.zygote_messages import STATUS, SWEEP, Farewell, receive, say_farewell, send, sweep
+from tuner.engine.processes.channel import Channel
+from tuner.engine.processes.zygote_messages import NO_FORK, STATUS, Limits, say_farewell, send, sweep
 
-_NO_FORK = 2  # (2, errno) in place of both: there is no process to be had
-_START = "import sys; sys.path[:] = sys.argv[2:]; from tuner.engine.processes.zygote import main; main()"
+__all__ = ["Child", "Limits", "Zygote", "ZygoteDied"]
+
+_START = (
+    "import sys; sys.path[:] = sys.argv[2:]; from tuner.engine.processes.zygote_server import main; main()"
+)
 _ENDS_WITHIN_S = 10.0  # a child that was killed, and the news of it
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a child may use.
-
-    Attributes:
-        memory_bytes: address space beyond what the zygote has mapped; 0 for no limit.
-        file_bytes: the largest file it may write, its own output included; 0 for no limit.
-    """
-
-    memory_bytes: int = 0
-    file_bytes: int = 0
 
 
 class ZygoteDied(RuntimeError):
@@ -76,7 +56,7 @@ class Child:
         self.killed = False
         self._status, self._output, self._zygote = status, output, zygote
         kind, self.pid = self._read_status(None)
-        if kind == _NO_FORK and (fault := machine_faults.of_errno(self.pid)):
+        if kind == NO_FORK and (fault := machine_faults.of_errno(self.pid)):
             raise fault.error()
         assert kind == 0
         self._ended: int | None = None
@@ -147,12 +127,7 @@ class Child:
 
     def output_tail(self, size: int = 2000) -> str:
         """The end of what the child printed, with unprintable bytes replaced."""
-        try:
-            with self._output.open("rb") as file:
-                file.seek(max(0, self._output.stat().st_size - size))
-                return file.read(size).decode("utf-8", "replace")
-        except OSError:
-            return ""
+        return text_tail(self._output, size)
 
 
 class Zygote:
@@ -284,114 +259,3 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def _limit(limits: Limits) -> None:
-    lower_limit(resource.RLIMIT_CORE, 0)
-    if limits.memory_bytes:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        total = pages * resource.getpagesize() + limits.memory_bytes
-        if not lower_limit(resource.RLIMIT_AS, total):
-            machine_faults.note_lowered_memory()
-    if limits.file_bytes:
-        lower_limit(resource.RLIMIT_FSIZE, limits.file_bytes)
-
-
-def _child(message: bytes, descriptor: int, zygote: int) -> NoReturn:
-    """The life of a child: never returns into the zygote's loop."""
-    code = 1
-    try:
-        os.setsid()
-        die_with_parent(zygote)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(SWEEP, signal.SIG_DFL)
-        # Python ignores it: a child past its file limit would print into the void for ever.
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        function, payload, limits, output = pickle.loads(message)
-        sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        os.dup2(sink, 1)
-        os.dup2(sink, 2)
-        os.close(sink)
-        _limit(limits)
-        channel = Channel(socket.socket(fileno=descriptor))
-        function(payload, channel)
-        code = 0
-    except ChannelClosed:
-        pass  # nobody listens any more
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        # Neither interpreter shutdown nor atexit handlers of libraries that were warmed up: 50 ms and hangs.
-        os._exit(code)
-
-
-def _serve(control: socket.socket, parent: int, folder: Path) -> None:
-    me = os.getpid()
-    wake_read, wake_write = socket.socketpair()
-    wake_write.setblocking(False)
-    wake_read.setblocking(False)
-    for number in (signal.SIGCHLD, SWEEP):
-        signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
-    running: dict[int, int] = {}
-    with selectors.DefaultSelector() as selector:
-        selector.register(control, selectors.EVENT_READ)
-        selector.register(wake_read, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                if key.fileobj is wake_read:
-                    wake_read.recv(4096)
-                    reap(running)
-                    continue
-                try:
-                    message, (channel, status) = receive(control)
-                except Farewell:
-                    return end_all_children()
-                except (EOFError, OSError, ValueError):
-                    return leave(parent, folder)
-                reap(running)  # what the last child left may not compute beside this one
-                try:
-                    pid = os.fork()
-                except OSError as error:
-                    # EAGAIN and ENOMEM are of the system, and may be over in a second: go on serving.
-                    os.write(status, STATUS.pack(_NO_FORK, errno.EAGAIN))
-                    os.close(channel)
-                    os.close(status)
-                    print(f"no fork: {error}", file=sys.stderr)
-                    continue
-                if pid == 0:
-                    signal.set_wakeup_fd(-1)
-                    for held in (control.fileno(), status, *running.values()):
-                        os.close(held)
-                    _child(message, channel, me)
-                os.close(channel)
-                running[pid] = status
-                os.write(status, STATUS.pack(0, pid))
-
-
-def main() -> None:
-    """The zygote process: imports, then forks on demand until its control socket closes.
-
-    It does not ask to die with its parent: the kernel takes that to be the thread that started it.
-    """
-    become_subreaper()
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    control = socket.socket(fileno=int(sys.argv[1]))
-    message, _ = receive(control)
-    modules, warm_up, path, folder, parent = pickle.loads(message)
-    sys.path[:] = path
-    with Lifeline(control, parent, Path(folder)):
-        for name in modules:
-            importlib.import_module(name)
-        if warm_up is not None:
-            warm_up()
-    # What is imported never changes: keep the collector from touching (and so copying) its pages.
-    import gc
-
-    gc.collect()
-    gc.freeze()
-    with suppress(OSError):  # nobody listens any more: the loop sees it
-        control.sendall(b"r")
-    _serve(control, parent, Path(folder))

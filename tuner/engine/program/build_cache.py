@@ -30,7 +30,7 @@ def build_cached(kernel: Kernel, workload: Workload, config: Config, target: Tar
         BuildError: it does not compile.
         Unavailable: it is not in the cache, and its toolchain is not there or the cache cannot be written.
     """
-    builder = registry.builder(kernel.language)
+    builder = registry.builder_of(kernel, target)
     built_from = digest(
         [_FORMAT, workload.key, kernel.digest, dict(config), target.name, list(target.features),
          sorted(target.limits.items())]
@@ -60,7 +60,7 @@ def _read(place: Path) -> Artifact:
 
 def _build(kernel: Kernel, workload: Workload, config: Config, target: Target, folder: Path) -> Artifact:
     try:
-        builder = registry.builder(kernel.language)
+        builder = registry.builder_of(kernel, target)
         return builder.build(kernel.lower(workload, config, target), target, folder)
     except TunerError:
         raise

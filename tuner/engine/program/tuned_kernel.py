@@ -12,6 +12,7 @@ from tuner.core.errors import Unavailable
 from tuner.core.kernel import Kernel
 from tuner.core.space import Config
 from tuner.core.workload import Workload
+from tuner.engine.candidate.devices import default_device
 from tuner.engine.program.after_fork import call_parallel
 from tuner.engine.program.arrays import apart_from, as_input, as_output
 from tuner.engine.program.build_cache import build_cached
@@ -136,7 +137,7 @@ def rebuild(
         TunerError: there is no such kernel or device here, or it does not build.
     """
     kernel = registry.kernel(kernel_name)
-    device = _cpu()
+    device = default_device()
     notes = [origin["note"]] if origin["note"] else []
     if device.fingerprint != measured["fingerprint"]:
         notes.append("it was pickled on another device")
@@ -145,10 +146,3 @@ def rebuild(
     workload = Workload.from_key(key)
     artifact = build_cached(kernel, workload, config, device.target)
     return TunedKernel(workload, kernel, config, artifact, device, **{**origin, "note": "; ".join(notes)})
-
-
-def _cpu() -> Device:
-    kind = registry.device_classes()["cpu"]
-    if found := kind.discover():
-        return found[0]
-    raise Unavailable(f"no device 'cpu' on this machine: {kind.unavailable() or 'none found'}")

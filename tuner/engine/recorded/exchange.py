@@ -10,7 +10,7 @@ from tuner.core.protocol import Protocol
 from tuner.core.recorded import RecordedSpace
 from tuner.core.trial import Trial
 from tuner.interchange.trials import from_trials, space_digest, to_trials, workload_of
-from tuner.store.records import DeviceInfo, KernelInfo, StoredSweep, SweepSpec
+from tuner.store.records import IMPORTED, DeviceInfo, KernelInfo, StoredSweep, SweepSpec
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
@@ -32,16 +32,16 @@ def import_recorded(store: "Store", recorded: RecordedSpace) -> tuple[int, int, 
         sweeps = store.sweeps(workload.operator, workload.key)
         own = [
             s.id for s in sweeps
-            if s.spec.device.fingerprint == recorded.fingerprint and s.spec.searcher == "imported"
+            if s.spec.device.fingerprint == recorded.fingerprint and s.spec.imported
         ]  # fmt: skip
         return (own[-1] if own else 0), 0, len(known)
     numbers = {k: float(v) for k, v in recorded.device_facts.items()}
-    device = DeviceInfo(
-        recorded.fingerprint, recorded.device, "replay", recorded.target, recorded.facts, numbers
+    device = DeviceInfo.recorded_elsewhere(
+        recorded.fingerprint, recorded.device, recorded.target, recorded.facts, numbers
     )
     kernel = KernelInfo(recorded.kernel, space_digest(recorded), "recorded", workload.operator)
     spec = SweepSpec(
-        workload, device, kernel, recorded.target, "imported", 0, _PROTOCOL, {}, f"imported: {recorded.label}"
+        workload, device, kernel, recorded.target, IMPORTED, 0, _PROTOCOL, {}, f"imported: {recorded.label}"
     )
     sweep = store.begin_sweep(spec)
     store.add_trials(sweep, fresh)
@@ -86,9 +86,9 @@ def recorded_of(store: "Store", sweeps: Sequence[StoredSweep]) -> tuple[Recorded
         t for t in _trials(store, sweeps) if t.measurement.evidence in (Evidence.MEASURED, Evidence.REPLAYED)
     ]
     spec = sweeps[0].spec
-    facts = {"model": spec.device.name, **(spec.device.limits if spec.device.kind == "replay" else {})}
+    facts = {"model": spec.device.name, **(spec.device.limits if spec.device.recorded else {})}
     recorded = from_trials(trials, facts)
-    if spec.searcher == "imported" and recorded.problem == (1,):
+    if spec.imported and recorded.problem == (1,):
         recorded = replace(recorded, problem=())  # the recording named no problem size
     return recorded, trials
 

@@ -111,7 +111,7 @@ def _imported(store: "Store") -> dict[tuple[str, str], list[StoredSweep]]:
     """Imports by workload key and fingerprint."""
     groups: dict[tuple[str, str], list[StoredSweep]] = {}
     for sweep in store.sweeps():
-        if sweep.spec.searcher == "imported":
+        if sweep.spec.imported:
             key = sweep.spec.workload.key, sweep.spec.device.fingerprint
             groups.setdefault(key, []).append(sweep)
     return groups
@@ -169,7 +169,7 @@ def replay_sweep(
     if reason := kind.unavailable():
         raise TunerError(f"searcher {searcher} cannot be used here: {reason}")
     own = space.spec
-    histories = _histories(store, own) if searcher in ("auto", "transfer") else []
+    histories = _histories(store, own) if kind.wants_history else []
     problem = Problem(
         space.recorded.space, seed, budget.trials, history=histories,
         device=recorded_device_numbers(space.recorded), workload=problem_numbers(space.recorded),

@@ -1,6 +1,5 @@
 """Between the store and MetaSchedule's databases: records come in as `replayed`, our trials go out."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,30 +14,17 @@ from tuner.core.protocol import Protocol
 from tuner.core.target import Target
 from tuner.core.trace_space import PARAMETER, TraceSpace
 from tuner.core.trial import Trial, TrialKey
-from tuner.core.workload import Option, Workload
+from tuner.core.workload import Workload
+from tuner.engine.candidate.devices import default_device
 from tuner.interchange.metaschedule import TuningRecord, program_hash, write_database
-from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
+from tuner.store.records import IMPORTED, DeviceInfo, KernelInfo, SweepSpec
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
 
-SEARCHER = "metaschedule"
 # A database does not say how it was timed.
 _PROTOCOL = Protocol(threads=1)
 _RECORDED = "recorded"
-# Options a database does not name, tried where the tensors' shapes allow them; beta and alpha can be any
-# number, so only 1 is tried.
-_GUESSES: dict[str, dict[str, tuple[Option, ...]]] = {
-    "gemm": {
-        "trans_a": (False, True), "trans_b": (False, True), "bias": (False, True), "relu": (False, True),
-        "beta": (0.0, 1.0),
-    },
-    "conv2d": {
-        "nhwc": (False, True), "stride": (1, 2, 4), "pad": (0, 1, 2, 3), "dilation": (1, 2),
-        "bias": (False, True), "relu": (False, True),
-    },
-    "attention": {"causal": (False, True)},
-}  # fmt: skip
 _SHORT = {"float32": "f32", "float16": "f16", "int8": "int8"}
 
 
@@ -73,7 +59,7 @@ def import_traces(
         records: what `read_database` found.
         workload: what the programs compute, where their options cannot be guessed from shapes.
     """
-    hashes: dict[tuple[str, str], str] = {}
+    hashes: dict[tuple[str, str, str], str] = {}
     groups: dict[tuple[str, str], list[TuningRecord]] = {}
     for record in records:
         groups.setdefault((record.program, record.target_digest), []).append(record)
@@ -84,7 +70,7 @@ def _import_group(
     store: "Store",
     group: Sequence[TuningRecord],
     workload: Workload | None,
-    hashes: dict[tuple[str, str], str],
+    hashes: dict[tuple[str, str, str], str],
 ) -> Imported:
     first = group[0]
     owner = _owner(store, first, workload, hashes)
@@ -109,9 +95,9 @@ def _import_group(
         return Imported(computed, name if owner else None, 0, 0, len(known))
     model = f"MetaSchedule database ({target})"
     facts = {"model": model, "tvm_target": dict(first.target)}
-    device = DeviceInfo(fingerprint, model, "replay", target, facts)
+    device = DeviceInfo.recorded_elsewhere(fingerprint, model, target, facts)
     spec = SweepSpec(
-        computed, device, KernelInfo(name, digest, language, computed.operator), target, "imported", 0,
+        computed, device, KernelInfo(name, digest, language, computed.operator), target, IMPORTED, 0,
         _PROTOCOL, {}, "imported: MetaSchedule database",
     )  # fmt: skip
     sweep = store.begin_sweep(spec)
@@ -137,10 +123,10 @@ def _foreign(record: TuningRecord) -> Workload:
 
 
 def _owner(
-    store: "Store", record: TuningRecord, workload: Workload | None, hashes: dict[tuple[str, str], str]
+    store: "Store", record: TuningRecord, workload: Workload | None, hashes: dict[tuple[str, str, str], str]
 ) -> tuple[Kernel, Workload] | None:
     kind = record.target_name.partition(":")[0]
-    kernels = [k for k in registry.kernels().values() if k.searcher == SEARCHER and k.target_kind == kind]
+    kernels = [k for k in registry.kernels().values() if k.searcher and kind in k.target_kinds]
     stored = {s.spec.workload.key: s.spec.workload for s in store.sweeps()}
     for kernel in kernels:
         operator = registry.operator(kernel.operator)
@@ -150,18 +136,18 @@ def _owner(
                 continue
             if not _fits(operator, candidate, record):
                 continue
-            key = (kernel.name, candidate.key)
+            key = (kernel.name, candidate.key, kind)
             if key not in hashes:
-                hashes[key] = _hash(kernel, candidate)
+                hashes[key] = _hash(kernel, candidate, kind)
             if hashes[key] == record.program:
                 return kernel, candidate
     return None
 
 
-def _hash(kernel: Kernel, workload: Workload) -> str:
+def _hash(kernel: Kernel, workload: Workload, kind: str) -> str:
     if workload.dtype not in kernel.dtypes:
         return ""
-    space = kernel.space(workload, Target(kernel.target_kind, "any"))
+    space = kernel.space(workload, _named(kind, "any"))
     return program_hash(space.program) if isinstance(space, TraceSpace) else ""
 
 
@@ -187,41 +173,9 @@ def _fits(operator: Operator, workload: Workload, record: TuningRecord) -> bool:
 
 
 def _guesses(operator: Operator, record: TuningRecord) -> Iterator[Workload]:
-    """Workloads whose tensors might be these, by the shapes of the first three."""
-    if len(record.arguments) < 3 or (dtype := _SHORT.get(record.arguments[0][0])) not in operator.dtypes:
-        return
-    choices = _GUESSES.get(operator.name, {})
-    for values in itertools.product(*choices.values()):
-        options = dict(zip(choices, values, strict=True))
-        dims = _dims(operator.name, options, [shape for _, shape in record.arguments])
-        if dims is None:
-            continue
-        try:
-            yield operator.workload(dtype, **dims, **options)
-        except InvalidWorkload:
-            continue
-
-
-def _dims(
-    operator: str, options: dict[str, Option], shapes: Sequence[tuple[int, ...]]
-) -> dict[str, Option] | None:
-    a, b, d = shapes[0], shapes[1], shapes[-1]
-    match operator, len(a), len(b):
-        case "gemm", 2, 2:
-            k, m = a if options["trans_a"] else a[::-1]
-            return {"m": m, "k": k, "n": b[0] if options["trans_b"] else b[1]}
-        case "gemm", 3, 3 if a[0] > 1:
-            k, m = a[1:] if options["trans_a"] else a[:0:-1]
-            return {"m": m, "k": k, "n": b[1] if options["trans_b"] else b[2], "batch": a[0]}
-        case "conv2d", 4, 4 if len(d) == 4:
-            n, c, h, w = (a[i] for i in ((0, 3, 1, 2) if options["nhwc"] else (0, 1, 2, 3)))
-            k, inner, r, s = (b[i] for i in ((0, 3, 1, 2) if options["nhwc"] else (0, 1, 2, 3)))
-            if c % inner:
-                return None
-            return {"n": n, "c": c, "h": h, "w": w, "k": k, "r": r, "s": s, "groups": c // inner}
-        case "attention", 4, 4:
-            return {"b": a[0], "h": a[1], "q": a[2], "kv": b[2], "d": a[3], "kv_heads": b[1]}
-    return None
+    """Workloads whose tensors might be these, by their shapes."""
+    if record.arguments and (dtype := _SHORT.get(record.arguments[0][0])):
+        yield from operator.from_shapes(dtype, [shape for _, shape in record.arguments])
 
 
 def export_traces(
@@ -238,7 +192,7 @@ def export_traces(
     for sweep in store.sweeps(workload_key=workload_key):
         name, where = sweep.spec.kernel.name, sweep.spec.device
         kernel = known.get(name)
-        if kernel is None or kernel.searcher != SEARCHER or kernel_name not in (None, name):
+        if kernel is None or not kernel.searcher or kernel_name not in (None, name):
             continue
         if device is None or device.lower() in where.name.lower() or device in where.fingerprint:
             groups.setdefault((name, where.name), []).extend(store.sweep_history(sweep.id))
@@ -253,7 +207,8 @@ def export_traces(
     if not _is_of(registry.operator(kernel.operator), workload):
         raise TunerError(f"the stored workload {workload.key[:200]!r} is none of {kernel.operator}")
     space = kernel.space(workload, _target(trials[0].key.target))
-    assert isinstance(space, TraceSpace), "a kernel of this searcher has an open space"
+    if not isinstance(space, TraceSpace):
+        raise TunerError(f"kernel {name} is not scheduled by traces: a MetaSchedule database cannot hold it")
     unique = {t.id: t for t in trials if t.measurement.evidence in (Evidence.MEASURED, Evidence.REPLAYED)}
     outcomes = [
         (str(t.key.config[PARAMETER]),
@@ -267,18 +222,16 @@ def export_traces(
 
 def _target(name: str) -> Target:
     """The target of a stored trial: this machine's where that is its name, else by its name alone."""
-    from tuner.engine.tuning.campaign import default_device
-
-    here = default_device("cpu").target
+    here = default_device().target
     if here.name == name:
         return here
     kind, _, arch = name.partition(":")
-    if kind == "cuda":
-        from tuner.core.errors import UnknownName
-        from tuner.targets import cuda
+    known = registry.target_kinds().get(kind)
+    described = known.targets().get(name) if known else None
+    return described or _named(kind, arch)
 
-        try:
-            return cuda.target(name)
-        except UnknownName:
-            pass  # an imported one: its name says enough
-    return Target(kind, arch)
+
+def _named(kind: str, arch: str) -> Target:
+    """A target of which only the name is known."""
+    known = registry.target_kinds().get(kind)
+    return known.unlisted(arch) if known else Target(kind, arch)

@@ -8,21 +8,23 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tuner import registry
-from tuner.core.bounds import check_count, check_positive, check_seed
 from tuner.core.device import Device
 from tuner.core.disturbance import is_disturbed
 from tuner.core.errors import TunerError, Unavailable, UnknownName
 from tuner.core.kernel import Kernel
+from tuner.core.measurement import Evidence
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
+from tuner.engine.candidate.devices import default_device as default_device
 from tuner.engine.candidate.domain import companions_of
-from tuner.engine.candidate.workshop import Workshop, device_target
+from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.choice import searcher_for
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
 from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.peaks import calibration_reference, known_limits, measure_limits, too_fast
+from tuner.engine.tuning.plan import Plan
 from tuner.engine.tuning.race import Race
 from tuner.engine.tuning.request import SweepRequest, SweepResult
 from tuner.store.records import DeviceInfo, Final, FinalEntry
@@ -30,54 +32,15 @@ from tuner.store.records import DeviceInfo, Final, FinalEntry
 if TYPE_CHECKING:
     from tuner.store.store import Store
 
+__all__ = [
+    "Outcome", "Plan", "check_memory", "choose_kernels", "default_device", "default_protocol", "fresh_seed",
+    "run_campaign",
+]  # fmt: skip
+
 # A float64 reference, inputs in two copies and the kernel's own packing buffers.
 _WORKING_SET_FACTOR = 5
-_GPU_SAMPLE_S = 250e-6
-# Of a GPU's memory what a workload may take: the context, the code and the eviction buffer need some.
-_GPU_SHARE = 0.9
 # Libraries up to so many times slower than the fastest library, in sweeps, are all in the final.
 _CLOSE = 1.5
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How every kernel of a campaign is tuned.
-
-    Attributes:
-        searcher, seed, budget, resume, remeasure, options: as in `SweepRequest`.
-        finalists: how many of each kernel's best go into the final.
-        rounds: of the final; 0 for no final.
-        reuse: take a finished sweep of the store that had the same budget or more, in place of a new one.
-        refresh_limits: measure the device's peaks again, before and after the final, so that shares of the
-            peak are of these minutes.
-        give_up_after: trials after which a kernel far behind another one is given up; `None` for never.
-        final_within: leave those out of the final whose sweep's best is more than so many times slower
-            than the fastest of all; the fastest libraries and the best tuned kernel always take part. `None`
-            for all.
-    """
-
-    searcher: str = "random"
-    seed: int = 0
-    budget: Budget = field(default_factory=lambda: Budget(trials=100))
-    resume: bool = False
-    remeasure: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
-    finalists: int = 2
-    rounds: int = 25
-    reuse: bool = False
-    refresh_limits: bool = False
-    give_up_after: int | None = None
-    final_within: float | None = None
-
-    def __post_init__(self) -> None:
-        """Raises `TunerError` for a number that is none of its kind."""
-        check_seed(self.seed)
-        check_count("rounds", self.rounds, 0)
-        check_count("finalists", self.finalists)
-        if self.give_up_after is not None:
-            check_count("give_up_after", self.give_up_after)
-        if self.final_within is not None:
-            check_positive("within", self.final_within)
 
 
 @dataclass(frozen=True)
@@ -104,35 +67,22 @@ class Outcome:
     limits: Mapping[str, float] = field(default_factory=dict)
     interrupted: bool = False
 
-
-def default_device(name: str = "cpu") -> Device:
-    """The first device of a kind on this machine.
-
-    Raises:
-        UnknownName: there is no such kind.
-        Unavailable: there is none here, with the reason.
-    """
-    kinds = registry.device_classes()
-    if name not in kinds:
-        raise UnknownName("device", name, list(kinds))
-    found = kinds[name].discover()
-    if not found:
-        raise Unavailable(f"no device {name!r} on this machine: {kinds[name].unavailable() or 'none found'}")
-    return found[0]
+    @property
+    def on_paper(self) -> bool:
+        """Whether nothing was measured: candidates were compiled, emulated and ranked by a model."""
+        evidence = {t.measurement.evidence for sweep in self.sweeps.values() for t in sweep.trials}
+        return bool(evidence) and evidence <= {Evidence.COMPILED, Evidence.EMULATED, Evidence.PREDICTED}
 
 
 def default_protocol(device: Device, **changes: Any) -> Protocol:
-    """The protocol with as many threads as the device has cores (or a quota leaves), unless told otherwise.
-
-    On a GPU a sample lasts 250 us at least: CUDA events resolve 0.5 us, 0.2% of that.
+    """The device's own protocol (`Device.default_protocol`) with what is told otherwise.
 
     Raises:
         TunerError: more threads than cores.
     """
     cores = int(device.target.limits.get("cores", 1))
-    usual = Protocol(threads=min(cores, device.default_threads))
-    if device.target.kind == "cuda":
-        usual = replace(usual, min_sample_s=_GPU_SAMPLE_S)
+    usual = device.default_protocol()
+    usual = replace(usual, threads=min(cores, usual.threads))
     protocol = replace(usual, **{k: v for k, v in changes.items() if v is not None})
     if protocol.threads > cores:
         raise TunerError(f"{protocol.threads} threads asked for, this process may use {cores} cores")
@@ -140,7 +90,7 @@ def default_protocol(device: Device, **changes: Any) -> Protocol:
 
 
 def check_memory(workload: Workload, device: Device | None = None) -> None:
-    """Before anything is allocated; a GPU holds the tensors once.
+    """Before anything is allocated; a device with memory of its own holds the tensors once.
 
     Raises:
         TunerError: the workload's tensors, their reference and working copies do not fit in memory.
@@ -154,13 +104,13 @@ def check_memory(workload: Workload, device: Device | None = None) -> None:
             f"{workload.key} does not fit in memory: tensors, reference and working copies take "
             f"{needed / 2**30:,.1f} GiB, {free / 2**30:,.1f} GiB are free; choose a smaller shape"
         )
-    if device is not None and device.target.kind == "cuda":
-        tensors, there = needed / _WORKING_SET_FACTOR, device.target.limit("memory_bytes")
-        if tensors > _GPU_SHARE * there:
-            raise TunerError(
-                f"{workload.key} does not fit in the GPU's memory: its tensors take "
-                f"{tensors / 2**30:,.1f} GiB of {there / 2**30:,.1f} GiB; choose a smaller shape"
-            )
+    there = device.own_memory_bytes if device is not None else None
+    tensors = needed / _WORKING_SET_FACTOR
+    if device is not None and there is not None and tensors > there:
+        raise TunerError(
+            f"{workload.key} does not fit in the {device.noun or device.name}'s memory: its tensors take "
+            f"{tensors / 2**30:,.1f} GiB of {there / 2**30:,.1f} GiB; choose a smaller shape"
+        )
 
 
 def choose_kernels(
@@ -185,7 +135,7 @@ def choose_kernels(
         Unavailable: a kernel that was named cannot serve, or a file of the lab cannot be loaded.
     """
     registry.require_whole(workload.operator)
-    target = device_target(device, protocol)
+    target = device.target_for(protocol.threads)
     known = {k.name: k for k in registry.kernels_of(workload.operator, target.kind)}
     for name in names:
         if name not in known:
@@ -199,10 +149,8 @@ def choose_kernels(
             continue
         if kernel.searcher and not named:
             continue
-        builder = registry.builders().get(kernel.language)
         reason = kernel.unavailable() or kernel.unsupported(workload, target)
-        if reason is None:
-            reason = f"no builder {kernel.language!r}" if builder is None else builder.unavailable()
+        reason = reason or registry.no_builder(kernel, target.kind)
         if reason is None:
             chosen.append(kernel)
         elif named and strict:
@@ -339,6 +287,7 @@ def _finalists(
             companions = () if kernel.searcher else companions_of(kernel, workload, workshop.target)
             built = workshop.build(kernel, workload, trial.key.config, companions)
             builds.callback(built.discard)
+            built.require_machine(f"{kernel.name}: its best cannot be built for the final")
             if built.artifact is None:
                 observer.note(f"{kernel.name}: its best does not build again: {built.error.splitlines()[0]}")
                 continue

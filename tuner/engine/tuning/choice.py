@@ -6,7 +6,7 @@ from tuner.core.kernel import Kernel
 
 
 def searcher_for(kernel: Kernel, asked: str) -> str:
-    """The searcher that tunes a kernel: the one asked for, or, of an open space with `auto`, its only one.
+    """The searcher that tunes a kernel: the one asked for, or an open space's own where that one chooses.
 
     Raises:
         UnknownName: there is no such searcher.
@@ -20,7 +20,7 @@ def searcher_for(kernel: Kernel, asked: str) -> str:
                 f"({', '.join(owners)}), or another searcher"
             )
         return asked
-    if asked not in ("auto", kernel.searcher):
+    if asked != kernel.searcher and not registry.searcher(asked).chooses:
         raise TunerError(
             f"kernel {kernel.name} has an open space: only searcher {kernel.searcher} can propose from it, "
             f"not {asked}"

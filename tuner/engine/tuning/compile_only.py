@@ -1,12 +1,12 @@
-"""A sweep for a GPU that is not there: compiled, checked, emulated where it counts, ranked by a model.
+"""A sweep for a device that is not there: compiled, checked, emulated where it counts, ranked by a model.
 
 Every candidate is built; one that the target cannot hold, or that spills, is `over_resources`. The others get
-a time from the analytic model (`gpu_model/analytic.py`), stored as `evidence: predicted`. A candidate that
+a time from the target's model (`Target.model`), stored as `evidence: predicted`. A candidate that
 would become the best is first run on the emulator with all sanitizers, on small ragged shapes, so that the
 head of the ranking is known to be right. Nothing here is ever a measured time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +22,9 @@ from tuner.core.protocol import Protocol
 from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.engine.building.build_stage import BuildRequest, BuildStage, Built
+from tuner.engine.candidate.evaluator import Evaluated, Job, Standing
+from tuner.engine.candidate.in_turn import in_turn
 from tuner.engine.examine.check import check_kernel
-from tuner.engine.gpu_model.analytic import predict_artifact
-from tuner.engine.gpu_model.occupancy import artifact_problem, with_occupancy
 from tuner.engine.processes.preflight import prepared_scratch
 from tuner.engine.processes.workers import Workers
 from tuner.engine.tuning.campaign import Outcome, Plan
@@ -84,6 +84,10 @@ class CompileShop:
                 self._requests[made.folder] = request
         return built
 
+    def evaluate(self, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+        """Builds the candidates, then checks and predicts each; outcomes in the order of the jobs."""
+        return in_turn(self, jobs, standing)
+
     def measure(
         self, workload: Workload, built: Built, incumbent_s: float | None, reference_s: float | None
     ) -> Measurement:
@@ -104,7 +108,7 @@ class CompileShop:
             return Measurement(built.status, Evidence.COMPILED, error=built.error, build_s=built.build_s)
         request = self._requests.pop(built.folder)
         operator = registry.operator(workload.operator)
-        metrics = with_occupancy(built.artifact, self.target)
+        metrics = self.target.metrics(built.artifact)
         known = Measurement(
             Status.OK,
             Evidence.COMPILED,
@@ -112,13 +116,13 @@ class CompileShop:
             metrics=metrics,
             artifact=built.artifact.digest,
         )
-        problem = artifact_problem(built.artifact, self.target)
+        problem = self.target.problem(built.artifact)
         if problem:
             return replace(known, status=Status.OVER_RESOURCES, error=problem)
         features = request.kernel.features(workload, request.config, self.target)
-        found = predict_artifact(operator, workload, built.artifact, features, self.target)
+        found = self.target.predict(operator, workload, built.artifact, features)
         if found is None:
-            return replace(known, status=Status.OVER_RESOURCES, error="not one block fits a multiprocessor")
+            return replace(known, status=Status.OVER_RESOURCES, error=f"{self.target.name} holds none of it")
         emulated = 0.0
         if incumbent_s is None or found.time_s < incumbent_s:
             wrong, runs = self._emulate(operator, request)
@@ -171,7 +175,7 @@ def kernels_to_compile(
         if kernel.baseline or (names and kernel.name not in names) or (kernel.searcher and not names):
             continue
         reason = kernel.unavailable() or kernel.unsupported(workload, device.target)
-        reason = reason or registry.builder(kernel.language).unavailable()
+        reason = reason or registry.no_builder(kernel, device.target.kind)
         if reason is None:
             chosen.append(kernel)
         elif kernel.name in names:

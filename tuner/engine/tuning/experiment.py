@@ -59,6 +59,7 @@ class Experiment:
     searcher: str = "auto"
     seed: int = 0
     threads: int | None = None
+    device: str | None = None
     cache: str = "warm"
     output: str = "results"
     budget: Budget = field(default_factory=lambda: Budget(trials=100))
@@ -84,7 +85,7 @@ class Experiment:
 _TYPES: dict[str, tuple[type, ...]] = {
     "title": (str,), "operator": (str,), "shapes": (list,), "workloads": (list,), "dtype": (str,),
     "kernels": (list,), "baselines": (bool,), "searcher": (str,), "seed": (int,), "threads": (int,),
-    "cache": (str,), "output": (str,), "budget": (dict,), "final": (dict,),
+    "device": (str,), "cache": (str,), "output": (str,), "budget": (dict,), "final": (dict,),
 }  # fmt: skip
 _TABLES: dict[str, dict[str, tuple[type, ...]]] = {
     "budget": {"trials": (int,), "seconds": (int, float), "patience": (int,), "give_up_after": (int,)},
@@ -185,7 +186,7 @@ def run_experiment(
     Raises:
         TunerError: anything a user can mend.
     """
-    device = campaign.default_device("cpu")
+    device = campaign.default_device(experiment.device)
     protocol = campaign.default_protocol(device, threads=experiment.threads, cache=experiment.cache)
     return run_series(
         experiment.layers(), device, protocol, _plan(experiment), store, observer, experiment.kernels,

@@ -111,10 +111,10 @@ class Race:
                 and spec.protocol.digest == self._workshop.protocol.digest
                 and spec.searcher == request.searcher
             )
-            # Those that the machine failed are owed.
+            # A trial that the machine failed says nothing of its configuration: it is run again.
             tried = sweep.trials - sweep.statuses.get(Status.ENVIRONMENT, 0)
             exhausted = bool(sweep.summary.get("exhausted")) and tried == sweep.trials
-            # One given up after fewer trials than are asked for now is owed the rest.
+            # A sweep that was given up after fewer trials than this race allows goes on from there.
             wait = self._give_up_after
             behind = wait is not None and tried >= wait and bool(sweep.summary.get("behind"))
             enough = exhausted or behind or (wanted is not None and tried >= wanted)

@@ -1,27 +1,30 @@
 """One sweep: a searcher tunes one kernel for one workload on one device, every trial stored."""
 
-import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Literal
 
 from tuner import registry
 from tuner.core.disturbance import disturbance_words, is_disturbed
 from tuner.core.errors import MachineFault, StoreError
-from tuner.core.measurement import Evidence, Measurement, Status
+from tuner.core.measurement import Evidence, Status
 from tuner.core.searcher import History, Problem, Searcher
 from tuner.core.space import Config
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
-from tuner.engine.building.build_stage import BuildRequest, Built
+from tuner.engine.building.build_stage import BuildRequest
 from tuner.engine.candidate.domain import companions_of, space_of
-from tuner.engine.candidate.evaluator import Evaluator
+from tuner.engine.candidate.evaluator import Evaluator, Job
 from tuner.engine.processes import machine_faults
 from tuner.engine.tuning import seeking
 from tuner.engine.tuning.claiming import Claims
+from tuner.engine.tuning.filing import Filing
 from tuner.engine.tuning.history import device_numbers, known_history, workload_numbers
+from tuner.engine.tuning.ledger import Ledger
 from tuner.engine.tuning.observer import Observer, TrialEvent
-from tuner.engine.tuning.request import SweepRequest, SweepResult, better
+from tuner.engine.tuning.outcomes import outcomes
+from tuner.engine.tuning.request import SweepRequest, SweepResult
 from tuner.engine.tuning.starting import Starts, predicted_starts
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 
@@ -30,8 +33,6 @@ if TYPE_CHECKING:
 
 # A machine that fails so many candidates in a row, each tried twice, fails them all.
 _FAULTS_IN_A_ROW = 3
-# Searchers that read what the store knows of other shapes and devices.
-_TRANSFERRING = ("auto", "transfer")
 
 
 class Sweep:
@@ -53,20 +54,17 @@ class Sweep:
         observer: Observer,
         reference_s: float | None,
     ) -> None:
-        self._request, self._workshop, self._store = request, workshop, store
-        self._observer, self._reference_s = observer, reference_s
+        self._request, self._workshop, self._store, self._observer = request, workshop, store, observer
         self._space = space_of(request.kernel, request.workload, workshop)
-        self._toolchain = registry.builder(request.kernel.language).toolchain(workshop.target)
-        self._kernel_digest = request.kernel.digest
         self._operator = registry.operator(request.workload.operator)
-        self._trials: list[Trial] = []
-        self._best: Trial | None = None
-        self._since_best = self._disturbed = 0
-        # Of the trials, those that the machine failed; how many the last ones are.
-        self._faults = self._faults_in_a_row = 0
-        # Binaries measured in this sweep: equal code runs alike.
-        self._binaries: dict[str, Trial] = {}
-        self._sweep_id: int | None = None
+        spec = SweepSpec(
+            request.workload, DeviceInfo.of(workshop.device), KernelInfo.of(request.kernel),
+            workshop.target.name, request.searcher, request.seed, workshop.protocol, request.budget.as_dict(),
+        )  # fmt: skip
+        toolchain = registry.builder_of(request.kernel, workshop.target).toolchain(workshop.target)
+        self._filing = Filing(store, spec, toolchain)
+        self._ledger = Ledger(workshop.device.fingerprint, reference_s)
+        self._next_number = self._faults_in_a_row = 0
         self._seeker: Searcher | None = None
         self._spent_s = 0.0
         self._starts: list[Config] | None = None
@@ -74,41 +72,12 @@ class Sweep:
 
     def key(self, config: Config) -> TrialKey:
         """The identity of a configuration in this sweep."""
-        return TrialKey(
-            self._request.workload, self._request.kernel.name, self._kernel_digest, config,
-            self._workshop.target.name, self._toolchain.digest, self._workshop.device.fingerprint,
-            self._workshop.protocol.digest,
-        )  # fmt: skip
+        return self._filing.key(config)
 
-    def _begin(self) -> int:
-        request = self._request
-        spec = SweepSpec(
-            request.workload, DeviceInfo.of(self._workshop.device), KernelInfo.of(request.kernel),
-            self._workshop.target.name, request.searcher, request.seed, self._workshop.protocol,
-            request.budget.as_dict(),
-        )  # fmt: skip
-        if request.resume:
-            found = self._store.resumable(spec)
-            if found is not None:
-                for trial in self._store.sweep_history(found):
-                    self._count(trial)
-                self._store.reopen_sweep(found, request.budget.as_dict())
-                return found
-        self._store.put_toolchain(self._toolchain)
-        return self._store.begin_sweep(spec)
-
-    def _count(self, trial: Trial) -> None:
-        self._trials.append(trial)
-        if trial.measurement.status is Status.ENVIRONMENT:
-            self._faults += 1
-            return
-        self._since_best += 1
-        if better(trial, self._best):
-            self._best, self._since_best = trial, 0
-        if is_disturbed(trial.measurement.metrics):
-            self._disturbed += 1
-        elif trial.measurement.artifact and trial.measurement.samples:
-            self._binaries.setdefault(trial.measurement.artifact, trial)
+    def _begin(self) -> None:
+        for number, trial in self._filing.begin(self._request.resume, self._observer.note):
+            self._ledger.add(number, trial)
+            self._next_number = number + 1
 
     def _searcher(self) -> Searcher:
         request = self._request
@@ -119,14 +88,14 @@ class Sweep:
 
         device = DeviceInfo.of(self._workshop.device)
         history: Sequence[History] = ()
-        if request.searcher in _TRANSFERRING:
+        if registry.searcher(request.searcher).wants_history:
             history = known_history(kernel, request.workload, target, device, self._store)
         problem = Problem(
             self._space, request.seed, request.budget.trials, features, history, device_numbers(device),
             workload_numbers(request.workload), request.options,
         )  # fmt: skip
         # What the machine failed in an earlier run may be proposed again.
-        told = [t for t in self._trials if t.measurement.status is not Status.ENVIRONMENT]
+        told = [t for t in self._ledger.trials if t.measurement.status is not Status.ENVIRONMENT]
         searcher = seeking.begin(request.searcher, problem, told)
         if why := getattr(searcher, "why", ""):
             self._observer.note(f"{kernel.name}: {why}")
@@ -146,11 +115,11 @@ class Sweep:
                 be resumed.
         """
         started = time.monotonic()
-        if self._sweep_id is None:
-            self._sweep_id = self._begin()
+        if not self._filing.begun:
+            self._begin()
         interrupted = exhausted = False
         try:
-            self._observer.sweep_began(self._request, self._sweep_id, len(self._trials), self._space)
+            self._observer.sweep_began(self._request, self._filing.sweep_id, len(self._ledger), self._space)
             companions = self._companions()
             self._workshop.prepare(self._operator, self._request.workload)
             searcher = self._seeker = self._seeker or self._searcher()
@@ -161,7 +130,7 @@ class Sweep:
                     exhausted = True
                     break
                 ask_s = (time.perf_counter() - asked) / len(configs)
-                done = self._batch(self._sweep_id, configs, companions, ask_s)
+                done = self._batch(configs, companions, ask_s)
                 seeking.tell(searcher, done)
         except KeyboardInterrupt:
             interrupted = True
@@ -180,11 +149,11 @@ class Sweep:
         self._spent_s += time.monotonic() - started
         if interrupted or exhausted or self._room(time.monotonic()) <= 0:
             return self.close(interrupted=interrupted, exhausted=exhausted)
-        return SweepResult(self._sweep_id, tuple(self._trials), self._best, False, False, self._spent_s)
+        return self._result(False, False)
 
     def give_up(self) -> None:
         """Leaves the sweep to be resumed, after an error that is on its way to whoever asked for it."""
-        with contextlib.suppress(StoreError):
+        with suppress(StoreError):
             self.close(interrupted=True)
 
     def close(self, interrupted: bool = False, exhausted: bool = False, behind: bool = False) -> SweepResult:
@@ -194,13 +163,14 @@ class Sweep:
             interrupted, exhausted: as in `SweepResult`.
             behind: given up because another kernel is far ahead.
         """
-        assert self._sweep_id is not None, "a sweep is run before it is closed"
         status: Literal["finished", "interrupted"] = "interrupted" if interrupted else "finished"
-        summary = {"seconds": self._spent_s, "exhausted": exhausted, "behind": behind}
-        self._store.finish_sweep(self._sweep_id, status, summary)
+        self._filing.end(status, {"seconds": self._spent_s, "exhausted": exhausted, "behind": behind})
         self.closed = True
-        trials = tuple(self._trials)
-        return SweepResult(self._sweep_id, trials, self._best, interrupted, exhausted, self._spent_s)
+        return self._result(interrupted, exhausted)
+
+    def _result(self, interrupted: bool, exhausted: bool) -> SweepResult:
+        ledger, sweep_id = self._ledger, self._filing.sweep_id
+        return SweepResult(sweep_id, tuple(ledger.trials), ledger.best, interrupted, exhausted, self._spent_s)
 
     def _first(self, count: int) -> list[Config]:
         """Up to `count` configurations to measure before the searcher is asked: see `starting.py`."""
@@ -211,7 +181,7 @@ class Sweep:
                     request.kernel, request.workload, self._workshop.target, self._space, self._store,
                     request.budget.trials,
                 )  # fmt: skip
-            tried = [t.key.config for t in self._trials]
+            tried = [t.key.config for t in self._ledger.trials]
             self._starts = [config for config in found.configs if config not in tried]
             if self._starts:
                 self._observer.note(f"{request.kernel.name}: {found.why}")
@@ -232,83 +202,64 @@ class Sweep:
         if budget.seconds is not None:
             batch = min(batch, 8)  # a budget of time is overrun by a batch at most
         rooms = [max(2 * self._workshop.jobs, batch)]
-        tried = len(self._trials) - self._faults
-        rooms += [bound - tried for bound in (budget.trials, pause_at) if bound is not None]
+        rooms += [bound - self._ledger.tried for bound in (budget.trials, pause_at) if bound is not None]
         if budget.patience is not None:
-            rooms.append(budget.patience - self._since_best)
+            rooms.append(budget.patience - self._ledger.since_best)
         if budget.seconds is not None and self._spent_s + time.monotonic() - started >= budget.seconds:
             return 0
         return min(rooms)
 
-    def _batch(
-        self, sweep_id: int, configs: Sequence[Config], companions: Sequence[Workload], ask_s: float
-    ) -> list[Trial]:
-        asked = [self.key(config) for config in configs]
-        claims = Claims(self._store, sweep_id, self._workshop.protocol, not self._request.remeasure)
-        known, keys, elsewhere = claims.split(asked)
-        fresh = [key for key in keys if key.digest not in known]
-        request = self._request
-        waiting: dict[str, Built] = {}
-        done = []
+    def _batch(self, configs: Sequence[Config], companions: Sequence[Workload], ask_s: float) -> list[Trial]:
+        """Measures and stores proposals; their trials in the order of the proposals, however they came."""
+        claims = Claims(
+            self._store, self._filing.sweep_id, self._workshop.protocol, not self._request.remeasure
+        )
+        known, keys, elsewhere = claims.split([self.key(config) for config in configs])
+        numbers = range(self._next_number, self._next_number + len(keys))
+        self._next_number += len(keys)
+        fresh = {n: key for n, key in zip(numbers, keys, strict=True) if key.digest not in known}
+        reused = {n: known[key.digest] for n, key in zip(numbers, keys, strict=True) if n not in fresh}
+        done: dict[int, Trial] = {}
         try:
-            built = self._workshop.build_all(
-                [BuildRequest(request.kernel, request.workload, k.config, tuple(companions)) for k in fresh]
-            )
-            waiting.update(zip([k.digest for k in fresh], built, strict=True))
-            for key in keys:
-                number = len(self._trials)
-                if key.digest in known:
-                    trial = known[key.digest]
-                    assert trial.id is not None
-                    self._store.record_reuse(sweep_id, number=number, trial_id=trial.id)
-                    self._finish(number, trial, True, ask_s)
-                else:
+            jobs = self._jobs(fresh, companions)
+            with closing(outcomes(self._workshop, jobs, self._ledger, self._observer.note)) as stream:
+                for job, outcome in stream:
+                    self._reuse(reused, job.ticket, done, ask_s)
                     begun = time.perf_counter()
-                    candidate = waiting.pop(key.digest)
-                    try:
-                        measurement = self._measure(candidate)
-                    finally:
-                        candidate.discard()
-                    trial = self._add(sweep_id, number, key, measurement)
-                    claims.done(key)
-                    rest = time.perf_counter() - begun - measurement.run_s
-                    self._finish(number, trial, False, ask_s + candidate.overhead_s + rest)
-                done.append(trial)
+                    done[job.ticket] = trial = self._filing.add(job.ticket, fresh[job.ticket], outcome)
+                    claims.done(trial.key)
+                    rest = time.perf_counter() - begun
+                    self._finish(job.ticket, trial, False, ask_s + outcome.overhead_s + rest)
+            self._reuse(reused, self._next_number, done, ask_s)
         finally:
-            for left in waiting.values():
-                left.discard()
             claims.release()
+        trials = [done[number] for number in sorted(done)]
         if elsewhere:
             # Last, so that two sweeps never wait for each other: what is claimed here has its outcome by now.
             claims.wait(elsewhere, self._observer.note)
-            done += self._batch(sweep_id, [key.config for key in elsewhere], companions, ask_s)
-        return done
+            trials += self._batch([key.config for key in elsewhere], companions, ask_s)
+        return trials
 
-    def _measure(self, built: Built) -> Measurement:
-        if built.artifact is not None and (twin := self._binaries.get(built.artifact.digest)):
-            m = twin.measurement
-            metrics = {**built.artifact.metrics, "same_binary_as_trial": float(twin.id or 0)}
-            return Measurement(
-                m.status, m.evidence, m.samples, m.error, m.calibration, built.build_s, 0.0, m.max_error,
-                metrics, m.artifact,
-            )  # fmt: skip
-        incumbent_s = self._best.measurement.time_s if self._best else None
-        return self._workshop.measure(self._request.workload, built, incumbent_s, self._reference_s)
+    def _jobs(self, fresh: Mapping[int, TrialKey], companions: Sequence[Workload]) -> list[Job]:
+        kernel, workload, beside = self._request.kernel, self._request.workload, tuple(companions)
+        return [Job(n, BuildRequest(kernel, workload, key.config, beside)) for n, key in fresh.items()]
 
-    def _add(self, sweep_id: int, number: int, key: TrialKey, measurement: Measurement) -> Trial:
-        trial = Trial(key, measurement)
-        (trial_id,) = self._store.add_trials(sweep_id, [trial], [number])
-        return Trial(key, measurement, trial_id, trial.created_at)
+    def _reuse(self, reused: dict[int, Trial], before: int, done: dict[int, Trial], ask_s: float) -> None:
+        """Serves the proposals up to a number that have stored outcomes."""
+        for number in [n for n in reused if n < before]:
+            done[number] = trial = reused.pop(number)
+            self._filing.reuse(number, trial)
+            self._finish(number, trial, True, ask_s)
 
     def _finish(self, number: int, trial: Trial, reused: bool, overhead_s: float) -> None:
-        self._count(trial)
+        self._ledger.add(number, trial)
         if trial.measurement.status is Status.BUILD_ERROR and number == 0:
             why = trial.measurement.error.strip() or "without a word"
             self._observer.note(f"the first build failed: {why.splitlines()[0]}")
-        if self._disturbed == 1 and is_disturbed(trial.measurement.metrics):
+        if self._ledger.disturbed == 1 and is_disturbed(trial.measurement.metrics):
             words = disturbance_words(trial.measurement.metrics)
             self._observer.note(f"{self._request.kernel.name}: trial t{trial.id} is {words}")
-        self._observer.trial_done(TrialEvent(number, trial, reused, self._best, overhead_s))
+        self._observer.trial_done(TrialEvent(number, trial, reused, self._ledger.best, overhead_s))
         failed = trial.measurement.status is Status.ENVIRONMENT
         self._faults_in_a_row = self._faults_in_a_row + 1 if failed else 0
         if self._faults_in_a_row == _FAULTS_IN_A_ROW:

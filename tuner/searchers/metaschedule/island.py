@@ -18,7 +18,7 @@ _DRAWN = {
 }  # fmt: skip
 # Behind all that was measured, and short of the 1e10 that stands for a failure.
 _DRAWN_S = 1e9
-# A space of a few schedules is empty in the search's eyes after so many rounds without a new one.
+# After this many rounds without a new schedule a small space counts as exhausted.
 _FRUITLESS = 3
 
 

@@ -10,6 +10,7 @@ from tuner.core.measurement import Status
 from tuner.core.searcher import Observation, Problem, Searcher
 from tuner.core.space import Config
 from tuner.core.trace_space import PARAMETER, TraceSpace
+from tuner.searchers.disturbed import Withheld
 
 if TYPE_CHECKING:
     from tuner.searchers.metaschedule.evolution import Evolution
@@ -21,8 +22,8 @@ _UNBOUNDED = 1_000_000
 class MetaScheduleSearcher(Searcher):
     """Proposes traces in rounds; a round learns from all the rounds before it.
 
-    TVM's strategy, cost model and database run in this process; what they propose is built and measured by
-    whoever asks. Outcomes of a round are taken in together, before the next round is made. A new searcher
+    TVM's strategy, cost model and database run in this process; the caller of `ask` builds and measures what
+    they propose. Outcomes of a round are taken in together, before the next round is made. A new searcher
     that is told a sweep's trials goes on from them: they are its database and its training data.
     """
 
@@ -48,6 +49,7 @@ class MetaScheduleSearcher(Searcher):
         self._seen: set[str] = set()
         self._outcomes: list[tuple[str, tuple[float, ...]]] = []
         self._exhausted = False
+        self._withheld = Withheld()
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -110,5 +112,6 @@ class MetaScheduleSearcher(Searcher):
             self._seen.add(trace)
             if observation.measurement.status is Status.ENVIRONMENT:
                 continue
-            seconds = observation.value
-            self._outcomes.append((trace, () if seconds is None else (seconds,)))
+            for each in self._withheld.admit(observation):
+                trace, seconds = str(self._space.check(each.config)[PARAMETER]), each.value
+                self._outcomes.append((trace, () if seconds is None else (seconds,)))

@@ -9,6 +9,7 @@ import numpy as np
 from tuner.core.searcher import History, Problem, similarity
 from tuner.core.space import SearchSpace, Value
 from tuner.searchers.base import Key
+from tuner.searchers.disturbed import learnable
 from tuner.searchers.model.covariance import Hyperparameters
 from tuner.searchers.model.features import FeatureMap
 from tuner.searchers.model.gp import CandidateProcess
@@ -71,10 +72,11 @@ def _source(problem: Problem, history: History) -> tuple[SourceTask | None, str]
         if p.name not in theirs and p.name not in fixed:
             return None, f"it has no parameter {p.name}"
     place = _places(problem.space, fixed)
-    keys = [place(o.config) for o in history.observations]
+    observations = learnable(history.observations)
+    keys = [place(o.config) for o in observations]
     times: dict[Key, float] = {}
     failed: set[Key] = set()
-    for key, observation in zip(keys, history.observations, strict=True):
+    for key, observation in zip(keys, observations, strict=True):
         if key is None:
             continue
         if observation.value is None:

@@ -26,10 +26,11 @@ _LED = 5
 _WARM = 8
 _DRAWN_PROMISING = (5, 7, 11, 15, 17)
 _DRAWN_AMONG_ALL = (9, 13)
-# When all is drawn the sources lead once more: their hypotheses, weighed by the draws, with a departure whose
-# scale is given, not fitted. Fitted to some twenty trials, many of them the sources' best and nearly alike,
-# the models are too sure: in a run on the A100 the optimum was over six deviations from its mean at trial 25.
-# Led so, that space is at 0.848 of the optimum at 25, led by the models at 0.790 (60 seeds).
+# After the draws the sources' hypotheses choose trials 18 to 24, not the fitted models. The hypotheses assume
+# how far a device departs from a source; the models fit that distance to some twenty trials, many of them the
+# sources' best and nearly alike, and come out too sure. Example: in a run on the A100 the optimum lay over 6
+# standard deviations from the model's mean at trial 25. Over 60 seeds of that space the best after 25 trials
+# was at 0.848 of the optimum when the hypotheses chose, at 0.790 when the models did.
 _LED_AGAIN = range(18, 25)
 _TRUSTED_UNTIL = 20
 # Every third of the models' proposals is that of the model that does not see the sources, whatever the
@@ -38,9 +39,9 @@ _ALONE_EVERY = 3
 # A likelihood of n outcomes counts like one of ten: leave-one-out errors of a search's own trials are no
 # independent draws.
 _EVIDENCE = 10.0
-# The slope of the targets over the sources is worth so many observations of unit spread a priori.
+# A priori the slope of the targets over the sources counts like this number of observations of unit spread.
 _SLOPE_WORTH = 5.0
-# How many trials' worth of belief the sources' failures are given.
+# Failures of the sources count like this number of trials on the device at hand.
 _FAILURE_WORTH = 20.0
 
 
@@ -148,6 +149,7 @@ class TransferSearcher(TrackingSearcher):
     """
 
     name = "transfer"
+    wants_history = True
     summary = "surrogate begun from other devices and shapes in the store, discounted by their likelihood"
 
     def __init__(self, problem: Problem) -> None:

@@ -1,6 +1,7 @@
 // How rung 3 deals a product out among threads, and the memory they pack into.
 // The configuration's macros are defined before this is included.
 #pragma once
+#include "../common/team.h"
 #include "micro.h"
 
 // A grid of threads over D, and the memory they share. With 1 x 1 nothing is shared and nobody waits.
@@ -12,11 +13,7 @@ struct Team {
     Sum* spare;                  // of this thread alone: a tile over the edge
 
     static void wait(int64_t sharers) {
-        if (sharers > 1) {
-#if threads > 1
-#pragma omp barrier
-#endif
-        }
+        if (sharers > 1) wait_for_team();
     }
 };
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tuner.core.artifact import Artifact
-from tuner.core.kernel import Step
+from tuner.core.source import Step
 from tuner.core.target import Target
 
 
@@ -144,10 +144,8 @@ def resource_problem(metrics: Mapping[str, float], target: Target) -> str | None
 
     Args:
         metrics: of an artifact, with or without those that `with_occupancy` adds.
-        target: a CUDA target; any other has no such limits and no problem.
+        target: a CUDA target.
     """
-    if target.kind != "cuda":
-        return None
     checks = (
         ("threads", "threads a block", "max_threads_block"),
         ("registers", "registers a thread", "max_registers_thread"),

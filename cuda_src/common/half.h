@@ -15,12 +15,15 @@ enum { NEAREST_EVEN = 0 };
 
 static inline vec load(const _Float16* p) {
 #if defined(__AVX512F__)
-    half16 bits = *reinterpret_cast<const half16_unaligned*>(p);
+    half16 bits;
+    __builtin_memcpy(&bits, p, sizeof bits);
     return __builtin_ia32_vcvtph2ps512_mask(bits, vec{}, (unsigned short)0xFFFF, 4 /* the mode in force */);
 #elif defined(__F16C__) && defined(__clang__)
     return (vec)_mm256_cvtph_ps((__m128i)*reinterpret_cast<const half8_unaligned*>(p));
 #elif defined(__F16C__)
-    return __builtin_ia32_vcvtph2ps256(*reinterpret_cast<const half8_unaligned*>(p));
+    half8 bits;
+    __builtin_memcpy(&bits, p, sizeof bits);
+    return __builtin_ia32_vcvtph2ps256(bits);
 #else
     vec v = {};
     for (int l = 0; l < LANES; ++l) v[l] = float(p[l]);

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tuner.core.target import Target
+from tuner.core.target import Target, TargetKind
 
 _SSE = ("sse", "sse2")
 _AVX2 = (*_SSE, "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "lzcnt", "movbe", "bmi", "bmi2", "f16c", "fma",
@@ -51,6 +51,21 @@ def named_targets() -> dict[str, Target]:
             "cores": 8, "l1d_bytes": 32 * 2**10, "l2_bytes": 512 * 2**10, "l3_bytes": 32 * 2**20,
             "line_bytes": 64, "memory_bytes": 16 * 2**30, **vector_limits(arch),
         }  # fmt: skip
-        target = Target("cpu", arch, tuple(sorted(features)), limits)
+        target = Target(CpuTargets.name, arch, tuple(sorted(features)), limits)
         found[target.name] = target
     return found
+
+
+class CpuTargets(TargetKind):
+    """x86-64 and Arm by vector instruction set; what a device runs is its own processor's target."""
+
+    name = "cpu"
+    summary = "processors by vector instruction set"
+
+    def targets(self) -> Mapping[str, Target]:
+        """`cpu:x86_64` and the others of `ARCHES`."""
+        return dict(reversed(named_targets().items()))
+
+    def product(self, target: Target) -> str:
+        """No product: see `named_targets`."""
+        return f"a common server core with {target.arch}"

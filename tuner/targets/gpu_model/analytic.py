@@ -25,11 +25,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.core.artifact import Artifact
-from tuner.core.kernel import Launch
 from tuner.core.operator import Operator
-from tuner.core.target import Target
+from tuner.core.source import Launch
+from tuner.core.target import Prediction, Target
 from tuner.core.workload import Workload
-from tuner.engine.gpu_model.occupancy import occupancy
+from tuner.targets.gpu_model.occupancy import occupancy
 
 # A100 white paper: 5120 bytes a clock from L2 for 108 SMs; taken for the other architectures too.
 L2_BYTES_CLOCK_SM = 5120 / 108
@@ -41,25 +41,6 @@ LATENCY_CLOCKS = 400
 OVERLAP = 4
 # Seconds before the first block runs and after the last has written.
 LAUNCH_S = 2e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A predicted time and where it comes from.
-
-    Attributes:
-        time_s: of one call.
-        bound: the longest part: a key of `parts`.
-        parts: seconds each part alone would take: `issue`, `math`, `shared`, `l2`, `latency`, `memory`.
-        waves: blocks over what all SMs hold at once.
-        occupancy: share of the SM's warps.
-    """
-
-    time_s: float
-    bound: str
-    parts: Mapping[str, float]
-    waves: float
-    occupancy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +123,9 @@ def predict(
 ) -> Prediction | None:  # fmt: skip
     """The predicted time of one call; `None` where not even one block fits an SM.
 
+    Its parts are `issue`, `math`, `shared`, `l2`, `latency` and `memory`; its figures `waves`, blocks over
+    what all SMs hold at once, and `occupancy`, the share of an SM's warps.
+
     Args:
         operator: for flops and least bytes.
         workload: what is computed.
@@ -175,7 +159,8 @@ def predict(
     together = parts[bound] * sum((part / parts[bound]) ** OVERLAP for part in parts.values()) ** (
         1 / OVERLAP
     )
-    return Prediction(together + LAUNCH_S, bound, parts, blocks / concurrent, held.occupancy)
+    figures = {"waves": blocks / concurrent, "occupancy": held.occupancy}
+    return Prediction(together + LAUNCH_S, bound, parts, figures)
 
 
 def predict_artifact(
@@ -205,7 +190,9 @@ def predict_artifact(
         return found[0]
     names = dict.fromkeys(name for one in found for name in one.parts)
     parts = {name: sum(one.parts.get(name, 0.0) for one in found) for name in names}
-    return Prediction(
-        sum(one.time_s for one in found), max(parts, key=lambda name: parts[name]), parts,
-        max(one.waves for one in found), min(one.occupancy for one in found),
-    )  # fmt: skip
+    figures = {
+        "waves": max(one.figures["waves"] for one in found),
+        "occupancy": min(one.figures["occupancy"] for one in found),
+    }
+    bound = max(parts, key=lambda name: parts[name])
+    return Prediction(sum(one.time_s for one in found), bound, parts, figures)

@@ -1,0 +1,90 @@
+"""What a kernel is lowered to: source text, the symbol to call, its arguments and launches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of an entry point, in call order.
+
+    Attributes:
+        name: of a tensor of the operator's signature (`kind` "tensor"; a null pointer where the workload
+            has no such tensor), or of a scalar.
+        kind: `tensor`, `int32`, `int64`, `float32`, `struct` (by value) or `workspace`: device memory of the
+            kernel's own, set to zero once, before the first call. What must be zero for the next call the
+            kernel leaves so.
+        value: of a scalar; of a workspace its bytes.
+        fields: of a struct, with C's alignment.
+    """
+
+    name: str
+    kind: Literal["tensor", "int32", "int64", "float32", "workspace", "struct"] = "tensor"
+    value: float | int | None = None
+    fields: tuple["Argument", ...] = ()
+
+    def __post_init__(self) -> None:
+        # Also from JSON, where tuples are lists and arguments tables.
+        fields = tuple(f if isinstance(f, Argument) else Argument(**f) for f in self.fields)
+        object.__setattr__(self, "fields", fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a GPU kernel is started: blocks, threads a block, bytes of dynamic shared memory."""
+
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One GPU kernel of several that make one call, launched one after the other.
+
+    Attributes:
+        entry: the symbol to call.
+        arguments: in call order. Workspaces of one name are one piece of memory for all steps.
+        launch: its own.
+        metrics: of this kernel alone: resources once it is built; `flops` and `least_bytes` of its work
+            where the builder knows them.
+    """
+
+    entry: str
+    arguments: tuple[Argument, ...]
+    launch: Launch | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a builder compiles: complete, so that equal sources give equal artifacts.
+
+    Attributes:
+        language: of the builder: `cxx`, `nvrtc`, `triton`, `tensorir`, `python`, or a plug-in's.
+        text: source code, or what stands for it (TVMScript, `module:function`).
+        entry: the symbol to call.
+        arguments: in call order.
+        threads: CPU threads the kernel was lowered for.
+        launch: for GPU kernels.
+        options: for the builder, plain values only: extra flags, include folders.
+        before: GPU kernels launched before `entry` in every call, in order; `entry`, `arguments` and
+            `launch` are the last one's.
+        metrics: what is known of the last kernel before it is built, as in `Step`.
+    """
+
+    language: str
+    text: str
+    entry: str
+    arguments: tuple[Argument, ...]
+    threads: int = 1
+    launch: Launch | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    before: tuple[Step, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All kernels of a call, in order."""
+        return (*self.before, Step(self.entry, self.arguments, self.launch, self.metrics))

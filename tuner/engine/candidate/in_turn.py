@@ -1,0 +1,64 @@
+"""Evaluation on one host: all candidates are built, several at a time, then run one after the other."""
+
+import time
+import typing
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from tuner.core.device import Device
+from tuner.core.measurement import Measurement
+from tuner.core.trial import Trial
+from tuner.core.workload import Workload
+from tuner.engine.building.build_stage import BuildRequest, Built
+from tuner.engine.candidate.evaluator import Evaluated, Job, Standing
+
+
+class Shop(typing.Protocol):
+    """Builds and measures on one device."""
+
+    device: Device
+
+    def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
+        """Builds candidates; in the order given."""
+
+    def measure(
+        self, workload: Workload, built: Built, incumbent_s: float | None, reference_s: float | None
+    ) -> Measurement:
+        """What came of a candidate."""
+
+
+def in_turn(shop: Shop, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+    """The outcomes in the order of the jobs; what was built is removed, however the iterator is left."""
+    built = shop.build_all([job.request for job in jobs])
+    waiting = deque(zip(jobs, built, strict=True))
+    try:
+        while waiting:
+            job, candidate = waiting.popleft()
+            begun = time.perf_counter()
+            try:
+                measurement = _measured(shop, job.request.workload, candidate, standing)
+            finally:
+                candidate.discard()
+            rest = time.perf_counter() - begun - measurement.run_s
+            yield Evaluated(job.ticket, measurement, overhead_s=candidate.overhead_s + rest)
+    finally:
+        for _, left in waiting:
+            left.discard()
+
+
+def _measured(shop: Shop, workload: Workload, built: Built, standing: Standing) -> Measurement:
+    fingerprint = shop.device.fingerprint
+    if built.artifact is not None and (twin := standing.twin(fingerprint, built.artifact.digest)):
+        return _as_measured(twin, built)
+    return shop.measure(workload, built, standing.incumbent_s(fingerprint), standing.reference_s)
+
+
+def _as_measured(twin: Trial, built: Built) -> Measurement:
+    """The outcome of a trial of the same binary, with what building this one took."""
+    assert built.artifact is not None
+    m = twin.measurement
+    metrics = {**built.artifact.metrics, "same_binary_as_trial": float(twin.id or 0)}
+    return Measurement(
+        m.status, m.evidence, m.samples, m.error, m.calibration, built.build_s, 0.0, m.max_error, metrics,
+        m.artifact,
+    )  # fmt: skip

@@ -1,0 +1,62 @@
+"""How the kernels of a campaign are tuned, and which of their configurations meet in its final."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuner.core.bounds import check_count, check_positive, check_seed
+from tuner.engine.tuning.budget import Budget
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How every kernel of a campaign is tuned.
+
+    Attributes:
+        searcher, seed, budget, resume, remeasure, options: as in `SweepRequest`.
+        finalists: how many of each kernel's best go into the final.
+        rounds: of the final; 0 for no final.
+        reuse: take a finished sweep of the store that had the same budget or more, in place of a new one.
+        refresh_limits: measure the device's peaks again, before and after the final, so that shares of the
+            peak are of these minutes.
+        give_up_after: trials after which a kernel far behind another one is given up; `None` for never.
+        final_within: leave those out of the final whose sweep's best is more than so many times slower
+            than the fastest of all; the fastest libraries and the best tuned kernel always take part. `None`
+            for all.
+    """
+
+    searcher: str = "random"
+    seed: int = 0
+    budget: Budget = field(default_factory=lambda: Budget(trials=100))
+    resume: bool = False
+    remeasure: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    finalists: int = 2
+    rounds: int = 25
+    reuse: bool = False
+    refresh_limits: bool = False
+    give_up_after: int | None = None
+    final_within: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `TunerError` for a number that is none of its kind."""
+        check_seed(self.seed)
+        check_count("rounds", self.rounds, 0)
+        check_count("finalists", self.finalists)
+        if self.give_up_after is not None:
+            check_count("give_up_after", self.give_up_after)
+        if self.final_within is not None:
+            check_positive("within", self.final_within)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was asked, as plain values for the store; not what is to be resumed or reused."""
+        return {
+            "searcher": self.searcher,
+            "seed": self.seed,
+            "budget": self.budget.as_dict(),
+            "options": dict(self.options),
+            "give_up_after": self.give_up_after,
+            "finalists": self.finalists,
+            "rounds": self.rounds,
+            "within": self.final_within,
+        }
