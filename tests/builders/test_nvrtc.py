@@ -169,3 +169,24 @@ def test_equal_code_with_another_launch_is_another_artifact(tmp_path: Path) -> N
 def test_what_is_no_cubin() -> None:
     with pytest.raises(ValueError, match="not a 64-bit ELF"):
         cubin.resources(b"garbage", "f")
+
+
+def test_kernels_are_found_by_their_names_in_cxx(tmp_path: Path) -> None:
+    text = (
+        "namespace lab { template <class T, int N> __global__ void scale(T* a) { a[threadIdx.x] *= N; } }\n"
+        "__global__ void plain(float* a) { a[threadIdx.x] = INFINITY; }\n"
+    )
+    for entry, symbol in (("lab::scale<float, 4>", "scale"), ("plain", "_Z5plainPf")):
+        artifact = build(text, tmp_path / symbol, entry=entry)
+        assert symbol in artifact.entry and artifact.metrics["registers"] > 0
+
+
+def test_a_file_may_include_what_the_host_compiler_has(tmp_path: Path) -> None:
+    names = ["stdint", "float", "limits", "assert", "stdio", "stdlib", "string", "stddef", "math"]
+    text = "".join(f"#include <{name}.h>\n#include <c{name}>\n" for name in names)
+    text += """extern "C" __global__ void dot(float* a, uint64_t n, std::uint32_t m) {
+      assert(n < UINT64_MAX && m < INT_MAX);
+      if (a[0] > FLT_MAX) printf("%f\\n", M_PI);
+      a[threadIdx.x] = fmaxf(-INFINITY, NAN);
+    }"""
+    assert build(text, tmp_path).metrics["registers"] > 0

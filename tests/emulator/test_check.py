@@ -34,12 +34,12 @@ def test_a_syntax_error_names_file_and_line() -> None:
 
 
 @pytest.mark.parametrize("word", ["asm volatile", "asm", "__asm__ volatile"])
-def test_inline_ptx_is_refused_in_one_line(word: str) -> None:
-    text = COPY.replace("{ c", '{ int x;\n  WORD("mov.u32 %0, %%laneid;" : "=r"(x));  // BUG\n  c').replace(
+def test_inline_ptx_that_is_not_known_is_refused_in_one_line(word: str) -> None:
+    text = COPY.replace("{ c", '{ int x;\n  WORD("wgmma.fence %0;" : "=r"(x));  // BUG\n  c').replace(
         "WORD", word
     )
     first = build_error(text)
-    assert "does not run inline PTX" in first
+    assert "does not know the PTX instruction 'wgmma.fence'" in first
     assert f"kernel.cu:{bug_line(text)}:" in first
 
 
@@ -271,3 +271,49 @@ def test_a_stuck_kernel_raises_in_the_device(tmp_path: Path) -> None:
     executable.bind({key: value.copy() for key, value in TENSORS.items()})
     with pytest.raises(RuntimeError, match="stopped before all threads finished"):
         executable.run()
+
+
+LEFT_IN = """/*[tuner]
+name = "mine"
+operator = "gemm"
+entry = "scale<16>"
+arguments = ["A", "B", "D", "m", "n", "k"]
+[launch]
+grid = ["ceildiv(n, 16)", "ceildiv(m, 16)"]
+block = ["16", "16"]
+*/
+#include <stdint.h>
+#include <vector>
+template <int T> __global__ void scale(const float* a, const float* b, float* d, int m, int n, int k) {
+  int i = blockIdx.y * T + threadIdx.y, j = blockIdx.x * T + threadIdx.x;
+  if (i >= m || j >= n) return;
+  float s = ZERO;
+  for (int l = 0; l < k; ++l) s += a[i * k + l] * b[l * n + j];
+  d[i * n + j] = s;
+}
+int main() {
+  std::vector<float> a(16);
+  scale<16><<<1, dim3(16, 16)>>>(a.data(), a.data(), a.data(), 4, 4, 4);
+}
+"""
+
+
+def test_check_says_what_was_left_out_and_what_nvrtc_says(tmp_path, capsys) -> None:
+    from typer.testing import CliRunner
+
+    from tuner.builders.cuda.nvrtc import Nvrtc
+    from tuner.cli import app
+
+    path = tmp_path / "mine.cu"
+    # g++ knows the builtin, NVRTC does not.
+    for zero, refused in (("0.f", False), ("__builtin_ia32_rdtsc() * 0.f", True)):
+        path.write_text(LEFT_IN.replace("ZERO", zero))
+        done = CliRunner().invoke(app, ["check", str(path), "--shape", "17x20x9"])
+        assert "left out as host code: lines 11, 19-22" in done.output
+        if Nvrtc().unavailable():
+            assert "not compiled with NVRTC: " in done.output and done.exit_code == 0
+        elif refused:
+            assert "nvrtc_refuses: mine" in done.output and done.exit_code == 1
+            assert "NVRTC refuses it: mine.cu:15: error" in done.output
+        else:
+            assert "ok: mine" in done.output and "NVRTC compiles it for sm_80" in done.output

@@ -1,4 +1,4 @@
-"""Every barrier and wait of the CUDA ladder is needed, and the sanitizers say so where it is taken out."""
+"""Every barrier and wait of the CUDA ladders is needed, and the sanitizers say so where it is taken out."""
 
 import random
 import re
@@ -13,28 +13,30 @@ from tuner import registry
 from tuner.core.errors import InvalidSpace
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.target import Target
+from tuner.core.workload import Workload
 from tuner.devices.emulator.check import check_source
-from tuner.operators.gemm import Gemm
 from tuner.targets.cuda import target
 
 SOURCES = Path(__file__).resolve().parents[2] / "cuda_src"
-FOLDERS = ("gemm", "common")
+LADDERS = sorted({path.parent.name for path in SOURCES.glob("*/*.cu*")})
 # The fence on the reading side of an atomic is not among them: it is known not to be missed (README).
 STEPS = re.compile(
-    r"(__syncthreads\(\)|__syncwarp\(\)|__pipeline_wait_prior\([^;]*\)|__pipeline_commit\(\)"
+    r"(__syncthreads\(\)|__syncwarp\([^()]*\)|__pipeline_wait_prior\([^;]*\)|__pipeline_commit\(\)"
+    r'|asm volatile\("(?:cp\.async\.(?:wait|commit)|bar\.|barrier\.)[^;]*;[^;]*\)'
     r"|(?<=\n      )__threadfence\(\));"
 )
 
 
 def sites() -> list[tuple[str, int, int]]:
-    """(file, start, end) of each step in the ladder's code, comments left out."""
+    """(file within cuda_src, start, end) of each step in the ladders' code, comments left out."""
     found = []
-    for path in sorted(p for folder in FOLDERS for p in (SOURCES / folder).glob("*.cu*")):
-        text = path.read_text()
-        for match in STEPS.finditer(text):
-            line = text[text.rfind("\n", 0, match.start()) : match.start()]
-            if "//" not in line:
-                found.append((str(path.relative_to(SOURCES)), match.start(), match.end()))
+    for ladder in LADDERS:
+        for path in sorted([*(SOURCES / ladder).glob("*.cu"), *(SOURCES / ladder).glob("*.cuh")]):
+            text = path.read_text()
+            for match in STEPS.finditer(text):
+                line = text[text.rfind("\n", 0, match.start()) : match.start()]
+                if "//" not in line:
+                    found.append((f"{ladder}/{path.name}", match.start(), match.end()))
     return found
 
 
@@ -43,36 +45,54 @@ def small(chosen: Target) -> Target:
     return Target(chosen.kind, chosen.arch, chosen.features, {**chosen.limits, "sm_count": 4})
 
 
+SHAPES = {"gemm": [{"m": 65, "n": 80, "k": 130}, {"m": 200, "n": 160, "k": 24}, {"m": 64, "n": 48, "k": 96}]}
+
+
+def workloads(kernel: SourceKernel, dtype: str) -> list[Workload]:
+    """Small ones: those above, and of other operators the ragged companions of their example."""
+    operator = registry.operator(kernel.operator)
+    if kernel.operator in SHAPES:
+        return [operator.workload(dtype, **shape) for shape in SHAPES[kernel.operator]]
+    return list(operator.companions(operator.parse(operator.example, dtype)))
+
+
 def finds(kernel: SourceKernel, rng: random.Random) -> bool:
-    gemm = Gemm()
+    operator = registry.operator(kernel.operator)
     chosen = small(target(rng.choice(["sm_75", "sm_80"])))
-    shape = dict(zip("mnk", rng.choice([(65, 80, 130), (200, 160, 24), (64, 48, 96)]), strict=True))
-    workload = gemm.workload(rng.choice(kernel.dtypes), **shape)
+    workload = rng.choice(workloads(kernel, rng.choice(kernel.dtypes)))
     if kernel.unsupported(workload, chosen):
         return False
     try:
         config = kernel.space(workload, chosen).sample(rng)
     except InvalidSpace:
         return False
-    tensors = gemm.inputs(workload, 1)
-    outputs = [spec for spec in gemm.signature(workload) if spec.output]
+    tensors = operator.inputs(workload, 1)
+    outputs = [spec for spec in operator.signature(workload) if spec.output]
     tensors.update({spec.name: np.zeros(spec.shape, spec.dtype) for spec in outputs})
     source = kernel.lower(workload, config, chosen)
     names = [spec.name for spec in outputs]
     return bool(check_source(SANITIZED, source, chosen, tensors, names, launches=2).findings)
 
 
+def users_of(name: str, folder: Path) -> list[SourceKernel]:
+    """The kernels whose text a file is part of, those that use most of it first."""
+    if name.endswith(".cu"):
+        return [registry.source_kernel(folder / name)]
+    kernels = [registry.source_kernel(path) for path in sorted(folder.glob("*/*.cu"), reverse=True)]
+    return [kernel for kernel in kernels if (folder / name).resolve() in kernel.source_files()]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("name", "start", "end"), sites(), ids=lambda value: str(value))
 def test_a_step_left_out_is_found(name: str, start: int, end: int, tmp_path: Path) -> None:
-    for folder in FOLDERS:
-        shutil.copytree(SOURCES / folder, tmp_path / folder)
-    changed = tmp_path / name
-    text = changed.read_text()
-    changed.write_text(f"{text[:start]};{text[end:]}")
-    users = [changed] if name.endswith(".cu") else sorted((tmp_path / "gemm").glob("[4-9]*.cu"), reverse=True)
-    kernels = list(map(registry.source_kernel, users))
+    folder = tmp_path / "cuda_src"
+    for ladder in LADDERS:
+        shutil.copytree(SOURCES / ladder, folder / ladder)
+    text = (folder / name).read_text()
+    (folder / name).write_text(f"{text[:start]};{text[end:]}")
+    kernels = users_of(name, folder)
+    assert kernels, f"no kernel uses {name}"
     rng = random.Random(0)
     # Not every configuration reaches every line: sixteen tries a kernel.
     assert any(finds(kernel, rng) for _ in range(16) for kernel in kernels)

@@ -100,7 +100,7 @@ def test_parts_of_a_warp_meet_apart() -> None:
     text = """extern "C" __global__ void k(int* c) {
       int t = threadIdx.x, v = t;
       if (t < 8) v += __shfl_xor_sync(0x000000ffu, v, 1);
-      else if (t < 24) { for (int o = 8; o; o /= 2) v += __shfl_xor_sync(0x00ffff00u, v, o, 8); }
+      else if (t < 24) { for (int o = 4; o; o /= 2) v += __shfl_xor_sync(0x00ffff00u, v, o, 8); }
       unsigned active = 0;
       if (t % 2) active = __activemask(); else active = ~__activemask();
       c[t] = v;

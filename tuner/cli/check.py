@@ -1,5 +1,6 @@
 """`tuner check`: is a GPU kernel right, and free of races and stray accesses? No GPU needed."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -57,11 +58,13 @@ def check(
     operator = registry.operator(chosen.operator)
     workloads = [operator.parse(text, dtype or chosen.dtypes[0]) for text in shape]
     wanted = parse_config(config) if config is not None else None
+    if not json and (left_out := getattr(chosen, "left_out", "")):
+        print(left_out)
     results: list[engine.Checked] = []
     for workload in workloads:
-        chosen.require(workload, where)
+        engine.require(chosen, workload, where)
         configs = engine.choose_configs(chosen.space(workload, where), wanted, random, seed)
-        for result in engine.check_kernel(chosen, [workload], configs, where, seed, sanitize):
+        for result in engine.check_kernel(chosen, [workload], configs, where, seed, sanitize, nvrtc=True):
             results.append(result)
             if not json:
                 watched = "" if result.sanitized else ", not sanitized"
@@ -69,12 +72,33 @@ def check(
                 for line in [str(f) for f in result.findings] or [result.error]:
                     if line:
                         print(f"  {line}")
+                for line in [*_bank_lines(result.banks), *([result.note] if result.note else [])]:
+                    print(f"  {line}")
     failed = [r for r in results if r.status == "build_error"]
     if failed and len(failed) == len(results):
         raise BuildError(failed[0].error)  # nothing could be checked
     if json:
-        print_json({"kernel": chosen.name, "target": where.name, "results": [r.as_dict() for r in results]})
+        left_out = getattr(chosen, "left_out", "") or None
+        print_json(
+            {
+                "kernel": chosen.name,
+                "left_out": left_out,
+                "target": where.name,
+                "results": [r.as_dict() for r in results],
+            }
+        )
     raise typer.Exit(0 if all(r.clean for r in results) else 1)
+
+
+def _bank_lines(banks: Sequence[Any]) -> list[str]:
+    """The lines with bank conflicts, the worst five of them."""
+    if not banks:
+        return []
+    requests, conflicts = (sum(getattr(use, name) for use in banks) for name in ("requests", "conflicts"))
+    if not conflicts:
+        return [f"shared memory: no bank conflicts in {requests} requests"]
+    worst = [str(use) for use in banks if use.conflicts][:5]
+    return [f"shared memory: {conflicts} bank conflicts in {requests} requests", *worst]
 
 
 def parse_config(text: str) -> dict[str, Any]:

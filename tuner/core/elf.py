@@ -96,13 +96,12 @@ class Elf:
 
     @property
     def thread_local_bytes(self) -> int:
-        """Size of a thread's block of thread-local variables, rounded up to its alignment; 0 without one."""
+        """Size of a thread's block of thread-local variables, not rounded up; 0 without one."""
         (start,) = struct.unpack_from("<Q", self.data, 0x20)
         size, count = struct.unpack_from("<HH", self.data, 0x36)
         block = 0
         for i in range(count):
             row = struct.unpack_from("<IIQQQQQQ", self.data, start + i * size)
             if row[0] == _THREAD_LOCAL_SEGMENT:
-                memory, alignment = row[6], max(row[7], 1)
-                block = -(-memory // alignment) * alignment
+                block = row[6]
         return block

@@ -80,7 +80,7 @@ class Emulator(Device):
     @abstractmethod
     def examine(
         self, artifact: Artifact, tensors: Mapping[str, np.ndarray], outputs: Collection[str], seed: int,
-        timeout_s: float,
+        timeout_s: float, initial: Collection[str] = (),
     ) -> Emulated:  # fmt: skip
         """Runs an artifact once in a child process.
 
@@ -90,4 +90,5 @@ class Emulator(Device):
             outputs: names of those it writes.
             seed: other than 0: threads run in an order of their own.
             timeout_s: wall clock.
+            initial: those of the outputs that begin with the values given, and are changed in place.
         """

@@ -50,6 +50,13 @@ class Kernel(ABC):
     """What its machine code shows and `tuner.lab.ladder` holds it to: `wide_loads`, 128 bits a load;
     `tensor_cores`, their instructions in the main loop. `tensor_cores:f16` is claimed of f16 alone."""
 
+    checked_only: str | None = None
+    """Why no device times it and `tuner check` alone runs it; `None` for all but some files from outside."""
+    accumulator: str = ""
+    """The type its sums are made in, where it is narrower than the operator's tolerance assumes: `f16`."""
+    initial: Mapping[str, str | float] = {}
+    """Outputs that hold another tensor's values, or a number, when it starts, and are changed in place."""
+
     special_values: bool = True
     """Whether a NaN or an infinity reaches those elements of the output alone that the operator's definition
     lets it reach. `False` for algorithms that add and subtract neighbours first (Winograd, Strassen): they
@@ -90,7 +97,7 @@ class Kernel(ABC):
 
     def require(self, workload: Workload, target: Target) -> None:
         """Raises `Unavailable` with the reason where the kernel cannot serve."""
-        reason = self.unavailable() or self.unsupported(workload, target)
+        reason = self.unavailable() or self.checked_only or self.unsupported(workload, target)
         if reason:
             raise Unavailable(f"kernel {self.name} cannot serve {workload.key} on {target.name}: {reason}")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuner.core.brief import brief
+from tuner.core.declared_arguments import check_arguments, check_beginnings, names_in
 from tuner.core.definitions import Definitions
 from tuner.core.errors import InvalidSpace, UnknownName, nearest
 from tuner.core.expression import Expression, parse
@@ -23,11 +24,22 @@ _MACRO = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
 _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "let", "parameters",
     "constraints", "features", "launch", "macros", "flags", "requires", "claims", "workspace",
-    "supports",    "fewer_operations", "special_values", "shape_generic",
+    "supports", "accumulator", "initial", "constants", "fewer_operations", "special_values", "shape_generic",
 }  # fmt: skip
-_TEXTS = ("name", "operator", "summary", "entry", "fewer_operations")
+_TEXTS = ("accumulator", "name", "operator", "summary", "entry", "fewer_operations")
 _LISTS = ("dtypes", "arguments", "flags", "requires", "claims")
-_TABLES = ("let", "parameters", "constraints", "features", "workspace", "launch", "supports", "macros")
+_TABLES = (
+    "initial",
+    "constants",
+    "let",
+    "parameters",
+    "constraints",
+    "features",
+    "workspace",
+    "launch",
+    "supports",
+    "macros",
+)
 _SWITCHES = ("special_values", "shape_generic")
 _EXPRESSIONS = ("let", "constraints", "features", "workspace", "supports", "macros")
 OPTION_MACRO = "OPT_"
@@ -123,7 +135,10 @@ def read_header(text: str, cuda: bool, operators: Mapping[str, Operator]) -> Ker
     header = KernelHeader(declared, operator, options, definitions, parameters, constraints, expressions)
     _check_macros(header)
     _check_names(header)
-    for name in declared["arguments"]:
+    if cuda:
+        check_arguments(declared["arguments"])
+    check_beginnings(declared)
+    for name in names_in(declared["arguments"]):
         _check_argument(header, name)
     return header
 

@@ -29,7 +29,13 @@ def draw(spec: TensorSpec, rng: np.random.Generator) -> np.ndarray:
 
 
 def sum_tolerance(
-    dtype: str, length: int, result: np.ndarray, largest: float, scale: float = 1.0, epilogue: bool = False
+    dtype: str,
+    length: int,
+    result: np.ndarray,
+    largest: float,
+    scale: float = 1.0,
+    epilogue: bool = False,
+    accumulator: str = "f32",
 ) -> np.ndarray:
     """The error allowed to `scale` times a sum of `length` products of inputs from `draw`, f32 or f16.
 
@@ -58,8 +64,10 @@ def sum_tolerance(
         largest: a bound on the terms of the epilogue and the typical size of the sum.
         scale: the sum's factor.
         epilogue: whether anything is added to the sum.
+        accumulator: the type that partial sums are rounded to: `f32`, `f16` (u = 2^-11) or `bf16` (2^-8).
     """
     u = U32 if dtype == "f32" else 2 * U32
+    u = {"f16": U16, "bf16": 2.0**-8}.get(accumulator, u)
     size = np.abs(result)
     tolerance = 8 * u * scale * (length + 1) / (3 * math.sqrt(2)) + 4 * u * (size + largest)
     outliers = size > 8 * largest

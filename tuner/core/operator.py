@@ -104,7 +104,8 @@ class Operator(ABC):
         """
         text = shape.strip()
         form = f"{'x'.join(self.dims)} such as {self.example}"
-        if re.fullmatch(r"[^\s,]*x[^\s,]*", text) and not text[:1].isalpha():
+        alone = len(self.dims) == 1 and re.fullmatch(r"-?\d+", text)  # one dimension: no x between numbers
+        if alone or (re.fullmatch(r"[^\s,]*x[^\s,]*", text) and not text[:1].isalpha()):
             parts = text.split("x")
             if len(parts) != len(self.dims) or not all(re.fullmatch(r"-?\d+", part) for part in parts):
                 raise InvalidWorkload(f"shape {_short(shape)} of {self.name} is not of the form {form}")
@@ -233,6 +234,18 @@ class Operator(ABC):
     @abstractmethod
     def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
         """The outputs in float64 (or exact int64), by a computation that shares nothing with kernels."""
+
+    def tolerance_of(
+        self, workload: "Workload", inputs: "Tensors", reference: "Tensors", accumulator: str
+    ) -> "Tensors":
+        """The tolerance of a kernel whose sums are made in a type of its own, `f16` or `bf16`.
+
+        Raises:
+            InvalidWorkload: the operator says nothing of it.
+        """
+        if accumulator in ("", "f32"):
+            return self.tolerance(workload, inputs, reference)
+        raise InvalidWorkload(f"{self.name} has no tolerance for sums in {accumulator}")
 
     @abstractmethod
     def tolerance(self, workload: Workload, inputs: Tensors, reference: Tensors) -> Tensors:

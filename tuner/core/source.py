@@ -12,14 +12,22 @@ class Argument:
     Attributes:
         name: of a tensor of the operator's signature (`kind` "tensor"; a null pointer where the workload
             has no such tensor), or of a scalar.
-        kind: `tensor`, `int32`, `int64`, `float32` or `workspace`: device memory of the kernel's own, set
-            to zero once, before the first call. What must be zero for the next call the kernel leaves so.
+        kind: `tensor`, `int32`, `int64`, `float32`, `struct` (by value) or `workspace`: device memory of the
+            kernel's own, set to zero once, before the first call. What must be zero for the next call the
+            kernel leaves so.
         value: of a scalar; of a workspace its bytes.
+        fields: of a struct, with C's alignment.
     """
 
     name: str
-    kind: Literal["tensor", "int32", "int64", "float32", "workspace"] = "tensor"
+    kind: Literal["tensor", "int32", "int64", "float32", "workspace", "struct"] = "tensor"
     value: float | int | None = None
+    fields: tuple["Argument", ...] = ()
+
+    def __post_init__(self) -> None:
+        # Also from JSON, where tuples are lists and arguments tables.
+        fields = tuple(f if isinstance(f, Argument) else Argument(**f) for f in self.fields)
+        object.__setattr__(self, "fields", fields)
 
 
 @dataclass(frozen=True, slots=True)

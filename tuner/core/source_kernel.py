@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.core.declared_arguments import checked_only, read_argument
+from tuner.core.device_part import device_part, host_names, with_headers
 from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.expression import Expression
@@ -33,6 +35,9 @@ class SourceKernel(Kernel):
     Args:
         path: the file.
         operators: by name; the one that the file declares gives options, derived sizes and names of tensors.
+
+    Attributes:
+        left_out: of a CUDA file that holds host code too, which lines the device does not get; else empty.
 
     Raises:
         InvalidSpace: the file has no declaration, or the declaration is wrong; names the file.
@@ -66,6 +71,32 @@ class SourceKernel(Kernel):
         self.claims = tuple(self._declared.get("claims", ()))
         self.special_values = self._declared.get("special_values", True)
         self.shape_generic = self._declared.get("shape_generic", True)
+        self.accumulator = self._declared.get("accumulator", "")
+        self.initial = dict(self._declared.get("initial", {}))
+        self.checked_only = checked_only(self._declared)
+        self._code, self.left_out = self.text, ""
+        if self.language == "nvrtc":
+            self._code, self.left_out = self._device_part()
+
+    def _device_part(self) -> tuple[str, str]:
+        """What a device compiler gets of the file and of headers with host code, and what it does not."""
+        files = self.source_files()
+        names = {file.name for file in files}
+        contents = [read_file(file).decode(errors="replace") for file in files]
+        host = host_names(contents, names)
+        part = device_part(self.text, names, host)
+        said = [str(part)] if part.left_out else []
+        headers = []
+        for file, content in zip(files[1:], contents[1:], strict=True):
+            inner = device_part(content, names, host)
+            if inner.left_out:
+                headers.append(f"{file.name}: {str(inner).split(': ', 1)[1]}")
+        if not headers:
+            return part.text, "".join(said)
+        flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
+        folders = [Path(flag[2:]) for flag in flags if flag.startswith("-I")]
+        text = with_headers(part.text, self.path.name, self.path.parent.absolute(), folders, host)
+        return text, "; ".join(said or ["left out as host code"]) + "; " + "; ".join(headers)
 
     def constants(self, workload: Workload, target: Target) -> dict[str, Any]:
         """As `Kernel.constants`, and the operator's derived sizes."""
@@ -110,13 +141,14 @@ class SourceKernel(Kernel):
         macros.update((f"{OPTION_MACRO}{name.upper()}", value) for name, value in options.items())
         macros.update((name, expression(scope)) for name, expression in self.header.table("macros"))
         lines = [f"#define {name} {_literal(value)}" for name, value in macros.items()]
-        text = "\n".join([*lines, f'#line 1 "{self.path.name}"', self.text])
+        text = "\n".join([*lines, f'#line 1 "{self.path.name}"', self._code])
         threads = int(config.get("threads", 1))
         flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
         return Source(
             self.language, text, self._declared["entry"], self._arguments(workload, options, scope),
             threads, self._launch(scope),
-            {"include": str(self.path.parent), "flags": flags},
+            {"include": str(self.path.parent), "flags": flags,
+             **({"constants": constants} if (constants := self._declared.get("constants")) else {})},
         )  # fmt: skip
 
     def _launch(self, scope: Mapping[str, Any]) -> Launch | None:
@@ -134,17 +166,15 @@ class SourceKernel(Kernel):
         # A yes-or-no option is a macro only: GEMM's `bias` says whether there is a *tensor* of that name.
         numbers = {name: value for name, value in options.items() if not isinstance(value, bool)}
         numbers = {**numbers, **derived, **dict(workload.dims)}
-        arguments = []
-        for name in self._declared["arguments"]:
+
+        def named(name: str) -> Argument:
             if name in workspace:
-                arguments.append(Argument(name, "workspace", int(workspace[name](scope))))
-            elif name in definitions:
-                arguments.append(self._number(name, definitions.expand(name)(scope)))
-            elif name in numbers:
-                arguments.append(self._number(name, numbers[name]))
-            else:
-                arguments.append(Argument(name))
-        return tuple(arguments)
+                return Argument(name, "workspace", int(workspace[name](scope)))
+            if name in definitions:
+                return self._number(name, definitions.expand(name)(scope))
+            return self._number(name, numbers[name]) if name in numbers else Argument(name)
+
+        return tuple(read_argument(text, named, scope) for text in self._declared["arguments"])
 
     def _number(self, name: str, value: Any) -> Argument:
         """A scalar: f32, or int64 in C++ and int32 in CUDA.

@@ -159,12 +159,18 @@ class Gemm(Operator):
 
     def tolerance(self, workload: Workload, inputs: Tensors, reference: Tensors) -> Tensors:
         """`sum_tolerance` of k products, 8 standard deviations of a sequential sum's error; int8: 0."""
+        return self.tolerance_of(workload, inputs, reference, "f32")
+
+    def tolerance_of(
+        self, workload: Workload, inputs: Tensors, reference: Tensors, accumulator: str
+    ) -> Tensors:
+        """As `tolerance`, for sums in f32, f16 or bf16."""
         if workload.dtype == "int8":
             return {"D": np.zeros(())}
         k, alpha = workload["k"], abs(workload.option("alpha", 1.0))
         largest = alpha * (math.sqrt(k) + 1) + abs(workload.option("beta", 0.0)) + 1
         epilogue = "C" in inputs or "bias" in inputs
-        return {"D": sum_tolerance(workload.dtype, k, reference["D"], largest, alpha, epilogue)}
+        return {"D": sum_tolerance(workload.dtype, k, reference["D"], largest, alpha, epilogue, accumulator)}
 
     def flops(self, workload: Workload) -> int:
         """2*m*n*k a batch entry; the epilogue is not counted, as BLAS benchmarks do not."""

@@ -11,13 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <limits>
 #include <type_traits>
 #include <utility>
 
 #include "cuda_emulator/api.h"
-// Ours before the words become macros: `asm` is one of them.
+// Ours before CUDA's words become macros.
 #include "cuda_emulator/vectors.h"
 #include "cuda_emulator/sync.h"
 #include "cuda_emulator/math.h"
@@ -29,6 +30,9 @@
 #include "cuda_emulator/wmma.h"
 #include "cuda_emulator/pipeline.h"
 #include "cuda_emulator/scopes.h"
+#include "cuda_emulator/atomic.h"
 #include "cuda_emulator/groups.h"
+#include "cuda_emulator/fp8.h"
+#include "cuda_emulator/ptx.h"
 #include "cuda_emulator/launch.h"
 #include "cuda_emulator/keywords.h"

@@ -118,7 +118,7 @@ extern "C" void cuda_emu_atomic(const void* address, unsigned size, int writes) 
       std::strcpy(f->text, "an atomic operation");
     }
     on_atomic(at, writes);
-    on_access(at, size, writes ? WRITE | ATOMIC : ATOMIC, pc);
+    on_access(at, size, writes ? WRITE | ATOMIC | (writes == 2 ? BLIND : 0) : ATOMIC, pc);
   }
 }
 

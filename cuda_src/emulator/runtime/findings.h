@@ -24,7 +24,7 @@ enum FindingKind : uint32_t {
   TRAP = 13,
 };
 
-enum AccessFlag : uint32_t { READ = 0, WRITE = 1, ATOMIC = 2, ASYNC = 4 };
+enum AccessFlag : uint32_t { READ = 0, WRITE = 1, ATOMIC = 2, ASYNC = 4, BLIND = 8 };  // BLIND: it reads nothing
 
 struct Finding {
   uint32_t kind, count;

@@ -38,21 +38,6 @@ ObjectKey key_of(const void* object) {
   return {address, is_shared(address) ? thread_now->block->linear : NOBODY};
 }
 
-// All that happened before this point of the thread, itself included.
-Clock known_now(Thread& self) {
-  Clock clock;
-  clock.merge(self.acquired);
-  clock.merge(self.block->acquired);
-  Clock::raise(clock.phases[self.block->linear], self.block->phase);
-  const uint32_t first = self.gid - self.lane();
-  for (uint32_t lane = 0; lane < 32; ++lane) {
-    if (self.known[lane]) Clock::raise(clock.threads[first + lane], self.known[lane]);
-  }
-  Clock::raise(clock.threads[self.gid], self.clock);
-  ++self.clock;  // what comes next is after the release
-  return clock;
-}
-
 void release_to(Synchronizer& object, const Clock& clock) {
   object.clock.merge(clock);
   object.version = ++versions;
@@ -75,6 +60,21 @@ bool covers(const Clock& clock, uint32_t block, uint32_t gid, uint32_t at, uint3
 }
 
 }  // namespace
+
+// All that happened before this point of the thread, itself included.
+Clock known_now(Thread& self) {
+  Clock clock;
+  clock.merge(self.acquired);
+  clock.merge(self.block->acquired);
+  Clock::raise(clock.phases[self.block->linear], self.block->phase);
+  const uint32_t first = self.gid - self.lane();
+  for (uint32_t lane = 0; lane < 32; ++lane) {
+    if (self.known[lane]) Clock::raise(clock.threads[first + lane], self.known[lane]);
+  }
+  Clock::raise(clock.threads[self.gid], self.clock);
+  ++self.clock;  // what comes next is after the release
+  return clock;
+}
 
 // Whether an access by thread `gid` at its clock `at` in its block's `phase` happened before now of `self`.
 bool ordered(const Thread& self, uint32_t gid, uint32_t at, uint32_t phase) {
@@ -125,6 +125,7 @@ void on_barrier(Block& block) {
     }
   }
   ++block.phase;
+  count_banks(block);
 }
 
 // All blocks have come: what this one did in the phases before is before whatever follows anywhere.

@@ -80,7 +80,7 @@ void finish_warp(Block& block, uint32_t warp, uint32_t mask, int kind) {
   Thread& any = *lanes[__builtin_ctz(present)];
   if (any.complete) any.complete(arguments, present);
   if (launch.sanitize && kind == WARP_SYNC) on_warp_sync(lanes);
-  if (launch.sanitize && kind == WARP_MMA && present != ~0u) {
+  if (launch.sanitize && kind >= WARP_MMA && present != ~0u) {
     Finding* f = report(WARP_DIVERGENCE, place(any.pc));
     f->thread = any.gid;
     f->extra = present;
@@ -123,7 +123,8 @@ void report_deadlock(Block& block) {
   Thread* first = nullptr;
   for (Thread& t : block.threads) {
     // A lane in a warp operation names the defect better than those that wait for it at a barrier.
-    const bool waits = t.state == State::AT_WARP || t.state == State::AT_BARRIER || t.state == State::SPINNING;
+    const bool waits = t.state == State::AT_WARP || t.state == State::AT_BARRIER || t.state == State::AT_NAMED ||
+                       t.state == State::SPINNING;
     if (waits && (!first || (t.state == State::AT_WARP && first->state != State::AT_WARP))) first = &t;
   }
   if (!first) return;
@@ -143,6 +144,26 @@ void report_deadlock(Block& block) {
   f->extra2 = 1;  // nobody can go on
 }
 
+void meet_warp(unsigned mask, int kind, void* argument, void (*complete)(void**, unsigned), uintptr_t pc) {
+  Thread& self = *thread_now;
+  self.mask = mask;
+  self.kind = kind;
+  self.argument = argument;
+  self.complete = complete;
+  self.pc = pc;
+  self.turns = 0;
+  if (!(mask >> self.lane() & 1)) {  // undefined in CUDA: the caller is not in its own mask
+    Finding* f = report(WARP_DIVERGENCE, place(self.pc));
+    f->thread = self.gid;
+    f->extra = mask;
+    f->extra2 = 2;
+    self.mask = mask | 1u << self.lane();
+  }
+  self.state = State::AT_WARP;
+  finish_warp(*self.block, self.warp(), self.mask, kind);
+  if (self.state == State::AT_WARP) leave(State::AT_WARP);
+}
+
 extern "C" {
 int cuda_emu_barrier(int kind, int predicate) {
   Thread& self = *thread_now;
@@ -158,23 +179,16 @@ int cuda_emu_barrier(int kind, int predicate) {
 }
 
 void cuda_emu_warp(unsigned mask, int kind, void* argument, void (*complete)(void**, unsigned)) {
-  Thread& self = *thread_now;
-  self.mask = mask;
-  self.kind = kind;
-  self.argument = argument;
-  self.complete = complete;
-  self.pc = uintptr_t(__builtin_return_address(0));
-  self.turns = 0;
-  if (!(mask >> self.lane() & 1)) {  // undefined in CUDA: the caller is not in its own mask
-    Finding* f = report(WARP_DIVERGENCE, place(self.pc));
-    f->thread = self.gid;
-    f->extra = mask;
-    f->extra2 = 2;
-    self.mask = mask | 1u << self.lane();
-  }
-  self.state = State::AT_WARP;
-  finish_warp(*self.block, self.warp(), self.mask, kind);
-  if (self.state == State::AT_WARP) leave(State::AT_WARP);
+  meet_warp(mask, kind, argument, complete, uintptr_t(__builtin_return_address(0)));
+}
+
+void cuda_emu_absent_lane(unsigned mask, unsigned source) {
+  if (!launch.sanitize) return;
+  Finding* f = report(WARP_DIVERGENCE, place(uintptr_t(__builtin_return_address(0))));
+  f->thread = thread_now->gid;
+  f->extra = mask;
+  f->extra2 = 3;
+  f->offset = source;
 }
 
 unsigned cuda_emu_lane(void) { return thread_now->lane(); }
@@ -184,6 +198,41 @@ unsigned cuda_emu_active_mask(void) {
   self.pc = uintptr_t(__builtin_return_address(0));
   leave(State::AT_MASK);
   return unsigned(self.result);
+}
+
+// bar.sync (waits) and bar.arrive (does not) of a barrier by number; PTX ISA, "bar, barrier". Everything before
+// an arrival of any thread happens before what follows the waiting of another.
+void cuda_emu_named_barrier(unsigned number, unsigned threads, int waits) {
+  Thread& self = *thread_now;
+  Block& block = *self.block;
+  self.pc = uintptr_t(__builtin_return_address(0));
+  self.turns = 0;
+  NamedBarrier& barrier = block.named[number % 16];
+  const char* wrong = number > 15 ? "barriers of a block are numbered 0 to 15"
+                      : threads % 32 || !threads ? "the number of threads at a barrier is a multiple of 32" : nullptr;
+  if (!wrong && barrier.arrived && barrier.expected != threads) {
+    wrong = "threads name different numbers of threads for one barrier";
+  }
+  if (wrong) {
+    Finding* f = report(BARRIER_DIVERGENCE, place(self.pc));
+    f->thread = self.gid;
+    std::strncpy(f->text, wrong, sizeof f->text - 1);
+    stop_launch();
+  }
+  if (!barrier.arrived) barrier.first = self.id, barrier.pc = self.pc, barrier.expected = threads;
+  if (launch.sanitize) barrier.clock.merge(known_now(self));
+  self.mask = number;
+  self.kind = BARRIER_PLAIN;
+  if (waits) self.state = State::AT_NAMED;
+  if (++barrier.arrived == barrier.expected) {
+    for (Thread& t : block.threads) {
+      if (t.state != State::AT_NAMED || t.mask != number) continue;
+      if (launch.sanitize) t.acquired.merge(barrier.clock);
+      t.state = State::READY;
+    }
+    barrier = NamedBarrier{};
+  }
+  if (self.state == State::AT_NAMED) leave(State::AT_NAMED);
 }
 
 void cuda_emu_spin(void) {

@@ -100,7 +100,7 @@ bool touch(Cell& cell, const Access& access, bool initialized, FindingKind race,
       }
       clean = false;
     }
-  } else if (!cell.writer && clean && !initialized && (!writes || atomic)) {
+  } else if (!cell.writer && clean && !initialized && (!writes || (atomic && !(access.flags & BLIND)))) {
     describe(report(never, access.pc), access, object, offset);
     clean = false;
   }
@@ -135,6 +135,9 @@ void on_shared(const Access& access) {
     const int64_t past = from + access.size - int64_t(v.size);
     if (from >= 0 && past <= 0) {
       if (!v.checked) return;
+      if (banks_watched && !(access.flags & ATOMIC)) {
+        on_bank_access(*thread_now, access.pc, offset, access.size, access.flags & WRITE);
+      }
       Cell* cells = thread_now->block->cells.data() + offset;
       bool clean = true;
       for (uint32_t b = 0; b < access.size; ++b) {

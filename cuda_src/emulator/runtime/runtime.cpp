@@ -5,11 +5,13 @@
 #include <ucontext.h>
 
 #include "async.cpp"
+#include "banks.cpp"
 #include "callbacks.cpp"
 #include "happens_before.cpp"
 #include "meeting.cpp"
 #include "memory.cpp"
 #include "scheduler.cpp"
+#include "tensor_cores.cpp"
 
 namespace cuda_emulator {
 void forget_order();
@@ -81,6 +83,12 @@ struct LaunchArguments {
   void (*entry)(void**);
   void** arguments;       // one pointer an argument, to its value
 };
+
+// What launches since the last call have done to the banks of shared memory: at most `capacity` places of code,
+// those with most conflicts first. Gives their number.
+PUBLIC uint32_t cuda_emulator_banks(BankRecord* records, uint32_t capacity) {
+  return take_banks(records, capacity);
+}
 
 // Runs a grid. 0: all threads finished; 1: stopped or stuck, the findings say where; 2: no memory for stacks.
 PUBLIC int cuda_emulator_launch(const LaunchArguments* given) {

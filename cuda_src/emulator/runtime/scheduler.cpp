@@ -77,6 +77,7 @@ std::unique_ptr<Block> make_block(uint32_t linear) {
   block->phase = 1;
   block->at_grid = block->started = false;
   block->acquired = block->fenced = Clock{};
+  for (NamedBarrier& barrier : block->named) barrier = NamedBarrier{};
   block->shared.clear();
   if (launch.sanitize) block->cells.assign(launch.shared_bytes, Cell{});
   if (free_stacks.size() < launch.threads) allocate_stacks(launch.threads);
@@ -94,6 +95,7 @@ std::unique_ptr<Block> make_block(uint32_t linear) {
     t.acquired = t.fenced = Clock{};
     t.copies.clear();
     t.groups.clear();
+    t.bank_trace.clear();
     t.stack = free_stacks.back();
     free_stacks.pop_back();
     t.context.prepare(t.stack, STACK_BYTES, thread_main);
@@ -103,6 +105,7 @@ std::unique_ptr<Block> make_block(uint32_t linear) {
 
 void retire(std::unique_ptr<Block> block) {
   if (block_now == block.get()) block_now = nullptr;
+  if (launch.sanitize) count_banks(*block);
   for (Thread& t : block->threads) free_stacks.push_back(t.stack);
   free_blocks.push_back(std::move(block));
 }

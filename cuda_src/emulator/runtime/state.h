@@ -10,7 +10,7 @@
 
 namespace cuda_emulator {
 
-enum class State : uint8_t { READY, SPINNING, AT_BARRIER, AT_WARP, AT_MASK, DONE };
+enum class State : uint8_t { READY, SPINNING, AT_BARRIER, AT_NAMED, AT_WARP, AT_MASK, DONE };
 
 // What happened before a point, beyond one's own block's barriers and one's own warp: sparse, since most
 // kernels synchronize blocks not at all, and those that do through few atomics.
@@ -38,6 +38,13 @@ struct AsyncCopy {
   uintptr_t pc;
 };
 
+// An access to shared memory, kept until its warp's are compared for bank conflicts (banks.cpp).
+struct BankAccess {
+  uint32_t pc, offset;
+  uint16_t size;
+  bool writes;
+};
+
 struct Block;
 
 struct Thread {
@@ -61,6 +68,7 @@ struct Thread {
   Clock acquired, fenced;
   std::vector<AsyncCopy> copies;
   std::unordered_map<const void*, uint64_t> groups;  // committed so far, by owner
+  std::vector<BankAccess> bank_trace;                 // since the block's last barrier
 
   uint32_t lane() const { return id % 32; }
   uint32_t warp() const { return id / 32; }
@@ -72,6 +80,14 @@ struct Cell {
   uint32_t reader[2], r_clock[2], r_phase[2], r_pc[2], r_flags[2];
 };
 
+// One of the sixteen barriers of a block that bar.sync and bar.arrive name.
+struct NamedBarrier {
+  uint32_t arrived = 0, expected = 0;
+  uintptr_t pc = 0;
+  uint32_t first = 0;  // the thread that came first
+  Clock clock;         // what all that came had done
+};
+
 struct Block {
   uint3 index{};
   uint32_t linear = 0;
@@ -81,6 +97,7 @@ struct Block {
   std::vector<char> shared;  // its shared memory while another block runs
   std::vector<Cell> cells;   // one a byte of shared memory
   Clock acquired, fenced;
+  NamedBarrier named[16];
 };
 
 struct Region {  // a tensor
@@ -130,6 +147,7 @@ void release_barrier(Block& block);
 void finish_warp(Block& block, uint32_t warp, uint32_t mask, int kind);
 bool answer_masks(Block& block);
 void report_deadlock(Block& block);
+void meet_warp(unsigned mask, int kind, void* argument, void (*complete)(void**, unsigned), uintptr_t pc);
 
 // Hooks of the sanitizer, all in sanitizer.cpp and happens_before.h.
 void on_access(uintptr_t address, uint32_t size, uint32_t flags, uintptr_t pc);
@@ -140,4 +158,11 @@ void on_barrier(Block& block);
 void on_grid_barrier(const Block& block);
 void take_turn(uintptr_t pc);
 void on_warp_sync(Thread* lanes[32]);
+Clock known_now(Thread& self);
+
+// Bank conflicts of shared memory (banks.cpp).
+inline bool banks_watched = true;  // false while the emulator reads on behalf of an instruction it counts itself
+void on_bank_access(Thread& self, uint32_t pc, uint64_t offset, uint32_t size, bool writes);
+void count_rows(uint32_t pc, const uint64_t* rows, int count, bool writes);
+void count_banks(Block& block);
 }  // namespace cuda_emulator

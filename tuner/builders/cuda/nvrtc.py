@@ -1,5 +1,7 @@
 """CUDA C++ to cubin with NVRTC: on any machine, with a GPU or without."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tuner.builders.cuda import gpu_metrics, nvrtc_program
@@ -54,8 +56,32 @@ class Nvrtc(Builder):
         (folder / "kernel.cu").write_text(source.text)
         include = [source.options["include"]] if "include" in source.options else []
         flags = source.options.get("flags", ())
-        cubin, spills = nvrtc_program.compile_cubin(source.text, target.arch, include, flags)
-        return pack(cubin, spills, source, self.toolchain(target), folder)
+        toolchain = self.toolchain(target)
+        named = [step.entry for step in source.steps if _only_by_name(step.entry, source.text)]
+        cubin, spills, symbols = nvrtc_program.compile_named(source.text, target.arch, named, include, flags)
+        try:
+            return pack(cubin, spills, _renamed(source, symbols), toolchain, folder)
+        except BuildError as error:
+            try:  # a kernel that is not extern "C", beside others that are
+                cubin, spills, symbols = nvrtc_program.compile_named(
+                    source.text, target.arch, [step.entry for step in source.steps], include, flags
+                )
+            except BuildError:
+                raise error from None
+            return pack(cubin, spills, _renamed(source, symbols), toolchain, folder)
+
+
+def _only_by_name(entry: str, text: str) -> bool:
+    """Whether a kernel is an instance of a template, lies in a namespace, or no function is extern "C".
+
+    What the text does not tell (a name that a macro makes) is taken for a symbol.
+    """
+    return not entry.isidentifier() or (entry in text and 'extern "C"' not in text)
+
+
+def _renamed(source: Source, symbols: Mapping[str, str]) -> Source:
+    before = tuple(replace(step, entry=symbols.get(step.entry, step.entry)) for step in source.before)
+    return replace(source, entry=symbols.get(source.entry, source.entry), before=before)
 
 
 def pack(

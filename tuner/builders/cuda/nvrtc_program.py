@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import BuildError, MissingExtra
+from tuner.core.places import CUDA_SRC
 
 STANDARD = "c++17"
 # Distributions without which nothing compiles, and what each is for.
@@ -66,7 +67,7 @@ def _flag(text: str) -> tuple[str, Any]:
         return "define_macro", text[2:]
     name, _, value = text.partition("=")
     if name not in _FLAGS:
-        raise BuildError(f"flag {text!r} is not one of -Dname, {', '.join(sorted(_FLAGS))}")
+        raise BuildError(f"flag {text!r} is not one of -Dname, -Ifolder, {', '.join(sorted(_FLAGS))}")
     field, kind = _FLAGS[name]
     return field, int(value) if kind is int else value not in ("false", "0")
 
@@ -87,10 +88,22 @@ def compile_cubin(
 ) -> tuple[bytes, dict[str, int]]:
     """A cubin, and of each kernel in it the bytes that registers were spilled to local memory and back.
 
+    As `compile_named` without names.
+    """
+    cubin, spills, _ = compile_named(text, arch, (), include, flags)
+    return cubin, spills
+
+
+def compile_named(
+    text: str, arch: str, names: Sequence[str], include: Sequence[str] = (), flags: Sequence[str] = ()
+) -> tuple[bytes, dict[str, int], dict[str, str]]:
+    """As `compile_cubin`, and the symbols of kernels given by their names in C++: `lab::scale<float, 4>`.
+
     Args:
         text: CUDA C++.
         arch: `sm_80`.
-        include: folders of the source's own headers; the wheels' come after them.
+        names: of kernels that are not extern "C", or are instances of templates.
+        include: folders of the source's own headers; the wheels' and `cuda_src/nvrtc` come after them.
         flags: see `_FLAGS`.
 
     Raises:
@@ -101,7 +114,8 @@ def compile_cubin(
     from cuda.core import Program, ProgramOptions
 
     options: dict[str, Any] = {}
-    for flag in flags:
+    include = [*include, *(flag[2:] for flag in flags if flag.startswith("-I"))]
+    for flag in (flag for flag in flags if not flag.startswith("-I")):
         name, value = _flag(flag)
         options[name] = [*options.get(name, []), value] if name == "define_macro" else value
     log = io.StringIO()
@@ -112,18 +126,23 @@ def compile_cubin(
             options=ProgramOptions(
                 arch=arch,
                 std=STANDARD,
-                include_path=[*include, *include_folders()],
+                include_path=[*include, *include_folders(), str(CUDA_SRC / "nvrtc")],
+                pre_include="prelude.h",
+                # What is annotated with nothing would be the host's: an error, used or not.
+                device_as_default_execution_space=True,
                 ptxas_options=["-v"],
                 **options,
             ),
         )
-        cubin = bytes(program.compile("cubin", logs=log).code)
+        compiled = program.compile("cubin", name_expressions=tuple(names), logs=log)
+        cubin, symbols = bytes(compiled.code), compiled.symbol_mapping if names else {}
     except Exception as error:  # cuda-core raises a class of its own for each stage
         message = f"{log.getvalue()}\n{error}"
         if "gpu-architecture" in message or "arch" in str(error).split("\n")[0].lower():
             raise BuildError(f"NVRTC {version()} does not know the architecture {arch}\n{message}") from None
         raise BuildError(_first_error(message)) from None
-    return cubin, _spills(log.getvalue())
+    found = {name: s.decode() if isinstance(s, bytes) else str(s) for name, s in symbols.items()}
+    return cubin, _spills(log.getvalue()), found
 
 
 def ptx(text: str, arch: str, include: Sequence[str] = (), flags: Sequence[str] = ()) -> str:
@@ -138,7 +157,8 @@ def ptx(text: str, arch: str, include: Sequence[str] = (), flags: Sequence[str] 
     version()
     from cuda.bindings import nvrtc
 
-    folders = [f"-I{folder}" for folder in (*include, *include_folders())]
+    folders = [f"-I{folder}" for folder in (*include, *include_folders(), str(CUDA_SRC / "nvrtc"))]
+    folders += ["--pre-include=prelude.h", "--device-as-default-execution-space"]
     options = [f"--gpu-architecture={arch.replace('sm_', 'compute_')}", f"--std={STANDARD}", *folders, *flags]
     _, program = nvrtc.nvrtcCreateProgram(text.encode(), b"kernel.cu", 0, [], [])
     try:

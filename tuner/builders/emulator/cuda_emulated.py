@@ -24,9 +24,12 @@ from tuner.builders.emulator.library import (
     shared_variables,
     source_name,
 )
+from tuner.builders.emulator.ptx.asm_statements import may_hold_asm
+from tuner.builders.emulator.ptx.translate import translate_asm
 from tuner.builders.host.host_code import host_code
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
+from tuner.core.declared_arguments import layout
 from tuner.core.digest import digest_files
 from tuner.core.errors import BuildError, Unavailable
 from tuner.core.host_cxx import (
@@ -43,7 +46,7 @@ from tuner.core.target import Target
 FORMAT = "emulated_cuda"
 """`Artifact.format` of what this builder makes; beside the library lies a `.json` that describes it."""
 
-_KINDS = {"tensor": "t", "workspace": "t", "int32": "i", "int64": "l", "float32": "f"}
+_KINDS = {"struct": "s", "tensor": "t", "workspace": "t", "int32": "i", "int64": "l", "float32": "f"}
 
 
 @cache
@@ -99,11 +102,12 @@ class CudaEmulatedBuilder(Builder):
         return compiler
 
     def build(self, source: Source, target: Target, folder: Path) -> Artifact:
-        """Compiles to `folder`: kernel.cu (what is compiled), kernel.s, kernel.so, kernel.json.
+        """Compiles to `folder`: kernel.cu, kernel.ii (preprocessed), kernel.s, kernel.so, kernel.json.
 
         Raises:
-            BuildError: the compiler refuses it, the file uses inline PTX, or the entry does not take the
-                arguments that are declared; the message begins with the compiler's first error line.
+            BuildError: the compiler refuses it, its inline PTX has an instruction that is not emulated, or
+                the entry does not take the arguments that are declared; the message begins with the first
+                error.
             Unavailable: there is no g++.
         """
         compiler = self._compiler()
@@ -119,7 +123,11 @@ class CudaEmulatedBuilder(Builder):
             "-include", "cuda_emulator.h", *_option_flags(source.options),
             f"-fdebug-prefix-map={folder.resolve()}=.",
         ]  # fmt: skip
-        self._run([*compiler, *flags, "-S", "-x", "c++", "kernel.cu", "-o", "kernel.s"], folder)
+        compiled = ["-x", "c++", "kernel.cu"]
+        folders = [Path(flag[2:]) for flag in _option_flags(source.options) if flag.startswith("-I")]
+        if may_hold_asm(source.text, folders):
+            compiled = self._preprocess([*compiler, *flags], folder)
+        self._run([*compiler, *flags, "-S", *compiled, "-o", "kernel.s"], folder)
         assembly = folder / "kernel.s"
         dynamic = max(launch.shared_bytes for launch in launches)
         assembly.write_text(finish_assembly(assembly.read_text(), dynamic, sanitize))
@@ -139,6 +147,24 @@ class CudaEmulatedBuilder(Builder):
             threads=1, launch=source.launch, metrics=metrics, before=source.before,
         )  # fmt: skip
 
+    def _preprocess(self, command: Sequence[str], folder: Path) -> list[str]:
+        """What to compile: the source as it is, or preprocessed and with its inline PTX translated."""
+        # -fpch-preprocess leaves a pragma where the precompiled headers are, instead of their text.
+        try:
+            self._run(
+                [*command, "-E", "-fpch-preprocess", "-x", "c++", "kernel.cu", "-o", "kernel.ii"], folder
+            )
+        except BuildError as error:
+            if "File size limit exceeded" not in str(error):
+                raise
+            return ["-x", "c++", "kernel.cu"]  # macros without end: the compiler's own limits say so best
+        written = (folder / "kernel.ii").read_text(errors="surrogateescape")
+        translated = translate_asm(written, [str(EMULATOR)])
+        if translated == written:
+            return ["-x", "c++", "kernel.cu"]
+        (folder / "kernel.ii").write_text(translated, errors="surrogateescape")
+        return ["-fpreprocessed", "-x", "c++", "kernel.ii"]
+
     @staticmethod
     def _run(command: Sequence[str], folder: Path) -> None:
         code, output = run_compiler(command, folder)
@@ -149,7 +175,17 @@ class CudaEmulatedBuilder(Builder):
 def _declarations(source: Source) -> str:
     """What lets a host program call the kernels: those before the last by number."""
     kinds = ["".join(_KINDS[a.kind] for a in step.arguments) for step in source.steps]
-    lines = [f'CUDA_EMULATOR_STEP({i}, "{kinds[i]}", {step.entry})' for i, step in enumerate(source.before)]
+    structs = [
+        f"CUDA_EMULATOR_STRUCT({i}, {layout(a.fields)[0]}, {step.entry})"
+        for step in source.steps
+        for i, a in enumerate(step.arguments)
+        if a.kind == "struct"
+    ]
+    constants = [
+        f"CUDA_EMULATOR_CONSTANT({i}, {name})" for i, name in enumerate(source.options.get("constants", {}))
+    ]
+    lines = [*structs, *constants]
+    lines += [f'CUDA_EMULATOR_STEP({i}, "{kinds[i]}", {step.entry})' for i, step in enumerate(source.before)]
     return "\n".join([*lines, f'CUDA_EMULATOR_ENTRY("{kinds[-1]}", {source.entry})\n'])
 
 
@@ -187,6 +223,16 @@ def _describe(library: Path, source: Source, dynamic_bytes: int, sanitize: bool)
         "dynamic_bytes": dynamic_bytes,
         "shared_bytes": static_bytes + dynamic_bytes,
         "variables": [asdict(v) for v in shown],
+        "constants": [
+            {"name": name, "tensor": value}
+            if isinstance(value, str)
+            else {
+                "name": name,
+                "numbers": value,
+                "kind": "f" if any(isinstance(v, float) for v in value) else "i",
+            }
+            for name, value in source.options.get("constants", {}).items()
+        ],
         "includes": [flag[2:] for flag in _option_flags(source.options) if flag.startswith("-I")],
     }
 

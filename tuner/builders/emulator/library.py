@@ -107,11 +107,11 @@ def finish_assembly(text: str, dynamic_bytes: int, sanitize: bool) -> str:
         sanitize: adds a red zone behind each shared variable and reroutes memcpy and its like.
     """
     defined = set(_LABEL.findall(text))
+    text = _with_red_zones(text, sanitize)
     names = {DYNAMIC, *(name for name in _TLS_USE.findall(text) if name not in defined)}
     lead = ""
     if sanitize:
         text = _CALLS.sub(r"\1cuda_emu_\2", text)
-        text = _with_red_zones(text)
         lead = f'\t.section\t.tbss,"awT",@nobits\n\t.zero\t{4 * RED_ZONE}\n\t.text\n'
     tail = ['\t.section\t.tbss,"awT",@nobits', "\t.align 128"]
     for name in sorted(names):
@@ -125,15 +125,23 @@ def _red_zone(size: int) -> int:
     return min(max(size, RED_ZONE), LARGEST_RED_ZONE)
 
 
-def _with_red_zones(text: str) -> str:
-    lines, inside, labelled = [], False, False
+def _with_red_zones(text: str, red_zones: bool) -> str:
+    """Shared variables at multiples of 16 bytes, as ptxas lays arrays out; with red zones if asked for.
+
+    Kernels read arrays of 2- and 4-byte types by vectors of 16 bytes; CUDA promises no such place, and on
+    a GPU they have it, unless sizes that are no multiple of 16 come before.
+    """
+    lines: list[str] = []
+    inside, labelled = False, False
     for line in text.split("\n"):
         if line.startswith("\t.section\t"):
             inside = line.startswith("\t.section\t.tbss")
         elif line in ("\t.text", "\t.data", "\t.bss"):
             inside = False
+        if inside and line.endswith(":"):
+            lines.append("\t.align 16")
         lines.append(line)
-        if inside and labelled and line.startswith("\t.zero\t"):
+        if red_zones and inside and labelled and line.startswith("\t.zero\t"):
             lines.append(f"\t.zero\t{_red_zone(int(line.split()[1]))}")
         labelled = line.endswith(":")
     return "\n".join(lines)

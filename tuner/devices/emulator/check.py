@@ -23,11 +23,20 @@ from tuner.core.kernel import Launch, Source, Step
 from tuner.core.protocol import Protocol
 from tuner.core.scratch import Scratch
 from tuner.core.target import Target
+from tuner.devices.emulator.banks import BankUse, read_banks
 from tuner.devices.emulator.child import STATUS, entries
 from tuner.devices.emulator.findings import CodePlace, Finding, LaunchContext, TensorInfo, read_log
 from tuner.devices.emulator.words import describe
 
-__all__ = ["CheckResult", "CodePlace", "Finding", "check_emulated", "check_source", "launch_findings"]
+__all__ = [
+    "BankUse",
+    "CheckResult",
+    "CodePlace",
+    "Finding",
+    "check_emulated",
+    "check_source",
+    "launch_findings",
+]
 
 _LOG_BYTES = 1 << 20
 # What a kernel prints is of use to nobody; a run child of a sweep has the same limit.
@@ -47,12 +56,14 @@ class CheckResult:
         outputs: tensors the kernel was to write, as it left them; never written elements are NaN or -1.
         completed: every thread ran to its end.
         error: why not, in one line.
+        banks: bank conflicts of shared memory by line, most first; empty without sanitizers.
     """
 
     findings: tuple[Finding, ...]
     outputs: dict[str, np.ndarray]
     completed: bool
     error: str = ""
+    banks: tuple[BankUse, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -134,25 +145,28 @@ def check_source(
 
 def check_emulated(
     artifact: Artifact, target: Target, tensors: Mapping[str, np.ndarray], outputs: Collection[str], *,
-    seed: int = 0, launches: int = 1, timeout_s: float = 60.0,
+    seed: int = 0, launches: int = 1, timeout_s: float = 60.0, initial: Collection[str] = (),
 ) -> CheckResult:  # fmt: skip
     """Runs an artifact of the builder `cuda_emulated` in a child process.
 
     Args:
         artifact: sanitized (then there are findings) or plain.
         target: whose limits the launch must keep.
-        tensors: by the names of the arguments; they are copied, never changed.
+        tensors: by the names of the arguments; they are copied, never changed. A workspace may be among them,
+            where it does not begin with zeros.
         outputs: names of those the kernel writes. They are poisoned, and reading one before writing it is a
             finding. Writing any other is one too (`input_modified`).
         seed: 0 runs threads in order; any other number in an order of its own, drawn anew in each round.
         launches: how often the kernel runs; what it left in its workspaces stays.
         timeout_s: wall clock of the child.
+        initial: those of the outputs that begin with their tensors' values, and are changed in place.
     """
     problems = launch_findings(artifact, target)
     if problems:
         return CheckResult(tuple(problems), {}, False, problems[0].message)
     with Scratch("check_emulated-") as folder:
-        return _check(artifact, dict(tensors), set(outputs), folder, seed, launches, timeout_s)
+        given = (set(outputs), set(initial))
+        return _check(artifact, dict(tensors), given, folder, seed, launches, timeout_s)
 
 
 @dataclass(frozen=True)
@@ -167,16 +181,18 @@ class _Memory:
 
 
 def _write_tensors(
-    path: Path, artifact: Artifact, tensors: Mapping[str, np.ndarray], outputs: set[str]
+    path: Path, artifact: Artifact, tensors: Mapping[str, np.ndarray], poison: set[str]
 ) -> list[_Memory]:
     memory: list[_Memory] = []
     with path.open("wb") as file:
         for name, array in tensors.items():
             data = np.ascontiguousarray(array).tobytes()
-            poisoned = name in outputs
+            poisoned = name in poison
             memory.append(_Memory(name, file.tell(), len(data), array.dtype.itemsize, not poisoned))
             file.write(b"\xff" * len(data) if poisoned else data)
         for name, size in artifact.workspaces.items():
+            if name in tensors:
+                continue
             granule = 1 if size <= _FINE_WORKSPACE else 4
             memory.append(_Memory(name, file.tell(), size, granule, True))
             file.write(bytes(size))
@@ -186,12 +202,14 @@ def _write_tensors(
 
 
 def _check(
-    artifact: Artifact, tensors: dict[str, np.ndarray], outputs: set[str], folder: Path, seed: int,
-    launches: int, timeout_s: float,
+    artifact: Artifact, tensors: dict[str, np.ndarray], written: tuple[set[str], set[str]], folder: Path,
+    seed: int, launches: int, timeout_s: float,
 ) -> CheckResult:  # fmt: skip
-    memory = _write_tensors(folder / "tensors", artifact, tensors, outputs)
+    outputs, initial = written
+    memory = _write_tensors(folder / "tensors", artifact, tensors, outputs - initial)
     nowhere = CodePlace(artifact.entry, 0)
     found: list[Finding] = []
+    banks: list[BankUse] = []
     # Several kernels take turns, and so a child each; one kernel is launched again by the same child.
     symbols = list(zip(artifact.steps, entries(len(artifact.steps)), strict=True))
     turns, launches = (launches, 1) if artifact.before else (1, launches)
@@ -200,7 +218,10 @@ def _check(
         job |= {"seed": seed + turn * bool(seed), "launches": launches}
         (folder / "job.json").write_text(json.dumps(job))
         error = _run_child(folder / "job.json", timeout_s)
-        own = _found(artifact, step, memory, folder)
+        context = _context(artifact, step, memory)
+        records = read_log(folder / "findings")
+        own = describe(context, records) if records else []
+        banks += read_banks(folder / "banks", context)
         if error.startswith("no end"):
             own.append(Finding("timeout", step.entry, error, nowhere))
         elif error and not own:
@@ -209,7 +230,7 @@ def _check(
         if error:
             return CheckResult(tuple(found), {}, False, error)
         # What this kernel was to write the next may read; what it left out is still poisoned.
-        given = {argument.name for argument in step.arguments}
+        given = {a.name for argument in step.arguments for a in (argument, *argument.fields)}
         memory = [replace(m, initialized=m.initialized or m.name in given) for m in memory]
     results: dict[str, np.ndarray] = {}
     content = (folder / "tensors").read_bytes()
@@ -226,17 +247,18 @@ def _check(
             changed = sum(x != y for x, y in zip(after.tobytes(), before.tobytes(), strict=True))
             text = f"the kernel changed {changed} bytes of its input {item.name}"
             found.append(Finding("input_modified", artifact.entry, text, nowhere))
-    return CheckResult(tuple(found), results, True)
+    return CheckResult(tuple(found), results, True, banks=tuple(banks))
 
 
 def _job(artifact: Artifact, step: Step, symbol: str, memory: list[_Memory], folder: Path) -> dict[str, Any]:
     assert step.launch is not None
     (folder / "findings").write_bytes(bytes(_LOG_BYTES))
+    (folder / "banks").unlink(missing_ok=True)
     return {
         "library": str(artifact.path.resolve()), "findings": str(folder / "findings"), "entry": symbol,
         "tensors": str(folder / "tensors"), "memory": [asdict(m) for m in memory],
         "grid": list(step.launch.grid), "block": list(step.launch.block),
-        "arguments": [{"name": a.name, "kind": a.kind, "value": a.value} for a in step.arguments],
+        "arguments": [asdict(argument) for argument in step.arguments],
     }  # fmt: skip
 
 
@@ -261,17 +283,13 @@ def _run_child(job: Path, timeout_s: float) -> str:
     return known.get(word, f"the emulator ended with status {brief(word)}")
 
 
-def _found(artifact: Artifact, step: Step, memory: list[_Memory], folder: Path) -> list[Finding]:
-    records = read_log(folder / "findings")
-    if not records:
-        return []
+def _context(artifact: Artifact, step: Step, memory: list[_Memory]) -> LaunchContext:
     launch = step.launch
     assert launch is not None
     description = json.loads(artifact.path.with_suffix(".json").read_text())
-    context = LaunchContext(
+    return LaunchContext(
         library=artifact.path, kernel=step.entry, grid=launch.grid, block=launch.block,
         tensors=[TensorInfo(m.name, m.bytes, m.granule) for m in memory],
         variables=description["variables"], includes=description["includes"],
         source=artifact.path.with_name("kernel.cu").read_text(),
     )  # fmt: skip
-    return describe(context, records)

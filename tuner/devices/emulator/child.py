@@ -8,6 +8,7 @@ back to the file they came from, and the launch's status to a file `status` besi
 import ctypes
 import json
 import mmap
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ SCALARS: dict[str, type[Any]] = {
     "int64": ctypes.c_int64,
     "float32": ctypes.c_float,
 }
+_BANK_RECORD, _MOST_BANK_RECORDS = 32, 4096  # bytes of a `BankRecord` of banks.cpp
 _PLACED = 256  # cudaMalloc's alignment (CUDA C++ Programming Guide, "Device Memory Accesses")
 
 
@@ -66,6 +68,8 @@ class EmulatedLibrary:
             ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32,
         ]  # fmt: skip
         self._library.cuda_emulator_variable.argtypes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32]
+        self._library.cuda_emulator_banks.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+        self._library.cuda_emulator_banks.restype = ctypes.c_uint32
         self._library.cuda_emulator_launch.argtypes = [ctypes.c_void_p]
         self._library.cuda_emulator_launch.restype = ctypes.c_int
         self.forget()
@@ -81,6 +85,36 @@ class EmulatedLibrary:
     def log_to(self, memory: int, size: int) -> None:
         """Findings go to `size` zeroed bytes at address `memory`; a fatal signal is recorded there too."""
         self._library.cuda_emulator_log(memory, size)
+
+    def fill_constants(self, contents: dict[str, bytes]) -> None:
+        """Fills the `__constant__` arrays of the declaration; `contents` are the tensors that it names.
+
+        Raises:
+            ValueError: an array has not the size of what it is to hold.
+        """
+        for number, constant in enumerate(self.description.get("constants", ())):
+            size = ctypes.c_ulong()
+            place = getattr(self._library, f"cuda_emulator_constant_{number}")
+            place.restype = ctypes.c_void_p
+            address = place(ctypes.byref(size))
+            if "tensor" in constant:
+                data = contents.get(constant["tensor"])
+                if data is None:
+                    name = constant["tensor"]
+                    raise ValueError(f"constant {constant['name']}: the workload has no tensor {name}")
+            else:
+                numbers = constant["numbers"]
+                data = struct.pack(f"<{len(numbers)}{constant['kind']}", *numbers)
+            if len(data) > size.value:
+                needs = f"{constant['name']} has {size.value} bytes, and what it is to hold {len(data)}"
+                raise ValueError(f"constant {needs}")
+            ctypes.memmove(address, data, len(data))
+
+    def banks(self) -> bytes:
+        """`BankRecord`s of the launches since the last call: bank conflicts by place of code."""
+        records = ctypes.create_string_buffer(_BANK_RECORD * _MOST_BANK_RECORDS)
+        count = self._library.cuda_emulator_banks(records, _MOST_BANK_RECORDS)
+        return records.raw[: _BANK_RECORD * count]
 
     def tensor(self, address: int, size: int, granule: int, initialized: bool) -> None:
         """Makes memory known to the sanitizers; `granule` is the size of an element in bytes."""
@@ -118,6 +152,20 @@ def guarded(size: int) -> tuple[mmap.mmap, int]:
     return memory, address
 
 
+def by_value(argument: dict[str, Any], addresses: dict[str, int]) -> Any:
+    """An argument as a ctypes value: a number, a pointer (null where no tensor is), or a struct."""
+    if argument["kind"] == "struct":
+        fields = [by_value(field, addresses) for field in argument["fields"]]
+
+        class Struct(ctypes.Structure):
+            _fields_ = tuple((f"f{i}", type(value)) for i, value in enumerate(fields))
+
+        return Struct(*fields)
+    if argument["kind"] in SCALARS:
+        return SCALARS[argument["kind"]](argument.get("value"))
+    return ctypes.c_void_p(addresses.get(argument["name"]))
+
+
 def run(job: dict[str, Any]) -> int:
     """Runs a job (see `_emulated_check`); the status of the last launch."""
     library = EmulatedLibrary(Path(job["library"]))
@@ -138,16 +186,19 @@ def run(job: dict[str, Any]) -> int:
         library.tensor(address, tensor["bytes"], tensor["granule"], tensor["initialized"])
     pointers = (ctypes.c_void_p * max(1, len(job["arguments"])))()
     for i, argument in enumerate(job["arguments"]):
-        value = argument.get("value")
-        scalar = (SCALARS[argument["kind"]](value) if argument["kind"] in SCALARS
-                  else ctypes.c_void_p(addresses.get(argument["name"])))  # fmt: skip
+        scalar = by_value(argument, addresses)
         kept.append(scalar)
         pointers[i] = ctypes.addressof(scalar)
+    library.fill_constants(
+        {t["name"]: content[t["offset"] : t["offset"] + t["bytes"]] for t in job["memory"]}
+    )
     for launch in range(job["launches"]):
         seed = job["seed"] + launch * bool(job["seed"])
         status = library.launch(job["grid"], job["block"], pointers, seed, job["entry"])
         if status != 0:
             break
+    if library.description["sanitize"]:
+        Path(job["findings"]).with_name("banks").write_bytes(library.banks())
     for tensor in job["memory"]:
         ctypes.memmove(source + tensor["offset"], addresses[tensor["name"]], tensor["bytes"])
     return status

@@ -4,6 +4,7 @@ import ctypes
 import platform
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tuner.core.emulator import Emulator
 from tuner.core.kernel import Argument
 from tuner.core.target import Target
 from tuner.devices.emulator.check import CheckResult, check_emulated, launch_findings
-from tuner.devices.emulator.child import SCALARS, STATUS, EmulatedLibrary, entries
+from tuner.devices.emulator.child import SCALARS, STATUS, EmulatedLibrary, by_value, entries
 
 FORMAT = "emulated_cuda"
 _NO_TIME = "an emulator has no time: it says whether a kernel is right, not how fast it is"
@@ -80,12 +81,10 @@ class EmulatedKernel(Executable):
 
     @staticmethod
     def _value(argument: Argument, memory: Mapping[str, np.ndarray]) -> Any:
-        if argument.kind in SCALARS:
-            if argument.value is None:
-                raise ValueError(f"argument {argument.name} has no value")
-            return SCALARS[argument.kind](argument.value)
-        bound = memory.get(argument.name)
-        return ctypes.c_void_p(None if bound is None else bound.ctypes.data)
+        for number in (argument, *argument.fields):
+            if number.kind in SCALARS and number.value is None:
+                raise ValueError(f"argument {number.name} has no value")
+        return by_value(asdict(argument), {name: array.ctypes.data for name, array in memory.items()})
 
     def run(self) -> None:
         """One call of all kernels, complete on return.
@@ -164,10 +163,11 @@ class EmulatedDevice(Emulator):
 
     def examine(
         self, artifact: Artifact, tensors: Mapping[str, np.ndarray], outputs: Collection[str], seed: int,
-        timeout_s: float,
+        timeout_s: float, initial: Collection[str] = (),
     ) -> CheckResult:  # fmt: skip
         """One run with all that the sanitizers see: see `check_emulated`."""
-        return check_emulated(artifact, self._target, tensors, outputs, seed=seed, timeout_s=timeout_s)
+        how: dict[str, Any] = {"seed": seed, "timeout_s": timeout_s, "initial": initial}
+        return check_emulated(artifact, self._target, tensors, outputs, **how)
 
     def prepare(self, threads: int) -> None:
         """Nothing: one thread of the host runs all of the kernel's."""

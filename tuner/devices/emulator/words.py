@@ -143,6 +143,8 @@ def _barrier(context: LaunchContext, record: SanitizerRecord, chains: Chains) ->
     if record.pc2:
         other = place_of(context, chains, record.pc2, record.thread2)
         return other, f"threads of one block meet at different barriers: another one is at {other}"
+    if record.text:
+        return None, record.text.decode(errors="replace")
     text = f"only {record.extra} of {record.extra2} threads of the block came to this barrier"
     if nobody(record.thread2):
         return None, text
@@ -154,11 +156,16 @@ def _stuck(record: SanitizerRecord, kind: str, other: CodePlace | None) -> str:
     elsewhere = f"; another thread is at {other}" if other else ""
     if kind == "deadlock":
         return f"no thread can go on: this one waits for ever{elsewhere}"
+    if record.extra2 == 3:
+        return (
+            f"the shuffle asks lane {record.offset}, which takes no part in it (mask {record.extra:#010x}): "
+            "what it gets is undefined"
+        )
     if record.extra2 == 2:
         return f"the calling lane is not in its own mask {record.extra:#010x}"
     if record.extra2 == 1:
         return f"lanes of mask {record.extra:#010x} never come to this warp operation{elsewhere}"
-    return f"a wmma operation of a part of a warp (lanes {record.extra:#010x})"
+    return f"a tensor-core operation of a part of a warp (lanes {record.extra:#010x})"
 
 
 def _indexed_name(context: LaunchContext, record: SanitizerRecord) -> str | None:

@@ -7,14 +7,14 @@ plug-in's kernel in what its builder, or an emulator of its target, offers. What
 
 import atexit
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tuner import registry
 from tuner.core.builder import Builder
-from tuner.core.emulator import Emulator, Interpreter
+from tuner.core.emulator import Emulated, Emulator, Interpreter
 from tuner.core.errors import BuildError, InvalidConfig, TunerError, Unavailable, UnknownName
 from tuner.core.kernel import Kernel, Source
 from tuner.core.operator import Operator, Tensors, special_mismatch, worst_error
@@ -33,11 +33,14 @@ class Checked:
 
     Attributes:
         workload, config: what ran.
-        status: `ok`, `wrong_result`, `findings`, `crash` or `build_error`.
+        status: `ok`, `wrong_result`, `findings`, `crash`, `build_error`, or `nvrtc_refuses` where the
+            emulator found nothing and the compiler for GPUs does not take it.
         findings: of the sanitizers, as plain values and as text.
         max_error: as a share of the tolerance; `None` where it did not run to its end.
         error: the reason where `status` is not `ok`.
         sanitized: whether the sanitizers watched; never where the source was interpreted.
+        banks: bank conflicts of shared memory by line, where the sanitizers watched (`BankUse`).
+        note: what NVRTC said of it, or why it was not asked.
     """
 
     workload: Workload
@@ -47,6 +50,8 @@ class Checked:
     max_error: float | None = None
     error: str = ""
     sanitized: bool = True
+    banks: tuple[Any, ...] = ()
+    note: str = ""
 
     @property
     def clean(self) -> bool:
@@ -59,6 +64,7 @@ class Checked:
             "workload": self.workload.key, "config": dict(self.config), "status": self.status,
             "findings": [f.as_dict() for f in self.findings], "max_error": self.max_error,
             "error": self.error or None, "sanitized": self.sanitized, "evidence": "emulated",
+            "note": self.note or None, "banks": [use.as_dict() for use in self.banks],
         }  # fmt: skip
 
 
@@ -116,9 +122,17 @@ def choose_configs(space: SearchSpace, config: Config | None, count: int, seed: 
     return list(chosen.values())
 
 
+def require(kernel: Kernel, workload: Workload, target: Target) -> None:
+    """As `Kernel.require`, of a kernel that only has to run here: one that no device times will do."""
+    if kernel.checked_only is None:
+        kernel.require(workload, target)
+    elif reason := kernel.unsupported(workload, target):
+        raise Unavailable(f"kernel {kernel.name} cannot serve {workload.key} on {target.name}: {reason}")
+
+
 def check_kernel(
     kernel: Kernel, workloads: Sequence[Workload], configs: Sequence[Config], target: Target, seed: int = 0,
-    sanitize: bool = True, timeout_s: float = 120.0,
+    sanitize: bool = True, timeout_s: float = 120.0, nvrtc: bool = False,
 ) -> Iterator[Checked]:  # fmt: skip
     """Checks every configuration on every workload, yielding as it goes.
 
@@ -132,13 +146,14 @@ def check_kernel(
         seed: of the inputs; other than 0 the emulator's threads also run in an order of their own.
         sanitize: watch every access.
         timeout_s: of one run.
+        nvrtc: compile CUDA with NVRTC too, where it is installed.
 
     Raises:
         TunerError: a workload is too large to emulate; the emulator or an extra is missing.
     """
     operator = registry.operator(kernel.operator)
     for workload in workloads:
-        kernel.require(workload, target)
+        require(kernel, workload, target)
         if operator.flops(workload) > MAX_FLOPS:
             raise TunerError(
                 f"{workload.key} is too large to emulate: at most 2e9 operations, e.g. 256x256x256"
@@ -147,17 +162,41 @@ def check_kernel(
     for workload in workloads:
         inputs = operator.inputs(workload, seed)
         for config in configs:
-            yield run(kernel, operator, workload, config, target, inputs, seed, sanitize, timeout_s)
+            result = run(kernel, operator, workload, config, target, inputs, seed, sanitize, timeout_s)
+            if nvrtc and run is _emulated and target.kind == "cuda" and result.status != "build_error":
+                result = _with_nvrtc(result, _source(kernel, workload, config, target), target)
+            yield result
 
 
-def _verdict(operator: Operator, workload: Workload, inputs: Tensors, outputs: Tensors) -> tuple[float, str]:
-    reference = operator.reference(workload, inputs)
-    return worst_error(outputs, reference, operator.tolerance(workload, inputs, reference))
+def _with_nvrtc(result: Checked, source: Source, target: Target) -> Checked:
+    from tuner.engine.examine.nvrtc import ask_nvrtc
+
+    refused, why = ask_nvrtc(source, target)
+    if refused and result.clean:
+        return replace(result, status="nvrtc_refuses", error=why)
+    return replace(result, note=why)
 
 
-def _special_verdict(operator: Operator, workload: Workload, inputs: Tensors, outputs: Tensors) -> str | None:
-    reference = operator.reference(workload, inputs)
-    wrong = special_mismatch(outputs, reference, operator.tolerance(workload, inputs, reference))
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What a kernel is held to: an operator, a workload, and the type of its sums where that is its own."""
+
+    operator: Operator
+    workload: Workload
+    accumulator: str = ""
+
+    def reference(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
+        """The reference and the tolerance."""
+        reference = self.operator.reference(self.workload, inputs)
+        return reference, self.operator.tolerance_of(self.workload, inputs, reference, self.accumulator)
+
+
+def _verdict(case: _Case, inputs: Tensors, outputs: Tensors) -> tuple[float, str]:
+    return worst_error(outputs, *case.reference(inputs))
+
+
+def _special_verdict(case: _Case, inputs: Tensors, outputs: Tensors) -> str | None:
+    wrong = special_mismatch(outputs, *case.reference(inputs))
     return f"with special values (NaN, infinities, ends of the range): {wrong}" if wrong else None
 
 
@@ -177,11 +216,28 @@ def _source(kernel: Kernel, workload: Workload, config: Config, target: Target) 
     return generated
 
 
+def _begun(kernel: Kernel, given: Tensors, workspaces: Mapping[str, int]) -> Tensors:
+    """What outputs and workspaces hold at the start, as the kernel's declaration says."""
+    import numpy as np
+
+    begun = {}
+    for name, first in kernel.initial.items():
+        if isinstance(first, str):
+            if first in given:
+                begun[name] = given[first].copy()
+        elif name in given:
+            begun[name] = np.full_like(given[name], first)
+        elif name in workspaces:
+            begun[name] = np.full(workspaces[name] // 4, first, np.float32)
+    return begun
+
+
 def _emulated(
     kernel: Kernel, operator: Operator, workload: Workload, config: Config, target: Target, inputs: Tensors,
     seed: int, sanitize: bool, timeout_s: float,
 ) -> Checked:  # fmt: skip
     emulator, builder = _emulator(target)
+    case = _Case(operator, workload, kernel.accumulator)
     tensors, outputs = _tensors(operator, workload, inputs)
     special = operator.special_inputs(workload, seed) if kernel.special_values else {}
     with Scratch("check_emulated-") as folder:
@@ -191,9 +247,15 @@ def _emulated(
             artifact = builder.build(source, target, folder)
         except BuildError as error:
             return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
-        result = again = emulator.examine(artifact, tensors, outputs, seed, timeout_s)
+
+        def run(given: Tensors) -> Emulated:
+            begun = _begun(kernel, given, artifact.workspaces)
+            written = {*outputs, *begun}
+            return emulator.examine(artifact, {**given, **begun}, written, seed, timeout_s, set(begun))
+
+        result = again = run(tensors)
         if result.completed and special:
-            again = emulator.examine(artifact, {**tensors, **special}, outputs, seed, timeout_s)
+            again = run({**tensors, **special})
     if not again.completed:
         result = again
     if not result.completed:
@@ -201,16 +263,19 @@ def _emulated(
         refused = any(finding.kind == "host_code" for finding in result.findings)
         status = "findings" if refused else "crash"
         return Checked(workload, config, status, tuple(result.findings), None, result.error, sanitize)
-    share, where = _verdict(operator, workload, inputs, dict(result.outputs))
+    banks = tuple(getattr(result, "banks", ()))  # of an emulator that counts them
+    share, where = _verdict(case, inputs, dict(result.outputs))
     if not share <= 1.0:
         reason = f"{where} ({share:.3g} times the tolerance)"
-        return Checked(workload, config, "wrong_result", tuple(result.findings), share, reason, sanitize)
+        return Checked(
+            workload, config, "wrong_result", tuple(result.findings), share, reason, sanitize, banks
+        )
     if result.findings:
         first = str(result.findings[0])
-        return Checked(workload, config, "findings", tuple(result.findings), share, first, sanitize)
-    if special and (wrong := _special_verdict(operator, workload, special, dict(again.outputs))):
-        return Checked(workload, config, "wrong_result", (), share, wrong, sanitize)
-    return Checked(workload, config, "ok", (), share, "", sanitize)
+        return Checked(workload, config, "findings", tuple(result.findings), share, first, sanitize, banks)
+    if special and (wrong := _special_verdict(case, special, dict(again.outputs))):
+        return Checked(workload, config, "wrong_result", (), share, wrong, sanitize, banks)
+    return Checked(workload, config, "ok", (), share, "", sanitize, banks)
 
 
 def _emulator(target: Target) -> tuple[Emulator, Builder]:
@@ -241,7 +306,7 @@ def _interpreted(
         found = run({})
     except RuntimeError as error:
         return Checked(workload, config, "crash", error=str(error), sanitized=False)
-    share, where = _verdict(operator, workload, inputs, found)
+    share, where = _verdict(_Case(operator, workload), inputs, found)
     if not share <= 1.0:
         return Checked(workload, config, "wrong_result", (), share, where, False)
     if kernel.special_values:
@@ -250,7 +315,7 @@ def _interpreted(
             found = run(special)
         except RuntimeError as error:
             return Checked(workload, config, "crash", error=str(error), sanitized=False)
-        if wrong := _special_verdict(operator, workload, special, found):
+        if wrong := _special_verdict(_Case(operator, workload), special, found):
             return Checked(workload, config, "wrong_result", (), share, wrong, False)
     return Checked(workload, config, "ok", (), share, "", False)
 

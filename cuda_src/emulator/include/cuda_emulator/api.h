@@ -27,8 +27,18 @@ extern const dim3 blockDim, gridDim;
 namespace cuda_emulator {
 
 enum BarrierKind : int { BARRIER_PLAIN, BARRIER_COUNT, BARRIER_AND, BARRIER_OR, BARRIER_GRID };
+// What mma.sync multiplies and adds up.
+enum MmaType : uint8_t { MMA_F16, MMA_BF16, MMA_TF32, MMA_E4M3, MMA_E5M2, MMA_S8, MMA_U8, MMA_S4, MMA_U4, MMA_F64,
+                         MMA_F32, MMA_S32 };
+struct MmaShape {
+  uint8_t m, n, k;
+  MmaType a, b, c, d;
+  bool saturate;
+};
 // Lanes meet only in operations of one kind: a shuffle does not answer a vote.
-enum WarpKind : int { WARP_SYNC = 1, WARP_SHUFFLE, WARP_VOTE, WARP_MATCH, WARP_REDUCE, WARP_MMA, WARP_GATHER };
+enum WarpKind : int { WARP_SYNC = 1, WARP_SHUFFLE, WARP_VOTE, WARP_MATCH, WARP_REDUCE, WARP_GATHER,
+                      // Those of a whole warp: a lane that is missing is a defect.
+                      WARP_MMA, WARP_LDMATRIX, WARP_STMATRIX };
 
 extern "C" {
 // Waits for all threads of the block that still run; the result is that of the kind.
@@ -38,13 +48,32 @@ int cuda_emu_barrier(int kind, int predicate);
 // with the arguments of all 32 lanes (null where a lane takes no part), then all continue.
 void cuda_emu_warp(unsigned mask, int kind, void* argument, void (*complete)(void** arguments, unsigned lanes));
 
+// bar.sync (waits) and bar.arrive of barrier `number`, 0 to 15, for so many threads.
+void cuda_emu_named_barrier(unsigned number, unsigned threads, int waits);
+
+// The window of shared memory: addresses of 32 bits from 0, as instructions with .shared take them.
+void* cuda_emu_shared_pointer(uint32_t address);
+uint32_t cuda_emu_shared_address(const void* pointer);
+int cuda_emu_is_shared(const void* pointer);
+
+// ldmatrix and stmatrix: `count` matrices of 8x8 elements of 2 bytes; a lane's row begins at `row` in the window.
+void cuda_emu_ldmatrix(uint32_t* registers, unsigned count, int transposed, uint32_t row);
+void cuda_emu_stmatrix(const uint32_t* registers, unsigned count, int transposed, uint32_t row);
+// mma.sync on a lane's registers, as the instruction lists them.
+void cuda_emu_mma(void* d, const void* a, const void* b, const void* c, const MmaShape* shape);
+
+// The lane whose value a shuffle asks for takes no part in it.
+void cuda_emu_absent_lane(unsigned mask, unsigned source);
+
 // A matrix of wmma begins here and its rows lie so many bytes apart; both must be multiples of an alignment.
 void cuda_emu_matrix(const void* first, unsigned alignment, size_t leading_bytes, unsigned leading_alignment);
+// How wmma reads memory is the hardware's own affair: between these two calls no bank conflicts are counted.
+void cuda_emu_banks_watched(int watched);
 
 unsigned cuda_emu_lane(void);
 unsigned cuda_emu_active_mask(void);  // the lanes that come to this same call while none other can go on
 
-// An atomic operation on `size` bytes is about to happen; also a chance for others, since it may be a spin.
+// An atomic operation on `size` bytes is about to happen (`writes` 2: a store, which reads nothing); also a chance for others, since it may be a spin.
 void cuda_emu_atomic(const void* address, unsigned size, int writes);
 void cuda_emu_fence(int device_wide);
 extern uint64_t cuda_emu_changes;  // atomics that changed what they found: a spinning thread's do not

@@ -23,6 +23,14 @@ struct thread_block {
 };
 CUDA_EMU_INLINE thread_block this_thread_block() { return {}; }
 
+// What tiles of more than a warp need; such tiles are not emulated.
+template <unsigned N>
+struct block_tile_memory {
+  char reserved[8];
+};
+template <unsigned N>
+CUDA_EMU_INLINE thread_block this_thread_block(block_tile_memory<N>&) { return {}; }
+
 struct grid_group {
   CUDA_EMU_INLINE void sync() { cuda_emulator::cuda_emu_barrier(cuda_emulator::BARRIER_GRID, 0); }
   CUDA_EMU_INLINE bool is_valid() { return true; }
@@ -40,6 +48,8 @@ CUDA_EMU_INLINE grid_group this_grid() { return {}; }
 struct lane_group {
   unsigned mask = 0;
 
+  lane_group() = default;
+  CUDA_EMU_INLINE_MEMBER explicit lane_group(unsigned lanes) : mask(lanes) {}
   CUDA_EMU_INLINE_MEMBER void sync() const { __syncwarp(mask); }
   CUDA_EMU_INLINE_MEMBER unsigned size() const { return unsigned(__popc(mask)); }
   CUDA_EMU_INLINE_MEMBER unsigned num_threads() const { return size(); }
@@ -60,22 +70,22 @@ struct lane_group {
   }
   template <class T>
   CUDA_EMU_INLINE_MEMBER T shfl(T value, int rank) const {
-    return cuda_emulator::shuffle(mask, value, lane_of(unsigned(rank) % size()));
+    return cuda_emulator::shuffle_any(mask, value, lane_of(unsigned(rank) % size()));
   }
   template <class T>
   CUDA_EMU_INLINE_MEMBER T shfl_down(T value, unsigned delta) const {
     const unsigned to = thread_rank() + delta;
-    return cuda_emulator::shuffle(mask, value, lane_of(to < size() ? to : thread_rank()));
+    return cuda_emulator::shuffle_any(mask, value, lane_of(to < size() ? to : thread_rank()));
   }
   template <class T>
   CUDA_EMU_INLINE_MEMBER T shfl_up(T value, unsigned delta) const {
     const unsigned rank = thread_rank();
-    return cuda_emulator::shuffle(mask, value, lane_of(rank >= delta ? rank - delta : rank));
+    return cuda_emulator::shuffle_any(mask, value, lane_of(rank >= delta ? rank - delta : rank));
   }
   template <class T>
   CUDA_EMU_INLINE_MEMBER T shfl_xor(T value, unsigned bits) const {
     const unsigned to = thread_rank() ^ bits;
-    return cuda_emulator::shuffle(mask, value, lane_of(to < size() ? to : thread_rank()));
+    return cuda_emulator::shuffle_any(mask, value, lane_of(to < size() ? to : thread_rank()));
   }
   CUDA_EMU_INLINE_MEMBER int any(int p) const { return __any_sync(mask, p); }
   CUDA_EMU_INLINE_MEMBER int all(int p) const { return __all_sync(mask, p); }
@@ -86,23 +96,55 @@ struct lane_group {
 
 template <unsigned N, class Parent = void>
 struct thread_block_tile : lane_group {
-  static_assert(N <= 32 && (N & (N - 1)) == 0, "the emulator has tiles of 1, 2, 4, 8, 16 and 32 threads");
+  static_assert(N <= 32, "the emulator has tiles of 1, 2, 4, 8, 16 and 32 threads");
+  thread_block_tile() = default;
+  // A tile of any parent is one of none (Programming Guide, "Thread Block Tile": the parent may be left out).
+  template <class Other>
+  CUDA_EMU_INLINE_MEMBER thread_block_tile(const thread_block_tile<N, Other>& other) : lane_group(other.mask) {}
+  CUDA_EMU_INLINE_MEMBER explicit thread_block_tile(unsigned lanes) : lane_group(lanes) {}
+  static constexpr unsigned size() { return N; }
+  static constexpr unsigned num_threads() { return N; }
   CUDA_EMU_INLINE unsigned meta_group_rank() { return rank_in_block() / N; }
   CUDA_EMU_INLINE unsigned meta_group_size() { return (block_threads() + N - 1) / N; }
 };
 template <unsigned N, class Parent>
 CUDA_EMU_INLINE thread_block_tile<N, Parent> tiled_partition(const Parent&) {
-  thread_block_tile<N, Parent> tile;
-  const unsigned first = cuda_emulator::cuda_emu_lane() / N * N;
-  tile.mask = unsigned(((1ull << N) - 1) << first);
-  return tile;
+  return thread_block_tile<N, Parent>(unsigned(((1ull << N) - 1) << cuda_emulator::cuda_emu_lane() / N * N));
 }
 
-struct coalesced_group : lane_group {};
-CUDA_EMU_INLINE coalesced_group coalesced_threads() {
-  coalesced_group group;
-  group.mask = __activemask();
-  return group;
+struct coalesced_group : lane_group {
+  coalesced_group() = default;
+  CUDA_EMU_INLINE_MEMBER coalesced_group(const lane_group& lanes) : lane_group(lanes.mask) {}
+  CUDA_EMU_INLINE_MEMBER explicit coalesced_group(unsigned lanes) : lane_group(lanes) {}
+  CUDA_EMU_INLINE_MEMBER unsigned meta_group_rank() const { return 0; }
+  CUDA_EMU_INLINE_MEMBER unsigned meta_group_size() const { return 1; }
+};
+CUDA_EMU_INLINE coalesced_group coalesced_threads() { return coalesced_group(__activemask()); }
+// Lanes of one label, and of one answer.
+template <class Group, class T>
+CUDA_EMU_INLINE coalesced_group labeled_partition(const Group& group, T label) {
+  return coalesced_group(__match_any_sync(group.mask, label));
+}
+template <class Group>
+CUDA_EMU_INLINE coalesced_group binary_partition(const Group& group, bool side) {
+  const unsigned yes = __ballot_sync(group.mask, side);
+  return coalesced_group(side ? yes : group.mask & ~yes);
+}
+
+// A group whose kind is known when it runs: a block, or lanes of a warp.
+struct thread_group {
+  CUDA_EMU_INLINE_MEMBER thread_group(const thread_block&) {}
+  CUDA_EMU_INLINE_MEMBER thread_group(const lane_group& group) : lanes(group.mask), is_block(false) {}
+  CUDA_EMU_INLINE_MEMBER void sync() const { is_block ? __syncthreads() : lanes.sync(); }
+  CUDA_EMU_INLINE_MEMBER unsigned size() const { return is_block ? block_threads() : lanes.size(); }
+  CUDA_EMU_INLINE_MEMBER unsigned num_threads() const { return size(); }
+  CUDA_EMU_INLINE_MEMBER unsigned thread_rank() const { return is_block ? rank_in_block() : lanes.thread_rank(); }
+
+  lane_group lanes;
+  bool is_block = true;
+};
+CUDA_EMU_INLINE thread_group tiled_partition(const thread_group&, unsigned size) {
+  return lane_group(unsigned(((1ull << size) - 1) << cuda_emulator::cuda_emu_lane() / size * size));
 }
 
 template <class Group>
@@ -149,4 +191,25 @@ CUDA_EMU_INLINE T reduce(const Group& group, T value, Op op) {
   const auto all = cuda_emulator::gather_all(group.mask, value, cuda_emulator::WARP_GATHER);
   return cuda_emulator::fold<T>(all, [op](T a, T b) -> T { return op(a, b); });
 }
+template <class Group, class T>
+CUDA_EMU_INLINE T reduce(const Group& group, T value) { return reduce(group, value, plus<T>()); }
+
+// ---- cooperative_groups/scan.h
+template <class Group, class T, class Op>
+CUDA_EMU_INLINE T inclusive_scan(const Group& group, T value, Op op) {
+  const auto all = cuda_emulator::gather_all(group.mask, value, cuda_emulator::WARP_GATHER);
+  const unsigned until = (2u << cuda_emulator::cuda_emu_lane()) - 1;
+  return cuda_emulator::fold<T>(all, [op](T a, T b) -> T { return op(a, b); }, until);
+}
+template <class Group, class T>
+CUDA_EMU_INLINE T inclusive_scan(const Group& group, T value) { return inclusive_scan(group, value, plus<T>()); }
+template <class Group, class T, class Op>
+CUDA_EMU_INLINE T exclusive_scan(const Group& group, T value, Op op) {
+  const auto all = cuda_emulator::gather_all(group.mask, value, cuda_emulator::WARP_GATHER);
+  const unsigned before = (1u << cuda_emulator::cuda_emu_lane()) - 1;
+  if (!(all.lanes & before)) return T{};
+  return cuda_emulator::fold<T>(all, [op](T a, T b) -> T { return op(a, b); }, before);
+}
+template <class Group, class T>
+CUDA_EMU_INLINE T exclusive_scan(const Group& group, T value) { return exclusive_scan(group, value, plus<T>()); }
 }  // namespace cooperative_groups

@@ -41,8 +41,3 @@ template <unsigned long N>
 constexpr unsigned long alignment() { return N; }
 }  // namespace cuda_emulator
 #define alignas(x) __attribute__((aligned(::cuda_emulator::alignment<x>())))
-
-#define CUDA_EMULATOR_PTX _Pragma("GCC error \"the CUDA emulator does not run inline PTX (asm); guard it with #ifndef __CUDA_EMULATOR__\"")
-#define asm CUDA_EMULATOR_PTX
-#define __asm CUDA_EMULATOR_PTX
-#define __asm__ CUDA_EMULATOR_PTX

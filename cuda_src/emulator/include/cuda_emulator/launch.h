@@ -4,12 +4,13 @@
 
 namespace cuda_emulator {
 
-// Whether a parameter can take an argument of a kind: t a pointer, i and l integers of 4 and 8 bytes, f a float.
+// Whether a parameter can take an argument of a kind: t a pointer, i and l integers of 4 and 8 bytes, f a float, s a
+// struct.
 template <class T>
 struct Takes {
   static constexpr bool kind(char k) {
     return (k == 'i' && ::std::is_integral<T>::value && sizeof(T) == 4) || (k == 'f' && ::std::is_same<T, float>::value) ||
-           (k == 'l' && ::std::is_integral<T>::value && sizeof(T) == 8);
+           (k == 'l' && ::std::is_integral<T>::value && sizeof(T) == 8) || (k == 's' && ::std::is_class<T>::value);
   }
 };
 template <class T>
@@ -22,6 +23,12 @@ constexpr bool takes(void (*)(P...), const char* kinds) {
   bool all = true;
   for (bool one : {true, (kinds[i] ? Takes<typename ::std::remove_cv<P>::type>::kind(kinds[i++]) : false)...}) all &= one;
   return all && !kinds[i];
+}
+
+template <class... P>
+constexpr size_t parameter_bytes(void (*)(P...), int index) {
+  const size_t sizes[] = {sizeof(P)..., 0};
+  return sizes[index];
 }
 
 template <int... I>
@@ -51,9 +58,21 @@ extern thread_local char cuda_emu_dynamic[];
 #define CUDA_EMULATOR_CALL(name, kinds, ...)                                                                     \
   static_assert(cuda_emulator::takes(__VA_ARGS__, kinds),                                                        \
                 "the parameters of kernel " #__VA_ARGS__ " differ from the declared arguments (" kinds           \
-                ": t tensor, i int32, l int64, f float32)");                                                     \
+                ": t tensor, i int32, l int64, f float32, s struct)");                                                     \
   extern "C" __attribute__((visibility("default"), no_sanitize("thread", "alignment"))) void name(void** arguments) { \
     cuda_emulator::call(__VA_ARGS__, arguments);                                                                 \
+  }
+
+#define CUDA_EMULATOR_STRUCT(index, bytes, ...)                                           \
+  static_assert(cuda_emulator::parameter_bytes(__VA_ARGS__, index) == bytes,              \
+                "the struct that is argument " #index " (from 0) of kernel " #__VA_ARGS__ \
+                " has not the declared " #bytes " bytes");
+// Where a __constant__ array lies: its address, and its size in bytes.
+#define CUDA_EMULATOR_CONSTANT(number, ...)                                                                   \
+  extern "C" __attribute__((visibility("default"), no_sanitize("thread"))) void* cuda_emulator_constant_##number( \
+      unsigned long* bytes) {                                                                                 \
+    *bytes = sizeof(__VA_ARGS__);                                                                             \
+    return (void*)&__VA_ARGS__;                                                                               \
   }
 
 // The builder adds a line of the first kind for each kernel that is launched before the last, numbered from 0,

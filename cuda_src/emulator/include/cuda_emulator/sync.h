@@ -29,7 +29,7 @@ CUDA_EMU_INLINE void __nanosleep(unsigned) { cuda_emulator::cuda_emu_spin(); }
 CUDA_EMU_INLINE void __trap() { cuda_emulator::cuda_emu_trap(); }
 CUDA_EMU_INLINE unsigned __activemask() { return cuda_emulator::cuda_emu_active_mask(); }
 CUDA_EMU_INLINE long long clock64() { return (long long)cuda_emulator::cuda_emu_clock(); }
-CUDA_EMU_INLINE int clock() { return (int)cuda_emulator::cuda_emu_clock(); }
+#define clock() ((int)::cuda_emulator::cuda_emu_clock())  // <time.h> has one of its own
 
 namespace cuda_emulator {
 
@@ -57,6 +57,7 @@ CUDA_EMU_UNCHECKED static void count_votes(void** arguments, unsigned lanes) {
 struct Shuffle {
   unsigned long long value;
   int source;
+  bool absent;  // nobody of that number takes part
 };
 CUDA_EMU_UNCHECKED static void exchange(void** arguments, unsigned) {
   unsigned long long answers[32];
@@ -65,6 +66,7 @@ CUDA_EMU_UNCHECKED static void exchange(void** arguments, unsigned) {
     void* source = arguments[static_cast<Shuffle*>(arguments[i])->source];
     // What an absent lane would say is undefined: all bits set, so that it does not pass for a result.
     answers[i] = source ? static_cast<Shuffle*>(source)->value : ~0ull;
+    static_cast<Shuffle*>(arguments[i])->absent = !source;
   }
   for (int i = 0; i < 32; ++i) {
     if (arguments[i]) static_cast<Shuffle*>(arguments[i])->value = answers[i];
@@ -74,55 +76,71 @@ CUDA_EMU_UNCHECKED static void exchange(void** arguments, unsigned) {
 template <class T>
 CUDA_EMU_INLINE T shuffle(unsigned mask, T value, int source) {
   static_assert(sizeof(T) <= 8, "a shuffle moves at most 8 bytes");
-  Shuffle s{0, source & 31};
+  Shuffle s{0, source & 31, false};
   __builtin_memcpy(&s.value, &value, sizeof(T));
   cuda_emu_warp(mask, WARP_SHUFFLE, &s, exchange);
+  if (s.absent) cuda_emu_absent_lane(mask, unsigned(s.source));
   __builtin_memcpy(&value, &s.value, sizeof(T));
   return value;
 }
 // Lanes are counted within segments of `width`; PTX ISA, shfl.sync.
 CUDA_EMU_INLINE int segment(int lane, int width) { return lane & ~(width - 1); }
 
-// --- comparing and reducing
-struct Gather {
-  unsigned long long value, all[32];
-  unsigned lanes;
-};
-CUDA_EMU_UNCHECKED static void gather(void** arguments, unsigned lanes) {
-  for (int i = 0; i < 32; ++i) {
-    if (!arguments[i]) continue;
-    auto* g = static_cast<Gather*>(arguments[i]);
-    g->lanes = lanes;
-    for (int j = 0; j < 32; ++j) g->all[j] = arguments[j] ? static_cast<Gather*>(arguments[j])->value : 0;
-  }
-}
+// --- comparing and reducing: every lane gets the values of all, whatever their size
 template <class T>
-CUDA_EMU_INLINE Gather gather_all(unsigned mask, T value, int kind) {
-  Gather g;
-  g.value = 0;
-  __builtin_memcpy(&g.value, &value, sizeof(T));
-  cuda_emu_warp(mask, kind, &g, gather);
+struct Gather {
+  alignas(T) unsigned char value[sizeof(T)];
+  alignas(T) unsigned char all[32][sizeof(T)];
+  unsigned lanes;
+
+  CUDA_EMU_UNCHECKED static void exchange(void** arguments, unsigned lanes) {
+    for (int i = 0; i < 32; ++i) {
+      if (!arguments[i]) continue;
+      auto* g = static_cast<Gather*>(arguments[i]);
+      g->lanes = lanes;
+      for (int j = 0; j < 32; ++j) {
+        if (arguments[j]) __builtin_memcpy(g->all[j], static_cast<Gather*>(arguments[j])->value, sizeof(T));
+      }
+    }
+  }
+};
+template <class T>
+CUDA_EMU_INLINE Gather<T> gather_all(unsigned mask, const T& value, int kind) {
+  Gather<T> g;
+  __builtin_memcpy(g.value, &value, sizeof(T));
+  cuda_emu_warp(mask, kind, &g, Gather<T>::exchange);
   return g;
 }
+// Of the lanes in `which` that take part, in their order.
 template <class T, class Op>
-CUDA_EMU_UNCHECKED T fold(const Gather& g, Op op) {
-  T result{};
+CUDA_EMU_UNCHECKED T fold(const Gather<T>& g, Op op, unsigned which = ~0u) {
+  T result;
   bool first = true;
   for (int i = 0; i < 32; ++i) {
-    if (!(g.lanes >> i & 1)) continue;
+    if (!(g.lanes & which & 1u << i)) continue;
     T value;
-    __builtin_memcpy(&value, &g.all[i], sizeof(T));
+    __builtin_memcpy(&value, g.all[i], sizeof(T));
     result = first ? value : op(result, value);
     first = false;
   }
   return result;
 }
-CUDA_EMU_UNCHECKED static unsigned equal_lanes(const Gather& g) {
+template <class T>
+CUDA_EMU_UNCHECKED unsigned equal_lanes(const Gather<T>& g) {
   unsigned mask = 0;
   for (int i = 0; i < 32; ++i) {
-    if ((g.lanes >> i & 1) && g.all[i] == g.value) mask |= 1u << i;
+    if ((g.lanes >> i & 1) && !__builtin_memcmp(g.all[i], g.value, sizeof(T))) mask |= 1u << i;
   }
   return mask;
+}
+// A shuffle of any size, in pieces of 8 bytes.
+template <class T>
+CUDA_EMU_INLINE T shuffle_any(unsigned mask, T value, int source) {
+  unsigned long long pieces[(sizeof(T) + 7) / 8] = {};
+  __builtin_memcpy(pieces, &value, sizeof(T));
+  for (unsigned long long& piece : pieces) piece = shuffle(mask, piece, source);
+  __builtin_memcpy(&value, pieces, sizeof(T));
+  return value;
 }
 }  // namespace cuda_emulator
 

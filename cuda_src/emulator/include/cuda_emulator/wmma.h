@@ -105,10 +105,12 @@ namespace detail {
 template <class Fragment, class T>
 CUDA_EMU_INLINE void load(Fragment& f, const T* from, unsigned leading, bool by_rows) {
   const int lane = int(cuda_emulator::cuda_emu_lane());
+  cuda_emulator::cuda_emu_banks_watched(0);
   for (int i = 0; i < f.num_elements; ++i) {
     const Position p = position(lane, i, f.rows, f.cols);
     f.x[i] = from[by_rows ? size_t(p.row) * leading + p.col : size_t(p.col) * leading + p.row];
   }
+  cuda_emulator::cuda_emu_banks_watched(1);
 }
 }  // namespace detail
 
@@ -131,10 +133,12 @@ CUDA_EMU_INLINE void store_matrix_sync(typename detail::Storage<T>::type* to,
                                        layout_t layout) {
   detail::check_alignment<fragment<accumulator, M, N, K, T>, false>(to, leading * sizeof(*to));
   const int lane = int(cuda_emulator::cuda_emu_lane());
+  cuda_emulator::cuda_emu_banks_watched(0);
   for (int i = 0; i < f.num_elements; ++i) {
     const detail::Position p = detail::position(lane, i, f.rows, f.cols);
     to[layout == mem_row_major ? size_t(p.row) * leading + p.col : size_t(p.col) * leading + p.row] = f.x[i];
   }
+  cuda_emulator::cuda_emu_banks_watched(1);
 }
 
 namespace detail {

@@ -1,0 +1,2 @@
+// malloc, free and abs are NVRTC's own.
+#pragma once
