@@ -72,56 +72,16 @@ shared_bytes = "shared"
 
 // Rung 2: all pixels of all images against all filters is a matrix product whose depth is a filter's taps. The image
 // matrix would be r * s times the image; here its tiles are gathered from X as they are needed (Chetlur et al., cuDNN,
-// 2014), several under way at once. Then everything that GEMM's rung 5 does holds. Y's contiguous dimension is that of
-// the product's columns: filters with NHWC, pixels with NCHW.
-#include "../common/visits.cuh"
-#include "image.cuh"
-
-constexpr int BM = OPT_NHWC ? BP : BF, BN = OPT_NHWC ? BF : BP;
-constexpr int TM = OPT_NHWC ? TP : TF, TN = OPT_NHWC ? TF : TP;
-constexpr int LANES_M = BM / TM, LANES_N = BN / TN, THREADS = LANES_M * LANES_N;
-constexpr int GAP = PAD * VECTOR_OF<In>;
-typedef ImageTile<BP, BK, GAP, THREADS> ImagePart;
-typedef Operand<In, true, BF, BK, GAP, THREADS> FilterPart;  // W is [filter][depth] in either layout
-constexpr int STAGE = ImagePart::SIZE + FilterPart::SIZE;
-
-template <bool OF_IMAGE> struct Choose { typedef FilterPart type; };
-template <> struct Choose<true> { typedef ImagePart::Layout type; };
-typedef Choose<bool(OPT_NHWC)>::type TileA;
-typedef Choose<!OPT_NHWC>::type TileB;
+// 2014), several under way at once. Then everything that GEMM's rung 5 does holds.
+#include "implicit.cuh"
 
 template <bool ALIGNED>
 __device__ __forceinline__ void convolve(In* stages, const Sizes& of, const In* X, const In* W, const Finish& finish,
                                          Out* Y) {
-  const int thread = threadIdx.x, lane_m = thread / LANES_N, lane_n = thread % LANES_N, group = blockIdx.y;
-  const int rows = OPT_NHWC ? of.pixels() : of.group_k(), cols = OPT_NHWC ? of.group_k() : of.pixels();
-  int tile_m, tile_n;
-  grouped_tile<GROUP_M>(blockIdx.x, (rows + BM - 1) / BM, (cols + BN - 1) / BN, tile_m, tile_n);
-  const int row0 = tile_m * BM, col0 = tile_n * BN;
-  const int pixel0 = OPT_NHWC ? row0 : col0, filter0 = OPT_NHWC ? col0 : row0;
-  const int depth = of.depth(), first = group * of.group_k();
-  const Images images(of, X, group);
-  const ImagePart image_part(images, pixel0, thread);
-  const In* const filters = W + size_t(first) * depth;
-  Acc sum[TM][TN] = {};
-  const auto start = [&](int tile, In* slot) {
-    image_part.template copy_async<ALIGNED>(slot, images, tile * BK, thread);
-    FilterPart::copy_async<ALIGNED>(slot + ImagePart::SIZE,
-                                    FilterPart::Window(filters, filter0, tile * BK, of.group_k(), depth), thread);
-  };
-  ring<STAGES, STAGE>(stages, 0, (depth + BK - 1) / BK, start, [&](const In* slot) {
-    const In *image = slot, *filter = slot + ImagePart::SIZE;
-    accumulate<TileA, TileB, LANES_M, LANES_N, BK, UNROLL>(sum, OPT_NHWC ? image : filter, OPT_NHWC ? filter : image,
-                                                           lane_m, lane_n);
-  });
-  const int pq = of.p * of.q;
-  const auto place = [&](int row, int col) {
-    const int pixel = OPT_NHWC ? row : col, filter = first + (OPT_NHWC ? col : row);
-    return of.y_index(pixel / pq, filter, pixel % pq);
-  };
-  write_lanes<TileA, TileB, LANES_M, LANES_N, ALIGNED>(
-      sum, Y, row0, col0, lane_m, lane_n, rows, cols, place,
-      [&](Acc value, size_t, int row, int col) { return finish(value, first + (OPT_NHWC ? col : row)); });
+  const Block<ALIGNED> block(of, blockIdx.x, blockIdx.y);
+  Sums sum = {};
+  block.multiply(sum, stages, X, W, 0, block.steps(of));
+  block.write(sum, Y, finish);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
@@ -132,12 +92,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
   In* stages = reinterpret_cast<In*>(memory);
   const Sizes of{n, c, h, w, k, r, s, p, q};
   const Finish finish{bias, scale};
-  const size_t starts = reinterpret_cast<size_t>(X) | reinterpret_cast<size_t>(W) | reinterpret_cast<size_t>(Y);
-  // Whole 16-byte pieces of filters; with NHWC of a pixel's channels, and groups of four filters of Y; with NCHW
-  // groups of four pixels of Y within one image.
-  const bool pieces = of.depth() % VECTOR_OF<In> == 0 && starts % 16 == 0 &&
-                      (OPT_NHWC ? of.group_c() % VECTOR_OF<In> == 0 && of.group_k() % 4 == 0 : p * q % 4 == 0);
-  if (pieces)
+  if (whole_pieces(of, X, W, Y))
     convolve<true>(stages, of, X, W, finish, Y);
   else
     convolve<false>(stages, of, X, W, finish, Y);
