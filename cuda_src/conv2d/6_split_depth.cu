@@ -11,6 +11,7 @@ requires = ["cp_async"]
 [supports]
 "it divides depths by 32-bit multiplication" = "depth * max(r * s, group_c) < 2**31"
 "its pixels are counted in 32 bits" = "pixels < 2**30"
+"its parts of the depth are 16 bytes at least" = "depth * element_bytes >= 32"
 
 [parameters]
 BP = { values = [16, 32, 64, 128, 256], doc = "pixels a block" }
