@@ -2,13 +2,17 @@
 // tile: y = A^T [(G g) * (B^T d)] gives M outputs of a filter of 3 taps from M + 2 products.
 #pragma once
 
+#ifndef TRANSFORM  // CUDA code defines it as a device function
+#define TRANSFORM static inline __attribute__((always_inline))
+#endif
+
 // F(2, 3), with the interpolation points 0, 1, -1 and infinity (Lavin and Gray, Fast algorithms for convolutional
 // neural networks, CVPR 2016).
 struct F2 {
     enum { OUT = 2, IN = 4 };
 
     template <class T>
-    static inline __attribute__((always_inline)) void image(T* v, int to, const T* d, int from) {
+    TRANSFORM void image(T* v, int to, const T* d, int from) {
         const T d1 = d[from], d2 = d[2 * from];
         v[0] = d[0] - d2;
         v[to] = d1 + d2;
@@ -17,7 +21,7 @@ struct F2 {
     }
 
     template <class T>
-    static inline __attribute__((always_inline)) void filter(T* u, int to, const T* g, int from) {
+    TRANSFORM void filter(T* u, int to, const T* g, int from) {
         const T outer = g[0] + g[2 * from], middle = g[from];
         u[0] = g[0];
         u[to] = 0.5f * (outer + middle);
@@ -26,7 +30,7 @@ struct F2 {
     }
 
     template <class T>
-    static inline __attribute__((always_inline)) void result(T* y, int to, const T* m, int from) {
+    TRANSFORM void result(T* y, int to, const T* m, int from) {
         y[0] = m[0] + m[from] + m[2 * from];
         y[to] = m[from] - m[2 * from] - m[3 * from];
     }
@@ -41,7 +45,7 @@ struct F4 {
     static constexpr float A = 0.75f, B = 1.375f, AA = A * A, BB = B * B;
 
     template <class T>
-    static inline __attribute__((always_inline)) void image(T* v, int to, const T* d, int from) {
+    TRANSFORM void image(T* v, int to, const T* d, int from) {
         const T d1 = d[from], d2 = d[2 * from], d3 = d[3 * from], d4 = d[4 * from];
         const T even_a = d4 - BB * d2, odd_a = A * (d3 - BB * d1);
         const T even_b = d4 - AA * d2, odd_b = B * (d3 - AA * d1);
@@ -54,7 +58,7 @@ struct F4 {
     }
 
     template <class T>
-    static inline __attribute__((always_inline)) void filter(T* u, int to, const T* g, int from) {
+    TRANSFORM void filter(T* u, int to, const T* g, int from) {
         constexpr float NA = 1 / (2 * AA * (AA - BB)), NB = 1 / (2 * BB * (BB - AA));
         const T g0 = g[0], g1 = g[from], g2 = g[2 * from];
         const T even_a = NA * (g0 + AA * g2), odd_a = (NA * A) * g1;
@@ -68,7 +72,7 @@ struct F4 {
     }
 
     template <class T>
-    static inline __attribute__((always_inline)) void result(T* y, int to, const T* m, int from) {
+    TRANSFORM void result(T* y, int to, const T* m, int from) {
         const T sum_a = m[from] + m[2 * from], less_a = m[from] - m[2 * from];
         const T sum_b = m[3 * from] + m[4 * from], less_b = m[3 * from] - m[4 * from];
         y[0] = m[0] + sum_a + sum_b;

@@ -1,0 +1,44 @@
+"""What is of conv2d's CUDA ladder alone; tests/kernels/test_gpu_contract.py runs every rung."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.kernels.gpu_cases import Case, wrong
+from tests.kernels.test_gpu_contract import needs
+from tuner import registry
+from tuner.targets.cuda import target
+
+CONV = registry.operator("conv2d")
+
+
+def test_the_ladder_is_there() -> None:
+    rungs = {
+        k.source_files()[0].name[0]: k.name
+        for k in registry.kernels_of("conv2d", "cuda")
+        if k.language == "nvrtc"
+    }
+    assert sorted(rungs) == list("0123456")
+
+
+# The contract's small images have too few channels for F(4x4); 70 are two sums of 32 and a rest.
+@pytest.mark.parametrize("channels", [32, 70])
+def test_larger_winograd_tiles_keep_the_tolerance(channels: int, tmp_path: Path) -> None:
+    kernel, chosen = registry.kernel("cuda_conv_winograd"), target("sm_80")
+    needs(kernel)
+    workload = CONV.workload(
+        "f32", n=1, c=channels, h=9, w=7, k=5, r=3, s=3, pad=1, bias=True, nhwc=channels == 70
+    )
+    space, rng = kernel.space(workload, chosen), random.Random(channels)
+    config = next(c for c in (space.sample(rng) for _ in range(200)) if c["TILE"] == 4)
+    assert wrong(Case(kernel, workload, config, chosen, 1), tmp_path / "x", lambda: None) is None
+
+
+def test_no_other_kernel_than_winograd_claims_fewer_products() -> None:
+    workload = CONV.workload("f32", n=1, c=64, h=8, w=8, k=8, r=3, s=3, pad=1)
+    fewer = {
+        k.name: k.fewer_operations(workload) for k in registry.kernels_of("conv2d", "cuda")
+        if not k.baseline and k.fewer_operations(workload) != 1
+    }  # fmt: skip
+    assert fewer == {"cuda_conv_winograd": 4.0}
