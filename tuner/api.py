@@ -8,8 +8,10 @@ from tuner.engine.program.load import load_rows
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.campaign_log import CampaignLog
 from tuner.engine.tuning.nothing_right import NothingRight, has_failed
 from tuner.engine.tuning.observer import Observer
+from tuner.export.serve import load_by_rule
 from tuner.store.records import BestRow
 from tuner.store.store import open_store
 
@@ -68,7 +70,11 @@ def tune(
     chosen, skipped = campaign.choose_kernels(workload, device, protocol, kernels, baselines)
     plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, rounds=rounds)
     with open_store(db) as store:
-        outcome = campaign.run_campaign(workload, chosen, device, protocol, plan, store, observer, skipped)
+        spec = campaign.campaign_spec([workload], device, protocol, plan, kernels, baselines)
+        with CampaignLog(store, spec, resume) as log:
+            outcome = campaign.run_campaign(
+                workload, chosen, device, protocol, plan, store, observer, skipped, log=log.part(0)
+            )
     if outcome.interrupted:
         # Ctrl-C is for the caller too: a loop over many shapes would go on with the next one.
         raise KeyboardInterrupt(f"{workload.key}: interrupted; what was measured is stored")
@@ -104,7 +110,7 @@ def best(
 
 def load(
     operator: str, *, dtype: str = "f32", db: str | None = None, kernel: str | None = None,
-    threads: int | None = None, **values: Any,
+    threads: int | None = None, any_shape: bool = False, **values: Any,
 ) -> TunedKernel:  # fmt: skip
     """A callable on NumPy arrays, compiled from the best stored configuration (cached on disk).
 
@@ -120,6 +126,8 @@ def load(
         db: as for `tune`.
         kernel: only this kernel.
         threads: only configurations measured with so many threads.
+        any_shape: where this shape was not tuned here, ask the rule that `tuner dispatch` makes of all that
+            were, in place of the nearest one; `note` says what it picked, and nothing warns.
         **values: dimensions and options: `m=1024, n=1024, k=1024, trans_b=True`.
 
     Raises:
@@ -131,4 +139,6 @@ def load(
     device = campaign.default_device()
     with open_store(db, read_only=True) as store:
         rows = store.best(operator=operator, threads=threads)
+        if any_shape and (served := load_by_rule(workload, rows, device, store, kernel, threads)) is not None:
+            return served
     return load_rows(workload, rows, device, kernel)

@@ -22,8 +22,8 @@ __device__ __forceinline__ void write_fragment(Acc* patch, const SumFragment<Acc
   __syncwarp();
   const int row = row0 + lane / 2, col = col0 + lane % 2 * 8;
   const Acc* from = patch + lane / 2 * PATCH_STRIDE + lane % 2 * 8;
-  const size_t index = place(row, col);
   if (row < rows && aligned && col + 8 <= cols) {
+    const size_t index = place(row, col);
     __align__(16) Out results[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) results[i] = finish(from[i], index + i, row, col + i);
@@ -31,8 +31,11 @@ __device__ __forceinline__ void write_fragment(Acc* patch, const SumFragment<Acc
     for (int i = 0; i < int(8 * sizeof(Out) / 16); ++i)
       reinterpret_cast<uint4*>(to + index)[i] = reinterpret_cast<const uint4*>(results)[i];
   } else if (row < rows) {
-    for (int i = 0; i < 8; ++i)
-      if (col + i < cols) to[index + i] = finish(from[i], index + i, row, col + i);
+    // Each by its own place: neighbouring pixels of two images do not follow each other in an NCHW output.
+    for (int i = 0; i < 8 && col + i < cols; ++i) {
+      const size_t index = place(row, col + i);
+      to[index] = finish(from[i], index, row, col + i);
+    }
   }
   __syncwarp();  // the next fragment goes through the same patch
 }

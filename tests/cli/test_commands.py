@@ -65,6 +65,15 @@ def test_show_a_trial_and_a_sweep(swept):
     assert "cpp_packed" in tuner("show", f"s{sweep['sweep']}", "--db", db)
 
 
+def test_show_a_campaign_prints_what_the_sweep_printed(swept):
+    db, outcome = swept
+    number = str(outcome["campaign"])
+    assert json.loads(tuner("show", f"c{number}", "--db", db, "--json")) == outcome
+    table = tuner("show", "--campaign", number, "--db", db)
+    assert "Sweeps of gemm/f32/m48-n40-k32" in table and "Final: timed again" in table
+    assert "c" + number in tuner("show", "--campaigns", "--db", db)
+
+
 def test_load_gives_a_callable_for_the_exact_shape(swept, tmp_path, monkeypatch):
     db, _ = swept
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
@@ -125,15 +134,23 @@ def test_compare_writes_the_table_and_the_pictures(tmp_path):
     assert "cpp_packed" in table and "GFLOP/s" in table
     names = {p.name for p in (tmp_path / "out").rglob("*") if p.stat().st_size > 1000}
     assert {"comparison.png", "comparison.svg", "convergence.png", "convergence.svg"} <= names
-    # The second run finds its sweeps in the store.
+    # Shown again from the store, nothing run: byte for byte.
+    files = {p: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    for path in files:
+        path.unlink()
+    assert tuner(*arguments, "--report-only") == table
+    assert {p: p.read_bytes() for p in (tmp_path / "out").iterdir()} == files
+    # The second run finds its sweeps in the store, and is a campaign of its own.
     again = json.loads(tuner(*arguments, "--json"))
-    assert again
+    assert again[0]["campaign"] == 2
 
 
 def test_kernels_and_devices_are_described(tmp_path):
     described = json.loads(tuner("kernels", "gemm", "--json"))
     packed = next(k for k in described["kernels"] if k["kernel"] == "cpp_packed")
     assert packed["valid"] > 1000 and packed["constraints"]
+    shaped = tuner("kernels", "gemm", "--shape", "48x40x32")
+    assert "gemm/f32/m48-n40-k32 on this machine (as asked)" in shaped
     found = json.loads(tuner("devices", "--json", "--db", str(tmp_path / "r.db")))
     cpu = next(d for d in found["devices"] if d["device"] == "cpu")
     assert cpu["here"] and cpu["facts"]["physical_cores"] >= 1

@@ -5,16 +5,17 @@ import pytest
 from tests.engine.calm import CalmCpu
 from tests.engine.planted import MISBEHAVIOURS, planted
 from tuner import registry
-from tuner.cli.final_table import peak_remarks
-from tuner.cli.sweep import outcome_json
 from tuner.core.protocol import Protocol
 from tuner.core.stats import Interval
 from tuner.core.turns import FEWEST
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.processes.channel import ChannelGarbage
-from tuner.engine.tuning import campaign, finals, peaks
+from tuner.engine.tuning import campaign, final_stage, finals, peaks
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.finals import SITTINGS, Finalist, run_final
+from tuner.engine.tuning.peaks import Peaks
+from tuner.report.campaign_view import view
+from tuner.report.records_json import part_json
 from tuner.store.store import open_store
 
 GEMM = registry.operator("gemm")
@@ -101,6 +102,14 @@ def test_a_slow_finalist_takes_one_turn_in_each_of_six_processes(workshop, tmp_p
     assert ranking.winner == 1 and not ranking.tied
 
 
+def noted(monkeypatch, events):
+    def hold(*arguments, **named):
+        events.append("final")
+        return run_final(*arguments, **named)
+
+    monkeypatch.setattr(final_stage, "run_final", hold)
+
+
 def test_peaks_are_measured_beside_the_final_and_not_where_there_is_none(tmp_path, monkeypatch):
     events: list[str] = []
 
@@ -109,7 +118,9 @@ def test_peaks_are_measured_beside_the_final_and_not_where_there_is_none(tmp_pat
         return {"peak_flops_f32": 1e13 * (3 - len(events))}
 
     monkeypatch.setattr(Workshop, "limits", peaks)
-    monkeypatch.setattr(campaign, "run_final", lambda *a, **k: events.append("final") or run_final(*a, **k))
+    monkeypatch.setattr(
+        final_stage, "run_final", lambda *a, **k: events.append("final") or run_final(*a, **k)
+    )
     kernels = [planted(tmp_path, "one"), planted(tmp_path, "two", "right(A, B, D, m, n, k); ")]
     device = CalmCpu()
 
@@ -152,31 +163,37 @@ def test_what_is_faster_than_the_peak_is_measured_again_and_said(tmp_path, monke
         return {"peak_flops_f32": next(peaks)}
 
     monkeypatch.setattr(Workshop, "limits", limits)
-    monkeypatch.setattr(campaign, "run_final", lambda *a, **k: events.append("final") or run_final(*a, **k))
+    monkeypatch.setattr(
+        final_stage, "run_final", lambda *a, **k: events.append("final") or run_final(*a, **k)
+    )
     kernels = [planted(tmp_path, "one"), planted(tmp_path, "two", "right(A, B, D, m, n, k); ")]
     settings = campaign.Plan(budget=Budget(trials=1), remeasure=True, rounds=6)
 
     def sweep(name):
         with open_store(str(tmp_path / name)) as store:
-            return campaign.run_campaign(WORKLOAD, kernels, CalmCpu(), QUICK, settings, store)
+            found = campaign.run_campaign(WORKLOAD, kernels, CalmCpu(), QUICK, settings, store)
+            stored = store.campaign(found.campaign_id)
+            return view(stored, stored.parts[0], store)
 
     stale = sweep("stale.db")
-    assert events == ["peaks", "final", "peaks"] and stale.limits["peak_flops_f32"] == 1e13
-    assert peak_remarks(stale) == {}
+    assert events == ["peaks", "final", "peaks"] and stale.peak_flops == 1e13
+    assert not any(entry.remark for entry in stale.entries)
     events.clear()
     beyond = sweep("beyond.db")
     assert events == ["peaks", "final", "peaks", "final"]
-    remarks = peak_remarks(beyond)
-    assert {label for label, _ in remarks.values()} == {"one", "two"}
-    assert all("cannot be" in remark for _, remark in remarks.values())
-    assert outcome_json(beyond)["final"]["entries"][0]["remark"] == remarks[0][1]
+    assert {entry.kernel for entry in beyond.entries} == {"one", "two"}
+    assert all("cannot be" in entry.remark for entry in beyond.entries)
+    told = [entry["remark"] for entry in part_json(beyond)["final"]["entries"]]
+    assert told == [entry.remark for entry in beyond.entries]
 
 
 def test_peaks_of_a_busy_machine_are_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(Workshop, "limits", lambda self: {"peak_flops_f32": 1e13, "disturbed": 1.0})
     notes: list[str] = []
     with open_store(str(tmp_path / "r.db")) as store, Workshop(CalmCpu(), QUICK, seed=3) as workshop:
-        assert peaks.measure_limits(workshop, store, {}, notes.append) == {"peak_flops_f32": 1e13}
+        assert peaks.measure_limits(workshop, store, None, notes.append) == Peaks(
+            {"peak_flops_f32": 1e13}, True
+        )
         assert peaks.known_limits(workshop, store) == {}
     assert "not kept" in notes[0]
 
@@ -200,7 +217,7 @@ def test_a_final_that_is_not_held_leaves_no_builds_and_no_notes(tmp_path, monkey
     def fail(*_, **__):
         raise RuntimeError("not held")
 
-    monkeypatch.setattr(campaign, "run_final", fail)
+    monkeypatch.setattr(final_stage, "run_final", fail)
     with open_store(str(tmp_path / "r.db")) as store, Workshop(CalmCpu(), QUICK, seed=3) as shop:
         before = store.patience.note
         campaign.run_campaign(WORKLOAD, kernels[:1], shop.device, QUICK, settings, store, shared=shop)

@@ -105,6 +105,9 @@ def test_signals_that_others_send_and_those_that_code_raises(number: signal.Sign
     others = number.name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT")
     assert bool(machine_faults.of_exit(-number)) is others
     assert machine_faults.of_exit(1) is None
+    # Ctrl-C reaches workers too, and has nothing to do with memory.
+    fault = machine_faults.of_exit(-number)
+    assert fault is None or ("out of memory" in fault.reason) == (number == signal.SIGKILL)
 
 
 def test_a_wrong_compiler_call_of_each_kind(tmp_path: Path) -> None:

@@ -132,6 +132,18 @@ def test_a_database_of_ours_is_opened_by_metaschedule_and_read_back(swept, tmp_p
     )  # fmt: skip
 
 
+def test_the_best_alone_is_a_database_of_one_record(swept, tmp_path):
+    db, _ = swept
+    with open_store(str(db), read_only=True) as store:
+        written, _ = export_traces(store, tmp_path / "database", KEY, best=True)
+        right = [t for t in store.sweep_history(1) if t.measurement.ok]
+    fastest = min(right, key=lambda t: t.measurement.time_s)
+    assert written == 1
+    (record,) = read_database(tmp_path / "database")
+    assert record.trace == fastest.key.config["trace"]
+    _metaschedule_finds(tmp_path / "database", registry.kernel("tir_metaschedule"))
+
+
 def _metaschedule_finds(folder, kernel):
     import tvm
     import tvm.script.parser

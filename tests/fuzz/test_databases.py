@@ -18,6 +18,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.fuzz.campaigns import store_campaigns
 from tests.store.conftest import Maker
 from tuner import registry
 from tuner.cli import app
@@ -85,6 +86,7 @@ def seed_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 Final(maker.workload, maker.device.fingerprint, maker.protocol, entries, ids[0])
             )
             store.finish_sweep(sweep, "interrupted", {"seconds": 1.0})
+        store_campaigns(store, make)
         sweep = store.begin_sweep(recorded.spec)
         replayed = [recorded.timed(1e-3 * (i + 1), Evidence.REPLAYED, A=i % 3, B=i // 3) for i in range(9)]
         store.add_trials(sweep, replayed)
@@ -106,6 +108,9 @@ def commands(database: Path, out: Path) -> list[list[str]]:
         ["show", "s1"],
         ["show", "t1", "--json"],
         ["show", "s1", "--json"],
+        ["show", "--campaigns"],
+        ["show", "--campaigns", "--json"],
+        *(["show", f"c{n}", *json] for n in (1, 2, 3) for json in ((), ("--json",))),
     ]
     found = [
         ["best"], ["best", "--json"],
@@ -367,10 +372,13 @@ def test_escape_sequences_are_shown_and_not_sent(seed_database: Path, tmp_path: 
     for table, column in [
         ("devices", "name"), ("devices", "kind"), ("devices", "target"), ("kernels", "language"),
         ("toolchains", "name"), ("toolchains", "version"), ("sweeps", "searcher"), ("sweeps", "note"),
-        ("sweeps", "target"), ("trials", "artifact"), ("trials", "target"),
+        ("sweeps", "target"), ("trials", "artifact"), ("trials", "target"), ("campaigns", "title"),
+        ("campaigns", "experiment"), ("campaigns", "command"), ("campaign_kernels", "language"),
+        ("campaign_kernels", "skipped"), ("campaign_exclusions", "reason"),
     ]:  # fmt: skip
         plain.execute(f"UPDATE {table} SET {column} = ?", (f"{column}{ESCAPE}",))
     plain.execute("UPDATE kernels SET name = name || ?", (ESCAPE,))
+    plain.execute("UPDATE campaign_kernels SET kernel = kernel || ?", (ESCAPE,))
     plain.execute("UPDATE trials SET error = ? WHERE status <> 'ok'", (ESCAPE * 2,))
     hostile = ESCAPE.encode("unicode_escape").decode().replace("\\x", "\\u00")
     plain.execute(

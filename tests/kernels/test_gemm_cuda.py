@@ -1,4 +1,7 @@
-"""The CUDA ladder on the emulator: every rung right on ragged shapes, and clean under all sanitizers."""
+"""The CUDA ladder of GEMM on the emulator: one shape-generic build for all shapes, mistakes that are seen.
+
+Random configurations on ragged shapes, sanitized: `test_gpu_contract.py`, for every GPU kernel.
+"""
 
 import random
 import re
@@ -26,42 +29,23 @@ RUNGS = sorted(
 PLAIN, SANITIZED = CudaEmulatedBuilder(), CudaEmulatedBuilder(sanitize=True)
 pytestmark = pytest.mark.skipif(PLAIN.unavailable() is not None, reason=str(PLAIN.unavailable()))
 
-# Smaller than any tile; straddling tiles in every direction; vectors; multiples of every vector width.
-RAGGED = [(1, 1, 1), (37, 29, 53), (1, 67, 131), (83, 1, 19), (65, 130, 33)]
-ALIGNED = [(64, 48, 96), (32, 144, 64), (16, 16, 16), (80, 64, 112)]
-
-
-def options(rng: random.Random) -> dict[str, Any]:
-    if rng.random() < 0.25:
-        return {}
-    return {
-        "batch": rng.choice([1, 1, 2]), "trans_a": rng.random() < 0.4, "trans_b": rng.random() < 0.4,
-        "alpha": rng.choice([1.0, -2.0]), "beta": rng.choice([0.0, 3.0]), "bias": rng.random() < 0.5,
-        "relu": rng.random() < 0.3,
-    }  # fmt: skip
-
-
-def sizes(rng: random.Random) -> list[tuple[int, int, int]]:
-    return [rng.choice(RAGGED), rng.choice(ALIGNED)]
-
 
 def verify(
-    name: str, dtype: str, config: Config, chosen: Target, shapes: list[tuple[int, int, int]], folder: Path,
-    sanitize: bool = False, seed: int = 0, **given: Any,
+    name: str, dtype: str, config: Config, chosen: Target, shapes: list[tuple[int, int, int]], folder: Path
 ) -> None:  # fmt: skip
     """Builds once and runs every shape, twice each: what a workspace keeps must not matter."""
     kernel = registry.kernel(name)
     folder.mkdir(parents=True)
     artifact = None
     for m, n, k in shapes:
-        workload = GEMM.workload(dtype, m=m, n=n, k=k, **given)
+        workload = GEMM.workload(dtype, m=m, n=n, k=k)
         source = kernel.lower(workload, config, chosen)
         if artifact is None:
-            artifact = (SANITIZED if sanitize else PLAIN).build(source, chosen, folder)
+            artifact = PLAIN.build(source, chosen, folder)
         here = replace(artifact, arguments=source.arguments, launch=source.launch)
         inputs = GEMM.inputs(workload, 1)
         outputs = {s.name: np.zeros(s.shape, s.dtype) for s in GEMM.signature(workload) if s.output}
-        result = check_emulated(here, chosen, {**inputs, **outputs}, list(outputs), launches=2, seed=seed)
+        result = check_emulated(here, chosen, {**inputs, **outputs}, list(outputs), launches=2)
         said = f"{workload.key} {dict(config)} on {chosen.name}"
         assert result.completed, f"{said}: {result.error} {result.findings[:3]}"
         assert not result.findings, f"{said}: {[str(f) for f in result.findings[:3]]}"
@@ -79,32 +63,6 @@ def test_the_ladder_is_there() -> None:
         path = registry.kernel(rung).source_files()[0]
         # The reason for the rung stands behind the declaration.
         assert re.search(r"\*/\s*// Rung \d+: ", path.read_text()), path
-
-
-# Twenty configurations a rung, in four tests so that workers share them.
-@pytest.mark.parametrize("part", range(4))
-@pytest.mark.parametrize("rung", RUNGS)
-def test_random_configurations(rung: str, part: int, tmp_path: Path) -> None:
-    kernel = registry.kernel(rung)
-    for i in range(5 * part, 5 * part + 5):
-        rng = random.Random(f"{rung} {i}")
-        dtype, given = kernel.dtypes[i % len(kernel.dtypes)], options(rng)
-        chosen = target(rng.choice(["sm_75", "sm_80", "sm_86", "sm_90"]))
-        # Sampled for a large shape, so that tiles straddle and overshoot the small ones.
-        space = kernel.space(GEMM.workload(dtype, m=1024, n=1024, k=1024, **given), chosen)
-        verify(rung, dtype, space.sample(rng), chosen, sizes(rng), tmp_path / str(i), **given)
-
-
-@pytest.mark.parametrize("rung", RUNGS)
-def test_clean_under_all_sanitizers(rung: str, tmp_path: Path) -> None:
-    kernel, chosen = registry.kernel(rung), target("sm_80")
-    for i in range(2):
-        rng = random.Random(f"sanitize {rung} {i}")
-        dtype, given = kernel.dtypes[i % len(kernel.dtypes)], options(rng)
-        space = kernel.space(GEMM.workload(dtype, m=1024, n=1024, k=1024, **given), chosen)
-        config = space.sample(rng)
-        # Threads in an order of their own each round: a missing barrier cannot hide in the usual order.
-        verify(rung, dtype, config, chosen, sizes(rng), tmp_path / str(i), sanitize=True, seed=7, **given)
 
 
 @pytest.mark.parametrize("rung", RUNGS)

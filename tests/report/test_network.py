@@ -10,7 +10,7 @@ from tuner import registry
 from tuner.core.stats import Interval
 from tuner.report.network import LayerRow, geometric_mean_interval, network_markdown, summaries
 from tuner.report.network_chart import network_chart
-from tuner.report.present import network_json
+from tuner.report.records_json import network_json
 from tuner.report.rows import RowContext, comparison_rows
 
 GEMM = registry.operator("gemm")
@@ -62,7 +62,7 @@ def test_the_document_lists_every_layer_even_those_without_comparison():
     assert len(lines) == 4
     assert "2.00x" in lines[0] and "0.500x" in lines[1] and lines[3].endswith("| none | - | - |")
     assert "(1 could not be compared)" in text and "`tuner comparison_rows x.toml`" in text
-    document = network_json("Layers", ROWS)
+    document = network_json("Layers", ROWS, summaries(ROWS))
     assert len(document["layers"]) == 4
     assert document["layers"][3]["speedup"] is None
 

@@ -10,8 +10,9 @@ from rich.console import Console
 from tests.report.makers import timing
 from tuner.core.turns import Turns
 from tuner.report.bars import caption
+from tuner.report.records_json import comparison_json
 from tuner.report.rows import RowContext, Timing, comparison_rows
-from tuner.report.table import comparison_json, comparison_table
+from tuner.report.table import comparison_table
 from tuner.report.text import percent, ratio, seconds, significant, spread
 
 

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -213,3 +215,16 @@ def test_a_database_in_memory(make: Any) -> None:
     with open_store("sqlite://") as store:
         store.add_trials(store.begin_sweep(make.spec), [make.timed(1.0)])
         assert len(store.best()) == 1
+
+
+def test_a_limit_of_file_sizes_is_no_damage(path: Path) -> None:
+    """SQLite calls it an error of the disk; the database is new, or as whole as before."""
+    code = (
+        "import resource, sys\nfrom tuner.core.errors import StoreError\n"
+        "from tuner.store.store import open_store\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
+        f"try:\n    open_store({str(path)!r})\nexcept StoreError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cannot be written" in done.stdout and "ulimit -f" in done.stdout
+    assert "corrupt" not in done.stdout

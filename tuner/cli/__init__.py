@@ -15,7 +15,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for name in ("sweep", "query", "describe", "compare", "check", "inspect", "exchange", "replay", "forget"):
+for name in (
+    "sweep",
+    "query",
+    "show",
+    "describe",
+    "compare",
+    "check",
+    "inspect",
+    "exchange",
+    "replay",
+    "forget",
+    "dispatch",
+    "verify_export",
+):
     import_module(f"tuner.cli.{name}").register(app)
 
 

@@ -1,6 +1,5 @@
 """What commands share: options, output, formats."""
 
-import json
 import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,15 +53,9 @@ def say(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    print(json.dumps(value, indent=2, default=_plain))
+    from tuner.report.records_json import document
 
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if hasattr(value, "item"):
-        return value.item()
-    return str(value)
+    print(document(value))
 
 
 def aligned(

@@ -1,11 +1,18 @@
 """`tuner compare`: an experiment file, its sweeps, the table and the pictures."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuner.cli.common import Db, Json
+from tuner.report.text import safe
+
+if TYPE_CHECKING:
+    from tuner.engine.tuning.experiment import Experiment
+    from tuner.store.campaign_records import StoredCampaign
+    from tuner.store.store import Store
 
 _EXAMPLES = """
 Examples:
@@ -13,6 +20,8 @@ Examples:
   tuner compare experiments/gemm_demo.toml
 
   tuner compare experiments/gemm_demo.toml --output results/today --trials 300
+
+  tuner compare experiments/gemm_demo.toml --report-only
 """
 
 
@@ -27,23 +36,86 @@ def compare(
         Path | None, typer.Option(help="Folder for pictures; default: as the file says.")
     ] = None,
     trials: Annotated[int | None, typer.Option(help="Trials a kernel, in place of the file's.")] = None,
+    report_only: Annotated[
+        bool,
+        typer.Option(
+            "--report-only",
+            help="Run nothing: print and draw the latest finished campaign of this experiment again.",
+        ),
+    ] = False,
+    campaign: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --report-only: this campaign; 'tuner show --campaigns' lists them."),
+    ] = None,
     db: Db = None,
     json: Json = False,
 ) -> None:
     """Run (or reuse) the sweeps of an experiment, time the winners interleaved, print and draw the result."""
     from tuner.cli.progress import SweepProgress
-    from tuner.cli.sweep import end
+    from tuner.cli.sweep import end, number_of
+    from tuner.core.errors import TunerError
     from tuner.engine.tuning.experiment import read_experiment, run_experiment
-    from tuner.report.present import present, present_network
     from tuner.store.store import open_store
 
+    if campaign is not None and not report_only:
+        raise TunerError(f"--campaign {campaign} needs --report-only: without it a comparison is run anew")
     experiment = read_experiment(file, trials)
-    with open_store(db) as store, SweepProgress(quiet=json) as progress:
-        results = run_experiment(experiment, store, progress)
-        if experiment.workloads:
-            command = f"tuner compare {file}"
-            folder = output or Path(experiment.output)
-            present_network(experiment.title, command, experiment.layers(), results, store, folder, json)
-        else:
-            present(experiment, list(results.values()), store, output, json)
+    with open_store(db, read_only=report_only) as store:
+        if report_only:
+            _show(_stored(store, file, experiment, campaign), store, output, experiment, json)
+            return
+        with SweepProgress(quiet=json) as progress:
+            results = run_experiment(experiment, store, progress, file.stem, f"tuner compare {file}")
+        _show(store.campaign(number_of(results)), store, output, experiment, json)
     end(list(results.values()))
+
+
+def _show(
+    campaign: "StoredCampaign", store: "Store", output: Path | None, experiment: "Experiment", json: bool
+) -> None:
+    """Prints a campaign and writes its pictures; those of an unfinished one only where a folder is named."""
+    from tuner.report.present import present
+
+    folder = output or Path(experiment.output)
+    if campaign.state == "finished" or output is not None:
+        present(campaign, store, folder, json)
+        return
+    present(campaign, store, None, json)
+    print(f"{folder} is left as it was: the comparison did not finish; --output draws it", file=sys.stderr)
+
+
+def _stored(store: "Store", file: Path, experiment: "Experiment", number: int | None) -> "StoredCampaign":
+    """The campaign to report: of a number, or the latest finished one of the experiment, else the latest.
+
+    Raises:
+        TunerError: there is none, or the one of this number is of another experiment.
+    """
+    from tuner.core.errors import TunerError
+    from tuner.engine.tuning.experiment import asked
+
+    if number is not None:
+        found = store.campaign(number)
+        if found.spec.experiment != file.stem:
+            of = found.spec.experiment or found.spec.title
+            raise TunerError(
+                f"campaign {number} is of {of}, not of {file}: show it with tuner show c{number}"
+            )
+    else:
+        campaigns = store.campaigns(file.stem)
+        if not campaigns:
+            raise TunerError(
+                f"{store.name} has no campaign of {file.stem}: run 'tuner compare {file}' first, or name "
+                "another database with --db"
+            )
+        finished = [c for c in campaigns if c.state == "finished"]
+        found = (finished or campaigns)[-1]
+        if found.id != campaigns[-1].id:
+            print(f"campaign {campaigns[-1].id} is newer and did not finish", file=sys.stderr)
+    now = asked(experiment)
+    changed = sorted(key for key, value in now.items() if found.spec.asked.get(key, value) != value)
+    if {layer.workload.key for layer in experiment.layers()} != {w.key for w in found.spec.workloads}:
+        changed.append("shapes")
+    if changed:
+        told = f"{file} has changed since campaign {found.id} ({', '.join(changed)})"
+        print(safe(f"{told}: what was measured then is shown"), file=sys.stderr)
+    return found

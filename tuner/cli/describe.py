@@ -1,15 +1,12 @@
 """`tuner kernels` and `tuner devices`: what there is, here."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from tuner.cli.common import Db, Json
 from tuner.core.bounds import MAX_COUNT
-
-if TYPE_CHECKING:
-    from tuner.store.records import DeviceInfo
 
 _KERNELS_EXAMPLES = """
 Examples:
@@ -32,7 +29,10 @@ def register(app: typer.Typer) -> None:
 
 def kernels(
     operator: Annotated[str | None, typer.Argument(help="Operator; default all.")] = None,
-    shape: Annotated[str | None, typer.Option(help="Count valid configurations for this shape.")] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(help="Count valid configurations for this shape; default: an example."),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="Element type.")] = "f32",
     threads: Annotated[
         int | None, typer.Option(min=1, max=MAX_COUNT, help="CPU threads; default all cores.")
@@ -60,7 +60,8 @@ def kernels(
 
         print_json({"kernels": listed, "broken": registry.broken})
         return
-    _print_kernels(listed, registry.broken)
+    origin = "as asked" if shape else "an example; --shape counts for another"
+    _print_kernels(listed, registry.broken, origin)
 
 
 def _describe(kernel: Any, workload: Any, threads: int | None) -> dict[str, Any]:
@@ -98,8 +99,13 @@ def _describe(kernel: Any, workload: Any, threads: int | None) -> dict[str, Any]
     return row
 
 
-def _print_kernels(listed: list[dict[str, Any]], broken: dict[str, str]) -> None:
-    """A table an operator; names are never cut, so that they can be copied from a narrow terminal too."""
+def _print_kernels(listed: list[dict[str, Any]], broken: dict[str, str], origin: str) -> None:
+    """A table an operator; names are never cut, so that they can be copied from a narrow terminal too.
+
+    Args:
+        listed, broken: the kernels, and what cannot be loaded.
+        origin: why configurations are counted for this shape.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -107,7 +113,9 @@ def _print_kernels(listed: list[dict[str, Any]], broken: dict[str, str]) -> None
 
     out = console()
     for operator in dict.fromkeys(row["operator"] for row in listed):
-        table = Table(title=operator, title_justify="left", title_style="bold", box=None, header_style="bold")
+        shape = next(row["workload"] for row in listed if row["operator"] == operator)
+        heading = f"{operator}: valid configurations of {shape} on this machine ({origin})"
+        table = Table(title=heading, title_justify="left", title_style="bold", box=None, header_style="bold")
         for name, side in (("kernel", "left"), ("language", "left"), ("dtypes", "left"), ("valid", "right")):
             table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
         table.add_column("what", overflow="fold")
@@ -157,6 +165,7 @@ def devices(
     from tuner.core.measurement import Evidence
     from tuner.engine.candidate.workshop import Workshop
     from tuner.engine.tuning import campaign, peaks
+    from tuner.report.records_json import device_json
     from tuner.store.records import DeviceInfo
     from tuner.store.store import open_store
 
@@ -176,10 +185,10 @@ def devices(
                     with Workshop(device, protocol, seed=0) as workshop:
                         measured = peaks.known_limits(workshop, store)
                         if measure or "peak_flops_f32" not in measured:
-                            measured = peaks.measure_limits(workshop, store, {}, notes.append)
-                rows.append(_device_row(DeviceInfo.of(device, measured), True))
+                            measured = dict(peaks.measure_limits(workshop, store, None, notes.append).limits)
+                rows.append(device_json(DeviceInfo.of(device, measured), True))
         here = {row["fingerprint"] for row in rows}
-        rows += [_device_row(d, False) for d in store.devices() if d.fingerprint not in here]
+        rows += [device_json(d, False) for d in store.devices() if d.fingerprint not in here]
     if json:
         print_json({"devices": rows, "missing": missing, "notes": notes})
         return
@@ -199,13 +208,6 @@ def devices(
         out.print(note, markup=False)
     for name, reason in missing.items():
         out.print(f"{name}: not here: {reason}", markup=False)
-
-
-def _device_row(info: "DeviceInfo", here: bool) -> dict[str, Any]:
-    return {
-        "device": info.kind, "name": info.name, "fingerprint": info.fingerprint, "here": here,
-        "target": info.target, "facts": dict(info.facts), "measured": dict(info.limits),
-    }  # fmt: skip
 
 
 def _human(fact: str, text: str) -> str:

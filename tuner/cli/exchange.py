@@ -24,6 +24,8 @@ def register(app: typer.Typer) -> None:
         "export",
         epilog="\nExamples:\n\n  tuner export out.t4.json --workload gemm/f32/m64-n64-k64 --kernel cpp_packed"
         "\n\n  tuner export all.csv --format csv"
+        "\n\n  tuner export --best --format c-header tuned.h --kernel cpp_packed"
+        "\n\n  tuner export --library build/operators bert-base experiments/gemm_demo.toml"
         "\n\n  tuner export my_database --format metaschedule --workload gemm/f32/m64-n64-k64\n",
     )(export)
     app.command(
@@ -38,8 +40,9 @@ def import_(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Kernel Tuner caches, FAIR T4 files (KTT's too) or KTT's JSON results, plain or .gz; "
-            "folders of MetaSchedule's databases. Of one that is still being written, what is whole."
+            help="Kernel Tuner caches and results, FAIR T4 files (KTT's too), KTT's JSON results or exported "
+            "bests, plain or .gz; folders of MetaSchedule's databases. Of one that is still being written, "
+            "what is whole."
         ),
     ],
     kernel: Annotated[str | None, typer.Option(help="Kernel name where the file has none (T4).")] = None,
@@ -56,7 +59,7 @@ def import_(
     from tuner.core.workload import Workload
     from tuner.engine.recorded.exchange import import_recorded
     from tuner.engine.recorded.traces import import_traces
-    from tuner.interchange import read_recorded
+    from tuner.interchange import read_spaces
     from tuner.interchange.metaschedule import is_database, read_database
     from tuner.interchange.trials import workload_of
     from tuner.store.store import open_store
@@ -66,8 +69,8 @@ def import_(
     databases = {file: read_database(file, notes[file].append) for file in files if is_database(file)}
     files = [file for file in files if file not in databases]
     computed = Workload.from_key(workload) if workload is not None else None
-    recorded = [read_recorded(file, kernel, device) for file in files]
-    for file, space in zip(files, recorded, strict=True):
+    recorded = [(file, space) for file in files for space in read_spaces(file, kernel, device)]
+    for file, space in recorded:
         notes[file] += space.notes
     for file, texts in notes.items():
         for text in texts:
@@ -81,7 +84,7 @@ def import_(
                                "notes": notes[file]})  # fmt: skip
                 if not json:
                     say(f"{file.name}: {_traces_line(found)}")
-        for file, space in zip(files, recorded, strict=True):
+        for file, space in recorded:
             sweep, added, known = import_recorded(store, space)
             row = {"file": str(file), "workload": workload_of(space).key, "device": space.device,
                    "sweep": sweep, "added": added, "known": known, "notes": notes[file]}  # fmt: skip
@@ -101,18 +104,38 @@ def _traces_line(found: "Imported") -> str:
 
 
 def export(
-    file: Annotated[
-        Path, typer.Argument(help="File to write; .gz for t4 and kernel-tuner; a folder for metaschedule.")
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="File to write; .gz for t4 and kernel-tuner; a folder for metaschedule. With --library: "
+            "what goes in, an experiment's .toml, models, workload keys or operators."
+        ),
     ],
-    format: Annotated[str, typer.Option(help="t4, kernel-tuner, metaschedule, json, csv or parquet.")] = "t4",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="t4 (default), kernel-tuner, metaschedule, json, csv or parquet. With --best: json "
+            "(default), c-header, triton-config, kernel-tuner, t4, vllm-moe, vllm-block-fp8, sglang-moe, "
+            "sglang-block-fp8, metaschedule.",
+            show_default=False,
+        ),
+    ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Only the best configuration of each workload and device.")
+    ] = False,
     workload: Annotated[str | None, typer.Option(help="Workload key, e.g. gemm/f32/m64-n64-k64.")] = None,
     kernel: Annotated[str | None, typer.Option(help="Kernel (t4, kernel-tuner).")] = None,
     device: Annotated[
         str | None, typer.Option(help="A part of the device's name (t4, kernel-tuner).")
     ] = None,
+    library: Annotated[
+        Path | None, typer.Option(help="Write tuned kernels into this folder, as a shared library.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the --library.")] = "operators",
+    evidence: Annotated[str, typer.Option(help="What a time of --best has to be worth.")] = "measured",
     db: Db = None,
 ) -> None:
-    """Write stored trials: one space as t4, kernel-tuner or metaschedule, all as json, csv or parquet."""
+    """Write stored trials as other tools' files, or tuned kernels as a shared library for C and C++."""
     from tuner.cli.common import say
     from tuner.core.errors import TunerError, UnknownName
     from tuner.engine.recorded.exchange import recorded_from_store, stored_trials
@@ -121,6 +144,20 @@ def export(
     from tuner.interchange.tables import write_table
     from tuner.store.store import open_store
 
+    if library is not None:
+        from tuner.cli.export_library import export_library
+
+        export_library(library, what, name, db)
+        return
+    if len(what) != 1:
+        raise TunerError(f"one file is written at a time, not {len(what)}; several names are for --library")
+    file = Path(what[0])
+    if best:
+        from tuner.cli.export_best import export_best
+
+        export_best(file, format or "json", workload, kernel, device, evidence, db)
+        return
+    format = format or "t4"
     if format not in _FORMATS:
         raise UnknownName("format", format, list(_FORMATS))
     with open_store(db, read_only=True) as store:

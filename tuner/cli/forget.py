@@ -58,17 +58,11 @@ def forget(
     found = [f for f in failures if f.trial_id in reasons]
     if json:
         from tuner.cli.common import print_json
+        from tuner.report.records_json import failure_json
 
-        print_json({"found": [_json(f, reasons) for f in found], "dropped": dropped})
+        print_json({"found": [failure_json(f, reasons[f.trial_id]) for f in found], "dropped": dropped})
         return
     _print(found, reasons, len(failures), dropped, yes)
-
-
-def _json(failure: "StoredFailure", reasons: "Mapping[int, str]") -> dict[str, object]:
-    return {
-        "trial": failure.trial_id, "sweep": failure.sweep_id, "workload": failure.workload.key,
-        "kernel": failure.kernel, "status": str(failure.status), "reason": reasons[failure.trial_id],
-    }  # fmt: skip
 
 
 def _print(

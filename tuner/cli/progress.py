@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -107,16 +108,29 @@ class SweepProgress(Observer):
             self._printed = time.monotonic()
             print(f"{self._label} {self._count(event.number + 1)} {state}", file=sys.stderr)
 
-    def final_progress(self, done: int, total: int) -> None:
-        """The bar of the final."""
+    def final_began(self, labels: Sequence[str]) -> None:
+        """The bar of the final, before its first round: processes start first."""
+        self._began = self._printed = time.monotonic()
         if self._live is not None:
-            if done == 1:
-                if self._task is not None:
-                    self._live.remove_task(self._task)
-                self._task = self._live.add_task(
-                    "final", total=total, completed=0, count="", state="interleaved rounds"
-                )
-            self._live.update(self._task, completed=done, count=f"{done}/{total}")
+            if self._task is not None:
+                self._live.remove_task(self._task)
+            self._task = self._live.add_task(
+                "final",
+                total=None,
+                completed=0,
+                count="",
+                state=f"{len(labels)} finalists in turn",
+            )
+        elif not self._quiet:
+            print(f"final: {len(labels)} finalists, timed in turn: {', '.join(labels)}", file=sys.stderr)
+
+    def final_progress(self, done: int, total: int) -> None:
+        """A round of the final is over."""
+        if self._live is not None:
+            self._live.update(self._task, completed=done, total=total, count=f"{done}/{total}")
+        elif not self._quiet and (done == total or time.monotonic() - self._printed > _LINE_EVERY_S):
+            self._printed = time.monotonic()
+            print(f"final: round {done} of {total}", file=sys.stderr)
 
 
 def _stderr() -> Any:

@@ -1,6 +1,6 @@
 """`tuner sweep`: tune a workload, store every trial, decide."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,12 +8,14 @@ from tuner.cli.common import Db, Json
 from tuner.core.bounds import MAX_SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tuner.core.device import Device
     from tuner.core.protocol import Protocol
     from tuner.core.workload import Workload
-    from tuner.engine.tuning.campaign import Outcome, Plan
+    from tuner.engine.tuning.campaign_outcome import Outcome
+    from tuner.engine.tuning.plan import Plan
+    from tuner.store.store import Store
 
 _EXAMPLES = """
 Examples:
@@ -105,6 +107,7 @@ def sweep(
     from tuner.engine.candidate.workshop import Workshop
     from tuner.engine.tuning import campaign
     from tuner.engine.tuning.budget import Budget
+    from tuner.engine.tuning.campaign_log import CampaignLog
 
     registry.searcher(searcher)
     if trials is None and seconds is None and patience is None:
@@ -148,10 +151,17 @@ def sweep(
 
         with open_store(db) as store:
             with SweepProgress(quiet=json) as progress:
-                outcome = campaign.run_campaign(
-                    workload, kernels, chosen, protocol, plan, store, progress, skipped, workshop
-                )
-            report(outcome, json)
+                spec = campaign.campaign_spec(
+                    [workload], chosen, protocol, plan, kernel or (), baselines,
+                    command=f"tuner sweep {operator} --shape '{shape}'",
+                )  # fmt: skip
+                with CampaignLog(store, spec, resume) as log:
+                    outcome = campaign.run_campaign(
+                        workload, kernels, chosen, protocol, plan, store, progress, skipped, workshop,
+                        log.part(0),
+                    )  # fmt: skip
+            assert outcome.campaign_id is not None
+            report(outcome.campaign_id, store, json)
     end([outcome])
 
 
@@ -164,19 +174,37 @@ def _sweep_set(
 
     from tuner.cli.progress import SweepProgress
     from tuner.engine.tuning.series import layers_of, run_series
-    from tuner.report.present import present_network
+    from tuner.report.present import present
     from tuner.store.store import open_store
 
     layers = layers_of(names, operator, dtype)
     # With --resume, layers that were finished before are not tuned a second time. In the finals of so many
     # layers there is no time for what cannot win.
     plan = replace(plan, reuse=plan.resume, final_within=_FINAL_WITHIN)
+    title = f"{', '.join(dict.fromkeys(names))}: tuned kernels against the fastest library"
     with open_store(db) as store:
         with SweepProgress(quiet=json) as progress:
-            outcomes = run_series(layers, device, protocol, plan, store, progress, kernels, baselines)
-        title = f"{', '.join(dict.fromkeys(names))}: tuned kernels against the fastest library"
-        present_network(title, "", layers, outcomes, store, None, json)
+            outcomes = run_series(
+                layers,
+                device,
+                protocol,
+                plan,
+                store,
+                progress,
+                kernels,
+                baselines,
+                title=title,
+                kind="network",
+            )
+        present(store.campaign(number_of(outcomes)), store, None, json)
     end(list(outcomes.values()))
+
+
+def number_of(outcomes: "Mapping[Workload, Outcome]") -> int:
+    """The campaign in the store that outcomes are of."""
+    found = next(iter(outcomes.values())).campaign_id
+    assert found is not None
+    return found
 
 
 def measured_on(device: str | None, target: str | None) -> "Device":
@@ -207,69 +235,9 @@ def _compile_only(
             outcome = compile_only.run_compile_only(
                 workload, chosen, described, plan, store, progress, skipped, jobs
             )
-        report(outcome, json)
+        assert outcome.campaign_id is not None
+        report(outcome.campaign_id, store, json)
     return outcome
-
-
-def outcome_json(outcome: "Outcome") -> dict[str, Any]:
-    """A campaign's outcome as plain values."""
-    sweeps = {
-        name: {
-            "sweep": result.sweep_id,
-            "trials": len(result.trials),
-            "statuses": result.statuses,
-            "disturbed": result.disturbed,
-            "seconds": result.seconds,
-            "exhausted": result.exhausted,
-            "interrupted": result.interrupted,
-            "best": None
-            if result.best is None
-            else {
-                "trial": result.best.id,
-                "config": dict(result.best.key.config),
-                "time_s": result.best.measurement.time_s,
-                "evidence": str(result.best.measurement.evidence),
-            },
-        }
-        for name, result in outcome.sweeps.items()
-    }
-    final = None
-    if outcome.ranking is not None:
-        from tuner.cli.final_table import peak_remarks
-
-        ranking, remarks = outcome.ranking, peak_remarks(outcome)
-        final = {
-            "id": outcome.final_id,
-            "disturbed": ranking.disturbed or None,
-            "remarks": list(ranking.remarks),
-            "entries": [
-                {
-                    "kernel": e.finalist.label,
-                    "trial": e.finalist.trial_id,
-                    "baseline": e.finalist.baseline,
-                    "median_s": e.interval.mid if e.interval else None,
-                    "interval_s": [e.interval.low, e.interval.high] if e.interval else None,
-                    "speedup": [e.speedup.low, e.speedup.mid, e.speedup.high] if e.speedup else None,
-                    "error": e.error or None,
-                    "remark": remarks[i][1] if i in remarks else None,
-                    "winner": i == ranking.winner and not ranking.tied,
-                    "tie": bool(ranking.tied) and (i == ranking.winner or i in ranking.tied),
-                }
-                for i, e in enumerate(ranking.entries)
-            ],
-        }
-    return {
-        "workload": outcome.workload.key,
-        "device": outcome.device.name,
-        "fingerprint": outcome.device.fingerprint,
-        "threads": outcome.protocol.threads,
-        "cache": outcome.protocol.cache,
-        "sweeps": sweeps,
-        "skipped": dict(outcome.skipped),
-        "final": final,
-        "limits": dict(outcome.limits),
-        "interrupted": outcome.interrupted,
-    }
 
 
 def end(outcomes: "Sequence[Outcome]") -> None:
@@ -290,14 +258,20 @@ def end(outcomes: "Sequence[Outcome]") -> None:
         raise typer.Exit(1)
 
 
-def report(outcome: "Outcome", json: bool) -> None:
-    """Prints what a campaign found."""
+def report(campaign_id: int, store: "Store", json: bool) -> None:
+    """Prints what a campaign found for its workloads, as the store has it."""
     from tuner.cli.common import console, print_json
     from tuner.cli.final_table import final_lines
+    from tuner.report.campaign_view import view
+    from tuner.report.records_json import part_json
 
+    campaign = store.campaign(campaign_id)
+    parts = [view(campaign, part, store) for part in campaign.reached]
     if json:
-        print_json(outcome_json(outcome))
+        documents = [part_json(part) for part in parts]
+        print_json(documents[0] if len(campaign.parts) == 1 and documents else documents)
         return
     out = console()
-    for line in final_lines(outcome):
-        out.print(line)
+    for part in parts:
+        for line in final_lines(part):
+            out.print(line)

@@ -11,11 +11,14 @@ from pathlib import Path
 
 from tuner.core.digest import digest_files
 from tuner.core.errors import Unavailable
-from tuner.core.private_folder import require_private
+from tuner.core.private_folder import closed_to_others, require_private
 
 _MANIFEST = "manifest.json"
 # Of larger files only the size is checked: a precompiled header of 50 MB takes longer to read than it saves.
+# Files that are loaded are read whatever their size.
 _READ_BYTES = 4 * 2**20
+_LOADED = (".so", ".cubin")
+_OWN = "set TUNER_CACHE to a folder of your own"
 
 
 def cache_folder() -> Path:
@@ -30,7 +33,7 @@ def cache_folder() -> Path:
         folder = Path(chosen) if chosen else Path.home() / ".cache" / "kernel-tuner-lab"
     except RuntimeError:
         raise Unavailable("no home folder for the cache of compiled files: set TUNER_CACHE") from None
-    return require_private(folder, "set TUNER_CACHE to a folder of your own")
+    return require_private(folder, _OWN)
 
 
 def entry(place: Path, fill: Callable[[Path], None]) -> Path:
@@ -45,12 +48,12 @@ def entry(place: Path, fill: Callable[[Path], None]) -> Path:
         fill: writes the entry's files into the empty folder that it is given; what it raises passes through.
 
     Raises:
-        Unavailable: the folder cannot be written; names `TUNER_CACHE`.
+        Unavailable: the folder cannot be written, or others may write to it; names `TUNER_CACHE`.
     """
-    if is_whole(place):
+    if is_whole(closed_to_others(place.parent, _OWN) / place.name):
         return place
     with _said(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
         fill(partial)
@@ -72,8 +75,13 @@ def is_whole(place: Path) -> bool:
 
 
 def newest(parent: Path, prefix: str) -> Path | None:
-    """The whole entry made last among those whose names begin so; `None` where there is none."""
+    """The whole entry made last among those whose names begin so; `None` where there is none.
+
+    Raises:
+        Unavailable: others may write to the folder.
+    """
     found = []
+    closed_to_others(parent, _OWN)
     for place in parent.glob(f"{prefix}*"):
         try:
             found.append((place.stat().st_mtime_ns, place))
@@ -84,7 +92,8 @@ def newest(parent: Path, prefix: str) -> Path | None:
 
 def _facts(path: Path) -> list[int | str]:
     size = path.stat().st_size
-    return [size, digest_files([path]) if size <= _READ_BYTES else ""]
+    read = size <= _READ_BYTES or path.suffix in _LOADED
+    return [size, digest_files([path]) if read else ""]
 
 
 def _write_manifest(folder: Path) -> None:

@@ -32,3 +32,24 @@ def require_private(folder: Path, advice: str) -> Path:
     if others or group:
         raise Unavailable(f"others may write to folder {folder}, and what it holds is run: {advice}")
     return folder
+
+
+def closed_to_others(folder: Path, advice: str) -> Path:
+    """A folder of ours inside a private one: nobody else may even look into it (mode 0700).
+
+    One that is the user's own and was only readable to others is closed; one that is missing is not made.
+
+    Raises:
+        Unavailable: as `require_private`.
+    """
+    try:
+        facts = folder.stat()
+    except OSError:
+        return folder
+    require_private(folder, advice)
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        try:
+            folder.chmod(stat.S_IMODE(facts.st_mode) & 0o700)
+        except OSError:
+            pass  # a file system that cannot be written: nobody else can write to it either
+    return folder

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from tuner.core.errors import InterchangeError, UnknownName
 from tuner.core.recorded import RecordedSpace
-from tuner.interchange import fair_t4, kernel_tuner, ktt
+from tuner.interchange import best_files, fair_t4, kernel_tuner, ktt
 from tuner.interchange._reading import NotJson, parse_json, read_text, shown
 from tuner.interchange._unfinished import whole_entries
+
+_HEAD = 1000
+"""Characters at a file's beginning in which its kind is named."""
 
 FORMATS: dict[str, Callable[[RecordedSpace], str]] = {
     "t4": fair_t4.dumps,
@@ -55,6 +58,22 @@ def read_recorded(path: Path, kernel: str | None = None, device: str | None = No
         f"{shown(path)} is neither a Kernel Tuner cache (no 'cache') nor a FAIR T4 file (no 'results') "
         "nor a result file of KTT (no 'Results' with 'Metadata')"
     )
+
+
+def read_spaces(path: Path, kernel: str | None = None, device: str | None = None) -> list[RecordedSpace]:
+    """As `read_recorded`; of a file of best configurations (ours, or Kernel Tuner's results) a space each.
+
+    Raises:
+        InterchangeError: as `read_recorded`.
+    """
+    text = read_text(path)
+    # Only such a file is parsed here: another one may be large, and unfinished.
+    if not any(f'"{name}"' in text[:_HEAD] for name in ("format", "version_number")):
+        return [read_recorded(path, kernel, device)]
+    content = parse_json(text, shown(path))
+    if not best_files.is_best(content):
+        return [read_recorded(path, kernel, device)]
+    return best_files.parse(content, shown(path))
 
 
 def write_recorded(recorded: RecordedSpace, path: Path, format: str = "t4") -> None:

@@ -61,8 +61,12 @@ def comparison_chart(rows: Sequence[ComparisonRow], context: RowContext, path: P
 
 def _remarks(rows: Sequence[ComparisonRow], context: RowContext) -> list[str]:
     """What stands below the bars, a line each: doubts that a reader of the picture alone would not have."""
-    disturbed = [f"Nothing is declared: {context.disturbed}"] if context.disturbed else []
-    return [*disturbed, *(f"{row.implementation}: {row.remark}" for row in rows if row.remark)]
+    doubts = [f"Nothing is declared: {context.disturbed}"] if context.disturbed else []
+    if context.unfinished:
+        doubts.append("Interrupted before a final: times are of the sweeps, taken apart")
+    if context.peak_doubt:
+        doubts.append(context.peak_doubt)
+    return [*doubts, *(f"{row.implementation}: {row.remark}" for row in rows if row.remark)]
 
 
 def _label(row: ComparisonRow) -> str:
@@ -118,7 +122,8 @@ def _peak(axes: "Axes", context: RowContext) -> None:
         return x * peak / 100
 
     shares = axes.secondary_xaxis("top", functions=(percent_of, from_percent))
-    shares.set_xlabel(f"% of the measured peak ({significant(peak)} GFLOP/s)", labelpad=6)
+    doubt = ", disturbed" if context.peak_doubt else ""
+    shares.set_xlabel(f"% of the measured peak ({significant(peak)} GFLOP/s{doubt})", labelpad=6)
     if axes.get_xlim()[1] < 1.2 * peak:
         shares.set_xticks([0, 20, 40, 60, 80, 100])
 

@@ -1,78 +1,22 @@
-"""The result of an experiment: from the store's sweeps and final to a table, a JSON file and pictures."""
+"""The comparison of one workload: from a campaign in the store to rows, curves, notes and pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from tuner.core.protocol import Protocol as MeasuringProtocol
-from tuner.core.workload import Workload
+from tuner.core.disturbance import is_disturbed
 from tuner.report.bars import comparison_chart
+from tuner.report.campaign_view import PartView, fewer_operations, view
 from tuner.report.curves import Curve, convergence_chart
 from tuner.report.roofline import roofline_chart
 from tuner.report.rows import ComparisonRow, RowContext, Timing, comparison_rows
 from tuner.report.text import first_line, seconds
-from tuner.store.records import DeviceInfo
+from tuner.store.campaign_records import CampaignPart, StoredCampaign
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
-
-
-class SweepLike(Protocol):
-    """What is read of a sweep's result."""
-
-    @property
-    def sweep_id(self) -> int:
-        """In the store."""
-
-
-class OutcomeLike(Protocol):
-    """What is read of a campaign's outcome; `tuner.engine.tuning.campaign.Outcome` is one."""
-
-    @property
-    def workload(self) -> Workload:
-        """What was tuned."""
-
-    @property
-    def device(self) -> DeviceInfo:
-        """On what."""
-
-    @property
-    def protocol(self) -> MeasuringProtocol:
-        """How it was timed."""
-
-    @property
-    def sweeps(self) -> Mapping[str, SweepLike]:
-        """By kernel."""
-
-    @property
-    def skipped(self) -> Mapping[str, str]:
-        """Kernels that could not take part, with the reason."""
-
-    @property
-    def final_id(self) -> int | None:
-        """Of the final in the store."""
-
-    @property
-    def ranking(self) -> Any:
-        """The final as the engine held it, with the reasons of those thrown out; or `None`."""
-
-    @property
-    def limits(self) -> Mapping[str, float]:
-        """Measured peaks for the protocol's threads."""
-
-
-class ExperimentLike(Protocol):
-    """What is read of an experiment; `tuner.engine.tuning.experiment.Experiment` is one."""
-
-    @property
-    def title(self) -> str:
-        """For headings."""
-
-    @property
-    def output(self) -> str:
-        """Folder of the pictures."""
 
 
 @dataclass(frozen=True)
@@ -93,116 +37,126 @@ class Comparison:
     notes: Sequence[str] = ()
 
 
-def gather(title: str, outcome: OutcomeLike, store: "Store") -> Comparison:
-    """Reads one outcome's final, or its sweeps where no final was held, out of the store."""
-    from tuner import registry
+def gather(campaign: StoredCampaign, part: CampaignPart, store: "Store") -> Comparison:
+    """The comparison of one workload of a stored campaign: its final, or its sweeps where none was held.
 
-    operator = registry.operator(outcome.workload.operator)
-    timings, when = _timings(outcome, store)
-    disturbed = store.final(outcome.final_id).disturbed if outcome.final_id is not None else ""
+    Raises:
+        UnknownName: the workload's operator is not registered here.
+        StoreError: the database fails, or holds what the lab does not write.
+    """
+    shown = view(campaign, part, store)
+    timings, when = _timings(shown)
     context = RowContext(
-        title=title,
-        workload=outcome.workload,
-        device=outcome.device.name,
-        threads=outcome.protocol.threads,
-        cache=outcome.protocol.cache,
-        when=when or datetime.now(UTC),
-        flops=operator.flops(outcome.workload),
-        bytes=operator.min_bytes(outcome.workload),
-        peak_flops=outcome.limits.get(f"peak_flops_{outcome.workload.dtype}"),
-        bandwidth=outcome.limits.get("bandwidth_bytes_per_s"),
-        disturbed=disturbed,
+        title=campaign.spec.title,
+        workload=part.workload,
+        device=campaign.spec.device.name,
+        threads=campaign.spec.protocol.threads,
+        cache=campaign.spec.protocol.cache,
+        when=when or part.finished_at or part.started_at or campaign.started_at,
+        flops=shown.flops,
+        bytes=shown.bytes,
+        peak_flops=shown.peak_flops,
+        bandwidth=part.limits.get("bandwidth_bytes_per_s"),
+        disturbed=shown.disturbed,
+        unfinished=shown.unfinished,
+        peaks_disturbed=part.peaks_disturbed,
+        campaign=campaign.id,
     )
-    notes = [f"left out: {name}: {reason}" for name, reason in outcome.skipped.items()]
-    timed = {t.kernel for t in timings}
-    entries = outcome.ranking.entries if outcome.ranking is not None else ()
-    errors = {e.finalist.label: first_line(e.error) for e in entries if e.error}
-    curves: list[Curve] = []
-    references: list[tuple[str, float]] = []
-    for name, result in outcome.sweeps.items():
-        sweep = store.sweep(result.sweep_id)
-        if name not in timed:
-            counts = ", ".join(f"{status}: {count}" for status, count in sweep.statuses.items())
-            if name not in errors and sweep.best_s is not None:
-                notes.append(
-                    f"not in the final: {name}: far behind with {seconds(sweep.best_s)} in its sweep"
-                )
-            else:
-                reason = errors.get(name, "it had nothing right to time")
-                notes.append(f"left out: {name}: {reason} ({counts or 'no trials'})")
-        if sweep.trials > 1:
-            curves.append(Curve(name, store.best_so_far(result.sweep_id)))
-        elif sweep.best_s is not None:
-            references.append((name, sweep.best_s))
-    paired = outcome.final_id is not None and not disturbed
-    if disturbed:
-        notes.append(f"the final was disturbed and declares nothing: {disturbed}")
-    elif not paired and timings:
-        notes.append("no final was held: times are of the sweeps, taken apart, so there are no speed-ups")
+    paired = shown.final is not None and not shown.disturbed
     rows = comparison_rows(timings, context, paired)
+    curves, references = [], []
+    for kernel in shown.kernels:
+        assert kernel.record.sweep_id is not None
+        if kernel.trials > 1:
+            curves.append(Curve(kernel.name, store.best_so_far(kernel.record.sweep_id)))
+        elif kernel.best is not None and kernel.best.measurement.time_s is not None:
+            references.append((kernel.name, kernel.best.measurement.time_s))
+    notes = [*_left_out(shown, {t.kernel for t in timings}), *_doubts(shown, bool(timings))]
     notes += [f"{row.implementation}: {row.remark}" for row in rows if row.remark]
     return Comparison(context, rows, curves, references, notes)
 
 
-def _fewer(kernel: str, workload: Workload) -> float:
-    from tuner import registry
-
-    known = registry.kernels().get(kernel)
-    return known.fewer_operations(workload) if known else 1.0
-
-
-def _timings(outcome: OutcomeLike, store: "Store") -> tuple[list[Timing], datetime | None]:
-    """The fastest entry of each kernel, and when."""
-    trials = {name: store.sweep(result.sweep_id).trials for name, result in outcome.sweeps.items()}
-    found: dict[str, Timing] = {}
-    when = None
-    if outcome.final_id is not None:
-        final = store.final(outcome.final_id)
-        when = final.created_at
-        for entry in final.entries:  # fastest first
-            detail = store.trial(entry.trial_id)
-            assert entry.interval is not None
-            timing = Timing(
-                implementation=detail.kernel.name,
-                kernel=detail.kernel.name,
-                language=detail.kernel.language,
-                config=detail.trial.key.config,
-                interval=entry.interval,
-                turns=entry.turns,
-                is_baseline=entry.role == "baseline",
-                naive=_is_naive(detail.kernel.name),
-                trials=trials.get(detail.kernel.name, 1),
-                trial_id=entry.trial_id,
-                fewer=_fewer(detail.kernel.name, outcome.workload),
-            )
-            found.setdefault(timing.kernel, timing)
-        return list(found.values()), when
-    from tuner import registry
-
-    kernels = registry.kernels()
-    for name, result in outcome.sweeps.items():
-        right = [
-            t for t in store.sweep_history(result.sweep_id) if t.measurement.ok and t.measurement.samples
-        ]
-        if not right:
+def _left_out(shown: PartView, timed: Collection[str]) -> list[str]:
+    """Who is not in the table, and why."""
+    notes = [f"left out: {k.name}: {k.skipped}" for k in shown.part.kernels if k.skipped]
+    errors = {entry.kernel: first_line(entry.error) for entry in shown.entries if entry.error}
+    for kernel in shown.kernels:
+        if kernel.name in timed:
             continue
-        best = min(right, key=lambda t: t.measurement.time_s or 0.0)
-        interval = best.measurement.interval
-        assert interval is not None
-        kernel = kernels.get(name)
+        counts = ", ".join(f"{status}: {count}" for status, count in kernel.statuses.items()) or "no trials"
+        best_s = kernel.best.measurement.time_s if kernel.best else None
+        if kernel.name in errors:
+            notes.append(f"left out: {kernel.name}: {errors[kernel.name]} ({counts})")
+        elif best_s is not None:
+            notes.append(f"not in the final: {kernel.name}: far behind with {seconds(best_s)} in its sweep")
+        else:
+            reason = "it had nothing right to time" if kernel.trials else "it was not reached"
+            notes.append(f"left out: {kernel.name}: {reason} ({counts})")
+    reached = {kernel.name for kernel in shown.kernels}
+    missing = [k.name for k in shown.part.kernels if not (k.skipped or k.name in reached)]
+    notes += [f"left out: {name}: it was not reached" for name in missing]
+    notes += [
+        f"given up: {k.name}: after {k.given_up_at} trials, {k.given_up}"
+        for k in shown.part.kernels if k.given_up
+    ]  # fmt: skip
+    return notes
+
+
+def _doubts(shown: PartView, timed: bool) -> list[str]:
+    """What is to be said of the times as a whole."""
+    notes = []
+    if shown.disturbed:
+        notes.append(f"the final was disturbed and declares nothing: {shown.disturbed}")
+    elif shown.unfinished:
+        notes.append("interrupted: times are of the sweeps, taken apart, so there are no speed-ups"
+                     if shown.final is None else "interrupted after the final")  # fmt: skip
+    elif shown.final is None and timed:
+        notes.append("no final was held: times are of the sweeps, taken apart, so there are no speed-ups")
+    return [*notes, *shown.part.remarks]
+
+
+def _timings(shown: PartView) -> tuple[list[Timing], datetime | None]:
+    """The fastest entry of each kernel, and when it was taken."""
+    trials = {kernel.name: kernel.trials for kernel in shown.kernels}
+    found: dict[str, Timing] = {}
+    for entry in shown.timed:  # fastest first
+        assert entry.interval is not None
+        timing = Timing(
+            implementation=entry.kernel,
+            kernel=entry.kernel,
+            language=entry.language,
+            config=entry.config,
+            interval=entry.interval,
+            turns=entry.turns,
+            is_baseline=entry.baseline,
+            naive=_is_naive(entry.kernel),
+            trials=trials.get(entry.kernel, 1),
+            trial_id=entry.trial_id,
+            fewer=fewer_operations(entry.kernel, shown.workload),
+        )
+        found.setdefault(timing.kernel, timing)
+    if shown.final is not None:
+        return list(found.values()), shown.final.created_at
+    when = None
+    for kernel in shown.kernels:
+        best = kernel.best
+        if best is None or (interval := best.measurement.interval) is None:
+            continue
         when = max(when or best.created_at, best.created_at)
-        found[name] = Timing(
-            implementation=name,
-            kernel=name,
-            language=kernel.language if kernel else "",
+        disturbed = is_disturbed(best.measurement.metrics)
+        found[kernel.name] = Timing(
+            implementation=kernel.name,
+            kernel=kernel.name,
+            language=kernel.record.language,
             config=best.key.config,
             interval=interval,
-            is_baseline=bool(kernel and kernel.baseline),
-            naive=_is_naive(name),
+            is_baseline=kernel.record.baseline,
+            naive=_is_naive(kernel.name),
             evidence=str(best.measurement.evidence),
-            trials=trials[name],
+            trials=kernel.trials,
             trial_id=best.id,
-            fewer=_fewer(name, outcome.workload),
+            fewer=fewer_operations(kernel.name, shown.workload),
+            doubt="disturbed: timed while other programs had the cores" if disturbed else "",
         )
     return list(found.values()), when
 

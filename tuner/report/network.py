@@ -1,36 +1,20 @@
 """The layers of models in one table: the best tuned kernel of each against the fastest library for it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from tuner.core.stats import Interval, geometric_mean
-from tuner.core.workload import Workload
-from tuner.report.comparison import OutcomeLike, gather
+from tuner.report.comparison import gather
 from tuner.report.rows import ComparisonRow, RowContext
-from tuner.report.text import ratio, seconds, spread
+from tuner.report.text import ratio, safe, seconds, spread
+from tuner.store.campaign_records import StoredCampaign
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from tuner.store.store import Store
-
-
-class LayerLike(Protocol):
-    """What is read of a layer; `tuner.engine.tuning.series.Layer` is one."""
-
-    @property
-    def workload(self) -> Workload:
-        """What it computes."""
-
-    @property
-    def model(self) -> str:
-        """The workload set it comes from; empty for none."""
-
-    @property
-    def count(self) -> int:
-        """How often a pass of the model computes it."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +49,6 @@ class LayerRow:
         """Time of that library over the tuned kernel's, from the interleaved final, with a 95% interval."""
         return self.tuned.speedup_library if self.tuned and self.library else None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        speedup = self.speedup
-        return {
-            "model": self.model,
-            "count": self.count,
-            "workload": self.context.workload.key,
-            "measured_at": self.context.when.isoformat(),
-            "speedup": {"low": speedup.low, "median": speedup.mid, "high": speedup.high} if speedup else None,
-            "rows": [row.as_dict() for row in self.rows],
-            "notes": list(self.notes),
-            "disturbed": self.context.disturbed or None,
-        }
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -101,18 +71,18 @@ class Summary:
     library_s: float
 
 
-def layer_rows(
-    title: str, layers: Sequence[LayerLike], outcomes: Mapping[Workload, OutcomeLike], store: "Store"
-) -> list[LayerRow]:
+def layer_rows(campaign: StoredCampaign, store: "Store") -> list[LayerRow]:
     """One row a layer, in the order of the models; a layer that was not reached has none."""
-    gathered = {w: gather(title, outcome, store) for w, outcome in outcomes.items()}
+    gathered = {part.workload.key: (part, gather(campaign, part, store)) for part in campaign.reached}
     found = []
-    for layer in layers:
-        if (comparison := gathered.get(layer.workload)) is not None:
-            held = outcomes[layer.workload].final_id is not None
-            notes = [] if held else ["no final was held"]
+    for layer in campaign.spec.layers:
+        if layer.workload in gathered:
+            part, comparison = gathered[layer.workload]
+            notes = [] if part.final_id is not None else ["no final was held"]
             notes += [n for n in comparison.notes if "nothing right" in n or "declares nothing" in n]
             notes += [f"{row.implementation}: {row.remark}" for row in comparison.rows if row.remark]
+            if comparison.context.peak_doubt:
+                notes.append(comparison.context.peak_doubt)
             found.append(LayerRow(layer.model, layer.count, comparison.context, comparison.rows, notes))
     return found
 
@@ -190,11 +160,13 @@ def network_table(title: str, rows: Sequence[LayerRow]) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left", title_style="", box=None, header_style="bold")
+    table = Table(
+        title=escape(safe(title)), title_justify="left", title_style="", box=None, header_style="bold"
+    )
     for name, side in _HEAD:
         table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*(escape(cell) for cell in _cells(row)))
+        table.add_row(*(escape(safe(cell)) for cell in _cells(row)))
     return table
 
 

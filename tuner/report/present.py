@@ -1,27 +1,19 @@
-"""Prints and writes the result of an experiment: tables, one JSON file, pictures."""
+"""Prints and writes what a stored campaign found: tables, JSON, pictures; by its number alone."""
 
-import json as jsonlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.core.errors import TunerError
-from tuner.core.workload import Workload
+from tuner.report import records_json
 from tuner.report.bars import caption
-from tuner.report.comparison import Comparison, ExperimentLike, OutcomeLike, gather, write_pictures
-from tuner.report.network import (
-    LayerLike,
-    LayerRow,
-    layer_rows,
-    network_markdown,
-    network_table,
-    summaries,
-    summary_line,
-)
+from tuner.report.comparison import Comparison, gather, write_pictures
+from tuner.report.network import layer_rows, network_markdown, network_table, summaries, summary_line
 from tuner.report.network_chart import network_chart
-from tuner.report.table import comparison_json, comparison_table
+from tuner.report.table import comparison_table
 from tuner.report.text import safe
+from tuner.store.campaign_records import StoredCampaign
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,41 +21,59 @@ if TYPE_CHECKING:
     from tuner.store.store import Store
 
 
-def present(
-    experiment: ExperimentLike,
-    results: Sequence[OutcomeLike],
-    store: "Store",
-    output: Path | None = None,
-    json: bool = False,
-) -> None:
-    """Prints the table of each workload (or one JSON document) and writes pictures and `comparison.json`.
+def present(campaign: StoredCampaign, store: "Store", folder: Path | None = None, json: bool = False) -> None:
+    """Prints the tables of a campaign (or one JSON document) and writes its files.
 
     Args:
-        experiment: title and default folder.
-        results: one outcome a workload.
-        store: holds their sweeps and finals.
-        output: the folder; default the experiment's.
+        campaign: as the store has it now; of a `network` the layers in one table, else a table a workload.
+        store: holds its sweeps and finals.
+        folder: where pictures, `comparison.json` or `network.json` and `network.md` go; `None` writes none.
         json: print JSON in place of tables.
 
     Raises:
         TunerError: a file cannot be written.
+        UnknownName: an operator is not registered here.
     """
-    folder = output or Path(experiment.output)
+    if campaign.spec.kind == "network":
+        _present_network(campaign, store, folder, json)
+    else:
+        _present_comparison(campaign, store, folder, json)
+
+
+def state_line(campaign: StoredCampaign) -> str:
+    """What is to be said of a campaign that did not finish; empty for one that did."""
+    if campaign.state == "finished":
+        return ""
+    reached = sum(part.status == "finished" for part in campaign.parts)
+    how = {
+        "running": "is still running",
+        "interrupted": "was interrupted",
+        "unfinished": "is unfinished: its process was killed",
+    }[campaign.state]
+    again = campaign.spec.command
+    advice = f"; to go on with it: {again}" if again and campaign.state != "running" else ""
+    return f"campaign {campaign.id} {how} ({reached} of {len(campaign.parts)} workloads finished){advice}"
+
+
+def _present_comparison(campaign: StoredCampaign, store: "Store", folder: Path | None, json: bool) -> None:
     documents: list[dict[str, Any]] = []
-    for outcome in results:
-        comparison = gather(experiment.title, outcome, store)
+    for part in campaign.reached:
+        comparison = gather(campaign, part, store)
         prefix = ""
-        if len(results) > 1:
-            prefix = re.sub(r"[^A-Za-z0-9.=_-]+", "_", outcome.workload.key) + "_"
-        pictures = write_pictures(comparison, folder, prefix)
-        document = comparison_json(comparison.rows, comparison.context)
+        if len(campaign.parts) > 1:
+            prefix = re.sub(r"[^A-Za-z0-9.=_-]+", "_", part.workload.key) + "_"
+        pictures = write_pictures(comparison, folder, prefix) if folder is not None else []
+        document = records_json.comparison_json(comparison.rows, comparison.context)
         document |= {"notes": list(comparison.notes), "pictures": [str(p) for p in pictures]}
         documents.append(document)
         if not json:
             _print(comparison, pictures)
-    _write_json(folder / "comparison.json", documents)
+    if folder is not None:
+        _write(folder / "comparison.json", records_json.document(documents) + "\n")
     if json:
-        print(jsonlib.dumps(documents, indent=2))
+        print(records_json.document(documents))
+    elif line := state_line(campaign):
+        _console().print(safe(line), markup=False, soft_wrap=True)
 
 
 def _print(comparison: Comparison, pictures: Sequence[Path]) -> None:
@@ -71,19 +81,19 @@ def _print(comparison: Comparison, pictures: Sequence[Path]) -> None:
     if comparison.rows:
         out.print(comparison_table(comparison.rows, comparison.context))
         out.print("")
-        out.print(caption(comparison.rows), markup=False)
+        out.print(safe(caption(comparison.rows)), markup=False)
     else:
-        out.print(f"{comparison.context.workload.key}: nothing was timed", markup=False)
+        out.print(safe(f"{comparison.context.workload.key}: nothing was timed"), markup=False)
     for note in comparison.notes:
         out.print(safe(note), markup=False, soft_wrap=True)
-    for path in pictures:
-        if path.suffix == ".png":
-            out.print(f"picture: {path} (and .svg)", markup=False, soft_wrap=True)
+    _print_pictures(out, pictures)
     out.print("")
 
 
-def _write_json(path: Path, document: Any) -> None:
-    _write(path, jsonlib.dumps(document, indent=2) + "\n")
+def _print_pictures(out: "Console", pictures: Sequence[Path]) -> None:
+    for path in pictures:
+        if path.suffix == ".png":
+            out.print(f"picture: {path} (and .svg)", markup=False, soft_wrap=True)
 
 
 def _write(path: Path, text: str) -> None:
@@ -94,73 +104,30 @@ def _write(path: Path, text: str) -> None:
         raise TunerError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def present_network(
-    title: str,
-    command: str,
-    layers: Sequence[LayerLike],
-    outcomes: Mapping[Workload, OutcomeLike],
-    store: "Store",
-    folder: Path | None,
-    json: bool = False,
-) -> None:
-    """Prints one table of all layers and their means; writes `network.json`, `network.md` and a picture.
-
-    Args:
-        title: for headings.
-        command: what makes it again, for the document.
-        layers: of the models.
-        outcomes: by workload; those of layers that were not reached are missing.
-        store: holds their sweeps and finals.
-        folder: where files go; `None` writes none.
-        json: print JSON in place of tables.
-
-    Raises:
-        TunerError: a file cannot be written.
-    """
-    rows = layer_rows(title, layers, outcomes, store)
-    document = network_json(title, rows)
+def _present_network(campaign: StoredCampaign, store: "Store", folder: Path | None, json: bool) -> None:
+    title = campaign.spec.title
+    rows = layer_rows(campaign, store)
+    document = records_json.document(records_json.network_json(title, rows, summaries(rows)))
     written: list[Path] = []
     if folder is not None and rows:
         if any(row.speedup for row in rows):
             written = network_chart(title, rows, folder / "network")
-        _write_json(folder / "network.json", document)
-        _write(folder / "network.md", network_markdown(title, command, rows))
+        _write(folder / "network.json", document + "\n")
+        _write(folder / "network.md", network_markdown(title, campaign.spec.command, rows))
     if json:
-        print(jsonlib.dumps(document, indent=2))
+        print(document)
         return
     out = _console()
     out.print(network_table(title, rows))
     out.print("")
     for summary in summaries(rows):
-        out.print(summary_line(summary), markup=False, soft_wrap=True)
+        out.print(safe(summary_line(summary)), markup=False, soft_wrap=True)
     for row in rows:
         for note in row.notes:
             out.print(safe(f"{row.context.workload.key}: {note}"), markup=False, soft_wrap=True)
-    for path in written:
-        if path.suffix == ".png":
-            out.print(f"picture: {path} (and .svg)", markup=False, soft_wrap=True)
-
-
-def network_json(title: str, rows: Sequence[LayerRow]) -> dict[str, Any]:
-    """The layers and their summaries as plain values."""
-    return {
-        "title": title,
-        "device": rows[0].context.device if rows else None,
-        "threads": rows[0].context.threads if rows else None,
-        "summaries": [
-            {
-                "model": s.model,
-                "operator": s.operator,
-                "layers": s.layers,
-                "compared": s.compared,
-                "speedup": {"low": s.mean.low, "mean": s.mean.mid, "high": s.mean.high} if s.mean else None,
-                "tuned_s": s.tuned_s,
-                "library_s": s.library_s,
-            }
-            for s in summaries(rows)
-        ],
-        "layers": [row.as_dict() for row in rows],
-    }
+    _print_pictures(out, written)
+    if line := state_line(campaign):
+        out.print(safe(line), markup=False, soft_wrap=True)
 
 
 def _console() -> "Console":

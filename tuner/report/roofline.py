@@ -41,17 +41,23 @@ def roofline_chart(rows: Sequence[ComparisonRow], context: RowContext, path: Pat
         figure = new_figure(9, 5.4)
         axes = figure.add_axes((0.085, 0.115, 0.885, 0.74))
         heading(figure, f"{context.title}: roofline", context.subtitle)
+        if context.peak_doubt:
+            figure.text(0.02, 1 - 0.90 / 5.4, context.peak_doubt, fontsize=8, va="center")
         if doubted := [row.implementation for row in rows if row.remark]:
             text = f"{', '.join(doubted)}: above the measured peak; the comparison's table says why"
             figure.text(0.02, 1 - 0.72 / 5.4, text, fontsize=8, va="center")
-        _roofs(axes, peak, slope, here, [row.gflops for row in rows])
+        doubt = ", disturbed" if context.peak_doubt else ""
+        _roofs(axes, (peak, slope), here, [row.gflops for row in rows], doubt)
         _points(axes, rows, here, peak)
         return save(figure, path)
 
 
-def _roofs(axes: "Axes", peak: float, slope: float, here: float, speeds: Sequence[float]) -> None:
+def _roofs(
+    axes: "Axes", roofs: tuple[float, float], here: float, speeds: Sequence[float], doubt: str
+) -> None:
     from matplotlib.ticker import StrMethodFormatter
 
+    peak, slope = roofs
     ridge = peak / slope
     left, right = min(here, ridge) / 8, max(here, ridge) * 16
     axes.set_xscale("log", base=2)
@@ -65,9 +71,11 @@ def _roofs(axes: "Axes", peak: float, slope: float, here: float, speeds: Sequenc
     axes.grid(which="major")
     axes.plot([left, ridge, right], [left * slope, peak, peak], color=INK, linewidth=2)
     axes.axvline(here, color=MUTED, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
-    axes.text(ridge, peak * 1.08, f"measured peak {significant(peak)} GFLOP/s", va="bottom")
+    axes.text(ridge, peak * 1.08, f"measured peak {significant(peak)} GFLOP/s{doubt}", va="bottom")
     middle = math.sqrt(left * ridge)
-    axes.text(middle * 1.15, middle * slope * 0.9, f"measured bandwidth {significant(slope)} GB/s", va="top")
+    axes.text(
+        middle * 1.15, middle * slope * 0.9, f"measured bandwidth {significant(slope)} GB/s{doubt}", va="top"
+    )
     bottom = axes.get_ylim()[0]
     axes.text(here * 1.05, bottom * 1.1, intensity(here), color=MUTED, fontsize=9, va="bottom")
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from tuner.core.peak import peak_remark, share_of_peak
 from tuner.core.space import Config
@@ -33,7 +32,7 @@ class ComparisonRow:
         evidence: what the time is worth.
         trials: proposals of its sweep; 1 for a library.
         trial_id: in the store; `None` for a row that is not stored.
-        remark: on a share of the peak above 105%; empty otherwise.
+        remark: on a share of the peak above 105%, or a time of a busy machine; empty otherwise.
     """
 
     implementation: str
@@ -54,34 +53,6 @@ class ComparisonRow:
     trial_id: int | None = None
     remark: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "implementation": self.implementation,
-            "kernel": self.kernel,
-            "language": self.language,
-            "config": dict(self.config),
-            "time_s": _plain(self.interval),
-            "gflops": self.gflops,
-            "share_of_peak": self.share_of_peak,
-            "speedup_naive": _plain(self.speedup_naive),
-            "speedup_library": _plain(self.speedup_library),
-            "is_baseline": self.is_baseline,
-            "is_naive": self.is_naive,
-            "is_winner": self.is_winner,
-            "is_tie": self.is_tie,
-            "evidence": self.evidence,
-            "trials": self.trials,
-            "trial": self.trial_id,
-            "remark": self.remark or None,
-        }
-
-
-def _plain(interval: Interval | None) -> dict[str, float] | None:
-    if interval is None:
-        return None
-    return {"low": interval.low, "median": interval.mid, "high": interval.high}
-
 
 @dataclass(frozen=True)
 class RowContext:
@@ -99,6 +70,9 @@ class RowContext:
         peak_flops: operations a second, measured; `None` where it is not known.
         bandwidth: bytes a second from memory, measured; `None` where it is not known.
         disturbed: why the final declared nothing; empty where it did.
+        unfinished: the campaign was interrupted before a final could be held.
+        peaks_disturbed: other programs had the cores while the peaks were measured: they may be too low.
+        campaign: its number in the store; `None` for rows that are of none.
     """
 
     title: str
@@ -112,13 +86,30 @@ class RowContext:
     peak_flops: float | None = None
     bandwidth: float | None = None
     disturbed: str = ""
+    unfinished: bool = False
+    peaks_disturbed: bool = False
+    campaign: int | None = None
+
+    @property
+    def peak_doubt(self) -> str:
+        """What is to be said of the peaks, for a line of its own; empty where they are sound."""
+        if not self.peaks_disturbed or not (self.peak_flops or self.bandwidth):
+            return ""
+        return (
+            "The peak was measured while other programs had the cores: it may be too low, and shares of it "
+            "too high."
+        )
 
     @property
     def subtitle(self) -> str:
         """Where and when: `gemm/f32/m64-n64-k64 · EPYC · 2 threads · warm cache · 2026-11-22`."""
         threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
         parts = [self.workload.key, self.device, threads, f"{self.cache} cache", f"{self.when:%Y-%m-%d}"]
-        return " · ".join([*parts, *(["disturbed: nothing is declared"] if self.disturbed else [])])
+        if self.disturbed:
+            parts.append("disturbed: nothing is declared")
+        if self.unfinished:
+            parts.append("interrupted: nothing is declared")
+        return " · ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -129,6 +120,7 @@ class Timing:
         turns: what it was timed at in a final; none where there was no final.
         naive: whether it is what `speedup_naive` is over.
         fewer: times fewer operations than the definition counts that it may do.
+        doubt: what is to be said of the time itself; empty for nothing.
     """
 
     implementation: str
@@ -143,6 +135,7 @@ class Timing:
     trials: int = 1
     trial_id: int | None = None
     fewer: float = 1.0
+    doubt: str = ""
 
 
 def comparison_rows(
@@ -179,7 +172,7 @@ def comparison_rows(
                 evidence=timing.evidence,
                 trials=timing.trials,
                 trial_id=timing.trial_id,
-                remark=peak_remark(share, timing.fewer),
+                remark="; ".join(r for r in (peak_remark(share, timing.fewer), timing.doubt) if r),
             )
         )
     if not paired or len(rows) < 2:

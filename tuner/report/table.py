@@ -1,10 +1,10 @@
-"""The comparison as text and as JSON."""
+"""The comparison as text."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner.report.rows import ComparisonRow, RowContext
-from tuner.report.text import percent, ratio, seconds, significant, spread
+from tuner.report.text import percent, ratio, safe, seconds, significant, spread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,9 +22,12 @@ def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Tab
     from rich.table import Table
 
     remarks = [f"! {row.implementation}: {row.remark}" for row in rows if row.remark]
+    if doubt := context.peak_doubt:
+        remarks.append(f"? {doubt}")
+    caption = escape(safe("\n".join(remarks), lines=True)) or None
     table = Table(
-        title=f"{escape(context.title)}\n{escape(context.subtitle)}",
-        caption=escape("\n".join(remarks)) or None, caption_justify="left", caption_style="",
+        title=f"{escape(safe(context.title))}\n{escape(safe(context.subtitle))}",
+        caption=caption, caption_justify="left", caption_style="",
         title_justify="left", title_style="",
         box=None, header_style="bold",
     )  # fmt: skip
@@ -32,35 +35,17 @@ def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Tab
         # The name is what a narrow terminal may not cut.
         table.add_column(name, justify=side, no_wrap=name == "implementation")  # type: ignore[arg-type]
     for row in sorted(rows, key=lambda r: r.interval.mid):
-        name = escape(row.implementation) + (" (library)" if row.is_baseline else "")
+        name = escape(safe(row.implementation)) + (" (library)" if row.is_baseline else "")
         table.add_row(
             name + (" (tie)" if row.is_tie else ""),
             seconds(row.interval.mid),
             spread(row.interval),
             significant(row.gflops),
-            percent(row.share_of_peak) + ("!" if row.remark else ""),
+            percent(row.share_of_peak) + ("!" if row.remark else "?" if doubt else ""),
             ratio(row.speedup_naive),
             ratio(row.speedup_library),
             str(row.trials),
-            row.evidence,
+            safe(row.evidence),
             style="bold" if row.is_winner or row.is_tie else None,
         )
     return table
-
-
-def comparison_json(rows: Sequence[ComparisonRow], context: RowContext) -> dict[str, Any]:
-    """The same as plain values."""
-    return {
-        "title": context.title,
-        "workload": context.workload.key,
-        "device": context.device,
-        "threads": context.threads,
-        "cache": context.cache,
-        "measured_at": context.when.isoformat(),
-        "flops": context.flops,
-        "min_bytes": context.bytes,
-        "peak_flops": context.peak_flops,
-        "bandwidth_bytes_per_s": context.bandwidth,
-        "disturbed": context.disturbed or None,
-        "rows": [row.as_dict() for row in sorted(rows, key=lambda r: r.interval.mid)],
-    }

@@ -59,6 +59,11 @@ def explain(name: str, error: BaseException, timeout_s: float) -> StoreError:
         )
     if "not a database" in low:
         return StoreDamaged(f"{name} is not a SQLite database: name another file with --db or TUNER_DB")
+    if _by_size_limit(original):
+        return StoreError(
+            f"database {name} cannot be written: this process may write no file that large (ulimit -f): "
+            "raise the limit"
+        )
     if "malformed" in low or "disk i/o error" in low or "file is encrypted" in low or "corrupt" in low:
         return StoreDamaged(
             f"database {name} is truncated or corrupt ({text}); nothing was changed: restore a copy, or save "
@@ -76,6 +81,21 @@ def explain(name: str, error: BaseException, timeout_s: float) -> StoreError:
     if isinstance(error, exc.IntegrityError):
         return StoreRefused(f"database {name} refuses the row: {text}")
     return StoreError(f"database {name}: {text}")
+
+
+# Writes that the system refused, which SQLite calls errors of the disk.
+_WRITES = frozenset(
+    {"SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN"}
+    | {"SQLITE_IOERR_SHMMAP"}
+)
+
+
+def _by_size_limit(error: BaseException) -> bool:
+    """Whether a write failed in a process whose files may only be so large."""
+    import resource
+
+    limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
+    return limited and getattr(error, "sqlite_errorname", "") in _WRITES
 
 
 # What reading a value of another type than the lab writes can raise.

@@ -15,6 +15,7 @@ from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.store import best, claims, finals, owners, queries, writes
+from tuner.store.campaigns import Campaigns
 from tuner.store.claiming import Claiming
 from tuner.store.claims import Claimed
 from tuner.store.conditions import conditions
@@ -58,7 +59,7 @@ def open_store(
     return Store(engine, place.name, frozen, patience, Presence(place.file, place.name))
 
 
-class Store(Sweeps, Histories, Marks, Claiming):
+class Store(Sweeps, Histories, Marks, Claiming, Campaigns):
     """Trials and what surrounds them. Make one with `open_store`; a context manager.
 
     May be used from several threads. Not from a forked child: an open SQLite connection must not cross

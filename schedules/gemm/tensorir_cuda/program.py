@@ -52,6 +52,10 @@ class Program:
             return (self.BM // self.WM) * (self.BN // self.WN) * 32
         return (self.BM // self.TM) * (self.BN // self.TN)
 
+    def vector(self, operand: str) -> int:
+        """Elements of one load of `A` or `B` from global memory."""
+        return int(self.VECTOR)
+
     def _inside(self, index: str, size: int) -> str:
         # In this form the condition is the same for all elements of a vector, and vector loads remain.
         vector = self.VECTOR
@@ -169,7 +173,7 @@ class Module:
 
 
 def fetch(made: Any, program: Program, around: Any, lanes: list[tuple[str, int]]) -> None:
-    """Brings the tiles of A and B in under a loop, vectors of VECTOR elements by all threads.
+    """Brings the tiles of A and B in under a loop, vectors of elements by all threads.
 
     With DOUBLE_BUFFER a thread reads its part of the next tile into registers before the block computes, and
     writes it to the other half of shared memory after: the software pipeline's order.
@@ -178,7 +182,8 @@ def fetch(made: Any, program: Program, around: Any, lanes: list[tuple[str, int]]
         block = made.get_sblock(name)
         made.compute_at(block, around, preserve_unit_loops=True)
         split = made.split(
-            made.fuse(*made.get_loops(block)[-2:]), [None, *(size for _, size in lanes), program.VECTOR]
+            made.fuse(*made.get_loops(block)[-2:]),
+            [None, *(size for _, size in lanes), program.vector(name[0])],
         )
         for loop, (axis, _) in zip(split[1:-1], lanes, strict=True):
             made.bind(loop, axis)

@@ -9,7 +9,11 @@ from tuner.schedules.gemm.tensorir_cuda.program import Program, fetch
 
 def module(options: Mapping[str, Any]) -> Any:
     """The scheduled module (`tvm.IRModule`) of `sizes` and `config`: what the builder calls."""
-    program = Program(options["sizes"], options["config"])
+    return scheduled(Program(options["sizes"], options["config"]))
+
+
+def scheduled(program: Program) -> Any:
+    """The scheduled module (`tvm.IRModule`) of a program."""
     import tvm
     import tvm.script.parser
     from tvm.script import from_source

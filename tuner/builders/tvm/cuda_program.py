@@ -34,7 +34,8 @@ _INSIDE = ("body", "then_case", "else_case")
 def cuda_program(module: Any, tensors: Mapping[str, Argument], arch: str) -> tuple[str, list[Step]]:
     """The CUDA C of a scheduled module, and its kernels in the order the host calls them.
 
-    Their metrics are `flops` of their work and `least_bytes`, the sizes of all they are given.
+    Their metrics are `flops` of their work, where it is in blocks and so can be counted, and `least_bytes`,
+    the sizes of all they are given.
 
     Args:
         module: a `tvm.IRModule` of one function.
@@ -74,9 +75,10 @@ def cuda_program(module: Any, tensors: Mapping[str, Argument], arch: str) -> tup
         work = [sum(work)]
     sizes = {**sizes, **_parameters(module)}
     least = [float(sum(sizes[argument.name] for argument in step.arguments)) for step in steps]
+    counted = [{"flops": flops} if flops or len(steps) > 1 else {} for flops in work]
     return text, [
-        replace(step, metrics={"flops": flops, "least_bytes": moved})
-        for step, flops, moved in zip(steps, work, least, strict=True)
+        replace(step, metrics={**flops, "least_bytes": moved})
+        for step, flops, moved in zip(steps, counted, least, strict=True)
     ]
 
 
@@ -116,7 +118,10 @@ def _blocks(statement: Any, times: int) -> Iterator[tuple[float, bool]]:
         for one in statement.seq:
             yield from _blocks(one, times)
     elif kind == "For":
-        yield from _blocks(statement.body, times * _constant(statement.extent, "the extent of a loop"))
+        inside = list(_blocks(statement.body, times))
+        # A program may bind threads itself and have no blocks; how long its loops are nobody asks then.
+        extent = _constant(statement.extent, "the extent of a loop") if inside else 0
+        yield from ((flops * extent, reduces) for flops, reduces in inside)
     elif kind == "SBlockRealize":
         block = statement.block
         if block.iter_vars:

@@ -208,8 +208,10 @@ def of_output(text: str) -> Fault | None:
 def of_exit(code: int) -> Fault | None:
     """The fault of a child that ended with this code and that we did not end; negative is a signal."""
     if code < 0 and -code in _FROM_OUTSIDE:
-        name = signal.Signals(-code).name
-        return Fault(f"its process was killed by {name} (out of memory, or by somebody)", True)
+        number = signal.Signals(-code)
+        # The out-of-memory killer sends no other signal than this one.
+        who = "out of memory, or by somebody" if number is signal.SIGKILL else "by somebody, or Ctrl-C"
+        return Fault(f"its process was killed by {number.name} ({who})", True)
     return None
 
 

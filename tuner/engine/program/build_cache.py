@@ -55,6 +55,8 @@ def build_cached(kernel: Kernel, workload: Workload, config: Config, target: Tar
 def _read(place: Path) -> Artifact:
     plain: Mapping[str, object] = json.loads((place / _RECORD).read_text())
     artifact = artifact_from_plain(plain)
+    if artifact.path.is_absolute() or ".." in artifact.path.parts:
+        raise Unavailable(f"{place / _RECORD} names a file outside of its folder: remove that folder")
     return replace(artifact, path=place / artifact.path)
 
 

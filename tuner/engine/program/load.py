@@ -16,8 +16,16 @@ from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.store.records import BestRow
 
 
+class OtherToolchain(UserWarning):
+    """What was measured was built by another compiler than this machine's; the message names both."""
+
+
 class NearestConfiguration(UserWarning):
     """No stored configuration fits exactly; the message says which one is used instead."""
+
+
+# Pairs of toolchains that were said to differ.
+_told: set[tuple[str, str]] = set()
 
 
 def distance(a: Workload, b: Workload) -> float:
@@ -99,9 +107,27 @@ def load_rows(
     row, kernel, config, note = choose(workload, rows, device, device.target, kernel_name)
     if note:
         warnings.warn(note, NearestConfiguration, stacklevel=3)
+    if other := _other_toolchain(row, kernel, device.target):
+        warnings.warn(other, OtherToolchain, stacklevel=3)
     artifact = build_cached(kernel, workload, config, device.target)
     return TunedKernel(
         workload, kernel, config, artifact, device, trial_id=row.trial_id, time_s=row.time_s, note=note
+    )
+
+
+def _other_toolchain(row: BestRow, kernel: Kernel, target: Target) -> str:
+    """What to say, the first time in this process, of a row that another compiler was measured with."""
+    builder = registry.builder_of(kernel, target)
+    if builder.unavailable() is not None:
+        return ""
+    now = builder.toolchain(target)
+    said = (row.toolchain, now.digest)
+    if row.toolchain == now.digest or said in _told:
+        return ""
+    _told.add(said)
+    return (
+        f"trial t{row.trial_id} of {kernel.name} was measured with another compiler or other flags than "
+        f"{now.name} {now.version}: 'tuner verify-export' says what that changes"
     )
 
 

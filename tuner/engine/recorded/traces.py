@@ -180,9 +180,11 @@ def _guesses(operator: Operator, record: TuningRecord) -> Iterator[Workload]:
 
 def export_traces(
     store: "Store", folder: Path, workload_key: str, kernel_name: str | None = None,
-    device: str | None = None,
+    device: str | None = None, best: bool = False,
 ) -> tuple[int, str]:  # fmt: skip
     """Writes our trials of a kernel that MetaSchedule schedules as its database: (records, what they are of).
+
+    With `best`, the fastest alone.
 
     Raises:
         TunerError: nothing fits, or more than one kernel or device does.
@@ -210,6 +212,9 @@ def export_traces(
     if not isinstance(space, TraceSpace):
         raise TunerError(f"kernel {name} is not scheduled by traces: a MetaSchedule database cannot hold it")
     unique = {t.id: t for t in trials if t.measurement.evidence in (Evidence.MEASURED, Evidence.REPLAYED)}
+    if best:
+        timed = [t for t in unique.values() if t.measurement.ok and t.measurement.time_s]
+        unique = {t.id: t for t in sorted(timed, key=lambda t: t.measurement.time_s or 0.0)[:1]}
     outcomes = [
         (str(t.key.config[PARAMETER]),
          t.measurement.samples if t.measurement.status in TIMED_STATUSES else ())

@@ -27,9 +27,12 @@ from tuner.engine.candidate.in_turn import in_turn
 from tuner.engine.examine.check import check_kernel
 from tuner.engine.processes.preflight import prepared_scratch
 from tuner.engine.processes.workers import Workers
-from tuner.engine.tuning.campaign import Outcome, Plan
+from tuner.engine.tuning.campaign import campaign_spec
+from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
+from tuner.engine.tuning.campaign_outcome import Outcome
 from tuner.engine.tuning.choice import searcher_for
 from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.plan import Plan
 from tuner.engine.tuning.request import SweepRequest, SweepResult
 from tuner.engine.tuning.sweep import Sweep
 from tuner.store.records import DeviceInfo
@@ -195,10 +198,28 @@ def run_compile_only(
         TunerError: a kernel has no valid configuration, a builder is missing.
     """
     protocol = Protocol(threads=1)
+    asked = {"measured": False}
+    names = [kernel.name for kernel in kernels]
+    spec = campaign_spec([workload], device, protocol, plan, names, False, asked=asked)
+    with CampaignLog(store, spec, plan.resume) as log:
+        return _compile_all(workload, kernels, device, plan, store, observer, skipped, jobs, log.part(0))
+
+
+def _compile_all(
+    workload: Workload, kernels: Sequence[Kernel], device: Device, plan: Plan, store: "Store",
+    observer: Observer, skipped: dict[str, str], jobs: int, log: PartLog,
+) -> Outcome:  # fmt: skip
+    protocol = Protocol(threads=1)
     sweeps: dict[str, SweepResult] = {}
     info = DeviceInfo.of(device)
     searchers = {kernel.name: searcher_for(kernel, plan.searcher) for kernel in kernels}
-    with store.patience.noted_by(observer.note), CompileShop(device, protocol, jobs) as shop:
+    interrupted = False
+    with (
+        log.begin(kernels, searchers, skipped),
+        store.patience.noted_by(observer.note),
+        CompileShop(device, protocol, jobs) as shop,
+    ):
+        observer = log.watched(observer)
         for kernel in kernels:
             request = SweepRequest(
                 kernel, workload, searchers[kernel.name], plan.seed, plan.budget, plan.resume, plan.remeasure,
@@ -206,6 +227,10 @@ def run_compile_only(
             )  # fmt: skip
             result = Sweep(request, shop, store, observer, None).run()
             sweeps[kernel.name] = result
-            if result.interrupted:
-                return Outcome(workload, info, protocol, sweeps, skipped, interrupted=True)
-    return Outcome(workload, info, protocol, sweeps, skipped)
+            if interrupted := result.interrupted:
+                break
+        outcome = Outcome(
+            workload, info, protocol, sweeps, skipped, interrupted=interrupted, campaign_id=log.campaign_id
+        )
+        log.finish(outcome)
+    return outcome

@@ -176,12 +176,18 @@ def read_experiment(path: Path, trials: int | None = None) -> Experiment:
 
 
 def run_experiment(
-    experiment: Experiment, store: "Store", observer: Observer
+    experiment: Experiment, store: "Store", observer: Observer, name: str = "", command: str = ""
 ) -> dict[Workload, campaign.Outcome]:
-    """Runs the campaigns of an experiment, one a distinct workload.
+    """Runs the campaign of an experiment, workload by workload.
 
     Sweeps that the store holds finished, of the same kernel source, device, protocol and at least as
-    many trials, are reused; unfinished ones are resumed. The final is always held anew.
+    many trials, are reused; unfinished ones are resumed. The final is always held anew, but for workloads
+    that an interrupted run of the same experiment finished.
+
+    Args:
+        experiment, store, observer: what to run, where it is kept, who is told.
+        name: of the experiment in the store: its file's without folder and ending.
+        command: what makes it again.
 
     Raises:
         TunerError: anything a user can mend.
@@ -191,7 +197,20 @@ def run_experiment(
     return run_series(
         experiment.layers(), device, protocol, _plan(experiment), store, observer, experiment.kernels,
         experiment.baselines,
+        title=experiment.title, experiment=name, command=command, asked=_chosen(experiment),
+        kind="network" if experiment.workloads else "comparison",
     )  # fmt: skip
+
+
+def _chosen(experiment: Experiment) -> dict[str, Any]:
+    """What the file says beyond the plan, for the record."""
+    return {"dtype": experiment.dtype, "threads": experiment.threads, "cache": experiment.cache}
+
+
+def asked(experiment: Experiment) -> dict[str, Any]:
+    """All that a campaign of this experiment is asked, as its record in the store says it."""
+    kernels = {"kernels": list(experiment.kernels), "baselines": experiment.baselines}
+    return {**_plan(experiment).as_dict(), **kernels, **_chosen(experiment)}
 
 
 def _plan(experiment: Experiment) -> campaign.Plan:

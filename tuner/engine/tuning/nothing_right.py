@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.measurement import TIMED_STATUSES
-from tuner.engine.tuning.campaign import Outcome
+from tuner.engine.tuning.campaign_outcome import Outcome
 from tuner.engine.tuning.request import SweepResult
 
 _NUMBER = re.compile(r"\d+")

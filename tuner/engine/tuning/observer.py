@@ -1,5 +1,6 @@
 """Who is told how a sweep goes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuner.core.space import SearchSpace
@@ -30,6 +31,9 @@ class Observer:
 
     def note(self, text: str) -> None:
         """Something a person should know."""
+
+    def final_began(self, labels: Sequence[str]) -> None:
+        """A final begins between finalists of these kernels; `final_progress` follows."""
 
     def final_progress(self, done: int, total: int) -> None:
         """A round of the final is over."""

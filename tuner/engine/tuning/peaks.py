@@ -1,6 +1,7 @@
 """What times are related to: the calibration kernel and the device's peaks, and what is faster than these."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner import registry
@@ -41,27 +42,48 @@ def known_limits(workshop: Workshop, store: "Store") -> dict[str, float]:
     return {k.removesuffix(suffix): v for k, v in known.items() if k.endswith(suffix)}
 
 
+@dataclass(frozen=True)
+class Peaks:
+    """The device's peaks for a number of threads.
+
+    Attributes:
+        limits: flop/s by element type, bytes/s.
+        disturbed: other programs had the cores whenever they were measured: they may be too low.
+    """
+
+    limits: Mapping[str, float]
+    disturbed: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether the device's arithmetic was measured at all."""
+        return "peak_flops_f32" in self.limits
+
+
 def measure_limits(
     workshop: Workshop,
     store: "Store",
-    at_least: Mapping[str, float],
+    before: Peaks | None,
     note: Callable[[str], None] = lambda text: None,
-) -> dict[str, float]:
+) -> Peaks:
     """The device's peaks now, or what was reached minutes ago where that was more.
 
-    Kept in the store, unless other programs had the cores all the while; then `note` is told.
+    Kept in the store, unless other programs had the cores all the while; then `note` is told, once.
     """
     measured = dict(workshop.limits())
     disturbed = measured.pop("disturbed", 0.0) > 0
-    found = {name: max(value, at_least.get(name, value)) for name, value in measured.items()}
+    earlier = before.limits if before else {}
+    found = {name: max(value, earlier.get(name, value)) for name, value in measured.items()}
     if disturbed:
-        note("peaks were measured while other programs had the cores: they may be too low, and are not kept")
-        return found
+        if before is None:
+            note("peaks were measured while other programs had the cores: they may be too low, not kept")
+        # One undisturbed measurement is enough: what others take makes a peak lower, never higher.
+        return Peaks(found, before is None or before.disturbed)
     suffix = f"_threads{workshop.protocol.threads}"
     known = dict(store.device_limits(workshop.device.fingerprint))
     known.update({f"{name}{suffix}": value for name, value in found.items()})
     store.update_device(DeviceInfo.of(workshop.device, known))
-    return found
+    return Peaks(found)
 
 
 def too_fast(

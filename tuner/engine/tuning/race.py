@@ -1,6 +1,7 @@
 """The sweeps of one campaign: one after the other, or as a race in which kernels far behind give up."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner.core.disturbance import is_disturbed
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
 FAR_BEHIND = 1.5
 
 
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A kernel that the race gave up.
+
+    Attributes:
+        trials: after so many of its trials.
+        reason: how far behind it was.
+    """
+
+    trials: int
+    reason: str
+
+
 class Race:
     """Runs the sweeps of several kernels for one workload.
 
@@ -28,6 +42,11 @@ class Race:
         give_up_after: all sweeps begin with so many trials; then those go on whose best is at most
             `FAR_BEHIND` times slower than the best of all, libraries included. `None`: each has all its
             budget at once.
+
+    Attributes:
+        interrupted: by Ctrl-C.
+        given_up: by kernel, in an earlier run of a reused sweep too.
+        reused: kernels whose sweep was found finished in the store.
     """
 
     def __init__(
@@ -43,6 +62,8 @@ class Race:
         self._requests, self._workshop, self._store, self._observer = requests, workshop, store, observer
         self._reference_s, self._reuse, self._give_up_after = reference_s, reuse, give_up_after
         self.interrupted = False
+        self.given_up: dict[str, GivenUp] = {}
+        self.reused: set[str] = set()
 
     def run(self) -> dict[str, SweepResult]:
         """The results by kernel, in the order of the requests; after Ctrl-C those that began.
@@ -67,6 +88,7 @@ class Race:
             if known is not None:
                 self._observer.note(f"{name}: sweep s{known.sweep_id} of the store is reused")
                 results[name] = known
+                self.reused.add(name)
                 continue
             sweep = Sweep(request, self._workshop, self._store, self._observer, self._reference_s)
             results[name] = sweep.run(self._give_up_after)
@@ -81,7 +103,9 @@ class Race:
             unknown = best is not None and is_disturbed(best.measurement.metrics)
             if best_s is not None and not unknown and (time_s is None or time_s > FAR_BEHIND * best_s):
                 behind = f"{time_s / best_s:.1f} times slower than" if time_s else "nothing right, unlike"
-                self._observer.note(f"{name}: given up after {self._give_up_after} trials, {behind} the best")
+                reason, tried = f"{behind} the best", len(results[name].trials)
+                self._observer.note(f"{name}: given up after {tried} trials, {reason}")
+                self.given_up[name] = GivenUp(tried, reason)
                 results[name] = sweep.close(behind=True)
             else:
                 results[name] = sweep.run()
@@ -126,6 +150,9 @@ class Race:
                 best = trial if better(trial, best) else best
             if best is not None and is_disturbed(best.measurement.metrics):
                 continue  # its time is that of a busy machine
+            if sweep.summary.get("behind"):
+                reason = "far behind another kernel when it was swept"
+                self.given_up[request.kernel.name] = GivenUp(len(trials), reason)
             seconds = float(sweep.summary.get("seconds", 0.0))
             return SweepResult(sweep.id, trials, best, False, exhausted, seconds)
         return None

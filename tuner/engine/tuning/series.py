@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuner import registry
 from tuner.core.device import Device
@@ -12,7 +12,10 @@ from tuner.core.workload import Workload
 from tuner.core.workload_sets import workload_set
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
+from tuner.engine.tuning.campaign_log import CampaignLog
+from tuner.engine.tuning.campaign_outcome import outcome_of
 from tuner.engine.tuning.observer import Observer
+from tuner.store.campaign_records import CampaignLayer
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
@@ -67,6 +70,7 @@ def run_series(
     observer: Observer,
     kernels: Sequence[str] = (),
     baselines: bool = True,
+    **named: Any,
 ) -> dict[Workload, campaign.Outcome]:
     """Runs the campaign of each distinct workload, all in one workshop: processes warm up once.
 
@@ -77,6 +81,10 @@ def run_series(
         device, protocol, plan, store, observer: as for `run_campaign`.
         kernels: names; each layer takes those of its operator. None means all that can serve.
         baselines: whether libraries take part.
+        **named: further fields of `CampaignSpec`, for the record: `title`, `kind`, `experiment`, `command`.
+
+    With `plan.resume` an unfinished campaign that asked the same is gone on with: workloads that it finished,
+    with the same kernels at the same state of their sources, are not run a second time.
 
     Returns:
         The outcomes so far: after Ctrl-C the last one is marked `interrupted` and the rest is missing.
@@ -91,17 +99,30 @@ def run_series(
         w: campaign.choose_kernels(w, device, protocol, _named(w, kernels), baselines, strict=False)
         for w in workloads
     }
+    asked = [CampaignLayer(layer.workload.key, layer.model, layer.count) for layer in layers]
+    spec = campaign.campaign_spec(
+        workloads, device, protocol, plan, kernels, baselines, **{"layers": asked, **named}
+    )
     outcomes: dict[Workload, campaign.Outcome] = {}
-    with Workshop(device, protocol, campaign.fresh_seed()) as workshop:
-        for number, workload in enumerate(workloads, 1):
+    with (
+        CampaignLog(store, spec, plan.resume) as log,
+        Workshop(device, protocol, campaign.fresh_seed()) as workshop,
+    ):
+        for number, workload in enumerate(workloads):
             if len(workloads) > 1:
-                observer.note(f"{number} of {len(workloads)}: {workload.key}")
+                observer.note(f"{number + 1} of {len(workloads)}: {workload.key}")
             taking_part, skipped = chosen[workload]
-            if number == 2:
-                plan = replace(plan, refresh_limits=False)  # the peaks of this hour are known
+            if (kept := log.kept(number, taking_part, skipped)) is not None:
+                observer.note(f"{workload.key}: finished in an earlier run of campaign {log.id}")
+                outcomes[workload] = replace(
+                    outcome_of(kept, spec.device, protocol, store), campaign_id=log.id
+                )
+                continue
             outcomes[workload] = campaign.run_campaign(
-                workload, taking_part, device, protocol, plan, store, observer, skipped, workshop
-            )
+                workload, taking_part, device, protocol, plan, store, observer, skipped, workshop,
+                log.part(number),
+            )  # fmt: skip
+            plan = replace(plan, refresh_limits=False)  # the peaks of this hour are known
             workshop.forget(registry.operator(workload.operator), workload)
             if outcomes[workload].interrupted:
                 break

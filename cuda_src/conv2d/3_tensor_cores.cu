@@ -1,0 +1,171 @@
+/*[tuner]
+name = "cuda_conv_tensor_cores"
+operator = "conv2d"
+summary = "The implicit product on tensor cores (wmma, f16 with f32 sums), tiles gathered from X asynchronously."
+dtypes = ["f16"]
+entry = "conv2d"
+arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
+requires = ["wmma_f16", "cp_async"]
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
+
+[supports]
+"it divides depths by 32-bit multiplication" = "depth * max(r * s, group_c) < 2**31"
+"its pixels are counted in 32 bits" = "pixels < 2**30"
+
+[parameters]
+BP = { values = [16, 32, 64, 128, 256], doc = "pixels a block" }
+BF = { values = [16, 32, 64, 128], doc = "filters a block" }
+BK = { values = [16, 32, 64], doc = "depth of the tiles in shared memory" }
+WP = { values = [16, 32, 64, 128], doc = "pixels a warp" }
+WF = { values = [16, 32, 64], doc = "filters a warp" }
+STAGES = { values = [2, 3, 4], doc = "tiles in shared memory: one in use, the others on their way" }
+PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
+GROUP_M = { values = [1, 4, 8], doc = "rows of blocks visited together" }
+MIN_BLOCKS = { values = [1, 2, 3], doc = "blocks an SM shall hold: caps the registers a thread" }
+
+[let]
+depth = "group_c * r * s"
+pixels = "n * p * q"
+tiles = "ceildiv(pixels, BP) * ceildiv(group_k, BF)"
+blocks = "tiles * groups"
+warps = "(BP // WP) * (BF // WF)"
+threads = "warps * warp_size"
+row_bytes = "BK * element_bytes"
+tile_bytes = "(BP + BF) * row_bytes"
+pad_bytes = "16 * PAD * (BF + (BP if nhwc else BK))"
+# Tiles, and afterwards a patch of sums for each warp.
+shared = "max(STAGES * (tile_bytes + pad_bytes), warps * 1280)"
+# A fragment of sums is 8 registers a thread, one of an operand too; windows of pixels; addresses and loops.
+sums = "WP * WF // 32"
+windows = "max(1, BP * row_bytes // 16 // threads if nhwc else BP // threads)"
+registers_needed = "sums + (WP + WF) // 2 + 4 * windows + 56"
+
+[constraints]
+warp_tiles_divide = "BP % WP == 0 and BF % WF == 0"
+threads_fit = "threads <= max_threads_block"
+threads_take_columns = "nhwc or threads % BP == 0 or BP % threads == 0"
+threads_have_elements = "BP * BK >= threads * (16 // element_bytes if nhwc else 1)"
+elements_fit_a_thread = "BP * BK <= 32 * threads * (8 if nhwc else 1) and tile_bytes <= 256 * threads"
+registers_fit = "registers_needed <= max_registers_thread"
+registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
+threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
+shared_fits = "shared <= shared_bytes_block_optin"
+grid_fits = "groups <= max_grid_y and tiles <= max_grid_x"
+filters_used = "BF < 2 * group_k or BF == 16"
+
+[features]
+macs = "blocks * BP * BF * depth"
+traffic_bytes = "blocks * (BP + BF) * depth * element_bytes"
+steps = "ceildiv(depth, BK)"
+stages = "STAGES"
+threads = "threads"
+shared = "STAGES * tile_bytes"
+intensity = "BP * BF / (BP + BF)"
+warp_intensity = "WP * WF / (WP + WF)"
+registers = "sums"
+
+[launch]
+grid = ["tiles", "groups", "1"]
+block = ["threads", "1", "1"]
+shared_bytes = "shared"
+*/
+
+// Rung 3: rung 2's tiles, multiplied by tensor cores, 16 x 16 x 16 at a time. An element of f16 is too small for an
+// asynchronous copy of its own (4 bytes at least), so NCHW's pixels pass through registers; NHWC's channels arrive 16
+// bytes at a time, which is why frameworks keep images so on tensor cores.
+#include "../common/fragments.cuh"
+#include "../common/visits.cuh"
+#include "image.cuh"
+
+constexpr int BM = OPT_NHWC ? BP : BF, BN = OPT_NHWC ? BF : BP;
+constexpr int WM = OPT_NHWC ? WP : WF, WN = OPT_NHWC ? WF : WP;
+constexpr int WARPS_N = BN / WN, THREADS = BM / WM * WARPS_N * 32;
+constexpr int ACROSS_M = WM / EDGE, ACROSS_N = WN / EDGE, GAP = PAD * VECTOR_OF<In>;
+typedef ImageTile<BP, BK, GAP, THREADS> ImagePart;
+typedef Operand<In, true, BF, BK, GAP, THREADS> FilterPart;
+constexpr int STAGE = ImagePart::SIZE + FilterPart::SIZE;
+
+template <bool OF_IMAGE> struct Choose { typedef FilterPart type; };
+template <> struct Choose<true> { typedef ImagePart::Layout type; };
+typedef Choose<bool(OPT_NHWC)>::type TileA;
+typedef Choose<!OPT_NHWC>::type TileB;
+
+// Depth is contiguous in both operands, but not in NCHW's image, which is the second one.
+template <bool> struct SecondLayout { typedef nvcuda::wmma::row_major type; };
+template <> struct SecondLayout<true> { typedef nvcuda::wmma::col_major type; };
+typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, EDGE, EDGE, EDGE, In, nvcuda::wmma::row_major> PartA;
+typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, EDGE, EDGE, EDGE, In, SecondLayout<bool(OPT_NHWC)>::type> PartB;
+
+template <bool ALIGNED>
+__device__ __forceinline__ void convolve(In* stages, const Sizes& of, const In* X, const In* W, const Finish& finish,
+                                         Out* Y) {
+  const int thread = threadIdx.x, warp = thread / 32, group = blockIdx.y;
+  const int warp_row = warp / WARPS_N * WM, warp_col = warp % WARPS_N * WN;  // in the block's tile
+  const int rows = OPT_NHWC ? of.pixels() : of.group_k(), cols = OPT_NHWC ? of.group_k() : of.pixels();
+  int tile_m, tile_n;
+  grouped_tile<GROUP_M>(blockIdx.x, (rows + BM - 1) / BM, (cols + BN - 1) / BN, tile_m, tile_n);
+  const int row0 = tile_m * BM, col0 = tile_n * BN;
+  const int filter0 = OPT_NHWC ? col0 : row0, depth = of.depth(), first = group * of.group_k();
+  const Images images(of, X, group);
+  const ImagePart image_part(images, OPT_NHWC ? row0 : col0, thread);
+  const In* const filters = W + size_t(first) * depth;
+  SumFragment<Acc> sum[ACROSS_M][ACROSS_N];
+#pragma unroll
+  for (int i = 0; i < ACROSS_M; ++i)
+#pragma unroll
+    for (int j = 0; j < ACROSS_N; ++j) nvcuda::wmma::fill_fragment(sum[i][j], 0.0f);
+  const auto start = [&](int tile, In* slot) {
+    image_part.template copy_async<ALIGNED>(slot, images, tile * BK, thread);
+    FilterPart::copy_async<ALIGNED>(slot + ImagePart::SIZE,
+                                    FilterPart::Window(filters, filter0, tile * BK, of.group_k(), depth), thread);
+  };
+  ring<STAGES, STAGE>(stages, 0, (depth + BK - 1) / BK, start, [&](const In* slot) {
+    const In* const a = OPT_NHWC ? slot : slot + ImagePart::SIZE;
+    const In* const b = OPT_NHWC ? slot + ImagePart::SIZE : slot;
+#pragma unroll
+    for (int step = 0; step < BK; step += EDGE) {
+      PartA a_part[ACROSS_M];
+      PartB b_part[ACROSS_N];
+#pragma unroll
+      for (int i = 0; i < ACROSS_M; ++i)
+        nvcuda::wmma::load_matrix_sync(a_part[i], a + TileA::offset(warp_row + i * EDGE, step), TileA::STRIDE);
+#pragma unroll
+      for (int j = 0; j < ACROSS_N; ++j)
+        nvcuda::wmma::load_matrix_sync(b_part[j], b + TileB::offset(warp_col + j * EDGE, step), TileB::STRIDE);
+#pragma unroll
+      for (int i = 0; i < ACROSS_M; ++i)
+#pragma unroll
+        for (int j = 0; j < ACROSS_N; ++j) nvcuda::wmma::mma_sync(sum[i][j], a_part[i], b_part[j], sum[i][j]);
+    }
+  });
+  __syncthreads();  // the patches lie where the tiles were
+  Acc* const patch = reinterpret_cast<Acc*>(stages) + warp * PATCH;
+  const int pq = of.p * of.q;
+  const auto place = [&](int row, int col) {
+    const int pixel = OPT_NHWC ? row : col, filter = first + (OPT_NHWC ? col : row);
+    return of.y_index(pixel / pq, filter, pixel % pq);
+  };
+  const bool aligned = ALIGNED && (OPT_NHWC ? of.group_k() : pq) % 8 == 0;
+#pragma unroll
+  for (int i = 0; i < ACROSS_M; ++i)
+#pragma unroll
+    for (int j = 0; j < ACROSS_N; ++j)
+      write_fragment(patch, sum[i][j], Y, row0 + warp_row + i * EDGE, col0 + warp_col + j * EDGE, rows, cols,
+                     thread % 32, aligned, place,
+                     [&](Acc value, size_t, int row, int col) { return finish(value, first + (OPT_NHWC ? col : row)); });
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
+    conv2d(const In* __restrict__ X, const In* __restrict__ W, const Wide* __restrict__ bias,
+           const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h, int w, int k, int r, int s, int p,
+           int q) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  In* stages = reinterpret_cast<In*>(memory);
+  const Sizes of{n, c, h, w, k, r, s, p, q};
+  const Finish finish{bias, scale};
+  const size_t starts = reinterpret_cast<size_t>(X) | reinterpret_cast<size_t>(W) | reinterpret_cast<size_t>(Y);
+  if (of.depth() % VECTOR_OF<In> == 0 && starts % 16 == 0 && (!OPT_NHWC || of.group_c() % VECTOR_OF<In> == 0))
+    convolve<true>(stages, of, X, W, finish, Y);
+  else
+    convolve<false>(stages, of, X, W, finish, Y);
+}

@@ -1,0 +1,1 @@
+"""Attention as TensorIR for CUDA: the online softmax by hand."""

@@ -1,0 +1,251 @@
+"""A shared library of tuned kernels, used by programs in C, C++ and Python that know no lab."""
+
+import ctypes
+import json
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.export.real import stored_here
+from tuner import registry
+from tuner.cli import app
+from tuner.core.errors import TunerError
+from tuner.core.operator import worst_error
+from tuner.core.workload import Workload
+from tuner.devices.cpu.device import CpuDevice
+from tuner.export.library.package import write_library
+from tuner.store.store import open_store
+
+TUNED = {
+    "gemm/f32/m64-n64-k64": ("cpp_packed", {"threads": 1, "NR": 16}),
+    "gemm/f32/m96-n128-k64": ("cpp_packed", {"threads": 2, "NR": 32}),
+    "gemm/f32/m32-n48-k16/bias,relu": ("cpp_register", {}),
+    "conv2d/f32/n1-c8-h12-w12-k16-r3-s3/pad=1": ("conv_winograd", {}),
+}
+# (workload, whether it was tuned): other sizes of every class that was.
+ASKED = [
+    *TUNED, "gemm/f32/m1-n1-k1", "gemm/f32/m65-n3-k129", "gemm/f32/m300-n7-k2", "gemm/f32/m5-n64-k4000",
+    "gemm/f32/m3-n5-k7/batch=4", "gemm/f32/m7-n48-k16/bias,relu", "gemm/f32/m33-n1-k3/bias,relu",
+    "conv2d/f32/n2-c3-h9-w17-k5-r3-s3/pad=1", "conv2d/f32/n1-c4-h8-w8-k6-r5-s1/pad=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("library")
+    with open_store(str(folder / "made.db")) as store:
+        stored_here(store, [(key, kernel, wish, 1e-3) for key, (kernel, wish) in TUNED.items()])
+        workloads = [Workload.from_key(key) for key in TUNED]
+        written = write_library(folder / "package", "operators", workloads, CpuDevice(), store)
+    assert not written.plan.untuned and len(written.levels) > 1
+    return written.folder
+
+
+@pytest.fixture(scope="module")
+def library(package: Path) -> ctypes.CDLL:
+    return ctypes.CDLL(str(package / "lib" / "liboperators.so"))
+
+
+def call(library: ctypes.CDLL, key: str, inputs: dict[str, np.ndarray]) -> tuple[int, dict[str, np.ndarray]]:
+    """Calls an entry as a program with the header would: structures by the operator's declaration."""
+    workload = Workload.from_key(key)
+    operator = registry.operator(workload.operator)
+    fields = [(name, ctypes.c_int64) for name in operator.dims]
+    values = dict(workload.dims)
+    for name, default in operator.options.items():
+        if name != "strict":
+            kind = {bool: ctypes.c_int, int: ctypes.c_int64, float: ctypes.c_double}[type(default)]
+            fields.append((name, kind))
+            values[name] = workload.option(name, default)
+    names = {"gemm": ("A", "B", "C", "bias", "D"), "conv2d": ("X", "W", "bias", "scale", "Y")}
+    problem = type("Problem", (ctypes.Structure,), {"_fields_": fields})(**values)
+    tensors = dict(inputs)
+    for spec in operator.signature(workload):
+        if spec.output:
+            tensors[spec.name] = np.full(spec.shape, np.nan, spec.dtype)
+    order = [(name, ctypes.c_void_p) for name in names[workload.operator]]
+    pointers = type("Tensors", (ctypes.Structure,), {"_fields_": order})(
+        **{name: array.ctypes.data for name, array in tensors.items()}
+    )
+    entry = getattr(library, f"operators_{workload.operator}")
+    code = entry(0, ctypes.byref(problem), ctypes.byref(pointers))
+    return code, {s.name: tensors[s.name] for s in operator.signature(workload) if s.output}
+
+
+def check(library: ctypes.CDLL, key: str, seed: int = 0) -> float:
+    """How far from the float64 reference the entry's output is, in tolerances."""
+    workload = Workload.from_key(key)
+    operator = registry.operator(workload.operator)
+    inputs = operator.inputs(workload, seed)
+    code, outputs = call(library, key, inputs)
+    assert code == 0
+    reference = operator.reference(workload, inputs)
+    return worst_error(outputs, reference, operator.tolerance(workload, inputs, reference))[0]
+
+
+@pytest.mark.parametrize("key", ASKED)
+def test_tuned_or_not_every_size_is_right_on_every_processor(library: ctypes.CDLL, key: str) -> None:
+    try:
+        for level in range(3):
+            library.operators_limit_level(level)
+            assert check(library, key) <= 1, f"level {library.operators_level()}"
+    finally:
+        library.operators_limit_level(0)
+
+
+def test_threads_may_call_at_once(library: ctypes.CDLL) -> None:
+    keys = [key for key in ASKED if key.startswith("gemm")] * 6
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(lambda i: check(library, keys[i], seed=i), range(len(keys)))) <= 1
+
+
+def test_what_cannot_be_served_is_a_code_and_nothing_is_written(library: ctypes.CDLL) -> None:
+    workload = Workload.from_key("gemm/f32/m4-n4-k4")
+    inputs = registry.operator("gemm").inputs(workload, 0)
+    code, outputs = call(library, "gemm/f32/m4-n4-k4/trans_b", inputs)
+    assert code == -2 and np.isnan(outputs["D"]).all()
+    assert call(library, "gemm/f32/m4-n4-k4", {"A": inputs["A"]})[0] == -1
+    assert call(library, "gemm/f32/m4-n4-k4/bias,relu", inputs)[0] == -1  # no bias is given
+    assert library.operators_gemm(0, None, None) == -1
+    library.operators_message.restype = ctypes.c_char_p
+    assert b"no kernel of this dtype" in library.operators_message(-2)
+
+
+def test_it_exports_its_entries_and_needs_no_python(package: Path) -> None:
+    so = package / "lib" / "liboperators.so"
+    names = subprocess.run(["nm", "-D", "--defined-only", so], capture_output=True, text=True, check=True)
+    assert {line.split()[-1] for line in names.stdout.splitlines()} == {
+        "operators_gemm", "operators_conv2d", "operators_level", "operators_limit_level", "operators_message"
+    }  # fmt: skip
+    needed = subprocess.run(["readelf", "-d", so], capture_output=True, text=True, check=True).stdout
+    assert "python" not in needed and "RPATH" not in needed and "RUNPATH" not in needed
+
+
+def test_it_says_where_it_comes_from(package: Path) -> None:
+    origin = json.loads((package / "share" / "operators" / "operators.json").read_text())
+    assert {e["workload"]: e["kernel"] for e in origin["entries"]} == {k: n for k, (n, _) in TUNED.items()}
+    assert all(e["evidence"] == "measured" and e["fingerprint"] for e in origin["entries"])
+
+
+C = r"""
+#include <math.h>
+#include <operators.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(void) {
+    const int sizes[][3] = {{64, 64, 64}, {17, 9, 33}};
+    for (int s = 0; s < 2; ++s) {
+        int m = sizes[s][0], n = sizes[s][1], k = sizes[s][2];
+        float *a = malloc(4 * m * k), *b = malloc(4 * k * n), *d = malloc(4 * m * n);
+        for (int i = 0; i < m * k; ++i) a[i] = (i % 7) - 3;
+        for (int i = 0; i < k * n; ++i) b[i] = (i % 5) - 2;
+        operators_gemm_problem problem = operators_gemm_of(m, n, k);
+        operators_gemm_tensors tensors = {.A = a, .B = b, .D = d};
+        int code = operators_gemm(OPERATORS_F32, &problem, &tensors);
+        if (code != OPERATORS_OK) { puts(operators_message(code)); return 1; }
+        for (int i = 0; i < m; ++i)
+            for (int j = 0; j < n; ++j) {
+                float sum = 0;  /* small integers: exact */
+                for (int p = 0; p < k; ++p) sum += a[i * k + p] * b[p * n + j];
+                if (sum != d[i * n + j]) { printf("wrong at %d %d\n", i, j); return 1; }
+            }
+        free(a), free(b), free(d);
+    }
+    puts("right");
+    return 0;
+}
+"""
+CXX = r"""
+#include <operators.h>
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+static bool once(int64_t m, int64_t n, int64_t k) {
+    std::vector<float> a(m * k, 2), b(k * n, 3), d(m * n, -1);
+    auto problem = operators_gemm_of(m, n, k);
+    operators_gemm_tensors tensors = {};
+    tensors.A = a.data(), tensors.B = b.data(), tensors.D = d.data();
+    if (operators_gemm(OPERATORS_F32, &problem, &tensors) != OPERATORS_OK) return false;
+    for (float value : d) if (value != 6.0f * float(k)) return false;
+    return true;
+}
+
+int main() {
+    bool right[2] = {true, true};
+    auto work = [&](int who) {
+        for (int i = 0; i < 50; ++i)
+            right[who] &= once(64 + who * 32, who ? 128 : 64, 64) && once(i + 1, 7, 5);
+    };
+    std::thread other(work, 1);
+    work(0);
+    other.join();
+    std::puts(right[0] && right[1] ? "right" : "wrong");
+}
+"""
+CMAKE = """
+cmake_minimum_required(VERSION 3.13)
+project(user CXX)
+find_package(operators 1.0 CONFIG REQUIRED)
+find_package(Threads REQUIRED)
+add_executable(user user.cpp)
+target_link_libraries(user operators::operators Threads::Threads)
+"""
+
+
+def command(*words: object, folder: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [str(w) for w in words], cwd=folder, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_c_program_finds_it_by_pkg_config(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "user.c").write_text(C)
+    place = {"PKG_CONFIG_PATH": str(package / "lib" / "pkgconfig")}
+    flags = command("pkg-config", "--cflags", "--libs", "operators", folder=tmp_path, **place).split()
+    command(
+        "gcc", "-std=c99", "-Wall", "-Werror", "-pedantic", "user.c", *flags, "-o", "user", folder=tmp_path
+    )
+    library = {"LD_LIBRARY_PATH": str(package / "lib")}
+    assert command("./user", folder=tmp_path, **library) == "right\n"
+
+
+def test_a_cxx_program_of_two_threads_finds_it_by_cmake(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "user.cpp").write_text(CXX)
+    (tmp_path / "CMakeLists.txt").write_text(CMAKE)
+    command(
+        "cmake", "-S", ".", "-B", "build", f"-Doperators_DIR={package}/lib/cmake/operators", folder=tmp_path
+    )
+    command("cmake", "--build", "build", folder=tmp_path)
+    assert command("build/user", folder=tmp_path) == "right\n"
+
+
+def test_nothing_stored_is_said_with_what_to_run(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "empty.db")) as store:
+        with pytest.raises(TunerError, match="run 'tuner sweep gemm'"):
+            write_library(tmp_path, "ops", [Workload.from_key("gemm/f32/m4-n4-k4")], CpuDevice(), store)
+        with pytest.raises(TunerError, match="names no library"):
+            write_library(tmp_path, "my ops", [Workload.from_key("gemm/f32/m4-n4-k4")], CpuDevice(), store)
+
+
+def test_the_command_writes_a_library_of_all_that_is_stored_of_an_operator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = str(tmp_path / "made.db")
+    with open_store(db) as store:
+        stored_here(store, [("gemm/f32/m8-n8-k8", "cpp_naive", {}, 1e-3)])
+    asked = ["gemm", "gemm/f32/m9-n9-k9", "--library", str(tmp_path / "out"), "--name", "mine", "--db", db]
+    app(["export", *asked], standalone_mode=False)
+    out = capsys.readouterr().out
+    assert "gemm: 1 tuned shapes, any other size by their rule" in out
+    assert "not tuned here with a C++ kernel: gemm/f32/m9-n9-k9" in out
+    assert (tmp_path / "out" / "lib" / "libmine.so").exists()
+    with pytest.raises(TunerError, match="unknown operator or model 'gem': did you mean 'gemm'"):
+        app(["export", "gem", "--library", str(tmp_path / "out"), "--db", db], standalone_mode=False)

@@ -1,0 +1,57 @@
+"""`tuner verify-export`: does what was exported still hold on this machine?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuner.cli.common import Json
+
+_EXAMPLES = """
+Examples:
+
+  tuner verify-export best.json
+
+  tuner verify-export build/operators --within 5%
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("verify-export", epilog=_EXAMPLES)(verify_export)
+
+
+def verify_export(
+    file: Annotated[
+        Path, typer.Argument(help="A file of 'tuner export --best --format json', or a library's folder.")
+    ],
+    within: Annotated[str, typer.Option(help="How far from what was said a time may be: 10%, 0.1.")] = "10%",
+    json: Json = False,
+) -> None:
+    """Time each exported entry beside its kernel's default: does it hold? Exit code 1 where one does not."""
+    from tuner.cli.common import aligned, print_json, say, seconds
+    from tuner.cli.dispatch import fraction
+    from tuner.cli.progress import SweepProgress
+    from tuner.export.verify import GOOD, described, verify
+    from tuner.interchange.exported import read_entries
+
+    share = fraction(within)
+    entries = read_entries(file)
+    with SweepProgress(quiet=json) as progress:
+        verdicts = verify(entries, share, progress)
+    if json:
+        print_json([described(verdict) for verdict in verdicts])
+    else:
+        rows = [
+            [v.entry.workload, v.entry.kernel, str(v.mark), seconds(v.entry.said_s), seconds(v.time_s),
+             seconds(v.default_s), v.why[:120]]
+            for v in verdicts
+        ]  # fmt: skip
+        head = ["workload", "kernel", "", "said", "here", "default here", ""]
+        for line in aligned(head, rows, "lllrrrl", {0: str(file)}):
+            say(line)
+        for verdict in verdicts:
+            for text in verdict.stale:
+                say(f"{verdict.entry.workload}: {text}")
+    if any(verdict.mark not in GOOD for verdict in verdicts):
+        raise typer.Exit(1)

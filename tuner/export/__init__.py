@@ -1,0 +1,4 @@
+"""Out of the lab: what the store knows, in the forms in which other programs take it.
+
+`matrix`, `cover`, `tree` and `rule` make one rule for all shapes of what was tuned shape by shape.
+"""

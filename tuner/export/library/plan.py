@@ -1,0 +1,307 @@
+"""What a shared library holds: which compiled kernels, and which of them serves what."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tuner import registry
+from tuner.core.device import Device
+from tuner.core.errors import TunerError, Unavailable
+from tuner.core.kernel import STRICT, Kernel
+from tuner.core.operator import Operator
+from tuner.core.source_kernel import SourceKernel
+from tuner.core.space import Config
+from tuner.core.target import Target
+from tuner.core.workload import Option, Workload
+from tuner.engine.tuning.campaign import default_protocol
+from tuner.export.adapt import adapter
+from tuner.export.default import default_config
+from tuner.export.local import read_local
+from tuner.export.provenance import same_but_dims
+from tuner.export.rule import make_rule
+from tuner.export.tree import SIZE, Leaf, Node, Question
+from tuner.store.records import BestRow
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+_WITHIN = 0.05
+Dims = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One compiled kernel.
+
+    Attributes:
+        symbol: its name in the library.
+        workload: what it is lowered for; its dimensions are arguments.
+        target: whose features it is compiled with.
+    """
+
+    symbol: str
+    kernel: Kernel
+    workload: Workload
+    config: Config
+    target: Target
+
+
+@dataclass(frozen=True)
+class Level:
+    """Kernels of one class for processors with these features.
+
+    Attributes:
+        features: that a processor must have.
+        exact: of tuned shapes, by their dimensions.
+        tree: of the others; its leaves name places in `choices`.
+        choices: what the tree picks from.
+        default: beyond `ranges`.
+        ranges: of each dimension, where the tree is asked.
+    """
+
+    features: tuple[str, ...]
+    exact: Mapping[Dims, Variant]
+    tree: Node
+    choices: tuple[Variant, ...]
+    default: Variant
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptionClass:
+    """A dtype and the options that are fixed when a kernel is compiled.
+
+    Attributes:
+        fixed: every option that is not an argument of its kernels, with its value here.
+        levels: the most demanding processor first; the last serves every one.
+    """
+
+    dtype: str
+    fixed: Mapping[str, Option]
+    levels: tuple[Level, ...]
+
+
+@dataclass(frozen=True)
+class OperatorPlan:
+    """An operator's entry."""
+
+    operator: Operator
+    classes: tuple[OptionClass, ...]
+
+    @property
+    def variants(self) -> list[Variant]:
+        """All its kernels, each once."""
+        found: dict[str, Variant] = {}
+        for one in self.classes:
+            for level in one.levels:
+                for variant in (*level.exact.values(), *level.choices, level.default):
+                    found.setdefault(variant.symbol, variant)
+        return list(found.values())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A library.
+
+    Attributes:
+        rows: what was measured of what it holds, for its provenance.
+        untuned: workloads asked for of which nothing is stored here.
+    """
+
+    operators: tuple[OperatorPlan, ...]
+    rows: tuple[BestRow, ...]
+    untuned: tuple[Workload, ...]
+
+
+def make_plan(
+    workloads: Sequence[Workload], device: Device, store: "Store", levels: Sequence[Target]
+) -> Plan:
+    """Plans a library for these workloads, from what is stored of them on this device.
+
+    Args:
+        workloads: what programs will ask for; every other size of the same dtype and options is served too.
+        device: a CPU of this machine.
+        store: to read.
+        levels: targets, the device's own first and the least demanding last.
+
+    Raises:
+        TunerError: nothing that can go into a library is stored of any of them.
+    """
+    rows: dict[Workload, BestRow] = {}
+    for operator in dict.fromkeys(w.operator for w in workloads):
+        for row in store.best(operator=operator):
+            kernel = registry.kernels().get(row.kernel.name)
+            if row.device.fingerprint != device.fingerprint or kernel is None or not _embeddable(kernel):
+                continue
+            if row.kernel.digest == kernel.digest and kernel.unsupported(row.workload, levels[0]) is None:
+                known = rows.get(row.workload)
+                if known is None or row.time_s < known.time_s:
+                    rows[row.workload] = row
+    wanted = list(dict.fromkeys(workloads))
+    rows = {workload: row for workload, row in rows.items() if _listed(row, device)}
+    untuned = tuple(w for w in wanted if w not in rows)
+    if len(untuned) == len(wanted):
+        raise TunerError(
+            "nothing of this is stored that a library can hold: C++ kernels, measured on this machine: "
+            f"run 'tuner sweep {wanted[0].operator}' with a kernel of cuda_src first"
+        )
+    maker = _Maker(device, store, levels, rows)
+    classes: dict[tuple[object, ...], list[Workload]] = {}
+    for workload in wanted:
+        if workload in rows:
+            classes.setdefault(same_but_dims(workload), []).append(workload)
+    made: dict[str, list[OptionClass]] = {}
+    for members in classes.values():
+        made.setdefault(members[0].operator, []).append(maker.option_class(members))
+    operators = tuple(OperatorPlan(registry.operator(name), tuple(found)) for name, found in made.items())
+    return Plan(operators, tuple(rows[w] for w in wanted if w in rows), untuned)
+
+
+def _listed(row: BestRow, device: Device) -> bool:
+    """Whether its kernel's own space has the configuration: a database may hold anything."""
+    protocol = default_protocol(device, threads=row.threads)
+    target = device.target_for(protocol.threads)
+    try:
+        return registry.kernel(row.kernel.name).space(row.workload, target).why_invalid(row.config) is None
+    except TunerError:
+        return False
+
+
+def _embeddable(kernel: Kernel) -> bool:
+    """Whether one compiled copy serves all shapes and needs nothing at run time."""
+    return kernel.language == "cxx" and kernel.shape_generic and not kernel.baseline
+
+
+def run_time_options(kernel: Kernel, operator: Operator) -> frozenset[str]:
+    """Options that one compiled copy honours in every value."""
+    if not isinstance(kernel, SourceKernel):
+        return frozenset()
+    return frozenset(name for name in operator.options if kernel.runs_with_any(name))
+
+
+class _Maker:
+    def __init__(
+        self, device: Device, store: "Store", levels: Sequence[Target], rows: Mapping[Workload, BestRow]
+    ) -> None:
+        self.device, self.store, self.levels, self.rows = device, store, levels, rows
+        self.variants: dict[tuple[object, ...], Variant] = {}
+
+    def variant(self, kernel: Kernel, workload: Workload, config: Config, target: Target) -> Variant:
+        # Another shape's configuration may break constraints of this one, but not name what no space lists.
+        kernel.space(workload, target).indices(config)
+        key = (
+            kernel.name, workload.dtype, workload.options, tuple(sorted(config.items())), target.features
+        )  # fmt: skip
+        if key not in self.variants:
+            symbol = f"tuner_v{len(self.variants)}"
+            self.variants[key] = Variant(symbol, kernel, workload, dict(config), target)
+        return self.variants[key]
+
+    def option_class(self, members: Sequence[Workload]) -> OptionClass:
+        largest = max(members, key=lambda w: registry.operator(w.operator).flops(w))
+        levels = [self.tuned_level(members, largest)]
+        for target in self.levels[1:]:
+            picked = self.plain(levels[0].default, largest, target)
+            if picked is not None:
+                levels.append(Level(target.features, {}, Leaf(0, 0, 1.0), (picked,), picked))
+        operator = registry.operator(largest.operator)
+        kernels = [v.kernel for level in levels for v in (*level.exact.values(), *level.choices)]
+        free = frozenset.intersection(*(run_time_options(k, operator) for k in kernels))
+        fixed = {
+            name: largest.option(name, default) for name, default in operator.options.items()
+            if name not in free and name != STRICT
+        }  # fmt: skip
+        return OptionClass(largest.dtype, fixed, tuple(levels))
+
+    def tuned_level(self, members: Sequence[Workload], largest: Workload) -> Level:
+        target = self.levels[0]
+        exact = {
+            tuple(size for _, size in w.dims): self.variant(
+                registry.kernel(self.rows[w].kernel.name), w, self.rows[w].config, target
+            )
+            for w in members
+        }
+        ruled = self.by_rule(members, target)
+        if ruled is not None:
+            return Level(target.features, exact, *ruled)
+        best = exact[tuple(size for _, size in largest.dims)]
+        picked = best if _any_shape(best.kernel) else self.plain(best, largest, target)
+        if picked is None:
+            raise Unavailable(f"no kernel serves every size of {largest.key}: a library cannot")
+        return Level(target.features, exact, Leaf(0, 0, 1.0), (picked,), picked)
+
+    def by_rule(
+        self, members: Sequence[Workload], target: Target
+    ) -> tuple[Node, tuple[Variant, ...], Variant, Mapping[str, tuple[float, float]]] | None:
+        """The rule of the tuned shapes; `None` of fewer than two."""
+        names = [
+            k.name
+            for k in registry.kernels_of(members[0].operator, "cpu")
+            if _embeddable(k) and _any_shape(k)
+        ]
+        counts = [self.rows[w].threads for w in members]
+        try:
+            matrix = read_local(
+                self.store, members[0].operator, members[0].dtype, shapes=dict.fromkeys(members, 1.0),
+                device=self.device.fingerprint, threads=max(set(counts), key=counts.count), kernels=names,
+            )  # fmt: skip
+        except TunerError:
+            return None
+        if len(matrix.shapes) < 2:
+            return None
+        rule = make_rule(matrix, _WITHIN)
+        choices = tuple(
+            self.variant(registry.kernel(c.kernel), members[0], c.config, target) for c in rule.choices
+        )
+        # What the dispatcher cannot ask for, options, is the same in all of a class.
+        tree = _asking_only(rule.tree, {name for name, _ in members[0].dims} | {SIZE})
+        return tree, choices, choices[rule.default], rule.ranges
+
+    def plain(self, like: Variant, workload: Workload, target: Target) -> Variant | None:
+        """A kernel for any shape on another processor: the same one, adapted, else the simplest."""
+        protocol = default_protocol(self.device, threads=int(like.config.get("threads", 1)))
+        cores = self.device.target_for(protocol.threads).limits["cores"]
+        bounded = Target(target.kind, target.arch, target.features, {**target.limits, "cores": cores})
+        adapt = adapter(bounded)
+        named = [like.kernel, *registry.kernels_of(workload.operator, "cpu")]
+        for kernel in named:
+            if not (_embeddable(kernel) and _any_shape(kernel)):
+                continue
+            start = like.config if kernel is like.kernel else None
+            config = _start(kernel, workload, bounded, start, adapt)
+            if config is not None:
+                return self.variant(kernel, workload, config, target)
+        return None
+
+
+def _start(
+    kernel: Kernel, workload: Workload, target: Target, like: Config | None,
+    adapt: Callable[[str, Workload, Config], Config | None],
+) -> Config | None:  # fmt: skip
+    if like is not None:
+        return adapt(kernel.name, workload, like)
+    if kernel.unsupported(workload, target):
+        return None
+    try:
+        return default_config(kernel.space(workload, target))
+    except TunerError:
+        return None
+
+
+def _any_shape(kernel: Kernel) -> bool:
+    """Whether one compiled copy computes every size, from dimensions and options that a caller knows."""
+    if not isinstance(kernel, SourceKernel) or kernel.restricted:
+        return False
+    operator = registry.operator(kernel.operator)
+    known = {*operator.dims, *operator.options, *operator.tensors}
+    return all(name in known for name in kernel.argument_names)
+
+
+def _asking_only(node: Node, names: set[str]) -> Node:
+    if isinstance(node, Leaf):
+        return node
+    if node.feature not in names:
+        return node.leaf
+    return Question(
+        node.feature, node.at, _asking_only(node.low, names), _asking_only(node.high, names), node.leaf
+    )

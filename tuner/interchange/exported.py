@@ -1,0 +1,81 @@
+"""Reads what `tuner export` wrote with its provenance: plain values, of which nothing is looked up here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.core.errors import TunerError
+from tuner.core.space import Config
+from tuner.interchange._fields import Fields, plain_name, plain_value
+from tuner.interchange._reading import parse_json, read_text
+
+_FORMATS = ("kernel-tuner-lab/best", "kernel-tuner-lab/library", "kernel-tuner-lab/cubins")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a file, checked to be plain values; nothing of it has been looked up."""
+
+    workload: str
+    kernel: str
+    config: Config
+    device: str
+    fingerprint: str
+    device_kind: str
+    evidence: str
+    threads: int
+    cache: str
+    said_s: float
+    kernel_digest: str
+    toolchain: str
+    toolchain_text: str
+
+
+def read_entries(file: Path) -> list[Entry]:
+    """The entries of a file of `tuner export`: `--best --format json`, a library's origin, a manifest.
+
+    Raises:
+        InterchangeError: it cannot be read or is none of these.
+        TunerError: it has no entries.
+    """
+    if file.is_dir():
+        # A library's folder.
+        found = sorted(file.glob("share/*/*.json"))
+        if len(found) != 1:
+            raise TunerError(f"{file} is the folder of no library: there is no share/NAME/NAME.json in it")
+        file = found[0]
+    top = Fields(parse_json(read_text(file), str(file)), str(file))
+    kind = top.text("format", "none")
+    if kind not in _FORMATS:
+        raise TunerError(
+            f"{file} is no file that can be verified: write one with tuner export --best --format json, "
+            "or give a library's folder"
+        )
+    if kind == _FORMATS[0]:
+        devices = top.get("devices", dict).items()
+        shapes = [
+            (key, entry) for name, device in devices
+            for key, entry in Fields(device, f"{file}: {name}").get("shapes", dict).items()
+        ]  # fmt: skip
+    else:
+        shapes = [(str(n), entry) for n, entry in enumerate(top.get("entries", list))]
+    if not shapes:
+        raise TunerError(f"{file} has no entries")
+    return [_entry(Fields(entry, f"{file}: {key}")) for key, entry in shapes]
+
+
+def _entry(fields: Fields) -> Entry:
+    config = {
+        plain_name(name, fields.where): plain_value(value, fields.where)
+        for name, value in fields.get("config", dict).items()
+    }
+    interval = fields.get("interval_s", list, [])
+    said = interval[1] if len(interval) == 3 else fields.get("time_s", (int, float))
+    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 < said < 1e9:
+        raise TunerError(f"{fields.where}: its time is no number of seconds")
+    version = f"{fields.text('toolchain_name', '')} {fields.text('toolchain_version', '')}".strip()
+    return Entry(
+        fields.text("workload"), fields.text("kernel"), config, fields.text("device", ""),
+        fields.text("fingerprint", ""), fields.text("device_kind", ""), fields.text("evidence", ""),
+        fields.get("threads", int, 1), fields.text("cache", "warm"), float(said),
+        fields.text("kernel_digest", ""), fields.text("toolchain", ""), version,
+    )  # fmt: skip
