@@ -209,6 +209,9 @@ def artifact_of(raw: Any) -> Artifact:
     return artifact_from_plain(plain)
 
 
+_KINDS = ("tensor", "int64", "int32", "float32", "workspace", "struct")
+
+
 def _check_step(step: Mapping[str, Any]) -> None:
     _text(_field(step, "entry"), "an entry")
     numbers(_field(step, "metrics"), "an artifact's metrics")
@@ -216,19 +219,29 @@ def _check_step(step: Mapping[str, Any]) -> None:
     if not isinstance(arguments, list) or len(arguments) > _MOST_STEPS:
         raise UnusableAnswer(f"the arguments are not a list but {brief(arguments)}")
     for raw in arguments:
-        argument = _object(raw, "an argument")
-        if argument.keys() != {"name", "kind", "value"}:
-            raise UnusableAnswer(f"an argument is not a name, a kind and a value but {brief(raw)}")
-        name, kind, value = argument["name"], argument["kind"], argument["value"]
-        if not isinstance(name, str) or kind not in ("tensor", "int64", "int32", "float32", "workspace"):
-            raise UnusableAnswer(f"argument {brief(name)} cannot be of kind {brief(kind)}")
-        if value is not None:
-            number(value, f"argument {name}", -(2.0**63), 2.0**63)
-            if kind in ("int64", "int32", "workspace") and type(value) is not int:
-                raise UnusableAnswer(f"argument {name} is not a whole number but {brief(value)}")
+        _check_argument(raw)
     launch = _field(step, "launch")
     if launch is not None:
         _check_launch(_object(launch, "a launch"))
+
+
+def _check_argument(raw: Any, inside: bool = False) -> None:
+    """An argument, or a field inside of a struct, which is no struct itself."""
+    argument = _object(raw, "an argument")
+    if argument.keys() - {"fields"} != {"name", "kind", "value"}:
+        raise UnusableAnswer(f"an argument is not a name, a kind and a value but {brief(raw)}")
+    name, kind, value = argument["name"], argument["kind"], argument["value"]
+    fields = argument.get("fields", [])
+    if not isinstance(name, str) or kind not in _KINDS or (inside and kind == "struct"):
+        raise UnusableAnswer(f"argument {brief(name)} cannot be of kind {brief(kind)}")
+    if value is not None:
+        number(value, f"argument {name}", -(2.0**63), 2.0**63)
+        if kind in ("int64", "int32", "workspace") and type(value) is not int:
+            raise UnusableAnswer(f"argument {name} is not a whole number but {brief(value)}")
+    if not isinstance(fields, list) or len(fields) > _MOST_STEPS or (fields and kind != "struct"):
+        raise UnusableAnswer(f"argument {name} cannot have the fields {brief(fields)}")
+    for part in fields:
+        _check_argument(part, True)
 
 
 def _check_launch(launch: Mapping[str, Any]) -> None:
