@@ -7,7 +7,7 @@ named here are dropped.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -216,19 +216,27 @@ def _check_step(step: Mapping[str, Any]) -> None:
     if not isinstance(arguments, list) or len(arguments) > _MOST_STEPS:
         raise UnusableAnswer(f"the arguments are not a list but {brief(arguments)}")
     for raw in arguments:
-        argument = _object(raw, "an argument")
-        if argument.keys() != {"name", "kind", "value"}:
-            raise UnusableAnswer(f"an argument is not a name, a kind and a value but {brief(raw)}")
-        name, kind, value = argument["name"], argument["kind"], argument["value"]
-        if not isinstance(name, str) or kind not in ("tensor", "int64", "int32", "float32", "workspace"):
-            raise UnusableAnswer(f"argument {brief(name)} cannot be of kind {brief(kind)}")
-        if value is not None:
-            number(value, f"argument {name}", -(2.0**63), 2.0**63)
-            if kind in ("int64", "int32", "workspace") and type(value) is not int:
-                raise UnusableAnswer(f"argument {name} is not a whole number but {brief(value)}")
+        _check_argument(raw, ("tensor", "int64", "int32", "float32", "workspace", "struct"))
     launch = _field(step, "launch")
     if launch is not None:
         _check_launch(_object(launch, "a launch"))
+
+
+def _check_argument(raw: object, kinds: Sequence[str]) -> None:
+    argument = _object(raw, "an argument")
+    if argument.keys() != {"name", "kind", "value", "fields"}:
+        raise UnusableAnswer(f"an argument is not a name, a kind, a value and fields but {brief(raw)}")
+    name, kind, value, fields = (argument[key] for key in ("name", "kind", "value", "fields"))
+    if not isinstance(name, str) or kind not in kinds:
+        raise UnusableAnswer(f"argument {brief(name)} cannot be of kind {brief(kind)}")
+    if value is not None:
+        number(value, f"argument {name}", -(2.0**63), 2.0**63)
+        if kind in ("int64", "int32", "workspace") and type(value) is not int:
+            raise UnusableAnswer(f"argument {name} is not a whole number but {brief(value)}")
+    if not isinstance(fields, list | tuple) or len(fields) > _MOST_STEPS or (fields and kind != "struct"):
+        raise UnusableAnswer(f"argument {name} cannot have the fields {brief(fields)}")
+    for field in fields:
+        _check_argument(field, ("tensor", "int64", "int32", "float32"))
 
 
 def _check_launch(launch: Mapping[str, Any]) -> None:
