@@ -13,6 +13,7 @@ from tuner import registry
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.core.kernel import Kernel
 from tuner.core.operator import Tensors, special_mismatch, worst_error
+from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -82,15 +83,18 @@ def launch(
 
 def check(rung: str, i: int, folder: Path, sanitize: bool) -> None:
     kernel = registry.kernel(rung)
+    assert isinstance(kernel, SourceKernel)
     rng = random.Random(f"{rung} {i} {sanitize}")
     dtype = kernel.dtypes[i % len(kernel.dtypes)]
-    chosen = target(rng.choice([a for a in ("sm_75", "sm_80", "sm_86", "sm_90") if not kernel.requires or a != "sm_75"]))
+    architectures = [target(name) for name in ("sm_75", "sm_80", "sm_86", "sm_90")]
+    chosen = rng.choice([a for a in architectures if not set(kernel.requires) - set(a.features)])
     workload = served(kernel, chosen, rng, dtype)
     verify(kernel, configured(kernel, workload, chosen, rng), chosen, workload, folder, sanitize)
 
 
 def test_the_ladder_is_there() -> None:
-    assert {"cuda_attn_naive", "cuda_attn_flash"} <= set(RUNGS)
+    ladder = ["naive", "flash", "decode", "paged"]
+    assert {f"cuda_attn_{name}" for name in ladder} <= set(RUNGS)
     for rung in RUNGS:
         path = registry.kernel(rung).source_files()[0]
         # The reason for the rung stands behind the declaration.
