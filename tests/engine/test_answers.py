@@ -11,6 +11,7 @@ from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
 from tuner.engine.building import answers
 from tuner.engine.building.answers import UnusableAnswer
+from tuner.engine.building.build_process import artifact_to_plain
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.processes.channel import ChannelGarbage, decode
 from tuner.engine.tuning.campaign import default_device
@@ -23,8 +24,9 @@ TRIAL = {
     "metrics": {"l2_misses": 3.0}, "run_s": 0.2,
 }  # fmt: skip
 FAILED = {**TRIAL, "status": "wrong_result", "samples": [], "error": "D[0]", "max_error": None}
-STEP = {"entry": "gemm", "arguments": [{"name": "A", "kind": "tensor", "value": None},
-                                       {"name": "m", "kind": "int64", "value": 16}],
+SCALAR = {"name": "m", "kind": "int64", "value": 16, "fields": []}
+STRUCT = {"name": "struct", "kind": "struct", "value": None, "fields": [SCALAR]}
+STEP = {"entry": "gemm", "arguments": [{"name": "A", "kind": "tensor", "value": None, "fields": []}, SCALAR],
         "launch": {"grid": [1, 1, 1], "block": [32, 1, 1], "shared_bytes": 0},
         "metrics": {"registers": 8.0}}  # fmt: skip
 ARTIFACT = {**STEP, "path": "/tmp/a.so", "format": "shared_library", "digest": "ab", "threads": 1,
@@ -72,6 +74,12 @@ WRONG_BUILDS = {
        for name in ARTIFACT},
     **{f"{name} is {value!r}": {**BUILT, "artifacts": [{**ARTIFACT, name: value}]}
        for name in ARTIFACT for value in (3.5, [[]], {"a": {}})},
+    **{f"an argument {raw}": {**BUILT, "artifacts": [{**ARTIFACT, "arguments": [raw]}]}
+       for raw in (
+           {k: v for k, v in SCALAR.items() if k != "fields"}, {**SCALAR, "more": 1},
+           {**SCALAR, "fields": [SCALAR]}, {**SCALAR, "fields": None}, {**SCALAR, "kind": []},
+           {**STRUCT, "fields": [STRUCT]}, {**STRUCT, "fields": [7]}, {**STRUCT, "name": None},
+       )},
 }  # fmt: skip
 
 
@@ -87,6 +95,14 @@ def test_an_unusable_build_is_told_of_in_one_line(case):
     with pytest.raises(UnusableAnswer) as caught:
         answers.build_answer(WRONG_BUILDS[case], 1)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+def test_what_a_builder_sends_comes_back_as_it_was():
+    sent = answers.build_answer({**BUILT, "artifacts": [{**ARTIFACT, "arguments": [STRUCT, SCALAR]}]}, 1)
+    (artifact,) = sent.artifacts
+    told = json.loads(json.dumps(artifact_to_plain(artifact)))
+    assert answers.build_answer({**BUILT, "artifacts": [told]}, 1).artifacts == (artifact,)
+    assert artifact.arguments[0].fields == (artifact.arguments[1],)
 
 
 def test_usable_ones_come_through_as_they_are():

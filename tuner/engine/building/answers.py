@@ -8,12 +8,13 @@ named here are dropped.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from tuner.core.artifact import Artifact
 from tuner.core.brief import brief, printable
 from tuner.core.measurement import TIMED_STATUSES, Status
+from tuner.core.source import Argument
 from tuner.engine.building.build_process import artifact_from_plain
 
 # No build and no run lasts thirty years; what is beyond is noise of a broken process.
@@ -21,6 +22,8 @@ _LONGEST_S = 1e9
 _MOST_SAMPLES = 100_000
 _MOST_METRICS = 1_000
 _MOST_STEPS = 1_000
+_ARGUMENT = {field.name for field in fields(Argument)}
+_KINDS = frozenset({"tensor", "int64", "int32", "float32", "workspace"})
 _BUILD_STATUSES = frozenset(Status) - TIMED_STATUSES | {Status.OK}
 
 
@@ -216,19 +219,28 @@ def _check_step(step: Mapping[str, Any]) -> None:
     if not isinstance(arguments, list) or len(arguments) > _MOST_STEPS:
         raise UnusableAnswer(f"the arguments are not a list but {brief(arguments)}")
     for raw in arguments:
-        argument = _object(raw, "an argument")
-        if argument.keys() != {"name", "kind", "value"}:
-            raise UnusableAnswer(f"an argument is not a name, a kind and a value but {brief(raw)}")
-        name, kind, value = argument["name"], argument["kind"], argument["value"]
-        if not isinstance(name, str) or kind not in ("tensor", "int64", "int32", "float32", "workspace"):
-            raise UnusableAnswer(f"argument {brief(name)} cannot be of kind {brief(kind)}")
-        if value is not None:
-            number(value, f"argument {name}", -(2.0**63), 2.0**63)
-            if kind in ("int64", "int32", "workspace") and type(value) is not int:
-                raise UnusableAnswer(f"argument {name} is not a whole number but {brief(value)}")
+        _check_argument(raw)
     launch = _field(step, "launch")
     if launch is not None:
         _check_launch(_object(launch, "a launch"))
+
+
+def _check_argument(raw: Any, inside: bool = False) -> None:
+    argument = _object(raw, "an argument")
+    if argument.keys() != _ARGUMENT:
+        raise UnusableAnswer(f"an argument has {', '.join(sorted(_ARGUMENT))}, which {brief(raw)} has not")
+    name, kind, value, parts = (argument[part] for part in ("name", "kind", "value", "fields"))
+    kinds = _KINDS if inside else {*_KINDS, "struct"}
+    if not isinstance(name, str) or not isinstance(kind, str) or kind not in kinds:
+        raise UnusableAnswer(f"argument {brief(name)} cannot be of kind {brief(kind)}")
+    if value is not None:
+        number(value, f"argument {brief(name)}", -(2.0**63), 2.0**63)
+        if kind in ("int64", "int32", "workspace") and type(value) is not int:
+            raise UnusableAnswer(f"argument {brief(name)} is not a whole number but {brief(value)}")
+    if not isinstance(parts, list) or len(parts) > _MOST_STEPS or (parts and kind != "struct"):
+        raise UnusableAnswer(f"argument {brief(name)} cannot have the fields {brief(parts)}")
+    for part in parts:
+        _check_argument(part, inside=True)
 
 
 def _check_launch(launch: Mapping[str, Any]) -> None:
