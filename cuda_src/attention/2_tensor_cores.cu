@@ -194,18 +194,20 @@ struct Lane {
       }
   }
 
-  // Rows lane / 4 of eight to shared memory. Returns those with a sum that is infinite or NaN, four bits each.
+  // Rows of eight to shared memory, but for those with a sum that is infinite or NaN, which it returns, four bits each.
   __device__ __forceinline__ unsigned put(Element* patch, int m, int half, int lane) const {
-    const float share = 1.0f / sum_of<4>(row[m][half].total);
-    Element* const to = patch + (m * 16 + half * 8 + lane / 4) * STRIDE + lane % 4 * 2;
     float nothing = 0;  // a NaN as soon as anything is not finite
 #pragma unroll
-    for (int j = 0; j < 2 * ACROSS; ++j) {
-      const float* from = sum[m][j] + 2 * half;
-      nothing = fmaf(from[0], 0.0f, fmaf(from[1], 0.0f, nothing));
-      *reinterpret_cast<unsigned*>(to + j * 8) = pack(from[0] * share, from[1] * share);
-    }
-    return __ballot_sync(0xFFFFFFFFu, nothing != 0);
+    for (int j = 0; j < 2 * ACROSS; ++j)
+      nothing = fmaf(sum[m][j][2 * half], 0.0f, fmaf(sum[m][j][2 * half + 1], 0.0f, nothing));
+    const unsigned special = __ballot_sync(0xFFFFFFFFu, nothing != 0);
+    const float share = 1.0f / sum_of<4>(row[m][half].total);
+    if ((special >> lane / 4 * 4 & 15) != 0) return special;
+    Element* const to = patch + (m * 16 + half * 8 + lane / 4) * STRIDE + lane % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < 2 * ACROSS; ++j)
+      *reinterpret_cast<unsigned*>(to + j * 8) = pack(sum[m][j][2 * half] * share, sum[m][j][2 * half + 1] * share);
+    return special;
   }
 };
 
@@ -214,21 +216,16 @@ struct Lane {
 template <bool ALIGNED, typename Careful>
 __device__ __forceinline__ void write(const Lane& own, Element* patch, Element* O, int rows, int lane,
                                       const Careful& careful) {
-  __syncwarp();
-  unsigned special[TILES][2];
 #pragma unroll
   for (int m = 0; m < TILES; ++m)
 #pragma unroll
-    for (int half = 0; half < 2; ++half) special[m][half] = own.put(patch, m, half, lane);
-  __syncwarp();
-#pragma unroll
-  for (int m = 0; m < TILES; ++m)
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-      for (int r = 0; special[m][half] != 0 && r < 8; ++r) {
+    for (int half = 0; half < 2; ++half) {
+      const unsigned special = own.put(patch, m, half, lane);
+      for (int r = 0; special != 0 && r < 8; ++r) {
         const int row = m * 16 + half * 8 + r;
-        if ((special[m][half] >> 4 * r & 15) != 0 && row < rows) careful(row, patch + row * STRIDE);
+        if ((special >> 4 * r & 15) != 0 && row < rows) careful(row, patch + row * STRIDE);
       }
+    }
   __syncwarp();
   constexpr int PIECES = DEPTH / VECTOR;
   for (int i = lane; i < OWN * PIECES; i += 32) {
