@@ -39,6 +39,7 @@ def settings() -> dict[str, Any]:
         "capability": [9, 0],
         "name": "Fake H100",
         "throttle": 0,
+        "driver": 13000,
         **json.loads(os.environ.get("FAKE_GPU", "{}")),
     }
 
@@ -110,7 +111,7 @@ def _properties(index: int) -> dict[str, Any]:
 
 
 runtime = SimpleNamespace(
-    getDeviceCount=lambda: 1, getDeviceProperties=_properties, driverGetVersion=lambda: 13000,
+    getDeviceCount=lambda: 1, getDeviceProperties=_properties, driverGetVersion=lambda: settings()["driver"],
     deviceGetAttribute=lambda number, index: ATTRIBUTES[_NAMES[number]],
     deviceGetPCIBusId=lambda index: "0000:01:00.0", setDevice=lambda index: None, malloc=_malloc, free=_free,
     memcpyAsync=_copy, memsetAsync=_set, memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,

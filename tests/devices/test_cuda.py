@@ -98,6 +98,30 @@ def test_an_unknown_capability_is_named(fake_gpu: ModuleType, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
+    ("served", "extra"), [(12040, "cuda12"), (11080, "oldest that serves is 525"), (13000, None), (14010, None)]
+)
+def test_a_driver_too_old_is_one_line_with_the_extra_that_fits(served: int, extra: str | None) -> None:
+    from tuner.devices.cuda.driver import too_old
+
+    line = too_old(served, {"cuda-bindings": 13, "cupy-cuda13x": 13})
+    if extra is None:
+        assert line is None
+    else:
+        assert line is not None and extra in line and "580" in line and "\n" not in line
+    assert too_old(12020, {"cuda-bindings": 12, "cupy-cuda12x": 12}) is None
+    # One wheel of the wrong release is enough.
+    assert "cupy-cuda13x" in str(too_old(12020, {"cuda-bindings": 12, "cupy-cuda13x": 13}))
+
+
+def test_a_device_behind_an_old_driver_is_none_with_the_reason(
+    fake_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_GPU", '{"driver": 11080}')
+    assert CudaDevice.discover() == []
+    assert "the NVIDIA driver serves CUDA 11.8" in str(CudaDevice.unavailable())
+
+
+@pytest.mark.parametrize(
     ("kernel", "config"),
     [("cuda_shared_tiles", {"TILE": 16, "PAD": 1}), ("cuda_double_buffered", {"STAGES": 3, "ASYNC": 1})],
 )

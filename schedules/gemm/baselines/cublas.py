@@ -59,11 +59,14 @@ def _no_cublas() -> str | None:
     from ctypes.util import find_library
     from importlib.metadata import PackageNotFoundError, distribution
 
-    try:
-        distribution("nvidia-cublas")
-    except PackageNotFoundError:
-        if find_library("cublas") is None:  # of a CUDA toolkit
-            return "cuBLAS is not installed: pip install 'kernel-tuner-lab[gpu]'"
+    for name in ("nvidia-cublas", "nvidia-cublas-cu12"):
+        try:
+            distribution(name)
+            return None
+        except PackageNotFoundError:
+            pass
+    if find_library("cublas") is None:  # of a CUDA toolkit
+        return "cuBLAS is not installed: pip install 'kernel-tuner-lab[gpu]' (a driver before 580: [gpu12])"
     return None
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 
 from tuner.core.target import Target
+from tuner.devices.cuda.driver import too_old
 from tuner.targets import cuda as targets
 
 # Attribute of `cudaDeviceAttr`, as CuPy names it -> limit of a target, and what one unit of it is.
@@ -61,7 +62,7 @@ def missing() -> str | None:
     except OSError:
         return "no NVIDIA driver (libcuda.so.1)"
     if find_spec("cupy") is None:
-        return "CuPy is not installed: pip install 'kernel-tuner-lab[cuda]'"
+        return "CuPy is not installed: pip install 'kernel-tuner-lab[cuda]' (a driver before 580: [cuda12])"
     return None
 
 
@@ -77,6 +78,9 @@ def devices() -> tuple[tuple[CudaFacts, ...], str | None]:
     try:
         from cupy.cuda import runtime
 
+        # Before anything else is asked: CUDA itself says no more than that the driver is insufficient.
+        if reason := too_old(int(runtime.driverGetVersion())):
+            return (), reason
         found = tuple(_facts(runtime, index) for index in range(runtime.getDeviceCount()))
     except (ImportError, RuntimeError) as error:
         return (), f"CUDA cannot be used: {str(error).splitlines()[0]}"
