@@ -9,6 +9,7 @@ launched: as on a GPU, every later call of the process fails.
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -28,7 +29,7 @@ ATTRIBUTES = {
     "MaxSharedMemoryPerBlock": 49152, "MaxSharedMemoryPerBlockOptin": 232448,
     "MaxSharedMemoryPerMultiprocessor": 233472, "MaxGridDimX": 2**31 - 1, "MaxGridDimY": 65535,
     "MaxGridDimZ": 65535, "MultiProcessorCount": 4, "L2CacheSize": 1 << 20, "ClockRate": 1_980_000,
-    "MemoryClockRate": 2_619_000, "GlobalMemoryBusWidth": 5120,
+    "MemoryClockRate": 2_619_000, "GlobalMemoryBusWidth": 5120, "ComputeMode": 0,
 }  # fmt: skip
 _NAMES = list(ATTRIBUTES)
 
@@ -40,6 +41,11 @@ def settings() -> dict[str, Any]:
         "name": "Fake H100",
         "throttle": 0,
         "driver": 13000,
+        "attributes": {},
+        "free": 4 << 30,
+        "pids": [],
+        # A file that the one process locks which has a context, as in exclusive-process mode.
+        "exclusive": "",
         **json.loads(os.environ.get("FAKE_GPU", "{}")),
     }
 
@@ -58,6 +64,14 @@ class _Machine:
         self.launches: list[str] = []
 
     def check(self) -> None:
+        if not self.opened and (path := settings()["exclusive"]):
+            self.lock = Path(path).open("w")  # noqa: SIM115 (held until the process ends)
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CUDARuntimeError(
+                    "cudaErrorDevicesUnavailable: CUDA-capable device(s) is/are busy or unavailable"
+                ) from None
         self.opened = True
         if self.broken:
             raise CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
@@ -112,7 +126,7 @@ def _properties(index: int) -> dict[str, Any]:
 
 runtime = SimpleNamespace(
     getDeviceCount=lambda: 1, getDeviceProperties=_properties, driverGetVersion=lambda: settings()["driver"],
-    deviceGetAttribute=lambda number, index: ATTRIBUTES[_NAMES[number]],
+    deviceGetAttribute=lambda number, index: {**ATTRIBUTES, **settings()["attributes"]}[_NAMES[number]],
     deviceGetPCIBusId=lambda index: "0000:01:00.0", setDevice=lambda index: None, malloc=_malloc, free=_free,
     memcpyAsync=_copy, memsetAsync=_set, memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
     CUDARuntimeError=CUDARuntimeError, **{f"cudaDevAttr{name}": i for i, name in enumerate(_NAMES)},
@@ -335,6 +349,9 @@ def nvmlInit(): pass
 def nvmlDeviceGetHandleByPciBusId(bus): return bus
 def nvmlDeviceGetClockInfo(device, which): return 1755 if which == 1 else 2619
 def nvmlDeviceGetTemperature(device, which): return 41
+def nvmlDeviceGetMemoryInfo(device): return SimpleNamespace(free=settings()["free"])
+def nvmlDeviceGetComputeRunningProcesses(device):
+    return [SimpleNamespace(pid=pid, usedGpuMemory=3 << 29) for pid in settings()["pids"]]
 def nvmlDeviceGetPowerUsage(device): return 350_000
 def nvmlDeviceGetCurrentClocksThrottleReasons(device): return settings()["throttle"]
 def nvmlDeviceGetViolationStatus(device, policy): raise NVMLError("Not Supported")

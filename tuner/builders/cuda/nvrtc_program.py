@@ -13,7 +13,7 @@ from tuner.core.errors import BuildError, MissingExtra
 from tuner.core.places import CUDA_SRC
 
 STANDARD = "c++17"
-# Distributions without which nothing compiles: of every CUDA, and of the major release that cuda-bindings is of.
+# Without these distributions nothing compiles: any CUDA's, and those of the release cuda-bindings is of.
 _NEEDED = ("cuda-core", "cuda-bindings")
 _OF_MAJOR = {
     12: ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-runtime-cu12", "nvidia-cuda-nvcc-cu12"),

@@ -2,8 +2,8 @@
 
 import importlib.metadata
 
-# Of each major release of CUDA the oldest driver that runs its machine code (CUDA Toolkit Release Notes, "CUDA
-# Toolkit and Corresponding Driver Versions", minor version compatibility), and the extra with its wheels.
+# Of each major release of CUDA the oldest driver that runs its machine code (CUDA Toolkit Release Notes, the
+# table of toolkit and driver versions, minor version compatibility), and the extra with its wheels.
 LEAST_DRIVER = {12: 525, 13: 580}
 EXTRAS = {12: "cuda12", 13: "cuda"}
 # Distributions whose version begins with the release of CUDA they compile for or are built against.
@@ -42,7 +42,5 @@ def too_old(driver: int, wheels: dict[str, int] | None = None) -> str | None:
     line = f"the NVIDIA driver serves CUDA {served}.{driver % 1000 // 10} and {name} is of CUDA {needed}"
     update = f"update the driver to {LEAST_DRIVER.get(needed, 580)} or later"
     if served in EXTRAS:
-        return (
-            f"{line}: {update}, or in a new environment pip install 'kernel-tuner-lab[{EXTRAS[served]}]'"
-        )
+        return f"{line}: {update}, or in a new environment pip install 'kernel-tuner-lab[{EXTRAS[served]}]'"
     return f"{line}: {update}; the oldest that serves is {min(LEAST_DRIVER.values())}, with the extra cuda12"

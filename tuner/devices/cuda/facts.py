@@ -29,6 +29,9 @@ _ATTRIBUTES: Mapping[str, tuple[str, float]] = {
     "ClockRate": ("clock_hz", 1e3),  # kHz
 }
 
+# Of `cudaComputeMode` (driver_types.h).
+PROHIBITED, EXCLUSIVE_PROCESS = 2, 3
+
 
 @dataclass(frozen=True)
 class CudaFacts:
@@ -42,6 +45,7 @@ class CudaFacts:
         pci: bus id, by which NVML finds it.
         driver: highest CUDA version the driver serves, e.g. 13000.
         memory_bytes: of the device.
+        compute_mode: who may use it: `EXCLUSIVE_PROCESS`, `PROHIBITED`, or anybody.
         limits: by the names of `tuner.targets.cuda`, as far as the driver states them.
     """
 
@@ -53,6 +57,7 @@ class CudaFacts:
     driver: int
     memory_bytes: int
     limits: Mapping[str, float] = field(default_factory=dict)
+    compute_mode: int = 0
 
 
 def missing() -> str | None:
@@ -111,7 +116,7 @@ def _facts(runtime: object, index: int) -> CudaFacts:
         (int(properties["major"]), int(properties["minor"])),
         uuid.hex() if isinstance(uuid, bytes) else str(uuid), str(cuda.deviceGetPCIBusId(index)),
         int(cuda.driverGetVersion()), int(properties["totalGlobalMem"]),
-        {limit: float(value) for limit, value in limits.items() if value > 0},
+        {limit: float(value) for limit, value in limits.items() if value > 0}, attribute("ComputeMode"),
     )  # fmt: skip
 
 
@@ -146,6 +151,16 @@ def target_of(facts: CudaFacts) -> Target:
     faster = limits["sm_count"] * limits["clock_hz"] / (base.limit("sm_count") * base.limit("clock_hz"))
     limits.update({n: value * faster for n, value in base.limits.items() if n.startswith("peak_flops_")})
     return replace(base, limits=limits)
+
+
+def unusable(facts: CudaFacts) -> str | None:
+    """Why the lab cannot use a device, one line; `None` where it can."""
+    if facts.compute_mode == PROHIBITED:
+        return (
+            f"GPU {facts.index} ({facts.name}) is in compute mode prohibited: "
+            f"nvidia-smi -i {facts.index} -c DEFAULT opens it"
+        )
+    return None if arch_of_capability(facts.capability) else unsupported(facts)
 
 
 def unsupported(facts: CudaFacts) -> str:
