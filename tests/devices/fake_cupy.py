@@ -142,6 +142,7 @@ class _Kernel:
 
     def __init__(self, image: bytes, entry: str) -> None:
         self.entry, self.image, self.library, self.shared = entry, image, None, 0
+        self.cooperative = False
 
     def source(self) -> str:
         # In a child of the lab the temporary folder is its workshop's.
@@ -166,6 +167,8 @@ class _Kernel:
         from tuner.devices.emulator.child import EmulatedLibrary
 
         text = self.source()
+        if "this_grid" in text and not self.cooperative:
+            raise CUDARuntimeError("cudaErrorLaunchFailure: unspecified launch failure (a grid's barrier)")
         planted = re.search(r"FAKE ILLEGAL ADDRESS WHERE (\w+) (\w+)", text)
         if planted and f"#define {planted[1]} {planted[2]}\n" in text:
             machine.broken = True
@@ -200,6 +203,16 @@ def _launch(handle: Any, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, s
     handle.run([gx, gy, gz], [bx, by, bz], shared, parameters)
 
 
+def _launch_cooperative(handle: Any, gx: int, gy: int, gz: int, *rest: int) -> None:
+    """All blocks at once: the fake's SMs hold two each."""
+    if gx * gy * gz > 2 * ATTRIBUTES["MultiProcessorCount"]:
+        raise CUDARuntimeError(
+            "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks in cooperative launch"
+        )
+    handle.cooperative = True
+    _launch(handle, gx, gy, gz, *rest, 0)
+
+
 def _set_attribute(handle: Any, attribute: int, value: int) -> None:
     if value > ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]:
         raise CUDARuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
@@ -208,7 +221,9 @@ def _set_attribute(handle: Any, attribute: int, value: int) -> None:
 
 driver = SimpleNamespace(
     moduleLoadData=lambda image: machine.check() or image, moduleUnload=lambda image: None,
-    moduleGetFunction=_Kernel, launchKernel=_launch, funcSetAttribute=_set_attribute,
+    moduleGetFunction=_Kernel, launchKernel=_launch, launchCooperativeKernel=_launch_cooperative,
+    occupancyMaxActiveBlocksPerMultiprocessor=lambda handle, threads, shared: 2,
+    funcSetAttribute=_set_attribute,
     CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8,
 )  # fmt: skip
 

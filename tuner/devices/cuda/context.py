@@ -76,8 +76,9 @@ class Function:
         )
 
     def prepared(
-        self, grid: Sequence[int], block: Sequence[int], shared_bytes: int, values: Sequence[Any], stream: int
-    ) -> Callable[[], None]:
+        self, grid: Sequence[int], block: Sequence[int], shared_bytes: int, values: Sequence[Any],
+        stream: int, cooperative: bool = False,
+    ) -> Callable[[], None]:  # fmt: skip
         """A launch with all arguments packed: calling it queues the kernel.
 
         Args:
@@ -85,11 +86,16 @@ class Function:
             shared_bytes: of dynamic shared memory.
             values: ctypes values of the arguments, in order.
             stream: its handle.
+            cooperative: all its blocks run at once and may wait for each other; the driver refuses a grid
+                that the GPU cannot hold.
         """
         kept = tuple(values)
         pointers = (ctypes.c_void_p * max(1, len(kept)))(*(ctypes.addressof(value) for value in kept))
-        launch, address = self._driver.launchKernel, ctypes.addressof(pointers)
-        numbers = (self._handle, *map(int, grid), *map(int, block), int(shared_bytes), stream, address, 0)
+        sizes = (self._handle, *map(int, grid), *map(int, block), int(shared_bytes))
+        numbers: tuple[Any, ...] = (*sizes, stream, ctypes.addressof(pointers))
+        launch = self._driver.launchCooperativeKernel
+        if not cooperative:
+            launch, numbers = self._driver.launchKernel, (*numbers, 0)
 
         def call(_alive: object = (pointers, kept)) -> None:
             launch(*numbers)

@@ -3,6 +3,7 @@
 import ctypes
 import importlib
 import json
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from tuner.core.artifact import Artifact
 from tuner.core.device import Executable
-from tuner.core.kernel import Argument
+from tuner.core.kernel import Argument, Launch
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.devices.cuda.context import Function, GpuContext
@@ -114,6 +115,7 @@ class Cubin(OnDevice):
 
     def __init__(self, artifact: Artifact, context: GpuContext, target: Target) -> None:
         super().__init__(context)
+        self._sm_count = int(target.limit("sm_count"))
         for step in artifact.steps:
             if step.launch is None:
                 raise RuntimeError(f"{step.entry} has no launch: grid, block, shared bytes")
@@ -136,6 +138,13 @@ class Cubin(OnDevice):
             if argument.value is None:
                 raise ValueError(f"argument {argument.name} has no value")
             return _SCALARS[argument.kind](argument.value)
+        if argument.kind == "struct":
+            values = [self._value(field) for field in argument.fields]
+
+            class Struct(ctypes.Structure):  # with the alignment of C, which is CUDA's
+                _fields_ = tuple((f"f{i}", type(value)) for i, value in enumerate(values))
+
+            return Struct(*values)
         region = self._regions.get(argument.name)  # absent: a null pointer
         return ctypes.c_void_p(region.address if region else None)
 
@@ -146,7 +155,12 @@ class Cubin(OnDevice):
             launch = step.launch
             assert launch is not None
             values = [self._value(argument) for argument in step.arguments]
-            calls.append(function.prepared(launch.grid, launch.block, launch.shared_bytes, values, stream))
+            waits = bool(step.metrics.get("cooperative"))
+            if waits:
+                self._require_room(step.entry, launch, function)
+            calls.append(
+                function.prepared(launch.grid, launch.block, launch.shared_bytes, values, stream, waits)
+            )
         if len(calls) == 1:
             return calls[0]
 
@@ -155,6 +169,15 @@ class Cubin(OnDevice):
                 call()
 
         return queue
+
+    def _require_room(self, entry: str, launch: Launch, function: Function) -> None:
+        blocks = math.prod(launch.grid)
+        each = function.blocks_an_sm(math.prod(launch.block), launch.shared_bytes)
+        if blocks > each * self._sm_count:
+            raise RuntimeError(
+                f"{entry} waits for its whole grid, whose {blocks} blocks cannot run at once: the GPU holds "
+                f"{each * self._sm_count}, {each} an SM"
+            )
 
 
 class LibraryCall(OnDevice):
