@@ -277,6 +277,15 @@ class ndarray:
         return int(self.host.size)
 
 
+def empty(shape: tuple[int, ...], dtype: Any) -> ndarray:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return ndarray(shape, dtype, SimpleNamespace(ptr=_malloc(size)))
+
+
+def swapaxes(a: ndarray, first: int, second: int) -> Any:
+    return SimpleNamespace(host=np.swapaxes(a.host, first, second))
+
+
 def _host(value: Any) -> Any:
     return value.host if isinstance(value, ndarray) else value
 

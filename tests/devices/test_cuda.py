@@ -157,7 +157,8 @@ def test_a_sample_is_the_gpus_time_and_not_the_hosts(fake_gpu: ModuleType, tmp_p
     assert executable.sample(40) == pytest.approx(5.256e-6, rel=1e-6)
     assert executable.sample(600) == pytest.approx(5.256e-6, rel=1e-6), "more calls than the queue holds"
     assert "tuner_hold" in fake_gpu.machine.launches
-    assert executable.metrics() == {}
+    # Of the samples themselves: the readings before and after are of an idle GPU.
+    assert executable.metrics() == {"sm_clock_hz_during": 1755e6}
 
 
 def test_a_slow_host_gets_a_longer_hold(
@@ -169,7 +170,7 @@ def test_a_slow_host_gets_a_longer_hold(
     executable.bind(case["tensors"])
     monkeypatch.setattr(fake_gpu, "QUEUE_NS", 50_000)
     assert executable.sample(50) == pytest.approx(5.256e-6, rel=1e-6)
-    assert executable.metrics() == {}, "it was timed again, with a hold of what queueing takes"
+    assert "late_samples" not in executable.metrics(), "timed again, with a hold of what queueing takes"
     monkeypatch.setattr(fake_gpu, "QUEUE_NS", 5_000_000)
     executable.sample(50)
     assert executable.metrics()["late_samples"] >= 1
@@ -239,15 +240,19 @@ def test_readings_of_nvml_mark_a_throttled_sample(
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [("12x20x28", "f32"), ("m12 n20 k28 trans_a alpha=0.5 beta=2 bias relu", "f32"),
-     ("m5 n7 k9 batch=3 trans_b", "f32"),
-     ("m12 n20 k28 trans_a trans_b beta=1 relu", "f16"), ("m12 n20 k28 alpha=2 beta=1 bias", "int8")],
+    ("shape", "dtype", "kernel"),
+    [("12x20x28", "f32", "cublas"),
+     ("m12 n20 k28 trans_a alpha=0.5 beta=2 bias relu", "f32", "cublas"),
+     ("m5 n7 k9 batch=3 trans_b", "f32", "cublas"),
+     ("m12 n20 k28 trans_a trans_b beta=1 relu", "f16", "cublas"),
+     ("m12 n20 k28 alpha=2 beta=1 bias", "int8", "cublas"),
+     ("m12 n20 k28 alpha=2 beta=1 bias", "int8", "cublas_transposed_b"),
+     ("m12 n20 k28 batch=3", "int8", "cublas_transposed_b")],
 )  # fmt: skip
 def test_cublas_is_called_as_the_operator_is_defined(
-    fake_gpu: ModuleType, tmp_path: Path, shape: str, dtype: str
+    fake_gpu: ModuleType, tmp_path: Path, shape: str, dtype: str, kernel: str
 ) -> None:
-    artifact, case = built("cublas", tmp_path / "tuner-a" / "0", shape, dtype)
+    artifact, case = built(kernel, tmp_path / "tuner-a" / "0", shape, dtype)
     (device,) = CudaDevice.discover()
     executable = device.load(artifact)
     executable.bind(case["tensors"])
@@ -264,6 +269,9 @@ def test_cublas_says_what_it_cannot() -> None:
     assert "round" in str(kernel.unsupported(GEMM.parse("m8 n8 k8 bias", "f16"), target("cuda:sm_80")))
     assert "4" in str(kernel.unsupported(GEMM.parse("8x8x9", "int8"), target("cuda:sm_80")))
     assert kernel.unsupported(GEMM.parse("8x8x8", "int8"), target("cuda:sm_80")) is None
+    turned = registry.kernel("cublas_transposed_b")
+    for shape, why in (("m8 n8 k8 trans_b", "is cublas"), ("m8 n8 k8 trans_a", "as it lies")):
+        assert why in str(turned.unsupported(GEMM.parse(shape, "int8"), target("cuda:sm_80")))
 
 
 def test_the_labs_own_kernels_are_ptx_that_assembles(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ KERNELS = CUDA_SRC / "runtime" / "device.ptx"
 
 # The launch queue takes 1024 entries before the host has to wait: a sample's calls go in such portions.
 MOST_QUEUED = 256
+# Between readings of the clock during samples: one takes tens of microseconds.
+_CLOCK_EVERY_S = 10e-3
 # Tries of a sample that the host queued too late, each with a hold of what queueing was seen to take.
 _TRIES = 4
 # The clock of the host's queueing; tests have one of their own.
@@ -128,6 +130,10 @@ class GpuContext:
         self._begin, self._end = cupy.cuda.Event(), cupy.cuda.Event()
         self._evicting = 0
         self.late_samples = 0
+        # What reads the SM clock, in Hz, and what it read while samples ran.
+        self.read_clock: Callable[[], float | None] | None = None
+        self.clocks: list[float] = []
+        self._clock_at = -_CLOCK_EVERY_S
 
     def load(self, image: bytes) -> LoadedModule:
         """Loads a cubin or PTX.
@@ -168,11 +174,20 @@ class GpuContext:
             self._end.record(self.stream)
             self._queueing.took(host_clock() - began, calls * launches)
             late = bool(self._begin.done)  # the GPU began before the host had queued the last call
+            self._note_clock()
             self._end.synchronize()
             if not late:
                 break
         self.late_samples += late
         return float(self.cupy.cuda.get_elapsed_time(self._begin, self._end)) * 1e-3
+
+    def _note_clock(self) -> None:
+        """Reads the clock while the GPU is at work: before and after a trial it is that of an idle one."""
+        if self.read_clock is None or host_clock() - self._clock_at < _CLOCK_EVERY_S:
+            return
+        self._clock_at = host_clock()
+        if clock := self.read_clock():
+            self.clocks.append(clock)
 
     def _wait(self, seconds: float) -> None:
         duration = ctypes.c_uint64(int(seconds * 1e9))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from tuner.core.artifact import Artifact
@@ -133,7 +134,9 @@ class CudaDevice(Device):
     @property
     def _context(self) -> GpuContext:
         limit = self._target.limit
-        return open_context(self.index, int(limit("sm_count")), int(limit("l2_bytes")))
+        context = open_context(self.index, int(limit("sm_count")), int(limit("l2_bytes")))
+        context.read_clock = context.read_clock or partial(state.sm_clock_hz, self._facts.pci)
+        return context
 
     def prepare(self, threads: int) -> None:
         """Opens the GPU in this process; `threads` has no meaning here."""

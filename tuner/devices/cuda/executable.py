@@ -4,6 +4,7 @@ import ctypes
 import importlib
 import json
 import math
+import statistics
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ class OnDevice(Executable):
 
     def __init__(self, context: GpuContext) -> None:
         self._context, self._late_before = context, context.late_samples
+        self._clocks_before = len(context.clocks)
         self._regions: dict[str, Region] = {}
         self._bound: Mapping[str, np.ndarray] = {}
         self._forms: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
@@ -96,9 +98,15 @@ class OnDevice(Executable):
         return None
 
     def metrics(self) -> Mapping[str, float]:
-        """`late_samples`: how often the host was too slow to queue a sample while the GPU was held."""
+        """`late_samples`: how often the host was too slow to queue a sample while the GPU was held.
+
+        `sm_clock_hz_during`: the median clock while samples ran; absent where NVML does not tell.
+        """
         late = self._context.late_samples - self._late_before
-        return {"late_samples": float(late)} if late else {}
+        found = {"late_samples": float(late)} if late else {}
+        if clocks := self._context.clocks[self._clocks_before :]:
+            found["sm_clock_hz_during"] = statistics.median(clocks)
+        return found
 
 
 class Cubin(OnDevice):

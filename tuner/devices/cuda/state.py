@@ -61,6 +61,18 @@ def snapshot(pci: str) -> dict[str, float]:
     return readings
 
 
+def sm_clock_hz(pci: str) -> float | None:
+    """The SM clock at this moment; `None` where NVML does not tell."""
+    found = _handle(pci)
+    if found is None:
+        return None
+    nvml, device = found
+    try:
+        return 1e6 * float(nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM))
+    except Exception:
+        return None
+
+
 def free_bytes(pci: str) -> float | None:
     """Bytes of the device's memory that nobody uses; `None` where NVML does not tell."""
     found = _handle(pci)
