@@ -110,6 +110,16 @@ class Workshop:
         """Waits until the warm processes are done importing, so that they disturb no measurement."""
         self._workers.settle()
 
+    def release(self) -> None:
+        """Ends the child that is kept for further trials, and waits until it and those before it have ended.
+
+        A device may serve one process at a time only, and a context that is left open takes memory of it.
+        """
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            self._judge.dismiss(kept[0])
+        self._workers.collect()
+
     def _once(self, function: Any, payload: Any, complaint: str, again: bool = True) -> Any:
         try:
             return self._workers.ask(self._run, function, payload, Limits(), _PATIENCE_S)
@@ -151,6 +161,8 @@ class Workshop:
         return self._judge.seat(self._runner(), self._request(workload, built))
 
     def _runner(self) -> Child:
+        if self.device.exclusive:
+            self._workers.collect()
         payload = {"device": self.device, "protocol": self.protocol}
         return self._workers.start(self._run, runner.runner_job, payload, self._limits)
 
@@ -276,6 +288,7 @@ class Workshop:
     def calibrate(self) -> tuple[float, bool]:
         """Seconds of the calibration kernel, the lower quartile of many; whether others left it the cores."""
         self.settle()
+        self.release()
         with measuring(self.device.fingerprint):
             payload = {"device": self.device, "protocol": self.protocol}
             complaint = "the device cannot be calibrated"
@@ -285,6 +298,7 @@ class Workshop:
     def limits(self) -> dict[str, float]:
         """Peaks of the device, measured now in a child of its own."""
         self.settle()
+        self.release()
         with measuring(self.device.fingerprint):
             payload = {"device": self.device, "protocol": self.protocol}
             complaint = "the device's peaks cannot be measured"

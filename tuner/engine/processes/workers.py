@@ -148,6 +148,13 @@ class Workers:
         for each in ended:
             _collect(each)
 
+    def collect(self) -> None:
+        """Waits until those that were dismissed have ended: what they held is free then."""
+        with self._lock:
+            ended, self._ended = self._ended, []
+        for each in ended:
+            _collect(each)
+
     def ask(self, warm: Warm, function: Any, payload: Any, limits: Limits, timeout: float) -> Any:
         """One child's one answer; raises `ChildLost`."""
         child = self.start(warm, function, payload, limits)
