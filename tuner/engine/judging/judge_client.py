@@ -19,9 +19,10 @@ from tuner.core.workload import Workload
 from tuner.engine.judging import judge
 from tuner.engine.judging.dataset import DatasetRequest
 from tuner.engine.processes.channel import ChannelClosed, ChannelGarbage
+from tuner.engine.processes.limits import Limits
 from tuner.engine.processes.machine_faults import Fault
 from tuner.engine.processes.workers import ChildLost, Warm, Workers
-from tuner.engine.processes.zygote import Child, Limits
+from tuner.engine.processes.zygote import Child
 
 # Beyond what a runner has: the judge's own work, a comparison of the largest outputs included.
 _JUDGING_S = 60.0

@@ -10,7 +10,8 @@ from typing import Any
 from tuner.core.errors import MachineFault
 from tuner.engine.processes import machine_faults
 from tuner.engine.processes.channel import ChannelClosed, ChannelGarbage
-from tuner.engine.processes.zygote import Child, Limits, Zygote, ZygoteDied
+from tuner.engine.processes.limits import Limits
+from tuner.engine.processes.zygote import Child, Zygote, ZygoteDied
 
 
 @dataclass(frozen=True, slots=True)

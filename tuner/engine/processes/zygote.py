@@ -30,7 +30,8 @@ from tuner.core.environment import clean_environment
 from tuner.core.text_tail import text_tail
 from tuner.engine.processes import machine_faults
 from tuner.engine.processes.channel import Channel
-from tuner.engine.processes.zygote_messages import NO_FORK, STATUS, Limits, say_farewell, send, sweep
+from tuner.engine.processes.limits import Limits
+from tuner.engine.processes.zygote_messages import NO_FORK, STATUS, say_farewell, send, sweep
 
 __all__ = ["Child", "Limits", "Zygote", "ZygoteDied"]
 
