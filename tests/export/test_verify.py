@@ -59,7 +59,7 @@ def test_a_time_that_was_too_long_is_said_to_be(best: Path) -> None:
         ({"workload": "gemm/f32/m0-n1-k1"}, "m"),
         ({"workload": "gemm/f9/m1-n1-k1"}, "dtype"),
         ({"device_kind": "cuda"}, "GPU"),
-        ({"device_kind": "replay"}, "recording of elsewhere"),
+        ({"evidence": "replayed"}, "recording of elsewhere"),
         ({"workload": "gemm/f32/m999999999-n999999999-k1"}, "does not fit in memory"),
     ],
 )  # fmt: skip

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from tuner.builders.cuda import cubin as _cubin
 from tuner.builders.cuda import sass
+from tuner.builders.cuda.cubin import Resources, resources
 from tuner.core.digest import digest
 from tuner.core.errors import BuildError
-from tuner.core.kernel import Source, Step
+from tuner.core.kernel import Argument, Source, Step
 
 
 def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]) -> tuple[Step, ...]:
@@ -30,7 +31,7 @@ def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]
     Raises:
         ValueError: the cubin has no such kernel.
     """
-    found = [_cubin.resources(cubin, step.entry) for step in source.steps]
+    found = [resources(cubin, step.entry) for step in source.steps]
     try:
         text = sass.disassemble(path)
     except BuildError:  # resources are known all the same; what only the code tells is left out
@@ -41,7 +42,7 @@ def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]
     )
 
 
-def _metrics(step: Step, found: _cubin.Resources, text: str, spill_bytes: int | None) -> dict[str, float]:
+def _metrics(step: Step, found: Resources, text: str, spill_bytes: int | None) -> dict[str, float]:
     dynamic = step.launch.shared_bytes if step.launch else 0
     values: dict[str, float] = {
         "registers": found.registers,
@@ -77,5 +78,10 @@ def identity(cubin: bytes, source: Source) -> str:
     for step in source.steps:
         launch = step.launch
         start = [list(launch.grid), list(launch.block), launch.shared_bytes] if launch else []
-        starts += [step.entry, start, [[a.name, a.kind, a.value] for a in step.arguments]]
+        starts += [step.entry, start, [_plain(argument) for argument in step.arguments]]
     return digest([cubin.hex(), *starts])
+
+
+def _plain(argument: Argument) -> list[Any]:
+    fields = [[_plain(each) for each in argument.fields]] if argument.fields else []
+    return [argument.name, argument.kind, argument.value, *fields]

@@ -236,7 +236,7 @@ class _Maker:
         """The rule of the tuned shapes; `None` of fewer than two."""
         names = [
             k.name
-            for k in registry.kernels_of(members[0].operator, "cpu")
+            for k in registry.kernels_of(members[0].operator, target.kind)
             if _embeddable(k) and _any_shape(k)
         ]
         counts = [self.rows[w].threads for w in members]
@@ -263,7 +263,7 @@ class _Maker:
         cores = self.device.target_for(protocol.threads).limits["cores"]
         bounded = Target(target.kind, target.arch, target.features, {**target.limits, "cores": cores})
         adapt = adapter(bounded)
-        named = [like.kernel, *registry.kernels_of(workload.operator, "cpu")]
+        named = [like.kernel, *registry.kernels_of(workload.operator, target.kind)]
         for kernel in named:
             if not (_embeddable(kernel) and _any_shape(kernel)):
                 continue
