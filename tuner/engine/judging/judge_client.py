@@ -131,7 +131,7 @@ class JudgeClient:
             answer = self._workers.receive(child, self._timeout_s + _JUDGING_S)
         except ChildLost as lost:
             self._judge = None
-            # Whatever ended it, no candidate did.
+            # Whatever ended the judge, no candidate did: candidates run in other processes.
             fault = lost.fault or Fault(f"the judging process: {lost}", passing=True)
             raise ChildLost(fault.reason, lost.timed_out, fault) from None
         except BaseException:
@@ -163,7 +163,7 @@ class JudgeClient:
             self.dismiss(child)
             raise ChildLost(f"no result within {self._timeout_s:g} s", True)
         if answer.get("status") == "lost" and answer.get("garbled"):
-            # It may well live on, its memory overwritten: that we end it is nobody else's doing.
+            # The child may live on, its memory overwritten. We end it: its exit is no fault of the machine.
             self.dismiss(child)
             raise ChildLost(str(answer.get("error")), False)
         if answer.get("status") == "lost":
@@ -174,7 +174,7 @@ class JudgeClient:
 
     def _drop(self, child: Child) -> None:
         if self._judge is not None:
-            # A judge that ends meanwhile has let it go too; whoever asks the next one is told.
+            # A judge that ends meanwhile has let the child go too; the next question to the judge says so.
             with contextlib.suppress(ChildLost):
                 self._ask({"do": "drop", "pid": child.pid})
 

@@ -39,7 +39,7 @@ class Fault:
         return MachineFault(self.reason, self.passing)
 
 
-# Signals that a kernel has no reason to send itself: the out-of-memory killer's, and those people send.
+# Signals that no kernel has a reason to send to itself: the out-of-memory killer's, and those people send.
 _FROM_OUTSIDE = frozenset((signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT))
 # A system with less memory than this left refuses what a candidate may well ask for.
 _SHORT_OF_MEMORY = 512 * 2**20

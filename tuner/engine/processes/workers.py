@@ -114,7 +114,7 @@ class Workers:
             self._working.discard(child)
             raise ChildLost(f"no result within {timeout:g} s", True) from None
         except ChannelGarbage as error:
-            # It may well live on; that we end it is nobody else's doing.
+            # The child may live on. We end it: its exit is no fault of the machine.
             child.kill()
             _collect(child)
             self._working.discard(child)
@@ -167,7 +167,7 @@ class Workers:
         zygotes: Sequence[Zygote] = list(self._zygotes.values())
         for zygote in zygotes:
             zygote.close()
-        # After them: one that cannot say how a child ended keeps nobody waiting.
+        # After the zygotes have ended: a zygote that cannot say how a child ended keeps nobody waiting.
         for child in self._ended:
             _collect(child)
 

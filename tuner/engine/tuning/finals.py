@@ -178,7 +178,7 @@ class _Table:
         self._spent = [0.0] * len(finalists)
         self._built = [f.built for f in finalists]
         self._timeout = workshop.protocol.run_timeout_s
-        # Of each finalist its samples by process: of undisturbed sittings, and of the others.
+        # Samples by finalist and process: those of undisturbed sittings, and those of disturbed ones.
         self._taken: list[list[list[float]]] = [[] for _ in finalists]
         self._dropped: list[list[list[float]]] = [[] for _ in finalists]
         self.errors = [""] * len(finalists)
@@ -203,7 +203,7 @@ class _Table:
         children: dict[int, Seat] = {}
         calls: dict[int, int] = {}
         try:
-            # In another order each time: who is first has other memory to choose from.
+            # In another order each time: the finalist that starts first has other memory to choose from.
             alive = [
                 i for i, error in enumerate(self.errors)
                 if not error and (all_of_them or self._spent[i] < self._share_s)
@@ -220,10 +220,10 @@ class _Table:
                 children[i].proceed()
                 answer = _talk(children[i], "verify", self._timeout)
                 _, self.errors[i] = _checked(lambda raw: (0, answers.agreement(raw)), answer, 0)
-                # Other shapes do not come out differently in another process.
+                # Companions are verified once: they do not come out differently in another process.
                 self._built[i] = replace(self._built[i], companions=())
         except (_Killed, SeatLost) as killed:
-            # No finalist's doing: the sitting is lost, and the next one has new processes.
+            # Through no fault of a finalist: the sitting is lost, and the next one has new processes.
             self.log.killed = str(killed)
             return False
         finally:
@@ -251,7 +251,7 @@ class _Table:
             quiet, found = True, {}
             for i in order:
                 began = time.monotonic()
-                # Beside a round that is lost there is nothing to repeat.
+                # Once a turn stays disturbed the round is lost: the turns after it are not repeated.
                 for _ in range(TRIES if quiet else 1):
                     answer = self._turn(children[i], calls[i])
                     if isinstance(answer, str) or not self.log.add(i, answer):
