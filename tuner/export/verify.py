@@ -132,7 +132,7 @@ def verdict_of(
         within: see `verify`.
         stale: goes into the verdict.
     """
-    tuned, default = (standing.interval for standing in ranking.entries)
+    tuned, default = (placing.interval for placing in ranking.entries)
     times = tuned.mid if tuned else None, default.mid if default else None
     if ranking.entries[0].error:
         return Verdict(entry, Mark.INVALID, None, times[1], ranking.entries[0].error.splitlines()[0], stale)

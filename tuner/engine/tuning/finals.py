@@ -55,7 +55,7 @@ class Finalist:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Placing:
     """What the final says of one finalist.
 
     Attributes:
@@ -93,7 +93,7 @@ class Ranking:
         remarks: what people should know of how it was held, a line each.
     """
 
-    entries: tuple[Standing, ...]
+    entries: tuple[Placing, ...]
     reference: int | None
     winner: int | None
     tied: tuple[int, ...]
@@ -145,11 +145,11 @@ def run_final(
     turns = [Turns() if error else table.turns(i, bool(disturbed)) for i, error in enumerate(table.errors)]
     remarks = tuple(table.log.remarks())
     if disturbed:
-        standings = (
-            Standing(f, t, e if t.samples else e or "no samples")
+        placings = (
+            Placing(f, t, e if t.samples else e or "no samples")
             for f, t, e in zip(finalists, turns, table.errors, strict=True)
         )
-        return Ranking(tuple(standings), None, None, (), disturbed=disturbed, remarks=remarks)
+        return Ranking(tuple(placings), None, None, (), disturbed=disturbed, remarks=remarks)
     return replace(_decide(finalists, turns, table.errors), remarks=remarks)
 
 
@@ -332,7 +332,7 @@ def _decide(finalists: Sequence[Finalist], turns: list[Turns], errors: list[str]
         i: interval for i, error in enumerate(errors) if not error and (interval := turns[i].interval)
     }
     if not intervals:
-        out = tuple(Standing(f, Turns(), e or "no samples") for f, e in zip(finalists, errors, strict=True))
+        out = tuple(Placing(f, Turns(), e or "no samples") for f, e in zip(finalists, errors, strict=True))
         return Ranking(out, None, None, ())
 
     def time_s(i: int) -> float:
@@ -345,7 +345,7 @@ def _decide(finalists: Sequence[Finalist], turns: list[Turns], errors: list[str]
     entries = []
     for i, finalist in enumerate(finalists):
         if i in intervals:
-            entries.append(Standing(finalist, turns[i], "", turns[reference].over(turns[i])))
+            entries.append(Placing(finalist, turns[i], "", turns[reference].over(turns[i])))
         else:
-            entries.append(Standing(finalist, Turns(), errors[i] or "no samples"))
+            entries.append(Placing(finalist, Turns(), errors[i] or "no samples"))
     return Ranking(tuple(entries), reference, winner, tied)
