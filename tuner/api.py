@@ -72,11 +72,10 @@ def tune(
     chosen, skipped = campaign.choose_kernels(workload, where, protocol, kernels, baselines)
     plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, rounds=rounds)
     with open_store(db) as store:
-        spec = campaign.campaign_spec([workload], where, protocol, plan, kernels, baselines)
+        setting = campaign.Setting(where, protocol, plan, store, observer or Observer())
+        spec = campaign.campaign_spec([workload], setting, kernels, baselines)
         with CampaignLog(store, spec, resume) as log:
-            outcome = campaign.run_campaign(
-                workload, chosen, where, protocol, plan, store, observer, skipped, log=log.part(0)
-            )
+            outcome = campaign.run_campaign(workload, chosen, setting, skipped, log=log.part(0))
     if outcome.interrupted:
         # Ctrl-C is for the caller too: a loop over many shapes would go on with the next one.
         raise KeyboardInterrupt(f"{workload.key}: interrupted; what was measured is stored")

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tuner.builders.cuda import cubin as _cubin
 from tuner.builders.cuda import sass
+from tuner.builders.cuda.cubin import Resources, resources
 from tuner.core.digest import digest
 from tuner.core.errors import BuildError
 from tuner.core.kernel import Argument, Source, Step
@@ -36,7 +36,7 @@ def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]
     Raises:
         ValueError: the cubin has no such kernel.
     """
-    found = [_cubin.resources(cubin, step.entry) for step in source.steps]
+    found = [resources(cubin, step.entry) for step in source.steps]
     try:
         text = sass.disassemble(path)
     except BuildError:  # resources are known all the same; what only the code tells is left out
@@ -48,7 +48,7 @@ def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]
     )
 
 
-def _metrics(step: Step, found: _cubin.Resources, text: str, spill_bytes: int | None) -> dict[str, float]:
+def _metrics(step: Step, found: Resources, text: str, spill_bytes: int | None) -> dict[str, float]:
     dynamic = step.launch.shared_bytes if step.launch else 0
     values: dict[str, float] = {
         "registers": found.registers,

@@ -28,10 +28,11 @@ from tuner.engine.candidate.in_turn import in_turn
 from tuner.engine.judging import runner
 from tuner.engine.judging.judge_client import JudgeClient, Seat
 from tuner.engine.processes import machine_faults
+from tuner.engine.processes.limits import Limits
 from tuner.engine.processes.locks import measuring
 from tuner.engine.processes.preflight import prepared_scratch
 from tuner.engine.processes.workers import ChildLost, Warm, Workers
-from tuner.engine.processes.zygote import Child, Limits
+from tuner.engine.processes.zygote import Child
 
 # Addresses around the tensors that nothing lies at, of up to eight tensors and workspaces at a time.
 _ADDRESSES = 8 * 2 * RESERVED

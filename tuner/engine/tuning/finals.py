@@ -56,7 +56,7 @@ class Finalist:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Placing:
     """What the final says of one finalist.
 
     Attributes:
@@ -94,7 +94,7 @@ class Ranking:
         remarks: what people should know of how it was held, a line each.
     """
 
-    entries: tuple[Standing, ...]
+    entries: tuple[Placing, ...]
     reference: int | None
     winner: int | None
     tied: tuple[int, ...]
@@ -151,11 +151,11 @@ def run_final(
     seated = table.seating.remark()
     remarks = (*([seated] if seated else []), *table.log.remarks())
     if disturbed:
-        standings = (
-            Standing(f, t, e if t.samples else e or "no samples")
+        placings = (
+            Placing(f, t, e if t.samples else e or "no samples")
             for f, t, e in zip(finalists, turns, table.errors, strict=True)
         )
-        return Ranking(tuple(standings), None, None, (), disturbed=disturbed, remarks=remarks)
+        return Ranking(tuple(placings), None, None, (), disturbed=disturbed, remarks=remarks)
     return replace(_decide(finalists, turns, table.errors), remarks=remarks)
 
 
@@ -185,7 +185,7 @@ class _Table:
         self._spent = [0.0] * len(finalists)
         self._built = [f.built for f in finalists]
         self._timeout = workshop.protocol.run_timeout_s
-        # Of each finalist its samples by process: of undisturbed sittings, and of the others.
+        # Samples by finalist and process: those of undisturbed sittings, and those of disturbed ones.
         self._taken: list[list[list[float]]] = [[] for _ in finalists]
         self._dropped: list[list[list[float]]] = [[] for _ in finalists]
         self.errors = [""] * len(finalists)
@@ -241,7 +241,7 @@ class _Table:
         children: dict[int, Seat] = {}
         calls: dict[int, int] = {}
         try:
-            # In another order each time: who is first has other memory to choose from.
+            # In another order each time: the finalist that starts first has other memory to choose from.
             for i in group:
                 children[i] = self._workshop.serve(self._workload, self._built[i])
                 hello = _talk(children[i], None, self._timeout)
@@ -254,7 +254,7 @@ class _Table:
                 children[i].proceed()
                 answer = _talk(children[i], "verify", self._timeout)
                 _, self.errors[i] = _checked(lambda raw: (0, answers.agreement(raw)), answer, 0)
-                # Other shapes do not come out differently in another process.
+                # Companions are verified once: they do not come out differently in another process.
                 self._built[i] = replace(self._built[i], companions=())
             return {i: taken[i] for i in calls}, {i: dropped[i] for i in calls}
         finally:
@@ -277,7 +277,7 @@ class _Table:
             quiet, found = True, {}
             for i in order:
                 began = time.monotonic()
-                # Beside a round that is lost there is nothing to repeat.
+                # Once a turn stays disturbed the round is lost: the turns after it are not repeated.
                 for _ in range(TRIES if quiet else 1):
                     answer = self._turn(children[i], calls[i])
                     if isinstance(answer, str) or not self.log.add(i, answer):
@@ -358,7 +358,7 @@ def _decide(finalists: Sequence[Finalist], turns: list[Turns], errors: list[str]
         i: interval for i, error in enumerate(errors) if not error and (interval := turns[i].interval)
     }
     if not intervals:
-        out = tuple(Standing(f, Turns(), e or "no samples") for f, e in zip(finalists, errors, strict=True))
+        out = tuple(Placing(f, Turns(), e or "no samples") for f, e in zip(finalists, errors, strict=True))
         return Ranking(out, None, None, ())
 
     def time_s(i: int) -> float:
@@ -371,7 +371,7 @@ def _decide(finalists: Sequence[Finalist], turns: list[Turns], errors: list[str]
     entries = []
     for i, finalist in enumerate(finalists):
         if i in intervals:
-            entries.append(Standing(finalist, turns[i], "", turns[reference].over(turns[i])))
+            entries.append(Placing(finalist, turns[i], "", turns[reference].over(turns[i])))
         else:
-            entries.append(Standing(finalist, Turns(), errors[i] or "no samples"))
+            entries.append(Placing(finalist, Turns(), errors[i] or "no samples"))
     return Ranking(tuple(entries), reference, winner, tied)
