@@ -57,7 +57,7 @@ def verify(
 
 def test_the_ladder_is_there() -> None:
     ladder = ["naive", "coalesced", "shared_tiles", "thread_tiles", "vectorized", "double_buffered",
-              "warp_tiles", "tensor_cores", "int8", "split_k"]  # fmt: skip
+              "warp_tiles", "tensor_cores", "int8", "split_k", "mma", "mma_f32"]  # fmt: skip
     assert {f"cuda_{name}" for name in ladder} <= set(RUNGS)
     for rung in RUNGS:
         path = registry.kernel(rung).source_files()[0]
@@ -159,3 +159,30 @@ def test_what_does_not_fit_the_target_is_refused_by_name(rung: str, scarce: str)
     for _ in range(20):
         config = space.sample(rng)
         assert (there.why_invalid(config) or "").startswith(f"constraint {broken} "), config
+
+
+# f16 and int8 with each operand as it is and transposed: ldmatrix, its transposing form, and pairs taken apart.
+@pytest.mark.parametrize(
+    ("rung", "dtype", "config"),
+    [
+        ("cuda_mma", "f16", {"BM": 64, "BN": 32, "BK": 32, "WM": 32, "WN": 16}),
+        ("cuda_mma", "f16", {"BM": 64, "BN": 128, "BK": 64, "WM": 32, "WN": 64}),
+        ("cuda_mma", "int8", {"BM": 64, "BN": 128, "BK": 64, "WM": 32, "WN": 64}),
+        ("cuda_mma_f32", "f32", {"BM": 64, "BN": 32, "BK": 16, "WM": 32, "WN": 32}),
+    ],
+)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_main_loop_meets_no_bank_twice(
+    rung: str, dtype: str, config: Config, transposed: bool, tmp_path: Path
+) -> None:
+    """By the emulator's count of every request to shared memory: loads of blocks, and copies into tiles."""
+    kernel, chosen = registry.kernel(rung), target("sm_80")
+    workload = GEMM.workload(dtype, m=128, n=128, k=256, trans_a=transposed, trans_b=not transposed)
+    config = kernel.space(workload, chosen).check({**config, "STAGES": 3, "GROUP_M": 1, "MIN_BLOCKS": 1})
+    artifact = SANITIZED.build(kernel.lower(workload, config, chosen), chosen, tmp_path)
+    sums = np.zeros((128, 128), GEMM.signature(workload)[-1].dtype)
+    result = check_emulated(artifact, chosen, {**GEMM.inputs(workload, 1), "D": sums}, ["D"])
+    assert result.completed and not result.findings
+    loop = [use for use in result.banks if Path(use.file).name in ("swizzled.cuh", "mma.cuh")]
+    assert {use.access for use in loop} == {"read", "write"}
+    assert not [str(use) for use in loop if use.conflicts]
