@@ -81,7 +81,7 @@ __device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, c
   const int row0 = tile_m * BM, col0 = tile_n * BN;
   Sums sum = {};
   accumulate_blocks<ALIGNED>(sum, stages, A, B, row0, col0, m, n, k, 0, (k + BK - 1) / BK);
-  __syncthreads();  // the sums go through the tiles' memory
+  // The sums go through the tiles' memory: nobody reads tiles after the last barrier of ring_ahead.
   write_sums(sum, stages, C, bias, D, blockIdx.z, row0, col0, m, n);
 }
 

@@ -57,7 +57,7 @@ def verify(
 
 def test_the_ladder_is_there() -> None:
     ladder = ["naive", "coalesced", "shared_tiles", "thread_tiles", "vectorized", "double_buffered",
-              "warp_tiles", "tensor_cores", "int8", "split_k", "mma", "mma_f32"]  # fmt: skip
+              "warp_tiles", "tensor_cores", "int8", "split_k", "mma", "mma_f32", "mma_stream_k"]  # fmt: skip
     assert {f"cuda_{name}" for name in ladder} <= set(RUNGS)
     for rung in RUNGS:
         path = registry.kernel(rung).source_files()[0]
@@ -161,7 +161,7 @@ def test_what_does_not_fit_the_target_is_refused_by_name(rung: str, scarce: str)
         assert (there.why_invalid(config) or "").startswith(f"constraint {broken} "), config
 
 
-# f16 and int8 with each operand as it is and transposed: ldmatrix, its transposing form, and pairs taken apart.
+# Each operand as it is and transposed: ldmatrix, its transposing form, and pairs taken apart.
 @pytest.mark.parametrize(
     ("rung", "dtype", "config"),
     [
