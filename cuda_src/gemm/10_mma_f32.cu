@@ -64,7 +64,7 @@ block = ["threads", "1", "1"]
 shared_bytes = "shared"
 */
 
-// Rung 10 for f32: tensor cores have no f32, but tf32, with 11 bits of significand. A number is split into a large and
+// Rung 10: the same for f32. Tensor cores have no f32, but tf32, with 11 bits of significand. A number is split into a large and
 // a small part of tf32, and a product is three: small * large + large * small + large * large (blocks.cuh). That is as
 // accurate as f32, at a third of the rate of tf32, on an A100 2.7 times that of the f32 pipe.
 //
