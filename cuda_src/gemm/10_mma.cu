@@ -2,7 +2,7 @@
 name = "cuda_mma"
 operator = "gemm"
 summary = "Tensor cores by mma.sync: ldmatrix from swizzled tiles, registers a step ahead, 128-bit stores."
-dtypes = ["f16", "int8"]
+dtypes = ["f16", "bf16", "int8"]
 claims = ["wide_loads", "tensor_cores", "tensor_cores:int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]

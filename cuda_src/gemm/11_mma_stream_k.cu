@@ -2,7 +2,7 @@
 name = "cuda_mma_stream_k"
 operator = "gemm"
 summary = "Rung 10 as a persistent kernel: blocks for every SM, even shares of all the work (stream-K)."
-dtypes = ["f16", "int8"]
+dtypes = ["f16", "bf16", "int8"]
 claims = ["wide_loads", "tensor_cores", "tensor_cores:int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "partial", "arrived"]

@@ -65,6 +65,8 @@ struct Step {
         const unsigned* const half = b[j / 2] + j % 2 * 2;
 #if DTYPE_INT8
         mma_int8(sum[i][j], a[i], half);
+#elif DTYPE_BF16
+        mma_bf16(sum[i][j], a[i], half);
 #else
         mma_f16(sum[i][j], a[i], half);
 #endif

@@ -1,7 +1,7 @@
 // What every rung of the CUDA ladder shares: element types, the epilogue, where op(A) and op(B) lie.
 //
 // D[b] = act(alpha * op(A[b]) op(B[b]) + beta * C[b] + bias), row-major. The configuration and the options
-// arrive as macros: DTYPE_F32, DTYPE_F16 or DTYPE_INT8, OPT_TRANS_A, OPT_TRANS_B, OPT_ALPHA, OPT_BETA, OPT_BIAS,
+// arrive as macros: DTYPE_F32, DTYPE_F16, DTYPE_BF16 or DTYPE_INT8, OPT_TRANS_A, OPT_TRANS_B, OPT_ALPHA, OPT_BETA, OPT_BIAS,
 // OPT_RELU.
 #pragma once
 #include "../common/epilogue.cuh"
@@ -11,6 +11,10 @@
 typedef __half In;   // A and B
 typedef float Acc;   // sums
 typedef __half Out;  // C, bias and D
+#elif DTYPE_BF16
+typedef __nv_bfloat16 In;
+typedef float Acc;
+typedef __nv_bfloat16 Out;
 #elif DTYPE_INT8
 typedef signed char In;
 typedef int Acc;
