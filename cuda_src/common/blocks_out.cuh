@@ -1,4 +1,4 @@
-// Sums of tensor cores (mma.cuh) to the output, 128 bits at a time.
+// Sums of tensor cores (mma_blocks.cuh) to the output, 128 bits at a time.
 //
 // A lane holds two neighbours of a row here and two there; a row of 16 bytes is what four lanes have. So a warp lays
 // out 16 rows of its sums in shared memory and takes them from there in runs of neighbours:
@@ -7,7 +7,7 @@
 //                                 row 1   lane 4   lane 5   lane 6   lane 7   gap
 //                                 ...     (and lane 0 again in row 8)
 #pragma once
-#include "mma.cuh"
+#include "mma_blocks.cuh"
 #include "vectors.cuh"
 
 // Elements of Acc that a warp needs of shared memory for sums of WIDTH columns. The gap of 8 puts rows that are
@@ -15,7 +15,7 @@
 template <int WIDTH>
 constexpr int PATCH_OF = BLOCK_OUTER * (WIDTH + 8);
 
-// A warp's sums to the output: sum[i][2 j + b] is that of A's block i and B's block j, b as in mma.cuh.
+// A warp's sums to the output: sum[i][2 j + b] is that of A's block i and B's block j, b as in mma_blocks.cuh.
 //
 // MIX_A, MIX_B: whether the operand's outers are INTERLEAVED. patch: PATCH_OF<16 * ACROSS_N> elements of this warp's
 // own. `aligned`: runs of 16 bytes in the output that start at a multiple of their length lie on a boundary.

@@ -11,14 +11,14 @@
 //   ...
 #pragma once
 #include "gathers.cuh"
-#include "mma.cuh"
+#include "mma_blocks.cuh"
 #include "vectors.cuh"
 
 // A tile of OUTER x DEPTH elements of an operand, used by THREADS threads; all sizes, and THREADS, are powers of two.
 //
 // DEPTH_CONTIGUOUS: as of Operand (tiles.cuh). Where depth is not contiguous, 16-bit elements are transposed by
 // ldmatrix; of 8 bits it transposes pairs, which are taken apart, and of 32 bits plain loads bring pairs. Pairs are
-// neighbours of the outer dimension: INTERLEAVED (mma.cuh).
+// neighbours of the outer dimension: INTERLEAVED (mma_blocks.cuh).
 template <typename T, bool DEPTH_CONTIGUOUS, int OUTER, int DEPTH, int THREADS>
 struct Swizzled {
   static constexpr int BYTES = sizeof(T), VECTOR = VECTOR_OF<T>;
@@ -73,7 +73,7 @@ struct Swizzled {
   }
 
   // A warp's part of a tile, from outer index `outer0` on, which is a multiple of the part's size. OF_B: whether the
-  // blocks' registers are in B's order (mma.cuh).
+  // blocks' registers are in B's order (mma_blocks.cuh).
   template <bool OF_B>
   struct Part {
     int row_bytes;  // from the tile's first byte to this lane's first row

@@ -183,6 +183,6 @@ def test_the_main_loop_meets_no_bank_twice(
     sums = np.zeros((128, 128), GEMM.signature(workload)[-1].dtype)
     result = check_emulated(artifact, chosen, {**GEMM.inputs(workload, 1), "D": sums}, ["D"])
     assert result.completed and not result.findings
-    loop = [use for use in result.banks if Path(use.file).name in ("swizzled.cuh", "mma.cuh")]
+    loop = [use for use in result.banks if Path(use.file).name in ("swizzled.cuh", "mma_blocks.cuh")]
     assert {use.access for use in loop} == {"read", "write"}
     assert not [str(use) for use in loop if use.conflicts]

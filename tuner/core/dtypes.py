@@ -16,7 +16,8 @@ def dtype_named(name: str) -> "np.dtype[Any]":
     if name == BFLOAT16:
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
     return np.dtype(name)
 
 
@@ -30,5 +31,6 @@ def limits_of(name: str) -> Any:
     if name == BFLOAT16:
         import ml_dtypes
 
-        return ml_dtypes.finfo(dtype_named(name))
+        finfo: Any = ml_dtypes.finfo
+        return finfo(dtype_named(name))
     return np.finfo(name)

@@ -53,9 +53,8 @@ def sum_tolerance(
     f16 and bf16 sum in f32 (u = 2^-24, and tensor cores truncate where a CPU rounds: Fasi, Higham, Mikaitis,
     Pranesh, Numerical behavior of NVIDIA tensor cores, PeerJ CS 2021, hence u doubled) and round to
     11 bits, or 8, when the result is stored: half a unit in its last place is at most 2^-11 (2^-8) of it. A
-    library that
-    stores the sum before it adds the epilogue rounds twice, so twice that, and with an epilogue 2^-11 of
-    the largest term more. For n = 1024 and a result of 10: 1e-2.
+    library that stores the sum before it adds the epilogue rounds twice, so twice that, and with an epilogue
+    2^-11 of the largest term more. For n = 1024 and a result of 10: 1e-2.
 
     A result of more than 8 times `largest` is none of random inputs: one product of special ones outweighs
     all others, and up to n partial sums of its size are rounded, independently: 8u*sqrt(n) of it more.
