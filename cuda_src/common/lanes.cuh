@@ -13,10 +13,10 @@
 #include "tiles.cuh"
 
 // sum += a b over a tile of DEPTH, of LANES_M x LANES_N lanes with TM x TN elements each. `a` and `b` point to
-// what the lanes share. GROUPS: groups of four steps of depth in straight-line code.
-template <typename A, typename B, int LANES_M, int LANES_N, int DEPTH, int GROUPS, typename T,
+// what the lanes share, of types of their own. GROUPS: groups of four steps of depth in straight-line code.
+template <typename A, typename B, int LANES_M, int LANES_N, int DEPTH, int GROUPS, typename TA, typename TB,
           typename Acc, int COUNT_M, int COUNT_N>
-__device__ __forceinline__ void accumulate(Acc (&sum)[COUNT_M][COUNT_N], const T* a, const T* b, int lane_m,
+__device__ __forceinline__ void accumulate(Acc (&sum)[COUNT_M][COUNT_N], const TA* a, const TB* b, int lane_m,
                                            int lane_n) {
 #pragma unroll GROUPS
   for (int depth = 0; depth < DEPTH; depth += 4) {

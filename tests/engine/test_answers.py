@@ -11,6 +11,7 @@ from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
 from tuner.engine.building import answers
 from tuner.engine.building.answers import UnusableAnswer
+from tuner.engine.building.build_process import artifact_to_plain
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.processes.channel import ChannelGarbage, decode
 from tuner.engine.tuning.campaign import default_device
@@ -23,8 +24,10 @@ TRIAL = {
     "metrics": {"l2_misses": 3.0}, "run_s": 0.2,
 }  # fmt: skip
 FAILED = {**TRIAL, "status": "wrong_result", "samples": [], "error": "D[0]", "max_error": None}
-STEP = {"entry": "gemm", "arguments": [{"name": "A", "kind": "tensor", "value": None},
-                                       {"name": "m", "kind": "int64", "value": 16}],
+POINTER = {"name": "A", "kind": "tensor", "value": None, "fields": []}
+NUMBER = {"name": "m", "kind": "int64", "value": 16, "fields": []}
+STRUCT = {"name": "struct", "kind": "struct", "value": None, "fields": [POINTER, NUMBER]}
+STEP = {"entry": "gemm", "arguments": [POINTER, NUMBER, STRUCT],
         "launch": {"grid": [1, 1, 1], "block": [32, 1, 1], "shared_bytes": 0},
         "metrics": {"registers": 8.0}}  # fmt: skip
 ARTIFACT = {**STEP, "path": "/tmp/a.so", "format": "shared_library", "digest": "ab", "threads": 1,
@@ -72,6 +75,14 @@ WRONG_BUILDS = {
        for name in ARTIFACT},
     **{f"{name} is {value!r}": {**BUILT, "artifacts": [{**ARTIFACT, name: value}]}
        for name in ARTIFACT for value in (3.5, [[]], {"a": {}})},
+    **{f"an argument {name}": {**BUILT, "artifacts": [{**ARTIFACT, "arguments": [argument]}]}
+       for name, argument in {
+           "without fields": {k: v for k, v in POINTER.items() if k != "fields"},
+           "that is no struct, with fields": {**POINTER, "fields": [NUMBER]},
+           "that is a struct of structs": {**STRUCT, "fields": [STRUCT]},
+           "of fields that are a text": {**STRUCT, "fields": "A"},
+           "of no kind": {**POINTER, "kind": "double"},
+       }.items()},
 }  # fmt: skip
 
 
@@ -98,6 +109,13 @@ def test_usable_ones_come_through_as_they_are():
     assert len(artifact.before) == 1
     assert answers.greeting({"ok": True, "calls": 3}) == (3, "")
     assert answers.greeting({"ok": False, "error": "wrong"}) == (0, "wrong")
+
+
+def test_what_a_builder_says_of_an_artifact_is_usable():
+    """Not by this file's idea of it: by the one place that writes it."""
+    (artifact,) = answers.build_answer(BUILT, 1).artifacts
+    said = json.loads(json.dumps(artifact_to_plain(artifact)))
+    assert answers.build_answer({**BUILT, "artifacts": [said]}, 1).artifacts == (artifact,)
 
 
 def test_an_error_text_can_be_stored_and_printed():

@@ -25,7 +25,7 @@ def export_library(folder: Path, what: "Sequence[str]", name: str, db: str | Non
         workloads = named_workloads(what, store)
         cubins = write_cubins(folder, name, workloads, store)
         try:
-            written = write_library(folder, name, workloads, default_device("cpu"), store)
+            written = write_library(folder, name, workloads, default_device(), store)
         except TunerError as error:
             if not cubins:
                 raise

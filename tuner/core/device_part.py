@@ -32,6 +32,7 @@ _HOST = re.compile(
     r"|\b(?:malloc|free|f?printf|exit|fopen|srand|rand|getenv|getpid|gettid|syscall|gettimeofday|time|localtime"
     r"|clock_gettime)\s*\(|\busing\s+namespace\s+std\b|\bdim3\b|\bnew\b|\bdelete\b"
 )
+_DEVICE_HEADERS = re.compile(r"cuda|mma\.h")
 # Standard headers a device can do without, and libraries of the host; others that are not found stay, and the
 # compiler names them.
 _HOST_HEADERS = re.compile(
@@ -222,7 +223,7 @@ def _is_host(item: _Item, found: Collection[str]) -> bool:
         quoted, name = include[1] == '"', include[2].strip()
         if name.rsplit("/", 1)[-1] in found:
             return False
-        return bool(_HOST_HEADERS.match(name)) or (quoted and not name.startswith(("cuda", "mma.h")))
+        return bool(_HOST_HEADERS.match(name)) or (quoted and not _DEVICE_HEADERS.match(name))
     if item.code.lstrip().startswith("#"):
         return False
     return bool(_HOST.search(item.code)) and not _of_device(item)

@@ -228,10 +228,10 @@ def _check_step(step: Mapping[str, Any]) -> None:
 def _check_argument(raw: Any, inside: bool = False) -> None:
     """An argument, or a field inside of a struct, which is no struct itself."""
     argument = _object(raw, "an argument")
-    if argument.keys() - {"fields"} != {"name", "kind", "value"}:
-        raise UnusableAnswer(f"an argument is not a name, a kind and a value but {brief(raw)}")
+    if argument.keys() != {"name", "kind", "value", "fields"}:
+        raise UnusableAnswer(f"an argument is not a name, a kind, a value and fields but {brief(raw)}")
     name, kind, value = argument["name"], argument["kind"], argument["value"]
-    fields = argument.get("fields", [])
+    fields = argument["fields"]
     if not isinstance(name, str) or kind not in _KINDS or (inside and kind == "struct"):
         raise UnusableAnswer(f"argument {brief(name)} cannot be of kind {brief(kind)}")
     if value is not None:

@@ -23,6 +23,7 @@ from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 
+_NVRTC_BUILDERS = ("nvrtc", "tensorir_cuda")
 # The emulator runs about 10^7 multiply-adds a second; more than this is minutes.
 MAX_FLOPS = 2 * 10**9
 
@@ -163,9 +164,19 @@ def check_kernel(
         inputs = operator.inputs(workload, seed)
         for config in configs:
             result = run(kernel, operator, workload, config, target, inputs, seed, sanitize, timeout_s)
-            if nvrtc and run is _emulated and target.kind == "cuda" and result.status != "build_error":
+            if (
+                nvrtc
+                and run is _emulated
+                and _through_nvrtc(kernel, target)
+                and result.status != "build_error"
+            ):
                 result = _with_nvrtc(result, _source(kernel, workload, config, target), target)
             yield result
+
+
+def _through_nvrtc(kernel: Kernel, target: Target) -> bool:
+    """Whether NVRTC compiles the kernel's source for this target, itself or behind another code generator."""
+    return registry.builder_of(kernel, target).name in _NVRTC_BUILDERS
 
 
 def _with_nvrtc(result: Checked, source: Source, target: Target) -> Checked:
