@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tuner import registry
+from tuner.builders.cuda.sass import disassemble, instructions
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.core.operator import worst_error
 from tuner.core.space import Config
@@ -186,3 +187,41 @@ def test_the_main_loop_meets_no_bank_twice(
     loop = [use for use in result.banks if Path(use.file).name in ("swizzled.cuh", "mma_blocks.cuh")]
     assert {use.access for use in loop} == {"read", "write"}
     assert not [str(use) for use in loop if use.conflicts]
+
+
+@pytest.mark.skipif(registry.builder("nvrtc").unavailable() is not None, reason="no NVRTC")
+@pytest.mark.parametrize(
+    ("dtype", "arch", "depth", "operation"),
+    [
+        ("f16", "sm_80", 32, "HMMA.16816.F32"),
+        ("f16", "sm_90", 32, "HMMA.16816.F32"),
+        ("f16", "sm_100", 32, "HMMA.16816.F32"),
+        ("bf16", "sm_80", 32, "HMMA.16816.F32.BF16"),
+        ("int8", "sm_80", 64, "IMMA.16832.S8.S8"),
+    ],
+)
+def test_the_widest_instructions_are_in_the_main_loop(
+    dtype: str, arch: str, depth: int, operation: str, tmp_path: Path
+) -> None:
+    """In machine code: no spills, 128-bit loads, four matrices an LDSM, the largest product there is."""
+    kernel, chosen = registry.kernel("cuda_mma"), target(arch)
+    workload = GEMM.workload(dtype, m=4096, n=4096, k=4096)
+    config = {
+        "BM": 128,
+        "BN": 128,
+        "BK": depth,
+        "WM": 64,
+        "WN": 32,
+        "STAGES": 3,
+        "GROUP_M": 8,
+        "MIN_BLOCKS": 1,
+    }
+    source = kernel.lower(workload, kernel.space(workload, chosen).check(config), chosen)
+    artifact = registry.builder_of(kernel, chosen).build(source, chosen, tmp_path)
+    assert artifact.metrics["spill_bytes"] == 0 and artifact.metrics["load_bits"] == 128
+    assert artifact.metrics["loop_tensor"] == 32  # 4 x 4 products a step, two steps
+    code, _ = instructions(disassemble(artifact.path), "gemm")
+    tensor = {i.operation for i in code if i.name in ("HMMA", "IMMA")}
+    assert len(tensor) == 1 and tensor.pop().startswith(operation)
+    loads = {i.operation for i in code if i.name == "LDSM"}
+    assert loads and all(load.endswith(".4") for load in loads)
