@@ -134,8 +134,10 @@ def violations(path: Path, text: str) -> list[str]:
                 found.append(f"{where}:{line}: {module} lies above it in the engine")
         elif here == "core" and (path.parent / f"{module}.py").is_file():
             continue  # a script that is started without the package finds its neighbour by its own name
-        elif here == "core" and library not in sys.stdlib_module_names | {"numpy"}:
-            found.append(f"{where}:{line}: core imports the standard library and NumPy only, not {library}")
+        elif here == "core" and library not in sys.stdlib_module_names | {"numpy", "ml_dtypes"}:
+            found.append(
+                f"{where}:{line}: core imports the standard library, NumPy and its types only, not {library}"
+            )
     for line, module in imported(path, at_import_time(tree)):
         library = module.split(".")[0]
         if library in HEAVY - HEAVY_AT_TOP.get(here, frozenset()) and str(where) not in ABOUT:

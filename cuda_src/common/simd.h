@@ -19,6 +19,10 @@ typedef int32_t Output, Sum;
 #elif DTYPE_F16
 typedef _Float16 Input, Output;
 typedef float Sum;
+#elif DTYPE_BF16
+#include "bfloat16.h"
+typedef bfloat16 Input, Output;
+typedef float Sum;
 #else
 typedef float Input, Output, Sum;
 #endif
@@ -35,6 +39,20 @@ static inline void store(Sum* p, vec v) { *reinterpret_cast<vec_unaligned*>(p) =
 
 #if DTYPE_F16
 #include "half.h"
+#elif DTYPE_BF16
+typedef uint16_t bits16 __attribute__((vector_size(VECTOR_BYTES / 2)));
+typedef uint32_t bits32 __attribute__((vector_size(VECTOR_BYTES)));
+
+static inline vec load(const bfloat16* p) {
+    bits16 halves;
+    __builtin_memcpy(&halves, p, sizeof halves);
+    return (vec)(__builtin_convertvector(halves, bits32) << 16);
+}
+
+static inline void store(bfloat16* p, vec v) {
+    const bits16 halves = __builtin_convertvector(upper_half<bits32>((bits32)v, v != v), bits16);
+    __builtin_memcpy(p, &halves, sizeof halves);
+}
 #endif
 
 // x - 0 is x for every x, -0 and NaN included, so the compiler drops the subtraction (0 + x it may not drop).

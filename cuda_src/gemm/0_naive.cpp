@@ -2,7 +2,7 @@
 name = "cpp_naive"
 operator = "gemm"
 summary = "Three loops in the order of the formula, one thread: what everything is compared with."
-dtypes = ["f32", "f16", "int8"]
+dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
 options = "operator"
@@ -16,6 +16,11 @@ options = "operator"
 typedef _Float16 In;  // A and B
 typedef float Acc;    // sums and epilogue
 typedef _Float16 Out; // C, bias and D
+#elif DTYPE_BF16
+#include "../common/bfloat16.h"
+typedef bfloat16 In;
+typedef float Acc;
+typedef bfloat16 Out;
 #elif DTYPE_INT8
 typedef int8_t In;
 typedef int32_t Acc;

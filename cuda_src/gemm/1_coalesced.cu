@@ -2,7 +2,7 @@
 name = "cuda_coalesced"
 operator = "gemm"
 summary = "One thread an element of D, threads along the columns: B and D are read and written by whole lines."
-dtypes = ["f32", "f16", "int8"]
+dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 options = "operator"

@@ -2,7 +2,7 @@
 name = "cpp_packed"
 operator = "gemm"
 summary = "Blocked for three cache levels, operands packed or in place, a register tile, threads in a grid."
-dtypes = ["f32", "f16", "int8"]
+dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
 options = "operator"

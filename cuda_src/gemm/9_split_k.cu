@@ -85,22 +85,13 @@ arrived = "tiles * 4"
 //   tile   0         1         2
 //   step   0 1 2 3   4 5 6 7   8 9 10 11
 //   block  0 0 1 1   2 2 2 3   3 4  4  4     block 3 leaves two parts in `partial`: the end of tile 1, the start of 2
+#include "shares.cuh"
 #include "tiles.cuh"
 
 constexpr int WARPS_N = BN / WN, THREADS = BM / WM * WARPS_N * 32;
 constexpr int LANES_M = WM / TM, LANES_N = WN / TN;
 typedef Operand<In, !OPT_TRANS_A, BM, BK, PAD * VECTOR, THREADS> TileA;
 typedef Operand<In, bool(OPT_TRANS_B), BN, BK, PAD * VECTOR, THREADS> TileB;
-
-// The steps are 0 ... steps - 1; worker w of `workers` takes those from first_step(w) to first_step(w + 1).
-struct Shares {
-  long long steps, workers;
-  __device__ __forceinline__ long long first_step(long long worker) const { return worker * steps / workers; }
-  // The last worker whose share begins at or before a step: w * steps / workers < step + 1.
-  __device__ __forceinline__ long long worker_of(long long step) const {
-    return ((step + 1) * workers + steps - 1) / steps - 1;
-  }
-};
 
 template <bool ALIGNED>
 __device__ __forceinline__ void multiply(In* stages, bool* last_to_arrive, const In* A, const In* B, const Out* C,
@@ -125,33 +116,9 @@ __device__ __forceinline__ void multiply(In* stages, bool* last_to_arrive, const
           accumulate<TileA, TileB, LANES_M, LANES_N, BK, UNROLL>(sum, a + TileA::offset(warp_row),
                                                                  b + TileB::offset(warp_col), lane_m, lane_n);
         });
-    bool whole = first == 0 && last == depth_steps;
-    if (!whole) {
-      // A share has at most two parts of tiles: one that does not begin its tile, one that does.
-      Acc* mine = partial + (2LL * blockIdx.x + (first == 0)) * (BM * BN) + thread;
-#pragma unroll
-      for (int i = 0; i < TM * TN; ++i) mine[i * THREADS] = sum[i / TN][i % TN];
-      __threadfence();  // the part is seen by whoever sees the count
-      __syncthreads();
-      if (thread == 0) *last_to_arrive = atomicAdd(arrived + tile, last - first) + last - first == depth_steps;
-      __syncthreads();
-      if (*last_to_arrive) {
-        __threadfence();
-        const long long begin = (long long)tile * depth_steps, final = shares.worker_of(begin + depth_steps - 1);
-#pragma unroll
-        for (int i = 0; i < TM * TN; ++i) sum[i / TN][i % TN] = 0;
-        for (long long worker = shares.worker_of(begin); worker <= final; ++worker) {
-          const long long start = shares.first_step(worker);
-          if (start == shares.first_step(worker + 1)) continue;  // more workers than steps: an empty share
-          // volatile: past the first-level cache, which other blocks' stores do not reach.
-          const volatile Acc* part = partial + (2 * worker + (start <= begin)) * (BM * BN) + thread;
-#pragma unroll
-          for (int i = 0; i < TM * TN; ++i) sum[i / TN][i % TN] += part[i * THREADS];
-        }
-        if (thread == 0) arrived[tile] = 0;
-        whole = true;
-      }
-    }
+    const bool whole = gather_parts<BM * BN, TM * TN, THREADS>(
+        [&](int i) -> Acc& { return sum[i / TN][i % TN]; }, shares, tile, first, last, depth_steps, partial, arrived,
+        last_to_arrive);
     if (whole)
       write<TileA, TileB, LANES_M, LANES_N, ALIGNED>(sum, C, bias, D, batch, row0 + warp_row, col0 + warp_col, lane_m,
                                                      lane_n, m, n);

@@ -1,7 +1,7 @@
 // What every rung of the CUDA ladder shares: element types, the epilogue, where op(A) and op(B) lie.
 //
 // D[b] = act(alpha * op(A[b]) op(B[b]) + beta * C[b] + bias), row-major. The configuration and the options
-// arrive as macros: DTYPE_F32, DTYPE_F16 or DTYPE_INT8, OPT_TRANS_A, OPT_TRANS_B, OPT_ALPHA, OPT_BETA, OPT_BIAS,
+// arrive as macros: DTYPE_F32, DTYPE_F16, DTYPE_BF16 or DTYPE_INT8, OPT_TRANS_A, OPT_TRANS_B, OPT_ALPHA, OPT_BETA, OPT_BIAS,
 // OPT_RELU.
 #pragma once
 #include "../common/epilogue.cuh"
@@ -11,6 +11,10 @@
 typedef __half In;   // A and B
 typedef float Acc;   // sums
 typedef __half Out;  // C, bias and D
+#elif DTYPE_BF16
+typedef __nv_bfloat16 In;
+typedef float Acc;
+typedef __nv_bfloat16 Out;
 #elif DTYPE_INT8
 typedef signed char In;
 typedef int Acc;
@@ -29,16 +33,20 @@ __device__ __forceinline__ size_t b_index(int depth, int col, int n, int k) {
   return OPT_TRANS_B ? size_t(col) * k + depth : size_t(depth) * n + col;
 }
 
-// One element of D from its sum; `index` is that of the element in C and D.
-__device__ __forceinline__ Out finish(Acc sum, const Out* __restrict__ C, const Out* __restrict__ bias,
-                                      size_t index, int col) {
+// One element of D from its sum, and those of C and bias, which count where there are any.
+__device__ __forceinline__ Out finish(Acc sum, Out c, Out bias) {
   Acc value = Acc(OPT_ALPHA) * sum;
-  if (OPT_BETA != 0) value += Acc(OPT_BETA) * widen(C[index]);
-  if (OPT_BIAS) value += widen(bias[col]);
+  if (OPT_BETA != 0) value += Acc(OPT_BETA) * widen(c);
+  if (OPT_BIAS) value += widen(bias);
   if (OPT_RELU) value = relu(value);
   Out result;
   narrow(value, result);
   return result;
+}
+// The same; `index` is that of the element in C and D.
+__device__ __forceinline__ Out finish(Acc sum, const Out* __restrict__ C, const Out* __restrict__ bias,
+                                      size_t index, int col) {
+  return finish(sum, OPT_BETA != 0 ? C[index] : Out(0), OPT_BIAS ? bias[col] : Out(0));
 }
 
 // Where element (row, col) of a batch entry lies in C and D.
@@ -53,5 +61,15 @@ struct Finish {
   const Out *C, *bias;
   __device__ __forceinline__ Out operator()(Acc sum, size_t index, int, int col) const {
     return finish(sum, C, bias, index, col);
+  }
+  // Neighbours of a row at once: those of C and bias lie on a boundary of as many.
+  template <int COUNT>
+  __device__ __forceinline__ void run(Out (&result)[COUNT], const Acc (&sum)[COUNT], size_t index, int,
+                                      int col) const {
+    Out c[COUNT] = {}, b[COUNT] = {};
+    if (OPT_BETA != 0) load(c, C + index);
+    if (OPT_BIAS) load(b, bias + col);
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) result[i] = finish(sum[i], c[i], b[i]);
   }
 };

@@ -53,7 +53,7 @@ def draw(kernel: Kernel, number: int) -> Case:
     rng = random.Random(f"{kernel.name} {number}")
     dtype = kernel.dtypes[number % len(kernel.dtypes)]
     for _ in range(5000):
-        workload, chosen = DRAW[kernel.operator](rng, dtype), target(rng.choice(ARCHES))
+        workload, chosen = DRAW[kernel.operator](rng, dtype), _small(target(rng.choice(ARCHES)))
         if (
             kernel.unsupported(workload, chosen)
             or registry.operator(kernel.operator).flops(workload) > _MOST_FLOPS
@@ -65,6 +65,11 @@ def draw(kernel: Kernel, number: int) -> Case:
             continue
         return Case(kernel, workload, config, chosen, number + 1)
     raise AssertionError(f"{kernel.name} supports next to nothing that is small")
+
+
+def _small(chosen: Target) -> Target:
+    """With six SMs, so that a persistent block works on several tiles of a small matrix."""
+    return replace(chosen, limits={**chosen.limits, "sm_count": 6})
 
 
 def _roomy(kernel: Kernel, workload: Workload) -> Workload:

@@ -7,6 +7,7 @@ import numpy as np
 
 from tuner import registry
 from tuner.core.artifact import Artifact
+from tuner.core.dtypes import floating
 from tuner.core.guarded import Guarded, same_bits
 from tuner.core.kernel import Kernel
 from tuner.core.operator import special_mismatch, worst_error
@@ -50,7 +51,7 @@ class Run:
             array = tensors[spec.name].array
             if spec.output:
                 # Integers have no NaN: a value that no small sum of products comes near.
-                array[...] = np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).min
+                array[...] = np.nan if floating(array.dtype) else np.iinfo(array.dtype).min
             else:
                 array[...] = inputs[spec.name]
         executable = CpuDevice().load(artifact)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tuner import registry
+from tuner.builders.cuda.sass import disassemble, instructions
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.core.operator import worst_error
 from tuner.core.space import Config
@@ -57,7 +58,7 @@ def verify(
 
 def test_the_ladder_is_there() -> None:
     ladder = ["naive", "coalesced", "shared_tiles", "thread_tiles", "vectorized", "double_buffered",
-              "warp_tiles", "tensor_cores", "int8", "split_k"]  # fmt: skip
+              "warp_tiles", "tensor_cores", "int8", "split_k", "mma", "mma_f32", "mma_stream_k"]  # fmt: skip
     assert {f"cuda_{name}" for name in ladder} <= set(RUNGS)
     for rung in RUNGS:
         path = registry.kernel(rung).source_files()[0]
@@ -159,3 +160,68 @@ def test_what_does_not_fit_the_target_is_refused_by_name(rung: str, scarce: str)
     for _ in range(20):
         config = space.sample(rng)
         assert (there.why_invalid(config) or "").startswith(f"constraint {broken} "), config
+
+
+# Each operand as it is and transposed: ldmatrix, its transposing form, and pairs taken apart.
+@pytest.mark.parametrize(
+    ("rung", "dtype", "config"),
+    [
+        ("cuda_mma", "f16", {"BM": 64, "BN": 32, "BK": 32, "WM": 32, "WN": 16}),
+        ("cuda_mma", "f16", {"BM": 64, "BN": 128, "BK": 64, "WM": 32, "WN": 64}),
+        ("cuda_mma", "int8", {"BM": 64, "BN": 128, "BK": 64, "WM": 32, "WN": 64}),
+        ("cuda_mma_f32", "f32", {"BM": 64, "BN": 32, "BK": 16, "WM": 32, "WN": 32}),
+    ],
+)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_main_loop_meets_no_bank_twice(
+    rung: str, dtype: str, config: Config, transposed: bool, tmp_path: Path
+) -> None:
+    """By the emulator's count of every request to shared memory: loads of blocks, and copies into tiles."""
+    kernel, chosen = registry.kernel(rung), target("sm_80")
+    workload = GEMM.workload(dtype, m=128, n=128, k=256, trans_a=transposed, trans_b=not transposed)
+    config = kernel.space(workload, chosen).check({**config, "STAGES": 3, "GROUP_M": 1, "MIN_BLOCKS": 1})
+    artifact = SANITIZED.build(kernel.lower(workload, config, chosen), chosen, tmp_path)
+    sums = np.zeros((128, 128), GEMM.signature(workload)[-1].dtype)
+    result = check_emulated(artifact, chosen, {**GEMM.inputs(workload, 1), "D": sums}, ["D"])
+    assert result.completed and not result.findings
+    loop = [use for use in result.banks if Path(use.file).name in ("swizzled.cuh", "mma_blocks.cuh")]
+    assert {use.access for use in loop} == {"read", "write"}
+    assert not [str(use) for use in loop if use.conflicts]
+
+
+@pytest.mark.skipif(registry.builder("nvrtc").unavailable() is not None, reason="no NVRTC")
+@pytest.mark.parametrize(
+    ("dtype", "arch", "depth", "operation"),
+    [
+        ("f16", "sm_80", 32, "HMMA.16816.F32"),
+        ("f16", "sm_90", 32, "HMMA.16816.F32"),
+        ("f16", "sm_100", 32, "HMMA.16816.F32"),
+        ("bf16", "sm_80", 32, "HMMA.16816.F32.BF16"),
+        ("int8", "sm_80", 64, "IMMA.16832.S8.S8"),
+    ],
+)
+def test_the_widest_instructions_are_in_the_main_loop(
+    dtype: str, arch: str, depth: int, operation: str, tmp_path: Path
+) -> None:
+    """In machine code: no spills, 128-bit loads, four matrices an LDSM, the largest product there is."""
+    kernel, chosen = registry.kernel("cuda_mma"), target(arch)
+    workload = GEMM.workload(dtype, m=4096, n=4096, k=4096)
+    config = {
+        "BM": 128,
+        "BN": 128,
+        "BK": depth,
+        "WM": 64,
+        "WN": 32,
+        "STAGES": 3,
+        "GROUP_M": 8,
+        "MIN_BLOCKS": 1,
+    }
+    source = kernel.lower(workload, kernel.space(workload, chosen).check(config), chosen)
+    artifact = registry.builder_of(kernel, chosen).build(source, chosen, tmp_path)
+    assert artifact.metrics["spill_bytes"] == 0 and artifact.metrics["load_bits"] == 128
+    assert artifact.metrics["loop_tensor"] == 32  # 4 x 4 products a step, two steps
+    code, _ = instructions(disassemble(artifact.path), "gemm")
+    tensor = {i.operation for i in code if i.name in ("HMMA", "IMMA")}
+    assert len(tensor) == 1 and tensor.pop().startswith(operation)
+    loads = {i.operation for i in code if i.name == "LDSM"}
+    assert loads and all(load.endswith(".4") for load in loads)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tuner.core.dtypes import dtype_named, floating
 from tuner.core.tensors import Tensors, TensorSpec
 from tuner.core.workload import Workload
 
@@ -80,8 +81,8 @@ def flat_indices(shape: tuple[int, ...], *axes: "np.ndarray | int | slice") -> n
 
 def changeable(dtype: str) -> bool:
     """Whether other values of a tensor's own may take an element's place: not where integers are indices."""
-    kind = np.dtype(dtype)
-    return kind.kind == "f" or kind == np.int8
+    kind = dtype_named(dtype)
+    return floating(kind) or kind == np.int8
 
 
 def whole(operator: Definition, workload: Workload, rng: np.random.Generator) -> Excerpt:

@@ -13,6 +13,8 @@ from functools import cache
 
 import numpy as np
 
+from tuner.core.dtypes import dtype_named
+
 PATTERN = 0xFF
 """All bits set is a NaN in every IEEE format and -1 in every integer one."""
 RESERVED = 128 * 2**20
@@ -64,7 +66,7 @@ class Guarded:
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
-        kind = np.dtype(dtype)
+        kind = dtype_named(dtype)
         size = int(np.prod(shape, dtype=object)) * kind.itemsize if shape else kind.itemsize
         # Large tensors start on a huge page, as a program's own large arrays do.
         lead = _HUGE if size >= 4 * _HUGE else 0

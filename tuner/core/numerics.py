@@ -6,10 +6,12 @@ import numpy as np
 
 from tuner.core.operator import TensorSpec
 
-STORAGE = {"f32": ("float32", "float32"), "f16": ("float16", "float16"), "int8": ("int8", "int32")}
+STORAGE = {"f32": ("float32", "float32"), "f16": ("float16", "float16"), "int8": ("int8", "int32"),
+           "bf16": ("bfloat16", "bfloat16")}  # fmt: skip
 """NumPy dtypes of the operands, and of addends and results, by a workload's dtype."""
-U32, U16 = 2.0**-24, 2.0**-11
-"""Unit roundoff: half the distance from 1 to the next number (IEEE 754: 24 and 11 bits of significand)."""
+U32, U16, UB16 = 2.0**-24, 2.0**-11, 2.0**-8
+"""Unit roundoff: half the distance from 1 to the next number (IEEE 754: 24 and 11 bits of significand;
+bfloat16 has 8)."""
 INT8_ADDEND = 1024
 """int32 addends (bias, C) of int8 workloads lie in [-1024, 1024)."""
 F16_LARGEST = 65504.0
@@ -37,7 +39,7 @@ def sum_tolerance(
     epilogue: bool = False,
     accumulator: str = "f32",
 ) -> np.ndarray:
-    """The error allowed to `scale` times a sum of `length` products of inputs from `draw`, f32 or f16.
+    """The error allowed to `scale` times a sum of `length` products of inputs from `draw`, f32, f16 or bf16.
 
     8 standard deviations of the rounding error of a sequential sum, and the last roundings. Products of
     two uniforms on [-1, 1) have variance s^2 = 1/9. Step i of a sequential sum rounds a partial sum of
@@ -48,17 +50,17 @@ def sum_tolerance(
     largest term. For f32 and n = 1024: 8 * 6e-8 * 1/3 * 1024 / 1.41 = 1.2e-4, against 0.25 on average
     for one skipped product.
 
-    f16 sums in f32 (u = 2^-24, and tensor cores truncate where a CPU rounds: Fasi, Higham, Mikaitis,
-    Pranesh, Numerical behavior of NVIDIA tensor cores, PeerJ CS 2021, hence u doubled) and rounds to
-    11 bits when the result is stored: half a unit in its last place is at most 2^-11 of it. A library that
-    stores the sum before it adds the epilogue rounds twice, so twice that, and with an epilogue 2^-11 of
-    the largest term more. For n = 1024 and a result of 10: 1e-2.
+    f16 and bf16 sum in f32 (u = 2^-24, and tensor cores truncate where a CPU rounds: Fasi, Higham, Mikaitis,
+    Pranesh, Numerical behavior of NVIDIA tensor cores, PeerJ CS 2021, hence u doubled) and round to
+    11 bits, or 8, when the result is stored: half a unit in its last place is at most 2^-11 (2^-8) of it. A
+    library that stores the sum before it adds the epilogue rounds twice, so twice that, and with an epilogue
+    2^-11 of the largest term more. For n = 1024 and a result of 10: 1e-2.
 
     A result of more than 8 times `largest` is none of random inputs: one product of special ones outweighs
     all others, and up to n partial sums of its size are rounded, independently: 8u*sqrt(n) of it more.
 
     Args:
-        dtype: `f32` or `f16`.
+        dtype: `f32`, `f16` or `bf16`.
         length: products in a sum.
         result: the reference, float64.
         largest: a bound on the terms of the epilogue and the typical size of the sum.
@@ -76,6 +78,8 @@ def sum_tolerance(
     if dtype == "f16":
         # 2^-25 is half the spacing of f16 numbers around 0.
         tolerance = tolerance + U16 * (2 * size + (largest if epilogue else 0.0)) + 2.0**-25
+    if dtype == "bf16":
+        tolerance = tolerance + UB16 * (2 * size + (largest if epilogue else 0.0))
     return np.asarray(tolerance)
 
 

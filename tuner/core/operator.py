@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tuner.core.dtypes import floating
 from tuner.core.errors import InvalidWorkload, UnknownName
 from tuner.core.excerpt import Excerpt, whole
 from tuner.core.special import NON_FINITE, extremes, plant, special_mismatch, tiny
@@ -225,7 +226,7 @@ class Operator(ABC):
         tensors = self.inputs(workload, seed)
         rng = np.random.default_rng((seed, 1))
         for array in tensors.values():
-            if np.issubdtype(array.dtype, np.floating):
+            if floating(array.dtype):
                 plant(array, rng, (*NON_FINITE, *tiny(str(array.dtype))), 6)
             elif array.dtype.itemsize == 1:
                 plant(array, rng, extremes(str(array.dtype)), 64)

@@ -8,19 +8,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tuner.core.dtypes import floating as is_floating
+from tuner.core.dtypes import limits_of
+
 NON_FINITE = (np.nan, np.inf, -np.inf)
 
 
 def tiny(dtype: str) -> tuple[float, ...]:
     """Zeros and denormals of a floating-point type: they change a sum by less than any rounding."""
-    kind = np.finfo(dtype)
-    least, largest = float(kind.smallest_subnormal), float(kind.tiny - kind.smallest_subnormal)
+    kind = limits_of(dtype)
+    least, largest = float(kind.smallest_subnormal), float(kind.tiny) - float(kind.smallest_subnormal)
     return (-0.0, least, -largest)
 
 
 def largest(dtype: str) -> float:
     """The largest finite value of a floating-point type."""
-    return float(np.finfo(dtype).max)
+    return float(limits_of(dtype).max)
 
 
 def extremes(dtype: str) -> tuple[int, int]:
@@ -74,7 +77,7 @@ def special_mismatch(
         actual = outputs[name]
         allowed = np.where(np.isfinite(expected), np.broadcast_to(tolerance[name], expected.shape), 0)
         # An integer result is exact, or nearly: NumPy compares integers and floats of this size exactly.
-        floating = np.issubdtype(actual.dtype, np.floating)
+        floating = is_floating(actual.dtype)
         with np.errstate(all="ignore"):
             low, high = expected - allowed, expected + allowed
             if floating:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tuner.core.dtypes import dtype_named
+
 Tensors = dict[str, np.ndarray]
 
 
@@ -16,10 +18,13 @@ class TensorSpec:
     dtype: str
     output: bool = False
 
+    def __post_init__(self) -> None:
+        dtype_named(self.dtype)  # from here on NumPy knows it by its name
+
     @property
     def nbytes(self) -> int:
         """Size in bytes, as a Python integer that cannot overflow."""
         count = 1
         for size in self.shape:
             count *= size
-        return count * np.dtype(self.dtype).itemsize
+        return count * dtype_named(self.dtype).itemsize

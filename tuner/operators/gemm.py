@@ -26,8 +26,8 @@ class Gemm(Operator):
     beta is not 0, bias only with `bias`; `relu` makes act(x) = max(x, 0). With batch 1 the batch axis
     is left out of every shape. D is a tensor of its own: no kernel writes to its inputs.
 
-    dtypes: `f32`; `f16`: all tensors f16, sums and epilogue in f32, one rounding at the end; `int8`: A and B
-    int8, C, bias and D int32, exact, alpha and beta integers.
+    dtypes: `f32`; `f16` and `bf16`: all tensors are, sums and epilogue in f32, one rounding at the end;
+    `int8`: A and B int8, C, bias and D int32, exact, alpha and beta integers.
 
     Special values: every product and sum of the formula is one of IEEE 754, in any order, and there are no
     others. So a NaN in row i of op(A) makes row i of D NaN and nothing else, 0 times an infinity is a NaN,
@@ -39,7 +39,7 @@ class Gemm(Operator):
 
     name = "gemm"
     summary = "D = act(alpha*A@B + beta*C + bias), row-major, transposable, batched"
-    dtypes = ("f32", "f16", "int8")
+    dtypes = ("f32", "f16", "int8", "bf16")
     dims = ("m", "n", "k")
     tensors = ("A", "B", "C", "bias", "D")
     options: ClassVar[dict[str, Option]] = {

@@ -156,6 +156,8 @@ def target(name: str) -> Target:
     if arch not in _ARCHITECTURES:
         raise UnknownName("target", name, list(names()))
     limits = {**_COMMON, **_ARCHITECTURES[arch], **_BOARDS[arch][1]}
+    if limits["cp_async"]:  # from Ampere on tensor cores know bfloat16, at the rate of f16 (same tables)
+        limits["peak_flops_bf16"] = limits["peak_flops_f16"]
     features = tuple(flag for flag in _FLAGS if limits[flag])
     return Target(CudaTargets.name, arch, features, limits, GpuModel(), launched=True)
 

@@ -20,7 +20,7 @@ class TorchGemm(LibraryKernel):
     name = "torch"
     operator = "gemm"
     summary = "torch.matmul / addmm / baddbmm, int8: _int_mm, with out= (MKL, oneDNN), zero-copy"
-    dtypes = ("f32", "f16", "int8")
+    dtypes = ("f32", "f16", "int8", "bf16")
     options = OPTIONS
     libraries = ("torch",)
     extra = "torch"
@@ -28,12 +28,16 @@ class TorchGemm(LibraryKernel):
     tensors = TENSORS
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
-        """int8 batches; f16 epilogues of more than one step, each of which would be rounded to f16."""
+        """int8 batches; f16 and bf16 epilogues of more than one step, each of which would be rounded."""
         reason = super().unsupported(workload, target)
         if reason is None and workload.dtype == "int8" and workload.option("batch", 1) > 1:
             reason = "its int8 product is of two matrices, not of a batch"
-        if reason is None and workload.dtype == "f16" and {"bias"} & dict(workload.options).keys():
-            reason = "its f16 epilogue rounds after each step" if workload.option("beta", 0.0) else None
+        if reason is None and workload.dtype in ("f16", "bf16") and {"bias"} & dict(workload.options).keys():
+            reason = (
+                f"its {workload.dtype} epilogue rounds after each step"
+                if workload.option("beta", 0.0)
+                else None
+            )
         return reason
 
 
@@ -42,7 +46,7 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
     import torch
 
     start_torch(threads)
-    t = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    t = {name: _tensor(array) for name, array in tensors.items()}
     a = _transposed(t["A"]) if workload.option("trans_a", False) else t["A"]
     b = _transposed(t["B"]) if workload.option("trans_b", False) else t["B"]
     d = t["D"]
@@ -80,6 +84,15 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
             step()
 
     return call
+
+
+def _tensor(array: np.ndarray) -> Any:
+    """The same memory as a torch tensor; NumPy's bfloat16 is known to torch by its bits only."""
+    import torch
+
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 def _transposed(x: Any) -> Any:

@@ -1,0 +1,101 @@
+/*[tuner]
+name = "cuda_mma_f32"
+operator = "gemm"
+summary = "f32 on tensor cores: rung 10 with every product as three of tf32 (3xTF32), summed in f32."
+dtypes = ["f32"]
+claims = ["wide_loads", "tensor_cores"]
+entry = "gemm"
+arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
+requires = ["cp_async"]
+options = "operator"
+# An infinity has no small part: it makes a NaN of sums that it should make infinite.
+special_values = false
+
+[parameters]
+BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
+BN = { values = [16, 32, 64, 128, 256], doc = "columns of D a block" }
+BK = { values = [16, 32, 64], doc = "depth of the tiles in shared memory" }
+WM = { values = [16, 32, 64, 128], doc = "rows of D a warp" }
+WN = { values = [16, 32, 64, 128], doc = "columns of D a warp" }
+STAGES = { values = [2, 3, 4, 5, 6], doc = "tiles in shared memory: one in use, the others on their way" }
+GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
+MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
+
+[let]
+tiles = "ceildiv(m, BM) * ceildiv(n, BN)"
+blocks = "tiles * batch"
+warps = "(BM // WM) * (BN // WN)"
+threads = "warps * warp_size"
+tile_bytes = "(BM + BN) * BK * element_bytes"
+# Tiles, and afterwards 16 rows of sums for each warp.
+shared = "max(STAGES * tile_bytes, warps * 16 * (WN + 8) * 4)"
+# Sums and those of a step; two steps' blocks and the parts of one; about 40 for addresses and loops.
+sums = "WM * WN // 32"
+registers_needed = "2 * sums + (WM + WN) * 3 // 4 + 40"
+
+[constraints]
+warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
+threads_fit = "32 <= threads <= max_threads_block"
+# A step is 32 bytes of depth, and a tile has an even number of steps.
+tile_has_two_steps = "BK * element_bytes >= 64"
+rows_have_four_pieces = "(BM if trans_a else BK) * element_bytes >= 64 and (BK if trans_b else BN) * element_bytes >= 64"
+threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
+pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
+registers_fit = "registers_needed <= max_registers_thread"
+registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
+threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
+shared_fits = "shared <= shared_bytes_block_optin"
+grid_fits = "batch <= max_grid_z"
+
+[features]
+macs = "blocks * BM * BN * k"
+traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
+steps = "ceildiv(k, BK)"
+stages = "STAGES"
+threads = "threads"
+shared = "STAGES * tile_bytes"
+intensity = "BM * BN / (BM + BN)"
+warp_intensity = "WM * WN / (WM + WN)"
+registers = "sums"
+
+[launch]
+grid = ["tiles", "1", "batch"]
+block = ["threads", "1", "1"]
+shared_bytes = "shared"
+*/
+
+// Rung 10: the same for f32. Tensor cores have no f32, but tf32, with 11 bits of significand. A number is split into a large and
+// a small part of tf32, and a product is three: small * large + large * small + large * large (blocks.cuh). That is as
+// accurate as f32, at a third of the rate of tf32, on an A100 2.7 times that of the f32 pipe.
+//
+//   x = 1.000 0000 0001 0000 0000 1011    24 bits of significand
+//       1.000 0000 000                    large: the nearest number of 11
+//                     1 0000 0000 101     small: 11 of what is left
+#include "blocks.cuh"
+
+template <bool ALIGNED>
+__device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, const Out* C, const Out* bias, Out* D,
+                                         int m, int n, int k) {
+  int tile_m, tile_n;
+  grouped_tile<GROUP_M>(blockIdx.x, (m + BM - 1) / BM, (n + BN - 1) / BN, tile_m, tile_n);
+  const int row0 = tile_m * BM, col0 = tile_n * BN;
+  Sums sum = {};
+  accumulate_blocks<ALIGNED>(sum, stages, A, B, row0, col0, m, n, k, 0, (k + BK - 1) / BK);
+  // The sums go through the tiles' memory: nobody reads tiles after the last barrier of ring_ahead.
+  write_sums(sum, stages, C, bias, D, blockIdx.z, row0, col0, m, n);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
+    gemm(const In* __restrict__ A, const In* __restrict__ B, const Out* __restrict__ C,
+         const Out* __restrict__ bias, Out* __restrict__ D, int m, int n, int k) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  In* stages = reinterpret_cast<In*>(memory);
+  A += size_t(blockIdx.z) * m * k;
+  B += size_t(blockIdx.z) * k * n;
+  const bool a_aligned = (OPT_TRANS_A ? m : k) % VECTOR_OF<In> == 0 && reinterpret_cast<size_t>(A) % 16 == 0;
+  const bool b_aligned = (OPT_TRANS_B ? k : n) % VECTOR_OF<In> == 0 && reinterpret_cast<size_t>(B) % 16 == 0;
+  if (a_aligned && b_aligned)
+    multiply<true>(stages, A, B, C, bias, D, m, n, k);
+  else
+    multiply<false>(stages, A, B, C, bias, D, m, n, k);
+}

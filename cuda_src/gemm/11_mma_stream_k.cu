@@ -1,0 +1,121 @@
+/*[tuner]
+name = "cuda_mma_stream_k"
+operator = "gemm"
+summary = "Rung 10 as a persistent kernel: blocks for every SM, even shares of all the work (stream-K)."
+dtypes = ["f16", "bf16", "int8"]
+claims = ["wide_loads", "tensor_cores", "tensor_cores:int8"]
+entry = "gemm"
+arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "partial", "arrived"]
+requires = ["cp_async"]
+options = "operator"
+
+[parameters]
+BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
+BN = { values = [16, 32, 64, 128, 256], doc = "columns of D a block" }
+BK = { values = [16, 32, 64, 128], doc = "depth of the tiles in shared memory" }
+WM = { values = [16, 32, 64, 128], doc = "rows of D a warp" }
+WN = { values = [16, 32, 64, 128], doc = "columns of D a warp" }
+STAGES = { values = [2, 3, 4, 5, 6], doc = "tiles in shared memory: one in use, the others on their way" }
+GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
+BLOCKS_SM = { values = [1, 2, 3, 4], doc = "blocks an SM holds: as many are launched; caps the registers a thread" }
+
+[let]
+tiles = "ceildiv(m, BM) * ceildiv(n, BN) * batch"
+blocks = "sm_count * BLOCKS_SM"
+warps = "(BM // WM) * (BN // WN)"
+threads = "warps * warp_size"
+tile_bytes = "(BM + BN) * BK * element_bytes"
+# Tiles, and afterwards 16 rows of sums for each warp.
+shared = "max(STAGES * tile_bytes, warps * 16 * (WN + 8) * 4)"
+# A block leaves the sums of the tiles that it begins and ends with and does not finish: two at most.
+partial_bytes = "2 * blocks * BM * BN * 4"
+# Sums; two steps' blocks; about 40 for addresses and loops.
+sums = "WM * WN // 32"
+registers_needed = "sums + (WM + WN) // 2 + 40"
+
+[constraints]
+warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
+threads_fit = "32 <= threads <= max_threads_block"
+# A step is 32 bytes of depth, and a tile has an even number of steps.
+tile_has_two_steps = "BK * element_bytes >= 64"
+rows_have_four_pieces = "(BM if trans_a else BK) * element_bytes >= 64 and (BK if trans_b else BN) * element_bytes >= 64"
+threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
+pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
+registers_fit = "registers_needed <= max_registers_thread"
+registers_of_sm_fit = "registers_needed * threads * BLOCKS_SM <= registers_sm"
+threads_of_sm_fit = "threads * BLOCKS_SM <= max_threads_sm"
+shared_fits = "shared + 16 <= shared_bytes_block_optin"
+# All blocks run at once; each has 1 KiB of shared memory for the system (`shared_bytes_reserved`).
+blocks_fit_an_sm = "BLOCKS_SM * (shared + 16 + 1024) <= shared_bytes_sm"
+workspace_fits = "partial_bytes <= 2**30"
+
+[features]
+macs = "tiles * BM * BN * k"
+# Sums of a divided tile go out to memory and come back.
+traffic_bytes = "tiles * (BM + BN) * k * element_bytes + 8 * BM * BN * blocks"
+steps = "ceildiv(k, BK) * tiles / blocks"
+blocks = "blocks"
+stages = "STAGES"
+threads = "threads"
+shared = "STAGES * tile_bytes"
+intensity = "BM * BN / (BM + BN)"
+warp_intensity = "WM * WN / (WM + WN)"
+registers = "sums"
+
+[launch]
+grid = ["blocks", "1", "1"]
+block = ["threads", "1", "1"]
+shared_bytes = "shared"
+
+[workspace]
+partial = "partial_bytes"
+arrived = "tiles * 4"
+*/
+
+// Rung 11: 4096 x 4096 in tiles of 128 x 128 is 1024 tiles for 216 blocks at a time on 108 SMs: four full waves and a
+// fifth of three quarters; of a smaller matrix the last wave is a larger share. So as many blocks as the SMs hold are
+// launched, and each takes an equal share of the steps of all tiles (stream-K, as rung 9 for f32; shares.cuh), with
+// rung 10's main loop. They end together, whatever the number of tiles.
+#include "blocks.cuh"
+#include "shares.cuh"
+
+template <bool ALIGNED>
+__device__ __forceinline__ void multiply(In* stages, bool* last_to_arrive, const In* A, const In* B, const Out* C,
+                                         const Out* bias, Out* D, int m, int n, int k, Acc* partial, int* arrived) {
+  const int tiles_m = (m + BM - 1) / BM, tiles_n = (n + BN - 1) / BN, depth_steps = (k + BK - 1) / BK;
+  const Shares shares = {(long long)OPT_BATCH * tiles_m * tiles_n * depth_steps, (long long)gridDim.x};
+  const long long end = shares.first_step(blockIdx.x + 1LL);
+  for (long long step = shares.first_step(blockIdx.x); step < end;) {
+    const int tile = int(step / depth_steps), first = int(step % depth_steps);
+    const int last = int(min((long long)depth_steps, first + end - step));
+    step += last - first;
+    const int batch = tile / (tiles_m * tiles_n);
+    int tile_m, tile_n;
+    grouped_tile<GROUP_M>(tile % (tiles_m * tiles_n), tiles_m, tiles_n, tile_m, tile_n);
+    Sums sum = {};
+    accumulate_blocks<ALIGNED>(sum, stages, A + size_t(batch) * m * k, B + size_t(batch) * k * n, tile_m * BM,
+                               tile_n * BN, m, n, k, first, last);
+    constexpr int ROW = 8 * ACROSS_N;  // sums of a block of A
+    const bool whole = gather_parts<BM * BN, ACROSS_M * ROW, THREADS>(
+        [&](int i) -> Acc& { return sum[i / ROW][i % ROW / 4][i % 4]; }, shares, tile, first, last, depth_steps,
+        partial, arrived, last_to_arrive);
+    // The sums go through the tiles' memory: nobody reads tiles after the last barrier of ring_ahead.
+    if (whole) write_sums(sum, stages, C, bias, D, batch, tile_m * BM, tile_n * BN, m, n);
+    __syncthreads();  // the next tile's copies take the place of this one's sums
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_SM)
+    gemm(const In* __restrict__ A, const In* __restrict__ B, const Out* __restrict__ C,
+         const Out* __restrict__ bias, Out* __restrict__ D, int m, int n, int k, Acc* partial, int* arrived) {
+  extern __shared__ __align__(128) unsigned char memory[];
+  __shared__ bool last_to_arrive;
+  In* stages = reinterpret_cast<In*>(memory);
+  // Every matrix of a batch is aligned if the first is and whole pieces make up its rows.
+  const bool a_aligned = (OPT_TRANS_A ? m : k) % VECTOR_OF<In> == 0 && reinterpret_cast<size_t>(A) % 16 == 0;
+  const bool b_aligned = (OPT_TRANS_B ? k : n) % VECTOR_OF<In> == 0 && reinterpret_cast<size_t>(B) % 16 == 0;
+  if (a_aligned && b_aligned)
+    multiply<true>(stages, &last_to_arrive, A, B, C, bias, D, m, n, k, partial, arrived);
+  else
+    multiply<false>(stages, &last_to_arrive, A, B, C, bias, D, m, n, k, partial, arrived);
+}
