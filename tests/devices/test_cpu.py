@@ -13,8 +13,9 @@ from tuner.core.cache import is_whole
 from tuner.core.device import Executable
 from tuner.core.errors import Unavailable
 from tuner.core.kernel import Argument, Source
-from tuner.devices.cpu import info, targets
+from tuner.devices.cpu import info
 from tuner.devices.cpu.device import CpuDevice, named_targets
+from tuner.targets import cpu as targets
 
 
 def python(code: str, **environment: str) -> str:
