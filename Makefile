@@ -9,6 +9,7 @@
 #   make lint       ruff and mypy
 #   make clean      build output and caches; never results.db
 #
+# CUDA=cuda12 GPU=gpu12 for a driver of CUDA 12 (525 to 575).
 # PYTHON=python3.12 chooses the interpreter, JOBS=4 the number of test processes.
 
 ifndef PYTHON
@@ -17,6 +18,8 @@ ifndef PYTHON
 endif
 JOBS ?= 2
 PEERS ?= 1
+CUDA ?= cuda
+GPU ?= gpu
 # The release whose CPU build pip finds here. Elsewhere PyPI's torch may be a CUDA build of several GB:
 # tests take torch only as a CPU build, the bench takes what there is, PEERS=0 takes none.
 TORCH ?= torch==2.13.0
@@ -77,7 +80,7 @@ $(VENV)/.base: pyproject.toml | $(BIN)/python
 
 # What the tests need: also the NVRTC wheels, with which CUDA compiles on a machine with no GPU.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(INSTALL) -e '.[dev,cuda,postgres]'
+	$(INSTALL) -e '.[dev,$(CUDA),postgres]'
 	@if $(PIP) install --dry-run --no-deps '$(TORCH)' 2>/dev/null | grep -q '+cpu'; then \
 	  $(INSTALL) '$(TORCH)'; \
 	else echo "torch has no CPU build here: tests that need it are skipped"; fi
@@ -85,7 +88,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 # What measuring on a GPU needs besides; cuBLAS alone is 400 MB.
 $(VENV)/.gpu: pyproject.toml | $(VENV)/.installed
-	$(INSTALL) -e '.[gpu]'
+	$(INSTALL) -e '.[$(GPU)]'
 	@mkdir -p results
 	@touch $@
 

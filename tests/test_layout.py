@@ -1,5 +1,6 @@
-"""The shape of the tree: what the registry finds, what is tracked, how long files are."""
+"""The shape of the tree: what the registry finds, what is tracked, how long files and functions are."""
 
+import ast
 import re
 import subprocess
 import tomllib
@@ -25,6 +26,56 @@ def test_one_idea_a_file() -> None:
     long = {str(p.relative_to(ROOT)): n for p in tracked() if p.suffix in SOURCES
             and (n := len(p.read_text().splitlines())) > 400}  # fmt: skip
     assert long == {}
+
+
+def too_long(text: str, path: str) -> list[str]:
+    """Functions of over 60 lines or 8 parameters, `self` not counted.
+
+    What people type is as long as it is: a command's parameters and those of `tuner.api`, with the text that
+    explains them. Migrations are what was once run, and stay as they were.
+    """
+    if "/migrations/versions/" in path:
+        return []
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        of = node.args
+        parameters = [a.arg for a in (*of.posonlyargs, *of.args, *of.kwonlyargs)]
+        parameters = parameters[1:] if parameters[:1] in (["self"], ["cls"]) else parameters
+        command = any("Annotated" in ast.unparse(a.annotation) for a in of.args if a.annotation)
+        public = path == "tuner/api.py" and not node.name.startswith("_")
+        if command or public:
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            first, parameters = body[0].lineno, []
+        else:
+            first = node.lineno
+        lines = (node.end_lineno or first) - first + 1
+        if lines > 60 or len(parameters) > 8:
+            found.append(f"{path}: {node.name}: {lines} lines, {len(parameters)} parameters")
+    return found
+
+
+def test_functions_are_short() -> None:
+    own = [p for p in tracked() if p.is_relative_to(ROOT / "tuner") and p.suffix == ".py"]
+    assert [each for p in own for each in too_long(p.read_text(), str(p.relative_to(ROOT)))] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "found"),
+    [
+        ("def f(a, b, c, d, *, e, g, h, i): pass", "tuner/x.py", 0),
+        ("def f(a, b, c, d, *, e, g, h, i, j): pass", "tuner/x.py", 1),
+        ("class C:\n    def f(self, a, b, c, d, e, g, h, i): pass", "tuner/x.py", 0),
+        ("def f():\n" + "    x = 1\n" * 59, "tuner/x.py", 0),
+        ("def f():\n" + "    x = 1\n" * 60, "tuner/x.py", 1),
+        ("def f(a, b, c, d, e, g, h, i, j): pass", "tuner/api.py", 0),
+        ("def f(a: Annotated[int, 1], b, c, d, e, g, h, i, j):\n" + "    x = 1\n" * 60, "tuner/x.py", 0),
+        ("def f(a: Annotated[int, 1]):\n" + "    x = 1\n" * 61, "tuner/x.py", 1),
+    ],
+)
+def test_a_long_function_is_found(text: str, path: str, found: int) -> None:
+    assert len(too_long(text, path)) == found
 
 
 def test_temporary_folders_are_those_that_somebody_removes_after_kill_9() -> None:

@@ -28,6 +28,7 @@ def tune(
     patience: int | None = None,
     seed: int = 0,
     threads: int | None = None,
+    device: str | None = None,
     cache: str | None = None,
     resume: bool = False,
     baselines: bool = True,
@@ -47,6 +48,7 @@ def tune(
         trials, seconds, patience: the budget of each kernel.
         seed: makes the proposals reproducible.
         threads: CPU threads; default all cores.
+        device: what measures: `"cuda:0"`; default this machine's CPU.
         cache: `"warm"` or `"cold"`.
         resume: continue the unfinished sweep of the same kind.
         baselines: measure the libraries too.
@@ -64,17 +66,16 @@ def tune(
     """
     op = registry.operator(operator)
     workload = op.parse(shape, dtype, **values) if shape else op.workload(dtype, **values)
-    device = campaign.default_device()
-    protocol = campaign.default_protocol(device, threads=threads, cache=cache)
+    where = campaign.default_device(device)
+    protocol = campaign.default_protocol(where, threads=threads, cache=cache)
     registry.searcher(searcher)
-    chosen, skipped = campaign.choose_kernels(workload, device, protocol, kernels, baselines)
+    chosen, skipped = campaign.choose_kernels(workload, where, protocol, kernels, baselines)
     plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, rounds=rounds)
     with open_store(db) as store:
-        spec = campaign.campaign_spec([workload], device, protocol, plan, kernels, baselines)
+        setting = campaign.Setting(where, protocol, plan, store, observer or Observer())
+        spec = campaign.campaign_spec([workload], setting, kernels, baselines)
         with CampaignLog(store, spec, resume) as log:
-            outcome = campaign.run_campaign(
-                workload, chosen, device, protocol, plan, store, observer, skipped, log=log.part(0)
-            )
+            outcome = campaign.run_campaign(workload, chosen, setting, skipped, log=log.part(0))
     if outcome.interrupted:
         # Ctrl-C is for the caller too: a loop over many shapes would go on with the next one.
         raise KeyboardInterrupt(f"{workload.key}: interrupted; what was measured is stored")
@@ -110,7 +111,7 @@ def best(
 
 def load(
     operator: str, *, dtype: str = "f32", db: str | None = None, kernel: str | None = None,
-    threads: int | None = None, any_shape: bool = False, **values: Any,
+    threads: int | None = None, device: str | None = None, any_shape: bool = False, **values: Any,
 ) -> TunedKernel:  # fmt: skip
     """A callable on NumPy arrays, compiled from the best stored configuration (cached on disk).
 
@@ -126,6 +127,7 @@ def load(
         db: as for `tune`.
         kernel: only this kernel.
         threads: only configurations measured with so many threads.
+        device: what runs it: `"cuda:0"`, with arrays copied to the GPU and back; default this machine's CPU.
         any_shape: where this shape was not tuned here, ask the rule that `tuner dispatch` makes of all that
             were, in place of the nearest one; `note` says what it picked, and nothing warns.
         **values: dimensions and options: `m=1024, n=1024, k=1024, trans_b=True`.
@@ -136,9 +138,9 @@ def load(
         BuildError: it does not compile on this machine.
     """
     workload = registry.operator(operator).workload(dtype, **values)
-    device = campaign.default_device()
+    where = campaign.default_device(device)
     with open_store(db, read_only=True) as store:
         rows = store.best(operator=operator, threads=threads)
-        if any_shape and (served := load_by_rule(workload, rows, device, store, kernel, threads)) is not None:
+        if any_shape and (served := load_by_rule(workload, rows, where, store, kernel, threads)) is not None:
             return served
-    return load_rows(workload, rows, device, kernel)
+    return load_rows(workload, rows, where, kernel)

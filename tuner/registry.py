@@ -34,7 +34,7 @@ T = TypeVar("T")
 _NAMED = re.compile(r"^class \w+\(.*?^    name(?:: [^=\n]+)? = ", re.DOTALL | re.MULTILINE)
 
 broken: dict[str, str] = {}
-"""Files that could not be loaded, with the reason: `{"schedules/gemm/tir.py": "ImportError: ..."}`."""
+"""Files that could not be loaded, with the reason: `{"schedules/gemm/x.py": "ImportError: ..."}`."""
 
 
 def _modules(folder: str) -> list[ModuleType]:

@@ -3,6 +3,7 @@ name = "cuda_attn_flash"
 operator = "attention"
 summary = "FlashAttention: tiles of keys and values in shared memory, the softmax of what has been seen so far."
 dtypes = ["f32", "f16"]
+claims = ["wide_loads"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "kv_h", "rows", "q", "kv", "factor"]
 options = "operator"
@@ -31,7 +32,8 @@ width = "columns * lanes"
 shared = "element_bytes * ((BQ + BK) * (depth + PAD * vector) + BK * width) + 4 * BQ * (BK + 4)"
 pieces = "BK * max(depth, width) // vector"
 registers_needed = "TM * (TN + columns + 3) + 5 * (TM + TN) + 48"
-keys_computed = "ceildiv(kv, BK) * BK * (0.5 + 0.5 * max(0, kv - q) / kv if causal else 1)"
+key_tiles = "ceildiv(kv, BK)"
+keys_computed = "key_tiles * BK * (0.5 + 0.5 * max(0, kv - q) / kv if causal else 1)"
 
 [constraints]
 thread_tiles_divide = "BQ % TM == 0 and BK % TN == 0"
@@ -52,7 +54,7 @@ keys_used = "BK < 2 * kv or BK == 16"
 [features]
 macs = "blocks * BQ * keys_computed * (depth + width)"
 traffic_bytes = "blocks * (2 * BQ * d + 2 * keys_computed * d) * element_bytes"
-steps = "ceildiv(kv, BK)"
+steps = "key_tiles"
 threads = "threads"
 shared = "shared"
 intensity = "BQ"

@@ -3,6 +3,7 @@ name = "cuda_attn_tensor_cores"
 operator = "attention"
 summary = "FlashAttention-2: tensor cores, queries, probabilities and sums in registers, masked tiles skipped by warps."
 dtypes = ["f16"]
+claims = ["wide_loads", "tensor_cores"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "kv_h", "rows", "q", "kv", "factor"]
 options = "operator"
@@ -25,8 +26,10 @@ depth = "ceildiv(d, 16) * 16"
 shared = "2 * (bq + 2 * BK) * (depth + 8)"
 pieces = "ceildiv(BK * depth // 8, threads)"
 # A thread's sums, scores, probabilities and queries of sixteen rows; a piece of a tile has a predicate and an address.
-registers_needed = "TILES * (depth // 2 + 3 * BK // 4 + KEEP_Q * depth // 4 + 8) + 2 * pieces + 72"
-keys_computed = "ceildiv(kv, BK) * BK * (0.5 + 0.5 * max(0, kv - q) / kv if causal else 1)"
+kept = "KEEP_Q * depth // 4"
+registers_needed = "TILES * (depth // 2 + 3 * BK // 4 + kept + 8) + 2 * pieces + 72"
+key_tiles = "ceildiv(kv, BK)"
+keys_computed = "key_tiles * BK * (0.5 + 0.5 * max(0, kv - q) / kv if causal else 1)"
 
 [constraints]
 threads_fit = "threads <= max_threads_block"
@@ -43,12 +46,12 @@ keys_used = "BK < 2 * kv or BK == 16"
 [features]
 macs = "2 * blocks * bq * keys_computed * depth"
 traffic_bytes = "blocks * (2 * bq * d + 2 * keys_computed * d) * element_bytes"
-steps = "ceildiv(kv, BK)"
+steps = "key_tiles"
 threads = "threads"
 shared = "shared"
 intensity = "bq"
 warp_intensity = "16 * TILES"
-registers = "TILES * (depth // 2 + BK // 2 + KEEP_Q * depth // 4)"
+registers = "TILES * (BK // 2 + kept) + TILES * depth // 2"
 
 [macros]
 HEAD = "d"
@@ -78,8 +81,8 @@ constexpr int STRIDE = KTile::STRIDE;  // of all three
 // One row by a warp, in f32 throughout: a lane has a key, then a column. The tensor cores' sums are not enough where
 // values are infinite or NaN: those of a tile reach rows that do not see them, as 0 times a NaN, and a probability
 // below 2^-25 is 0 in f16, and 0 times an infinity is a NaN.
-static __device__ __forceinline__ void careful(Element* to, const Element* query, const Tokens& keys, const Tokens& values,
-                                            int seen, float factor, int lane) {
+__device__ __forceinline__ void careful(Element* to, const Element* query, const Tokens& keys, const Tokens& values,
+                                        int seen, float factor, int lane) {
   const auto score = [&](int key) {
     float sum = 0;
     for (int t = 0; t < HEAD; ++t) sum = fmaf(widen(query[t]), widen(keys.at(key, 0)[t]), sum);
@@ -191,18 +194,20 @@ struct Lane {
       }
   }
 
-  // Rows lane / 4 of eight to shared memory. Returns those with a sum that is infinite or NaN, four bits each.
+  // Rows of eight to shared memory, but for those with a sum that is infinite or NaN, which it returns, four bits each.
   __device__ __forceinline__ unsigned put(Element* patch, int m, int half, int lane) const {
-    const float share = 1.0f / sum_of<4>(row[m][half].total);
-    Element* const to = patch + (m * 16 + half * 8 + lane / 4) * STRIDE + lane % 4 * 2;
     float nothing = 0;  // a NaN as soon as anything is not finite
 #pragma unroll
-    for (int j = 0; j < 2 * ACROSS; ++j) {
-      const float* from = sum[m][j] + 2 * half;
-      nothing = fmaf(from[0], 0.0f, fmaf(from[1], 0.0f, nothing));
-      *reinterpret_cast<unsigned*>(to + j * 8) = pack(from[0] * share, from[1] * share);
-    }
-    return __ballot_sync(0xFFFFFFFFu, nothing != 0);
+    for (int j = 0; j < 2 * ACROSS; ++j)
+      nothing = fmaf(sum[m][j][2 * half], 0.0f, fmaf(sum[m][j][2 * half + 1], 0.0f, nothing));
+    const unsigned special = __ballot_sync(0xFFFFFFFFu, nothing != 0);
+    const float share = 1.0f / sum_of<4>(row[m][half].total);
+    if ((special >> lane / 4 * 4 & 15) != 0) return special;
+    Element* const to = patch + (m * 16 + half * 8 + lane / 4) * STRIDE + lane % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < 2 * ACROSS; ++j)
+      *reinterpret_cast<unsigned*>(to + j * 8) = pack(sum[m][j][2 * half] * share, sum[m][j][2 * half + 1] * share);
+    return special;
   }
 };
 
@@ -211,19 +216,16 @@ struct Lane {
 template <bool ALIGNED, typename Careful>
 __device__ __forceinline__ void write(const Lane& own, Element* patch, Element* O, int rows, int lane,
                                       const Careful& careful) {
-  __syncwarp();
-  unsigned special[TILES][2];
-#pragma unroll
-  for (int m = 0; m < TILES; ++m) special[m][0] = own.put(patch, m, 0, lane), special[m][1] = own.put(patch, m, 1, lane);
-  __syncwarp();
 #pragma unroll
   for (int m = 0; m < TILES; ++m)
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
-      for (int r = 0; special[m][half] != 0 && r < 8; ++r) {
+    for (int half = 0; half < 2; ++half) {
+      const unsigned special = own.put(patch, m, half, lane);
+      for (int r = 0; special != 0 && r < 8; ++r) {
         const int row = m * 16 + half * 8 + r;
-        if ((special[m][half] >> 4 * r & 15) != 0 && row < rows) careful(row, patch + row * STRIDE);
+        if ((special >> 4 * r & 15) != 0 && row < rows) careful(row, patch + row * STRIDE);
       }
+    }
   __syncwarp();
   constexpr int PIECES = DEPTH / VECTOR;
   for (int i = lane; i < OWN * PIECES; i += 32) {

@@ -3,6 +3,7 @@ name = "cuda_attn_decode"
 operator = "attention"
 summary = "Decoding: the keys of a head split over blocks, each a stream in registers; the last block combines."
 dtypes = ["f32", "f16"]
+claims = ["wide_loads"]
 entry = "attention"
 arguments = ["Q", "K", "V", "O", "kv_h", "rows", "q", "kv", "factor", "partial", "arrived"]
 options = ["causal", "kv_heads", "scale"]
@@ -29,8 +30,9 @@ step = "THREADS // KEY_LANES * KEYS"
 part_bytes = "4 * ROWS * (width + 2)"
 shared = "THREADS // warp_size * part_bytes"
 # A query and its sums, the pieces of keys and values under way, and one of each as f32.
-widened = "2 * lane_pieces * vector if element_bytes == 2 else 0"
-registers_needed = "ROWS * (2 * lane_pieces * vector + KEYS + 3) + KEYS * lane_pieces * 8 + widened + 40"
+held = "2 * lane_pieces * vector"
+widened = "held if element_bytes == 2 else 0"
+registers_needed = "ROWS * (held + KEYS + 3) + KEYS * lane_pieces * 8 + widened + 40"
 
 [constraints]
 threads_fit = "THREADS <= max_threads_block"
@@ -45,13 +47,13 @@ grid_fits = "blocks <= max_grid_x"
 [features]
 macs = "2 * tiles * ROWS * kv * width"
 traffic_bytes = """
-  ceildiv(rows, ROWS) * b * kv_h * 2 * kv * d * element_bytes + (2 * blocks * part_bytes if SPLIT > 1 else 0)"""
+  2 * tiles * kv * d * element_bytes + (2 * blocks * part_bytes if SPLIT > 1 else 0)"""
 steps = "ceildiv(kv, SPLIT * step)"
 stages = "KEYS"
 threads = "THREADS"
 shared = "shared"
 blocks = "blocks"
-registers = "ROWS * 2 * lane_pieces * vector"
+registers = "ROWS * held"
 
 [macros]
 HEAD = "d"

@@ -3,6 +3,7 @@ name = "cuda_attn_paged"
 operator = "attention"
 summary = "Decoding from a paged cache: a block brings its part of the block table first, then streams tokens by it."
 dtypes = ["f32", "f16"]
+claims = ["wide_loads"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "kv_h", "rows", "q", "kv", "factor", "partial", "arrived"]
 options = "operator"
@@ -29,11 +30,13 @@ blocks = "tiles * SPLIT"
 step = "THREADS // KEY_LANES * KEYS"
 part_bytes = "4 * ROWS * (width + 2)"
 # A part of the keys may begin within a page and end within another.
-table_bytes = "4 * (ceildiv(ceildiv(kv, SPLIT * step) * step, page_size) + 1)"
+part_steps = "ceildiv(kv, SPLIT * step)"
+table_bytes = "4 * (ceildiv(part_steps * step, page_size) + 1)"
 shared = "max(THREADS // warp_size * part_bytes, table_bytes)"
 # A query and its sums, the pieces of keys and values under way, and one of each as f32.
-widened = "2 * lane_pieces * vector if element_bytes == 2 else 0"
-registers_needed = "ROWS * (2 * lane_pieces * vector + KEYS + 3) + KEYS * lane_pieces * 8 + widened + 48"
+held = "2 * lane_pieces * vector"
+widened = "held if element_bytes == 2 else 0"
+registers_needed = "ROWS * (held + KEYS + 3) + KEYS * lane_pieces * 8 + widened + 48"
 
 [constraints]
 threads_fit = "THREADS <= max_threads_block"
@@ -48,13 +51,13 @@ grid_fits = "blocks <= max_grid_x"
 [features]
 macs = "2 * tiles * ROWS * kv * width"
 traffic_bytes = """
-  ceildiv(rows, ROWS) * b * kv_h * 2 * kv * d * element_bytes + (2 * blocks * part_bytes if SPLIT > 1 else 0)"""
-steps = "ceildiv(kv, SPLIT * step)"
+  2 * tiles * kv * d * element_bytes + (2 * blocks * part_bytes if SPLIT > 1 else 0)"""
+steps = "part_steps"
 stages = "KEYS"
 threads = "THREADS"
 shared = "shared"
 blocks = "blocks"
-registers = "ROWS * 2 * lane_pieces * vector"
+registers = "ROWS * held"
 
 [macros]
 HEAD = "d"

@@ -1,8 +1,8 @@
 // Tensor cores by the instructions themselves: who holds which element is then known, which wmma leaves open, so that
 // sums can be worked on in registers and become an operand of the next product without passing through memory.
 //
-// A product is 16 x 8 with a depth of 16, of f16 with f32 sums. A register holds two neighbouring elements. Lane 4 r + c
-// of a warp has (PTX ISA, "Matrix fragments for mma.m16n8k16 with .f16"):
+// A product is 16 x 8 with a depth of 16, of f16 with f32 sums. A register holds two neighbouring elements. Lane
+// 4 r + c of a warp has (PTX ISA, "Matrix fragments for mma.m16n8k16 with .f16"):
 //
 //   a [16 rows][16 depth]   a0: row r,     depth 2c, 2c + 1     a1: row r + 8, the same depth
 //                           a2: row r,     depth 2c + 8, ...    a3: row r + 8, depth 2c + 8, ...
@@ -37,16 +37,10 @@ __device__ __forceinline__ void multiply_add(float (&sum)[4], const unsigned (&a
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Two numbers in one register, and back.
+// Two numbers in one register.
 __device__ __forceinline__ unsigned pack(float low, float high) {
   const __half2 pair = __floats2half2_rn(low, high);
   unsigned bits;
   memcpy(&bits, &pair, sizeof bits);
   return bits;
-}
-__device__ __forceinline__ float half_of(unsigned pair, int which) {
-  const unsigned short bits = (unsigned short)(pair >> 16 * which);
-  __half value;
-  memcpy(&value, &bits, sizeof bits);
-  return __half2float(value);
 }

@@ -30,6 +30,8 @@ def fake_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     fake_cupy.machine.__init__()  # type: ignore[misc]
+    # Queueing takes the fake's host the time that its model says, not that of the emulator.
+    monkeypatch.setattr(context, "host_clock", lambda: fake_cupy.machine.host_ns * 1e-9)
     caches = (facts.devices, context.open_context, state._handle)
     for cached in caches:
         cached.cache_clear()

@@ -9,6 +9,7 @@ launched: as on a GPU, every later call of the process fails.
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -28,7 +29,7 @@ ATTRIBUTES = {
     "MaxSharedMemoryPerBlock": 49152, "MaxSharedMemoryPerBlockOptin": 232448,
     "MaxSharedMemoryPerMultiprocessor": 233472, "MaxGridDimX": 2**31 - 1, "MaxGridDimY": 65535,
     "MaxGridDimZ": 65535, "MultiProcessorCount": 4, "L2CacheSize": 1 << 20, "ClockRate": 1_980_000,
-    "MemoryClockRate": 2_619_000, "GlobalMemoryBusWidth": 5120,
+    "MemoryClockRate": 2_619_000, "GlobalMemoryBusWidth": 5120, "ComputeMode": 0,
 }  # fmt: skip
 _NAMES = list(ATTRIBUTES)
 
@@ -39,6 +40,12 @@ def settings() -> dict[str, Any]:
         "capability": [9, 0],
         "name": "Fake H100",
         "throttle": 0,
+        "driver": 13000,
+        "attributes": {},
+        "free": 4 << 30,
+        "pids": [],
+        # A file that the one process locks which has a context, as in exclusive-process mode.
+        "exclusive": "",
         **json.loads(os.environ.get("FAKE_GPU", "{}")),
     }
 
@@ -57,6 +64,14 @@ class _Machine:
         self.launches: list[str] = []
 
     def check(self) -> None:
+        if not self.opened and (path := settings()["exclusive"]):
+            self.lock = Path(path).open("w")  # noqa: SIM115 (held until the process ends)
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CUDARuntimeError(
+                    "cudaErrorDevicesUnavailable: CUDA-capable device(s) is/are busy or unavailable"
+                ) from None
         self.opened = True
         if self.broken:
             raise CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
@@ -110,8 +125,8 @@ def _properties(index: int) -> dict[str, Any]:
 
 
 runtime = SimpleNamespace(
-    getDeviceCount=lambda: 1, getDeviceProperties=_properties, driverGetVersion=lambda: 13000,
-    deviceGetAttribute=lambda number, index: ATTRIBUTES[_NAMES[number]],
+    getDeviceCount=lambda: 1, getDeviceProperties=_properties, driverGetVersion=lambda: settings()["driver"],
+    deviceGetAttribute=lambda number, index: {**ATTRIBUTES, **settings()["attributes"]}[_NAMES[number]],
     deviceGetPCIBusId=lambda index: "0000:01:00.0", setDevice=lambda index: None, malloc=_malloc, free=_free,
     memcpyAsync=_copy, memsetAsync=_set, memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
     CUDARuntimeError=CUDARuntimeError, **{f"cudaDevAttr{name}": i for i, name in enumerate(_NAMES)},
@@ -127,6 +142,7 @@ class _Kernel:
 
     def __init__(self, image: bytes, entry: str) -> None:
         self.entry, self.image, self.library, self.shared = entry, image, None, 0
+        self.cooperative = False
 
     def source(self) -> str:
         # In a child of the lab the temporary folder is its workshop's.
@@ -151,6 +167,8 @@ class _Kernel:
         from tuner.devices.emulator.child import EmulatedLibrary
 
         text = self.source()
+        if "this_grid" in text and not self.cooperative:
+            raise CUDARuntimeError("cudaErrorLaunchFailure: unspecified launch failure (a grid's barrier)")
         planted = re.search(r"FAKE ILLEGAL ADDRESS WHERE (\w+) (\w+)", text)
         if planted and f"#define {planted[1]} {planted[2]}\n" in text:
             machine.broken = True
@@ -185,6 +203,16 @@ def _launch(handle: Any, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, s
     handle.run([gx, gy, gz], [bx, by, bz], shared, parameters)
 
 
+def _launch_cooperative(handle: Any, gx: int, gy: int, gz: int, *rest: int) -> None:
+    """All blocks at once: the fake's SMs hold two each."""
+    if gx * gy * gz > 2 * ATTRIBUTES["MultiProcessorCount"]:
+        raise CUDARuntimeError(
+            "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: too many blocks in cooperative launch"
+        )
+    handle.cooperative = True
+    _launch(handle, gx, gy, gz, *rest, 0)
+
+
 def _set_attribute(handle: Any, attribute: int, value: int) -> None:
     if value > ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]:
         raise CUDARuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
@@ -193,7 +221,9 @@ def _set_attribute(handle: Any, attribute: int, value: int) -> None:
 
 driver = SimpleNamespace(
     moduleLoadData=lambda image: machine.check() or image, moduleUnload=lambda image: None,
-    moduleGetFunction=_Kernel, launchKernel=_launch, funcSetAttribute=_set_attribute,
+    moduleGetFunction=_Kernel, launchKernel=_launch, launchCooperativeKernel=_launch_cooperative,
+    occupancyMaxActiveBlocksPerMultiprocessor=lambda handle, threads, shared: 2,
+    funcSetAttribute=_set_attribute,
     CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8,
 )  # fmt: skip
 
@@ -245,6 +275,15 @@ class ndarray:
     @property
     def size(self) -> int:
         return int(self.host.size)
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> ndarray:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return ndarray(shape, dtype, SimpleNamespace(ptr=_malloc(size)))
+
+
+def swapaxes(a: ndarray, first: int, second: int) -> Any:
+    return SimpleNamespace(host=np.swapaxes(a.host, first, second))
 
 
 def _host(value: Any) -> Any:
@@ -334,6 +373,9 @@ def nvmlInit(): pass
 def nvmlDeviceGetHandleByPciBusId(bus): return bus
 def nvmlDeviceGetClockInfo(device, which): return 1755 if which == 1 else 2619
 def nvmlDeviceGetTemperature(device, which): return 41
+def nvmlDeviceGetMemoryInfo(device): return SimpleNamespace(free=settings()["free"])
+def nvmlDeviceGetComputeRunningProcesses(device):
+    return [SimpleNamespace(pid=pid, usedGpuMemory=3 << 29) for pid in settings()["pids"]]
 def nvmlDeviceGetPowerUsage(device): return 350_000
 def nvmlDeviceGetCurrentClocksThrottleReasons(device): return settings()["throttle"]
 def nvmlDeviceGetViolationStatus(device, policy): raise NVMLError("Not Supported")

@@ -3,6 +3,8 @@
 import json
 import pickle
 import random
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -155,7 +157,8 @@ def test_a_sample_is_the_gpus_time_and_not_the_hosts(fake_gpu: ModuleType, tmp_p
     assert executable.sample(40) == pytest.approx(5.256e-6, rel=1e-6)
     assert executable.sample(600) == pytest.approx(5.256e-6, rel=1e-6), "more calls than the queue holds"
     assert "tuner_hold" in fake_gpu.machine.launches
-    assert executable.metrics() == {}
+    # Of the samples themselves: the readings before and after are of an idle GPU.
+    assert executable.metrics() == {"sm_clock_hz_during": 1755e6}
 
 
 def test_a_slow_host_gets_a_longer_hold(
@@ -167,9 +170,17 @@ def test_a_slow_host_gets_a_longer_hold(
     executable.bind(case["tensors"])
     monkeypatch.setattr(fake_gpu, "QUEUE_NS", 50_000)
     assert executable.sample(50) == pytest.approx(5.256e-6, rel=1e-6)
+    assert "late_samples" not in executable.metrics(), "timed again, with a hold of what queueing takes"
     monkeypatch.setattr(fake_gpu, "QUEUE_NS", 5_000_000)
     executable.sample(50)
     assert executable.metrics()["late_samples"] >= 1
+    # A host that is quick again is not held for as long ever after.
+    monkeypatch.setattr(fake_gpu, "QUEUE_NS", 3_000)
+    for _ in range(12):
+        executable.sample(50)
+    before = fake_gpu.machine.host_ns
+    assert executable.sample(50) == pytest.approx(5.256e-6, rel=1e-6)
+    assert fake_gpu.machine.host_ns - before < 3_000_000
 
 
 def test_cold_calls_follow_a_write_of_twice_the_l2_cache(fake_gpu: ModuleType) -> None:
@@ -229,15 +240,19 @@ def test_readings_of_nvml_mark_a_throttled_sample(
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [("12x20x28", "f32"), ("m12 n20 k28 trans_a alpha=0.5 beta=2 bias relu", "f32"),
-     ("m5 n7 k9 batch=3 trans_b", "f32"),
-     ("m12 n20 k28 trans_a trans_b beta=1 relu", "f16"), ("m12 n20 k28 alpha=2 beta=1 bias", "int8")],
+    ("shape", "dtype", "kernel"),
+    [("12x20x28", "f32", "cublas"),
+     ("m12 n20 k28 trans_a alpha=0.5 beta=2 bias relu", "f32", "cublas"),
+     ("m5 n7 k9 batch=3 trans_b", "f32", "cublas"),
+     ("m12 n20 k28 trans_a trans_b beta=1 relu", "f16", "cublas"),
+     ("m12 n20 k28 alpha=2 beta=1 bias", "int8", "cublas"),
+     ("m12 n20 k28 alpha=2 beta=1 bias", "int8", "cublas_transposed_b"),
+     ("m12 n20 k28 batch=3", "int8", "cublas_transposed_b")],
 )  # fmt: skip
 def test_cublas_is_called_as_the_operator_is_defined(
-    fake_gpu: ModuleType, tmp_path: Path, shape: str, dtype: str
+    fake_gpu: ModuleType, tmp_path: Path, shape: str, dtype: str, kernel: str
 ) -> None:
-    artifact, case = built("cublas", tmp_path / "tuner-a" / "0", shape, dtype)
+    artifact, case = built(kernel, tmp_path / "tuner-a" / "0", shape, dtype)
     (device,) = CudaDevice.discover()
     executable = device.load(artifact)
     executable.bind(case["tensors"])
@@ -254,11 +269,12 @@ def test_cublas_says_what_it_cannot() -> None:
     assert "round" in str(kernel.unsupported(GEMM.parse("m8 n8 k8 bias", "f16"), target("cuda:sm_80")))
     assert "4" in str(kernel.unsupported(GEMM.parse("8x8x9", "int8"), target("cuda:sm_80")))
     assert kernel.unsupported(GEMM.parse("8x8x8", "int8"), target("cuda:sm_80")) is None
+    turned = registry.kernel("cublas_transposed_b")
+    for shape, why in (("m8 n8 k8 trans_b", "is cublas"), ("m8 n8 k8 trans_a", "as it lies")):
+        assert why in str(turned.unsupported(GEMM.parse(shape, "int8"), target("cuda:sm_80")))
 
 
 def test_the_labs_own_kernels_are_ptx_that_assembles(tmp_path: Path) -> None:
-    import subprocess
-
     triton = pytest.importorskip("triton", reason="its wheel carries ptxas")
     from tuner.devices.cuda.context import KERNELS
 
@@ -280,9 +296,6 @@ def test_the_labs_own_kernels_are_ptx_that_assembles(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kernel", ["cuda_shared_tiles", "cuda_split_k", "triton", "tir_cuda", "cublas"])
 def test_on_a_gpu_every_way_to_a_cubin_runs_right(tmp_path: Path, kernel: str) -> None:
     """In a process of its own: this one must stay able to fork."""
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-m", "tuner", "sweep", "gemm", "--shape", "123x77x89", "--device", "cuda:0",
          "--kernel", kernel, "--no-baselines", "--rounds", "0", "--trials", "3", "--json",

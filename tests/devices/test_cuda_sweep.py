@@ -1,5 +1,6 @@
 """The whole measured path on a fake GPU: found, built, loaded, verified, timed, stored, final, best."""
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tuner.engine.candidate.devices import find_device
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.finals import Finalist, run_final
 from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.request import SweepRequest
 from tuner.engine.tuning.sweep import Sweep
@@ -108,6 +110,61 @@ def test_what_the_target_cannot_hold_never_runs(fake_gpu: ModuleType, tmp_path: 
     (trial,) = result.trials
     assert trial.measurement.status is Status.OVER_RESOURCES
     assert "shared memory" in trial.measurement.error and trial.measurement.run_s == 0
+
+
+def test_the_kept_child_lets_an_exclusive_gpu_go_before_peaks_are_measured(
+    fake_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"exclusive": str(tmp_path / "lock"), "attributes": {"ComputeMode": 3}}
+    monkeypatch.setenv("FAKE_GPU", json.dumps(asked))
+    (device,) = CudaDevice.discover()
+    path = tmp_path / "planted.cu"
+    path.write_text(_PLANTED.format(name="planted"))
+    with Workshop(device, campaign.default_protocol(device), seed=3, jobs=1) as workshop:
+        workshop.prepare(GEMM, WORKLOAD)
+        built = workshop.build(registry.source_kernel(path), WORKLOAD, {"WAY": 0})
+        assert workshop.measure(WORKLOAD, built, None, None).status is Status.OK
+        assert workshop._kept is not None
+        assert workshop.limits()["peak_flops_f32"] > 0 and workshop.calibrate()[0] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("asked", "remark"),
+    [('"exclusive": "LOCK", "attributes": {"ComputeMode": 3}', "one finalist at a time"),
+     ('"free": 2500000000', "finalists in groups")],
+)  # fmt: skip
+def test_a_final_goes_on_where_not_all_can_hold_the_gpu(
+    fake_gpu: ModuleType, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch,
+    asked: str, remark: str,
+) -> None:  # fmt: skip
+    """With the child of the trials before still there, and peaks measured in between."""
+    monkeypatch.setenv("FAKE_GPU", "{" + asked.replace("LOCK", str(tmp_path / "lock")) + "}")
+    (device,) = CudaDevice.discover()
+    path = tmp_path / "planted.cu"
+    path.write_text(_PLANTED.format(name="planted").replace("WAY = [0, 1, 2, 3]", "WAY = [0, 4]"))
+    kernel = registry.source_kernel(path)
+    with Workshop(device, campaign.default_protocol(device), seed=3, jobs=1) as workshop:
+        workshop.prepare(GEMM, WORKLOAD)
+        built = [workshop.build(kernel, WORKLOAD, {"WAY": way}) for way in (0, 4)]
+        assert workshop.calibrate()[0] > 0
+        assert workshop.measure(WORKLOAD, built[0], None, None).status is Status.OK
+        assert workshop._kept is not None
+        assert workshop.limits()["peak_flops_f32"] > 0
+        assert workshop.measure(WORKLOAD, built[1], None, None).status is Status.OK
+        finalists = [Finalist(f"way{i}", i, each) for i, each in enumerate(built)]
+        ranking = run_final(workshop, WORKLOAD, finalists, rounds=1, budget_s=1.0)
+    assert [e.error for e in ranking.entries] == ["", ""] and ranking.winner is not None
+    assert {len(e.turns.processes) for e in ranking.entries} <= {6, 7, 8, 9}
+    assert [line for line in ranking.remarks if remark in line]
+
+
+def test_a_closed_gpu_is_none_and_says_how_to_open_it(
+    fake_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_GPU", '{"attributes": {"ComputeMode": 2}}')
+    assert CudaDevice.discover() == []
+    assert "nvidia-smi -i 0 -c DEFAULT" in str(CudaDevice.unavailable())
 
 
 def tuner(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

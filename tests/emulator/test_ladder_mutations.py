@@ -45,7 +45,14 @@ def small(chosen: Target) -> Target:
     return Target(chosen.kind, chosen.arch, chosen.features, {**chosen.limits, "sm_count": 4})
 
 
-SHAPES = {"gemm": [{"m": 65, "n": 80, "k": 130}, {"m": 200, "n": 160, "k": 24}, {"m": 64, "n": 48, "k": 96}]}
+SHAPES: dict[str, list[dict[str, int | bool]]] = {
+    "gemm": [{"m": 65, "n": 80, "k": 130}, {"m": 200, "n": 160, "k": 24}, {"m": 64, "n": 48, "k": 96}],
+    "attention": [
+        {"b": 1, "h": 2, "q": 70, "kv": 131, "d": 24, "causal": True},
+        {"b": 2, "h": 4, "q": 1, "kv": 200, "d": 32, "kv_heads": 2, "paged": True},
+        {"b": 2, "h": 4, "q": 3, "kv": 200, "d": 40, "kv_heads": 2},
+    ],
+}
 
 
 def workloads(kernel: SourceKernel, dtype: str) -> list[Workload]:

@@ -30,7 +30,7 @@ def test_a_busy_core_makes_no_winner_that_the_quiet_machine_contradicts(tmp_path
     )
     try:
         with open_store(str(tmp_path / "busy.db")) as store:
-            found = campaign.run_campaign(WORKLOAD, kernels, device, protocol, plan, store)
+            found = campaign.run_campaign(WORKLOAD, kernels, campaign.Setting(device, protocol, plan, store))
             assert found.final_id is not None
             stored = store.final(found.final_id)
     finally:

@@ -40,7 +40,9 @@ def test_a_final_without_a_candidate_that_the_machine_failed_is_not_held(tmp_pat
 
         def run():
             protocol = Protocol(threads=1, budget_s=0.02)
-            return campaign.run_campaign(WORKLOAD, kernels, device, protocol, plan, store, watch)
+            return campaign.run_campaign(
+                WORKLOAD, kernels, campaign.Setting(device, protocol, plan, store, watch)
+            )
 
         if of_machine:
             with pytest.raises(

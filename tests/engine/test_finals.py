@@ -126,7 +126,7 @@ def test_peaks_are_measured_beside_the_final_and_not_where_there_is_none(tmp_pat
 
     def peak(store, **plan):
         settings = campaign.Plan(budget=Budget(trials=1), remeasure=True, **plan)
-        found = campaign.run_campaign(WORKLOAD, kernels, device, QUICK, settings, store)
+        found = campaign.run_campaign(WORKLOAD, kernels, campaign.Setting(device, QUICK, settings, store))
         return found.limits.get("peak_flops_f32")
 
     with open_store(str(tmp_path / "results.db")) as store:
@@ -147,7 +147,9 @@ def test_the_best_tuned_kernel_is_in_the_final_however_far_behind(tmp_path):
     settings = campaign.Plan(budget=Budget(trials=1), rounds=6, final_within=2.0)
     with open_store(str(tmp_path / "results.db")) as store:
         device = CalmCpu()
-        found = campaign.run_campaign(WORKLOAD, [slow, behind, library], device, QUICK, settings, store)
+        found = campaign.run_campaign(
+            WORKLOAD, [slow, behind, library], campaign.Setting(device, QUICK, settings, store)
+        )
     assert [e.finalist.label for e in found.ranking.entries] == ["behind", "numpy"]
     speedup = found.ranking.entries[0].speedup
     assert speedup is not None and speedup.high < 0.5
@@ -171,7 +173,9 @@ def test_what_is_faster_than_the_peak_is_measured_again_and_said(tmp_path, monke
 
     def sweep(name):
         with open_store(str(tmp_path / name)) as store:
-            found = campaign.run_campaign(WORKLOAD, kernels, CalmCpu(), QUICK, settings, store)
+            found = campaign.run_campaign(
+                WORKLOAD, kernels, campaign.Setting(CalmCpu(), QUICK, settings, store)
+            )
             stored = store.campaign(found.campaign_id)
             return view(stored, stored.parts[0], store)
 
@@ -220,10 +224,14 @@ def test_a_final_that_is_not_held_leaves_no_builds_and_no_notes(tmp_path, monkey
     monkeypatch.setattr(final_stage, "run_final", fail)
     with open_store(str(tmp_path / "r.db")) as store, Workshop(CalmCpu(), QUICK, seed=3) as shop:
         before = store.patience.note
-        campaign.run_campaign(WORKLOAD, kernels[:1], shop.device, QUICK, settings, store, shared=shop)
+        campaign.run_campaign(
+            WORKLOAD, kernels[:1], campaign.Setting(shop.device, QUICK, settings, store), shared=shop
+        )
         assert not list(shop._folder.glob("build-*"))
         with pytest.raises(RuntimeError, match="not held"):
-            campaign.run_campaign(WORKLOAD, kernels, shop.device, QUICK, settings, store, shared=shop)
+            campaign.run_campaign(
+                WORKLOAD, kernels, campaign.Setting(shop.device, QUICK, settings, store), shared=shop
+            )
         assert not list(shop._folder.glob("build-*"))
         assert store.patience.note is before
 

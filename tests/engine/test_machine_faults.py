@@ -22,8 +22,8 @@ from tuner.engine.building import build_process
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.processes import machine_faults, zygote
 from tuner.engine.processes.channel import Channel
+from tuner.engine.processes.limits import Limits
 from tuner.engine.processes.workers import Warm, Workers
-from tuner.engine.processes.zygote import Limits
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.observer import Observer

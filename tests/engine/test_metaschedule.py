@@ -16,7 +16,6 @@ from tuner.engine.recorded.traces import export_traces, import_traces
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.compile_only import kernels_to_compile, run_compile_only
-from tuner.engine.tuning.observer import Observer
 from tuner.interchange.metaschedule import read_database
 from tuner.store.store import open_store
 
@@ -177,13 +176,16 @@ def test_searchers_and_kernels_that_do_not_go_together_are_refused_before_anythi
         chosen, _ = campaign.choose_kernels(workload, device, protocol, [kernel], baselines=False)
         with open_store(str(tmp_path / "none.db")) as store:
             with pytest.raises(TunerError, match=kernel):
-                campaign.run_campaign(workload, chosen, device, protocol, campaign.Plan(searcher), store)
+                campaign.run_campaign(
+                    workload, chosen, campaign.Setting(device, protocol, campaign.Plan(searcher), store)
+                )
             assert store.sweeps() == []
     chosen, skipped = campaign.choose_kernels(workload, device, protocol)
     assert "tir_metaschedule" not in {k.name for k in chosen} | set(skipped)
 
 
 def test_a_compile_only_sweep_for_a_gpu(tmp_path):
+    from tuner.core.protocol import Protocol
     from tuner.engine.candidate.described import DescribedDevice
     from tuner.targets import cuda
 
@@ -195,7 +197,8 @@ def test_a_compile_only_sweep_for_a_gpu(tmp_path):
     chosen, skipped = kernels_to_compile(workload, device, [kernel.name])
     plan = campaign.Plan("auto", 1, Budget(trials=8))
     with open_store(str(tmp_path / "gpu.db")) as store:
-        outcome = run_compile_only(workload, chosen, device, plan, store, Observer(), skipped, 2)
+        setting = campaign.Setting(device, Protocol(threads=1), plan, store)
+        outcome = run_compile_only(workload, chosen, setting, skipped, 2)
     result = outcome.sweeps[kernel.name]
     predicted = [t for t in result.trials if t.measurement.ok]
     assert len(result.trials) == 8 and predicted

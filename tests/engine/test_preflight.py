@@ -23,10 +23,9 @@ def limited(script: str, kind: int, value: int) -> subprocess.CompletedProcess[s
 def test_limits_are_the_smaller_of_wanted_and_allowed() -> None:
     script = """
 import resource
-from tuner.engine.processes.zygote_messages import Limits
-from tuner.engine.processes.zygote_server import _limit
+from tuner.engine.processes.limits import Limits, limit_this_process
 from tuner.engine.processes import machine_faults
-_limit(Limits(2**40, 2**31))
+limit_this_process(Limits(2**40, 2**31))
 print(resource.getrlimit(resource.RLIMIT_AS)[0], resource.getrlimit(resource.RLIMIT_FSIZE)[0])
 print(machine_faults.of_exception(MemoryError()) is not None)
 """

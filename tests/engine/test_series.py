@@ -82,7 +82,9 @@ def test_a_series_runs_each_workload_once_and_measures_peaks_once(store):
     layers = [SeriesLayer(GEMM.parse(shape), "model", 2) for shape in shapes]
     plan = campaign.Plan("random", 0, Budget(trials=2), rounds=6)
     device = campaign.default_device()
-    outcomes = run_series(layers, device, QUICK, plan, store, Observer(), ["cpp_naive", "cpp_tiled"], False)
+    outcomes = run_series(
+        layers, campaign.Setting(device, QUICK, plan, store), ["cpp_naive", "cpp_tiled"], False
+    )
     assert [w.key for w in outcomes] == ["gemm/f32/m8-n8-k8", "gemm/f32/m16-n16-k16"]
     assert all(o.final_id is not None for o in outcomes.values())
     assert all(set(o.sweeps) == {"cpp_naive", "cpp_tiled"} for o in outcomes.values())
@@ -92,7 +94,7 @@ def test_a_kernel_of_no_operator_of_the_series_is_named():
     layers = [SeriesLayer(GEMM.parse("8x8x8"))]
     device = campaign.default_device()
     with pytest.raises(TunerError, match="conv_naive computes gemm"):
-        run_series(layers, device, QUICK, campaign.Plan(), None, Observer(), ["conv_naive"])
+        run_series(layers, campaign.Setting(device, QUICK, campaign.Plan(), None), ["conv_naive"])
 
 
 def test_sets_become_layers_of_one_operator_or_of_all():

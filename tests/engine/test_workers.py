@@ -15,8 +15,9 @@ import pytest
 from tuner.core.errors import MachineFault
 from tuner.engine.processes import zygote
 from tuner.engine.processes.channel import Channel
+from tuner.engine.processes.limits import Limits
 from tuner.engine.processes.workers import ChildLost, Warm, Workers
-from tuner.engine.processes.zygote import Limits, ZygoteDied
+from tuner.engine.processes.zygote import ZygoteDied
 
 WARM = Warm(("tests.engine.test_workers",))
 

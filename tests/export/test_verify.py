@@ -13,7 +13,7 @@ from tuner.cli import app
 from tuner.core.errors import TunerError
 from tuner.core.turns import Turns
 from tuner.engine.program.load import OtherToolchain
-from tuner.engine.tuning.finals import Finalist, Ranking, Standing
+from tuner.engine.tuning.finals import Finalist, Placing, Ranking
 from tuner.export.verify import Mark, mark_of, verdict_of, verify
 from tuner.interchange.exported import read_entries
 from tuner.store.store import open_store
@@ -59,7 +59,7 @@ def test_a_time_that_was_too_long_is_said_to_be(best: Path) -> None:
         ({"workload": "gemm/f32/m0-n1-k1"}, "m"),
         ({"workload": "gemm/f9/m1-n1-k1"}, "dtype"),
         ({"device_kind": "cuda"}, "GPU"),
-        ({"device_kind": "replay"}, "recording of elsewhere"),
+        ({"evidence": "replayed"}, "recording of elsewhere"),
         ({"workload": "gemm/f32/m999999999-n999999999-k1"}, "does not fit in memory"),
     ],
 )  # fmt: skip
@@ -82,7 +82,7 @@ def test_what_has_changed_since_is_named(best: Path) -> None:
 def ranking(tuned: float | None, default: float | None, **more: Any) -> Ranking:
     """A final of two: seconds, or `None` for one that was thrown out."""
     standings = [
-        Standing(Finalist(name, n, None), Turns((s,) * 6 if s else ()), "" if s else "it crashed")  # type: ignore[arg-type]
+        Placing(Finalist(name, n, None), Turns((s,) * 6 if s else ()), "" if s else "it crashed")  # type: ignore[arg-type]
         for n, (name, s) in enumerate((("tuned", tuned), ("default", default)))
     ]
     winner = 0 if default is None or (tuned or 9) <= default else 1

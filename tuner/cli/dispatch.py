@@ -9,7 +9,7 @@ import typer
 from tuner.cli.common import Db, Json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tuner.core.workload import Workload
     from tuner.export.matrix import Matrix
@@ -59,14 +59,21 @@ def dispatch(
     json: Json = False,
 ) -> None:
     """The fewest configurations that keep every tuned shape near its best, and a tree that picks one."""
+    from functools import partial
+
     from tuner.cli.common import print_json, say
+    from tuner.export.local import read_local
     from tuner.export.rule import leave_one_out, make_rule
     from tuner.store.store import open_store
 
     share = fraction(within)
     asked = _asked(operator, shapes, workloads or (), dtype)
     with open_store(db, read_only=not measure) as store:
-        matrix = _matrix(store, operator, dtype, asked, device, threads, kernel or (), measure, json)
+        read = partial(
+            read_local, store, operator, dtype,
+            shapes=asked, device=device, threads=threads, kernels=kernel or (),
+        )  # fmt: skip
+        matrix = _measured(read, store, quiet=json) if measure else read()
     rule = make_rule(matrix, share, at_most)
     held_out = leave_one_out(matrix, share, at_most) if len(matrix.shapes) > 2 else []
     untuned = [w.key for w in asked or () if w not in rule.table]
@@ -125,35 +132,31 @@ def _asked(
     return found
 
 
-def _matrix(
-    store: "Store", operator: str, dtype: str | None, asked: "Mapping[Workload, float] | None",
-    device: str | None, threads: int | None, kernels: "Any", measure: bool, quiet: bool = False,
-) -> "Matrix":  # fmt: skip
+def _measured(read: "Callable[[], Matrix]", store: "Store", quiet: bool) -> "Matrix":
+    """What is read, once the fastest configurations are measured at every shape.
+
+    Raises:
+        TunerError: the times that are stored are of another machine.
+        typer.Exit: 130 after Ctrl-C.
+    """
     from tuner.cli.progress import SweepProgress
     from tuner.core.errors import TunerError
     from tuner.engine.tuning.campaign import default_protocol
     from tuner.export.fill import fill
-    from tuner.export.local import here, read_local
-
-    def read() -> "Matrix":
-        return read_local(
-            store, operator, dtype, shapes=asked, device=device, threads=threads, kernels=kernels
-        )
+    from tuner.export.local import here
 
     matrix = read()
-    if measure:
-        local = here(matrix.group)
-        if local is None:
-            raise TunerError(
-                f"--measure times on this machine, and these times are of {matrix.group.device.name} "
-                f"({matrix.group.evidence})"
-            )
-        with SweepProgress(quiet=quiet) as progress:
-            done = fill(matrix, local, default_protocol(local, threads=matrix.group.threads), store, progress)
-        if not done:
-            raise typer.Exit(130)
-        matrix = read()
-    return matrix
+    local = here(matrix.group)
+    if local is None:
+        raise TunerError(
+            f"--measure times on this machine, and these times are of {matrix.group.device.name} "
+            f"({matrix.group.evidence})"
+        )
+    with SweepProgress(quiet=quiet) as progress:
+        done = fill(matrix, local, default_protocol(local, threads=matrix.group.threads), store, progress)
+    if not done:
+        raise typer.Exit(130)
+    return read()
 
 
 def _lines(matrix: "Matrix", rule: "Rule", held_out: "list[HeldOut]") -> "list[str]":

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tuner.core.device import Device
-    from tuner.core.protocol import Protocol
     from tuner.core.workload import Workload
+    from tuner.engine.candidate.described import DescribedDevice
     from tuner.engine.tuning.campaign_outcome import Outcome
     from tuner.engine.tuning.plan import Plan
+    from tuner.engine.tuning.series import SeriesLayer
+    from tuner.engine.tuning.setting import Setting
     from tuner.store.store import Store
 
 _EXAMPLES = """
@@ -108,6 +110,7 @@ def sweep(
     from tuner.engine.tuning import campaign
     from tuner.engine.tuning.budget import Budget
     from tuner.engine.tuning.campaign_log import CampaignLog
+    from tuner.engine.tuning.series import layers_of
 
     registry.searcher(searcher)
     if trials is None and seconds is None and patience is None:
@@ -118,31 +121,28 @@ def sweep(
         searcher, seed, Budget(trials, seconds, patience), resume, remeasure, rounds=rounds,
         give_up_after=give_up_after,
     )  # fmt: skip
+    timing = {"threads": threads, "cache": cache, "relative_interval": relative_interval}
     if workloads:
         if shape is not None or no_device:
             raise TunerError("--workloads is in place of --shape, and is measured: it has no --no-device")
         chosen = measured_on(device, target)
-        protocol = campaign.default_protocol(
-            chosen, threads=threads, cache=cache, relative_interval=relative_interval
-        )
-        _sweep_set(workloads, operator, dtype, plan, kernel or (), baselines, chosen, protocol, db, json)
+        protocol = campaign.default_protocol(chosen, **timing)
+        from tuner.store.store import open_store
+
+        layers = layers_of(workloads, operator, dtype)
+        with open_store(db) as store:
+            setting = campaign.Setting(chosen, protocol, plan, store)
+            _sweep_layers(workloads, layers, setting, kernel or (), baselines, json)
         return
     if operator is None or shape is None:
         raise TunerError("name an operator and its --shape, or a model with --workloads")
     workload = registry.operator(operator).parse(shape, dtype)
     if no_device:
-        if target is None or device is not None or registry.target(target).model is None:
-            raise TunerError(
-                "--no-device compiles for a GPU (or another target with a model to rank by) that is not "
-                "here: give --target cuda:sm_90, no --device"
-            )
-        end([_compile_only(workload, target, kernel or (), plan, db, json)])
+        end([_compile_only(workload, _described(target, device), kernel or (), plan, db, json)])
         return
     chosen = measured_on(device, target)
     campaign.check_memory(workload, chosen)
-    protocol = campaign.default_protocol(
-        chosen, threads=threads, cache=cache, relative_interval=relative_interval
-    )
+    protocol = campaign.default_protocol(chosen, **timing)
     kernels, skipped = campaign.choose_kernels(workload, chosen, protocol, kernel or (), baselines)
     with Workshop(chosen, protocol, campaign.fresh_seed()) as workshop:
         workshop.warm(kernels)
@@ -151,52 +151,37 @@ def sweep(
 
         with open_store(db) as store:
             with SweepProgress(quiet=json) as progress:
-                spec = campaign.campaign_spec(
-                    [workload], chosen, protocol, plan, kernel or (), baselines,
-                    command=f"tuner sweep {operator} --shape '{shape}'",
-                )  # fmt: skip
+                setting = campaign.Setting(chosen, protocol, plan, store, progress)
+                command = f"tuner sweep {operator} --shape '{shape}'"
+                spec = campaign.campaign_spec([workload], setting, kernel or (), baselines, command=command)
                 with CampaignLog(store, spec, resume) as log:
                     outcome = campaign.run_campaign(
-                        workload, kernels, chosen, protocol, plan, store, progress, skipped, workshop,
-                        log.part(0),
-                    )  # fmt: skip
+                        workload, kernels, setting, skipped, workshop, log.part(0)
+                    )
             assert outcome.campaign_id is not None
             report(outcome.campaign_id, store, json)
     end([outcome])
 
 
-def _sweep_set(
-    names: "Sequence[str]", operator: str | None, dtype: str, plan: "Plan", kernels: "Sequence[str]",
-    baselines: bool, device: "Device", protocol: "Protocol", db: str | None, json: bool,
+def _sweep_layers(
+    names: "Sequence[str]", layers: "Sequence[SeriesLayer]", setting: "Setting", kernels: "Sequence[str]",
+    baselines: bool, json: bool,
 ) -> None:  # fmt: skip
     """Tunes the layers of models, one campaign each, and prints one table."""
     from dataclasses import replace
 
     from tuner.cli.progress import SweepProgress
-    from tuner.engine.tuning.series import layers_of, run_series
+    from tuner.engine.tuning.series import run_series
     from tuner.report.present import present
-    from tuner.store.store import open_store
 
-    layers = layers_of(names, operator, dtype)
     # With --resume, layers that were finished before are not tuned a second time. In the finals of so many
     # layers there is no time for what cannot win.
-    plan = replace(plan, reuse=plan.resume, final_within=_FINAL_WITHIN)
+    plan = replace(setting.plan, reuse=setting.plan.resume, final_within=_FINAL_WITHIN)
     title = f"{', '.join(dict.fromkeys(names))}: tuned kernels against the fastest library"
-    with open_store(db) as store:
-        with SweepProgress(quiet=json) as progress:
-            outcomes = run_series(
-                layers,
-                device,
-                protocol,
-                plan,
-                store,
-                progress,
-                kernels,
-                baselines,
-                title=title,
-                kind="network",
-            )
-        present(store.campaign(number_of(outcomes)), store, None, json)
+    with SweepProgress(quiet=json) as progress:
+        setting = replace(setting, plan=plan, observer=progress)
+        outcomes = run_series(layers, setting, kernels, baselines, title=title, kind="network")
+    present(setting.store.campaign(number_of(outcomes)), setting.store, None, json)
     end(list(outcomes.values()))
 
 
@@ -214,27 +199,48 @@ def measured_on(device: str | None, target: str | None) -> "Device":
     return find_device(device, target)
 
 
+def _described(target: str | None, device: str | None) -> "DescribedDevice":
+    """What `--no-device` compiles for.
+
+    Raises:
+        TunerError: no target is named, or one without a model to rank by; a device is.
+    """
+    from tuner import registry
+    from tuner.core.errors import TunerError
+    from tuner.engine.candidate.described import DescribedDevice
+
+    if target is None or device is not None or registry.target(target).model is None:
+        raise TunerError(
+            "--no-device compiles for a GPU (or another target with a model to rank by) that is not "
+            "here: give --target cuda:sm_90, no --device"
+        )
+    meant = registry.target(target)
+    return DescribedDevice(meant, registry.target_kind(meant.kind).product(meant))
+
+
 def _compile_only(
-    workload: "Workload", target: str, kernels: "Sequence[str]", plan: "Plan", db: str | None, json: bool
+    workload: "Workload",
+    described: "DescribedDevice",
+    kernels: "Sequence[str]",
+    plan: "Plan",
+    db: str | None,
+    json: bool,
 ) -> "Outcome":
     """Ranks candidates for a described target on paper."""
     import os
 
-    from tuner import registry
     from tuner.cli.progress import SweepProgress
-    from tuner.engine.candidate.described import DescribedDevice
+    from tuner.core.protocol import Protocol
     from tuner.engine.tuning import compile_only
+    from tuner.engine.tuning.setting import Setting
     from tuner.store.store import open_store
 
-    meant = registry.target(target)
-    described = DescribedDevice(meant, registry.target_kind(meant.kind).product(meant))
     chosen, skipped = compile_only.kernels_to_compile(workload, described, kernels)
     jobs = len(os.sched_getaffinity(0))
     with open_store(db) as store:
         with SweepProgress(quiet=json) as progress:
-            outcome = compile_only.run_compile_only(
-                workload, chosen, described, plan, store, progress, skipped, jobs
-            )
+            setting = Setting(described, Protocol(threads=1), plan, store, progress)
+            outcome = compile_only.run_compile_only(workload, chosen, setting, skipped, jobs)
         assert outcome.campaign_id is not None
         report(outcome.campaign_id, store, json)
     return outcome

@@ -96,6 +96,8 @@ class Device(ABC):
     trials_a_child: ClassVar[int] = 1
     """How many trials a child process may run in turn, as long as each ends well. A kernel on a CPU can
     damage its process without a sign, so it gets one of its own."""
+    context_bytes: ClassVar[float] = 0
+    """What a process takes of the device's own memory beside its tensors: context, libraries' workspaces."""
     sound_after: ClassVar[frozenset[Status]] = frozenset({Status.OK, Status.PRUNED, Status.WRONG_RESULT})
     """After which outcomes a child may run another trial. What failed may have broken the device's context,
     and an error that sticks to the context would be every later trial's too."""
@@ -153,6 +155,15 @@ class Device(ABC):
         """How much the tensors of a workload may take of the memory it has to itself; `None` where it has the
         machine's."""
         return None
+
+    def own_memory_free_bytes(self) -> float | None:
+        """How much of `own_memory_bytes` nobody uses at this moment, as far as the device tells."""
+        return self.own_memory_bytes
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether only one process at a time may use it: each ends before the next one begins."""
+        return False
 
     def default_protocol(self) -> Protocol:
         """How kernels are timed unless told otherwise: `default_threads` threads, and the rest as it is."""

@@ -23,6 +23,8 @@ SCRUBBED = (
     # cuBLAS: f32 products rounded to TF32 without having been asked for.
     "NVIDIA_TF32_OVERRIDE",
     "CUPY_TF32",
+    # CUDA: each launch waits for the kernel, so that nothing can be queued before a sample.
+    "CUDA_LAUNCH_BLOCKING",
     # Threads: the protocol says how many and where.
     "OMP_NUM_THREADS",
     "OMP_THREAD_LIMIT",

@@ -86,7 +86,7 @@ def files_below(folder: Path, suffixes: Sequence[str], unread: dict[Path, str]) 
 
     found = []
     for place, folders, names in os.walk(folder, onerror=refused):
-        # A folder that is named like a file is one that somebody meant as one.
+        # A folder `x.cu` is found too, and refused when it is read: somebody took it for a kernel.
         named = [name for name in (*names, *folders) if name.endswith(tuple(suffixes))]
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place) / name for name in named if not name.startswith(".")]

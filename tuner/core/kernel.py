@@ -79,7 +79,7 @@ class Kernel(ABC):
             return f"it is for {' and '.join(self.target_kinds)}, not {target.kind}"
         for name, value in workload.options:
             if name == STRICT:
-                # About the arithmetic, not what is computed: no kernel has to declare it.
+                # `strict` is about the arithmetic, not what is computed: no kernel has to declare it.
                 if value and not self.special_values:
                     return "its arithmetic spreads NaN and infinities, and the workload is strict"
             elif name not in self.options:

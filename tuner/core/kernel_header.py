@@ -131,7 +131,8 @@ def read_header(text: str, cuda: bool, operators: Mapping[str, Operator]) -> Ker
             if table != "let":
                 expressions[table, key] = definitions.expand(expression)
         except InvalidSpace as error:
-            raise InvalidSpace(f"[{table}] {key}: {error}".replace("[] ", "")) from None
+            place = f"[{table}] {key}" if table else key
+            raise InvalidSpace(f"{place}: {error}") from None
     header = KernelHeader(declared, operator, options, definitions, parameters, constraints, expressions)
     _check_macros(header)
     _check_names(header)

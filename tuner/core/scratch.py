@@ -30,7 +30,7 @@ class Scratch:
     def __init__(self, kind: str = "") -> None:
         remove_abandoned()
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX + kind))
-        # Locked before it has its name: there is no moment at which the folder looks abandoned.
+        # The owner file is locked before it has its name, so that the folder never looks abandoned.
         making = self.path / f"{_OWNER}-"
         try:
             self._owner = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

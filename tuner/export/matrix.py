@@ -165,7 +165,7 @@ def read_matrix(
     if not found:
         asked = "" if wanted is None else f" at the {len(wanted)} shapes asked for"
         raise TunerError(f"no times of {operator} are stored{asked}: run 'tuner sweep {operator}' first")
-    evidence = Evidence.REPLAYED if spec.device.kind == "replay" else Evidence.MEASURED
+    evidence = Evidence.REPLAYED if spec.device.recorded else Evidence.MEASURED
     group = Group(
         spec.device, spec.protocol.threads, spec.protocol.cache, str(evidence), sum(c.stale for c in found)
     )

@@ -13,6 +13,7 @@ from tuner import registry
 from tuner.core.device import Device
 from tuner.core.errors import MachineFault, TunerError, Unavailable
 from tuner.core.kernel import Kernel
+from tuner.core.measurement import Evidence
 from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import find_device
@@ -83,7 +84,7 @@ def verify(entries: Sequence[Entry], within: float, observer: Observer | None = 
 
 
 def _verify(entry: Entry, within: float, observer: Observer) -> Verdict:
-    if entry.device_kind == "replay":
+    if entry.evidence == Evidence.REPLAYED:
         raise Unavailable("its time is a recording of elsewhere, and its kernel is not here")
     given = Workload.from_key(entry.workload)
     operator = registry.operator(given.operator)
@@ -113,7 +114,7 @@ def _compared(
         ranking, why = _timed(workshop, workload, kernel, [config, plain], observer)
     if ranking is None:
         return Verdict(entry, Mark.INVALID, why=why, stale=stale)
-    elsewhere = entry.fingerprint != device.fingerprint or entry.evidence != "measured"
+    elsewhere = entry.fingerprint != device.fingerprint or entry.evidence != Evidence.MEASURED
     return verdict_of(entry, ranking, dict(config) == plain, elsewhere, within, stale)
 
 
@@ -131,7 +132,7 @@ def verdict_of(
         within: see `verify`.
         stale: goes into the verdict.
     """
-    tuned, default = (standing.interval for standing in ranking.entries)
+    tuned, default = (placing.interval for placing in ranking.entries)
     times = tuned.mid if tuned else None, default.mid if default else None
     if ranking.entries[0].error:
         return Verdict(entry, Mark.INVALID, None, times[1], ranking.entries[0].error.splitlines()[0], stale)

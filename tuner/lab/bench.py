@@ -77,7 +77,7 @@ def gemm(store: "Store", threads: int, trials: int) -> list[Figure]:
     plan = campaign.Plan(
         "auto", 0, Budget(trials=trials), resume=True, reuse=True, refresh_limits=True, finalists=3, rounds=40
     )
-    outcome = campaign.run_campaign(workload, kernels, device, protocol, plan, store)
+    outcome = campaign.run_campaign(workload, kernels, campaign.Setting(device, protocol, plan, store))
     ranking = outcome.ranking
     what = f"gemm f32 1024^3, {threads} thread{'s' if threads > 1 else ''}"
     if ranking is None:
@@ -113,7 +113,7 @@ def trial_rate(store: "Store", trials: int) -> list[Figure]:
     plan = campaign.Plan("random", 1, Budget(trials=trials), remeasure=True, rounds=0)
     watch = _Overheads()
     began = time.monotonic()
-    outcome = campaign.run_campaign(workload, kernels, device, protocol, plan, store, watch)
+    outcome = campaign.run_campaign(workload, kernels, campaign.Setting(device, protocol, plan, store, watch))
     seconds = time.monotonic() - began
     (result,) = outcome.sweeps.values()
     note = (

@@ -13,7 +13,7 @@ import argparse
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuner import registry
@@ -100,10 +100,8 @@ class BestRanked:
                     self._rejected += 1
                     self.reason = problem or f"{self._target.name} holds none of it"
                 elif self.best is None or found.time_s < self.best.prediction.time_s:
-                    metrics, limiter = (
-                        self._target.metrics(built.artifact),
-                        self._target.limiter(built.artifact),
-                    )
+                    metrics = self._target.metrics(built.artifact)
+                    limiter = self._target.limiter(built.artifact)
                     self.best = Rung(
                         self._kernel, self._workload, request.config, metrics, limiter, found, 0, 0
                     )
@@ -122,8 +120,7 @@ class BestRanked:
                 break
         if self.best is None:
             return None
-        counts = {"built": self._built, "rejected": self._rejected}
-        return Rung(**{**{f: getattr(self.best, f) for f in Rung.__dataclass_fields__}, **counts})
+        return replace(self.best, built=self._built, rejected=self._rejected)
 
 
 def climb(

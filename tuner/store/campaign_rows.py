@@ -25,7 +25,7 @@ from tuner.store.finals import range_of
 from tuner.store.owner import host_of, is_alive, on_this_host, this_process
 from tuner.store.queries import devices
 from tuner.store.records import DeviceInfo
-from tuner.store.writes import OWNERS, WORKLOADS, _table, now, put_device, put_workload
+from tuner.store.writes import DEVICES, OWNERS, WORKLOADS, _table, now, put_device, put_workload
 
 CAMPAIGNS, PARTS = _table(models.CampaignRow), _table(models.CampaignPartRow)
 KERNELS, EXCLUSIONS = _table(models.CampaignKernelRow), _table(models.CampaignExclusionRow)
@@ -96,8 +96,6 @@ def unfinished(connection: Connection, spec: CampaignSpec) -> int | None:
 
 
 def _device_id(connection: Connection, device: DeviceInfo) -> int | None:
-    from tuner.store.writes import DEVICES
-
     wanted = select(DEVICES.c.id).where(DEVICES.c.fingerprint == device.fingerprint)
     return connection.execute(wanted).scalar()
 

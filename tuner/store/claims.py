@@ -16,7 +16,7 @@ from tuner.store.convert import chunks, to_stamp
 from tuner.store.owner import is_alive, on_this_host, this_process
 from tuner.store.writes import CLAIMS, now
 
-# Of the dialects that are used both know this, and SQLAlchemy's own constructs would import one of them.
+# Plain SQL, which SQLite and PostgreSQL both know: SQLAlchemy's construct would import a dialect.
 _INSERT = text(
     "INSERT INTO claims (identity, sweep_id, owner, expires_at) VALUES (:identity, :sweep, :owner, :expires) "
     "ON CONFLICT (identity) DO NOTHING"

@@ -96,7 +96,7 @@ def observations(
 _COLUMNS = (
     TRIALS.c.id, TRIALS.c.identity, TRIALS.c.config, TRIALS.c.status, TRIALS.c.evidence, TRIALS.c.time_s,
     func.substr(TRIALS.c.error, 1, 200).label("error"),
-    # Of the metrics the one that says what the time is worth.
+    # The only metric a searcher needs: a disturbed time is worth less.
     TRIALS.c.metrics.contains('"disturbed_share"').label("disturbed"),
 )  # fmt: skip
 
@@ -140,7 +140,7 @@ def _newest(connection: Connection, group: HistoryGroup, kinds: Sequence[str], c
             .join(SWEEP_TRIALS, SWEEP_TRIALS.c.trial_id == TRIALS.c.id)
             .outerjoin(FORGOTTEN, FORGOTTEN.c.trial_id == TRIALS.c.id)
             .where(of_candidates())
-            # Only what it measured itself: what it reused belongs to the sweep that did.
+            # A trial that the sweep reused belongs to the sweep that measured it.
             .where(SWEEP_TRIALS.c.sweep_id == sweep, TRIALS.c.sweep_id == sweep, TRIALS.c.evidence.in_(kinds))
             .order_by(SWEEP_TRIALS.c.number.desc())
             .limit(count)

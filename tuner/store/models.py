@@ -85,7 +85,7 @@ class SweepRow(Base):
         CheckConstraint(_among("status", SWEEP_STATUSES), name="ck_sweeps_status"),
         CheckConstraint("cache IN ('cold', 'warm') AND threads >= 1", name="ck_sweeps_protocol"),
         CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="ck_sweeps_finished_at"),
-        # What `best` takes its groups from, without a look at the trials.
+        # `best` reads its groups from this index, without a look at the trials.
         Index("ix_sweeps_group", "workload_id", "device_id", "kernel_id", "threads", "cache"),
     )
     id: Mapped[int] = mapped_column(Integer, primary_key=True)

@@ -16,7 +16,7 @@ PART = "part of sweep "
 """How the note of a sweep begins that holds what another sweep had measured on a second device."""
 
 _KEPT = timedelta(days=30)
-# Of the dialects that are used both know this, and SQLAlchemy's own constructs would import one of them.
+# Plain SQL, which SQLite and PostgreSQL both know: SQLAlchemy's construct would import a dialect.
 _BEAT = text(
     "INSERT INTO owners (owner, seen_at) VALUES (:owner, :seen) "
     "ON CONFLICT (owner) DO UPDATE SET seen_at = excluded.seen_at"

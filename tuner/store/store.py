@@ -105,7 +105,8 @@ class Store(Sweeps, Histories, Marks, Claiming, Campaigns):
                 f"database {self.name} is read-only: make it and its folder writable, or name another "
                 "with --db"
             )
-        # Before: or a new connection would make an empty file at the path. After: or the row is nowhere.
+        # The file may have been removed. Looked for before connecting, which would make an empty file at the
+        # path, and again after writing: a row in a removed file is lost.
         self._presence.check(self._engine)
         try:
             with explained(self.name, self.patience.writes_s):

@@ -264,6 +264,45 @@ def _beaten_before(connection: Connection, trials: Sequence[int]) -> dict[int, b
     return {row.trial_id: bool(row.beaten) for row in found}
 
 
+def _entry_rows(
+    entries: Sequence[FinalEntry], kernels: Mapping[int, str], before: Mapping[int, bool] | None
+) -> list[dict[str, Any]]:
+    """The rows of a final's entries.
+
+    Args:
+        entries: of the final.
+        kernels: the kernel of each entry's trial.
+        before: which trials earlier finals found beaten, where this one finds nothing.
+    """
+    intervals = [_interval(entry) for entry in entries]
+    fastest: dict[str, float] = {}
+    for entry, interval in zip(entries, intervals, strict=True):
+        name = kernels[entry.trial_id]
+        fastest[name] = min(interval.mid, fastest.get(name, interval.mid))
+    rows = []
+    for entry, interval in zip(entries, intervals, strict=True):
+        speedup = entry.speedup
+        beaten = interval.mid > fastest[kernels[entry.trial_id]]
+        rows.append(
+            {
+                "trial_id": entry.trial_id,
+                "role": entry.role,
+                "median_s": interval.mid,
+                "low_s": interval.low,
+                "high_s": interval.high,
+                "samples": to_json([float(s) for s in entry.turns.samples]),
+                "processes": to_json(list(entry.turns.processes)),
+                "speedup": speedup.mid if speedup else None,
+                "speedup_low": speedup.low if speedup else None,
+                "speedup_high": speedup.high if speedup else None,
+                "winner": int(entry.winner),
+                "tie": int(entry.tie),
+                "beaten": int(beaten if before is None else before.get(entry.trial_id, False)),
+            }
+        )
+    return rows
+
+
 def record_final(connection: Connection, final: Final) -> int:
     """A final with its entries; computes intervals, and which entries their own kernel's others beat."""
     ids = [entry.trial_id for entry in final.entries]
@@ -291,37 +330,8 @@ def record_final(connection: Connection, final: Final) -> int:
         "disturbed": final.disturbed,
     }
     final_id = int(connection.execute(insert(FINALS).values(**values).returning(FINALS.c.id)).scalar_one())
-    intervals = [_interval(entry) for entry in final.entries]
-    fastest: dict[str, float] = {}
-    for entry, interval in zip(final.entries, intervals, strict=True):
-        name = kernels[entry.trial_id]
-        fastest[name] = min(interval.mid, fastest.get(name, interval.mid))
     # A final that declares nothing leaves standing what earlier ones found.
     before = _beaten_before(connection, ids) if final.disturbed else None
-    rows = []
-    for entry, interval in zip(final.entries, intervals, strict=True):
-        speedup = entry.speedup
-        rows.append(
-            {
-                "final_id": final_id,
-                "trial_id": entry.trial_id,
-                "role": entry.role,
-                "median_s": interval.mid,
-                "low_s": interval.low,
-                "high_s": interval.high,
-                "samples": to_json([float(s) for s in entry.turns.samples]),
-                "processes": to_json(list(entry.turns.processes)),
-                "speedup": speedup.mid if speedup else None,
-                "speedup_low": speedup.low if speedup else None,
-                "speedup_high": speedup.high if speedup else None,
-                "winner": int(entry.winner),
-                "tie": int(entry.tie),
-                "beaten": int(
-                    interval.mid > fastest[kernels[entry.trial_id]]
-                    if before is None
-                    else before.get(entry.trial_id, False)
-                ),
-            }
-        )
+    rows = [{"final_id": final_id, **row} for row in _entry_rows(final.entries, kernels, before)]
     connection.execute(insert(FINAL_ENTRIES), rows)
     return final_id

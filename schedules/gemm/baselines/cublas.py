@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tuner.core.target import Target
@@ -55,15 +56,41 @@ class CublasGemm(LibraryKernel):
         return None
 
 
+class CublasTransposedB(CublasGemm):
+    """The int8 GEMM in the order that cuBLAS has tensor core kernels for, B transposed within the call.
+
+    In the library's column-major terms that is op(A) = A^T and op(B) = B (cuBLAS documentation, cublasGemmEx,
+    CUBLAS_COMPUTE_32I); its A is B here. A workload with `trans_b` is in that order as it is.
+    """
+
+    name = "cublas_transposed_b"
+    summary = "cublasGemmEx on int8 with B transposed first, within the call: the order of its fast path"
+    dtypes = ("int8",)
+    factory = "tuner.schedules.gemm.baselines.cublas:prepare_transposed"
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """Only where it differs from `cublas`, and leads to the fast path."""
+        if reason := super().unsupported(workload, target):
+            return reason
+        if workload.option("trans_b", False):
+            return "a workload with trans_b is cublas"
+        if workload.option("trans_a", False):
+            return "the fast path takes A as it lies only"
+        return "rows of B^T are not whole 4 bytes" if workload["k"] % 4 else None
+
+
 def _no_cublas() -> str | None:
     from ctypes.util import find_library
     from importlib.metadata import PackageNotFoundError, distribution
 
-    try:
-        distribution("nvidia-cublas")
-    except PackageNotFoundError:
-        if find_library("cublas") is None:  # of a CUDA toolkit
-            return "cuBLAS is not installed: pip install 'kernel-tuner-lab[gpu]'"
+    for name in ("nvidia-cublas", "nvidia-cublas-cu12"):
+        try:
+            distribution(name)
+            return None
+        except PackageNotFoundError:
+            pass
+    if find_library("cublas") is None:  # of a CUDA toolkit
+        return "cuBLAS is not installed: pip install 'kernel-tuner-lab[gpu]' (a driver before 580: [gpu12])"
     return None
 
 
@@ -71,6 +98,23 @@ def _leads(workload: Workload) -> tuple[int, int]:
     """Elements of a row of A and of B as they lie in memory."""
     m, n, k = workload["m"], workload["n"], workload["k"]
     return (m if workload.option("trans_a", False) else k, k if workload.option("trans_b", False) else n)
+
+
+def prepare_transposed(workload: Workload, tensors: Mapping[str, Any], threads: int) -> Callable[[], object]:
+    """Like `prepare`, of B^T in memory of its own that every call fills anew."""
+    import cupy
+
+    b = tensors["B"]
+    turned = cupy.empty((*b.shape[:-2], b.shape[-1], b.shape[-2]), b.dtype)
+    source = cupy.swapaxes(b, -1, -2)  # a view
+    options = tuple(sorted({**dict(workload.options), "trans_b": True}.items()))
+    call = prepare(replace(workload, options=options), {**tensors, "B": turned}, threads)
+
+    def transposed() -> None:
+        cupy.copyto(turned, source)
+        call()
+
+    return transposed
 
 
 def prepare(workload: Workload, tensors: Mapping[str, Any], threads: int) -> Callable[[], object]:

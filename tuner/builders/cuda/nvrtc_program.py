@@ -13,8 +13,17 @@ from tuner.core.errors import BuildError, MissingExtra
 from tuner.core.places import CUDA_SRC
 
 STANDARD = "c++17"
-# Distributions without which nothing compiles, and what each is for.
-_NEEDED = ("cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt")
+# Without these distributions nothing compiles: any CUDA's, and those of the release cuda-bindings is of.
+_NEEDED = ("cuda-core", "cuda-bindings")
+_OF_MAJOR = {
+    12: ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-runtime-cu12", "nvidia-cuda-nvcc-cu12"),
+    13: ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt"),
+}
+# Where the wheels of a major release keep their headers, below `site-packages/nvidia`.
+_HEADERS = {
+    12: ("cuda_runtime/include", "cuda_nvcc/include", "cuda_cccl/include"),
+    13: ("cu13/include", "cu13/include/cccl"),
+}
 
 _ERROR = re.compile(r"^(?P<file>.*?)\((?P<line>\d+)\): (?:catastrophic )?error(?P<rest>.*)$", re.MULTILINE)
 _SPILL = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -31,9 +40,18 @@ _FLAGS: dict[str, tuple[str, type]] = {
 }
 
 
+def major() -> int:
+    """The major release of CUDA whose wheels are used: that of cuda-bindings; 13 where there is none."""
+    try:
+        found = int(importlib.metadata.version("cuda-bindings").partition(".")[0])
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return 13
+    return found if found in _OF_MAJOR else 13
+
+
 def missing() -> str | None:
     """The first distribution that is not installed; `None` where all are."""
-    for name in _NEEDED:
+    for name in (*_NEEDED, *_OF_MAJOR[major()]):
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -49,17 +67,19 @@ def version() -> str:
     """
     if missing():
         raise MissingExtra(f"compiling CUDA C++ (there is no {missing()})", "cuda")
-    return importlib.metadata.version("nvidia-cuda-nvrtc")
+    return importlib.metadata.version(_OF_MAJOR[major()][0])
 
 
 @cache
 def include_folders() -> tuple[str, ...]:
-    """Where the wheels keep `cuda_fp16.h`, `mma.h` and libcu++."""
+    """Where the wheels keep `cuda_fp16.h`, `mma.h` and libcu++.
+
+    Of one major release only: torch brings wheels of its own, and NVRTC refuses headers of another release.
+    """
     spec = importlib.util.find_spec("nvidia")
     roots = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
-    found = [folder for root in roots for folder in sorted(root.glob("cu*/include"))]
-    found += [folder / "cccl" for folder in found if (folder / "cccl").is_dir()]
-    return tuple(str(folder) for folder in found)
+    found = (root / folder for folder in _HEADERS[major()] for root in roots)
+    return tuple(str(folder) for folder in found if folder.is_dir())
 
 
 def _flag(text: str) -> tuple[str, Any]:

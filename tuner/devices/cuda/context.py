@@ -5,19 +5,24 @@ nothing of CuPy's arrays.
 """
 
 import ctypes
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 from tuner.core.places import CUDA_SRC
+from tuner.devices.cuda.queueing import Queueing
 
 KERNELS = CUDA_SRC / "runtime" / "device.ptx"
 
 # The launch queue takes 1024 entries before the host has to wait: a sample's calls go in such portions.
 MOST_QUEUED = 256
-# What queueing a call may take: a launch costs 2 to 5 microseconds of host time, a library call a few more.
-_QUEUE_S, _QUEUE_MOST_S = 10e-6, 400e-6
-_HOLD_BASE_S = 30e-6
+# Between readings of the clock during samples: one takes tens of microseconds.
+_CLOCK_EVERY_S = 10e-3
+# Tries of a sample that the host queued too late, each with a hold of what queueing was seen to take.
+_TRIES = 4
+# The clock of the host's queueing; tests have one of their own.
+host_clock = time.perf_counter
 # Of `tuner_fma`: multiply-adds a thread and round.
 FMA_A_ROUND = 64
 
@@ -66,9 +71,16 @@ class Function:
             self._handle, self._driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, size
         )
 
+    def blocks_an_sm(self, threads: int, shared_bytes: int) -> int:
+        """How many of its blocks the driver says an SM holds at once."""
+        return int(
+            self._driver.occupancyMaxActiveBlocksPerMultiprocessor(self._handle, threads, shared_bytes)
+        )
+
     def prepared(
-        self, grid: Sequence[int], block: Sequence[int], shared_bytes: int, values: Sequence[Any], stream: int
-    ) -> Callable[[], None]:
+        self, grid: Sequence[int], block: Sequence[int], shared_bytes: int, values: Sequence[Any],
+        stream: int, cooperative: bool = False,
+    ) -> Callable[[], None]:  # fmt: skip
         """A launch with all arguments packed: calling it queues the kernel.
 
         Args:
@@ -76,11 +88,16 @@ class Function:
             shared_bytes: of dynamic shared memory.
             values: ctypes values of the arguments, in order.
             stream: its handle.
+            cooperative: all its blocks run at once and may wait for each other; the driver refuses a grid
+                that the GPU cannot hold.
         """
         kept = tuple(values)
         pointers = (ctypes.c_void_p * max(1, len(kept)))(*(ctypes.addressof(value) for value in kept))
-        launch, address = self._driver.launchKernel, ctypes.addressof(pointers)
-        numbers = (self._handle, *map(int, grid), *map(int, block), int(shared_bytes), stream, address, 0)
+        sizes = (self._handle, *map(int, grid), *map(int, block), int(shared_bytes))
+        numbers: tuple[Any, ...] = (*sizes, stream, ctypes.addressof(pointers))
+        launch = self._driver.launchCooperativeKernel
+        if not cooperative:
+            launch, numbers = self._driver.launchKernel, (*numbers, 0)
 
         def call(_alive: object = (pointers, kept)) -> None:
             launch(*numbers)
@@ -109,10 +126,14 @@ class GpuContext:
             Function(self.driver, own, "tuner_hold"),
             Function(self.driver, own, "tuner_fma"),
         )
-        self._queue_s = _QUEUE_S
+        self._queueing = Queueing()
         self._begin, self._end = cupy.cuda.Event(), cupy.cuda.Event()
         self._evicting = 0
         self.late_samples = 0
+        # What reads the SM clock, in Hz, and what it read while samples ran.
+        self.read_clock: Callable[[], float | None] | None = None
+        self.clocks: list[float] = []
+        self._clock_at = -_CLOCK_EVERY_S
 
     def load(self, image: bytes) -> LoadedModule:
         """Loads a cubin or PTX.
@@ -128,8 +149,8 @@ class GpuContext:
         """Mean seconds of `calls` calls back to back, between two events on the stream.
 
         The GPU is held until the host has queued all of them, so that a kernel shorter than its launch is
-        timed by itself and not by the host. Where the host was too slow the hold is made longer and the
-        calls are timed again; a sample that stays late counts in `late_samples`.
+        timed by itself and not by the host. How long is what queueing took in the samples before; where the
+        host was slower the calls are timed again, and a sample that stays late counts in `late_samples`.
 
         Args:
             call: queues one call on `stream`.
@@ -144,19 +165,29 @@ class GpuContext:
         return total / calls
 
     def _portion(self, call: Callable[[], object], calls: int, launches: int) -> float:
-        while True:
-            self._wait(_HOLD_BASE_S + self._queue_s * calls * launches)
+        for _ in range(_TRIES):
+            self._wait(self._queueing.hold_s(calls * launches))
+            began = host_clock()
             self._begin.record(self.stream)
             for _ in range(calls):
                 call()
             self._end.record(self.stream)
+            self._queueing.took(host_clock() - began, calls * launches)
             late = bool(self._begin.done)  # the GPU began before the host had queued the last call
+            self._note_clock()
             self._end.synchronize()
-            if not late or self._queue_s >= _QUEUE_MOST_S:
+            if not late:
                 break
-            self._queue_s *= 2
         self.late_samples += late
         return float(self.cupy.cuda.get_elapsed_time(self._begin, self._end)) * 1e-3
+
+    def _note_clock(self) -> None:
+        """Reads the clock while the GPU is at work: before and after a trial it is that of an idle one."""
+        if self.read_clock is None or host_clock() - self._clock_at < _CLOCK_EVERY_S:
+            return
+        self._clock_at = host_clock()
+        if clock := self.read_clock():
+            self.clocks.append(clock)
 
     def _wait(self, seconds: float) -> None:
         duration = ctypes.c_uint64(int(seconds * 1e9))

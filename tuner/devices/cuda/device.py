@@ -1,16 +1,18 @@
 """NVIDIA GPUs, through CuPy: cubins of any compiler, and library calls, timed with CUDA events."""
 
+import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from tuner.core.artifact import Artifact
+from tuner.core.descendants import descendants_of
 from tuner.core.device import Device, Executable
 from tuner.core.digest import digest
 from tuner.core.protocol import Protocol
 from tuner.core.target import Target
-from tuner.devices.cuda import facts
+from tuner.devices.cuda import facts, state
 from tuner.devices.cuda.context import GpuContext, open_context
-from tuner.devices.cuda.state import between, snapshot
 
 __all__ = ["CudaDevice"]
 
@@ -48,6 +50,8 @@ class CudaDevice(Device):
     # A context reserves address space for all memory of host and GPUs, and the driver keeps what it compiled
     # in files of its own.
     limits_memory: ClassVar[bool] = False
+    # A context with its code takes 300 to 600 MB on large boards, cuBLAS' and cuDNN's workspaces some more.
+    context_bytes: ClassVar[float] = 2**30
     child_file_bytes: ClassVar[int] = 2**30
 
     def __init__(self, found: facts.CudaFacts) -> None:
@@ -58,14 +62,14 @@ class CudaDevice(Device):
     def discover(cls) -> Sequence["CudaDevice"]:
         """The GPUs that CUDA shows and a target stands for, in CUDA's order."""
         found, _ = facts.devices()
-        return [cls(each) for each in found if facts.arch_of_capability(each.capability)]
+        return [cls(each) for each in found if facts.unusable(each) is None]
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """No driver, no CuPy, no GPU, or only GPUs without a target."""
+        """No driver, no CuPy, no GPU, or only GPUs without a target or closed to everybody."""
         found, reason = facts.devices()
         if found and not cls.discover():
-            return facts.unsupported(found[0])
+            return facts.unusable(found[0])
         return reason
 
     @property
@@ -82,6 +86,16 @@ class CudaDevice(Device):
     def own_memory_bytes(self) -> float:
         """Nine tenths of the board's."""
         return _MEMORY_SHARE * self._target.limit("memory_bytes")
+
+    def own_memory_free_bytes(self) -> float:
+        """As much of that as NVML says is free: other processes may hold some."""
+        free = state.free_bytes(self._facts.pci)
+        return self.own_memory_bytes if free is None else min(self.own_memory_bytes, _MEMORY_SHARE * free)
+
+    @property
+    def exclusive(self) -> bool:
+        """In exclusive-process compute mode a second context is refused."""
+        return self._facts.compute_mode == facts.EXCLUSIVE_PROCESS
 
     def default_protocol(self) -> Protocol:
         """One thread, and samples of 250 us at least."""
@@ -106,6 +120,12 @@ class CudaDevice(Device):
             "memory_bytes": f.memory_bytes, **dict(f.limits),
         }  # fmt: skip
 
+    def remarks(self, threads: int) -> Sequence[str]:
+        """Other processes that compute on it."""
+        own = {os.getpid(), *descendants_of(os.getpid())}
+        line = state.other_processes(self._facts.pci, own)
+        return (line,) if line else ()
+
     @property
     def preload(self) -> tuple[str, ...]:
         """CuPy: importing it opens no device."""
@@ -114,7 +134,9 @@ class CudaDevice(Device):
     @property
     def _context(self) -> GpuContext:
         limit = self._target.limit
-        return open_context(self.index, int(limit("sm_count")), int(limit("l2_bytes")))
+        context = open_context(self.index, int(limit("sm_count")), int(limit("l2_bytes")))
+        context.read_clock = context.read_clock or partial(state.sm_clock_hz, self._facts.pci)
+        return context
 
     def prepare(self, threads: int) -> None:
         """Opens the GPU in this process; `threads` has no meaning here."""
@@ -144,11 +166,11 @@ class CudaDevice(Device):
 
     def state(self) -> Mapping[str, float]:
         """Clocks, temperature, power and throttle reasons, where NVML gives them."""
-        return snapshot(self._facts.pci)
+        return state.snapshot(self._facts.pci)
 
     def conditions(self, before: Mapping[str, float], after: Mapping[str, float]) -> Mapping[str, float]:
         """See `tuner.devices.cuda.state.between`."""
-        return between(before, after)
+        return state.between(before, after)
 
     def measure_limits(self) -> Mapping[str, float]:
         """`peak_flops_f32` of FMAs between registers, `bandwidth_bytes_per_s` of a copy; the best of five."""

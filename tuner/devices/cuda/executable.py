@@ -3,6 +3,8 @@
 import ctypes
 import importlib
 import json
+import math
+import statistics
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 
 from tuner.core.artifact import Artifact
 from tuner.core.device import Executable
-from tuner.core.kernel import Argument
+from tuner.core.kernel import Argument, Launch
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.devices.cuda.context import Function, GpuContext
@@ -29,6 +31,7 @@ class OnDevice(Executable):
 
     def __init__(self, context: GpuContext) -> None:
         self._context, self._late_before = context, context.late_samples
+        self._clocks_before = len(context.clocks)
         self._regions: dict[str, Region] = {}
         self._bound: Mapping[str, np.ndarray] = {}
         self._forms: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
@@ -95,9 +98,15 @@ class OnDevice(Executable):
         return None
 
     def metrics(self) -> Mapping[str, float]:
-        """`late_samples`: how often the host was too slow to queue a sample while the GPU was held."""
+        """`late_samples`: how often the host was too slow to queue a sample while the GPU was held.
+
+        `sm_clock_hz_during`: the median clock while samples ran; absent where NVML does not tell.
+        """
         late = self._context.late_samples - self._late_before
-        return {"late_samples": float(late)} if late else {}
+        found = {"late_samples": float(late)} if late else {}
+        if clocks := self._context.clocks[self._clocks_before :]:
+            found["sm_clock_hz_during"] = statistics.median(clocks)
+        return found
 
 
 class Cubin(OnDevice):
@@ -114,6 +123,7 @@ class Cubin(OnDevice):
 
     def __init__(self, artifact: Artifact, context: GpuContext, target: Target) -> None:
         super().__init__(context)
+        self._sm_count = int(target.limit("sm_count"))
         for step in artifact.steps:
             if step.launch is None:
                 raise RuntimeError(f"{step.entry} has no launch: grid, block, shared bytes")
@@ -136,6 +146,13 @@ class Cubin(OnDevice):
             if argument.value is None:
                 raise ValueError(f"argument {argument.name} has no value")
             return _SCALARS[argument.kind](argument.value)
+        if argument.kind == "struct":
+            values = [self._value(field) for field in argument.fields]
+
+            class Struct(ctypes.Structure):  # with the alignment of C, which is CUDA's
+                _fields_ = tuple((f"f{i}", type(value)) for i, value in enumerate(values))
+
+            return Struct(*values)
         region = self._regions.get(argument.name)  # absent: a null pointer
         return ctypes.c_void_p(region.address if region else None)
 
@@ -146,7 +163,12 @@ class Cubin(OnDevice):
             launch = step.launch
             assert launch is not None
             values = [self._value(argument) for argument in step.arguments]
-            calls.append(function.prepared(launch.grid, launch.block, launch.shared_bytes, values, stream))
+            waits = bool(step.metrics.get("cooperative"))
+            if waits:
+                self._require_room(step.entry, launch, function)
+            calls.append(
+                function.prepared(launch.grid, launch.block, launch.shared_bytes, values, stream, waits)
+            )
         if len(calls) == 1:
             return calls[0]
 
@@ -155,6 +177,15 @@ class Cubin(OnDevice):
                 call()
 
         return queue
+
+    def _require_room(self, entry: str, launch: Launch, function: Function) -> None:
+        blocks = math.prod(launch.grid)
+        each = function.blocks_an_sm(math.prod(launch.block), launch.shared_bytes)
+        if blocks > each * self._sm_count:
+            raise RuntimeError(
+                f"{entry} waits for its whole grid, whose {blocks} blocks cannot run at once: the GPU holds "
+                f"{each * self._sm_count}, {each} an SM"
+            )
 
 
 class LibraryCall(OnDevice):

@@ -7,6 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 
 from tuner.core.target import Target
+from tuner.devices.cuda.driver import too_old
 from tuner.targets import cuda as targets
 
 # Attribute of `cudaDeviceAttr`, as CuPy names it -> limit of a target, and what one unit of it is.
@@ -28,6 +29,9 @@ _ATTRIBUTES: Mapping[str, tuple[str, float]] = {
     "ClockRate": ("clock_hz", 1e3),  # kHz
 }
 
+# Of `cudaComputeMode` (driver_types.h).
+PROHIBITED, EXCLUSIVE_PROCESS = 2, 3
+
 
 @dataclass(frozen=True)
 class CudaFacts:
@@ -41,6 +45,7 @@ class CudaFacts:
         pci: bus id, by which NVML finds it.
         driver: highest CUDA version the driver serves, e.g. 13000.
         memory_bytes: of the device.
+        compute_mode: who may use it: `EXCLUSIVE_PROCESS`, `PROHIBITED`, or anybody.
         limits: by the names of `tuner.targets.cuda`, as far as the driver states them.
     """
 
@@ -52,6 +57,7 @@ class CudaFacts:
     driver: int
     memory_bytes: int
     limits: Mapping[str, float] = field(default_factory=dict)
+    compute_mode: int = 0
 
 
 def missing() -> str | None:
@@ -61,7 +67,7 @@ def missing() -> str | None:
     except OSError:
         return "no NVIDIA driver (libcuda.so.1)"
     if find_spec("cupy") is None:
-        return "CuPy is not installed: pip install 'kernel-tuner-lab[cuda]'"
+        return "CuPy is not installed: pip install 'kernel-tuner-lab[cuda]' (a driver before 580: [cuda12])"
     return None
 
 
@@ -77,6 +83,9 @@ def devices() -> tuple[tuple[CudaFacts, ...], str | None]:
     try:
         from cupy.cuda import runtime
 
+        # Before anything else is asked: CUDA itself says no more than that the driver is insufficient.
+        if reason := too_old(int(runtime.driverGetVersion())):
+            return (), reason
         found = tuple(_facts(runtime, index) for index in range(runtime.getDeviceCount()))
     except (ImportError, RuntimeError) as error:
         return (), f"CUDA cannot be used: {str(error).splitlines()[0]}"
@@ -107,7 +116,7 @@ def _facts(runtime: object, index: int) -> CudaFacts:
         (int(properties["major"]), int(properties["minor"])),
         uuid.hex() if isinstance(uuid, bytes) else str(uuid), str(cuda.deviceGetPCIBusId(index)),
         int(cuda.driverGetVersion()), int(properties["totalGlobalMem"]),
-        {limit: float(value) for limit, value in limits.items() if value > 0},
+        {limit: float(value) for limit, value in limits.items() if value > 0}, attribute("ComputeMode"),
     )  # fmt: skip
 
 
@@ -142,6 +151,16 @@ def target_of(facts: CudaFacts) -> Target:
     faster = limits["sm_count"] * limits["clock_hz"] / (base.limit("sm_count") * base.limit("clock_hz"))
     limits.update({n: value * faster for n, value in base.limits.items() if n.startswith("peak_flops_")})
     return replace(base, limits=limits)
+
+
+def unusable(facts: CudaFacts) -> str | None:
+    """Why the lab cannot use a device, one line; `None` where it can."""
+    if facts.compute_mode == PROHIBITED:
+        return (
+            f"GPU {facts.index} ({facts.name}) is in compute mode prohibited: "
+            f"nvidia-smi -i {facts.index} -c DEFAULT opens it"
+        )
+    return None if arch_of_capability(facts.capability) else unsupported(facts)
 
 
 def unsupported(facts: CudaFacts) -> str:

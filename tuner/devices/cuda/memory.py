@@ -31,7 +31,8 @@ class Region:
         try:
             self._base = int(runtime.malloc(total))
         except RuntimeError as error:
-            if "emory" in str(error):
+            # Not every error with the word in it: an illegal memory access is none of too little memory.
+            if "cudaErrorMemoryAllocation" in str(error) or "out of memory" in str(error).lower():
                 raise MemoryError(f"{total} bytes of device memory: {error}") from None
             raise
         self.address = self._base + GUARD_BYTES

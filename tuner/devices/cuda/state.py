@@ -1,6 +1,6 @@
 """Clocks, temperature, power and throttling of a GPU, through NVML."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -59,6 +59,49 @@ def snapshot(pci: str) -> dict[str, float]:
         bits = int(readings["throttle_reasons"])
         readings["throttled"] = float(any(bits & bit for bit in THROTTLES.values()))
     return readings
+
+
+def sm_clock_hz(pci: str) -> float | None:
+    """The SM clock at this moment; `None` where NVML does not tell."""
+    found = _handle(pci)
+    if found is None:
+        return None
+    nvml, device = found
+    try:
+        return 1e6 * float(nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM))
+    except Exception:
+        return None
+
+
+def free_bytes(pci: str) -> float | None:
+    """Bytes of the device's memory that nobody uses; `None` where NVML does not tell."""
+    found = _handle(pci)
+    if found is None:
+        return None
+    nvml, device = found
+    try:
+        return float(nvml.nvmlDeviceGetMemoryInfo(device).free)
+    except Exception:  # a MIG slice or a board with unified memory
+        return None
+
+
+def other_processes(pci: str, own: Collection[int]) -> str | None:
+    """One line on the processes that compute on the device beside `own`; `None` where NVML shows none."""
+    found = _handle(pci)
+    if found is None:
+        return None
+    nvml, device = found
+    try:
+        running = [p for p in nvml.nvmlDeviceGetComputeRunningProcesses(device) if int(p.pid) not in own]
+    except Exception:  # a board that does not tell
+        return None
+    if not running:
+        return None
+    # The memory is missing where the system keeps it to itself.
+    sizes = [f" ({p.usedGpuMemory / 2**30:.1f} GiB)" if p.usedGpuMemory else "" for p in running[:4]]
+    shown = ", ".join(f"pid {p.pid}{size}" for p, size in zip(running, sizes, strict=False))
+    many = f"{len(running)} other processes use" if len(running) > 1 else "another process uses"
+    return f"{many} the GPU: {shown}; what they compute slows what is timed"
 
 
 def between(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Bank conflicts of shared memory by line, as the emulator counts them (`runtime/banks.cpp`)."""
 
 import ctypes
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,8 +63,3 @@ def read_banks(path: Path, context: LaunchContext) -> list[BankUse]:
             worst=max(known.worst, found.worst),
         )  # fmt: skip
     return sorted(merged.values(), key=lambda use: (-use.conflicts, use.file, use.line, use.access))
-
-
-def add_up(uses: Sequence[BankUse]) -> tuple[int, int]:
-    """All requests and conflicts."""
-    return sum(use.requests for use in uses), sum(use.conflicts for use in uses)

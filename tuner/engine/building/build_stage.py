@@ -23,9 +23,10 @@ from tuner.core.workload import Workload
 from tuner.engine.building import build_process
 from tuner.engine.building.answers import BuildAnswer, UnusableAnswer, build_answer
 from tuner.engine.processes import machine_faults
+from tuner.engine.processes.limits import Limits
 from tuner.engine.processes.locks import building
 from tuner.engine.processes.workers import ChildLost, Warm, Workers
-from tuner.engine.processes.zygote import Child, Limits
+from tuner.engine.processes.zygote import Child
 
 _FILE_LIMIT = 2 * 2**30
 # Forking a process with TVM loaded costs 10 ms, more than all else the engine does for a trial, and a program

@@ -28,10 +28,11 @@ from tuner.engine.candidate.in_turn import in_turn
 from tuner.engine.judging import runner
 from tuner.engine.judging.judge_client import JudgeClient, Seat
 from tuner.engine.processes import machine_faults
+from tuner.engine.processes.limits import Limits
 from tuner.engine.processes.locks import measuring
 from tuner.engine.processes.preflight import prepared_scratch
 from tuner.engine.processes.workers import ChildLost, Warm, Workers
-from tuner.engine.processes.zygote import Child, Limits
+from tuner.engine.processes.zygote import Child
 
 # Addresses around the tensors that nothing lies at, of up to eight tensors and workspaces at a time.
 _ADDRESSES = 8 * 2 * RESERVED
@@ -110,6 +111,16 @@ class Workshop:
         """Waits until the warm processes are done importing, so that they disturb no measurement."""
         self._workers.settle()
 
+    def release(self) -> None:
+        """Ends the child that is kept for further trials, and waits until it and those before it have ended.
+
+        A device may serve one process at a time only, and a context that is left open takes memory of it.
+        """
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            self._judge.dismiss(kept[0])
+        self._workers.collect()
+
     def _once(self, function: Any, payload: Any, complaint: str, again: bool = True) -> Any:
         try:
             return self._workers.ask(self._run, function, payload, Limits(), _PATIENCE_S)
@@ -151,6 +162,8 @@ class Workshop:
         return self._judge.seat(self._runner(), self._request(workload, built))
 
     def _runner(self) -> Child:
+        if self.device.exclusive:
+            self._workers.collect()
         payload = {"device": self.device, "protocol": self.protocol}
         return self._workers.start(self._run, runner.runner_job, payload, self._limits)
 
@@ -276,6 +289,7 @@ class Workshop:
     def calibrate(self) -> tuple[float, bool]:
         """Seconds of the calibration kernel, the lower quartile of many; whether others left it the cores."""
         self.settle()
+        self.release()
         with measuring(self.device.fingerprint):
             payload = {"device": self.device, "protocol": self.protocol}
             complaint = "the device cannot be calibrated"
@@ -285,6 +299,7 @@ class Workshop:
     def limits(self) -> dict[str, float]:
         """Peaks of the device, measured now in a child of its own."""
         self.settle()
+        self.release()
         with measuring(self.device.fingerprint):
             payload = {"device": self.device, "protocol": self.protocol}
             complaint = "the device's peaks cannot be measured"

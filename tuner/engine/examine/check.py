@@ -163,14 +163,11 @@ def check_kernel(
     for workload in workloads:
         inputs = operator.inputs(workload, seed)
         for config in configs:
-            result = run(kernel, operator, workload, config, target, inputs, seed, sanitize, timeout_s)
-            if (
-                nvrtc
-                and run is _emulated
-                and _through_nvrtc(kernel, target)
-                and result.status != "build_error"
-            ):
-                result = _with_nvrtc(result, _source(kernel, workload, config, target), target)
+            case = _Case(kernel, operator, workload, config, target, inputs, seed, sanitize, timeout_s)
+            result = run(case)
+            through = nvrtc and run is _emulated and _through_nvrtc(kernel, target)
+            if through and result.status != "build_error":
+                result = _with_nvrtc(result, _source(case), target)
             yield result
 
 
@@ -190,16 +187,44 @@ def _with_nvrtc(result: Checked, source: Source, target: Target) -> Checked:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What a kernel is held to: an operator, a workload, and the type of its sums where that is its own."""
+    """One configuration on one workload, and how it is run."""
 
+    kernel: Kernel
     operator: Operator
     workload: Workload
-    accumulator: str = ""
+    config: Config
+    target: Target
+    inputs: Tensors
+    seed: int
+    sanitize: bool
+    timeout_s: float
 
     def reference(self, inputs: Tensors) -> tuple[Tensors, Tensors]:
-        """The reference and the tolerance."""
+        """The reference and the tolerance, by the type of the kernel's sums where that is its own."""
         reference = self.operator.reference(self.workload, inputs)
-        return reference, self.operator.tolerance_of(self.workload, inputs, reference, self.accumulator)
+        accumulator = self.kernel.accumulator
+        return reference, self.operator.tolerance_of(self.workload, inputs, reference, accumulator)
+
+    def special_inputs(self) -> Tensors:
+        """Inputs with special values, where the kernel honours them; else none."""
+        return self.operator.special_inputs(self.workload, self.seed) if self.kernel.special_values else {}
+
+    def tensors(self) -> tuple[Tensors, list[str]]:
+        """Inputs with outputs that nobody wrote yet, and the names of the outputs."""
+        import numpy as np
+
+        outputs = [spec for spec in self.operator.signature(self.workload) if spec.output]
+        zeros = {s.name: np.zeros(s.shape, s.dtype) for s in outputs}
+        return {**self.inputs, **zeros}, [s.name for s in outputs]
+
+    def ended(
+        self, status: str, error: str = "", share: float | None = None, findings: Sequence[Any] = (),
+        banks: Sequence[Any] = (),
+    ) -> Checked:  # fmt: skip
+        """What came of it; `share` of the tolerance."""
+        return Checked(
+            self.workload, self.config, status, tuple(findings), share, error, self.sanitize, tuple(banks)
+        )
 
 
 def _verdict(case: _Case, inputs: Tensors, outputs: Tensors) -> tuple[float, str]:
@@ -211,17 +236,11 @@ def _special_verdict(case: _Case, inputs: Tensors, outputs: Tensors) -> str | No
     return f"with special values (NaN, infinities, ends of the range): {wrong}" if wrong else None
 
 
-def _tensors(operator: Operator, workload: Workload, inputs: Tensors) -> tuple[Tensors, list[str]]:
-    import numpy as np
-
-    outputs = [spec for spec in operator.signature(workload) if spec.output]
-    return {**inputs, **{s.name: np.zeros(s.shape, s.dtype) for s in outputs}}, [s.name for s in outputs]
-
-
-def _source(kernel: Kernel, workload: Workload, config: Config, target: Target) -> Source:
+def _source(case: _Case) -> Source:
     # TensorIR and others that generate CUDA: their builder gives the generated source.
-    source = kernel.lower(workload, config, target)
-    generated = registry.builder_of(kernel, target).cuda_source(source, target)
+    kernel = case.kernel
+    source = kernel.lower(case.workload, case.config, case.target)
+    generated = registry.builder_of(kernel, case.target).cuda_source(source, case.target)
     if generated is None:
         raise Unavailable(f"kernel {kernel.name} ({kernel.language}) has no source to emulate")
     return generated
@@ -243,50 +262,45 @@ def _begun(kernel: Kernel, given: Tensors, workspaces: Mapping[str, int]) -> Ten
     return begun
 
 
-def _emulated(
-    kernel: Kernel, operator: Operator, workload: Workload, config: Config, target: Target, inputs: Tensors,
-    seed: int, sanitize: bool, timeout_s: float,
-) -> Checked:  # fmt: skip
-    emulator, builder = _emulator(target)
-    case = _Case(operator, workload, kernel.accumulator)
-    tensors, outputs = _tensors(operator, workload, inputs)
-    special = operator.special_inputs(workload, seed) if kernel.special_values else {}
+def _emulated(case: _Case) -> Checked:
+    emulator, builder = _emulator(case.target)
+    tensors, outputs = case.tensors()
+    special = case.special_inputs()
     with Scratch("check_emulated-") as folder:
         try:
-            source = _source(kernel, workload, config, target)
-            source = replace(source, options={**source.options, "sanitize": sanitize})
-            artifact = builder.build(source, target, folder)
+            source = _source(case)
+            source = replace(source, options={**source.options, "sanitize": case.sanitize})
+            artifact = builder.build(source, case.target, folder)
         except BuildError as error:
-            return Checked(workload, config, "build_error", error=str(error), sanitized=sanitize)
+            return case.ended("build_error", str(error))
 
         def run(given: Tensors) -> Emulated:
-            begun = _begun(kernel, given, artifact.workspaces)
+            begun = _begun(case.kernel, given, artifact.workspaces)
             written = {*outputs, *begun}
-            return emulator.examine(artifact, {**given, **begun}, written, seed, timeout_s, set(begun))
+            return emulator.examine(
+                artifact, {**given, **begun}, written, case.seed, case.timeout_s, set(begun)
+            )
 
         result = again = run(tensors)
         if result.completed and special:
             again = run({**tensors, **special})
     if not again.completed:
         result = again
+    findings = result.findings
     if not result.completed:
         # What was refused before it ran has not crashed.
-        refused = any(finding.kind == "host_code" for finding in result.findings)
-        status = "findings" if refused else "crash"
-        return Checked(workload, config, status, tuple(result.findings), None, result.error, sanitize)
-    banks = tuple(getattr(result, "banks", ()))  # of an emulator that counts them
-    share, where = _verdict(case, inputs, dict(result.outputs))
+        refused = any(finding.kind == "host_code" for finding in findings)
+        return case.ended("findings" if refused else "crash", result.error, None, findings)
+    banks = getattr(result, "banks", ())  # of an emulator that counts them
+    share, where = _verdict(case, case.inputs, dict(result.outputs))
     if not share <= 1.0:
         reason = f"{where} ({share:.3g} times the tolerance)"
-        return Checked(
-            workload, config, "wrong_result", tuple(result.findings), share, reason, sanitize, banks
-        )
-    if result.findings:
-        first = str(result.findings[0])
-        return Checked(workload, config, "findings", tuple(result.findings), share, first, sanitize, banks)
+        return case.ended("wrong_result", reason, share, findings, banks)
+    if findings:
+        return case.ended("findings", str(findings[0]), share, findings, banks)
     if special and (wrong := _special_verdict(case, special, dict(again.outputs))):
-        return Checked(workload, config, "wrong_result", (), share, wrong, sanitize, banks)
-    return Checked(workload, config, "ok", (), share, "", sanitize, banks)
+        return case.ended("wrong_result", wrong, share, (), banks)
+    return case.ended("ok", "", share, (), banks)
 
 
 def _emulator(target: Target) -> tuple[Emulator, Builder]:
@@ -299,36 +313,28 @@ def _emulator(target: Target) -> tuple[Emulator, Builder]:
     return found[0](target), builder
 
 
-def _interpreted(
-    kernel: Kernel, operator: Operator, workload: Workload, config: Config, target: Target, inputs: Tensors,
-    seed: int, sanitize: bool, timeout_s: float,
-) -> Checked:  # fmt: skip
-    tensors, outputs = _tensors(operator, workload, inputs)
-    builder = registry.builder_of(kernel, target)
+def _interpreted(case: _Case) -> Checked:
+    case = replace(case, sanitize=False)
+    tensors, outputs = case.tensors()
+    builder = registry.builder_of(case.kernel, case.target)
 
     def run(given: Tensors) -> Tensors:
         for name in outputs:
             tensors[name].view("uint8")[...] = 0xFF  # NaN: what is not written is wrong
-        source = kernel.lower(workload, config, target)
-        found = _interpreter(builder).run(source, {**tensors, **given}, timeout_s)
+        source = case.kernel.lower(case.workload, case.config, case.target)
+        found = _interpreter(builder).run(source, {**tensors, **given}, case.timeout_s)
         return {name: found[name] for name in outputs}
 
+    special = case.special_inputs()
     try:
-        found = run({})
+        share, where = _verdict(case, case.inputs, run({}))
+        if not share <= 1.0:
+            return case.ended("wrong_result", where, share)
+        if special and (wrong := _special_verdict(case, special, run(special))):
+            return case.ended("wrong_result", wrong, share)
     except RuntimeError as error:
-        return Checked(workload, config, "crash", error=str(error), sanitized=False)
-    share, where = _verdict(_Case(operator, workload), inputs, found)
-    if not share <= 1.0:
-        return Checked(workload, config, "wrong_result", (), share, where, False)
-    if kernel.special_values:
-        special = operator.special_inputs(workload, seed)
-        try:
-            found = run(special)
-        except RuntimeError as error:
-            return Checked(workload, config, "crash", error=str(error), sanitized=False)
-        if wrong := _special_verdict(_Case(operator, workload), special, found):
-            return Checked(workload, config, "wrong_result", (), share, wrong, False)
-    return Checked(workload, config, "ok", (), share, "", False)
+        return case.ended("crash", str(error))
+    return case.ended("ok", "", share)
 
 
 _kept: dict[str, Interpreter] = {}

@@ -106,8 +106,8 @@ class Challenger:
         probe = data.operator.excerpt(data.workload, data.inputs, rng)
         self._names = [name for name in probe.inputs if name not in constant]
         self._places = dict.fromkeys(self._names, _PLACES)
-        # What the runner's inputs hold in place of what was drawn: places and values, the last one of a
-        # place.
+        # What the runner's inputs hold in place of what was drawn, by input: places and values; of several
+        # changes of one place the last.
         self._held: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._turn = 0
         self._proven: set[str] = set()
@@ -121,7 +121,7 @@ class Challenger:
         """The next sample's challenge."""
         if not self._names:
             return Challenge(calls, None)
-        # Those first of which nothing is known yet.
+        # First the inputs that no comparison has shown to be read anew.
         names = list(self.unproven) or self._names
         name = names[self._turn % len(names)]
         self._turn += 1
@@ -188,7 +188,7 @@ class Challenger:
         else:
             places = self._rng.choice(among, count, replace=False)
         total = places.size * -(-_VALUES // places.size)
-        # Values of the tensor's own, of the same column: some columns hold others than the rest.
+        # The new values come from the same column of the same tensor: columns may differ in scale.
         steps = self._rng.integers(1, max(2, flat.size // row), total) * (row if original.ndim > 1 else 1)
         values = np.ascontiguousarray(flat[(np.resize(places, total) + steps) % flat.size])
         changes = Changes(name, places, values)

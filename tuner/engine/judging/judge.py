@@ -29,8 +29,8 @@ from tuner.engine.processes.channel import Channel
 
 _PR_SET_DUMPABLE = 4
 _REWARM_BELOW_S = 0.1
-# A finalist has a new process in each sitting. The first one proves its time, of the later ones this share,
-# drawn here: no kernel knows beforehand in which of them it is asked.
+# A finalist has a new process in each sitting of a final. Its time is proven in the first sitting, and in
+# this share of the later ones, drawn here: no kernel knows beforehand in which sittings that is.
 _PROVEN_AGAIN = 0.25
 
 

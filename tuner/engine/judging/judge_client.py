@@ -19,9 +19,10 @@ from tuner.core.workload import Workload
 from tuner.engine.judging import judge
 from tuner.engine.judging.dataset import DatasetRequest
 from tuner.engine.processes.channel import ChannelClosed, ChannelGarbage
+from tuner.engine.processes.limits import Limits
 from tuner.engine.processes.machine_faults import Fault
 from tuner.engine.processes.workers import ChildLost, Warm, Workers
-from tuner.engine.processes.zygote import Child, Limits
+from tuner.engine.processes.zygote import Child
 
 # Beyond what a runner has: the judge's own work, a comparison of the largest outputs included.
 _JUDGING_S = 60.0
@@ -130,7 +131,7 @@ class JudgeClient:
             answer = self._workers.receive(child, self._timeout_s + _JUDGING_S)
         except ChildLost as lost:
             self._judge = None
-            # Whatever ended it, no candidate did.
+            # Whatever ended the judge, no candidate did: candidates run in other processes.
             fault = lost.fault or Fault(f"the judging process: {lost}", passing=True)
             raise ChildLost(fault.reason, lost.timed_out, fault) from None
         except BaseException:
@@ -162,7 +163,7 @@ class JudgeClient:
             self.dismiss(child)
             raise ChildLost(f"no result within {self._timeout_s:g} s", True)
         if answer.get("status") == "lost" and answer.get("garbled"):
-            # It may well live on, its memory overwritten: that we end it is nobody else's doing.
+            # The child may live on, its memory overwritten. We end it: its exit is no fault of the machine.
             self.dismiss(child)
             raise ChildLost(str(answer.get("error")), False)
         if answer.get("status") == "lost":
@@ -173,7 +174,7 @@ class JudgeClient:
 
     def _drop(self, child: Child) -> None:
         if self._judge is not None:
-            # A judge that ends meanwhile has let it go too; whoever asks the next one is told.
+            # A judge that ends meanwhile has let the child go too; the next question to the judge says so.
             with contextlib.suppress(ChildLost):
                 self._ask({"do": "drop", "pid": child.pid})
 

@@ -9,7 +9,6 @@ stored before there was a status for it.
 import errno
 import os
 import re
-import resource
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from tuner.core.cache import cache_folder
 from tuner.core.errors import MachineFault
 from tuner.core.measurement import Status
 from tuner.core.scratch import PREFIX
+from tuner.engine.processes.limits import memory_is_lowered, memory_was_lowered
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,8 @@ class Fault:
         return MachineFault(self.reason, self.passing)
 
 
-# Signals that a kernel has no reason to send itself: the out-of-memory killer's, and those people send.
+# Signals that no kernel has a reason to send to itself: the out-of-memory killer's, and those people send.
 _FROM_OUTSIDE = frozenset((signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT))
-# A warm process with TVM maps about this much before a child's own limit counts.
-_WARM_BYTES = 2 * 2**30
 # A system with less memory than this left refuses what a candidate may well ask for.
 _SHORT_OF_MEMORY = 512 * 2**20
 
@@ -76,40 +74,6 @@ _BROKEN_TOOL = re.compile(r"error while loading shared libraries: (\S+):")
 _NO_MEMORY = re.compile(r"virtual memory exhausted|out of memory allocating|Cannot allocate memory|bad_alloc")
 # `kernel.cpp:12:3: error: ...`, the text of which is the candidate's own (`#error`, `static_assert`).
 _AT_A_LINE = re.compile(r":\d+(:\d+)?: (?!fatal)")
-
-_lowered = False
-
-
-def lower_limit(kind: int, wanted: int) -> bool:
-    """Sets a limit of this process to the smaller of what is wanted and what is allowed.
-
-    Args:
-        kind: `resource.RLIMIT_...`.
-        wanted: in the limit's own unit.
-
-    Returns:
-        Whether it is what was wanted.
-    """
-    hard = resource.getrlimit(kind)[1]
-    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(kind, (granted, granted))
-    return granted == wanted
-
-
-def note_lowered_memory() -> None:
-    """In a child: the system allows it less address space than the protocol gives a candidate."""
-    global _lowered
-    _lowered = True
-
-
-def memory_is_lowered(wanted_bytes: int) -> bool:
-    """Whether this process's hard limit (`ulimit -v`) leaves children less than the protocol gives them.
-
-    Args:
-        wanted_bytes: what a child may allocate beyond its warm process; 0 for no limit.
-    """
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    return hard != resource.RLIM_INFINITY and (not wanted_bytes or hard < wanted_bytes + _WARM_BYTES)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -168,7 +132,7 @@ def of_exception(error: BaseException) -> Fault | None:
 
 def _of_memory() -> Fault | None:
     # Under the limit that the protocol sets, running out of memory is the candidate's doing.
-    if _lowered:
+    if memory_was_lowered():
         return Fault("out of memory under a limit that is smaller than the protocol's: see ulimit -v", True)
     if _memory_left() < _SHORT_OF_MEMORY:
         return Fault("the system has no memory left: end something", True)
@@ -200,7 +164,7 @@ def of_output(text: str) -> Fault | None:
         for words, number in _SAID:
             if line.rstrip().rstrip(".'\"").endswith(words):
                 return of_errno(number)
-        if _lowered and _NO_MEMORY.search(line):
+        if memory_was_lowered() and _NO_MEMORY.search(line):
             return _of_memory()
     return None
 

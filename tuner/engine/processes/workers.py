@@ -10,7 +10,8 @@ from typing import Any
 from tuner.core.errors import MachineFault
 from tuner.engine.processes import machine_faults
 from tuner.engine.processes.channel import ChannelClosed, ChannelGarbage
-from tuner.engine.processes.zygote import Child, Limits, Zygote, ZygoteDied
+from tuner.engine.processes.limits import Limits
+from tuner.engine.processes.zygote import Child, Zygote, ZygoteDied
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class Workers:
             self._working.discard(child)
             raise ChildLost(f"no result within {timeout:g} s", True) from None
         except ChannelGarbage as error:
-            # It may well live on; that we end it is nobody else's doing.
+            # The child may live on. We end it: its exit is no fault of the machine.
             child.kill()
             _collect(child)
             self._working.discard(child)
@@ -148,6 +149,13 @@ class Workers:
         for each in ended:
             _collect(each)
 
+    def collect(self) -> None:
+        """Waits until those that were dismissed have ended: what they held is free then."""
+        with self._lock:
+            ended, self._ended = self._ended, []
+        for each in ended:
+            _collect(each)
+
     def ask(self, warm: Warm, function: Any, payload: Any, limits: Limits, timeout: float) -> Any:
         """One child's one answer; raises `ChildLost`."""
         child = self.start(warm, function, payload, limits)
@@ -166,7 +174,7 @@ class Workers:
         zygotes: Sequence[Zygote] = list(self._zygotes.values())
         for zygote in zygotes:
             zygote.close()
-        # After them: one that cannot say how a child ended keeps nobody waiting.
+        # After the zygotes have ended: a zygote that cannot say how a child ended keeps nobody waiting.
         for child in self._ended:
             _collect(child)
 

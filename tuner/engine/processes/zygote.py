@@ -30,7 +30,8 @@ from tuner.core.environment import clean_environment
 from tuner.core.text_tail import text_tail
 from tuner.engine.processes import machine_faults
 from tuner.engine.processes.channel import Channel
-from tuner.engine.processes.zygote_messages import NO_FORK, STATUS, Limits, say_farewell, send, sweep
+from tuner.engine.processes.limits import Limits
+from tuner.engine.processes.zygote_messages import NO_FORK, STATUS, say_farewell, send, sweep
 
 __all__ = ["Child", "Limits", "Zygote", "ZygoteDied"]
 
@@ -216,7 +217,7 @@ class Zygote:
                 raise ZygoteDied(self._why()) from None
             except BaseException:
                 # Ctrl-C, perhaps within the message: the zygote would wait for the rest of it for ever, and
-                # nobody would be told how its children ended. It ends, and is replaced when it is needed.
+                # nobody would be told how its children ended. The zygote ends; the next job starts another.
                 self._control.close()
                 raise
             finally:
@@ -252,7 +253,8 @@ class Zygote:
         """Ends the zygote and all its children."""
         say_farewell(self._control)
         if not self._ready:
-            # It may import for seconds yet, and has no children. Interrupted, it removes what it was making.
+            # The zygote still imports, perhaps for seconds, and has no children. Interrupted, it removes what
+            # it was making.
             self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(2)

@@ -61,7 +61,7 @@ def leave(parent: int, folder: Path) -> None:
             return  # it lives: it gave up this zygote alone
         time.sleep(0.01)
     for _ in range(20):
-        # The children of another zygote may still be writing there: it removes the folder too, later.
+        # The children of another zygote may still be writing there; that zygote removes the folder too.
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             return

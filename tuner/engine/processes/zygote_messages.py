@@ -5,7 +5,6 @@ import signal
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 STATUS = struct.Struct("<qq")
 """(0, process id) after a fork, (1, wait status) at the end."""
@@ -15,19 +14,6 @@ SWEEP = signal.SIGUSR1
 """Asks a zygote to end orphans now."""
 _LENGTH = struct.Struct("<q")
 _FAREWELL = _LENGTH.pack(-1)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a child may use.
-
-    Attributes:
-        memory_bytes: address space beyond what the zygote has mapped; 0 for no limit.
-        file_bytes: the largest file it may write, its own output included; 0 for no limit.
-    """
-
-    memory_bytes: int = 0
-    file_bytes: int = 0
 
 
 class Farewell(Exception):

@@ -4,7 +4,6 @@ import errno
 import importlib
 import os
 import pickle
-import resource
 import selectors
 import signal
 import socket
@@ -14,22 +13,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from tuner.core.descendants import become_subreaper, die_with_parent, end_all_children
-from tuner.engine.processes import machine_faults
 from tuner.engine.processes.channel import Channel, ChannelClosed
-from tuner.engine.processes.machine_faults import lower_limit
+from tuner.engine.processes.limits import limit_this_process
 from tuner.engine.processes.zygote_family import Lifeline, leave, reap
-from tuner.engine.processes.zygote_messages import NO_FORK, STATUS, SWEEP, Farewell, Limits, receive
-
-
-def _limit(limits: Limits) -> None:
-    lower_limit(resource.RLIMIT_CORE, 0)
-    if limits.memory_bytes:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        total = pages * resource.getpagesize() + limits.memory_bytes
-        if not lower_limit(resource.RLIMIT_AS, total):
-            machine_faults.note_lowered_memory()
-    if limits.file_bytes:
-        lower_limit(resource.RLIMIT_FSIZE, limits.file_bytes)
+from tuner.engine.processes.zygote_messages import NO_FORK, STATUS, SWEEP, Farewell, receive
 
 
 def _child(message: bytes, descriptor: int, zygote: int) -> NoReturn:
@@ -47,7 +34,7 @@ def _child(message: bytes, descriptor: int, zygote: int) -> NoReturn:
         os.dup2(sink, 1)
         os.dup2(sink, 2)
         os.close(sink)
-        _limit(limits)
+        limit_this_process(limits)
         channel = Channel(socket.socket(fileno=descriptor))
         function(payload, channel)
         code = 0

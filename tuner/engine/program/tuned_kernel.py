@@ -26,7 +26,8 @@ class TunedKernel:
     copied, and so are inputs that overlap with `out`: the result is that of a call without overlap.
 
     Threads may share one: calls at the same time run at the same time, each with pointers and workspaces of
-    its own (kept for later calls, so as many as ever ran at once). A call in a forked child works. It can be
+    its own (kept for later calls, so as many as ever ran at once). A call in a forked child works; not one of
+    a GPU's kernel, as CUDA does not survive a fork. A GPU's kernel copies arrays to it and back. It can be
     pickled and copied: it is built again, or taken from the cache, from its workload and configuration.
 
     Attributes:
@@ -60,7 +61,7 @@ class TunedKernel:
 
     def __reduce__(self) -> tuple[Callable[..., "TunedKernel"], tuple[Any, ...]]:
         origin = {"trial_id": self.trial_id, "time_s": self.time_s, "note": self.note}
-        measured = {"digest": self._digest, "fingerprint": self._fingerprint}
+        measured = {"digest": self._digest, "fingerprint": self._fingerprint, "device": self._device.name}
         return rebuild, (self.workload.key, self.kernel, self.config, origin, measured)
 
     def __call__(self, *arrays: Any, out: np.ndarray | None = None, **named: Any) -> np.ndarray:
@@ -110,6 +111,10 @@ class TunedKernel:
                 call_parallel(executable.run)
             else:
                 executable.run()
+            # On a CPU the bound array itself; of a device with memory of its own a copy.
+            name = self._output.name
+            if (found := executable.read(name)) is not tensors[name]:
+                tensors[name][...] = found
         finally:
             executable.release()
             self._idle.append(executable)
@@ -131,13 +136,13 @@ def rebuild(
         kernel_name: of the implementation; a plug-in's is found where `TUNER_PLUGINS` names its folder.
         config: its parameters.
         origin: `trial_id`, `time_s` and `note` of the kernel that was pickled.
-        measured: `digest` of the kernel's source and `fingerprint` of the device there.
+        measured: `digest` of the kernel's source, `fingerprint` of the device there and its class, `device`.
 
     Raises:
         TunerError: there is no such kernel or device here, or it does not build.
     """
     kernel = registry.kernel(kernel_name)
-    device = default_device()
+    device = default_device(measured.get("device"))
     notes = [origin["note"]] if origin["note"] else []
     if device.fingerprint != measured["fingerprint"]:
         notes.append("it was pickled on another device")

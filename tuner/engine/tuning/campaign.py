@@ -4,7 +4,7 @@ import contextlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tuner import registry
 from tuner.core.device import Device
@@ -19,19 +19,16 @@ from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import Outcome
 from tuner.engine.tuning.choice import searcher_for
 from tuner.engine.tuning.final_stage import Held, hold_final
-from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.peaks import Peaks, calibration_reference, known_limits
 from tuner.engine.tuning.plan import Plan
 from tuner.engine.tuning.race import Race
 from tuner.engine.tuning.request import SweepRequest
+from tuner.engine.tuning.setting import Setting
 from tuner.store.campaign_records import CampaignSpec
 from tuner.store.records import DeviceInfo
 
-if TYPE_CHECKING:
-    from tuner.store.store import Store
-
 __all__ = [
-    "Outcome", "Plan", "campaign_spec", "check_memory", "choose_kernels", "default_device",
+    "Outcome", "Plan", "Setting", "campaign_spec", "check_memory", "choose_kernels", "default_device",
     "default_protocol", "fresh_seed", "run_campaign",
 ]  # fmt: skip
 
@@ -133,11 +130,7 @@ def fresh_seed() -> int:
 def run_campaign(
     workload: Workload,
     kernels: Sequence[Kernel],
-    device: Device,
-    protocol: Protocol,
-    plan: Plan,
-    store: "Store",
-    observer: Observer | None = None,
+    setting: Setting,
     skipped: Mapping[str, str] | None = None,
     shared: Workshop | None = None,
     log: PartLog | None = None,
@@ -145,10 +138,8 @@ def run_campaign(
     """Tunes each kernel in turn, then holds a final between their best and the baselines.
 
     Args:
-        workload, kernels, device, protocol: what is tuned, on what, timed how.
-        plan: budgets and the final.
-        store: keeps every trial.
-        observer: is told.
+        workload, kernels: what is tuned.
+        setting: on what, and how.
         skipped: kernels that could not take part, for the outcome.
         shared: a workshop of the same device and protocol, warmed before or serving several campaigns; by
             default one is made for this campaign.
@@ -158,18 +149,27 @@ def run_campaign(
     Raises:
         TunerError: the workload does not fit in memory, a kernel has no valid configuration.
     """
-    check_memory(workload, device)
-    if log is None:
-        names = [kernel.name for kernel in kernels]
-        spec = campaign_spec([workload], device, protocol, plan, names)
-        with CampaignLog(store, spec, plan.resume) as own:
-            return run_campaign(
-                workload, kernels, device, protocol, plan, store, observer, skipped, shared, own.part(0)
-            )
+    check_memory(workload, setting.device)
+    if log is not None:
+        return _run(workload, kernels, setting, skipped or {}, shared, log)
+    spec = campaign_spec([workload], setting, [kernel.name for kernel in kernels])
+    with CampaignLog(setting.store, spec, setting.plan.resume) as own:
+        return _run(workload, kernels, setting, skipped or {}, shared, own.part(0))
+
+
+def _run(
+    workload: Workload,
+    kernels: Sequence[Kernel],
+    setting: Setting,
+    skipped: Mapping[str, str],
+    shared: Workshop | None,
+    log: PartLog,
+) -> Outcome:
+    device, protocol, plan, store = setting.device, setting.protocol, setting.plan, setting.store
     searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}
-    skipped = skipped or {}
     with log.begin(kernels, searchers, skipped), contextlib.ExitStack() as stack:
-        observer = log.watched(observer or Observer())
+        observer = log.watched(setting.observer)
+        setting = replace(setting, observer=observer)
         stack.enter_context(store.patience.noted_by(observer.note))
         workshop = shared or stack.enter_context(Workshop(device, protocol, fresh_seed()))
         workshop.warm(kernels)
@@ -178,20 +178,13 @@ def run_campaign(
         for name in dict.fromkeys(searchers.values()):
             registry.searcher(name).warm_up()
         reference_s = calibration_reference(workshop, store, observer.note)
-        requests = [
-            SweepRequest(
-                kernel, workload, searchers[kernel.name], plan.seed,
-                Budget(trials=1) if kernel.baseline else plan.budget, plan.resume, plan.remeasure,
-                options={} if kernel.baseline else dict(plan.options),
-            )
-            for kernel in kernels
-        ]  # fmt: skip
+        requests = _requests(workload, kernels, searchers, plan)
         race = Race(requests, workshop, store, observer, reference_s, plan.reuse, plan.give_up_after)
         sweeps = race.run()
         held, interrupted = Held(Peaks(known_limits(workshop, store))), race.interrupted
         if plan.rounds and not interrupted:
             try:
-                held = hold_final(workload, kernels, sweeps, workshop, plan, store, observer)
+                held = hold_final(workload, kernels, sweeps, workshop, setting)
             except KeyboardInterrupt:
                 interrupted = True
         outcome = Outcome(
@@ -203,11 +196,23 @@ def run_campaign(
     return outcome
 
 
+def _requests(
+    workload: Workload, kernels: Sequence[Kernel], searchers: Mapping[str, str], plan: Plan
+) -> list[SweepRequest]:
+    """A sweep for each kernel; a library has one configuration."""
+    return [
+        SweepRequest(
+            kernel, workload, searchers[kernel.name], plan.seed,
+            Budget(trials=1) if kernel.baseline else plan.budget, plan.resume, plan.remeasure,
+            options={} if kernel.baseline else dict(plan.options),
+        )
+        for kernel in kernels
+    ]  # fmt: skip
+
+
 def campaign_spec(
     workloads: Sequence[Workload],
-    device: Device,
-    protocol: Protocol,
-    plan: Plan,
+    setting: Setting,
     kernels: Sequence[str] = (),
     baselines: bool = True,
     **more: Any,
@@ -215,14 +220,20 @@ def campaign_spec(
     """What a campaign is about to do, for its record; a `sweep` unless told otherwise.
 
     Args:
-        workloads, device, protocol, plan: as for `run_campaign`.
+        workloads, setting: what is tuned, on what and how.
         kernels: names that were asked for; none means all that can serve.
         baselines: whether libraries take part.
         **more: further fields of `CampaignSpec`; `asked` is added to what the plan asks.
     """
-    asked = {**plan.as_dict(), "kernels": list(kernels), "baselines": baselines, **more.pop("asked", {})}
+    asked = {
+        **setting.plan.as_dict(),
+        "kernels": list(kernels),
+        "baselines": baselines,
+        **more.pop("asked", {}),
+    }
     more.setdefault("kind", "sweep")
     more.setdefault("title", ", ".join(workload.key for workload in workloads[:3]))
+    device, protocol = setting.device, setting.protocol
     target = device.target_for(protocol.threads).name
     return CampaignSpec(
         device=DeviceInfo.of(device), target=target, protocol=protocol, workloads=workloads, asked=asked,

@@ -31,14 +31,13 @@ from tuner.engine.tuning.campaign import campaign_spec
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import Outcome
 from tuner.engine.tuning.choice import searcher_for
-from tuner.engine.tuning.observer import Observer
-from tuner.engine.tuning.plan import Plan
 from tuner.engine.tuning.request import SweepRequest, SweepResult
+from tuner.engine.tuning.setting import Setting
 from tuner.engine.tuning.sweep import Sweep
 from tuner.store.records import DeviceInfo
 
 if TYPE_CHECKING:
-    from tuner.store.store import Store
+    pass
 
 # A GEMM of 128^3: half a second on the emulator without the sanitizers, a few with them.
 _EMULATED_FLOPS = 2 * 128**3
@@ -189,37 +188,33 @@ def kernels_to_compile(
 
 
 def run_compile_only(
-    workload: Workload, kernels: Sequence[Kernel], device: Device, plan: Plan, store: "Store",
-    observer: Observer, skipped: dict[str, str], jobs: int,
-) -> Outcome:  # fmt: skip
+    workload: Workload, kernels: Sequence[Kernel], setting: Setting, skipped: dict[str, str], jobs: int
+) -> Outcome:
     """Ranks the configurations of each kernel for a device that is not there.
 
     Raises:
         TunerError: a kernel has no valid configuration, a builder is missing.
     """
-    protocol = Protocol(threads=1)
-    asked = {"measured": False}
     names = [kernel.name for kernel in kernels]
-    spec = campaign_spec([workload], device, protocol, plan, names, False, asked=asked)
-    with CampaignLog(store, spec, plan.resume) as log:
-        return _compile_all(workload, kernels, device, plan, store, observer, skipped, jobs, log.part(0))
+    spec = campaign_spec([workload], setting, names, False, asked={"measured": False})
+    with CampaignLog(setting.store, spec, setting.plan.resume) as log:
+        return _compile_all(workload, kernels, setting, skipped, jobs, log.part(0))
 
 
 def _compile_all(
-    workload: Workload, kernels: Sequence[Kernel], device: Device, plan: Plan, store: "Store",
-    observer: Observer, skipped: dict[str, str], jobs: int, log: PartLog,
+    workload: Workload, kernels: Sequence[Kernel], setting: Setting, skipped: dict[str, str], jobs: int,
+    log: PartLog,
 ) -> Outcome:  # fmt: skip
-    protocol = Protocol(threads=1)
+    device, protocol, plan, store = setting.device, setting.protocol, setting.plan, setting.store
     sweeps: dict[str, SweepResult] = {}
-    info = DeviceInfo.of(device)
     searchers = {kernel.name: searcher_for(kernel, plan.searcher) for kernel in kernels}
     interrupted = False
     with (
         log.begin(kernels, searchers, skipped),
-        store.patience.noted_by(observer.note),
+        store.patience.noted_by(setting.observer.note),
         CompileShop(device, protocol, jobs) as shop,
     ):
-        observer = log.watched(observer)
+        observer = log.watched(setting.observer)
         for kernel in kernels:
             request = SweepRequest(
                 kernel, workload, searchers[kernel.name], plan.seed, plan.budget, plan.resume, plan.remeasure,
@@ -230,7 +225,8 @@ def _compile_all(
             if interrupted := result.interrupted:
                 break
         outcome = Outcome(
-            workload, info, protocol, sweeps, skipped, interrupted=interrupted, campaign_id=log.campaign_id
-        )
+            workload, DeviceInfo.of(device), protocol, sweeps, skipped, interrupted=interrupted,
+            campaign_id=log.campaign_id,
+        )  # fmt: skip
         log.finish(outcome)
     return outcome

@@ -7,7 +7,7 @@ _UNEQUAL = 0.1
 """By how much of the cores' time steal may differ between finalists. It is counted in ticks of 10 ms, while a
 turn lasts 50: a few percent on average say nothing of a single turn, nor of one finalist."""
 _ENOUGH_S = 1.0  # of cores' time: a burst of a few ticks says nothing of less
-# From here on people are told.
+# The share of disturbed time from which on people are told.
 _MUCH = 0.05
 
 

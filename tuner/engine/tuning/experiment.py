@@ -195,8 +195,8 @@ def run_experiment(
     device = campaign.default_device(experiment.device)
     protocol = campaign.default_protocol(device, threads=experiment.threads, cache=experiment.cache)
     return run_series(
-        experiment.layers(), device, protocol, _plan(experiment), store, observer, experiment.kernels,
-        experiment.baselines,
+        experiment.layers(), campaign.Setting(device, protocol, _plan(experiment), store, observer),
+        experiment.kernels, experiment.baselines,
         title=experiment.title, experiment=name, command=command, asked=_chosen(experiment),
         kind="network" if experiment.workloads else "comparison",
     )  # fmt: skip

@@ -4,7 +4,6 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from tuner import registry
 from tuner.core.disturbance import is_disturbed
@@ -14,15 +13,11 @@ from tuner.core.workload import Workload
 from tuner.engine.candidate.domain import companions_of
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
-from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.peaks import Peaks, known_limits, measure_limits, too_fast
-from tuner.engine.tuning.plan import Plan
 from tuner.engine.tuning.request import SweepResult
+from tuner.engine.tuning.setting import Setting
 from tuner.store.campaign_records import Exclusion
 from tuner.store.records import Final, FinalEntry
-
-if TYPE_CHECKING:
-    from tuner.store.store import Store
 
 # Libraries up to so many times slower than the fastest library, in sweeps, are all in the final.
 _CLOSE = 1.5
@@ -52,22 +47,21 @@ def hold_final(
     kernels: Sequence[Kernel],
     sweeps: Mapping[str, SweepResult],
     workshop: Workshop,
-    plan: Plan,
-    store: "Store",
-    observer: Observer,
+    setting: Setting,
 ) -> Held:
     """Measures the device's peaks where they are asked for or not known, and holds the final.
 
     Args:
         workload, kernels, sweeps: what was tuned, and how that ended.
-        workshop, plan, store, observer: as for `run_campaign`.
+        workshop, setting: as for `run_campaign`.
     """
+    store, observer, again = setting.store, setting.observer, setting.plan.refresh_limits
     peaks = Peaks(known_limits(workshop, store))
     # Beside the final, not before the search: a shared machine changes its speed within minutes.
-    if plan.refresh_limits or not peaks.known:
+    if again or not peaks.known:
         peaks = measure_limits(workshop, store, None, observer.note)
-    held = _final(workload, kernels, sweeps, workshop, plan, store, observer, peaks)
-    if not plan.refresh_limits:
+    held = _final(workload, kernels, sweeps, workshop, setting, peaks)
+    if not again:
         return held
     try:
         return replace(held, peaks=measure_limits(workshop, store, held.peaks, observer.note))
@@ -80,21 +74,22 @@ def _final(
     kernels: Sequence[Kernel],
     sweeps: Mapping[str, SweepResult],
     workshop: Workshop,
-    plan: Plan,
-    store: "Store",
-    observer: Observer,
+    setting: Setting,
     peaks: Peaks,
 ) -> Held:
     """The final; the peaks are measured again where something was faster than they are."""
+    store, observer = setting.store, setting.observer
     workshop.prepare(registry.operator(workload.operator), workload)
     with contextlib.ExitStack() as builds:
-        finalists, exclusions = _finalists(workload, kernels, sweeps, workshop, plan, observer, builds)
+        finalists, exclusions = _finalists(workload, kernels, sweeps, workshop, setting, builds)
         if len(finalists) < 2:
             return Held(peaks, exclusions=tuple(exclusions))
 
         def hold() -> Ranking:
             observer.final_began([finalist.label for finalist in finalists])
-            return run_final(workshop, workload, finalists, plan.rounds, report=observer.final_progress)
+            return run_final(
+                workshop, workload, finalists, setting.plan.rounds, report=observer.final_progress
+            )
 
         ranking = hold()
         if too_fast(ranking, workload, kernels, peaks.limits):
@@ -119,12 +114,12 @@ def _finalists(
     kernels: Sequence[Kernel],
     sweeps: Mapping[str, SweepResult],
     workshop: Workshop,
-    plan: Plan,
-    observer: Observer,
+    setting: Setting,
     builds: contextlib.ExitStack,
 ) -> tuple[list[Finalist], list[Exclusion]]:
     """Those of the final, built, and those that do not build; what was built goes when `builds` is left."""
     finalists, exclusions = [], []
+    plan = setting.plan
     slowest_s = _slowest_finalist_s(sweeps, kernels, plan.final_within)
     for kernel in kernels:
         for trial in _leaders(sweeps[kernel.name], plan.finalists):
@@ -139,7 +134,7 @@ def _finalists(
             built.require_machine(f"{kernel.name}: its best cannot be built for the final")
             if built.artifact is None:
                 why = built.error.splitlines()[0]
-                observer.note(f"{kernel.name}: its best does not build again: {why}")
+                setting.observer.note(f"{kernel.name}: its best does not build again: {why}")
                 exclusions.append(Exclusion(trial.id, kernel.name, "build", built.error))
                 continue
             finalists.append(Finalist(kernel.name, trial.id, built, kernel.baseline))

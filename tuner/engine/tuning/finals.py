@@ -25,6 +25,7 @@ from tuner.engine.processes import machine_faults
 from tuner.engine.processes.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.processes.locks import measuring
 from tuner.engine.tuning.disturbance_log import DisturbanceLog
+from tuner.engine.tuning.seating import Seating
 
 SITTINGS = 9
 """Processes of a finalist: the fewest whose 95% interval leaves out the slowest and the fastest of them."""
@@ -55,7 +56,7 @@ class Finalist:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Placing:
     """What the final says of one finalist.
 
     Attributes:
@@ -93,7 +94,7 @@ class Ranking:
         remarks: what people should know of how it was held, a line each.
     """
 
-    entries: tuple[Standing, ...]
+    entries: tuple[Placing, ...]
     reference: int | None
     winner: int | None
     tied: tuple[int, ...]
@@ -123,6 +124,9 @@ def run_final(
     disturbed counts for nobody, nor does a sitting in which a finalist has no round that counts. Up to five
     sittings are lost so; where fewer than six are left, the final says why and declares nothing.
 
+    Where the device has not the memory for all at once, or serves one process only, the finalists of a
+    sitting come in groups, one after the other (`Seating`); the remarks say so.
+
     Args:
         workshop: where they run; its datasets are prepared.
         workload: what they compute.
@@ -136,6 +140,7 @@ def run_final(
     share_s = budget_s / max(1, len(finalists))
     table = _Table(workshop, workload, finalists, each, share_s, lambda done: report(done, SITTINGS * each))
     workshop.settle()
+    workshop.release()
     good = failed = 0
     with measuring(workshop.device.fingerprint):
         while good < SITTINGS and failed < SPARE:
@@ -143,13 +148,14 @@ def run_final(
             good, failed = good + undisturbed, failed + (not undisturbed)
     disturbed = table.log.verdict([f.label for f in finalists], good, failed, FEWEST)
     turns = [Turns() if error else table.turns(i, bool(disturbed)) for i, error in enumerate(table.errors)]
-    remarks = tuple(table.log.remarks())
+    seated = table.seating.remark()
+    remarks = (*([seated] if seated else []), *table.log.remarks())
     if disturbed:
-        standings = (
-            Standing(f, t, e if t.samples else e or "no samples")
+        placings = (
+            Placing(f, t, e if t.samples else e or "no samples")
             for f, t, e in zip(finalists, turns, table.errors, strict=True)
         )
-        return Ranking(tuple(standings), None, None, (), disturbed=disturbed, remarks=remarks)
+        return Ranking(tuple(placings), None, None, (), disturbed=disturbed, remarks=remarks)
     return replace(_decide(finalists, turns, table.errors), remarks=remarks)
 
 
@@ -166,6 +172,7 @@ class _Table:
     Attributes:
         errors: why a finalist was thrown out, or nothing.
         log: what others took meanwhile.
+        seating: who sits at the same time.
     """
 
     def __init__(
@@ -174,15 +181,16 @@ class _Table:
     ) -> None:  # fmt: skip
         self._workshop, self._workload = workshop, workload
         self._rounds, self._share_s, self._report = rounds, share_s, report
-        self._done = 0
+        self._done = 0.0
         self._spent = [0.0] * len(finalists)
         self._built = [f.built for f in finalists]
         self._timeout = workshop.protocol.run_timeout_s
-        # Of each finalist its samples by process: of undisturbed sittings, and of the others.
+        # Samples by finalist and process: those of undisturbed sittings, and those of disturbed ones.
         self._taken: list[list[list[float]]] = [[] for _ in finalists]
         self._dropped: list[list[list[float]]] = [[] for _ in finalists]
         self.errors = [""] * len(finalists)
         self.log = DisturbanceLog(len(finalists))
+        self.seating = Seating.of(workshop.device, workload, self._built)
 
     def turns(self, i: int, dropped: bool) -> Turns:
         """What a finalist was timed at; with `dropped`, in disturbed sittings too."""
@@ -190,7 +198,7 @@ class _Table:
         return Turns(tuple(s for part in parts for s in part), tuple(len(part) for part in parts))
 
     def sit(self, rng: random.Random, all_of_them: bool) -> bool:
-        """One sitting: a process for each finalist, turns, the outputs checked again.
+        """One sitting: a process for each finalist, turns, the outputs checked again; group by group.
 
         Args:
             rng: decides on the order.
@@ -200,45 +208,63 @@ class _Table:
             Whether every finalist has a turn of a round in which nobody was disturbed; else none of the
             sitting's turns counts.
         """
+        alive = [
+            i for i, error in enumerate(self.errors)
+            if not error and (all_of_them or self._spent[i] < self._share_s)
+        ]  # fmt: skip
+        groups = self.seating.groups(alive, rng)
+        taken: dict[int, list[float]] = {}
+        dropped: dict[int, list[float]] = {}
+        try:
+            for group in groups:
+                found = self._sit_group(group, rng, 1 / len(groups))
+                taken.update(found[0])
+                dropped.update(found[1])
+        except (_Killed, SeatLost) as killed:
+            # No finalist's doing: the sitting is lost, and the next one has new processes.
+            self.log.killed = str(killed)
+            return False
+        undisturbed = all(taken.values())
+        for i in taken:
+            part = taken[i] if undisturbed else taken[i] + dropped[i]
+            (self._taken if undisturbed else self._dropped)[i].append(part)
+        return undisturbed
+
+    def _sit_group(
+        self, group: list[int], rng: random.Random, part: float
+    ) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
+        """Those who sit at the same time: see `_time`; `part` of the sitting's rounds. Who fails is left out.
+
+        Raises:
+            _Killed, SeatLost: what is not the doing of a finalist.
+        """
         children: dict[int, Seat] = {}
         calls: dict[int, int] = {}
         try:
-            # In another order each time: who is first has other memory to choose from.
-            alive = [
-                i for i, error in enumerate(self.errors)
-                if not error and (all_of_them or self._spent[i] < self._share_s)
-            ]  # fmt: skip
-            for i in rng.sample(alive, len(alive)):
+            # In another order each time: the finalist that starts first has other memory to choose from.
+            for i in group:
                 children[i] = self._workshop.serve(self._workload, self._built[i])
                 hello = _talk(children[i], None, self._timeout)
                 children[i].pause()
                 number, self.errors[i] = _checked(answers.greeting, hello, 0)
                 if not self.errors[i]:
                     calls[i] = number
-            taken, dropped = self._time(children, calls, rng)
+            taken, dropped = self._time(children, calls, rng, part)
             for i in calls:
                 children[i].proceed()
                 answer = _talk(children[i], "verify", self._timeout)
                 _, self.errors[i] = _checked(lambda raw: (0, answers.agreement(raw)), answer, 0)
-                # Other shapes do not come out differently in another process.
+                # Companions are verified once: they do not come out differently in another process.
                 self._built[i] = replace(self._built[i], companions=())
-        except (_Killed, SeatLost) as killed:
-            # No finalist's doing: the sitting is lost, and the next one has new processes.
-            self.log.killed = str(killed)
-            return False
+            return {i: taken[i] for i in calls}, {i: dropped[i] for i in calls}
         finally:
             for child in children.values():
                 child.kill()
             for child in children.values():
                 child.wait()
-        undisturbed = all(taken[i] for i in calls)
-        for i in calls:
-            part = taken[i] if undisturbed else taken[i] + dropped[i]
-            (self._taken if undisturbed else self._dropped)[i].append(part)
-        return undisturbed
 
     def _time(
-        self, children: dict[int, Seat], calls: dict[int, int], rng: random.Random
+        self, children: dict[int, Seat], calls: dict[int, int], rng: random.Random, part: float
     ) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
         """Turns in rounds; those of undisturbed rounds, and of the others. Who fails leaves `calls`."""
         spent = dict.fromkeys(calls, 0.0)
@@ -251,7 +277,7 @@ class _Table:
             quiet, found = True, {}
             for i in order:
                 began = time.monotonic()
-                # Beside a round that is lost there is nothing to repeat.
+                # Once a turn stays disturbed the round is lost: the turns after it are not repeated.
                 for _ in range(TRIES if quiet else 1):
                     answer = self._turn(children[i], calls[i])
                     if isinstance(answer, str) or not self.log.add(i, answer):
@@ -267,8 +293,8 @@ class _Table:
                 (taken if quiet else dropped)[i].append(seconds)
             if quiet:
                 done += 1
-                self._done += 1
-                self._report(min(self._done, SITTINGS * self._rounds))
+                self._done += part
+                self._report(min(round(self._done), SITTINGS * self._rounds))
             else:
                 bad += 1
         for i, seconds in spent.items():
@@ -332,7 +358,7 @@ def _decide(finalists: Sequence[Finalist], turns: list[Turns], errors: list[str]
         i: interval for i, error in enumerate(errors) if not error and (interval := turns[i].interval)
     }
     if not intervals:
-        out = tuple(Standing(f, Turns(), e or "no samples") for f, e in zip(finalists, errors, strict=True))
+        out = tuple(Placing(f, Turns(), e or "no samples") for f, e in zip(finalists, errors, strict=True))
         return Ranking(out, None, None, ())
 
     def time_s(i: int) -> float:
@@ -345,7 +371,7 @@ def _decide(finalists: Sequence[Finalist], turns: list[Turns], errors: list[str]
     entries = []
     for i, finalist in enumerate(finalists):
         if i in intervals:
-            entries.append(Standing(finalist, turns[i], "", turns[reference].over(turns[i])))
+            entries.append(Placing(finalist, turns[i], "", turns[reference].over(turns[i])))
         else:
-            entries.append(Standing(finalist, Turns(), errors[i] or "no samples"))
+            entries.append(Placing(finalist, Turns(), errors[i] or "no samples"))
     return Ranking(tuple(entries), reference, winner, tied)

@@ -27,9 +27,9 @@ class Ledger:
         self.faults = self.disturbed = 0
         self._rank = (0.0, 0)
         self._by_number: dict[int, Trial] = {}
-        # Of the trials that say something of their candidate.
+        # Numbers of trials that the machine did not fail, sorted.
         self._numbers: list[int] = []
-        # The fastest on each device, seconds, and binaries by device.
+        # Seconds of the fastest right trial by device; undisturbed trials by device and artifact.
         self._incumbents: dict[str, float] = {}
         self._binaries: dict[tuple[str, str], Trial] = {}
 

@@ -2,23 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tuner import registry
-from tuner.core.device import Device
 from tuner.core.errors import TunerError
-from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.core.workload_sets import workload_set
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.campaign_log import CampaignLog
 from tuner.engine.tuning.campaign_outcome import outcome_of
-from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.setting import Setting
 from tuner.store.campaign_records import CampaignLayer
-
-if TYPE_CHECKING:
-    from tuner.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +58,7 @@ def layers_of(names: Sequence[str], operator: str | None, dtype: str) -> list[Se
 
 def run_series(
     layers: Sequence[SeriesLayer],
-    device: Device,
-    protocol: Protocol,
-    plan: campaign.Plan,
-    store: "Store",
-    observer: Observer,
+    setting: Setting,
     kernels: Sequence[str] = (),
     baselines: bool = True,
     **named: Any,
@@ -78,13 +69,13 @@ def run_series(
 
     Args:
         layers: in this order; a workload that occurs twice is run once.
-        device, protocol, plan, store, observer: as for `run_campaign`.
+        setting: on what and how they are tuned.
         kernels: names; each layer takes those of its operator. None means all that can serve.
         baselines: whether libraries take part.
         **named: further fields of `CampaignSpec`, for the record: `title`, `kind`, `experiment`, `command`.
 
-    With `plan.resume` an unfinished campaign that asked the same is gone on with: workloads that it finished,
-    with the same kernels at the same state of their sources, are not run a second time.
+    With `setting.plan.resume` an unfinished campaign that asked the same is gone on with: workloads that it
+    finished, with the same kernels at the same state of their sources, are not run a second time.
 
     Returns:
         The outcomes so far: after Ctrl-C the last one is marked `interrupted` and the rest is missing.
@@ -95,34 +86,32 @@ def run_series(
     workloads = list(dict.fromkeys(layer.workload for layer in layers))
     for workload in workloads:
         campaign.check_memory(workload)
+    device, protocol = setting.device, setting.protocol
     chosen = {
         w: campaign.choose_kernels(w, device, protocol, _named(w, kernels), baselines, strict=False)
         for w in workloads
     }
     asked = [CampaignLayer(layer.workload.key, layer.model, layer.count) for layer in layers]
-    spec = campaign.campaign_spec(
-        workloads, device, protocol, plan, kernels, baselines, **{"layers": asked, **named}
-    )
+    spec = campaign.campaign_spec(workloads, setting, kernels, baselines, **{"layers": asked, **named})
     outcomes: dict[Workload, campaign.Outcome] = {}
     with (
-        CampaignLog(store, spec, plan.resume) as log,
+        CampaignLog(setting.store, spec, setting.plan.resume) as log,
         Workshop(device, protocol, campaign.fresh_seed()) as workshop,
     ):
         for number, workload in enumerate(workloads):
             if len(workloads) > 1:
-                observer.note(f"{number + 1} of {len(workloads)}: {workload.key}")
+                setting.observer.note(f"{number + 1} of {len(workloads)}: {workload.key}")
             taking_part, skipped = chosen[workload]
             if (kept := log.kept(number, taking_part, skipped)) is not None:
-                observer.note(f"{workload.key}: finished in an earlier run of campaign {log.id}")
-                outcomes[workload] = replace(
-                    outcome_of(kept, spec.device, protocol, store), campaign_id=log.id
-                )
+                setting.observer.note(f"{workload.key}: finished in an earlier run of campaign {log.id}")
+                stored = outcome_of(kept, spec.device, protocol, setting.store)
+                outcomes[workload] = replace(stored, campaign_id=log.id)
                 continue
             outcomes[workload] = campaign.run_campaign(
-                workload, taking_part, device, protocol, plan, store, observer, skipped, workshop,
-                log.part(number),
-            )  # fmt: skip
-            plan = replace(plan, refresh_limits=False)  # the peaks of this hour are known
+                workload, taking_part, setting, skipped, workshop, log.part(number)
+            )
+            # The peaks of this hour are known.
+            setting = replace(setting, plan=replace(setting.plan, refresh_limits=False))
             workshop.forget(registry.operator(workload.operator), workload)
             if outcomes[workload].interrupted:
                 break

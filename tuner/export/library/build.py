@@ -17,7 +17,7 @@ from tuner.core.scratch import Scratch
 from tuner.core.target import Target
 from tuner.export.library.dispatcher import dispatcher
 from tuner.export.library.header import header
-from tuner.export.library.plan import Plan, Variant
+from tuner.export.library.plan import LibraryPlan, Variant
 
 _REFUSED = re.compile(r"parameter to builtin not valid: ([\w.\-]+)|invalid cpu feature string for builtin")
 
@@ -55,7 +55,7 @@ def _one_by_one(names: Sequence[str], folder: Path) -> list[str]:
     return found
 
 
-def build_library(plan: Plan, name: str, levels: Sequence[Target], folder: Path) -> tuple[Path, Path]:
+def build_library(plan: LibraryPlan, name: str, levels: Sequence[Target], folder: Path) -> tuple[Path, Path]:
     """Compiles a plan: (shared library, header), both in `folder`.
 
     Raises:

@@ -16,7 +16,7 @@ from tuner.core.scratch import Scratch
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.export.library.build import build_library, testable_features
-from tuner.export.library.plan import Plan, make_plan
+from tuner.export.library.plan import LibraryPlan, make_plan
 from tuner.export.provenance import entry_of
 from tuner.targets.cpu import named_targets
 
@@ -70,7 +70,7 @@ class Written:
     """
 
     folder: Path
-    plan: Plan
+    plan: LibraryPlan
     kernels: int
     levels: tuple[str, ...]
     cubins: int = 0
@@ -129,7 +129,7 @@ def write_library(
     return Written(folder, plan, kernels, tuple(level.name for level in levels))
 
 
-def _origin(folder: Path, name: str, plan: Plan, levels: Sequence[Target]) -> Mapping[str, Any]:
+def _origin(folder: Path, name: str, plan: LibraryPlan, levels: Sequence[Target]) -> Mapping[str, Any]:
     """Where a library comes from, in the form that `tuner verify-export` reads."""
     return {
         "format": "kernel-tuner-lab/library", "version": VERSION, "name": name,

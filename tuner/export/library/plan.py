@@ -100,7 +100,7 @@ class OperatorPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LibraryPlan:
     """A library.
 
     Attributes:
@@ -115,7 +115,7 @@ class Plan:
 
 def make_plan(
     workloads: Sequence[Workload], device: Device, store: "Store", levels: Sequence[Target]
-) -> Plan:
+) -> LibraryPlan:
     """Plans a library for these workloads, from what is stored of them on this device.
 
     Args:
@@ -154,7 +154,7 @@ def make_plan(
     for members in classes.values():
         made.setdefault(members[0].operator, []).append(maker.option_class(members))
     operators = tuple(OperatorPlan(registry.operator(name), tuple(found)) for name, found in made.items())
-    return Plan(operators, tuple(rows[w] for w in wanted if w in rows), untuned)
+    return LibraryPlan(operators, tuple(rows[w] for w in wanted if w in rows), untuned)
 
 
 def _listed(row: BestRow, device: Device) -> bool:
@@ -236,7 +236,7 @@ class _Maker:
         """The rule of the tuned shapes; `None` of fewer than two."""
         names = [
             k.name
-            for k in registry.kernels_of(members[0].operator, "cpu")
+            for k in registry.kernels_of(members[0].operator, target.kind)
             if _embeddable(k) and _any_shape(k)
         ]
         counts = [self.rows[w].threads for w in members]
@@ -263,7 +263,7 @@ class _Maker:
         cores = self.device.target_for(protocol.threads).limits["cores"]
         bounded = Target(target.kind, target.arch, target.features, {**target.limits, "cores": cores})
         adapt = adapter(bounded)
-        named = [like.kernel, *registry.kernels_of(workload.operator, "cpu")]
+        named = [like.kernel, *registry.kernels_of(workload.operator, target.kind)]
         for kernel in named:
             if not (_embeddable(kernel) and _any_shape(kernel)):
                 continue

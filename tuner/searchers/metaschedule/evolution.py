@@ -13,7 +13,7 @@ from tuner.core.quick_import import quick_import
 from tuner.core.trace_space import trace_content
 from tuner.searchers.metaschedule.gpu_draws import limits_known
 from tuner.searchers.metaschedule.intrinsics import intrinsics
-from tuner.searchers.metaschedule.island import Island, ranking
+from tuner.searchers.metaschedule.island import Island, Rounds, ranking
 
 # What MetaSchedule's own callback stores for a candidate that failed.
 _FAILED_S = 1e10
@@ -82,10 +82,11 @@ class Evolution:
             population = population or min(most, max(_FEWEST, _A_CANDIDATE * batch))
             strategy = {"population_size": max(2, population // count)}
             share = -(-int(batch * (1 + _SPARE)) // count)
+            rounds = Rounds(share, budget, strategy)
             self._islands = [
                 Island(
-                    self._module, self._target, seed * 1009 + i, share, budget,
-                    strategy, self._database, ranking(self._model, guard, seed * 1009 + i), logger,
+                    self._module, self._target, seed * 1009 + i, rounds, self._database,
+                    ranking(self._model, guard, seed * 1009 + i), logger,
                 )
                 for i in range(count)
             ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,21 @@ def ranking(model: Any, guard: threading.Lock, seed: int) -> Any:
     return Ranking()
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """How a population is evolved.
+
+    Attributes:
+        batch: candidates a round.
+        budget: candidates in all; the search stops by itself after them.
+        strategy: settings of `EvolutionarySearch`.
+    """
+
+    batch: int
+    budget: int
+    strategy: Mapping[str, Any]
+
+
 class Island:
     """A population with draws of its own. One thread at a time may use it.
 
@@ -60,24 +76,20 @@ class Island:
         module: the program, normalized by a `TuneContext`.
         target: TVM's target.
         seed: of all its draws.
-        batch: candidates a round.
-        budget: candidates in all; the search stops by itself after them.
-        strategy: settings of `EvolutionarySearch`.
+        rounds: how it is evolved.
         database: of the program's records, shared.
         model: see `ranking`.
         logger: of the context.
     """
 
     def __init__(
-        self, module: Any, target: Any, seed: int, batch: int, budget: int, strategy: Mapping[str, Any],
-        database: Any, model: Any, logger: Any,
-    ) -> None:  # fmt: skip
+        self, module: Any, target: Any, seed: int, rounds: Rounds, database: Any, model: Any, logger: Any
+    ) -> None:
         from tvm.s_tir import meta_schedule as ms
 
         drawn = limits_known(target)
         self._vectorize = str(target.kind) == "llvm"
-        if drawn:
-            strategy = {**strategy, **_DRAWN}
+        strategy = {**rounds.strategy, **(_DRAWN if drawn else {})}
         self.context = ms.TuneContext(
             module, target=target, space_generator="post-order-apply",
             search_strategy=ms.search_strategy.EvolutionarySearch(**strategy), num_threads=1,
@@ -92,7 +104,7 @@ class Island:
                 return ms.database.TuningRecord(schedule.trace, workload, [_DRAWN_S], target, arguments)
 
             database = seeded_database(database, GpuDraws(self.context, designs, seed), record)
-        self.context.pre_tuning(budget, batch, designs, database, model)
+        self.context.pre_tuning(rounds.budget, rounds.batch, designs, database, model)
 
     def propose(self) -> dict[str, Any]:
         """The candidates of the next round by their traces, canonical texts; none at the search's end."""

@@ -1,0 +1,171 @@
+#!/usr/bin/env bash
+# The whole of docs/gpu-checklist.md on a machine with a GPU and no network, and one archive for people without a GPU.
+#
+#   scripts/gpu-first-run.sh [--wheels DIR] [--out DIR] [--minutes N] [--dry-run] [--list-wheels]
+#
+# Needed there: Python 3.11 or later with torch, CuPy and Triton, nvcc, a C++ compiler. What else is missing comes
+# from --wheels; --list-wheels prints the commands that fill such a folder where there is a network. A step that fails
+# or takes too long is noted in steps.tsv and the next one goes on: the archive is written in any case.
+set -u -o pipefail
+
+cd "$(dirname "$0")/.." || exit 2
+WHEELS=wheels OUT=results/gpu-first-run MINUTES=15 DRY='' PYTHON=${PYTHON:-python3}
+
+usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; }
+refuse() { echo "error: $1" >&2; exit 2; }
+while [ $# -gt 0 ]; do
+  case $1 in
+    --wheels | --out | --minutes)
+      [ $# -ge 2 ] || refuse "$1 needs a value"
+      case $1 in --wheels) WHEELS=$2 ;; --out) OUT=$2 ;; *) MINUTES=$2 ;; esac
+      shift 2 ;;
+    --dry-run) DRY=1; shift ;;
+    --list-wheels)
+      # Of a Linux x86-64 with the same minor version of Python as the machine with the GPU.
+      echo "# driver 580 and later:"
+      echo "pip download -d $WHEELS '.[dev,gpu]'"
+      echo "# driver 525 to 575:"
+      echo "pip download -d $WHEELS '.[dev,gpu12]'"
+      echo "# both: what builds the lab itself"
+      echo "pip download -d $WHEELS 'hatchling>=1.27' 'editables' 'pip' 'setuptools' 'wheel'"
+      exit 0 ;;
+    -h | --help) usage; exit 0 ;;
+    *) refuse "no option $1; there is --wheels, --out, --minutes, --dry-run, --list-wheels" ;;
+  esac
+done
+case $MINUTES in '' | *[!0-9]* | 0) refuse "--minutes takes a whole number from 1, not $MINUTES" ;; esac
+
+END=$((SECONDS + 60 * MINUTES))
+DB=$OUT/results.db
+
+# step NAME SECONDS COMMAND...: runs it, its output in NAME.txt; none goes on beyond the end.
+step() {
+  local name=$1 limit=$2 left began=$SECONDS code
+  shift 2
+  if [ -n "$DRY" ]; then
+    printf '%-44s %4ss  %s\n' "$name" "$limit" "$*"
+    return 0
+  fi
+  left=$((END - SECONDS))
+  if [ "$left" -lt 5 ]; then
+    printf '%s\t0\tskipped: no time left\t%s\n' "$name" "$*" >>"$OUT/steps.tsv"
+    return 1
+  fi
+  [ "$limit" -le "$left" ] || limit=$left
+  timeout -k 5 "$limit" "$@" >"$OUT/$name.txt" 2>&1
+  code=$?
+  printf '%s\t%s\t%s\t%s\n' "$name" "$((SECONDS - began))" "$code" "$*" >>"$OUT/steps.tsv"
+  echo "$name: exit code $code after $((SECONDS - began)) s"
+  return "$code"
+}
+
+has() { [ -n "$DRY" ] || command -v "$1" >/dev/null || { echo "$1 is not here: its steps are left out" | tee -a "$OUT/missing.txt"; false; }; }
+
+# Of each CUDA rung: name, operator, first dtype, entry, as its head comment declares them.
+rungs() {
+  awk 'function told() { if (name) print name, operator, dtype, entry }
+       FNR == 1 { told(); name = operator = entry = ""; dtype = "f32" }
+       !name && /^name = "/ { split($0, p, "\""); name = p[2] }
+       !operator && /^operator = "/ { split($0, p, "\""); operator = p[2] }
+       !entry && /^entry = "/ { split($0, p, "\""); entry = p[2] }
+       /^dtypes = \["/ { split($0, p, "\""); dtype = p[2] }
+       END { told() }' cuda_src/*/*.cu
+}
+
+# Ragged, so that every edge is taken, and small, so that the emulator and the sanitizer are quick.
+ragged() { # OPERATOR KERNEL
+  case $1/$2 in
+    gemm/*) echo "m123 n77 k88" ;;
+    conv2d/*depthwise*) echo "n1 c32 h13 w11 k32 r3 s3 pad=1 groups=32" ;;
+    conv2d/*) echo "n1 c16 h13 w11 k24 r3 s3 pad=1" ;;
+    attention/*paged*) echo "b1 h4 q1 kv77 d64 paged" ;;
+    attention/*decode*) echo "b1 h4 q1 kv77 d64" ;;
+    attention/*) echo "b1 h4 q33 kv33 d64" ;;
+    *) return 1 ;;
+  esac
+}
+
+if [ -z "$DRY" ]; then
+  mkdir -p "$OUT" || refuse "cannot write to $OUT"
+  : >"$OUT/steps.tsv"
+  command -v nvidia-smi >/dev/null || refuse "there is no nvidia-smi, so no NVIDIA driver; --dry-run shows the plan"
+fi
+
+# 1. The machine as it is.
+step machine-nvidia-smi 20 nvidia-smi -q
+step machine-cpu 10 sh -c 'uname -a; lscpu; nproc; free -g'
+step machine-nvcc 10 nvcc --version
+step machine-python 30 "$PYTHON" -m pip list --format=freeze
+
+# 2. The lab, beside what is installed already; a driver before 580 is of CUDA 12.
+EXTRA=gpu
+DRIVER=
+if [ -z "$DRY" ]; then
+  DRIVER=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -1)
+  [ "${DRIVER%%.*}" -ge 525 ] 2>/dev/null || refuse "driver ${DRIVER:-unknown} is older than 525, the oldest that runs CUDA 12"
+  [ "${DRIVER%%.*}" -ge 580 ] || EXTRA=gpu12
+fi
+VENV=$OUT/venv
+step install-venv 60 "$PYTHON" -m venv --system-site-packages "$VENV"
+step install-lab 180 "$VENV/bin/python" -m pip install --no-index --find-links "$WHEELS" -e ".[dev,$EXTRA]" \
+  || echo "not all could be installed: see $OUT/install-lab.txt, and --list-wheels for what to bring along" >&2
+PY=$VENV/bin/python
+
+# 3. The checklist: the device, the tests that need one, a sweep with a final.
+step check-devices 60 "$PY" -m tuner devices --db "$DB"
+step check-tests 180 "$PY" -m pytest -m gpu -rs --timeout 170
+TARGET=cuda:sm_XX
+[ -n "$DRY" ] || TARGET=$(grep -o 'cuda:sm_[0-9a-z]*' "$OUT/check-devices.txt" | head -1)
+TARGET=${TARGET:-cuda:sm_80}
+step check-sweep 90 "$PY" -m tuner sweep gemm --shape 1024x1024x1024 --device cuda:0 --kernel cuda_warp_tiles \
+  --trials 20 --db "$DB"
+
+# 4. Measured against predicted where it counts: a large product.
+step large-predicted 60 "$PY" -m tuner sweep gemm --shape 4096x4096x4096 --target "$TARGET" --no-device \
+  --trials 20 --rounds 0 --db "$DB"
+step large-measured 90 "$PY" -m tuner sweep gemm --shape 4096x4096x4096 --device cuda:0 --trials 5 --db "$DB"
+
+# 5. Every rung: predicted and measured from there, NVIDIA's sanitizer, counters beside the static figures, and last
+# what could be had without a GPU too: the emulator's verdict, to lie beside the sanitizer's.
+rung() {
+  local what=$1 name=$2 operator=$3 dtype=$4 entry=$5 shape
+  shape=$(ragged "$operator" "$name") || { echo "no ragged shape for $operator: $name is left out" >&2; return 0; }
+  local sweep=("$PY" -m tuner sweep "$operator" --shape "$shape" --dtype "$dtype" --kernel "$name"
+    --no-baselines --rounds 0 --db "$DB" --json)
+  case $what in
+    predicted) step "rung-$name-$what" 20 "${sweep[@]}" --target "$TARGET" --no-device --trials 8 ;;
+    measured) step "rung-$name-$what" 20 "${sweep[@]}" --device cuda:0 --trials 4 ;;
+    memcheck | racecheck)
+      step "rung-$name-$what" 20 compute-sanitizer --tool "$what" --target-processes all \
+        "${sweep[@]}" --device cuda:0 --trials 1 --remeasure ;;
+    ncu)
+      step "rung-$name-$what" 20 ncu --target-processes all --csv --page raw --launch-count 3 \
+        --kernel-name "regex:$entry" "${sweep[@]}" --device cuda:0 --trials 1 --remeasure ;;
+    emulator)
+      step "rung-$name-$what" 20 "$PY" -m tuner check "$name" --shape "$shape" --dtype "$dtype" \
+        --target "$TARGET" --json ;;
+  esac
+}
+for what in predicted measured memcheck ncu racecheck emulator; do
+  case $what in
+    memcheck | racecheck) has compute-sanitizer || continue ;;
+    ncu) has ncu || continue ;;
+  esac
+  while read -r name operator dtype entry; do
+    rung "$what" "$name" "$operator" "$dtype" "$entry"
+  done < <(rungs)
+done
+
+# 6. Per-trial records, readable without the lab; then everything in one file.
+END=$((SECONDS + 60))
+step records-json 30 "$PY" -m tuner export --format json --db "$DB" "$OUT/trials.json"
+step machine-nvidia-smi-after 20 nvidia-smi -q
+ARCHIVE=$OUT.tar.gz
+if [ -n "$DRY" ]; then
+  echo "archive: $ARCHIVE"
+  exit 0
+fi
+tar -czf "$ARCHIVE" --exclude venv -C "$(dirname "$OUT")" "$(basename "$OUT")" || refuse "the archive $ARCHIVE could not be written"
+echo "steps that failed or were skipped:"
+awk -F '\t' '$3 != 0' "$OUT/steps.tsv"
+echo "send $ARCHIVE"
