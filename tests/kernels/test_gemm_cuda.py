@@ -117,7 +117,12 @@ def test_counts_that_are_not_reset_are_seen_by_the_second_launch(tmp_path: Path)
               "STAGES": 2, "PAD": 1, "UNROLL": 1}  # fmt: skip
     source = kernel.lower(workload, kernel.space(workload, chosen).check(config), chosen)
     inputs = GEMM.inputs(workload, 1)
-    for text, right in ((source.text, True), (source.text.replace("arrived[tile] = 0;", ";"), False)):
+    (path,) = kernel.source_files()[:1]
+    shares = (path.parent / "shares.cuh").read_text()
+    assert "arrived[tile] = 0;" in shares and '#include "shares.cuh"' in source.text
+    forgets = shares.replace("arrived[tile] = 0;", ";").replace("#pragma once", "")
+    broken = source.text.replace('#include "shares.cuh"', forgets)
+    for text, right in ((source.text, True), (broken, False)):
         folder = tmp_path / str(right)
         folder.mkdir()
         artifact = PLAIN.build(replace(source, text=text), chosen, folder)
