@@ -35,6 +35,9 @@ class Shop:
 
     class device:
         fingerprint = "scripted"
+        exclusive = False
+        own_memory_free_bytes = staticmethod(lambda: None)
+        called = staticmethod(lambda: "script")
 
     def __init__(self, *scripts: Iterator[dict[str, Any]]) -> None:
         self._scripts = scripts
@@ -42,6 +45,8 @@ class Shop:
 
     def settle(self) -> None:
         pass
+
+    release = settle
 
     def serve(self, workload: Any, built: int) -> Child:
         self.started += 1

@@ -29,12 +29,15 @@ class Seating:
     @classmethod
     def of(cls, device: Device, workload: Workload, built: Sequence[Built]) -> "Seating":
         """The plan for these finalists: tensors, workspaces, and what a process takes by being there."""
+        room = device.own_memory_free_bytes()
+        if room is None:
+            return cls((0.0,) * len(built), None, device.exclusive, device.called())
         tensors = registry.operator(workload.operator).memory_bytes(workload)
         needs = tuple(
             float(tensors + device.context_bytes + sum(b.artifact.workspaces.values() if b.artifact else ()))
             for b in built
         )
-        return cls(needs, device.own_memory_free_bytes(), device.exclusive, device.called())
+        return cls(needs, room, device.exclusive, device.called())
 
     def groups(self, present: Sequence[int], rng: random.Random) -> list[list[int]]:
         """These finalists in groups that fit, each sitting in others: no two are always kept apart.
