@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tuner import registry
+from tuner.core.declared_arguments import read_argument
 from tuner.core.errors import InvalidConfig, InvalidSpace, Unavailable
+from tuner.core.source import Argument
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 
@@ -111,6 +113,20 @@ def test_a_cuda_declaration_gives_the_launch_and_workspaces(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("int32: m * n", 2**31),
+        ("int64: m * n", 2**63),
+        ("int32: m", "text"),
+        ("struct: A, int32: m", -(2**31) - 1),
+    ],
+)
+def test_an_argument_that_its_type_does_not_hold_is_refused_and_not_cut(text, value):
+    with pytest.raises(InvalidConfig, match="does not hold"):
+        read_argument(text, Argument, {"m": value, "n": 1})
+
+
+@pytest.mark.parametrize(
     ("declaration", "message"),
     [
         ("name = [", "not TOML"),
@@ -123,6 +139,7 @@ def test_a_cuda_declaration_gives_the_launch_and_workspaces(tmp_path):
         (change('flags = ["-ffast-math"]', "flags = [3]"), "flags is a list of texts"),
         (change('ORDER = ["ijk", "jik"]', 'ORDER = "ijk"'), "parameter ORDER is a list of values"),
         (change('ORDER = ["ijk", "jik"]', 'ORDER = { doc = "x" }'), "parameter ORDER is a list of values"),
+        (change('ORDER = ["ijk", "jik"]', "ORDER = { values = [1], docs = 'x' }"), "and doc, not 'docs'"),
         (change('ORDER = ["ijk", "jik"]', "ORDER = []"), "parameter ORDER has no values"),
         (change('ORDER = ["ijk", "jik"]', "ORDER = [[1], [2]]"), "parameter ORDER: a value is"),
         (change('ORDER = ["ijk", "jik"]', "ORDER = [nan]"), "parameter ORDER: a value is a finite"),
@@ -154,6 +171,7 @@ def test_a_cuda_declaration_gives_the_launch_and_workspaces(tmp_path):
         (change('small = "TILE <= m and TILE <= n"', "small = [1]"), r"\[constraints\] small: .* not \[1\]"),
         (change('tile_bytes = "TILE * TILE * 4"', 'x = "system(1)"'), r"\[features\] x: .* may call only"),
         ("parameters = [1]\n" + GOOD.replace("[parameters]", "[options.p]"), r"\[parameters\] is a table"),
+        (change("[options]", "[initial]\nE = 'C'\n[options]"), r"\[initial\] 'E' is no tensor or workspace"),
         (GOOD + LAUNCH, "a C[+][+] kernel has none"),
     ],
 )

@@ -172,7 +172,9 @@ def test_a_file_of_shapes_has_counts(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("64x32x16\n64xx2\n", "line 2"), ("", "has no shape"), ("64x32x16 * 0\n", "more than 0"),
-        ("64x32x16 * many\n", "line 1"),
+        ("64x32x16 * many\n", "line 1: 'many' is no count"),
+        ("64x32x16 * -1\n", "'-1' is no count"), ("64x32x16 *\n", "'' is no count"),
+        ("64x32x16 * " + "9" * 400, "is no count"),
     ],
 )  # fmt: skip
 def test_a_bad_file_of_shapes_is_refused_by_line(text: str, said: str, tmp_path: Path) -> None:

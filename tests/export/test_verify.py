@@ -125,10 +125,23 @@ def test_the_command_ends_with_1_where_an_entry_does_not_hold(
 
 
 @pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"threads": 0}, "0 is no number of threads"), ({"threads": True}, "True is no number of threads"),
+     ({"threads": 10**18}, "no number of threads"), ({"cache": "hot"}, "warm or cold, not 'hot'")],
+)  # fmt: skip
+def test_an_entry_with_impossible_conditions_is_refused(best: Path, changed: dict, said: str) -> None:
+    edit(best, **changed)
+    with pytest.raises(TunerError, match=said):
+        read_entries(best)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{}", "no file that can be verified"), ("[]", "not an object"), ("{", "truncated"),
         ('{"format": "kernel-tuner-lab/best", "devices": {}}', "has no entries"),
+        ('{"format": "kernel-tuner-lab/best", "version": 2, "devices": {}}', "version 2, this lab reads 1"),
+        ('{"format": "kernel-tuner-lab/library", "version": "2.0", "entries": []}', "this lab reads 1.0"),
         ('{"format": "kernel-tuner-lab/library", "entries": [1]}', "not an object"),
         ('{"format": "kernel-tuner-lab/library", "entries": [{"config": {}, "time_s": -1}]}',
          "no number of seconds"),

@@ -89,6 +89,27 @@ def test_a_part_that_begins_again_forgets_its_first_try(store: Store, make: Any)
     assert (again.exclusions, again.final_id, again.limits, again.remarks) == ([], None, {}, [])
 
 
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("campaign_kernels", "sweep_id"), ("campaign_kernels", "best_id"), ("campaign_kernels", "given_up_at"),
+     ("campaign_parts", "final_id"), ("campaign_exclusions", "trial_id")],
+)  # fmt: skip
+def test_a_number_that_is_a_text_is_refused_and_not_printed(
+    path: Path, make: Any, table: str, column: str
+) -> None:
+    with open_store(path) as store:
+        number = store.begin_campaign(spec(make))
+        part = finished_part(store, make)
+        store.begin_part(number, 0, part.kernels)
+        store.finish_part(number, part)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute(f"UPDATE {table} SET {column} = ?", ("\x1b[2Jgone",))
+    connection.close()
+    with open_store(path, read_only=True) as store, pytest.raises(StoreError, match="in place of an integer"):
+        store.campaign(number)
+
+
 def test_a_campaign_that_is_not_there_is_named(store: Store, make: Any) -> None:
     with pytest.raises(StoreError, match="no campaign 7: the database has no campaigns"):
         store.campaign(7)

@@ -70,7 +70,10 @@ def _system(error: OSError) -> str:
     """What the system refused, and what would help where that is known."""
     import errno
 
-    where = f"{error.filename}: " if error.filename else ""
+    named = error.filename
+    if error.errno == errno.ENOSPC and error.filename2:
+        named = error.filename2  # of a copy: it is the copy that found no space
+    where = f"{named}: " if named else ""
     cure = ": raise the limit with ulimit -n" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
     return f"{where}{(error.strerror or str(error)).lower()}{cure}"
 

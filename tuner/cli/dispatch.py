@@ -80,7 +80,9 @@ def dispatch(
     if output is not None:
         import json as writer
 
-        output.write_text(writer.dumps(rule.as_plain(), indent=2) + "\n")
+        from tuner.export.formats.files import put
+
+        put(output, writer.dumps(rule.as_plain(), indent=2) + "\n")
     if json:
         print_json({**rule.as_plain(), "held_out": [_held_plain(h) for h in held_out], "untuned": untuned,
                     "not_measured": len(matrix.missing)})  # fmt: skip

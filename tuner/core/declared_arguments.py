@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from tuner.core.brief import brief
-from tuner.core.errors import InvalidSpace
+from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.expression import parse
 from tuner.core.kernel import Argument
 
 Number = Literal["int32", "int64", "float32"]
 _TYPED = re.compile(rf"\s*({'|'.join(get_args(Number))})\s*:\s*(.+)", re.DOTALL)
+_LARGEST = {"int32": 2**31 - 1, "int64": 2**63 - 1}
 _STRUCT = re.compile(r"\s*struct\s*:\s*(.+)", re.DOTALL)
 
 
@@ -46,6 +47,9 @@ def read_argument(text: str, named: Callable[[str], Argument], scope: Mapping[st
         text: as declared.
         named: what a name alone stands for.
         scope: of expressions.
+
+    Raises:
+        InvalidConfig: its value is no number, or too large for its type.
     """
     if struct := _STRUCT.fullmatch(text):
         fields = tuple(read_argument(part, named, scope) for part in _fields(struct[1]))
@@ -53,6 +57,10 @@ def read_argument(text: str, named: Callable[[str], Argument], scope: Mapping[st
     if typed := _TYPED.fullmatch(text):
         kind: Any = typed[1]
         value = parse(typed[2])(scope)
+        if isinstance(value, str) or (
+            kind in _LARGEST and not -_LARGEST[kind] - 1 <= value <= _LARGEST[kind]
+        ):
+            raise InvalidConfig(f"argument {brief(text)}: {kind} does not hold {brief(value)}")
         return Argument(typed[2].strip(), kind, float(value) if kind == "float32" else int(value))
     return named(text)
 

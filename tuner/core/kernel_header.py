@@ -139,6 +139,10 @@ def read_header(text: str, cuda: bool, operators: Mapping[str, Operator]) -> Ker
     if cuda:
         check_arguments(declared["arguments"])
     check_beginnings(declared)
+    for name in declared.get("initial", {}):
+        known = [*operator.tensors, *declared.get("workspace", {})]
+        if name not in known:
+            raise InvalidSpace(f"[initial] {brief(name)} is no tensor or workspace: {', '.join(known)}")
     for name in names_in(declared["arguments"]):
         _check_argument(header, name)
     return header
@@ -201,6 +205,8 @@ def _options(declared: Any, operator: Operator) -> dict[str, Option]:
 
 def _parameter(name: str, declared: Any) -> Parameter:
     values = declared.get("values") if isinstance(declared, dict) else declared
+    if isinstance(declared, dict) and (unknown := sorted(declared.keys() - {"values", "doc"})):
+        raise InvalidSpace(f"parameter {brief(name)[1:-1]} has values and doc, not {brief(unknown[0])}")
     if not isinstance(values, list):
         raise InvalidSpace(f"parameter {brief(name)[1:-1]} is a list of values, or a table with 'values'")
     return Parameter(name, tuple(values), declared.get("doc", "") if isinstance(declared, dict) else "")

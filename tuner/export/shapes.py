@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+from tuner.core.brief import brief
 from tuner.core.errors import TunerError
 from tuner.core.found_files import UnreadableFile, read_file
 from tuner.core.operator import Operator
 from tuner.core.workload import Workload
 
-_COUNT = re.compile(r"^(.*\S)\s*\*\s*([0-9]+(?:\.[0-9]+)?)$")
+_COUNT = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
 def read_shapes(file: Path, operator: Operator, dtype: str) -> dict[Workload, float]:
@@ -34,10 +35,15 @@ def read_shapes(file: Path, operator: Operator, dtype: str) -> dict[Workload, fl
         shape = line.partition("#")[0].strip()
         if not shape:
             continue
-        match = _COUNT.match(shape)
-        weight = float(match[2]) if match else 1.0
+        shape, counted, count = (part.strip() for part in shape.partition("*"))
+        if counted and not _COUNT.fullmatch(count):
+            raise TunerError(
+                f"{file}, line {number}: {brief(count)} is no count; write one behind the *, like "
+                f"'{operator.example} * 12'"
+            )
+        weight = float(count) if counted else 1.0
         try:
-            workload = operator.parse(match[1] if match else shape, dtype)
+            workload = operator.parse(shape, dtype)
         except TunerError as error:
             raise TunerError(f"{file}, line {number}: {error}") from None
         if weight <= 0:

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from tuner.core.errors import TunerError
 from tuner.core.space import Config
-from tuner.interchange._fields import Fields, plain_name, plain_value
+from tuner.interchange._fields import Fields, clip, plain_name, plain_value
 from tuner.interchange._reading import parse_json, read_text
 
-_FORMATS = ("kernel-tuner-lab/best", "kernel-tuner-lab/library", "kernel-tuner-lab/cubins")
+_BEST = "kernel-tuner-lab/best"
+# By format the version that is read: a later one may mean other things by the same names.
+_FORMATS = {_BEST: 1, "kernel-tuner-lab/library": "1.0", "kernel-tuner-lab/cubins": 1}
+_MOST_THREADS = 2**20
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,12 @@ def read_entries(file: Path) -> list[Entry]:
             f"{file} is no file that can be verified: write one with tuner export --best --format json, "
             "or give a library's folder"
         )
-    if kind == _FORMATS[0]:
+    version = top.get("version", (int, str), _FORMATS[kind])
+    if version != _FORMATS[kind]:
+        raise TunerError(
+            f"{file} is of version {clip(version)}, this lab reads {_FORMATS[kind]}: export it anew"
+        )
+    if kind == _BEST:
         devices = top.get("devices", dict).items()
         shapes = [
             (key, entry) for name, device in devices
@@ -72,10 +80,15 @@ def _entry(fields: Fields) -> Entry:
     said = interval[1] if len(interval) == 3 else fields.get("time_s", (int, float))
     if isinstance(said, bool) or not isinstance(said, int | float) or not 0 < said < 1e9:
         raise TunerError(f"{fields.where}: its time is no number of seconds")
+    threads = fields.get("threads", int, 1)
+    if isinstance(threads, bool) or not 1 <= threads <= _MOST_THREADS:
+        raise TunerError(f"{fields.where}: {clip(threads)} is no number of threads")
+    if (cache := fields.text("cache", "warm")) not in ("cold", "warm"):
+        raise TunerError(f"{fields.where}: caches are warm or cold, not {clip(cache)}")
     version = f"{fields.text('toolchain_name', '')} {fields.text('toolchain_version', '')}".strip()
     return Entry(
         fields.text("workload"), fields.text("kernel"), config, fields.text("device", ""),
         fields.text("fingerprint", ""), fields.text("device_kind", ""), fields.text("evidence", ""),
-        fields.get("threads", int, 1), fields.text("cache", "warm"), float(said),
+        threads, cache, float(said),
         fields.text("kernel_digest", ""), fields.text("toolchain", ""), version,
     )  # fmt: skip

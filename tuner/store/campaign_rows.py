@@ -270,7 +270,7 @@ def _parts(connection: Connection, ids: Sequence[int]) -> Mapping[int, list[Camp
         out = select(EXCLUSIONS).where(EXCLUSIONS.c.campaign_id.in_(some)).order_by(EXCLUSIONS.c.trial_id)
         for row in connection.execute(out):
             exclusions[row.campaign_id, row.number].append(
-                Exclusion(row.trial_id, words(row.kernel), words(row.stage), words(row.reason))  # type: ignore[arg-type]
+                Exclusion(whole(row.trial_id), words(row.kernel), words(row.stage), words(row.reason))  # type: ignore[arg-type]
             )
         statement = (
             select(PARTS, WORKLOADS.c.operator, WORKLOADS.c.dtype, WORKLOADS.c.dims, WORKLOADS.c.options)
@@ -295,15 +295,19 @@ def _kernel_of(row: Any) -> CampaignKernel:
         baseline=bool(row.baseline),
         searcher=words(row.searcher),
         skipped=words(row.skipped),
-        sweep_id=row.sweep_id,
+        sweep_id=_number(row.sweep_id),
         reused=bool(row.reused),
-        best_id=row.best_id,
+        best_id=_number(row.best_id),
         trials=whole(row.trials),
         disturbed=whole(row.disturbed),
         given_up=words(row.given_up),
-        given_up_at=None if row.given_up_at is None else whole(row.given_up_at),
+        given_up_at=_number(row.given_up_at),
         summary=_summary_of(row.summary),
     )
+
+
+def _number(value: Any) -> int | None:
+    return None if value is None else whole(value)
 
 
 def _summary_of(text: Any) -> dict[str, Any]:
@@ -324,7 +328,7 @@ def _part_of(
         status=words(row.status),  # type: ignore[arg-type]
         kernels=kernels,
         exclusions=exclusions,
-        final_id=row.final_id,
+        final_id=_number(row.final_id),
         limits={name: positive(value) for name, value in record(row.limits).items()},
         peaks_disturbed=bool(row.peaks_disturbed),
         remarks=[words(remark) for remark in plain_json(row.remarks)],
