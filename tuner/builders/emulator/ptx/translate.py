@@ -123,7 +123,7 @@ def _instruction(writer: Writer, item: Instruction) -> str:
     except (Unknown, IndexError, KeyError) as error:
         why = str(error.args[0]) if isinstance(error, Unknown) and error.args else ""
         raise writer.statement.error(
-            f"the CUDA emulator does not know the PTX instruction '{item.opcode[:60]}'{why}: {item.text[:100]!r}; "
-            "guard it with #ifndef __CUDA_EMULATOR__"
+            f"the CUDA emulator does not know the PTX instruction '{item.opcode[:60]}'{why}: "
+            f"{item.text[:100]!r}; guard it with #ifndef __CUDA_EMULATOR__"
         ) from None
     return f"if ({writer.predicate(item.guard)}) {{ {done} }}" if item.guard else f"{{ {done} }}"
