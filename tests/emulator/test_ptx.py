@@ -328,6 +328,19 @@ def test_floating_instructions() -> None:
 
 
 @pytest.mark.parametrize(
+    ("template", "why"),
+    [("{" * 3000 + "}" * 3000, "nested"), (".reg .b32 %r<3000000000>;", "registers"),
+     ("a" * 100_000 + ";", "does not know")],
+)  # fmt: skip
+def test_inline_ptx_that_would_take_all_memory_or_minutes_is_one_line(template: str, why: str) -> None:
+    from tuner.builders.emulator.ptx.translate import translate_asm
+
+    with pytest.raises(BuildError, match=why) as caught:
+        translate_asm(f'# 1 "kernel.cu"\n__global__ void f() {{ asm("{template}"); }}')
+    assert str(caught.value).startswith("kernel.cu:1: error: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "instruction",
     ["wgmma.fence.sync.aligned;", "mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%0}, {%0}, {%0}, {%0};",
      "add.rz.f32 %0, %0, %0;", "tcgen05.wait::ld.sync.aligned;", "mov.u32 %0, %nothing;"],

@@ -142,17 +142,17 @@ def device_part(text: str, found: Collection[str] = (), host: Collection[str] = 
     names = {name for item in gone if item.body and (name := _name(item))}
     defined = (_DEFINE.match(item.code) for item in items)
     names |= {match[1] for match in defined if match and _HOST.search(match[2])} | set(host)
-    while True:
-        # A name that a device function has too is no sign of host code.
-        kept = [item for item in items if item not in gone]
-        names -= {_name(item) for item in kept if item.body and _of_device(item)}
-        calls = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(names)))})\b") if names else None
-        more = [i for i in kept if calls and not i.code.lstrip().startswith("#") and calls.search(i.code)
-                and not _of_device(i)]  # fmt: skip
-        if not more:
-            break
+    # A name that a device function has too is no sign of host code.
+    kernels = {_name(item) for item in items if item.body and _of_device(item)}
+    names -= kernels
+    able = [i for i in items if i not in gone and not i.code.lstrip().startswith("#") and not _of_device(i)]
+    left = [(item, set(re.findall(r"\w+", item.code))) for item in able]
+    fresh = names
+    while more := [item for item, words in left if not words.isdisjoint(fresh)]:
+        left = [(item, words) for item, words in left if words.isdisjoint(fresh)]
         gone += more
-        names |= {name for item in more if item.body and (name := _name(item))}
+        fresh = {name for item in more if item.body and (name := _name(item))} - kernels
+        names |= fresh
     if any(item.body for item in gone):
         gone += [item for item in items if _SYSTEM_HEADERS.match(item.code)]
     spans = sorted((item.start, item.end) for item in gone)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _LABEL = re.compile(r"\s*([A-Za-z_$][\w$]*(?:%=)?)\s*:(?!:)")
 _GUARD = re.compile(r"@(!?)\s*(%?[\w$%]+)\s+")
+# Scopes are translated by recursion: deeper than people write, and well inside Python's limit.
+_DEEPEST = 50
 _REG = re.compile(r"\.reg\s*\.(\w+)\s+(.*)", re.DOTALL)
 
 
@@ -61,6 +63,8 @@ def read_ptx(template: str) -> list[Item]:
     stack: list[list[Item]] = [[]]
     for piece in _pieces(text):
         if piece == "{":
+            if len(stack) > _DEEPEST:
+                raise ValueError(f"scopes are nested more than {_DEEPEST} deep")
             scope = Scope()
             stack[-1].append(scope)
             stack.append(scope.items)
@@ -91,7 +95,7 @@ def _pieces(text: str) -> list[str]:
         else:
             depth += (c == "{") - (c == "}")
             piece += c
-            if _LABEL.fullmatch(piece) and c == ":":
+            if c == ":" and _LABEL.fullmatch(piece):
                 pieces.append(piece)
                 piece = ""
     return [p for p in (*pieces, piece) if p.strip()]

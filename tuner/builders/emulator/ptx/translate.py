@@ -83,6 +83,8 @@ def _declare(writer: Writer, item: Declared) -> str:
     names = []
     for name in item.names:
         if series := re.fullmatch(r"(.+?)<(\d+)>", name):
+            if len(series[2]) > 5:
+                raise writer.statement.error(f"inline PTX: {name[:60]} declares 100,000 registers or more")
             names += [f"{series[1]}{i}" for i in range(int(series[2]))]
         else:
             names.append(name)
@@ -121,7 +123,7 @@ def _instruction(writer: Writer, item: Instruction) -> str:
     except (Unknown, IndexError, KeyError) as error:
         why = str(error.args[0]) if isinstance(error, Unknown) and error.args else ""
         raise writer.statement.error(
-            f"the CUDA emulator does not know the PTX instruction '{item.opcode}'{why}: {item.text[:100]!r}; "
-            "guard it with #ifndef __CUDA_EMULATOR__"
+            f"the CUDA emulator does not know the PTX instruction '{item.opcode[:60]}'{why}: "
+            f"{item.text[:100]!r}; guard it with #ifndef __CUDA_EMULATOR__"
         ) from None
     return f"if ({writer.predicate(item.guard)}) {{ {done} }}" if item.guard else f"{{ {done} }}"
