@@ -298,8 +298,8 @@ class JudgedRun:
                     raise self._wrong(f"unusable answer: {error}") from None
                 if problem:
                     raise self._wrong(f"on inputs that are all other than before {problem}")
-                # Writing all inputs uses up a time slice, so on a busy machine the call after it waits for a core
-                # each time. That is held against nobody.
+                # Writing all inputs uses up a time slice: on a busy machine the next call waits for a core,
+                # and that is held against nobody.
                 seconds = _seconds(answer.get("seconds"))
                 times[other].append(max(0.0, seconds - delayed_s) if other else seconds)
             fresh_s, known_s = min(times[True]), min(times[False])
