@@ -149,6 +149,31 @@ def test_replayed_times_make_a_rule_that_says_so(tmp_path: Path, capsys: pytest.
         run(capsys, "dispatch", "made", "--measure", "--db", db)
 
 
+def test_a_recording_may_have_the_name_of_a_kernel_of_ours(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "made.db")) as store:
+        stored(store, SHAPES[:3], SMALL, by_rows, REPLAYED, name="tir_tiled")
+        assert len(read_matrix(store, "made").choices) == len(SMALL)
+
+
+@pytest.mark.parametrize(
+    ("operator", "said"),
+    [
+        ("nope", "nope is neither an operator"),
+        ("gemm", "no times of gemm are stored: run 'tuner sweep gemm'"),
+    ],
+)
+def test_nothing_stored_is_said_with_the_reason(operator: str, said: str, tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "empty.db")) as store, pytest.raises(TunerError, match=said):
+        read_matrix(store, operator)
+
+
+def test_times_of_earlier_sources_are_called_stale(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "old.db")) as store:
+        stored(store, SHAPES[:3], SMALL, by_rows, name="cpp_packed")
+        with pytest.raises(TunerError, match="all 12 times of made are of kernels whose source has changed"):
+            read_matrix(store, "made")
+
+
 def test_times_of_two_devices_are_not_mixed(tmp_path: Path) -> None:
     with open_store(str(tmp_path / "made.db")) as store:
         stored(store, SHAPES[:3], SMALL, by_rows)

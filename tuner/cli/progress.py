@@ -9,6 +9,7 @@ from typing import Any
 
 from tuner.cli.common import rate, seconds
 from tuner.core.disturbance import is_disturbed
+from tuner.core.measurement import Evidence
 from tuner.core.space import SearchSpace
 from tuner.engine.tuning.observer import Observer, TrialEvent
 from tuner.engine.tuning.request import SweepRequest
@@ -97,7 +98,8 @@ class SweepProgress(Observer):
         best = event.best.measurement.time_s if event.best else None
         minutes = max(time.monotonic() - self._began, 1e-3) / 60
         failures = " ".join(f"{s}:{n}" for s, n in self._failures.most_common()) or "0"
-        state = f"best {seconds(best)} ({rate(self._flops, best)} GFLOP/s) | "
+        word = "predicted " if event.best and event.best.measurement.evidence is Evidence.PREDICTED else ""
+        state = f"best {word}{seconds(best)} ({rate(self._flops, best)} GFLOP/s) | "
         state += f"{self._fresh / minutes:.0f} trials/min | failed {failures}"
         state += f" | disturbed {self._disturbed}" if self._disturbed else ""
         if self._live is not None:

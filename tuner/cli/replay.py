@@ -117,6 +117,7 @@ def _json(result: "ReplayResult") -> dict[str, Any]:
 
 def _print(result: "ReplayResult") -> None:
     from tuner.cli.common import aligned, config_text, say, seconds
+    from tuner.core.measurement import Status
 
     made = len(result.trials)
     if result.why:
@@ -125,7 +126,7 @@ def _print(result: "ReplayResult") -> None:
     for n in sorted({*(n for n in _STEPS if n < made), made} - {0}):
         first = result.trials[:n]
         times = [t.measurement.time_s for t in first if t.measurement.ok and t.measurement.time_s]
-        failed = sum(not t.measurement.ok for t in first)
+        failed = sum(t.measurement.status not in (Status.OK, Status.PRUNED) for t in first)
         best = seconds(min(times, default=None)) if times else "-"
         rows.append(
             [str(n), best, f"{result.fraction(n):.3f}", f"{result.clock_s[n - 1]:.1f} s", str(failed)]

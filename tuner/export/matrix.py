@@ -163,14 +163,27 @@ def read_matrix(
             _collect(store, sweep, column)
     found = [c for c in columns.values() if any(math.isfinite(t) for t in c.times.values())]
     if not found:
-        asked = "" if wanted is None else f" at the {len(wanted)} shapes asked for"
-        raise TunerError(f"no times of {operator} are stored{asked}: run 'tuner sweep {operator}' first")
+        raise TunerError(_nothing(operator, sum(c.stale for c in columns.values()), wanted))
     evidence = Evidence.REPLAYED if spec.device.recorded else Evidence.MEASURED
     group = Group(
         spec.device, spec.protocol.threads, spec.protocol.cache, str(evidence), sum(c.stale for c in found)
     )
     weights = tuple(1.0 if shapes is None else float(shapes[c.workload]) for c in found)
     return _table(operator, spec.workload.dtype, group, found, weights, adapt)
+
+
+def _nothing(operator: str, stale: int, wanted: "set[str] | None") -> str:
+    """Why there is no time to choose by."""
+    asked = "" if wanted is None else f" at the {len(wanted)} shapes asked for"
+    if stale:
+        return (
+            f"all {stale} times of {operator}{asked} are of kernels whose source has changed since: run "
+            f"'tuner sweep {operator}' again"
+        )
+    if operator not in registry.operators():
+        known = ", ".join(registry.operators())
+        return f"{operator} is neither an operator ({known}) nor a recording that is stored"
+    return f"no times of {operator} are stored{asked}: run 'tuner sweep {operator}' first"
 
 
 def _one_group(
@@ -192,7 +205,7 @@ def _one_group(
             place = spec.device.fingerprint, spec.protocol.threads, spec.protocol.cache, spec.workload.dtype
             groups.setdefault(place, []).append(sweep)
     if not groups:
-        raise TunerError(f"no times of {operator} are stored that fit: run 'tuner sweep {operator}' first")
+        raise TunerError(_nothing(operator, 0, None))
     if len(groups) > 1:
         listed = "; ".join(
             f"{s[0].spec.device.name} with {t} threads, {cache} cache, {kind}"
@@ -205,7 +218,9 @@ def _one_group(
 
 
 def _collect(store: "Store", sweep: StoredSweep, column: _Column) -> None:
-    kernel = registry.kernels().get(sweep.spec.kernel.name)
+    # A recording may bear the name of a kernel of ours; its source is not here to have changed.
+    recorded = sweep.spec.device.recorded
+    kernel = None if recorded else registry.kernels().get(sweep.spec.kernel.name)
     for trial in store.sweep_history(sweep.id):
         measurement = trial.measurement
         if measurement.status is Status.ENVIRONMENT or measurement.evidence not in _TIMED:
