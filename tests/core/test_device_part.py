@@ -72,4 +72,5 @@ inline int half(int n) { return n / 2; }
 @pytest.mark.parametrize("path", sorted(SOURCES.glob("*/*.cu")), ids=lambda p: p.stem)
 def test_nothing_of_the_lab_s_own_kernels_is_host_code(path: Path) -> None:
     text = path.read_text()
-    assert device_part(text, {file.name for file in path.parent.iterdir()}).text == text
+    headers = {file.name for folder in (path.parent, SOURCES / "common") for file in folder.iterdir()}
+    assert device_part(text, headers).text == text
