@@ -26,7 +26,8 @@ warps = "(BM // WM) * (BN // WN)"
 threads = "warps * warp_size"
 tile_bytes = "(BM + BN) * BK * element_bytes"
 # Tiles, and afterwards 16 rows of sums for each warp.
-shared = "max(STAGES * tile_bytes, warps * 16 * (WN + 8) * 4)"
+tiles_bytes = "STAGES * tile_bytes"
+shared = "max(tiles_bytes, warps * 16 * (WN + 8) * 4)"
 # A block leaves the sums of the tiles that it begins and ends with and does not finish: two at most.
 partial_bytes = "2 * blocks * BM * BN * 4"
 # Sums; two steps' blocks; about 40 for addresses and loops.
@@ -57,7 +58,7 @@ steps = "ceildiv(k, BK) * tiles / blocks"
 blocks = "blocks"
 stages = "STAGES"
 threads = "threads"
-shared = "STAGES * tile_bytes"
+shared = "tiles_bytes"
 intensity = "BM * BN / (BM + BN)"
 warp_intensity = "WM * WN / (WM + WN)"
 registers = "sums"

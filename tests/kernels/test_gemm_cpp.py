@@ -65,11 +65,13 @@ CASES = [
     ("cpp_naive", "f32", 1),
     ("cpp_naive", "f16", 1),
     ("cpp_naive", "int8", 1),
+    ("cpp_naive", "bf16", 1),
     ("cpp_tiled", "f32", 2),
     ("cpp_register", "f32", 2),
     ("cpp_packed", "f32", 4),
     ("cpp_packed", "f16", 1),
     ("cpp_packed", "int8", 1),
+    ("cpp_packed", "bf16", 1),
 ]
 
 

@@ -41,6 +41,7 @@ def tuner(words: list[str], plugins: Path, folder: Path) -> "subprocess.Complete
     )
 
 
+@pytest.mark.slow
 def test_the_page_s_commands_work_on_the_page_s_files(plugins: Path, tmp_path: Path) -> None:
     if find_compiler() is None:
         pytest.skip("no C++ compiler")

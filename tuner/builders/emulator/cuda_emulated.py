@@ -234,6 +234,7 @@ def _describe(library: Path, source: Source, dynamic_bytes: int, sanitize: bool)
             for name, value in source.options.get("constants", {}).items()
         ],
         "includes": [flag[2:] for flag in _option_flags(source.options) if flag.startswith("-I")],
+        "generated": bool(source.options.get("generated", False)),
     }
 
 

@@ -97,7 +97,7 @@ def _generate(source: Source, target: Target) -> tuple[Source, str]:
         raise BuildError(f"TVM generated {_said(last.launch)}, not {_said(source.launch)}")
     generated = replace(
         source, language="nvrtc", text=text, entry=last.entry, arguments=last.arguments, launch=last.launch,
-        options={}, before=tuple(before), metrics=last.metrics,
+        options={"generated": True}, before=tuple(before), metrics=last.metrics,
     )  # fmt: skip
     return generated, made.script()
 

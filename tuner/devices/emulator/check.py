@@ -292,4 +292,5 @@ def _context(artifact: Artifact, step: Step, memory: list[_Memory]) -> LaunchCon
         tensors=[TensorInfo(m.name, m.bytes, m.granule) for m in memory],
         variables=description["variables"], includes=description["includes"],
         source=artifact.path.with_name("kernel.cu").read_text(),
+        generated=bool(description.get("generated")),
     )  # fmt: skip

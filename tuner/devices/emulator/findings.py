@@ -125,6 +125,7 @@ class LaunchContext:
         variables: shared variables, likewise: `name`, `offset`, `size`.
         includes: folders whose files are named relative to them.
         source: the text that was compiled, for telling local arrays from shared ones.
+        generated: by a code generator, not written by a person.
     """
 
     library: Path
@@ -135,6 +136,7 @@ class LaunchContext:
     variables: Sequence[Mapping[str, Any]]
     includes: Sequence[str]
     source: str
+    generated: bool = False
 
 
 def read_log(path: Path) -> list[SanitizerRecord]:

@@ -17,6 +17,7 @@ from tuner.devices.emulator.findings import (
 )
 
 _WRITE, _ATOMIC, _ASYNC = 1, 2, 4
+_ABSENT_LANE = 3  # `extra2` of a divergence: see cuda_emu_absent_lane in the emulator
 Chains = Mapping[int, tuple[tuple[str, int], ...]]
 
 
@@ -56,6 +57,10 @@ def _word(context: LaunchContext, record: SanitizerRecord, chains: Chains) -> Fi
             return None  # copies of one call, made by the compiler
         other, message = _barrier(context, record, chains)
     elif kind in ("warp_divergence", "deadlock"):
+        if record.extra2 == _ABSENT_LANE and context.generated:
+            # TVM's reductions shuffle by powers of two whatever the mask, and do not use what comes from
+            # beyond it. The emulator answers with all bits set there, so a use would be a wrong result.
+            return None
         if not nobody(record.thread2):
             other = place_of(context, chains, record.pc2, record.thread2)
         message = _stuck(record, kind, other)
@@ -156,7 +161,7 @@ def _stuck(record: SanitizerRecord, kind: str, other: CodePlace | None) -> str:
     elsewhere = f"; another thread is at {other}" if other else ""
     if kind == "deadlock":
         return f"no thread can go on: this one waits for ever{elsewhere}"
-    if record.extra2 == 3:
+    if record.extra2 == _ABSENT_LANE:
         return (
             f"the shuffle asks lane {record.offset}, which takes no part in it (mask {record.extra:#010x}): "
             "what it gets is undefined"
