@@ -1,5 +1,6 @@
 """What a kernel is made of counts: an edit of any file that reaches its binary makes it another kernel."""
 
+import ast
 import random
 import shutil
 import subprocess
@@ -10,9 +11,11 @@ import pytest
 
 from tuner import registry
 from tuner.builders.host.cxx import CxxBuilder, _include_flags
+from tuner.core import python_imports
 from tuner.core.errors import InvalidSpace
 from tuner.core.host_cxx import require_compiler
 from tuner.core.includes import absolute_flags, included_files
+from tuner.core.places import SCHEDULES
 from tuner.core.python_imports import imported_files
 from tuner.core.source_kernel import SourceKernel
 from tuner.devices.cpu.device import named_targets
@@ -219,6 +222,16 @@ def test_the_lab_s_own_schedules_are_made_of_what_they_import_there() -> None:
     )
     (program,) = [p for p in registry.kernel("triton").source_files() if p.name == "program.py"]
     assert program.parent.name == "triton"
+
+
+def test_the_quick_reading_of_the_lab_s_imports_finds_what_the_syntax_tree_has() -> None:
+    for path in sorted(SCHEDULES.rglob("*.py")):
+        text = path.read_text()
+        ways = (python_imports._imports(ast.parse(text)), python_imports._lab_imports(text))
+        tree, quick = (
+            {f for n in names for f in python_imports._files(n, path, [SCHEDULES])} for names in ways
+        )
+        assert tree == quick, path
 
 
 def test_an_edit_of_an_imported_helper_makes_another_kernel(tmp_path: Path) -> None:
