@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+_NOTE = 0.19  # inches of a line between the heading and the axes
+
+
 def roofline_chart(rows: Sequence[ComparisonRow], context: RowContext, path: Path) -> list[Path]:
     """Draws the roofs and a point an implementation, all at the intensity of the compulsory traffic.
 
@@ -38,14 +41,15 @@ def roofline_chart(rows: Sequence[ComparisonRow], context: RowContext, path: Pat
     peak, slope = context.peak_flops / 1e9, context.bandwidth / 1e9
     here = context.flops / context.bytes
     with drawing():
-        figure = new_figure(9, 5.4)
-        axes = figure.add_axes((0.085, 0.115, 0.885, 0.74))
-        heading(figure, f"{context.title}: roofline", context.subtitle)
-        if context.peak_doubt:
-            figure.text(0.02, 1 - 0.90 / 5.4, context.peak_doubt, fontsize=8, va="center")
+        notes = [context.peak_doubt] if context.peak_doubt else []
         if doubted := [row.implementation for row in rows if row.remark]:
-            text = f"{', '.join(doubted)}: above the measured peak; the comparison's table says why"
-            figure.text(0.02, 1 - 0.72 / 5.4, text, fontsize=8, va="center")
+            notes.append(f"{', '.join(doubted)}: above the measured peak; the comparison's table says why")
+        height = 5.4 + _NOTE * len(notes)
+        figure = new_figure(9, height)
+        axes = figure.add_axes((0.085, 0.62 / height, 0.885, 4.0 / height))
+        heading(figure, f"{context.title}: roofline", context.subtitle)
+        for i, note in enumerate(notes):
+            figure.text(0.02, 1 - (0.76 + _NOTE * i) / height, note, fontsize=8, va="center")
         doubt = ", disturbed" if context.peak_doubt else ""
         _roofs(axes, (peak, slope), here, [row.gflops for row in rows], doubt)
         _points(axes, rows, here, peak)
