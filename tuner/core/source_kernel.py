@@ -6,6 +6,7 @@ docs/kernel-headers.md says what each key means; `tuner.core.kernel_header` read
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from tuner.core.includes import absolute_flags, included_files
 from tuner.core.kernel import Argument, Kernel, Launch, Source
 from tuner.core.kernel_header import DTYPE_MACRO, OPTION_MACRO, KernelHeader, read_header
 from tuner.core.operator import Operator
-from tuner.core.places import CUDA_SRC
 from tuner.core.space import Config, SearchSpace, Value
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -36,9 +36,6 @@ class SourceKernel(Kernel):
     Args:
         path: the file.
         operators: by name; the one that the file declares gives options, derived sizes and names of tensors.
-
-    Attributes:
-        left_out: of a CUDA file that holds host code too, which lines the device does not get; else empty.
 
     Raises:
         InvalidSpace: the file has no declaration, or the declaration is wrong; names the file.
@@ -75,13 +72,18 @@ class SourceKernel(Kernel):
         self.accumulator = self._declared.get("accumulator", "")
         self.initial = dict(self._declared.get("initial", {}))
         self.checked_only = checked_only(self._declared)
-        self._code, self.left_out = self.text, ""
-        # The lab's own files hold no host code (tests/core/test_device_part.py); to look takes 10 ms a file.
-        if self.language == "nvrtc" and not path.resolve().is_relative_to(CUDA_SRC):
-            self._code, self.left_out = self._device_part()
 
+    @property
+    def left_out(self) -> str:
+        """Of a CUDA file that holds host code too, which lines the device does not get; else empty."""
+        return self._device_part[1]
+
+    # When it is lowered, not when kernels are listed: to look takes 10 ms a file.
+    @cached_property
     def _device_part(self) -> tuple[str, str]:
         """What a device compiler gets of the file and of headers with host code, and what it does not."""
+        if self.language != "nvrtc":
+            return self.text, ""
         files = self.source_files()
         names = {file.name for file in files}
         contents = [read_file(file).decode(errors="replace") for file in files]
@@ -143,7 +145,7 @@ class SourceKernel(Kernel):
         macros.update((f"{OPTION_MACRO}{name.upper()}", value) for name, value in options.items())
         macros.update((name, expression(scope)) for name, expression in self.header.table("macros"))
         lines = [f"#define {name} {_literal(value)}" for name, value in macros.items()]
-        text = "\n".join([*lines, f'#line 1 "{self.path.name}"', self._code])
+        text = "\n".join([*lines, f'#line 1 "{self.path.name}"', self._device_part[0]])
         threads = int(config.get("threads", 1))
         flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
         return Source(

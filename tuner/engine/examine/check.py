@@ -23,7 +23,6 @@ from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 
-_NVRTC_BUILDERS = ("nvrtc", "tensorir_cuda")
 # The emulator runs about 10^7 multiply-adds a second; more than this is minutes.
 MAX_FLOPS = 2 * 10**9
 
@@ -165,15 +164,10 @@ def check_kernel(
         for config in configs:
             case = _Case(kernel, operator, workload, config, target, inputs, seed, sanitize, timeout_s)
             result = run(case)
-            through = nvrtc and run is _emulated and _through_nvrtc(kernel, target)
-            if through and result.status != "build_error":
+            # What is emulated is CUDA C++, written or generated: `_source` has no other.
+            if nvrtc and run is _emulated and result.status != "build_error":
                 result = _with_nvrtc(result, _source(case), target)
             yield result
-
-
-def _through_nvrtc(kernel: Kernel, target: Target) -> bool:
-    """Whether NVRTC compiles the kernel's source for this target, itself or behind another code generator."""
-    return registry.builder_of(kernel, target).name in _NVRTC_BUILDERS
 
 
 def _with_nvrtc(result: Checked, source: Source, target: Target) -> Checked:
