@@ -10,6 +10,7 @@ from tuner.core.workload import Option, Workload
 from tuner.schedules.conv2d.options import OPTIONS, SCALES
 from tuner.schedules.conv2d.shapes import Shape
 from tuner.schedules.conv2d.tensorir_cuda.program import ConvProgram, a_row
+from tuner.schedules.product_tiles import ThreadTiles, WarpTiles
 
 _PARAMETERS = (
     Parameter("BM", (16, 32, 64, 128, 256), "pixels of Y a block"),
@@ -58,6 +59,7 @@ class _TensorIRCudaConv(Kernel):
     never stored. Each group is a product of its own, so a depthwise convolution fills one column in sixteen.
     """
 
+    rows, columns = "pixels of Y", "channels of Y"
     operator = "conv2d"
     language = "tensorir"
     target_kinds = ("cuda",)
@@ -68,6 +70,9 @@ class _TensorIRCudaConv(Kernel):
         """Also where an index would not fit into 32 bits, and more groups than a grid has blocks along z."""
         reason = super().unsupported(workload, target)
         return reason or Shape.of(workload).unsupported(target)
+
+    def _fetch(self, threads: str, sums: str, staging: str) -> list[Constraint]:
+        return _constraints(threads, sums, staging)
 
     def _space(
         self, workload: Workload, target: Target, parameters: list[Parameter], constraints: list[Constraint]
@@ -116,61 +121,17 @@ class _TensorIRCudaConv(Kernel):
         }
 
 
-class TensorIRConvThreads(_TensorIRCudaConv):
+class TensorIRConvThreads(_TensorIRCudaConv, ThreadTiles):
     """On CUDA cores: threads own TM x TN elements in VM x VN separate pieces (TVM's virtual threads)."""
 
     name = "conv_tir_cuda"
     summary = (
         "TensorIR: implicit GEMM on CUDA cores: gathered shared tiles, register tiles, software pipeline."
     )
-    dtypes = ("f32", "f16", "int8")
-    tensor = False
-
-    def space(self, workload: Workload, target: Target) -> SearchSpace:
-        """Tiles of the block and the thread, the fetch, the pipeline."""
-        parameters = [
-            Parameter("BK", (4, 8, 16, 32, 64), "depth of the tiles in shared memory"),
-            Parameter("TM", (1, 2, 4, 8, 16), "pixels of Y a thread"),
-            Parameter("TN", (1, 2, 4, 8, 16), "channels of Y a thread"),
-            Parameter("VM", (1, 2, 4), "pieces of a thread's pixels, BM / VM apart"),
-            Parameter("VN", (1, 2, 4), "pieces of a thread's channels, BN / VN apart"),
-            Parameter("UNROLL", (1, 2, 4, 8), "steps of the depth in straight-line code"),
-        ]
-        threads = "(BM // TM) * (BN // TN)"
-        constraints = [
-            Constraint("pieces_divide", "TM % VM == 0 and TN % VN == 0"),
-            Constraint("thread_tiles_divide", "BM % TM == 0 and BN % TN == 0"),
-            Constraint("unroll_divides_depth", "BK % UNROLL == 0"),
-            *_constraints(threads, "TM * TN + TM + TN", "0"),
-        ]
-        return self._space(workload, target, parameters, constraints)
 
 
-class TensorIRConvWmma(_TensorIRCudaConv):
+class TensorIRConvWmma(_TensorIRCudaConv, WarpTiles):
     """On tensor cores: warps own WM x WN elements in wmma fragments of 16 x 16."""
 
     name = "conv_tir_cuda_wmma"
     summary = "TensorIR: implicit GEMM tensorized with wmma: gathered shared tiles, software pipeline."
-    dtypes = ("f16", "int8")
-    tensor = True
-
-    def unsupported(self, workload: Workload, target: Target) -> str | None:
-        """Also a target without the tensor-core operation."""
-        reason = super().unsupported(workload, target)
-        feature = f"wmma_{workload.dtype}"
-        return reason or (None if feature in target.features else f"{target.name} lacks {feature}")
-
-    def space(self, workload: Workload, target: Target) -> SearchSpace:
-        """Tiles of the block and the warp, the fetch, the pipeline."""
-        parameters = [
-            Parameter("BK", (16, 32, 64, 128), "depth of the tiles in shared memory"),
-            Parameter("WM", (16, 32, 64, 128), "pixels of Y a warp"),
-            Parameter("WN", (16, 32, 64, 128), "channels of Y a warp"),
-        ]
-        threads = "(BM // WM) * (BN // WN) * 32"
-        constraints = [
-            Constraint("warp_tiles_divide", "BM % WM == 0 and BN % WN == 0"),
-            # A fragment of sums passes through shared memory: 1 KiB a warp.
-            *_constraints(threads, "WM * WN // 32 + (WM + WN) // 2", f"32 * ({threads})"),
-        ]
-        return self._space(workload, target, parameters, constraints)

@@ -6,6 +6,7 @@ from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.gemm.options import OPTIONS
 from tuner.schedules.gemm.tensorir_cuda.program import Program
+from tuner.schedules.product_tiles import ThreadTiles, WarpTiles
 
 _BLOCK = (
     Parameter("BM", (16, 32, 64, 128, 256), "rows of D a block"),
@@ -32,6 +33,7 @@ def _shared_constraints(threads: str, sums: str, staging: str) -> list[Constrain
         ),
         # TVM 0.27 writes the zero of a vector of 8 or 16 bytes as make_int4 of 16 arguments, which is no C.
         Constraint("vector_tvm_writes", "element_bytes > 1 or VECTOR <= 4"),
+        Constraint("vector_divides_depth", "BK % VECTOR == 0"),
         Constraint("vector_divides", "VECTOR == 1 or (a_row % VECTOR == 0 and b_row % VECTOR == 0)"),
         Constraint("even_fetch_a", f"BM * BK % (VECTOR * ({threads})) == 0"),
         Constraint("even_fetch_b", f"BN * BK % (VECTOR * ({threads})) == 0"),
@@ -53,6 +55,7 @@ class _TensorIRCuda(Kernel):
     never stored. Where VECTOR does not divide a row, elements are loaded one by one.
     """
 
+    rows, columns = "rows of D", "columns of D"
     operator = "gemm"
     language = "tensorir"
     target_kinds = ("cuda",)
@@ -66,6 +69,9 @@ class _TensorIRCuda(Kernel):
         largest = max(m * n, m * k, n * k) * int(workload.option("batch", 1))
         too_large = "a tensor has 2^30 elements or more" if largest >= 2**30 else None
         return super().unsupported(workload, target) or too_large
+
+    def _fetch(self, threads: str, sums: str, staging: str) -> list[Constraint]:
+        return _shared_constraints(threads, sums, staging)
 
     def _space(
         self, workload: Workload, target: Target, parameters: list[Parameter], constraints: list[Constraint]
@@ -109,61 +115,16 @@ class _TensorIRCuda(Kernel):
         }
 
 
-class TensorIRThreads(_TensorIRCuda):
+class TensorIRThreads(_TensorIRCuda, ThreadTiles):
     """On CUDA cores: threads own TM x TN elements in VM x VN separate pieces (TVM's virtual threads)."""
 
     name = "tir_cuda"
     summary = "TensorIR: thread binding, shared and register tiles, vectorized fetch, software pipeline."
-    dtypes = ("f32", "f16", "int8")
-    tensor = False
-
-    def space(self, workload: Workload, target: Target) -> SearchSpace:
-        """Tiles of the block and the thread, the fetch, the pipeline."""
-        parameters = [
-            Parameter("BK", (4, 8, 16, 32, 64), "depth of the tiles in shared memory"),
-            Parameter("TM", (1, 2, 4, 8, 16), "rows of D a thread"),
-            Parameter("TN", (1, 2, 4, 8, 16), "columns of D a thread"),
-            Parameter("VM", (1, 2, 4), "pieces of a thread's rows, BM / VM apart"),
-            Parameter("VN", (1, 2, 4), "pieces of a thread's columns, BN / VN apart"),
-            Parameter("UNROLL", (1, 2, 4, 8), "steps of k in straight-line code"),
-        ]
-        threads = "(BM // TM) * (BN // TN)"
-        constraints = [
-            Constraint("pieces_divide", "TM % VM == 0 and TN % VN == 0"),
-            Constraint("thread_tiles_divide", "BM % TM == 0 and BN % TN == 0"),
-            Constraint("unroll_divides_depth", "BK % UNROLL == 0"),
-            Constraint("vector_divides_depth", "BK % VECTOR == 0"),
-            *_shared_constraints(threads, "TM * TN + TM + TN", "0"),
-        ]
-        return self._space(workload, target, parameters, constraints)
 
 
-class TensorIRWmma(_TensorIRCuda):
+class TensorIRWmma(_TensorIRCuda, WarpTiles):
     """On tensor cores: warps own WM x WN elements in wmma fragments of 16 x 16."""
 
     name = "tir_cuda_wmma"
     claims = ("wide_loads", "tensor_cores")
     summary = "TensorIR tensorized with wmma: fragments a warp, vectorized fetch, software pipeline."
-    dtypes = ("f16", "int8")
-    tensor = True
-
-    def unsupported(self, workload: Workload, target: Target) -> str | None:
-        """Also a target without the tensor-core operation."""
-        reason = super().unsupported(workload, target)
-        feature = f"wmma_{workload.dtype}"
-        return reason or (None if feature in target.features else f"{target.name} lacks {feature}")
-
-    def space(self, workload: Workload, target: Target) -> SearchSpace:
-        """Tiles of the block and the warp, the fetch, the pipeline."""
-        parameters = [
-            Parameter("BK", (16, 32, 64, 128), "depth of the tiles in shared memory"),
-            Parameter("WM", (16, 32, 64, 128), "rows of D a warp"),
-            Parameter("WN", (16, 32, 64, 128), "columns of D a warp"),
-        ]
-        threads = "(BM // WM) * (BN // WN) * 32"
-        constraints = [
-            Constraint("warp_tiles_divide", "BM % WM == 0 and BN % WN == 0"),
-            # A fragment of sums passes through shared memory: 1 KiB a warp.
-            *_shared_constraints(threads, "WM * WN // 32 + (WM + WN) // 2", f"32 * ({threads})"),
-        ]
-        return self._space(workload, target, parameters, constraints)
