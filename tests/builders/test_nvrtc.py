@@ -8,6 +8,7 @@ import pytest
 
 from tuner.builders.cuda import cubin, nvrtc_program, sass
 from tuner.builders.cuda.nvrtc import Nvrtc
+from tuner.core.compute_capability import compute_capability
 from tuner.core.errors import BuildError, MissingExtra, Unavailable
 from tuner.core.kernel import Argument, Launch, Source
 from tuner.core.target import Target
@@ -58,7 +59,7 @@ def test_resources_for_every_target(name: str, tmp_path: Path) -> None:
     done = subprocess.run([tool, "-res-usage", artifact.path], capture_output=True, text=True, timeout=60)
     printed = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+)", done.stdout)
     assert printed is not None
-    reserved = 1024 if int(name.split("_")[1]) >= 90 else 0
+    reserved = 1024 if compute_capability(name.removeprefix("cuda:")).number >= 90 else 0
     assert [int(group) for group in printed.groups()] == [metrics["registers"], 0, 1024 + reserved]
 
 

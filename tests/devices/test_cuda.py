@@ -13,12 +13,14 @@ import pytest
 
 from tuner import registry
 from tuner.core.artifact import Artifact
+from tuner.core.errors import Unavailable
 from tuner.core.kernel import Argument, Launch, Source, Step
 from tuner.core.operator import worst_error
 from tuner.devices.cuda import facts as _cuda_facts
 from tuner.devices.cuda.device import CudaDevice
 from tuner.devices.cuda.state import between
 from tuner.engine.building.build_process import artifact_from_plain, artifact_to_plain
+from tuner.engine.candidate.devices import find_device
 
 GEMM = registry.operator("gemm")
 
@@ -86,17 +88,35 @@ def test_the_identity_is_the_same_everywhere_and_not_of_one_board(
 @pytest.mark.parametrize(
     ("capability", "arch"),
     [((7, 5), "sm_75"), ((8, 0), "sm_80"), ((8, 7), "sm_86"), ((8, 9), "sm_89"), ((9, 0), "sm_90"),
-     ((10, 3), "sm_100"), ((7, 0), None), ((12, 0), None)],
+     ((10, 0), "sm_100"), ((10, 3), "sm_103"), ((12, 0), "sm_120"), ((12, 1), "sm_120"), ((7, 0), None),
+     ((11, 0), None)],
 )  # fmt: skip
 def test_a_capability_runs_the_code_of_its_target(capability: tuple[int, int], arch: str | None) -> None:
     assert _cuda_facts.arch_of_capability(capability) == arch
 
 
 def test_an_unknown_capability_is_named(fake_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_GPU", '{"capability": [12, 0], "name": "GeForce 5090"}')
+    monkeypatch.setenv("FAKE_GPU", '{"capability": [11, 0], "name": "Thor"}')
     assert CudaDevice.discover() == []
     reason = str(CudaDevice.unavailable())
-    assert "GeForce 5090" in reason and "12.0" in reason and "cuda:sm_90" in reason
+    assert "Thor" in reason and "11.0" in reason and "cuda:sm_90" in reason
+
+
+@pytest.mark.parametrize(
+    ("capability", "target", "wrong"),
+    [("[9, 0]", "cuda:sm_90a", "cuda:sm_100a"), ("[10, 3]", "cuda:sm_103a", "cuda:sm_100a"),
+     ("[12, 1]", "cuda:sm_120", "cuda:sm_120a")],
+)  # fmt: skip
+def test_a_letter_asks_for_code_that_runs_on_this_capability_only(
+    fake_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, capability: str, target: str, wrong: str
+) -> None:
+    monkeypatch.setenv("FAKE_GPU", f'{{"capability": {capability}}}')
+    asked, usual = find_device(target=target), find_device(target="cuda")
+    assert asked.target.name == target and usual.target.name == target.removesuffix("a")
+    assert asked.fingerprint == usual.fingerprint, "one board, whatever is built for it"
+    assert pickle.loads(pickle.dumps(asked)).target == asked.target
+    with pytest.raises(Unavailable, match=f"no device for {wrong}"):
+        find_device(target=wrong)
 
 
 @pytest.mark.parametrize(

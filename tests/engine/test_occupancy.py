@@ -9,6 +9,7 @@ import pytest
 
 from tuner.builders.cuda.nvrtc_program import include_folders
 from tuner.core.artifact import Artifact, Toolchain
+from tuner.core.compute_capability import compute_capability
 from tuner.core.kernel import Launch, Step
 from tuner.core.target import Target
 from tuner.targets.cuda import names, target
@@ -60,7 +61,7 @@ def test_equals_nvidias_calculator(oracle: Path) -> None:
     cases, lines = [], []
     for name in names():
         chosen = target(name)
-        version = int(chosen.arch.removeprefix("sm_"))
+        version = compute_capability(chosen.arch)
         for _ in range(400):
             threads, registers = (
                 rng.choice([32, 64, 96, 128, 160, 256, 384, 512, 768, 1024]),
@@ -69,7 +70,7 @@ def test_equals_nvidias_calculator(oracle: Path) -> None:
             static = rng.choice([0, 0, 16, 1000, 20_000, 48 * 1024])
             dynamic = rng.choice([0, 128, 10_000, rng.randrange(250_000)])
             cases.append((chosen, threads, registers, static + dynamic))
-            values = (version // 10, version % 10, *(int(chosen.limit(n)) for n in (
+            values = (version.major, version.minor, *(int(chosen.limit(n)) for n in (
                 "max_threads_sm", "registers_sm", "shared_bytes_sm", "shared_bytes_block_optin",
                 "shared_bytes_reserved")), threads, registers, static, dynamic)  # fmt: skip
             lines.append(" ".join(map(str, values)))

@@ -4,12 +4,41 @@ import pickle
 
 import pytest
 
+from tuner.core.compute_capability import compute_capability
 from tuner.core.errors import UnknownName
 from tuner.targets.cuda import board, names, target
 
+PLAIN = (75, 80, 86, 89, 90, 100, 103, 120)
 
-def test_the_six_architectures() -> None:
-    assert names() == tuple(f"cuda:sm_{v}" for v in (75, 80, 86, 89, 90, 100))
+
+def test_the_architectures_and_those_with_letters() -> None:
+    lettered = tuple(f"{v}a" for v in PLAIN if v >= 90)
+    assert names() == tuple(f"cuda:sm_{v}" for v in (*PLAIN, *lettered))
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name.endswith("a")])
+def test_a_letter_adds_instructions_and_no_other_limits(name: str) -> None:
+    plain, lettered = target(name[:-1]), target(name)
+    differing = {n for n in plain.limits if plain.limits[n] != lettered.limits[n]}
+    assert differing == set(lettered.features) - set(plain.features) <= {"wgmma", "tcgen05"}
+    assert board(lettered.arch) == board(plain.arch)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "macro"),
+    [("sm_90", 90, None), ("sm_90a", 90, "__CUDA_ARCH_FEAT_SM90_ALL"), ("sm_103", 103, None),
+     ("sm_120a", 120, "__CUDA_ARCH_FEAT_SM120_ALL")],
+)  # fmt: skip
+def test_a_name_taken_apart(name: str, number: int, macro: str | None) -> None:
+    found = compute_capability(name)
+    assert (found.number, found.arch, found.macros["__CUDA_ARCH__"]) == (number, name, f"{number}0")
+    assert [m for m in found.macros if "FEAT" in m] == ([macro] if macro else [])
+
+
+@pytest.mark.parametrize("name", ["90", "sm90", "sm_9", "sm_90b", "avx2", ""])
+def test_what_is_no_architecture(name: str) -> None:
+    with pytest.raises(ValueError, match="sm_90a"):
+        compute_capability(name)
 
 
 @pytest.mark.parametrize("name", names())
@@ -24,7 +53,9 @@ def test_figures_agree(name: str) -> None:
     # The f32 peak is what SMs, lanes and clock make of it; printed figures are rounded.
     peak = limit("sm_count") * limit("fma_f32_clock_sm") * 2 * limit("clock_hz")
     assert peak == pytest.approx(limit("peak_flops_f32"), rel=0.01)
-    assert limit("peak_flops_f32") < limit("peak_flops_f16") < limit("peak_flops_int8")
+    assert limit("peak_flops_f32") < limit("peak_flops_f16")
+    assert limit("peak_flops_f16") < limit("peak_flops_int8") or board(chosen.arch) == "B300"
+    assert ("fp8" in chosen.features) == ("peak_flops_fp8" in chosen.limits)
     assert limit("l2_bytes") < limit("memory_bytes")
     assert board(chosen.arch)
     assert ("cp_async" in chosen.features) == (name != "cuda:sm_75")

@@ -143,6 +143,11 @@ class Device(ABC):
         """Whether what is built for the device serves somebody who asked for a target of this name."""
         return target == self.target.name
 
+    def opened_as(self, target: str) -> "Device":
+        """The device as one that is built for with a target of this name, which it `runs`."""
+        del target
+        return self
+
     def target_for(self, threads: int) -> Target:
         """The target of kernels that may use so many CPU threads, not all `cores` the device has."""
         target = self.target

@@ -1,22 +1,24 @@
-"""CUDA targets: the limits of six compute capabilities, each with one board to stand for it.
+"""CUDA targets: the limits of eight compute capabilities, each with one board to stand for it.
 
 Two tables. `_ARCHITECTURES` holds what every board of a compute capability shares; its source is the CUDA
 C++ Programming Guide 13.0, section "Compute Capabilities" (tables "Technical Specifications per Compute
 Capability" and "Throughput of Native Arithmetic Instructions"), and for allocation units the header
 `cuda_occupancy.h` of the CUDA toolkit. `_BOARDS` holds what the named board adds; its source is stated
 beside it. A board other than the named one differs in SMs, clocks, L2 and memory: a device describes
-itself, these numbers serve where there is none.
+itself, these numbers serve where there is none. From 9.0 on each has a second target with the letter `a`: the
+same limits, and instructions that run nowhere else (`tuner.core.compute_capability`).
 """
 
 from collections.abc import Mapping
 
+from tuner.core.compute_capability import compute_capability
 from tuner.core.errors import UnknownName
 from tuner.core.target import Target, TargetKind
 from tuner.targets.gpu_model.model import GpuModel
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
-# The same for all six (Programming Guide, technical specifications).
+# The same for all (Programming Guide, technical specifications).
 _COMMON = {
     "warp_size": 32,
     "max_threads_block": 1024,
@@ -32,10 +34,10 @@ _COMMON = {
     "max_grid_z": 65_535,
     # Guide, "Shared Memory": 32 banks of 4 bytes, one access a bank and clock.
     "shared_bytes_clock_sm": 128,
-    # Guide, throughput of 32-bit integer multiply-add: 64 results a clock and SM on all six. dp4a is not
+    # Guide, throughput of 32-bit integer multiply-add: 64 results a clock and SM on all. dp4a is not
     # in that table; it issues to the same pipe (IDP beside IMAD in the SASS), so it is given the same rate.
     "dp4a_clock_sm": 64,
-    # All six have them; a constraint may ask.
+    # All have them; a constraint may ask.
     "wmma_f16": 1,
     "wmma_int8": 1,
     "dp4a": 1,
@@ -81,10 +83,23 @@ _ARCHITECTURES: Mapping[str, Mapping[str, float]] = {
         "shared_bytes_reserved": KIB, "shared_allocation_unit": 128,
         "fma_f32_clock_sm": 128, "cp_async": 1,
     },
+    "sm_103": {
+        "max_threads_sm": 2048, "max_warps_sm": 64, "max_blocks_sm": 32,
+        "shared_bytes_sm": 228 * KIB, "shared_bytes_block_optin": 227 * KIB,
+        "shared_bytes_reserved": KIB, "shared_allocation_unit": 128,
+        "fma_f32_clock_sm": 128, "cp_async": 1,
+    },
+    "sm_120": {
+        "max_threads_sm": 1536, "max_warps_sm": 48, "max_blocks_sm": 24,
+        "shared_bytes_sm": 100 * KIB, "shared_bytes_block_optin": 99 * KIB,
+        "shared_bytes_reserved": KIB, "shared_allocation_unit": 128,
+        "fma_f32_clock_sm": 128, "cp_async": 1,
+    },
 }  # fmt: skip
 
 # `peak_flops_<dtype>`: dense, a multiply-add counts as two; f16 with f32 accumulation and int8 on the
-# tensor cores. `clock_hz` is the boost clock those peaks are stated at.
+# tensor cores, fp8 with f32 accumulation where they have it. `clock_hz` is the boost clock those peaks are
+# stated at.
 _BOARDS: Mapping[str, tuple[str, Mapping[str, float]]] = {
     # NVIDIA Turing GPU Architecture white paper (WP-09183-001), table 1, RTX 2080 Ti Founders Edition.
     # f32: 68 SMs * 64 FMA * 2 * 1.635 GHz = 14.2e12. f16 with f32 accumulation runs at half the rate of
@@ -113,6 +128,7 @@ _BOARDS: Mapping[str, tuple[str, Mapping[str, float]]] = {
         "sm_count": 128, "clock_hz": 2.52e9, "l2_bytes": 72 * MIB,
         "memory_bytes": 24 * GIB, "bandwidth_bytes_per_s": 1008e9,
         "peak_flops_f32": 82.6e12, "peak_flops_f16": 165.2e12, "peak_flops_int8": 660.6e12,
+        "peak_flops_fp8": 330.3e12,
     }),
     # NVIDIA H100 Tensor Core GPU Architecture white paper (V1.04), tables 1 to 3: H100 SXM5 80 GB. Two boost
     # clocks: 1.98 GHz for f32 (132 * 128 * 2 * 1.98 GHz = 66.9e12), 1.83 GHz for tensor cores
@@ -121,6 +137,7 @@ _BOARDS: Mapping[str, tuple[str, Mapping[str, float]]] = {
         "sm_count": 132, "clock_hz": 1.98e9, "l2_bytes": 50 * MIB,
         "memory_bytes": 80 * GIB, "bandwidth_bytes_per_s": 3352e9,
         "peak_flops_f32": 66.9e12, "peak_flops_f16": 989.4e12, "peak_flops_int8": 1978.9e12,
+        "peak_flops_fp8": 1978.9e12,
     }),
     # NVIDIA Blackwell architecture technical brief (2025), column HGX B200, figures of one GPU:
     # f32 75e12, f16 4.5e15 and int8 9e15 sparse (halved here to dense), 180 GB, 7.7 TB/s. SMs and L2 as the
@@ -130,32 +147,63 @@ _BOARDS: Mapping[str, tuple[str, Mapping[str, float]]] = {
         "sm_count": 148, "clock_hz": 1.98e9, "l2_bytes": 126 * MIB,
         "memory_bytes": 180e9, "bandwidth_bytes_per_s": 7.7e12,
         "peak_flops_f32": 75e12, "peak_flops_f16": 2250e12, "peak_flops_int8": 4500e12,
+        "peak_flops_fp8": 4500e12,
+    }),
+    # NVIDIA HGX platform page (2025), column HGX B300, an eighth of what eight GPUs have, sparse figures
+    # halved: f32 75e12, f16 2.25e15, fp8 4.5e15, int8 0.15e15 (integer tensor cores were cut for FP4's sake).
+    # SMs, L2 and clock as of the B200, whose f32 peak it has; 270 GB, 7.7 TB/s.
+    "sm_103": ("B300", {
+        "sm_count": 148, "clock_hz": 1.98e9, "l2_bytes": 126 * MIB,
+        "memory_bytes": 270e9, "bandwidth_bytes_per_s": 7.7e12,
+        "peak_flops_f32": 75e12, "peak_flops_f16": 2250e12, "peak_flops_int8": 150e12,
+        "peak_flops_fp8": 4500e12,
+    }),
+    # NVIDIA RTX Blackwell GPU Architecture white paper (V1.1), appendix A, table "GeForce RTX 5090". f32:
+    # 170 * 128 * 2 * 2.407 GHz = 104.8e12. f16 and fp8 with f32 accumulation at half rate, as on all GeForce
+    # boards.
+    "sm_120": ("GeForce RTX 5090", {
+        "sm_count": 170, "clock_hz": 2.407e9, "l2_bytes": 96 * MIB,
+        "memory_bytes": 32 * GIB, "bandwidth_bytes_per_s": 1792e9,
+        "peak_flops_f32": 104.8e12, "peak_flops_f16": 209.5e12, "peak_flops_int8": 838e12,
+        "peak_flops_fp8": 419e12,
     }),
 }  # fmt: skip
 
-_FLAGS = ("cp_async", "dp4a", "wmma_f16", "wmma_int8")
+# From which compute capability on a board has it (PTX ISA 8.7, "Target ISA Notes" of `mma` with fp8 and of
+# the cluster directives).
+_SINCE = {"fp8": 89, "clusters": 90}
+# What only architecture-specific code may use (PTX ISA 8.7: `wgmma`, `tcgen05.mma`).
+_SPECIFIC = {"sm_90a": "wgmma", "sm_100a": "tcgen05", "sm_103a": "tcgen05"}
+_FIRST_WITH_LETTER = 90
+_FLAGS = ("clusters", "cp_async", "dp4a", "fp8", "tcgen05", "wgmma", "wmma_f16", "wmma_int8")
 
 
 def names() -> tuple[str, ...]:
-    """The targets there are: `cuda:sm_75`, ..."""
-    return tuple(f"cuda:{arch}" for arch in _ARCHITECTURES)
+    """The targets there are: `cuda:sm_75`, ..., those with a letter behind those without."""
+    lettered = [
+        f"{arch}a" for arch in _ARCHITECTURES if compute_capability(arch).number >= _FIRST_WITH_LETTER
+    ]
+    return tuple(f"cuda:{arch}" for arch in (*_ARCHITECTURES, *lettered))
 
 
 def board(arch: str) -> str:
-    """The board whose figures stand for an architecture such as `sm_80`."""
-    return _BOARDS[arch][0]
+    """The board whose figures stand for an architecture such as `sm_80` or `sm_90a`."""
+    return _BOARDS[arch.removesuffix("a")][0]
 
 
 def target(name: str) -> Target:
-    """A CUDA target by name: `cuda:sm_90`, or `sm_90` alone.
+    """A CUDA target by name: `cuda:sm_90`, `cuda:sm_90a`, or `sm_90` alone.
 
     Raises:
         UnknownName: there is no such target; lists those there are.
     """
     arch = name.removeprefix("cuda:")
-    if arch not in _ARCHITECTURES:
+    if f"cuda:{arch}" not in names():
         raise UnknownName("target", name, list(names()))
-    limits = {**_COMMON, **_ARCHITECTURES[arch], **_BOARDS[arch][1]}
+    plain, number = arch.removesuffix("a"), compute_capability(arch).number
+    limits = {**_COMMON, **_ARCHITECTURES[plain], **_BOARDS[plain][1]}
+    limits.update({flag: int(number >= first) for flag, first in _SINCE.items()})
+    limits.update({flag: int(_SPECIFIC.get(arch) == flag) for flag in _SPECIFIC.values()})
     if limits["cp_async"]:  # from Ampere on tensor cores know bfloat16, at the rate of f16 (same tables)
         limits["peak_flops_bf16"] = limits["peak_flops_f16"]
     features = tuple(flag for flag in _FLAGS if limits[flag])
@@ -163,13 +211,13 @@ def target(name: str) -> Target:
 
 
 class CudaTargets(TargetKind):
-    """NVIDIA GPUs from Turing to Blackwell."""
+    """NVIDIA GPUs from Turing to Blackwell, with and without the letter of code for one capability."""
 
     name = "cuda"
     summary = "NVIDIA GPUs by compute capability"
 
     def targets(self) -> Mapping[str, Target]:
-        """`cuda:sm_75` to `cuda:sm_100`."""
+        """`cuda:sm_75` to `cuda:sm_120`, then `cuda:sm_90a` to `cuda:sm_120a`."""
         return {name: target(name) for name in names()}
 
     def default(self) -> Target:

@@ -29,6 +29,7 @@ from tuner.builders.emulator.ptx.translate import translate_asm
 from tuner.builders.host.host_code import host_code
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
+from tuner.core.compute_capability import compute_capability
 from tuner.core.declared_arguments import layout
 from tuner.core.digest import digest_files
 from tuner.core.errors import BuildError, Unavailable
@@ -190,9 +191,8 @@ def _declarations(source: Source) -> str:
 
 
 def _language_flags(target: Target) -> list[str]:
-    digits = "".join(c for c in target.arch if c.isdigit())
-    # sm_90 -> 900: the macro by which kernels choose code for an architecture.
-    return [f"-D__CUDA_ARCH__={digits}0"] if target.kind == "cuda" and digits else ["-D__CUDA_ARCH__=800"]
+    arch = target.arch if target.kind == "cuda" else "sm_80"
+    return [f"-D{name}={value}" for name, value in compute_capability(arch).macros.items()]
 
 
 def _option_flags(options: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from tuner.builders.cuda import gpu_metrics
 from tuner.builders.triton.interpreter import Interpreter
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
+from tuner.core.compute_capability import compute_capability
 from tuner.core.errors import BuildError, Unavailable
 from tuner.core.kernel import Argument, Source
 from tuner.core.target import Target
@@ -135,7 +136,7 @@ def _compile(source: Source, target: Target, folder: Path) -> Any:
         knobs.compilation.always_compile = True
         try:
             program = ASTSource(function, signature, dict(source.options["constants"]), divisible)
-            gpu = GPUTarget("cuda", int(target.arch.removeprefix("sm_")), 32)
+            gpu = GPUTarget("cuda", compute_capability(target.arch).number, 32)
             return triton.compile(program, target=gpu, options=options)
         except Exception as error:  # a class for every stage, RuntimeError from LLVM's passes
             raise BuildError(_reason(error)) from None

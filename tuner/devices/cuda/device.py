@@ -33,9 +33,10 @@ class CudaDevice(Device):
 
     Args:
         found: what the driver says of it.
+        arch: what is built for it, `sm_90a` for example; by default its target without a letter.
 
     Raises:
-        ValueError: no target stands for its compute capability.
+        ValueError: no target stands for its compute capability, or it does not run this one.
     """
 
     name = "cuda"
@@ -54,9 +55,9 @@ class CudaDevice(Device):
     context_bytes: ClassVar[float] = 2**30
     child_file_bytes: ClassVar[int] = 2**30
 
-    def __init__(self, found: facts.CudaFacts) -> None:
+    def __init__(self, found: facts.CudaFacts, arch: str | None = None) -> None:
         self._facts = found
-        self._target = facts.target_of(found)
+        self._target = facts.target_of(found, arch)
 
     @classmethod
     def discover(cls) -> Sequence["CudaDevice"]:
@@ -81,6 +82,15 @@ class CudaDevice(Device):
     def target(self) -> Target:
         """The architecture's limits with this board's SMs, clocks, caches and memory."""
         return self._target
+
+    def runs(self, target: str) -> bool:
+        """Its own target, and that of its compute capability with a letter."""
+        kind, _, arch = target.partition(":")
+        return kind == self.target_kind and arch in facts.archs_of(self._facts.capability)
+
+    def opened_as(self, target: str) -> "CudaDevice":
+        """The same board, for which architecture-specific code is built: of 9.0 as `cuda:sm_90a`."""
+        return CudaDevice(self._facts, target.partition(":")[2])
 
     @property
     def own_memory_bytes(self) -> float:

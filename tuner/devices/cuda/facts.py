@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 
+from tuner.core.compute_capability import compute_capability
 from tuner.core.target import Target
 from tuner.devices.cuda.driver import too_old
 from tuner.targets import cuda as targets
@@ -121,32 +122,41 @@ def _facts(runtime: object, index: int) -> CudaFacts:
 
 
 def arch_of_capability(capability: tuple[int, int]) -> str | None:
-    """The target whose machine code a device runs; `None` where there is none.
+    """The target whose machine code a device runs, without a letter; `None` where there is none.
 
-    Machine code runs on its own compute capability and on those of the same major and a higher minor number
-    (CUDA C++ Programming Guide, "Binary Compatibility"): 8.7 runs `sm_86`, 12.0 runs none that is known here.
+    Of those that run the nearest: 8.7 runs `sm_86`, 12.1 runs `sm_120`, 11.0 none that is known here.
     """
-    known = []
-    for name in targets.names():
-        digits = name.removeprefix("cuda:sm_")
-        major, minor = int(digits[:-1]), int(digits[-1])
-        if major == capability[0] and minor <= capability[1]:
-            known.append((minor, f"sm_{digits}"))
-    return max(known)[1] if known else None
+    known = (compute_capability(name.removeprefix("cuda:")) for name in targets.names())
+    fitting = [each for each in known if not each.letter and each.runs_on(*capability)]
+    return max(fitting, key=lambda each: each.number).arch if fitting else None
 
 
-def target_of(facts: CudaFacts) -> Target:
+def archs_of(capability: tuple[int, int]) -> tuple[str, ...]:
+    """The targets that a device may be opened as: the nearest without a letter, then those with one."""
+    known = [compute_capability(name.removeprefix("cuda:")) for name in targets.names()]
+    plain = arch_of_capability(capability)
+    lettered = (each.arch for each in known if each.letter and each.runs_on(*capability))
+    return (*([plain] if plain else []), *lettered)
+
+
+def target_of(facts: CudaFacts, arch: str | None = None) -> Target:
     """The target of a device: its architecture's limits, with this board's own numbers.
 
     Peak rates of the board that stands for the architecture are scaled by SMs and clock.
 
+    Args:
+        facts: of the device.
+        arch: one of `archs_of` its capability; the first of them by default.
+
     Raises:
-        ValueError: there is no target for its compute capability.
+        ValueError: there is no target for its compute capability, or this one does not run on it.
     """
-    arch = arch_of_capability(facts.capability)
-    if arch is None:
+    known = archs_of(facts.capability)
+    if not known:
         raise ValueError(unsupported(facts))
-    base = targets.target(arch)
+    if arch is not None and arch not in known:
+        raise ValueError(f"GPU {facts.index} ({facts.name}) runs {', '.join(known)}, not {arch}")
+    base = targets.target(arch or known[0])
     limits = {**base.limits, **facts.limits, "memory_bytes": float(facts.memory_bytes)}
     faster = limits["sm_count"] * limits["clock_hz"] / (base.limit("sm_count") * base.limit("clock_hz"))
     limits.update({n: value * faster for n, value in base.limits.items() if n.startswith("peak_flops_")})

@@ -43,7 +43,7 @@ def find_device(name: str | None = None, target: str | None = None) -> Device:
         raise Unavailable(
             f"no device for {target} on this machine: {has}; --no-device only compiles and ranks"
         )
-    return chosen
+    return chosen.opened_as(target) if target and ":" in target else chosen
 
 
 def default_device(name: str | None = None) -> Device:
