@@ -5,11 +5,12 @@ import pytest
 from tests.engine.planted import planted
 from tuner import registry
 from tuner.core.errors import TunerError, UnknownName
+from tuner.core.measurement import Evidence
 from tuner.core.protocol import Protocol
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
-from tuner.engine.tuning.experiment import read_experiment
+from tuner.engine.tuning.experiment import read_experiment, run_experiment
 from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.race import FAR_BEHIND, Race
 from tuner.engine.tuning.request import SweepRequest
@@ -126,3 +127,51 @@ def test_an_experiment_may_name_models_in_place_of_shapes(tmp_path):
         path.write_text(text)
         with pytest.raises(TunerError, match=words):
             read_experiment(path)
+
+
+def test_an_experiment_says_where_it_runs_and_options_take_its_place(tmp_path):
+    path = tmp_path / "x.toml"
+    head = 'operator = "gemm"\nshapes = ["16x16x16"]\n'
+    path.write_text(head + 'device = "cpu"\n')
+    assert read_experiment(path).on().name == campaign.default_device().name
+    elsewhere = {"device": None, "target": "cuda:sm_90", "no_device": True}
+    described = read_experiment(path, place=elsewhere).on()
+    assert (described.target.name, described.evidence) == ("cuda:sm_90", Evidence.PREDICTED)
+    assert described.default_protocol().threads == 1
+    for text, words in (
+        ("no_device = true", "give --target"),
+        ('no_device = true\ntarget = "cuda:sm_90"\ndevice = "cuda:0"', "no --device"),
+        ('no_device = true\ntarget = "cuda:sm_1"', "'cuda:sm_1'"),
+        ("no_device = 1", "no_device is true or false"),
+    ):
+        path.write_text(head + text)
+        with pytest.raises(TunerError, match=words):
+            read_experiment(path)
+
+
+@pytest.mark.skipif(
+    registry.builder("nvrtc").unavailable() is not None, reason="needs the extra 'cuda' (NVRTC wheels)"
+)
+def test_an_experiment_without_its_device_is_compiled_and_ranked(store, tmp_path):
+    path = tmp_path / "paper.toml"
+    path.write_text(
+        'operator = "gemm"\nshapes = ["8x8x8"]\nkernels = ["cuda_naive"]\nthreads = 900\n'
+        'target = "cuda:sm_90"\nno_device = true\nsearcher = "grid"\n[budget]\ntrials = 2\n'
+    )
+    told: list[str] = []
+    observer = Observer()
+    observer.note = told.append
+    outcomes = run_experiment(read_experiment(path), store, observer, "paper")
+    campaign_id = {outcome.campaign_id for outcome in outcomes.values()}.pop()
+    stored = store.campaign(campaign_id)
+    assert stored.state == "finished" and stored.spec.target == "cuda:sm_90"
+    assert stored.spec.asked["measured"] is False and not stored.spec.asked["baselines"]
+    for part in stored.parts:
+        ((kernel,), final) = (part.kernels, part.final_id)
+        trials = store.sweep_history(kernel.sweep_id)
+        assert final is None and len(trials) == 2 and kernel.best_id is not None
+        assert {t.measurement.evidence for t in trials} == {Evidence.PREDICTED}
+    # Asked again, nothing is compiled a second time.
+    again = run_experiment(read_experiment(path), store, observer, "paper")
+    assert [o.reused for o in again.values()] == [frozenset({"cuda_naive"})]
+    assert "cuda_naive: sweep s1 of the store is reused" in told

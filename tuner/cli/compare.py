@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,10 @@ Examples:
   tuner compare experiments/gemm_demo.toml --output results/today --trials 300
 
   tuner compare experiments/gemm_demo.toml --report-only
+
+  tuner compare gpus.toml --device cuda:0
+
+  tuner compare gpus.toml --target cuda:sm_90 --no-device
 """
 
 
@@ -47,6 +51,15 @@ def compare(
         int | None,
         typer.Option(min=1, help="With --report-only: this campaign; 'tuner show --campaigns' lists them."),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="What to measure on, in place of the file's: cpu, cuda or cuda:1.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="What to compile for, in place of the file's, e.g. cuda:sm_90.")
+    ] = None,
+    no_device: Annotated[
+        bool, typer.Option("--no-device", help="Compile, emulate and predict for --target; measure nothing.")
+    ] = False,
     db: Db = None,
     json: Json = False,
 ) -> None:
@@ -59,7 +72,7 @@ def compare(
 
     if campaign is not None and not report_only:
         raise TunerError(f"--campaign {campaign} needs --report-only: without it a comparison is run anew")
-    experiment = read_experiment(file, trials)
+    experiment = read_experiment(file, trials, _place(device, target, no_device))
     with open_store(db, read_only=report_only) as store:
         if report_only:
             _show(_stored(store, file, experiment, campaign), store, output, experiment, json)
@@ -68,6 +81,13 @@ def compare(
             results = run_experiment(experiment, store, progress, file.stem, f"tuner compare {file}")
         _show(store.campaign(number_of(results)), store, output, experiment, json)
     end(list(results.values()))
+
+
+def _place(device: str | None, target: str | None, no_device: bool) -> dict[str, Any] | None:
+    """What takes the place of all that the file says of where it runs; `None` where no option is given."""
+    if device is None and target is None and not no_device:
+        return None
+    return {"device": device, "target": target, "no_device": no_device}
 
 
 def _show(

@@ -106,6 +106,7 @@ def sweep(
     from tuner import registry
     from tuner.cli.progress import SweepProgress
     from tuner.core.errors import TunerError
+    from tuner.engine.candidate.described import described
     from tuner.engine.candidate.workshop import Workshop
     from tuner.engine.tuning import campaign
     from tuner.engine.tuning.budget import Budget
@@ -138,7 +139,7 @@ def sweep(
         raise TunerError("name an operator and its --shape, or a model with --workloads")
     workload = registry.operator(operator).parse(shape, dtype)
     if no_device:
-        end([_compile_only(workload, _described(target, device), kernel or (), plan, db, json)])
+        end([_compile_only(workload, described(target, device), kernel or (), plan, db, json)])
         return
     chosen = measured_on(device, target)
     campaign.check_memory(workload, chosen)
@@ -199,48 +200,25 @@ def measured_on(device: str | None, target: str | None) -> "Device":
     return find_device(device, target)
 
 
-def _described(target: str | None, device: str | None) -> "DescribedDevice":
-    """What `--no-device` compiles for.
-
-    Raises:
-        TunerError: no target is named, or one without a model to rank by; a device is.
-    """
-    from tuner import registry
-    from tuner.core.errors import TunerError
-    from tuner.engine.candidate.described import DescribedDevice
-
-    if target is None or device is not None or registry.target(target).model is None:
-        raise TunerError(
-            "--no-device compiles for a GPU (or another target with a model to rank by) that is not "
-            "here: give --target cuda:sm_90, no --device"
-        )
-    meant = registry.target(target)
-    return DescribedDevice(meant, registry.target_kind(meant.kind).product(meant))
-
-
 def _compile_only(
     workload: "Workload",
-    described: "DescribedDevice",
+    device: "DescribedDevice",
     kernels: "Sequence[str]",
     plan: "Plan",
     db: str | None,
     json: bool,
 ) -> "Outcome":
     """Ranks candidates for a described target on paper."""
-    import os
-
     from tuner.cli.progress import SweepProgress
-    from tuner.core.protocol import Protocol
     from tuner.engine.tuning import compile_only
     from tuner.engine.tuning.setting import Setting
     from tuner.store.store import open_store
 
-    chosen, skipped = compile_only.kernels_to_compile(workload, described, kernels)
-    jobs = len(os.sched_getaffinity(0))
+    chosen, skipped = compile_only.kernels_to_compile(workload, device, kernels)
     with open_store(db) as store:
         with SweepProgress(quiet=json) as progress:
-            setting = Setting(described, Protocol(threads=1), plan, store, progress)
-            outcome = compile_only.run_compile_only(workload, chosen, setting, skipped, jobs)
+            setting = Setting(device, device.default_protocol(), plan, store, progress)
+            outcome = compile_only.run_compile_only(workload, chosen, setting, skipped)
         assert outcome.campaign_id is not None
         report(outcome.campaign_id, store, json)
     return outcome

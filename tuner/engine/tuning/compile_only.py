@@ -6,11 +6,11 @@ would become the best is first run on the emulator with all sanitizers, on small
 head of the ranking is known to be right. Nothing here is ever a measured time.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from tuner import registry
 from tuner.core.device import Device
@@ -31,13 +31,10 @@ from tuner.engine.tuning.campaign import campaign_spec
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import Outcome
 from tuner.engine.tuning.choice import searcher_for
-from tuner.engine.tuning.request import SweepRequest, SweepResult
+from tuner.engine.tuning.race import Race
+from tuner.engine.tuning.request import SweepRequest
 from tuner.engine.tuning.setting import Setting
-from tuner.engine.tuning.sweep import Sweep
 from tuner.store.records import DeviceInfo
-
-if TYPE_CHECKING:
-    pass
 
 # A GEMM of 128^3: half a second on the emulator without the sanitizers, a few with them.
 _EMULATED_FLOPS = 2 * 128**3
@@ -49,10 +46,11 @@ class CompileShop:
     Args:
         device: a described one.
         protocol: gives the limits of a build.
-        jobs: builds at a time.
+        jobs: builds at a time; default one for each CPU of this process.
     """
 
-    def __init__(self, device: Device, protocol: Protocol, jobs: int) -> None:
+    def __init__(self, device: Device, protocol: Protocol, jobs: int | None = None) -> None:
+        jobs = jobs or len(os.sched_getaffinity(0))
         self.device, self.protocol, self.jobs = device, protocol, jobs
         self.target = device.target
         self._scratch = prepared_scratch(jobs)
@@ -77,6 +75,9 @@ class CompileShop:
 
     def prepare(self, operator: Operator, workload: Workload, companions: bool = True) -> None:
         """Nothing: inputs are made where something is emulated."""
+
+    def forget(self, operator: Operator, workload: Workload) -> None:
+        """Nothing: no inputs were kept."""
 
     def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
         """Builds candidates, `jobs` at a time; in the order given. Companions are emulated, not built."""
@@ -160,9 +161,14 @@ class CompileShop:
 
 
 def kernels_to_compile(
-    workload: Workload, device: Device, names: Sequence[str]
+    workload: Workload, device: Device, names: Sequence[str], strict: bool = True
 ) -> tuple[list[Kernel], dict[str, str]]:
     """The kernels that compile for a described device, and those that cannot, with the reason.
+
+    Args:
+        workload, device, names: what for; no names mean all but those with an open space. Libraries have
+            nothing to compile.
+        strict: whether a kernel that was named and cannot serve is an error, not only skipped.
 
     Raises:
         UnknownName: a name is not registered for this operator and target.
@@ -180,7 +186,7 @@ def kernels_to_compile(
         reason = reason or registry.no_builder(kernel, device.target.kind)
         if reason is None:
             chosen.append(kernel)
-        elif kernel.name in names:
+        elif kernel.name in names and strict:
             raise Unavailable(f"kernel {kernel.name} cannot serve {workload.key}: {reason}")
         else:
             skipped[kernel.name] = reason
@@ -188,44 +194,53 @@ def kernels_to_compile(
 
 
 def run_compile_only(
-    workload: Workload, kernels: Sequence[Kernel], setting: Setting, skipped: dict[str, str], jobs: int
-) -> Outcome:
+    workload: Workload, kernels: Sequence[Kernel], setting: Setting, skipped: dict[str, str],
+    jobs: int | None = None,
+) -> Outcome:  # fmt: skip
     """Ranks the configurations of each kernel for a device that is not there.
+
+    Args:
+        workload, kernels, setting, skipped: as for `run_campaign`.
+        jobs: builds at a time; default one for each CPU of this process.
 
     Raises:
         TunerError: a kernel has no valid configuration, a builder is missing.
     """
     names = [kernel.name for kernel in kernels]
     spec = campaign_spec([workload], setting, names, False, asked={"measured": False})
-    with CampaignLog(setting.store, spec, setting.plan.resume) as log:
-        return _compile_all(workload, kernels, setting, skipped, jobs, log.part(0))
-
-
-def _compile_all(
-    workload: Workload, kernels: Sequence[Kernel], setting: Setting, skipped: dict[str, str], jobs: int,
-    log: PartLog,
-) -> Outcome:  # fmt: skip
-    device, protocol, plan, store = setting.device, setting.protocol, setting.plan, setting.store
-    sweeps: dict[str, SweepResult] = {}
-    searchers = {kernel.name: searcher_for(kernel, plan.searcher) for kernel in kernels}
-    interrupted = False
     with (
-        log.begin(kernels, searchers, skipped),
-        store.patience.noted_by(setting.observer.note),
-        CompileShop(device, protocol, jobs) as shop,
+        CampaignLog(setting.store, spec, setting.plan.resume) as log,
+        CompileShop(setting.device, setting.protocol, jobs) as shop,
     ):
-        observer = log.watched(setting.observer)
-        for kernel in kernels:
-            request = SweepRequest(
-                kernel, workload, searchers[kernel.name], plan.seed, plan.budget, plan.resume, plan.remeasure,
-                options=dict(plan.options),
-            )  # fmt: skip
-            result = Sweep(request, shop, store, observer, None).run()
-            sweeps[kernel.name] = result
-            if interrupted := result.interrupted:
-                break
+        return rank(workload, kernels, setting, skipped, shop, log.part(0))
+
+
+def rank(
+    workload: Workload, kernels: Sequence[Kernel], setting: Setting, skipped: Mapping[str, str],
+    shop: CompileShop, log: PartLog,
+) -> Outcome:  # fmt: skip
+    """One workload of a campaign whose device is not there; `run_campaign` without peaks and a final.
+
+    Raises:
+        TunerError: a kernel has no valid configuration, a builder is missing.
+    """
+    plan, store = setting.plan, setting.store
+    searchers = {kernel.name: searcher_for(kernel, plan.searcher) for kernel in kernels}
+    requests = [
+        SweepRequest(
+            kernel, workload, searchers[kernel.name], plan.seed, plan.budget, plan.resume, plan.remeasure,
+            options=dict(plan.options),
+        )
+        for kernel in kernels
+    ]  # fmt: skip
+    with log.begin(kernels, searchers, skipped), store.patience.noted_by(setting.observer.note):
+        race = Race(
+            requests, shop, store, log.watched(setting.observer), None, plan.reuse, plan.give_up_after
+        )
+        sweeps = race.run()
         outcome = Outcome(
-            workload, DeviceInfo.of(device), protocol, sweeps, skipped, interrupted=interrupted,
+            workload, DeviceInfo.of(setting.device), setting.protocol, sweeps, skipped,
+            interrupted=race.interrupted, given_up=race.given_up, reused=frozenset(race.reused),
             campaign_id=log.campaign_id,
         )  # fmt: skip
         log.finish(outcome)

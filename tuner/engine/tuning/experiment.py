@@ -10,6 +10,9 @@ baselines = true                # libraries, where they are installed
 searcher = "auto"
 seed = 0
 threads = 2                     # default: all cores
+device = "cuda:0"               # default: this machine's CPU
+target = "cuda:sm_90"           # the device must run its code; with no_device = true no device is needed:
+no_device = true                # candidates are compiled, emulated and ranked, nothing is measured
 cache = "warm"
 output = "results/gemm_demo"    # folder of the pictures, relative to the working folder
 
@@ -33,9 +36,13 @@ from typing import TYPE_CHECKING, Any
 
 from tuner import registry
 from tuner.core.brief import brief
+from tuner.core.device import Device
 from tuner.core.errors import TunerError
+from tuner.core.measurement import Evidence
 from tuner.core.toml_text import MAX_CHARS, parse_toml
 from tuner.core.workload import Workload
+from tuner.engine.candidate.described import described
+from tuner.engine.candidate.devices import find_device
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.observer import Observer
@@ -60,11 +67,25 @@ class Experiment:
     seed: int = 0
     threads: int | None = None
     device: str | None = None
+    target: str | None = None
+    no_device: bool = False
     cache: str = "warm"
     output: str = "results"
     budget: Budget = field(default_factory=lambda: Budget(trials=100))
     give_up_after: int | None = None
     final: Mapping[str, float] = field(default_factory=dict)
+
+    def on(self) -> Device:
+        """The device that is measured on, or the description of one that is not here.
+
+        Raises:
+            UnknownName: there is no such device or target.
+            Unavailable: there is none here, or none that runs the target.
+            TunerError: `no_device` without a target that has a model, or with a device.
+        """
+        if self.no_device:
+            return described(self.target, self.device)
+        return find_device(self.device, self.target)
 
     def layers(self) -> list[SeriesLayer]:
         """The workloads of the shapes, then those of the sets.
@@ -85,7 +106,8 @@ class Experiment:
 _TYPES: dict[str, tuple[type, ...]] = {
     "title": (str,), "operator": (str,), "shapes": (list,), "workloads": (list,), "dtype": (str,),
     "kernels": (list,), "baselines": (bool,), "searcher": (str,), "seed": (int,), "threads": (int,),
-    "device": (str,), "cache": (str,), "output": (str,), "budget": (dict,), "final": (dict,),
+    "device": (str,), "target": (str,), "no_device": (bool,), "cache": (str,), "output": (str,),
+    "budget": (dict,), "final": (dict,),
 }  # fmt: skip
 _TABLES: dict[str, dict[str, tuple[type, ...]]] = {
     "budget": {"trials": (int,), "seconds": (int, float), "patience": (int,), "give_up_after": (int,)},
@@ -122,12 +144,15 @@ def _text(path: Path) -> str:
         return file.read(4 * MAX_CHARS + 1).decode("utf-8")
 
 
-def read_experiment(path: Path, trials: int | None = None) -> Experiment:
+def read_experiment(
+    path: Path, trials: int | None = None, place: Mapping[str, Any] | None = None
+) -> Experiment:
     """Reads and checks an experiment file.
 
     Args:
         path: a TOML file.
         trials: replaces the file's number of trials.
+        place: `device`, `target` and `no_device` that replace the file's.
 
     Raises:
         TunerError: the file cannot be read or is not TOML, a key is unknown, missing or of the wrong
@@ -156,7 +181,7 @@ def read_experiment(path: Path, trials: int | None = None) -> Experiment:
         raise TunerError(f"{path} [budget]: give_up_after is at least 1 trial, not {give_up_after}")
     if trials is not None:
         budget = {**budget, "trials": trials}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()} | dict(place or {})
     names = {f.name for f in fields(Experiment)}
     try:
         experiment = Experiment(
@@ -167,6 +192,8 @@ def read_experiment(path: Path, trials: int | None = None) -> Experiment:
         _plan(experiment)
         registry.searcher(experiment.searcher)
         operators = dict.fromkeys(layer.workload.operator for layer in experiment.layers())
+        if experiment.no_device:
+            experiment.on()
         for name in experiment.kernels:
             if registry.kernel(name).operator not in operators:
                 raise TunerError(f"kernel {name} does not compute {' or '.join(operators)}")
@@ -192,8 +219,11 @@ def run_experiment(
     Raises:
         TunerError: anything a user can mend.
     """
-    device = campaign.default_device(experiment.device)
-    protocol = campaign.default_protocol(device, threads=experiment.threads, cache=experiment.cache)
+    device = experiment.on()
+    told = {"threads": experiment.threads, "cache": experiment.cache}
+    if device.evidence is not Evidence.MEASURED:
+        told = {}  # nothing is timed
+    protocol = campaign.default_protocol(device, **told)
     return run_series(
         experiment.layers(), campaign.Setting(device, protocol, _plan(experiment), store, observer),
         experiment.kernels, experiment.baselines,
@@ -204,12 +234,14 @@ def run_experiment(
 
 def _chosen(experiment: Experiment) -> dict[str, Any]:
     """What the file says beyond the plan, for the record."""
-    return {"dtype": experiment.dtype, "threads": experiment.threads, "cache": experiment.cache}
+    places = {"device": experiment.device, "target": experiment.target, "no_device": experiment.no_device}
+    return {"dtype": experiment.dtype, "threads": experiment.threads, "cache": experiment.cache, **places}
 
 
 def asked(experiment: Experiment) -> dict[str, Any]:
     """All that a campaign of this experiment is asked, as its record in the store says it."""
-    kernels = {"kernels": list(experiment.kernels), "baselines": experiment.baselines}
+    baselines = experiment.baselines and not experiment.no_device
+    kernels = {"kernels": list(experiment.kernels), "baselines": baselines}
     return {**_plan(experiment).as_dict(), **kernels, **_chosen(experiment)}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tuner.core.disturbance import is_disturbed
 from tuner.core.measurement import Status
 from tuner.core.trial import Trial
-from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.candidate.evaluator import Evaluator
 from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.request import SweepRequest, SweepResult, better
 from tuner.engine.tuning.sweep import Sweep
@@ -52,7 +52,7 @@ class Race:
     def __init__(
         self,
         requests: Sequence[SweepRequest],
-        workshop: Workshop,
+        workshop: Evaluator,
         store: "Store",
         observer: Observer,
         reference_s: float | None,

@@ -1,17 +1,21 @@
 """Campaigns of many workloads in a row: the layers of models, the shapes of an experiment."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from tuner import registry
 from tuner.core.errors import TunerError
+from tuner.core.kernel import Kernel
+from tuner.core.measurement import Evidence
 from tuner.core.workload import Workload
 from tuner.core.workload_sets import workload_set
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
-from tuner.engine.tuning.campaign_log import CampaignLog
+from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import outcome_of
+from tuner.engine.tuning.compile_only import CompileShop, kernels_to_compile, rank
 from tuner.engine.tuning.setting import Setting
 from tuner.store.campaign_records import CampaignLayer
 
@@ -65,7 +69,8 @@ def run_series(
 ) -> dict[Workload, campaign.Outcome]:
     """Runs the campaign of each distinct workload, all in one workshop: processes warm up once.
 
-    Later layers begin from what earlier ones taught, as far as the searcher uses history.
+    Where the device is only described, its candidates are compiled and ranked: no library takes part, and
+    there is no final. Later layers begin from what earlier ones taught, as far as the searcher uses history.
 
     Args:
         layers: in this order; a workload that occurs twice is run once.
@@ -84,38 +89,102 @@ def run_series(
         TunerError: a workload does not fit in memory (checked for all of them first), a name is unknown.
     """
     workloads = list(dict.fromkeys(layer.workload for layer in layers))
-    for workload in workloads:
-        campaign.check_memory(workload)
-    device, protocol = setting.device, setting.protocol
-    chosen = {
-        w: campaign.choose_kernels(w, device, protocol, _named(w, kernels), baselines, strict=False)
-        for w in workloads
-    }
+    way: _Way = _Measured(setting) if setting.device.evidence is Evidence.MEASURED else _OnPaper(setting)
+    chosen = {w: way.choose(w, _named(w, kernels), baselines) for w in workloads}
     asked = [CampaignLayer(layer.workload.key, layer.model, layer.count) for layer in layers]
+    named["asked"] = {**named.get("asked", {}), "measured": way.measured}
+    baselines = baselines and way.measured
     spec = campaign.campaign_spec(workloads, setting, kernels, baselines, **{"layers": asked, **named})
     outcomes: dict[Workload, campaign.Outcome] = {}
-    with (
-        CampaignLog(setting.store, spec, setting.plan.resume) as log,
-        Workshop(device, protocol, campaign.fresh_seed()) as workshop,
-    ):
+    with CampaignLog(setting.store, spec, setting.plan.resume) as log, way.shop() as shop:
         for number, workload in enumerate(workloads):
             if len(workloads) > 1:
                 setting.observer.note(f"{number + 1} of {len(workloads)}: {workload.key}")
             taking_part, skipped = chosen[workload]
             if (kept := log.kept(number, taking_part, skipped)) is not None:
                 setting.observer.note(f"{workload.key}: finished in an earlier run of campaign {log.id}")
-                stored = outcome_of(kept, spec.device, protocol, setting.store)
+                stored = outcome_of(kept, spec.device, setting.protocol, setting.store)
                 outcomes[workload] = replace(stored, campaign_id=log.id)
                 continue
-            outcomes[workload] = campaign.run_campaign(
-                workload, taking_part, setting, skipped, workshop, log.part(number)
-            )
-            # The peaks of this hour are known.
-            setting = replace(setting, plan=replace(setting.plan, refresh_limits=False))
-            workshop.forget(registry.operator(workload.operator), workload)
+            outcomes[workload] = way.run(workload, taking_part, skipped, shop, log.part(number))
+            shop.forget(registry.operator(workload.operator), workload)
             if outcomes[workload].interrupted:
                 break
     return outcomes
+
+
+class _Way(ABC):
+    """How a series treats its workloads.
+
+    Args:
+        setting: on what and how they are tuned.
+    """
+
+    measured: ClassVar[bool]
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+
+    @abstractmethod
+    def choose(
+        self, workload: Workload, names: Sequence[str], baselines: bool
+    ) -> tuple[list[Kernel], dict[str, str]]:
+        """Who takes part and who is skipped; `TunerError` where the workload cannot be tuned at all."""
+
+    @abstractmethod
+    def shop(self) -> Any:
+        """What evaluates candidates: a context manager."""
+
+    @abstractmethod
+    def run(
+        self, workload: Workload, kernels: Sequence[Kernel], skipped: Mapping[str, str], shop: Any,
+        log: PartLog,
+    ) -> campaign.Outcome:  # fmt: skip
+        """The campaign of one workload."""
+
+
+class _Measured(_Way):
+    measured = True
+
+    def choose(
+        self, workload: Workload, names: Sequence[str], baselines: bool
+    ) -> tuple[list[Kernel], dict[str, str]]:
+        device = self._setting.device
+        campaign.check_memory(workload, device)
+        return campaign.choose_kernels(
+            workload, device, self._setting.protocol, names, baselines, strict=False
+        )
+
+    def shop(self) -> Workshop:
+        return Workshop(self._setting.device, self._setting.protocol, campaign.fresh_seed())
+
+    def run(
+        self, workload: Workload, kernels: Sequence[Kernel], skipped: Mapping[str, str], shop: Workshop,
+        log: PartLog,
+    ) -> campaign.Outcome:  # fmt: skip
+        outcome = campaign.run_campaign(workload, kernels, self._setting, skipped, shop, log)
+        # The peaks of this hour are known.
+        plan = replace(self._setting.plan, refresh_limits=False)
+        self._setting = replace(self._setting, plan=plan)
+        return outcome
+
+
+class _OnPaper(_Way):
+    measured = False
+
+    def choose(
+        self, workload: Workload, names: Sequence[str], baselines: bool
+    ) -> tuple[list[Kernel], dict[str, str]]:
+        return kernels_to_compile(workload, self._setting.device, names, strict=False)
+
+    def shop(self) -> CompileShop:
+        return CompileShop(self._setting.device, self._setting.protocol)
+
+    def run(
+        self, workload: Workload, kernels: Sequence[Kernel], skipped: Mapping[str, str], shop: CompileShop,
+        log: PartLog,
+    ) -> campaign.Outcome:  # fmt: skip
+        return rank(workload, kernels, self._setting, skipped, shop, log)
 
 
 def _named(workload: Workload, kernels: Sequence[str]) -> Sequence[str]:
