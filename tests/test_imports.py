@@ -31,7 +31,7 @@ ALLOWED: dict[str, frozenset[str]] = {
 }
 HEAVY = frozenset(
     {"tvm", "triton", "torch", "cupy", "optuna", "xgboost", "scipy", "sklearn", "pandas", "matplotlib"}
-    | {"onnx", "onnxruntime", "jax", "sqlalchemy", "alembic"}
+    | {"onnx", "onnxruntime", "jax", "sqlalchemy", "alembic", "jinja2", "altair", "vl_convert"}
 )
 # Modules about one heavy library: imported where it is used, and by nothing that the registry scans.
 ABOUT = frozenset(
