@@ -9,10 +9,10 @@ arguments = ["Q", "K", "V", "block_table", "O", "kv_h", "rows", "q", "kv", "fact
 options = "operator"
 requires = ["cp_async"]
 shape_generic = false
+use = ["scores", "key_tiles", "occupancy", "large_shared"]
 
 [parameters]
 BQ = { values = [16, 32, 64, 128], doc = "queries a block" }
-BK = { values = [16, 32, 64, 128], doc = "keys of a tile" }
 TM = { values = [1, 2, 4, 8], doc = "queries a thread" }
 TN = { values = [1, 2, 4, 8], doc = "keys of a tile a thread" }
 PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
@@ -20,7 +20,6 @@ UNROLL = { values = [1, 2], doc = "groups of four steps of depth in straight-lin
 MIN_BLOCKS = { values = [1, 2, 3], doc = "blocks an SM shall hold: caps the registers a thread" }
 
 [let]
-factor = "(scale if scale > 0 else d ** -0.5) * 1.4426950408889634"
 lanes = "BK // TN"
 threads = "(BQ // TM) * lanes"
 blocks = "ceildiv(rows, BQ) * b * kv_h"
@@ -32,36 +31,22 @@ width = "columns * lanes"
 shared = "element_bytes * ((BQ + BK) * (depth + PAD * vector) + BK * width) + 4 * BQ * (BK + 4)"
 pieces = "BK * max(depth, width) // vector"
 registers_needed = "TM * (TN + columns + 3) + 5 * (TM + TN) + 48"
-key_tiles = "ceildiv(kv, BK)"
-keys_computed = "key_tiles * BK * (0.5 + 0.5 * max(0, kv - q) / kv if causal else 1)"
 
 [constraints]
 thread_tiles_divide = "BQ % TM == 0 and BK % TN == 0"
 row_in_a_warp = "8 <= lanes <= warp_size"
 whole_warps = "threads % warp_size == 0"
-threads_fit = "threads <= max_threads_block"
 pieces_fit_a_thread = "max(pieces, BQ * depth // vector) <= 32 * threads"
 columns_used = "width < 2 * d"
-registers_fit = "registers_needed <= max_registers_thread"
-registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
-threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "shared <= shared_bytes_block_optin"
-shared_of_sm_fits = "MIN_BLOCKS * (shared + shared_bytes_reserved) <= shared_bytes_sm"
-grid_fits = "blocks <= max_grid_x"
 queries_used = "BQ < 2 * rows or BQ == 16"
-keys_used = "BK < 2 * kv or BK == 16"
 
 [features]
 macs = "blocks * BQ * keys_computed * (depth + width)"
 traffic_bytes = "blocks * (2 * BQ * d + 2 * keys_computed * d) * element_bytes"
-steps = "key_tiles"
-threads = "threads"
-shared = "shared"
 intensity = "BQ"
 registers = "TM * (TN + columns)"
 
 [macros]
-HEAD = "d"
 COLUMNS = "columns"
 
 [launch]

@@ -9,16 +9,15 @@ arguments = ["Q", "K", "V", "block_table", "O", "kv_h", "rows", "q", "kv", "fact
 options = "operator"
 requires = ["cp_async"]
 shape_generic = false
+use = ["scores", "key_tiles", "occupancy", "large_shared"]
 
 [parameters]
 WARPS = { values = [1, 2, 4, 8], doc = "warps a block, each with queries of its own" }
 TILES = { values = [1, 2], doc = "rows of sixteen queries a warp" }
-BK = { values = [16, 32, 64, 128], doc = "keys of a tile" }
 KEEP_Q = { values = [1, 0], doc = "1: queries stay in registers, 0: they are read again for each tile" }
 MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
 
 [let]
-factor = "(scale if scale > 0 else d ** -0.5) * 1.4426950408889634"
 bq = "16 * TILES * WARPS"
 threads = "WARPS * warp_size"
 blocks = "ceildiv(rows, bq) * b * kv_h"
@@ -28,33 +27,17 @@ pieces = "ceildiv(BK * depth // 8, threads)"
 # A thread's sums, scores, probabilities and queries of sixteen rows; a piece of a tile has a predicate and an address.
 kept = "KEEP_Q * depth // 4"
 registers_needed = "TILES * (depth // 2 + 3 * BK // 4 + kept + 8) + 2 * pieces + 72"
-key_tiles = "ceildiv(kv, BK)"
-keys_computed = "key_tiles * BK * (0.5 + 0.5 * max(0, kv - q) / kv if causal else 1)"
 
 [constraints]
-threads_fit = "threads <= max_threads_block"
 pieces_fit_a_thread = "max(BK, bq) * depth // 8 <= 16 * threads"
-registers_fit = "registers_needed <= max_registers_thread"
-registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
-threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "shared <= shared_bytes_block_optin"
-shared_of_sm_fits = "MIN_BLOCKS * (shared + shared_bytes_reserved) <= shared_bytes_sm"
-grid_fits = "blocks <= max_grid_x"
 queries_used = "bq < 2 * rows or bq == 16"
-keys_used = "BK < 2 * kv or BK == 16"
 
 [features]
 macs = "2 * blocks * bq * keys_computed * depth"
 traffic_bytes = "blocks * (2 * bq * d + 2 * keys_computed * d) * element_bytes"
-steps = "key_tiles"
-threads = "threads"
-shared = "shared"
 intensity = "bq"
 warp_intensity = "16 * TILES"
 registers = "TILES * (BK // 2 + kept) + TILES * depth // 2"
-
-[macros]
-HEAD = "d"
 
 [launch]
 grid = ["blocks"]

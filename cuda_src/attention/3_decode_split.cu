@@ -8,64 +8,16 @@ entry = "attention"
 arguments = ["Q", "K", "V", "O", "kv_h", "rows", "q", "kv", "factor", "partial", "arrived"]
 options = ["causal", "kv_heads", "scale"]
 shape_generic = false
-
-[supports]
-"it is for decoding, up to 64 queries of each head of keys" = "rows <= 64"
-
-[parameters]
-ROWS = { values = [1, 2, 4, 8], doc = "queries of a head of keys a block" }
-KEY_LANES = { values = [4, 8, 16, 32], doc = "threads that take a key together" }
-KEYS = { values = [1, 2, 4, 8], doc = "keys that such a group loads before it uses one" }
-THREADS = { values = [32, 64, 128, 256], doc = "threads a block" }
-SPLIT = { values = [1, 2, 4, 8, 16, 32, 64, 128], doc = "blocks that share the keys of a head" }
+use = ["scores", "decoding"]
 
 [let]
-factor = "(scale if scale > 0 else d ** -0.5) * 1.4426950408889634"
-vector = "16 // element_bytes"
-lane_pieces = "ceildiv(d, KEY_LANES * vector)"
-width = "lane_pieces * KEY_LANES * vector"
-tiles = "ceildiv(rows, ROWS) * b * kv_h"
-blocks = "tiles * SPLIT"
-step = "THREADS // KEY_LANES * KEYS"
-part_bytes = "4 * ROWS * (width + 2)"
-shared = "THREADS // warp_size * part_bytes"
-# A query and its sums, the pieces of keys and values under way, and one of each as f32.
-held = "2 * lane_pieces * vector"
-widened = "held if element_bytes == 2 else 0"
-registers_needed = "ROWS * (held + KEYS + 3) + KEYS * lane_pieces * 8 + widened + 40"
-
-[constraints]
-threads_fit = "THREADS <= max_threads_block"
-rows_used = "ROWS < 2 * rows or ROWS == 1"
-lanes_used = "width < 2 * d or KEY_LANES == 4"
-parts_have_keys = "SPLIT == 1 or SPLIT * step <= kv"
-registers_fit = "registers_needed <= max_registers_thread"
-registers_of_block_fit = "registers_needed * THREADS <= registers_block"
-shared_fits = "shared <= shared_bytes_block"
-grid_fits = "blocks <= max_grid_x"
-
-[features]
-macs = "2 * tiles * ROWS * kv * width"
-traffic_bytes = """
-  2 * tiles * kv * d * element_bytes + (2 * blocks * part_bytes if SPLIT > 1 else 0)"""
-steps = "ceildiv(kv, SPLIT * step)"
-stages = "KEYS"
-threads = "THREADS"
-shared = "shared"
-blocks = "blocks"
-registers = "ROWS * held"
-
-[macros]
-HEAD = "d"
+shared = "parts_bytes"
+registers_needed = "held_registers + 40"
 
 [launch]
 grid = ["blocks"]
 block = ["THREADS"]
 shared_bytes = "shared"
-
-[workspace]
-partial = "blocks * part_bytes if SPLIT > 1 else 16"
-arrived = "tiles * 4"
 */
 
 // Rung 3: a step of decoding has one query a head, and rung 1's blocks, one for some queries, leave most of a GPU

@@ -7,6 +7,7 @@
 #pragma once
 #include "../common/gathers.cuh"
 #include "../common/half.cuh"
+#include "../common/resources.cuh"
 #include "../common/vectors.cuh"
 
 #if DTYPE_F16

@@ -6,6 +6,62 @@
 //
 //   KEY_LANES = 8, THREADS = 64, KEYS = 2: groups 0 ... 7, a step is 16 keys
 //     group 0   key 0, key 8      group 1   key 1, key 9     ...    group 7   key 7, key 15
+/*[tuner.shared]
+# For kernels that declare `shared` and `registers_needed`.
+[decoding.supports]
+"it is for decoding, up to 64 queries of each head of keys" = "rows <= 64"
+
+[decoding.parameters]
+ROWS = { values = [1, 2, 4, 8], doc = "queries of a head of keys a block" }
+KEY_LANES = { values = [4, 8, 16, 32], doc = "threads that take a key together" }
+KEYS = { values = [1, 2, 4, 8], doc = "keys that such a group loads before it uses one" }
+THREADS = { values = [32, 64, 128, 256], doc = "threads a block" }
+SPLIT = { values = [1, 2, 4, 8, 16, 32, 64, 128], doc = "blocks that share the keys of a head" }
+
+[decoding.let]
+vector = "16 // element_bytes"
+lane_pieces = "ceildiv(d, KEY_LANES * vector)"
+width = "lane_pieces * KEY_LANES * vector"
+tiles = "ceildiv(rows, ROWS) * b * kv_h"
+blocks = "tiles * SPLIT"
+step = "THREADS // KEY_LANES * KEYS"
+# Steps of a block.
+part_steps = "ceildiv(kv, SPLIT * step)"
+part_bytes = "4 * ROWS * (width + 2)"
+parts_bytes = "THREADS // warp_size * part_bytes"
+# A query and its sums, the pieces of keys and values under way, and one of each as f32.
+held = "2 * lane_pieces * vector"
+widened = "held if element_bytes == 2 else 0"
+held_registers = "ROWS * (held + KEYS + 3) + KEYS * lane_pieces * 8 + widened"
+
+[decoding.constraints]
+threads_fit = "THREADS <= max_threads_block"
+rows_used = "ROWS < 2 * rows or ROWS == 1"
+lanes_used = "width < 2 * d or KEY_LANES == 4"
+parts_have_keys = "SPLIT == 1 or SPLIT * step <= kv"
+registers_fit = "registers_needed <= max_registers_thread"
+registers_of_block_fit = "registers_needed * THREADS <= registers_block"
+shared_fits = "shared <= shared_bytes_block"
+grid_fits = "blocks <= max_grid_x"
+
+[decoding.features]
+macs = "2 * tiles * ROWS * kv * width"
+traffic_bytes = """
+  2 * tiles * kv * d * element_bytes + (2 * blocks * part_bytes if SPLIT > 1 else 0)"""
+steps = "part_steps"
+stages = "KEYS"
+threads = "THREADS"
+shared = "shared"
+blocks = "blocks"
+registers = "ROWS * held"
+
+[decoding.macros]
+HEAD = "d"
+
+[decoding.workspace]
+partial = "blocks * part_bytes if SPLIT > 1 else 16"
+arrived = "tiles * 4"
+*/
 #pragma once
 #include "softmax.cuh"
 

@@ -6,6 +6,32 @@
 // instruction. They are multiplied before the largest is subtracted, and not in one fused operation with it: of two
 // logits of 1e37 that are equal, a fused operation leaves what rounding took off one of them, up to 1e30, for which
 // the power is infinite.
+/*[tuner.shared]
+[scores.let]
+# By which scores are multiplied: the scale, and log2(e).
+factor = "(scale if scale > 0 else d ** -0.5) * 1.4426950408889634"
+
+# Keys and values in tiles of BK in shared memory.
+[key_tiles.parameters]
+BK = { values = [16, 32, 64, 128], doc = "keys of a tile" }
+
+[key_tiles.let]
+key_tiles = "ceildiv(kv, BK)"
+# Of half of the tiles that a mask cuts, nothing is computed.
+keys_computed = "key_tiles * BK * (0.5 + 0.5 * max(0, kv - q) / kv if causal else 1)"
+
+[key_tiles.constraints]
+shared_of_sm_fits = "MIN_BLOCKS * (shared + shared_bytes_reserved) <= shared_bytes_sm"
+grid_fits = "blocks <= max_grid_x"
+keys_used = "BK < 2 * kv or BK == 16"
+
+[key_tiles.features]
+steps = "key_tiles"
+shared = "shared"
+
+[key_tiles.macros]
+HEAD = "d"
+*/
 #pragma once
 #include "attention.cuh"
 

@@ -6,22 +6,19 @@ dtypes = ["f32", "f16", "int8"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 options = "operator"
+use = ["channel_tiles", "cores"]
 
 [parameters]
 PIXELS = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "pixels of the register tile, of one row of the image" }
-CHANNELS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "output channels of the register tile, whole vectors" }
 BLOCK = { values = [0, 4, 8, 16, 32, 64], doc = "tiles that all output channels are computed for before the next; 0: all tiles" }
 UNROLL = { values = [1, 2, 4], doc = "taps in the body of the innermost loop" }
-threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
 
 [let]
-vectors = "CHANNELS * 4 // vector_bytes"
 # A tile lies in one row of the output, which 1x1 kernels without padding see as a single one.
 one_row = "r * s == 1 and top + left + bottom + right == 0 and stride == 1"
 
 [constraints]
-whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
 # Sums, a row of weights and one pixel.
 registers = "(PIXELS + 1) * vectors + 1 <= vector_registers"
 # 8 independent sums keep two FMA pipes of latency 4 busy; narrow images have to do with fewer.
@@ -29,10 +26,6 @@ latency = "PIXELS * vectors >= 8 or PIXELS * 2 > q"
 channels_used = "CHANNELS < 2 * group_k or CHANNELS * 4 == vector_bytes"
 pixels_used = "PIXELS == 1 or PIXELS <= q * (h if one_row else 1)"
 unrolled_body = "UNROLL * PIXELS * vectors <= 112"
-threads_on_cores = "threads <= cores"
-# Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
-grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
 
 [features]
 tile_area = "PIXELS * CHANNELS"

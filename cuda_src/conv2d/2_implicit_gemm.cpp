@@ -6,6 +6,7 @@ dtypes = ["f32"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu"]
+use = ["cores"]
 
 [parameters]
 MR = { values = [1, 2, 4, 6, 8, 10, 12, 13, 14], doc = "output channels of the register tile" }
@@ -15,7 +16,6 @@ INNER = { values = ["m", "n"], doc = "innermost loop over tiles: m keeps a panel
 DOTS = { values = [false, true], doc = "up to four pixels behind the last whole vector are dot products along the taps" }
 PACK_W = { values = [false, true], doc = "copy the weights into the order in which they are read" }
 UNROLL = { values = [1, 2, 4], doc = "products in the body of the innermost loop" }
-threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
 
 [let]
@@ -29,9 +29,6 @@ registers = "(MR + 1) * vectors + 1 <= vector_registers"
 latency = "MR * vectors >= 8 or MR * 2 > group_k"
 channels_used = "MR < 2 * group_k"
 unrolled_body = "UNROLL * MR * vectors <= 112"
-threads_on_cores = "threads <= cores"
-# Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * MR < 2 * k)"
 # 49 pixels are three vectors of 16 and one dot product, not four vectors. Weights have to lie in rows.
 dots_are_few = "not DOTS or (not PACK_W and 1 <= p * q % (vector_bytes // 4) <= 4)"

@@ -7,60 +7,29 @@ entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
 requires = ["wmma_f16", "cp_async"]
 options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
-
-[supports]
-"it divides depths by 32-bit multiplication" = "depth * max(r * s, group_c) < 2**31"
-"its pixels are counted in 32 bits" = "pixels < 2**30"
+use = ["image_tiles", "whole_depth", "occupancy", "large_shared"]
 
 [parameters]
-BP = { values = [16, 32, 64, 128, 256], doc = "pixels a block" }
 BF = { values = [16, 32, 64, 128], doc = "filters a block" }
 BK = { values = [16, 32, 64], doc = "depth of the tiles in shared memory" }
 WP = { values = [16, 32, 64, 128], doc = "pixels a warp" }
 WF = { values = [16, 32, 64], doc = "filters a warp" }
-STAGES = { values = [2, 3, 4], doc = "tiles in shared memory: one in use, the others on their way" }
-PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
-GROUP_M = { values = [1, 4, 8], doc = "rows of blocks visited together" }
-MIN_BLOCKS = { values = [1, 2, 3], doc = "blocks an SM shall hold: caps the registers a thread" }
 
 [let]
-depth = "group_c * r * s"
-pixels = "n * p * q"
-tiles = "ceildiv(pixels, BP) * ceildiv(group_k, BF)"
-blocks = "tiles * groups"
 warps = "(BP // WP) * (BF // WF)"
 threads = "warps * warp_size"
-row_bytes = "BK * element_bytes"
-tile_bytes = "(BP + BF) * row_bytes"
-pad_bytes = "16 * PAD * (BF + (BP if nhwc else BK))"
 # Tiles, and afterwards a patch of sums for each warp.
 shared = "max(STAGES * (tile_bytes + pad_bytes), warps * 1280)"
 # A fragment of sums is 8 registers a thread, one of an operand too; windows of pixels; addresses and loops.
 sums = "WP * WF // 32"
-windows = "max(1, BP * row_bytes // 16 // threads if nhwc else BP // threads)"
 registers_needed = "sums + (WP + WF) // 2 + 4 * windows + 56"
 
 [constraints]
 warp_tiles_divide = "BP % WP == 0 and BF % WF == 0"
-threads_fit = "threads <= max_threads_block"
-threads_take_columns = "nhwc or threads % BP == 0 or BP % threads == 0"
-threads_have_elements = "BP * BK >= threads * (16 // element_bytes if nhwc else 1)"
 elements_fit_a_thread = "BP * BK <= 32 * threads * (8 if nhwc else 1) and tile_bytes <= 256 * threads"
-registers_fit = "registers_needed <= max_registers_thread"
-registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
-threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "shared <= shared_bytes_block_optin"
-grid_fits = "groups <= max_grid_y and tiles <= max_grid_x"
 filters_used = "BF < 2 * group_k or BF == 16"
 
 [features]
-macs = "blocks * BP * BF * depth"
-traffic_bytes = "blocks * (BP + BF) * depth * element_bytes"
-steps = "ceildiv(depth, BK)"
-stages = "STAGES"
-threads = "threads"
-shared = "STAGES * tile_bytes"
-intensity = "BP * BF / (BP + BF)"
 warp_intensity = "WP * WF / (WP + WF)"
 registers = "sums"
 

@@ -9,27 +9,20 @@ arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 # Products of F(4x4,3x3), the most; F(2x2,3x3) does 2.25 times fewer.
 fewer_operations = "4 if c >= 32 else 2.25"
 options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
-
-[supports]
-"it computes 3x3 kernels" = "r == 3 and s == 3"
-"it computes stride 1, dilation 1 and one group" = "stride == 1 and dilation == 1 and groups == 1"
+use = ["winograd", "channel_tiles", "cores"]
 
 [parameters]
 TILE = { values = [2, 4], doc = "outputs of a tile along each axis; with fewer than 32 channels 4 is computed as 2" }
 TILES = { values = [2, 4, 6, 7, 8, 10, 12, 13, 14], doc = "tiles of the register tile" }
-CHANNELS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "output channels of the register tile, whole vectors" }
 BLOCK = { values = [1, 2, 4, 8, 16], doc = "register tiles that are transformed before they are multiplied" }
 UNROLL = { values = [1, 2, 4], doc = "channels in the body of the innermost loop" }
-threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along tiles" }
 
 [let]
-vectors = "CHANNELS * 4 // vector_bytes"
 # Of one tile of the image, or one filter, transformed.
 transformed_bytes = "(TILE + 2) ** 2 * c * 4"
 
 [constraints]
-whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
 # Sums, a row of weights and one element of a tile.
 registers = "(TILES + 1) * vectors + 1 <= vector_registers"
 # 8 independent sums keep two FMA pipes of latency 4 busy.
@@ -37,10 +30,6 @@ latency = "TILES * vectors >= 8"
 channels_used = "CHANNELS < 2 * k or CHANNELS * 4 == vector_bytes"
 unrolled_body = "UNROLL * TILES * vectors <= 112"
 block_used = "BLOCK == 1 or (BLOCK - 1) * TILES < n * ceildiv(p, TILE) * ceildiv(q, TILE)"
-threads_on_cores = "threads <= cores"
-# Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
-grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
 
 [features]
 tile_area = "TILES * CHANNELS"

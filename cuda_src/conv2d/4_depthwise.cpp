@@ -6,6 +6,7 @@ dtypes = ["f32"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
+use = ["cores"]
 
 [supports]
 "it computes depthwise convolutions: groups = c = k" = "groups == c and c == k"
@@ -16,7 +17,6 @@ VECTORS = { values = [1, 2, 4, 8], doc = "vectors of one output row that are com
 FLAT = { values = [false, true], doc = "a channel is one line: vectors run on over the ends of rows" }
 MASKED = { values = [false, true], doc = "a channel is read where it lies and padding is masked" }
 FIXED = { values = [true, false], doc = "code of its own for kernels of 3x3 and 5x5" }
-threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
 
 [let]
 sums = "ROWS * VECTORS"
@@ -39,9 +39,6 @@ masked_fits = """
 masked_vectors_used = "not MASKED or VECTORS == 1 or but_last < 4 * p * q"
 # The masks stay in the L1 cache.
 masked_stays_in_cache = "not MASKED or h * w * r * s <= 8192 * stride * stride"
-threads_on_cores = "threads <= cores"
-# Below some 20 us of work another thread may cost more than it does.
-threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
 
 [features]
 tile_area = "sums"

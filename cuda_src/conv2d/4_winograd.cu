@@ -10,10 +10,9 @@ special_values = false
 shape_generic = false
 # Products of F(4x4,3x3), the most; F(2x2,3x3) does 2.25 times fewer.
 fewer_operations = "4 if c >= 32 else 2.25"
+use = ["winograd", "occupancy", "large_shared"]
 
 [supports]
-"it computes 3x3 kernels" = "r == 3 and s == 3"
-"it computes stride 1, dilation 1 and one group" = "stride == 1 and dilation == 1 and groups == 1"
 "its pixels are counted in 32 bits" = "n * p * q < 2**30"
 
 [parameters]
@@ -43,23 +42,17 @@ registers_needed = "sums + 2 * elements + 24"
 [constraints]
 thread_tiles_divide = "BT % TT == 0 and BF % TF == 0"
 whole_warps = "threads % warp_size == 0"
-threads_fit = "threads <= max_threads_block"
 # What F(4x4)'s transforms round grows with the root of the channels only, and fits the tolerance from 32 on.
 exact_enough = "TILE == 2 or c >= 32"
 channels_used = "BC < 2 * c or BC == 2"
 filters_used = "BF < 2 * k or BF == 8"
 tiles_used = "BT < 2 * tiles or BT == 8"
-shared_fits = "shared <= shared_bytes_block_optin"
-registers_fit = "registers_needed <= max_registers_thread"
-registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
-threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
 grid_fits = "blocks_f <= max_grid_y and blocks_t <= max_grid_x"
 
 [features]
 macs = "blocks * elements * BT * BF * c"
 traffic_bytes = "blocks * c * (elements * BT + 9 * BF) * 4"
 steps = "ceildiv(c, BC)"
-threads = "threads"
 shared = "shared"
 intensity = "BT * BF / (BT + BF)"
 registers = "sums"

@@ -7,70 +7,31 @@ entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q", "partial", "arrived"]
 options = "operator"
 requires = ["cp_async"]
+use = ["pixel_tiles", "image_tiles", "occupancy", "large_shared"]
 
 [supports]
-"it divides depths by 32-bit multiplication" = "depth * max(r * s, group_c) < 2**31"
-"its pixels are counted in 32 bits" = "pixels < 2**30"
 "its parts of the depth are 16 bytes at least" = "depth * element_bytes >= 32"
 
 [parameters]
-BP = { values = [16, 32, 64, 128, 256], doc = "pixels a block" }
-BF = { values = [8, 16, 32, 64, 128], doc = "filters a block" }
-BK = { values = [4, 8, 16, 32], doc = "depth of the tiles in shared memory" }
-TP = { values = [1, 2, 4, 8], doc = "pixels a thread" }
-TF = { values = [1, 2, 4, 8], doc = "filters a thread" }
-STAGES = { values = [2, 3, 4], doc = "tiles in shared memory: one in use, the others on their way" }
-PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
-UNROLL = { values = [1, 2], doc = "groups of four steps of depth in straight-line code" }
 SPLIT = { values = [2, 3, 4, 6, 8, 12, 16], doc = "parts of the depth, a block each" }
-MIN_BLOCKS = { values = [1, 2, 3], doc = "blocks an SM shall hold: caps the registers a thread" }
 
 [let]
-depth = "group_c * r * s"
-pixels = "n * p * q"
-tiles = "ceildiv(pixels, BP) * ceildiv(group_k, BF)"
 tiles_of_y = "tiles * groups"
 blocks = "tiles_of_y * SPLIT"
 partial_bytes = "blocks * BP * BF * 4"
-threads = "BP * BF // (TP * TF)"
-row_bytes = "BK * element_bytes"
-tile_bytes = "(BP + BF) * row_bytes"
-pad_bytes = "16 * PAD * (BF + (BP if nhwc else BK))"
-shared = "STAGES * (tile_bytes + pad_bytes)"
-# Windows of a thread's pixels, two registers for the address and two for the pixel.
-windows = "max(1, BP * row_bytes // 16 // threads if nhwc else BP // threads)"
-registers_needed = "TP * TF + 2 * (TP + TF) + 4 * windows + 56"
 
 [constraints]
-thread_tiles_divide = "BP % TP == 0 and BF % TF == 0"
-whole_warps = "threads % warp_size == 0"
-threads_fit = "threads <= max_threads_block"
-vector_divides_rows = "row_bytes % 16 == 0 and (nhwc or BP * element_bytes % 16 == 0)"
-unroll_divides_depth = "BK % (4 * UNROLL) == 0"
-threads_take_columns = "nhwc or threads % BP == 0 or BP % threads == 0"
-threads_have_elements = "BP * BK >= threads * (16 // element_bytes if nhwc else 1)"
-elements_fit_a_thread = "BP * BK <= 32 * threads and tile_bytes <= 256 * threads"
-registers_fit = "registers_needed <= max_registers_thread"
-registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
-threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "shared <= shared_bytes_block_optin"
 grid_fits = "groups <= max_grid_y and tiles <= max_grid_x and SPLIT <= max_grid_z"
 workspace_fits = "partial_bytes <= 2**30"
 parts_have_depth = "SPLIT * BK <= depth"
 split_needed = "SPLIT == 2 or tiles_of_y < 4 * sm_count"
-filters_used = "BF < 2 * group_k or BF == 8"
 
 [features]
 macs = "tiles_of_y * BP * BF * depth"
 # Parts go out to memory and come back.
 traffic_bytes = "tiles_of_y * (BP + BF) * depth * element_bytes + 2 * partial_bytes"
 steps = "ceildiv(depth, BK * SPLIT)"
-stages = "STAGES"
-threads = "threads"
-shared = "STAGES * tile_bytes"
-intensity = "BP * BF / (BP + BF)"
 blocks = "blocks"
-registers = "TP * TF + TP + TF"
 
 [launch]
 grid = ["tiles", "groups", "SPLIT"]

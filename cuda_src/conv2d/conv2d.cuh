@@ -6,6 +6,7 @@
 #pragma once
 #include "../common/epilogue.cuh"
 #include "../common/half.cuh"
+#include "../common/resources.cuh"
 
 #define SCALED (OPT_SCALE_TENSOR || OPT_SCALE_CHANNEL)
 

@@ -11,6 +11,52 @@
 //     depth (c 0, y 0, x 2)  [t 0] [t 1] [t 2] [t 3]
 //
 //   NHWC: the tile is [pixel][depth], and channels of one tap are contiguous: a thread copies 16 bytes of them.
+/*[tuner.shared]
+# The image matrix in tiles of BP pixels, the filters in tiles of BF; for kernels that declare `threads`.
+[image_tiles.supports]
+"it divides depths by 32-bit multiplication" = "depth * max(r * s, group_c) < 2**31"
+"its pixels are counted in 32 bits" = "pixels < 2**30"
+
+[image_tiles.parameters]
+BP = { values = [16, 32, 64, 128, 256], doc = "pixels a block" }
+STAGES = { values = [2, 3, 4], doc = "tiles in shared memory: one in use, the others on their way" }
+PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
+MIN_BLOCKS = { values = [1, 2, 3], doc = "blocks an SM shall hold: caps the registers a thread" }
+
+[image_tiles.let]
+depth = "group_c * r * s"
+pixels = "n * p * q"
+tiles = "ceildiv(pixels, BP) * ceildiv(group_k, BF)"
+row_bytes = "BK * element_bytes"
+tile_bytes = "(BP + BF) * row_bytes"
+pad_bytes = "16 * PAD * (BF + (BP if nhwc else BK))"
+# Windows of a thread's pixels: each has two registers for the address and two for the pixel.
+windows = "max(1, BP * row_bytes // 16 // threads if nhwc else BP // threads)"
+
+[image_tiles.constraints]
+threads_take_columns = "nhwc or threads % BP == 0 or BP % threads == 0"
+threads_have_elements = "BP * BK >= threads * (16 // element_bytes if nhwc else 1)"
+
+[image_tiles.features]
+stages = "STAGES"
+shared = "STAGES * tile_bytes"
+intensity = "BP * BF / (BP + BF)"
+
+# A block walks the whole depth of its tile of Y.
+[whole_depth.parameters]
+GROUP_M = { values = [1, 4, 8], doc = "rows of blocks visited together" }
+
+[whole_depth.let]
+blocks = "tiles * groups"
+
+[whole_depth.constraints]
+grid_fits = "groups <= max_grid_y and tiles <= max_grid_x"
+
+[whole_depth.features]
+macs = "blocks * BP * BF * depth"
+traffic_bytes = "blocks * (BP + BF) * depth * element_bytes"
+steps = "ceildiv(depth, BK)"
+*/
 #pragma once
 #include "../common/lanes.cuh"
 #include "../common/pipeline.cuh"

@@ -1,5 +1,14 @@
 // The image as kernels read it: in place, or a copy in f32 with its padding around it, so that no tap asks
 // whether it lies inside.
+/*[tuner.shared]
+[cores.parameters]
+threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
+
+[cores.constraints]
+threads_on_cores = "threads <= cores"
+# Below some 20 us of work another thread may cost more than it does.
+threads_used = "threads * 2 > cores or n * h * w * k * group_c * r * s < 4000000 * stride * stride"
+*/
 #pragma once
 #include <string.h>
 

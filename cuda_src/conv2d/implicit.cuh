@@ -4,6 +4,32 @@
 // Y's contiguous dimension is that of the product's columns:
 //
 //   NHWC: rows are pixels, columns filters        NCHW: rows are filters, columns pixels
+/*[tuner.shared]
+# A thread computes TP pixels of TF filters.
+[pixel_tiles.parameters]
+BF = { values = [8, 16, 32, 64, 128], doc = "filters a block" }
+BK = { values = [4, 8, 16, 32], doc = "depth of the tiles in shared memory" }
+TP = { values = [1, 2, 4, 8], doc = "pixels a thread" }
+TF = { values = [1, 2, 4, 8], doc = "filters a thread" }
+UNROLL = { values = [1, 2], doc = "groups of four steps of depth in straight-line code" }
+
+[pixel_tiles.let]
+threads = "BP * BF // (TP * TF)"
+shared = "STAGES * (tile_bytes + pad_bytes)"
+# Sums and fragments; windows; about 56 for addresses and loops.
+registers_needed = "TP * TF + 2 * (TP + TF) + 4 * windows + 56"
+
+[pixel_tiles.constraints]
+thread_tiles_divide = "BP % TP == 0 and BF % TF == 0"
+whole_warps = "threads % warp_size == 0"
+vector_divides_rows = "row_bytes % 16 == 0 and (nhwc or BP * element_bytes % 16 == 0)"
+unroll_divides_depth = "BK % (4 * UNROLL) == 0"
+elements_fit_a_thread = "BP * BK <= 32 * threads and tile_bytes <= 256 * threads"
+filters_used = "BF < 2 * group_k or BF == 8"
+
+[pixel_tiles.features]
+registers = "TP * TF + TP + TF"
+*/
 #pragma once
 #include "../common/visits.cuh"
 #include "image.cuh"

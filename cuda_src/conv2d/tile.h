@@ -1,4 +1,16 @@
 // The register tile of pixels x vectors of output channels, and its way to Y.
+/*[tuner.shared]
+# A register tile of vectors of output channels.
+[channel_tiles.parameters]
+CHANNELS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "output channels of the register tile, whole vectors" }
+
+[channel_tiles.let]
+vectors = "CHANNELS * 4 // vector_bytes"
+
+[channel_tiles.constraints]
+whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
+grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
+*/
 #pragma once
 #include "../common/pack.h"
 #include "image.h"

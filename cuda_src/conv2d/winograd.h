@@ -1,5 +1,10 @@
 // The one-dimensional transforms of Winograd's minimal filtering F(M, 3), on values M + 2 of which belong to a
 // tile: y = A^T [(G g) * (B^T d)] gives M outputs of a filter of 3 taps from M + 2 products.
+/*[tuner.shared]
+[winograd.supports]
+"it computes 3x3 kernels" = "r == 3 and s == 3"
+"it computes stride 1, dilation 1 and one group" = "stride == 1 and dilation == 1 and groups == 1"
+*/
 #pragma once
 
 #ifndef TRANSFORM  // CUDA code defines it as a device function

@@ -10,54 +10,14 @@ requires = ["cp_async"]
 options = "operator"
 # An infinity has no small part: it makes a NaN of sums that it should make infinite.
 special_values = false
+use = ["warp_tiles", "swizzled_stages", "pieces", "block_tiles", "occupancy", "large_shared"]
 
 [parameters]
-BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
-BN = { values = [16, 32, 64, 128, 256], doc = "columns of D a block" }
 BK = { values = [16, 32, 64], doc = "depth of the tiles in shared memory" }
-WM = { values = [16, 32, 64, 128], doc = "rows of D a warp" }
-WN = { values = [16, 32, 64, 128], doc = "columns of D a warp" }
-STAGES = { values = [2, 3, 4, 5, 6], doc = "tiles in shared memory: one in use, the others on their way" }
-GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
-MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
 
 [let]
-tiles = "ceildiv(m, BM) * ceildiv(n, BN)"
-blocks = "tiles * batch"
-warps = "(BM // WM) * (BN // WN)"
-threads = "warps * warp_size"
-tile_bytes = "(BM + BN) * BK * element_bytes"
-# Tiles, and afterwards 16 rows of sums for each warp.
-tiles_bytes = "STAGES * tile_bytes"
-shared = "max(tiles_bytes, warps * 16 * (WN + 8) * 4)"
 # Sums and those of a step; two steps' blocks and the parts of one; about 40 for addresses and loops.
-sums = "WM * WN // 32"
 registers_needed = "2 * sums + (WM + WN) * 3 // 4 + 40"
-
-[constraints]
-warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
-threads_fit = "32 <= threads <= max_threads_block"
-# A step is 32 bytes of depth, and a tile has an even number of steps.
-tile_has_two_steps = "BK * element_bytes >= 64"
-rows_have_four_pieces = "(BM if trans_a else BK) * element_bytes >= 64 and (BK if trans_b else BN) * element_bytes >= 64"
-threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
-pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
-registers_fit = "registers_needed <= max_registers_thread"
-registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
-threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "shared <= shared_bytes_block_optin"
-grid_fits = "batch <= max_grid_z"
-
-[features]
-macs = "blocks * BM * BN * k"
-traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
-steps = "ceildiv(k, BK)"
-stages = "STAGES"
-threads = "threads"
-shared = "tiles_bytes"
-intensity = "BM * BN / (BM + BN)"
-warp_intensity = "WM * WN / (WM + WN)"
-registers = "sums"
 
 [launch]
 grid = ["tiles", "1", "batch"]

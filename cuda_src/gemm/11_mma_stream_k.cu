@@ -8,69 +8,35 @@ entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "partial", "arrived"]
 requires = ["cp_async"]
 options = "operator"
+use = ["warp_tiles", "swizzled_stages", "pieces", "shares"]
 
 [parameters]
-BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
-BN = { values = [16, 32, 64, 128, 256], doc = "columns of D a block" }
 BK = { values = [16, 32, 64, 128], doc = "depth of the tiles in shared memory" }
-WM = { values = [16, 32, 64, 128], doc = "rows of D a warp" }
-WN = { values = [16, 32, 64, 128], doc = "columns of D a warp" }
-STAGES = { values = [2, 3, 4, 5, 6], doc = "tiles in shared memory: one in use, the others on their way" }
 GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
 BLOCKS_SM = { values = [1, 2, 3, 4], doc = "blocks an SM holds: as many are launched; caps the registers a thread" }
 
 [let]
-tiles = "ceildiv(m, BM) * ceildiv(n, BN) * batch"
 blocks = "sm_count * BLOCKS_SM"
-warps = "(BM // WM) * (BN // WN)"
-threads = "warps * warp_size"
-tile_bytes = "(BM + BN) * BK * element_bytes"
-# Tiles, and afterwards 16 rows of sums for each warp.
-tiles_bytes = "STAGES * tile_bytes"
-shared = "max(tiles_bytes, warps * 16 * (WN + 8) * 4)"
-# A block leaves the sums of the tiles that it begins and ends with and does not finish: two at most.
-partial_bytes = "2 * blocks * BM * BN * 4"
 # Sums; two steps' blocks; about 40 for addresses and loops.
-sums = "WM * WN // 32"
 registers_needed = "sums + (WM + WN) // 2 + 40"
 
 [constraints]
-warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
 threads_fit = "32 <= threads <= max_threads_block"
-# A step is 32 bytes of depth, and a tile has an even number of steps.
-tile_has_two_steps = "BK * element_bytes >= 64"
-rows_have_four_pieces = "(BM if trans_a else BK) * element_bytes >= 64 and (BK if trans_b else BN) * element_bytes >= 64"
-threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
-pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
 registers_fit = "registers_needed <= max_registers_thread"
 registers_of_sm_fit = "registers_needed * threads * BLOCKS_SM <= registers_sm"
 threads_of_sm_fit = "threads * BLOCKS_SM <= max_threads_sm"
-shared_fits = "shared + 16 <= shared_bytes_block_optin"
 # All blocks run at once; each has 1 KiB of shared memory for the system (`shared_bytes_reserved`).
 blocks_fit_an_sm = "BLOCKS_SM * (shared + 16 + 1024) <= shared_bytes_sm"
-workspace_fits = "partial_bytes <= 2**30"
 
 [features]
-macs = "tiles * BM * BN * k"
 # Sums of a divided tile go out to memory and come back.
 traffic_bytes = "tiles * (BM + BN) * k * element_bytes + 8 * BM * BN * blocks"
-steps = "ceildiv(k, BK) * tiles / blocks"
-blocks = "blocks"
-stages = "STAGES"
 threads = "threads"
-shared = "tiles_bytes"
-intensity = "BM * BN / (BM + BN)"
-warp_intensity = "WM * WN / (WM + WN)"
-registers = "sums"
 
 [launch]
 grid = ["blocks", "1", "1"]
 block = ["threads", "1", "1"]
 shared_bytes = "shared"
-
-[workspace]
-partial = "partial_bytes"
-arrived = "tiles * 4"
 */
 
 // Rung 11: 4096 x 4096 in tiles of 128 x 128 is 1024 tiles for 216 blocks at a time on 108 SMs: four full waves and a

@@ -6,12 +6,12 @@ dtypes = ["f32"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
 options = "operator"
+use = ["cores"]
 
 [parameters]
 TILE_M = { values = [4, 8, 16, 32, 64, 128], doc = "rows of a tile of D, and the unit of work of a thread" }
 TILE_N = { values = [32, 64, 128, 256, 512, 1024], doc = "columns of a tile of D" }
 TILE_K = { values = [4, 8, 16, 32, 64, 128, 256], doc = "depth of a tile" }
-threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
 
 [let]
 b_tile_bytes = "TILE_K * TILE_N * 4"
@@ -21,9 +21,6 @@ b_tile_in_l2 = "b_tile_bytes <= l2_bytes // 2"
 d_row_in_l1 = "TILE_N * 4 <= l1d_bytes // 4"
 tiles_used = """
   (TILE_M < 2 * m or TILE_M == 4) and (TILE_N < 2 * n or TILE_N == 32) and (TILE_K < 2 * k or TILE_K == 4)"""
-threads_on_cores = "threads <= cores"
-# Fewer than half of the cores may pay up to 256 x 256 x 256, a tenth of a millisecond on one.
-cores_used = "threads * 2 > cores or m * n * k * batch <= 16777216"
 
 [features]
 b_tile_bytes = "b_tile_bytes"

@@ -6,30 +6,18 @@ dtypes = ["f32"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
 options = "operator"
+use = ["register_tiles", "cores"]
 
 [parameters]
 MR = { values = [1, 2, 3, 4, 5, 6, 8, 10, 12, 14], doc = "rows of the register tile" }
-NR = { values = [8, 16, 24, 32, 48, 64], doc = "columns of the register tile, whole vectors" }
 KC = { values = [16, 32, 64, 128, 256, 512, 1024], doc = "depth over which a tile stays in registers" }
 STRIP = { values = [1, 2, 4, 8, 16, 32], doc = "register tiles along m that a thread takes at a time" }
-threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
 
 [constraints]
-whole_vectors = "NR * 4 % vector_bytes == 0"
 registers = "(MR + 1) * (NR * 4 // vector_bytes) + 1 <= vector_registers"
-rows_used = "MR < 2 * m"
-columns_used = "NR < 2 * n or NR * 4 == vector_bytes"
 depth_used = "KC < 2 * k or KC == 16"
 b_panel_in_l1 = "KC * NR * 4 <= l1d_bytes"
 strip_used = "STRIP == 1 or MR * STRIP < 2 * m"
-threads_on_cores = "threads <= cores"
-# Fewer than half of the cores may pay up to 256 x 256 x 256, a tenth of a millisecond on one.
-cores_used = "threads * 2 > cores or m * n * k * batch <= 16777216"
-
-[features]
-tile_area = "MR * NR"
-tile_intensity = "MR * NR / (MR + NR)"
-passes_over_d = "ceildiv(k, KC)"
 */
 // Rung 2. Rung 1 loads and stores D for every multiply-add. Here MR x NR sums stay in registers while k runs:
 // MR + NR elements are loaded for MR * NR multiply-adds, and D is touched once in KC steps. A row of B is as

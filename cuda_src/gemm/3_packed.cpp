@@ -6,10 +6,10 @@ dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
 options = "operator"
+use = ["register_tiles", "cores"]
 
 [parameters]
 MR = { values = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14], doc = "rows of the register tile" }
-NR = { values = [8, 16, 24, 32, 48, 64], doc = "columns of the register tile, whole vectors" }
 MC = { values = [32, 64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "rows of a block of A" }
 NC = { values = [64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "columns of a block of B" }
 KC = { values = [16, 64, 128, 192, 256, 384, 512, 768, 1024, 2048], doc = "depth of both blocks" }
@@ -22,7 +22,6 @@ PREFETCH = { values = [0, 8, 32], doc = "steps of k the streamed panel is fetche
 PREFETCH_NEXT = { values = ["no", "l1", "l2"], doc = "fetch the next kept panel meanwhile, and into which cache" }
 PREFETCH_D = { values = [false, true], doc = "fetch the tile of D while its sum is computed" }
 HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
-threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
 SPLIT_N = { values = [1, 2, 3, 4, 6, 8, 12, 16], doc = "threads along n; the rest of them along m" }
 
 [let]
@@ -36,15 +35,12 @@ streamed = "KC * (MC if INNER == 'm' else NC)"
 kept = "KC * (NC if INNER == 'm' else MC)"
 
 [constraints]
-whole_vectors = "NR * 4 % vector_bytes == 0"
 # Sums, a row of B and one element of A.
 registers = "(MR + 1) * vectors + 1 <= vector_registers"
 # 8 sums or more keep two FMA pipes of latency 4 busy; few rows have to do with fewer.
 latency_hidden = "MR * vectors >= 8 or few_rows"
 # A step loads MR + vectors and multiplies MR * vectors, both at two a cycle: leave the loads a quarter of slack.
 loads_hidden = "(MR + vectors) * 4 <= MR * vectors * 3 or few_rows or n * 4 <= vector_bytes"
-rows_used = "MR < 2 * m"
-columns_used = "NR < 2 * n or NR * 4 == vector_bytes"
 panel_in_l1 = "panel * packed_bytes <= l1d_bytes"
 streamed_block_in_l2 = "streamed * packed_bytes <= l2_bytes"
 kept_block_in_l3 = "kept * packed_bytes <= l3_bytes"
@@ -62,18 +58,12 @@ deep_enough = "KC >= 128 or KC * 2 >= k or m <= 16"
 converted = "element_bytes == 4 or PACK_A and PACK_B"
 # B in place costs a line and a page for each step of k: worth it where B is used a few times only.
 b_in_place = "PACK_B or m <= 512 and not trans_b"
-threads_on_cores = "threads <= cores"
-# Fewer than half of the cores may pay up to 256 x 256 x 256, a tenth of a millisecond on one.
-cores_used = "threads * 2 > cores or m * n * k * batch <= 16777216"
 grid = "threads % SPLIT_N == 0"
 
 [features]
-tile_area = "MR * NR"
-tile_intensity = "MR * NR / (MR + NR)"
 panel_bytes = "panel * 4"
 streamed_bytes = "streamed * 4"
 kept_bytes = "kept * 4"
-passes_over_d = "ceildiv(k, KC)"
 */
 // Rung 3. The register tile of rung 2 computes as fast as its operands arrive. Packing copies a block of A and
 // of B into the order in which the microkernel reads them, so that every line and every page is used up at

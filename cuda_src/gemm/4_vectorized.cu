@@ -7,51 +7,17 @@ claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 options = "operator"
-
-[parameters]
-BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
-BN = { values = [16, 32, 64, 128, 256], doc = "columns of D a block" }
-BK = { values = [4, 8, 16, 32, 64], doc = "depth of the tiles in shared memory" }
-TM = { values = [1, 2, 4, 8, 16], doc = "rows of D a thread" }
-TN = { values = [4, 8, 16], doc = "columns of D a thread" }
-PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
-UNROLL = { values = [1, 2, 4], doc = "groups of four steps of k in straight-line code" }
-GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
-MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
+use = ["threads_side_by_side", "thread_tiles", "padded_rows", "pieces", "block_tiles", "occupancy"]
 
 [let]
-tiles = "ceildiv(m, BM) * ceildiv(n, BN)"
-blocks = "tiles * batch"
-threads = "BM * BN // (TM * TN)"
-tile_bytes = "(BM + BN) * BK * element_bytes"
-pad_bytes = "16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))"
 # Sums, four steps of fragments, about 40 for addresses and loops.
 registers_needed = "TM * TN + 2 * (TM + TN) + 40"
 
 [constraints]
-thread_tiles_divide = "BM % TM == 0 and BN % TN == 0"
-whole_warps = "threads % warp_size == 0"
-threads_fit = "threads <= max_threads_block"
-vector_divides_rows = "BK * element_bytes % 16 == 0 and BM * element_bytes % 16 == 0 and BN * element_bytes % 16 == 0"
-unroll_divides_depth = "BK % (4 * UNROLL) == 0"
-# No thread without work: at least half of the threads have a 16-byte piece of the larger tile to fetch.
-threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
-# At most 16 pieces a thread: they are unrolled, and each wants its predicate.
-pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
-registers_fit = "registers_needed <= max_registers_thread"
-registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
-threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
 shared_fits = "tile_bytes + pad_bytes <= shared_bytes_block"
-grid_fits = "batch <= max_grid_z"
 
 [features]
-macs = "blocks * BM * BN * k"
-traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
-steps = "ceildiv(k, BK)"
-threads = "threads"
 shared = "tile_bytes"
-intensity = "BM * BN / (BM + BN)"
-registers = "TM * TN + TM + TN"
 
 [launch]
 grid = ["tiles", "1", "batch"]

@@ -7,6 +7,7 @@ claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 options = "operator"
+use = ["warps_of_threads", "thread_tiles", "stages", "padded_rows", "pieces", "block_tiles", "occupancy", "large_shared"]
 
 [parameters]
 BM = { values = [32, 64, 128, 256], doc = "rows of D a block" }
@@ -16,46 +17,12 @@ WM = { values = [16, 32, 64, 128], doc = "rows of D a warp" }
 WN = { values = [16, 32, 64, 128], doc = "columns of D a warp" }
 TM = { values = [2, 4, 8, 16], doc = "rows of D a thread" }
 TN = { values = [4, 8, 16], doc = "columns of D a thread" }
-STAGES = { values = [2, 3, 4, 5], doc = "tiles in shared memory: one in use, the others on their way" }
-PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
-UNROLL = { values = [1, 2, 4], doc = "groups of four steps of k in straight-line code" }
-GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
-MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
 
 [let]
-tiles = "ceildiv(m, BM) * ceildiv(n, BN)"
-blocks = "tiles * batch"
-threads = "(BM // WM) * (BN // WN) * warp_size"
-tile_bytes = "(BM + BN) * BK * element_bytes"
-pad_bytes = "16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))"
-shared = "STAGES * (tile_bytes + pad_bytes)"
 registers_needed = "TM * TN + 2 * (TM + TN) + 40"
 
 [constraints]
-warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
-one_warp_a_warp_tile = "WM * WN == warp_size * TM * TN and WM % TM == 0 and WN % TN == 0"
-threads_fit = "threads <= max_threads_block"
 vector_divides_rows = "BK * element_bytes % 16 == 0"
-unroll_divides_depth = "BK % (4 * UNROLL) == 0"
-threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
-# At most 16 pieces a thread: they are unrolled, and each wants its predicate.
-pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
-registers_fit = "registers_needed <= max_registers_thread"
-registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
-threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "shared <= shared_bytes_block_optin"
-grid_fits = "batch <= max_grid_z"
-
-[features]
-macs = "blocks * BM * BN * k"
-traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
-steps = "ceildiv(k, BK)"
-stages = "STAGES"
-threads = "threads"
-shared = "STAGES * tile_bytes"
-intensity = "BM * BN / (BM + BN)"
-warp_intensity = "WM * WN / (WM + WN)"
-registers = "TM * TN + TM + TN"
 
 [launch]
 grid = ["tiles", "1", "batch"]

@@ -8,52 +8,16 @@ entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 requires = ["wmma_f16"]
 options = "operator"
+use = ["warp_tiles", "stages", "padded_rows", "pieces", "block_tiles", "occupancy", "large_shared"]
 
 [parameters]
-BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
-BN = { values = [16, 32, 64, 128, 256], doc = "columns of D a block" }
 BK = { values = [16, 32, 64], doc = "depth of the tiles in shared memory" }
-WM = { values = [16, 32, 64, 128], doc = "rows of D a warp" }
-WN = { values = [16, 32, 64, 128], doc = "columns of D a warp" }
-STAGES = { values = [2, 3, 4, 5], doc = "tiles in shared memory: one in use, the others on their way" }
-PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
-GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
-MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
 
 [let]
-tiles = "ceildiv(m, BM) * ceildiv(n, BN)"
-blocks = "tiles * batch"
-warps = "(BM // WM) * (BN // WN)"
-threads = "warps * warp_size"
-tile_bytes = "(BM + BN) * BK * element_bytes"
-pad_bytes = "16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))"
 # Tiles, and afterwards a patch of sums for each warp.
 shared = "max(STAGES * (tile_bytes + pad_bytes), warps * 1280)"
 # A fragment of sums is 8 registers a thread, one of A or B too; about 40 for addresses and loops.
-sums = "WM * WN // 32"
 registers_needed = "sums + (WM + WN) // 2 + 40"
-
-[constraints]
-warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
-threads_fit = "threads <= max_threads_block"
-threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
-pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
-registers_fit = "registers_needed <= max_registers_thread"
-registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
-threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "shared <= shared_bytes_block_optin"
-grid_fits = "batch <= max_grid_z"
-
-[features]
-macs = "blocks * BM * BN * k"
-traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
-steps = "ceildiv(k, BK)"
-stages = "STAGES"
-threads = "threads"
-shared = "STAGES * tile_bytes"
-intensity = "BM * BN / (BM + BN)"
-warp_intensity = "WM * WN / (WM + WN)"
-registers = "sums"
 
 [launch]
 grid = ["tiles", "1", "batch"]

@@ -8,56 +8,23 @@ entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 requires = ["dp4a", "wmma_int8"]
 options = "operator"
+use = ["warp_tiles", "stages", "pieces", "block_tiles", "occupancy", "large_shared"]
 
 [parameters]
 TENSOR = { values = [0, 1], doc = "0: dp4a; 1: tensor cores" }
-BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
-BN = { values = [16, 32, 64, 128, 256], doc = "columns of D a block" }
 BK = { values = [16, 32, 64, 128], doc = "depth of the tiles in shared memory" }
-WM = { values = [16, 32, 64, 128], doc = "rows of D a warp" }
-WN = { values = [16, 32, 64, 128], doc = "columns of D a warp" }
 TM = { values = [1, 2, 4, 8], doc = "rows of D a thread (dp4a)" }
 TN = { values = [1, 2, 4, 8], doc = "columns of D a thread (dp4a)" }
-STAGES = { values = [2, 3, 4, 5], doc = "tiles in shared memory: one in use, the others on their way" }
-GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
-MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
 
 [let]
-tiles = "ceildiv(m, BM) * ceildiv(n, BN)"
-blocks = "tiles * batch"
-warps = "(BM // WM) * (BN // WN)"
-threads = "warps * warp_size"
-tile_bytes = "(BM + BN) * BK"
 # Tiles, and afterwards a patch of sums for each warp.
-stage_bytes = "STAGES * tile_bytes"
-shared = "max(stage_bytes, warps * 1280)"
+shared = "max(stages_bytes, warps * 1280)"
 # Sums; fragments: 4 words a row of A and a column of B for dp4a, 2 registers a fragment for wmma; 40 for the rest.
-sums = "WM * WN // 32"
 registers_needed = "sums + (4 * (TM + TN) if TENSOR == 0 else (WM + WN) // 8) + 40"
 
 [constraints]
-warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
 lanes_share_the_warp_tile = """
   TM == 1 and TN == 1 if TENSOR == 1 else WM * WN == warp_size * TM * TN and WM % TM == 0 and WN % TN == 0"""
-threads_fit = "threads <= max_threads_block"
-threads_have_pieces = "2 * max(BM, BN) * BK >= 16 * threads"
-pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
-registers_fit = "registers_needed <= max_registers_thread"
-registers_of_sm_fit = "registers_needed * threads * MIN_BLOCKS <= registers_sm"
-threads_of_sm_fit = "threads * MIN_BLOCKS <= max_threads_sm"
-shared_fits = "shared <= shared_bytes_block_optin"
-grid_fits = "batch <= max_grid_z"
-
-[features]
-macs = "blocks * BM * BN * k"
-traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
-steps = "ceildiv(k, BK)"
-stages = "STAGES"
-threads = "threads"
-shared = "stage_bytes"
-intensity = "BM * BN / (BM + BN)"
-warp_intensity = "WM * WN / (WM + WN)"
-registers = "sums"
 
 [launch]
 grid = ["tiles", "1", "batch"]

@@ -7,6 +7,7 @@ claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "partial", "arrived"]
 options = "operator"
+use = ["warps_of_threads", "padded_rows", "pieces", "shares"]
 
 [parameters]
 BM = { values = [8, 16, 32, 64, 128], doc = "rows of D a tile" }
@@ -19,57 +20,34 @@ TN = { values = [4, 8], doc = "columns of D a thread" }
 STREAM_K = { values = [0, 1], doc = "0: SPLIT blocks a tile; 1: SPLIT blocks an SM, equal shares of all tiles" }
 SPLIT = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32], doc = "blocks a tile, or an SM" }
 STAGES = { values = [2, 3, 4], doc = "tiles in shared memory: one in use, the others on their way" }
-PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
 UNROLL = { values = [1, 2], doc = "groups of four steps of k in straight-line code" }
 
 [let]
-tiles = "ceildiv(m, BM) * ceildiv(n, BN) * batch"
 blocks = "sm_count * SPLIT if STREAM_K else tiles * SPLIT"
-threads = "(BM // WM) * (BN // WN) * warp_size"
-tile_bytes = "(BM + BN) * BK * element_bytes"
-pad_bytes = "16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))"
-shared = "STAGES * (tile_bytes + pad_bytes)"
-# A block leaves the sums of the tiles that it begins and ends with and does not finish: two at most.
-partial_bytes = "2 * blocks * BM * BN * 4"
 registers_needed = "TM * TN + 2 * (TM + TN) + 60"
 
 [constraints]
-warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
-one_warp_a_warp_tile = "WM * WN == warp_size * TM * TN and WM % TM == 0 and WN % TN == 0"
 threads_fit = "64 <= threads <= max_threads_block"
 vector_divides_rows = "BK * element_bytes % 16 == 0 and (not trans_a or BM * element_bytes % 16 == 0)"
 unroll_divides_depth = "BK % (4 * UNROLL) == 0"
-threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
-pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
 registers_fit = "registers_needed <= max_registers_thread"
 registers_of_block_fit = "registers_needed * threads <= registers_block"
-shared_fits = "shared + 16 <= shared_bytes_block_optin"
 shares_have_depth = "STREAM_K == 1 or SPLIT == 1 or SPLIT * BK <= k"
 blocks_fit_an_sm = "STREAM_K == 0 or SPLIT <= 4"
-workspace_fits = "partial_bytes <= 2**30"
 
 [features]
-macs = "tiles * BM * BN * k"
 # Sums of a split tile go out to memory and come back.
 traffic_bytes = """
   tiles * (BM + BN) * k * element_bytes + (8 * BM * BN * blocks if STREAM_K or SPLIT > 1 else 0)"""
-steps = "ceildiv(k, BK) * tiles / blocks"
 stages = "STAGES"
-warp_intensity = "WM * WN / (WM + WN)"
 threads = "threads"
 shared = "STAGES * tile_bytes"
-intensity = "BM * BN / (BM + BN)"
-blocks = "blocks"
 registers = "TM * TN + TM + TN"
 
 [launch]
 grid = ["blocks", "1", "1"]
 block = ["threads", "1", "1"]
 shared_bytes = "shared"
-
-[workspace]
-partial = "partial_bytes"
-arrived = "tiles * 4"
 */
 
 // Rung 9: a skinny product has few tiles: 16 x 4096 x 4096 with 16 x 128 tiles is 32 blocks for 108 SMs, each with a

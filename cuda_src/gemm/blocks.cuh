@@ -1,6 +1,25 @@
 // A block's product by mma.sync, of rungs 10 and 11: which tiles, what a step does, how sums leave.
 //
 // The configuration arrives as macros: BM, BN, BK, WM, WN, STAGES.
+/*[tuner.shared]
+# Tiles in a ring of stages, their pieces swizzled, and the way of the sums through shared memory.
+[swizzled_stages.parameters]
+STAGES = { values = [2, 3, 4, 5, 6], doc = "tiles in shared memory: one in use, the others on their way" }
+
+[swizzled_stages.let]
+# Tiles, and afterwards 16 rows of sums for each warp.
+tiles_bytes = "STAGES * tile_bytes"
+shared = "max(tiles_bytes, warps * 16 * (WN + 8) * 4)"
+
+[swizzled_stages.constraints]
+# A step is 32 bytes of depth, and a tile has an even number of steps.
+tile_has_two_steps = "BK * element_bytes >= 64"
+rows_have_four_pieces = "(BM if trans_a else BK) * element_bytes >= 64 and (BK if trans_b else BN) * element_bytes >= 64"
+
+[swizzled_stages.features]
+stages = "STAGES"
+shared = "tiles_bytes"
+*/
 #pragma once
 #include "../common/blocks_out.cuh"
 #include "../common/pipeline.cuh"

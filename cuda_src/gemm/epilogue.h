@@ -1,5 +1,28 @@
 // What happens to a finished sum on its way to D: act(alpha * sum + beta * C + bias).
 // The macros OPT_ALPHA, OPT_BETA, OPT_BIAS, OPT_RELU of the declaration decide at compile time what is there at all.
+/*[tuner.shared]
+[cores.parameters]
+threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
+
+[cores.constraints]
+threads_on_cores = "threads <= cores"
+# Fewer than half of the cores may pay up to 256 x 256 x 256, a tenth of a millisecond on one.
+cores_used = "threads * 2 > cores or m * n * k * batch <= 16777216"
+
+# A tile of D, MR x NR, in vector registers over KC steps of depth.
+[register_tiles.parameters]
+NR = { values = [8, 16, 24, 32, 48, 64], doc = "columns of the register tile, whole vectors" }
+
+[register_tiles.constraints]
+whole_vectors = "NR * 4 % vector_bytes == 0"
+rows_used = "MR < 2 * m"
+columns_used = "NR < 2 * n or NR * 4 == vector_bytes"
+
+[register_tiles.features]
+tile_area = "MR * NR"
+tile_intensity = "MR * NR / (MR + NR)"
+passes_over_d = "ceildiv(k, KC)"
+*/
 #pragma once
 #include "../common/simd.h"
 

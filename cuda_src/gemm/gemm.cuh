@@ -3,9 +3,59 @@
 // D[b] = act(alpha * op(A[b]) op(B[b]) + beta * C[b] + bias), row-major. The configuration and the options
 // arrive as macros: DTYPE_F32, DTYPE_F16, DTYPE_BF16 or DTYPE_INT8, OPT_TRANS_A, OPT_TRANS_B, OPT_ALPHA, OPT_BETA, OPT_BIAS,
 // OPT_RELU.
+/*[tuner.shared]
+# A block computes a tile of D at a time, BM x BN.
+[block_tiles.parameters]
+GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks visited together" }
+MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the registers a thread" }
+
+[block_tiles.let]
+tiles = "ceildiv(m, BM) * ceildiv(n, BN)"
+blocks = "tiles * batch"
+
+[block_tiles.constraints]
+grid_fits = "batch <= max_grid_z"
+
+[block_tiles.features]
+macs = "blocks * BM * BN * k"
+traffic_bytes = "blocks * (BM + BN) * k * element_bytes"
+steps = "ceildiv(k, BK)"
+intensity = "BM * BN / (BM + BN)"
+
+# Tiles of A and B in shared memory, copied 16 bytes at a time.
+[pieces.let]
+tile_bytes = "(BM + BN) * BK * element_bytes"
+
+[pieces.constraints]
+# No thread without work: at least half of the threads have a 16-byte piece of the larger tile to fetch.
+threads_have_pieces = "2 * max(BM, BN) * BK * element_bytes >= 16 * threads"
+# At most 16 pieces a thread: they are unrolled, and each wants its predicate.
+pieces_fit_a_thread = "tile_bytes <= 16 * 16 * threads"
+
+# Warps that multiply on tensor cores, or as many products a lane: WM x WN of the block's tile each.
+[warp_tiles.parameters]
+BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
+BN = { values = [16, 32, 64, 128, 256], doc = "columns of D a block" }
+WM = { values = [16, 32, 64, 128], doc = "rows of D a warp" }
+WN = { values = [16, 32, 64, 128], doc = "columns of D a warp" }
+
+[warp_tiles.let]
+warps = "(BM // WM) * (BN // WN)"
+threads = "warps * warp_size"
+# Registers a thread.
+sums = "WM * WN // 32"
+
+[warp_tiles.constraints]
+warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
+
+[warp_tiles.features]
+warp_intensity = "WM * WN / (WM + WN)"
+registers = "sums"
+*/
 #pragma once
 #include "../common/epilogue.cuh"
 #include "../common/half.cuh"
+#include "../common/resources.cuh"
 
 #if DTYPE_F16
 typedef __half In;   // A and B

@@ -1,4 +1,25 @@
 // Stream-K: even shares of the steps of all tiles for a fixed number of workers, and how a tile's parts come together.
+/*[tuner.shared]
+# Blocks share the work of a tile through a workspace, and its last one combines their sums.
+[shares.let]
+tiles = "ceildiv(m, BM) * ceildiv(n, BN) * batch"
+# A block leaves the sums of the tiles that it begins and ends with and does not finish: two at most.
+partial_bytes = "2 * blocks * BM * BN * 4"
+
+[shares.constraints]
+shared_fits = "shared + 16 <= shared_bytes_block_optin"
+workspace_fits = "partial_bytes <= 2**30"
+
+[shares.features]
+macs = "tiles * BM * BN * k"
+steps = "ceildiv(k, BK) * tiles / blocks"
+blocks = "blocks"
+intensity = "BM * BN / (BM + BN)"
+
+[shares.workspace]
+partial = "partial_bytes"
+arrived = "tiles * 4"
+*/
 #pragma once
 #include "gemm.cuh"
 

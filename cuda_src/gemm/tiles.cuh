@@ -7,6 +7,62 @@
 //   row 0  | 4 pieces  |  . . . .             depth 0 |       16 pieces           |  . . . .
 //     ...                                       ...
 //   row 63 |           |  . . . .             depth 15|                           |  . . . .
+/*[tuner.shared]
+# Rows of tiles may have a gap behind them.
+[padded_rows.parameters]
+PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
+
+[padded_rows.let]
+pad_bytes = "16 * PAD * ((BK if trans_a else BM) + (BN if trans_b else BK))"
+
+[stages.parameters]
+STAGES = { values = [2, 3, 4, 5], doc = "tiles in shared memory: one in use, the others on their way" }
+
+[stages.let]
+stages_bytes = "STAGES * tile_bytes"
+
+[stages.features]
+stages = "STAGES"
+shared = "stages_bytes"
+
+# A thread computes TM x TN, of which TN are neighbours.
+[thread_tiles.parameters]
+UNROLL = { values = [1, 2, 4], doc = "groups of four steps of k in straight-line code" }
+
+[thread_tiles.constraints]
+unroll_divides_depth = "BK % (4 * UNROLL) == 0"
+
+[thread_tiles.features]
+registers = "TM * TN + TM + TN"
+
+# Threads side by side over the block's tile, without tiles of warps.
+[threads_side_by_side.parameters]
+BM = { values = [16, 32, 64, 128, 256], doc = "rows of D a block" }
+BN = { values = [16, 32, 64, 128, 256], doc = "columns of D a block" }
+BK = { values = [4, 8, 16, 32, 64], doc = "depth of the tiles in shared memory" }
+TM = { values = [1, 2, 4, 8, 16], doc = "rows of D a thread" }
+TN = { values = [4, 8, 16], doc = "columns of D a thread" }
+
+[threads_side_by_side.let]
+threads = "BM * BN // (TM * TN)"
+
+[threads_side_by_side.constraints]
+thread_tiles_divide = "BM % TM == 0 and BN % TN == 0"
+whole_warps = "threads % warp_size == 0"
+vector_divides_rows = "BK * element_bytes % 16 == 0 and BM * element_bytes % 16 == 0 and BN * element_bytes % 16 == 0"
+
+# Warps on CUDA cores, each with WM x WN of the block's tile.
+[warps_of_threads.let]
+threads = "(BM // WM) * (BN // WN) * warp_size"
+shared = "STAGES * (tile_bytes + pad_bytes)"
+
+[warps_of_threads.constraints]
+warp_tiles_divide = "BM % WM == 0 and BN % WN == 0"
+one_warp_a_warp_tile = "WM * WN == warp_size * TM * TN and WM % TM == 0 and WN % TN == 0"
+
+[warps_of_threads.features]
+warp_intensity = "WM * WN / (WM + WN)"
+*/
 #pragma once
 #include "../common/epilogue.cuh"
 #include "../common/lanes.cuh"

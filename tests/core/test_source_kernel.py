@@ -135,6 +135,22 @@ def test_an_argument_that_its_type_does_not_hold_is_refused_and_not_cut(text, va
         (change("[features]", "[feature]"), "unknown key 'feature'"),
         (change('name = "tiled"', "name = 5"), "name is a text, not 5"),
         (change('name = "tiled"', 'name = ""'), "name is a text"),
+        (
+            change('name = "tiled"', 'name = "a\\nb"'),
+            "name has a line end or a control character in it: 'a.nb'",
+        ),
+        (change('summary = "Tiles."', 'summary = "a\\u001b[2Jb"'), "summary has a line end or a control"),
+        (change('doc = "edge"', 'doc = "a\\u0007b"'), "parameters TILE doc has a line end or a control"),
+        (
+            change('ORDER = ["ijk", "jik"]', 'ORDER = ["i\\n"]'),
+            "parameters ORDER has a line end or a control",
+        ),
+        (
+            change('small = "TILE', '"a\\u001bb" = "TILE'),
+            r"a name in .constraints. has a line end or a control",
+        ),
+        (change('small = "TILE <= m', 'small = "TILE \\u0000 <= m'), "constraints small has a line end or"),
+        ('"a\\u001bb" = 1\n' + GOOD, r"unknown key 'a.x1bb'"),
         (change('dtypes = ["f32", "f16"]', 'dtypes = "f32"'), "dtypes is a list of texts, not 'f32'"),
         (change('flags = ["-ffast-math"]', "flags = [3]"), "flags is a list of texts"),
         (change('ORDER = ["ijk", "jik"]', 'ORDER = "ijk"'), "parameter ORDER is a list of values"),

@@ -159,20 +159,31 @@ _HEADERS = [
     for path in sorted((ROOT / "cuda_src").rglob("*"))
     if path.suffix in (".cpp", ".cu") and "/*[tuner]\n" in path.read_text()
 ]
+# Some of what declarations take groups of entries from (`use`).
+_SHARED = [
+    ROOT / "cuda_src" / name
+    for name in (
+        "gemm/tiles.cuh",
+        "gemm/blocks.cuh",
+        "conv2d/implicit.cuh",
+        "attention/decode.cuh",
+        "gemm/epilogue.h",
+    )
+]
 _LIMITS = {"cores": 2, "l1d_bytes": 2**15, "l2_bytes": 2**20, "l3_bytes": 2**23, "vector_bytes": 32}
 _CPU = Target("cpu", "x86_64_v3", ("avx2", "fma"), _LIMITS)
 
 
-def _header(rng: random.Random) -> tuple[str, str]:
+def _header(rng: random.Random) -> tuple[str, str, str]:
     text = mutate.text(rng, _HEADERS, BRACKETS)
-    return text, rng.choice((".cpp", ".cu"))
+    return text, f'#include "{rng.choice(_SHARED)}"', rng.choice((".cpp", ".cu"))
 
 
 @refused_by(TunerError)
-def _declared(given: tuple[str, str]) -> None:
-    text, suffix = given
+def _declared(given: tuple[str, str, str]) -> None:
+    text, include, suffix = given
     path = _FOLDER / f"kernel{suffix}"
-    path.write_bytes(f"/*[tuner]\n{text}*/\nint x;\n".encode("utf-8", "surrogatepass"))
+    path.write_bytes(f"/*[tuner]\n{text}*/\n{include}\nint x;\n".encode("utf-8", "surrogatepass"))
     kernel = registry.source_kernel(path)
     operator = registry.operators().get(kernel.operator)
     if operator is None or not set(kernel.dtypes) & set(operator.dtypes):

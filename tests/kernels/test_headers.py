@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,13 @@ KERNELS = [k for _, k in sorted(registry.kernels().items()) if isinstance(k, Sou
 each_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
 # `MR * vectors` may stand twice, `NR * 4 // vector_bytes` has a name.
 LONGEST = 12
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "kernel-headers.md"
+
+
+def blocks(page: str) -> dict[str, str]:
+    """The page's code, by what stands behind the fence."""
+    return dict(re.findall(r"^```(\S[^\n]*)\n(.*?)^```", page, re.M | re.S))
 
 
 def repeated(texts: list[str]) -> list[str]:
@@ -67,8 +75,8 @@ def test_the_page_s_kernel_computes_right_and_the_page_names_every_key(tmp_path:
     from tuner.engine.examine.check import check_kernel
     from tuner.targets import cuda
 
-    page = (Path(__file__).resolve().parents[2] / "docs" / "kernel-headers.md").read_text()
-    ((name, text),) = re.findall(r"^```cuda (\S+)\n(.*?)^```", page, re.M | re.S)
+    page = PAGE.read_text()
+    name, text = "conv_sketch.cu", blocks(page)["cuda conv_sketch.cu"]
     for key in kernel_header._KNOWN:
         assert f"| `{key}` |" in page or f"| `[{key}]` |" in page, f"{key} is not on the page"
     for operator in registry.operators().values():
@@ -83,3 +91,35 @@ def test_the_page_s_kernel_computes_right_and_the_page_names_every_key(tmp_path:
         pytest.skip(reason)
     (found,) = check_kernel(kernel, [workload], [{"TILE_P": 4, "TILE_Q": 8}], target)
     assert found.status == "ok", found.error
+
+
+def test_the_page_s_group_is_taken_as_the_page_says(tmp_path: Path) -> None:
+    from tuner.targets import cuda
+
+    found = blocks(PAGE.read_text())
+    (tmp_path / "resources.cuh").write_text(found["cuda resources.cuh"])
+    (tmp_path / "between.cuh").write_text('#include "resources.cuh"\n')
+    own, tables = found["toml"].split("\n", 1)
+    head = f'name = "k"\noperator = "gemm"\nentry = "f"\narguments = ["D", "m"]\n{own}\n{tables}'
+    path = tmp_path / "k.cu"
+    path.write_text(
+        f'/*[tuner]\n{head}[launch]\ngrid = ["1"]\nblock = ["threads"]\n*/\n#include "between.cuh"\n'
+    )
+    kernel, target = registry.source_kernel(path), cuda.target("sm_80")
+    space = kernel.space(registry.operator("gemm").parse("64x64x64"), target)
+    assert space.names == ("MIN_BLOCKS", "TILE")
+    refused = space.why_invalid({"MIN_BLOCKS": 3, "TILE": 64})
+    assert "threads <= max_threads_block" in str(refused), refused
+    before = kernel.digest
+    (tmp_path / "resources.cuh").write_text(found["cuda resources.cuh"].replace("[1, 2, 3]", "[1, 2]"))
+    assert registry.source_kernel(path).digest != before
+
+
+def test_every_group_of_the_lab_is_used() -> None:
+    used = {(k.operator, name) for k in KERNELS for name in k.header.declared.get("use", [])}
+    for path in sorted((PAGE.parents[1] / "cuda_src").rglob("*")):
+        if path.suffix not in (".h", ".cuh") or "/*[tuner.shared]\n" not in (text := path.read_text()):
+            continue
+        for name in tomllib.loads(text.split("/*[tuner.shared]\n")[1].split("*/")[0]):
+            users = [operator for operator, group in used if group == name]
+            assert path.parent.name in users or (path.parent.name == "common" and users), f"{path}: {name}"

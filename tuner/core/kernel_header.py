@@ -24,7 +24,7 @@ _MACRO = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
 _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "let", "parameters",
     "constraints", "features", "launch", "macros", "flags", "requires", "claims", "workspace",
-    "supports", "accumulator", "initial", "constants", "fewer_operations", "special_values", "shape_generic",
+    "supports", "accumulator", "initial", "constants", "fewer_operations", "special_values", "shape_generic", "use",
 }  # fmt: skip
 _TEXTS = ("accumulator", "name", "operator", "summary", "entry", "fewer_operations")
 _LISTS = ("dtypes", "arguments", "flags", "requires", "claims")
@@ -52,7 +52,7 @@ class KernelHeader:
     """What a file declares. Expressions are written out (`Definitions.expand`), but for `constraints`.
 
     Attributes:
-        declared: the TOML as it stands.
+        declared: the TOML, with the groups that it uses.
         operator: that the kernel computes.
         options: that it honours, with the operator's defaults.
         definitions: `[let]`.
@@ -95,24 +95,32 @@ class KernelHeader:
                 raise InvalidSpace(f"{where} uses unknown {unknown[0]}{_hint(unknown[0], names)}")
 
 
-def read_header(text: str, cuda: bool, operators: Mapping[str, Operator]) -> KernelHeader:
-    """The declaration in a source text.
-
-    Args:
-        text: of the whole file.
-        cuda: whether it is CUDA, which wants a `[launch]`.
-        operators: by name, one of which it computes.
+def read_declaration(text: str) -> dict[str, Any]:
+    """The TOML at the head of a source text, as it stands.
 
     Raises:
-        InvalidSpace: there is no declaration, or what is wrong with it, in one line.
+        InvalidSpace: there is no declaration, or it is not TOML.
     """
     match = _HEADER.search(text)
     if match is None:
         raise InvalidSpace("no declaration; the file must begin with a comment '/*[tuner]'")
     try:
-        declared = parse_toml(match[1])
+        return parse_toml(match[1])
     except NotToml as error:
         raise InvalidSpace(f"the declaration is not TOML: {error}") from None
+
+
+def read_header(declared: Mapping[str, Any], cuda: bool, operators: Mapping[str, Operator]) -> KernelHeader:
+    """A declaration, checked, with its expressions written out.
+
+    Args:
+        declared: by `read_declaration`, with what it uses of others (`shared_declarations.with_shared`).
+        cuda: whether it is CUDA, which wants a `[launch]`.
+        operators: by name, one of which it computes.
+
+    Raises:
+        InvalidSpace: what is wrong with it, in one line.
+    """
     _check_keys(declared)
     _check_launch(declared.get("launch"), cuda)
     operator = operators.get(declared["operator"])
@@ -169,6 +177,22 @@ def _check_keys(declared: Mapping[str, Any]) -> None:
             raise InvalidSpace(f"[{key}] is a table, not {brief(value)}")
         if key in _SWITCHES and not isinstance(value, bool):
             raise InvalidSpace(f"{key} is true or false, not {brief(value)}")
+        _check_one_line(key, value, key in (*_EXPRESSIONS, "launch", "fewer_operations"))
+
+
+def _check_one_line(place: str, value: Any, expressions: bool) -> None:
+    """Refuses what a terminal would take for more than a text: line ends (but for expressions), control codes."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_one_line(f"a name in [{place}]", key, False)
+            _check_one_line(f"{place} {key}", inner, expressions)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_one_line(place, inner, expressions)
+    elif isinstance(value, str):
+        text = value.translate({ord(c): " " for c in "\n\r\t"}) if expressions else value
+        if not text.isprintable():
+            raise InvalidSpace(f"{place} has a line end or a control character in it: {brief(value)}")
 
 
 def _check_launch(launch: Any, cuda: bool) -> None:

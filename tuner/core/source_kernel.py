@@ -1,7 +1,8 @@
 """Kernels written as C++ or CUDA files that declare their own parameters and constraints.
 
 The file begins with a block comment whose first line is `/*[tuner]`; what follows is TOML.
-docs/kernel-headers.md says what each key means; `tuner.core.kernel_header` reads them.
+docs/kernel-headers.md says what each key means; `tuner.core.kernel_header` reads them, and
+`tuner.core.shared_declarations` what they take from headers.
 """
 
 import re
@@ -18,8 +19,9 @@ from tuner.core.expression import Expression
 from tuner.core.found_files import UnreadableFile, read_file
 from tuner.core.includes import absolute_flags, included_files
 from tuner.core.kernel import Argument, Kernel, Launch, Source
-from tuner.core.kernel_header import DTYPE_MACRO, OPTION_MACRO, KernelHeader, read_header
+from tuner.core.kernel_header import DTYPE_MACRO, OPTION_MACRO, KernelHeader, read_declaration, read_header
 from tuner.core.operator import Operator
+from tuner.core.shared_declarations import with_shared
 from tuner.core.space import Config, SearchSpace, Value
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -55,9 +57,12 @@ class SourceKernel(Kernel):
         self.language, self.target_kinds = _LANGUAGES[path.suffix]
         try:
             # Now, with the text: an edit during a sweep must not rename what is being measured.
-            self.header: KernelHeader = read_header(self.text, self.language == "nvrtc", operators)
+            self._declared: Mapping[str, Any] = read_declaration(self.text)
+            files = self.source_files()
+            declared = with_shared(self._declared, files[1:])
+            self.header: KernelHeader = read_header(declared, self.language == "nvrtc", operators)
             self._declared = self.header.declared
-            self._digest = digest_files(self.source_files())
+            self._digest = digest_files(files)
         except InvalidSpace as error:
             raise InvalidSpace(f"{path}: {error}") from None
         self.name = self._declared["name"]
@@ -239,7 +244,10 @@ class SourceKernel(Kernel):
 
     def source_files(self) -> tuple[Path, ...]:
         """The file and every file of ours it may include, recursively; see `included_files`."""
-        return included_files(self.path, self._declared.get("flags", []))
+        flags = self._declared.get("flags", [])
+        # Before the declaration is checked, these may be anything.
+        texts = isinstance(flags, list) and all(isinstance(flag, str) for flag in flags)
+        return included_files(self.path, flags if texts else [])
 
 
 def _literal(value: Value) -> str:
