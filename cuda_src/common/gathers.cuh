@@ -7,14 +7,16 @@
 // A tile that is copied 16 bytes at a time asks once a piece: then a piece has to be there as a whole, or not at
 // all, and to start on 16 bytes.
 //
-//   matrix               image at tap (1, 2)       paged cache, pages of two tokens
-//   . . . . . .          . . . . . .               block_table: 2 0
-//   . a b c . .          . . a b c .               page 0   e f    (token 2)
-//   . d e f . .          . . d e f .                        g h    (token 3)
-//   . . . . . .          . . . . . .               page 1   . .
-//                                                           . .
-//   rows 1 ... 2,        pixels (0, 0) ... (1, 2)  page 2   a b    (token 0)
-//   columns 1 ... 3      of the output                      c d    (token 1)
+//   matrix               paged cache, pages of two tokens
+//   . . . . . .          block_table: 2 0
+//   . a b c . .          page 0   e f    (token 2)
+//   . d e f . .                   g h    (token 3)
+//   . . . . . .          page 1   . .
+//                                 . .
+//   rows 1 ... 2,        page 2   a b    (token 0)
+//   columns 1 ... 3               c d    (token 1)
+//
+// Windows of images are conv2d/image.cuh's: a pixel's window is worked out once, for all tiles.
 #pragma once
 
 // Part of a matrix that an operand with an outer dimension and a depth lies in, one of the two contiguous.
@@ -37,44 +39,6 @@ struct MatrixWindow {
     return source + size_t(row0 + row) * cols + (col0 + col);
   }
   __device__ __forceinline__ size_t stride() const { return cols; }
-};
-
-// Sizes of a convolution: images [n][c][h][w] (or [n][h][w][c]), outputs of p x q pixels, `top` and `left` zeros.
-struct ImageShape {
-  int n, c, h, w, p, q, stride, dilation, top, left;
-};
-
-// What one tap of a filter sees of images: element (pixel, channel) is that of the image under tap (y, x) of the
-// filter where it makes output pixel `pixel`, of all images' pixels in order. Outside of the image there are zeros.
-//
-// NHWC: the tile's rows are pixels and its columns channels, which are contiguous; else rows are channels, and
-// columns pixels, neighbours where the stride is 1.
-template <typename T, bool NHWC>
-struct ImageWindow {
-  static constexpr bool UNIFORM = false;
-  const T* images;
-  ImageShape of;
-  int pixel0, channel0, y, x;
-
-  struct Place {
-    int image, row, col;
-  };
-  __device__ __forceinline__ Place place(int pixel) const {
-    const int within = pixel % (of.p * of.q);
-    return {pixel / (of.p * of.q), within / of.q * of.stride + y * of.dilation - of.top,
-            within % of.q * of.stride + x * of.dilation - of.left};
-  }
-  __device__ __forceinline__ bool holds(int row, int col) const {
-    const int pixel = pixel0 + (NHWC ? row : col), channel = channel0 + (NHWC ? col : row);
-    const Place at = place(pixel);
-    return channel < of.c && at.image < of.n && at.row >= 0 && at.row < of.h && at.col >= 0 && at.col < of.w;
-  }
-  __device__ __forceinline__ const T* at(int row, int col) const {
-    const int pixel = pixel0 + (NHWC ? row : col), channel = channel0 + (NHWC ? col : row);
-    const Place at = place(pixel);
-    return NHWC ? images + ((size_t(at.image) * of.h + at.row) * of.w + at.col) * of.c + channel
-                : images + ((size_t(at.image) * of.c + channel) * of.h + at.row) * of.w + at.col;
-  }
 };
 
 // Tokens token0 ... of one sequence and one head of a paged cache: rows are tokens, columns the head's d elements.

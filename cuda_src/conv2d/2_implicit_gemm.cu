@@ -29,7 +29,7 @@ __device__ __forceinline__ void convolve(In* stages, const Sizes& of, const In* 
   block.write(sum, Y, finish);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
+extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, MIN_BLOCKS)
     conv2d(const In* __restrict__ X, const In* __restrict__ W, const Wide* __restrict__ bias,
            const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h, int w, int k, int r, int s, int p,
            int q) {
@@ -37,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
   In* stages = reinterpret_cast<In*>(memory);
   const Sizes of{n, c, h, w, k, r, s, p, q};
   const Finish finish{bias, scale};
-  if (whole_pieces(of, X, W, Y))
+  if (whole_fours(of, X, W, Y))
     convolve<true>(stages, of, X, W, finish, Y);
   else
     convolve<false>(stages, of, X, W, finish, Y);

@@ -43,21 +43,10 @@ shared_bytes = "shared"
 // asynchronous copy of its own (4 bytes at least), so NCHW's pixels pass through registers; NHWC's channels arrive 16
 // bytes at a time, which is why frameworks keep images so on tensor cores.
 #include "../common/fragments.cuh"
-#include "../common/visits.cuh"
-#include "image.cuh"
+#include "walk.cuh"
 
-constexpr int BM = OPT_NHWC ? BP : BF, BN = OPT_NHWC ? BF : BP;
 constexpr int WM = OPT_NHWC ? WP : WF, WN = OPT_NHWC ? WF : WP;
-constexpr int WARPS_N = BN / WN, THREADS = BM / WM * WARPS_N * 32;
-constexpr int ACROSS_M = WM / EDGE, ACROSS_N = WN / EDGE, GAP = PAD * VECTOR_OF<In>;
-typedef ImageTile<BP, BK, GAP, THREADS> ImagePart;
-typedef Operand<In, true, BF, BK, GAP, THREADS> FilterPart;
-constexpr int STAGE = ImagePart::SIZE + FilterPart::SIZE;
-
-template <bool OF_IMAGE> struct Choose { typedef FilterPart type; };
-template <> struct Choose<true> { typedef ImagePart::Layout type; };
-typedef Choose<bool(OPT_NHWC)>::type TileA;
-typedef Choose<!OPT_NHWC>::type TileB;
+constexpr int WARPS_N = BN / WN, ACROSS_M = WM / EDGE, ACROSS_N = WN / EDGE;
 
 // Depth is contiguous in both operands, but not in NCHW's image, which is the second one.
 template <bool> struct SecondLayout { typedef nvcuda::wmma::row_major type; };
@@ -68,29 +57,15 @@ typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, EDGE, EDGE, EDGE, In, Sec
 template <bool ALIGNED>
 __device__ __forceinline__ void convolve(In* stages, const Sizes& of, const In* X, const In* W, const Finish& finish,
                                          Out* Y) {
-  const int thread = threadIdx.x, warp = thread / 32, group = blockIdx.y;
+  const Walk<ALIGNED> walk(of, blockIdx.x, blockIdx.y);
+  const int warp = threadIdx.x / 32;
   const int warp_row = warp / WARPS_N * WM, warp_col = warp % WARPS_N * WN;  // in the block's tile
-  const int rows = OPT_NHWC ? of.pixels() : of.group_k(), cols = OPT_NHWC ? of.group_k() : of.pixels();
-  int tile_m, tile_n;
-  grouped_tile<GROUP_M>(blockIdx.x, (rows + BM - 1) / BM, (cols + BN - 1) / BN, tile_m, tile_n);
-  const int row0 = tile_m * BM, col0 = tile_n * BN;
-  const int filter0 = OPT_NHWC ? col0 : row0, depth = of.depth(), first = group * of.group_k();
-  const Images images(of, X, group);
-  const ImagePart image_part(images, OPT_NHWC ? row0 : col0, thread);
-  const In* const filters = W + size_t(first) * depth;
   SumFragment<Acc> sum[ACROSS_M][ACROSS_N];
 #pragma unroll
   for (int i = 0; i < ACROSS_M; ++i)
 #pragma unroll
     for (int j = 0; j < ACROSS_N; ++j) nvcuda::wmma::fill_fragment(sum[i][j], 0.0f);
-  const auto start = [&](int tile, In* slot) {
-    image_part.template copy_async<ALIGNED>(slot, images, tile * BK, thread);
-    FilterPart::copy_async<ALIGNED>(slot + ImagePart::SIZE,
-                                    FilterPart::Window(filters, filter0, tile * BK, of.group_k(), depth), thread);
-  };
-  ring<STAGES, STAGE>(stages, 0, (depth + BK - 1) / BK, start, [&](const In* slot) {
-    const In* const a = OPT_NHWC ? slot : slot + ImagePart::SIZE;
-    const In* const b = OPT_NHWC ? slot + ImagePart::SIZE : slot;
+  walk.take(stages, X, W, 0, walk.steps(of), [&](const In* a, const In* b) {
 #pragma unroll
     for (int step = 0; step < BK; step += EDGE) {
       PartA a_part[ACROSS_M];
@@ -109,22 +84,17 @@ __device__ __forceinline__ void convolve(In* stages, const Sizes& of, const In* 
   });
   __syncthreads();  // the patches lie where the tiles were
   Acc* const patch = reinterpret_cast<Acc*>(stages) + warp * PATCH;
-  const int pq = of.p * of.q;
-  const auto place = [&](int row, int col) {
-    const int pixel = OPT_NHWC ? row : col, filter = first + (OPT_NHWC ? col : row);
-    return of.y_index(pixel / pq, filter, pixel % pq);
-  };
-  const bool aligned = ALIGNED && (OPT_NHWC ? of.group_k() : pq) % 8 == 0;
+  const bool aligned = ALIGNED && whole_groups(of, 8);
 #pragma unroll
   for (int i = 0; i < ACROSS_M; ++i)
 #pragma unroll
     for (int j = 0; j < ACROSS_N; ++j)
-      write_fragment(patch, sum[i][j], Y, row0 + warp_row + i * EDGE, col0 + warp_col + j * EDGE, rows, cols,
-                     thread % 32, aligned, place,
-                     [&](Acc value, size_t, int row, int col) { return finish(value, first + (OPT_NHWC ? col : row)); });
+      write_fragment(patch, sum[i][j], Y, walk.row0 + warp_row + i * EDGE, walk.col0 + warp_col + j * EDGE, walk.rows,
+                     walk.cols, threadIdx.x % 32, aligned, [&](int row, int col) { return walk.place(row, col); },
+                     [&](Acc value, size_t, int row, int col) { return finish(value, walk.filter(row, col)); });
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
+extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, MIN_BLOCKS)
     conv2d(const In* __restrict__ X, const In* __restrict__ W, const Wide* __restrict__ bias,
            const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h, int w, int k, int r, int s, int p,
            int q) {
@@ -132,8 +102,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
   In* stages = reinterpret_cast<In*>(memory);
   const Sizes of{n, c, h, w, k, r, s, p, q};
   const Finish finish{bias, scale};
-  const size_t starts = reinterpret_cast<size_t>(X) | reinterpret_cast<size_t>(W) | reinterpret_cast<size_t>(Y);
-  if (of.depth() % VECTOR_OF<In> == 0 && starts % 16 == 0 && (!OPT_NHWC || of.group_c() % VECTOR_OF<In> == 0))
+  if (whole_pieces(of, X, W, Y))
     convolve<true>(stages, of, X, W, finish, Y);
   else
     convolve<false>(stages, of, X, W, finish, Y);

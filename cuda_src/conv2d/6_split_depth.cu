@@ -70,13 +70,13 @@ __device__ __forceinline__ void convolve(In* stages, const Sizes& of, const In* 
   const size_t tile = size_t(blockIdx.y) * gridDim.x + blockIdx.x;
   Acc* const parts = partial + tile * SPLIT * (BP * BF) + threadIdx.x;
 #pragma unroll
-  for (int i = 0; i < TM * TN; ++i) parts[part * (BP * BF) + i * THREADS] = sum[i / TN][i % TN];
+  for (int i = 0; i < TM * TN; ++i) parts[part * (BP * BF) + i * BLOCK_THREADS] = sum[i / TN][i % TN];
   if (!last_of(arrived + tile)) return;
   __threadfence();
 #pragma unroll
   for (int i = 0; i < TM * TN; ++i) {
     // volatile: past the first-level cache, which other blocks' stores do not reach.
-    const volatile Acc* from = parts + i * THREADS;
+    const volatile Acc* from = parts + i * BLOCK_THREADS;
     Acc total = 0;
     for (int other = 0; other < SPLIT; ++other) total += from[other * (BP * BF)];
     sum[i / TN][i % TN] = total;
@@ -85,7 +85,7 @@ __device__ __forceinline__ void convolve(In* stages, const Sizes& of, const In* 
   block.write(sum, Y, finish);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
+extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, MIN_BLOCKS)
     conv2d(const In* __restrict__ X, const In* __restrict__ W, const Wide* __restrict__ bias,
            const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h, int w, int k, int r, int s, int p,
            int q, Acc* partial, int* arrived) {
@@ -93,7 +93,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
   In* stages = reinterpret_cast<In*>(memory);
   const Sizes of{n, c, h, w, k, r, s, p, q};
   const Finish finish{bias, scale};
-  if (whole_pieces(of, X, W, Y))
+  if (whole_fours(of, X, W, Y))
     convolve<true>(stages, of, X, W, finish, Y, partial, arrived);
   else
     convolve<false>(stages, of, X, W, finish, Y, partial, arrived);

@@ -42,6 +42,9 @@ stages = "STAGES"
 shared = "STAGES * tile_bytes"
 intensity = "BP * BF / (BP + BF)"
 
+[image_tiles.macros]
+BLOCK_THREADS = "threads"
+
 # A block walks the whole depth of its tile of Y.
 [whole_depth.parameters]
 GROUP_M = { values = [1, 4, 8], doc = "rows of blocks visited together" }

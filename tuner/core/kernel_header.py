@@ -24,7 +24,8 @@ _MACRO = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
 _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "let", "parameters",
     "constraints", "features", "launch", "macros", "flags", "requires", "claims", "workspace",
-    "supports", "accumulator", "initial", "constants", "fewer_operations", "special_values", "shape_generic", "use",
+    "supports", "accumulator", "initial", "constants", "fewer_operations", "special_values", "shape_generic",
+    "use",
 }  # fmt: skip
 _TEXTS = ("accumulator", "name", "operator", "summary", "entry", "fewer_operations")
 _LISTS = ("dtypes", "arguments", "flags", "requires", "claims")
@@ -181,7 +182,7 @@ def _check_keys(declared: Mapping[str, Any]) -> None:
 
 
 def _check_one_line(place: str, value: Any, expressions: bool) -> None:
-    """Refuses what a terminal would take for more than a text: line ends (but for expressions), control codes."""
+    """Refuses control characters, and line ends but in expressions: a terminal would act on them."""
     if isinstance(value, dict):
         for key, inner in value.items():
             _check_one_line(f"a name in [{place}]", key, False)

@@ -23,8 +23,8 @@ _SHARED = re.compile(r"/\*\[tuner\.shared\][ \t]*\n(.*?)\*/", re.DOTALL)
 def with_shared(declared: Mapping[str, Any], included: Sequence[Path]) -> dict[str, Any]:
     """A declaration with the entries of the groups that its `use` names.
 
-    Entries of a group stand before the kernel's own. Of `[let]`, those that use a definition of the kernel's own
-    stand behind it.
+    Entries of a group stand before the kernel's own, but a definition (`[let]`) that uses one of the kernel's
+    stands behind that.
 
     Args:
         declared: the TOML at the head of a kernel's file.
