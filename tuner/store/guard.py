@@ -12,7 +12,7 @@ from tuner.store.models import Base
 _LONGEST = 64 * 2**20
 # Steps of SQLite's machine between two looks, and looks until a statement is given up: half a minute or more.
 # A count over a million trials takes some ten million steps.
-_STEPS, _LOOKS = 1_000_000, 3_000
+STEPS, _LOOKS = 1_000_000, 3_000
 _TRIGGERS = ("trials_refuse_update", "trials_refuse_delete")
 
 
@@ -33,7 +33,7 @@ def guard(connection: sqlite3.Connection, info: dict[str, Any]) -> None:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     meter = info["meter"] = _Meter()
-    connection.set_progress_handler(meter, _STEPS)
+    connection.set_progress_handler(meter, STEPS)
 
 
 def restart(connection: Connection, *_: Any) -> None:

@@ -88,28 +88,28 @@ def open_engine(
     frozen = False
     if place.file is not None:
         try:
-            frozen = _check_file(place, read_only)
+            frozen = check_file(place, read_only)
         except OSError as error:  # a folder that may not be entered, a name that is too long
             reason = error.strerror or str(error)
             raise StoreError(f"database {place.name} cannot be opened: {reason.lower()}") from None
-    engine = _create(place, patience, mode="ro" if frozen else "rw")
+    engine = create(place, patience, mode="ro" if frozen else "rw")
     try:
         with explained(place.name, patience.reads_s):
-            _prepare(engine, place, read_only, frozen)
+            prepare(engine, place, read_only, frozen)
     except StoreError as error:
         engine.dispose()
-        if not (frozen and _needs_immutable(place)) or isinstance(error, StoreLocked):
+        if not (frozen and needs_immutable(place)) or isinstance(error, StoreLocked):
             raise
         # WAL needs a -shm file beside the database, which a read-only folder cannot have; with no -wal
         # file there is nothing but the database itself, and it may be read as it lies.
-        engine = _create(place, patience, mode="immutable")
+        engine = create(place, patience, mode="immutable")
         with explained(place.name, patience.reads_s):
-            _prepare(engine, place, read_only, frozen)
+            prepare(engine, place, read_only, frozen)
     return engine, place, read_only or frozen
 
 
-def _check_file(place: DatabasePlace, read_only: bool) -> bool:
-    """Says what is wrong with the file; whether it cannot be written."""
+def check_file(place: DatabasePlace, read_only: bool) -> bool:
+    """Says what is wrong with the file, by a `StoreError`; whether it cannot be written."""
     file = place.file
     assert file is not None
     if file.is_dir():
@@ -122,30 +122,37 @@ def _check_file(place: DatabasePlace, read_only: bool) -> bool:
                 f"there is no database at {place.name}: run `tuner sweep` first, or name one with --db or "
                 f"{VARIABLE}"
             )
-        if not _writable(file.parent):
+        if not writable(file.parent):
             raise StoreError(f"database {place.name} cannot be made: the folder {file.parent} is read-only")
         return False
     if not file.is_file():
         raise StoreError(f"database {place.name} is not a regular file")
     if not os.access(file, os.R_OK):
         raise StoreError(f"database {place.name} cannot be read: you lack the permission")
-    return not (_writable(file) and _writable(file.parent))
+    return not (writable(file) and writable(file.parent))
 
 
-def _writable(path: Path) -> bool:
+def writable(path: Path) -> bool:
+    """Whether a file or folder may be written, and is meant to be."""
     # The super-user may write anything; a file that nobody may write is meant to stay as it is.
     return os.access(path, os.W_OK) and bool(
         path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
     )
 
 
-def _needs_immutable(place: DatabasePlace) -> bool:
+def needs_immutable(place: DatabasePlace) -> bool:
+    """Whether a file is all there is of its database: no log beside it holds what was written last."""
     assert place.file is not None
     wal = Path(f"{place.file}-wal")
     return not wal.exists() or wal.stat().st_size == 0
 
 
-def _create(place: DatabasePlace, patience: LockWait, mode: str) -> Engine:
+def create(place: DatabasePlace, patience: LockWait, mode: str) -> Engine:
+    """An engine on a place that connects when it is first used; `mode` is `rw`, `ro` or `immutable`.
+
+    Raises:
+        StoreError: its driver is not installed, or there is none.
+    """
     arguments: dict[str, Any] = {}
     if place.url.get_backend_name() == "sqlite":
         arguments["connect_args"] = {"timeout": patience.reads_s}
@@ -200,7 +207,7 @@ def _on_begin(connection: Any, patience: LockWait) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-def _prepare(engine: Engine, place: DatabasePlace, read_only: bool, frozen: bool) -> None:
+def prepare(engine: Engine, place: DatabasePlace, read_only: bool, frozen: bool) -> None:
     """Migrates if need be; the common case is two small reads."""
     # A StoreError must reach the caller as it is; `explained` only translates SQLAlchemy's own.
     with engine.connect() as connection:

@@ -19,6 +19,7 @@ from tuner.store.campaigns import Campaigns
 from tuner.store.claiming import Claiming
 from tuner.store.claims import Claimed
 from tuner.store.conditions import conditions
+from tuner.store.convert import chunks
 from tuner.store.errors import StoreReadOnly, explained, readable
 from tuner.store.heartbeat import Heartbeat
 from tuner.store.histories import Histories
@@ -97,6 +98,20 @@ class Store(Sweeps, Histories, Marks, Claiming, Campaigns):
         wait = explained(self.name, self.patience.reads_s)
         with wait, self._engine.connect() as connection, readable(self.name):
             yield connection
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """A connection for several questions of `tuner.store.browse`; each is asked within `answering`."""
+        with explained(self.name, self.patience.reads_s):
+            connection = self._engine.connect()
+        with connection:
+            yield connection
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Makes what a question to the database raises inside a `StoreError`, one line."""
+        with explained(self.name, self.patience.reads_s), readable(self.name):
+            yield
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
@@ -276,6 +291,22 @@ class Store(Sweeps, Histories, Marks, Claiming, Campaigns):
             ) from None
         with self._read() as connection:
             return best.best(connection, wanted, kinds, current)
+
+    def best_of(
+        self,
+        workload_keys: Collection[str],
+        current: Mapping[str, str] | None = None,
+        evidence: Collection[Evidence | str] = (Evidence.MEASURED,),
+    ) -> list[BestRow]:
+        """As `best`, of several workloads."""
+        keys = sorted(set(workload_keys))
+        kinds = [Evidence(e) for e in evidence]
+        with self._read() as connection:
+            return [
+                row
+                for some in chunks(keys)
+                for row in best.best(connection, [writes.WORKLOADS.c.key.in_(some)], kinds, current)
+            ]
 
     def record_final(self, final: Final) -> int:
         """Stores an interleaved re-measurement; its id. The database computes medians and intervals.

@@ -22,6 +22,7 @@ class Column:
         wide: long texts that may wrap.
         href: a value's cell links to this text followed by the value.
         words: what it means; shown on hovering over the heading.
+        unsorted: rows cannot be sorted by it.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Column:
     wide: bool = False
     href: str = ""
     words: str = ""
+    unsorted: bool = False
 
 
 def head(column: Column, choices: Sequence[Any] = ()) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def head(column: Column, choices: Sequence[Any] = ()) -> dict[str, Any]:
     made: dict[str, Any] = {"name": column.name, "label": column.label, "kind": column.kind}
     if column.facet and 1 < len(choices) <= _MOST_CHOICES:
         made["facet"] = [str(choice) for choice in choices]
-    made |= {key: value for key in ("wide", "href", "words") if (value := getattr(column, key))}
+    made |= {key: value for key in ("wide", "href", "words", "unsorted") if (value := getattr(column, key))}
     return made
 
 

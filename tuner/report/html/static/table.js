@@ -4,7 +4,7 @@
 //   source.rows({words, facets, sort, descending, from, count}) -> {total, matching, rows}   (or a promise)
 // and may keep its rows anywhere: tuner.LocalRows has them in the page; a server's answer does as well.
 //
-// A column: {name, label, kind, wide?, facet?: [values], href?, words?}. Kinds: text, number, count, time
+// A column: {name, label, kind, wide?, facet?: [values], href?, words?, unsorted?}. Kinds: text, number, count, time
 // (seconds), share (of 1), bytes, date (ISO text). A missing value is null and sorts last either way.
 "use strict";
 (() => {
@@ -100,10 +100,10 @@
         words: [], facets: {}, sort: options.sort || null, descending: Boolean(options.descending), from: 0,
       };
       this.asked = 0;
-      this.build(host, options.label || "rows");
+      this.build(host, options.label || "rows", options.find !== false);
       this.refresh();
     }
-    build(host, label) {
+    build(host, label, finds) {
       const find = element("input", { type: "search", placeholder: `Filter ${label}`, "aria-label": `Filter ${label}` });
       let wait = 0;
       find.addEventListener("input", () => {
@@ -113,7 +113,7 @@
           this.turn(0);
         }, 120);
       });
-      const tools = element("div", { class: "find" }, find);
+      const tools = element("div", { class: "find" }, ...(finds ? [find] : []));
       for (const column of this.columns.filter((each) => each.facet && each.facet.length > 1)) {
         const choice = element("select", { "aria-label": column.label, "data-column": column.name },
           element("option", { value: "" }, `${column.label}: all`));
@@ -126,9 +126,9 @@
         tools.append(choice);
       }
       this.heads = this.columns.map((column) => {
-        const button = element("button", { type: "button" }, column.label);
+        const button = element(column.unsorted ? "span" : "button", column.unsorted ? {} : { type: "button" }, column.label);
         const head = element("th", { scope: "col", class: isNumber(column.kind) ? "n" : null, title: column.words }, button);
-        button.addEventListener("click", () => this.sortBy(column.name));
+        if (!column.unsorted) button.addEventListener("click", () => this.sortBy(column.name));
         return head;
       });
       this.body = element("tbody");
@@ -154,7 +154,13 @@
     }
     async refresh() {
       const asked = ++this.asked;
-      const found = await this.source.rows({ ...this.state, count: this.page });
+      let found;
+      try {
+        found = await this.source.rows({ ...this.state, count: this.page });
+      } catch (error) {
+        if (asked === this.asked) this.where.textContent = error.message;
+        return;
+      }
       if (asked !== this.asked) return; // a later question was answered first
       this.columns.forEach((column, i) => {
         const order = this.state.descending ? "descending" : "ascending";
