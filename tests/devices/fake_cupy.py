@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.devices import fake_cublas
+
 ROOT = Path(__file__).resolve().parents[2]
 QUEUE_NS, KERNEL_NS = 3_000, 5_000
 # An H100 with 4 SMs, so that a test is quick; what tests ask for by name.
@@ -62,6 +64,10 @@ class _Machine:
         self.memory: dict[int, np.ndarray] = {}
         self.broken, self.opened = False, False
         self.launches: list[str] = []
+        # Streams that waited for another one ("first then"), and those that kernels were launched on.
+        self.waits: list[tuple[int, int]] = []
+        self.streams: list[int] = []
+        self.device, self.recorded = 0, -1
 
     def check(self) -> None:
         if not self.opened and (path := settings()["exclusive"]):
@@ -127,8 +133,12 @@ def _properties(index: int) -> dict[str, Any]:
 runtime = SimpleNamespace(
     getDeviceCount=lambda: 1, getDeviceProperties=_properties, driverGetVersion=lambda: settings()["driver"],
     deviceGetAttribute=lambda number, index: {**ATTRIBUTES, **settings()["attributes"]}[_NAMES[number]],
-    deviceGetPCIBusId=lambda index: "0000:01:00.0", setDevice=lambda index: None, malloc=_malloc, free=_free,
+    deviceGetPCIBusId=lambda index: "0000:01:00.0", malloc=_malloc, free=_free,
+    setDevice=lambda index: setattr(machine, "device", index),
     memcpyAsync=_copy, memsetAsync=_set, memcpyHostToDevice=1, memcpyDeviceToHost=2, memcpyDeviceToDevice=3,
+    getDevice=lambda: machine.device, pointerGetAttributes=lambda address: SimpleNamespace(device=0),
+    eventRecord=lambda event, stream: setattr(machine, "recorded", stream),
+    streamWaitEvent=lambda stream, event: machine.waits.append((machine.recorded, stream)),
     CUDARuntimeError=CUDARuntimeError, **{f"cudaDevAttr{name}": i for i, name in enumerate(_NAMES)},
 )  # fmt: skip
 
@@ -192,6 +202,7 @@ class _Kernel:
 def _launch(handle: Any, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, shared: int, stream: int,
             parameters: int, extra: int) -> None:  # fmt: skip
     machine.launches.append(handle.entry)
+    machine.streams.append(stream)
     if handle.entry == "tuner_hold":
         address = ctypes.c_void_p.from_address(parameters).value
         machine.queue(ctypes.c_uint64.from_address(address).value)
@@ -234,6 +245,8 @@ class Stream:
     def __init__(self, non_blocking: bool = False) -> None:
         self.ptr = 1
 
+    current = 0  # the handle of the default stream
+
     def synchronize(self) -> None:
         machine.wait()
 
@@ -248,6 +261,10 @@ class Event:
     """A moment of the GPU's clock."""
 
     at = 0
+    ptr = 99
+
+    def __init__(self, disable_timing: bool = False) -> None:
+        pass
 
     def record(self, stream: Stream) -> None:
         self.at = machine.queue(0)
@@ -268,6 +285,7 @@ class ndarray:
     def __init__(self, shape: tuple[int, ...], dtype: Any, memptr: Any) -> None:
         self.shape, self.dtype, self.ndim = tuple(shape), np.dtype(dtype), len(shape)
         self.data = memptr
+        self.device = SimpleNamespace(id=0)
         size = int(np.prod(shape)) * self.dtype.itemsize
         raw = (ctypes.c_uint8 * size).from_address(memptr.ptr)
         self.host = np.frombuffer(raw, self.dtype).reshape(shape)
@@ -275,6 +293,24 @@ class ndarray:
     @property
     def size(self) -> int:
         return int(self.host.size)
+
+    @property
+    def T(self) -> "ndarray":
+        turned = ndarray(self.shape, self.dtype, self.data)
+        turned.host, turned.shape = self.host.T, self.shape[::-1]
+        return turned
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        strides = None if self.host.flags.c_contiguous else self.host.strides
+        return {"shape": self.shape, "typestr": self.dtype.str, "strides": strides, "version": 3,
+                "data": (self.host.ctypes.data, False)}  # fmt: skip
+
+
+def from_dlpack(array: Any) -> ndarray:
+    """Of an object that has `host`, an array in the fake's memory."""
+    assert isinstance(array.__dlpack__(stream=Stream.current), ndarray)
+    return array.__dlpack__(stream=Stream.current)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> ndarray:
@@ -305,49 +341,10 @@ def maximum(a: ndarray, b: Any, out: ndarray) -> None:
     np.maximum(_host(a), _host(b), out=out.host)
 
 
-# cupy.cuda.cublas, column-major as the library is.
-_TYPES = {0: np.float32, 2: np.float16, 3: np.int8, 10: np.int32}
-
-
-def _matrix(address: int, kind: int, rows: int, columns: int, lead: int) -> np.ndarray:
-    assert lead >= rows
-    flat = (ctypes.c_uint8 * (lead * columns * np.dtype(_TYPES[kind]).itemsize)).from_address(address)
-    return np.frombuffer(flat, _TYPES[kind]).reshape(columns, lead)[:, :rows].T
-
-
-def _gemm_ex(handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, a: int, a_type: int,
-             lda: int, b: int, b_type: int, ldb: int, beta: int, c: int, c_type: int, ldc: int, compute: int,
-             algorithm: int) -> None:  # fmt: skip
-    machine.queue(KERNEL_NS + m * n * k // 100)
-    assert (c_type, compute) in {(0, 68), (2, 68), (10, 72)} and algorithm == -1
-    scale = ctypes.c_int32 if compute == 72 else ctypes.c_float
-    factors = [scale.from_address(p).value for p in (alpha, beta)]
-    left = _matrix(a, a_type, *((k, m) if transa else (m, k)), lda)
-    right = _matrix(b, b_type, *((n, k) if transb else (k, n)), ldb)
-    to = _matrix(c, c_type, m, n, ldc)
-    product = (left.T if transa else left).astype(np.float64) @ (right.T if transb else right).astype(
-        np.float64
-    )
-    old = to.astype(np.float64) * factors[1] if factors[1] else 0.0
-    to[...] = (factors[0] * product + old).astype(to.dtype)
-
-
-def _gemm_strided(handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, a: int,
-                  a_type: int, lda: int, a_step: int, b: int, b_type: int, ldb: int, b_step: int, beta: int,
-                  c: int, c_type: int, ldc: int, c_step: int, batch: int, compute: int,
-                  algorithm: int) -> None:  # fmt: skip
-    sizes = [np.dtype(_TYPES[kind]).itemsize for kind in (a_type, b_type, c_type)]
-    for i in range(batch):
-        _gemm_ex(handle, transa, transb, m, n, k, alpha, a + i * a_step * sizes[0], a_type, lda,
-                 b + i * b_step * sizes[1], b_type, ldb, beta, c + i * c_step * sizes[2], c_type, ldc,
-                 compute, algorithm)  # fmt: skip
-
-
-cublas = SimpleNamespace(
-    gemmEx=_gemm_ex, gemmStridedBatchedEx=_gemm_strided, getVersion=lambda handle: 130000
-)
+cublas = fake_cublas.library(lambda work: machine.queue(KERNEL_NS + work // 100))
 cuda = SimpleNamespace(
     runtime=runtime, driver=driver, cublas=cublas, Stream=Stream, Event=Event,
+    get_current_stream=lambda index=-1: SimpleNamespace(ptr=Stream.current),
     get_elapsed_time=lambda begin, end: (end.at - begin.at) * 1e-6, get_cublas_handle=lambda: 7,
     UnownedMemory=lambda address, size, owner: SimpleNamespace(ptr=address, owner=owner),
     MemoryPointer=lambda memory, offset: SimpleNamespace(ptr=memory.ptr + offset, mem=memory),

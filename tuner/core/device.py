@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from tuner.core.changes import Changes
 from tuner.core.disturbance import Waits
 from tuner.core.measurement import Evidence, Status
 from tuner.core.protocol import Protocol
+from tuner.core.resident import Resident
 from tuner.core.target import Target
 
 
@@ -60,6 +62,16 @@ class Executable(ABC):
     @abstractmethod
     def read(self, name: str) -> np.ndarray:
         """The present content of a tensor."""
+
+    def queue(self, arrays: Mapping[str, Resident]) -> None:
+        """Queues one call on arrays that lie on the device, behind the work their libraries have queued.
+
+        It returns before the call is complete; what their libraries queue from now on comes after it.
+
+        Raises:
+            RuntimeError: it cannot be launched, or this device has no such arrays.
+        """
+        raise RuntimeError("this device works on arrays in the host's memory only")
 
     def release(self) -> None:
         """Forgets the bound tensors, where this executable keeps any alive."""
@@ -201,6 +213,24 @@ class Device(ABC):
         Raises:
             RuntimeError: it cannot be loaded.
         """
+
+    def resident(self, array: Any) -> Resident | None:
+        """An array of somebody's program that lies in the device's own memory; `None` for any other.
+
+        Raises:
+            TypeError: it has something that a kernel cannot see: a mask, a gradient.
+        """
+        return None
+
+    @property
+    def index(self) -> int:
+        """Which of the machine's devices of this kind, from 0."""
+        return 0
+
+    def within(self) -> AbstractContextManager[Any]:
+        """Around what somebody's program asks of the device: whatever was current in the calling thread
+        before is so again afterwards."""
+        return nullcontext()
 
     @abstractmethod
     def prepare(self, threads: int) -> None:

@@ -1,7 +1,8 @@
 """NVIDIA GPUs, through CuPy: cubins of any compiler, and library calls, timed with CUDA events."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from tuner.core.descendants import descendants_of
 from tuner.core.device import Device, Executable
 from tuner.core.digest import digest
 from tuner.core.protocol import Protocol
+from tuner.core.resident import Resident
 from tuner.core.target import Target
 from tuner.devices.cuda import facts, state
 from tuner.devices.cuda.context import GpuContext, open_context
@@ -147,6 +149,25 @@ class CudaDevice(Device):
         context = open_context(self.index, int(limit("sm_count")), int(limit("l2_bytes")))
         context.read_clock = context.read_clock or partial(state.sm_clock_hz, self._facts.pci)
         return context
+
+    def resident(self, array: Any) -> Resident | None:
+        """Arrays of CuPy and torch, and of `__cuda_array_interface__` or DLPack, on any GPU."""
+        from tuner.devices.cuda.resident import resident
+
+        return resident(array)
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """This GPU is the thread's current device."""
+        from cupy.cuda import runtime
+
+        before = int(runtime.getDevice())
+        runtime.setDevice(self.index)
+        try:
+            yield
+        finally:
+            if before != self.index:
+                runtime.setDevice(before)
 
     def prepare(self, threads: int) -> None:
         """Opens the GPU in this process; `threads` has no meaning here."""

@@ -14,10 +14,12 @@ import numpy as np
 from tuner.core.artifact import Artifact
 from tuner.core.device import Executable
 from tuner.core.kernel import Argument, Launch
+from tuner.core.resident import Resident
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.devices.cuda.context import Function, GpuContext
 from tuner.devices.cuda.memory import Region
+from tuner.devices.cuda.resident import after, launch_stream
 
 _SCALARS: Mapping[str, type[Any]] = {
     "int32": ctypes.c_int32,
@@ -140,29 +142,69 @@ class Cubin(OnDevice):
             region = self._region(name, size)
             region.zero()
             self._regions[name] = region
+        self._own_memory = bool(artifact.workspaces)
+        if self._own_memory:
+            context.stream.synchronize()  # a program's arrays are worked on in another stream
+        self._done = context.cupy.cuda.Event(disable_timing=True)
+        self._last: int | None = None  # the stream of the call before on a program's arrays
+        self._packed_for: tuple[object, Callable[[], object]] | None = None
 
-    def _value(self, argument: Argument) -> Any:
+    def queue(self, arrays: Mapping[str, Resident]) -> None:
+        """Queues one call on arrays where they lie: on the current stream of the first one's library.
+
+        The streams of the other ones' libraries wait for it and it for them. A call waits for the one before
+        on another stream where both have the same workspaces.
+        """
+        runtime, event = self._context.runtime, self._done
+        given = tuple(arrays.values())
+        stream = launch_stream(given)
+        others = {each.stream for each in given} - {stream}
+        for other in others:
+            after(runtime, event, other, stream)
+        self._follow(stream)
+        key = (stream, tuple((name, each.address) for name, each in arrays.items()))
+        if self._packed_for is None or self._packed_for[0] != key:
+            regions = {name: region.address for name, region in self._regions.items()}
+            addresses = {**regions, **{name: each.address for name, each in arrays.items()}}
+            self._packed_for = (key, self._packed(addresses, stream))
+        self._packed_for[1]()
+        for other in others:
+            after(runtime, event, stream, other)
+        self._last = stream
+
+    def bind(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """See `OnDevice.bind`; what was queued on a program's arrays has the workspaces first."""
+        self._follow(self._context.stream.ptr)
+        super().bind(tensors)
+
+    def _follow(self, stream: int) -> None:
+        if self._own_memory and self._last is not None:
+            after(self._context.runtime, self._done, self._last, stream)
+        self._last = None
+
+    def _value(self, argument: Argument, addresses: Mapping[str, int]) -> Any:
         if argument.kind in _SCALARS:
             if argument.value is None:
                 raise ValueError(f"argument {argument.name} has no value")
             return _SCALARS[argument.kind](argument.value)
         if argument.kind == "struct":
-            values = [self._value(field) for field in argument.fields]
+            values = [self._value(field, addresses) for field in argument.fields]
 
             class Struct(ctypes.Structure):  # with the alignment of C, which is CUDA's
                 _fields_ = tuple((f"f{i}", type(value)) for i, value in enumerate(values))
 
             return Struct(*values)
-        region = self._regions.get(argument.name)  # absent: a null pointer
-        return ctypes.c_void_p(region.address if region else None)
+        return ctypes.c_void_p(addresses.get(argument.name))  # absent: a null pointer
 
     def _prepare(self) -> Callable[[], object]:
-        stream = self._context.stream.ptr
+        return self._packed({n: r.address for n, r in self._regions.items()}, self._context.stream.ptr)
+
+    def _packed(self, addresses: Mapping[str, int], stream: int) -> Callable[[], object]:
         calls = []
         for step, function in zip(self._steps, self._functions, strict=True):
             launch = step.launch
             assert launch is not None
-            values = [self._value(argument) for argument in step.arguments]
+            values = [self._value(argument, addresses) for argument in step.arguments]
             waits = bool(step.metrics.get("cooperative"))
             if waits:
                 self._require_room(step.entry, launch, function)

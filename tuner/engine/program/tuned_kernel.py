@@ -10,12 +10,14 @@ from tuner.core.artifact import Artifact
 from tuner.core.device import Device, Executable
 from tuner.core.errors import Unavailable
 from tuner.core.kernel import Kernel
+from tuner.core.resident import Resident
 from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.program.after_fork import call_parallel
 from tuner.engine.program.arrays import apart_from, as_input, as_output
 from tuner.engine.program.build_cache import build_cached
+from tuner.engine.program.residents import check_apart, check_resident, residents
 
 
 class TunedKernel:
@@ -27,8 +29,13 @@ class TunedKernel:
 
     Threads may share one: calls at the same time run at the same time, each with pointers and workspaces of
     its own (kept for later calls, so as many as ever ran at once). A call in a forked child works; not one of
-    a GPU's kernel, as CUDA does not survive a fork. A GPU's kernel copies arrays to it and back. It can be
-    pickled and copied: it is built again, or taken from the cache, from its workload and configuration.
+    a GPU's kernel, as CUDA does not survive a fork. It can be pickled and copied: it is built again, or taken
+    from the cache, from its workload and configuration.
+
+    A GPU's kernel takes NumPy arrays, which are copied to it and the result back; or arrays that lie there
+    already (of CuPy, torch, or with `__cuda_array_interface__` or DLPack): the call is then queued on the
+    current stream of the first one's library and returns at once, and so does the output, a new array of that
+    library.
 
     Attributes:
         workload: what it computes.
@@ -64,15 +71,46 @@ class TunedKernel:
         measured = {"digest": self._digest, "fingerprint": self._fingerprint, "device": self._device.name}
         return rebuild, (self.workload.key, self.kernel, self.config, origin, measured)
 
-    def __call__(self, *arrays: Any, out: np.ndarray | None = None, **named: Any) -> np.ndarray:
+    def __call__(self, *arrays: Any, out: Any = None, **named: Any) -> Any:
         """Computes; returns the output, which is `out` if given.
 
         Raises:
-            TypeError: too many or too few arrays, an unknown name, something that is no array.
-            ValueError: an array of the wrong shape or dtype; `out` is read-only or not C-contiguous.
+            TypeError: too many or too few arrays, an unknown name, something that is no array, arrays of the
+                host beside some of the device.
+            ValueError: an array of the wrong shape or dtype, or on another device; `out` is read-only or not
+                C-contiguous; an array on a device is not C-contiguous, or `out` overlaps it.
             RuntimeError: the kernel reports an error: it has no memory.
         """
         given = self._by_name(arrays, named)
+        with self._device.within():
+            names = [*(spec.name for spec in self._inputs), self._output.name]
+            there = residents(self._device, given, out, names)
+            if there is not None:
+                return self._on_device(there, out)
+            return self._on_host(given, out)
+
+    def _on_device(self, arrays: dict[str, Resident], out: Any) -> Any:
+        key, name = self.workload.key, self._output.name
+        first = next(iter(arrays.values()))
+        for spec in self._inputs:
+            check_resident(self._device, spec, arrays[spec.name], key)
+        if out is None:
+            out = first.empty(tuple(self._output.shape), self._output.dtype)
+            made = self._device.resident(out)
+            assert made is not None
+            arrays[name] = made
+        else:
+            check_resident(self._device, self._output, arrays[name], key, "out")
+            for spec in self._inputs:
+                check_apart(arrays[name], spec.name, arrays[spec.name], (self._output.nbytes, spec.nbytes))
+        executable = self._taken()
+        try:
+            executable.queue(arrays)
+        finally:
+            self._idle.append(executable)
+        return out
+
+    def _on_host(self, given: dict[str, Any], out: np.ndarray | None) -> np.ndarray:
         key = self.workload.key
         tensors = {spec.name: as_input(spec, given[spec.name], key) for spec in self._inputs}
         if out is None:
@@ -100,11 +138,14 @@ class TunedKernel:
                 raise TypeError(f"{self.workload.key} needs array {spec.name} of shape {spec.shape}")
         return given
 
-    def _run(self, tensors: dict[str, np.ndarray]) -> None:
+    def _taken(self) -> Executable:
         try:
-            executable = self._idle.pop()
+            return self._idle.pop()
         except IndexError:  # all are at work, in other threads
-            executable = self._load()
+            return self._load()
+
+    def _run(self, tensors: dict[str, np.ndarray]) -> None:
+        executable = self._taken()
         try:
             executable.bind(tensors)
             if self._artifact.threads > 1:
@@ -121,7 +162,8 @@ class TunedKernel:
 
     def _load(self) -> Executable:
         try:
-            return self._device.load(self._artifact)
+            with self._device.within():
+                return self._device.load(self._artifact)
         except RuntimeError as error:
             raise Unavailable(f"kernel {self.kernel} cannot be loaded: {error}") from error
 
