@@ -132,6 +132,22 @@ def test_the_re_measurement_decides_between_finalists(store: Store, make: Any) -
     assert (reference.trial_id, reference.interval.mid) == (baseline, 3.0)
 
 
+def test_a_kept_best_is_not_replaced_by_what_was_slower_than_its_equal(store: Store, make: Any) -> None:
+    sweep = store.begin_sweep(make.spec)
+    kept, hair, rest = store.add_trials(
+        sweep, [make.timed(1.05, MC=1), make.timed(1.00, MC=2), make.timed(1.02, MC=3)]
+    )
+    told = {
+        f"t{kept}": {"turns": Turns((1.06, 1.07, 1.08)), "beaten": False},
+        f"t{hair}": {"turns": Turns((1.05, 1.06, 1.07)), "beaten": True},
+    }
+    store.record_final(final(make, None, **told))
+    # By search times alone the third trial would be next, which nobody measured again.
+    assert [row.trial_id for row in store.best()] == [kept] and rest != kept
+    (faster,) = store.add_trials(sweep, [make.timed(0.9, MC=4)])
+    assert [row.trial_id for row in store.best()] == [faster]
+
+
 def test_a_later_faster_trial_beats_an_earlier_final(store: Store, make: Any) -> None:
     sweep = store.begin_sweep(make.spec)
     store.add_trials(sweep, [make.timed(1.00, MC=1), make.timed(1.01, MC=2)])

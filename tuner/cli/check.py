@@ -101,6 +101,27 @@ def _bank_lines(banks: Sequence[Any]) -> list[str]:
     return [f"shared memory: {conflicts} bank conflicts in {requests} requests", *worst]
 
 
+def parse_defaults(texts: "Sequence[str]") -> dict[str, dict[str, Any]]:
+    """Configurations by kernel, of texts `KERNEL:P=V,Q=W`.
+
+    Raises:
+        InvalidConfig: one is not of this form, or a kernel has two.
+        UnknownName: there is no such kernel.
+    """
+    from tuner import registry
+    from tuner.core.errors import InvalidConfig
+
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, separator, config = text.partition(":")
+        if not separator or not config.strip():
+            raise InvalidConfig(f"default {brief(text)} is not KERNEL:P=V,Q=W")
+        if registry.kernel(name).name in found:
+            raise InvalidConfig(f"kernel {name} has two defaults")
+        found[name] = parse_config(config)
+    return found
+
+
 def parse_config(text: str) -> dict[str, Any]:
     """A configuration of a text: `A=1 B=true C=xyz`, or a JSON object.
 

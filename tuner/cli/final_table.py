@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.cli.common import config_text, rate, seconds, spread
 from tuner.report.text import first_line, ratio, safe
+from tuner.report.verdict import default_sentences, verdict
 
 if TYPE_CHECKING:
     from tuner.report.campaign_view import KernelView, PartView
@@ -27,6 +28,8 @@ def final_lines(part: "PartView") -> Iterator[Any]:
         for remark in part.part.remarks:
             yield escape(remark)
         yield escape(verdict(part))
+        for sentence in default_sentences(part):
+            yield escape(sentence)
     for kernel in part.part.kernels:
         if kernel.disturbed:
             of = f"{kernel.disturbed} of {kernel.trials} trials were"
@@ -98,24 +101,9 @@ def _ranking(part: "PartView") -> Any:
         share = f"{100 * entry.share_of_peak:.0f}%{doubt}" if entry.share_of_peak is not None else "-"
         name = escape(safe(entry.kernel))
         label = f"[bold]{name}[/bold]" if entry is first else name
+        label += " (default)" if entry.default else ""
         table.add_row(
             label, f"t{entry.trial_id}", seconds(mid), spread(interval), rate(part.flops, mid), share,
             ratio(entry.speedup) if interval else "thrown out",
         )  # fmt: skip
     return table
-
-
-def verdict(part: "PartView") -> str:
-    """One sentence: who won, by how much, or who tied."""
-    if part.disturbed:
-        return f"Nothing is declared: {part.disturbed}. Run it again when the machine is quiet."
-    if not part.timed:
-        return "No finalist survived the final."
-    tied = [f"{entry.kernel} (t{entry.trial_id})" for entry in part.timed if entry.tie]
-    if tied:
-        return f"Tie: {tied[0]} cannot be told from {', '.join(tied[1:])} at 95%."
-    winner, reference = part.timed[0], part.reference
-    label = f"{winner.kernel} (t{winner.trial_id})"
-    if reference is not None and reference is not winner and winner.speedup:
-        return f"Winner: {label}, {ratio(winner.speedup)} the speed of {reference.kernel}."
-    return f"Winner: {label}."

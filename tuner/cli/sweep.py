@@ -89,6 +89,13 @@ def sweep(
         typer.Option(max=1.0, help="Repeat until half the 95% interval is this share of the median."),
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Measure the libraries too.")] = True,
+    default: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What tuning a kernel is held against in the final: 'KERNEL:P=V,Q=W'; repeatable. "
+            "Default: the first of its lists."
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds of the interleaved final; 0 for none.")] = 25,
     target: Annotated[
         str | None, typer.Option(help="What to compile for, e.g. cuda:sm_90. Default: what the device is.")
@@ -104,6 +111,7 @@ def sweep(
 ) -> None:
     """Tune one workload: search each kernel's space, store every trial, hold an interleaved final."""
     from tuner import registry
+    from tuner.cli.check import parse_defaults
     from tuner.cli.progress import SweepProgress
     from tuner.core.errors import TunerError
     from tuner.engine.candidate.described import described
@@ -120,7 +128,7 @@ def sweep(
         raise TunerError(f"--give-up-after {give_up_after}: give at least 1 trial")
     plan = campaign.Plan(
         searcher, seed, Budget(trials, seconds, patience), resume, remeasure, rounds=rounds,
-        give_up_after=give_up_after,
+        give_up_after=give_up_after, defaults=parse_defaults(default or ()),
     )  # fmt: skip
     timing = {"threads": threads, "cache": cache, "relative_interval": relative_interval}
     if workloads:

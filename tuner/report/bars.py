@@ -187,7 +187,16 @@ def caption(rows: Sequence[ComparisonRow]) -> str:
     best = ordered[0]
     ties = [row.implementation for row in ordered if row.is_tie]
     if ties:
-        return f"Tie at 95%: {', '.join(ties)}."
+        tied = f"Tie at 95%: {', '.join(ties)}."
+        library = next((row for row in ordered if row.is_baseline and row.is_tie), None)
+        surer = [
+            f"{row.implementation} is, {ratio(row.speedup_library)}"
+            for row in ordered
+            if not row.is_baseline and row.speedup_library is not None and row.speedup_library.low > 1
+        ]
+        if library is None or not surer:
+            return tied
+        return f"{tied} Yet surely faster than {library.implementation}: {'; '.join(surer)}."
     sure = best.is_winner or len(ordered) == 1
     name = best.implementation
     told = f"{name} is the fastest" if sure else f"Nothing is declared; {name} has the shortest time"

@@ -51,6 +51,8 @@ class EntryView:
         turns: its samples by process.
         speedup: over the final's reference; `None` where the final declares nothing.
         winner, tie: its place.
+        default: what its kernel would be used with had nobody tuned it.
+        beaten: another configuration stands for its kernel.
         share_of_peak: at the operations that the definition counts; `None` where no peak is known.
         error: why it was thrown out; empty for all others.
         remark: on a share of the peak above 105%; empty otherwise.
@@ -66,6 +68,8 @@ class EntryView:
     speedup: Interval | None = None
     winner: bool = False
     tie: bool = False
+    default: bool = False
+    beaten: bool = False
     share_of_peak: float | None = None
     error: str = ""
     remark: str = ""
@@ -150,7 +154,7 @@ def view(campaign: StoredCampaign, part: CampaignPart, store: "Store") -> PartVi
     final = store.final(part.final_id) if part.final_id is not None else None
     peak = part.limits.get(f"peak_flops_{part.workload.dtype}")
     entries = [
-        *_entries(part.workload, final, flops, peak, store),
+        *_entries(part, final, flops, peak, store),
         *_thrown_out(part, store),
     ]
     kernels = [_kernel(k, store) for k in part.kernels if k.sweep_id is not None]
@@ -166,9 +170,10 @@ def fewer_operations(kernel: str, workload: Workload) -> float:
 
 
 def _entries(
-    workload: Workload, final: Final | None, flops: int, peak: float | None, store: "Store"
+    part: CampaignPart, final: Final | None, flops: int, peak: float | None, store: "Store"
 ) -> list[EntryView]:
     found = []
+    defaults = {kernel.summary.get("default") for kernel in part.kernels}
     for entry in final.entries if final is not None else ():
         detail = store.trial(entry.trial_id)
         assert entry.interval is not None, "the store fills it in"
@@ -185,8 +190,10 @@ def _entries(
                 speedup=entry.speedup,
                 winner=entry.winner,
                 tie=entry.tie,
+                default=entry.trial_id in defaults,
+                beaten=bool(entry.beaten),
                 share_of_peak=share,
-                remark=peak_remark(share, fewer_operations(detail.kernel.name, workload)),
+                remark=peak_remark(share, fewer_operations(detail.kernel.name, part.workload)),
             )
         )
     return found

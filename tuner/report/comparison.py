@@ -13,6 +13,7 @@ from tuner.report.curves import Curve, convergence_chart
 from tuner.report.roofline import roofline_chart
 from tuner.report.rows import ComparisonRow, RowContext, Timing, comparison_rows
 from tuner.report.text import first_line, seconds
+from tuner.report.verdict import default_sentences
 from tuner.store.campaign_records import CampaignPart, StoredCampaign
 
 if TYPE_CHECKING:
@@ -112,14 +113,15 @@ def _doubts(shown: PartView, timed: bool) -> list[str]:
                      if shown.final is None else "interrupted after the final")  # fmt: skip
     elif shown.final is None and timed:
         notes.append("no final was held: times are of the sweeps, taken apart, so there are no speed-ups")
-    return [*notes, *shown.part.remarks]
+    return [*notes, *shown.part.remarks, *default_sentences(shown)]
 
 
 def _timings(shown: PartView) -> tuple[list[Timing], datetime | None]:
     """The fastest entry of each kernel, and when it was taken."""
     trials = {kernel.name: kernel.trials for kernel in shown.kernels}
     found: dict[str, Timing] = {}
-    for entry in shown.timed:  # fastest first
+    # The configuration that stands for its kernel, which another one may seem faster than by a hair.
+    for entry in sorted(shown.timed, key=lambda e: bool(e.beaten)):  # else fastest first
         assert entry.interval is not None
         timing = Timing(
             implementation=entry.kernel,

@@ -13,6 +13,7 @@ from tuner.core.stats import Interval
 from tuner.core.trial import Trial
 from tuner.report.campaign_view import EntryView, KernelView, PartView
 from tuner.report.rows import ComparisonRow, RowContext
+from tuner.report.verdict import default_sentences, verdict
 from tuner.store.campaign_records import StoredCampaign
 from tuner.store.records import BestRow, CurvePoint, DeviceInfo, StoredFailure, StoredSweep, TrialDetail
 
@@ -252,6 +253,7 @@ def _final_json(part: PartView) -> dict[str, Any] | None:
         "id": part.final.id,
         "disturbed": part.disturbed or None,
         "remarks": list(part.part.remarks),
+        "verdict": " ".join([verdict(part), *default_sentences(part)]),
         "entries": [_entry_json(entry) for entry in part.entries],
     }
 
@@ -269,6 +271,8 @@ def _entry_json(entry: EntryView) -> dict[str, Any]:
         "remark": entry.remark or None,
         "winner": entry.winner,
         "tie": entry.tie,
+        "default": entry.default,
+        "beaten": entry.beaten,
     }
 
 

@@ -73,6 +73,37 @@ def _winners(
     return [int(i) for i in found if i is not None]
 
 
+def _with_kept(connection: Connection, winners: Sequence[int]) -> list[int]:
+    """The winners, but where a final kept a kernel's previous best although another entry was faster by a
+    hair: there a trial that was never in a final has to be faster than the entry that was not faster enough.
+    """
+    entry, kept, hair = FINAL_ENTRIES.alias("entry"), FINAL_ENTRIES.alias("kept"), FINAL_ENTRIES.alias("hair")
+    winner, kept_trial, hair_trial = TRIALS.alias("winner"), TRIALS.alias("kept_trial"), TRIALS.alias("other")
+    same = ("workload_id", "device_id", "kernel_id", "threads", "cache")
+    found: dict[int, int] = {}
+    for part in chunks(winners):
+        statement = (
+            select(winner.c.id, kept.c.trial_id)
+            .join(FINALS, (FINALS.c.workload_id == winner.c.workload_id) & (FINALS.c.disturbed == ""))
+            .join(kept, (kept.c.final_id == FINALS.c.id) & (kept.c.beaten == 0))
+            .join(hair, (hair.c.final_id == FINALS.c.id) & (hair.c.beaten == 1))
+            .join(kept_trial, kept_trial.c.id == kept.c.trial_id)
+            .join(hair_trial, hair_trial.c.id == hair.c.trial_id)
+            .where(
+                winner.c.id.in_(part),
+                ~exists().where(entry.c.trial_id == winner.c.id),
+                *(kept_trial.c[name] == winner.c[name] for name in same),
+                *(hair_trial.c[name] == winner.c[name] for name in same),
+                hair.c.median_s < kept.c.median_s,
+                hair_trial.c.time_s <= winner.c.time_s,
+                winner.c.created_at <= FINALS.c.created_at,
+            )
+            .order_by(FINALS.c.id)
+        )
+        found.update({row.id: row.trial_id for row in connection.execute(statement)})
+    return [found.get(i, i) for i in winners]
+
+
 def best(
     connection: Connection,
     where: Sequence[ColumnElement[bool]],
@@ -82,7 +113,7 @@ def best(
     """See `Store.best`."""
     if not evidence:
         return []
-    winners = _winners(connection, where, evidence)
+    winners = _with_kept(connection, _winners(connection, where, evidence))
     rows: list[Any] = []
     for part in chunks(winners):
         statement = (

@@ -41,6 +41,7 @@ def final_entry_of(row: Any) -> FinalEntry:
         tie=bool(row.tie),
         interval=interval_of(row.low_s, row.median_s, row.high_s),
         disturbed=words(row.disturbed),
+        beaten=bool(row.beaten),
     )
 
 

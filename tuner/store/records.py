@@ -243,6 +243,7 @@ class FinalEntry:
         tie: shares the first place.
         interval: median and 95% interval of the turns; filled in by the store.
         disturbed: why its final declares nothing; filled in by the store.
+        beaten: another entry stands for its kernel; `None` where the store is to decide by the medians.
     """
 
     trial_id: int
@@ -253,6 +254,7 @@ class FinalEntry:
     tie: bool = False
     interval: Interval | None = None
     disturbed: str = ""
+    beaten: bool | None = None
 
 
 @dataclass(frozen=True)

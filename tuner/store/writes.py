@@ -282,7 +282,7 @@ def _entry_rows(
     rows = []
     for entry, interval in zip(entries, intervals, strict=True):
         speedup = entry.speedup
-        beaten = interval.mid > fastest[kernels[entry.trial_id]]
+        beaten = interval.mid > fastest[kernels[entry.trial_id]] if entry.beaten is None else entry.beaten
         rows.append(
             {
                 "trial_id": entry.trial_id,

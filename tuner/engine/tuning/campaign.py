@@ -18,7 +18,8 @@ from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import Outcome
 from tuner.engine.tuning.choice import searcher_for
-from tuner.engine.tuning.final_stage import Held, hold_final
+from tuner.engine.tuning.final_stage import Held, Start, hold_final
+from tuner.engine.tuning.lineup import check_defaults, previous_best
 from tuner.engine.tuning.peaks import Peaks, calibration_reference, known_limits
 from tuner.engine.tuning.plan import Plan
 from tuner.engine.tuning.race import Race
@@ -167,6 +168,7 @@ def _run(
 ) -> Outcome:
     device, protocol, plan, store = setting.device, setting.protocol, setting.plan, setting.store
     searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}
+    check_defaults(plan.defaults, kernels)
     with log.begin(kernels, searchers, skipped), contextlib.ExitStack() as stack:
         observer = log.watched(setting.observer)
         setting = replace(setting, observer=observer)
@@ -178,19 +180,20 @@ def _run(
         for name in dict.fromkeys(searchers.values()):
             registry.searcher(name).warm_up()
         reference_s = calibration_reference(workshop, store, observer.note)
+        start = Start(previous_best(workload, kernels, workshop, store) if plan.rounds else {}, reference_s)
         requests = _requests(workload, kernels, searchers, plan)
         race = Race(requests, workshop, store, observer, reference_s, plan.reuse, plan.give_up_after)
         sweeps = race.run()
         held, interrupted = Held(Peaks(known_limits(workshop, store))), race.interrupted
         if plan.rounds and not interrupted:
             try:
-                held = hold_final(workload, kernels, sweeps, workshop, setting)
+                held = hold_final(workload, kernels, sweeps, workshop, setting, start)
             except KeyboardInterrupt:
                 interrupted = True
         outcome = Outcome(
             workload, DeviceInfo.of(device), protocol, sweeps, skipped, held.ranking, held.final_id,
             held.peaks.limits, interrupted or held.interrupted, race.given_up, frozenset(race.reused),
-            held.exclusions, held.peaks.disturbed, log.campaign_id,
+            held.exclusions, held.peaks.disturbed, log.campaign_id, held.defaults,
         )  # fmt: skip
         log.finish(outcome)
     return outcome

@@ -34,6 +34,7 @@ class Outcome:
         exclusions: who was left or thrown out of the final.
         peaks_disturbed: the peaks were measured while other programs had the cores.
         campaign_id: of the campaign in the store.
+        defaults: the trial of each kernel's default configuration that was in the final.
     """
 
     workload: Workload
@@ -50,6 +51,7 @@ class Outcome:
     exclusions: tuple[Exclusion, ...] = ()
     peaks_disturbed: bool = False
     campaign_id: int | None = None
+    defaults: Mapping[str, int] = field(default_factory=dict)
 
     def kernel_record(self, asked: CampaignKernel) -> CampaignKernel:
         """What became of a kernel that was to take part, for the store."""
@@ -63,6 +65,8 @@ class Outcome:
             "exhausted": result.exhausted,
             "interrupted": result.interrupted,
         }
+        if asked.name in self.defaults:
+            summary["default"] = self.defaults[asked.name]
         return CampaignKernel(
             asked.name, asked.digest, asked.language, asked.baseline, asked.searcher,
             sweep_id=result.sweep_id,

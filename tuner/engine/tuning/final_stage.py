@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tuner import registry
 from tuner.core.disturbance import is_disturbed
@@ -13,14 +13,29 @@ from tuner.core.workload import Workload
 from tuner.engine.candidate.domain import companions_of
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
+from tuner.engine.tuning.lineup import Pick, default_trial, line_up, place, usable_previous
 from tuner.engine.tuning.peaks import Peaks, known_limits, measure_limits, too_fast
 from tuner.engine.tuning.request import SweepResult
 from tuner.engine.tuning.setting import Setting
+from tuner.engine.tuning.verdicts import chosen, kept_remarks, loud_remark
 from tuner.store.campaign_records import Exclusion
 from tuner.store.records import Final, FinalEntry
 
 # Libraries up to so many times slower than the fastest library, in sweeps, are all in the final.
 _CLOSE = 1.5
+
+
+@dataclass(frozen=True)
+class Start:
+    """What was known when the sweeps began.
+
+    Attributes:
+        previous: the best trial of each kernel that the store had, by its name.
+        reference_s: seconds of the calibration kernel.
+    """
+
+    previous: Mapping[str, int] = field(default_factory=dict)
+    reference_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,7 @@ class Held:
         ranking: `None` where there were fewer than two finalists.
         final_id: in the store; `None` where nobody survived it.
         exclusions: who was left or thrown out, and why.
+        defaults: the trial of each kernel's default configuration.
         interrupted: by Ctrl-C after it, while the peaks were measured again.
     """
 
@@ -39,6 +55,7 @@ class Held:
     ranking: Ranking | None = None
     final_id: int | None = None
     exclusions: tuple[Exclusion, ...] = ()
+    defaults: Mapping[str, int] = field(default_factory=dict)
     interrupted: bool = False
 
 
@@ -48,19 +65,22 @@ def hold_final(
     sweeps: Mapping[str, SweepResult],
     workshop: Workshop,
     setting: Setting,
+    start: Start | None = None,
 ) -> Held:
     """Measures the device's peaks where they are asked for or not known, and holds the final.
 
     Args:
         workload, kernels, sweeps: what was tuned, and how that ended.
         workshop, setting: as for `run_campaign`.
+        start: what was known before the sweeps.
     """
     store, observer, again = setting.store, setting.observer, setting.plan.refresh_limits
     peaks = Peaks(known_limits(workshop, store))
     # Beside the final, not before the search: a shared machine changes its speed within minutes.
     if again or not peaks.known:
         peaks = measure_limits(workshop, store, None, observer.note)
-    held = _final(workload, kernels, sweeps, workshop, setting, peaks)
+    lineup = _Lineup(workload, sweeps, workshop, setting, start or Start())
+    held = _final(kernels, lineup, peaks)
     if not again:
         return held
     try:
@@ -69,19 +89,88 @@ def hold_final(
         return replace(held, interrupted=True)
 
 
-def _final(
-    workload: Workload,
-    kernels: Sequence[Kernel],
-    sweeps: Mapping[str, SweepResult],
-    workshop: Workshop,
-    setting: Setting,
-    peaks: Peaks,
-) -> Held:
+class _Lineup:
+    """Finds and builds the finalists of one workload.
+
+    Args:
+        workload, sweeps, workshop, setting, start: see `hold_final`.
+
+    Attributes:
+        exclusions: those that do not build.
+        defaults: the trial of each kernel's default.
+        remarks: which defaults cannot be timed, a line each.
+    """
+
+    def __init__(
+        self, workload: Workload, sweeps: Mapping[str, SweepResult], workshop: Workshop, setting: Setting,
+        start: Start,
+    ) -> None:  # fmt: skip
+        self.workload, self.sweeps, self.workshop = workload, sweeps, workshop
+        self.setting, self._start = setting, start
+        self.exclusions: list[Exclusion] = []
+        self.defaults: dict[str, int] = {}
+        self.remarks: list[str] = []
+
+    def finalists(self, kernels: Sequence[Kernel], builds: contextlib.ExitStack) -> list[Finalist]:
+        """Those of the final, built; what was built goes when `builds` is left."""
+        slowest_s = _slowest_finalist_s(self.sweeps, kernels, self.setting.plan.final_within)
+        # First all that is still to be measured: nothing is timed beside a build.
+        picks = [(kernel, pick) for kernel in kernels for pick in self._picks(kernel, slowest_s)]
+        built = (self._built(kernel, pick, builds) for kernel, pick in picks)
+        return [finalist for finalist in built if finalist is not None]
+
+    def _picks(self, kernel: Kernel, slowest_s: float) -> list[Pick]:
+        leaders = [
+            trial
+            for trial in _leaders(self.sweeps[kernel.name], self.setting.plan.finalists)
+            # What a busy machine made slow may be the fastest.
+            if (trial.measurement.time_s or 0.0) <= slowest_s or is_disturbed(trial.measurement.metrics)
+        ]
+        # Who is left out needs nothing to be compared with; an open space has no lists with a first entry.
+        if not leaders or kernel.baseline or kernel.searcher:
+            return line_up(leaders, None, None)
+        found = default_trial(
+            kernel, self.workload, self.sweeps[kernel.name], self.workshop, self.setting,
+            self._start.reference_s,
+        )  # fmt: skip
+        if isinstance(found, str):
+            self.remarks.append(f"{kernel.name}: its default configuration cannot be timed: {found}")
+        default = found if isinstance(found, Trial) else None
+        previous = usable_previous(self._start.previous.get(kernel.name), self.setting.store)
+        return line_up(leaders, default, previous)
+
+    def _built(self, kernel: Kernel, pick: Pick, builds: contextlib.ExitStack) -> Finalist | None:
+        trial, workload = pick.trial, self.workload
+        assert trial.id is not None
+        # A configuration of an open space is of this shape alone.
+        companions = () if kernel.searcher else companions_of(kernel, workload, self.workshop.target)
+        built = self.workshop.build(kernel, workload, trial.key.config, companions)
+        builds.callback(built.discard)
+        what = "default" if pick.default else "best"
+        built.require_machine(f"{kernel.name}: its {what} cannot be built for the final")
+        if built.artifact is None:
+            why = built.error.splitlines()[0]
+            self.setting.observer.note(f"{kernel.name}: its {what} does not build again: {why}")
+            self.exclusions.append(Exclusion(trial.id, kernel.name, "build", built.error))
+            return None
+        if pick.default:
+            self.defaults[kernel.name] = trial.id
+        space = None if kernel.searcher else kernel.space(workload, self.workshop.target)
+        where = place(space, trial.key.config) if space is not None else ()
+        swept = trial.measurement.interval
+        return Finalist(
+            kernel.name, trial.id, built, kernel.baseline, pick.default, pick.previous, where,
+            swept.mid if swept is not None and not is_disturbed(trial.measurement.metrics) else None,
+        )  # fmt: skip
+
+
+def _final(kernels: Sequence[Kernel], lineup: _Lineup, peaks: Peaks) -> Held:
     """The final; the peaks are measured again where something was faster than they are."""
-    store, observer = setting.store, setting.observer
+    workload, workshop, setting = lineup.workload, lineup.workshop, lineup.setting
+    store, observer, exclusions = setting.store, setting.observer, lineup.exclusions
     workshop.prepare(registry.operator(workload.operator), workload)
     with contextlib.ExitStack() as builds:
-        finalists, exclusions = _finalists(workload, kernels, sweeps, workshop, setting, builds)
+        finalists = lineup.finalists(kernels, builds)
         if len(finalists) < 2:
             return Held(peaks, exclusions=tuple(exclusions))
 
@@ -98,6 +187,9 @@ def _final(
             if beyond := too_fast(ranking, workload, kernels, peaks.limits):
                 observer.note(f"{', '.join(beyond)}: still faster than the peak: the final is held again")
                 ranking = hold()
+    loud = loud_remark(ranking)
+    said = (*lineup.remarks, *kept_remarks(ranking), *([loud] if loud else []))
+    ranking = replace(ranking, remarks=(*ranking.remarks, *said))
     for remark in (*ranking.remarks, *([f"disturbed: {ranking.disturbed}"] if ranking.disturbed else [])):
         observer.note(remark)
     for entry in ranking.entries:
@@ -106,39 +198,7 @@ def _final(
             exclusions.append(Exclusion(entry.finalist.trial_id, entry.finalist.label, "final", entry.error))
     record = _record(workload, workshop, ranking)
     final_id = store.record_final(record) if record.entries else None
-    return Held(peaks, ranking, final_id, tuple(exclusions))
-
-
-def _finalists(
-    workload: Workload,
-    kernels: Sequence[Kernel],
-    sweeps: Mapping[str, SweepResult],
-    workshop: Workshop,
-    setting: Setting,
-    builds: contextlib.ExitStack,
-) -> tuple[list[Finalist], list[Exclusion]]:
-    """Those of the final, built, and those that do not build; what was built goes when `builds` is left."""
-    finalists, exclusions = [], []
-    plan = setting.plan
-    slowest_s = _slowest_finalist_s(sweeps, kernels, plan.final_within)
-    for kernel in kernels:
-        for trial in _leaders(sweeps[kernel.name], plan.finalists):
-            # What a busy machine made slow may be the fastest.
-            if (trial.measurement.time_s or 0.0) > slowest_s and not is_disturbed(trial.measurement.metrics):
-                continue
-            assert trial.id is not None
-            # A configuration of an open space is of this shape alone.
-            companions = () if kernel.searcher else companions_of(kernel, workload, workshop.target)
-            built = workshop.build(kernel, workload, trial.key.config, companions)
-            builds.callback(built.discard)
-            built.require_machine(f"{kernel.name}: its best cannot be built for the final")
-            if built.artifact is None:
-                why = built.error.splitlines()[0]
-                setting.observer.note(f"{kernel.name}: its best does not build again: {why}")
-                exclusions.append(Exclusion(trial.id, kernel.name, "build", built.error))
-                continue
-            finalists.append(Finalist(kernel.name, trial.id, built, kernel.baseline))
-    return finalists, exclusions
+    return Held(peaks, ranking, final_id, tuple(exclusions), lineup.defaults)
 
 
 def _slowest_finalist_s(
@@ -171,19 +231,25 @@ def _leaders(result: SweepResult, count: int) -> list[Trial]:
 
 
 def _record(workload: Workload, workshop: Workshop, ranking: Ranking) -> Final:
+    kept = chosen(ranking)
+    beaten = [bool(kept) and kept.get(e.finalist.label, i) != i for i, e in enumerate(ranking.entries)]
+    # Configurations of one kernel that cannot be told apart share no place: one of them stands for all.
+    first = [
+        i for i in (*([ranking.winner] if ranking.winner is not None else []), *ranking.tied) if not beaten[i]
+    ]
     entries = []
     for i, entry in enumerate(ranking.entries):
         if not entry.turns.samples:
             continue
-        shared = bool(ranking.tied) and (i == ranking.winner or i in ranking.tied)
         entries.append(
             FinalEntry(
                 entry.finalist.trial_id,
                 "baseline" if entry.finalist.baseline else "candidate",
                 entry.turns,
                 entry.speedup,
-                winner=i == ranking.winner and not shared,
-                tie=shared,
+                winner=first == [i],
+                tie=len(first) > 1 and i in first,
+                beaten=beaten[i] if kept else None,
             )
         )
     reference = ranking.entries[ranking.reference] if ranking.reference is not None else None

@@ -47,12 +47,20 @@ class Finalist:
         trial_id: in the store.
         built: its artifact.
         baseline: whether it is what others are compared with.
+        default: what its kernel would be used with had nobody tuned it.
+        previous: its kernel's best before this campaign.
+        place: where its configuration stands among its kernel's; ties are broken by it.
+        swept_s: raw seconds of one call in its sweep; `None` where that is not known.
     """
 
     label: str
     trial_id: int
     built: Built
     baseline: bool = False
+    default: bool = False
+    previous: bool = False
+    place: tuple[Any, ...] = ()
+    swept_s: float | None = None
 
 
 @dataclass(frozen=True)

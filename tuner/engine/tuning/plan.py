@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.core.bounds import check_count, check_positive, check_seed
+from tuner.core.space import Config
 from tuner.engine.tuning.budget import Budget
 
 
@@ -23,6 +24,8 @@ class Plan:
         final_within: leave those out of the final whose sweep's best is more than so many times slower
             than the fastest of all; the fastest libraries and the best tuned kernel always take part. `None`
             for all.
+        defaults: by kernel, the configuration that its tuned one is held against in the final, in place of
+            the first of its lists.
     """
 
     searcher: str = "random"
@@ -37,6 +40,7 @@ class Plan:
     refresh_limits: bool = False
     give_up_after: int | None = None
     final_within: float | None = None
+    defaults: Mapping[str, Config] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises `TunerError` for a number that is none of its kind."""
@@ -50,7 +54,7 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """What was asked, as plain values for the store; not what is to be resumed or reused."""
-        return {
+        asked = {
             "searcher": self.searcher,
             "seed": self.seed,
             "budget": self.budget.as_dict(),
@@ -60,3 +64,6 @@ class Plan:
             "rounds": self.rounds,
             "within": self.final_within,
         }
+        if self.defaults:
+            asked["defaults"] = {name: dict(config) for name, config in self.defaults.items()}
+        return asked

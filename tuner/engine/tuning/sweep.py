@@ -176,7 +176,9 @@ class Sweep:
         """Up to `count` configurations to measure before the searcher is asked: see `starting.py`."""
         if self._starts is None:
             request, found = self._request, Starts()
-            if self._workshop.device.evidence is Evidence.MEASURED and not request.kernel.baseline:
+            named = "configs" in request.options
+            measured = self._workshop.device.evidence is Evidence.MEASURED
+            if measured and not named and not request.kernel.baseline:
                 found = predicted_starts(
                     request.kernel, request.workload, self._workshop.target, self._space, self._store,
                     request.budget.trials,
