@@ -28,6 +28,7 @@ for name in (
     "forget",
     "dispatch",
     "verify_export",
+    "report",
 ):
     import_module(f"tuner.cli.{name}").register(app)
 

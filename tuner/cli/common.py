@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.report import text
+from tuner.report.text import config_text as config_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -114,20 +115,6 @@ def rate(flops: int | None, time_s: float | None) -> str:
     if flops is None:
         return "-"
     return f"{flops / time_s / 1e9:.1f}" if time_s else "-"
-
-
-def config_text(config: Any) -> str:
-    """A configuration on one line: `MC=96 KC=256`."""
-    return " ".join(f"{name}={_value(value)}" for name, value in config.items()) or "(none)"
-
-
-def _value(value: Any) -> str:
-    shown = str(value)
-    if len(shown) > 400:  # a trace: its beginning says nothing, all of it too much
-        from tuner.core.digest import digest
-
-        return f"<{digest(shown)}>"
-    return text.safe(shown if len(shown) <= 40 else f"{shown[:37]}...")
 
 
 def age(when: datetime) -> str:

@@ -2,7 +2,8 @@
 
 import math
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # commands that only print a help text load no NumPy
     from tuner.core.stats import Interval
@@ -76,3 +77,17 @@ def percent(share: float | None, missing: str = "-") -> str:
 def intensity(value: float) -> str:
     """FLOP a byte."""
     return f"{significant(value)} FLOP/byte"
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """A configuration on one line: `MC=96 KC=256`."""
+    return " ".join(f"{name}={_value(value)}" for name, value in config.items()) or "(none)"
+
+
+def _value(value: Any) -> str:
+    shown = str(value)
+    if len(shown) > 400:  # a trace: its beginning says nothing, all of it too much
+        from tuner.core.digest import digest
+
+        return f"<{digest(shown)}>"
+    return safe(shown if len(shown) <= 40 else f"{shown[:37]}...")

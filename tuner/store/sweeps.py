@@ -11,6 +11,7 @@ from tuner.core.trial import Trial
 from tuner.store import learning, owners, queries, resuming, writes
 from tuner.store.conditions import conditions
 from tuner.store.heartbeat import Heartbeat
+from tuner.store.lines import TrialLine, trial_lines
 from tuner.store.records import CurvePoint, Resumption, StoredSweep, SweepSpec
 
 
@@ -105,6 +106,15 @@ class Sweeps(ABC):
         """Status and the beginning of the error of a sweep's latest failures, at most so many."""
         with self._read() as connection:
             return queries.failures(connection, sweep_id, looked_at)
+
+    def trial_lines(self, sweep_id: int, most: int = 20_000) -> list[TrialLine]:
+        """The proposals of a sweep in their order, for tables and charts.
+
+        Of a sweep of more than `most` the fastest half of so many, and the newest.
+        """
+        with self._read() as connection:
+            queries.sweep_started(connection, sweep_id)
+            return trial_lines(connection, sweep_id, most)
 
     def best_so_far(self, sweep_id: int) -> list[CurvePoint]:
         """The best-so-far curve of a sweep, one point a proposal."""

@@ -4,7 +4,7 @@ A colour is written `--name`: the page takes it from its style sheet in the them
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,7 +52,8 @@ def write(chart: Chart, folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for ending in ("png", "svg"):
-            path = folder / f"{chart.name}.{ending}"
+            # A kernel's name is somebody's text: it names a file in this folder, and nowhere else.
+            path = folder / f"{re.sub('[^A-Za-z0-9=_-]+', '_', chart.name)}.{ending}"
             if ending == "png":
                 path.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=_version(), scale=2))
             else:
@@ -65,6 +66,31 @@ def write(chart: Chart, folder: Path) -> list[Path]:
     return written
 
 
+def number(field: str, **more: Any) -> Spec:
+    """A channel of an encoding: a field of numbers."""
+    return {"field": field, "type": "quantitative", **more}
+
+
+def nominal(field: str, **more: Any) -> Spec:
+    """A channel of an encoding: a field of names."""
+    return {"field": field, "type": "nominal", **more}
+
+
+def ordinal(field: str, **more: Any) -> Spec:
+    """A channel of an encoding: a field of names in an order."""
+    return {"field": field, "type": "ordinal", **more}
+
+
+def tooltip(**titles: str) -> list[Spec]:
+    """What is shown on hovering: fields with their titles."""
+    return [nominal(field, title=title) for field, title in titles.items()]
+
+
+def rows_of(values: Sequence[Mapping[str, Any]]) -> Spec:
+    """The data of a chart or a layer."""
+    return {"values": list(values)}
+
+
 def styled(spec: Spec) -> Spec:
     """A specification with axes, legends and texts in the page's colours; its width is for who draws it."""
     axis = {
@@ -74,7 +100,8 @@ def styled(spec: Spec) -> Spec:
     }  # fmt: skip
     legend = {
         "labelColor": "--ink", "titleColor": "--muted", "labelFontSize": 12, "titleFontSize": 12,
-        "titleFontWeight": "normal", "labelLimit": 220, "symbolStrokeWidth": 2,
+        "titleFontWeight": "normal", "labelLimit": 150, "symbolStrokeWidth": 2,
+        "columns": 4,
     }  # fmt: skip
     config = {
         "view": {"stroke": None}, "font": "DejaVu Sans, sans-serif", "axis": axis, "legend": legend,
@@ -82,7 +109,7 @@ def styled(spec: Spec) -> Spec:
         "range": {"category": [f"--series-{i}" for i in range(7)]},
     }  # fmt: skip
     return {
-        "background": None, "padding": 2, "autosize": {"type": "fit-x", "contains": "padding"},
+        "background": "transparent", "padding": 2, "autosize": {"type": "fit-x", "contains": "padding"},
         **spec, "config": config,
     }  # fmt: skip
 

@@ -48,6 +48,7 @@
       const spec = coloured(this.spec, getComputedStyle(document.documentElement));
       spec.width = width;
       spec.config.font = getComputedStyle(document.body).fontFamily;
+      spec.config.legend.columns = Math.max(1, Math.floor(width / 165));
       spec.config.axis.labelLimit = Math.max(84, Math.min(220, width * 0.3));
       const before = this.drawn;
       this.drawn = vegaEmbed(this.host, spec,

@@ -1,4 +1,4 @@
-// A table that sorts, filters and draws its rows in slices, so that ten thousand of them weigh like fifty.
+// A table that sorts, filters and draws its rows in slices, so that ten thousand of them weigh like twenty-five.
 //
 // tuner.Table(host, columns, source, options) draws; the source answers
 //   source.rows({words, facets, sort, descending, from, count}) -> {total, matching, rows}   (or a promise)
@@ -8,7 +8,7 @@
 // (seconds), share (of 1), bytes, date (ISO text). A missing value is null and sorts last either way.
 "use strict";
 (() => {
-  const PAGE = 50;
+  const PAGE = 25;
 
   function significant(value) {
     if (value === 0 || !Number.isFinite(value)) return String(value);

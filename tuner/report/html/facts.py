@@ -1,0 +1,77 @@
+"""What was measured with and on, for a reader who doubts: device, protocol, peaks, the command."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tuner.report.html.shell import moment
+from tuner.report.html.subject import Subject
+from tuner.report.text import safe
+from tuner.report.units import byte_size, quantity
+
+_MOST = 300  # characters of one fact
+
+
+def facts(about: Subject) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+    """Headings with names and values."""
+    if about.campaign is not None:
+        spec, limits = about.campaign.spec, dict(about.campaign.spec.device.limits)
+        for part in about.campaign.parts:
+            limits |= part.limits
+        found = [
+            ("Campaign", _pairs({
+                "number": f"c{about.campaign.id}", "state": about.campaign.state,
+                "began": moment(about.campaign.started_at), "ended": moment(about.campaign.finished_at),
+                "command": spec.command, **spec.asked, **spec.facts,
+            })),
+            ("Device", _pairs({"name": spec.device.name, "target": spec.target,
+                               "fingerprint": spec.device.fingerprint, **spec.device.facts})),
+        ]  # fmt: skip
+        protocol = spec.protocol
+    elif about.sweep is not None:
+        sweep, device = about.sweep, about.sweep.spec.device
+        protocol, limits = sweep.spec.protocol, dict(device.limits)
+        found = [
+            ("Sweep", _pairs({
+                "number": f"s{sweep.id}", "state": sweep.status, "began": moment(sweep.started_at),
+                "ended": moment(sweep.finished_at), "searcher": sweep.spec.searcher, "seed": sweep.spec.seed,
+                "budget": sweep.spec.budget, "note": sweep.spec.note,
+            })),
+            ("Device", _pairs({"name": device.name, "target": sweep.spec.target,
+                               "fingerprint": device.fingerprint, **device.facts})),
+        ]  # fmt: skip
+    else:
+        return []
+    found.append(
+        ("Peaks measured on it", [(_words(name), _limit(name, value)) for name, value in limits.items()])
+    )
+    found.append(("Protocol: how a time is taken", _pairs(protocol.as_dict())))
+    return [(heading, pairs) for heading, pairs in found if pairs]
+
+
+def _pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (_words(name), _text(name, value))
+        for name, value in values.items()
+        if value not in (None, "", [], {}, ())
+    ]
+
+
+def _words(name: str) -> str:
+    return safe(name.removesuffix("_bytes").replace("_", " "))
+
+
+def _text(name: str, value: Any) -> str:
+    if name.endswith("_bytes") and isinstance(value, int | float):
+        return byte_size(value)
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{key} {each}" for key, each in value.items())
+    elif isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    text = safe(str(value))
+    return text if len(text) <= _MOST else f"{text[:_MOST]}…"
+
+
+def _limit(name: str, value: float) -> str:
+    if "flops" in name:
+        return quantity(value, "FLOP/s")
+    return quantity(value, "B/s") if "bytes_per_s" in name else quantity(value, "s" if "_s_" in name else "")

@@ -1,0 +1,56 @@
+"""Every trial of a page in one table that sorts and filters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tuner.report.html.failures import status_words
+from tuner.report.html.section import Section
+from tuner.report.html.table_data import Column, table
+from tuner.report.text import config_text, first_line
+
+_COLUMNS = (
+    Column("trial", "Trial"),
+    Column("workload", "Workload", facet=True),
+    Column("kernel", "Kernel", facet=True),
+    Column("outcome", "Outcome", facet=True),
+    Column("time", "Time", "time", words="Seconds of one call, drift divided out; of failures there is none"),
+    Column(
+        "spread", "95%", "share", words="Half of the 95% interval of the raw samples, as a share of the time"
+    ),
+    Column("configuration", "Configuration", wide=True),
+    Column("reason", "Reason of failure", wide=True),
+    Column("build", "Build", "time", words="Seconds spent building"),
+    Column("evidence", "Evidence", facet=True),
+    Column("number", "Number", "count", words="Place among the proposals of its sweep"),
+    Column("when", "When, UTC", "date"),
+)
+
+
+def trial_table(sections: Sequence[Section]) -> tuple[dict[str, Any], int, int]:
+    """The table, how many trials are in it, and how many there are."""
+    rows = []
+    for section in sections:
+        for kernel in section.kernels:
+            for line in kernel.lines:
+                spread = None
+                if line.time_s and line.low_s and line.high_s and line.evidence != "predicted":
+                    spread = (line.high_s - line.low_s) / (line.high_s + line.low_s)
+                outcome = status_words(line.status) + (", reused" if line.reused else "")
+                rows.append([
+                    f"t{line.trial_id}", section.context.workload.key, kernel.name, outcome, line.time_s,
+                    spread, config_text(line.config), first_line(line.error) or None, line.build_s or None,
+                    line.evidence, line.number + 1, line.created_at[:16],
+                ])  # fmt: skip
+    total = sum(section.trials for section in sections)
+    columns, kept = _with_content(rows)
+    return table(columns, kept, "trials", sort="time"), len(rows), total
+
+
+def _with_content(rows: Sequence[Sequence[Any]]) -> tuple[list[Column], list[list[Any]]]:
+    """Without columns in which every trial says the same or nothing."""
+    always = {"trial", "kernel", "outcome", "time", "configuration"}
+    kept = [
+        i for i, column in enumerate(_COLUMNS)
+        if column.name in always or len({row[i] for row in rows}) > 1
+    ]  # fmt: skip
+    return [_COLUMNS[i] for i in kept], [[row[i] for i in kept] for row in rows]
