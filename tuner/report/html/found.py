@@ -8,6 +8,7 @@ from tuner.report.html.section import Section
 from tuner.report.html.shell import moment
 from tuner.report.rows import ComparisonRow
 from tuner.report.text import percent, seconds, significant, spread
+from tuner.report.verdict import default_sentences
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,22 @@ def _against(section: Section, rows: Sequence[ComparisonRow]) -> list[str]:
         told.append(
             _times(ours.implementation, ours.speedup_naive, f"the plain program {naive.implementation}")
         )
-    return told
+    if (
+        ours is not None
+        and library is not None
+        and not (ours.speedup_library and ours.speedup_library.low > 1)
+    ):
+        told += [
+            f"Yet {_times(row.implementation, row.speedup_library, library.implementation)}"
+            for row in rows
+            if not row.is_baseline and row.speedup_library is not None and row.speedup_library.low > 1
+        ]
+    return [*told, *tuning_gave(section)]
+
+
+def tuning_gave(section: Section) -> list[str]:
+    """Of each kernel whose default configuration was in the final: what tuning gave."""
+    return default_sentences(section.part) if section.part is not None else []
 
 
 def _times(name: str, ratio: Interval, other: str) -> str:

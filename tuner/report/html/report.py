@@ -10,7 +10,7 @@ from tuner.report.html import charts, layers, roofline
 from tuner.report.html.configurations import Configuration, configurations
 from tuner.report.html.facts import facts
 from tuner.report.html.failures import Failure, failures
-from tuner.report.html.found import Found, found
+from tuner.report.html.found import Found, found, tuning_gave
 from tuner.report.html.parameters import Parameters, parameters
 from tuner.report.html.section import Section, Swept
 from tuner.report.html.shell import page
@@ -37,6 +37,7 @@ class Shown:
     roofline: Chart | None
     parameters: Sequence[tuple[str, Parameters]]
     left_out: int
+    notes: Sequence[str]
     failures: Sequence[Failure]
     configurations: Sequence[Configuration]
 
@@ -125,6 +126,8 @@ def _shown(about: Subject, database: str) -> Iterator[Shown]:
             roofline=roofline.roofline(rows, context) if section.measured else None,
             parameters=[(kernel.name, parameters(kernel.name, kernel.lines)) for kernel in chosen],
             left_out=len(tuned) - len(chosen),
+            # What tuning gave is in the answer.
+            notes=[note for note in section.comparison.notes if note not in tuning_gave(section)],
             failures=failures(section.kernels),
             configurations=configurations(section, database),
         )
