@@ -19,7 +19,8 @@ class LibraryKernel(Kernel):
     A subclass names the importable `libraries` it needs, the `extra` that installs them, and `factory`,
     "module:function". The factory is called as `factory(workload, tensors, threads)` with the arrays of
     the operator's signature by name, and returns a function of no arguments that fills the outputs
-    in place, with as few copies as the library allows.
+    in place, with as few copies as the library allows. Where the library can be tuned itself, `space` has
+    parameters, and the factory is given `config=` as well; all of its configurations are timed.
     """
 
     language = "python"
@@ -51,8 +52,10 @@ class LibraryKernel(Kernel):
         return SearchSpace((), (), self.constants(workload, target))
 
     def lower(self, workload: Workload, config: Config, target: Target) -> Source:
-        """The factory's name, with the workload's key among the options."""
-        options = {"workload": workload.key, "libraries": list(self.libraries)}
+        """The factory's name, with the workload's key among the options, and the configuration if any."""
+        options: dict[str, Any] = {"workload": workload.key, "libraries": list(self.libraries)}
+        if config:
+            options["config"] = dict(config)
         arguments = tuple(Argument(name) for name in self.tensors)
         function = self.factory.partition(":")[2]
         return Source(

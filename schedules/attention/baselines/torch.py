@@ -1,6 +1,7 @@
 """PyTorch on the CPU: `scaled_dot_product_attention`, whose CPU kernel is a FlashAttention."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,23 +25,31 @@ class TorchAttention(LibraryKernel):
 
 
 def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int) -> Callable[[], object]:
-    """The call.
+    """The call on the CPU; see `attention`. It has no paged attention: pages are gathered within the call."""
+    import torch
+
+    start_torch(threads)
+    return attention(workload, {name: torch.from_numpy(array) for name, array in tensors.items()})
+
+
+def attention(workload: Workload, t: Mapping[str, Any]) -> Callable[[], object]:
+    """The call on tensors.
 
     torch aligns `is_causal` at the top left, so it serves equal lengths only; otherwise the mask is a tensor,
-    made before anything is timed. It has no paged attention on the CPU: pages are gathered within the call.
-    There is no `out=`: the result is copied to O.
+    made before anything is timed. There is no `out=`: the result is copied to O.
+
+    Args:
+        workload: what is computed.
+        t: the tensors of the signature, by name, all on one device.
     """
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    start_torch(threads)
-    t = {name: torch.from_numpy(array) for name, array in tensors.items()}
-    q, k, v, o = (t[name] for name in ("Q", "K", "V", "O"))
-    b, kv, d, heads = workload["b"], workload["kv"], workload["d"], heads_of(workload)
-    scale, grouped = scale_of(workload), heads != workload["h"]
-    equal = workload["q"] == kv
+    q, o = t["Q"], t["O"]
+    scale, grouped = scale_of(workload), heads_of(workload) != workload["h"]
+    equal = workload["q"] == workload["kv"]
     causal = masked(workload)
-    mask = torch.from_numpy(lower_right(workload)) if causal and not equal else None
+    mask = torch.from_numpy(lower_right(workload)).to(q.device) if causal and not equal else None
 
     def attend(keys: "torch.Tensor", values: "torch.Tensor") -> None:
         o.copy_(
@@ -49,11 +58,24 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
             )
         )
 
+    return on_keys_and_values(workload, t, attend)
+
+
+def on_keys_and_values(
+    workload: Workload, t: Mapping[str, Any], attend: Callable[[Any, Any], object]
+) -> Callable[[], object]:
+    """A call of `attend` on keys and values as [b, heads, kv, d], gathered from their pages first if need be.
+
+    Args:
+        workload, t: as for `attention`.
+        attend: computes O from them.
+    """
     if not workload.option("paged", False):
-        return lambda: attend(k, v)
+        return lambda: attend(t["K"], t["V"])
+    b, kv, d, heads = workload["b"], workload["kv"], workload["d"], heads_of(workload)
     pages = t["block_table"].long()
 
-    def gather(pool: "torch.Tensor") -> "torch.Tensor":
+    def gather(pool: Any) -> Any:
         return pool[pages].view(b, -1, heads, d)[:, :kv].transpose(1, 2)
 
-    return lambda: attend(gather(k), gather(v))
+    return lambda: attend(gather(t["K"]), gather(t["V"]))

@@ -1,6 +1,7 @@
 """PyTorch on the CPU: `torch.conv2d` (oneDNN), on tensors of either memory format."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -52,15 +53,30 @@ class TorchChannelsLast(LibraryKernel):
 def prepare(
     workload: Workload, tensors: Mapping[str, np.ndarray], threads: int, channels_last: bool = False
 ) -> Callable[[], object]:
-    """The call. An NHWC array is passed as a channels_last view: the same memory.
-
-    `torch.conv2d` pads both sides of an axis alike; what differs is padded in the call, by `F.pad`, as a
-    module would. It has no `out=`: its result is copied to Y, about 1% of a layer with 64 channels.
-    """
+    """The call on the CPU; see `convolution`."""
     import torch
 
     start_torch(threads)
-    t = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    return convolution(
+        workload, {name: torch.from_numpy(array) for name, array in tensors.items()}, channels_last
+    )
+
+
+def convolution(
+    workload: Workload, t: Mapping[str, Any], channels_last: bool = False
+) -> Callable[[], object]:
+    """The call on tensors. An NHWC array is passed as a channels_last view: the same memory.
+
+    `torch.conv2d` pads both sides of an axis alike; what differs is padded in the call, by `F.pad`, as a
+    module would. It has no `out=`: its result is copied to Y, about 1% of a layer with 64 channels.
+
+    Args:
+        workload: what is computed.
+        t: the tensors of the signature, by name, all on one device.
+        channels_last: X and Y are converted in the call, W before it.
+    """
+    import torch
+
     nhwc = workload.option("nhwc", False)
     x, w, y = (t[name].permute(0, 3, 1, 2) if nhwc else t[name] for name in ("X", "W", "Y"))
     bias = t.get("bias")

@@ -11,11 +11,12 @@ from tuner.schedules.gemm.options import OPTIONS, TENSORS
 from tuner.schedules.library import LibraryKernel
 
 # cudaDataType and cublasComputeType_t (library_types.h, cublas_api.h): operands, result, sums; alpha, beta.
-_F32, _F16, _S8, _S32 = 0, 2, 3, 10
+_F32, _F16, _BF16, _S8, _S32 = 0, 2, 14, 3, 10
 _SUM_F32, _SUM_S32 = 68, 72
 _TYPES: Mapping[str, tuple[int, int, int, type[Any]]] = {
     "f32": (_F32, _F32, _SUM_F32, ctypes.c_float),
     "f16": (_F16, _F16, _SUM_F32, ctypes.c_float),
+    "bf16": (_BF16, _BF16, _SUM_F32, ctypes.c_float),
     "int8": (_S8, _S32, _SUM_S32, ctypes.c_int32),
 }
 _DEFAULT_ALGORITHM = -1
@@ -24,15 +25,15 @@ _DEFAULT_ALGORITHM = -1
 class CublasGemm(LibraryKernel):
     """The GEMM of NVIDIA's library.
 
-    f32 sums in f32: TF32 is not asked for, and cuBLAS takes it only when asked. f16 sums in f32, int8 in
-    int32. C is copied into D before the call and added by it, in the timed region; bias and ReLU follow in
+    f32 sums in f32: TF32 is not asked for, and cuBLAS takes it only when asked. f16 and bf16 sum in f32, int8
+    in int32. C is copied into D before the call and added by it, in the timed region; bias and ReLU follow in
     place, an elementwise kernel each, as in a program that calls cuBLAS.
     """
 
     name = "cublas"
     operator = "gemm"
-    summary = "cublasGemmEx through CuPy; f32 without TF32, f16 with f32 sums, int8 with int32 sums"
-    dtypes = ("f32", "f16", "int8")
+    summary = "cublasGemmEx through CuPy; f32 without TF32, f16 and bf16 with f32 sums, int8 with int32 sums"
+    dtypes = ("f32", "f16", "int8", "bf16")
     options = OPTIONS
     target_kinds = ("cuda",)
     libraries = ("cupy",)
@@ -48,8 +49,8 @@ class CublasGemm(LibraryKernel):
         """Also where cuBLAS has no such GEMM, or its way would round twice."""
         if reason := super().unsupported(workload, target):
             return reason
-        if workload.dtype == "f16" and workload.option("bias", False):
-            return "its f16 result is rounded before the bias is added"
+        if workload.dtype in ("f16", "bf16") and workload.option("bias", False):
+            return f"its {workload.dtype} result is rounded before the bias is added"
         rows = (_leads(workload)[0], _leads(workload)[1], workload["n"])
         if workload.dtype == "int8" and any(row % 4 for row in rows):
             return "its int8 GEMM takes rows of whole 4 bytes only"

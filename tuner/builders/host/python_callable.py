@@ -19,6 +19,11 @@ from tuner.core.target import Target
 _LIBRARIES = ("numpy", "torch", "onnxruntime", "onnx")
 # Of these only where they are installed: a record made without them is one made without them.
 _OPTIONAL = ("jax", "jaxlib")
+# Of these only where kernels are launched on a GPU, for the same reason.
+_OF_GPUS = (
+    "cupy-cuda12x", "cupy-cuda13x", "nvidia-cublas", "nvidia-cublas-cu12", "nvidia-cudnn-cu12",
+    "nvidia-cudnn-cu13", "flash-attn",
+)  # fmt: skip
 
 
 @cache
@@ -36,13 +41,14 @@ class PythonBuilder(Builder):
 
     def toolchain(self, target: Target) -> Toolchain:
         """The Python version, and the versions of all libraries that baselines use."""
-        names = _LIBRARIES + tuple(name for name in _OPTIONAL if _version(name) != "absent")
+        optional = _OPTIONAL + (_OF_GPUS if target.kind == "cuda" else ())
+        names = _LIBRARIES + tuple(name for name in optional if _version(name) != "absent")
         return Toolchain(
             "python", platform.python_version(), tuple(f"{name}={_version(name)}" for name in names)
         )
 
     def build(self, source: Source, target: Target, folder: Path) -> Artifact:
-        """Writes `callable.json` into `folder`: `factory`, `workload`, `libraries` with versions.
+        """Writes `callable.json` into `folder`: `factory`, `workload`, `libraries` with versions, `config`.
 
         Raises:
             BuildError: the text is not `module:function`, or there is no such module.
@@ -61,6 +67,8 @@ class PythonBuilder(Builder):
             "workload": source.options["workload"],
             "libraries": {name: _version(name) for name in source.options.get("libraries", ())},
         }
+        if config := source.options.get("config"):
+            record["config"] = dict(config)
         path = folder / "callable.json"
         path.write_text(json.dumps(record, indent=1, sort_keys=True))
         return Artifact(

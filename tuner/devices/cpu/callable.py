@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter_ns
 
 import numpy as np
@@ -100,6 +101,7 @@ def load(artifact: Artifact, cores: int) -> CallableExecutable:
         record = json.loads(artifact.path.read_text())
         module, _, function = record["factory"].partition(":")
         factory = getattr(importlib.import_module(module), function)
+        factory = partial(factory, config=record["config"]) if "config" in record else factory
         for library in record["libraries"]:
             importlib.import_module(library)
     except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:

@@ -7,6 +7,7 @@ import math
 import statistics
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -246,7 +247,8 @@ class LibraryCall(OnDevice):
         try:
             record = json.loads(artifact.path.read_text())
             module, _, function = record["factory"].partition(":")
-            self._factory = getattr(importlib.import_module(module), function)
+            factory = getattr(importlib.import_module(module), function)
+            self._factory = partial(factory, config=record["config"]) if "config" in record else factory
         except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
             raise RuntimeError(f"cannot load {artifact.entry}: {type(error).__name__}: {error}") from error
         self._workload, self._threads = Workload.from_key(record["workload"]), artifact.threads

@@ -181,7 +181,7 @@ def _run(
             registry.searcher(name).warm_up()
         reference_s = calibration_reference(workshop, store, observer.note)
         start = Start(previous_best(workload, kernels, workshop, store) if plan.rounds else {}, reference_s)
-        requests = _requests(workload, kernels, searchers, plan)
+        requests = _requests(workload, kernels, searchers, setting)
         race = Race(requests, workshop, store, observer, reference_s, plan.reuse, plan.give_up_after)
         sweeps = race.run()
         held, interrupted = Held(Peaks(known_limits(workshop, store))), race.interrupted
@@ -200,14 +200,15 @@ def _run(
 
 
 def _requests(
-    workload: Workload, kernels: Sequence[Kernel], searchers: Mapping[str, str], plan: Plan
+    workload: Workload, kernels: Sequence[Kernel], searchers: Mapping[str, str], setting: Setting
 ) -> list[SweepRequest]:
-    """A sweep for each kernel; a library has one configuration."""
+    """A sweep for each kernel; of a library all its configurations, most have one."""
+    plan, target = setting.plan, setting.device.target_for(setting.protocol.threads)
     return [
         SweepRequest(
             kernel, workload, searchers[kernel.name], plan.seed,
-            Budget(trials=1) if kernel.baseline else plan.budget, plan.resume, plan.remeasure,
-            options={} if kernel.baseline else dict(plan.options),
+            Budget(trials=kernel.space(workload, target).size or 1) if kernel.baseline else plan.budget,
+            plan.resume, plan.remeasure, options={} if kernel.baseline else dict(plan.options),
         )
         for kernel in kernels
     ]  # fmt: skip
