@@ -1,6 +1,6 @@
 // Tensor cores by their own instructions: a warp's product of blocks in registers, and blocks from shared memory.
 //
-// A block is 16 rows of an operand's outer dimension by 32 bytes of its depth (16 elements of f16 or bf16, 32 of int8,
+// A block is 16 rows of an operand's outer dimension by 32 bytes of its depth (16 elements of f16 or bf16, 32 of 8 bits,
 // 8 of tf32), in four registers a lane, whatever the type (PTX ISA 8.7, "Matrix Fragments for mma"). Lane 4 g + t
 // holds the four bytes number t of
 //
@@ -31,6 +31,8 @@ constexpr int BLOCK_DEPTH = BLOCK_BYTES / int(sizeof(T));
 MMA(mma_f16, float, "m16n8k16", "f32.f16.f16.f32", "+f")
 MMA(mma_bf16, float, "m16n8k16", "f32.bf16.bf16.f32", "+f")
 MMA(mma_tf32, float, "m16n8k8", "f32.tf32.tf32.f32", "+f")
+MMA(mma_e4m3, float, "m16n8k32", "f32.e4m3.e4m3.f32", "+f")
+MMA(mma_e5m2, float, "m16n8k32", "f32.e5m2.e5m2.f32", "+f")
 MMA(mma_int8, int, "m16n8k32", "s32.s8.s8.s32", "+r")
 #undef MMA
 

@@ -48,7 +48,7 @@ struct Swizzled {
 #pragma unroll 2
       for (int i = thread; i < SIZE; i += THREADS) {
         const int row = i / COLS, col = i % COLS;
-        tile[place(row, col / VECTOR) + col % VECTOR] = window.holds(row, col) ? *window.at(row, col) : T(0);
+        tile[place(row, col / VECTOR) + col % VECTOR] = window.holds(row, col) ? *window.at(row, col) : T{};
       }
       return;
     }

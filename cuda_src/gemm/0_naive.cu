@@ -2,7 +2,7 @@
 name = "cuda_naive"
 operator = "gemm"
 summary = "One thread an element of D, threads down the rows: every access of a warp is strided."
-dtypes = ["f32", "f16", "int8", "bf16"]
+dtypes = ["f32", "f16", "int8", "bf16", "e4m3", "e5m2"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 options = "operator"

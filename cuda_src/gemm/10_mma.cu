@@ -2,11 +2,11 @@
 name = "cuda_mma"
 operator = "gemm"
 summary = "Tensor cores by mma.sync: ldmatrix from swizzled tiles, registers a step ahead, 128-bit stores."
-dtypes = ["f16", "bf16", "int8"]
+dtypes = ["f16", "bf16", "int8", "tf32", "e4m3", "e5m2"]
 claims = ["wide_loads", "tensor_cores", "tensor_cores:int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-requires = ["cp_async"]
+requires = ["cp_async", "fp8:e4m3", "fp8:e5m2"]
 options = "operator"
 use = ["warp_tiles", "swizzled_stages", "pieces", "block_tiles", "occupancy", "large_shared"]
 
@@ -28,6 +28,9 @@ shared_bytes = "shared"
 // are swizzled in place of padded and ldmatrix meets no bank twice (swizzled.cuh), the blocks of the next step are on
 // their way to registers while this one's are multiplied (ring_ahead in pipeline.cuh), and D is written 128 bits at a
 // time (blocks_out.cuh).
+//
+// 8-bit floats have an instruction of their own on sm_89 and sm_120. On sm_90 and sm_100 only wgmma and tcgen05 take
+// them: there the compiler makes two products of f16 of each.
 //
 // A warp with WM x WN = 32 x 32 and f16, one step of 16 along k: four loads (ldmatrix) for eight products (mma).
 //

@@ -2,11 +2,11 @@
 name = "cuda_mma_stream_k"
 operator = "gemm"
 summary = "Rung 10 as a persistent kernel: blocks for every SM, even shares of all the work (stream-K)."
-dtypes = ["f16", "bf16", "int8"]
+dtypes = ["f16", "bf16", "int8", "tf32", "e4m3", "e5m2"]
 claims = ["wide_loads", "tensor_cores", "tensor_cores:int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "partial", "arrived"]
-requires = ["cp_async"]
+requires = ["cp_async", "fp8:e4m3", "fp8:e5m2"]
 options = "operator"
 use = ["warp_tiles", "swizzled_stages", "pieces", "shares"]
 

@@ -75,6 +75,25 @@ struct Step {
       small[e] = __float_as_uint(__uint_as_float(from[e]) - __uint_as_float(large[e])) & 0xffffe000u;
     }
   }
+#elif DTYPE_TF32
+  // To the nearest number of 11 bits of significand: the tensor core would cut off the others. By bits, as in `split`;
+  // of a NaN the carry could reach the sign.
+  __device__ __forceinline__ void multiply(Sums& sum) const {
+    unsigned b_near[ACROSS_N][4];
+#pragma unroll
+    for (int j = 0; j < ACROSS_N; ++j) round(b[j], b_near[j]);
+#pragma unroll
+    for (int i = 0; i < ACROSS_M; ++i) {
+      unsigned a_near[4];
+      round(a[i], a_near);
+#pragma unroll
+      for (int j = 0; j < 2 * ACROSS_N; ++j) mma_tf32(sum[i][j], a_near, b_near[j / 2] + j % 2 * 2);
+    }
+  }
+  static __device__ __forceinline__ void round(const unsigned (&from)[4], unsigned (&near)[4]) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) near[e] = from[e] + (isnan(__uint_as_float(from[e])) ? 0 : 0x1000u);
+  }
 #else
   __device__ __forceinline__ void multiply(Sums& sum) const {
 #pragma unroll
@@ -84,6 +103,10 @@ struct Step {
         const unsigned* const half = b[j / 2] + j % 2 * 2;
 #if DTYPE_INT8
         mma_int8(sum[i][j], a[i], half);
+#elif DTYPE_E4M3
+        mma_e4m3(sum[i][j], a[i], half);
+#elif DTYPE_E5M2
+        mma_e5m2(sum[i][j], a[i], half);
 #elif DTYPE_BF16
         mma_bf16(sum[i][j], a[i], half);
 #else

@@ -1,7 +1,8 @@
 // What every rung of the CUDA ladder shares: element types, the epilogue, where op(A) and op(B) lie.
 //
 // D[b] = act(alpha * op(A[b]) op(B[b]) + beta * C[b] + bias), row-major. The configuration and the options
-// arrive as macros: DTYPE_F32, DTYPE_F16, DTYPE_BF16 or DTYPE_INT8, OPT_TRANS_A, OPT_TRANS_B, OPT_ALPHA, OPT_BETA, OPT_BIAS,
+// arrive as macros: DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_TF32, DTYPE_E4M3, DTYPE_E5M2 or
+// DTYPE_INT8, OPT_TRANS_A, OPT_TRANS_B, OPT_ALPHA, OPT_BETA, OPT_BIAS,
 // OPT_RELU.
 /*[tuner.shared]
 # A block computes a tile of D at a time, BM x BN.
@@ -63,6 +64,15 @@ typedef float Acc;   // sums
 typedef __half Out;  // C, bias and D
 #elif DTYPE_BF16
 typedef __nv_bfloat16 In;
+typedef float Acc;
+typedef __nv_bfloat16 Out;
+#elif DTYPE_E4M3 || DTYPE_E5M2
+#include "../common/float8.cuh"
+#if DTYPE_E4M3
+typedef __nv_fp8_e4m3 In;
+#else
+typedef __nv_fp8_e5m2 In;
+#endif
 typedef float Acc;
 typedef __nv_bfloat16 Out;
 #elif DTYPE_INT8

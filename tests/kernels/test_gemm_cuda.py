@@ -174,6 +174,8 @@ def test_what_does_not_fit_the_target_is_refused_by_name(rung: str, scarce: str)
         ("cuda_mma", "f16", {"BM": 64, "BN": 32, "BK": 32, "WM": 32, "WN": 16}),
         ("cuda_mma", "f16", {"BM": 64, "BN": 128, "BK": 64, "WM": 32, "WN": 64}),
         ("cuda_mma", "int8", {"BM": 64, "BN": 128, "BK": 64, "WM": 32, "WN": 64}),
+        ("cuda_mma", "e4m3", {"BM": 64, "BN": 64, "BK": 64, "WM": 32, "WN": 32}),
+        ("cuda_mma", "tf32", {"BM": 64, "BN": 32, "BK": 16, "WM": 32, "WN": 32}),
         ("cuda_mma_f32", "f32", {"BM": 64, "BN": 32, "BK": 16, "WM": 32, "WN": 32}),
     ],
 )
@@ -182,13 +184,16 @@ def test_the_main_loop_meets_no_bank_twice(
     rung: str, dtype: str, config: Config, transposed: bool, tmp_path: Path
 ) -> None:
     """By the emulator's count of every request to shared memory: loads of blocks, and copies into tiles."""
-    kernel, chosen = registry.kernel(rung), target("sm_80")
+    kernel, chosen = registry.kernel(rung), target("sm_89")
     workload = GEMM.workload(dtype, m=128, n=128, k=256, trans_a=transposed, trans_b=not transposed)
     config = kernel.space(workload, chosen).check({**config, "STAGES": 3, "GROUP_M": 1, "MIN_BLOCKS": 1})
     artifact = SANITIZED.build(kernel.lower(workload, config, chosen), chosen, tmp_path)
     sums = np.zeros((128, 128), GEMM.signature(workload)[-1].dtype)
-    result = check_emulated(artifact, chosen, {**GEMM.inputs(workload, 1), "D": sums}, ["D"])
+    inputs = GEMM.inputs(workload, 1)
+    result = check_emulated(artifact, chosen, {**inputs, "D": sums}, ["D"])
     assert result.completed and not result.findings
+    reference = GEMM.reference(workload, inputs)
+    assert worst_error(result.outputs, reference, GEMM.tolerance(workload, inputs, reference))[0] <= 1
     loop = [use for use in result.banks if Path(use.file).name in ("swizzled.cuh", "mma_blocks.cuh")]
     assert {use.access for use in loop} == {"read", "write"}
     assert not [str(use) for use in loop if use.conflicts]
@@ -203,6 +208,9 @@ def test_the_main_loop_meets_no_bank_twice(
         ("f16", "sm_100", 32, "HMMA.16816.F32"),
         ("bf16", "sm_80", 32, "HMMA.16816.F32.BF16"),
         ("int8", "sm_80", 64, "IMMA.16832.S8.S8"),
+        ("tf32", "sm_80", 16, "HMMA.1688.F32.TF32"),
+        ("e4m3", "sm_89", 64, "QMMA.16832.F32.E4M3.E4M3"),
+        ("e5m2", "sm_120a", 64, "QMMA.16832.F32.E5M2.E5M2"),
     ],
 )
 def test_the_widest_instructions_are_in_the_main_loop(
@@ -226,7 +234,33 @@ def test_the_widest_instructions_are_in_the_main_loop(
     assert artifact.metrics["spill_bytes"] == 0 and artifact.metrics["load_bits"] == 128
     assert artifact.metrics["loop_tensor"] == 32  # 4 x 4 products a step, two steps
     code, _ = instructions(disassemble(artifact.path), "gemm")
-    tensor = {i.operation for i in code if i.name in ("HMMA", "IMMA")}
+    tensor = {i.operation for i in code if i.name in ("HMMA", "IMMA", "QMMA")}
     assert len(tensor) == 1 and tensor.pop().startswith(operation)
     loads = {i.operation for i in code if i.name == "LDSM"}
     assert loads and all(load.endswith(".4") for load in loads)
+
+
+@pytest.mark.parametrize("name", ["cuda_mma", "cuda_mma_stream_k", "triton"])
+def test_where_tensor_cores_do_not_know_a_dtype_it_is_refused_with_the_reason(name: str) -> None:
+    kernel = registry.kernel(name)
+    for dtype, lacking, serving in (("e4m3", "sm_80", "sm_89"), ("e5m2", "sm_86", "sm_90a"),
+                                    ("tf32", "sm_75", "sm_80")):  # fmt: skip
+        workload = GEMM.workload(dtype, m=64, n=64, k=64)
+        reason = kernel.unsupported(workload, target(lacking))
+        assert reason and reason.startswith(f"cuda:{lacking} lacks "), reason
+        assert kernel.unsupported(workload, target(serving)) is None
+
+
+def test_a_sum_of_tensor_cores_is_cut_off_and_not_rounded(tmp_path: Path) -> None:
+    """By the emulator, as by hardware: what is below the last place of f32 goes, whatever the sign."""
+    kernel, chosen = registry.kernel("cuda_mma"), target("sm_80")
+    workload = GEMM.workload("tf32", m=1, n=1, k=8)
+    config = kernel.space(GEMM.workload("tf32", m=64, n=64, k=64), chosen).sample(random.Random(1))
+    artifact = PLAIN.build(kernel.lower(workload, config, chosen), chosen, tmp_path)
+    a = np.array([[1, 2.0**-23, 2.0**-24, 2.0**-25, 0, 0, 0, 0]], np.float32)
+    b, sums = np.ones((8, 1), np.float32), np.zeros((1, 1), np.float32)
+    result = check_emulated(artifact, chosen, {"A": a, "B": b, "D": sums}, ["D"])
+    assert float(a.astype(np.float64).sum()) > 1 + 2.0**-23
+    assert result.outputs["D"][0, 0] == 1 + 2.0**-23
+    result = check_emulated(artifact, chosen, {"A": -a, "B": b, "D": sums}, ["D"])
+    assert result.outputs["D"][0, 0] == -1 - 2.0**-23

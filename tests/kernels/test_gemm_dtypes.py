@@ -58,7 +58,7 @@ def test_f16_takes_one_rounding_and_no_skipped_product(k: int) -> None:
 
 
 @pytest.mark.skipif(registry.builder("cxx").unavailable() is not None, reason="no C++ compiler")
-@pytest.mark.parametrize("dtype", GEMM.dtypes)
+@pytest.mark.parametrize("dtype", registry.kernel("cpp_naive").dtypes)
 @pytest.mark.parametrize(
     "options", [{}, {"batch": 2, "trans_a": True, "trans_b": True, "alpha": -2.0, "beta": 3.0, "bias": True,
                      "relu": True}], ids=["plain", "all options"])  # fmt: skip

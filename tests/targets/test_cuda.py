@@ -55,7 +55,7 @@ def test_figures_agree(name: str) -> None:
     assert peak == pytest.approx(limit("peak_flops_f32"), rel=0.01)
     assert limit("peak_flops_f32") < limit("peak_flops_f16")
     assert limit("peak_flops_f16") < limit("peak_flops_int8") or board(chosen.arch) == "B300"
-    assert ("fp8" in chosen.features) == ("peak_flops_fp8" in chosen.limits)
+    assert ("fp8" in chosen.features) == ("peak_flops_e4m3" in chosen.limits)
     assert limit("l2_bytes") < limit("memory_bytes")
     assert board(chosen.arch)
     assert ("cp_async" in chosen.features) == (name != "cuda:sm_75")

@@ -1,6 +1,6 @@
-"""NumPy dtypes by name, bfloat16 among them, which NumPy itself has not got.
+"""NumPy dtypes by name, bfloat16 and 8-bit floats among them, which NumPy itself has not got.
 
-`ml_dtypes` teaches it to NumPy; only those who have such a tensor import it. NumPy calls the kind of such a
+`ml_dtypes` teaches them to NumPy; only those who have such a tensor import it. NumPy calls the kind of such a
 type void ("V"), so whether a type is a floating-point one is asked here.
 """
 
@@ -8,27 +8,28 @@ from typing import Any
 
 import numpy as np
 
-BFLOAT16 = "bfloat16"
+BFLOAT16, E4M3, E5M2 = "bfloat16", "float8_e4m3fn", "float8_e5m2"
+_TAUGHT = (BFLOAT16, E4M3, E5M2)
 
 
 def dtype_named(name: str) -> "np.dtype[Any]":
-    """The dtype of a name such as `float32` or `bfloat16`."""
-    if name == BFLOAT16:
+    """The dtype of a name such as `float32`, `bfloat16` or `float8_e4m3fn`."""
+    if name in _TAUGHT:
         import ml_dtypes
 
-        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
-        return bfloat16
+        taught: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+        return taught
     return np.dtype(name)
 
 
 def floating(dtype: "np.dtype[Any]") -> bool:
     """Whether its values are floating-point numbers."""
-    return bool(np.issubdtype(dtype, np.floating)) or dtype.name == BFLOAT16
+    return bool(np.issubdtype(dtype, np.floating)) or dtype.name in _TAUGHT
 
 
 def limits_of(name: str) -> Any:
     """What `np.finfo` says of a floating-point type."""
-    if name == BFLOAT16:
+    if name in _TAUGHT:
         import ml_dtypes
 
         finfo: Any = ml_dtypes.finfo

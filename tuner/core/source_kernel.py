@@ -114,8 +114,11 @@ class SourceKernel(Kernel):
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also checks `[supports]`, and the features of the target that the file's `requires` names."""
         reason = super().unsupported(workload, target)
-        missing = [feature for feature in self.requires if feature not in target.features]
-        reason = reason or (f"{target.name} lacks {missing[0]}" if missing else None)
+        needed = (text.partition(":")[::2] for text in self.requires)
+        missing = [(name, dtype) for name, dtype in needed
+                   if name not in target.features and dtype in ("", workload.dtype)]  # fmt: skip
+        for name, dtype in missing[:1]:
+            reason = reason or f"{target.name} lacks {name}" + (f", which {dtype} needs" if dtype else "")
         if reason is None and "supports" in self._declared:
             scope = self._named(("supports",), self.constants(workload, target))
             needs = self.header.table("supports")

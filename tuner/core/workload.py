@@ -37,6 +37,10 @@ def _parse_option(text: str) -> tuple[str, Option]:
     return name, raw
 
 
+FLOATS_OF_8_BITS = ("e4m3", "e5m2")
+"""OCP 8-bit Floating Point Specification 1.0: 4 bits of exponent and 3 of significand, or 5 and 2."""
+
+
 def reads_as_text(value: str) -> bool:
     """Whether a text option is read back from a key as the same text, not as a number or a boolean."""
     return _parse_option(f"x={value}") == ("x", value)
@@ -88,7 +92,10 @@ class Workload:
 
     @property
     def element_bytes(self) -> int:
-        """Bytes of one element of the dtype, which names its bits: f32 -> 4, f16 -> 2, int8 -> 1."""
+        """Bytes of one element of the dtype, which names its bits (f32 -> 4, f16 -> 2, int8 -> 1) or, as
+        `e4m3`, those of exponent and significand."""
+        if self.dtype in FLOATS_OF_8_BITS:
+            return 1
         return int(self.dtype.lstrip("abcdefghijklmnopqrstuvwxyz")) // 8
 
     def __getitem__(self, name: str) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tuner.core.errors import InvalidWorkload
 from tuner.core.excerpt import Excerpt, flat_indices
-from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, draw, sum_tolerance
+from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, TF32_LARGEST, draw, sum_tolerance
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.special import NON_FINITE, extremes, largest, places, plant, tiny
 from tuner.core.workload import Option, Workload
@@ -27,6 +27,8 @@ class Gemm(Operator):
     is left out of every shape. D is a tensor of its own: no kernel writes to its inputs.
 
     dtypes: `f32`; `f16` and `bf16`: all tensors are, sums and epilogue in f32, one rounding at the end;
+    `tf32`: all tensors f32, whose 13 last bits of significand products may leave out, sums in f32; `e4m3` and
+    `e5m2`: A and B 8-bit floats, C, bias and D bf16, sums and epilogue in f32;
     `int8`: A and B int8, C, bias and D int32, exact, alpha and beta integers.
 
     Special values: every product and sum of the formula is one of IEEE 754, in any order, and there are no
@@ -39,7 +41,7 @@ class Gemm(Operator):
 
     name = "gemm"
     summary = "D = act(alpha*A@B + beta*C + bias), row-major, transposable, batched"
-    dtypes = ("f32", "f16", "int8", "bf16")
+    dtypes = ("f32", "f16", "int8", "bf16", "tf32", "e4m3", "e5m2")
     dims = ("m", "n", "k")
     tensors = ("A", "B", "C", "bias", "D")
     options: ClassVar[dict[str, Option]] = {
@@ -124,7 +126,8 @@ class Gemm(Operator):
                     matrix[divmod(int(row), count)] = extremes("int8")[number % 2]
             return tensors
         dtype, half = str(a.dtype), (0, k // 2)
-        end = largest(dtype) / max(1.0, abs(workload.option("alpha", 1.0)))
+        end = TF32_LARGEST if workload.dtype == "tf32" else largest(dtype)
+        end /= max(1.0, abs(workload.option("alpha", 1.0)))
         small = [(value, half) for value in tiny(dtype)] if k > 1 else []
         large = [(value, (k // 2, k)) for value in (*NON_FINITE, end, -end)]
         rows, columns = places(rng, batch * workload["m"], 16), places(rng, batch * workload["n"], 12)

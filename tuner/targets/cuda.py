@@ -204,8 +204,11 @@ def target(name: str) -> Target:
     limits = {**_COMMON, **_ARCHITECTURES[plain], **_BOARDS[plain][1]}
     limits.update({flag: int(number >= first) for flag, first in _SINCE.items()})
     limits.update({flag: int(_SPECIFIC.get(arch) == flag) for flag in _SPECIFIC.values()})
-    if limits["cp_async"]:  # from Ampere on tensor cores know bfloat16, at the rate of f16 (same tables)
-        limits["peak_flops_bf16"] = limits["peak_flops_f16"]
+    if limits["cp_async"]:
+        # From Ampere on tensor cores know bfloat16, at the rate of f16, and tf32, at half of it (ibid.).
+        limits.update(peak_flops_bf16=limits["peak_flops_f16"], peak_flops_tf32=limits["peak_flops_f16"] / 2)
+    if limits["fp8"]:
+        limits.update(dict.fromkeys(("peak_flops_e4m3", "peak_flops_e5m2"), limits.pop("peak_flops_fp8")))
     features = tuple(flag for flag in _FLAGS if limits[flag])
     return Target(CudaTargets.name, arch, features, limits, GpuModel(), launched=True)
 

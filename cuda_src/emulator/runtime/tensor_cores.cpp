@@ -8,6 +8,9 @@
 // which is what all those tables say, from f64 (a register of 64 bits, P = 1) to s4 (P = 8).
 #include "state.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace cuda_emulator {
 namespace {
 
@@ -164,6 +167,11 @@ unsigned per_register(MmaType type) {
   }
 }
 
+float toward_zero(double value) {
+  const float near = float(value);
+  return std::fabs(double(near)) > std::fabs(value) && std::isfinite(near) ? std::nextafter(near, 0.0f) : near;
+}
+
 void store_value(const MmaShape& shape, void* registers, unsigned i, double value) {
   switch (shape.d) {
     case MMA_F16: static_cast<_Float16*>(registers)[i] = _Float16(value); break;
@@ -175,11 +183,33 @@ void store_value(const MmaShape& shape, void* registers, unsigned i, double valu
           shape.saturate && (high || low) ? (high ? 2147483647 : -2147483647 - 1) : wrapped;
       break;
     }
-    default: static_cast<float*>(registers)[i] = float(value);
+    default: static_cast<float*>(registers)[i] = toward_zero(value);
   }
 }
 
-// Products are exact; the sum of a row of them and the accumulator is made in double and rounded once.
+// The row's products and what they are added to, each cut off 13 bits below the largest of them: 8-bit floats on
+// compute capability 8.9 and 9.0 (Zhang and others: SageAttention2, ICML 2025; DeepSeek-V3 Technical Report, 3.3.2).
+double aligned_sum(const double* a, const double (*b)[8], unsigned c, unsigned k, double start) {
+  double largest = std::fabs(start);
+  for (unsigned j = 0; j < k; ++j) largest = std::max(largest, std::fabs(a[j] * b[j][c]));
+  double sum = start;
+  if (!(largest > 0) || !std::isfinite(largest + start)) {
+    for (unsigned j = 0; j < k; ++j) sum += a[j] * b[j][c];
+    return sum;
+  }
+  const double last = std::ldexp(1.0, std::ilogb(largest) - 13);
+  const auto cut = [&](double x) { return std::trunc(x / last) * last; };
+  sum = cut(start);
+  for (unsigned j = 0; j < k; ++j) {
+    const double product = a[j] * b[j][c];
+    if (product != product) return product;
+    sum += cut(product);
+  }
+  return sum;
+}
+
+// Products are exact; the sum of a row of them and the accumulator is made in double and then cut off to f32, always
+// towards zero (Fasi, Higham, Mikaitis, Pranesh: Numerical behavior of NVIDIA tensor cores, PeerJ CS 2021).
 void multiply_fragments(void** lanes, unsigned) {
   static double a[16][64], b[64][8], sum[16][8];
   const MmaShape* shape = nullptr;
@@ -202,8 +232,10 @@ void multiply_fragments(void** lanes, unsigned) {
       sum[group + 8 * (i / 2)][2 * member + i % 2] = f ? value_of(shape->c, f->c, i) : 0;
     }
   }
+  const bool short_sums = shape->a == MMA_E4M3 || shape->a == MMA_E5M2;
   for (unsigned r = 0; r < m; ++r) {
-    for (unsigned j = 0; j < k; ++j) {
+    for (unsigned c = 0; short_sums && c < n; ++c) sum[r][c] = aligned_sum(a[r], b, c, k, sum[r][c]);
+    for (unsigned j = 0; !short_sums && j < k; ++j) {
       for (unsigned c = 0; c < n; ++c) sum[r][c] += a[r][j] * b[j][c];
     }
   }

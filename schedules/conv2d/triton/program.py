@@ -9,6 +9,8 @@ that find a pixel become multiplications.
 import triton
 import triton.language as tl
 
+from tuner.schedules.triton_sums import add_product
+
 # Adding 1.5 * 2^23 to an f32 of less than 2^22 in size leaves no bits behind the point: the sum is rounded to
 # the nearest integer, ties to even.
 _ROUNDER = tl.constexpr(12582912.0)
@@ -74,7 +76,7 @@ def _sums(
                         H, WIDTH, S, DILATION, X_ROW, X_COLUMN, X_CHANNEL)  # fmt: skip
             at = tap * INNER + channel if NHWC else channel * TAPS + tap
             b = tl.load(filters + at[:, None], mask=col_inside & inside[:, None], other=0)
-            total = tl.dot(a, b, total, input_precision=INPUT_PRECISION, out_dtype=kind)
+            total = add_product(total, a, b, INPUT_PRECISION)
     else:
         for piece in range(share, (INNER * TAPS + BLOCK_K - 1) // BLOCK_K, SPLIT_K):
             at = piece * BLOCK_K + step
@@ -84,7 +86,7 @@ def _sums(
             a = _gather(X, corner, row_inside, top, left, channel[None, :], tap[None, :], inside[None, :],
                         H, WIDTH, S, DILATION, X_ROW, X_COLUMN, X_CHANNEL)  # fmt: skip
             b = tl.load(filters + at[:, None], mask=col_inside & inside[:, None], other=0)
-            total = tl.dot(a, b, total, input_precision=INPUT_PRECISION, out_dtype=kind)
+            total = add_product(total, a, b, INPUT_PRECISION)
     return total
 
 

@@ -9,7 +9,13 @@ from tuner.core.workload import Workload
 from tuner.schedules.gemm.options import OPTIONS
 
 # Triton's names for the element types of A and B, and of C, bias and D; NumPy's, for the signature.
-_POINTERS = {"f32": ("*fp32", "*fp32"), "f16": ("*fp16", "*fp16"), "int8": ("*i8", "*i32")}
+_POINTERS = {
+    "f32": ("*fp32", "*fp32"), "f16": ("*fp16", "*fp16"), "int8": ("*i8", "*i32"),
+    "bf16": ("*bf16", "*bf16"), "tf32": ("*fp32", "*fp32"), "e4m3": ("*fp8e4nv", "*bf16"),
+    "e5m2": ("*fp8e5", "*bf16"),
+}  # fmt: skip
+# What a target must have for its tensor cores to take a dtype.
+_NEEDS = {"bf16": "cp_async", "tf32": "cp_async", "e4m3": "fp8", "e5m2": "fp8"}
 
 
 def _ceildiv(a: int, b: int) -> int:
@@ -26,14 +32,21 @@ class TritonGemm(Kernel):
     operator = "gemm"
     language = "triton"
     summary = "Triton: tl.dot tiles, grouped ordering, split-K, fused epilogue."
-    dtypes = ("f32", "f16", "int8")
+    dtypes = ("f32", "f16", "int8", "bf16", "tf32", "e4m3", "e5m2")
     target_kinds = ("cuda",)
     claims = ("wide_loads", "tensor_cores:f16")
     options = OPTIONS
 
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """Also dtypes that the target's tensor cores do not know."""
+        needed = _NEEDS.get(workload.dtype)
+        lacks = needed is not None and needed not in target.features
+        reason = super().unsupported(workload, target)
+        return reason or (f"{target.name} lacks {needed}, which {workload.dtype} needs" if lacks else None)
+
     def space(self, workload: Workload, target: Target) -> SearchSpace:
         """Tiles, grouping, split, warps, stages; for f32 also how products are formed."""
-        small = 32 if workload.dtype == "int8" else 16  # the least depth of a tensor-core operation
+        small = 32 if workload.element_bytes == 1 else 16  # the least depth of a tensor-core operation
         parameters = [
             Parameter("BLOCK_M", (16, 32, 64, 128, 256), "rows of D a program"),
             Parameter("BLOCK_N", (16, 32, 64, 128, 256), "columns of D a program"),
@@ -90,7 +103,7 @@ class TritonGemm(Kernel):
             "RELU": workload.option("relu", False),
             "INTEGER": integer,
             "EVEN_K": k % (tile["BLOCK_K"] * split) == 0,
-            "INPUT_PRECISION": config.get("INPUT_PRECISION", "ieee"),
+            "INPUT_PRECISION": config.get("INPUT_PRECISION", "tf32" if workload.dtype == "tf32" else "ieee"),
             **tile,
         }
         pointers = {"A": narrow, "B": narrow, "C": wide, "bias": wide, "D": wide}

@@ -7,6 +7,8 @@ reads the function's source from its file, so the kernel has a file of its own.
 import triton
 import triton.language as tl
 
+from tuner.schedules.triton_sums import add_product
+
 
 @triton.jit
 def gemm(
@@ -70,6 +72,7 @@ def gemm(
     b_at = B + batch.to(tl.int64) * k * n + depth[:, None] * b_step + col_in[None, :] * b_col
 
     kind: tl.constexpr = tl.int32 if INTEGER else tl.float32
+    ZERO: tl.constexpr = 0 if INTEGER else 0.0  # an integer is none of 8-bit floats
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=kind)
     # Share s of SPLIT_K takes the tiles s, s + SPLIT_K, ... along k.
     for start in range(share * BLOCK_K, k, BLOCK_K * SPLIT_K):
@@ -78,9 +81,9 @@ def gemm(
             b = tl.load(b_at)
         else:
             inside = start + step < k
-            a = tl.load(a_at, mask=inside[None, :], other=0)
-            b = tl.load(b_at, mask=inside[:, None], other=0)
-        total = tl.dot(a, b, total, input_precision=INPUT_PRECISION, out_dtype=kind)
+            a = tl.load(a_at, mask=inside[None, :], other=ZERO)
+            b = tl.load(b_at, mask=inside[:, None], other=ZERO)
+        total = add_product(total, a, b, INPUT_PRECISION)
         a_at += BLOCK_K * SPLIT_K * a_step
         b_at += BLOCK_K * SPLIT_K * b_step
 

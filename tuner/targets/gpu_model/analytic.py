@@ -70,8 +70,7 @@ class _Block:
 def _macs_clock_sm(metrics: Mapping[str, float], target: Target, dtype: str) -> float:
     """Multiply-adds a clock and SM of the instructions that the main loop uses."""
     if metrics.get("loop_tensor", 0) > 0:
-        # f32 on tensor cores is tf32, at half the rate of f16 (A100 white paper: 156 and 312 TFLOPS).
-        peak = target.limit("peak_flops_f16") / 2 if dtype == "f32" else target.limit(f"peak_flops_{dtype}")
+        peak = target.limit("peak_flops_tf32" if dtype == "f32" else f"peak_flops_{dtype}")
         return peak / 2 / target.limit("sm_count") / target.limit("clock_hz")
     if dtype == "int8":
         # dp4a does four at once; the ratio tells how much of the loop is dp4a and how much plain IMAD.
