@@ -114,7 +114,7 @@ def _on_tensor_cores(dtype: str, length: int, scale: float, size: np.ndarray) ->
 
     f32 as three products of tf32 (3xTF32) gets no more. Summed by tensor cores alone it is not so
     accurate: 3n/8 times they cut off up to 2u of a sum of s*sqrt(i), always towards zero, n^1.5 * u*s/2 at
-    most together, more than a rounding sum's tolerance from n = 500 on. So kernels sum a tile's depth there, and tiles by
+    most together, more than is allowed from n = 500 on. So kernels sum a tile's depth there, and tiles by
     additions that round (Ootomo, Yokota: Recovering single precision accuracy from Tensor Cores while
     surpassing the FP32 theoretical peak performance, IJHPCA 2022).
     """
