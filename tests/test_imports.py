@@ -25,7 +25,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "report": frozenset({"store", "registry"}),
     # What leaves the lab: above the engine, below the commands and the three functions of the library.
     "export": LEAVES | {"registry", "engine"},
-    "lab": LEAVES | {"registry", "engine", "report", "export", "top"},
+    # What somebody's program uses in place of another tool's: beside `export`, and the lab has no need of it.
+    "integrations": LEAVES | {"registry", "engine"},
+    "lab": LEAVES | {"registry", "engine", "report", "export", "integrations", "top"},
     "top": LEAVES | {"registry", "engine", "report", "export", "cli"},
     "cli": LEAVES | {"registry", "engine", "report", "export", "top"},
 }
@@ -38,7 +40,7 @@ ABOUT = frozenset(
     {"tuner/builders/tvm/warm.py", "tuner/builders/tvm/tensor_intrin.py", "schedules/gemm/triton/program.py"}
     | {"schedules/conv2d/triton/program.py", "schedules/triton_sums.py"}
     | {f"schedules/attention/triton/{name}.py" for name in ("tile", "forward_program", "decode_program")}
-    | {"tuner/searchers/optuna/bridge.py"}
+    | {"tuner/searchers/optuna/bridge.py", "tuner/integrations/triton/autotuner.py"}
 )
 # Folders of the engine, each of which may import those before it.
 ENGINE = (
@@ -163,6 +165,9 @@ def test_a_file_keeps_the_dependency_rule(path: Path) -> None:
         ("schedules/gemm/x.py", "from schedules.gemm import y", "import it as tuner.schedules.gemm"),
         ("tuner/report/x.py", "import tuner.engine", "report may not import tuner.engine"),
         ("tuner/registry.py", "import tuner.operators.gemm", "registry may not import"),
+        ("tuner/engine/x.py", "import tuner.integrations.triton", "engine may not import tuner.integrations"),
+        ("tuner/integrations/triton/x.py", "import tuner.report", "integrations may not import tuner.report"),
+        ("tuner/integrations/triton/x.py", "import triton", "triton is imported where it is used"),
         ("tuner/engine/x.py", "import tuner.cli", "engine may not import tuner.cli"),
         ("tuner/searchers/x.py", "import optuna", "optuna is imported where it is used"),
         ("tuner/engine/judging/x.py", "import tuner.engine.tuning.sweep", "lies above it in the engine"),

@@ -95,7 +95,9 @@ def seconds(value: float | None) -> str:
 
 
 def spread(interval: "Interval | None") -> str:
-    """An interval as its larger deviation in percent: `±1.2%`."""
+    """An interval as its larger deviation in percent: `±1.2%`; `-` where one number is all that is known."""
+    if interval is not None and interval.low == interval.high:
+        return "-"
     return text.spread(interval) if interval is not None else ""
 
 

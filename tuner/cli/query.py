@@ -51,12 +51,13 @@ def best(
     from tuner.store.store import open_store
 
     key = None
-    if operator is not None or shape is not None:
-        if operator is None:
-            raise TunerError("--shape needs the operator: tuner best gemm --shape 64x64x64")
-        known = registry.operator(operator)
-        key = known.parse(shape, dtype).key if shape else None
+    if shape is not None and operator is None:
+        raise TunerError("--shape needs the operator: tuner best gemm --shape 64x64x64")
     with open_store(db, read_only=True) as store:
+        if operator is not None and (shape or not store.sweeps(operator)):
+            # Recordings and kernels of somebody's program are of no operator of the lab.
+            known = registry.operator(operator)
+            key = known.parse(shape, dtype).key if shape else None
         if kernel is not None:
             names = {k.kernel.name for k in store.best(operator)} | registry.kernels().keys()
             if kernel not in names:
@@ -102,6 +103,7 @@ def _print_best(rows: "list[BestRow]") -> None:
     lines: list[tuple[str, ...]] = []
     titles: dict[int, str] = {}
     stale = False
+    timers: dict[str, None] = {}
     for (key, device, threads, cache), group in groupby(
         rows, lambda r: (r.workload.key, r.device.name, r.threads, r.cache)
     ):
@@ -112,6 +114,9 @@ def _print_best(rows: "list[BestRow]") -> None:
             name = row.kernel.name + ("*" if changed else "")
             if row.evidence != "measured":
                 name += f" ({row.evidence})"
+            if row.timer:
+                name += "+"
+                timers[row.timer] = None
             time_s = row.interval.mid if row.retimed else row.time_s
             # A model's word has no interval of its own.
             known = "-" if row.evidence == "predicted" else spread(row.interval)
@@ -127,3 +132,5 @@ def _print_best(rows: "list[BestRow]") -> None:
         print(line)
     if stale:
         print("* the kernel's source has changed since it was measured")
+    if timers:
+        print(f"+ timed by the program it is of, with {', '.join(timers)}, not by the judge")

@@ -29,6 +29,8 @@ class Protocol:
             dropped there and then; 0 keeps all.
         build_timeout_s, run_timeout_s: wall clock of one build, of one run with its verification.
         memory_bytes: what a build or a run may allocate beyond the warm process it is forked from.
+        timer: whose stopwatch it is: empty for the judge's; `triton.testing.do_bench` where a program timed
+            its own kernel. Such times are never mixed with the judge's.
     """
 
     threads: int = 1
@@ -43,6 +45,7 @@ class Protocol:
     build_timeout_s: float = 60.0
     run_timeout_s: float = 60.0
     memory_bytes: int = 8 * 2**30
+    timer: str = ""
 
     def __post_init__(self) -> None:
         if self.cache not in ("warm", "cold"):
@@ -67,11 +70,12 @@ class Protocol:
         repeated more often or given a longer timeout is the same quantity, better known. And the rules it was
         taken by: what was timed when inputs never changed is no evidence any more.
         """
-        return digest([RULES, self.threads, self.cache, self.warmup, self.min_sample_s])
+        known = [RULES, self.threads, self.cache, self.warmup, self.min_sample_s]
+        return digest([*known, self.timer] if self.timer else known)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for the store."""
-        return asdict(self)
+        """Plain values, for the store; without `timer` where it is the judge, as older records are."""
+        return {name: value for name, value in asdict(self).items() if name != "timer" or value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Protocol":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tuner.core.errors import InterchangeError, UnknownName
 from tuner.core.recorded import RecordedSpace
-from tuner.interchange import best_files, fair_t4, kernel_tuner, ktt
+from tuner.interchange import best_files, fair_t4, kernel_tuner, ktt, triton_cache
 from tuner.interchange._reading import NotJson, parse_json, read_text, shown
 from tuner.interchange._unfinished import whole_entries
 
@@ -21,21 +21,26 @@ FORMATS: dict[str, Callable[[RecordedSpace], str]] = {
 
 
 def read_recorded(path: Path, kernel: str | None = None, device: str | None = None) -> RecordedSpace:
-    """A recorded space from a Kernel Tuner cache, a FAIR T4 file or KTT's results, told by its content.
+    """A recorded space from a Kernel Tuner cache, a FAIR T4 file, KTT's or Triton's results, by its content.
 
     Plain or gzipped. Of a cache that is still being written all whole configurations are read, and `notes` of
     what is returned say so.
 
     Args:
         path: the file.
-        kernel, device: names to use where the file has none (T4 need not); otherwise the file's stem and
-            `unknown device`.
+        kernel, device: names to use where the file has none (T4 need not, Triton's has no device); otherwise
+            the file's stem and `unknown device`.
 
     Raises:
         InterchangeError: the file is missing, truncated, too large, of another version or kind, or its
             content contradicts itself; one line that names the place.
     """
     text = read_text(path)
+    stem = path.name.removesuffix(".gz").removesuffix(".json").removesuffix(".t4").removesuffix(".autotune")
+    if triton_cache.may_be_cache(text):
+        content = parse_json(text, shown(path), infinite=True)
+        if triton_cache.is_cache(content):
+            return triton_cache.parse(content, shown(path), kernel or stem, device or "unknown device")
     note = ""
     try:
         content = parse_json(text, shown(path))
@@ -46,7 +51,6 @@ def read_recorded(path: Path, kernel: str | None = None, device: str | None = No
         content = parse_json(whole[0], shown(path))
         note = f"the cache is not finished: the {len(content['cache'])} whole configurations were read"
         note += f", {len(whole[1]):,} characters behind them left out" if whole[1] else ""
-    stem = path.name.removesuffix(".gz").removesuffix(".json").removesuffix(".t4")
     if isinstance(content, dict) and "cache" in content:
         recorded = kernel_tuner.parse(content, shown(path))
         return replace(recorded, notes=(note,)) if note else recorded
@@ -56,7 +60,7 @@ def read_recorded(path: Path, kernel: str | None = None, device: str | None = No
         return ktt.parse(content, shown(path), device or "unknown device")
     raise InterchangeError(
         f"{shown(path)} is neither a Kernel Tuner cache (no 'cache') nor a FAIR T4 file (no 'results') "
-        "nor a result file of KTT (no 'Results' with 'Metadata')"
+        "nor a result file of KTT (no 'Results' with 'Metadata') nor Triton's (no 'configs_timings')"
     )
 
 

@@ -6,10 +6,11 @@ the text is bounded (by the zipped size too), and what values there may be is co
 
 import gzip
 import json
+import math
 import stat
 import zlib
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tuner.core.brief import brief
 from tuner.core.errors import InterchangeError
@@ -95,12 +96,13 @@ def check_width(text: str, where: str) -> None:
         raise InterchangeError(f"{where} has more than {MAX_VALUES:,} values")
 
 
-def parse_json(text: str, where: str) -> Any:
+def parse_json(text: str, where: str, infinite: bool = False) -> Any:
     """The value of a JSON text.
 
     Args:
         text: all of it.
         where: the file, and the place in it, for messages.
+        infinite: whether `Infinity` is a number.
 
     Raises:
         NotJson: it does not parse.
@@ -117,7 +119,9 @@ def parse_json(text: str, where: str) -> Any:
             raise InterchangeError(f"{where} has the key {brief(twice)} twice in one object")
         return result
 
-    def constant(name: str) -> NoReturn:
+    def constant(name: str) -> float:
+        if infinite and name == "Infinity":
+            return math.inf
         raise InterchangeError(f"{where} has the number {name}, which is no time and not JSON")
 
     try:

@@ -20,7 +20,7 @@ from tuner.core.workload import Workload
 from tuner.store.checked import positive, scalars, whole, words
 from tuner.store.convert import chunks, from_finite_json, from_stamp, workload_of
 from tuner.store.finals import interval_of
-from tuner.store.queries import device_of, kernel_of
+from tuner.store.queries import device_of, kernel_of, timer_of
 from tuner.store.records import BestRow, DeviceInfo, KernelInfo
 from tuner.store.writes import (
     DEVICES,
@@ -122,8 +122,10 @@ def best(
                 TRIALS.c.threads, TRIALS.c.cache, TRIALS.c.config, TRIALS.c.target, TRIALS.c.evidence,
                 TRIALS.c.time_s, TRIALS.c.median_s, TRIALS.c.low_s, TRIALS.c.high_s, TRIALS.c.artifact,
                 TRIALS.c.metrics, TRIALS.c.created_at, TOOLCHAINS.c.digest.label("toolchain"),
+                SWEEPS.c.protocol,
             )
             .join(TOOLCHAINS, TOOLCHAINS.c.id == TRIALS.c.toolchain_id)
+            .join(SWEEPS, SWEEPS.c.id == TRIALS.c.sweep_id)
             .where(TRIALS.c.id.in_(part))
         )  # fmt: skip
         rows += connection.execute(statement).all()
@@ -218,4 +220,5 @@ def _best_row(
         baseline=words(final.baseline) if final and final.baseline is not None else None,
         winner=bool(final.winner) if final else False,
         tie=bool(final.tie) if final else False,
+        timer=timer_of(row.protocol),
     )

@@ -177,9 +177,14 @@ def trial_detail(connection: Connection, trial_id: int) -> TrialDetail:
     Raises:
         StoreError: there is none of this id.
     """
-    statement = joined_trials().add_columns(
-        TOOLCHAINS.c.name.label("tool"), TOOLCHAINS.c.version, TOOLCHAINS.c.flags
-    )
+    statement = (
+        joined_trials()
+        .add_columns(
+            TOOLCHAINS.c.name.label("tool"), TOOLCHAINS.c.version, TOOLCHAINS.c.flags,
+            SWEEPS.c.protocol.label("sweep_protocol"),
+        )
+        .join(SWEEPS, SWEEPS.c.id == TRIALS.c.sweep_id)
+    )  # fmt: skip
     row = connection.execute(statement.where(TRIALS.c.id == trial_id)).one_or_none()
     if row is None:
         raise StoreError(f"there is no trial {trial_id}: {range_of(connection, TRIALS.c.id, 'trials')}")
@@ -199,7 +204,13 @@ def trial_detail(connection: Connection, trial_id: int) -> TrialDetail:
         threads=whole(row.threads),
         cache=words(row.cache),
         finals=tuple(final_entry_of(e) for e in entries),
+        timer=timer_of(row.sweep_protocol),
     )
+
+
+def timer_of(protocol: Any) -> str:
+    """Whose stopwatch a sweep's protocol names; read only where it names one, which few do."""
+    return words(record(protocol).get("timer", "")) if '"timer"' in words(protocol) else ""
 
 
 def device_of(row: Any) -> DeviceInfo:

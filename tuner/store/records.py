@@ -159,6 +159,8 @@ class TrialDetail:
     threads: int
     cache: str
     finals: tuple["FinalEntry", ...] = ()
+    timer: str = ""
+    """Whose stopwatch it was, see `Protocol.timer`; empty for the judge's."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ class BestRow:
         measured_at: UTC; of the re-measurement where there is one.
         kernel: with the digest it was measured at: another digest now means the result is stale.
         toolchain: digest of what built it.
+        timer: whose stopwatch it was, see `Protocol.timer`; empty for the judge's.
     """
 
     workload: Workload
@@ -200,6 +203,7 @@ class BestRow:
     baseline: str | None = None
     winner: bool = False
     tie: bool = False
+    timer: str = ""
 
 
 @dataclass(frozen=True)
