@@ -13,6 +13,7 @@ from typing import Any
 import triton
 from triton.runtime import autotuner as theirs
 
+from tuner.core.errors import InvalidSpace
 from tuner.core.measurement import Evidence
 from tuner.integrations.triton import searching, timing
 from tuner.integrations.triton.identity import identity_of
@@ -230,6 +231,10 @@ def decorate(
     fn: Any, configs: Any, key: Sequence[str], given: Mapping[str, Any], wishes: Wishes
 ) -> Autotuner:
     """The tuned kernel; see `tuner.integrations.triton.autotune`."""
+    if wishes.search is None and not isinstance(configs, list | tuple | None):
+        raise InvalidSpace(
+            f"configs is a list of triton.Config, not {type(configs).__name__}: ranges need search='surrogate'"
+        )
     if wishes.search is not None:
         from tuner import registry
 
