@@ -88,7 +88,7 @@ def test_a_configuration_that_raises_is_a_failed_trial_and_the_others_go_on(lab,
 def test_where_every_configuration_fails_one_line_says_why_and_they_are_tried_again(lab, numbers):
     kernel, _ = lab.tuned([lab.config(24), lab.config(40)])
     for _ in range(2):
-        with pytest.raises(NoneRight, match="every configuration failed: .*power of 2") as caught:
+        with pytest.raises(NoneRight, match=r"every configuration failed: .*power of 2") as caught:
             add(lab, kernel, numbers)
         assert isinstance(caught.value, TunerError) and caught.value.__cause__ is not None
     assert len(trials(lab)) == 4
@@ -163,7 +163,7 @@ def test_pruning_is_tritons(lab, numbers):
     configs = [lab.config(b) for b in (16, 32, 64, 128)]
     kernel, bench = lab.tuned(
         configs, prune_configs_by={
-            "early_config_prune": lambda configs, named, **more: [c for c in configs if c.kwargs["BLOCK"] > 16],
+            "early_config_prune": lambda configs, named, **m: [c for c in configs if c.kwargs["BLOCK"] > 16],
             "perf_model": lambda **args: args["BLOCK"], "top_k": 2,
         },
     )  # fmt: skip

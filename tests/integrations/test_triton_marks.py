@@ -80,7 +80,7 @@ def device(lab, monkeypatch):
 class Launcher:
     """A kernel that torch computes, where Triton would launch one."""
 
-    arg_names = ["x", "out", "n", "BLOCK"]
+    arg_names = ("x", "out", "n", "BLOCK")
 
     @staticmethod
     def fn(x, out, n, BLOCK):

@@ -45,9 +45,13 @@ def test_constraints_and_the_users_pruning_are_kept(lab, numbers):
         [Parameter("BLOCK", (16, 32, 64, 128)), Parameter("num_warps", (1, 2, 4))],
         [Constraint("large", "BLOCK >= 32 * num_warps")],
     )
+
+    def prune(configs, named, **more):
+        return [config for config in configs if config.num_warps > 1]
+
     kernel, bench = lab.tuned(
         space, search="random", trials=50, milliseconds=milliseconds,
-        prune_configs_by={"early_config_prune": lambda configs, named, **m: [c for c in configs if c.num_warps > 1]},
+        prune_configs_by={"early_config_prune": prune},
     )  # fmt: skip
     add(lab, kernel, numbers)
     assert {(c["BLOCK"], c["num_warps"]) for c in bench.timed} == {(64, 2), (128, 2), (128, 4)}

@@ -232,8 +232,9 @@ def decorate(
 ) -> Autotuner:
     """The tuned kernel; see `tuner.integrations.triton.autotune`."""
     if wishes.search is None and not isinstance(configs, list | tuple | None):
+        given_type = type(configs).__name__
         raise InvalidSpace(
-            f"configs is a list of triton.Config, not {type(configs).__name__}: ranges need search='surrogate'"
+            f"configs is a list of triton.Config, not {given_type}: ranges need search='surrogate'"
         )
     if wishes.search is not None:
         from tuner import registry
