@@ -31,8 +31,9 @@ def test_one_idea_a_file() -> None:
 def too_long(text: str, path: str) -> list[str]:
     """Functions of over 60 lines or 8 parameters, `self` not counted.
 
-    What people type is as long as it is: a command's parameters, those of `tuner.api` and of what stands in for
-    another tool's function, with the text that explains them. Migrations are what was once run, and stay as they were.
+    What people type is as long as it is: a command's parameters, those of `tuner.api` and of what stands in
+    for another tool's function, with the text that explains them. Migrations are what was once run, and stay
+    as they were.
     """
     if "/migrations/versions/" in path:
         return []
