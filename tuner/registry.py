@@ -10,7 +10,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from tuner.core.builder import Builder
 from tuner.core.device import Device
 from tuner.core.errors import TunerError, Unavailable, UnknownName
-from tuner.core.found_files import files_below, read_file, why_unreadable
+from tuner.core.found_files import UnreadableFile, files_below, read_file, why_unreadable
 from tuner.core.kernel import Kernel
 from tuner.core.operator import Operator
 from tuner.core.places import CUDA_SRC, ROOT
@@ -32,25 +32,74 @@ T = TypeVar("T")
 # What a class that the registry finds has in its body: a value for `name`. Files without are helpers of those
 # with, and are not imported by the scan.
 _NAMED = re.compile(r"^class \w+\(.*?^    name(?:: [^=\n]+)? = ", re.DOTALL | re.MULTILINE)
+# The names that a file of the lab gives: to classes, one each, or to the kernel that a head comment declares.
+_CLASS_NAMES = re.compile(r"^    name(?:: [^=\n]+)? = (.*)$", re.MULTILINE)
+_HEAD_NAMES = re.compile(r"^\s*[\"']?name[\"']?\s*=\s*(.*)$", re.MULTILINE)
+_PLAIN = re.compile(r"\"([\w.-]+)\"\s*")
 
 broken: dict[str, str] = {}
 """Files that could not be loaded, with the reason: `{"schedules/gemm/x.py": "ImportError: ..."}`."""
 
 
-def _modules(folder: str) -> list[ModuleType]:
+def _names_other(names: Sequence[str], wanted: str | None) -> bool:
+    """Whether a file that gives these names, as it spells them, surely does not give the wanted one.
+
+    Args:
+        names: right-hand sides, not all of which need be plain texts.
+        wanted: `None` for any.
+    """
+    if wanted is None or not names:
+        return False
+    plain = [_PLAIN.fullmatch(name) for name in names]
+    return all(match is not None and match[1] != wanted for match in plain)
+
+
+def _modules(folder: str, name: str | None = None) -> list[ModuleType]:
+    """The lab's modules in a folder that hold a class with a name; with `name`, those that may give it."""
     modules = []
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        if path.name.startswith("."):
-            continue
-        if reason := why_unreadable(path):
-            broken[str(path.relative_to(ROOT))] = reason
+    for path, names in _python_files(folder):
+        if _names_other(names, name):
             continue
         try:
-            if _NAMED.search(path.read_text(encoding="utf-8")):
-                modules.append(_lab_module(path))
+            modules.append(_lab_module(path))
         except (Exception, SystemExit) as error:  # a broken plug-in must not take the lab down with it
             broken[str(path.relative_to(ROOT))] = f"{type(error).__name__}: {error}".splitlines()[0]
     return modules
+
+
+@cache
+def _python_files(folder: str) -> list[tuple[Path, list[str]]]:
+    """The lab's files in a folder that hold a class with a name, and the names as they are spelt."""
+    found = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        if path.name.startswith("."):
+            continue
+        try:
+            text = read_file(path).decode()
+        except (UnreadableFile, UnicodeDecodeError) as error:
+            named = "" if isinstance(error, UnreadableFile) else f"{type(error).__name__}: "
+            broken[str(path.relative_to(ROOT))] = f"{named}{error}".splitlines()[0]
+            continue
+        if _NAMED.search(text):
+            found.append((path, _CLASS_NAMES.findall(text)))
+    return found
+
+
+@cache
+def _declared_files() -> tuple[list[tuple[Path, list[str]]], dict[Path, str]]:
+    """Files that declare a kernel, with the names as they are spelt; and unreadable ones, with the reason."""
+    found, unread = [], dict[Path, str]()
+    for folder in [CUDA_SRC, *plugin_folders()]:
+        for path in files_below(folder, (".cpp", ".cu"), unread):
+            try:
+                head = read_file(path).partition(b"/*[tuner]")[2]
+            except UnreadableFile as error:
+                unread[path] = str(error)
+                continue
+            # A file without a declaration is a part of others (an include, the runtime), not a kernel.
+            if head:
+                found.append((path, _HEAD_NAMES.findall(head.decode("utf-8", "replace"))))
+    return found, unread
 
 
 def _lab_module(path: Path) -> ModuleType:
@@ -119,9 +168,9 @@ def _plugin_modules() -> list[ModuleType]:
     return modules
 
 
-def _classes(folder: str, base: type[Any]) -> dict[str, Any]:
+def _classes(folder: str, base: type[Any], name: str | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for module in [*_modules(folder), *_plugin_modules()]:
+    for module in [*_modules(folder, name), *_plugin_modules()]:
         for _, item in inspect.getmembers(module, inspect.isclass):
             own = item.__module__ == module.__name__
             if own and issubclass(item, base) and not inspect.isabstract(item) and hasattr(item, "name"):
@@ -184,20 +233,22 @@ def searchers() -> dict[str, type[Searcher]]:
 
 @cache
 def kernels() -> dict[str, Kernel]:
-    """Kernels by name: Python ones under schedules/, C++ and CUDA ones under cuda_src/, plug-ins."""
-    found: dict[str, Kernel] = _instances(_classes("schedules", Kernel), Kernel)
-    unread: dict[Path, str] = {}
-    sources = [
-        path
-        for folder in [CUDA_SRC, *plugin_folders()]
-        for path in files_below(folder, (".cpp", ".cu"), unread)
-    ]
-    for path in sources:
+    """Kernels by name: Python ones under schedules/, C++ and CUDA ones under cuda_src/, plug-ins.
+
+    All are read, and what is wrong with one is in `broken`: a third of a second. One alone: `find_kernel`.
+    """
+    return _read_kernels(None)
+
+
+def _read_kernels(name: str | None) -> dict[str, Kernel]:
+    """All kernels; with a name, those of files that may hold the one of this name."""
+    found: dict[str, Kernel] = _instances(_classes("schedules", Kernel, name), Kernel)
+    files, unread = _declared_files()
+    for path, names in files:
+        if _names_other(names, name):
+            continue
         try:
-            # A file without a declaration is a part of others (an include, the runtime), not a kernel.
-            if b"/*[tuner]" not in read_file(path):
-                continue
-            kernel = source_kernel(path)
+            kernel = _source(path)
         except Exception as error:
             unread[path] = _reason(error)
         else:
@@ -205,6 +256,41 @@ def kernels() -> dict[str, Kernel]:
     for path, reason in unread.items():
         broken[str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)] = reason
     return found
+
+
+@cache
+def _source(path: Path) -> SourceKernel:
+    """A scanned file's kernel, read once a process: an edit meanwhile must not make it two."""
+    return source_kernel(path)
+
+
+@cache
+def find_kernel(name: str) -> Kernel | None:
+    """The kernel of a name, as `kernels` has it; `None` where there is none that can be read.
+
+    Only files that may hold it are read, so that a question about one kernel need not wait for sixty.
+    """
+    return (kernels() if kernels.cache_info().currsize else _read_kernels(name)).get(name)
+
+
+class _Digests(Mapping[str, str]):
+    """Digests of the kernels' present sources by name; each is taken when it is asked for."""
+
+    def __getitem__(self, name: str) -> str:
+        if (found := find_kernel(name)) is None:
+            raise KeyError(name)
+        return found.digest
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(kernels())
+
+    def __len__(self) -> int:
+        return len(kernels())
+
+
+def digests() -> Mapping[str, str]:
+    """Digests of the kernels' present sources by name; each is taken when it is asked for."""
+    return _Digests()
 
 
 def source_kernel(path: Path) -> SourceKernel:
@@ -223,7 +309,7 @@ def operator(name: str) -> Operator:
 
 def kernel(name: str) -> Kernel:
     """A kernel by name; raises `UnknownName`."""
-    return _pick("kernel", name, kernels())
+    return find_kernel(name) or _pick("kernel", name, kernels())
 
 
 def builder(name: str) -> Builder:

@@ -54,16 +54,17 @@ def best(
     if shape is not None and operator is None:
         raise TunerError("--shape needs the operator: tuner best gemm --shape 64x64x64")
     with open_store(db, read_only=True) as store:
-        if operator is not None and (shape or not store.sweeps(operator)):
+        lacking = operator not in registry.operators()
+        if operator is not None and (shape or (lacking and not store.sweeps(operator))):
             # Recordings and kernels of somebody's program are of no operator of the lab.
             known = registry.operator(operator)
             key = known.parse(shape, dtype).key if shape else None
-        if kernel is not None:
+        if kernel is not None and registry.find_kernel(kernel) is None:
             names = {k.kernel.name for k in store.best(operator)} | registry.kernels().keys()
             if kernel not in names:
                 raise UnknownName("kernel", kernel, sorted(names))
         asked = [e.strip() for e in evidence.split(",")]
-        digests = {name: k.digest for name, k in registry.kernels().items()}
+        digests = registry.digests()
         rows = store.best(operator, key, None, kernel, threads, cache, asked, digests)
         left = [e for e in ("measured", "replayed", "predicted") if e not in asked]
         others = [] if rows else store.best(operator, key, None, kernel, threads, cache, left, digests)
@@ -99,7 +100,7 @@ def _print_best(rows: "list[BestRow]") -> None:
     from tuner.cli.common import age, aligned, config_text, rate, seconds, spread, work
     from tuner.report.text import ratio
 
-    digests = {name: kernel.digest for name, kernel in registry.kernels().items()}
+    digests = registry.digests()
     lines: list[tuple[str, ...]] = []
     titles: dict[int, str] = {}
     stale = False

@@ -7,7 +7,7 @@ from typing import Any
 
 from tuner.core.brief import brief
 from tuner.core.errors import InvalidSpace
-from tuner.core.expression import FUNCTIONS, Expression, Undefined, parse
+from tuner.core.expression import FUNCTIONS, Expression, Undefined, nodes_of, parse
 
 # Ten definitions, each the square of the one above, would fill all memory: x0 * x0, x1 * x1, ...
 MAX_NODES = 4000
@@ -71,9 +71,10 @@ class Definitions:
         used = expression.names & self._expanded.keys()
         if not used:
             return expression
-        sizes = {name: _nodes(self._expanded[name].tree) for name in used}
-        names = (n.id for n in ast.walk(expression.tree) if isinstance(n, ast.Name) and n.id in sizes)
-        if _nodes(expression.tree) + sum(sizes[name] for name in names) > MAX_NODES:
+        nodes = nodes_of(expression.tree)[0]
+        sizes = {name: len(nodes_of(self._expanded[name].tree)[0]) for name in used}
+        names = (n.id for n in nodes if isinstance(n, ast.Name) and n.id in sizes)
+        if len(nodes) + sum(sizes[name] for name in names) > MAX_NODES:
             raise InvalidSpace(f"expression {brief(text)} has over {MAX_NODES} terms with [let] written out")
         trees = {name: self._expanded[name].tree for name in used}
         return parse(ast.unparse(_Written(trees).visit(ast.parse(text.strip(), mode="eval").body)))
@@ -101,10 +102,6 @@ class _Written(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return self._trees.get(node.id, node)
-
-
-def _nodes(tree: ast.AST) -> int:
-    return sum(1 for _ in ast.walk(tree))
 
 
 NONE = Definitions({})

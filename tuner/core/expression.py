@@ -10,7 +10,7 @@ Python, `and` and `or` give true or false, never an operand.
 import ast
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from types import CodeType
 from typing import Any, ClassVar
@@ -88,12 +88,12 @@ _SCOPE = {
     "_shift_left": shift_left,
     "_shift_right": _shift_right,
 }
-_NODES = (
+_NODES = {
     ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.BinOp, ast.Add,
     ast.Sub, ast.Mult, ast.FloorDiv, ast.Div, ast.Mod, ast.Pow, ast.LShift, ast.RShift, ast.BitAnd,
     ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.IfExp,
     ast.Call, ast.Name, ast.Load, ast.Constant, ast.Tuple, ast.List,
-)  # fmt: skip
+}  # fmt: skip
 
 
 class _Guarded(ast.NodeTransformer):
@@ -117,9 +117,29 @@ class _Guarded(ast.NodeTransformer):
         return ast.Call(func=ast.Name(id=name, ctx=ast.Load()), args=[node.left, node.right], keywords=[])
 
 
-def _names(node: ast.AST) -> frozenset[str]:
-    called = {id(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)}
-    return frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in called)
+def nodes_of(tree: ast.AST) -> tuple[list[ast.AST], int]:
+    """Every node of a tree, from level to level, and how many levels there are.
+
+    In a third of the time of `ast.walk`: hundreds of expressions are read whenever kernels are looked for.
+    """
+    found: list[ast.AST] = []
+    level, depth = [tree], 0
+    while level:
+        found += level
+        depth += 1
+        values = [getattr(node, name) for node in level for name in node._fields]
+        level = []
+        for value in values:
+            if isinstance(value, ast.AST):
+                level.append(value)
+            elif isinstance(value, list):
+                level += [each for each in value if isinstance(each, ast.AST)]
+    return found, depth
+
+
+def _names(nodes: Iterable[ast.AST]) -> frozenset[str]:
+    called = {id(n.func) for n in nodes if isinstance(n, ast.Call)}
+    return frozenset(n.id for n in nodes if isinstance(n, ast.Name) and id(n) not in called)
 
 
 def _tree(text: str) -> ast.expr:
@@ -138,13 +158,6 @@ def _short(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _depth(tree: ast.AST) -> int:
-    depth, level = 0, [tree]
-    while level:
-        depth, level = depth + 1, [child for node in level for child in ast.iter_child_nodes(node)]
-    return depth
-
-
 def _sources(node: ast.expr) -> Iterator[ast.expr]:
     """The nodes whose value `node` may take on unchanged: the branches of an if-else."""
     if isinstance(node, ast.IfExp):
@@ -154,9 +167,9 @@ def _sources(node: ast.expr) -> Iterator[ast.expr]:
         yield node
 
 
-def _operands(tree: ast.AST) -> Iterator[ast.expr]:
+def _operands(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
     """What arithmetic is done on: never a text, which would be repeated, joined or formatted."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.BinOp):
             direct = [node.left, node.right]
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -179,18 +192,19 @@ class Expression:
     def __init__(self, text: str) -> None:
         self.text = text
         self.tree = _tree(text)
-        self._check()
-        self.names = _names(self.tree)
+        nodes, depth = nodes_of(self.tree)
+        self._check(nodes, depth)
+        self.names = _names(nodes)
 
-    def _check(self) -> None:
+    def _check(self, nodes: Sequence[ast.AST], depth: int) -> None:
         text = _short(self.text)
-        if _depth(self.tree) > MAX_DEPTH:
+        if depth > MAX_DEPTH:
             raise InvalidSpace(f"expression {text!r} is nested more than {MAX_DEPTH} deep")
-        lists = {id(c) for n in ast.walk(self.tree) if isinstance(n, ast.Compare)
+        lists = {id(c) for n in nodes if isinstance(n, ast.Compare)
                  for op, c in zip(n.ops, n.comparators, strict=True)
                  if isinstance(op, ast.In | ast.NotIn)}  # fmt: skip
-        for node in ast.walk(self.tree):
-            if not isinstance(node, _NODES):
+        for node in nodes:
+            if type(node) not in _NODES:
                 raise InvalidSpace(f"expression {text!r} may not use {type(node).__name__}")
             if isinstance(node, ast.Constant) and not isinstance(node.value, bool | int | float | str):
                 raise InvalidSpace(f"expression {text!r} may not use {node.value!r}")
@@ -198,7 +212,7 @@ class Expression:
                 raise InvalidSpace(f"expression {text!r}: a list stands behind `in`, and only there")
             if isinstance(node, ast.Call):
                 self._check_call(node)
-        if any(isinstance(o, ast.Constant) and isinstance(o.value, str) for o in _operands(self.tree)):
+        if any(isinstance(o, ast.Constant) and isinstance(o.value, str) for o in _operands(nodes)):
             raise InvalidSpace(f"expression {text!r}: a text can only be compared")
 
     def _check_call(self, node: ast.Call) -> None:
@@ -244,7 +258,7 @@ class Expression:
     @cached_property
     def arithmetic_names(self) -> frozenset[str]:
         """Names that arithmetic is done on, so that no text may stand for them."""
-        return frozenset(o.id for o in _operands(self.tree) if isinstance(o, ast.Name))
+        return frozenset(o.id for o in _operands(nodes_of(self.tree)[0]) if isinstance(o, ast.Name))
 
     def __call__(self, scope: Mapping[str, Any]) -> Any:
         """The value for one configuration.
@@ -321,7 +335,7 @@ class Expression:
         """
 
         def place(node: ast.expr) -> int:
-            return max((order[name] for name in _names(node) if name in order), default=-1)
+            return max((order[name] for name in _names(nodes_of(node)[0]) if name in order), default=-1)
 
         def flatten(node: ast.expr, op: type[ast.operator]) -> list[ast.expr]:
             if isinstance(node, ast.BinOp) and isinstance(node.op, op):

@@ -153,7 +153,7 @@ def _one_source_each(
 
     def rank(row: Any) -> tuple[bool, int]:
         kernel = names[row.kernel_id]
-        return bool(current and current.get(kernel.name) == kernel.digest), row.kernel_id
+        return current is not None and current.get(kernel.name) == kernel.digest, row.kernel_id
 
     for row in rows:
         kernel = names[row.kernel_id]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tuner.core.artifact import Toolchain
@@ -44,6 +44,11 @@ KERNELS, SWEEPS, TRIALS = _table(KernelRow), _table(SweepRow), _table(TrialRow)
 FORGOTTEN = _table(ForgottenTrialRow)
 SWEEP_TRIALS, FINALS, FINAL_ENTRIES = _table(SweepTrialRow), _table(FinalRow), _table(FinalEntryRow)
 CLAIMS, OWNERS = _table(ClaimRow), _table(OwnerRow)
+
+# What every trial executes is built once: SQLAlchemy takes longer to build a statement than SQLite to run it.
+_ADD_TRIALS = insert(TRIALS).returning(TRIALS.c.id, sort_by_parameter_order=True)
+_ADD_LINKS = insert(SWEEP_TRIALS)
+_LAST_NUMBER = select(func.max(SWEEP_TRIALS.c.number)).where(SWEEP_TRIALS.c.sweep_id == bindparam("sweep"))
 
 
 def now() -> str:
@@ -163,8 +168,7 @@ def reopen_sweep(connection: Connection, sweep_id: int, budget: Mapping[str, Any
 
 def next_number(connection: Connection, sweep_id: int) -> int:
     """The number of a sweep's next proposal, from 0."""
-    last = select(func.max(SWEEP_TRIALS.c.number)).where(SWEEP_TRIALS.c.sweep_id == sweep_id)
-    found = connection.execute(last).scalar()
+    found = connection.execute(_LAST_NUMBER, {"sweep": sweep_id}).scalar()
     return 0 if found is None else int(found) + 1
 
 
@@ -217,8 +221,7 @@ def add_trials(
         )
     if not rows:
         return []
-    statement = insert(TRIALS).returning(TRIALS.c.id, sort_by_parameter_order=True)
-    ids = [int(i) for i in connection.execute(statement, rows).scalars()]
+    ids = [int(i) for i in connection.execute(_ADD_TRIALS, rows).scalars()]
     if numbers is None:
         first = next_number(connection, sweep["id"])
         numbers = range(first, first + len(ids))
@@ -238,7 +241,7 @@ def link(
         for n, t in zip(numbers, trials, strict=True)
     ]
     try:
-        connection.execute(insert(SWEEP_TRIALS), rows)
+        connection.execute(_ADD_LINKS, rows)
     except IntegrityError as error:
         if "UNIQUE" not in str(error.orig).upper():
             raise
