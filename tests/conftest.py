@@ -1,5 +1,6 @@
 """What all tests share: a database of their own, reproducible examples, and the `gpu` marker."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -31,6 +32,30 @@ def _no_gpu() -> str | None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and (reason := _no_gpu()):
         pytest.skip(reason)
+
+
+# Peaks of no machine, beyond every kernel's reach: to measure them takes seconds in every test with a final.
+_PEAKS = {"peak_flops_f32": 1e15, "peak_flops_f32_core": 1e15, "bandwidth_bytes_per_s": 1e13}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What measures in this process of the suite keeps clear of real sweeps, and of no other test process."""
+    from tuner.devices.cpu.device import CpuDevice
+
+    folder = tmp_path_factory.mktemp("locks")
+    folder.chmod(0o700)
+    os.environ["TUNER_LOCKS"] = str(folder)
+    peaks = tmp_path_factory.mktemp("peaks") / "peaks.json"
+    name = CpuDevice().fingerprint
+    peaks.write_text(json.dumps({f"{name}_threads{n}": _PEAKS for n in range(1, (os.cpu_count() or 1) + 1)}))
+    os.environ["TUNER_PEAKS"] = str(peaks)
+
+
+@pytest.fixture
+def measured_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peaks are measured, as for a user."""
+    monkeypatch.delenv("TUNER_PEAKS")
 
 
 @pytest.fixture(autouse=True)

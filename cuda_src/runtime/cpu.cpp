@@ -68,10 +68,9 @@ struct Member {
     int index;
     void (*work)(Member&);
     int64_t size;     // meaning depends on the work
-    int kind;
     double seconds;   // result of this member
-    int passes;       // of a stream, at most PASSES
-    double begin[8], end[8];
+    int passes;       // of each stream, at most PASSES
+    double begin[3][8], end[3][8];
 };
 
 static void barrier(Team& team) {
@@ -185,7 +184,7 @@ EXPORT int tuner_lanes() { return LANES; }
 
 // --- memory bandwidth ---------------------------------------------------------------------------------
 
-enum Stream { READ, COPY, TRIAD };
+enum Stream { READ, COPY, TRIAD, STREAMS };
 enum { PASSES = 8 };
 
 typedef float stream_vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
@@ -230,50 +229,57 @@ static void stream_work(Member& member) {
         madvise(memory, size_t(count) * 4, MADV_HUGEPAGE);
         array = static_cast<float*>(memset(memory, 1, size_t(count) * 4));
     }
-    barrier(*member.team);
-    if (complete) {
-        stream(member.kind, arrays[0], arrays[1], arrays[2], count);
-    }
-    for (int pass = 0; pass < member.passes; ++pass) {
+    for (int kind = READ; kind < STREAMS; ++kind) {
         barrier(*member.team);
-        member.begin[pass] = now();
-        if (complete) stream(member.kind, arrays[0], arrays[1], arrays[2], count);
-        member.end[pass] = now();
+        if (complete) stream(kind, arrays[0], arrays[1], arrays[2], count);
+        for (int pass = 0; pass < member.passes; ++pass) {
+            barrier(*member.team);
+            member.begin[kind][pass] = now();
+            if (complete) stream(kind, arrays[0], arrays[1], arrays[2], count);
+            member.end[kind][pass] = now();
+        }
     }
-    member.seconds = complete ? member.end[0] - member.begin[0] : -1;
+    member.seconds = complete ? 0 : -1;
     for (float* array : arrays) free(array);
 }
 
+// Bytes a second of a pass, all threads together; not positive where the clock tells nothing.
+static double stream_rate(const Member* members, int threads, int kind, int pass, int64_t bytes) {
+    double begin = members[0].begin[kind][pass], end = members[0].end[kind][pass];
+    for (int i = 1; i < threads; ++i) {
+        if (members[i].begin[kind][pass] < begin) begin = members[i].begin[kind][pass];
+        if (members[i].end[kind][pass] > end) end = members[i].end[kind][pass];
+    }
+    return end > begin ? double(kind + 1) * double(bytes) * threads / (end - begin) : -1;
+}
+
 // Bytes a second of the fastest of some passes over arrays of `bytes` each (a thread has three), all threads
-// together: kind 0 reads (1 array), 1 copies (2), 2 is a triad a = b + s*c (3). As STREAM counts them: the read of
-// a line before it is written is not counted. Negative: failed. Several passes, because making the arrays takes
-// longer than all of them: seconds, where the last-level cache has hundreds of megabytes.
-EXPORT double tuner_bandwidth(const int* cpus, int threads, int kind, int64_t bytes, int passes) {
+// together: rates[0] reads (1 array), [1] copies (2), [2] is a triad a = b + s*c (3). As STREAM counts them: the read
+// of a line before it is written is not counted. Not 0: failed. All three on the same arrays, and several passes,
+// because making the arrays takes longer than a pass: seconds, where the last-level cache has hundreds of megabytes.
+EXPORT int tuner_bandwidths(const int* cpus, int threads, int64_t bytes, int passes, double* rates) {
     Member* members = static_cast<Member*>(calloc(size_t(threads), sizeof(Member)));
     if (!members) return -1;
     if (passes > PASSES) passes = PASSES;
     for (int i = 0; i < threads; ++i) {
         members[i].work = stream_work;
         members[i].size = bytes / 4;
-        members[i].kind = kind;
         members[i].passes = passes;
     }
-    double result = -1;
-    if (run_team(cpus, threads, members) == 0) {
-        bool complete = true;
-        for (int i = 0; i < threads; ++i) complete = complete && members[i].seconds >= 0;
-        for (int pass = 0; complete && pass < passes; ++pass) {
-            double begin = members[0].begin[pass], end = members[0].end[pass];
-            for (int i = 1; i < threads; ++i) {
-                if (members[i].begin[pass] < begin) begin = members[i].begin[pass];
-                if (members[i].end[pass] > end) end = members[i].end[pass];
-            }
-            double rate = double(kind + 1) * double(bytes) * threads / (end - begin);
-            if (end > begin && rate > result) result = rate;
+    int status = run_team(cpus, threads, members);
+    for (int i = 0; i < threads; ++i) {
+        if (members[i].seconds < 0) status = -1;
+    }
+    for (int kind = READ; kind < STREAMS && status == 0; ++kind) {
+        rates[kind] = -1;
+        for (int pass = 0; pass < passes; ++pass) {
+            double rate = stream_rate(members, threads, kind, pass, bytes);
+            if (rate > rates[kind]) rates[kind] = rate;
         }
+        if (rates[kind] <= 0) status = -1;
     }
     free(members);
-    return result;
+    return status;
 }
 
 // --- cache eviction -----------------------------------------------------------------------------------

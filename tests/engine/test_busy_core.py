@@ -16,6 +16,7 @@ WORKLOAD = registry.operator("gemm").parse("384x384x384")
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("measured_peaks")
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: nothing is left beside the spinner")
 def test_a_busy_core_makes_no_winner_that_the_quiet_machine_contradicts(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from tests.engine.calm import CalmCpu
 from tests.engine.planted import MISBEHAVIOURS, planted
 from tuner import registry
+from tuner.core.errors import TunerError
 from tuner.core.protocol import Protocol
 from tuner.core.stats import Interval
 from tuner.core.turns import FEWEST
@@ -110,6 +111,7 @@ def noted(monkeypatch, events):
     monkeypatch.setattr(final_stage, "run_final", hold)
 
 
+@pytest.mark.usefixtures("measured_peaks")
 def test_peaks_are_measured_beside_the_final_and_not_where_there_is_none(tmp_path, monkeypatch):
     events: list[str] = []
 
@@ -155,6 +157,7 @@ def test_the_best_tuned_kernel_is_in_the_final_however_far_behind(tmp_path):
     assert speedup is not None and speedup.high < 0.5
 
 
+@pytest.mark.usefixtures("measured_peaks")
 def test_what_is_faster_than_the_peak_is_measured_again_and_said(tmp_path, monkeypatch):
     """First the peak, in case it is stale; then the final too."""
     events: list[str] = []
@@ -200,6 +203,39 @@ def test_peaks_of_a_busy_machine_are_not_kept(tmp_path, monkeypatch):
         )
         assert peaks.known_limits(workshop, store) == {}
     assert "not kept" in notes[0]
+
+
+def test_a_file_keeps_peaks_for_all_databases(tmp_path, monkeypatch):
+    answers = iter([{"peak_flops_f32": 9e12, "disturbed": 1.0}, {"peak_flops_f32": 1e13}])
+    monkeypatch.setattr(Workshop, "limits", lambda self: next(answers))
+    file = tmp_path / "peaks.json"
+    monkeypatch.setenv("TUNER_PEAKS", str(file))
+    notes: list[str] = []
+    with Workshop(CalmCpu(), QUICK, seed=3) as workshop:
+
+        def once(name):
+            with open_store(str(tmp_path / name)) as store:
+                found = peaks.limits_once(workshop, store, notes.append)
+                return found, peaks.known_limits(workshop, store)
+
+        assert once("busy.db") == (Peaks({"peak_flops_f32": 9e12}, True), {}) and not file.exists()
+        notes.clear()
+        assert (
+            once("first.db")
+            == once("second.db")
+            == (Peaks({"peak_flops_f32": 1e13}), {"peak_flops_f32": 1e13})
+        )
+        assert notes == [f"peaks as they were measured earlier, from {file}"]
+        for wrong in (
+            "[]",
+            "{",
+            '{"x": 3}',
+            '{"x": {"y": "z"}}',
+            "\udcff".encode("utf-8", "surrogateescape"),
+        ):
+            file.write_bytes(wrong if isinstance(wrong, bytes) else wrong.encode())
+            with pytest.raises(TunerError, match=r"TUNER_PEAKS=.*peaks\.json holds no peaks .*name another"):
+                once("third.db")
 
 
 def test_a_calibration_on_a_busy_machine_is_not_kept(tmp_path, monkeypatch):

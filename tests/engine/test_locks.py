@@ -28,6 +28,7 @@ def common(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "COMMON_FOLDERS", (folder,))
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.delenv("TUNER_LOCKS", raising=False)
     return folder
 
 
@@ -191,3 +192,21 @@ def test_the_runtime_folder_of_the_session_is_taken_if_it_is_ones_own(tmp_path, 
     assert locks.own_folder() == runtime
     runtime.chmod(0o755)
     assert locks.own_folder() == tmp_path / "temporary" / f"kernel-tuner-lab-{os.getuid()}"
+
+
+def test_locks_of_a_folder_of_ones_own_wait_for_others_and_hold_up_none(common, tmp_path, monkeypatch):
+    mine = tmp_path / "mine"
+    mine.mkdir(0o700)
+    monkeypatch.setenv("TUNER_LOCKS", str(mine))
+    with measuring(DEVICE):
+        assert not is_free(mine / lock_name(DEVICE), fcntl.LOCK_SH)
+        for path in (own(), common / lock_name(DEVICE)):
+            assert is_free(path, fcntl.LOCK_SH) and not is_free(path, fcntl.LOCK_EX)
+    with building(DEVICE):
+        assert is_free(mine / lock_name(DEVICE), fcntl.LOCK_SH)
+    mine.chmod(0o755)
+    with (
+        pytest.raises(TunerError, match=r"TUNER_LOCKS=.*mine is open to other users .*700"),
+        measuring(DEVICE),
+    ):
+        pass

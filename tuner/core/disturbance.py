@@ -8,6 +8,9 @@ arithmetic on readings; a device takes them (`Device.waits`).
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 DISTURBED = 0.05
 """A sample is disturbed when its threads waited for more than this share of it.
@@ -126,8 +129,8 @@ def is_disturbed(metrics: Mapping[str, float]) -> bool:
 
 
 def calm(
-    take: Callable[[], float], waits: Callable[[], Waits], wanted: int, tries: int, limit_s: float = 1.0
-) -> tuple[list[float], bool]:
+    take: Callable[[], T], waits: Callable[[], Waits], wanted: int, tries: int, limit_s: float = 1.0
+) -> tuple[list[T], bool]:
     """Short readings during which no thread lost its processor, and whether there is any.
 
     Args:

@@ -34,6 +34,7 @@ PEAK_ROUNDS, REPEATS = 6_000_000, 5
 _NO_CLOCK_HZ = 7e9
 # Readings at most, where others take cores away; those of 1 ms fit between two time slices of theirs.
 _TRIES, _SHORT_TRIES, _LONG_TRIES = 15, 60, 3
+_MANY_BYTES = 256 * 2**20
 _SCALARS: dict[str, type[Any]] = {
     "int32": ctypes.c_int32,
     "int64": ctypes.c_int64,
@@ -336,7 +337,9 @@ class CpuDevice(Device):
         return cycles / _NO_CLOCK_HZ
 
     def measure_limits(self) -> Mapping[str, float]:
-        """FLOP/s and bytes a second of this process's cores, each the best of five, measured now (~1 s).
+        """FLOP/s and bytes a second of this process's cores, each the best of three to five, measured now.
+
+        It takes a second, and five where the last-level cache is said to have hundreds of megabytes.
 
         `peak_flops_f32`: FMAs between registers, 12 independent chains of full vectors, all cores at
         once; `..._core`: one core alone. `read_`, `copy_` and `triad_bytes_per_s`: one pass over arrays of
@@ -349,12 +352,12 @@ class CpuDevice(Device):
         limits = self.target.limits
         disturbed = False
 
-        def best(take: Callable[[], float], tries: int = _TRIES, wanted: int = REPEATS) -> tuple[float, bool]:
-            readings, quiet = calm(take, self.waits, wanted, tries)
+        def best(take: Callable[[], float], tries: int) -> tuple[float, bool]:
+            readings, quiet = calm(take, self.waits, REPEATS, tries)
             return max(readings), quiet
 
         for suffix, cpus in (("", self._team), ("_core", self._team[:1])):
-            peak, quiet = best(partial(helper.fma_flops, cpus, PEAK_ROUNDS))
+            peak, quiet = best(partial(helper.fma_flops, cpus, PEAK_ROUNDS), _TRIES)
             if not quiet:
                 short, quiet = best(partial(helper.fma_flops, cpus, CALIBRATION_ROUNDS), _SHORT_TRIES)
                 peak = max(peak, short)
@@ -363,10 +366,11 @@ class CpuDevice(Device):
             # Three arrays a thread; never more than an eighth of the memory.
             size = max(4 * limits["l3_bytes"], 64 * 2**20) / 3 / len(cpus)
             size = int(min(size, limits["memory_bytes"] / 8 / 3 / len(cpus)))
-            for kind, name in enumerate(("read", "copy", "triad")):
-                rate, quiet = best(partial(helper.bandwidth, cpus, kind, size, REPEATS), _LONG_TRIES, 1)
-                disturbed |= not quiet
-                found[f"{name}_bytes_per_s{suffix}"] = rate
-            rates = (found[f"{name}_bytes_per_s{suffix}"] for name in ("read", "copy", "triad"))
-            found[f"bandwidth_bytes_per_s{suffix}"] = max(rates)
+            # Passes over hundreds of megabytes are long enough that few tell as much.
+            passes = REPEATS if 3 * size * len(cpus) < _MANY_BYTES else 3
+            rates, quiet = calm(partial(helper.bandwidths, cpus, size, passes), self.waits, 1, _LONG_TRIES)
+            disturbed |= not quiet
+            best_of = dict(zip(("read", "copy", "triad"), map(max, zip(*rates, strict=True)), strict=True))
+            found.update({f"{name}_bytes_per_s{suffix}": rate for name, rate in best_of.items()})
+            found[f"bandwidth_bytes_per_s{suffix}"] = max(best_of.values())
         return {**found, "disturbed": 1.0} if disturbed else found

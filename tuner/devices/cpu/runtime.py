@@ -43,9 +43,9 @@ class Runtime:
         self._calibrate.argtypes, self._calibrate.restype = [ints, ctypes.c_int, size], ctypes.c_double
         self._flops = library.tuner_fma_flops
         self._flops.argtypes, self._flops.restype = [size], ctypes.c_double
-        self._bandwidth = library.tuner_bandwidth
-        self._bandwidth.argtypes = [ints, ctypes.c_int, ctypes.c_int, size, ctypes.c_int]
-        self._bandwidth.restype = ctypes.c_double
+        self._bandwidths = library.tuner_bandwidths
+        self._bandwidths.argtypes = [ints, ctypes.c_int, size, ctypes.c_int, ctypes.POINTER(ctypes.c_double)]
+        self._bandwidths.restype = ctypes.c_int
         self._flush = library.tuner_flush
         self._flush.argtypes, self._flush.restype = [ints, ctypes.c_int, size], ctypes.c_int
 
@@ -62,13 +62,15 @@ class Runtime:
         seconds = self.calibrate(cpus, iterations)
         return float(self._flops(iterations)) * len(cpus) / seconds
 
-    def bandwidth(self, cpus: Sequence[int], kind: int, array_bytes: int, passes: int) -> float:
-        """Bytes a second of the fastest of up to 8 passes: kind 0 read, 1 copy, 2 triad.
+    def bandwidths(self, cpus: Sequence[int], array_bytes: int, passes: int) -> tuple[float, float, float]:
+        """Bytes a second of reading, copying and a triad, each the fastest of up to 8 passes.
 
-        Args: `array_bytes` of each thread's arrays.
+        Args: `array_bytes` of each of a thread's three arrays, which are made once.
         """
-        rate = self._bandwidth(self._cpus(cpus), len(cpus), kind, array_bytes, passes)
-        return self._checked(rate, "bandwidth measurement")
+        rates = (ctypes.c_double * 3)()
+        status = self._bandwidths(self._cpus(cpus), len(cpus), array_bytes, passes, rates)
+        self._checked(-1.0 if status else 0.0, "bandwidth measurement")
+        return rates[0], rates[1], rates[2]
 
     def flush(self, cpus: Sequence[int], bytes_each: int) -> None:
         """Every CPU walks through so many bytes of its own."""

@@ -11,6 +11,10 @@ it proves to be an ordinary file. It is opened for reading only, never through a
 ever written to it, nor are rights changed unless it was made here: `flock` asks for no more. So what is
 planted there can harm nobody; if it is no ordinary file, users are no longer kept apart, and a warning says
 so. What remains: any user may hold the common lock for as long as they like, which is what measuring is.
+
+Where nobody reads the times, as in tests that run side by side, `TUNER_LOCKS` names a folder: processes with
+one value keep apart from each other as described. From those with another value they keep apart as builds do:
+they wait for whoever measures with no such folder, and never for each other.
 """
 
 import fcntl
@@ -28,6 +32,7 @@ from tuner.core.errors import TunerError
 
 # Made by the system for locks of all users, or for anything. Not `TMPDIR`: each user's is another.
 COMMON_FOLDERS = (Path("/run/lock"), Path("/tmp"))
+VARIABLE = "TUNER_LOCKS"
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -79,8 +84,22 @@ def _why_not_own(folder: Path) -> str | None:
     return None
 
 
-def _own_lock(fingerprint: str) -> int:
-    path = own_folder() / lock_name(fingerprint)
+def _apart_folder() -> Path | None:
+    """The folder that `TUNER_LOCKS` names, if it does.
+
+    Raises:
+        TunerError: it is no folder of this user's alone.
+    """
+    given = os.environ.get(VARIABLE)
+    if not given:
+        return None
+    if reason := _why_not_own(Path(given)):
+        raise TunerError(f"{VARIABLE}={given} {reason}: name a folder of yours of mode 700")
+    return Path(given)
+
+
+def _own_lock(fingerprint: str, folder: Path | None = None) -> int:
+    path = (folder or own_folder()) / lock_name(fingerprint)
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600)
     except OSError as error:
@@ -137,13 +156,20 @@ def _not_shared(reason: str) -> None:
 
 @contextmanager
 def _locked(fingerprint: str, operation: int) -> Iterator[None]:
+    apart = _apart_folder()
     with ExitStack() as stack:
-        # In this order everywhere, so that no two wait for each other.
-        for opened in (_own_lock, _common_lock):
-            descriptor = opened(fingerprint)
+
+        def take(descriptor: int | None, operation: int) -> None:
             if descriptor is not None:
                 stack.callback(os.close, descriptor)
                 fcntl.flock(descriptor, operation)
+
+        # In this order everywhere, so that no two wait for each other.
+        if apart is not None:
+            take(_own_lock(fingerprint, apart), operation)
+            operation = fcntl.LOCK_SH
+        take(_own_lock(fingerprint), operation)
+        take(_common_lock(fingerprint), operation)
         yield
 
 

@@ -14,7 +14,7 @@ from tuner.engine.candidate.domain import companions_of
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
 from tuner.engine.tuning.lineup import Pick, default_trial, line_up, place, usable_previous
-from tuner.engine.tuning.peaks import Peaks, known_limits, measure_limits, too_fast
+from tuner.engine.tuning.peaks import Peaks, known_limits, limits_once, measure_limits, too_fast
 from tuner.engine.tuning.request import SweepResult
 from tuner.engine.tuning.setting import Setting
 from tuner.engine.tuning.verdicts import chosen, kept_remarks, loud_remark
@@ -77,8 +77,10 @@ def hold_final(
     store, observer, again = setting.store, setting.observer, setting.plan.refresh_limits
     peaks = Peaks(known_limits(workshop, store))
     # Beside the final, not before the search: a shared machine changes its speed within minutes.
-    if again or not peaks.known:
+    if again:
         peaks = measure_limits(workshop, store, None, observer.note)
+    elif not peaks.known:
+        peaks = limits_once(workshop, store, observer.note)
     lineup = _Lineup(workload, sweeps, workshop, setting, start or Start())
     held = _final(kernels, lineup, peaks)
     if not again:

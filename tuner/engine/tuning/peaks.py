@@ -1,19 +1,28 @@
 """What times are related to: the calibration kernel and the device's peaks, and what is faster than these."""
 
+import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import registry
+from tuner.core.errors import TunerError
+from tuner.core.found_files import UnreadableFile, read_file
 from tuner.core.kernel import Kernel
 from tuner.core.peak import doubtful, share_of_peak
 from tuner.core.workload import Workload
+from tuner.engine.building import answers
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.finals import Ranking
 from tuner.store.records import DeviceInfo
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
+
+PEAKS_FILE = "TUNER_PEAKS"
+"""The environment variable that names a file of peaks; see `limits_once`."""
 
 
 def calibration_reference(
@@ -84,6 +93,56 @@ def measure_limits(
     known.update({f"{name}{suffix}": value for name, value in found.items()})
     store.update_device(DeviceInfo.of(workshop.device, known))
     return Peaks(found)
+
+
+def limits_once(workshop: Workshop, store: "Store", note: Callable[[str], None] = lambda text: None) -> Peaks:
+    """The device's peaks for a store that does not know them: kept in the file `$TUNER_PEAKS`, else measured.
+
+    What is measured undisturbed is added to the file, so that many databases on one machine (a job of CI
+    makes one a run) need not measure for seconds each what does not change.
+
+    Raises:
+        TunerError: the file is none of the lab's, or cannot be read or written.
+    """
+    path = os.environ.get(PEAKS_FILE)
+    if not path:
+        return measure_limits(workshop, store, None, note)
+    name = f"{workshop.device.fingerprint}_threads{workshop.protocol.threads}"
+    kept = _read_kept(Path(path))
+    if name not in kept:
+        peaks = measure_limits(workshop, store, None, note)
+        if not peaks.disturbed:
+            _write_kept(Path(path), {**_read_kept(Path(path)), name: dict(peaks.limits)})
+        return peaks
+    note(f"peaks as they were measured earlier, from {path}")
+    known = dict(store.device_limits(workshop.device.fingerprint))
+    known.update({f"{n}_threads{workshop.protocol.threads}": value for n, value in kept[name].items()})
+    store.update_device(DeviceInfo.of(workshop.device, known))
+    return Peaks(kept[name])
+
+
+def _read_kept(path: Path) -> dict[str, dict[str, float]]:
+    """Peaks by fingerprint and threads; none where there is no file."""
+    try:
+        if not path.exists():
+            return {}
+        raw = json.loads(read_file(path))
+        if not isinstance(raw, dict):
+            raise ValueError("it is no table")
+        return {name: answers.numbers(limits, "the peaks") for name, limits in raw.items()}
+    except (OSError, ValueError, RecursionError, UnreadableFile, answers.UnusableAnswer) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TunerError(f"{PEAKS_FILE}={path} holds no peaks ({reason}): name another file") from None
+
+
+def _write_kept(path: Path, kept: Mapping[str, Mapping[str, float]]) -> None:
+    # Whole or not at all; of two that write at once one's is lost, and measured again another day.
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(kept, indent=1))
+        partial.replace(path)
+    except OSError as error:
+        raise TunerError(f"{PEAKS_FILE}={path} cannot be written: {error.strerror}") from None
 
 
 def too_fast(
