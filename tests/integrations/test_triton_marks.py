@@ -112,6 +112,10 @@ def test_times_of_a_device_are_measured_and_marked_as_the_programs_own(lab, numb
     assert runner.invoke(app, ["export", "--best", str(file), *db]).exit_code == 0
     (entry,) = json.loads(file.read_text())["devices"][row.device.fingerprint]["shapes"].values()
     assert entry["timer"] == "triton.testing.do_bench"
+    page = tmp_path / "page.html"
+    assert runner.invoke(app, ["report", "s1", "--html", str(page), *db]).exit_code == 0
+    assert "with triton.testing.do_bench, not by the judge" in page.read_text()
+    assert "tuner.load" not in page.read_text()
     configs = tmp_path / "configs.py"
     done = runner.invoke(app, ["export", "--best", "--format", "triton-config", str(configs), *db])
     assert (

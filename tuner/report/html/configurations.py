@@ -19,7 +19,7 @@ class Configuration:
         trial: its trial, `t42`.
         values: parameter by parameter.
         command: of the shell.
-        python: the lines that load it.
+        python: the lines that load it; empty where its operator is not the lab's, which then cannot.
     """
 
     kernel: str
@@ -41,9 +41,14 @@ def configurations(section: Section, database: str) -> list[Configuration]:
 
 
 def _of(row: ComparisonRow, section: Section, database: str) -> Configuration:
+    from tuner import registry
+
     workload, context = section.context.workload, section.context
-    parts = ["tuner best", workload.operator, f"--shape {_quoted(shape_text(workload))}"]
-    if workload.dtype != "f32":
+    known = workload.operator in registry.operators()
+    parts = ["tuner best", _quoted(workload.operator)]
+    if known:
+        parts.append(f"--shape {_quoted(shape_text(workload))}")
+    if known and workload.dtype != "f32":
         parts.append(f"--dtype {workload.dtype}")
     parts += [f"--kernel {_quoted(row.kernel)}", f"--threads {context.threads}"]
     if row.evidence != "measured":
@@ -53,7 +58,7 @@ def _of(row: ComparisonRow, section: Section, database: str) -> Configuration:
     trial = f"t{row.trial_id}" if row.trial_id is not None else ""
     return Configuration(
         row.implementation, trial, {k: safe(str(v)) for k, v in row.config.items()}, " ".join(parts),
-        python(workload, row.kernel, database),
+        python(workload, row.kernel, database) if known else "",
     )  # fmt: skip
 
 

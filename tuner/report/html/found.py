@@ -174,7 +174,8 @@ def _tiles(section: Section, first: ComparisonRow | None) -> list[tuple[str, str
         known = "" if first.evidence == "predicted" else f" {spread(first.interval)}"
         tiles.append((seconds(first.interval.mid), f"{first.implementation}: a call{known}"))
         share = f", {percent(first.share_of_peak)} of the measured peak" if first.share_of_peak else ""
-        tiles.append((f"{significant(first.gflops)} GFLOP/s", f"{first.implementation}{share}"))
+        if first.gflops:
+            tiles.append((f"{significant(first.gflops)} GFLOP/s", f"{first.implementation}{share}"))
     tiles.append((f"{section.trials:,}", f"trials, {section.failed:,} failed"))
     return tiles
 

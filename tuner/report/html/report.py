@@ -115,14 +115,16 @@ def _shown(about: Subject, database: str) -> Iterator[Shown]:
     for i, section in enumerate(about.sections):
         rows, context = section.comparison.rows, section.context
         tuned = _tuned(section)
+        curves, references = section.comparison.curves, section.comparison.references
         chosen = tuned if left is None else tuned[: max(0, min(1 + left // 4, left))]
         left = None if left is None else left - len(chosen)
         yield Shown(
             anchor=f"w{i + 1}",
             section=section,
             found=found(section),
-            comparison=charts.comparison(rows, context) if rows else None,
-            curves=charts.best_so_far(section.comparison.curves, context, section.comparison.references),
+            # Rates of an unknown number of operations are none.
+            comparison=charts.comparison(rows, context) if rows and context.flops else None,
+            curves=charts.best_so_far(curves, context, references) if context.flops else [],
             roofline=roofline.roofline(rows, context) if section.measured else None,
             parameters=[(kernel.name, parameters(kernel.name, kernel.lines)) for kernel in chosen],
             left_out=len(tuned) - len(chosen),

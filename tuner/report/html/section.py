@@ -109,14 +109,15 @@ def _of_kernel(kernel: KernelView, store: "Store", most: int) -> Swept:
 def of_sweeps(sweeps: Sequence[StoredSweep], title: str, store: "Store", most: int) -> Section:
     """The section of sweeps of one workload, device, thread count and cache state that are of no campaign.
 
+    Of a recording, or a kernel of somebody's program, nobody knows how many operations it computes: 0.
+
     Raises:
-        UnknownName: the workload's operator is not registered here.
         StoreError: as for `of_part`.
     """
     from tuner import registry
 
     spec = sweeps[0].spec
-    operator = registry.operator(spec.workload.operator)
+    operator = registry.operators().get(spec.workload.operator)
     limits = spec.device.limits
     context = RowContext(
         title=title,
@@ -125,8 +126,8 @@ def of_sweeps(sweeps: Sequence[StoredSweep], title: str, store: "Store", most: i
         threads=spec.protocol.threads,
         cache=spec.protocol.cache,
         when=max(sweep.finished_at or sweep.started_at for sweep in sweeps),
-        flops=operator.flops(spec.workload),
-        bytes=operator.min_bytes(spec.workload),
+        flops=operator.flops(spec.workload) if operator else 0,
+        bytes=operator.min_bytes(spec.workload) if operator else 0,
         peak_flops=limits.get(f"peak_flops_{spec.workload.dtype}"),
         bandwidth=limits.get("bandwidth_bytes_per_s"),
     )
@@ -138,11 +139,12 @@ def of_sweeps(sweeps: Sequence[StoredSweep], title: str, store: "Store", most: i
     timings = [timing for kernel in kernels if (timing := _timing(kernel, context)) is not None]
     curves = [Curve(k.name, store.best_so_far(k.sweep_id)) for k in kernels if k.trials > 1]
     notes = ["no final was held: times are of the sweeps, taken apart, so there are no speed-ups"]
+    notes = notes if len(timings) > 1 else []
+    timers = dict.fromkeys(sweep.spec.protocol.timer for sweep in sweeps if sweep.spec.protocol.timer)
+    notes += [f"times were taken by the program the kernel is of, with {t}, not by the judge" for t in timers]
     rows = comparison_rows(timings, context, paired=False)
     measured = not rows or any(row.evidence != "predicted" for row in rows)
-    return Section(
-        Comparison(context, rows, curves, (), notes if len(rows) > 1 else ()), kernels, None, measured
-    )
+    return Section(Comparison(context, rows, curves, (), notes), kernels, None, measured)
 
 
 def _names(sweeps: Sequence[StoredSweep]) -> list[str]:
