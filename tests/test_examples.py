@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,14 @@ SAYS = {
         (r"^cpp_register 640x640x640 on AMD EPYC: \d+ configurations, replayed$", 1),
         (r"^(random|local|surrogate), \d+ simulated s( +[01]\.\d{3}){4} *$", 3),
     ],
+    "triton_autotune": [
+        (r"3 tried, 0 from .+, 1 failed, .+; best config: BLOCK: (128|256), TAIL: True", 1),
+        (r"0 tried, 3 from .+, 1 failed, .+; best config: BLOCK: (128|256), TAIL: True", 1),
+        (r"^autotune of double rejected 1 configuration: BLOCK: 1024, TAIL: False.+out_ptr\[4096\]", 1),
+        (r"^right: True$", 2),
+    ],
 }
+NEEDS = {"triton_autotune": ("torch", "triton")}
 COMPILED = {"tune_and_load", "own_kernel"}
 
 
@@ -37,6 +45,9 @@ COMPILED = {"tune_and_load", "own_kernel"}
 def test_an_example_says_what_it_promises(path: Path, tmp_path: Path) -> None:
     if path.stem in COMPILED and find_compiler() is None:
         pytest.skip("no C++ compiler")
+    for name in NEEDS.get(path.stem, ()):
+        if find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
     assert len(path.read_text().splitlines()) < LONGEST
     environment = {
         **os.environ, "TUNER_DB": str(tmp_path / "r.db"), "TUNER_CACHE": str(tmp_path / "cache"),

@@ -112,7 +112,7 @@ class Outputs:
             if answer is not right:
                 where = self.difference(answer.written, right.written) or "its outputs differ"
                 for number in answer.members:
-                    found[number] = f"{where} (as {len(right.members)} of the other configurations have it)"
+                    found[number] = f"{where}; {len(right.members)} of the others agree on what is right"
         return found
 
     def difference(self, written: Mapping[str, Any], right: Mapping[str, Any]) -> str | None:
