@@ -1,7 +1,7 @@
 # One virtual environment in .venv, made on first use and again when pyproject.toml changes.
 # Needs Python 3.11 or later, a C++ compiler, and an index that pip can reach.
 #
-#   make demo       tune a GEMM on this machine's CPU, compare, draw
+#   make demo       tune a GEMM on this machine's CPU, compare, write a page of it
 #   make test       the test suite, under 10 minutes on 2 cores
 #   make test-slow  the tests that take minutes each
 #   make bench      the figures the project promises, against the peers (PEERS=0: without installing them)
@@ -35,6 +35,7 @@ INSTALL := $(PIP) install -qq
 
 demo: $(VENV)/.base
 	$(BIN)/tuner compare experiments/gemm_demo.toml
+	@$(BIN)/tuner report gemm_demo --html results/gemm_demo/report.html
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)

@@ -155,6 +155,19 @@ def database() -> list[Figure]:
     ]
 
 
+def pages() -> list[Figure]:
+    """The report of a campaign of 10,000 trials, alone and in a database of a million."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner.lab.bench_report"], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    return [
+        Figure("report of 10,000 trials", found["report_s"], "s", 10, True, "a whole process"),
+        Figure("its page", found["page_mb"], "MB", 6, True),
+        Figure("the same among a million trials", found["report_among_s"], "s", 20, True, "a whole process"),
+    ]
+
+
 def main() -> int:
     """Measures everything, prints a table, writes JSON; exit code 1 where a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -162,16 +175,17 @@ def main() -> int:
     parser.add_argument(
         "--output", type=Path, default=Path("results"), help="folder of bench.json and bench.db"
     )
-    parser.add_argument("--only", choices=["gemm", "rate", "cli", "store"], action="append")
+    parser.add_argument("--only", choices=["gemm", "rate", "cli", "store", "pages"], action="append")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    chosen = arguments.only or ["cli", "store", "rate", "gemm"]
+    chosen = arguments.only or ["cli", "store", "pages", "rate", "gemm"]
     figures: list[Figure] = []
     with open_store(str(arguments.output / "bench.db")) as store:
         cores = int(campaign.default_device().target.limits["cores"])
         parts: dict[str, list[Callable[[], list[Figure]]]] = {
             "cli": [command_line],
             "store": [database],
+            "pages": [pages],
             "rate": [lambda: trial_rate(store, 80)],
             "gemm": [partial(gemm, store, t, arguments.trials) for t in dict.fromkeys([min(2, cores), 1])],
         }

@@ -1,98 +1,167 @@
-"""An inspected candidate as one self-contained HTML page: every stage with syntax colours, foldable."""
+"""An inspected candidate as one HTML page: stages side by side, and what a parameter changes."""
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem;
-  color: #1f2328; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-.note { color: #59636e; } .bad { color: #b30000; font-weight: 600; }
-table { border-collapse: collapse; } td { padding: .15rem 1rem .15rem 0; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
-details { border: 1px solid #d1d9e0; border-radius: 6px; margin: .6rem 0; }
-summary { padding: .5rem .8rem; cursor: pointer; }
-pre { margin: 0; padding: .8rem; overflow: auto; max-height: 70vh; font-size: 12.5px;
-  border-top: 1px solid #d1d9e0; }
-"""
+from tuner.report.html.shell import markup, page
+from tuner.report.metric_words import PARTS, grouped, metric
+from tuner.report.side_by_side import Line, side_by_side
+from tuner.report.text import intensity, safe, seconds, significant
+from tuner.report.units import byte_size, quantity
+
+_COLOURED = 200_000  # characters; colouring a megabyte takes half a minute
+_ROWS = 4_000  # of a comparison; a kernel that is another one throughout says no more with ten times as many
 
 
-def _highlight(text: str, language: str) -> tuple[str, str]:
-    """HTML of a text, and the style sheet it needs."""
-    from pygments import highlight
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers import get_lexer_by_name
+@dataclass(frozen=True)
+class Shown:
+    """One row of a table of values: in words, with units; `other` and `change` where two are compared."""
 
-    formatter = HtmlFormatter(style="default", nowrap=True)
-    # Colouring a megabyte takes half a minute; past this a text is shown plain.
-    if len(text) > 200_000:
-        return html.escape(text), formatter.get_style_defs("pre")
-    return highlight(text, get_lexer_by_name(language), formatter), formatter.get_style_defs("pre")
+    words: str
+    name: str
+    value: str
+    other: str = ""
+    change: str = ""
 
-
-def _table(values: Mapping[str, Any]) -> str:
-    rows = []
-    for name, value in values.items():
-        shown = f"{value:,.6g}" if isinstance(value, int | float) else html.escape(str(value))
-        rows.append(f"<tr><td>{html.escape(name)}</td><td class=n>{shown}</td></tr>")
-    return f"<table>{''.join(rows)}</table>"
-
-
-def _stages(stages: Sequence[Mapping[str, str]]) -> tuple[str, str]:
-    parts, sheet = [], ""
-    for stage in stages:
-        text = stage["text"]
-        if not text:
-            parts.append(f"<p class=note>{html.escape(stage['name'])}: no difference</p>")
-            continue
-        body, sheet = _highlight(text, stage["language"])
-        lines = text.count("\n") + 1
-        title = f"{html.escape(stage['name'])} <span class=note>({lines:,} lines)</span>"
-        parts.append(f"<details><summary>{title}</summary><pre>{body}</pre></details>")
-    return "".join(parts), sheet
+    @property
+    def changed(self) -> bool:
+        """Whether the two differ."""
+        return bool(self.change)
 
 
 def inspection_page(
     shown: Mapping[str, Any], other: Mapping[str, Any] | None = None,
-    diffs: Sequence[Mapping[str, str]] = (),
+    diffs: Sequence[Mapping[str, str]] = (), **more: Any,
 ) -> str:  # fmt: skip
     """The page of `Inspection.as_dict()`, and of what another configuration changes.
 
     Args:
         shown: the candidate.
         other: the configuration it is compared with.
-        diffs: of the stages, as `{"name", "language", "text"}`.
+        diffs: of the stages, as `{"name", "language", "text"}` with unified diffs.
+        more: for `shell.page`: a server's `static`.
     """
-    config = " ".join(f"{k}={v}" for k, v in shown["config"].items()) or "(no parameters)"
-    head = f"{shown['kernel']} · {shown['workload']} · {shown['target']}"
-    about = html.escape(f"{config} · {shown['toolchain']}")
-    parts = [f"<h1>{html.escape(head)}</h1><p class=note>{about}</p>"]
-    if shown["problem"]:
-        parts.append(f"<p class=bad>over resources: {html.escape(shown['problem'])}</p>")
-    parts.append(f"<h2>Resources</h2>{_table(shown['metrics'])}")
-    if shown["roofline"]:
-        parts.append(f"<h2>Roofline</h2>{_table(shown['roofline'])}")
-    if shown["predicted"]:
-        predicted = shown["predicted"]
-        plain = {k: v for k, v in predicted.items() if k not in ("evidence", "parts_s")}
-        values = {**plain, **{f"{k}_s": v for k, v in predicted["parts_s"].items()}}
-        parts.append(f"<h2>Predicted by the analytic model, not measured</h2>{_table(values)}")
-    body, sheet = _stages(shown["stages"])
-    parts.append(f"<h2>Stages</h2>{body}")
-    if other is not None:
-        against = " ".join(f"{k}={v}" for k, v in other["config"].items())
-        metrics = other["metrics"]
-        changed = {
-            name: f"{value:g} -> {metrics[name]:g}"
-            for name, value in shown["metrics"].items()
-            if name in metrics and metrics[name] != value
-        }
-        body, diff_sheet = _stages(diffs)
-        sheet = sheet or diff_sheet
-        parts.append(f"<h2>What changes with {html.escape(against)}</h2>{_table(changed)}{body}")
-    title = html.escape(head)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}{sheet}</style></head><body>{''.join(parts)}</body></html>\n"
+    return page(
+        "inspection.html",
+        f"{shown['kernel']} for {shown['workload']}",
+        subtitle=f"{shown['target']} · {shown['toolchain']}",
+        extra_style=markup(_colours()),
+        problem=shown["problem"],
+        sentences=_sentences(shown, other),
+        config=_config(shown["config"], other["config"] if other is not None else None),
+        resources=_resources(shown["metrics"], other["metrics"] if other is not None else None),
+        parts=_parts(shown["predicted"]),
+        stages=[_stage(stage) for stage in shown["stages"]],
+        compared=other is not None,
+        changes=[_change(diff) for diff in diffs],
+        **more,
     )
+
+
+def _sentences(shown: Mapping[str, Any], other: Mapping[str, Any] | None) -> list[str]:
+    """Work, roofs and the model's word, each in a sentence."""
+    flops, least, roofs = shown["flops"], shown["min_bytes"], shown["roofline"]
+    told = [
+        f"One call is {quantity(flops, 'FLOP')} ({quantity(flops / 2, 'MAC')}) and must move at least "
+        f"{byte_size(least)}: {intensity(flops / least)}."
+    ]
+    if roofs:
+        bound = "arithmetic" if roofs["intensity"] >= roofs["ridge"] else "memory"
+        fastest = seconds(flops / roofs["attainable_flops"])
+        told.append(
+            f"The target's roofs meet at {intensity(roofs['ridge'])}, so {bound} bounds it: at most "
+            f"{quantity(roofs['attainable_flops'], 'FLOP/s')}, so at least {fastest} a call."
+        )
+    if shown["predicted"]:
+        told.append(f"Predicted by the analytic model, not measured: {_prediction(shown['predicted'])}.")
+    if other is not None and shown["predicted"] and other["predicted"]:
+        ratio = shown["predicted"]["time_s"] / other["predicted"]["time_s"]
+        told.append(
+            f"With the other configuration, predicted too: {_prediction(other['predicted'])}, "
+            f"{significant(ratio)} times the speed."
+        )
+    return told
+
+
+def _prediction(predicted: Mapping[str, Any]) -> str:
+    bound = PARTS.get(predicted["bound"], predicted["bound"])
+    return f"{seconds(predicted['time_s'])} a call, bound by {bound}"
+
+
+def _config(config: Mapping[str, Any], other: Mapping[str, Any] | None) -> list[Shown]:
+    names = [*config, *(name for name in other or {} if name not in config)]
+    rows = []
+    for name in names:
+        one, two = _value(config.get(name, "–")), _value((other or {}).get(name, "–"))
+        rows.append(Shown(name, "", one, two if other else "", "changed" if other and one != two else ""))
+    return rows
+
+
+def _value(value: Any) -> str:
+    text = safe(str(value))
+    return text if len(text) <= 400 else f"{text[:400]}…"
+
+
+def _resources(
+    metrics: Mapping[str, float], other: Mapping[str, float] | None
+) -> list[tuple[str, list[Shown]]]:
+    names = [*metrics, *(name for name in other or {} if name not in metrics)]
+    return [(group, [_metric(name, metrics, other) for name in own]) for group, own in grouped(names)]
+
+
+def _metric(name: str, metrics: Mapping[str, float], other: Mapping[str, float] | None) -> Shown:
+    known, one = metric(name), metrics.get(name)
+    value = known.text(one) if one is not None else "–"
+    if other is None:
+        return Shown(known.words, name, value)
+    two = other.get(name)
+    change = ""
+    if one != two:
+        change = f"{(two - one) / one:+.1%}" if one and two is not None else "changed"
+    return Shown(known.words, name, value, known.text(two) if two is not None else "–", change)
+
+
+def _parts(predicted: Mapping[str, Any] | None) -> list[tuple[str, str, float]]:
+    """What the predicted time consists of: words, time, share of the longest in percent."""
+    if not predicted or not predicted["parts_s"]:
+        return []
+    longest = max(predicted["parts_s"].values()) or 1.0
+    ordered = sorted(predicted["parts_s"].items(), key=lambda item: -item[1])
+    return [
+        (PARTS.get(name, name), seconds(value), 100 * value / longest) for name, value in ordered if value > 0
+    ]
+
+
+def _stage(stage: Mapping[str, str]) -> dict[str, Any]:
+    text = stage["text"]
+    body = _coloured(text, stage["language"]) if len(text) <= _COLOURED else html.escape(text)
+    return {"name": stage["name"], "lines": text.count("\n") + 1, "body": markup(body)}
+
+
+def _change(diff: Mapping[str, str]) -> dict[str, Any]:
+    rows: list[Line] = side_by_side(diff["text"])
+    changed = sum(row.kind == "changed" for row in rows)
+    return {"name": diff["name"], "rows": rows[:_ROWS], "left_out": len(rows[_ROWS:]), "changed": changed}
+
+
+def _coloured(text: str, language: str) -> str:
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+
+    made: str = highlight(text, get_lexer_by_name(language), HtmlFormatter(nowrap=True))
+    return made
+
+
+def _colours() -> str:
+    """Style sheets of the syntax colours: of light pages, and of dark ones, by system or by choice."""
+    from pygments.formatters import HtmlFormatter
+
+    light = HtmlFormatter(style="default").get_style_defs(".code")
+    by_system = HtmlFormatter(style="github-dark").get_style_defs(':root:not([data-theme="light"]) .code')
+    # What a lexer does not know of an assembler is no error of the kernel's.
+    plain = ".code .err { border: 0 !important; color: inherit !important; background: none !important; }"
+    by_choice = HtmlFormatter(style="github-dark").get_style_defs(':root[data-theme="dark"] .code')
+    return f"{light}\n@media (prefers-color-scheme: dark) {{ {by_system} }}\n{by_choice}\n{plain}\n"

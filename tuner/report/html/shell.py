@@ -79,7 +79,7 @@ def page(
         charts: whether it has any; only then Vega is in it.
         static: where a server has the assets (`/static`); `None` inlines them: the page is a file of its own.
         more: names of further scripts (see `asset`) of a served page.
-        values: for the template; `subtitle` stands below the title.
+        values: for the template; `subtitle` stands below the title, `extra_style` is CSS of this page alone.
     """
     names = ["page.js", "table.js", *(_CHARTS if charts else ()), *more]
     scripts = [(name, asset(name) if static is None else "") for name in names]
@@ -92,7 +92,7 @@ def page(
             style=markup(asset("page.css")),
             scripts=[(name, markup(body)) for name, body in scripts],
             static=static,
-            **{"subtitle": "", "made_at": moment(datetime.now(UTC)), **values},
+            **{"subtitle": "", "extra_style": "", "made_at": moment(datetime.now(UTC)), **values},
         )
     )
 
