@@ -7,8 +7,6 @@ sweeps of their own, made in the database. One campaign stands among them.
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import text
-
 from tuner.core.stats import Interval
 from tuner.core.turns import Turns
 from tuner.lab import bench_store
@@ -37,6 +35,8 @@ def make(path: Path, total: int, campaign_trials: int) -> int:
 
 def _copy(store: Store, copies: int) -> None:
     """Each sweep with its trials again, so many times."""
+    from sqlalchemy import text
+
     with store._write() as connection:
         sweeps, trials = (
             connection.execute(text(f"SELECT max(id) FROM {table}")).scalar_one()
