@@ -55,7 +55,7 @@ def test_a_comparison_killed_half_way_is_unfinished_and_run_again_goes_on(folder
     assert done.returncode == -signal.SIGKILL, done.stderr
     (killed,) = json.loads(invoke("show", "--campaigns", "--db", "r.db", "--json"))
     assert killed["state"] == "unfinished"
-    assert [w["status"] for w in killed["workloads"]] == ["finished", "running"]
+    assert [w["status"] for w in killed["workloads"]] == ["finished", "interrupted"]
     told = invoke("compare", "two.toml", "--report-only", "--db", "r.db")
     assert "unfinished: its process was killed (1 of 2 workloads finished)" in told
     assert "to go on with it: tuner compare two.toml" in told

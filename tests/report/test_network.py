@@ -1,6 +1,7 @@
 """The table of a model's layers."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -74,3 +75,10 @@ def test_the_picture_is_drawn_and_needs_a_speedup(tmp_path):
     assert "m16-n16-k16" in svg and "geometric mean of 2 distinct layers" in svg
     with pytest.raises(ValueError):
         network_chart("Layers", ROWS[3:], tmp_path / "none")
+
+
+def test_a_layer_without_a_tuned_kernel_says_whether_it_was_interrupted_or_none_was_right():
+    found = row("a", "8x8x8", 1, lib=40.0)
+    stopped = replace(found, context=replace(found.context, unfinished=True))
+    first, second = (network_markdown("L", "c", [each]).splitlines()[-1] for each in (found, stopped))
+    assert "| none was right |" in first and "| interrupted |" in second

@@ -143,7 +143,7 @@ def test_after_kill_9_a_campaign_is_unfinished_and_the_same_question_goes_on_wit
     with open_store(path) as store:
         (killed,) = store.campaigns()
         assert (killed.status, killed.state) == ("running", "unfinished")
-        assert [p.status for p in killed.parts] == ["finished", "running"]
+        assert [p.status for p in killed.parts] == ["finished", "interrupted"]
         assert killed.parts[1].kernels[1].sweep_id is not None
         # Another question is another campaign; one asked without resuming too.
         assert store.begin_campaign(spec(make, asked={"kernels": []}), resume=True) != killed.id

@@ -78,10 +78,11 @@ with open_store({str(file)!r}) as store:
         child.stdin.close()
         sweep = int(child.stdout.readline())
         assert store.resumable(make.spec) is None
+        assert store.sweep(sweep).status == "running"
     finally:
         child.kill()
         child.wait()
-    assert store.sweep(sweep).status == "running"
+    assert store.sweep(sweep).status == "interrupted"
     assert store.resumable(make.spec) == sweep
 
 

@@ -35,6 +35,7 @@ def test_a_live_sweep_of_another_host_is_left_alone_and_the_message_says_for_how
     store: Store, make: Any
 ) -> None:
     sweep = owned(store, make, ELSEWHERE, 30)
+    assert store.sweep(sweep).status == "running"
     found = store.resumption(make.spec)
     assert found.sweep_id is None
     (remark,) = found.remarks
@@ -45,6 +46,7 @@ def test_a_live_sweep_of_another_host_is_left_alone_and_the_message_says_for_how
 
 def test_a_sweep_of_a_host_that_fell_silent_is_taken_over(store: Store, make: Any) -> None:
     sweep = owned(store, make, ELSEWHERE, owners.SILENT_S + 60)
+    assert store.sweep(sweep).status == "interrupted"
     found = store.resumption(make.spec)
     assert found.sweep_id == sweep
     assert "farhost ran it and gave no sign of life for 11 minutes" in found.remarks[0]

@@ -70,7 +70,7 @@ def test_nothing_acknowledged_is_lost_when_a_writer_is_killed(path: Path, make: 
         # What was committed and not yet said may be there as well; half a trial may not.
         assert ids <= {t.id for t in history}
         assert [t.id for t in history] == list(range(1, len(history) + 1))
-        assert sweep.status == "running"
+        assert sweep.status == "interrupted"
         assert store.resumable(make.spec) == sweep.id
         # And it goes on from there.
         store.reopen_sweep(sweep.id)

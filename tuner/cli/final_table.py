@@ -30,11 +30,9 @@ def final_lines(part: "PartView") -> Iterator[Any]:
         yield escape(verdict(part))
         for sentence in default_sentences(part):
             yield escape(sentence)
-    for kernel in part.part.kernels:
-        if kernel.disturbed:
-            of = f"{kernel.disturbed} of {kernel.trials} trials were"
-            yield escape(f"{kernel.name}: {of} timed while other programs had the cores: their times are too "
-                         "long")  # fmt: skip
+    noisy = [f"{k.name} {k.disturbed} of {k.trials}" for k in part.part.kernels if k.disturbed]
+    if noisy:
+        yield escape(f"trials timed while other programs had the cores, so too long: {', '.join(noisy)}")
     for kernel in part.part.kernels:
         if kernel.given_up:
             yield escape(f"{kernel.name}: given up after {kernel.given_up_at} trials, {kernel.given_up}")

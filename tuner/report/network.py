@@ -132,9 +132,10 @@ _HEAD = (
 def _cells(row: LayerRow) -> tuple[str, ...]:
     workload, tuned, library = row.context.workload, row.tuned, row.library
     shape = workload.key.split("/", 1)[1]
+    nothing = "interrupted" if row.context.unfinished else "none was right"
     return (
         row.model, shape, str(row.count),
-        tuned.implementation if tuned else "none was right",
+        tuned.implementation if tuned else nothing,
         seconds(tuned.interval.mid) if tuned else "-", spread(tuned.interval) if tuned else "-",
         library.implementation if library else "none", seconds(library.interval.mid) if library else "-",
         ratio(row.speedup),

@@ -1,7 +1,7 @@
 """Every record as plain values: the one place that decides what `--json` and the JSON files say.
 
-Times are seconds. An interval is `{"low", "median", "high"}` in comparisons, and `[low, median, high]` in
-what commands print of single records.
+Times are seconds. An interval of 95% is `[low, middle, high]` wherever there is one, of times and of speed-ups; the
+middle is the median (of a mean over layers, the mean). Null stands where there is none.
 """
 
 import json
@@ -34,15 +34,8 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def named_interval(interval: Interval | None) -> dict[str, float] | None:
-    """An interval by names."""
-    if interval is None:
-        return None
-    return {"low": interval.low, "median": interval.mid, "high": interval.high}
-
-
 def interval_list(interval: Interval | None) -> list[float] | None:
-    """An interval as `[low, median, high]`."""
+    """An interval as `[low, middle, high]`."""
     return [interval.low, interval.mid, interval.high] if interval is not None else None
 
 
@@ -267,7 +260,7 @@ def _entry_json(entry: EntryView) -> dict[str, Any]:
         "trial": entry.trial_id,
         "baseline": entry.baseline,
         "median_s": interval.mid if interval else None,
-        "interval_s": [interval.low, interval.high] if interval else None,
+        "interval_s": interval_list(interval),
         "speedup": interval_list(entry.speedup),
         "error": entry.error or None,
         "remark": entry.remark or None,
@@ -288,11 +281,11 @@ def row_json(row: ComparisonRow) -> dict[str, Any]:
         "kernel": row.kernel,
         "language": row.language,
         "config": dict(row.config),
-        "time_s": named_interval(row.interval),
+        "time_s": interval_list(row.interval),
         "gflops": row.gflops,
         "share_of_peak": row.share_of_peak,
-        "speedup_naive": named_interval(row.speedup_naive),
-        "speedup_library": named_interval(row.speedup_library),
+        "speedup_naive": interval_list(row.speedup_naive),
+        "speedup_library": interval_list(row.speedup_library),
         "is_baseline": row.is_baseline,
         "is_naive": row.is_naive,
         "is_winner": row.is_winner,
@@ -338,13 +331,12 @@ def network_json(title: str, rows: "Sequence[LayerRow]", summaries: "Sequence[Su
 
 
 def _summary_json(summary: "Summary") -> Mapping[str, Any]:
-    mean = summary.mean
     return {
         "model": summary.model,
         "operator": summary.operator,
         "layers": summary.layers,
         "compared": summary.compared,
-        "speedup": {"low": mean.low, "mean": mean.mid, "high": mean.high} if mean else None,
+        "speedup": interval_list(summary.mean),
         "tuned_s": summary.tuned_s,
         "library_s": summary.library_s,
     }
@@ -356,7 +348,7 @@ def _layer_json(row: "LayerRow") -> Mapping[str, Any]:
         "count": row.count,
         "workload": row.context.workload.key,
         "measured_at": row.context.when.isoformat(),
-        "speedup": named_interval(row.speedup),
+        "speedup": interval_list(row.speedup),
         "rows": [row_json(each) for each in row.rows],
         "notes": list(row.notes),
         "disturbed": row.context.disturbed or None,

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
@@ -22,10 +23,10 @@ from tuner.store.campaign_records import (
 from tuner.store.checked import plain_json, positive, real, record, whole, words
 from tuner.store.convert import chunks, clean, from_stamp, to_json, workload_of
 from tuner.store.finals import range_of
-from tuner.store.owner import host_of, is_alive, on_this_host, this_process
+from tuner.store.owner import this_process
 from tuner.store.queries import devices
 from tuner.store.records import DeviceInfo
-from tuner.store.writes import DEVICES, OWNERS, WORKLOADS, _table, now, put_device, put_workload
+from tuner.store.writes import DEVICES, WORKLOADS, _table, now, put_device, put_workload
 
 CAMPAIGNS, PARTS = _table(models.CampaignRow), _table(models.CampaignPartRow)
 KERNELS, EXCLUSIONS = _table(models.CampaignKernelRow), _table(models.CampaignExclusionRow)
@@ -89,7 +90,7 @@ def unfinished(connection: Connection, spec: CampaignSpec) -> int | None:
     for row in connection.execute(statement).all():
         keys = select(WORKLOADS.c.key).join(PARTS, PARTS.c.workload_id == WORKLOADS.c.id)
         found = connection.execute(keys.where(PARTS.c.campaign_id == row.id).order_by(PARTS.c.number))
-        runs = row.status == "running" and _runs(connection, words(row.owner))
+        runs = row.status == "running" and owners.lives(connection, words(row.owner))
         if list(found.scalars()) == wanted and not runs:
             return int(row.id)
     return None
@@ -98,14 +99,6 @@ def unfinished(connection: Connection, spec: CampaignSpec) -> int | None:
 def _device_id(connection: Connection, device: DeviceInfo) -> int | None:
     wanted = select(DEVICES.c.id).where(DEVICES.c.fingerprint == device.fingerprint)
     return connection.execute(wanted).scalar()
-
-
-def _runs(connection: Connection, owner: str) -> bool:
-    """Whether the process that runs a campaign is there; of another host: gave a sign of life lately."""
-    if owner == this_process() or on_this_host(owner) or not host_of(owner):
-        return owner == this_process() or is_alive(owner)
-    seen_at = connection.execute(select(OWNERS.c.seen_at).where(OWNERS.c.owner == owner)).scalar()
-    return seen_at is not None and owners.silent_s(words(seen_at)) <= owners.SILENT_S
 
 
 def reopen(connection: Connection, campaign_id: int) -> None:
@@ -209,9 +202,11 @@ def campaigns(connection: Connection, where: Sequence[ColumnElement[bool]] = ())
     """Campaigns that meet the conditions, oldest first, with all their parts."""
     rows = connection.execute(select(CAMPAIGNS).where(*where).order_by(CAMPAIGNS.c.id)).all()
     ids = [row.id for row in rows]
-    parts = _parts(connection, ids)
     known = {i: devices(connection, i)[0] for i in {row.device_id for row in rows}}
-    alive = {row.id: row.status == "running" and _runs(connection, words(row.owner)) for row in rows}
+    running = {row.id: words(row.owner) for row in rows if row.status == "running"}
+    owner = owners.look(connection, running.values())
+    alive = {row.id: row.id in running and owner[running[row.id]].lives for row in rows}
+    parts = _parts(connection, ids, alive)
     return [_campaign_of(r, known[r.device_id], parts.get(r.id, []), alive[r.id]) for r in rows]
 
 
@@ -258,7 +253,10 @@ def _campaign_of(row: Any, device: DeviceInfo, parts: Sequence[CampaignPart], al
     )
 
 
-def _parts(connection: Connection, ids: Sequence[int]) -> Mapping[int, list[CampaignPart]]:
+def _parts(
+    connection: Connection, ids: Sequence[int], alive: Mapping[int, bool]
+) -> Mapping[int, list[CampaignPart]]:
+    """Parts by campaign; one that is `running` where nobody runs the campaign reads as interrupted."""
     found: dict[int, list[CampaignPart]] = defaultdict(list)
     kernels: dict[tuple[int, int], list[CampaignKernel]] = defaultdict(list)
     exclusions: dict[tuple[int, int], list[Exclusion]] = defaultdict(list)
@@ -283,6 +281,8 @@ def _parts(connection: Connection, ids: Sequence[int]) -> Mapping[int, list[Camp
                 workloads[row.workload_id] = workload_of(row)
             place = row.campaign_id, row.number
             part = _part_of(row, workloads[row.workload_id], kernels[place], exclusions[place])
+            if part.status == "running" and not alive[row.campaign_id]:
+                part = replace(part, status="interrupted")
             found[row.campaign_id].append(part)
     return found
 

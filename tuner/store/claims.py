@@ -1,8 +1,8 @@
 """Which sweep is about to measure an identity, so that sweeps running side by side do not measure it twice.
 
 A claim is taken in the transaction that finds the identity unknown, and is gone in the one that stores its
-outcome. Whoever finds another's claim waits for that outcome. A claim whose owner died, or that is older
-than its measurement can take, is nobody's.
+outcome. Whoever finds another's claim waits for that outcome. A claim whose owner died (`owners.py`), or that
+is older than its measurement can take, is nobody's.
 """
 
 from collections.abc import Collection
@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, delete, select, text
 
 from tuner.core.trial import Trial
+from tuner.store import owners
 from tuner.store.convert import chunks, to_stamp
-from tuner.store.owner import is_alive, on_this_host, this_process
+from tuner.store.owner import this_process
 from tuner.store.writes import CLAIMS, now
 
 # Plain SQL, which SQLite and PostgreSQL both know: SQLAlchemy's construct would import a dialect.
@@ -51,8 +52,10 @@ def claim(
     """
     connection.execute(delete(CLAIMS).where(CLAIMS.c.expires_at < now()))
     wanted = sorted(set(identities))
-    for identity, owner in _held(connection, sweep_id, wanted).items():
-        if not _lives(owner):
+    claimed = _held(connection, sweep_id, wanted)
+    known = owners.look(connection, claimed.values())
+    for identity, owner in claimed.items():
+        if not known[owner].lives:
             mine = (CLAIMS.c.identity == identity) & (CLAIMS.c.owner == owner)
             connection.execute(delete(CLAIMS).where(mine))
     expires = to_stamp(datetime.now(UTC) + timedelta(seconds=seconds))
@@ -66,7 +69,7 @@ def held(connection: Connection, sweep_id: int, identities: Collection[str]) -> 
     """Whether another sweep that lives holds a claim on one of the identities."""
     moment = now()
     claims = _held(connection, sweep_id, sorted(set(identities)), since=moment)
-    return any(_lives(owner) for owner in claims.values())
+    return any(owner.lives for owner in owners.look(connection, claims.values()).values())
 
 
 def release(connection: Connection, sweep_id: int, identities: Collection[str]) -> None:
@@ -88,8 +91,3 @@ def _held(
         )
         found.update({row.identity: row.owner for row in connection.execute(statement)})
     return found
-
-
-def _lives(owner: str) -> bool:
-    # Of a process on another host only the expiry tells; another sweep of this process (a thread) lives.
-    return owner == this_process() or not on_this_host(owner) or is_alive(owner)

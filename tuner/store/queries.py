@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from tuner.core.measurement import Evidence, Status
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
+from tuner.store import owners
 from tuner.store.checked import plain_json, real, record, whole, words
 from tuner.store.convert import chunks, from_stamp, trial_of, workload_of
 from tuner.store.finals import final_entry_of, range_of
@@ -263,7 +265,13 @@ def sweeps(connection: Connection, where: Sequence[ColumnElement[bool]] = ()) ->
     )
     rows = connection.execute(statement).all()
     counted = _counts(connection, [row.sweeps_id for row in rows])
-    return [_sweep_of(row, counted[row.sweeps_id]) for row in rows]
+    running = [words(row.sweeps_owner) for row in rows if row.sweeps_status == "running"]
+    known = owners.look(connection, running)
+    # A killed process leaves `running` behind.
+    left = {row.sweeps_id for row in rows
+            if row.sweeps_status == "running" and not known[words(row.sweeps_owner)].lives}  # fmt: skip
+    found = [_sweep_of(row, counted[row.sweeps_id]) for row in rows]
+    return [replace(each, status="interrupted") if each.id in left else each for each in found]
 
 
 def _counts(connection: Connection, ids: Sequence[int]) -> Mapping[int, list[Row[Any]]]:

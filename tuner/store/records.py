@@ -114,6 +114,7 @@ class StoredSweep:
     """A stored sweep.
 
     Attributes:
+        status: `interrupted` also where the process that ran it is gone (`store/owners.py`).
         trials: proposals so far, reused ones included.
         reused: how many of them refer to trials of other sweeps: earlier ones of the same identity, or those
             that another device measured for this sweep (see `engine/tuning/filing.py`).

@@ -6,19 +6,17 @@ from sqlalchemy import Connection, select
 
 from tuner.store import owners
 from tuner.store.checked import words
-from tuner.store.owner import host_of, is_alive, on_this_host
 from tuner.store.records import Resumption, SweepSpec
-from tuner.store.writes import DEVICES, KERNELS, OWNERS, SWEEPS, WORKLOADS
+from tuner.store.writes import DEVICES, KERNELS, SWEEPS, WORKLOADS
 
 
 def resumption(connection: Connection, spec: SweepSpec) -> Resumption:
     """See `Store.resumption`."""
     statement = (
-        select(SWEEPS.c.id, SWEEPS.c.status, SWEEPS.c.owner, OWNERS.c.seen_at)
+        select(SWEEPS.c.id, SWEEPS.c.status, SWEEPS.c.owner)
         .join(WORKLOADS, WORKLOADS.c.id == SWEEPS.c.workload_id)
         .join(KERNELS, KERNELS.c.id == SWEEPS.c.kernel_id)
         .join(DEVICES, DEVICES.c.id == SWEEPS.c.device_id)
-        .outerjoin(OWNERS, OWNERS.c.owner == SWEEPS.c.owner)
         .where(
             SWEEPS.c.status != "finished",
             WORKLOADS.c.key == spec.workload.key,
@@ -34,9 +32,11 @@ def resumption(connection: Connection, spec: SweepSpec) -> Resumption:
         )
         .order_by(SWEEPS.c.id.desc())
     )
+    rows = connection.execute(statement).all()
+    known = owners.look(connection, [words(row.owner) for row in rows])
     remarks = []
-    for row in connection.execute(statement):
-        taken, remark = _fate(row)
+    for row in rows:
+        taken, remark = _fate(row, known[words(row.owner)])
         if remark:
             remarks.append(remark)
         if taken:
@@ -44,26 +44,24 @@ def resumption(connection: Connection, spec: SweepSpec) -> Resumption:
     return Resumption(None, tuple(remarks))
 
 
-def _fate(row: Any) -> tuple[bool, str]:
+def _fate(row: Any, owner: owners.Owner) -> tuple[bool, str]:
     """Whether a sweep may be taken, and what a person should know of its owner."""
-    owner = words(row.owner)
-    if row.status != "running":
+    if row.status != "running" or owner.mine:
         return True, ""
-    if on_this_host(owner) or not host_of(owner):
-        if not is_alive(owner):
+    if not owner.elsewhere:
+        if not owner.lives:
             return True, ""
         return False, f"sweep s{row.id} is left alone: another process of this host runs it"
-    silent_s = owners.silent_s(words(row.seen_at)) if row.seen_at is not None else None
-    host, wait = host_of(owner), f"{owners.SILENT_S / 60:.0f} minutes"
-    if silent_s is None:
+    host, wait = owner.elsewhere, f"{owners.SILENT_S / 60:.0f} minutes"
+    if owner.silent_s is None:
         # Left by a lab that gave no signs of life.
         return True, f"sweep s{row.id} of host {host} is taken over: nothing says that it still runs"
-    if silent_s > owners.SILENT_S:
+    if not owner.lives:
         return True, (
             f"sweep s{row.id} is taken over: host {host} ran it and gave no sign of life for "
-            f"{silent_s / 60:.0f} minutes"
+            f"{owner.silent_s / 60:.0f} minutes"
         )
     return False, (
-        f"sweep s{row.id} is left alone: host {host} runs it and gave a sign of life {silent_s:.0f} s ago; "
-        f"after {wait} without one --resume takes it over"
+        f"sweep s{row.id} is left alone: host {host} runs it and gave a sign of life "
+        f"{owner.silent_s:.0f} s ago; after {wait} without one --resume takes it over"
     )
