@@ -76,6 +76,10 @@ BROKEN_PYTHON = {
     "latin": (b"x = '\xe9'\n", "SyntaxError"),
     "leaves": (b"import sys\nsys.exit(3)\n", "SystemExit: 3"),
     "raises": (b"raise RuntimeError('two\\nlines')\n", "RuntimeError: two"),
+    "quits": (
+        PYTHON.replace("plug_py", "q").encode() + b"    def __init__(self): raise SystemExit(0)\n",
+        "Plug: SystemExit: 0",
+    ),
     "constructor": (
         PYTHON.replace("plug_py", "c").encode() + b"    def __init__(self): raise OSError('no')\n",
         "Plug: OSError: no",
@@ -84,6 +88,20 @@ BROKEN_PYTHON = {
     "unfinished": (PYTHON.replace(", summary,", ", x,").replace("plug_py", "u").encode(), "has no summary"),
 }  # fmt: skip
 HIDDEN = {".#lock": link("user@host.1234:1700000000"), ".copy": write("/*[tuner]\nbroken\n*/")}
+
+
+def test_a_plugin_that_would_end_a_command_is_named(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("def stop():\n    raise KeyboardInterrupt\n")
+    (tmp_path / "stops.py").write_text("import helper\nhelper.stop()\n")
+    done = tuner(["best", "gemm"], tmp_path)
+    assert done.returncode == 2
+    assert f"the plug-in {tmp_path / 'stops.py'} raised KeyboardInterrupt" in done.stderr
+    (tmp_path / "stops.py").write_text(
+        PYTHON.replace("plug_py", "c") + "    def unsupported(self, workload, target): raise SystemExit(0)\n"
+    )
+    done = tuner(["kernels", "gemm"], tmp_path)
+    assert done.returncode == 2
+    assert f"plug-in {tmp_path / 'stops.py'}, line 8, ended the command (SystemExit)" in done.stderr
 
 
 def tuner(words: list[str], plugins: Path) -> "subprocess.CompletedProcess[str]":

@@ -129,7 +129,8 @@ def load(
         threads: only configurations measured with so many threads.
         device: what runs it: `"cuda:0"`, with arrays copied to the GPU and back; default this machine's CPU.
         any_shape: where this shape was not tuned here, ask the rule that `tuner dispatch` makes of all that
-            were, in place of the nearest one; `note` says what it picked, and nothing warns.
+            were, in place of the nearest one (which it is where fewer than two were); `note` says what was
+            picked, and nothing warns.
         **values: dimensions and options: `m=1024, n=1024, k=1024, trans_b=True`.
 
     Raises:
@@ -143,4 +144,4 @@ def load(
         rows = store.best(operator=operator, threads=threads)
         if any_shape and (served := load_by_rule(workload, rows, where, store, kernel, threads)) is not None:
             return served
-    return load_rows(workload, rows, where, kernel)
+    return load_rows(workload, rows, where, kernel, any_shape)

@@ -7,7 +7,6 @@ hidden.
 
 import importlib
 import inspect
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from tuner.core.found_files import UnreadableFile, files_below, read_file, why_u
 from tuner.core.kernel import Kernel
 from tuner.core.operator import Operator
 from tuner.core.places import CUDA_SRC, ROOT
+from tuner.core.plugins import plugin_folders, plugin_modules
 from tuner.core.searcher import Searcher
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.target import Target, TargetKind
@@ -89,7 +89,7 @@ def _python_files(folder: str) -> list[tuple[Path, list[str]]]:
 def _declared_files() -> tuple[list[tuple[Path, list[str]]], dict[Path, str]]:
     """Files that declare a kernel, with the names as they are spelt; and unreadable ones, with the reason."""
     found, unread = [], dict[Path, str]()
-    for folder in [CUDA_SRC, *plugin_folders()]:
+    for folder in [CUDA_SRC, *plugin_folders(broken)]:
         for path in files_below(folder, (".cpp", ".cu"), unread):
             try:
                 head = read_file(path).partition(b"/*[tuner]")[2]
@@ -130,47 +130,9 @@ def require_whole(operator_name: str) -> None:
             raise Unavailable(f"the lab's own file {name} cannot be loaded, kernels are missing: {reason}")
 
 
-def plugin_folders() -> list[Path]:
-    """The folders that `TUNER_PLUGINS` names, importable from here on, in child processes too.
-
-    One that does not exist is listed in `broken`.
-    """
-    folders = []
-    for name in filter(None, os.environ.get("TUNER_PLUGINS", "").split(os.pathsep)):
-        folder = Path(os.path.realpath(name))  # `resolve` raises on a loop of links
-        if not folder.is_dir():
-            broken[name] = "TUNER_PLUGINS names it, and it is no folder"
-            continue
-        folders.append(folder)
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
-            # Processes that run library calls import their modules by name, and load no registry.
-            inherited = os.environ.get("PYTHONPATH")
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [inherited, str(folder)]))
-    return folders
-
-
-def _plugin_modules() -> list[ModuleType]:
-    modules = []
-    for path in (path for folder in plugin_folders() for path in sorted(folder.glob("[!_.]*.py"))):
-        if reason := why_unreadable(path):
-            broken[str(path)] = reason
-            continue
-        try:
-            module = importlib.import_module(path.stem)
-        except (Exception, SystemExit) as error:
-            broken[str(path)] = f"{type(error).__name__}: {error}".splitlines()[0]
-            continue
-        if Path(str(getattr(module, "__file__", ""))).resolve() == path:
-            modules.append(module)
-        else:
-            broken[str(path)] = f"there is another module {path.stem}: give the file another name"
-    return modules
-
-
 def _classes(folder: str, base: type[Any], name: str | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for module in [*_modules(folder, name), *_plugin_modules()]:
+    for module in [*_modules(folder, name), *plugin_modules(broken)]:
         for _, item in inspect.getmembers(module, inspect.isclass):
             own = item.__module__ == module.__name__
             if own and issubclass(item, base) and not inspect.isabstract(item) and hasattr(item, "name"):
@@ -188,7 +150,7 @@ def _instances(classes: Mapping[str, type[T]], base: type[Any]) -> dict[str, T]:
             if missing:
                 raise TypeError(f"it has no {missing[0]}")
             made[name] = instance
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             place = Path(str(getattr(sys.modules.get(item.__module__), "__file__", item.__module__)))
             key = str(place.relative_to(ROOT) if place.is_relative_to(ROOT) else place)
             broken[key] = f"{item.__name__}: {_reason(error)}"

@@ -244,5 +244,11 @@ def test_any_shape_is_loaded_by_the_rule(tmp_path: Path) -> None:
     assert not gemm.exact and "by the rule of 2 tuned shapes" in gemm.note
     np.testing.assert_allclose(gemm(a, b), a @ b, rtol=1e-5)
     assert "its default: m=3100 is far" in far.note
+    alone = str(tmp_path / "one.db")
+    with open_store(alone) as store:
+        stored_here(store, made[:1], threads=1)
+    with warnings.catch_warnings(action="error"):
+        near = tuner.load("gemm", m=31, n=32, k=48, db=alone, threads=1, any_shape=True)
+    assert "nearest stored configuration" in near.note and "too few shapes are tuned for a rule" in near.note
     with pytest.raises(Unavailable, match="nothing stored"):
         tuner.load("gemm", dtype="int8", m=31, n=32, k=48, db=db, threads=1, any_shape=True)

@@ -50,6 +50,10 @@ def main() -> None:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(_signals.exit_code(130))
+    except SystemExit as error:
+        if where := _raised_by_plugin(error):
+            _fail(f"plug-in {where} ended the command (SystemExit): mend it, or take it out of TUNER_PLUGINS")
+        raise
     except BrokenPipeError:
         sys.exit(0)  # the reader (head, less) has seen enough
     except OSError as error:
@@ -65,6 +69,17 @@ def main() -> None:
     if _signals.received():
         _signals.close_output()
     sys.exit(_signals.exit_code(code) if isinstance(code, int) else 0)
+
+
+def _raised_by_plugin(error: BaseException) -> str | None:
+    """The innermost file and line of somebody's plug-in that an exception passed through."""
+    import os
+    from traceback import extract_tb
+
+    named = os.environ.get("TUNER_PLUGINS", "").split(os.pathsep)
+    folders = tuple(os.path.join(os.path.realpath(name), "") for name in named if name)  # noqa: PTH118
+    frames = [f for f in extract_tb(error.__traceback__) if os.path.realpath(f.filename).startswith(folders)]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}," if frames else None
 
 
 def _system(error: OSError) -> str:

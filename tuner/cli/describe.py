@@ -200,6 +200,8 @@ def devices(
             markup=False,
         )
         for fact, value in row["facts"].items():
+            if value == []:
+                continue
             text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
             out.print(f"{fact:>28}  {_human(fact, text)}", markup=False)
         for limit, value in row["measured"].items():

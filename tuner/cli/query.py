@@ -118,12 +118,11 @@ def _print_best(rows: "list[BestRow]") -> None:
             if row.timer:
                 name += "+"
                 timers[row.timer] = None
-            time_s = row.interval.mid if row.retimed else row.time_s
             # A model's word has no interval of its own.
             known = "-" if row.evidence == "predicted" else spread(row.interval)
             against = f"{ratio(row.speedup)} vs {row.baseline}" if row.speedup and row.baseline else "-"
             lines.append((
-                name, seconds(time_s), known, rate(work(row.workload), time_s), against,
+                name, seconds(row.shown_s), known, rate(work(row.workload), row.shown_s), against,
                 f"t{row.trial_id}", f"s{row.sweep_id}", age(row.measured_at),
                 config_text(row.config),
             ))  # fmt: skip

@@ -12,11 +12,14 @@ from tuner.core.brief import brief, printable
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that a mistyped one is most like; `None` where none is near."""
+    return next(iter(_closest(name, known, 1, 0.6)), None)
+
+
+def _closest(name: str, known: Iterable[str], count: int, alike: float) -> list[str]:
     import difflib
 
     # Comparing takes the product of the lengths: nobody mistypes a name of thousands of characters.
-    close = difflib.get_close_matches(name, list(known), n=1) if len(name) <= 200 else []
-    return close[0] if close else None
+    return difflib.get_close_matches(name, list(known), n=count, cutoff=alike) if len(name) <= 200 else []
 
 
 class TunerError(Exception):
@@ -53,14 +56,20 @@ class InvalidSpace(TunerError):
     """A search space is declared wrongly: an unknown name in a constraint, an empty value list."""
 
 
+_MOST_LISTED = 40
+
+
 class UnknownName(TunerError):
-    """A name that is not registered; the message lists what is."""
+    """A name that is not registered; the message lists what is, of many the three that are most like it."""
 
     def __init__(self, kind: str, name: str, known: list[str], hint: str = "") -> None:
         close = nearest(name, known)
         advice = f"did you mean {close!r}? " if close else ""
-        listing = ", ".join(sorted(known)) or "none"
-        super().__init__(f"unknown {kind} {brief(name, 200)}: {advice}known: {listing}{hint}")
+        listing = f"known: {', '.join(sorted(known)) or 'none'}"
+        if len(known) > _MOST_LISTED:
+            near = _closest(name, known, 3, 0.0) or sorted(known)[:3]
+            listing = f"the nearest of {len(known)} are {', '.join(near)}"
+        super().__init__(f"unknown {kind} {brief(name, 200)}: {advice}{listing}{hint}")
 
 
 class MissingExtra(TunerError):

@@ -1,7 +1,7 @@
 """Every record as plain values: the one place that decides what `--json` and the JSON files say.
 
-Times are seconds. An interval of 95% is `[low, middle, high]` wherever there is one, of times and of speed-ups; the
-middle is the median (of a mean over layers, the mean). Null stands where there is none.
+Times are seconds. A 95% interval is `[low, middle, high]` wherever there is one, of times and of speed-ups;
+the middle is the median (of a mean over layers, the mean). Null stands where there is none.
 """
 
 import json

@@ -140,7 +140,7 @@ def best(
         result,
         key=lambda r: (
             r.workload.operator, order[r.workload.key], r.device.fingerprint, r.threads, r.cache,
-            r.interval.mid,
+            r.shown_s,
         ),
     )  # fmt: skip
 

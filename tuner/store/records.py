@@ -206,6 +206,12 @@ class BestRow:
     tie: bool = False
     timer: str = ""
 
+    @property
+    def shown_s(self) -> float:
+        """Seconds of one call as people are told it, and as rows are sorted: the median of the last
+        interleaved re-measurement where there is one, else the time of the sweep, drift divided out."""
+        return self.interval.mid if self.retimed else self.time_s
+
 
 @dataclass(frozen=True)
 class HistoryGroup:

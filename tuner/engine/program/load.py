@@ -93,9 +93,12 @@ def _valid(kernel: Kernel, workload: Workload, config: Config, target: Target, r
 
 
 def load_rows(
-    workload: Workload, rows: Sequence[BestRow], device: Device, kernel_name: str | None = None
-) -> TunedKernel:
+    workload: Workload, rows: Sequence[BestRow], device: Device, kernel_name: str | None = None,
+    any_shape: bool = False,
+) -> TunedKernel:  # fmt: skip
     """Chooses, builds or takes from the cache, and loads; warns where the match is not exact.
+
+    With `any_shape` a match that is not exact is what was asked for: `note` of the result says it.
 
     Raises:
         Unavailable: nothing stored can serve, this machine cannot hold the workload's tensors, or a file of
@@ -105,10 +108,12 @@ def load_rows(
     registry.require_whole(workload.operator)
     _check_size(workload, device.target)
     row, kernel, config, note = choose(workload, rows, device, device.target, kernel_name)
-    if note:
+    if note and not any_shape:
         warnings.warn(note, NearestConfiguration, stacklevel=3)
     if other := _other_toolchain(row, kernel, device.target):
         warnings.warn(other, OtherToolchain, stacklevel=3)
+    if note and any_shape:
+        note += " (too few shapes are tuned for a rule)"
     artifact = build_cached(kernel, workload, config, device.target)
     return TunedKernel(
         workload, kernel, config, artifact, device, trial_id=row.trial_id, time_s=row.time_s, note=note
