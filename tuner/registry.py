@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from tuner.core.builder import Builder
 from tuner.core.device import Device
 from tuner.core.errors import TunerError, Unavailable, UnknownName
-from tuner.core.found_files import UnreadableFile, files_below, read_file, why_unreadable
+from tuner.core.found_files import UnreadableFile, files_below, read_file
 from tuner.core.kernel import Kernel
 from tuner.core.operator import Operator
 from tuner.core.places import CUDA_SRC, ROOT
