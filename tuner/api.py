@@ -30,6 +30,8 @@ def tune(
     threads: int | None = None,
     device: str | None = None,
     cache: str | None = None,
+    sustained: float | None = None,
+    clock_mhz: int | None = None,
     resume: bool = False,
     baselines: bool = True,
     rounds: int = 25,
@@ -50,6 +52,8 @@ def tune(
         threads: CPU threads; default all cores.
         device: what measures: `"cuda:0"`; default this machine's CPU.
         cache: `"warm"` or `"cold"`.
+        sustained: seconds that a candidate keeps the device busy before it is timed; default 0.
+        clock_mhz: what a GPU's clock is held at meanwhile; default: it goes as it likes.
         resume: continue the unfinished sweep of the same kind.
         baselines: measure the libraries too.
         rounds: of the interleaved final; 0 for none.
@@ -67,7 +71,9 @@ def tune(
     op = registry.operator(operator)
     workload = op.parse(shape, dtype, **values) if shape else op.workload(dtype, **values)
     where = campaign.default_device(device)
-    protocol = campaign.default_protocol(where, threads=threads, cache=cache)
+    protocol = campaign.default_protocol(
+        where, threads=threads, cache=cache, sustained_s=sustained, clock_mhz=clock_mhz
+    )
     registry.searcher(searcher)
     chosen, skipped = campaign.choose_kernels(workload, where, protocol, kernels, baselines)
     plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, rounds=rounds)

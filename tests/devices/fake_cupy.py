@@ -207,8 +207,8 @@ def _launch(handle: Any, gx: int, gy: int, gz: int, bx: int, by: int, bz: int, s
         address = ctypes.c_void_p.from_address(parameters).value
         machine.queue(ctypes.c_uint64.from_address(address).value)
         return
-    if handle.entry == "tuner_fma":
-        machine.queue(1_000_000)
+    if handle.entry in ("tuner_fma", "tuner_mma"):
+        machine.queue(1_000_000 if handle.entry == "tuner_fma" else 500_000)
         return
     machine.queue(KERNEL_NS + gx * gy * gz * bx * by * bz)
     handle.run([gx, gy, gz], [bx, by, bz], shared, parameters)

@@ -80,6 +80,18 @@ def test_one_row_for_each_workload_device_kernel_threads_and_cache(store: Store,
         assert sorted(row.time_s for row in store.best(**filters)) == times, filters  # type: ignore[arg-type]
 
 
+def test_times_of_bursts_and_under_a_load_that_lasts_are_not_compared(store: Store, make: Any) -> None:
+    """A burst is faster on a device that throttles: it is no better configuration."""
+    store.add_trials(store.begin_sweep(make.spec), [make.timed(1.0, MC=1), make.timed(2.0, MC=2)])
+    lasting = make.with_(protocol=replace(make.protocol, sustained_s=2.0))
+    store.add_trials(store.begin_sweep(lasting.spec), [lasting.timed(3.0, MC=1), lasting.timed(2.5, MC=2)])
+    (row,) = store.best()
+    assert (row.time_s, row.config) == (2.5, {"MC": 2}), "what was measured last"
+    store.add_trials(store.begin_sweep(make.spec), [make.timed(0.5, MC=3)])
+    (row,) = store.best()
+    assert (row.time_s, row.config) == (0.5, {"MC": 3})
+
+
 def test_kernels_of_a_workload_come_fastest_first(store: Store, make: Any) -> None:
     for name, seconds in [("a", 3.0), ("b", 1.0), ("c", 2.0)]:
         maker = make.with_(kernel=replace(make.kernel, name=name))

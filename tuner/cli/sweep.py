@@ -84,6 +84,13 @@ def sweep(
     ] = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.")] = None,
     cache: Annotated[str | None, typer.Option(help="warm (default) or cold caches.")] = None,
+    sustained: Annotated[
+        float | None,
+        typer.Option(help="Seconds a candidate keeps the device busy before it is timed. Default 0: bursts."),
+    ] = None,
+    lock_clock: Annotated[
+        int | None, typer.Option(min=1, help="Hold a GPU's clock at so many MHz meanwhile (root).")
+    ] = None,
     relative_interval: Annotated[
         float | None,
         typer.Option(max=1.0, help="Repeat until half the 95% interval is this share of the median."),
@@ -122,15 +129,15 @@ def sweep(
     from tuner.engine.tuning.series import layers_of
 
     registry.searcher(searcher)
-    if trials is None and seconds is None and patience is None:
-        trials = 100
+    trials = 100 if trials is None and seconds is None and patience is None else trials
     if give_up_after is not None and give_up_after < 1:
         raise TunerError(f"--give-up-after {give_up_after}: give at least 1 trial")
     plan = campaign.Plan(
         searcher, seed, Budget(trials, seconds, patience), resume, remeasure, rounds=rounds,
         give_up_after=give_up_after, defaults=parse_defaults(default or ()),
     )  # fmt: skip
-    timing = {"threads": threads, "cache": cache, "relative_interval": relative_interval}
+    timing = {"threads": threads, "cache": cache, "sustained_s": sustained, "clock_mhz": lock_clock}
+    timing["relative_interval"] = relative_interval
     if workloads:
         if shape is not None or no_device:
             raise TunerError("--workloads is in place of --shape, and is measured: it has no --no-device")

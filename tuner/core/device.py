@@ -1,5 +1,6 @@
 """A device: a target that can run here."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,6 +11,7 @@ import numpy as np
 from tuner.core.artifact import Artifact
 from tuner.core.changes import Changes
 from tuner.core.disturbance import Waits
+from tuner.core.errors import Unavailable
 from tuner.core.measurement import Evidence, Status
 from tuner.core.protocol import Protocol
 from tuner.core.resident import Resident
@@ -41,6 +43,16 @@ class Executable(ABC):
         Raises:
             RuntimeError: the kernel reports an error, or this device has no time (an emulator).
         """
+
+    def keep_busy(self, seconds: float) -> None:
+        """Calls without a pause for so long, none of them timed.
+
+        Raises:
+            RuntimeError: the kernel reports an error.
+        """
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            self.run()
 
     def sample_changing(self, calls: int, changes: Changes, tensors: Mapping[str, np.ndarray]) -> float:
         """As `sample`, on an input that changes before every call: see `Changes`.
@@ -239,6 +251,29 @@ class Device(ABC):
     @abstractmethod
     def calibrate(self) -> float:
         """Seconds of a kernel that never changes: how fast the machine is at this moment."""
+
+    def calibration_kind(self, flops: float, nbytes: float, dtype: str) -> str:
+        """Which calibration kernel is slowed by what slows such work; empty for the usual one.
+
+        Args:
+            flops, nbytes, dtype: what the work cannot do without, see `Operator`.
+        """
+        return ""
+
+    def calibrate_as(self, kind: str) -> float:
+        """As `calibrate`, by the kernel of a `calibration_kind`; here there is the usual one only."""
+        return self.calibrate()
+
+    def held(self, protocol: Protocol) -> AbstractContextManager[Any]:
+        """Around all that is measured: the device's clock is held where the protocol asks for it, and let go
+        in the end, however the process ends.
+
+        Raises:
+            Unavailable: it cannot be held here, with the reason.
+        """
+        if protocol.clock_mhz:
+            raise Unavailable(f"the clock of {self.called()} cannot be held: leave out --lock-clock")
+        return nullcontext()
 
     @abstractmethod
     def flush(self) -> None:

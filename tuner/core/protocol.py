@@ -12,6 +12,9 @@ RULES = 2
 compared right after them, and another process has the clock."""
 
 
+_UNUSUAL = ("timer", "sustained_s", "clock_mhz")
+
+
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """The measuring protocol.
@@ -31,6 +34,9 @@ class Protocol:
         memory_bytes: what a build or a run may allocate beyond the warm process it is forked from.
         timer: whose stopwatch it is: empty for the judge's; `triton.testing.do_bench` where a program timed
             its own kernel. Such times are never mixed with the judge's.
+        sustained_s: seconds that the candidate keeps the device busy before its first sample, and before
+            later ones twice as long as it was idle: the samples are of the clocks under load. 0 for bursts.
+        clock_mhz: what the device's clock is held at meanwhile; 0 where it goes as it likes.
     """
 
     threads: int = 1
@@ -46,6 +52,8 @@ class Protocol:
     run_timeout_s: float = 60.0
     memory_bytes: int = 8 * 2**30
     timer: str = ""
+    sustained_s: float = 0.0
+    clock_mhz: int = 0
 
     def __post_init__(self) -> None:
         if self.cache not in ("warm", "cold"):
@@ -58,24 +66,34 @@ class Protocol:
         for name in ("relative_interval", "min_sample_s", "build_timeout_s", "run_timeout_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise TunerError(f"{name} is a positive number, not {getattr(self, name)}")
-        for name in ("warmup", "budget_s", "prune_factor", "memory_bytes"):
+        for name in ("warmup", "budget_s", "prune_factor", "memory_bytes", "sustained_s", "clock_mhz"):
             if not getattr(self, name) >= 0:
                 raise TunerError(f"{name} is at least 0, not {getattr(self, name)}")
+
+        if not self.sustained_s <= self.run_timeout_s / 4:
+            raise TunerError(
+                f"sustained_s is at most a quarter of run_timeout_s, {self.run_timeout_s / 4:g} s, not "
+                f"{self.sustained_s}"
+            )
 
     @property
     def digest(self) -> str:
         """Identifies what a time measured under this protocol means.
 
-        Only what moves the measured value counts: threads, cache state, warm-up, sample length. A trial
+        Only what moves the measured value counts: threads, cache state, warm-up, sample length, and where
+        they are asked for a load that lasts and a clock that is held. A trial
         repeated more often or given a longer timeout is the same quantity, better known. And the rules it was
         taken by: what was timed when inputs never changed is no evidence any more.
         """
         known = [RULES, self.threads, self.cache, self.warmup, self.min_sample_s]
+        if self.sustained_s or self.clock_mhz:
+            known += [self.sustained_s, self.clock_mhz]
         return digest([*known, self.timer] if self.timer else known)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for the store; without `timer` where it is the judge, as older records are."""
-        return {name: value for name, value in asdict(self).items() if name != "timer" or value}
+        """Plain values, for the store; without what is unusual where it is not asked for, as older records
+        are."""
+        return {name: value for name, value in asdict(self).items() if name not in _UNUSUAL or value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Protocol":

@@ -55,13 +55,13 @@ def fill(matrix: Matrix, device: Device, protocol: Protocol, store: "Store", obs
     protocol = replace(protocol, threads=matrix.group.threads, cache=matrix.group.cache)
     with Workshop(device, protocol, fresh_seed()) as workshop:
         workshop.warm(list(kernels.values()))
-        reference_s = calibration_reference(workshop, store, observer.note)
         for number, ((name, column), configs) in enumerate(wanted.items(), 1):
             workload = matrix.shapes[column]
             check_memory(workload, device)
             observer.note(
                 f"{number} of {len(wanted)}: {len(configs)} configurations of {name} at {workload.key}"
             )
+            reference_s = calibration_reference(workshop, store, observer.note, workload)
             request = SweepRequest(
                 kernels[name], workload, "given", budget=Budget(trials=len(configs)),
                 options={"configs": _listed(configs)},

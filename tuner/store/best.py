@@ -38,8 +38,9 @@ def _winners(
     connection: Connection, where: Sequence[ColumnElement[bool]], evidence: Collection[Evidence]
 ) -> list[int]:
     """Ids of the best trial of each group of sweeps that meets the conditions."""
+    same = ("workload_id", "device_id", "kernel_id", "threads", "cache", "protocol_digest")
     groups = (
-        select(SWEEPS.c.workload_id, SWEEPS.c.device_id, SWEEPS.c.kernel_id, SWEEPS.c.threads, SWEEPS.c.cache)
+        select(*(SWEEPS.c[name] for name in same))
         .join(WORKLOADS, WORKLOADS.c.id == SWEEPS.c.workload_id)
         .join(KERNELS, KERNELS.c.id == SWEEPS.c.kernel_id)
         .join(DEVICES, DEVICES.c.id == SWEEPS.c.device_id)
@@ -57,7 +58,7 @@ def _winners(
     fastest = (
         select(TRIALS.c.id)
         .where(
-            *(TRIALS.c[name] == groups.c[name] for name in groups.c.keys()),  # noqa: SIM118
+            *(TRIALS.c[name] == groups.c[name] for name in same),
             TRIALS.c.evidence == kinds[0] if len(kinds) == 1 else TRIALS.c.evidence.in_(kinds),
             # A literal: SQLite uses a partial index only where it can see the value.
             TRIALS.c.status == literal_column("'ok'"),
@@ -148,12 +149,14 @@ def best(
 def _one_source_each(
     rows: Sequence[Any], names: Mapping[int, KernelInfo], current: Mapping[str, str] | None
 ) -> list[Any]:
-    """Of several states of one kernel's source the current one, else the one stored last."""
+    """Of several states of one kernel's source the current one, else the one stored last; and of several
+    protocols (bursts, a load that lasts, a clock that is held) the one whose best was stored last."""
     chosen: dict[tuple[Any, ...], Any] = {}
 
-    def rank(row: Any) -> tuple[bool, int]:
+    def rank(row: Any) -> tuple[bool, int, int]:
         kernel = names[row.kernel_id]
-        return current is not None and current.get(kernel.name) == kernel.digest, row.kernel_id
+        mine = current is not None and current.get(kernel.name) == kernel.digest
+        return mine, row.kernel_id, row.id
 
     for row in rows:
         kernel = names[row.kernel_id]

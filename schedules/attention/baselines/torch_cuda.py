@@ -13,8 +13,6 @@ from tuner.schedules.attention.options import OPTIONS, TENSORS, heads_of, masked
 from tuner.schedules.library import LibraryKernel
 from tuner.schedules.torch_cuda import no_torch, start_on_gpu
 
-_HERE = "tuner.schedules.attention.baselines.torch_cuda"
-
 
 class _Forced(LibraryKernel):
     """A backend of PyTorch's attention; it refuses what it has no kernel for, in its own words."""
@@ -49,7 +47,7 @@ class SdpaFlash(_Forced):
     name = "attn_sdpa_flash"
     summary = "torch SDPA on the GPU, backend FLASH_ATTENTION; pages gathered first"
     dtypes = ("f16",)
-    factory = f"{_HERE}:prepare_flash"
+    factory = "tuner.schedules.attention.baselines.torch_cuda:prepare_flash"
     takes_masks = False
 
 
@@ -59,7 +57,7 @@ class SdpaEfficient(_Forced):
     name = "attn_sdpa_efficient"
     summary = "torch SDPA on the GPU, backend EFFICIENT_ATTENTION; pages gathered first"
     dtypes = ("f32", "f16")
-    factory = f"{_HERE}:prepare_efficient"
+    factory = "tuner.schedules.attention.baselines.torch_cuda:prepare_efficient"
     takes_groups = False
 
 
@@ -69,7 +67,7 @@ class SdpaCudnn(_Forced):
     name = "attn_sdpa_cudnn"
     summary = "torch SDPA on the GPU, backend CUDNN_ATTENTION; pages gathered first"
     dtypes = ("f16",)
-    factory = f"{_HERE}:prepare_cudnn"
+    factory = "tuner.schedules.attention.baselines.torch_cuda:prepare_cudnn"
 
 
 class SdpaMath(_Forced):
@@ -78,7 +76,7 @@ class SdpaMath(_Forced):
     name = "attn_sdpa_math"
     summary = "torch SDPA on the GPU, backend MATH: products and softmax apart; pages gathered first"
     dtypes = ("f32", "f16")
-    factory = f"{_HERE}:prepare_math"
+    factory = "tuner.schedules.attention.baselines.torch_cuda:prepare_math"
 
 
 def forced(call: Callable[[], object], backend: str) -> Callable[[], object]:

@@ -122,10 +122,10 @@ class GpuContext:
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self._sm_count, self._l2_bytes = sm_count, l2_bytes
         own = self.load(KERNELS.read_bytes() + b"\0")  # PTX ends with a zero byte
-        self._hold, self._fma = (
-            Function(self.driver, own, "tuner_hold"),
-            Function(self.driver, own, "tuner_fma"),
+        self._hold, self._fma, self._mma = (
+            Function(self.driver, own, name) for name in ("tuner_hold", "tuner_fma", "tuner_mma")
         )
+        self._own_call: Callable[[], None]
         self._queueing = Queueing()
         self._begin, self._end = cupy.cuda.Event(), cupy.cuda.Event()
         self._evicting = 0
@@ -195,10 +195,35 @@ class GpuContext:
 
     def fma(self, rounds: int) -> tuple[float, float]:
         """Seconds of so many rounds of f32 multiply-adds on all SMs, and their floating-point operations."""
+        threads = self._everywhere(self._fma, rounds)
+        return self.time(self._own_call, 1), 2.0 * FMA_A_ROUND * rounds * threads
+
+    def mma(self, rounds: int) -> float:
+        """Seconds of so many rounds of f16 products on all tensor cores, with f32 sums, between registers."""
+        self._everywhere(self._mma, rounds)
+        return self.time(self._own_call, 1)
+
+    def _everywhere(self, function: Function, rounds: int) -> int:
+        """Makes ready a kernel of the lab's own on all SMs; how many threads it has."""
         blocks, threads = 2 * self._sm_count, 512
         values = [ctypes.c_void_p(None), ctypes.c_uint32(rounds)]
-        call = self._fma.prepared((blocks, 1, 1), (threads, 1, 1), 0, values, self.stream.ptr)
-        return self.time(call, 1), 2.0 * FMA_A_ROUND * rounds * blocks * threads
+        self._own_call = function.prepared((blocks, 1, 1), (threads, 1, 1), 0, values, self.stream.ptr)
+        return blocks * threads
+
+    def keep_busy(self, call: Callable[[], object], seconds: float, launches: int) -> None:
+        """Queues calls for so long, at most two portions ahead of the GPU, and waits for the last of them."""
+        part = max(1, MOST_QUEUED // launches)
+        marks = [self.cupy.cuda.Event(disable_timing=True) for _ in range(2)]
+        until, turn = host_clock() + seconds, 0
+        while host_clock() < until:
+            mark = marks[turn % 2]
+            if turn >= 2:
+                mark.synchronize()
+            for _ in range(part):
+                call()
+            mark.record(self.stream)
+            turn += 1
+        self.stream.synchronize()
 
     def evict(self) -> None:
         """Queues a write of twice the L2 cache: what comes next finds nothing of its own there."""
@@ -209,6 +234,10 @@ class GpuContext:
 
     def copy_rate(self) -> float:
         """Bytes a second of a copy of 8 times the L2 cache, those read and those written; the best of 5."""
+        return 2 * 8 * self._l2_bytes / self.copy_seconds(5)
+
+    def copy_seconds(self, tries: int) -> float:
+        """Seconds of a copy of 8 times the L2 cache, the best of so many."""
         size = 8 * self._l2_bytes
         source, to = (int(self.runtime.malloc(size)) for _ in range(2))
         try:
@@ -218,7 +247,7 @@ class GpuContext:
                 self.runtime.memcpyAsync(to, source, size, kind, self.stream.ptr)
 
             call()
-            return 2 * size / min(self.time(call, 4) for _ in range(5))
+            return min(self.time(call, 4) for _ in range(tries))
         finally:
             self.runtime.free(source)
             self.runtime.free(to)

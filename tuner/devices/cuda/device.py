@@ -1,8 +1,9 @@
 """NVIDIA GPUs, through CuPy: cubins of any compiler, and library calls, timed with CUDA events."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, ClassVar
 
@@ -190,6 +191,29 @@ class CudaDevice(Device):
     def calibrate(self) -> float:
         """Seconds of 2000 rounds of multiply-adds on all SMs, about 1 ms: follows the SM clock."""
         return self._context.fma(CALIBRATION_ROUNDS)[0]
+
+    def calibration_kind(self, flops: float, nbytes: float, dtype: str) -> str:
+        """`memory` where the bytes take longer than the operations at the target's rates; else `tensor` for
+        types that tensor cores multiply, and the usual kernel of f32 multiply-adds."""
+        limits = self._target.limits
+        rate, plain = (limits.get(f"peak_flops_{name}", 0.0) for name in (dtype, "f32"))
+        if nbytes * (rate or plain) > flops * limits.get("bandwidth_bytes_per_s", math.inf):
+            return "memory"
+        return "tensor" if rate > plain else ""
+
+    def calibrate_as(self, kind: str) -> float:
+        """A copy of 8 times the L2 cache, 2000 rounds on the tensor cores, or `calibrate`."""
+        if kind == "memory":
+            return self._context.copy_seconds(1)
+        return self._context.mma(CALIBRATION_ROUNDS) if kind == "tensor" else self.calibrate()
+
+    def held(self, protocol: Protocol) -> AbstractContextManager[Any]:
+        """Held by NVML, which lets root do that; see `tuner.devices.cuda.clocks`."""
+        if not protocol.clock_mhz:
+            return nullcontext()
+        from tuner.devices.cuda import clocks
+
+        return clocks.held(self._facts.pci, self.index, protocol.clock_mhz)
 
     def flush(self) -> None:
         """Queues a write of twice the L2 cache."""

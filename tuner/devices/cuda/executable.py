@@ -88,6 +88,10 @@ class OnDevice(Executable):
         """Mean seconds of `calls` calls, between CUDA events."""
         return self._context.time(self._ready(), calls, self._launches)
 
+    def keep_busy(self, seconds: float) -> None:
+        """Calls queued one behind the other, without the hold that samples have."""
+        self._context.keep_busy(self._ready(), seconds, self._launches)
+
     def read(self, name: str) -> np.ndarray:
         """A copy from the device."""
         shape, dtype = self._forms[name]

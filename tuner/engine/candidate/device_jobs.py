@@ -1,6 +1,7 @@
 """Inside a disposable child of its own: what is measured of the device itself."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,12 @@ def _open(payload: Mapping[str, Any]) -> Device:
 
 
 def calibrate_job(payload: Mapping[str, Any], channel: Channel) -> None:
-    """Child: seconds (the lower quartile of 40 undisturbed calibrations) and true; of all, false: none."""
+    """Child: seconds (the lower quartile of 40 undisturbed calibrations) and true; of all, false: none.
+
+    Payload: `device`, `protocol`, and `kind`, see `Device.calibration_kind`.
+    """
     device = _open(payload)
-    readings, quiet = calm(device.calibrate, device.waits, 40, 100)
+    readings, quiet = calm(partial(device.calibrate_as, payload["kind"]), device.waits, 40, 100)
     channel.send([float(np.quantile(readings, 0.25)), quiet])
 
 

@@ -1,5 +1,6 @@
 """Builds and runs candidates of one device under one protocol."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -52,10 +53,15 @@ class Workshop:
         jobs: builds at a time; default: the device's cores.
 
     Use as a context manager: leaving it ends all processes and removes all files.
+
+    Raises:
+        Unavailable: the protocol holds the device's clock, and that is not allowed here.
     """
 
     def __init__(self, device: Device, protocol: Protocol, seed: int, jobs: int | None = None) -> None:
         self.device, self.protocol, self.seed = device, protocol, seed
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(device.held(protocol))
         # Kernels may use as many threads as the protocol gives them, not all the device has.
         self.target = device.target_for(protocol.threads)
         # A device of its own leaves all of the machine's cores to the builds.
@@ -90,7 +96,8 @@ class Workshop:
         self.close()
 
     def close(self) -> None:
-        """Ends all processes, removes all files."""
+        """Ends all processes, removes all files, lets the device's clock go."""
+        self._held.close()
         self._workers.close()
         self._scratch.close()
 
@@ -179,6 +186,7 @@ class Workshop:
             "workload": workload.key, "artifact": artifact_to_plain(built.artifact),
             "companions": [[w.key, artifact_to_plain(a)] for w, a in built.companions],
             "incumbent_s": incumbent_s, "reference_s": reference_s,
+            "calibration": self.calibration_kind(workload),
             "constant": list(built.constant), "special": built.special,
             "least_s": self.device.least_seconds(
                 flops, operator.min_bytes(workload), workload.dtype, self.protocol.threads
@@ -286,12 +294,19 @@ class Workshop:
             self._judge.dismiss(child)
         return answer
 
-    def calibrate(self) -> tuple[float, bool]:
+    def calibration_kind(self, workload: Workload) -> str:
+        """The device's calibration kernel for work of this kind."""
+        operator = registry.operator(workload.operator)
+        return self.device.calibration_kind(
+            operator.flops(workload), operator.min_bytes(workload), workload.dtype
+        )
+
+    def calibrate(self, kind: str = "") -> tuple[float, bool]:
         """Seconds of the calibration kernel, the lower quartile of many; whether others left it the cores."""
         self.settle()
         self.release()
         with measuring(self.device.fingerprint):
-            payload = {"device": self.device, "protocol": self.protocol}
+            payload = {"device": self.device, "protocol": self.protocol, "kind": kind}
             complaint = "the device cannot be calibrated"
             answer = self._once(device_jobs.calibrate_job, payload, complaint)
         return _usable(answers.calibration, answer, complaint)

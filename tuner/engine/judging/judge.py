@@ -70,9 +70,10 @@ class _Judge:
         """One whole trial.
 
         {"pid", "kept", "workload", "artifact", "companions": [[key, artifact], ...], "incumbent_s",
-        "reference_s", "constant", "least_s", "special"}; a descriptor of the runner's socket follows unless
-        it is kept. The answer is {"status", "samples", "error", "calibration": [before, after], "max_error",
-        "metrics", "run_s"}; the status may be "lost" ("garbled" where it spoke no message) or "run_timeout".
+        "reference_s", "calibration", "constant", "least_s", "special"}; a descriptor of the runner's socket
+        follows unless it is kept. The answer is {"status", "samples", "error", "calibration": [before,
+        after], "max_error", "metrics", "run_s"}; the status may be "lost" ("garbled" where it spoke no
+        message) or "run_timeout".
         """
         answer: dict[str, Any] = {
             "status": "ok", "samples": [], "error": "", "calibration": None, "max_error": None, "metrics": {},
@@ -92,7 +93,8 @@ class _Judge:
     def _judge_trial(self, request: Mapping[str, Any], runner: Runner, answer: dict[str, Any]) -> None:
         error = self._verify_companions(runner, request, every=False)
         run = self._verified(runner, request["workload"], request["artifact"], request)
-        before = self._calibrated(runner, run)
+        kind = str(request.get("calibration", ""))
+        before = self._calibrated(runner, run, kind)
         share, first_s = run.verify()
         state = run.state()
         incumbent_s, reference_s = request["incumbent_s"], request["reference_s"]
@@ -105,7 +107,7 @@ class _Judge:
             conditions["disturbed_share"] = disturbed
         if not pruned:
             samples = run.prove(samples, incumbent_s)
-        after = self._calibrated(runner, run)
+        after = self._calibrated(runner, run, kind)
         # Without either the machine's speed is not known: a disturbed one would halve the time.
         quiet = [seconds for seconds, calm in (before, after) if calm]
         answer["calibration"] = [quiet[0], quiet[-1]] if quiet else None
@@ -149,13 +151,13 @@ class _Judge:
             own_clock=self._device.kernels_in_process, constant=tuple(request["constant"]),
         least_s=float(request["least_s"]), )  # fmt: skip
 
-    def _calibrated(self, runner: Runner, run: JudgedRun) -> tuple[float, bool]:
+    def _calibrated(self, runner: Runner, run: JudgedRun, kind: str) -> tuple[float, bool]:
         """Seconds of the calibration kernel, while the runner stands still with all its threads, and whether
         nothing disturbed it."""
         if not self._device.kernels_in_process:
-            return run.calibrate()
+            return run.calibrate(kind)
         with runner.stopped():
-            return calibrate(self._device)
+            return calibrate(self._device, kind)
 
     def drop(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """A runner is gone: {"pid"}."""

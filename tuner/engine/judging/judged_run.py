@@ -77,6 +77,7 @@ class JudgedRun:
         self._challenger: Challenger | None = None
         self.last_s = math.inf
         self.doubted = False
+        self._idle_since: float | None = None
         self.remarks: dict[str, float] = {}
         self._ask(
             {"do": "load", "artifact": artifact, "layout": data.layout.as_plain()}, data.sent, data.shown
@@ -171,10 +172,13 @@ class JudgedRun:
             for place, each in enumerate(calls)
         ]
         steps = [challenge.as_plain() for challenge in challenges]
+        if busy_s := self._load_s():
+            self._ask({"do": "busy", "seconds": busy_s})
         clock = Clocks(self.runner)
         began = time.perf_counter()
         answer = self._ask({"do": "sample", "steps": steps, "cold": cold, "warm": warm})
-        elapsed = time.perf_counter() - began
+        self._idle_since = time.perf_counter()
+        elapsed = self._idle_since - began
         try:
             told = zip(answer["seconds"], answer["shares"], answer["lasted_s"], strict=True)
             timed = [Timed(_seconds(s), _share(share), _seconds(lasted)) for s, share, lasted in told]
@@ -195,6 +199,14 @@ class JudgedRun:
                 raise self._lie(claimed_s, elapsed)
         self.last_s = timed[-1].seconds
         return timed, elapsed
+
+    def _load_s(self) -> float:
+        """How long the candidate is to keep the device busy first: all that is asked for at the beginning,
+        then twice as long as the device was idle between two requests."""
+        sustained_s, idle_since = self._protocol.sustained_s, self._idle_since
+        if not sustained_s or idle_since is None:
+            return sustained_s
+        return min(sustained_s, 2 * (time.perf_counter() - idle_since))
 
     def _plausible(self, seconds: Sequence[float]) -> None:
         fastest = min(seconds)
@@ -319,9 +331,9 @@ class JudgedRun:
         """What only the runner can tell."""
         return _numbers(self._ask({"do": "metrics"}).get("metrics"))
 
-    def calibrate(self) -> tuple[float, bool]:
+    def calibrate(self, kind: str) -> tuple[float, bool]:
         """Seconds of the calibration kernel, run in the runner, and whether nothing disturbed it."""
-        answer = self._ask({"do": "calibrate"})
+        answer = self._ask({"do": "calibrate", "kind": kind})
         return _seconds(answer.get("seconds")), bool(answer.get("quiet"))
 
 

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from tuner.core.device import Device
@@ -14,9 +15,14 @@ _TURN_AT_MOST = 9
 _CALIBRATIONS, _TRIES = 3, 12
 
 
-def calibrate(device: Device) -> tuple[float, bool]:
-    """The best of three calibrations during which no thread lost its core, and whether there was any."""
-    readings, quiet = calm(device.calibrate, device.waits, _CALIBRATIONS, _TRIES)
+def calibrate(device: Device, kind: str = "") -> tuple[float, bool]:
+    """The best of three calibrations during which no thread lost its core, and whether there was any.
+
+    Args:
+        device: what is calibrated, in the process that uses it.
+        kind: see `Device.calibration_kind`.
+    """
+    readings, quiet = calm(partial(device.calibrate_as, kind), device.waits, _CALIBRATIONS, _TRIES)
     return min(readings), quiet
 
 

@@ -230,6 +230,11 @@ class _Runner:
             shares.append(others_share(before, device.waits()))
         return {"seconds": seconds, "probes": probes, "shares": shares, "lasted_s": lasted}
 
+    def busy(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Calls that nobody times, so that what follows is of a device under load."""
+        self._loaded.executable.keep_busy(float(request["seconds"]))
+        return {}
+
     def whole(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """One timed call after inputs were written anew."""
         run = self._loaded
@@ -256,11 +261,13 @@ class _Runner:
 
     def calibrate(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Seconds of the calibration kernel, where it has to run in this process."""
-        seconds, quiet = calibrate(self._device)
+        seconds, quiet = calibrate(self._device, str(request["kind"]))
         return {"seconds": seconds, "quiet": quiet}
 
 
-_REQUESTS: Sequence[str] = ("load", "feed", "run", "sample", "whole", "state", "metrics", "calibrate")
+_REQUESTS: Sequence[str] = (
+    "load", "feed", "run", "sample", "busy", "whole", "state", "metrics", "calibrate",
+)  # fmt: skip
 
 
 def runner_job(payload: Mapping[str, Any], channel: Channel) -> None:

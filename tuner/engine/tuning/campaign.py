@@ -179,7 +179,7 @@ def _run(
             observer.note(remark)
         for name in dict.fromkeys(searchers.values()):
             registry.searcher(name).warm_up()
-        reference_s = calibration_reference(workshop, store, observer.note)
+        reference_s = calibration_reference(workshop, store, observer.note, workload)
         start = Start(previous_best(workload, kernels, workshop, store) if plan.rounds else {}, reference_s)
         requests = _requests(workload, kernels, searchers, setting)
         race = Race(requests, workshop, store, observer, reference_s, plan.reuse, plan.give_up_after)

@@ -14,6 +14,8 @@ device = "cuda:0"               # default: this machine's CPU
 target = "cuda:sm_90"           # the device must run its code; with no_device = true no device is needed:
 no_device = true                # candidates are compiled, emulated and ranked, nothing is measured
 cache = "warm"
+sustained = 2.0                 # seconds a candidate keeps the device busy before it is timed; default 0
+lock_clock = 1410               # MHz that a GPU's clock is held at meanwhile; default: it goes as it likes
 output = "results/gemm_demo"    # folder of the pictures, relative to the working folder
 
 [budget]                        # of each kernel
@@ -39,6 +41,7 @@ from tuner.core.brief import brief
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence
+from tuner.core.protocol import Protocol
 from tuner.core.toml_text import MAX_CHARS, parse_toml
 from tuner.core.workload import Workload
 from tuner.engine.candidate.described import described
@@ -70,6 +73,8 @@ class Experiment:
     target: str | None = None
     no_device: bool = False
     cache: str = "warm"
+    sustained: float | None = None
+    lock_clock: int | None = None
     output: str = "results"
     budget: Budget = field(default_factory=lambda: Budget(trials=100))
     give_up_after: int | None = None
@@ -106,7 +111,8 @@ class Experiment:
 _TYPES: dict[str, tuple[type, ...]] = {
     "title": (str,), "operator": (str,), "shapes": (list,), "workloads": (list,), "dtype": (str,),
     "kernels": (list,), "baselines": (bool,), "searcher": (str,), "seed": (int,), "threads": (int,),
-    "device": (str,), "target": (str,), "no_device": (bool,), "cache": (str,), "output": (str,),
+    "device": (str,), "target": (str,), "no_device": (bool,), "cache": (str,), "sustained": (int, float),
+    "lock_clock": (int,), "output": (str,),
     "budget": (dict,), "final": (dict,),
 }  # fmt: skip
 _TABLES: dict[str, dict[str, tuple[type, ...]]] = {
@@ -190,6 +196,7 @@ def read_experiment(
             give_up_after=give_up_after,
         )
         _plan(experiment)
+        Protocol(sustained_s=experiment.sustained or 0.0, clock_mhz=experiment.lock_clock or 0)
         registry.searcher(experiment.searcher)
         operators = dict.fromkeys(layer.workload.operator for layer in experiment.layers())
         if experiment.no_device:
@@ -220,7 +227,10 @@ def run_experiment(
         TunerError: anything a user can mend.
     """
     device = experiment.on()
-    told = {"threads": experiment.threads, "cache": experiment.cache}
+    told: dict[str, Any] = {
+        "threads": experiment.threads, "cache": experiment.cache, "sustained_s": experiment.sustained,
+        "clock_mhz": experiment.lock_clock,
+    }  # fmt: skip
     if device.evidence is not Evidence.MEASURED:
         told = {}  # nothing is timed
     protocol = campaign.default_protocol(device, **told)

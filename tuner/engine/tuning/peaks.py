@@ -12,6 +12,7 @@ from tuner.core.errors import TunerError
 from tuner.core.found_files import UnreadableFile, read_file
 from tuner.core.kernel import Kernel
 from tuner.core.peak import doubtful, share_of_peak
+from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.engine.building import answers
 from tuner.engine.candidate.workshop import Workshop
@@ -26,17 +27,25 @@ PEAKS_FILE = "TUNER_PEAKS"
 
 
 def calibration_reference(
-    workshop: Workshop, store: "Store", note: Callable[[str], None] = lambda text: None
+    workshop: Workshop,
+    store: "Store",
+    note: Callable[[str], None] = lambda text: None,
+    workload: Workload | None = None,
 ) -> float:
     """Seconds of the calibration kernel on this device, measured once a store and kept.
 
-    All times in a store relate to this one number, so trials of different days can be compared. One that was
-    taken while other programs had the cores is not kept; then `note` is told.
+    All times of a kind of work in a store relate to this one number, so trials of different days can be
+    compared. One that was taken while other programs had the cores is not kept; then `note` is told.
+
+    Args:
+        workshop, store, note: what is measured, where it is kept, who is told.
+        workload: of this kind of work; `None` for the device's usual kernel.
     """
-    name = f"calibration_s_threads{workshop.protocol.threads}"
+    kind = workshop.calibration_kind(workload) if workload is not None else ""
+    name = "_".join(filter(None, ("calibration_s", kind, _conditions(workshop.protocol))))
     known = dict(store.device_limits(workshop.device.fingerprint))
     if name not in known:
-        known[name], quiet = workshop.calibrate()
+        known[name], quiet = workshop.calibrate(kind)
         if not quiet:
             note("calibrated while other programs had the cores: good for this run, not kept")
             return known[name]
@@ -44,9 +53,15 @@ def calibration_reference(
     return known[name]
 
 
+def _conditions(protocol: Protocol) -> str:
+    """What of a protocol a device's speed depends on, as part of a name."""
+    held = f"_at{protocol.clock_mhz}mhz" if protocol.clock_mhz else ""
+    return f"threads{protocol.threads}{held}"
+
+
 def known_limits(workshop: Workshop, store: "Store") -> dict[str, float]:
     """The device's peaks for the protocol's threads, as far as the store knows them."""
-    suffix = f"_threads{workshop.protocol.threads}"
+    suffix = f"_{_conditions(workshop.protocol)}"
     known = store.device_limits(workshop.device.fingerprint)
     return {k.removesuffix(suffix): v for k, v in known.items() if k.endswith(suffix)}
 
@@ -88,7 +103,7 @@ def measure_limits(
             note("peaks were measured while other programs had the cores: they may be too low, not kept")
         # One undisturbed measurement is enough: what others take makes a peak lower, never higher.
         return Peaks(found, before is None or before.disturbed)
-    suffix = f"_threads{workshop.protocol.threads}"
+    suffix = f"_{_conditions(workshop.protocol)}"
     known = dict(store.device_limits(workshop.device.fingerprint))
     known.update({f"{name}{suffix}": value for name, value in found.items()})
     store.update_device(DeviceInfo.of(workshop.device, known))
