@@ -23,13 +23,15 @@ ALLOWED: dict[str, frozenset[str]] = {
     "registry": frozenset(),
     "engine": LEAVES | {"registry"},
     "report": frozenset({"store", "registry"}),
+    # The pages of the report and of the store in a browser; a candidate is built to be looked at, never run.
+    "serve": frozenset({"store", "registry", "report", "engine"}),
     # What leaves the lab: above the engine, below the commands and the three functions of the library.
     "export": LEAVES | {"registry", "engine"},
     # What somebody's program uses in place of another tool's: beside `export`, and the lab has no need of it.
     "integrations": LEAVES | {"registry", "engine"},
-    "lab": LEAVES | {"registry", "engine", "report", "export", "integrations", "top"},
-    "top": LEAVES | {"registry", "engine", "report", "export", "cli"},
-    "cli": LEAVES | {"registry", "engine", "report", "export", "top"},
+    "lab": LEAVES | {"registry", "engine", "report", "export", "serve", "integrations", "top"},
+    "top": LEAVES | {"registry", "engine", "report", "export", "serve", "cli"},
+    "cli": LEAVES | {"registry", "engine", "report", "export", "serve", "top"},
 }
 HEAVY = frozenset(
     {"tvm", "triton", "torch", "cupy", "optuna", "xgboost", "scipy", "sklearn", "pandas", "matplotlib"}

@@ -29,6 +29,7 @@ for name in (
     "dispatch",
     "verify_export",
     "report",
+    "serve",
 ):
     import_module(f"tuner.cli.{name}").register(app)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tuner.report.text import safe
 
-Kind = Literal["text", "number", "count", "time", "bytes", "share", "date"]
+Kind = Literal["text", "number", "count", "time", "bytes", "share", "date", "quantity"]
 _MOST_CHOICES = 24
 
 
@@ -17,12 +17,15 @@ class Column:
     Attributes:
         name: identifies it.
         label: its heading.
-        kind: how a value is shown: `time` is seconds, `share` of one, `date` an ISO text.
+        kind: how a value is shown: `time` is seconds, `share` of one, `date` an ISO text, `quantity` in
+            `unit`.
         facet: offer its values as a choice above the table, where they are few.
         wide: long texts that may wrap.
         href: a value's cell links to this text followed by the value.
         words: what it means; shown on hovering over the heading.
         unsorted: rows cannot be sorted by it.
+        unit: of a `quantity`, shown with a decimal prefix.
+        prefix: stands before each value: `t` of a trial's number.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Column:
     href: str = ""
     words: str = ""
     unsorted: bool = False
+    unit: str = ""
+    prefix: str = ""
 
 
 def head(column: Column, choices: Sequence[Any] = ()) -> dict[str, Any]:
@@ -40,7 +45,8 @@ def head(column: Column, choices: Sequence[Any] = ()) -> dict[str, Any]:
     made: dict[str, Any] = {"name": column.name, "label": column.label, "kind": column.kind}
     if column.facet and 1 < len(choices) <= _MOST_CHOICES:
         made["facet"] = [str(choice) for choice in choices]
-    made |= {key: value for key in ("wide", "href", "words", "unsorted") if (value := getattr(column, key))}
+    further = ("wide", "href", "words", "unsorted", "unit", "prefix")
+    made |= {key: value for key in further if (value := getattr(column, key))}
     return made
 
 

@@ -20,6 +20,11 @@ class CampaignPage:
     after: int | None
 
 
+def campaign_count(connection: Connection) -> int:
+    """How many campaigns there are."""
+    return int(connection.execute(select(func.count()).select_from(rows.CAMPAIGNS)).scalar_one())
+
+
 def campaign_page(
     connection: Connection,
     kind: str | None = None,

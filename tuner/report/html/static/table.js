@@ -4,7 +4,8 @@
 //   source.rows({words, facets, sort, descending, from, count}) -> {total, matching, rows}   (or a promise)
 // and may keep its rows anywhere: tuner.LocalRows has them in the page; a server's answer does as well.
 //
-// A column: {name, label, kind, wide?, facet?: [values], href?, words?, unsorted?}. Kinds: text, number, count, time
+// A column: {name, label, kind, wide?, facet?: [values], href?, words?, unsorted?, unit?,
+// prefix?}. Kinds: text, number, count, quantity (in its unit), time
 // (seconds), share (of 1), bytes, date (ISO text). A missing value is null and sorts last either way.
 "use strict";
 (() => {
@@ -23,6 +24,7 @@
     return `${significant(value / size)} ${name}${unit}`;
   }
   const TIMES = [[1, ""], [1e-3, "m"], [1e-6, "µ"], [1e-9, "n"]];
+  const DECIMAL = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
   const BINARY = [[2 ** 30, "Gi"], [2 ** 20, "Mi"], [2 ** 10, "Ki"], [1, ""]];
   const FORMATS = {
     text: String,
@@ -31,12 +33,13 @@
     time: (value) => scaled(value, TIMES, "s"),
     bytes: (value) => scaled(value, BINARY, "B"),
     share: (value) => `${value >= 0.095 ? (100 * value).toFixed(0) : (100 * value).toFixed(1)}%`,
+    quantity: (value, unit) => scaled(value, DECIMAL, unit || ""),
     date: (value) => String(value).slice(0, 16).replace("T", " "),
   };
-  function format(value, kind) {
-    return value === null || value === undefined ? "–" : (FORMATS[kind] || String)(value);
+  function format(value, kind, unit) {
+    return value === null || value === undefined ? "–" : (FORMATS[kind] || String)(value, unit);
   }
-  const isNumber = (kind) => ["number", "count", "time", "bytes", "share"].includes(kind);
+  const isNumber = (kind) => ["number", "count", "quantity", "time", "bytes", "share"].includes(kind);
 
   // Rows in the page: {columns: [...], data: [column, ...]} with a column either an array of values, or
   // {dictionary: [...], codes: [...]} where texts recur.
@@ -177,7 +180,7 @@
     }
     row(values) {
       return element("tr", {}, ...this.columns.map((column, i) => {
-        const text = format(values[i], column.kind);
+        const text = column.prefix && values[i] !== null ? column.prefix + values[i] : format(values[i], column.kind, column.unit);
         const css = isNumber(column.kind) ? "n" : column.wide ? "wide" : null;
         const shown = column.href && values[i] !== null
           ? element("a", { href: column.href + encodeURIComponent(values[i]) }, text) : text;

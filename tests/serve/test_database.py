@@ -1,0 +1,204 @@
+"""The served file: only read, never in a writer's way, and watched for what becomes of it."""
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.report.stored import swept, trials
+from tests.serve.made import begin
+from tuner.core.errors import StoreError
+from tuner.serve.application import application
+from tuner.serve.database import Database
+from tuner.store.browse.news import last_trial
+from tuner.store.errors import StoreDamaged, StoreMissing, StoreReadOnly
+from tuner.store.reading import open_reader
+from tuner.store.store import open_store
+
+
+@pytest.fixture
+def path(filled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(filled, tmp_path / "own.db"))
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    opened = Database(path)
+    yield opened
+    opened.close()
+
+
+def client_of(database: Database) -> TestClient:
+    return TestClient(application(database), "http://127.0.0.1", raise_server_exceptions=False)
+
+
+def count(database: Database) -> int:
+    time.sleep(0.3)  # a catalogue is served for a quarter of a second
+    with database.look() as look:
+        return look.catalogue.trials
+
+
+def test_nothing_can_be_written_through_it(path: Path, database: Database) -> None:
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    with database.look() as look:
+        for statement in ("DELETE FROM sweep_trials", "CREATE TABLE x (y)", "PRAGMA user_version = 7"):
+            with pytest.raises(StoreError, match="read-only"), look.store.answering():
+                look.connection.exec_driver_sql(statement)
+        with pytest.raises(StoreReadOnly):
+            look.store.finish_sweep(1)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+
+
+def test_a_writer_is_never_kept_waiting(path: Path, database: Database) -> None:
+    with database.look() as look, open_store(path, timeout_s=0) as store:
+        assert look.ask(last_trial) > 0  # the reader's transaction is open
+        swept(store, "cpp_late", 3)
+    assert count(database) > 0
+
+
+def test_a_writer_that_holds_the_lock_keeps_no_reader_waiting(path: Path, database: Database) -> None:
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("INSERT INTO owners VALUES ('x', 'y')")
+    began = time.monotonic()
+    assert count(database) > 0
+    assert time.monotonic() - began < 4  # the patience of a read is 5 s
+    writer.close()
+
+
+def test_the_catalogue_follows_what_is_stored(path: Path, database: Database) -> None:
+    before = count(database)
+    number, spec = begin(path)
+    with open_store(path) as store:
+        ids = store.add_trials(number, trials(spec, 9))
+        store.record_reuse(number, 9, 2)
+        time.sleep(0.3)
+        with database.look() as look:
+            entry = look.catalogue.sweeps[number]
+        assert (entry.state, entry.tally.trials, entry.tally.reused) == ("running", 10, 1)
+        assert entry.tally.best_s == store.sweep(number).best_s
+        assert count(database) == before + 9
+        failed = next(t.id for t in store.sweep_history(number) if t.measurement.error)
+        store.forget({failed or 0: "no space"})
+        store.record_reuse(number, 10, ids[0])
+        store.finish_sweep(number)
+        time.sleep(0.3)
+        with database.look() as look:
+            for i, entry in look.catalogue.sweeps.items():
+                assert entry.tally.statuses == dict(store.sweep(i).statuses), i
+            assert look.catalogue.sweeps[number].state == "finished"
+
+
+def test_a_sweep_whose_process_is_gone_does_not_run(path: Path, database: Database) -> None:
+    number, _ = begin(path)
+    raw = sqlite3.connect(path)
+    raw.execute(
+        "UPDATE sweeps SET owner = replace(owner, ?, '4194304') WHERE id = ?", (str(os.getpid()), number)
+    )
+    raw.commit()
+    raw.close()
+    time.sleep(0.3)
+    with database.look() as look:
+        assert look.catalogue.sweeps[number].state == "unfinished"
+        assert look.catalogue.running == []
+
+
+def test_deleted_it_is_an_error_until_it_is_back(path: Path, database: Database) -> None:
+    client = client_of(database)
+    assert client.get("/sweeps/1").status_code == 200
+    moved = path.rename(path.with_name("moved.db"))
+    for url in ("/", "/sweeps/1", "/api/trials"):
+        answer = client.get(url)
+        assert answer.status_code == 503 and "deleted or moved" in answer.text, url
+    assert not path.exists()  # looking made no empty file
+    moved.rename(path)
+    assert client.get("/sweeps/1").status_code == 200
+
+
+def test_replaced_by_another_it_shows_the_other(path: Path, database: Database) -> None:
+    before = count(database)
+    other = path.with_name("other.db")
+    with open_store(other) as store:
+        swept(store, "only_here", 5)
+    other.replace(path)
+    for log in ("-wal", "-shm"):
+        Path(f"{path}{log}").unlink(missing_ok=True)
+    assert count(database) == 5 != before
+    with database.look() as look:
+        assert {k.name for k in look.catalogue.kernels.values()} == {"only_here"}
+
+
+def test_migrated_by_a_newer_lab_it_says_so(path: Path, database: Database) -> None:
+    client = client_of(database)
+    assert client.get("/api/overview").status_code == 200
+    raw = sqlite3.connect(path)
+    raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    raw.commit()
+    raw.close()
+    time.sleep(1.1)  # versions are compared once a second
+    answer = client.get("/api/overview")
+    assert answer.status_code == 503 and "newer version" in answer.json()["error"]
+
+
+def test_hostile_values_are_one_line(path: Path, database: Database) -> None:
+    raw = sqlite3.connect(path)
+    raw.execute("PRAGMA ignore_check_constraints = ON")
+    raw.execute("DROP TRIGGER trials_refuse_update")
+    raw.execute("UPDATE trials SET config = '[1', time_s = x'00ff' WHERE id = 5")
+    raw.commit()
+    raw.close()
+    client = client_of(database)
+    for url in ("/api/trials?limit=500", "/api/trials/5", "/trials/5", "/api/trials?sort=time_s"):
+        answer = client.get(url)
+        assert answer.status_code == 503 and "does not write" in answer.text, url
+    assert client.get("/trials/6").status_code == 200
+
+
+def test_an_old_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    raw = sqlite3.connect(path)
+    raw.executescript((Path(__file__).parents[1] / "store/old/schema_0006.sql").read_text())
+    raw.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreReadOnly, match="older version of the lab"):
+        open_reader(path)
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreMissing):
+        Database(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
+    (tmp_path / "text.db").write_text("hello" * 1000)
+    with pytest.raises(StoreDamaged):
+        Database(tmp_path / "text.db")
+
+
+def test_a_file_that_nobody_may_write_is_read(path: Path) -> None:
+    with open_store(path) as store:
+        swept(store, "cpp_late", 3)
+    folder = path.parent
+    path.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        database = Database(path)
+        assert count(database) > 0
+        database.close()
+    finally:
+        folder.chmod(0o755)
+
+
+def test_a_statement_without_end_is_ended(path: Path) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    began = time.monotonic()
+    with open_reader(path, timeout_s=0.2) as store, store.looking() as connection:
+        with pytest.raises(StoreError), store.answering():
+            connection.exec_driver_sql(endless)
+        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+    assert time.monotonic() - began < 30

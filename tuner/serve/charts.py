@@ -1,0 +1,200 @@
+"""Charts of served pages, as Vega-Lite specifications in the style of reports."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tuner.report.html.vega import Chart, Spec
+from tuner.report.text import seconds
+from tuner.store.browse.curves import Dot
+from tuner.store.browse.trial_list import TrialLine
+
+_UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+_BAR = 30  # pixels, with its gap
+
+
+def unit_of(time_s: float) -> tuple[str, float]:
+    """The unit to show times around this one in, and its size in seconds."""
+    return next(((name, size) for name, size in _UNITS if time_s >= size), _UNITS[-1])
+
+
+def sweep_chart(dots: Sequence[Dot], records: Sequence[TrialLine], trials: int) -> Chart | None:
+    """The times of a sweep's trials, and the best so far as a step curve; `None` where none has a time.
+
+    Args:
+        dots: a sample of its trials.
+        records: those that were the fastest when they were stored.
+        trials: how many there are.
+    """
+    if not records:
+        return None
+    unit, size = unit_of(records[-1].time_s or 1.0)
+    points = [_point(d.number, d.trial, d.time_s, size) for d in dots if d.time_s is not None]
+    steps = [_point(r.number, r.id, r.time_s or 0, size) for r in records]
+    end = {**steps[-1], "number": max(trials - 1, records[-1].number)}
+    tip = [_tip("trial", "trial"), _tip("number", "number"), _tip("shown", "time")]
+    y = {
+        **{"field": "time", "type": "quantitative", "title": f"time ({unit}), logarithmic"},
+        **{"scale": {"type": "log", "nice": False, "padding": 8}, "axis": {"tickCount": 6}},
+    }
+    dot = {"type": "point", "filled": True}
+    spec: Spec = {
+        "height": 260,
+        "encoding": {
+            "x": {"field": "number", "type": "quantitative", "title": "number of the trial"},
+            "y": y,
+        },
+        "layer": [
+            {
+                "data": {"values": points},
+                "mark": {**dot, "size": 22, "opacity": 0.45, "color": "--naive"},
+                "encoding": {"tooltip": tip},
+            },
+            {
+                "data": {"values": [*steps, end]},
+                "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2.5, "color": "--tuned"},
+            },
+            {
+                "data": {"values": steps},
+                "mark": {**dot, "size": 45, "opacity": 1, "color": "--tuned"},
+                "encoding": {"tooltip": tip},
+            },
+        ],
+    }
+    last = seconds(records[-1].time_s or 0)
+    some = f" Of {trials:,} trials {len(dots):,} are drawn." if len(dots) < trials else ""
+    caption = f"The line is the best time so far, grey dots are trials with a time. Lower is faster.{some}"
+    return Chart("sweep", spec, caption, f"Best time so far over {trials} trials; it ends at {last}.")
+
+
+def _point(number: int, trial: int, time_s: float, size: float) -> dict[str, Any]:
+    return {"number": number, "time": time_s / size, "shown": seconds(time_s), "trial": f"t{trial}"}
+
+
+def live_chart() -> Chart:
+    """The empty chart that `live.js` fills: best so far of each running sweep."""
+    spec: Spec = {
+        "height": 240,
+        "data": {"values": []},
+        "encoding": {
+            "x": {"field": "number", "type": "quantitative", "title": "trials so far"},
+            "y": {
+                "field": "ratio",
+                "type": "quantitative",
+                "title": "best so far, of the first seen here",
+                "scale": {"zero": True},
+            },
+            "color": {"field": "sweep", "type": "nominal", "title": None, "legend": {"orient": "top"}},
+        },
+        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2, "point": True},
+    }
+    return Chart("live", spec, "As trials come in: the best time so far of each sweep.", "Best time so far.")
+
+
+def bars(name: str, entries: Sequence[Mapping[str, Any]], caption: str = "") -> Chart | None:
+    """A bar an implementation with its 95% interval, the fastest on top; `None` without any.
+
+    Args:
+        name: of the chart, unique on its page.
+        entries: `kernel`, `shown_s` (seconds), `interval_s` (low, median, high; or `None`), `baseline` and
+            `label`, a remark.
+        caption: what stands below it.
+    """
+    if not entries:
+        return None
+    ordered = sorted(entries, key=lambda entry: entry["shown_s"])
+    unit, size = unit_of(ordered[0]["shown_s"])
+    values = []
+    for number, entry in enumerate(ordered):
+        low, _, high = entry["interval_s"] or (entry["shown_s"],) * 3
+        values.append(
+            {
+                "place": number,
+                "kernel": entry["kernel"],
+                "time": entry["shown_s"] / size,
+                "low": low / size,
+                "high": high / size,
+                "shown": seconds(entry["shown_s"]),
+                "label": entry["label"],
+                "kind": "library" if entry["baseline"] else "tuned here",
+            }
+        )
+    time = {
+        **{"field": "time", "type": "quantitative", "title": f"time ({unit}); whiskers: 95% interval"},
+        **{"scale": {"domain": [0, 1.2 * max(v["high"] for v in values)]}, "axis": {"tickCount": 5}},
+    }
+    tip = [_tip("kernel", "kernel"), _tip("shown", "time"), _tip("label", "remark")]
+    high = {"field": "high", "type": "quantitative"}
+    spec: Spec = {
+        "height": _BAR * len(values),
+        "data": {"values": values},
+        "encoding": {
+            "y": {
+                **{"field": "kernel", "type": "nominal", "sort": None, "title": None},
+                "axis": {"ticks": False, "domain": False},
+            }
+        },
+        "layer": [
+            {
+                "mark": {"type": "bar", "height": {"band": 0.7}, "cornerRadiusEnd": 3},
+                "encoding": {"x": time, "color": _kinds(values), "tooltip": tip},
+            },
+            {
+                "mark": {"type": "rule", "color": "--ink", "strokeWidth": 1.5},
+                "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
+            },
+            {
+                "mark": {"type": "text", "align": "left", "dx": 6},
+                "encoding": {"x": high, "text": {"field": "shown", "type": "nominal"}},
+            },
+        ],
+    }
+    about = f"Bars of {len(values)} kernels; {values[0]['kernel']} is the fastest with {values[0]['shown']}."
+    return Chart(name, spec, caption or "Shorter is faster.", about)
+
+
+def _kinds(values: Sequence[Mapping[str, Any]]) -> Spec:
+    """The colour of a bar by what it is, with a legend where there is more than one kind."""
+    colours = {"tuned here": "--tuned", "library": "--library"}
+    present = [kind for kind in colours if any(value["kind"] == kind for value in values)]
+    return {
+        "field": "kind",
+        "type": "nominal",
+        "legend": {"orient": "top", "title": None} if len(present) > 1 else None,
+        "scale": {"domain": present, "range": [colours[kind] for kind in present]},
+    }
+
+
+def samples_chart(samples: Sequence[float]) -> Chart | None:
+    """The samples of a trial in the order they were taken; `None` for fewer than three."""
+    if len(samples) < 3:
+        return None
+    step = max(1, len(samples) // 500)
+    unit, size = unit_of(min(samples))
+    values = [{"number": i + 1, "time": s / size, "shown": seconds(s)} for i, s in enumerate(samples)][::step]
+    spec: Spec = {
+        "height": 160,
+        "data": {"values": values},
+        "mark": {"type": "point", "filled": True, "size": 45, "color": "--tuned", "opacity": 0.8},
+        "encoding": {
+            "x": {
+                "field": "number",
+                "type": "quantitative",
+                "title": "sample",
+                "axis": {"tickMinStep": 1},
+                "scale": {"zero": False, "nice": False, "padding": 12},
+            },
+            "y": {
+                "field": "time",
+                "type": "quantitative",
+                "title": f"time ({unit})",
+                "scale": {"zero": False},
+            },
+            "tooltip": [_tip("number", "sample"), _tip("shown", "time")],
+        },
+    }
+    about = f"{len(samples)} samples between {seconds(min(samples))} and {seconds(max(samples))}."
+    return Chart("samples", spec, "Seconds of one call, in the order they were taken, as measured.", about)
+
+
+def _tip(name: str, title: str) -> Spec:
+    return {"field": name, "type": "nominal", "title": title}
