@@ -50,6 +50,7 @@ ELSEWHERE = {
     18: ("tests/engine/test_cheats.py", "test_a_cheat_is_refused"),
     19: ("tests/emulator/test_hostile.py", "test_host_code_is_found_and_never_runs"),
     20: ("tests/engine/test_locks.py", "test_what_is_planted_in_the_common_folder_is_not_followed_and_said"),
+    28: ("tests/engine/test_verification.py", "test_a_file_of_somebody_else_runs_nothing_of_its_own"),
     **{n: ("tests/export/test_safety.py", f"test_sentence_{n}") for n in range(21, 28)},
 }
 
@@ -341,7 +342,14 @@ def test_a_program_is_written_for_checked_workloads_only(option: tuple[str, Any]
         export_traces(store, tmp_path / "out", workload.key)
 
 
-_ENGINE = ("tuning/experiment", "tuning/history", "recorded/exchange", "recorded/traces", "program/load")
+_ENGINE = (
+    "tuning/experiment",
+    "tuning/history",
+    "recorded/exchange",
+    "recorded/traces",
+    "program/load",
+    "tuning/verification",
+)
 READERS = [
     path for folder in ("store", "interchange", "report") for path in (ROOT / "tuner" / folder).rglob("*.py")
 ] + [ROOT / "tuner" / "engine" / f"{name}.py" for name in _ENGINE]

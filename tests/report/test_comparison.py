@@ -180,7 +180,7 @@ def test_present_prints_a_table_and_writes_files(
     for word in ("My experiment", "cpp_packed", "numpy (library)", "left out: torch", "comparison.png"):
         assert word in printed, word
     names = {p.name for p in (tmp_path / "out").iterdir()}
-    assert names == {"comparison.json"} | {
+    assert names == {"comparison.json", "result.json"} | {
         f"{kind}.{ending}" for kind in ("comparison", "convergence", "roofline") for ending in ("png", "svg")
     }
     (document,) = json.loads((tmp_path / "out" / "comparison.json").read_text())
@@ -206,7 +206,7 @@ def test_nothing_timed_is_said_and_draws_nothing(
     broken, _ = sweep(store, workload, "cpp_broken", [None])
     present(stored(store, Ended(workload, [broken])), store, tmp_path / "o")
     assert "nothing was timed" in capsys.readouterr().out
-    assert [p.name for p in (tmp_path / "o").iterdir()] == ["comparison.json"]
+    assert {p.name for p in (tmp_path / "o").iterdir()} == {"comparison.json", "result.json"}
 
 
 def test_a_disturbed_final_is_said_everywhere_and_declares_nothing(
@@ -316,7 +316,7 @@ def test_layers_of_models_are_shown_in_the_order_and_number_they_were_asked_for(
     shown = [(layer["model"], layer["count"], layer["workload"]) for layer in document["layers"]]
     assert shown == [(each.model, each.count, each.workload) for each in layers[:3]]
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        "network.json", "network.md", "network.png", "network.svg",
+        "network.json", "network.md", "network.png", "network.svg", "result.json",
     }  # fmt: skip
     assert "`tuner compare n.toml`" in (tmp_path / "out" / "network.md").read_text()
     present(campaign, store)

@@ -30,6 +30,7 @@ for name in (
     "verify_export",
     "report",
     "serve",
+    "verify",
 ):
     import_module(f"tuner.cli.{name}").register(app)
 

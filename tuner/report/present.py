@@ -11,6 +11,7 @@ from tuner.report.bars import caption
 from tuner.report.comparison import Comparison, gather, write_pictures
 from tuner.report.network import layer_rows, network_markdown, network_table, summaries, summary_line
 from tuner.report.network_chart import network_chart
+from tuner.report.result_json import result_json
 from tuner.report.table import comparison_table
 from tuner.report.text import safe
 from tuner.store.campaign_records import StoredCampaign
@@ -38,6 +39,24 @@ def present(campaign: StoredCampaign, store: "Store", folder: Path | None = None
         _present_network(campaign, store, folder, json)
     else:
         _present_comparison(campaign, store, folder, json)
+    if folder is not None and campaign.state == "finished":
+        write_result([campaign], store, folder)
+        if not json:
+            words = f"with all samples: {folder / 'result.json'}; to measure it again: tuner verify"
+            _console().print(safe(words), markup=False, soft_wrap=True)
+
+
+def write_result(campaigns: Sequence[StoredCampaign], store: "Store", folder: Path) -> None:
+    """Writes `result.json`, what `tuner verify` takes; see docs/result-file.md.
+
+    Raises:
+        TunerError: it cannot be written.
+    """
+    import json
+
+    # Without line breaks: samples are most of it, and a line each would be three times the size.
+    text = json.dumps(result_json(campaigns, store), separators=(",", ":"), allow_nan=False, default=str)
+    _write(folder / "result.json", text + "\n")
 
 
 def state_line(campaign: StoredCampaign) -> str:

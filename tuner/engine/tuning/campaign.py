@@ -10,6 +10,7 @@ from tuner import registry
 from tuner.core.device import Device
 from tuner.core.errors import TunerError, Unavailable, UnknownName
 from tuner.core.kernel import Kernel
+from tuner.core.lab_state import lab_state
 from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import default_device
@@ -237,6 +238,7 @@ def campaign_spec(
     }
     more.setdefault("kind", "sweep")
     more.setdefault("title", ", ".join(workload.key for workload in workloads[:3]))
+    more.setdefault("facts", lab_state())
     device, protocol = setting.device, setting.protocol
     target = device.target_for(protocol.threads).name
     return CampaignSpec(

@@ -268,4 +268,5 @@ def _plan(experiment: Experiment) -> campaign.Plan:
         refresh_limits=True,
         give_up_after=experiment.give_up_after,
         final_within=experiment.final.get("within"),
+        calibrated=True,
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +15,15 @@ from tuner.engine.candidate.domain import companions_of
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
 from tuner.engine.tuning.lineup import Pick, default_trial, line_up, place, usable_previous
-from tuner.engine.tuning.peaks import Peaks, known_limits, limits_once, measure_limits, too_fast
+from tuner.engine.tuning.others import readings, too_much
+from tuner.engine.tuning.peaks import (
+    CALIBRATION,
+    Peaks,
+    known_limits,
+    limits_once,
+    measure_limits,
+    too_fast,
+)
 from tuner.engine.tuning.request import SweepResult
 from tuner.engine.tuning.setting import Setting
 from tuner.engine.tuning.verdicts import chosen, kept_remarks, loud_remark
@@ -83,6 +92,10 @@ def hold_final(
         peaks = limits_once(workshop, store, observer.note)
     lineup = _Lineup(workload, sweeps, workshop, setting, start or Start())
     held = _final(kernels, lineup, peaks)
+    if setting.plan.calibrated and held.ranking is not None and not held.ranking.disturbed:
+        seconds, quiet = workshop.calibrate(workshop.calibration_kind(workload))
+        known = replace(held.peaks, limits={**held.peaks.limits, CALIBRATION: seconds})
+        held = replace(held, peaks=known if quiet else held.peaks)
     if not again:
         return held
     try:
@@ -182,7 +195,10 @@ def _final(kernels: Sequence[Kernel], lineup: _Lineup, peaks: Peaks) -> Held:
                 workshop, workload, finalists, setting.plan.rounds, report=observer.final_progress
             )
 
+        cores = sorted(os.sched_getaffinity(0))
+        before = readings(cores)
         ranking = hold()
+        taken = too_much(before, readings(cores), len(cores), workshop.protocol.threads)
         if too_fast(ranking, workload, kernels, peaks.limits):
             observer.note("faster than the measured peak: the peak is measured again")
             peaks = measure_limits(workshop, store, peaks, observer.note)
@@ -190,7 +206,8 @@ def _final(kernels: Sequence[Kernel], lineup: _Lineup, peaks: Peaks) -> Held:
                 observer.note(f"{', '.join(beyond)}: still faster than the peak: the final is held again")
                 ranking = hold()
     loud = loud_remark(ranking)
-    said = (*lineup.remarks, *kept_remarks(ranking), *([loud] if loud else []))
+    busy = workshop.device.shares_cpu and taken and not ranking.disturbed
+    said = (*lineup.remarks, *kept_remarks(ranking), *([loud] if loud else []), *([taken] if busy else []))
     ranking = replace(ranking, remarks=(*ranking.remarks, *said))
     for remark in (*ranking.remarks, *([f"disturbed: {ranking.disturbed}"] if ranking.disturbed else [])):
         observer.note(remark)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 PEAKS_FILE = "TUNER_PEAKS"
 """The environment variable that names a file of peaks; see `limits_once`."""
 
+CALIBRATION = "calibration_s"
+"""Beside the peaks of a final: seconds of the calibration kernel in those minutes."""
+
 
 def calibration_reference(
     workshop: Workshop,
@@ -98,16 +101,17 @@ def measure_limits(
     disturbed = measured.pop("disturbed", 0.0) > 0
     earlier = before.limits if before else {}
     found = {name: max(value, earlier.get(name, value)) for name, value in measured.items()}
+    beside = {name: value for name, value in earlier.items() if name == CALIBRATION}
     if disturbed:
         if before is None:
             note("peaks were measured while other programs had the cores: they may be too low, not kept")
         # One undisturbed measurement is enough: what others take makes a peak lower, never higher.
-        return Peaks(found, before is None or before.disturbed)
+        return Peaks({**found, **beside}, before is None or before.disturbed)
     suffix = f"_{_conditions(workshop.protocol)}"
     known = dict(store.device_limits(workshop.device.fingerprint))
     known.update({f"{name}{suffix}": value for name, value in found.items()})
     store.update_device(DeviceInfo.of(workshop.device, known))
-    return Peaks(found)
+    return Peaks({**found, **beside})
 
 
 def limits_once(workshop: Workshop, store: "Store", note: Callable[[str], None] = lambda text: None) -> Peaks:

@@ -24,6 +24,7 @@ class Plan:
         final_within: leave those out of the final whose sweep's best is more than so many times slower
             than the fastest of all; the fastest libraries and the best tuned kernel always take part. `None`
             for all.
+        calibrated: time the calibration kernel beside each final, so that another day's can be related to it.
         defaults: by kernel, the configuration that its tuned one is held against in the final, in place of
             the first of its lists.
     """
@@ -40,6 +41,7 @@ class Plan:
     refresh_limits: bool = False
     give_up_after: int | None = None
     final_within: float | None = None
+    calibrated: bool = False
     defaults: Mapping[str, Config] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
