@@ -342,17 +342,11 @@ def test_a_program_is_written_for_checked_workloads_only(option: tuple[str, Any]
         export_traces(store, tmp_path / "out", workload.key)
 
 
-_ENGINE = (
-    "tuning/experiment",
-    "tuning/history",
-    "recorded/exchange",
-    "recorded/traces",
-    "program/load",
-    "tuning/verification",
-)
+_ENGINE = ("experiment", "history", "verification")
+_OTHERS = ("recorded/exchange", "recorded/traces", "program/load", *(f"tuning/{name}" for name in _ENGINE))
 READERS = [
     path for folder in ("store", "interchange", "report") for path in (ROOT / "tuner" / folder).rglob("*.py")
-] + [ROOT / "tuner" / "engine" / f"{name}.py" for name in _ENGINE]
+] + [ROOT / "tuner" / "engine" / f"{name}.py" for name in _OTHERS]
 
 
 @claim(9, "No file is unpickled, and none of the readers evaluates text as Python.")

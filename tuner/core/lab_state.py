@@ -3,6 +3,7 @@ from it."""
 
 import hashlib
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,8 @@ def lab_state() -> dict[str, Any]:
 
     Asked once a process. Untracked files are listed as changed, and are no part of the digest.
     """
-    from tuner import __version__
-
-    return {"version": __version__, "git": _git()}
+    # By its name: an import would go round in a circle.
+    return {"version": str(sys.modules["tuner"].__version__), "git": _git()}
 
 
 def _git() -> dict[str, Any] | None:

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from tuner.core.environment import clean_environment
 from tuner.core.reproduction import Mark
+from tuner.core.scratch import Scratch
 
 _EXPERIMENT = """
 operator = "gemm"
@@ -83,14 +83,14 @@ def contradicted(busy: dict[_Key, dict[str, Any]], idle: dict[_Key, dict[str, An
 def main() -> None:
     """See the module's text."""
     cores = sorted(os.sched_getaffinity(0))
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3, help="verifications on the idle machine (3)")
     parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, len(cores)}))
     told = parser.parse_args()
     reproduced = total = wrong = 0
-    with tempfile.TemporaryDirectory(prefix="verify-figures-") as name:
+    with Scratch("verify-") as folder:
         for threads in told.threads:
-            result = _fresh(Path(name), threads)
+            result = _fresh(folder, threads)
             idle: dict[_Key, dict[str, Any]] = {}
             for run in range(1, told.runs + 1):
                 idle = _verified(result)
