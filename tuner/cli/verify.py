@@ -59,7 +59,7 @@ def verify(
 def described(found: "Verified") -> dict[str, Any]:
     """Plain values, for JSON."""
     from tuner.core.reproduction import Mark
-    from tuner.report.records_json import named_interval
+    from tuner.report.records_json import interval_list
 
     return {
         "reproduces": found.reproduces,
@@ -70,8 +70,8 @@ def described(found: "Verified") -> dict[str, Any]:
             {
                 "workload": n.workload, "threads": n.threads, "kernel": n.kernel, "config": dict(n.config),
                 "trial": n.trial, "number": "speed-up" if n.over else "time", "over": n.over or None,
-                "then": named_interval(n.then), "now": named_interval(n.now),
-                "now_over_then": named_interval(n.finding.ratio), "verdict": str(n.finding.mark),
+                "then": interval_list(n.then), "now": interval_list(n.now),
+                "now_over_then": interval_list(n.finding.ratio), "verdict": str(n.finding.mark),
                 "why": n.finding.why or None,
             }
             for n in found.numbers

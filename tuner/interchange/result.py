@@ -15,6 +15,7 @@ from tuner.interchange._fields import Fields, clip, duration, plain_name, plain_
 from tuner.interchange._reading import parse_json, read_text
 
 _MOST_THREADS, _MOST_ROUNDS, _MOST_SAMPLES = 2**20, 1000, 100_000
+_MOST_MHZ = 100_000
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class ResultCampaign:
     Attributes:
         device_kind, device, fingerprint: on what; the name is for people.
         target: compiled for.
-        protocol: what moves a measured value: `threads`, `cache`, `warmup`, `min_sample_s`.
+        protocol: what moves a measured value: `threads`, `cache`, `warmup`, `min_sample_s`,
+            and where they are asked for `sustained_s` and `clock_mhz`.
         rounds: of each final.
     """
 
@@ -117,12 +119,18 @@ def _campaign(fields: Fields) -> ResultCampaign:
     cache = protocol.text("cache", "warm")
     if cache not in ("warm", "cold"):
         raise InterchangeError(f"{where}: caches are warm or cold, not {clip(cache)}")
-    told = {
+    told: dict[str, Any] = {
         "threads": _whole(protocol, "threads", 1, _MOST_THREADS),
         "cache": cache,
         "warmup": _whole(protocol, "warmup", 0, 100, 1),
         "min_sample_s": min(1.0, duration(protocol.get("min_sample_s", (int, float), 1e-4), 1.0, where)),
     }
+    if "sustained_s" in protocol.content:
+        told["sustained_s"] = duration(protocol.content["sustained_s"], 1.0, where, zero=True)
+    if "clock_mhz" in protocol.content:
+        told["clock_mhz"] = _whole(protocol, "clock_mhz", 0, _MOST_MHZ)
+    if protocol.text("timer", ""):
+        raise InterchangeError(f"{where}: its times are of another stopwatch, {clip(protocol.text('timer'))}")
     return ResultCampaign(
         device.text("kind"), device.text("name"), device.text("fingerprint"), fields.text("target"), told,
         _whole(asked, "rounds", 0, _MOST_ROUNDS, 25),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.core.lab_state import lab_state
 from tuner.core.result_form import FORMAT, VERSION
 from tuner.report.campaign_view import EntryView, KernelView, PartView, view
-from tuner.report.records_json import named_interval
+from tuner.report.records_json import interval_list
 from tuner.report.verdict import default_sentences, verdict
 from tuner.store.campaign_records import StoredCampaign
 
@@ -125,8 +125,8 @@ def _entry(entry: EntryView, store: "Store") -> dict[str, Any]:
         "winner": entry.winner,
         "tie": entry.tie,
         "beaten": entry.beaten,
-        "time_s": named_interval(entry.interval),
-        "speedup": named_interval(entry.speedup),
+        "time_s": interval_list(entry.interval),
+        "speedup": interval_list(entry.speedup),
         "samples_s": list(entry.turns.samples),
         "processes": list(entry.turns.processes),
     }  # fmt: skip

@@ -248,15 +248,15 @@ def _timed(
     if workshop.device.shares_cpu and not found.disturbed:
         taken = too_much(before, after, len(cores), workshop.protocol.threads)
         found.disturbed = f"disturbed: {taken}" if taken else ""
-    _calibrate(part, workshop, found)
+    _calibrate(part, workload, workshop, found)
     return found
 
 
-def _calibrate(part: ResultPart, workshop: Workshop, found: _Measured) -> None:
+def _calibrate(part: ResultPart, workload: Workload, workshop: Workshop, found: _Measured) -> None:
     """How fast the machine is, beside what it was: which times are divided by, and may be nobody's fault."""
     if part.calibration_s is None or found.disturbed:
         return
-    seconds, quiet = workshop.calibrate()
+    seconds, quiet = workshop.calibrate(workshop.calibration_kind(workload))
     if quiet:
         found.slower = seconds / part.calibration_s
     else:
