@@ -68,6 +68,15 @@ def target_threads(target: Target) -> int:
     return int(target.limits.get("threads", target.limits.get("cores", 1)))
 
 
+def torch_tensor(array: np.ndarray) -> Any:
+    """The same memory as a torch tensor; NumPy's bfloat16 is known to torch by its bits only."""
+    import torch
+
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
 def start_torch(threads: int) -> None:
     """Sets PyTorch up for inference on so many threads.
 

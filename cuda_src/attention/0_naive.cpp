@@ -2,7 +2,7 @@
 name = "attn_naive"
 operator = "attention"
 summary = "One query after the other in the order of the formula, one thread: what everything is compared with."
-dtypes = ["f32", "f16"]
+dtypes = ["f32", "f16", "bf16"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "b", "h", "q", "kv", "d", "scale"]
 options = "operator"

@@ -2,7 +2,7 @@
 name = "cuda_attn_naive"
 operator = "attention"
 summary = "Three passes: scores to memory, softmax of them in place, values weighted by them. A block a query."
-dtypes = ["f32", "f16"]
+dtypes = ["f32", "f16", "bf16"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "kv_h", "rows", "q", "kv", "factor", "scores"]
 options = "operator"

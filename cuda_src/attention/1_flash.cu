@@ -2,7 +2,7 @@
 name = "cuda_attn_flash"
 operator = "attention"
 summary = "FlashAttention: tiles of keys and values in shared memory, the softmax of what has been seen so far."
-dtypes = ["f32", "f16"]
+dtypes = ["f32", "f16", "bf16"]
 claims = ["wide_loads"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "kv_h", "rows", "q", "kv", "factor"]

@@ -2,7 +2,7 @@
 name = "cuda_attn_tensor_cores"
 operator = "attention"
 summary = "FlashAttention-2: tensor cores, queries, probabilities and sums in registers, masked tiles skipped by warps."
-dtypes = ["f16"]
+dtypes = ["f16", "bf16"]
 claims = ["wide_loads", "tensor_cores"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "kv_h", "rows", "q", "kv", "factor"]
@@ -63,7 +63,7 @@ constexpr int STRIDE = KTile::STRIDE;  // of all three
 
 // One row by a warp, in f32 throughout: a lane has a key, then a column. The tensor cores' sums are not enough where
 // values are infinite or NaN: those of a tile reach rows that do not see them, as 0 times a NaN, and a probability
-// below 2^-25 is 0 in f16, and 0 times an infinity is a NaN.
+// below 2^-25 is 0 in f16 (bf16 has the range of f32), and 0 times an infinity is a NaN.
 __device__ __forceinline__ void careful(Element* to, const Element* query, const Tokens& keys, const Tokens& values,
                                         int seen, float factor, int lane) {
   const auto score = [&](int key) {
@@ -126,8 +126,8 @@ struct Lane {
         load_matrices(key, keys + (j * 16 + lane / 16 * 8 + lane % 8) * STRIDE + t * 16 + lane / 8 % 2 * 8);
 #pragma unroll
         for (int m = 0; m < TILES; ++m) {
-          multiply_add(score[m][2 * j], query[m][KEEP_Q ? t : 0], key[0], key[1]);
-          multiply_add(score[m][2 * j + 1], query[m][KEEP_Q ? t : 0], key[2], key[3]);
+          Narrow<Element>::multiply_add(score[m][2 * j], query[m][KEEP_Q ? t : 0], key[0], key[1]);
+          Narrow<Element>::multiply_add(score[m][2 * j + 1], query[m][KEEP_Q ? t : 0], key[2], key[3]);
         }
       }
     }
@@ -157,7 +157,7 @@ struct Lane {
         for (int j = 0; j < 2 * KEY_TILES; ++j) {
           const float low = state.power(score[m][j][2 * half]), high = state.power(score[m][j][2 * half + 1]);
           state.total += low + high;
-          p[m][j / 2][j % 2 * 2 + half] = pack(low, high);
+          p[m][j / 2][j % 2 * 2 + half] = Narrow<Element>::pack(low, high);
         }
       }
   }
@@ -171,8 +171,8 @@ struct Lane {
         load_transposed(value, values + (j * 16 + lane % 16) * STRIDE + t * 16 + lane / 16 * 8);
 #pragma unroll
         for (int m = 0; m < TILES; ++m) {
-          multiply_add(sum[m][2 * t], p[m][j], value[0], value[1]);
-          multiply_add(sum[m][2 * t + 1], p[m][j], value[2], value[3]);
+          Narrow<Element>::multiply_add(sum[m][2 * t], p[m][j], value[0], value[1]);
+          Narrow<Element>::multiply_add(sum[m][2 * t + 1], p[m][j], value[2], value[3]);
         }
       }
   }
@@ -189,7 +189,7 @@ struct Lane {
     Element* const to = patch + (m * 16 + half * 8 + lane / 4) * STRIDE + lane % 4 * 2;
 #pragma unroll
     for (int j = 0; j < 2 * ACROSS; ++j)
-      *reinterpret_cast<unsigned*>(to + j * 8) = pack(sum[m][j][2 * half] * share, sum[m][j][2 * half + 1] * share);
+      *reinterpret_cast<unsigned*>(to + j * 8) = Narrow<Element>::pack(sum[m][j][2 * half] * share, sum[m][j][2 * half + 1] * share);
     return special;
   }
 };

@@ -2,7 +2,7 @@
 name = "cuda_attn_decode"
 operator = "attention"
 summary = "Decoding: the keys of a head split over blocks, each a stream in registers; the last block combines."
-dtypes = ["f32", "f16"]
+dtypes = ["f32", "f16", "bf16"]
 claims = ["wide_loads"]
 entry = "attention"
 arguments = ["Q", "K", "V", "O", "kv_h", "rows", "q", "kv", "factor", "partial", "arrived"]

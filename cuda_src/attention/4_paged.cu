@@ -2,7 +2,7 @@
 name = "cuda_attn_paged"
 operator = "attention"
 summary = "Decoding from a paged cache: a block brings its part of the block table first, then streams tokens by it."
-dtypes = ["f32", "f16"]
+dtypes = ["f32", "f16", "bf16"]
 claims = ["wide_loads"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "kv_h", "rows", "q", "kv", "factor", "partial", "arrived"]

@@ -12,6 +12,8 @@
 
 #if DTYPE_F16
 typedef __half Element;
+#elif DTYPE_BF16
+typedef __nv_bfloat16 Element;
 #else
 typedef float Element;
 #endif

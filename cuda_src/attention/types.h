@@ -5,6 +5,9 @@
 
 #if defined(DTYPE_F16)
 typedef _Float16 element;
+#elif defined(DTYPE_BF16)
+#include "../common/bfloat16.h"
+typedef bfloat16 element;
 #else
 typedef float element;
 #endif

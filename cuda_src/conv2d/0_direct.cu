@@ -2,7 +2,7 @@
 name = "cuda_conv_direct"
 operator = "conv2d"
 summary = "One thread an output, the formula as it stands: every tap is read from global memory."
-dtypes = ["f32", "f16", "int8"]
+dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
 options = "operator"

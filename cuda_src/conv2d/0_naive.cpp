@@ -2,7 +2,7 @@
 name = "conv_naive"
 operator = "conv2d"
 summary = "Seven loops in the order of the formula, one thread: what everything is compared with."
-dtypes = ["f32", "f16", "int8"]
+dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 options = "operator"

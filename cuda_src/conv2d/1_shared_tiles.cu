@@ -2,7 +2,7 @@
 name = "cuda_conv_shared_tiles"
 operator = "conv2d"
 summary = "A patch of the image and the taps of some filters in shared memory: each pixel is fetched once for all its windows."
-dtypes = ["f32", "f16", "int8"]
+dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
 options = "operator"

@@ -2,7 +2,7 @@
 name = "cuda_conv_implicit_gemm"
 operator = "conv2d"
 summary = "A product of pixels and filters whose image matrix is never made: tiles are gathered from X, asynchronously."
-dtypes = ["f32", "f16", "int8"]
+dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
 options = "operator"

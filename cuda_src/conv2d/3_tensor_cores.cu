@@ -1,8 +1,8 @@
 /*[tuner]
 name = "cuda_conv_tensor_cores"
 operator = "conv2d"
-summary = "The implicit product on tensor cores (wmma, f16 with f32 sums), tiles gathered from X asynchronously."
-dtypes = ["f16"]
+summary = "The implicit product on tensor cores (wmma, f32 sums), tiles gathered from X asynchronously."
+dtypes = ["f16", "bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
 requires = ["wmma_f16", "cp_async"]
@@ -39,7 +39,7 @@ block = ["threads", "1", "1"]
 shared_bytes = "shared"
 */
 
-// Rung 3: rung 2's tiles, multiplied by tensor cores, 16 x 16 x 16 at a time. An element of f16 is too small for an
+// Rung 3: rung 2's tiles, multiplied by tensor cores, 16 x 16 x 16 at a time. An element of 16 bits is too small for an
 // asynchronous copy of its own (4 bytes at least), so NCHW's pixels pass through registers; NHWC's channels arrive 16
 // bytes at a time, which is why frameworks keep images so on tensor cores.
 #include "../common/fragments.cuh"

@@ -2,7 +2,7 @@
 name = "cuda_conv_depthwise"
 operator = "conv2d"
 summary = "Few channels a group: a thread owns a run of outputs of one row and reads each pixel of it once a tap row."
-dtypes = ["f32", "f16", "int8"]
+dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
 options = "operator"

@@ -2,7 +2,7 @@
 name = "cuda_conv_split_depth"
 operator = "conv2d"
 summary = "The implicit product with its depth split among blocks: for images so small that whole windows leave SMs idle."
-dtypes = ["f32", "f16", "int8"]
+dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q", "partial", "arrived"]
 options = "operator"

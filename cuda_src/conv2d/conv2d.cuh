@@ -15,6 +15,11 @@ typedef __half In;    // X and W
 typedef float Acc;    // sums
 typedef __half Wide;  // bias
 typedef __half Out;   // Y
+#elif DTYPE_BF16
+typedef __nv_bfloat16 In;
+typedef float Acc;
+typedef __nv_bfloat16 Wide;
+typedef __nv_bfloat16 Out;
 #elif DTYPE_INT8
 typedef signed char In;
 typedef int Acc;

@@ -19,6 +19,12 @@ typedef _Float16 element;
 typedef float accumulator;
 typedef _Float16 addend;
 typedef _Float16 result;
+#elif defined(DTYPE_BF16)
+#include "../common/bfloat16.h"
+typedef bfloat16 element;
+typedef float accumulator;
+typedef bfloat16 addend;
+typedef bfloat16 result;
 #else
 typedef float element;
 typedef float accumulator;

@@ -8,7 +8,7 @@ import numpy as np
 
 from tuner.core.errors import InvalidWorkload
 from tuner.core.excerpt import Excerpt, flat_indices
-from tuner.core.numerics import STORAGE, U16, U32, near_spread
+from tuner.core.numerics import STORAGE, U16, U32, UB16, near_spread
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.special import NON_FINITE, largest, tiny
 from tuner.core.workload import Option, Workload
@@ -38,8 +38,8 @@ class Attention(Operator):
     block_table[b, j // page_size] at place j % page_size; block_table is int32 [b, ceil(kv/page_size)]. The
     pool has pages that no sequence uses; all sequences of a batch are of one length.
 
-    dtypes: `f32`; `f16`: all tensors f16, scores, softmax and sums in f32, one rounding at the end (libraries
-    also round p to f16, as tensor cores want it, which the tolerance allows for).
+    dtypes: `f32`; `f16` and `bf16`: all tensors are, scores, softmax and sums in f32, one rounding at the end
+    (libraries also round p, as tensor cores want it, which the tolerance allows for).
 
     Special values: a key that a query does not see (by the mask, behind the last token of a page, in a page
     that no sequence uses) and its value do not exist for the query, whatever they hold. Of what it sees,
@@ -53,7 +53,7 @@ class Attention(Operator):
 
     name = "attention"
     summary = "softmax(scale * Q K^T + mask) V: causal, grouped heads, decode, paged KV cache"
-    dtypes = ("f32", "f16")
+    dtypes = ("f32", "f16", "bf16")
     dims = ("b", "h", "q", "kv", "d")
     tensors = ("Q", "K", "V", "block_table", "O")
     options: ClassVar[dict[str, Option]] = {
@@ -191,7 +191,7 @@ class Attention(Operator):
         keys, rows = tensors["K"], tensors["Q"].reshape(-1, d)
         dtype = str(rows.dtype)
         # Keys' logits then differ by 3e35, or by 50 at most, so no p is above 0 in f64 and 0 in f32.
-        far = (1e37 if workload.dtype == "f32" else 1600) / self.scale(workload)
+        far = (1600 if workload.dtype == "f16" else 1e37) / self.scale(workload)
         far = min(far, largest(dtype) / 2)  # times a key it does not overflow
         marks = [(0, -far), (0, far), (d - 1, np.nan), (d // 2, np.inf), *((2, t) for t in tiny(dtype))]
         for row, (column, value) in zip(rng.permutation(len(rows))[: len(rows) // 4], marks, strict=False):
@@ -308,8 +308,8 @@ class Attention(Operator):
           of kv probabilities, which grows straight: a share of u*sqrt(kv/3) of the output.
         - exp may err by 8u, all its errors alike, also where partial results are rescaled: 8u*(1 + |o|), as
           |v - o| <= 1 + |o|. A vector exp of three roundings and a polynomial of degree 5 errs by 3u.
-        - f16: u is doubled, since tensor cores truncate; each p may be rounded to 11 bits, an error of
-          uniform distribution: 2^-11/sqrt(3)*r*w; and the result is, twice in some libraries.
+        - f16 and bf16: u is doubled, since tensor cores truncate; each p may be rounded to 11 bits (8), an
+          error of uniform distribution: 2^-11/sqrt(3)*r*w; and the result is, twice in some libraries.
 
         f32, 512 keys, d = 64, a query that was not moved: S = 3.5, r = 0.07, so the tolerance is 2.5e-6; a
         key left out moves the output by 1e-3, one of the 64 products of every score by 5e-3. It is the same
@@ -334,9 +334,9 @@ class Attention(Operator):
                     moved[row] = near_spread(scores[row], 16 * u * error[row] + 100, values)
                 sums = math.sqrt(kv / 3) * (r + size[index])
                 allowed = moved + 8 * u * (sums + 1 + size[index])
-                if workload.dtype == "f16":
+                if narrow := {"f16": U16, "bf16": UB16}.get(workload.dtype):
                     # 2^-25 is half the spacing of f16 numbers around 0.
-                    allowed = allowed + U16 * (8 / math.sqrt(3) * spread + 2 * size[index]) + 2.0**-25
+                    allowed = allowed + narrow * (8 / math.sqrt(3) * spread + 2 * size[index]) + 2.0**-25
             tolerance[index] = allowed
         return {"O": tolerance}
 

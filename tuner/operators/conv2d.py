@@ -50,11 +50,12 @@ class Conv2d(Operator):
     W [k, r, s, c/groups], Y [n, p, q, k]. p is (h + top + bottom - dilation*(r-1) - 1) // stride + 1,
     q likewise.
 
-    dtypes: `f32`; `f16`: all tensors f16, sums and epilogue in f32, one rounding at the end; `int8`: X and W
-    int8, bias int32, the sum exact in int32, and Y that sum; with `scale_tensor` or `scale_channel` Y is
-    int8: the sum (with bias and act) is rounded to f32, multiplied by the f32 tensor `scale` (one value, or
-    one for each k), rounded to f32, then to the nearest integer, ties to even, and clamped to [-128, 127]:
-    every step is one IEEE 754 operation, so the result is exact too.
+    dtypes: `f32`; `f16` and `bf16`: all tensors are, sums and epilogue in f32, one rounding at the end;
+    `int8`: X and W int8, bias int32, the sum exact in int32, and Y that sum; with `scale_tensor` or
+    `scale_channel` Y is int8: the sum (with bias and act) is rounded to f32, multiplied by the f32 tensor
+    `scale` (one value, or one for each k), rounded to f32, then to the nearest integer, ties to even, and
+    clamped to [-128, 127]: every step is one IEEE 754 operation, so the result is exact
+    too.
 
     Special values: every product and sum of the formula is one of IEEE 754, in any order, and there are no
     others. So a NaN in a pixel reaches the windows that contain it and nothing else. act of a NaN is a NaN,
@@ -71,7 +72,7 @@ class Conv2d(Operator):
 
     name = "conv2d"
     summary = "2-D convolution: stride, padding, dilation, groups, NCHW or NHWC, bias and ReLU"
-    dtypes = ("f32", "f16", "int8")
+    dtypes = ("f32", "f16", "int8", "bf16")
     dims = ("n", "c", "h", "w", "k", "r", "s")
     tensors = ("X", "W", "bias", "scale", "Y")
     options: ClassVar[dict[str, Option]] = {

@@ -7,7 +7,7 @@ import numpy as np
 
 from tuner.core.workload import Workload
 from tuner.schedules.attention.options import OPTIONS, TENSORS, heads_of, lower_right, masked, scale_of
-from tuner.schedules.library import LibraryKernel, start_torch
+from tuner.schedules.library import LibraryKernel, start_torch, torch_tensor
 
 
 class TorchAttention(LibraryKernel):
@@ -16,7 +16,7 @@ class TorchAttention(LibraryKernel):
     name = "attn_torch"
     operator = "attention"
     summary = "torch scaled_dot_product_attention in eager mode (FlashAttention, MKL); pages gathered first"
-    dtypes = ("f32", "f16")
+    dtypes = ("f32", "f16", "bf16")
     options = OPTIONS
     libraries = ("torch",)
     extra = "torch"
@@ -26,10 +26,9 @@ class TorchAttention(LibraryKernel):
 
 def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int) -> Callable[[], object]:
     """The call on the CPU; see `attention`. It has no paged attention: pages are gathered within the call."""
-    import torch
 
     start_torch(threads)
-    return attention(workload, {name: torch.from_numpy(array) for name, array in tensors.items()})
+    return attention(workload, {name: torch_tensor(array) for name, array in tensors.items()})
 
 
 def attention(workload: Workload, t: Mapping[str, Any]) -> Callable[[], object]:

@@ -7,9 +7,10 @@ from tuner.core.space import Config, Constraint, Parameter
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.attention.options import OPTIONS, heads_of, masked, scale_of
+from tuner.schedules.triton_types import lacking
 
 _LOG2_E = 1.4426950408889634
-_POINTERS = {"f32": "*fp32", "f16": "*fp16"}
+_POINTERS = {"f32": "*fp32", "f16": "*fp16", "bf16": "*bf16"}
 
 
 def ceildiv(a: int, b: int) -> int:
@@ -27,13 +28,13 @@ class TritonAttention(Kernel):
 
     operator = "attention"
     language = "triton"
-    dtypes = ("f32", "f16")
+    dtypes = ("f32", "f16", "bf16")
     target_kinds = ("cuda",)
     options = OPTIONS
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also where an index within one head would not fit into 32 bits, or the grid is too large."""
-        reason = super().unsupported(workload, target)
+        reason = super().unsupported(workload, target) or lacking(workload, target)
         largest = max(workload["q"], workload["kv"]) * workload["d"] * (workload["h"] // heads_of(workload))
         too_large = "a head has 2^30 elements or more" if largest >= 2**30 else None
         most = int(target.limits.get("max_grid_z", 65_535))

@@ -8,7 +8,7 @@ import numpy as np
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.conv2d.options import OPTIONS, TENSORS, padding_of
-from tuner.schedules.library import LibraryKernel, start_torch
+from tuner.schedules.library import LibraryKernel, start_torch, torch_tensor
 
 
 class TorchConv2d(LibraryKernel):
@@ -17,7 +17,7 @@ class TorchConv2d(LibraryKernel):
     name = "conv_torch"
     operator = "conv2d"
     summary = "torch.conv2d in eager mode (oneDNN), weights in plain layout, ReLU in place"
-    dtypes = ("f32", "f16")
+    dtypes = ("f32", "f16", "bf16")
     options = OPTIONS
     libraries = ("torch",)
     extra = "torch"
@@ -36,7 +36,7 @@ class TorchChannelsLast(LibraryKernel):
     name = "conv_torch_channels_last"
     operator = "conv2d"
     summary = "torch.conv2d in channels_last: X converted and Y converted back within the call"
-    dtypes = ("f32", "f16")
+    dtypes = ("f32", "f16", "bf16")
     options = OPTIONS
     libraries = ("torch",)
     extra = "torch"
@@ -54,11 +54,10 @@ def prepare(
     workload: Workload, tensors: Mapping[str, np.ndarray], threads: int, channels_last: bool = False
 ) -> Callable[[], object]:
     """The call on the CPU; see `convolution`."""
-    import torch
 
     start_torch(threads)
     return convolution(
-        workload, {name: torch.from_numpy(array) for name, array in tensors.items()}, channels_last
+        workload, {name: torch_tensor(array) for name, array in tensors.items()}, channels_last
     )
 
 

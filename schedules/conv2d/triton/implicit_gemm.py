@@ -8,9 +8,11 @@ from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
 from tuner.schedules.conv2d.options import OPTIONS, SCALES
 from tuner.schedules.conv2d.shapes import Shape
+from tuner.schedules.triton_types import lacking
 
 # Triton's names for the element types of X and W, and of bias and Y.
-_POINTERS = {"f32": ("*fp32", "*fp32"), "f16": ("*fp16", "*fp16"), "int8": ("*i8", "*i32")}
+_POINTERS = {"f32": ("*fp32", "*fp32"), "f16": ("*fp16", "*fp16"), "int8": ("*i8", "*i32"),
+             "bf16": ("*bf16", "*bf16")}  # fmt: skip
 _TILE = ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP_M", "SPLIT_K", "DEPTH")
 
 
@@ -29,13 +31,13 @@ class TritonConv2d(Kernel):
     operator = "conv2d"
     language = "triton"
     summary = "Triton: implicit GEMM, split over the depth, any stride, padding, dilation, groups, layout."
-    dtypes = ("f32", "f16", "int8")
+    dtypes = ("f32", "f16", "int8", "bf16")
     target_kinds = ("cuda",)
     options: ClassVar[dict[str, Option]] = {**OPTIONS, **SCALES}
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also where an index would not fit into 32 bits, and more groups than a grid has blocks along z."""
-        reason = super().unsupported(workload, target)
+        reason = super().unsupported(workload, target) or lacking(workload, target)
         return reason or Shape.of(workload).unsupported(target)
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:

@@ -8,7 +8,7 @@ import numpy as np
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.gemm.options import OPTIONS, TENSORS
-from tuner.schedules.library import LibraryKernel, start_torch
+from tuner.schedules.library import LibraryKernel, start_torch, torch_tensor
 
 
 class TorchGemm(LibraryKernel):
@@ -46,7 +46,7 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
     import torch
 
     start_torch(threads)
-    t = {name: _tensor(array) for name, array in tensors.items()}
+    t = {name: torch_tensor(array) for name, array in tensors.items()}
     a = _transposed(t["A"]) if workload.option("trans_a", False) else t["A"]
     b = _transposed(t["B"]) if workload.option("trans_b", False) else t["B"]
     d = t["D"]
@@ -84,15 +84,6 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
             step()
 
     return call
-
-
-def _tensor(array: np.ndarray) -> Any:
-    """The same memory as a torch tensor; NumPy's bfloat16 is known to torch by its bits only."""
-    import torch
-
-    if array.dtype.name == "bfloat16":
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)
 
 
 def _transposed(x: Any) -> Any:

@@ -7,6 +7,7 @@ from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.gemm.options import OPTIONS
+from tuner.schedules.triton_types import lacking
 
 # Triton's names for the element types of A and B, and of C, bias and D; NumPy's, for the signature.
 _POINTERS = {
@@ -14,8 +15,6 @@ _POINTERS = {
     "bf16": ("*bf16", "*bf16"), "tf32": ("*fp32", "*fp32"), "e4m3": ("*fp8e4nv", "*bf16"),
     "e5m2": ("*fp8e5", "*bf16"),
 }  # fmt: skip
-# What a target must have for its tensor cores to take a dtype.
-_NEEDS = {"bf16": "cp_async", "tf32": "cp_async", "e4m3": "fp8", "e5m2": "fp8"}
 
 
 def _ceildiv(a: int, b: int) -> int:
@@ -39,10 +38,7 @@ class TritonGemm(Kernel):
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also dtypes that the target's tensor cores do not know."""
-        needed = _NEEDS.get(workload.dtype)
-        lacks = needed is not None and needed not in target.features
-        reason = super().unsupported(workload, target)
-        return reason or (f"{target.name} lacks {needed}, which {workload.dtype} needs" if lacks else None)
+        return super().unsupported(workload, target) or lacking(workload, target)
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:
         """Tiles, grouping, split, warps, stages; for f32 also how products are formed."""
