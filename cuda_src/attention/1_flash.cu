@@ -16,7 +16,7 @@ BQ = { values = [16, 32, 64, 128], doc = "queries a block" }
 TM = { values = [1, 2, 4, 8], doc = "queries a thread" }
 TN = { values = [1, 2, 4, 8], doc = "keys of a tile a thread" }
 PAD = { values = [0, 1], doc = "16-byte pieces after each row in shared memory, against bank conflicts" }
-UNROLL = { values = [1, 2], doc = "groups of four steps of depth in straight-line code" }
+UNROLL = { values = [1, 2], doc = "16 bytes of depth in straight-line code" }
 MIN_BLOCKS = { values = [1, 2, 3], doc = "blocks an SM shall hold: caps the registers a thread" }
 
 [let]
@@ -28,7 +28,9 @@ depth = "ceildiv(d, vector) * vector"
 # Columns of O a thread: fours where there are so many.
 columns = "1 if d <= lanes else 2 if d <= 2 * lanes else 4 * ceildiv(d, 4 * lanes)"
 width = "columns * lanes"
-shared = "element_bytes * ((BQ + BK) * (depth + PAD * vector) + BK * width) + 4 * BQ * (BK + 4)"
+# After a row of probabilities: the rows that a warp writes at once then lie in different banks.
+p_gap = "0 if BK == lanes == 16 else 8 if BK == 16 else 4 if lanes == 32 else lanes"
+shared = "element_bytes * ((BQ + BK) * (depth + PAD * vector) + BK * width) + 4 * BQ * (BK + p_gap)"
 pieces = "BK * max(depth, width) // vector"
 registers_needed = "TM * (TN + columns + 3) + 5 * (TM + TN) + 48"
 
@@ -48,6 +50,7 @@ registers = "TM * (TN + columns)"
 
 [macros]
 COLUMNS = "columns"
+P_GAP = "p_gap"
 
 [launch]
 grid = ["blocks"]
@@ -73,7 +76,7 @@ constexpr int DEPTH = (HEAD + VECTOR - 1) / VECTOR * VECTOR, WIDTH = COLUMNS * L
 typedef Operand<Element, true, BQ, DEPTH, GAP, THREADS> QTile;
 typedef Operand<Element, true, BK, DEPTH, GAP, THREADS> KTile;
 typedef Operand<Element, false, WIDTH, BK, 0, THREADS> VTile;
-typedef Operand<float, true, BQ, BK, 4, THREADS> PTile;
+typedef Operand<float, true, BQ, BK, P_GAP, THREADS> PTile;
 
 // O += P V of a tile whose keys not every row sees. What is hidden is left out and not multiplied by its probability
 // of 0: 0 times a NaN is a NaN.
@@ -144,7 +147,7 @@ __device__ __forceinline__ void attend(Element* memory, const Problem& of, const
     VTile::copy_async<ALIGNED>(values, tokens(V, block_table, of, head, key0), thread);
     __pipeline_commit();
     float score[TM][TN] = {};
-    accumulate<QTile, KTile, LANES_M, LANES_N, DEPTH, UNROLL>(score, queries, keys, lane_m, lane_n);
+    accumulate<QTile, KTile, LANES_M, LANES_N, DEPTH, UNROLL, VECTOR>(score, queries, keys, lane_m, lane_n);
     const bool whole = key0 + BK <= all;
     int seen[TM];
 #pragma unroll

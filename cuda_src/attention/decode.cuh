@@ -27,7 +27,7 @@ blocks = "tiles * SPLIT"
 step = "THREADS // KEY_LANES * KEYS"
 # Steps of a block.
 part_steps = "ceildiv(kv, SPLIT * step)"
-part_bytes = "4 * ROWS * (width + 2)"
+part_bytes = "4 * (ROWS * width + 4 * ceildiv(ROWS, 2))"
 parts_bytes = "THREADS // warp_size * part_bytes"
 # A query and its sums, the pieces of keys and values under way, and one of each as f32.
 held = "2 * lane_pieces * vector"
@@ -68,8 +68,9 @@ arrived = "tiles * 4"
 constexpr int GROUPS = THREADS / KEY_LANES, WARPS = THREADS / 32, STEP = GROUPS * KEYS;
 constexpr int PIECES = (HEAD + KEY_LANES * VECTOR - 1) / (KEY_LANES * VECTOR);  // of a key a lane
 constexpr int WIDTH = PIECES * KEY_LANES * VECTOR;
-// A part of the keys: sums [ROWS][WIDTH], the largest score [ROWS], the total of the probabilities [ROWS].
-constexpr int LARGEST = ROWS * WIDTH, TOTAL = LARGEST + ROWS, PART = TOTAL + ROWS;
+// A part of the keys: sums [ROWS][WIDTH] in the order of column_at, the largest score [ROWS], the total of the probabilities [ROWS].
+constexpr int LARGEST = ROWS * WIDTH, TOTAL = LARGEST + ROWS;
+constexpr int PART = (TOTAL + ROWS + 3) / 4 * 4;  // parts begin on 16 bytes
 
 // Keys first ... last - 1 are a block's.
 struct Range {
@@ -78,6 +79,14 @@ struct Range {
 
 // The column of a lane's element.
 __device__ __forceinline__ int column(int lane, int piece, int i) { return (piece * KEY_LANES + lane) * VECTOR + i; }
+
+// The column that lies at a place of a part's row: fours of neighbouring lanes are neighbours, so that a warp that
+// stores them meets no bank twice. With elements of 32 bits that is the order of the columns.
+__device__ __forceinline__ int column_at(int place) {
+  constexpr int FOURS = VECTOR / 4;
+  const int four = place / 4, lane = four % KEY_LANES, of_lane = four / KEY_LANES;
+  return column(lane, of_lane / FOURS, of_lane % FOURS * 4 + place % 4);
+}
 
 // A lane's elements of one key, value or query; zeros where there is none.
 template <bool ALIGNED>
@@ -188,25 +197,28 @@ struct Lane {
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
 #pragma unroll
-      for (int piece = 0; piece < PIECES; ++piece)
-#pragma unroll
-        for (int i = 0; i < VECTOR; ++i) part[r * WIDTH + column(lane, piece, i)] = sum[r][piece][i];
+      for (int i = 0; i < PIECES * VECTOR; i += 4) {
+        const float(&from)[VECTOR] = sum[r][i / VECTOR];
+        const int e = i % VECTOR;
+        const float four[4] = {from[e], from[e + 1], from[e + 2], from[e + 3]};
+        store(part + r * WIDTH + (i / 4 * KEY_LANES + lane) * 4, four);
+      }
       if (lane == 0) part[LARGEST + r] = row[r].largest, part[TOTAL + r] = row[r].total;
     }
   }
 };
 
-// One sum out of those of `count` parts. Float is volatile where other blocks wrote them: past the first-level cache,
+// One sum, that at a place of row r, out of those of `count` parts. Float is volatile where other blocks wrote them: past the first-level cache,
 // which their stores do not reach.
 template <typename Float>
-__device__ __forceinline__ float combine(Float* parts, int count, int r, int col, Row& state) {
+__device__ __forceinline__ float combine(Float* parts, int count, int r, int place, Row& state) {
   state = {LARGEST_OF_NONE, 0};
   for (int i = 0; i < count; ++i) state.largest = fmaxf(state.largest, parts[i * PART + LARGEST + r]);
   float sum = 0;
   for (int i = 0; i < count; ++i) {
     const float weight = state.power(parts[i * PART + LARGEST + r]);
     state.total = fmaf(weight, parts[i * PART + TOTAL + r], state.total);
-    sum = fmaf(weight, parts[i * PART + r * WIDTH + col], sum);
+    sum = fmaf(weight, parts[i * PART + r * WIDTH + place], sum);
   }
   return sum;
 }
@@ -218,7 +230,8 @@ struct Output {
   float* partial;
   int* arrived;
 
-  __device__ __forceinline__ void finish(int r, int col, float sum, float total) const {
+  __device__ __forceinline__ void finish(int r, int place, float sum, float total) const {
+    const int col = column_at(place);
     if (r < rows && col < HEAD) narrow(sum / total, O[size_t(r) * HEAD + col]);
   }
 
@@ -227,15 +240,15 @@ struct Output {
     const int thread = threadIdx.x;
     float* const all = partial + size_t(tile) * SPLIT * PART;
     for (int i = thread; i < ROWS * WIDTH; i += THREADS) {
-      const int r = i / WIDTH, col = i % WIDTH;
+      const int r = i / WIDTH, place = i % WIDTH;
       Row state;
-      const float sum = combine(parts, WARPS, r, col, state);
+      const float sum = combine(parts, WARPS, r, place, state);
       if (SPLIT == 1) {
-        finish(r, col, sum, state.total);
+        finish(r, place, sum, state.total);
         continue;
       }
       all[part * PART + i] = sum;
-      if (col == 0) all[part * PART + LARGEST + r] = state.largest, all[part * PART + TOTAL + r] = state.total;
+      if (place == 0) all[part * PART + LARGEST + r] = state.largest, all[part * PART + TOTAL + r] = state.total;
     }
     if (SPLIT == 1) return;
     __threadfence();  // the part is seen by whoever sees the count

@@ -13,20 +13,20 @@
 #include "tiles.cuh"
 
 // sum += a b over a tile of DEPTH, of LANES_M x LANES_N lanes with TM x TN elements each. `a` and `b` point to
-// what the lanes share, of types of their own. GROUPS: groups of four steps of depth in straight-line code.
-template <typename A, typename B, int LANES_M, int LANES_N, int DEPTH, int GROUPS, typename TA, typename TB,
-          typename Acc, int COUNT_M, int COUNT_N>
+// what the lanes share, of types of their own. GROUPS: groups of SPAN steps of depth in straight-line code.
+template <typename A, typename B, int LANES_M, int LANES_N, int DEPTH, int GROUPS, int SPAN = 4, typename TA,
+          typename TB, typename Acc, int COUNT_M, int COUNT_N>
 __device__ __forceinline__ void accumulate(Acc (&sum)[COUNT_M][COUNT_N], const TA* a, const TB* b, int lane_m,
                                            int lane_n) {
 #pragma unroll GROUPS
-  for (int depth = 0; depth < DEPTH; depth += 4) {
-    const typename A::template Fragment<LANES_M, COUNT_M> a_four(a, lane_m, depth);
-    const typename B::template Fragment<LANES_N, COUNT_N> b_four(b, lane_n, depth);
+  for (int depth = 0; depth < DEPTH; depth += SPAN) {
+    const typename A::template Fragment<LANES_M, COUNT_M, SPAN> a_span(a, lane_m, depth);
+    const typename B::template Fragment<LANES_N, COUNT_N, SPAN> b_span(b, lane_n, depth);
 #pragma unroll
-    for (int step = 0; step < 4; ++step) {
+    for (int step = 0; step < SPAN; ++step) {
       Acc a_part[COUNT_M], b_part[COUNT_N];
-      a_four.step(a_part, lane_m, step);
-      b_four.step(b_part, lane_n, step);
+      a_span.step(a_part, lane_m, step);
+      b_span.step(b_part, lane_n, step);
 #pragma unroll
       for (int i = 0; i < COUNT_M; ++i)
 #pragma unroll

@@ -127,11 +127,12 @@ struct Operand {
     return DEPTH_CONTIGUOUS ? i * LANES + lane : (i / GROUP * LANES + lane) * GROUP + i % GROUP;
   }
 
-  // This lane's elements of four steps of depth, read when they are needed. Where depth is contiguous that is all
-  // four at once (and 16-bit elements stay packed until `step`); where not, one step at a time.
-  template <int LANES, int COUNT>
+  // This lane's elements of SPAN steps of depth, read when they are needed. Where depth is contiguous that is all
+  // of them at once (and 16-bit elements stay packed until `step`); where not, one step at a time. Lanes in different
+  // rows meet no bank twice only with 16 bytes each: rows are whole pieces apart.
+  template <int LANES, int COUNT, int SPAN = 4>
   struct Fragment {
-    T parts[DEPTH_CONTIGUOUS ? COUNT : 1][4];
+    T parts[DEPTH_CONTIGUOUS ? COUNT : 1][SPAN];
     const T* at;
 
     __device__ __forceinline__ Fragment(const T* tile, int lane, int depth)

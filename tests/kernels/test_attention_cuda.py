@@ -103,6 +103,30 @@ def test_planted_mistakes_are_seen(rung: str, old: str, new: str, found: str, tm
     assert found in (wrong(case, tmp_path / "built", no_interpreter) or "")
 
 
+@pytest.mark.parametrize(
+    ("rung", "dtype", "shape", "config"),
+    [
+        ("1", "f16", "h1 q64 kv128", {"BQ": 32, "BK": 32, "TM": 4, "TN": 2, "PAD": 1}),
+        ("1", "f32", "h1 q64 kv128", {"BQ": 16, "BK": 64, "TM": 2, "TN": 8, "PAD": 1}),
+        ("3", "f16", "h4 q1 kv256 kv_heads1", {"ROWS": 4, "KEY_LANES": 8, "THREADS": 64, "SPLIT": 2}),
+    ],
+)  # fmt: skip
+def test_shared_memory_is_used_without_bank_conflicts(
+    rung: str, dtype: str, shape: str, config: Config, tmp_path: Path
+) -> None:
+    """Rows of 16-bit elements that lanes read 16 bytes of, probabilities, the sums that decoding leaves."""
+    kernel, workload = RUNGS[rung], ATTENTION.parse(f"b1 {shape} d64", dtype)
+    needs(kernel)
+    space = kernel.space(workload, SM_80)
+    others = {name: min(values) for name, values in ((p.name, p.values) for p in space.parameters)}
+    source = kernel.lower(workload, space.check({**others, **config}), SM_80)
+    artifact = CudaEmulatedBuilder(sanitize=True).build(source, SM_80, tmp_path)
+    inputs = ATTENTION.inputs(workload, 1)
+    result = check_emulated(artifact, SM_80, {**inputs, "O": inputs["Q"] * 0}, ["O"])
+    assert result.completed and {use.access for use in result.banks} == {"read", "write"}
+    assert [str(use) for use in result.banks if use.conflicts] == []
+
+
 def test_tensor_cores_read_shared_memory_without_bank_conflicts(tmp_path: Path) -> None:
     kernel = RUNGS["2"]
     needs(kernel)
