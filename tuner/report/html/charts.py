@@ -40,7 +40,10 @@ def comparison(rows: Sequence[ComparisonRow], context: RowContext) -> Chart:
     ends = max(value["high"] for value in values)
     # Room for the number at the end of the longest bar.
     scale = {"domain": [0, 1.18 * max(ends, (context.peak_flops or 0) / 1e9 / 1.1)]}
-    x = number("rate", title="GFLOP/s; whiskers: 95% interval", scale=scale, axis={"tickCount": 5})
+    whiskers = (
+        "; whiskers: 95% interval" if any(row.evidence != "predicted" for row in rows) else ", predicted"
+    )
+    x = number("rate", title=f"GFLOP/s{whiskers}", scale=scale, axis={"tickCount": 5})
     shown = tooltip(
         name="implementation", time="time", shown="GFLOP/s", library="vs best library",
         naive="vs plain program", evidence="evidence",

@@ -19,7 +19,8 @@ class Configuration:
         trial: its trial, `t42`.
         values: parameter by parameter.
         command: of the shell.
-        python: the lines that load it; empty where its operator is not the lab's, which then cannot.
+        python: the lines that load it; empty where it cannot be: it was not measured, or its operator is
+            not the lab's.
     """
 
     kernel: str
@@ -44,21 +45,21 @@ def _of(row: ComparisonRow, section: Section, database: str) -> Configuration:
     from tuner import registry
 
     workload, context = section.context.workload, section.context
-    known = workload.operator in registry.operators()
+    known, measured = workload.operator in registry.operators(), row.evidence == "measured"
     parts = ["tuner best", _quoted(workload.operator)]
     if known:
         parts.append(f"--shape {_quoted(shape_text(workload))}")
     if known and workload.dtype != "f32":
         parts.append(f"--dtype {workload.dtype}")
     parts += [f"--kernel {_quoted(row.kernel)}", f"--threads {context.threads}"]
-    if row.evidence != "measured":
+    if not measured:
         parts.append(f"--evidence {row.evidence}")
     if database:
         parts.append(f"--db {_quoted(database)}")
     trial = f"t{row.trial_id}" if row.trial_id is not None else ""
     return Configuration(
         row.implementation, trial, {k: safe(str(v)) for k, v in row.config.items()}, " ".join(parts),
-        python(workload, row.kernel, database) if known else "",
+        python(workload, row.kernel, database, section.loads_on) if known and measured else "",
     )  # fmt: skip
 
 
@@ -69,13 +70,21 @@ def shape_text(workload: Workload) -> str:
     return " ".join([*dims, *options])
 
 
-def python(workload: Workload, kernel: str, database: str) -> str:
-    """The lines of a program that load a kernel for a workload, and call it."""
+def python(workload: Workload, kernel: str, database: str, device: str = "") -> str:
+    """The lines of a program that load a kernel for a workload, and call it.
+
+    Args:
+        workload, kernel: which.
+        database: where its configuration is stored; empty for the default one.
+        device: that runs it, where it is not this machine's CPU: `cuda:0`.
+    """
     values = [f"{name}={size}" for name, size in workload.dims]
     values += [f"{name}={value!r}" for name, value in workload.options]
     if workload.dtype != "f32":
         values.append(f"dtype={workload.dtype!r}")
     values.append(f"kernel={kernel!r}")
+    if device:
+        values.append(f"device={device!r}")
     if database:
         values.append(f"db={database!r}")
     inputs = ", ".join(_inputs(workload))

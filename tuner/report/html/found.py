@@ -8,6 +8,7 @@ from tuner.report.html.section import Section
 from tuner.report.html.shell import moment
 from tuner.report.rows import ComparisonRow
 from tuner.report.text import percent, seconds, significant, spread
+from tuner.report.units import quantity
 from tuner.report.verdict import default_sentences
 
 
@@ -171,11 +172,12 @@ def _tiles(section: Section, first: ComparisonRow | None) -> list[tuple[str, str
                 low, high = significant(ratio.low), significant(ratio.high)
                 name = "" if ours is first else f"{ours.implementation}: "
                 tiles.append((f"{significant(ratio.mid)}×", f"{name}speed of {text}, 95% [{low}, {high}]"))
-        known = "" if first.evidence == "predicted" else f" {spread(first.interval)}"
+        known = ", predicted" if first.evidence == "predicted" else f" {spread(first.interval)}"
         tiles.append((seconds(first.interval.mid), f"{first.implementation}: a call{known}"))
         share = f", {percent(first.share_of_peak)} of the measured peak" if first.share_of_peak else ""
         if first.gflops:
-            tiles.append((f"{significant(first.gflops)} GFLOP/s", f"{first.implementation}{share}"))
+            share += ", predicted" if first.evidence == "predicted" else ""
+        tiles.append((quantity(1e9 * first.gflops, "FLOP/s"), f"{first.implementation}{share}"))
     tiles.append((f"{section.trials:,}", f"trials, {section.failed:,} failed"))
     return tiles
 

@@ -8,6 +8,7 @@ from tuner.core.stats import Interval
 from tuner.report.html.section import Section
 from tuner.report.html.subject import Subject
 from tuner.report.html.vega import Chart, Spec, nominal, number, rows_of, tooltip
+from tuner.report.network import LayerRow, geometric_mean_interval, summaries, summary_line
 from tuner.report.rows import ComparisonRow
 from tuner.report.text import ratio, significant
 
@@ -31,16 +32,32 @@ def overview(about: Subject) -> Overview:
     """The first part of the page of several workloads."""
     lines = []
     for i, section in enumerate(about.sections):
-        rows = sorted(section.comparison.rows, key=lambda row: row.interval.mid)
+        rows = _ordered(section)
         ours = next((row for row in rows if not row.is_baseline), None)
         library = next((row for row in rows if row.is_baseline), None)
         lines.append((f"w{i + 1}", section, rows[0] if rows else None, ours, library))
-    return Overview(lines, speedups(about.sections), _summary(about.sections))
+    return Overview(lines, speedups(about.sections), [*_summary(about.sections), *_models(about)])
+
+
+def _models(about: Subject) -> list[str]:
+    """Of each model of a campaign over networks: its layers' mean, and what a pass takes."""
+    layers = [layer for layer in (about.campaign.spec.layers if about.campaign else ()) if layer.model]
+    by_key = {section.context.workload.key: section for section in about.sections}
+    rows = [
+        LayerRow(layer.model, layer.count, by_key[layer.workload].context, _ordered(by_key[layer.workload]))
+        for layer in layers
+        if layer.workload in by_key
+    ]
+    return [f"{summary_line(summary)}." for summary in summaries(rows)]
+
+
+def _ordered(section: Section) -> list[ComparisonRow]:
+    return sorted(section.comparison.rows, key=lambda row: row.interval.mid)
 
 
 def speedup_of(section: Section) -> Interval | None:
     """The fastest library's time over the fastest tuned kernel's; `None` where there is no such pair."""
-    rows = sorted(section.comparison.rows, key=lambda row: row.interval.mid)
+    rows = _ordered(section)
     ours = next((row for row in rows if not row.is_baseline), None)
     return ours.speedup_library if ours is not None else None
 
@@ -49,8 +66,6 @@ def _summary(sections: Sequence[Section]) -> list[str]:
     found = [speedup for section in sections if (speedup := speedup_of(section)) is not None]
     if not found:
         return ["No workload has a tuned kernel and a library that were timed side by side."]
-    from tuner.report.network import geometric_mean_interval
-
     faster, slower = sum(s.low > 1 for s in found), sum(s.high < 1 for s in found)
     told = [
         f"Of {len(found)} workloads with a library beside the tuned kernels, a tuned kernel is surely faster "

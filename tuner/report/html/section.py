@@ -69,6 +69,18 @@ class Section:
         return self.comparison.context
 
     @property
+    def loads_on(self) -> str:
+        """The device as `tuner.load` is told it; empty for this machine's CPU, which it takes by itself."""
+        from tuner import registry
+
+        if self.part is None:
+            return ""
+        spec = self.part.campaign.spec
+        kind = registry.device_classes().get(spec.device.kind)
+        named = str(spec.asked.get("device") or "")
+        return named or ("" if kind is None or kind.shares_cpu else f"{spec.device.kind}:0")
+
+    @property
     def trials(self) -> int:
         """Proposals of all its sweeps."""
         return sum(kernel.trials for kernel in self.kernels)
