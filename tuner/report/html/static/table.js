@@ -181,7 +181,7 @@
     row(values) {
       return element("tr", {}, ...this.columns.map((column, i) => {
         const text = column.prefix && values[i] !== null ? column.prefix + values[i] : format(values[i], column.kind, column.unit);
-        const css = isNumber(column.kind) ? "n" : column.wide ? "wide" : null;
+        const css = isNumber(column.kind) ? "n" : column.wide ? "wide" : column.kind === "date" ? "date" : null;
         const shown = column.href && values[i] !== null
           ? element("a", { href: column.href + encodeURIComponent(values[i]) }, text) : text;
         return element("td", { class: css }, shown);
