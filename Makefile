@@ -4,7 +4,8 @@
 #   make demo       tune a GEMM on this machine's CPU, compare, write a page of it
 #   make test       the test suite, under 10 minutes on 2 cores
 #   make test-slow  the tests that take minutes each
-#   make bench      the figures the project promises, against the peers (PEERS=0: without installing them)
+#   make bench      the figures the project promises, against the peers (PEERS=0: without installing them);
+#                   one rule for 60 GEMM shapes takes an hour: make bench ARGS="--only dispatch"
 #   make gpu-check  on a machine with a GPU, first: see docs/gpu-checklist.md
 #   make lint       ruff and mypy
 #   make clean      build output and caches; never results.db

@@ -1,7 +1,8 @@
 """`make bench`: the lab's own figures, each beside what it has to reach. Run as `python -m tuner.lab.bench`.
 
 Speeds are ratios taken in one interleaved run with nothing else running; the raw samples go into
-`results/bench.db`, the figures into `results/bench.json`. Takes about ten minutes.
+`results/bench.db`, the figures into `results/bench.json`. Takes about ten minutes; `--only dispatch` an hour, so
+it has to be asked for.
 """
 
 import argparse
@@ -11,47 +12,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuner import registry
 from tuner.core.errors import TunerError
+from tuner.core.places import ROOT
+from tuner.core.scratch import Scratch
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.observer import Observer, TrialEvent
+from tuner.lab import bench_autotune, bench_dispatch, bench_library
+from tuner.lab.figures import Figure
 from tuner.store.store import open_store
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
 
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured figure and what it has to reach.
-
-    Attributes:
-        name: what it is.
-        value: measured; `None` where it could not be, with `note` saying why.
-        unit: of the value.
-        goal: at least (or, with `at_most`, at most) this; `None` where it is only reported.
-        note: how it was measured, its interval.
-    """
-
-    name: str
-    value: float | None
-    unit: str
-    goal: float | None = None
-    at_most: bool = False
-    note: str = ""
-
-    @property
-    def reached(self) -> bool | None:
-        """Whether the goal is met; `None` where there is none or nothing was measured."""
-        if self.value is None or self.goal is None:
-            return None
-        return self.value <= self.goal if self.at_most else self.value >= self.goal
+_USUAL = ("cli", "store", "pages", "autotune", "rate", "gemm", "library")
 
 
 class _Overheads(Observer):
@@ -168,6 +148,14 @@ def pages() -> list[Figure]:
     ]
 
 
+def dispatch(store: "Store", trials: int, shapes: int) -> list[Figure]:
+    """One rule for GEMMs that nobody tuned: on this machine, and on the recorded spaces."""
+    files = sorted((ROOT / "experiments" / "spaces").glob("*.gz"))
+    with Scratch("bench-recorded-") as folder, open_store(folder / "recorded.db") as empty:
+        figures = bench_dispatch.recorded(files, empty)
+    return [*figures, *bench_dispatch.dispatch(store, trials, shapes)]
+
+
 def main() -> int:
     """Measures everything, prints a table, writes JSON; exit code 1 where a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -175,18 +163,23 @@ def main() -> int:
     parser.add_argument(
         "--output", type=Path, default=Path("results"), help="folder of bench.json and bench.db"
     )
-    parser.add_argument("--only", choices=["gemm", "rate", "cli", "store", "pages"], action="append")
+    parser.add_argument("--only", choices=[*_USUAL, "dispatch"], action="append")
+    parser.add_argument("--shapes", type=int, default=60, help="GEMMs of dispatch, half of them tuned")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    chosen = arguments.only or ["cli", "store", "pages", "rate", "gemm"]
+    chosen = arguments.only or list(_USUAL)
     figures: list[Figure] = []
     with open_store(str(arguments.output / "bench.db")) as store:
-        cores = int(campaign.default_device().target.limits["cores"])
+        device = campaign.default_device()
+        cores = int(device.target.limits["cores"])
         parts: dict[str, list[Callable[[], list[Figure]]]] = {
             "cli": [command_line],
             "store": [database],
             "pages": [pages],
             "rate": [lambda: trial_rate(store, 80)],
+            "autotune": [lambda: bench_autotune.cached_call(device.fingerprint)],
+            "library": [lambda: bench_library.library(store, max(1, arguments.trials // 2))],
+            "dispatch": [lambda: dispatch(store, max(1, arguments.trials // 3), arguments.shapes)],
             "gemm": [partial(gemm, store, t, arguments.trials) for t in dict.fromkeys([min(2, cores), 1])],
         }
         for name in chosen:
