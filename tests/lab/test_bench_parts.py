@@ -45,7 +45,7 @@ def test_recorded_sizes_are_served_by_the_rule_of_the_others(store: Store) -> No
     files = sorted((ROOT / "experiments" / "spaces").glob("tir_tiled-*.gz"))
     figures = by_name(bench_dispatch.recorded(files, store))
     share = figures["dispatch, recorded tir_tiled: held-out shapes within 5% of tuning each"]
-    # Two sizes are far too few for a goal. One's best is within 2% at the other size, not the other way round.
+    # Two sizes are far too few for a goal. One's best is within 2% at the other size, and not vice versa.
     assert share.value == 0.5 and share.goal is None and "replayed: 2 recorded sizes" in share.note
     assert figures["dispatch, recorded tir_tiled: configurations"].value == 1
 
