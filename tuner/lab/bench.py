@@ -1,8 +1,8 @@
 """`make bench`: the lab's own figures, each beside what it has to reach. Run as `python -m tuner.lab.bench`.
 
 Speeds are ratios taken in one interleaved run with nothing else running; the raw samples go into
-`results/bench.db`, the figures into `results/bench.json`. Takes about ten minutes; `--only dispatch` an hour, so
-it has to be asked for.
+`results/bench.db`, the figures into `results/bench.json`. Takes about ten minutes; `--only dispatch` takes an
+hour, and has to be asked for.
 """
 
 import argparse
