@@ -230,6 +230,13 @@ def test_gaps_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert [s.spec.searcher for s in store.sweeps()] == ["random", "random", "given", "given"]
 
 
+def test_to_measure_in_a_database_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    missing = tmp_path / "none.db"
+    with pytest.raises(TunerError, match="no database at"):
+        app(["dispatch", "gemm", "--measure", "--db", str(missing)], standalone_mode=False)
+    assert not missing.exists()
+
+
 def test_any_shape_is_loaded_by_the_rule(tmp_path: Path) -> None:
     db = str(tmp_path / "results.db")
     with open_store(db) as store:

@@ -156,6 +156,14 @@ def test_after_kill_9_a_campaign_is_unfinished_and_the_same_question_goes_on_wit
         assert store.begin_campaign(spec(make), resume=True) != killed.id
 
 
+def test_a_sweep_is_gone_on_with_by_its_command_and_resume(store: Store, make: Any) -> None:
+    for command, again in [
+        ("tuner sweep gemm --db x.db", "tuner sweep gemm --db x.db --resume"),
+        ("tuner compare a.toml", "tuner compare a.toml"), ("", ""),
+    ]:  # fmt: skip
+        assert store.campaign(store.begin_campaign(spec(make, command=command))).again == again
+
+
 def test_a_finished_campaign_is_not_gone_on_with(store: Store, make: Any) -> None:
     number = store.begin_campaign(spec(make))
     store.finish_campaign(number, "interrupted")

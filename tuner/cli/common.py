@@ -52,6 +52,34 @@ def say(line: str) -> None:
     print(text.safe(line))
 
 
+def command_line(context: typer.Context, without: "Sequence[str]" = ()) -> str:
+    """The command that is running, with the arguments and options that were given, to be pasted into a shell.
+
+    Args:
+        context: of the command.
+        without: parameters to leave out, by the names of the function's.
+    """
+    import shlex
+
+    arguments: list[str] = []
+    options: list[str] = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name in without or source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[name]
+        values = [f"{v:g}" if isinstance(v, float) else str(v)
+                  for v in (value if isinstance(value, list | tuple) else [value])]  # fmt: skip
+        if parameter.param_type_name != "option":
+            arguments += values
+        elif isinstance(value, bool):
+            options.append((parameter.opts if value else parameter.secondary_opts)[0])
+        else:
+            options += [word for each in values for word in (parameter.opts[0], each)]
+    return shlex.join(["tuner", str(context.info_name), *arguments, *options])
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     from tuner.report.records_json import document

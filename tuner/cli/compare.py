@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="An experiment: a TOML file.")],
     output: Annotated[
         Path | None, typer.Option(help="Folder for pictures; default: as the file says.")
@@ -64,6 +65,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Run (or reuse) the sweeps of an experiment, time the winners interleaved, print and draw the result."""
+    from tuner.cli.common import command_line
     from tuner.cli.progress import SweepProgress
     from tuner.cli.sweep import end, number_of
     from tuner.core.errors import TunerError
@@ -78,7 +80,8 @@ def compare(
             _show(_stored(store, file, experiment, campaign), store, output, experiment, json)
             return
         with SweepProgress(quiet=json) as progress:
-            results = run_experiment(experiment, store, progress, file.stem, f"tuner compare {file}")
+            command = command_line(context, without=("json",))
+            results = run_experiment(experiment, store, progress, file.stem, command)
         _show(store.campaign(number_of(results)), store, output, experiment, json)
     end(list(results.values()))
 

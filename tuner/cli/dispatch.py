@@ -68,6 +68,10 @@ def dispatch(
 
     share = fraction(within)
     asked = _asked(operator, shapes, workloads or (), dtype)
+    if measure:
+        open_store(
+            db, read_only=True
+        ).close()  # one that is not there has nothing to begin with: it is not made
     with open_store(db, read_only=not measure) as store:
         read = partial(
             read_local, store, operator, dtype,

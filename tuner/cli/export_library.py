@@ -17,15 +17,16 @@ def export_library(folder: Path, what: "Sequence[str]", name: str, db: str | Non
     from tuner.engine.tuning.campaign import default_device
     from tuner.export.library.cubins import write_cubins
     from tuner.export.library.package import write_library
+    from tuner.export.staged import staged
     from tuner.store.store import open_store
 
     if not what:
         raise TunerError("name what goes in: an experiment's .toml, a model, workload keys or an operator")
-    with open_store(db, read_only=True) as store:
+    with open_store(db, read_only=True) as store, staged(folder) as fresh:
         workloads = named_workloads(what, store)
-        cubins = write_cubins(folder, name, workloads, store)
+        cubins = write_cubins(fresh, name, workloads, store)
         try:
-            written = write_library(folder, name, workloads, default_device(), store)
+            written = write_library(fresh, name, workloads, default_device(), store)
         except TunerError as error:
             if not cubins:
                 raise

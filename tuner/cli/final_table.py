@@ -43,7 +43,8 @@ def final_lines(part: "PartView") -> Iterator[Any]:
         if kernel.skipped:
             yield escape(f"left out: {kernel.name}: {kernel.skipped}")  # a reason may name an extra: [torch]
     if part.unfinished:
-        yield "interrupted; everything measured is stored: continue with --resume"
+        again = part.campaign.again or "the same with --resume"
+        yield escape(f"interrupted; everything measured is stored; to go on with it: {again}")
 
 
 def _sweeps(part: "PartView") -> Any:

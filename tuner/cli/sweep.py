@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def sweep(
+    context: typer.Context,
     operator: Annotated[
         str | None, typer.Argument(help="Operator: gemm, ... With --workloads: only its layers.")
     ] = None,
@@ -119,6 +120,7 @@ def sweep(
     """Tune one workload: search each kernel's space, store every trial, hold an interleaved final."""
     from tuner import registry
     from tuner.cli.check import parse_defaults
+    from tuner.cli.common import command_line
     from tuner.cli.progress import SweepProgress
     from tuner.core.errors import TunerError
     from tuner.engine.candidate.described import described
@@ -128,6 +130,7 @@ def sweep(
     from tuner.engine.tuning.campaign_log import CampaignLog
     from tuner.engine.tuning.series import layers_of
 
+    again = command_line(context, without=("resume", "json"))
     registry.searcher(searcher)
     trials = 100 if trials is None and seconds is None and patience is None else trials
     if give_up_after is not None and give_up_after < 1:
@@ -148,7 +151,7 @@ def sweep(
         layers = layers_of(workloads, operator, dtype)
         with open_store(db) as store:
             setting = campaign.Setting(chosen, protocol, plan, store)
-            _sweep_layers(workloads, layers, setting, kernel or (), baselines, json)
+            _sweep_layers(workloads, layers, setting, kernel or (), baselines, json, again)
         return
     if operator is None or shape is None:
         raise TunerError("name an operator and its --shape, or a model with --workloads")
@@ -168,12 +171,10 @@ def sweep(
         with open_store(db) as store:
             with SweepProgress(quiet=json) as progress:
                 setting = campaign.Setting(chosen, protocol, plan, store, progress)
-                command = f"tuner sweep {operator} --shape '{shape}'"
-                spec = campaign.campaign_spec([workload], setting, kernel or (), baselines, command=command)
+                spec = campaign.campaign_spec([workload], setting, kernel or (), baselines, command=again)
                 with CampaignLog(store, spec, resume) as log:
-                    outcome = campaign.run_campaign(
-                        workload, kernels, setting, skipped, workshop, log.part(0)
-                    )
+                    part = log.part(0)
+                    outcome = campaign.run_campaign(workload, kernels, setting, skipped, workshop, part)
             assert outcome.campaign_id is not None
             report(outcome.campaign_id, store, json)
     end([outcome])
@@ -181,7 +182,7 @@ def sweep(
 
 def _sweep_layers(
     names: "Sequence[str]", layers: "Sequence[SeriesLayer]", setting: "Setting", kernels: "Sequence[str]",
-    baselines: bool, json: bool,
+    baselines: bool, json: bool, again: str,
 ) -> None:  # fmt: skip
     """Tunes the layers of models, one campaign each, and prints one table."""
     from dataclasses import replace
@@ -196,7 +197,7 @@ def _sweep_layers(
     title = f"{', '.join(dict.fromkeys(names))}: tuned kernels against the fastest library"
     with SweepProgress(quiet=json) as progress:
         setting = replace(setting, plan=plan, observer=progress)
-        outcomes = run_series(layers, setting, kernels, baselines, title=title, kind="network")
+        outcomes = run_series(layers, setting, kernels, baselines, title=title, kind="network", command=again)
     present(setting.store.campaign(number_of(outcomes)), setting.store, None, json)
     end(list(outcomes.values()))
 

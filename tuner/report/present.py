@@ -69,7 +69,7 @@ def state_line(campaign: StoredCampaign) -> str:
         "interrupted": "was interrupted",
         "unfinished": "is unfinished: its process was killed",
     }[campaign.state]
-    again = campaign.spec.command
+    again = campaign.again
     advice = f"; to go on with it: {again}" if again and campaign.state != "running" else ""
     return f"campaign {campaign.id} {how} ({reached} of {len(campaign.parts)} workloads finished){advice}"
 

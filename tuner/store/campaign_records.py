@@ -164,6 +164,12 @@ class StoredCampaign:
         return "unfinished" if self.status == "running" and not self.alive else self.status
 
     @property
+    def again(self) -> str:
+        """The command that goes on with it: a comparison does so by itself, a sweep where it is asked to."""
+        command = self.spec.command
+        return f"{command} --resume" if command.startswith("tuner sweep ") else command
+
+    @property
     def reached(self) -> Sequence[CampaignPart]:
         """The parts that have begun."""
         return [part for part in self.parts if part.status != "waiting"]
