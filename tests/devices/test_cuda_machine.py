@@ -1,6 +1,7 @@
 """What a machine with a GPU has beside it: a driver, other processes, a slow host, variables; on the fake."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.devices.test_cuda import built
 from tuner.devices.cuda.device import CudaDevice
 
 
@@ -68,6 +70,38 @@ def test_other_processes_on_the_gpu_are_mentioned_and_not_our_own(
     monkeypatch.setenv("FAKE_GPU", json.dumps({"pids": [os.getpid(), 1]}))
     (line,) = device.remarks(1)
     assert "another process uses the GPU: pid 1 (1.5 GiB)" in line
+
+
+def test_a_time_beside_which_others_used_the_gpu_says_so(
+    fake_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (device,) = CudaDevice.discover()
+    monkeypatch.setenv("FAKE_GPU", json.dumps({"pids": [os.getpid()]}))
+    alone = device.state()
+    assert "other_processes" not in device.conditions(alone, alone)
+    monkeypatch.setenv("FAKE_GPU", json.dumps({"pids": [os.getpid(), 1, 4_000_001]}))
+    assert device.conditions(alone, device.state())["other_processes"] == 2
+    # Numbers of another namespace: nobody of ours among them.
+    monkeypatch.setenv("FAKE_GPU", json.dumps({"pids": [4_000_001]}))
+    assert "other_processes" not in device.state()
+
+
+@pytest.mark.parametrize("drivers", [16, 3])
+def test_an_occupancy_that_is_not_the_drivers_is_recorded(
+    fake_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drivers: int
+) -> None:
+    (device,) = CudaDevice.discover()
+    artifact, _ = built("cuda_naive", tmp_path / "tuner-a" / "0", "16x16x16", BLOCK_M=32, BLOCK_N=4)
+    assert artifact.launch is not None and math.prod(artifact.launch.block) == 128
+    monkeypatch.setattr(
+        fake_gpu.driver, "occupancyMaxActiveBlocksPerMultiprocessor", lambda handle, threads, shared: drivers
+    )
+    executable = device.load(artifact)
+    found = executable.metrics()
+    # 2048 threads an SM, 128 a block, few registers.
+    assert found["driver_blocks_sm"] == drivers and found.get("occupancy_differs") == (
+        None if drivers == 16 else -13
+    )
 
 
 def test_children_do_not_wait_for_each_launch() -> None:

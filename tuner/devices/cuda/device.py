@@ -220,8 +220,12 @@ class CudaDevice(Device):
         self._context.evict()
 
     def state(self) -> Mapping[str, float]:
-        """Clocks, temperature, power and throttle reasons, where NVML gives them."""
-        return state.snapshot(self._facts.pci)
+        """Clocks, temperature, power and throttle reasons, where NVML gives them, and `other_processes` that
+        compute there beside the lab's: this one, and those forked where it was."""
+        readings = state.snapshot(self._facts.pci)
+        own = {os.getpid(), *descendants_of(os.getppid())}
+        others = state.others_counted(self._facts.pci, own)
+        return readings if others is None else {**readings, "other_processes": others}
 
     def conditions(self, before: Mapping[str, float], after: Mapping[str, float]) -> Mapping[str, float]:
         """See `tuner.devices.cuda.state.between`."""

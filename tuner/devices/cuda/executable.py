@@ -21,6 +21,7 @@ from tuner.core.workload import Workload
 from tuner.devices.cuda.context import Function, GpuContext
 from tuner.devices.cuda.memory import Region
 from tuner.devices.cuda.resident import after, launch_stream
+from tuner.targets.gpu_model.occupancy import occupancy
 
 _SCALARS: Mapping[str, type[Any]] = {
     "int32": ctypes.c_int32,
@@ -130,7 +131,7 @@ class Cubin(OnDevice):
 
     def __init__(self, artifact: Artifact, context: GpuContext, target: Target) -> None:
         super().__init__(context)
-        self._sm_count = int(target.limit("sm_count"))
+        self._sm_count, self._target = int(target.limit("sm_count")), target
         for step in artifact.steps:
             if step.launch is None:
                 raise RuntimeError(f"{step.entry} has no launch: grid, block, shared bytes")
@@ -176,6 +177,28 @@ class Cubin(OnDevice):
         for other in others:
             after(runtime, event, stream, other)
         self._last = stream
+
+    def metrics(self) -> Mapping[str, float]:
+        """Those of `OnDevice`, and `driver_blocks_sm`: blocks that an SM holds at once, as the driver says.
+
+        Of several kernels the fewest. `occupancy_differs`: how many more that is than the model of the target
+        allows, where it is not the same: then the model's predictions are not of this GPU.
+        """
+        held, ours = [], []
+        for step, function in zip(self._steps, self._functions, strict=True):
+            if step.launch is None or "registers" not in step.metrics:
+                continue
+            threads, shared = math.prod(step.launch.block), step.launch.shared_bytes
+            held.append(function.blocks_an_sm(threads, shared))
+            static = int(step.metrics.get("static_shared_bytes", 0))
+            registers = int(step.metrics["registers"])
+            ours.append(occupancy(self._target, threads, registers, shared + static).blocks)
+        if not held:
+            return super().metrics()
+        found = {"driver_blocks_sm": float(min(held))}
+        if min(held) != min(ours):
+            found["occupancy_differs"] = float(min(held) - min(ours))
+        return {**super().metrics(), **found}
 
     def bind(self, tensors: Mapping[str, np.ndarray]) -> None:
         """See `OnDevice.bind`; what was queued on a program's arrays has the workspaces first."""

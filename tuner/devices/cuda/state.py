@@ -104,14 +104,35 @@ def other_processes(pci: str, own: Collection[int]) -> str | None:
     return f"{many} the GPU: {shown}; what they compute slows what is timed"
 
 
+def others_counted(pci: str, own: Collection[int]) -> float | None:
+    """How many processes beside `own` compute on the device; `None` where that cannot be told.
+
+    In a container NVML may number processes as the host does: where none of ours is among them, though this
+    one has a context there, nobody's number means anything.
+    """
+    found = _handle(pci)
+    if found is None:
+        return None
+    nvml, device = found
+    try:
+        running = {int(p.pid) for p in nvml.nvmlDeviceGetComputeRunningProcesses(device)}
+    except Exception:  # a board that does not tell
+        return None
+    return float(len(running - set(own))) if running & set(own) else None
+
+
 def between(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """Two snapshots as metrics of a trial: `<name>_before`, `<name>_after`, and `throttled`.
 
     `throttled` is 1 where either snapshot says so or the time under a violation has grown by more than a
-    millisecond between them: the samples then are of a GPU slower than its clocks promise.
+    millisecond between them: the samples then are of a GPU slower than its clocks promise. Of
+    `other_processes` the larger count, where there was any.
     """
-    found = {f"{name}_before": value for name, value in before.items()}
-    found.update({f"{name}_after": value for name, value in after.items()})
+    crowd = "other_processes"
+    found = {f"{name}_before": value for name, value in before.items() if name != crowd}
+    found.update({f"{name}_after": value for name, value in after.items() if name != crowd})
+    if others := max(before.get(crowd, 0.0), after.get(crowd, 0.0)):
+        found[crowd] = others
     if "throttled" in before or "throttled" in after or "violation_s" in before:
         grown = after.get("violation_s", 0.0) - before.get("violation_s", after.get("violation_s", 0.0))
         marked = before.get("throttled", 0.0) or after.get("throttled", 0.0) or grown > 1e-3
