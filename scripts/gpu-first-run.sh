@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
 # The whole of docs/gpu-checklist.md on a machine with a GPU and no network, and one archive for people without a GPU.
 #
-#   scripts/gpu-first-run.sh [--wheels DIR] [--out DIR] [--minutes N] [--dry-run] [--list-wheels]
+#   scripts/gpu-first-run.sh [--wheels DIR] [--out DIR] [--minutes N] [--check] [--dry-run] [--list-wheels]
 #
-# Needed there: Python 3.11 or later with torch, CuPy and Triton, nvcc, a C++ compiler. What else is missing comes
-# from --wheels; --list-wheels prints the commands that fill such a folder where there is a network. A step that fails
-# or takes too long is noted in steps.tsv and the next one goes on: the archive is written in any case.
+# Needed there: Python 3.11 or later with torch, CuPy and Triton, nvcc, a C++ compiler; --check says what of it is
+# missing and what that costs. What else is missing comes from --wheels; --list-wheels prints the commands that fill
+# such a folder where there is a network. A step that fails or takes too long is noted in steps.tsv and the next one
+# goes on: the archive is written in any case.
 set -u -o pipefail
 
 cd "$(dirname "$0")/.." || exit 2
-WHEELS=wheels OUT=results/gpu-first-run MINUTES=15 DRY='' PYTHON=${PYTHON:-python3}
+WHEELS=wheels OUT=results/gpu-first-run MINUTES=15 DRY='' CHECK='' PYTHON=${PYTHON:-python3}
 
-usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; }
+# What the tests that need a GPU need: not all of the extra `dev`, which brings browsers and servers.
+TESTING='pytest pytest-timeout hypothesis'
+
+usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; }
 refuse() { echo "error: $1" >&2; exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
@@ -19,18 +23,19 @@ while [ $# -gt 0 ]; do
       [ $# -ge 2 ] || refuse "$1 needs a value"
       case $1 in --wheels) WHEELS=$2 ;; --out) OUT=$2 ;; *) MINUTES=$2 ;; esac
       shift 2 ;;
+    --check) CHECK=1; shift ;;
     --dry-run) DRY=1; shift ;;
     --list-wheels)
       # Of a Linux x86-64 with the same minor version of Python as the machine with the GPU.
       echo "# driver 580 and later:"
-      echo "pip download -d $WHEELS '.[dev,gpu]'"
+      echo "pip download -d $WHEELS '.[gpu]' $TESTING"
       echo "# driver 525 to 575:"
-      echo "pip download -d $WHEELS '.[dev,gpu12]'"
+      echo "pip download -d $WHEELS '.[gpu12]' $TESTING"
       echo "# both: what builds the lab itself"
       echo "pip download -d $WHEELS 'hatchling>=1.27' 'editables' 'pip' 'setuptools' 'wheel'"
       exit 0 ;;
     -h | --help) usage; exit 0 ;;
-    *) refuse "no option $1; there is --wheels, --out, --minutes, --dry-run, --list-wheels" ;;
+    *) refuse "no option $1; there is --wheels, --out, --minutes, --check, --dry-run, --list-wheels" ;;
   esac
 done
 case $MINUTES in '' | *[!0-9]* | 0) refuse "--minutes takes a whole number from 1, not $MINUTES" ;; esac
@@ -59,6 +64,26 @@ step() {
   return "$code"
 }
 
+# What is missing here, a line each with what it costs; false where nothing can be measured without it.
+missing() {
+  local found=0 absent
+  lacks() { echo "missing: $1"; found=1; }
+  command -v nvidia-smi >/dev/null || lacks "an NVIDIA driver (nvidia-smi): nothing can be measured"
+  "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+    || lacks "Python 3.11 or later as $PYTHON (PYTHON=... names another): the lab does not start"
+  absent=$("$PYTHON" -c 'import importlib.util as u, sys
+print(*(name for name in sys.argv[1:] if u.find_spec(name) is None))' \
+    typer sqlalchemy numpy cupy triton torch cuda pynvml 2>/dev/null)
+  [ -z "$absent" ] || [ -d "$WHEELS" ] \
+    || lacks "in $PYTHON: $absent; and there is no folder $WHEELS to install from (--list-wheels)"
+  command -v g++ >/dev/null || lacks "g++: no emulator's verdict beside the sanitizer's, no predicted trial verified"
+  command -v nvcc >/dev/null || lacks "nvcc: its version is not recorded; NVRTC compiles"
+  command -v compute-sanitizer >/dev/null || lacks "compute-sanitizer (CUDA toolkit): no memcheck, no racecheck"
+  command -v ncu >/dev/null || lacks "ncu (Nsight Compute): no counters beside the static figures"
+  [ "$found" = 0 ] && echo "missing: nothing"
+  command -v nvidia-smi >/dev/null
+}
+
 has() { [ -n "$DRY" ] || command -v "$1" >/dev/null || { echo "$1 is not here: its steps are left out" | tee -a "$OUT/missing.txt"; false; }; }
 
 # Of each CUDA rung: name, operator, first dtype, entry, as its head comment declares them.
@@ -85,14 +110,23 @@ ragged() { # OPERATOR KERNEL
   esac
 }
 
+if [ -n "$CHECK" ]; then
+  missing
+  exit
+fi
 if [ -z "$DRY" ]; then
+  if ! command -v nvidia-smi >/dev/null; then
+    missing >&2
+    refuse "there is no nvidia-smi, so no NVIDIA driver; --dry-run shows the plan"
+  fi
   mkdir -p "$OUT" || refuse "cannot write to $OUT"
   : >"$OUT/steps.tsv"
-  command -v nvidia-smi >/dev/null || refuse "there is no nvidia-smi, so no NVIDIA driver; --dry-run shows the plan"
+  missing | tee "$OUT/missing.txt"
 fi
 
 # 1. The machine as it is.
 step machine-nvidia-smi 20 nvidia-smi -q
+step machine-commit 10 git log -1 --format='%H %ad %s'
 step machine-cpu 10 sh -c 'uname -a; lscpu; nproc; free -g'
 step machine-nvcc 10 nvcc --version
 step machine-python 30 "$PYTHON" -m pip list --format=freeze
@@ -107,15 +141,20 @@ if [ -z "$DRY" ]; then
 fi
 VENV=$OUT/venv
 step install-venv 60 "$PYTHON" -m venv --system-site-packages "$VENV"
-step install-lab 180 "$VENV/bin/python" -m pip install --no-index --find-links "$WHEELS" -e ".[dev,$EXTRA]" \
+step install-lab 180 "$VENV/bin/python" -m pip install --no-index --find-links "$WHEELS" -e ".[$EXTRA]" $TESTING \
   || echo "not all could be installed: see $OUT/install-lab.txt, and --list-wheels for what to bring along" >&2
 PY=$VENV/bin/python
+# Where not all could be installed the lab runs from here, as far as it goes with what is there.
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+if ! step check-starts 60 "$PY" -m tuner kernels; then
+  echo "the lab does not start: see $OUT/check-starts.txt and $OUT/install-lab.txt; all that needs it will fail" >&2
+fi
 
 # 3. The checklist: the device, the tests that need one, a sweep with a final.
 step check-devices 60 "$PY" -m tuner devices --db "$DB"
-step check-tests 180 "$PY" -m pytest -m gpu -rs --timeout 170
+step check-tests 240 "$PY" -m pytest -m gpu -rs --timeout 200 tests/devices tests/integrations
 TARGET=cuda:sm_XX
-[ -n "$DRY" ] || TARGET=$(grep -o 'cuda:sm_[0-9a-z]*' "$OUT/check-devices.txt" | head -1)
+[ -n "$DRY" ] || TARGET=$(sed -n 's/^cuda: .*(\(cuda:sm_[0-9a-z]*\)).*/\1/p' "$OUT/check-devices.txt" | head -1)
 TARGET=${TARGET:-cuda:sm_80}
 step check-sweep 90 "$PY" -m tuner sweep gemm --shape 1024x1024x1024 --device cuda:0 --kernel cuda_warp_tiles \
   --trials 20 --db "$DB"
@@ -124,6 +163,14 @@ step check-sweep 90 "$PY" -m tuner sweep gemm --shape 1024x1024x1024 --device cu
 step large-predicted 60 "$PY" -m tuner sweep gemm --shape 4096x4096x4096 --target "$TARGET" --no-device \
   --trials 20 --rounds 0 --db "$DB"
 step large-measured 90 "$PY" -m tuner sweep gemm --shape 4096x4096x4096 --device cuda:0 --trials 5 --db "$DB"
+
+# The libraries of the other two operators, and whether a load that lasts gives other times than bursts.
+step libraries-conv2d 60 "$PY" -m tuner sweep conv2d --shape "n8 c64 h56 w56 k64 r3 s3 pad=1" --dtype f16 \
+  --device cuda:0 --kernel cuda_conv_tensor_cores --trials 5 --db "$DB"
+step libraries-attention 60 "$PY" -m tuner sweep attention --shape "b4 h16 q1024 kv1024 d64 causal" --dtype f16 \
+  --device cuda:0 --kernel cuda_attn_tensor_cores --trials 5 --db "$DB"
+step large-sustained 60 "$PY" -m tuner sweep gemm --shape 4096x4096x4096 --device cuda:0 --kernel cuda_warp_tiles \
+  --trials 3 --sustained 2 --rounds 0 --no-baselines --db "$DB"
 
 # 5. Every rung: predicted and measured from there, NVIDIA's sanitizer, counters beside the static figures, and last
 # what could be had without a GPU too: the emulator's verdict, to lie beside the sanitizer's.
@@ -136,10 +183,10 @@ rung() {
     predicted) step "rung-$name-$what" 20 "${sweep[@]}" --target "$TARGET" --no-device --trials 8 ;;
     measured) step "rung-$name-$what" 20 "${sweep[@]}" --device cuda:0 --trials 4 ;;
     memcheck | racecheck)
-      step "rung-$name-$what" 20 compute-sanitizer --tool "$what" --target-processes all \
+      step "rung-$name-$what" 45 compute-sanitizer --tool "$what" --target-processes all \
         "${sweep[@]}" --device cuda:0 --trials 1 --remeasure ;;
     ncu)
-      step "rung-$name-$what" 20 ncu --target-processes all --csv --page raw --launch-count 3 \
+      step "rung-$name-$what" 45 ncu --target-processes all --csv --page raw --launch-count 3 \
         --kernel-name "regex:$entry" "${sweep[@]}" --device cuda:0 --trials 1 --remeasure ;;
     emulator)
       step "rung-$name-$what" 20 "$PY" -m tuner check "$name" --shape "$shape" --dtype "$dtype" \

@@ -53,7 +53,20 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], said: str) -> None:
 def test_the_wheels_to_bring_along_are_named_for_both_kinds_of_driver() -> None:
     lines = [shlex.split(line, comments=True) for line in _run("--list-wheels").stdout.splitlines()]
     wanted = {word for words in lines for word in words}
-    assert {".[dev,gpu]", ".[dev,gpu12]"} <= wanted
+    assert {".[gpu]", ".[gpu12]", "pytest-timeout", "hypothesis"} <= wanted
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there is a driver here")
+def test_without_a_gpu_it_says_what_is_missing_and_what_that_costs(tmp_path: Path) -> None:
+    """Nothing is written, whether it was asked to look or to run."""
+    looked = _run("--check")
+    assert looked.returncode == 1
+    assert looked.stdout.startswith("missing: an NVIDIA driver (nvidia-smi): nothing can be measured\n")
+    assert all(line.startswith("missing: ") for line in looked.stdout.splitlines())
+    out = tmp_path / "first"
+    run = _run("--out", str(out))
+    assert run.returncode == 2 and looked.stdout in run.stderr and not out.exists()
+    assert run.stderr.splitlines()[-1].startswith("error: there is no nvidia-smi")
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")

@@ -58,6 +58,9 @@ def test_without_a_driver_there_is_no_device_and_a_reason() -> None:
         pytest.skip("there is a driver here")
     assert CudaDevice.discover() == []
     assert "driver" in str(CudaDevice.unavailable())
+    needed = dict(CudaDevice.needs())
+    assert "580" in str(needed["an NVIDIA driver (libcuda.so.1)"]) and len(needed) == 4
+    assert all(how is None or "\n" not in how for how in needed.values())
 
 
 def test_a_device_describes_itself(fake_gpu: ModuleType) -> None:

@@ -190,7 +190,8 @@ def devices(
         here = {row["fingerprint"] for row in rows}
         rows += [device_json(d, False) for d in store.devices() if d.fingerprint not in here]
     if json:
-        print_json({"devices": rows, "missing": missing, "notes": notes})
+        needs = {name: dict(registry.device_classes()[name].needs()) for name in missing}
+        print_json({"devices": rows, "missing": missing, "needs": needs, "notes": notes})
         return
     out = console()
     for row in rows:
@@ -210,6 +211,8 @@ def devices(
         out.print(note, markup=False)
     for name, reason in missing.items():
         out.print(f"{name}: not here: {reason}", markup=False)
+        for what, how in registry.device_classes()[name].needs():
+            out.print(f"  {what}: {'here' if how is None else f'missing: {how}'}", markup=False)
 
 
 def _human(fact: str, text: str) -> str:

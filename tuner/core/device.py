@@ -144,6 +144,11 @@ class Device(ABC):
         """Why there is none on this machine; `None` if there is."""
         return None
 
+    @classmethod
+    def needs(cls) -> Sequence[tuple[str, str | None]]:
+        """What such a device needs beside itself: the thing, and how to get it; `None` where it is here."""
+        return ()
+
     @property
     @abstractmethod
     def target(self) -> Target:

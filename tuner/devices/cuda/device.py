@@ -76,6 +76,11 @@ class CudaDevice(Device):
             return facts.unusable(found[0])
         return reason
 
+    @classmethod
+    def needs(cls) -> Sequence[tuple[str, str | None]]:
+        """A driver, CuPy, the compiler, NVML."""
+        return facts.needs()
+
     @property
     def index(self) -> int:
         """As CUDA counts: `cuda:0`."""

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from tuner.core.compute_capability import compute_capability
 from tuner.core.target import Target
-from tuner.devices.cuda.driver import too_old
+from tuner.devices.cuda.driver import LEAST_DRIVER, too_old
 from tuner.targets import cuda as targets
 
 # Attribute of `cudaDeviceAttr`, as CuPy names it -> limit of a target, and what one unit of it is.
@@ -70,6 +70,29 @@ def missing() -> str | None:
     if find_spec("cupy") is None:
         return "CuPy is not installed: pip install 'kernel-tuner-lab[cuda]' (a driver before 580: [cuda12])"
     return None
+
+
+def needs() -> list[tuple[str, str | None]]:
+    """What a GPU needs beside itself, and how to get what is not here; nothing of it is loaded."""
+
+    def package(module: str, what: str) -> str | None:
+        try:
+            here = find_spec(module) is not None
+        except ImportError:  # its parent is not there
+            here = False
+        return None if here else f"pip install 'kernel-tuner-lab[{what}]' (a driver before 580: [{what}12])"
+
+    try:
+        ctypes.CDLL("libcuda.so.1")
+        driver = None
+    except OSError:
+        driver = f"install {LEAST_DRIVER[13]} or later, or {LEAST_DRIVER[12]} with the extra cuda12"
+    return [
+        ("an NVIDIA driver (libcuda.so.1)", driver),
+        ("CuPy, which launches and times", package("cupy", "cuda")),
+        ("NVRTC through cuda-core, which compiles CUDA C++", package("cuda.core", "cuda")),
+        ("NVML's bindings, for clocks and throttling", package("pynvml", "cuda")),
+    ]
 
 
 @cache
