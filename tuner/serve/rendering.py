@@ -127,7 +127,7 @@ def page(
             scripts=[(name, "") for name in names],
             static="/static",
             places=_PLACES,
-            **{"subtitle": "", "made_at": None, "here": "", "q": "", **values},
+            **{"extra_style": "", "subtitle": "", "made_at": None, "here": "", "q": "", **values},
         )
     )
     return Rendered(text, {"content-security-policy": policy})
