@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.conv2d.options import padding_of
+from tuner.schedules.scheduled import too_large
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Shape:
             self.pixels * self.outer * self.groups,
             self.depth * self.outer * self.groups,
         )
-        if largest >= 2**30:
-            return "a tensor has 2^30 elements or more"
+        if reason := too_large(largest):
+            return reason
         most = int(target.limits.get("max_grid_z", 65_535))
         return (
             f"{self.groups} groups, at most {most}: a grid's blocks along z" if self.groups > most else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tuner.core.workload import Option
+from tuner.core.workload import Option, Workload
 
 OPTIONS: Mapping[str, Option] = {
     "batch": 1,
@@ -14,3 +14,9 @@ OPTIONS: Mapping[str, Option] = {
     "relu": False,
 }
 TENSORS = ("A", "B", "C", "bias", "D")
+
+
+def largest_tensor(workload: Workload) -> int:
+    """Elements of the largest of A, B and D."""
+    m, n, k = workload["m"], workload["n"], workload["k"]
+    return max(m * n, m * k, n * k) * int(workload.option("batch", 1))

@@ -16,6 +16,7 @@ from types import CodeType
 from typing import Any, ClassVar
 
 from tuner.core.errors import InvalidSpace
+from tuner.core.integers import ceildiv
 
 # A number of more bits is refused as having no value: 9 ** 9 ** 9 would take all memory.
 MAX_BITS = 1024
@@ -25,10 +26,6 @@ MAX_DEPTH = 100
 
 class Undefined(InvalidSpace):
     """The arithmetic has no value for this configuration: a division by zero, the logarithm of 0."""
-
-
-def _ceildiv(a: int, b: int) -> int:
-    return -(-a // b)
 
 
 def _int(value: float) -> int:
@@ -77,7 +74,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "max": (max, 2, 99),
     "abs": (abs, 1, 1),
     "int": (_int, 1, 1),
-    "ceildiv": (_ceildiv, 2, 2),
+    "ceildiv": (ceildiv, 2, 2),
     "log2": (_log2, 1, 1),
 }
 _SCOPE = {

@@ -3,19 +3,20 @@
 import math
 from typing import Any
 
-from tuner.core.kernel import Argument, Kernel, Source
+from tuner.core.integers import ceildiv
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.attention.options import OPTIONS
-from tuner.schedules.attention.tensorir.program import Program, Rows, ceildiv, needs_copy, rounded
+from tuner.schedules.attention.tensorir.program import Program, Rows, needs_copy, rounded
 from tuner.schedules.attention.tensorir.vectors import Sizes
 from tuner.schedules.library import target_threads
+from tuner.schedules.scheduled import ScheduledKernel, too_large
 
 _TILES = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512)
 
 
-class FlashTensorIR(Kernel):
+class FlashTensorIR(ScheduledKernel):
     """A schedule of the blocks of `program.py`.
 
     Blocks of `PANELS` panels of queries are shared among the threads; each goes over blocks of `TILES` tiles
@@ -30,7 +31,6 @@ class FlashTensorIR(Kernel):
 
     name = "attn_tir"
     operator = "attention"
-    language = "tensorir"
     summary = (
         "TensorIR: FlashAttention in register tiles, vector exp, two layouts of scores, split over keys."
     )
@@ -42,9 +42,7 @@ class FlashTensorIR(Kernel):
         reason = super().unsupported(workload, target)
         b, h, q, kv, d = (size for _, size in workload)
         # Panels and blocks of keys pad by less than a factor of 64; what they pad is small then.
-        if max(b * h * q * d, b * h * kv * d, b * h * q * kv) >= 2**30:
-            reason = reason or "a tensor has 2^30 elements or more"
-        return reason
+        return reason or too_large(max(b * h * q * d, b * h * kv * d, b * h * q * kv))
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:
         """Layout, tiles, blocks, where operands are rearranged, and parts of the keys."""
@@ -144,13 +142,6 @@ class FlashTensorIR(Kernel):
             "passes_over_cache": ceildiv(rows, c["QUERIES"] * c["PANELS"]),
             "padding": ceildiv(rows, c["QUERIES"] * c["PANELS"]) * c["QUERIES"] * c["PANELS"] / rows,
         }
-
-    def lower(self, workload: Workload, config: Config, target: Target) -> Source:
-        """TVMScript of the scheduled module."""
-        schedule = self.schedule(workload, config, target)
-        arguments = tuple(Argument(str(p.name)) for p in schedule.mod["main"].params)
-        text = schedule.mod.script(show_meta=False)
-        return Source(self.language, text, "main", arguments, target_threads(target))
 
     def schedule(self, workload: Workload, config: Config, target: Target) -> Any:
         """The `tvm.s_tir.Schedule` of a configuration."""

@@ -4,6 +4,7 @@ from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.attention.options import OPTIONS
 from tuner.schedules.attention.tensorir import plain_program
+from tuner.schedules.scheduled import too_large
 from tuner.schedules.traced import TracedKernel
 
 
@@ -27,8 +28,7 @@ class MetaScheduleAttention(TracedKernel):
         if reason is None and workload.option("paged", False):
             return "its keys and values do not lie in pages"
         b, h, q, kv, d = (size for _, size in workload)
-        too_large = "a tensor has 2^30 elements or more" if b * h * max(q, d) * max(kv, d) >= 2**30 else None
-        return reason or too_large
+        return reason or too_large(b * h * max(q, d) * max(kv, d))
 
     def program(self, workload: Workload) -> str:
         """See `plain_program`."""

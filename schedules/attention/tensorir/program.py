@@ -19,17 +19,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import indent
 
+from tuner.core.integers import ceildiv
 from tuner.core.workload import Workload
 from tuner.schedules.attention.options import heads_of, masked, scale_of
 from tuner.schedules.attention.tensorir import vectors
 from tuner.schedules.attention.tensorir.vectors import Body, Sizes
 
 LOG2_E = 1.4426950408889634
-
-
-def ceildiv(a: int, b: int) -> int:
-    """The quotient rounded up."""
-    return -(-a // b)
 
 
 @dataclass(frozen=True)

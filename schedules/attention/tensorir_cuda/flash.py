@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from tuner.core.kernel import Argument, Kernel, Launch, Source
+from tuner.core.integers import ceildiv
+from tuner.core.kernel import Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.attention.options import OPTIONS, heads_of, masked, scale_of
-from tuner.schedules.attention.tensorir.program import LOG2_E, Rows, ceildiv
+from tuner.schedules.attention.tensorir.program import LOG2_E, Rows
 from tuner.schedules.attention.tensorir_cuda.program import Program
+from tuner.schedules.scheduled import launched, too_large
 
 
 class TensorIRFlashCuda(Kernel):
@@ -34,8 +36,7 @@ class TensorIRFlashCuda(Kernel):
         b, h, q, kv, d = (size for _, size in workload)
         # A pool of pages is a quarter more than its tokens, and at least a page.
         cache = 2 * b * heads_of(workload) * (kv + int(workload.option("page_size", 16))) * d
-        too_large = "a tensor has 2^30 elements or more" if max(b * h * q * d, cache) >= 2**30 else None
-        return reason or too_large
+        return reason or too_large(max(b * h * q * d, cache))
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:
         """Tiles of the block and the thread, the fetch, padding, unrolling."""
@@ -87,11 +88,8 @@ class TensorIRFlashCuda(Kernel):
         """The sizes and choices of which `program.module` makes the kernel."""
         program = self._program(workload, config)
         names = ["Q", "K", "V", *(["block_table"] if program.page else []), "O"]
-        arguments = tuple(Argument(name) for name in names)
         launch = Launch((program.heads * program.tiles, 1, 1), (program.threads, 1, 1))
-        options = {"sizes": dict(program.sizes), "config": dict(program.config)}
-        text = "tuner.schedules.attention.tensorir_cuda.program:module"
-        return Source(self.language, text, "main_kernel", arguments, 1, launch, options)
+        return launched(program, "tuner.schedules.attention.tensorir_cuda.program:module", names, launch)
 
     def features(self, workload: Workload, config: Config, target: Target) -> dict[str, float]:
         """Multiply-adds with padding, bytes, threads; what the analytic model asks for."""

@@ -14,17 +14,15 @@ from functools import cached_property
 from textwrap import indent
 from typing import Any
 
+from tuner.core.integers import ceildiv
+from tuner.schedules.scheduled import Choices
+
 _NARROW = {"f32": "float32", "f16": "float16"}
 _LOWEST = "T.float32('-inf')"
 
 
-def ceildiv(a: int, b: int) -> int:
-    """The quotient rounded up."""
-    return -(-a // b)
-
-
 @dataclass(frozen=True)
-class Program:
+class Program(Choices):
     """A workload and a configuration, as plain values.
 
     Attributes:
@@ -33,15 +31,6 @@ class Program:
             score times log2(e)), `dtype`, `batch`.
         config: BM, BN, TX, TM, VECTOR, UNROLL, PAD.
     """
-
-    sizes: Mapping[str, Any]
-    config: Mapping[str, Any]
-
-    def __getattr__(self, name: str) -> Any:
-        for values in (self.sizes, self.config):
-            if name in values:
-                return values[name]
-        raise AttributeError(name)
 
     @cached_property
     def tiles(self) -> int:

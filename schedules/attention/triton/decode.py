@@ -1,11 +1,12 @@
 """Triton attention for few queries: decoding steps, split over the keys, contiguous or paged."""
 
+from tuner.core.integers import ceildiv
 from tuner.core.kernel import Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.attention.options import heads_of
-from tuner.schedules.attention.triton.kernel import TritonAttention, block_d, ceildiv
+from tuner.schedules.attention.triton.kernel import TritonAttention, block_d
 
 _MOST_ROWS = 1024
 

@@ -1,11 +1,12 @@
 """Triton attention for many queries: FlashAttention's forward pass."""
 
+from tuner.core.integers import ceildiv
 from tuner.core.kernel import Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.attention.options import masked
-from tuner.schedules.attention.triton.kernel import TritonAttention, ceildiv
+from tuner.schedules.attention.triton.kernel import TritonAttention
 
 
 class TritonForward(TritonAttention):

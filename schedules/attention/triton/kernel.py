@@ -13,11 +13,6 @@ _LOG2_E = 1.4426950408889634
 _POINTERS = {"f32": "*fp32", "f16": "*fp16", "bf16": "*bf16"}
 
 
-def ceildiv(a: int, b: int) -> int:
-    """The quotient rounded up."""
-    return -(-a // b)
-
-
 def block_d(workload: Workload) -> int:
     """The head dimension, filled up to a power of two as Triton's tiles want it."""
     return 1 << (workload["d"] - 1).bit_length()

@@ -4,6 +4,7 @@ from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.conv2d.options import OPTIONS
 from tuner.schedules.conv2d.tensorir import plain_program, program
+from tuner.schedules.scheduled import too_large
 from tuner.schedules.traced import TracedKernel
 
 
@@ -20,13 +21,10 @@ class MetaScheduleConv(TracedKernel):
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also where an index would not fit into 32 bits."""
         reason = super().unsupported(workload, target)
-        if reason is not None:
-            return reason
         p, q = program.output_pixels(workload)
         high, wide = program.padded_pixels(workload)
         image = workload["n"] * workload["c"] * high * wide
-        largest = max(image, workload["n"] * workload["k"] * p * q)
-        return "a tensor has 2^30 elements or more" if largest >= 2**30 else None
+        return reason or too_large(max(image, workload["n"] * workload["k"] * p * q))
 
     def program(self, workload: Workload) -> str:
         """See `plain_program`."""

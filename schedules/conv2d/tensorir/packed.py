@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from tuner.core.kernel import Argument, Kernel, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.conv2d.options import OPTIONS
 from tuner.schedules.conv2d.tensorir.program import output_pixels, padded_pixels, source
 from tuner.schedules.library import target_threads
+from tuner.schedules.scheduled import ScheduledKernel, too_large
 
 
-class DirectTensorIR(Kernel):
+class DirectTensorIR(ScheduledKernel):
     """A schedule of the blocks of `program`.
 
     The register tile is `PT` pixels of one output row, a divisor of its length, times `KT` channels. Blocks
@@ -23,7 +23,6 @@ class DirectTensorIR(Kernel):
 
     name = "conv_tir"
     operator = "conv2d"
-    language = "tensorir"
     summary = "TensorIR: register tile of pixels x channels, packed weights, fused padding and epilogue."
     dtypes = ("f32",)
     options = OPTIONS
@@ -36,9 +35,7 @@ class DirectTensorIR(Kernel):
         p, q = output_pixels(workload)
         high, wide = padded_pixels(workload)
         image = workload["n"] * workload["c"] * high * wide
-        if max(image, workload["n"] * workload["k"] * p * q) >= 2**30:
-            reason = reason or "a tensor has 2^30 elements or more"
-        return reason
+        return reason or too_large(max(image, workload["n"] * workload["k"] * p * q))
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:
         """Nine choices; see the parameters' texts."""
@@ -81,13 +78,6 @@ class DirectTensorIR(Kernel):
             ],
             constants,
         )
-
-    def lower(self, workload: Workload, config: Config, target: Target) -> Source:
-        """TVMScript of the scheduled module."""
-        schedule = self.schedule(workload, config, target)
-        arguments = tuple(Argument(str(p.name)) for p in schedule.mod["main"].params)
-        text = schedule.mod.script(show_meta=False)
-        return Source(self.language, text, "main", arguments, target_threads(target))
 
     def schedule(self, workload: Workload, config: Config, target: Target) -> Any:
         """The `tvm.s_tir.Schedule` of a configuration."""

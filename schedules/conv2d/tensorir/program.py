@@ -5,13 +5,9 @@ channels is one program: `acc[n, group, block, p, q, channel]` sums up over pack
 `packed[group, block, tap..., channel]`, and only `write` knows where a result lies in Y.
 """
 
+from tuner.core.integers import ceildiv
 from tuner.core.workload import Workload
 from tuner.schedules.conv2d.options import padding_of
-
-
-def ceildiv(a: int, b: int) -> int:
-    """The quotient rounded up."""
-    return -(-a // b)
 
 
 def output_pixels(workload: Workload) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from tuner.core.kernel import Argument, Kernel, Launch, Source
+from tuner.core.kernel import Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
@@ -11,6 +11,7 @@ from tuner.schedules.conv2d.options import OPTIONS, SCALES
 from tuner.schedules.conv2d.shapes import Shape
 from tuner.schedules.conv2d.tensorir_cuda.program import ConvProgram, a_row
 from tuner.schedules.product_tiles import ThreadTiles, WarpTiles
+from tuner.schedules.scheduled import launched
 
 _PARAMETERS = (
     Parameter("BM", (16, 32, 64, 128, 256), "pixels of Y a block"),
@@ -99,10 +100,7 @@ class _TensorIRCudaConv(Kernel):
         block = (32, program.threads // 32, 1) if self.tensor else (program.threads, 1, 1)
         launch = Launch((tiles_m * tiles_n, 1, int(program.batch)), block)
         names = ["X", "W", *(["bias"] if program.bias else []), *(["scale"] if program.scale else []), "Y"]
-        options = {"sizes": dict(program.sizes), "config": dict(program.config)}
-        arguments = tuple(Argument(name) for name in names)
-        text = "tuner.schedules.conv2d.tensorir_cuda.schedule:module"
-        return Source(self.language, text, "main_kernel", arguments, 1, launch, options)
+        return launched(program, "tuner.schedules.conv2d.tensorir_cuda.schedule:module", names, launch)
 
     def features(self, workload: Workload, config: Config, target: Target) -> dict[str, float]:
         """Tile area, intensity, bytes; what the analytic model asks for."""

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from tuner.core.integers import ceildiv
 from tuner.core.kernel import Argument, Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
@@ -14,10 +15,6 @@ from tuner.schedules.triton_types import lacking
 _POINTERS = {"f32": ("*fp32", "*fp32"), "f16": ("*fp16", "*fp16"), "int8": ("*i8", "*i32"),
              "bf16": ("*bf16", "*bf16")}  # fmt: skip
 _TILE = ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP_M", "SPLIT_K", "DEPTH")
-
-
-def _ceildiv(a: int, b: int) -> int:
-    return -(-a // b)
 
 
 class TritonConv2d(Kernel):
@@ -94,7 +91,7 @@ class TritonConv2d(Kernel):
     def _tiles(self, workload: Workload, config: Config) -> int:
         shape = Shape.of(workload)
         rows, columns = int(config["BLOCK_M"]), int(config["BLOCK_N"])
-        return _ceildiv(shape.pixels, rows) * _ceildiv(shape.outer, columns)
+        return ceildiv(shape.pixels, rows) * ceildiv(shape.outer, columns)
 
     def lower(self, workload: Workload, config: Config, target: Target) -> Source:
         """The name of the function, its constants, and its signature."""
@@ -142,9 +139,9 @@ class TritonConv2d(Kernel):
         split, warps, stages = (int(config[name]) for name in ("SPLIT_K", "num_warps", "num_stages"))
         blocks = shape.groups * self._tiles(workload, config)
         # Depth with what the last tile, or each tap's last tile, is filled up with.
-        filled = _ceildiv(shape.depth, bk) * bk
+        filled = ceildiv(shape.depth, bk) * bk
         if config["DEPTH"] == "taps":
-            filled = shape.r * shape.s * _ceildiv(shape.inner, bk) * bk
+            filled = shape.r * shape.s * ceildiv(shape.inner, bk) * bk
         # Sums of a split tile go out to memory and come back.
         partial = 2 * 4 * split * shape.pixels * workload["k"] if split > 1 else 0
         # tf32x3 is three tensor-core products for one.
@@ -152,7 +149,7 @@ class TritonConv2d(Kernel):
         return {
             "macs": float(blocks * bm * bn * filled * products),
             "traffic_bytes": float(blocks * (bm + bn) * shape.depth * size + partial),
-            "steps": float(_ceildiv(filled // bk, split)),
+            "steps": float(ceildiv(filled // bk, split)),
             "stages": float(max(1, stages)),
             "threads": 32.0 * warps,
             "shared": float(max(1, stages - 1) * (bm + bn) * bk * size),

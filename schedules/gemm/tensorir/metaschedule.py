@@ -2,8 +2,9 @@
 
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.schedules.gemm.options import OPTIONS
+from tuner.schedules.gemm.options import OPTIONS, largest_tensor
 from tuner.schedules.gemm.tensorir import plain_program
+from tuner.schedules.scheduled import too_large
 from tuner.schedules.traced import TracedKernel
 
 
@@ -19,10 +20,7 @@ class MetaScheduleGemm(TracedKernel):
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also where an index would not fit into 32 bits."""
-        m, n, k = workload["m"], workload["n"], workload["k"]
-        largest = max(m * n, m * k, n * k) * int(workload.option("batch", 1))
-        too_large = "a tensor has 2^30 elements or more" if largest >= 2**30 else None
-        return super().unsupported(workload, target) or too_large
+        return super().unsupported(workload, target) or too_large(largest_tensor(workload))
 
     def program(self, workload: Workload) -> str:
         """See `plain_program`."""

@@ -2,17 +2,18 @@
 
 from typing import Any
 
-from tuner.core.kernel import Argument, Kernel, Source
+from tuner.core.integers import ceildiv
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.schedules.gemm.options import OPTIONS
+from tuner.schedules.gemm.options import OPTIONS, largest_tensor
 from tuner.schedules.gemm.tensorir.blocks import Program
-from tuner.schedules.gemm.tensorir.tiles import Tiles, ceildiv
+from tuner.schedules.gemm.tensorir.tiles import Tiles
 from tuner.schedules.library import target_threads
+from tuner.schedules.scheduled import ScheduledKernel, too_large
 
 
-class PackedTensorIR(Kernel):
+class PackedTensorIR(ScheduledKernel):
     """A schedule of the blocks of `blocks.py`.
 
     D is cut into a grid of one part a thread. Within a part, loops over blocks of `MC` rows, `NC` columns
@@ -26,18 +27,14 @@ class PackedTensorIR(Kernel):
 
     name = "tir_packed"
     operator = "gemm"
-    language = "tensorir"
     summary = "TensorIR: register tile, cache blocks, packed operands, one part of D a thread."
     dtypes = ("f32",)
     options = OPTIONS
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also where an index would not fit into 32 bits."""
-        m, n, k = workload["m"], workload["n"], workload["k"]
-        largest = max(m * n, m * k, n * k) * int(workload.option("batch", 1))
         # Packing pads by at most a factor of two.
-        too_large = "a tensor has 2^30 elements or more" if largest >= 2**30 else None
-        return super().unsupported(workload, target) or too_large
+        return super().unsupported(workload, target) or too_large(largest_tensor(workload))
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:
         """Register tile, blocks, order of loops, packing and the grid of threads."""
@@ -106,14 +103,6 @@ class PackedTensorIR(Kernel):
             "parts": parts,
             "imbalance": most * parts / tiles,
         }
-
-    def lower(self, workload: Workload, config: Config, target: Target) -> Source:
-        """TVMScript of the scheduled module."""
-        schedule = self.schedule(workload, config, target)
-        names = [str(p.name) for p in schedule.mod["main"].params]
-        arguments = tuple(Argument(name) for name in names)
-        text = schedule.mod.script(show_meta=False)
-        return Source(self.language, text, "main", arguments, target_threads(target))
 
     def schedule(self, workload: Workload, config: Config, target: Target) -> Any:
         """The `tvm.s_tir.Schedule` of a configuration."""

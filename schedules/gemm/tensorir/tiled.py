@@ -2,16 +2,15 @@
 
 from typing import Any
 
-from tuner.core.kernel import Argument, Kernel, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.gemm.options import OPTIONS
 from tuner.schedules.gemm.tensorir.function import GemmFunction
-from tuner.schedules.library import target_threads
+from tuner.schedules.scheduled import ScheduledKernel
 
 
-class TiledTensorIR(Kernel):
+class TiledTensorIR(ScheduledKernel):
     """One block for the sum, one for the rest of the formula, and six schedule primitives.
 
     The rung below `tir_packed`: the same register tile, but nothing is packed, so a large B is read with a
@@ -21,7 +20,6 @@ class TiledTensorIR(Kernel):
 
     name = "tir_tiled"
     operator = "gemm"
-    language = "tensorir"
     summary = "TensorIR: tiled, vectorized and parallel, nothing packed."
     dtypes = ("f32",)
     options = OPTIONS
@@ -52,13 +50,6 @@ class TiledTensorIR(Kernel):
             ],
             constants,
         )
-
-    def lower(self, workload: Workload, config: Config, target: Target) -> Source:
-        """TVMScript of the scheduled module."""
-        schedule = self.schedule(workload, config, target)
-        arguments = tuple(Argument(str(p.name)) for p in schedule.mod["main"].params)
-        text = schedule.mod.script(show_meta=False)
-        return Source(self.language, text, "main", arguments, target_threads(target))
 
     def schedule(self, workload: Workload, config: Config, target: Target) -> Any:
         """The `tvm.s_tir.Schedule` of a configuration; any configuration for any workload."""

@@ -3,13 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from tuner.core.integers import ceildiv
 from tuner.core.workload import Workload
 from tuner.schedules.gemm.tensorir.function import GemmFunction
-
-
-def ceildiv(a: int, b: int) -> int:
-    """The quotient rounded up."""
-    return -(-a // b)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ Sizes are the workload's, known to the compiler; what lies outside is fetched as
 Nothing here imports TVM until a program is made.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from tuner.core.integers import ceildiv
+from tuner.schedules.scheduled import Choices
 
 # Types of the operands, of sums, and of C, bias and D.
 _TYPES = {"f32": ("float32", "float32", "float32"), "f16": ("float16", "float32", "float16"),
@@ -18,12 +20,8 @@ _TYPES = {"f32": ("float32", "float32", "float32"), "f16": ("float16", "float32"
 EDGE = 16  # of a wmma fragment
 
 
-def _ceildiv(a: int, b: int) -> int:
-    return -(-a // b)
-
-
 @dataclass(frozen=True)
-class Program:
+class Program(Choices):
     """A workload and a configuration, as plain values.
 
     Attributes:
@@ -31,19 +29,10 @@ class Program:
         config: parameters of the kernels in `tensorir_cuda`, and `TENSOR`: which of the two.
     """
 
-    sizes: Mapping[str, Any]
-    config: Mapping[str, Any]
-
-    def __getattr__(self, name: str) -> Any:
-        for values in (self.sizes, self.config):
-            if name in values:
-                return values[name]
-        raise AttributeError(name)
-
     @cached_property
     def tiles(self) -> tuple[int, int, int]:
         """Tiles along m, n and k."""
-        return _ceildiv(self.m, self.BM), _ceildiv(self.n, self.BN), _ceildiv(self.k, self.BK)
+        return ceildiv(self.m, self.BM), ceildiv(self.n, self.BN), ceildiv(self.k, self.BK)
 
     @cached_property
     def threads(self) -> int:

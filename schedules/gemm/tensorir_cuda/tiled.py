@@ -1,12 +1,13 @@
 """TensorIR GEMM for CUDA: TVM schedules it and generates CUDA C, NVRTC compiles that."""
 
-from tuner.core.kernel import Argument, Kernel, Launch, Source
+from tuner.core.kernel import Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.schedules.gemm.options import OPTIONS
+from tuner.schedules.gemm.options import OPTIONS, largest_tensor
 from tuner.schedules.gemm.tensorir_cuda.program import Program
 from tuner.schedules.product_tiles import ThreadTiles, WarpTiles
+from tuner.schedules.scheduled import launched, too_large
 
 _BLOCK = (
     Parameter("BM", (16, 32, 64, 128, 256), "rows of D a block"),
@@ -65,10 +66,7 @@ class _TensorIRCuda(Kernel):
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also where an index would not fit into 32 bits."""
-        m, n, k = workload["m"], workload["n"], workload["k"]
-        largest = max(m * n, m * k, n * k) * int(workload.option("batch", 1))
-        too_large = "a tensor has 2^30 elements or more" if largest >= 2**30 else None
-        return super().unsupported(workload, target) or too_large
+        return super().unsupported(workload, target) or too_large(largest_tensor(workload))
 
     def _fetch(self, threads: str, sums: str, staging: str) -> list[Constraint]:
         return _shared_constraints(threads, sums, staging)
@@ -93,10 +91,7 @@ class _TensorIRCuda(Kernel):
         block = (32, program.threads // 32, 1) if self.tensor else (program.threads, 1, 1)
         launch = Launch((tiles_m * tiles_n, 1, int(program.batch)), block)
         names = ["A", "B", *(["C"] if program.beta else []), *(["bias"] if program.bias else []), "D"]
-        options = {"sizes": dict(program.sizes), "config": dict(program.config)}
-        arguments = tuple(Argument(name) for name in names)
-        text = "tuner.schedules.gemm.tensorir_cuda.schedule:module"
-        return Source(self.language, text, "main_kernel", arguments, 1, launch, options)
+        return launched(program, "tuner.schedules.gemm.tensorir_cuda.schedule:module", names, launch)
 
     def features(self, workload: Workload, config: Config, target: Target) -> dict[str, float]:
         """Tile area, intensity, bytes; what the analytic model asks for."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tuner.core.integers import ceildiv
 from tuner.core.kernel import Argument, Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
@@ -15,10 +16,6 @@ _POINTERS = {
     "bf16": ("*bf16", "*bf16"), "tf32": ("*fp32", "*fp32"), "e4m3": ("*fp8e4nv", "*bf16"),
     "e5m2": ("*fp8e5", "*bf16"),
 }  # fmt: skip
-
-
-def _ceildiv(a: int, b: int) -> int:
-    return -(-a // b)
 
 
 class TritonGemm(Kernel):
@@ -87,7 +84,7 @@ class TritonGemm(Kernel):
         narrow, wide = _POINTERS[workload.dtype]
         integer = workload.dtype == "int8"
         tile = {name: int(config[name]) for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K", "GROUP_M", "SPLIT_K")}
-        tiles = _ceildiv(m, tile["BLOCK_M"]) * _ceildiv(n, tile["BLOCK_N"])
+        tiles = ceildiv(m, tile["BLOCK_M"]) * ceildiv(n, tile["BLOCK_N"])
         split = tile["SPLIT_K"]
         alpha, beta = workload.option("alpha", 1.0), workload.option("beta", 0.0)
         constants: dict[str, Any] = {
@@ -140,7 +137,7 @@ class TritonGemm(Kernel):
         batch, size = int(workload.option("batch", 1)), workload.element_bytes
         bm, bn, bk = (int(config[name]) for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
         split, warps, stages = (int(config[name]) for name in ("SPLIT_K", "num_warps", "num_stages"))
-        tiles = batch * _ceildiv(m, bm) * _ceildiv(n, bn)
+        tiles = batch * ceildiv(m, bm) * ceildiv(n, bn)
         # Sums of a split tile go out to memory and come back.
         partial = 2 * 4 * split * batch * m * n if split > 1 else 0
         # tf32x3 is three tensor-core products for one.
@@ -148,7 +145,7 @@ class TritonGemm(Kernel):
         return {
             "macs": float(tiles * bm * bn * k * products),
             "traffic_bytes": float(tiles * (bm + bn) * k * size + partial),
-            "steps": _ceildiv(k, bk * split),
+            "steps": ceildiv(k, bk * split),
             "stages": float(max(1, stages)),
             "threads": 32.0 * warps,
             "shared": float(max(1, stages - 1) * (bm + bn) * bk * size),
