@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -56,6 +58,14 @@ def _own_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
 def measured_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Peaks are measured, as for a user."""
     monkeypatch.delenv("TUNER_PEAKS")
+
+
+@pytest.fixture(scope="module")
+def calm() -> Iterator[None]:
+    """Commands of this module's tests find the processor calm, see `tests/plugins/calm_cpu.py`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNER_PLUGINS", str(Path(__file__).parent / "plugins"))
+        yield
 
 
 @pytest.fixture(autouse=True)

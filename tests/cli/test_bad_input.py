@@ -4,23 +4,23 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
 
+from tests.in_process import run_here
 from tuner.store.store import open_store
 
 
-def tuner(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "tuner", *arguments], capture_output=True, text=True, timeout=120,
-        env={**os.environ, **environment},
-    )  # fmt: skip
+def tuner(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "tuner", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def refused(*arguments: str, **environment: str) -> str:
+def refused(*arguments: str, run: Callable[..., subprocess.CompletedProcess] = run_here) -> str:
     """The error line of a command that must be refused."""
-    done = tuner(*arguments, **environment)
+    done = run(*arguments)
     assert done.returncode == 2, (done.stdout, done.stderr)
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
@@ -71,6 +71,13 @@ def test_one_line_and_exit_code_2(arguments, words):
     line = refused(*arguments)
     for word in words:
         assert word in line
+
+
+@pytest.mark.parametrize(
+    "arguments", [("sweep", "gem", "--shape", "8x8x8"), ("frobnicate",), (*SWEEP, "--seconds")]
+)
+def test_a_process_of_its_own_says_the_same(arguments):
+    assert refused(*arguments, run=tuner) == refused(*arguments)
 
 
 @pytest.mark.parametrize(

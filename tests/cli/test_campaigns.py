@@ -35,6 +35,9 @@ with open_store("r.db") as store:
 """
 
 
+pytestmark = pytest.mark.usefixtures("calm")
+
+
 def invoke(*arguments: str) -> str:
     done = CliRunner().invoke(app, arguments, catch_exceptions=False, standalone_mode=False)
     if done.exception is not None:

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 import tuner as library
+from tests.in_process import run_here
+from tuner import registry
 from tuner.engine.program.load import NearestConfiguration
+from tuner.engine.tuning import campaign
+
+pytestmark = pytest.mark.usefixtures("calm")
 
 
 def tuner(*arguments: str) -> str:
@@ -21,12 +26,26 @@ def tuner(*arguments: str) -> str:
     return done.stdout
 
 
+def here(*arguments: str) -> str:
+    done = run_here(*arguments, COLUMNS="200")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """A database with one small campaign, and the campaign's JSON."""
+def swept(tmp_path_factory, calm):
+    """A database with one small campaign, and the campaign's JSON.
+
+    Of the libraries NumPy alone: each of the others is imported anew by ten processes of the final, torch for
+    two seconds; that they take part is tested below.
+    """
     db = tmp_path_factory.mktemp("swept") / "results.db"
-    command = "sweep gemm --shape 48x40x32 --kernel cpp_naive --kernel cpp_packed --searcher random"
-    out = tuner(*command.split(), "--trials", "3", "--rounds", "6", "--db", str(db), "--json")
+    command = (
+        "sweep gemm --shape 48x40x32 --kernel cpp_naive --kernel cpp_packed --kernel numpy --no-baselines"
+    )
+    out = tuner(
+        *command.split(), "--searcher", "random", "--trials", "3", "--rounds", "6", "--db", str(db), "--json"
+    )
     return str(db), json.loads(out)
 
 
@@ -39,9 +58,20 @@ def test_sweep_measures_every_kernel_and_holds_a_final(swept):
     assert all(e["error"] is None for e in outcome["final"]["entries"])
 
 
+@pytest.mark.parametrize(("more", "libraries"), [({}, True), ({"baselines": False}, False)])
+def test_libraries_take_part_unless_they_are_left_out(more, libraries):
+    device = campaign.default_device()
+    workload = registry.operator("gemm").parse("48x40x32")
+    protocol = campaign.default_protocol(device)
+    chosen, _ = campaign.choose_kernels(workload, device, protocol, ["cpp_naive"], **more)
+    able = [k.name for k in registry.kernels_of("gemm", "cpu") if k.baseline and not k.unavailable()]
+    assert "numpy" in able
+    assert {k.name for k in chosen} == {"cpp_naive", *(able if libraries else [])}
+
+
 def test_best_answers_from_the_database(swept):
     db, outcome = swept
-    rows = json.loads(tuner("best", "gemm", "--shape", "48x40x32", "--db", db, "--json"))
+    rows = json.loads(here("best", "gemm", "--shape", "48x40x32", "--db", db, "--json"))
     assert {"cpp_naive", "cpp_packed", "numpy"} <= {row["kernel"] for row in rows}
     packed = next(row for row in rows if row["kernel"] == "cpp_packed")
     # Beside other tests a final may be disturbed: then it declares nothing, and nothing is timed again.
@@ -49,29 +79,29 @@ def test_best_answers_from_the_database(swept):
     assert packed["config"]["MR"] >= 1
     low, mid, high = packed["interval_s"]
     assert 0 < low <= mid <= high
-    table = tuner("best", "--db", db)
+    table = here("best", "--db", db)
     assert "cpp_packed" in table and "gemm/f32/m48-n40-k32" in table
-    assert json.loads(tuner("best", "gemm", "--shape", "7x7x7", "--db", db, "--json")) == []
+    assert json.loads(here("best", "gemm", "--shape", "7x7x7", "--db", db, "--json")) == []
 
 
 def test_show_a_trial_and_a_sweep(swept):
     db, outcome = swept
     best = outcome["sweeps"]["cpp_packed"]["best"]
-    trial = json.loads(tuner("show", f"t{best['trial']}", "--db", db, "--json"))
+    trial = json.loads(here("show", f"t{best['trial']}", "--db", db, "--json"))
     assert trial["config"] == best["config"]
     assert trial["status"] == "ok" and len(trial["samples_s"]) >= 3
-    sweep = json.loads(tuner("show", f"s{outcome['sweeps']['cpp_packed']['sweep']}", "--db", db, "--json"))
+    sweep = json.loads(here("show", f"s{outcome['sweeps']['cpp_packed']['sweep']}", "--db", db, "--json"))
     assert sweep["trials"] == 3 and len(sweep["curve"]) == 3
-    assert "cpp_packed" in tuner("show", f"s{sweep['sweep']}", "--db", db)
+    assert "cpp_packed" in here("show", f"s{sweep['sweep']}", "--db", db)
 
 
 def test_show_a_campaign_prints_what_the_sweep_printed(swept):
     db, outcome = swept
     number = str(outcome["campaign"])
-    assert json.loads(tuner("show", f"c{number}", "--db", db, "--json")) == outcome
-    table = tuner("show", "--campaign", number, "--db", db)
+    assert json.loads(here("show", f"c{number}", "--db", db, "--json")) == outcome
+    table = here("show", "--campaign", number, "--db", db)
     assert "Sweeps of gemm/f32/m48-n40-k32" in table and "Final: timed again" in table
-    assert "c" + number in tuner("show", "--campaigns", "--db", db)
+    assert "c" + number in here("show", "--campaigns", "--db", db)
 
 
 def test_load_gives_a_callable_for_the_exact_shape(swept, tmp_path, monkeypatch):
@@ -125,7 +155,7 @@ def test_compare_writes_the_table_and_the_pictures(tmp_path):
     experiment = tmp_path / "small.toml"
     experiment.write_text(
         'operator = "gemm"\nshapes = ["32x32x32"]\nkernels = ["cpp_naive", "cpp_packed"]\n'
-        'searcher = "random"\n'
+        'searcher = "random"\nbaselines = false\n'
         "[budget]\ntrials = 2\n[final]\nrounds = 6\n"
     )
     places = ("--db", str(tmp_path / "r.db"), "--output", str(tmp_path / "out"))
@@ -145,10 +175,10 @@ def test_compare_writes_the_table_and_the_pictures(tmp_path):
 
 
 def test_kernels_and_devices_are_described(tmp_path):
-    described = json.loads(tuner("kernels", "gemm", "--json"))
+    described = json.loads(here("kernels", "gemm", "--json"))
     packed = next(k for k in described["kernels"] if k["kernel"] == "cpp_packed")
     assert packed["valid"] > 1000 and packed["constraints"]
-    shaped = tuner("kernels", "gemm", "--shape", "48x40x32")
+    shaped = here("kernels", "gemm", "--shape", "48x40x32")
     assert "gemm/f32/m48-n40-k32 on this machine (as asked)" in shaped
     found = json.loads(tuner("devices", "--json", "--db", str(tmp_path / "r.db")))
     cpu = next(d for d in found["devices"] if d["device"] == "cpu")
@@ -158,4 +188,4 @@ def test_kernels_and_devices_are_described(tmp_path):
 
 def test_help_is_short_and_has_examples():
     for command in ("sweep", "best", "show", "kernels", "devices", "compare"):
-        assert "Examples:" in tuner(command, "--help")
+        assert "Examples:" in here(command, "--help")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.in_process import run_here
 from tuner import registry
 from tuner.devices.cuda import facts
 
@@ -20,11 +21,13 @@ needs_nvrtc = pytest.mark.skipif(
 
 
 def refused(*arguments: str, **environment: str) -> str:
-    """The error line of a command that must be refused."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tuner", *arguments], capture_output=True, text=True, timeout=120,
-        env={**os.environ, **environment},
-    )  # fmt: skip
+    """The error line of a command that must be refused; a process of its own, given an environment."""
+    if environment:
+        command = [sys.executable, "-m", "tuner", *arguments]
+        environment = {**os.environ, **environment}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    else:
+        done = run_here(*arguments)
     assert done.returncode == 2, (done.stdout, done.stderr)
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: ")

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.in_process import run_here
+
 
 def tuner(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
@@ -135,7 +137,7 @@ def test_only_one_stage_in_the_terminal():
     ],
 )
 def test_bad_input(arguments, word):
-    done = tuner(*arguments)
+    done = run_here("inspect", *arguments)
     assert done.returncode == 2, done.stdout
     (line,) = done.stderr.strip().splitlines()
     assert word in line

@@ -1,7 +1,9 @@
 """The CUDA C that TVM generates runs right, and clean: shared memory, vectors, reductions, tensor cores."""
 
+import importlib
 import inspect
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,15 @@ import pytest
 
 from tests.emulator.emulate import compute
 
-tvm = pytest.importorskip("tvm")
+pytestmark = pytest.mark.skipif(find_spec("tvm") is None, reason="needs TVM")
+tvm: Any = None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tvm() -> None:
+    """Not while tests are collected: every process of the suite would take six seconds to import it."""
+    global tvm
+    tvm = importlib.import_module("tvm")
 
 
 def generated(schedule: Any) -> str:

@@ -1,18 +1,5 @@
-"""A processor on which nothing counts as disturbed: tests of verdicts run beside other tests."""
+"""The calm processor of `tests/plugins`, for tests that make it themselves."""
 
-from collections.abc import Mapping
+from tests.plugins.calm_cpu import CalmCpu
 
-from tuner.core.disturbance import Waits
-from tuner.devices.cpu.device import CpuDevice
-
-
-class CalmCpu(CpuDevice):
-    """This machine's processor, blind for other programs."""
-
-    def waits(self) -> Waits:
-        """Nothing."""
-        return Waits()
-
-    def state(self) -> Mapping[str, float]:
-        """Nothing."""
-        return {}
+__all__ = ["CalmCpu"]

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.in_process import run_here
 from tuner import registry
 from tuner.core.measurement import Evidence, Status
 from tuner.engine.examine.check import check_kernel, choose_configs
@@ -88,7 +89,7 @@ def test_check_finds_the_missing_barrier_of_somebodys_own_file(tmp_path):
     ],
 )
 def test_bad_input(arguments, words):
-    done = tuner("check", *arguments)
+    done = run_here("check", *arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert any(word in line for word in words)

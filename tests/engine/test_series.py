@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.engine.calm import CalmCpu
 from tests.engine.planted import planted
 from tuner import registry
 from tuner.core.errors import TunerError, UnknownName
@@ -31,7 +32,7 @@ def store(tmp_path):
 
 
 def race(store, kernels, trials, observer=None, **options):
-    with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
+    with Workshop(CalmCpu(), QUICK, seed=3) as workshop:
         requests = [
             SweepRequest(k, WORKLOAD, "random", 5, Budget(trials=trials), resume=True) for k in kernels
         ]
@@ -82,7 +83,7 @@ def test_a_series_runs_each_workload_once_and_measures_peaks_once(store):
     shapes = ("8x8x8", "16x16x16", "8x8x8")
     layers = [SeriesLayer(GEMM.parse(shape), "model", 2) for shape in shapes]
     plan = campaign.Plan("random", 0, Budget(trials=2), rounds=6)
-    device = campaign.default_device()
+    device = CalmCpu()
     outcomes = run_series(
         layers, campaign.Setting(device, QUICK, plan, store), ["cpp_naive", "cpp_tiled"], False
     )
