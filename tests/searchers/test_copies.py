@@ -3,10 +3,6 @@
 import json
 
 import pytest
-import tvm
-import tvm.s_tir
-import tvm.script.parser
-from tvm.s_tir.schedule import Trace
 
 from tuner.core.trace_space import trace_text
 from tuner.searchers.metaschedule.copies import vectorize_copies
@@ -29,6 +25,9 @@ class Module:
 
 
 def schedule(columns=96, value="C[vi, vj]"):
+    import tvm.s_tir
+    import tvm.script.parser
+
     text = PROGRAM.replace("COLUMNS", str(columns)).replace("VALUE", value)
     return tvm.s_tir.Schedule(tvm.script.from_source(text), debug_mask="none")
 
@@ -92,6 +91,8 @@ def test_a_copy_of_which_not_every_step_counts_stays_as_it_is():
 
 
 def test_the_trace_repeats_it():
+    from tvm.s_tir.schedule import Trace
+
     made = schedule(512)
     vectorize_copies(made)
     again = schedule(512)

@@ -3,10 +3,6 @@
 import json
 
 import pytest
-import tvm
-import tvm.s_tir
-import tvm.script.parser
-from tvm.s_tir.schedule import Trace
 
 from tuner import registry
 from tuner.core.errors import InvalidConfig, InvalidSpace, TunerError
@@ -73,6 +69,10 @@ def test_results_are_copied_back_in_vectors():
     # What follows the last of MetaSchedule's own instructions is ours.
     cached = [t for t in traces if '"CacheWrite"' in t]
     assert any(t.rfind('"Vectorize"') > t.rfind('"DecomposeReduction"') for t in cached)
+    import tvm.s_tir
+    import tvm.script.parser
+    from tvm.s_tir.schedule import Trace
+
     program = tvm.script.from_source(space.program)
     for trace in traces:
         schedule = tvm.s_tir.Schedule(program, debug_mask="none")
