@@ -1,4 +1,9 @@
-"""Reads and writes the formats of other autotuners; imports only `tuner.core`."""
+"""Reads and writes the formats of other autotuners; imports only `tuner.core`.
+
+`read_recorded` here finds out which format a file has; each format has a file of its own. What others
+measured comes in as a `RecordedSpace`, which `engine/recorded` puts into the store. Files may come from
+anybody: whatever is wrong with one is one line that names the place.
+"""
 
 import gzip
 from collections.abc import Callable

@@ -1,4 +1,10 @@
-"""Search strategies, found by the registry; here what Optuna's users need of them."""
+"""Search strategies, found by the registry; here what Optuna's users need of them.
+
+A searcher proposes configurations (`ask`) and is told what they took (`tell`); it never builds or runs
+anything. Files directly here need nothing but NumPy; `model/`, `transfer/`, `metaschedule/` and `optuna/`
+bring a library or a model. `disturbed` is for all of them: what to make of times that were taken beside
+other programs.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING

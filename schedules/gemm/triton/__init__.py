@@ -1,1 +1,6 @@
-"""GEMM in Triton."""
+"""GEMM in Triton.
+
+`gemm` is the kernel with its space; `program` is the jitted function, which is imported by Triton alone.
+What lies between the two, types and sums, is shared with the other operators (`triton_types`,
+`triton_sums`).
+"""

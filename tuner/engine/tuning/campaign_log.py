@@ -9,7 +9,7 @@ from tuner.core.errors import StoreError
 from tuner.core.kernel import Kernel
 from tuner.core.space import SearchSpace
 from tuner.engine.tuning.campaign_outcome import Outcome
-from tuner.engine.tuning.observer import Observer, TrialEvent
+from tuner.engine.tuning.observer import Observer, Relay
 from tuner.engine.tuning.request import SweepRequest
 from tuner.store.campaign_records import CampaignKernel, CampaignPart, CampaignSpec
 
@@ -121,27 +121,19 @@ class PartLog:
             self._open.discard(self.number)
 
 
-class _Watched(Observer):
+class _Watched(Relay):
     """Passes everything on; a note that was said is not said again."""
 
     def __init__(self, observer: Observer, log: PartLog) -> None:
-        self._observer, self._log = observer, log
+        super().__init__(observer)
+        self._log = log
         self._said: set[str] = set()
 
     def sweep_began(self, request: SweepRequest, sweep_id: int, resumed: int, space: SearchSpace) -> None:
         self._log.note_sweep(request.kernel.name, sweep_id)
-        self._observer.sweep_began(request, sweep_id, resumed, space)
-
-    def trial_done(self, event: TrialEvent) -> None:
-        self._observer.trial_done(event)
+        self._to.sweep_began(request, sweep_id, resumed, space)
 
     def note(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
-            self._observer.note(text)
-
-    def final_began(self, labels: Sequence[str]) -> None:
-        self._observer.final_began(labels)
-
-    def final_progress(self, done: int, total: int) -> None:
-        self._observer.final_progress(done, total)
+            self._to.note(text)

@@ -37,3 +37,17 @@ class Observer:
 
     def final_progress(self, done: int, total: int) -> None:
         """A round of the final is over."""
+
+
+class Relay(Observer):
+    """Passes everything on to another observer, but what a subclass overrides.
+
+    Args:
+        to: who is told.
+    """
+
+    def __init__(self, to: Observer) -> None:
+        self._to = to
+        for name, method in vars(Observer).items():
+            if not name.startswith("_") and getattr(type(self), name) is method:
+                setattr(self, name, getattr(to, name))
