@@ -133,6 +133,12 @@ void on_grid_barrier(const Block& block) {
   if (launch.sanitize) everywhere.phases[block.linear] = block.phase;
 }
 
+// All blocks of its cluster have come: what they did before is before what follows in this one.
+void on_cluster_barrier(Block& block) {
+  if (!launch.sanitize) return;
+  for (const Block* other : block.cluster) Clock::raise(block.acquired.phases[other->linear], other->phase);
+}
+
 void forget_order() {
   synchronizers.clear();
   seen.clear();

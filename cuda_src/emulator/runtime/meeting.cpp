@@ -56,6 +56,8 @@ void finish_barrier(Block& block) {
   if (kind == BARRIER_GRID) {
     block.at_grid = true;
     ++blocks_at_grid;
+  } else if (kind == BARRIER_CLUSTER && !block.cluster.empty()) {
+    block.at_cluster = true;
   } else {
     release_barrier(block);
   }
@@ -233,6 +235,31 @@ void cuda_emu_named_barrier(unsigned number, unsigned threads, int waits) {
     barrier = NamedBarrier{};
   }
   if (self.state == State::AT_NAMED) leave(State::AT_NAMED);
+}
+
+unsigned cuda_emu_cluster_size(int axis) {
+  const dim3 size = launch.cluster;
+  return axis == 0 ? size.x : axis == 1 ? size.y : size.z;
+}
+
+unsigned cuda_emu_cluster_place(int axis) {
+  const uint3 at = thread_now->block->index;
+  return (axis == 0 ? at.x : axis == 1 ? at.y : at.z) % cuda_emu_cluster_size(axis);
+}
+
+void* cuda_emu_map_shared(const void* pointer, unsigned rank) {
+  Block& block = *thread_now->block;
+  const uint64_t offset = uintptr_t(pointer) - uintptr_t(launch.shared);
+  const unsigned count = block.cluster.empty() ? 1 : unsigned(block.cluster.size());
+  if (offset >= launch.shared_bytes || rank >= count) {
+    Finding* f = report(TRAP, place(uintptr_t(__builtin_return_address(0))));
+    f->thread = thread_now->gid;
+    std::strncpy(f->text, rank >= count ? "cluster: map_shared_rank: there is no block of this rank"
+                                        : "cluster: map_shared_rank: the address is none of shared memory", sizeof f->text - 1);
+    stop_launch();
+  }
+  if (rank == block.rank) return launch.shared + offset;
+  return block.cluster[rank]->shared.data() + offset;
 }
 
 void cuda_emu_spin(void) {

@@ -125,8 +125,9 @@ bool touch(Cell& cell, const Access& access, bool initialized, FindingKind race,
   return clean;
 }
 
-void on_shared(const Access& access) {
-  const uint64_t offset = access.address - uintptr_t(launch.shared);
+// In the shared memory of a block, `base` on: the thread's own, or that of another of its cluster.
+void on_shared(const Access& access, Block& block, const char* base) {
+  const uint64_t offset = access.address - uintptr_t(base);
   int32_t nearest = -1;
   int64_t distance = 0;
   for (size_t i = 0; i < variables.size(); ++i) {
@@ -135,10 +136,10 @@ void on_shared(const Access& access) {
     const int64_t past = from + access.size - int64_t(v.size);
     if (from >= 0 && past <= 0) {
       if (!v.checked) return;
-      if (banks_watched && !(access.flags & ATOMIC)) {
+      if (banks_watched && !(access.flags & ATOMIC) && &block == thread_now->block) {
         on_bank_access(*thread_now, access.pc, offset, access.size, access.flags & WRITE);
       }
-      Cell* cells = thread_now->block->cells.data() + offset;
+      Cell* cells = block.cells.data() + offset;
       bool clean = true;
       for (uint32_t b = 0; b < access.size; ++b) {
         clean = touch(cells[b], access, false, RACE_SHARED, UNINITIALIZED_SHARED, int32_t(i), from + b, clean);
@@ -155,6 +156,25 @@ void on_shared(const Access& access) {
   }
   const int64_t from = nearest < 0 ? 0 : int64_t(offset) - int64_t(variables[size_t(nearest)].offset);
   describe(report(OUT_OF_BOUNDS_SHARED, access.pc), access, nearest, from);
+}
+
+// Whether it is in the shared memory of another block of the cluster, which has to be there: its threads have
+// begun (a barrier of the cluster says so) and have not ended.
+bool on_cluster(const Access& access) {
+  for (Block* other : thread_now->block->cluster) {
+    if (access.address - uintptr_t(other->shared.data()) >= launch.shared_bytes) continue;
+    if (other->entered && !other->gone) {
+      on_shared(access, *other, other->shared.data());
+      return true;
+    }
+    Finding* f = report(OUT_OF_BOUNDS_SHARED, access.pc);
+    describe(f, access, -1, 0);
+    std::strncpy(f->text, other->gone ? "shared memory of a block of the cluster that has ended"
+                                      : "shared memory of a block of the cluster that may not have begun: sync first",
+                 sizeof f->text - 1);
+    return true;
+  }
+  return false;
 }
 
 bool on_tensor(size_t index, const Access& access) {
@@ -220,7 +240,10 @@ void on_access(uintptr_t address, uint32_t size, uint32_t flags, uintptr_t pc) {
   if (!thread_now || !size) return;
   settle_two_writes();
   const Access access{address, size, flags, uint32_t(place(pc))};
-  if (address - uintptr_t(launch.shared) < launch.shared_bytes) return on_shared(access);
+  if (address - uintptr_t(launch.shared) < launch.shared_bytes) {
+    return on_shared(access, *thread_now->block, launch.shared);
+  }
+  if (!thread_now->block->cluster.empty() && on_cluster(access)) return;
   if (on_a_stack(address)) return;
   static size_t last = 0;
   if (last < regions.size() && on_tensor(last, access)) return;

@@ -90,6 +90,9 @@ PUBLIC uint32_t cuda_emulator_banks(BankRecord* records, uint32_t capacity) {
   return take_banks(records, capacity);
 }
 
+// Blocks of a cluster, where the source declares __cluster_dims__; 0 stands for 1.
+extern "C" const unsigned cuda_emulator_cluster[3] __attribute__((weak));
+
 // Runs a grid. 0: all threads finished; 1: stopped or stuck, the findings say where; 2: no memory for stacks.
 PUBLIC int cuda_emulator_launch(const LaunchArguments* given) {
   gridDim = dim3(given->grid[0], given->grid[1], given->grid[2]);
@@ -98,6 +101,13 @@ PUBLIC int cuda_emulator_launch(const LaunchArguments* given) {
   launch.block = blockDim;
   launch.threads = blockDim.x * blockDim.y * blockDim.z;
   launch.blocks = gridDim.x * gridDim.y * gridDim.z;
+  const unsigned* cluster = cuda_emulator_cluster;
+  launch.cluster = cluster ? dim3(std::max(1u, cluster[0]), std::max(1u, cluster[1]), std::max(1u, cluster[2])) : dim3();
+  if (gridDim.x % launch.cluster.x || gridDim.y % launch.cluster.y || gridDim.z % launch.cluster.z) {
+    Finding* f = report(TRAP, 0);
+    std::strncpy(f->text, "cluster: the grid is no multiple of __cluster_dims__", sizeof f->text - 1);
+    return 1;
+  }
   launch.entry = given->entry;
   launch.arguments = given->arguments;
   launch.seed = given->seed;

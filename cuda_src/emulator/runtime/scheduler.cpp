@@ -17,7 +17,7 @@ namespace {
 
 Context scheduler;
 std::vector<char*> free_stacks;
-std::vector<std::unique_ptr<Block>> free_blocks;
+std::vector<std::unique_ptr<Block>> free_blocks, departed;  // departed: of clusters
 std::vector<uint32_t> order;
 uint64_t random_state = 0;
 bool stopped = false;
@@ -75,7 +75,8 @@ std::unique_ptr<Block> make_block(uint32_t linear) {
   block->live = launch.threads;
   block->arrived = 0;
   block->phase = 1;
-  block->at_grid = block->started = false;
+  block->at_grid = block->at_cluster = block->started = block->entered = block->gone = false;
+  block->cluster.clear();
   block->acquired = block->fenced = Clock{};
   for (NamedBarrier& barrier : block->named) barrier = NamedBarrier{};
   block->shared.clear();
@@ -106,6 +107,12 @@ std::unique_ptr<Block> make_block(uint32_t linear) {
 void retire(std::unique_ptr<Block> block) {
   if (block_now == block.get()) block_now = nullptr;
   if (launch.sanitize) count_banks(*block);
+  block->gone = true;
+  if (!block->cluster.empty()) {  // others may still look at its memory: it is kept until all have ended
+    for (Thread& t : block->threads) free_stacks.push_back(t.stack);
+    departed.push_back(std::move(block));
+    return;
+  }
   for (Thread& t : block->threads) free_stacks.push_back(t.stack);
   free_blocks.push_back(std::move(block));
 }
@@ -122,7 +129,7 @@ void enter(Block& block) {
       std::memset(launch.shared, 0xff, launch.shared_bytes);
     }
   }
-  block.started = true;
+  block.started = block.entered = true;
   block_now = &block;
   blockIdx = block.index;
 }
@@ -155,13 +162,57 @@ Outcome run(Block& block) {
     progress |= answer_masks(block);
     any |= progress;
     if (progress) continue;
-    if (spins || block.at_grid) return any ? Outcome::PROGRESSED : Outcome::STALLED;
+    if (spins || block.at_grid || block.at_cluster) return any ? Outcome::PROGRESSED : Outcome::STALLED;
     if (block.live) {
       report_deadlock(block);
       return Outcome::STUCK;
     }
   }
   return Outcome::FINISHED;
+}
+
+// The blocks of the cluster that comes next, one where there are no clusters; false where memory is short.
+bool make_cluster(uint32_t number, std::vector<std::unique_ptr<Block>>& resident) {
+  const dim3 size = launch.cluster;
+  const uint32_t count = size.x * size.y * size.z, along_x = gridDim.x / size.x, along_y = gridDim.y / size.y;
+  const uint3 first{number % along_x * size.x, number / along_x % along_y * size.y,
+                    number / along_x / along_y * size.z};
+  std::vector<Block*> members;
+  for (uint32_t rank = 0; rank < count; ++rank) {
+    const uint32_t x = first.x + rank % size.x, y = first.y + rank / size.x % size.y;
+    const uint32_t z = first.z + rank / size.x / size.y;
+    resident.push_back(make_block((z * gridDim.y + y) * gridDim.x + x));
+    if (!resident.back()) return false;
+    members.push_back(resident.back().get());
+  }
+  for (uint32_t rank = 0; count > 1 && rank < count; ++rank) {
+    Block& block = *members[rank];
+    block.rank = rank;
+    block.cluster = members;
+    block.shared.assign(launch.shared_bytes, char(0xff));  // stays where it is: others point at it
+    block.started = true;
+  }
+  return true;
+}
+
+// Lets those clusters go on whose blocks have all come to their barrier, or ended.
+bool release_clusters(std::vector<std::unique_ptr<Block>>& resident) {
+  bool released = false;
+  for (auto& block : resident) {
+    if (!block->at_cluster) continue;
+    bool all = true;
+    for (const Block* other : block->cluster) all &= other->gone || other->at_cluster;
+    if (!all) continue;
+    for (Block* other : block->cluster) {
+      if (!other->gone) on_cluster_barrier(*other);
+    }
+    for (Block* other : block->cluster) {
+      if (!other->gone) release_barrier(*other);
+      other->at_cluster = false;
+    }
+    released = true;
+  }
+  return released;
 }
 
 }  // namespace
@@ -188,6 +239,7 @@ int run_grid() {
   blocks_at_grid = 0;
   block_now = nullptr;
   free_blocks.clear();
+  departed.clear();
   free_stacks.clear();  // a launch that was stopped has not given its own back
   for (auto [low, high] : stacks) {
     for (char* base = low; base < high; base += STACK_BYTES) free_stacks.push_back(base);
@@ -196,7 +248,8 @@ int run_grid() {
   std::vector<std::unique_ptr<Block>> resident;
   uint32_t next = 0;
   uint64_t idle = 0;
-  while (next < launch.blocks || !resident.empty()) {
+  const uint32_t clusters = launch.blocks / (launch.cluster.x * launch.cluster.y * launch.cluster.z);
+  while (next < clusters || !resident.empty()) {
     bool progress = false;
     for (size_t i = 0; i < resident.size();) {
       const Outcome outcome = run(*resident[i]);
@@ -218,10 +271,10 @@ int run_grid() {
       blocks_at_grid = 0;
       progress = true;
     }
+    progress |= release_clusters(resident);
     idle = progress ? 0 : idle + 1;
-    if (next < launch.blocks && (!progress || resident.empty()) && resident.size() < MAX_RESIDENT) {
-      resident.push_back(make_block(next++));
-      if (!resident.back()) return 2;
+    if (next < clusters && (!progress || resident.empty()) && resident.size() < MAX_RESIDENT) {
+      if (!make_cluster(next++, resident)) return 2;
       idle = 0;
     } else if (idle > MAX_IDLE_ROUNDS || (idle && resident.size() >= MAX_RESIDENT)) {
       report_deadlock(*resident.front());

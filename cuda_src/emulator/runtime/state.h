@@ -93,7 +93,12 @@ struct Block {
   uint32_t linear = 0;
   std::vector<Thread> threads;
   uint32_t live = 0, arrived = 0, phase = 1;
-  bool at_grid = false, started = false;
+  bool at_grid = false, at_cluster = false;
+  bool started = false;  // its shared memory has values: its own, or what it begins with
+  bool entered = false;  // one of its threads has run
+  bool gone = false;     // all of them have ended
+  uint32_t rank = 0;     // in its cluster
+  std::vector<Block*> cluster;  // its blocks by rank, itself among them; empty without clusters
   std::vector<char> shared;  // its shared memory while another block runs
   std::vector<Cell> cells;   // one a byte of shared memory
   Clock acquired, fenced;
@@ -115,6 +120,7 @@ struct Variable {  // in shared memory; `checked` false: the compiler's own, as 
 struct Launch {
   dim3 grid, block;
   uint32_t threads = 0, blocks = 0;
+  dim3 cluster;  // blocks of a cluster
   void (*entry)(void**) = nullptr;
   void** arguments = nullptr;
   uint64_t seed = 0;
@@ -156,6 +162,7 @@ void on_async_issue(const AsyncCopy& copy);
 void on_async_land(const AsyncCopy& copy);
 void on_barrier(Block& block);
 void on_grid_barrier(const Block& block);
+void on_cluster_barrier(Block& block);
 void take_turn(uintptr_t pc);
 void on_warp_sync(Thread* lanes[32]);
 Clock known_now(Thread& self);

@@ -1,6 +1,7 @@
 """CUDA C++ to a library of the host: the emulator's side of a `.cu` file."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -185,9 +186,18 @@ def _declarations(source: Source) -> str:
     constants = [
         f"CUDA_EMULATOR_CONSTANT({i}, {name})" for i, name in enumerate(source.options.get("constants", {}))
     ]
-    lines = [*structs, *constants]
+    lines = [*structs, *constants, *_clusters(source.text)]
     lines += [f'CUDA_EMULATOR_STEP({i}, "{kinds[i]}", {step.entry})' for i, step in enumerate(source.before)]
     return "\n".join([*lines, f'CUDA_EMULATOR_ENTRY("{kinds[-1]}", {source.entry})\n'])
+
+
+def _clusters(text: str) -> list[str]:
+    """The blocks of a cluster, for the runtime; macros in them are the compiler's to resolve."""
+    declared = set(re.findall(r"\b__cluster_dims__\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)", text))
+    if len(declared) > 1:
+        raise BuildError("the emulator takes one __cluster_dims__ a file")
+    exported = 'extern "C" __attribute__((visibility("default"))) const unsigned'
+    return [f"{exported} cuda_emulator_cluster[3] = {{{dims}}};" for dims in declared]
 
 
 def _language_flags(target: Target) -> list[str]:

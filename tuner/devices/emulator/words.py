@@ -81,7 +81,8 @@ def _word(context: LaunchContext, record: SanitizerRecord, chains: Chains) -> Fi
         message = f"the kernel died of {name} at address {record.address:#x}"
     elif kind == "trap":
         failed = record.text.decode(errors="replace")
-        message = f"assertion failed: {failed}" if failed else "the kernel called __trap()"
+        own = failed.startswith("cluster: ")
+        message = failed if own else f"assertion failed: {failed}" if failed else "the kernel called __trap()"
     else:
         message = _memory(context, record, kind)
     return Finding(kind, context.kernel, message, place, other, record.count)
@@ -108,6 +109,8 @@ def _thing(context: LaunchContext, record: SanitizerRecord, kind: str) -> str:
 
 def _memory(context: LaunchContext, record: SanitizerRecord, kind: str) -> str:
     access = _access(record.access, record.size)
+    if record.text:
+        return f"{access} in {record.text.decode(errors='replace')}"
     if kind == "uninitialized_shared":
         return f"{access} in {_thing(context, record, kind)}, which no thread of the block has written"
     if kind == "uninitialized_global":

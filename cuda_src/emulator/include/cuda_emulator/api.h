@@ -26,7 +26,7 @@ extern const dim3 blockDim, gridDim;
 
 namespace cuda_emulator {
 
-enum BarrierKind : int { BARRIER_PLAIN, BARRIER_COUNT, BARRIER_AND, BARRIER_OR, BARRIER_GRID };
+enum BarrierKind : int { BARRIER_PLAIN, BARRIER_COUNT, BARRIER_AND, BARRIER_OR, BARRIER_GRID, BARRIER_CLUSTER };
 // What mma.sync multiplies and adds up.
 enum MmaType : uint8_t { MMA_F16, MMA_BF16, MMA_TF32, MMA_E4M3, MMA_E5M2, MMA_S8, MMA_U8, MMA_S4, MMA_U4, MMA_F64,
                          MMA_F32, MMA_S32 };
@@ -50,6 +50,12 @@ void cuda_emu_warp(unsigned mask, int kind, void* argument, void (*complete)(voi
 
 // bar.sync (waits) and bar.arrive of barrier `number`, 0 to 15, for so many threads.
 void cuda_emu_named_barrier(unsigned number, unsigned threads, int waits);
+
+// The cluster that the block belongs to: its blocks along an axis (0 to 2), and the block's own place in it.
+unsigned cuda_emu_cluster_size(int axis);
+unsigned cuda_emu_cluster_place(int axis);
+// What lies at the same place of the shared memory of the cluster's block of this rank.
+void* cuda_emu_map_shared(const void* pointer, unsigned rank);
 
 // The window of shared memory: addresses of 32 bits from 0, as instructions with .shared take them.
 void* cuda_emu_shared_pointer(uint32_t address);

@@ -44,6 +44,37 @@ struct grid_group {
 };
 CUDA_EMU_INLINE grid_group this_grid() { return {}; }
 
+// Blocks that run at the same time and see each other's shared memory; one block where nothing is declared.
+struct cluster_group {
+  CUDA_EMU_INLINE void sync() { cuda_emulator::cuda_emu_barrier(cuda_emulator::BARRIER_CLUSTER, 0); }
+  // In two halves: here a block arrives when it waits, which no right program can tell.
+  struct arrival_token {};
+  CUDA_EMU_INLINE arrival_token barrier_arrive() { return {}; }
+  CUDA_EMU_INLINE void barrier_wait() { sync(); }
+  CUDA_EMU_INLINE void barrier_wait(arrival_token&&) { sync(); }
+  CUDA_EMU_INLINE dim3 dim_blocks() {
+    return dim3(cuda_emulator::cuda_emu_cluster_size(0), cuda_emulator::cuda_emu_cluster_size(1),
+                cuda_emulator::cuda_emu_cluster_size(2));
+  }
+  CUDA_EMU_INLINE dim3 block_index() {
+    return dim3(cuda_emulator::cuda_emu_cluster_place(0), cuda_emulator::cuda_emu_cluster_place(1),
+                cuda_emulator::cuda_emu_cluster_place(2));
+  }
+  CUDA_EMU_INLINE unsigned num_blocks() { const dim3 d = dim_blocks(); return d.x * d.y * d.z; }
+  CUDA_EMU_INLINE unsigned block_rank() {
+    const dim3 d = dim_blocks(), at = block_index();
+    return (at.z * d.y + at.y) * d.x + at.x;
+  }
+  CUDA_EMU_INLINE unsigned num_threads() { return num_blocks() * block_threads(); }
+  CUDA_EMU_INLINE unsigned size() { return num_threads(); }
+  CUDA_EMU_INLINE unsigned thread_rank() { return block_rank() * block_threads() + rank_in_block(); }
+  template <class T>
+  CUDA_EMU_INLINE T* map_shared_rank(T* pointer, int rank) {
+    return (T*)cuda_emulator::cuda_emu_map_shared((const void*)pointer, unsigned(rank));
+  }
+};
+CUDA_EMU_INLINE cluster_group this_cluster() { return {}; }
+
 // A set of lanes of one warp; ranks follow lanes.
 struct lane_group {
   unsigned mask = 0;
