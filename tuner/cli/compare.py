@@ -10,6 +10,9 @@ from tuner.cli.common import Db, Json
 from tuner.report.text import safe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner.engine.tuning.campaign_outcome import Outcome
     from tuner.engine.tuning.experiment import Experiment
     from tuner.store.campaign_records import StoredCampaign
     from tuner.store.store import Store
@@ -58,6 +61,16 @@ def compare(
     target: Annotated[
         str | None, typer.Option(help="What to compile for, in place of the file's, e.g. cuda:sm_90.")
     ] = None,
+    default: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What tuning a kernel is held against in the final: 'KERNEL:P=V,Q=W'; repeatable. "
+            "Default: the first of its lists."
+        ),
+    ] = None,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Measure everything again, also what the database holds.")
+    ] = False,
     no_device: Annotated[
         bool, typer.Option("--no-device", help="Compile, emulate and predict for --target; measure nothing.")
     ] = False,
@@ -65,50 +78,73 @@ def compare(
     json: Json = False,
 ) -> None:
     """Run (or reuse) the sweeps of an experiment, time the winners interleaved, print and draw the result."""
+    from tuner.cli.check import parse_defaults
     from tuner.cli.common import command_line
     from tuner.cli.progress import SweepProgress
+    from tuner.cli.searchers import compare_searchers
     from tuner.cli.sweep import end, number_of
     from tuner.core.errors import TunerError
     from tuner.engine.tuning.experiment import read_experiment, run_experiment
+    from tuner.engine.tuning.variants import variants
     from tuner.store.store import open_store
 
     if campaign is not None and not report_only:
         raise TunerError(f"--campaign {campaign} needs --report-only: without it a comparison is run anew")
-    experiment = read_experiment(file, trials, _place(device, target, no_device))
+    place = {**_place(device, target, no_device), "defaults": parse_defaults(default or ()), "rerun": rerun}
+    experiment = read_experiment(file, trials, place)
+    if experiment.recordings:
+        compare_searchers(experiment, file, output, rerun, json)
+        return
+    runs, left_out = variants(experiment, file.stem)
+    for line in left_out:
+        print(safe(line), file=sys.stderr)
     with open_store(db, read_only=report_only) as store:
         if report_only:
-            _show(_stored(store, file, experiment, campaign), store, output, experiment, json)
+            names = runs if campaign is None else runs[:1]
+            found = [_stored(store, file, name, each, campaign) for name, each in names]
+            _show(found, store, output, experiment, json)
             return
+        outcomes: list[Outcome] = []
+        campaigns: list[int] = []
         with SweepProgress(quiet=json) as progress:
-            command = command_line(context, without=("json",))
-            results = run_experiment(experiment, store, progress, file.stem, command)
-        _show(store.campaign(number_of(results)), store, output, experiment, json)
-    end(list(results.values()))
+            # What an interrupted run measured again is not measured a third time.
+            command = command_line(context, without=("json", "rerun"))
+            for name, each in runs:
+                results = run_experiment(each, store, progress, name, command)
+                outcomes += results.values()
+                campaigns.append(number_of(results))
+                if any(outcome.interrupted for outcome in results.values()):
+                    break
+        _show([store.campaign(number) for number in campaigns], store, output, experiment, json)
+    end(outcomes)
 
 
-def _place(device: str | None, target: str | None, no_device: bool) -> dict[str, Any] | None:
-    """What takes the place of all that the file says of where it runs; `None` where no option is given."""
+def _place(device: str | None, target: str | None, no_device: bool) -> dict[str, Any]:
+    """What takes the place of all that the file says of where it runs; nothing where no option is given."""
     if device is None and target is None and not no_device:
-        return None
+        return {}
     return {"device": device, "target": target, "no_device": no_device}
 
 
 def _show(
-    campaign: "StoredCampaign", store: "Store", output: Path | None, experiment: "Experiment", json: bool
-) -> None:
-    """Prints a campaign and writes its pictures; those of an unfinished one only where a folder is named."""
-    from tuner.report.present import present
+    campaigns: "Sequence[StoredCampaign]", store: "Store", output: Path | None, experiment: "Experiment",
+    json: bool,
+) -> None:  # fmt: skip
+    """Prints campaigns and writes their pictures; those of unfinished ones only where a folder is named."""
+    from tuner.report.present import present_all
 
     folder = output or Path(experiment.output)
-    if campaign.state == "finished" or output is not None:
-        present(campaign, store, folder, json)
+    if all(campaign.state == "finished" for campaign in campaigns) or output is not None:
+        present_all(campaigns, store, folder, json)
         return
-    present(campaign, store, None, json)
+    present_all(campaigns, store, None, json)
     print(f"{folder} is left as it was: the comparison did not finish; --output draws it", file=sys.stderr)
 
 
-def _stored(store: "Store", file: Path, experiment: "Experiment", number: int | None) -> "StoredCampaign":
-    """The campaign to report: of a number, or the latest finished one of the experiment, else the latest.
+def _stored(
+    store: "Store", file: Path, name: str, experiment: "Experiment", number: int | None
+) -> "StoredCampaign":
+    """The campaign to report: of a number, or the latest finished one of this name, else the latest.
 
     Raises:
         TunerError: there is none, or the one of this number is of another experiment.
@@ -118,16 +154,16 @@ def _stored(store: "Store", file: Path, experiment: "Experiment", number: int | 
 
     if number is not None:
         found = store.campaign(number)
-        if found.spec.experiment != file.stem:
+        if found.spec.experiment.partition("@")[0] != file.stem:
             of = found.spec.experiment or found.spec.title
             raise TunerError(
                 f"campaign {number} is of {of}, not of {file}: show it with tuner show c{number}"
             )
     else:
-        campaigns = store.campaigns(file.stem)
+        campaigns = store.campaigns(name)
         if not campaigns:
             raise TunerError(
-                f"{store.name} has no campaign of {file.stem}: run 'tuner compare {file}' first, or name "
+                f"{store.name} has no campaign of {name}: run 'tuner compare {file}' first, or name "
                 "another database with --db"
             )
         finished = [c for c in campaigns if c.state == "finished"]

@@ -2,16 +2,21 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.core.errors import TunerError
+from tuner.core.workload import Workload
 from tuner.report import records_json
 from tuner.report.bars import caption
+from tuner.report.campaign_view import view
 from tuner.report.comparison import Comparison, gather, write_pictures
 from tuner.report.network import layer_rows, network_markdown, network_table, summaries, summary_line
 from tuner.report.network_chart import network_chart
+from tuner.report.paper import PaperRow, paper_rows, paper_words
 from tuner.report.result_json import result_json
+from tuner.report.series_table import NOTE, series_table
 from tuner.report.table import comparison_table
 from tuner.report.text import safe
 from tuner.store.campaign_records import StoredCampaign
@@ -41,9 +46,8 @@ def present(campaign: StoredCampaign, store: "Store", folder: Path | None = None
         _present_comparison(campaign, store, folder, json)
     if folder is not None and campaign.state == "finished":
         write_result([campaign], store, folder)
-        if not json:
-            words = f"with all samples: {folder / 'result.json'}; to measure it again: tuner verify"
-            _console().print(safe(words), markup=False, soft_wrap=True)
+        if not json and _is_measured(campaign):
+            _say_result(_console(), folder)
 
 
 def write_result(campaigns: Sequence[StoredCampaign], store: "Store", folder: Path) -> None:
@@ -74,33 +78,115 @@ def state_line(campaign: StoredCampaign) -> str:
     return f"campaign {campaign.id} {how} ({reached} of {len(campaign.parts)} workloads finished){advice}"
 
 
+def present_all(
+    campaigns: Sequence[StoredCampaign], store: "Store", folder: Path | None = None, json: bool = False
+) -> None:
+    """As `present`, of the campaigns that one experiment was run as: several numbers of threads, one on
+    paper.
+
+    Those on paper are shown beside what was measured of the same workload, in columns of their own.
+    """
+    if len(campaigns) == 1:
+        present(campaigns[0], store, folder, json)
+        return
+    paper = next((c for c in campaigns if not _is_measured(c)), None)
+    measured = [c for c in campaigns if _is_measured(c)]
+    told: list[tuple[Comparison, dict[str, Any]]] = []
+    for number, campaign in enumerate(measured or campaigns):
+        own = folder
+        if folder is not None and len(measured) > 1:
+            own = folder / f"threads{campaign.spec.protocol.threads}"
+        beside = paper if number == 0 and campaign is not paper else None
+        told += _comparisons(campaign, store, own, json, beside)
+    documents = records_json.document([document for _, document in told])
+    if folder is not None:
+        _write(folder / "comparison.json", documents + "\n")
+        write_result(measured or campaigns, store, folder)
+    if json:
+        print(documents)
+        return
+    out = _console()
+    if len(told) > 1:
+        _print_series(out, [comparison for comparison, _ in told])
+    if folder is not None:
+        _say_result(out, folder)
+
+
+def _is_measured(campaign: StoredCampaign) -> bool:
+    return bool(campaign.spec.asked.get("measured", True))
+
+
+def _print_series(out: "Console", comparisons: Sequence[Comparison]) -> None:
+    out.print(series_table(comparisons))
+    out.print(NOTE, markup=False, soft_wrap=True)
+    out.print("")
+
+
+def _say_result(out: "Console", folder: Path) -> None:
+    words = f"with all samples: {folder / 'result.json'}; to measure it again: tuner verify"
+    out.print(safe(words), markup=False, soft_wrap=True)
+
+
 def _present_comparison(campaign: StoredCampaign, store: "Store", folder: Path | None, json: bool) -> None:
-    documents: list[dict[str, Any]] = []
-    for part in campaign.reached:
-        comparison = gather(campaign, part, store)
-        prefix = ""
-        if len(campaign.parts) > 1:
-            prefix = re.sub(r"[^A-Za-z0-9.=_-]+", "_", part.workload.key) + "_"
-        pictures = write_pictures(comparison, folder, prefix) if folder is not None else []
-        document = records_json.comparison_json(comparison.rows, comparison.context)
-        document |= {"notes": list(comparison.notes), "pictures": [str(p) for p in pictures]}
-        documents.append(document)
-        if not json:
-            _print(comparison, pictures)
+    told = _comparisons(campaign, store, folder, json)
+    documents = [document for _, document in told]
     if folder is not None:
         _write(folder / "comparison.json", records_json.document(documents) + "\n")
     if json:
         print(records_json.document(documents))
-    elif line := state_line(campaign):
+        return
+    if len(told) > 1:
+        _print_series(_console(), [comparison for comparison, _ in told])
+    if line := state_line(campaign):
         _console().print(safe(line), markup=False, soft_wrap=True)
 
 
-def _print(comparison: Comparison, pictures: Sequence[Path]) -> None:
+def _comparisons(
+    campaign: StoredCampaign, store: "Store", folder: Path | None, json: bool,
+    paper: StoredCampaign | None = None,
+) -> list[tuple[Comparison, dict[str, Any]]]:  # fmt: skip
+    """Prints the workloads of a campaign, draws their pictures, and gives what JSON says of them."""
+    found = []
+    for part in campaign.reached:
+        comparison = gather(campaign, part, store)
+        on_paper = _on_paper(campaign, part.workload, paper, store)
+        prefix = ""
+        if len(campaign.parts) > 1:
+            prefix = re.sub(r"[^A-Za-z0-9.=_-]+", "_", part.workload.key) + "_"
+        # A picture of predicted times would be taken for one of times.
+        drawn = folder if folder is not None and _is_measured(campaign) else None
+        pictures = write_pictures(comparison, drawn, prefix) if drawn is not None else []
+        document = records_json.comparison_json(comparison.rows, comparison.context)
+        document |= {"notes": list(comparison.notes), "pictures": [str(p) for p in pictures]}
+        if on_paper:
+            document["on_paper"] = [asdict(row) for row in on_paper]
+        found.append((comparison, document))
+        if not json:
+            _print(comparison, pictures, on_paper)
+    return found
+
+
+def _on_paper(
+    campaign: StoredCampaign, workload: Workload, paper: StoredCampaign | None, store: "Store"
+) -> list[PaperRow]:
+    """The kernels of a workload that were not measured, in the campaign itself or in one beside it."""
+    source = paper if paper is not None else None if _is_measured(campaign) else campaign
+    for part in source.reached if source is not None else ():
+        if source is not None and part.workload == workload:
+            return paper_rows(view(source, part, store))
+    return []
+
+
+def _print(comparison: Comparison, pictures: Sequence[Path], on_paper: Sequence[PaperRow] = ()) -> None:
     out = _console()
-    if comparison.rows:
-        out.print(comparison_table(comparison.rows, comparison.context))
+    timed = [row for row in comparison.rows if row.evidence != "predicted"]
+    if timed or on_paper:
+        out.print(comparison_table(timed, comparison.context, on_paper))
         out.print("")
-        out.print(safe(caption(comparison.rows)), markup=False)
+        if timed:
+            out.print(safe(caption(timed)), markup=False)
+        if on_paper:
+            out.print(safe(paper_words(on_paper)), markup=False, soft_wrap=True)
     else:
         out.print(safe(f"{comparison.context.workload.key}: nothing was timed"), markup=False)
     for note in comparison.notes:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tuner.report.paper import PaperRow
 from tuner.report.rows import ComparisonRow, RowContext
 from tuner.report.text import percent, ratio, safe, seconds, significant, spread
 
@@ -16,8 +17,14 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Table":
-    """A `rich` table, fastest first; the winner, or those who tie, in bold."""
+def comparison_table(
+    rows: Sequence[ComparisonRow], context: RowContext, paper: Sequence[PaperRow] = ()
+) -> "Table":
+    """A `rich` table, fastest first; the winner, or those who tie, in bold.
+
+    What was only compiled stands below, with nothing where a time would be: its resources, the emulator's
+    verdict and its predicted rank have columns of their own.
+    """
     from rich.markup import escape
     from rich.table import Table
 
@@ -34,6 +41,9 @@ def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Tab
     for name, side in _COLUMNS:
         # The name is what a narrow terminal may not cut.
         table.add_column(name, justify=side, no_wrap=name == "implementation")  # type: ignore[arg-type]
+    if paper:
+        table.add_column(f"on paper for {escape(safe(paper[0].target))}, not measured", justify="left")
+    beside = [""] if paper else []
     for row in sorted(rows, key=lambda r: r.interval.mid):
         name = escape(safe(row.implementation)) + (" (library)" if row.is_baseline else "")
         table.add_row(
@@ -46,6 +56,11 @@ def comparison_table(rows: Sequence[ComparisonRow], context: RowContext) -> "Tab
             ratio(row.speedup_library),
             str(row.trials),
             safe(row.evidence),
+            *beside,
             style="bold" if row.is_winner or row.is_tie else None,
         )
+    for each in paper:
+        told = f"{each.place}; {each.resources}; {each.emulated}" if each.rank is not None else each.why
+        dashes = ["-"] * (len(_COLUMNS) - 3)
+        table.add_row(escape(safe(each.kernel)), *dashes, str(each.trials), "on paper", escape(safe(told)))
     return table

@@ -3,13 +3,14 @@
 title = "GEMM on this machine's processor"
 operator = "gemm"
 shapes = ["1024x1024x1024"]     # each one a table and a picture
-dtype = "f32"                   # optional, as is all that follows
+dtype = "f32"                   # optional, as is all that follows; dtypes = ["f32", "f16"] for several
 kernels = ["cpp_naive", "cpp_packed", "tir_packed"]   # default: all that can serve
 workloads = ["resnet50"]        # in place of shapes, or beside them: the layers of models
 baselines = true                # libraries, where they are installed
 searcher = "auto"
 seed = 0
-threads = 2                     # default: all cores
+threads = 2                     # default: all cores; [1, 2, 4] for a campaign with each of them
+on_paper = "cuda:sm_90"         # its kernels are compiled, emulated and ranked where no such device is
 device = "cuda:0"               # default: this machine's CPU
 target = "cuda:sm_90"           # the device must run its code; with no_device = true no device is needed:
 no_device = true                # candidates are compiled, emulated and ranked, nothing is measured
@@ -17,6 +18,9 @@ cache = "warm"
 sustained = 2.0                 # seconds a candidate keeps the device busy before it is timed; default 0
 lock_clock = 1410               # MHz that a GPU's clock is held at meanwhile; default: it goes as it likes
 output = "results/gemm_demo"    # folder of the pictures, relative to the working folder
+recordings = ["spaces/a.t4.json.gz"]   # in place of shapes: recorded spaces beside the file, on which
+searchers = ["random", "auto"]         # these are compared, with
+seeds = 10                             # so many seeds each; [budget] trials each
 
 [budget]                        # of each kernel
 trials = 100
@@ -42,6 +46,7 @@ from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence
 from tuner.core.protocol import Protocol
+from tuner.core.space import Config
 from tuner.core.toml_text import MAX_CHARS, parse_toml
 from tuner.core.workload import Workload
 from tuner.engine.candidate.described import described
@@ -64,11 +69,14 @@ class Experiment:
     shapes: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ()
     dtype: str = "f32"
+    dtypes: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
     baselines: bool = True
     searcher: str = "auto"
     seed: int = 0
     threads: int | None = None
+    thread_counts: tuple[int, ...] = ()
+    on_paper: str | None = None
     device: str | None = None
     target: str | None = None
     no_device: bool = False
@@ -79,6 +87,11 @@ class Experiment:
     budget: Budget = field(default_factory=lambda: Budget(trials=100))
     give_up_after: int | None = None
     final: Mapping[str, float] = field(default_factory=dict)
+    recordings: tuple[str, ...] = ()
+    searchers: tuple[str, ...] = ("random", "auto")
+    seeds: int = 10
+    defaults: Mapping[str, Config] = field(default_factory=dict)
+    rerun: bool = False
 
     def on(self) -> Device:
         """The device that is measured on, or the description of one that is not here.
@@ -100,17 +113,19 @@ class Experiment:
             UnknownName: there is no such operator or set.
         """
         found = []
-        if self.shapes:
-            operator = registry.operator(self.operator)
-            found = [SeriesLayer(operator.parse(shape, self.dtype)) for shape in self.shapes]
-        if self.workloads:
-            found += layers_of(self.workloads, self.operator or None, self.dtype)
+        for dtype in self.dtypes or (self.dtype,):
+            if self.shapes:
+                operator = registry.operator(self.operator)
+                found += [SeriesLayer(operator.parse(shape, dtype)) for shape in self.shapes]
+            if self.workloads:
+                found += layers_of(self.workloads, self.operator or None, dtype)
         return found
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "title": (str,), "operator": (str,), "shapes": (list,), "workloads": (list,), "dtype": (str,),
-    "kernels": (list,), "baselines": (bool,), "searcher": (str,), "seed": (int,), "threads": (int,),
+    "dtypes": (list,), "on_paper": (str,), "recordings": (list,), "searchers": (list,), "seeds": (int,),
+    "kernels": (list,), "baselines": (bool,), "searcher": (str,), "seed": (int,), "threads": (int, list),
     "device": (str,), "target": (str,), "no_device": (bool,), "cache": (str,), "sustained": (int, float),
     "lock_clock": (int,), "output": (str,),
     "budget": (dict,), "final": (dict,),
@@ -138,7 +153,10 @@ def _check(place: str, values: Mapping[str, Any], known: Mapping[str, tuple[type
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             names = " or ".join(_NAMES[kind] for kind in wanted)
             raise TunerError(f"{place}: {key} is {names}, not {brief(value)}")
-        if isinstance(value, list) and not (value and all(isinstance(item, str) for item in value)):
+        if key == "threads" and isinstance(value, list):
+            if not (value and all(type(item) is int and item > 0 for item in value)):
+                raise TunerError(f"{place}: threads is a number, or a list of some, not {brief(value)}")
+        elif isinstance(value, list) and not (value and all(isinstance(item, str) for item in value)):
             raise TunerError(f"{place}: {key} is a list of at least one text, not {brief(value)}")
 
 
@@ -148,6 +166,27 @@ def _text(path: Path) -> str:
         raise TunerError(f"{path}: it is no file")
     with path.open("rb") as file:
         return file.read(4 * MAX_CHARS + 1).decode("utf-8")
+
+
+def _check_together(path: Path, values: Mapping[str, Any]) -> None:
+    """Raises `TunerError` for keys that lack each other, exclude each other, or lead out of their folder."""
+    if not {"shapes", "workloads", "recordings"} & values.keys():
+        raise TunerError(f"{path}: missing key 'shapes' or 'workloads', or 'recordings' for searchers")
+    if "recordings" in values and {"shapes", "workloads", "kernels"} & values.keys():
+        raise TunerError(f"{path}: recordings name their kernel and shape: leave out shapes and kernels")
+    if "shapes" in values and "operator" not in values:
+        raise TunerError(f"{path}: missing key 'operator'")
+    if "dtype" in values and "dtypes" in values:
+        raise TunerError(f"{path}: give dtype or dtypes, not both")
+    if "workloads" in values and ("on_paper" in values or isinstance(values.get("threads"), list)):
+        raise TunerError(f"{path}: the layers of models are one campaign: no on_paper, one number of threads")
+    # A file of somebody else's does not choose where on this machine it writes; the command line does.
+    output = Path(values.get("output", "results"))
+    if output.is_absolute() or ".." in output.parts:
+        raise TunerError(f"{path}: output is a folder below the working folder, not '{output}': use --output")
+    for name in values.get("recordings", ()):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise TunerError(f"{path}: recordings lie beside the file or below, not at '{name}'")
 
 
 def read_experiment(
@@ -173,20 +212,15 @@ def read_experiment(
     _check(str(path), values, _TYPES)
     for table, known in _TABLES.items():
         _check(f"{path} [{table}]", values.get(table, {}), known)
-    if not ("shapes" in values or "workloads" in values):
-        raise TunerError(f"{path}: missing key 'shapes' or 'workloads'")
-    if "shapes" in values and "operator" not in values:
-        raise TunerError(f"{path}: missing key 'operator'")
-    # A file of somebody else's does not choose where on this machine it writes; the command line does.
-    output = Path(values.get("output", "results"))
-    if output.is_absolute() or ".." in output.parts:
-        raise TunerError(f"{path}: output is a folder below the working folder, not '{output}': use --output")
+    _check_together(path, values)
     budget = values.pop("budget", {"trials": 100})
     give_up_after = budget.pop("give_up_after", None)
     if give_up_after is not None and give_up_after < 1:
         raise TunerError(f"{path} [budget]: give_up_after is at least 1 trial, not {give_up_after}")
     if trials is not None:
         budget = {**budget, "trials": trials}
+    if isinstance(values.get("threads"), list):
+        values["thread_counts"] = values.pop("threads")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()} | dict(place or {})
     names = {f.name for f in fields(Experiment)}
     try:
@@ -201,6 +235,13 @@ def read_experiment(
         operators = dict.fromkeys(layer.workload.operator for layer in experiment.layers())
         if experiment.no_device:
             experiment.on()
+        if experiment.on_paper is not None:
+            described(experiment.on_paper)
+        for name in experiment.searchers if experiment.recordings else ():
+            if not name.startswith("kernel_tuner:"):
+                registry.searcher(name)
+        if experiment.seeds < 1:
+            raise TunerError(f"seeds is at least 1, not {experiment.seeds}")
         for name in experiment.kernels:
             if registry.kernel(name).operator not in operators:
                 raise TunerError(f"kernel {name} does not compute {' or '.join(operators)}")
@@ -245,7 +286,9 @@ def run_experiment(
 def _chosen(experiment: Experiment) -> dict[str, Any]:
     """What the file says beyond the plan, for the record."""
     places = {"device": experiment.device, "target": experiment.target, "no_device": experiment.no_device}
-    return {"dtype": experiment.dtype, "threads": experiment.threads, "cache": experiment.cache, **places}
+    more = {"dtypes": list(experiment.dtypes)} if experiment.dtypes else {}
+    told = {"dtype": experiment.dtype, "threads": experiment.threads, "cache": experiment.cache}
+    return {**told, **more, **places}
 
 
 def asked(experiment: Experiment) -> dict[str, Any]:
@@ -261,12 +304,14 @@ def _plan(experiment: Experiment) -> campaign.Plan:
         experiment.searcher,
         experiment.seed,
         experiment.budget,
-        resume=True,
+        resume=not experiment.rerun,
+        remeasure=experiment.rerun,
         finalists=int(experiment.final.get("finalists", 2)),
         rounds=int(experiment.final.get("rounds", 25)),
-        reuse=True,
+        reuse=not experiment.rerun,
         refresh_limits=True,
         give_up_after=experiment.give_up_after,
         final_within=experiment.final.get("within"),
         calibrated=True,
+        defaults=experiment.defaults,
     )
