@@ -138,4 +138,4 @@ def test_experiments_can_be_read() -> None:
     assert found
     for path in found:
         experiment = read_experiment(path)
-        assert experiment.layers(), path
+        assert experiment.layers() or experiment.recordings, path
