@@ -82,7 +82,9 @@ def test_a_phone_scrolls_down_only_and_everything_is_readable(
 def test_paper_is_white_and_nothing_is_folded_on_it(visit, address) -> None:
     page = visit(address, theme="dark")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 with Chromium's margins
     page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") == 718
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("details:not([open])").count() == 0
     page.wait_for_function(
