@@ -46,8 +46,8 @@ def present(campaign: StoredCampaign, store: "Store", folder: Path | None = None
         _present_comparison(campaign, store, folder, json)
     if folder is not None and campaign.state == "finished":
         write_result([campaign], store, folder)
-        if not json and _is_measured(campaign):
-            _say_result(_console(), folder)
+        if not json:
+            _say_result(_console(), [campaign], folder)
 
 
 def write_result(campaigns: Sequence[StoredCampaign], store: "Store", folder: Path) -> None:
@@ -109,7 +109,7 @@ def present_all(
     if len(told) > 1:
         _print_series(out, [comparison for comparison, _ in told])
     if folder is not None:
-        _say_result(out, folder)
+        _say_result(out, campaigns, folder)
 
 
 def _is_measured(campaign: StoredCampaign) -> bool:
@@ -122,8 +122,10 @@ def _print_series(out: "Console", comparisons: Sequence[Comparison]) -> None:
     out.print("")
 
 
-def _say_result(out: "Console", folder: Path) -> None:
-    words = f"with all samples: {folder / 'result.json'}; to measure it again: tuner verify"
+def _say_result(out: "Console", campaigns: Sequence[StoredCampaign], folder: Path) -> None:
+    if not any(part.final_id is not None for campaign in campaigns for part in campaign.parts):
+        return  # nothing in it could be verified
+    words = f"with all samples, to be measured again by anyone: tuner verify {folder / 'result.json'}"
     out.print(safe(words), markup=False, soft_wrap=True)
 
 

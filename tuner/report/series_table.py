@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NOTE = (
-    "Each line is a final of its own, taken at another minute: within a line speed-ups have intervals, "
-    "between lines nothing is claimed."
+    "Each line was taken at another minute: within a line speed-ups have intervals, between lines nothing is "
+    "claimed."
 )
 _COLUMNS = (
     ("workload", "left"), ("threads", "right"), ("fastest tuned", "left"), ("time", "right"),
