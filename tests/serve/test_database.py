@@ -66,9 +66,7 @@ def test_a_writer_that_holds_the_lock_keeps_no_reader_waiting(path: Path, databa
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("INSERT INTO owners VALUES ('x', 'y')")
-    began = time.monotonic()
-    assert count(database) > 0
-    assert time.monotonic() - began < 4  # the patience of a read is 5 s
+    assert count(database) > 0  # a read that waited would give up, and say so
     writer.close()
 
 
@@ -196,9 +194,7 @@ def test_a_file_that_nobody_may_write_is_read(path: Path) -> None:
 
 def test_a_statement_without_end_is_ended(path: Path) -> None:
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-    began = time.monotonic()
     with open_reader(path, timeout_s=0.2) as store, store.looking() as connection:
         with pytest.raises(StoreError), store.answering():
             connection.exec_driver_sql(endless)
         assert connection.exec_driver_sql("SELECT 1").scalar() == 1
-    assert time.monotonic() - began < 30

