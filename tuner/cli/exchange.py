@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tuner.engine.recorded.traces import Imported
     from tuner.store.store import Store
 
-_FORMATS = ("t4", "kernel-tuner", "json", "csv", "parquet", "metaschedule")
+_FORMATS = ("t4", "kernel-tuner", "json", "csv", "parquet", "metaschedule", "optuna")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
         "\n\n  tuner export all.csv --format csv"
         "\n\n  tuner export --best --format c-header tuned.h --kernel cpp_packed"
         "\n\n  tuner export --library build/operators bert-base experiments/gemm_demo.toml"
+        "\n\n  tuner export studies.db --format optuna"
         "\n\n  tuner export my_database --format metaschedule --workload gemm/f32/m64-n64-k64\n",
     )(export)
     app.command(
@@ -114,7 +115,7 @@ def export(
     format: Annotated[
         str | None,
         typer.Option(
-            help="t4 (default), kernel-tuner, metaschedule, json, csv or parquet. With --best: json "
+            help="t4 (default), kernel-tuner, metaschedule, optuna, json, csv or parquet. With --best: json "
             "(default), c-header, triton-config, kernel-tuner, t4, vllm-moe, vllm-block-fp8, sglang-moe, "
             "sglang-block-fp8, metaschedule.",
             show_default=False,
@@ -124,9 +125,9 @@ def export(
         bool, typer.Option("--best", help="Only the best configuration of each workload and device.")
     ] = False,
     workload: Annotated[str | None, typer.Option(help="Workload key, e.g. gemm/f32/m64-n64-k64.")] = None,
-    kernel: Annotated[str | None, typer.Option(help="Kernel (t4, kernel-tuner).")] = None,
+    kernel: Annotated[str | None, typer.Option(help="Kernel (t4, kernel-tuner, optuna).")] = None,
     device: Annotated[
-        str | None, typer.Option(help="A part of the device's name (t4, kernel-tuner).")
+        str | None, typer.Option(help="A part of the device's name (t4, kernel-tuner, optuna).")
     ] = None,
     library: Annotated[
         Path | None, typer.Option(help="Write tuned kernels into this folder, as a shared library.")
@@ -164,6 +165,12 @@ def export(
         if format == "metaschedule":
             count, label = export_traces(store, file, workload or _only_workload(store), kernel, device)
             say(f"{count} records of {label} in {file}")
+            return
+        if format == "optuna":
+            from tuner.engine.recorded.studies import export_studies
+
+            studies, count = export_studies(store, file, workload, kernel, device)
+            say(f"{count} trials in {studies} studies in {file}; pip install optuna-dashboard shows them")
             return
         if format in ("t4", "kernel-tuner"):
             recorded = recorded_from_store(store, workload or _only_workload(store), kernel, device)

@@ -25,13 +25,14 @@ from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.observer import Observer, TrialEvent
 from tuner.lab import bench_autotune, bench_dispatch, bench_library
+from tuner.lab.bench_serve import GOAL_MEDIAN_MS, GOAL_P95_MS
 from tuner.lab.figures import Figure
 from tuner.store.store import open_store
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
 
-_USUAL = ("cli", "store", "pages", "autotune", "rate", "gemm", "library")
+_USUAL = ("cli", "store", "pages", "serve", "autotune", "rate", "gemm", "library")
 
 
 class _Overheads(Observer):
@@ -148,6 +149,20 @@ def pages() -> list[Figure]:
     ]
 
 
+def served() -> list[Figure]:
+    """Pages and lists of `tuner serve` on a million trials, asked for by four clients at once."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner.lab.bench_serve"], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    note = "of the slowest page or list, a million trials, 4 clients"
+    return [
+        Figure("tuner serve: median", found["serve_worst_median_ms"], "ms", GOAL_MEDIAN_MS, True, note),
+        Figure("tuner serve: 95th percentile", found["serve_worst_p95_ms"], "ms", GOAL_P95_MS, True, note),
+        Figure("a trial's event after its commit", found["serve_live_event_ms"], "ms", 2000, True),
+    ]
+
+
 def dispatch(store: "Store", trials: int, shapes: int) -> list[Figure]:
     """One rule for GEMMs that nobody tuned: on this machine, and on the recorded spaces."""
     files = sorted((ROOT / "experiments" / "spaces").glob("*.gz"))
@@ -176,6 +191,7 @@ def main() -> int:
             "cli": [command_line],
             "store": [database],
             "pages": [pages],
+            "serve": [served],
             "rate": [lambda: trial_rate(store, 80)],
             "autotune": [lambda: bench_autotune.cached_call(device.fingerprint)],
             "library": [lambda: bench_library.library(store, max(1, arguments.trials // 2))],
