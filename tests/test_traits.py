@@ -14,7 +14,7 @@ from tuner import registry
 from tuner.engine.candidate.described import DescribedDevice
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("core", "engine", "cli", "report", "export", "lab")
+FOLDERS = ("core", "engine", "cli", "report", "serve", "export", "lab")
 # Words of their own beside being a searcher's name: a launch has a grid, a database is MetaSchedule's. They
 # count where the other side of a comparison speaks of a searcher.
 COMMON_WORDS = {"grid", "random", "local", "auto", "transfer", "metaschedule", "optuna"}

@@ -53,7 +53,6 @@ def export_studies(
         storage = _storage(file)
         for name, trials in studies.items():
             study = optuna.create_study(storage=storage, study_name=name, direction="minimize")
-            study.set_metric_names(["seconds"])
             spaces = _distributions(trials)
             study.add_trials([_frozen(trial, spaces) for trial in trials])
     finally:
