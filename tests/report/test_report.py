@@ -185,3 +185,14 @@ def test_what_is_not_there_is_said_in_one_line(store, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TunerError, match="cannot be written"):
         report("c1", store, tmp_path / "file" / "p.html")
+
+
+def test_the_command_s_last_line_names_the_page(store, tmp_path, capsys) -> None:
+    from tuner.cli import app
+
+    campaign(store, {"cpp_packed": (4, False, 1e-4)})
+    database, page = str(tmp_path / "r.db"), tmp_path / "page.html"
+    app(["report", "made_up", "--html", str(page), "--db", database], standalone_mode=False)
+    assert capsys.readouterr().out.splitlines()[-1] == f"page: {page}" and page.exists()
+    with pytest.raises(TunerError, match="--html"):
+        app(["report", "made_up", "--db", database], standalone_mode=False)
