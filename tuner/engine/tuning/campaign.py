@@ -169,7 +169,7 @@ def _run(
 ) -> Outcome:
     device, protocol, plan, store = setting.device, setting.protocol, setting.plan, setting.store
     searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}
-    check_defaults(plan.defaults, kernels)
+    check_defaults(plan.defaults, kernels, workload, device.target_for(protocol.threads))
     with log.begin(kernels, searchers, skipped), contextlib.ExitStack() as stack:
         observer = log.watched(setting.observer)
         setting = replace(setting, observer=observer)

@@ -12,6 +12,7 @@ from tuner.core.errors import TunerError
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence
 from tuner.core.space import Config, SearchSpace
+from tuner.core.target import Target
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.engine.candidate.domain import space_of
@@ -88,14 +89,24 @@ def previous_best(
     return found
 
 
-def check_defaults(defaults: Mapping[str, Config], kernels: Sequence[Kernel]) -> None:
-    """Raises `TunerError` for a default of a kernel that is not known, or that does not take part."""
-    known = {kernel.name for kernel in kernels if not (kernel.baseline or kernel.searcher)}
+def check_defaults(
+    defaults: Mapping[str, Config], kernels: Sequence[Kernel], workload: Workload, target: Target
+) -> None:
+    """Before anything is measured.
+
+    Raises:
+        TunerError: a default is of a kernel that is not known or takes no part, or is no configuration of it.
+    """
+    known = {kernel.name: kernel for kernel in kernels if not (kernel.baseline or kernel.searcher)}
     operators = {kernel.operator for kernel in kernels}
     for name in defaults:
         # Of a model's layers each has kernels of its operator only.
         if name not in known and registry.kernel(name).operator in operators:
             raise TunerError(f"no default for {name}: the kernels tuned here are {', '.join(sorted(known))}")
+        if name in known:
+            reason = known[name].space(workload, target).why_invalid(defaults[name])
+            if reason is not None:
+                raise TunerError(f"the default of {name} at {workload.key}: {reason}")
 
 
 def default_trial(
@@ -117,10 +128,7 @@ def default_trial(
     """
     space = space_of(kernel, workload, workshop)
     given = setting.plan.defaults.get(kernel.name)
-    try:
-        config = space.check(given) if given is not None else first_config(space)
-    except TunerError as error:
-        raise TunerError(f"the default of {kernel.name} at {workload.key}: {error}") from None
+    config = space.check(given) if given is not None else first_config(space)
     trial = next((t for t in sweep.trials if dict(t.key.config) == dict(config)), None)
     if trial is None:
         request = SweepRequest(
