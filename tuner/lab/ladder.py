@@ -219,8 +219,11 @@ def table(chosen: Target, shape: str, rows: Iterator[Rung], missing: list[str]) 
     for row in rows:
         yield markdown(row)
         missed += [f"{row.kernel.name} ({row.workload.dtype}) {what}" for what in unmet(row)]
-    lines = "\n".join(f"- {line}" for line in [*missed, *missing])
-    yield f"\nClaims not met:\n\n{lines}" if lines else "\nEvery rung shows what it claims."
+    lines = "\n".join(f"- {line}" for line in missed)
+    yield f"\nClaims not met:\n\n{lines}" if missed else "\nEvery rung here shows what it claims."
+    if missing:
+        lines = "\n".join(f"- {line}" for line in missing)
+        yield f"\nWithout a row:\n\n{lines}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

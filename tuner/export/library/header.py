@@ -60,7 +60,7 @@ _TAIL = """
 #endif
 """
 
-DTYPES = ("f32", "f16", "bf16", "int8", "fp8")
+DTYPES = ("f32", "f16", "bf16", "int8", "fp8", "tf32", "e4m3", "e5m2")
 
 
 def dtype_constant(name: str, dtype: str) -> str:
