@@ -13,7 +13,10 @@ from tuner.serve.database import Look
 from tuner.serve.lists import Asked, BadQuestion, chosen_sweeps, cut, in_order
 from tuner.serve.sources import digests
 from tuner.store.browse.catalogue import Catalogue, SweepEntry
+from tuner.store.browse.final_list import last_final_id
 from tuner.store.records import BestRow
+
+_REMEMBERED = 5000
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,31 @@ def rate(workload: Workload, time_s: float) -> float | None:
     return None if flops is None else flops / time_s
 
 
+def best_rows(
+    look: Look, chosen: Sequence[Workload], evidence: str = str(Evidence.MEASURED)
+) -> list[BestRow]:
+    """The best configurations of workloads, read again only of those of which something was stored since."""
+    present, last_final = digests(), look.ask(last_final_id)
+    trials: dict[int, int] = defaultdict(int)
+    for sweep in look.catalogue.sweeps.values():
+        trials[sweep.workload] += sweep.tally.trials
+    numbers = {w.key: i for i, w in look.catalogue.workloads.items()}
+    states = {w.key: (trials[numbers[w.key]], last_final, id(present)) for w in chosen}
+    memo = look.memo
+    stale = [k for k, state in states.items() if memo.get((k, evidence), (None, ()))[0] != state]
+    fresh: dict[str, list[BestRow]] = {key: [] for key in stale}
+    for row in look.store.best_of(stale, present, [evidence]) if stale else ():
+        fresh[row.workload.key].append(row)
+    if len(memo) > _REMEMBERED:
+        memo.clear()
+    known = {key: memo[key, evidence][1] for key in states if key not in fresh}
+    memo.update({(key, evidence): (states[key], rows) for key, rows in fresh.items()})
+    return [row for key in states for row in (fresh.get(key) or known.get(key) or ())]
+
+
 def _best_by_workload(look: Look, chosen: Sequence[Workload]) -> dict[str, list[BestRow]]:
     found: dict[str, list[BestRow]] = defaultdict(list)
-    for row in look.store.best_of([w.key for w in chosen], digests()):
+    for row in best_rows(look, chosen):
         found[row.workload.key].append(row)
     return found
 
@@ -135,7 +160,7 @@ def best(look: Look, asked: Asked) -> dict[str, Any]:
     def made(part: Sequence[str]) -> Iterable[dict[str, Any]]:
         chosen = [catalogue.workloads[found[k].workload] for k in part]
         rows: dict[str, BestRow] = {}
-        for row in look.store.best_of([w.key for w in chosen], digests(), [evidence]):
+        for row in best_rows(look, chosen, evidence):
             if asked["kernel"] in ("", row.kernel.name):
                 place = _place(catalogue, row)
                 rows[place] = min(rows.get(place, row), row, key=shown_time)

@@ -34,11 +34,13 @@ class Look:
         connection: in a read transaction.
         catalogue: all sweeps with their counts.
         store: for whole records; each of its methods reads in a transaction of its own.
+        memo: what earlier requests found in this file, with what it depends on.
     """
 
     connection: "Connection"
     catalogue: Catalogue
     store: "Store"
+    memo: dict[Any, Any]
 
     def ask(
         self, question: "Callable[Concatenate[Connection, P], T]", *given: P.args, **named: P.kwargs
@@ -81,6 +83,7 @@ class Database:
         self._closed = False
         self._store = self._opened()
         self._reader = CatalogueReader()
+        self._memo: dict[Any, Any] = {}
         self._checked_at = time.monotonic()
 
     def close(self) -> None:
@@ -103,7 +106,7 @@ class Database:
             with store.answering():
                 self._check_version(connection)
                 catalogue = reader.read(connection)
-            yield Look(connection, catalogue, store)
+            yield Look(connection, catalogue, store, self._memo)
 
     def _current(self) -> "tuple[Store, CatalogueReader]":
         with self._lock:
@@ -117,6 +120,7 @@ class Database:
                 store = self._opened()
                 self._store.close()
                 self._store, self._reader, self._identity = store, CatalogueReader(), now
+                self._memo = {}
             return self._store, self._reader
 
     def _look_at_file(self) -> Any:

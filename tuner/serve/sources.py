@@ -36,7 +36,9 @@ def digests() -> Mapping[str, str]:
 def _look() -> None:
     from tuner import registry
 
-    _last.digests = {name: kernel.digest for name, kernel in registry.kernels().items()}
+    found = {name: kernel.digest for name, kernel in registry.kernels().items()}
+    if found != _last.digests:  # one that is the same stays the same object: others are kept by it
+        _last.digests = found
     _last.at = time.monotonic()
 
 

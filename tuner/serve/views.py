@@ -6,7 +6,7 @@ from typing import Any
 
 from tuner.core.errors import StoreError
 from tuner.report.records_json import campaign_json, interval_list
-from tuner.serve.best_lists import best_row, work
+from tuner.serve.best_lists import best_row, best_rows, work
 from tuner.serve.database import Look
 from tuner.serve.lists import Asked, BadQuestion, sweep_row, trial_row
 from tuner.serve.sources import digests
@@ -89,7 +89,7 @@ def workload_json(look: Look, number: int) -> dict[str, Any]:
         "flops": work(workload),
         "sweeps": len(sweeps),
         "trials": sum(s.tally.trials for s in sweeps),
-        "best": [best_row(row, number, present) for row in look.store.best_of([workload.key], present)],
+        "best": [best_row(row, number, present) for row in best_rows(look, [workload])],
         "finals": [final_json(look, final) for final in look.ask(finals_of_workload, number)],
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from tuner.core.stats import Interval
 from tuner.store.checked import scalars, whole, words
@@ -92,6 +92,11 @@ def _final(row: Any, entries: Sequence[FinalLine]) -> ListedFinal:
         threads=whole(row.threads), cache=words(row.cache), created_at=from_stamp(row.created_at),
         disturbed=words(row.disturbed), entries=tuple(entries),
     )  # fmt: skip
+
+
+def last_final_id(connection: Connection) -> int:
+    """The id of the newest final; 0 for none."""
+    return int(connection.execute(select(func.max(FINALS.c.id))).scalar() or 0)
 
 
 def finals_of_workload(connection: Connection, workload: int, most: int = 10) -> list[ListedFinal]:

@@ -198,13 +198,29 @@ def _by_time(connection: Connection, sweeps: Sequence[SweepEntry], query: TrialQ
     found: dict[int, float] = {}
     if len(sweeps) == 1:
         found = _reused_right(connection, sweeps[0], query)
-    for first_s, sweep, kind in sorted(firsts, reverse=slow):
+    firsts.sort(reverse=slow)
+    if len(firsts) > query.limit:
+        return _up_to(connection, firsts[: query.limit + 1], query)
+    for first_s, sweep, kind in firsts:
         best = _cut(found, query)
         if len(best) > query.limit and (first_s < best[-1][0] if slow else first_s > best[-1][0]):
             break
         own = _right(kind, query, TRIALS.c.sweep_id == sweep, TRIALS.c.id, TRIALS.c.time_s)
         for row in connection.execute(own.limit(query.limit + 1)):
             found[whole(row.id)] = positive(row.time_s)
+    return _cut(found, query)
+
+
+def _up_to(connection: Connection, firsts: Sequence[tuple[float, int, str]], query: TrialQuery) -> list[Key]:
+    """As many lines as there are `firsts`: none lies beyond the last of them, where reading a sweep ends."""
+    slow, last = query.order == "slowest", firsts[-1][0]
+    found: dict[int, float] = {}
+    for kind in sorted({kind for _, _, kind in firsts}):
+        own = TRIALS.c.sweep_id.in_([sweep for _, sweep, of in firsts if of == kind])
+        statement = _right(kind, query, own, TRIALS.c.id, TRIALS.c.time_s)
+        statement = statement.where(TRIALS.c.time_s >= last if slow else TRIALS.c.time_s <= last)
+        rows = connection.execute(statement.limit(query.limit + 1))
+        found.update({whole(row.id): positive(row.time_s) for row in rows})
     return _cut(found, query)
 
 
