@@ -145,6 +145,21 @@ def test_outputs_that_hooks_put_back_are_compared_before(lab, numbers):
         kernel[lab.kernels.grid](numbers[0], numbers[2], n=100)
 
 
+def test_without_memory_for_copies_nothing_is_compared_and_the_kernel_is_tuned(lab, numbers, monkeypatch):
+    from tuner.integrations.triton.outputs import Outputs
+
+    def judge(self, number, attempt):
+        raise MemoryError("no memory for copies")
+
+    monkeypatch.setattr(Outputs, "judge", judge)
+    kernel, bench = lab.tuned([lab.config(32), lab.config(16)])
+    assert add(lab, kernel, numbers) == 0
+    assert len(bench.timed) == 2 and kernel.best_config.kwargs["BLOCK"] == 16
+    with open_store(lab.db) as store:
+        (row,) = store.best(evidence=["predicted"])
+    assert row.metrics["outputs_compared"] == 0
+
+
 def test_reset_to_zero_and_hooks_are_tritons(lab, numbers):
     x, _, out = numbers
     calls = []

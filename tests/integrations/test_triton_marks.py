@@ -124,6 +124,51 @@ def test_times_of_a_device_are_measured_and_marked_as_the_programs_own(lab, numb
     )
 
 
+def test_a_lost_gpu_ends_the_process_once_and_is_left_out_by_the_next(lab, numbers, device, monkeypatch):
+    from tuner.integrations.triton import autotune
+    from tuner.integrations.triton.failures import ContextLost
+
+    lost = []
+
+    class Breaks(Launcher):
+        def run(self, *args, BLOCK, **more):
+            if lost or BLOCK == 64:
+                lost.append(BLOCK)
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            super().run(*args, BLOCK=BLOCK)
+
+    def synchronize():
+        if lost:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(lab.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(lab.torch.cuda, "synchronize", synchronize)
+    configs = [lab.config(64), lab.config(16), lab.config(32)]
+    kernel = autotune(configs, ["n"], restore_value=["out"])(Breaks())
+    with pytest.raises(ContextLost, match=r"BLOCK: 64.* started again .*illegal memory access"):
+        kernel.run(numbers[0], numbers[2], 100)
+    lost.clear()  # the program is started again
+    again = autotune(configs, ["n"], restore_value=["out"])(Breaks())
+    again.run(numbers[0], numbers[2], 100)
+    assert not lost and again.best_config.kwargs["BLOCK"] == 32
+    assert lab.torch.equal(numbers[2], numbers[0] * 2)
+
+
+def test_large_tensors_are_compared_in_parts(lab, monkeypatch):
+    from tuner.integrations.triton import outputs
+
+    monkeypatch.setattr(outputs, "_CHUNK", 7)
+    right = lab.torch.arange(60.0).reshape(3, 20)
+    wrong = right.clone()
+    wrong[1, 9] += 10
+    wrong[2, 19] = float("nan")
+    assert outputs._difference("out", right.clone(), right, None) is None
+    assert (
+        outputs._difference("out", wrong, right, None) == "out[1, 9] is 39, not 29; 2 of 60 elements differ"
+    )
+    assert outputs._difference("out", wrong.t(), right.t(), 1.0).endswith("1 of 60 elements differ")
+
+
 def kernels_of(tmp_path, monkeypatch, text):
     """A module with kernels as plain functions, from a file of its own."""
     import importlib.util

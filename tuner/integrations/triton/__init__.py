@@ -53,7 +53,7 @@ def autotune(
         trials: how many configurations a search tries, those included that are stored.
         seed: of the searcher.
         db: path or SQLAlchemy URL; default `$TUNER_DB`, else `results.db` in the working folder.
-        check: compare the tensors of the call after each configuration; takes memory for four copies of them.
+        check: compare the tensors of the call after each configuration; takes memory for five copies of them.
         tolerance: of that comparison, as a share; by default by dtype, see `outputs.TOLERANCES`.
 
     Raises:

@@ -6,7 +6,7 @@ times come from and go to, and that one bad configuration is left out.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,7 +191,9 @@ class Autotuner(theirs.Autotuner):  # type: ignore[misc]
                 self.fn.run(*args, **constants)
                 yield
             except Exception as error:
-                self.post_hook(full, exception=error)
+                # A hook that restores tensors fails too where the GPU is lost: why it is lost counts.
+                with suppress(Exception):
+                    self.post_hook(full, exception=error)
                 raise
             self.post_hook(full, exception=None)
 

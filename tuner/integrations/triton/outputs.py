@@ -17,6 +17,10 @@ from typing import Any
 TOLERANCES = {"float64": 1e-9, "float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
 """By dtype: of the element and of the tensor's root mean square together; other floating types 0.25."""
 _COARSE = 0.25
+# Elements compared at a time: wider copies of whole tensors may not fit beside them.
+_CHUNK = 2**24
+# What they held before, what the first run and this one leave, the right answer, and masks.
+_COPIES = 5
 
 
 Attempt = Callable[[], AbstractContextManager[None]]
@@ -61,7 +65,7 @@ class Outputs:
         tolerance: in place of `TOLERANCES`, for all floating types.
 
     Raises:
-        Unchecked: there are none, or there is no memory for two copies of them.
+        Unchecked: there are none, or there is no memory for the copies.
     """
 
     def __init__(self, arguments: Mapping[str, Any], tolerance: float | None = None) -> None:
@@ -143,7 +147,7 @@ class Outputs:
         changed = {}
         for name, tensor in self._tensors.items():
             if name not in first and _poisonable(tensor):
-                tensor.copy_(tensor * 0.75 + 0.125)
+                tensor.mul_(0.75).add_(0.125)
                 changed[name] = tensor.clone()
         written = set(first)
         if changed:
@@ -194,14 +198,28 @@ def _close(left: Any, right: Any, tolerance: float | None) -> Any:
     wide = torch.complex128 if left.is_complex() else torch.float64
     if left.dtype in (torch.float16, torch.bfloat16, torch.float32) or left.element_size() == 1:
         wide = torch.float32
-    a, b = left.to(wide), right.to(wide)
     share = TOLERANCES.get(str(left.dtype).rpartition(".")[2], _COARSE) if tolerance is None else tolerance
-    finite = b.abs()[b.isfinite()]
-    # In float64: squares of large float32 numbers are infinite, and everything would be near.
-    norm = float(torch.linalg.vector_norm(finite, dtype=torch.float64))
-    scale = norm / max(1, finite.numel()) ** 0.5
-    near = (a - b).abs() <= share * (b.abs() + scale)
-    return near | (a == b) | (a.isnan() & b.isnan())
+    ours, right_ones = left.reshape(-1), right.reshape(-1)
+    scale = _root_mean_square(right_ones, wide)
+    near = torch.empty(ours.shape, dtype=torch.bool, device=ours.device)
+    for start in range(0, ours.numel(), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        a, b = ours[part].to(wide), right_ones[part].to(wide)
+        near[part] = ((a - b).abs() <= share * (b.abs() + scale)) | (a == b) | (a.isnan() & b.isnan())
+    return near.reshape(left.shape)
+
+
+def _root_mean_square(flat: Any, wide: Any) -> float:
+    """Of the finite elements. Summed in float64: squares of large float32 numbers are infinite."""
+    import torch
+
+    total, count = 0.0, 0
+    for start in range(0, flat.numel(), _CHUNK):
+        values = flat[start : start + _CHUNK].to(wide).abs()
+        finite = values[values.isfinite()]
+        total += float(torch.linalg.vector_norm(finite, dtype=torch.float64)) ** 2
+        count += finite.numel()
+    return float((total / max(1, count)) ** 0.5)
 
 
 def _difference(name: str, left: Any, right: Any, tolerance: float | None) -> str | None:
@@ -223,7 +241,8 @@ def _require_memory(tensors: Mapping[str, Any]) -> None:
     device = next(iter(tensors.values())).device
     if device.type != "cuda":
         return
-    needed = 4 * sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    whole = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    needed = _COPIES * whole + 32 * _CHUNK
     free = int(torch.cuda.mem_get_info(device)[0])
     if needed > free:
         raise Unchecked(f"comparing needs {needed >> 20} MiB beside the call, {free >> 20} are free")

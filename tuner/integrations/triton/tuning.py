@@ -10,7 +10,7 @@ from typing import Any
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.trial import Trial
-from tuner.integrations.triton.failures import measurement_of, raise_if_lost
+from tuner.integrations.triton.failures import ContextLost, measurement_of, raise_if_lost
 from tuner.integrations.triton.identity import Identity, config_of
 from tuner.integrations.triton.journal import Journal
 from tuner.integrations.triton.ledger import Ledger
@@ -101,6 +101,7 @@ class Trier:
         self._journal = Journal()
         self.unchecked = "" if check else "it was asked not to"
         self.cause: Exception | None = None
+        self.lost = False
         self.outputs: Outputs | None = None
         try:
             self.outputs = Outputs(call.arguments, tolerance) if check else None
@@ -109,7 +110,7 @@ class Trier:
 
     def restore(self) -> None:
         """The call's tensors as they were before."""
-        if self.outputs is not None:
+        if self.outputs is not None and not self.lost:
             self.outputs.restore()
 
     def trust(self, place: int, config: Any) -> None:
@@ -118,7 +119,7 @@ class Trier:
             try:
                 self.outputs.judge(place, lambda: self._call.attempt(config))
             except Exception as error:  # it was right once: now others have to do without
-                raise_if_lost(self._interpreted, config, error)
+                self._go_on(config, error)
 
     def died(self, config: Any) -> Trial | None:
         """The trial of a configuration that took an earlier process with it."""
@@ -135,7 +136,13 @@ class Trier:
         if self.outputs is None:
             return None
         outputs = self.outputs
-        return self._guarded(config, lambda: outputs.judge(place, lambda: self._call.attempt(config)))
+        failed = self._guarded(config, lambda: outputs.judge(place, lambda: self._call.attempt(config)))
+        if failed is not None and failed.measurement.status is Status.ENVIRONMENT:
+            # No memory for the copies, after all: better not compared than not tuned.
+            self.restore()
+            self.outputs, self.unchecked = None, "there is no memory to compare outputs"
+            return None
+        return failed
 
     def wrong(self, config: Any, reason: str) -> Trial:
         """The trial of a configuration whose outputs differ from the right ones."""
@@ -163,9 +170,13 @@ class Trier:
         )
         return self._ledger.record(config_of(config), measurement), quantiles
 
-    @property
-    def _interpreted(self) -> bool:
-        return self._identity.evidence is not Evidence.MEASURED
+    def _go_on(self, config: Any, error: Exception) -> None:
+        """After a failure: raises `ContextLost` where nothing can run any more, nor be restored."""
+        try:
+            raise_if_lost(self._identity.evidence is not Evidence.MEASURED, config, error)
+        except ContextLost:
+            self.lost = True
+            raise
 
     def _guarded(self, config: Any, run: Callable[[], object]) -> Trial | None:
         """Runs something; the failed trial where it raises.
@@ -187,7 +198,7 @@ class Trier:
             if isinstance(error, NoTime):
                 failed = Measurement(Status.RUN_ERROR, self._identity.evidence, error=str(error), run_s=spent)
             trial = self._ledger.record(flat, failed)
-            raise_if_lost(self._interpreted, config, error)
+            self._go_on(config, error)
             return trial
         finally:
             self._journal.end(digest)
