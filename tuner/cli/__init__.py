@@ -31,6 +31,7 @@ for name in (
     "report",
     "serve",
     "verify",
+    "model",
 ):
     import_module(f"tuner.cli.{name}").register(app)
 

@@ -1,0 +1,193 @@
+"""Models are read, not run: workloads are recognized, the rest has a reason, bad files one line."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.in_process import run_here
+from tests.model.graphs import attending, convolutional, helper, onnx, save, weight
+from tuner.model.layers import find_layers
+from tuner.model.reading import read_model
+
+
+def keys(path: Path, **named: object) -> list[str]:
+    return [layer.workload.key for layer in find_layers(read_model(path, **named)).layers]
+
+
+def refused(*arguments: str) -> str:
+    done = run_here("model", "inspect", *arguments)
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_what_follows_a_convolution_is_part_of_it(tmp_path: Path) -> None:
+    graph = read_model(convolutional(tmp_path / "m.onnx"))
+    found = find_layers(graph)
+    assert [layer.workload.key for layer in found.layers] == [
+        "conv2d/f32/n1-c3-h6-w6-k8-r3-s3/bias,pad=1,relu",
+        "conv2d/f32/n1-c8-h6-w6-k8-r3-s3/pad=1",
+        "gemm/f32/m1-n5-k8/bias,trans_b",
+    ]
+    assert found.layers[0].nodes == (0, 1, 2) and found.layers[0].folded == (1,)
+    assert {graph.nodes[i].op for i in found.reasons} == {"Add", "GlobalAveragePool", "Reshape"}
+
+
+def test_another_batch_reaches_all_layers(tmp_path: Path) -> None:
+    found = keys(convolutional(tmp_path / "m.onnx"), batch=4)
+    assert [key.split("/")[2].split("-")[0] for key in found] == ["n4", "n4", "m4"]
+
+
+def test_attention_is_one_layer_and_a_mask_leaves_its_products(tmp_path: Path) -> None:
+    found = keys(attending(tmp_path / "m.onnx"))
+    assert found.count("gemm/f32/m10-n32-k32/bias") == 3
+    assert found[3:] == ["attention/f32/b2-h2-q5-kv5-d16"]
+    masked = attending(tmp_path / "masked.onnx", mask=True)
+    assert "gemm/f32/m5-n16-k5/batch=4" in keys(masked)
+    graph = read_model(masked)
+    reasons = find_layers(graph).reasons
+    (softmax,) = (node for node in graph.nodes if node.op == "Softmax")
+    assert "mask" in reasons[softmax.index]
+
+
+def test_a_sum_of_two_products_belongs_to_one(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("MatMul", ["x", "w2"], ["b"]),
+        helper.make_node("Add", ["a", "b"], ["s"]),
+        helper.make_node("Relu", ["s"], ["y"]),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [3, 4]}, ["y"], [weight("w1", 4, 6), weight("w2", 4, 6)])
+    assert keys(path) == ["gemm/f32/m3-n6-k4", "gemm/f32/m3-n6-k4/beta=1.0,relu"]
+
+
+def test_a_product_that_somebody_else_uses_keeps_its_result(tmp_path: Path) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [3, 4]}, ["y", "a"], [weight("w", 4, 6)])
+    assert keys(path) == ["gemm/f32/m3-n6-k4"]
+
+
+def test_operators_of_microsoft_are_their_workloads(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Attention", ["x", "w", "b"], ["a"], domain="com.microsoft", num_heads=2),
+        helper.make_node("MultiHeadAttention", ["a", "a", "a"], ["y"], domain="com.microsoft", num_heads=2),
+    ]
+    weights = [weight("w", 32, 96), weight("b", 96)]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 7, 32]}, ["y"], weights)
+    assert keys(path) == [
+        "gemm/f32/m7-n96-k32/bias", "attention/f32/b1-h2-q7-kv7-d16", "attention/f32/b1-h2-q7-kv7-d16",
+    ]  # fmt: skip
+
+
+def test_rows_of_pixels_and_same_padding(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], strides=[2], pads=[1, 0]),
+        helper.make_node("Conv", ["a", "v"], ["y"], auto_pad="SAME_UPPER", strides=[2]),
+    ]
+    weights = [weight("w", 6, 4, 3), weight("v", 6, 6, 2)]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 4, 10]}, ["y"], weights)
+    assert keys(path) == [
+        "conv2d/f32/n1-c4-h1-w10-k6-r1-s3/pad_left=1,stride=2",
+        "conv2d/f32/n1-c6-h1-w5-k6-r1-s2/pad_right=1,stride=2",
+    ]
+
+
+def test_the_command_gives_shares_and_reasons(tmp_path: Path) -> None:
+    path = attending(tmp_path / "m.onnx", tokens="T")
+    assert "--dim T=1" in refused(str(path))
+    assert "no input has a symbolic dimension 'U'" in refused(str(path), "--dim", "T=2", "--dim", "U=2")
+    assert "--dim T=x" in refused(str(path), "--dim", "T=x")
+    done = run_here("model", "inspect", str(path), "--dim", "T=8", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["dims"] == {"T": 8} and told["inputs"][0]["shape"] == [2, 8, 32]
+    assert sum(node["share_of_flops"] for node in told["nodes"]) == pytest.approx(1)
+    assert sum(node["share_of_bytes"] for node in told["nodes"]) == pytest.approx(1)
+    assert all(node["workload"] or node["reason"] for node in told["nodes"])
+    assert run_here("model", "inspect", str(path), "--dim", "T=8").stdout.count("attention/f32") == 1
+
+
+def test_files_that_are_no_model_are_one_line(tmp_path: Path) -> None:
+    path = convolutional(tmp_path / "m.onnx")
+    whole = path.read_bytes()
+    for bad in (whole[: len(whole) // 2], b"", b"\x00" * 64, os.urandom(400), b"{}"):
+        path.write_bytes(bad)
+        assert str(path) in refused(str(path))
+    assert "no such file" in refused(str(tmp_path / "none.onnx"))
+    assert "no regular file" in refused(str(tmp_path))
+
+
+def test_a_cycle_and_values_of_nobody_are_named(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"], name="back")]
+    assert "cycle" in refused(str(save(tmp_path / "m.onnx", nodes, {"x": [2]}, ["b"])))
+    nodes = [helper.make_node("Relu", ["nowhere"], ["y"])]
+    assert "'nowhere'" in refused(str(save(tmp_path / "m.onnx", nodes, {"x": [2]}, ["y"])))
+
+
+def test_nodes_in_another_order_are_sorted(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["a"], ["y"]), helper.make_node("MatMul", ["x", "w"], ["a"])]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [3, 4]}, ["y"], [weight("w", 4, 6)])
+    assert keys(path) == ["gemm/f32/m3-n6-k4/relu"]
+
+
+def test_sizes_that_lie_are_refused(tmp_path: Path) -> None:
+    tensor = weight("w", 4, 6)
+    for dims in ((4, 7), (2**40, 2**40), (-1, 6)):
+        tensor.dims[:] = dims
+        nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+        assert "tensor 'w'" in refused(str(save(tmp_path / "m.onnx", nodes, {"x": [3, 4]}, ["y"], [tensor])))
+    huge = onnx.numpy_helper.from_array(np.array([2**30, 2**30]), "sizes")
+    nodes = [helper.make_node("ConstantOfShape", ["sizes"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    assert "bytes" in refused(str(save(tmp_path / "m.onnx", nodes, {"x": [3]}, ["y"], [huge])))
+
+
+@pytest.mark.parametrize("way", ["absolute", "dots", "link", "folder", "short"])
+def test_data_outside_of_the_folder_is_refused(tmp_path: Path, way: str) -> None:
+    inside = tmp_path / "model"
+    inside.mkdir()
+    (tmp_path / "secret.bin").write_bytes(b"\0" * 96)
+    (inside / "short.bin").write_bytes(b"\0" * 95)
+    (inside / "link.bin").symlink_to(tmp_path / "secret.bin")
+    (inside / "folder").symlink_to(tmp_path)
+    places = {"absolute": str(tmp_path / "secret.bin"), "dots": "../secret.bin", "link": "link.bin",
+              "folder": "folder/secret.bin", "short": "short.bin"}  # fmt: skip
+    path = save(inside / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [3, 4]}, ["y"],
+                [external(places[way])])  # fmt: skip
+    assert ("no such data" if way == "short" else "outside of the model's folder") in refused(str(path))
+    (inside / "own.bin").write_bytes(b"\0" * 96)
+    save(path, [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [3, 4]}, ["y"], [external("own.bin")])
+    assert keys(path) == ["gemm/f32/m3-n6-k4"]
+
+
+def external(location: str) -> "onnx.TensorProto":
+    tensor = weight("w", 4, 6)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def test_functions_that_grow_without_end_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.onnx", [helper.make_node("F0", ["x"], ["y"], domain="own")], {"x": [2]}, ["y"])
+    model = onnx.load(path)
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    for number in range(19):
+        called = "Relu" if number == 18 else f"F{number + 1}"
+        domain = "" if number == 18 else "own"
+        chain = [helper.make_node(called, ["a" * i or "x"], ["a" * (i + 1)], domain=domain) for i in range(5)]
+        model.functions.append(helper.make_function("own", f"F{number}", ["x"], ["aaaaa"], chain, imports))
+    path.write_bytes(model.SerializeToString())
+    assert "functions" in refused(str(path))
+
+
+@pytest.mark.parametrize(("name", "layers", "workloads"), [("resnet50", 54, 24), ("shufflenet", 50, 18)])
+def test_models_of_the_onnx_package(name: str, layers: int, workloads: int) -> None:
+    path = Path(onnx.__file__).parent / "backend/test/data/light" / f"light_{name}.onnx"
+    if not path.exists():
+        pytest.skip("this onnx package carries no light models")
+    found = find_layers(read_model(path))
+    assert (len(found.layers), len(found.counts)) == (layers, workloads)

@@ -1,0 +1,70 @@
+"""Conv nodes as workloads of conv2d, with what follows them as epilogue."""
+
+import math
+from typing import Any
+
+from tuner import registry
+from tuner.core.errors import InvalidWorkload
+from tuner.model.epilogues import channel_epilogue
+from tuner.model.graph import Graph, Node
+from tuner.model.layer import Binding, Layer, NotTuned, dtype_of
+
+
+def recognize(graph: Graph, node: Node) -> Layer:
+    """The layer that a Conv begins. One of rows of pixels (1-D) is one of images of one row.
+
+    Raises:
+        NotTuned: it is none that conv2d has.
+    """
+    x, w = graph.shape(node.input(0)), graph.shape(node.input(1))
+    if x is None or w is None:
+        raise NotTuned("its shapes are not known before it runs")
+    if len(x) not in (3, 4):
+        raise NotTuned(f"a convolution over {len(x) - 2} axes: conv2d has two")
+    dtype = dtype_of(graph.value(node.input(0)).dtype)
+    image, taps = x[2:], w[2:]
+    values = _geometry(node, image, taps)
+    if len(x) == 3:
+        image, taps = (1, *image), (1, *taps)
+    fold = node.input(1) in graph.constants and (not node.input(2) or node.input(2) in graph.constants)
+    after = channel_epilogue(graph, node.outputs[0], w[0], fold and dtype == "f32")
+    dims = {"n": x[0], "c": x[1], "h": image[0], "w": image[1], "k": w[0], "r": taps[0], "s": taps[1]}
+    bias = bool(node.input(2) or after.folded)
+    try:
+        workload = registry.operator("conv2d").workload(dtype, **dims, **values, bias=bias, relu=after.relu)
+    except InvalidWorkload as error:
+        raise NotTuned(str(error)) from None
+    inputs = [Binding("X", node.input(0)), Binding("W", node.input(1))]
+    if bias:
+        # Without one of its own it is what is folded into zeros.
+        inputs.append(Binding("bias", node.input(2)))
+    return Layer(workload, (node.index, *after.nodes), inputs, after.output, folded=tuple(after.folded))
+
+
+def _geometry(node: Node, image: tuple[int, ...], taps: tuple[int, ...]) -> dict[str, Any]:
+    """Stride, padding, dilation and groups as options of conv2d."""
+    axes, given = len(image), node.attributes
+    strides = list(given.get("strides") or [1] * axes)
+    dilations = list(given.get("dilations") or [1] * axes)
+    pads = list(given.get("pads") or [0] * 2 * axes)
+    if len(strides) != axes or len(dilations) != axes or len(pads) != 2 * axes:
+        raise NotTuned("its attributes are not of its shape")
+    for name, both in (("strides", strides), ("dilations", dilations)):
+        if len(set(both)) > 1:
+            raise NotTuned(f"{name} differ along the axes: conv2d has one for both")
+    kind = given.get("auto_pad") or "NOTSET"
+    if kind == "VALID":
+        pads = [0] * 2 * axes
+    elif kind != "NOTSET":
+        totals = [
+            max(0, (math.ceil(size / step) - 1) * step + gap * (tap - 1) + 1 - size)
+            for size, step, gap, tap in zip(image, strides, dilations, taps, strict=True)
+        ]
+        small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
+        pads = small + large if kind == "SAME_UPPER" else large + small
+    if min(pads) < 0:
+        raise NotTuned("negative padding")
+    if axes == 1:
+        pads = [0, pads[0], 0, pads[1]]
+    sides = dict(zip(("pad_top", "pad_left", "pad_bottom", "pad_right"), pads, strict=True))
+    return {"stride": strides[0], "dilation": dilations[0], "groups": given.get("group", 1), **sides}
