@@ -14,7 +14,8 @@ CONSTANT = "constant: computed once, before the first run"
 _KINDS = {
     "moves data, computes nothing": (
         "Reshape Transpose Concat Split Slice Gather GatherElements GatherND Unsqueeze Squeeze Flatten "
-        "Expand Pad Identity Dropout Cast Shape Size Tile DepthToSpace SpaceToDepth ScatterND Resize Upsample Range"
+        "Expand Pad Identity Dropout Cast Shape Size Tile DepthToSpace SpaceToDepth ScatterND "
+        "Resize Upsample Range"
     ),
     "pooling: no kernel of the lab": "MaxPool AveragePool GlobalAveragePool GlobalMaxPool LpPool",
     "quantized: the lab tunes f32, f16 and bf16 of a graph": (
