@@ -1,5 +1,8 @@
 """The final: interleaved, in several processes, wrong ones thrown out."""
 
+import contextlib
+from dataclasses import replace
+
 import pytest
 
 from tests.engine.calm import CalmCpu
@@ -238,9 +241,29 @@ def test_a_file_keeps_peaks_for_all_databases(tmp_path, monkeypatch):
                 once("third.db")
 
 
+def test_peaks_of_a_held_clock_are_not_those_of_a_free_one(tmp_path, monkeypatch):
+    class HeldCpu(CalmCpu):
+        def held(self, protocol):
+            return contextlib.nullcontext()
+
+    answers = iter([{"peak_flops_f32": 1e13}, {"peak_flops_f32": 5e12}])
+    monkeypatch.setattr(Workshop, "limits", lambda self: next(answers))
+    monkeypatch.setenv("TUNER_PEAKS", str(tmp_path / "peaks.json"))
+    for name, megahertz, peak in (
+        ("a.db", 0, 1e13),
+        ("b.db", 1410, 5e12),
+        ("c.db", 1410, 5e12),
+        ("d.db", 0, 1e13),
+    ):
+        protocol = replace(QUICK, clock_mhz=megahertz)
+        with open_store(str(tmp_path / name)) as store, Workshop(HeldCpu(), protocol, seed=3) as workshop:
+            found = peaks.limits_once(workshop, store, lambda text: None)
+            assert found.limits == peaks.known_limits(workshop, store) == {"peak_flops_f32": peak}
+
+
 def test_a_calibration_on_a_busy_machine_is_not_kept(tmp_path, monkeypatch):
     answers = iter([(2.0, False), (1.0, True), (3.0, True)])
-    monkeypatch.setattr(Workshop, "calibrate", lambda self: next(answers))
+    monkeypatch.setattr(Workshop, "calibrate", lambda self, kind: next(answers))
     notes: list[str] = []
     with open_store(str(tmp_path / "r.db")) as store, Workshop(CalmCpu(), QUICK, seed=3) as workshop:
         found = [peaks.calibration_reference(workshop, store, notes.append) for _ in range(3)]

@@ -126,7 +126,8 @@ def limits_once(workshop: Workshop, store: "Store", note: Callable[[str], None] 
     path = os.environ.get(PEAKS_FILE)
     if not path:
         return measure_limits(workshop, store, None, note)
-    name = f"{workshop.device.fingerprint}_threads{workshop.protocol.threads}"
+    conditions = _conditions(workshop.protocol)
+    name = f"{workshop.device.fingerprint}_{conditions}"
     kept = _read_kept(Path(path))
     if name not in kept:
         peaks = measure_limits(workshop, store, None, note)
@@ -135,7 +136,7 @@ def limits_once(workshop: Workshop, store: "Store", note: Callable[[str], None] 
         return peaks
     note(f"peaks as they were measured earlier, from {path}")
     known = dict(store.device_limits(workshop.device.fingerprint))
-    known.update({f"{n}_threads{workshop.protocol.threads}": value for n, value in kept[name].items()})
+    known.update({f"{n}_{conditions}": value for n, value in kept[name].items()})
     store.update_device(DeviceInfo.of(workshop.device, known))
     return Peaks(kept[name])
 
