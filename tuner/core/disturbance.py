@@ -26,6 +26,9 @@ PREEMPTION_S = 1e-4
 TICK_S = 0.01
 """What is known of processor time that threads on other cores have taken is so old at worst."""
 
+TAKEN = "other programs took"
+"""What a final's remark on the others begins with: `result.json` has that remark in a field of its own."""
+
 _KEPT = 1 / 3
 
 

@@ -6,6 +6,7 @@ The form is described in docs/result-file.md and held by `tuner/core/result.sche
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tuner.core.disturbance import TAKEN
 from tuner.core.lab_state import lab_state
 from tuner.core.result_form import FORMAT, VERSION
 from tuner.report.campaign_view import EntryView, KernelView, PartView, view
@@ -15,9 +16,6 @@ from tuner.store.campaign_records import StoredCampaign
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
-
-# What the engine's remark on other programs begins with (`engine/tuning/others.py`).
-_BUSY = "other programs took"
 
 
 def result_json(campaigns: Sequence[StoredCampaign], store: "Store") -> dict[str, Any]:
@@ -98,7 +96,7 @@ def _final(part: PartView, store: "Store") -> dict[str, Any] | None:
     return {
         "measured_at": created.isoformat() if created else None,
         "disturbed": part.disturbed or None,
-        "busy": next((r for r in part.part.remarks if r.startswith(_BUSY)), None),
+        "busy": next((r for r in part.part.remarks if r.startswith(TAKEN)), None),
         "remarks": list(part.part.remarks),
         "verdict": " ".join([verdict(part), *default_sentences(part)]),
         "reference": part.reference.trial_id if part.reference else None,

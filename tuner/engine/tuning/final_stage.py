@@ -189,22 +189,23 @@ def _final(kernels: Sequence[Kernel], lineup: _Lineup, peaks: Peaks) -> Held:
         if len(finalists) < 2:
             return Held(peaks, exclusions=tuple(exclusions))
 
-        def hold() -> Ranking:
+        cores = sorted(os.sched_getaffinity(0))
+
+        def hold() -> tuple[Ranking, str]:
             observer.final_began([finalist.label for finalist in finalists])
-            return run_final(
+            before = readings(cores)
+            found = run_final(
                 workshop, workload, finalists, setting.plan.rounds, report=observer.final_progress
             )
+            return found, too_much(before, readings(cores), len(cores), workshop.protocol.threads)
 
-        cores = sorted(os.sched_getaffinity(0))
-        before = readings(cores)
-        ranking = hold()
-        taken = too_much(before, readings(cores), len(cores), workshop.protocol.threads)
+        ranking, taken = hold()
         if too_fast(ranking, workload, kernels, peaks.limits):
             observer.note("faster than the measured peak: the peak is measured again")
             peaks = measure_limits(workshop, store, peaks, observer.note)
             if beyond := too_fast(ranking, workload, kernels, peaks.limits):
                 observer.note(f"{', '.join(beyond)}: still faster than the peak: the final is held again")
-                ranking = hold()
+                ranking, taken = hold()
     loud = loud_remark(ranking)
     busy = workshop.device.shares_cpu and taken and not ranking.disturbed
     said = (*lineup.remarks, *kept_remarks(ranking), *([loud] if loud else []), *([taken] if busy else []))

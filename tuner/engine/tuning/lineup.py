@@ -143,9 +143,9 @@ def default_trial(
             if done.interrupted:
                 raise KeyboardInterrupt
             trial = done.trials[0] if done.trials else None
-    if trial is None or not (trial.measurement.ok or trial.measurement.time_s is not None):
-        if trial is None:
-            return "it was not measured"
+    if trial is None:
+        return "it was not measured"
+    if not trial.measurement.ok and trial.measurement.time_s is None:
         why = (trial.measurement.error.splitlines() or [""])[0]
         return f"{trial.measurement.status}: {why}"
     return trial

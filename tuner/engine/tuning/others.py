@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.core.descendants import children_of
+from tuner.core.disturbance import TAKEN
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _BUSY = (0, 1, 2, 5, 6)  # of /proc/stat: user, nice, system, irq, softirq
-
-TAKEN = "other programs took"
-"""What a remark on them begins with."""
 
 FEW_CORES = 0.2
 """Cores that others may take on average: a login shell, a cron job. A busy loop takes half of one at the
