@@ -1,6 +1,7 @@
 """Whose stopwatch it was: in the store, in what commands print, and in what is exported."""
 
 import json
+import statistics
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -46,6 +47,19 @@ def test_what_a_benchmarker_is_says_the_protocol():
 def test_a_median_is_the_only_sample_of_somebodys_benchmarker(said, kept):
     samples, _ = times_of(lambda call, quantiles: said, lambda: None)
     assert samples == (kept,)
+
+
+def test_of_tritons_own_samples_some_are_kept_in_their_order():
+    taken = [1 + (i * 7919 % 1000) / 1000 for i in range(1000)]
+
+    def do_bench(call, return_mode):
+        return taken
+
+    do_bench.__module__ = "triton.testing"
+    samples, (middle, *_) = times_of(do_bench, lambda: None)
+    places = [min(range(1000), key=lambda i: abs(taken[i] - 1e3 * seconds)) for seconds in samples]
+    assert len(samples) == 200 and places == sorted(places)
+    assert statistics.median(samples) == pytest.approx(middle / 1e3, rel=5e-3)
 
 
 @pytest.mark.parametrize("said", [float("inf"), [0.0], [], [float("nan")], -1])

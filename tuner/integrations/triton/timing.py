@@ -9,7 +9,8 @@ from tuner.integrations.triton.identity import named
 
 QUANTILES = (0.5, 0.2, 0.8)
 """What a benchmarker is asked for, as Triton asks it: the median first."""
-# Of a short kernel Triton takes ten thousand samples; so many of them, evenly spaced, are kept.
+# Of a short kernel Triton takes ten thousand samples; so many of them are kept, evenly spaced among the
+# sorted ones, so that their median is that of all.
 _KEPT = 200
 
 
@@ -50,7 +51,7 @@ def is_tritons(do_bench: Any) -> bool:
 
 
 def times_of(do_bench: Any, call: Callable[[], None]) -> tuple[tuple[float, ...], list[float]]:
-    """Times a call: seconds of one call by sample, and the three `QUANTILES` in milliseconds.
+    """Times a call: seconds of one call by sample, in the order taken, and the `QUANTILES` in milliseconds.
 
     Of a benchmarker that is not Triton's the only sample is the median it says.
 
@@ -58,12 +59,13 @@ def times_of(do_bench: Any, call: Callable[[], None]) -> tuple[tuple[float, ...]
         NoTime: it gave no positive finite number.
     """
     if is_tritons(do_bench):
-        raw = sorted(ms for ms in map(float, do_bench(call, return_mode="all")) if ms > 0)
+        raw = [ms for ms in map(float, do_bench(call, return_mode="all")) if ms > 0]
         if not raw:
             raise NoTime("the benchmarker gave no positive time")
-        quantiles = [raw[min(len(raw) - 1, int(q * len(raw)))] for q in QUANTILES]
-        step = max(1, math.ceil(len(raw) / _KEPT))
-        return tuple(ms / 1e3 for ms in raw[::step]), quantiles
+        ranked = sorted(range(len(raw)), key=raw.__getitem__)
+        quantiles = [raw[ranked[min(len(raw) - 1, int(q * len(raw)))]] for q in QUANTILES]
+        kept = ranked[:: max(1, math.ceil(len(raw) / _KEPT))]
+        return tuple(raw[i] / 1e3 for i in sorted(kept)), quantiles
     said = do_bench(call, quantiles=QUANTILES)
     values = [float(v) for v in said] if isinstance(said, Sequence) else [float(said)]
     if not values or not all(math.isfinite(v) and v > 0 for v in values):
