@@ -11,6 +11,7 @@ import pytest
 from tests.report.stored import GEMM, campaign, swept
 from tuner import registry
 from tuner.core.errors import StoreError, TunerError
+from tuner.core.space import Parameter
 from tuner.core.workload import Workload
 from tuner.report.html import shell
 from tuner.report.html.report import report
@@ -154,6 +155,26 @@ def test_a_sweep_and_a_workload_have_pages(store, tmp_path, monkeypatch) -> None
     campaign(store, {"cpp_packed": (4, False, 1e-4), "numpy": (1, True, 1.5e-4)})
     said = words(page_of(store, GEMM.key, tmp_path))
     assert "cpp_packed is the fastest of 2 implementations" in said
+
+
+def test_a_recording_is_not_taken_for_a_measurement(store, tmp_path) -> None:
+    from tuner.core.measurement import Status
+    from tuner.core.recorded import RecordedSpace, RecordedTrial
+    from tuner.engine.recorded.exchange import import_recorded
+
+    trials = [
+        RecordedTrial({"BLOCK": 2**i}, Status.OK, (1e-3 / (i + 1),) * 7, 1e-3 / (i + 1)) for i in range(5)
+    ]
+    space = RecordedSpace(
+        "their kernel", "a board", (64,), (Parameter("BLOCK", (1, 2, 4, 8, 16)),), tuple(trials)
+    )
+    import_recorded(store, space)
+    (sweep,) = store.sweeps()
+    text = page_of(store, f"s{sweep.id}", tmp_path)
+    said = words(text)
+    assert "Replayed, not measured here" in said and "Replayed from a recording" in said
+    assert "Measured on" not in said
+    assert "evidence" in [column["name"] for column in data(text, "all_trials")["columns"]]
 
 
 def test_nothing_right_and_nothing_reached_have_pages_too(store, tmp_path) -> None:

@@ -54,7 +54,7 @@ class PaperRow:
 
     @property
     def place(self) -> str:
-        """`2nd of 9`, a rank that nobody takes for a time."""
+        """`rank 2 of 9`, which nobody takes for a time."""
         return f"rank {self.rank} of {self.of}" if self.rank is not None else "no rank"
 
 

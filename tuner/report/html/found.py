@@ -11,6 +11,14 @@ from tuner.report.text import percent, seconds, significant, spread
 from tuner.report.units import quantity
 from tuner.report.verdict import default_sentences
 
+# How the times of a page came to be, where no model gave them.
+_TAKEN = {
+    "replayed": "Replayed from a recording, as taken",
+    "emulated": "Run, and not timed,",
+    "compiled": "Compiled, and not run,",
+    "predicted": "Predicted",
+}
+
 
 @dataclass(frozen=True)
 class Found:
@@ -52,6 +60,11 @@ def _headline(section: Section, rows: Sequence[ComparisonRow]) -> tuple[str, boo
             "call.",
             False,
         )
+    if first.evidence != "measured":
+        return (
+            f"{first.evidence.capitalize()}, not measured here: {first.implementation} has the shortest "
+            f"time, {time} a call."
+        ), False
     if context.disturbed:
         return (
             "No winner is declared: the machine was busy. "
@@ -146,7 +159,7 @@ def _certainty(section: Section, rows: Sequence[ComparisonRow]) -> list[str]:
 
 def _place(section: Section) -> list[str]:
     c = section.context
-    how = "Measured" if section.measured else "Predicted"
+    how = _TAKEN.get(section.evidence, "Measured") if section.measured else "Predicted"
     threads = f"{c.threads} thread{'s' if c.threads != 1 else ''}"
     return [f"{how} on {c.device}, {threads}, {c.cache} cache, on {moment(c.when)}."]
 
@@ -172,11 +185,12 @@ def _tiles(section: Section, first: ComparisonRow | None) -> list[tuple[str, str
                 low, high = significant(ratio.low), significant(ratio.high)
                 name = "" if ours is first else f"{ours.implementation}: "
                 tiles.append((f"{significant(ratio.mid)}×", f"{name}speed of {text}, 95% [{low}, {high}]"))
-        known = ", predicted" if first.evidence == "predicted" else f" {spread(first.interval)}"
+        worth = "" if first.evidence == "measured" else f", {first.evidence}"
+        known = worth if first.evidence == "predicted" else f" {spread(first.interval)}{worth}"
         tiles.append((seconds(first.interval.mid), f"{first.implementation}: a call{known}"))
         share = f", {percent(first.share_of_peak)} of the measured peak" if first.share_of_peak else ""
         if first.gflops:
-            share += ", predicted" if first.evidence == "predicted" else ""
+            share += worth
         tiles.append((quantity(1e9 * first.gflops, "FLOP/s"), f"{first.implementation}{share}"))
     tiles.append((f"{section.trials:,}", f"trials, {section.failed:,} failed"))
     return tiles

@@ -115,7 +115,6 @@ def _shown(about: Subject, database: str) -> Iterator[Shown]:
     for i, section in enumerate(about.sections):
         rows, context = section.comparison.rows, section.context
         tuned = _tuned(section)
-        curves, references = section.comparison.curves, section.comparison.references
         chosen = tuned if left is None else tuned[: max(0, min(1 + left // 4, left))]
         left = None if left is None else left - len(chosen)
         yield Shown(
@@ -124,7 +123,7 @@ def _shown(about: Subject, database: str) -> Iterator[Shown]:
             found=found(section),
             # Rates of an unknown number of operations are none.
             comparison=charts.comparison(rows, context) if rows and context.flops else None,
-            curves=charts.best_so_far(curves, context, references) if context.flops else [],
+            curves=_searches(section),
             roofline=roofline.roofline(rows, context) if section.measured else None,
             parameters=[(kernel.name, parameters(kernel.name, kernel.lines)) for kernel in chosen],
             left_out=len(tuned) - len(chosen),
@@ -133,6 +132,15 @@ def _shown(about: Subject, database: str) -> Iterator[Shown]:
             failures=failures(section.kernels),
             configurations=configurations(section, database),
         )
+
+
+def _searches(section: Section) -> list[Chart]:
+    """How the searches went: by trials and, where trials took any time, by seconds."""
+    comparison, context = section.comparison, section.context
+    if not context.flops:
+        return []
+    drawn = charts.best_so_far(comparison.curves, context, comparison.references)
+    return drawn[:1] if section.evidence == "replayed" else drawn
 
 
 def _tuned(section: Section) -> list[Swept]:

@@ -69,6 +69,13 @@ class Section:
         return self.comparison.context
 
     @property
+    def evidence(self) -> str:
+        """What its times are worth, or its trials where there are none: `measured` if any of them is."""
+        kinds = [row.evidence for row in self.comparison.rows]
+        kinds = kinds or [line.evidence for kernel in self.kernels for line in kernel.lines]
+        return "measured" if "measured" in kinds or not kinds else kinds[0]
+
+    @property
     def loads_on(self) -> str:
         """The device as `tuner.load` is told it; empty for this machine's CPU, which it takes by itself."""
         from tuner import registry

@@ -47,10 +47,12 @@ def trial_table(sections: Sequence[Section]) -> tuple[dict[str, Any], int, int]:
 
 
 def _with_content(rows: Sequence[Sequence[Any]]) -> tuple[list[Column], list[list[Any]]]:
-    """Without columns in which every trial says the same or nothing."""
+    """Without columns in which every trial says the same or nothing; times that nobody measured say so."""
     always = {"trial", "kernel", "outcome", "time", "configuration"}
-    kept = [
-        i for i, column in enumerate(_COLUMNS)
-        if column.name in always or len({row[i] for row in rows}) > 1
-    ]  # fmt: skip
+
+    def tells(i: int, column: Column) -> bool:
+        values = {row[i] for row in rows}
+        return len(values) > 1 or (column.name == "evidence" and bool(values - {"measured"}))
+
+    kept = [i for i, column in enumerate(_COLUMNS) if column.name in always or tells(i, column)]
     return [_COLUMNS[i] for i in kept], [[row[i] for i in kept] for row in rows]
