@@ -2,11 +2,19 @@
 
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.serve.made import HOSTILE
+from tests.report.stored import trials
+from tests.serve.made import HOSTILE, begin
+from tuner.core.measurement import Evidence, Measurement, Status
+from tuner.core.trial import Trial
+from tuner.serve import sources
+from tuner.serve.application import application
+from tuner.serve.database import Database
+from tuner.store.store import open_store
 
 PAGES = (
     "/", "/live", "/best", "/workloads", "/sweeps", "/trials", "/trials?status=ok&sweep=2", "/campaigns",
@@ -115,6 +123,33 @@ def test_the_json_of_a_sweep_has_its_records(client: TestClient) -> None:
     assert times == sorted(times, reverse=True) and times[-1] == found["best_s"]
     campaign = client.get("/api/campaigns/1").json()
     assert campaign["parts"][0]["final"]["entries"][0]["kernel"] == "cpp_packed"
+
+
+def test_times_that_nobody_measured_are_called_so(tmp_path) -> None:
+    with open_store(tmp_path / "r.db") as store:
+        sweep, spec = begin(tmp_path / "r.db")
+        key = trials(spec, 1)[0].key
+        predicted = Measurement(Status.OK, Evidence.PREDICTED, (1e-4,))
+        store.add_trials(sweep, [Trial(key, predicted)])
+        database = Database(tmp_path / "r.db")
+        client = TestClient(application(database), "http://127.0.0.1")
+        assert "100 µs (predicted)" in client.get("/live").text
+        assert "best so far 100 µs (predicted)" in client.get("/").text
+        assert "best time, t1, predicted" in client.get(f"/sweeps/{sweep}").text
+        assert client.get("/api/sweeps").json()["rows"][0]["evidence"] == ["predicted"]
+        database.close()
+
+
+def test_a_kernel_edited_while_serving_counts_as_changed(tmp_path, monkeypatch) -> None:
+    file = tmp_path / "k.cpp"
+    kernel = SimpleNamespace(digest="as it was read", source_files=lambda: (file,))
+    monkeypatch.setattr("tuner.registry.kernels", lambda: {"k": kernel})
+    monkeypatch.setattr(sources, "_last", sources._Last())
+    file.write_text("before")
+    before = sources.digests()["k"]
+    file.write_text("after")
+    sources._look()
+    assert sources.digests()["k"] != before
 
 
 def test_a_campaign_s_page_says_who_won(client: TestClient) -> None:

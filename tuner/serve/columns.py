@@ -40,6 +40,7 @@ SWEEPS = (
     Column("workload", "workload", href="/workload?key="),
     Column("kernel", "kernel", facet=True),
     Column("best_s", "best time", "time", words="drift divided out"),
+    Column("evidence", "evidence", unsorted=True, words="what the times of its trials are worth"),
     Column("trials", "trials", "count", words="proposals, those served from other sweeps included"),
     Column("right", "right", "count"),
     Column("device", "device", facet=True),

@@ -35,8 +35,10 @@ def digests() -> Mapping[str, str]:
 
 def _look() -> None:
     from tuner import registry
+    from tuner.core.digest import digest_files
 
-    found = {name: kernel.digest for name, kernel in registry.kernels().items()}
+    # Of the files as they are now: a kernel's own `digest` may be of when the registry read it.
+    found = {name: digest_files(kernel.source_files()) for name, kernel in registry.kernels().items()}
     if found != _last.digests:  # one that is the same stays the same object: others are kept by it
         _last.digests = found
     _last.at = time.monotonic()

@@ -78,7 +78,8 @@
       element("td", {}, element("a", { href: `/sweeps/${row.sweep}` }, `s${row.sweep}`)),
       element("td", {}, row.kernel || "–"),
       element("td", {}, row.status),
-      element("td", { class: "n" }, format(row.time_s, "time")),
+      element("td", { class: "n" }, format(row.time_s, "time"),
+        row.time_s !== null && row.evidence !== "measured" ? ` (${row.evidence})` : ""),
       element("td", { class: "wide" }, row.error ? row.error.split("\n")[0] : config),
     ];
     for (const old of body.querySelectorAll("tr.new")) old.classList.remove("new");
