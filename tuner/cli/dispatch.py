@@ -69,9 +69,8 @@ def dispatch(
     share = fraction(within)
     asked = _asked(operator, shapes, workloads or (), dtype)
     if measure:
-        open_store(
-            db, read_only=True
-        ).close()  # one that is not there has nothing to begin with: it is not made
+        # A database that is not there has nothing to begin with, and is not made.
+        open_store(db, read_only=True).close()
     with open_store(db, read_only=not measure) as store:
         read = partial(
             read_local, store, operator, dtype,

@@ -75,7 +75,8 @@ def inspect(
 
         plain = [{"name": d.name, "language": d.language, "text": d.text} for d in diffs]
         try:
-            html.write_text(inspection_page(shown.as_dict(), other.as_dict() if other else None, plain))
+            page = inspection_page(shown.as_dict(), other.as_dict() if other else None, plain)
+            html.write_text(page, encoding="utf-8")
         except OSError as error:
             raise TunerError(f"{html} cannot be written: {error.strerror}") from None
         print(f"page: {html}")
