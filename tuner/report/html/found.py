@@ -1,8 +1,9 @@
 """What a section found, in words: who is the fastest, by how much, how sure that is, and where it holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tuner.core.measurement import Evidence
 from tuner.core.stats import Interval
 from tuner.report.html.section import Section
 from tuner.report.html.shell import moment
@@ -12,11 +13,11 @@ from tuner.report.units import quantity
 from tuner.report.verdict import default_sentences
 
 # How the times of a page came to be, where no model gave them.
-_TAKEN = {
-    "replayed": "Replayed from a recording, as taken",
-    "emulated": "Run, and not timed,",
-    "compiled": "Compiled, and not run,",
-    "predicted": "Predicted",
+_TAKEN: Mapping[str, str] = {
+    Evidence.REPLAYED: "Replayed from a recording, as taken",
+    Evidence.EMULATED: "Run, and not timed,",
+    Evidence.COMPILED: "Compiled, and not run,",
+    Evidence.PREDICTED: "Predicted",
 }
 
 
