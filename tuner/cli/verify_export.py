@@ -26,19 +26,26 @@ def verify_export(
         Path, typer.Argument(help="A file of 'tuner export --best --format json', or a library's folder.")
     ],
     within: Annotated[str, typer.Option(help="How far from what was said a time may be: 10%, 0.1.")] = "10%",
+    default: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is a kernel's default: 'KERNEL:P=V,Q=W'; repeatable. Default: the first of its lists."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Time each exported entry beside its kernel's default: does it hold? Exit code 1 where one does not."""
+    from tuner.cli.check import parse_defaults
     from tuner.cli.common import aligned, print_json, say, seconds
     from tuner.cli.dispatch import fraction
     from tuner.cli.progress import SweepProgress
     from tuner.export.verify import GOOD, described, verify
     from tuner.interchange.exported import read_entries
 
-    share = fraction(within)
+    share, named = fraction(within), parse_defaults(default or ())
     entries = read_entries(file)
     with SweepProgress(quiet=json) as progress:
-        verdicts = verify(entries, share, progress)
+        verdicts = verify(entries, share, progress, named)
     if json:
         print_json([described(verdict) for verdict in verdicts])
     else:

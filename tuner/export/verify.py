@@ -4,12 +4,13 @@ Tuned and default take turns (`run_final`), so that a machine that is slower tod
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from tuner import registry
+from tuner.core.default_config import default_config
 from tuner.core.device import Device
 from tuner.core.errors import MachineFault, TunerError, Unavailable
 from tuner.core.kernel import Kernel
@@ -22,7 +23,6 @@ from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.campaign import check_memory, default_protocol, fresh_seed
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
 from tuner.engine.tuning.observer import Observer
-from tuner.export.default import default_config
 from tuner.interchange.exported import Entry
 
 _ROUNDS, _BUDGET_S = 9, 8.0
@@ -60,13 +60,17 @@ class Verdict:
     stale: tuple[str, ...] = ()
 
 
-def verify(entries: Sequence[Entry], within: float, observer: Observer | None = None) -> list[Verdict]:
+def verify(
+    entries: Sequence[Entry], within: float, observer: Observer | None = None,
+    defaults: Mapping[str, Config] | None = None,
+) -> list[Verdict]:  # fmt: skip
     """Times each entry here beside its kernel's default.
 
     Args:
         entries: of a file.
         within: a share: so much slower than said still holds, so much faster is said.
         observer: is told how it goes.
+        defaults: by kernel, what is its default in place of the first of its lists.
 
     Raises:
         MachineFault: the machine failed.
@@ -75,7 +79,7 @@ def verify(entries: Sequence[Entry], within: float, observer: Observer | None = 
     for number, entry in enumerate(entries, 1):
         observer.note(f"{number} of {len(entries)}: {entry.kernel} at {entry.workload}")
         try:
-            found.append(_verify(entry, within, observer))
+            found.append(_verify(entry, within, observer, (defaults or {}).get(entry.kernel)))
         except MachineFault:
             raise
         except TunerError as error:
@@ -83,7 +87,7 @@ def verify(entries: Sequence[Entry], within: float, observer: Observer | None = 
     return found
 
 
-def _verify(entry: Entry, within: float, observer: Observer) -> Verdict:
+def _verify(entry: Entry, within: float, observer: Observer, default: Config | None) -> Verdict:
     if entry.evidence == Evidence.REPLAYED:
         raise Unavailable("its time is a recording of elsewhere, and its kernel is not here")
     given = Workload.from_key(entry.workload)
@@ -93,7 +97,7 @@ def _verify(entry: Entry, within: float, observer: Observer) -> Verdict:
     device = find_device(entry.device_kind or None, None)
     stale = _stale(entry, kernel, device)
     try:
-        return _compared(entry, workload, kernel, device, within, observer, stale)
+        return _compared(entry, workload, kernel, device, within, observer, stale, default)
     except MachineFault:
         raise
     except TunerError as error:
@@ -102,13 +106,17 @@ def _verify(entry: Entry, within: float, observer: Observer) -> Verdict:
 
 def _compared(
     entry: Entry, workload: Workload, kernel: Kernel, device: Device, within: float, observer: Observer,
-    stale: tuple[str, ...],
+    stale: tuple[str, ...], default: Config | None,
 ) -> Verdict:  # fmt: skip
     protocol = default_protocol(device, threads=entry.threads, cache=entry.cache)
     check_memory(workload, device)
     with Workshop(device, protocol, fresh_seed()) as workshop:
         space = space_of(kernel, workload, workshop)
-        config, plain = space.check(entry.config), dict(default_config(space))
+        if default is not None and (reason := space.why_invalid(default)) is not None:
+            # One file has many shapes: a default that fits the others is no error.
+            stale = (*stale, f"its default is the first of its lists: what was named does not fit: {reason}")
+            default = None
+        config, plain = space.check(entry.config), dict(default_config(space, default))
         workshop.warm([kernel])
         workshop.prepare(registry.operator(workload.operator), workload)
         ranking, why = _timed(workshop, workload, kernel, [config, plain], observer)

@@ -19,8 +19,9 @@ from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import Outcome
 from tuner.engine.tuning.choice import searcher_for
+from tuner.engine.tuning.defaults import check_defaults, fitting_defaults
 from tuner.engine.tuning.final_stage import Held, Start, hold_final
-from tuner.engine.tuning.lineup import check_defaults, previous_best
+from tuner.engine.tuning.lineup import previous_best
 from tuner.engine.tuning.peaks import Peaks, calibration_reference, known_limits
 from tuner.engine.tuning.plan import Plan
 from tuner.engine.tuning.race import Race
@@ -152,8 +153,10 @@ def run_campaign(
         TunerError: the workload does not fit in memory, a kernel has no valid configuration.
     """
     check_memory(workload, setting.device)
-    if log is not None:
+    if log is not None:  # of a series, which has checked the defaults of all its workloads
         return _run(workload, kernels, setting, skipped or {}, shared, log)
+    target = setting.device.target_for(setting.protocol.threads)
+    check_defaults(setting.plan.defaults, {workload: kernels}, target)
     spec = campaign_spec([workload], setting, [kernel.name for kernel in kernels])
     with CampaignLog(setting.store, spec, setting.plan.resume) as own:
         return _run(workload, kernels, setting, skipped or {}, shared, own.part(0))
@@ -169,10 +172,10 @@ def _run(
 ) -> Outcome:
     device, protocol, plan, store = setting.device, setting.protocol, setting.plan, setting.store
     searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}
-    check_defaults(plan.defaults, kernels, workload, device.target_for(protocol.threads))
+    defaults, unfit = fitting_defaults(plan.defaults, kernels, workload, device.target_for(protocol.threads))
     with log.begin(kernels, searchers, skipped), contextlib.ExitStack() as stack:
         observer = log.watched(setting.observer)
-        setting = replace(setting, observer=observer)
+        setting = replace(setting, observer=observer, plan=replace(plan, defaults=defaults))
         stack.enter_context(store.patience.noted_by(observer.note))
         workshop = shared or stack.enter_context(Workshop(device, protocol, fresh_seed()))
         workshop.warm(kernels)
@@ -181,7 +184,8 @@ def _run(
         for name in dict.fromkeys(searchers.values()):
             registry.searcher(name).warm_up()
         reference_s = calibration_reference(workshop, store, observer.note, workload)
-        start = Start(previous_best(workload, kernels, workshop, store) if plan.rounds else {}, reference_s)
+        previous = previous_best(workload, kernels, workshop, store) if plan.rounds else {}
+        start = Start(previous, reference_s, unfit)
         requests = _requests(workload, kernels, searchers, setting)
         race = Race(requests, workshop, store, observer, reference_s, plan.reuse, plan.give_up_after)
         sweeps = race.run()

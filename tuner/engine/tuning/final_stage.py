@@ -41,10 +41,12 @@ class Start:
     Attributes:
         previous: the best trial of each kernel that the store had, by its name.
         reference_s: seconds of the calibration kernel.
+        remarks: what is to be said of the final whatever comes of it.
     """
 
     previous: Mapping[str, int] = field(default_factory=dict)
     reference_s: float | None = None
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class _Lineup:
     Attributes:
         exclusions: those that do not build.
         defaults: the trial of each kernel's default.
-        remarks: which defaults cannot be timed, a line each.
+        remarks: which defaults cannot be timed or do not fit, a line each.
     """
 
     def __init__(
@@ -124,7 +126,7 @@ class _Lineup:
         self.setting, self._start = setting, start
         self.exclusions: list[Exclusion] = []
         self.defaults: dict[str, int] = {}
-        self.remarks: list[str] = []
+        self.remarks = [*start.remarks]
 
     def finalists(self, kernels: Sequence[Kernel], builds: contextlib.ExitStack) -> list[Finalist]:
         """Those of the final, built; what was built goes when `builds` is left."""

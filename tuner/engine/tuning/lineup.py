@@ -1,18 +1,17 @@
 """Who of a kernel is in the final: its fastest, its default, and what was its best before this campaign."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tuner import registry
+from tuner.core.default_config import default_config
 from tuner.core.digest import canonical_json
 from tuner.core.disturbance import is_disturbed
 from tuner.core.errors import TunerError
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence
 from tuner.core.space import Config, SearchSpace
-from tuner.core.target import Target
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.engine.candidate.domain import space_of
@@ -46,19 +45,6 @@ class Pick:
         return self.trial.measurement.artifact or self.trial.key.digest
 
 
-def first_config(space: SearchSpace) -> Config:
-    """The default configuration: the first valid one of the kernel's lists; an open space declares its own.
-
-    Raises:
-        TunerError: nothing is valid.
-    """
-    if space.default is not None:
-        return space.default
-    for config in islice(space, 1):
-        return config
-    raise TunerError("no configuration meets the constraints")
-
-
 def place(space: SearchSpace, config: Config) -> tuple[Any, ...]:
     """Where a configuration stands among its kernel's: it breaks ties, so that two runs choose alike."""
     try:
@@ -89,26 +75,6 @@ def previous_best(
     return found
 
 
-def check_defaults(
-    defaults: Mapping[str, Config], kernels: Sequence[Kernel], workload: Workload, target: Target
-) -> None:
-    """Before anything is measured.
-
-    Raises:
-        TunerError: a default is of a kernel that is not known or takes no part, or is no configuration of it.
-    """
-    known = {kernel.name: kernel for kernel in kernels if not (kernel.baseline or kernel.searcher)}
-    operators = {kernel.operator for kernel in kernels}
-    for name in defaults:
-        # Of a model's layers each has kernels of its operator only.
-        if name not in known and registry.kernel(name).operator in operators:
-            raise TunerError(f"no default for {name}: the kernels tuned here are {', '.join(sorted(known))}")
-        if name in known:
-            reason = known[name].space(workload, target).why_invalid(defaults[name])
-            if reason is not None:
-                raise TunerError(f"the default of {name} at {workload.key}: {reason}")
-
-
 def default_trial(
     kernel: Kernel, workload: Workload, sweep: SweepResult, workshop: Workshop, setting: Setting,
     reference_s: float | None,
@@ -124,11 +90,10 @@ def default_trial(
         The trial; or, in words, why the default cannot be timed.
 
     Raises:
-        TunerError: the configuration that `setting.plan.defaults` names is none of the kernel's.
+        TunerError: the configuration that `setting.plan.defaults` names is none of the kernel's here.
     """
     space = space_of(kernel, workload, workshop)
-    given = setting.plan.defaults.get(kernel.name)
-    config = space.check(given) if given is not None else first_config(space)
+    config = default_config(space, setting.plan.defaults.get(kernel.name))
     trial = next((t for t in sweep.trials if dict(t.key.config) == dict(config)), None)
     if trial is None:
         request = SweepRequest(

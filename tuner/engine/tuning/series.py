@@ -16,6 +16,7 @@ from tuner.engine.tuning import campaign
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import outcome_of
 from tuner.engine.tuning.compile_only import CompileShop, kernels_to_compile, rank
+from tuner.engine.tuning.defaults import check_defaults
 from tuner.engine.tuning.setting import Setting
 from tuner.store.campaign_records import CampaignLayer
 
@@ -91,6 +92,7 @@ def run_series(
     workloads = list(dict.fromkeys(layer.workload for layer in layers))
     way: _Way = _Measured(setting) if setting.device.evidence is Evidence.MEASURED else _OnPaper(setting)
     chosen = {w: way.choose(w, _named(w, kernels), baselines) for w in workloads}
+    way.check({workload: taking_part for workload, (taking_part, _) in chosen.items()})
     asked = [CampaignLayer(layer.workload.key, layer.model, layer.count) for layer in layers]
     named["asked"] = {**named.get("asked", {}), "measured": way.measured}
     baselines = baselines and way.measured
@@ -131,6 +133,9 @@ class _Way(ABC):
     ) -> tuple[list[Kernel], dict[str, str]]:
         """Who takes part and who is skipped; `TunerError` where the workload cannot be tuned at all."""
 
+    def check(self, chosen: Mapping[Workload, Sequence[Kernel]]) -> None:
+        """Of all workloads, before any is tuned: `TunerError` for a default that fits none of them."""
+
     @abstractmethod
     def shop(self) -> Any:
         """What evaluates candidates: a context manager."""
@@ -154,6 +159,10 @@ class _Measured(_Way):
         return campaign.choose_kernels(
             workload, device, self._setting.protocol, names, baselines, strict=False
         )
+
+    def check(self, chosen: Mapping[Workload, Sequence[Kernel]]) -> None:
+        target = self._setting.device.target_for(self._setting.protocol.threads)
+        check_defaults(self._setting.plan.defaults, chosen, target)
 
     def shop(self) -> Workshop:
         return Workshop(self._setting.device, self._setting.protocol, campaign.fresh_seed())

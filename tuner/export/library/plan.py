@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tuner import registry
+from tuner.core.default_config import default_config
 from tuner.core.device import Device
 from tuner.core.errors import TunerError, Unavailable
 from tuner.core.kernel import STRICT, Kernel
@@ -15,7 +16,6 @@ from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
 from tuner.engine.tuning.campaign import default_protocol
 from tuner.export.adapt import adapter
-from tuner.export.default import default_config
 from tuner.export.local import read_local
 from tuner.export.provenance import same_but_dims
 from tuner.export.rule import make_rule

@@ -13,6 +13,7 @@ from typing import Any
 import triton
 from triton.runtime import autotuner as theirs
 
+from tuner.core.default_config import default_config
 from tuner.core.errors import InvalidSpace
 from tuner.core.measurement import Evidence
 from tuner.integrations.triton import searching, timing
@@ -73,8 +74,8 @@ class Autotuner(theirs.Autotuner):  # type: ignore[misc]
     ) -> None:
         self.wishes = wishes
         self.space = searching.space_of(configs) if wishes.search else None
-        # Triton has to have a list, for `warmup`: the middle of every range.
-        listed = configs if self.space is None else [searching.triton_config(_middle(self.space))]
+        # Triton has to have a list, for `warmup`: the default.
+        listed = configs if self.space is None else [searching.triton_config(default_config(self.space))]
         order = (
             "reset_to_zero",
             "restore_value",
@@ -243,10 +244,6 @@ def decorate(
 
         registry.searcher(wishes.search)
     return Autotuner(fn, configs, key, given, wishes)
-
-
-def _middle(space: Any) -> dict[str, Any]:
-    return {p.name: p.values[len(p.values) // 2] for p in space.parameters}
 
 
 def _interpreted() -> bool:
