@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.common import Json
+from tuner.cli.common import Db, Json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tuner.model.inspection import Inspection
+    from tuner.model.tuning import Prepared, Projection
 
 _EXAMPLES = """
 Examples:
@@ -18,6 +19,8 @@ Examples:
   tuner model inspect resnet50.onnx
 
   tuner model inspect bert.onnx --dim batch=1 --dim sequence=128 --json
+
+  tuner model tune resnet50.onnx --minutes 30
 """
 
 Model = Annotated[Path, typer.Argument(help="The model's .onnx file.", show_default=False)]
@@ -34,6 +37,7 @@ def register(app: typer.Typer) -> None:
         rich_markup_mode=None,
     )  # fmt: skip
     group.command("inspect", epilog=_EXAMPLES)(inspect)
+    group.command("tune", epilog=_EXAMPLES)(tune)
     app.add_typer(group)
 
 
@@ -138,3 +142,108 @@ def _node_lines(found: "Inspection") -> "Iterator[str]":
     ]  # fmt: skip
     yield ""
     yield from aligned(["node", "operators", "dtype", "FLOPs", "bytes", "workload"], rows, "lllrrl", {})
+
+
+def tune(
+    context: typer.Context,
+    model: Model,
+    dim: Dim = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="First dimension of every input.", show_default=False)
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Trials of each kernel, the mean over the layers that matter.")
+    ] = 24,
+    minutes: Annotated[
+        float | None, typer.Option(help="For all sweeps together; the layers' finals come on top.")
+    ] = None,
+    kernel: Annotated[
+        list[str] | None, typer.Option(help="Kernel to tune; repeatable. Default: all that can serve.")
+    ] = None,
+    searcher: Annotated[str, typer.Option(help="Search strategy.")] = "auto",
+    give_up_after: Annotated[
+        int, typer.Option(min=1, help="Trials after which a kernel far behind another one is given up.")
+    ] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each layer's interleaved final.")] = 15,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.")] = None,
+    inputs: Annotated[
+        Path | None, typer.Option(help=".npz file with inputs of the model, by name.", show_default=False)
+    ] = None,
+    baselines: Annotated[bool, typer.Option(help="Measure the libraries too.")] = True,
+    db: Db = None,
+    json: Json = False,
+) -> None:
+    """Tune each distinct layer once, by its share of the time; interrupted, the same command goes on."""
+    from tuner import registry
+    from tuner.cli.common import command_line, print_json, say
+    from tuner.cli.progress import SweepProgress
+    from tuner.cli.sweep import end, number_of
+    from tuner.core.bounds import check_positive
+    from tuner.engine.candidate.devices import default_device
+    from tuner.engine.tuning import campaign
+    from tuner.engine.tuning.budget import Budget
+    from tuner.model.tuning import Asked, prepare, project, projection_plain, tune_model
+    from tuner.report.present import present
+    from tuner.store.store import open_store
+
+    registry.searcher(searcher)
+    if minutes is not None:
+        check_positive("minutes", minutes)
+    device = default_device(None)
+    plan = campaign.Plan(
+        searcher, budget=Budget(trials=trials), rounds=rounds, give_up_after=give_up_after, final_within=2.0
+    )
+    asked = Asked(model, parse_dims(dim or ()), batch, trials, minutes and minutes * 60, inputs)
+    with open_store(db) as store:
+        protocol = campaign.default_protocol(device, threads=threads)
+        with SweepProgress(quiet=json) as progress:
+            setting = campaign.Setting(device, protocol, plan, store, progress)
+            ready = prepare(asked, setting)
+            for line in _split_lines(ready):
+                progress.note(line)
+            again = command_line(context, without=("json",)).replace("tuner tune", "tuner model tune", 1)
+            outcomes = tune_model(asked, ready, setting, kernel or (), baselines, again)
+        stored = store.campaign(number_of(outcomes)) if outcomes else None
+        told = project(ready, stored, store)
+        if json:
+            print_json({"campaign": stored.id if stored else None, **projection_plain(told)})
+        else:
+            if stored:
+                present(stored, store, None, False)
+            for line in _projection_lines(told):
+                say(line)
+    end(list(outcomes.values()))
+
+
+def _split_lines(ready: "Prepared") -> "Iterator[str]":
+    small = [share for share in ready.shares if not share.matters]
+    yield (
+        f"{ready.graph.path.name}: {len(ready.found.layers)} layers of {len(ready.shares)} workloads, "
+        f"{len(ready.split)} of them tuned"
+        + (", as the unfinished run before this one split it" if ready.again else "")
+    )
+    if small:
+        share = sum(s.share for s in small)
+        yield f"no budget for {len(small)} workloads, {share:.1%} of a run together: they cannot matter"
+
+
+def _projection_lines(told: "Projection") -> "Iterator[str]":
+    from tuner.cli.common import aligned, seconds
+
+    rows = [
+        [layer.share.workload.key, str(layer.share.count), f"{layer.share.share:.1%}",
+         seconds(layer.share.time_s / layer.share.count) if layer.share.time_s else "-",
+         seconds(layer.tuned.mid) if layer.tuned else "-",
+         layer.kernel or ("" if layer.share.matters else "cannot matter: no budget")]
+        for layer in told.layers
+    ]  # fmt: skip
+    head = ["workload", "times", "share", "ONNX Runtime's profile", "tuned", "kernel"]
+    yield ""
+    yield from aligned(head, rows, "lrrrrl", {0: "one call of each layer"})
+    yield ""
+    profiled = seconds(told.profiled_s)
+    yield f"a run in ONNX Runtime: {seconds(told.runtime_s)} measured, {profiled} in its profile"
+    yield (
+        f"projected with the tuned kernels: {seconds(told.projected_s)}, {seconds(told.rest_s)} of it what "
+        "the lab does not tune (a sum of parts, not measured: 'tuner model compare' measures the whole)"
+    )

@@ -13,6 +13,7 @@ from tuner.core.workload import Workload
 from tuner.core.workload_sets import workload_set
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import outcome_of
 from tuner.engine.tuning.compile_only import CompileShop, kernels_to_compile, rank
@@ -66,6 +67,7 @@ def run_series(
     setting: Setting,
     kernels: Sequence[str] = (),
     baselines: bool = True,
+    budgets: Mapping[Workload, Budget] | None = None,
     **named: Any,
 ) -> dict[Workload, campaign.Outcome]:
     """Runs the campaign of each distinct workload, all in one workshop: processes warm up once.
@@ -78,6 +80,7 @@ def run_series(
         setting: on what and how they are tuned.
         kernels: names; each layer takes those of its operator. None means all that can serve.
         baselines: whether libraries take part.
+        budgets: of each kernel, by workload; the plan's where there is none.
         **named: further fields of `CampaignSpec`, for the record: `title`, `kind`, `experiment`, `command`.
 
     With `setting.plan.resume` an unfinished campaign that asked the same is gone on with: workloads that it
@@ -108,6 +111,7 @@ def run_series(
                 stored = outcome_of(kept, spec.device, setting.protocol, setting.store)
                 outcomes[workload] = replace(stored, campaign_id=log.id)
                 continue
+            way.spend((budgets or {}).get(workload, setting.plan.budget))
             outcomes[workload] = way.run(workload, taking_part, skipped, shop, log.part(number))
             shop.forget(registry.operator(workload.operator), workload)
             if outcomes[workload].interrupted:
@@ -126,6 +130,10 @@ class _Way(ABC):
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
+
+    def spend(self, budget: Budget) -> None:
+        """What the kernels of the next workload may take each."""
+        self._setting = replace(self._setting, plan=replace(self._setting.plan, budget=budget))
 
     @abstractmethod
     def choose(
