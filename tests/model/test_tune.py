@@ -103,7 +103,8 @@ def test_a_model_is_tuned_and_the_same_command_uses_what_is_there(tmp_path: Path
     pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
     path = convolutional(tmp_path / "m.onnx")
     command = ["model", "tune", str(path), "--trials", "2", "--rounds", "1", "--kernel", "conv_direct",
-               "--kernel", "cpp_packed", "--no-baselines", "--json", "--db", str(tmp_path / "r.db")]  # fmt: skip
+               "--kernel", "cpp_packed", "--no-baselines", "--json",
+               "--db", str(tmp_path / "r.db")]  # fmt: skip
     done = run_here(*command)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
