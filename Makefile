@@ -6,6 +6,8 @@
 #   make test-slow  the tests that take minutes each
 #   make bench      the figures the project promises, against the peers (PEERS=0: without installing them);
 #                   one rule for 60 GEMM shapes takes an hour: make bench ARGS="--only dispatch"
+#   make bench-vendor  tuned CPU kernels beside MKL, oneDNN, OpenBLAS, ONNX Runtime and torch, half an hour on an
+#                   idle machine: ARGS="--quick" takes ten minutes, ARGS="--only conv2d" some; goes on where it stopped
 #   make gpu-check  on a machine with a GPU, first: see docs/gpu-checklist.md
 #   make lint       ruff and mypy
 #   make clean      build output and caches; never results.db
@@ -31,7 +33,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # -qq: pip warns about each place of an index that lacks a package; errors are still shown.
 INSTALL := $(PIP) install -qq
 
-.PHONY: demo test test-slow bench gpu-check lint clean check-machine
+.PHONY: demo test test-slow bench bench-vendor gpu-check lint clean check-machine
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.base
@@ -47,6 +49,9 @@ test-slow: $(VENV)/.installed
 # OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE make a current NumPy slower than it is: not a fair peer.
 bench: $(VENV)/.base $(if $(filter-out 0,$(PEERS)),$(VENV)/.peers)
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tuner.lab.bench $(ARGS)
+
+bench-vendor: $(VENV)/.vendor
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tuner.lab.bench_vendor $(ARGS)
 
 gpu-check: $(VENV)/.gpu
 	$(BIN)/tuner devices --db results/gpu-check.db
@@ -97,4 +102,9 @@ $(VENV)/.gpu: pyproject.toml | $(VENV)/.installed
 # What the bench compares with.
 $(VENV)/.peers: pyproject.toml | $(VENV)/.base
 	$(INSTALL) '$(TORCH)' -e '.[torch,onnxruntime]'
+	@touch $@
+
+# And besides what it calls in C.
+$(VENV)/.vendor: pyproject.toml | $(VENV)/.peers
+	$(INSTALL) -e '.[vendor]'
 	@touch $@

@@ -18,7 +18,7 @@ from tuner.core.target import Target
 # Of each library the baselines use; threadpoolctl can tell no more without loading them.
 _LIBRARIES = ("numpy", "torch", "onnxruntime", "onnx")
 # Of these only where they are installed: a record made without them is one made without them.
-_OPTIONAL = ("jax", "jaxlib")
+_OPTIONAL = ("jax", "jaxlib", "mkl", "onednn-cpu-gomp")
 # Of these only where kernels are launched on a GPU, for the same reason.
 _OF_GPUS = (
     "cupy-cuda12x", "cupy-cuda13x", "nvidia-cublas", "nvidia-cublas-cu12", "nvidia-cudnn-cu12",

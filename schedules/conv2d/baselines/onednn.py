@@ -1,0 +1,92 @@
+"""oneDNN's convolution primitive, called directly: weights reordered in the call, or ahead of it."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.schedules.conv2d.options import OPTIONS, TENSORS, padding_of
+from tuner.schedules.native import NativeKernel
+from tuner.schedules.onednn import BIAS, DST, SRC, STEM, VERSIONS, WEIGHTS, OneDnn
+
+
+class OneDnnConv2d(NativeKernel):
+    """The convolution that a C++ program gets whose images are in plain layouts and whose weights change.
+
+    The weights are reordered within the call into the layout that the primitive chooses: one on weights as
+    they lie is several times slower.
+    """
+
+    name = "conv_onednn"
+    operator = "conv2d"
+    summary = "oneDNN convolution through its C interface, X and Y as they lie, W reordered in the call"
+    dtypes = ("f32", "f16", "bf16", "int8")
+    options = OPTIONS
+    stem, versions = STEM, VERSIONS
+    factory = "tuner.schedules.conv2d.baselines.onednn:prepare"
+    may_choose_winograd = True
+    tensors = TENSORS
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """int8 epilogues go through f32, which does not hold every int32."""
+        reason = super().unsupported(workload, target)
+        options = dict(workload.options)
+        if reason is None and workload.dtype == "int8" and {"bias", "relu"} & options.keys():
+            reason = "its int8 epilogue is computed in f32, which is not exact"
+        return reason
+
+
+class OneDnnFrozenConv2d(OneDnnConv2d):
+    """The same with constant weights, reordered before any call: what a served model gets."""
+
+    name = "conv_onednn_frozen"
+    constant = ("W", "bias")
+    summary = "oneDNN convolution with W reordered ahead of the timed call, X and Y as they lie"
+    factory = "tuner.schedules.conv2d.baselines.onednn:prepare_frozen"
+
+
+def prepare(
+    workload: Workload, tensors: Mapping[str, np.ndarray], threads: int, frozen: bool = False
+) -> Callable[[], object]:
+    """The call, on the images' own memory."""
+    x, w, y = tensors["X"], tensors["W"], tensors["Y"]
+    if workload.option("nhwc", False):
+        # Views with the logical axes in oneDNN's order: the strides say how the memory lies.
+        x, w, y = (array.transpose(0, 3, 1, 2) for array in (x, w, y))
+    groups = int(workload.option("groups", 1))
+    dnn = OneDnn(threads)
+    source, result = dnn.of_array(x), dnn.of_array(y)
+    steps = [stride // w.itemsize for stride in w.strides]
+    shape = list(w.shape)
+    if groups > 1:
+        shape = [groups, shape[0] // groups, *shape[1:]]
+        steps = [steps[0] * shape[1], *steps]
+    weights = dnn.layout(shape, w.dtype.name, steps)
+    memories, bias = {SRC: dnn.memory(source, x), DST: dnn.memory(result, y)}, None
+    if "bias" in tensors:
+        bias = dnn.of_array(tensors["bias"])
+        memories[BIAS] = dnn.memory(bias, tensors["bias"])
+    primitive = dnn.convolution(
+        (source, dnn.layout(shape, w.dtype.name, free=True), bias, result),
+        int(workload.option("stride", 1)), int(workload.option("dilation", 1)), padding_of(workload),
+        dnn.attributes(workload.option("relu", False)),
+    )  # fmt: skip
+    memories[WEIGHTS], reorder = dnn.weights_for(primitive, weights, w)
+    convolve = dnn.call(primitive, memories)
+    if frozen:
+        reorder()
+        return convolve
+
+    def call() -> None:
+        reorder()
+        convolve()
+
+    return call
+
+
+def prepare_frozen(
+    workload: Workload, tensors: Mapping[str, np.ndarray], threads: int
+) -> Callable[[], object]:
+    """Like `prepare`, with W reordered now."""
+    return prepare(workload, tensors, threads, frozen=True)

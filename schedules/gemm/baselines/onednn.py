@@ -1,0 +1,77 @@
+"""oneDNN's matmul primitive, called directly: on operands as they lie, and with B laid out ahead."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.schedules.gemm.options import OPTIONS, TENSORS
+from tuner.schedules.native import NativeKernel
+from tuner.schedules.onednn import BIAS, DST, SRC, STEM, VERSIONS, WEIGHTS, OneDnn
+
+_OPTIONS = {name: value for name, value in OPTIONS.items() if name not in ("alpha", "beta")}
+
+
+class OneDnnGemm(NativeKernel):
+    """The product that a C++ program gets which calls oneDNN; f16, bf16 and int8 with AMX where there is."""
+
+    name = "onednn"
+    operator = "gemm"
+    summary = "oneDNN matmul through its C interface, operands as they lie, bias and ReLU fused"
+    dtypes = ("f32", "f16", "int8", "bf16")
+    options = _OPTIONS
+    stem, versions = STEM, VERSIONS
+    factory = "tuner.schedules.gemm.baselines.onednn:prepare"
+    tensors = TENSORS
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """int8 epilogues go through f32, which does not hold every int32."""
+        reason = super().unsupported(workload, target)
+        options = dict(workload.options)
+        if reason is None and workload.dtype == "int8" and {"bias", "relu"} & options.keys():
+            reason = "its int8 epilogue is computed in f32, which is not exact"
+        return reason
+
+
+class OneDnnFrozenGemm(OneDnnGemm):
+    """The same with B constant, reordered into the layout that the primitive chooses, before any call.
+
+    It does less in a call than kernels that are given B anew each time; it is what a served model gets.
+    """
+
+    name = "onednn_frozen"
+    constant = ("B",)
+    summary = "oneDNN matmul with B reordered ahead of the timed call, into the layout it chooses"
+    factory = "tuner.schedules.gemm.baselines.onednn:prepare_frozen"
+
+
+def prepare(
+    workload: Workload, tensors: Mapping[str, np.ndarray], threads: int, frozen: bool = False
+) -> Callable[[], object]:
+    """The call, on the arrays' own memory."""
+    a, b, d = tensors["A"], tensors["B"], tensors["D"]
+    a = a.swapaxes(-1, -2) if workload.option("trans_a", False) else a
+    b = b.swapaxes(-1, -2) if workload.option("trans_b", False) else b
+    dnn = OneDnn(threads)
+    source, weights, result = (dnn.of_array(array) for array in (a, b, d))
+    wanted = dnn.layout(b.shape, b.dtype.name, free=True) if frozen else weights
+    memories, bias = {SRC: dnn.memory(source, a), DST: dnn.memory(result, d)}, None
+    if "bias" in tensors:
+        row = tensors["bias"]
+        bias = dnn.of_array(row, (1,) * (d.ndim - 1) + row.shape)
+        memories[BIAS] = dnn.memory(bias, row)
+    primitive = dnn.matmul(source, wanted, bias, result, dnn.attributes(workload.option("relu", False)))
+    if frozen:
+        memories[WEIGHTS], reorder = dnn.weights_for(primitive, weights, b)
+        reorder()
+    else:
+        memories[WEIGHTS] = dnn.memory(weights, b)
+    return dnn.call(primitive, memories)
+
+
+def prepare_frozen(
+    workload: Workload, tensors: Mapping[str, np.ndarray], threads: int
+) -> Callable[[], object]:
+    """Like `prepare`, with B reordered now."""
+    return prepare(workload, tensors, threads, frozen=True)

@@ -1,0 +1,169 @@
+"""oneDNN through its C interface (version 3), with `ctypes`: a matrix product or a convolution on arrays.
+
+Sources: oneDNN developer guide, "Matmul", "Convolution" and "Reorder" primitives; the numbers of enumerations
+are those of `dnnl_common_types.h` and `dnnl_types.h`, which version 3 keeps.
+
+The wheel is `onednn-cpu-gomp` (version 3.2, 2023), the newest one with CPU threads of its own: the wheel
+`onednn` (2024 and later) runs on the CPU through SYCL alone, and finds no device without an OpenCL driver.
+torch links a newer version statically, and exports none of it: it is measured through `torch`.
+"""
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tuner.schedules.native import find_library, int64s, load_library
+
+STEM, VERSIONS = "dnnl", ("3",)
+_TYPES = {"float16": 1, "bfloat16": 2, "float32": 3, "int32": 4, "int8": 5}
+# Of dnnl_engine_kind_t, dnnl_prop_kind_t, dnnl_alg_kind_t and dnnl_query_t.
+_CPU, _IN_ORDER, _INFERENCE, _AUTO, _RELU = 1, 1, 96, 0x3, 0x20
+_WEIGHTS_MD = 131
+SRC, DST, WEIGHTS, BIAS = 1, 17, 33, 41
+"""Of dnnl_exec_arg_t; a reorder reads SRC and writes DST."""
+_ANY = 1
+_STATUS = {1: "out of memory", 2: "invalid arguments", 3: "not implemented", 5: "failed at run time"}
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = (("arg", ctypes.c_int), ("memory", ctypes.c_void_p))
+
+
+class OneDnn:
+    """The library, a CPU engine and a stream; what is made of them lives as long as the process.
+
+    Args:
+        threads: of GNU OpenMP, which the library is built with.
+
+    Raises:
+        RuntimeError: a call fails.
+        OSError: the library cannot be loaded.
+    """
+
+    def __init__(self, threads: int) -> None:
+        path = find_library(STEM, VERSIONS)
+        if path is None:
+            raise RuntimeError("libdnnl.so.3 is not installed")
+        self._library = load_library(path)
+        load_library("libgomp.so.1").omp_set_num_threads(threads)
+        self._library.dnnl_primitive_desc_query_md.restype = ctypes.c_void_p
+        self._library.dnnl_memory_desc_get_size.restype = ctypes.c_size_t
+        self._engine, self._stream = ctypes.c_void_p(), ctypes.c_void_p()
+        self._do("dnnl_engine_create", ctypes.byref(self._engine), _CPU, ctypes.c_size_t(0))
+        self._do("dnnl_stream_create", ctypes.byref(self._stream), self._engine, _IN_ORDER)
+        self._kept: list[Any] = []
+
+    def _do(self, name: str, *arguments: Any) -> None:
+        status = getattr(self._library, name)(*arguments)
+        if status:
+            raise RuntimeError(f"oneDNN: {name}: {_STATUS.get(status, f'status {status}')}")
+
+    def layout(
+        self, shape: Sequence[int], dtype: str, strides: Sequence[int] | None = None, free: bool = False
+    ) -> ctypes.c_void_p:
+        """A memory descriptor.
+
+        Args:
+            shape: of the logical axes.
+            dtype: NumPy's name.
+            strides: in elements, a logical axis each; row-major by default.
+            free: the primitive chooses.
+        """
+        found = ctypes.c_void_p()
+        common = (ctypes.byref(found), len(shape), int64s(shape), _TYPES[dtype])
+        if free:
+            self._do("dnnl_memory_desc_create_with_tag", *common, _ANY)
+        else:
+            told = list(strides or _row_major(shape))
+            self._do("dnnl_memory_desc_create_with_strides", *common, int64s(told))
+        return found
+
+    def of_array(self, array: np.ndarray, shape: Sequence[int] | None = None) -> ctypes.c_void_p:
+        """The descriptor of an array as it lies (views included); `shape` re-reads a contiguous one."""
+        if shape is not None:
+            return self.layout(shape, array.dtype.name)
+        strides = [stride // array.itemsize for stride in array.strides]
+        return self.layout(array.shape, array.dtype.name, strides)
+
+    def memory(self, layout: ctypes.c_void_p, array: np.ndarray) -> ctypes.c_void_p:
+        """Memory of a layout at an array's own address."""
+        found = ctypes.c_void_p()
+        at = ctypes.c_void_p(array.ctypes.data)
+        self._do("dnnl_memory_create", ctypes.byref(found), layout, self._engine, at)
+        self._kept.append(array)
+        return found
+
+    def matmul(self, src: Any, weights: Any, bias: Any, dst: Any, attributes: Any) -> ctypes.c_void_p:
+        """A descriptor of the primitive for four layouts (`bias` may be `None`)."""
+        found = ctypes.c_void_p()
+        told = (self._engine, src, weights, bias, dst, attributes)
+        self._do("dnnl_matmul_primitive_desc_create", ctypes.byref(found), *told)
+        return found
+
+    def convolution(
+        self, layouts: Sequence[Any], stride: int, dilation: int,
+        padding: tuple[tuple[int, int], tuple[int, int]], attributes: Any,
+    ) -> ctypes.c_void_p:  # fmt: skip
+        """A descriptor of the primitive; `layouts` are those of src, weights, bias and dst."""
+        found = ctypes.c_void_p()
+        (top, bottom), (left, right) = padding
+        told = [int64s([stride] * 2), int64s([dilation - 1] * 2), int64s([top, left])]
+        self._do(
+            "dnnl_convolution_forward_primitive_desc_create", ctypes.byref(found), self._engine, _INFERENCE,
+            _AUTO, *layouts, *told, int64s([bottom, right]), attributes,
+        )  # fmt: skip
+        return found
+
+    def attributes(self, relu: bool) -> ctypes.c_void_p:
+        """With ReLU behind the sum, or with nothing."""
+        found, steps = ctypes.c_void_p(), ctypes.c_void_p()
+        self._do("dnnl_primitive_attr_create", ctypes.byref(found))
+        if relu:
+            self._do("dnnl_post_ops_create", ctypes.byref(steps))
+            zero = ctypes.c_float(0)
+            self._do("dnnl_post_ops_append_eltwise", steps, _RELU, zero, zero)
+            self._do("dnnl_primitive_attr_set_post_ops", found, steps)
+        return found
+
+    def weights_for(
+        self, primitive: ctypes.c_void_p, layout: ctypes.c_void_p, array: np.ndarray
+    ) -> tuple[ctypes.c_void_p, Callable[[], object]]:
+        """Memory for the weights as the primitive wants them, and the call that fills it from the array."""
+        wanted = ctypes.c_void_p(self._library.dnnl_primitive_desc_query_md(primitive, _WEIGHTS_MD, 0))
+        laid = self.memory(wanted, _aligned(self._library.dnnl_memory_desc_get_size(wanted)))
+        described = ctypes.c_void_p()
+        told = (layout, self._engine, wanted, self._engine, None)
+        self._do("dnnl_reorder_primitive_desc_create", ctypes.byref(described), *told)
+        return laid, self.call(described, {SRC: self.memory(layout, array), DST: laid})
+
+    def call(self, primitive: ctypes.c_void_p, memories: Mapping[int, Any]) -> Callable[[], object]:
+        """A call that executes the primitive and waits for it."""
+        made = ctypes.c_void_p()
+        self._do("dnnl_primitive_create", ctypes.byref(made), primitive)
+        told = (_Argument * len(memories))(*((kind, m.value) for kind, m in memories.items()))
+        count = ctypes.c_int(len(memories))
+        execute, wait = self._library.dnnl_primitive_execute, self._library.dnnl_stream_wait
+        stream, kept = self._stream, self._kept
+
+        def call(kept: Sequence[Any] = kept) -> None:
+            """`kept` keeps the arrays alive that the library knows by their addresses."""
+            if execute(made, stream, count, told) or wait(stream):
+                raise RuntimeError("oneDNN failed at run time")
+
+        return call
+
+
+def _row_major(shape: Sequence[int]) -> list[int]:
+    strides = [1]
+    for size in reversed(shape[1:]):
+        strides.insert(0, strides[0] * size)
+    return strides
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Bytes that begin on a boundary of 64."""
+    whole = np.zeros(size + 64, np.uint8)
+    first = -whole.ctypes.data % 64
+    return whole[first : first + size]

@@ -1,0 +1,122 @@
+"""`make bench-vendor`: what it compares, what it keeps and what its page says, never how fast anything is."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tuner import registry
+from tuner.core.errors import TunerError
+from tuner.core.stats import Interval
+from tuner.core.turns import Turns
+from tuner.engine.tuning.finals import Finalist, Placing, Ranking
+from tuner.lab import bench_vendor, vendor_page, vendor_roofline
+from tuner.lab.vendor_cases import OPERATORS, cases
+
+LIMITS = {"l1d_bytes": 32e3, "l2_bytes": 1e6, "l3_bytes": 32e6, "vector_bytes": 64.0, "cores": 2}
+RATES = {"L1": 4e11, "L2": 2e11, "L3": 5e10}
+PEAKS = {"peak_flops_f32": 2e11, "bandwidth_bytes_per_s": 2e10}
+
+
+def test_every_case_is_a_workload_and_is_there_once() -> None:
+    found = cases([2, 1])
+    assert len({case.key for case in found}) == len(found)
+    for case in found:
+        registry.operator(case.operator).parse(case.shape, case.dtype)
+    assert Counter(c.operator for c in found if (c.dtype, c.threads) == ("f32", 2)) == {
+        "gemm": 14, "conv2d": 20, "attention": 6,
+    }  # fmt: skip
+
+
+def test_who_stops_early_has_f32_of_every_operator() -> None:
+    first = cases([2, 1])[:6]
+    assert Counter(case.operator for case in first) == dict.fromkeys(OPERATORS, 2)
+    assert {(case.dtype, case.threads) for case in first} == {("f32", 2)}
+    assert {case.dtype for case in cases([2], ["gemm"], ["bf16"])} == {"bf16"}
+    assert len(cases([2], quick=True)) < len(cases([2])) / 2
+
+
+def placing(label: str, seconds: float, baseline: bool = True) -> Placing:
+    turns = Turns((seconds,) * 9, (1,) * 9)
+    return Placing(Finalist(label, 1, None, baseline), turns, "", Interval(1, 1, 1))  # type: ignore[arg-type]
+
+
+def test_libraries_with_weights_laid_out_ahead_are_compared_apart() -> None:
+    entries = (
+        placing("ours", 2.0, False),
+        placing("slower", 3.0, False),
+        placing("lib", 4.0),
+        placing("ahead", 1.0),
+    )
+    kernels: Any = [
+        SimpleNamespace(name=n, constant=("B",) if n == "ahead" else ()) for n in ("ours", "lib", "ahead")
+    ]
+    found = bench_vendor.placings(Ranking(entries, 3, 3, ()), kernels)
+    assert (found["ours"], found["best"], found["frozen"]) == ("ours", "lib", "ahead")
+    assert found["ratio"][1] == pytest.approx(2.0) and found["frozen_ratio"][1] == pytest.approx(0.5)
+    with pytest.raises(TunerError, match="none of our kernels"):
+        bench_vendor.placings(Ranking(entries[2:], 1, 1, ()), kernels)
+
+
+def test_a_large_product_is_held_by_arithmetic_and_a_row_by_memory() -> None:
+    gemm = registry.operator("gemm")
+    large = vendor_roofline.roofs(gemm.parse("2048x2048x2048"), LIMITS, PEAKS, RATES, 2)
+    assert large.binding == ("compute", pytest.approx(2 * 2048**3 / 2e11))
+    row = vendor_roofline.roofs(gemm.parse("1x4096x4096"), LIMITS, PEAKS, RATES, 2)
+    assert row.binding == ("memory", pytest.approx(4 * (4096 * 4096 + 2 * 4096) / 2e10))
+    # What fits in a cache has not to come from beyond it, call after call.
+    small = vendor_roofline.roofs(gemm.parse("64x64x64"), LIMITS, PEAKS, RATES, 2)
+    assert small.levels["L3"] == small.levels["memory"] == 0 < small.levels["L1"]
+    assert vendor_roofline.roofs(gemm.parse("64x64x64", "int8"), LIMITS, PEAKS, RATES, 2).compute is None
+
+
+def test_what_holds_a_time_is_said_and_not_guessed() -> None:
+    roofs = vendor_roofline.Roofs(1.0, {"L1": 0.5, "memory": 0.1})
+    assert vendor_roofline.holds(roofs, 1.1).startswith("compute: 91%")
+    assert vendor_roofline.holds(roofs, 2.0).startswith("mostly compute: 50%")
+    assert vendor_roofline.holds(roofs, 10.0).startswith("no roof: 10% of compute")
+    assert "Winograd" in vendor_roofline.holds(roofs, 0.5)
+    assert "is not measured" in vendor_roofline.holds(vendor_roofline.Roofs(None, {"L1": 0.1}), 1.0)
+
+
+def run_of(ours_s: float) -> dict[str, Any]:
+    case = cases([2])[0]
+    found = {
+        "operator": case.operator, "shape": case.shape, "dtype": case.dtype, "threads": 2, "trials": 24,
+        "ours": "cpp_packed", "ours_s": ours_s, "best": "mkl", "ratio": [0.9, 1.1, 1.2],
+        "compute_s": 0.01, "levels_s": {"L1": 5e-3, "L2": 1e-4, "L3": 0.0, "memory": 0.0},
+    }  # fmt: skip
+    about = {
+        "date": "2026-01-01", "cores": 2, "arch": "avx512", "libraries": ["mkl 1"],
+        "speeds": {"2": {**RATES, "peak": 2e11}},
+    }  # fmt: skip
+    failed = {**found, "shape": "1x1x1", "ours_s": None, "error": "disturbed: others"}
+    return {"about": about, "cases": {case.key: found, "failed": failed}}
+
+
+def test_a_section_of_another_cpu_is_never_touched(tmp_path: Path) -> None:
+    page = tmp_path / "cpu-performance.md"
+    vendor_page.write_page(page, "CPU A", vendor_page.body(run_of(0.02)))
+    vendor_page.write_page(page, "CPU B", vendor_page.body(run_of(0.04)))
+    (first,) = [part for part in page.read_text().split("\n## ") if part.startswith("CPU A")]
+    vendor_page.write_page(page, "CPU B", vendor_page.body(run_of(0.05)))
+    sections = page.read_text().split("\n## ")
+    assert [part.splitlines()[0] for part in sections[1:]] == ["CPU A", "CPU B"]
+    assert sections[1].strip() == first.strip() and "20.0 ms" in first
+    assert "50.0 ms" in sections[2] and "40.0 ms" not in sections[2]
+    assert "1.10 [0.90, 1.20] (tie)" in first and "disturbed: others" in first
+    assert all(line.count("|") == 13 for line in first.splitlines() if line.startswith("| 1"))
+
+
+def test_a_file_that_is_none_of_its_own_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bench-vendor.json"
+    assert bench_vendor.read_kept(path) == {}
+    path.write_text(json.dumps({"a device": {"cases": {}}}))
+    assert bench_vendor.read_kept(path) == {"a device": {"cases": {}}}
+    for text in ("[1]", "{", '{"a": 1}'):
+        path.write_text(text)
+        with pytest.raises(TunerError, match="is no file of this bench"):
+            bench_vendor.read_kept(path)

@@ -1,0 +1,109 @@
+"""What `make bench-vendor` measures: shapes, element types and threads, the most telling first."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+OPERATORS = ("gemm", "conv2d", "attention")
+
+GEMMS = (
+    "1024x1024x1024", "2048x2048x2048", "256x256x256", "512x768x3072", "1x4096x4096", "512x512x512",
+    "128x3072x768", "8x4096x4096", "4096x64x512", "1000x1000x1000", "64x64x64", "127x129x131",
+    "m512 n64 k512 batch12", "128x128x128",
+)  # fmt: skip
+"""Squares from 64 to 2048, ragged ones, BERT's, one token's and eight tokens', a batch of heads."""
+
+CONVOLUTIONS = (
+    # ResNet-50: the stem, 1x1 and 3x3 at every size, both strides.
+    "n1 c3 h224 w224 k64 r7 s7 stride2 pad3",
+    "n1 c64 h56 w56 k64 r1 s1",
+    "n1 c64 h56 w56 k64 r3 s3 pad1",
+    "n1 c256 h14 w14 k1024 r1 s1",
+    "n1 c128 h56 w56 k128 r3 s3 stride2 pad1",
+    "n1 c512 h7 w7 k512 r3 s3 pad1",
+    "n1 c256 h56 w56 k128 r1 s1",
+    "n1 c128 h28 w28 k128 r3 s3 pad1",
+    "n1 c512 h28 w28 k1024 r1 s1 stride2",
+    "n1 c2048 h7 w7 k512 r1 s1",
+    # MobileNetV2: its stem, depthwise of both strides, and 1x1 of few channels.
+    "n1 c384 h14 w14 k384 r3 s3 pad1 groups384",
+    "n1 c96 h112 w112 k96 r3 s3 stride2 pad1 groups96",
+    "n1 c3 h224 w224 k32 r3 s3 stride2 pad1",
+    "n1 c32 h112 w112 k16 r1 s1",
+    "n1 c384 h14 w14 k64 r1 s1",
+    "n1 c320 h7 w7 k1280 r1 s1",
+    # YOLOv5s at 640 x 640: its stem, a stride of 2, a bottleneck and a head.
+    "n1 c3 h640 w640 k32 r6 s6 stride2 pad2",
+    "n1 c64 h160 w160 k128 r3 s3 stride2 pad1",
+    "n1 c64 h80 w80 k64 r3 s3 pad1",
+    "n1 c512 h20 w20 k255 r1 s1",
+)  # fmt: skip
+"""Twenty layers of three networks, batch 1."""
+
+ATTENTIONS = (
+    "1x12x384x384x64",
+    "b1 h32 q512 kv512 d128 causal",
+    "b1 h32 q1 kv513 d128",
+    "1x12x128x128x64",
+    "1x8x2048x2048x64",
+    "b1 h32 q1 kv4096 d128 kv_heads8",
+)
+"""BERT, a prompt and a step of LLaMA, a short and a long sequence, a step over 4096 keys with 8 KV heads."""
+
+_SHAPES = {"gemm": GEMMS, "conv2d": CONVOLUTIONS, "attention": ATTENTIONS}
+_TYPES = {"gemm": ("int8", "bf16", "f16"), "conv2d": ("int8", "bf16", "f16"), "attention": ("bf16", "f16")}
+# Of the narrow types, and of one thread after the first, in a quick run.
+_FEW = 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison.
+
+    Attributes:
+        operator, shape, dtype, threads: as the command line has them.
+    """
+
+    operator: str
+    shape: str
+    dtype: str
+    threads: int
+
+    @property
+    def key(self) -> str:
+        """Its name in the file of results."""
+        return f"{self.operator} {self.dtype} {self.shape}, {self.threads} threads"
+
+
+def cases(
+    threads: Sequence[int], only: Sequence[str] = (), dtypes: Sequence[str] = (), quick: bool = False
+) -> list[Case]:
+    """Everything to be measured, in the order in which it is.
+
+    f32 on the most threads comes first, operators in turn; then f32 on fewer threads; then the narrow types
+    in the same order. Who stops early has measured the same shapes of every operator.
+
+    Args:
+        threads: numbers of threads, the most first.
+        only: operators; none means all.
+        dtypes: element types; none means all.
+        quick: the first few shapes of each operator only.
+    """
+    chosen = [operator for operator in OPERATORS if operator in (only or OPERATORS)]
+    return [
+        case
+        for narrow in (False, True)
+        for count in threads
+        for case in _in_turn(chosen, count, narrow, quick)
+        if case.dtype in (dtypes or (case.dtype,))
+    ]
+
+
+def _in_turn(operators: Sequence[str], threads: int, narrow: bool, quick: bool) -> Iterator[Case]:
+    """One shape of each operator after the other."""
+    for place in range(max(len(_SHAPES[operator]) for operator in operators)):
+        if quick and place >= _FEW:
+            return
+        for operator in operators:
+            if place < len(_SHAPES[operator]):
+                for dtype in _TYPES[operator] if narrow else ("f32",):
+                    yield Case(operator, _SHAPES[operator][place], dtype, threads)

@@ -1,0 +1,142 @@
+"""`docs/cpu-performance.md`: a section a CPU model, each written by the machine that measured it."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuner.core.errors import TunerError
+from tuner.core.stats import Interval
+from tuner.lab.vendor_roofline import LEVELS, Roofs, geometric_mean, holds
+from tuner.report.text import significant
+
+_HEAD = """# CPU kernels beside the vendors' libraries
+
+Written by `make bench-vendor`, a section a CPU model; a run replaces the section of its own CPU alone. A
+line is one interleaved final on one machine: our fastest C++ kernel as tuned in that run, and every library
+that was installed. "ours / best" is the best library's time over ours, with its 95% interval: above 1 ours
+is faster, a tie where the interval contains 1. "frozen" is the same against the best library whose weights
+were laid out ahead, which does less in a call than ours. Roofs are least times (formulas and their sources
+are in `tuner/lab/vendor_roofline.py`): arithmetic at the FMA peak, measured for f32 alone; what must come
+out of each cache level; and out of memory. A geometric mean is over the lines of its table.
+"""
+_COLUMNS = (
+    "shape", "ours", "time", "best library", "ours / best", "frozen", "compute", *LEVELS, "held by",
+)  # fmt: skip
+
+
+def section_name(facts: Mapping[str, Any], fingerprint: str) -> str:
+    """Of a CPU: its model as the system names it, and the device's fingerprint, because virtual machines name
+    CPUs of several generations alike."""
+    model = " ".join(str(facts.get("model") or "unknown CPU").split())
+    return f"{model}, {fingerprint}"
+
+
+def write_page(path: Path, name: str, body: str) -> None:
+    """Puts a section into the page, in the place of the one of the same name; others stay as they are.
+
+    Raises:
+        TunerError: the page cannot be read or written.
+    """
+    try:
+        whole = path.read_text() if path.exists() else _HEAD
+        sections = re.split(r"(?m)^(?=## )", whole)
+        kept = [part for part in sections[1:] if part.splitlines()[0] != f"## {name}"]
+        parts = [sections[0], *kept, f"## {name}\n\n{body.strip()}\n"]
+        path.write_text("\n".join(part.strip() + "\n" for part in parts))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TunerError(f"{path} cannot be written: {error}") from None
+
+
+def body(run: Mapping[str, Any]) -> str:
+    """The section's text.
+
+    Args:
+        run: what `tuner.lab.bench_vendor` keeps in its file: `about`, and `cases` by their keys.
+    """
+    found = list(run["cases"].values())
+    kinds = dict.fromkeys((case["operator"], case["dtype"], case["threads"]) for case in found)
+    parts = [_about(run["about"], found), _means(found, list(kinds))]
+    for operator, dtype, threads in kinds:
+        rows = [c for c in found if (c["operator"], c["dtype"], c["threads"]) == (operator, dtype, threads)]
+        title = f"### {operator}, {dtype}, {threads} thread{'s' if threads > 1 else ''}"
+        parts.append(f"{title}\n\n{_table(rows)}")
+    return "\n\n".join(parts)
+
+
+def _about(about: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> str:
+    measured = [case for case in found if case.get("ours_s")]
+    trials = sorted({case["trials"] for case in measured})
+    lines = [
+        f"{len(measured)} comparisons, the last of {about['date']}; {about['cores']} cores, {about['arch']}"
+        f"{', a virtual machine' if about.get('hypervisor') else ''}; "
+        f"at most {' or '.join(map(str, trials)) or 'no'} trials a kernel.",
+        f"Libraries: {', '.join(about['libraries']) or 'none'}.",
+    ]
+    for threads, speeds in sorted(about["speeds"].items()):
+        rates = ", ".join(
+            f"{level} {speeds[level] / 1e9:.0f} GB/s" for level in (*LEVELS[:3], "memory") if level in speeds
+        )
+        peak = speeds.get("peak")
+        flops = f"f32 FMA peak {peak / 1e9:.0f} GFLOP/s, " if peak else ""
+        lines.append(f"With {threads} thread{'s' if threads != '1' else ''}: {flops}reading {rates}.")
+    return "\n\n".join(lines)
+
+
+def _means(found: Sequence[Mapping[str, Any]], kinds: Sequence[tuple[str, str, int]]) -> str:
+    rows = [
+        "| operator | dtype | threads | comparisons | geometric mean | least | against frozen |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for kind in kinds:
+        of_kind = [case for case in found if (case["operator"], case["dtype"], case["threads"]) == kind]
+        ratios = [case["ratio"][1] for case in of_kind if case.get("ratio")]
+        frozen = [case["frozen_ratio"][1] for case in of_kind if case.get("frozen_ratio")]
+        mean, mean_frozen = geometric_mean(ratios), geometric_mean(frozen)
+        cells = [*map(str, kind), str(len(ratios)), _times(mean), _times(min(ratios, default=None))]
+        rows.append(f"| {' | '.join([*cells, _times(mean_frozen)])} |")
+    return "\n".join(rows)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        f"| {' | '.join(_COLUMNS)} |",
+        f"| --- | --- | ---: | --- | ---: | --- | ---: |{' ---: |' * len(LEVELS)} --- |",
+    ]
+    for case in rows:
+        if not case.get("ours_s"):
+            missing = [case["shape"], case.get("error") or "not measured"]
+            lines.append(f"| {' | '.join(missing)} |{' |' * (6 + len(LEVELS))}")
+            continue
+        roofs = Roofs(case["compute_s"], case["levels_s"])
+        frozen = f"{case['frozen']} {_ratio(case['frozen_ratio'])}" if case.get("frozen_ratio") else "–"
+        cells = [
+            case["shape"], case["ours"], _seconds(case["ours_s"]), case.get("best") or "–",
+            _ratio(case["ratio"]) if case.get("ratio") else "–", frozen,
+            _seconds(roofs.compute), *(_seconds(roofs.levels[level]) for level in LEVELS),
+            holds(roofs, case["ours_s"]),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _times(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _ratio(told: Sequence[float]) -> str:
+    interval = Interval(*told)
+    tie = " (tie)" if interval.contains(1.0) else ""
+    return f"{interval.mid:.2f} [{interval.low:.2f}, {interval.high:.2f}]{tie}"
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    if value == 0 or not math.isfinite(value):
+        return "0"
+    unit, scale = next(
+        (u, s) for u, s in (("ms", 1e3), ("µs", 1e6), ("ns", 1e9)) if value * s >= 1 or u == "ns"
+    )
+    return f"{significant(value * scale)} {unit}"
