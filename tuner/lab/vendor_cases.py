@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-OPERATORS = ("gemm", "conv2d", "attention")
-
 GEMMS = (
     "1024x1024x1024", "2048x2048x2048", "256x256x256", "512x768x3072", "1x4096x4096", "512x512x512",
     "128x3072x768", "8x4096x4096", "4096x64x512", "1000x1000x1000", "64x64x64", "127x129x131",
@@ -49,9 +47,29 @@ ATTENTIONS = (
 )
 """BERT, a prompt and a step of LLaMA, a short and a long sequence, a step over 4096 keys with 8 KV heads."""
 
-_SHAPES = {"gemm": GEMMS, "conv2d": CONVOLUTIONS, "attention": ATTENTIONS}
-_TYPES = {"gemm": ("int8", "bf16", "f16"), "conv2d": ("int8", "bf16", "f16"), "attention": ("bf16", "f16")}
-# Of the narrow types, and of one thread after the first, in a quick run.
+
+@dataclass(frozen=True)
+class Suite:
+    """An operator's part.
+
+    Attributes:
+        operator: its name.
+        shapes: in the order in which they are measured.
+        narrow: element types beside f32.
+    """
+
+    operator: str
+    shapes: tuple[str, ...]
+    narrow: tuple[str, ...]
+
+
+SUITES = (
+    Suite("gemm", GEMMS, ("int8", "bf16", "f16")),
+    Suite("conv2d", CONVOLUTIONS, ("int8", "bf16", "f16")),
+    Suite("attention", ATTENTIONS, ("bf16", "f16")),
+)
+OPERATORS = tuple(suite.operator for suite in SUITES)
+# Shapes of each operator in a quick run.
 _FEW = 4
 
 
@@ -88,7 +106,7 @@ def cases(
         dtypes: element types; none means all.
         quick: the first few shapes of each operator only.
     """
-    chosen = [operator for operator in OPERATORS if operator in (only or OPERATORS)]
+    chosen = [suite for suite in SUITES if suite.operator in (only or OPERATORS)]
     return [
         case
         for narrow in (False, True)
@@ -98,12 +116,10 @@ def cases(
     ]
 
 
-def _in_turn(operators: Sequence[str], threads: int, narrow: bool, quick: bool) -> Iterator[Case]:
+def _in_turn(suites: Sequence[Suite], threads: int, narrow: bool, quick: bool) -> Iterator[Case]:
     """One shape of each operator after the other."""
-    for place in range(max(len(_SHAPES[operator]) for operator in operators)):
-        if quick and place >= _FEW:
-            return
-        for operator in operators:
-            if place < len(_SHAPES[operator]):
-                for dtype in _TYPES[operator] if narrow else ("f32",):
-                    yield Case(operator, _SHAPES[operator][place], dtype, threads)
+    for place in range(_FEW if quick else max(len(suite.shapes) for suite in suites)):
+        for suite in suites:
+            for shape in suite.shapes[place : place + 1]:
+                for dtype in suite.narrow if narrow else ("f32",):
+                    yield Case(suite.operator, shape, dtype, threads)
