@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, func, select
 
 from tuner.core.measurement import Status
 from tuner.core.space import Config
 from tuner.store.checked import positive, scalars, words
+from tuner.store.queries import effective_status
 from tuner.store.writes import FORGOTTEN, SWEEP_TRIALS, TRIALS
 
 _ERROR = 300  # characters: the first line of nearly every error
@@ -75,14 +76,13 @@ def trial_lines(connection: Connection, sweep_id: int, most: int) -> list[TrialL
 
 
 def _select(sweep_id: int) -> Any:
-    status = case((FORGOTTEN.c.trial_id.is_not(None), str(Status.ENVIRONMENT)), else_=TRIALS.c.status)
     return (
         select(
             SWEEP_TRIALS.c.sweep_id,
             SWEEP_TRIALS.c.number,
             SWEEP_TRIALS.c.trial_id,
             SWEEP_TRIALS.c.reused,
-            status.label("status"),
+            effective_status().label("status"),
             TRIALS.c.evidence,
             TRIALS.c.time_s,
             TRIALS.c.low_s,

@@ -161,7 +161,7 @@ def fastest(connection: Connection, sweep_id: int, count: int) -> list[Trial]:
 
 def failures(connection: Connection, sweep_id: int, looked_at: int) -> list[tuple[str, str]]:
     """Status and the beginning of the error of the latest failures of a sweep, at most so many."""
-    status = case((FORGOTTEN.c.trial_id.is_not(None), str(Status.ENVIRONMENT)), else_=TRIALS.c.status)
+    status = effective_status()
     statement = (
         select(status.label("status"), func.substr(TRIALS.c.error, 1, 400).label("error"))
         .join(SWEEP_TRIALS, SWEEP_TRIALS.c.trial_id == TRIALS.c.id)
@@ -208,6 +208,11 @@ def trial_detail(connection: Connection, trial_id: int) -> TrialDetail:
         finals=tuple(final_entry_of(e) for e in entries),
         timer=timer_of(row.sweep_protocol),
     )
+
+
+def effective_status() -> ColumnElement[str]:
+    """The status that a trial reads as, in a statement that joins `forgotten_trials` outside."""
+    return case((FORGOTTEN.c.trial_id.is_not(None), str(Status.ENVIRONMENT)), else_=TRIALS.c.status)
 
 
 def timer_of(protocol: Any) -> str:
@@ -279,9 +284,7 @@ def _counts(connection: Connection, ids: Sequence[int]) -> Mapping[int, list[Row
     counted: dict[int, list[Row[Any]]] = defaultdict(list)
     # Marks are rare, and to look for one a trial would cost more than all the rest.
     marked = connection.execute(select(FORGOTTEN.c.trial_id).limit(1)).first() is not None
-    status: ColumnElement[str] = TRIALS.c.status
-    if marked:
-        status = case((FORGOTTEN.c.trial_id.is_not(None), str(Status.ENVIRONMENT)), else_=TRIALS.c.status)
+    status: ColumnElement[str] = effective_status() if marked else TRIALS.c.status
     outcome = (
         status.label("status"), func.count().label("trials"), func.min(TRIALS.c.time_s).label("best_s"),
     )  # fmt: skip

@@ -11,21 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, literal_column, select
+from sqlalchemy import Connection, func, literal_column, select
 
 from tuner.core.measurement import Status
 from tuner.core.workload import Workload
 from tuner.store import owners
 from tuner.store.checked import positive, record, whole, words
 from tuner.store.convert import chunks, workload_of
-from tuner.store.owner import host_of, is_alive, on_this_host, this_process
-from tuner.store.queries import device_of, kernel_of
+from tuner.store.queries import device_of, effective_status, kernel_of
 from tuner.store.records import DeviceInfo, KernelInfo
 from tuner.store.writes import (
     DEVICES,
     FORGOTTEN,
     KERNELS,
-    OWNERS,
     SWEEP_TRIALS,
     SWEEPS,
     TRIALS,
@@ -212,7 +210,7 @@ def _entries(connection: Connection, known: Mapping[int, SweepEntry]) -> dict[in
 
 def _entry(connection: Connection, row: Any) -> SweepEntry:
     state = words(row.status)
-    if state == "running" and not lives(connection, words(row.owner)):
+    if state == "running" and not owners.lives(connection, words(row.owner)):
         state = "unfinished"
     return SweepEntry(
         id=whole(row.id), workload=whole(row.workload_id), kernel=whole(row.kernel_id),
@@ -220,16 +218,6 @@ def _entry(connection: Connection, row: Any) -> SweepEntry:
         threads=whole(row.threads), cache=words(row.cache), state=state, budget=record(row.budget),
         started_at=words(row.started_at), finished_at=row.finished_at,
     )  # fmt: skip
-
-
-def lives(connection: Connection, owner: str) -> bool:
-    """Whether the process that runs a sweep is still there, as far as can be told from here."""
-    if owner == this_process() or is_alive(owner):
-        return True
-    if on_this_host(owner) or not host_of(owner):
-        return False
-    seen = connection.execute(select(OWNERS.c.seen_at).where(OWNERS.c.owner == owner)).scalar()
-    return seen is not None and owners.silent_s(words(seen)) <= owners.SILENT_S
 
 
 def _count_measured(
@@ -292,8 +280,3 @@ def _count_reused(connection: Connection, sweeps: Sequence[int] | None) -> dict[
         for row in connection.execute(each):
             found[row.sweep_id] = _added(found.get(row.sweep_id, Tally()), row)
     return found
-
-
-def effective_status() -> ColumnElement[str]:
-    """The status that a trial reads as, in a statement that joins `forgotten_trials` outside."""
-    return case((FORGOTTEN.c.trial_id.is_not(None), str(Status.ENVIRONMENT)), else_=TRIALS.c.status)

@@ -6,9 +6,10 @@ from typing import Any
 from sqlalchemy import Connection, func, literal_column, select
 
 from tuner.core.measurement import Status
-from tuner.store.browse.catalogue import SweepEntry, effective_status
+from tuner.store.browse.catalogue import SweepEntry
 from tuner.store.browse.trial_list import TrialLine, trial_lines
 from tuner.store.checked import positive, whole, words
+from tuner.store.queries import effective_status
 from tuner.store.writes import FORGOTTEN, SWEEP_TRIALS, TRIALS
 
 

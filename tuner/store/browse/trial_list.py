@@ -12,9 +12,10 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Select, func, literal_column, or_, select
 
 from tuner.core.measurement import TIMED_EVIDENCE, Status
-from tuner.store.browse.catalogue import SweepEntry, effective_status
+from tuner.store.browse.catalogue import SweepEntry
 from tuner.store.checked import positive, scalars, whole, words
 from tuner.store.convert import chunks
+from tuner.store.queries import effective_status
 from tuner.store.writes import FORGOTTEN, SWEEP_TRIALS, SWEEPS, TRIALS
 
 Order = Literal["newest", "oldest", "fastest", "slowest"]
