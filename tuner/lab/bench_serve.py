@@ -14,10 +14,10 @@ import random
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -82,9 +82,14 @@ def asked(rng: random.Random, template: str, total: int) -> str:
     return template.format(**ids, number=rng.randint(1, max(1, total // 600)))
 
 
-def client(place: tuple[str, int], seed: int, total: int, spent: dict[str, list[float]]) -> None:
-    """Asks for everything in an order of its own; seconds by address template."""
+def client(place: tuple[str, int], seed: int, total: int) -> dict[str, list[float]]:
+    """Asks for everything in an order of its own; seconds by address template.
+
+    Raises:
+        TunerError: the server answers with an error.
+    """
     rng = random.Random(seed)
+    spent: dict[str, list[float]] = defaultdict(list)
     connection = http.client.HTTPConnection(*place, timeout=60)
     for _ in range(ROUNDS):
         for template in rng.sample(PAGES + LISTS, len(PAGES + LISTS)):
@@ -96,18 +101,14 @@ def client(place: tuple[str, int], seed: int, total: int, spent: dict[str, list[
             spent[template].append(time.perf_counter() - began)
             if answer.status != 200:
                 raise TunerError(f"{address} answered {answer.status}: {body[:200]!r}")
+    return spent
 
 
 def load(place: tuple[str, int], total: int) -> dict[str, list[float]]:
     """Seconds of every request of all clients, by address template."""
-    shares: list[dict[str, list[float]]] = [defaultdict(list) for _ in range(CLIENTS)]
-    threads = [
-        threading.Thread(target=client, args=(place, seed, total, share)) for seed, share in enumerate(shares)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        # `list` raises what a client raised: figures of the requests before it would look like all.
+        shares = list(clients.map(lambda seed: client(place, seed, total), range(CLIENTS)))
     return {name: [s for share in shares for s in share[name]] for name in PAGES + LISTS}
 
 
