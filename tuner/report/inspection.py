@@ -33,7 +33,7 @@ class Shown:
 
 def inspection_page(
     shown: Mapping[str, Any], other: Mapping[str, Any] | None = None,
-    diffs: Sequence[Mapping[str, str]] = (), **more: Any,
+    diffs: Sequence[Mapping[str, str]] = (),
 ) -> str:  # fmt: skip
     """The page of `Inspection.as_dict()`, and of what another configuration changes.
 
@@ -41,7 +41,6 @@ def inspection_page(
         shown: the candidate.
         other: the configuration it is compared with.
         diffs: of the stages, as `{"name", "language", "text"}` with unified diffs.
-        more: for `shell.page`: a server's `static`.
     """
     return page(
         "inspection.html",
@@ -56,7 +55,6 @@ def inspection_page(
         stages=[_stage(stage) for stage in shown["stages"]],
         compared=other is not None,
         changes=[_change(diff) for diff in diffs],
-        **more,
     )
 
 

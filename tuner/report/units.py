@@ -27,7 +27,7 @@ def byte_size(value: float) -> str:
 
 def count(value: float) -> str:
     """A count with commas: `10,000`; one that is not whole keeps three significant digits."""
-    return f"{value:,.0f}" if value == round(value) else _short(value)
+    return f"{value:,.0f}" if math.isfinite(value) and value == round(value) else _short(value)
 
 
 def in_unit(value: float, unit: str) -> str:
@@ -42,6 +42,8 @@ def in_unit(value: float, unit: str) -> str:
 
 
 def _short(value: float) -> str:
+    if not math.isfinite(value):
+        return f"{value:g}"
     if value == round(value) and abs(value) < 1000:
         return f"{value:.0f}"
     return significant(value) if value > 0 else f"{value:.3g}"

@@ -39,7 +39,7 @@ def application(database: Database) -> FastAPI:
     )
     app.state.database = database
     app.state.feed = Feed(database)
-    app.state.maker = Maker(str(database.where))
+    app.state.maker = Maker(database.where)
     app.include_router(events.router)
     app.include_router(api.router)
     app.include_router(pages.router)

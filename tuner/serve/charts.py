@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuner.report.html.vega import Chart, Spec
+from tuner.report.html.charts import coloured
+from tuner.report.html.vega import Chart, Spec, nominal, number, tooltip
 from tuner.report.text import seconds
 from tuner.store.browse.curves import Dot
 from tuner.store.browse.trial_list import TrialLine
@@ -31,16 +32,14 @@ def sweep_chart(dots: Sequence[Dot], records: Sequence[TrialLine], trials: int) 
     points = [_point(d.number, d.trial, d.time_s, size) for d in dots if d.time_s is not None]
     steps = [_point(r.number, r.id, r.time_s or 0, size) for r in records]
     end = {**steps[-1], "number": max(trials - 1, records[-1].number)}
-    tip = [_tip("trial", "trial"), _tip("number", "number"), _tip("shown", "time")]
-    y = {
-        **{"field": "time", "type": "quantitative", "title": f"time ({unit}), logarithmic"},
-        **{"scale": {"type": "log", "nice": False, "padding": 8}, "axis": {"tickCount": 6}},
-    }
+    tip = tooltip(trial="trial", number="number", shown="time")
+    scale = {"type": "log", "nice": False, "padding": 8}
+    y = number("time", title=f"time ({unit}), logarithmic", scale=scale, axis={"tickCount": 6})
     dot = {"type": "point", "filled": True}
     spec: Spec = {
         "height": 260,
         "encoding": {
-            "x": {"field": "number", "type": "quantitative", "title": "number of the trial"},
+            "x": number("number", title="number of the trial"),
             "y": y,
         },
         "layer": [
@@ -66,8 +65,8 @@ def sweep_chart(dots: Sequence[Dot], records: Sequence[TrialLine], trials: int) 
     return Chart("sweep", spec, caption, f"Best time so far over {trials} trials; it ends at {last}.")
 
 
-def _point(number: int, trial: int, time_s: float, size: float) -> dict[str, Any]:
-    return {"number": number, "time": time_s / size, "shown": seconds(time_s), "trial": f"t{trial}"}
+def _point(place: int, trial: int, time_s: float, size: float) -> dict[str, Any]:
+    return {"number": place, "time": time_s / size, "shown": seconds(time_s), "trial": f"t{trial}"}
 
 
 def live_chart() -> Chart:
@@ -76,14 +75,9 @@ def live_chart() -> Chart:
         "height": 240,
         "data": {"values": []},
         "encoding": {
-            "x": {"field": "number", "type": "quantitative", "title": "trials so far"},
-            "y": {
-                "field": "ratio",
-                "type": "quantitative",
-                "title": "best so far, of the first seen here",
-                "scale": {"zero": True},
-            },
-            "color": {"field": "sweep", "type": "nominal", "title": None, "legend": {"orient": "top"}},
+            "x": number("number", title="trials so far"),
+            "y": number("ratio", title="best so far, of the first seen here", scale={"zero": True}),
+            "color": nominal("sweep", title=None, legend={"orient": "top"}),
         },
         "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2, "point": True},
     }
@@ -104,11 +98,11 @@ def bars(name: str, entries: Sequence[Mapping[str, Any]], caption: str = "") -> 
     ordered = sorted(entries, key=lambda entry: entry["shown_s"])
     unit, size = unit_of(ordered[0]["shown_s"])
     values = []
-    for number, entry in enumerate(ordered):
+    for place, entry in enumerate(ordered):
         low, _, high = entry["interval_s"] or (entry["shown_s"],) * 3
         values.append(
             {
-                "place": number,
+                "place": place,
                 "kernel": entry["kernel"],
                 "time": entry["shown_s"] / size,
                 "low": low / size,
@@ -118,50 +112,31 @@ def bars(name: str, entries: Sequence[Mapping[str, Any]], caption: str = "") -> 
                 "kind": "library" if entry["baseline"] else "tuned here",
             }
         )
-    time = {
-        **{"field": "time", "type": "quantitative", "title": f"time ({unit}); whiskers: 95% interval"},
-        **{"scale": {"domain": [0, 1.2 * max(v["high"] for v in values)]}, "axis": {"tickCount": 5}},
-    }
-    tip = [_tip("kernel", "kernel"), _tip("shown", "time"), _tip("label", "remark")]
-    high = {"field": "high", "type": "quantitative"}
+    scale = {"domain": [0, 1.2 * max(v["high"] for v in values)]}
+    title = f"time ({unit}); whiskers: 95% interval"
+    time = number("time", title=title, scale=scale, axis={"tickCount": 5})
+    tip = tooltip(kernel="kernel", shown="time", label="remark")
     spec: Spec = {
         "height": _BAR * len(values),
         "data": {"values": values},
-        "encoding": {
-            "y": {
-                **{"field": "kernel", "type": "nominal", "sort": None, "title": None},
-                "axis": {"ticks": False, "domain": False},
-            }
-        },
+        "encoding": {"y": nominal("kernel", sort=None, title=None, axis={"ticks": False, "domain": False})},
         "layer": [
             {
                 "mark": {"type": "bar", "height": {"band": 0.7}, "cornerRadiusEnd": 3},
-                "encoding": {"x": time, "color": _kinds(values), "tooltip": tip},
+                "encoding": {"x": time, "color": coloured({v["kind"] for v in values}), "tooltip": tip},
             },
             {
                 "mark": {"type": "rule", "color": "--ink", "strokeWidth": 1.5},
-                "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
+                "encoding": {"x": number("low"), "x2": {"field": "high"}},
             },
             {
                 "mark": {"type": "text", "align": "left", "dx": 6},
-                "encoding": {"x": high, "text": {"field": "shown", "type": "nominal"}},
+                "encoding": {"x": number("high"), "text": nominal("shown")},
             },
         ],
     }
     about = f"Bars of {len(values)} kernels; {values[0]['kernel']} is the fastest with {values[0]['shown']}."
     return Chart(name, spec, caption or "Shorter is faster.", about)
-
-
-def _kinds(values: Sequence[Mapping[str, Any]]) -> Spec:
-    """The colour of a bar by what it is, with a legend where there is more than one kind."""
-    colours = {"tuned here": "--tuned", "library": "--library"}
-    present = [kind for kind in colours if any(value["kind"] == kind for value in values)]
-    return {
-        "field": "kind",
-        "type": "nominal",
-        "legend": {"orient": "top", "title": None} if len(present) > 1 else None,
-        "scale": {"domain": present, "range": [colours[kind] for kind in present]},
-    }
 
 
 def samples_chart(samples: Sequence[float]) -> Chart | None:
@@ -176,25 +151,15 @@ def samples_chart(samples: Sequence[float]) -> Chart | None:
         "data": {"values": values},
         "mark": {"type": "point", "filled": True, "size": 45, "color": "--tuned", "opacity": 0.8},
         "encoding": {
-            "x": {
-                "field": "number",
-                "type": "quantitative",
-                "title": "sample",
-                "axis": {"tickMinStep": 1},
-                "scale": {"zero": False, "nice": False, "padding": 12},
-            },
-            "y": {
-                "field": "time",
-                "type": "quantitative",
-                "title": f"time ({unit})",
-                "scale": {"zero": False},
-            },
-            "tooltip": [_tip("number", "sample"), _tip("shown", "time")],
+            "x": number(
+                "number",
+                title="sample",
+                axis={"tickMinStep": 1},
+                scale={"zero": False, "nice": False, "padding": 12},
+            ),
+            "y": number("time", title=f"time ({unit})", scale={"zero": False}),
+            "tooltip": tooltip(number="sample", shown="time"),
         },
     }
     about = f"{len(samples)} samples between {seconds(min(samples))} and {seconds(max(samples))}."
     return Chart("samples", spec, "Seconds of one call, in the order they were taken, as measured.", about)
-
-
-def _tip(name: str, title: str) -> Spec:
-    return {"field": name, "type": "nominal", "title": title}

@@ -67,17 +67,10 @@ class Database:
     def __init__(self, where: str | os.PathLike[str] | None = None) -> None:
         place = locate(where)
         self.name = place.name
-        self.where: str | Path = (
-            where
-            if where is not None and place.file is None
-            # type: ignore[assignment]
-            else (
-                place.file.absolute()
-                if place.file is not None
-                else place.url.render_as_string(hide_password=False)
-            )
-        )
         self._file = place.file.absolute() if place.file is not None else None
+        # Whole, for processes that are started later: in another folder it is the same one.
+        url = place.url.render_as_string(hide_password=False)
+        self.where = url if self._file is None else str(self._file)
         self._lock = threading.Lock()
         self._identity = self._look_at_file()
         self._closed = False

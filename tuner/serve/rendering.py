@@ -1,7 +1,6 @@
 """Pages in the shell of the lab's reports, with the server's own templates, scripts and headings."""
 
 import hashlib
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.report.html import shell
-from tuner.report.text import seconds
-from tuner.report.units import byte_size, count, quantity
+from tuner.report.html.facts import peaks
+from tuner.report.metric_words import metric
 
 if TYPE_CHECKING:
     from fastapi.responses import HTMLResponse
@@ -73,19 +72,6 @@ def _environment() -> "Environment":
     return made
 
 
-def peaks(limits: Mapping[str, float]) -> list[tuple[str, str]]:
-    """A device's measured limits in words, with their units."""
-
-    def shown(name: str, value: float) -> str:
-        if "flops" in name:
-            return quantity(value, "FLOP/s")
-        if "bytes_per_s" in name:
-            return quantity(value, "B/s")
-        return seconds(value) if "_s" in name and value > 0 else count(value)
-
-    return [(name.replace("_", " "), shown(name, value)) for name, value in limits.items()]
-
-
 def ticks(text: str) -> "Markup":
     """A text of the lab's own with what stands in backticks as code."""
     from markupsafe import Markup, escape
@@ -95,13 +81,7 @@ def ticks(text: str) -> "Markup":
 
 def measures(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
     """Metrics of an artifact in words, with their units."""
-    found = []
-    for name, value in metrics.items():
-        shown = f"{value:g}"
-        if math.isfinite(value):
-            shown = byte_size(value) if name.endswith("_bytes") else count(value)
-        found.append((name.removesuffix("_bytes").replace("_", " "), shown))
-    return found
+    return [(metric(name).words, metric(name).text(value)) for name, value in metrics.items()]
 
 
 def page(
@@ -116,21 +96,22 @@ def page(
         scripts: of its own, besides those of tables.
         values: for the template; `here` is the place in the navigation that it belongs to.
     """
-    names = ["page.js", "table.js", *(("vega.js", "chart.js") if charts else ()), "remote.js", *scripts]
-    policy = shell.policy([], charts, served=True) + "; frame-ancestors 'none'"
+    names = [*shell.script_names(charts), "remote.js", *scripts]
+    policy = shell.policy([], charts, served=True)
     text = (
         _environment()
         .get_template(template)
         .render(
             title=title,
-            policy=shell.policy([], charts, served=True),
+            policy=policy,
             scripts=[(name, "") for name in names],
             static="/static",
             places=_PLACES,
             **{"extra_style": "", "subtitle": "", "made_at": None, "here": "", "q": "", **values},
         )
     )
-    return Rendered(text, {"content-security-policy": policy})
+    # Of frames a header alone can say something.
+    return Rendered(text, {"content-security-policy": f"{policy}; frame-ancestors 'none'"})
 
 
 def html(template: str, title: str, **values: Any) -> "HTMLResponse":

@@ -1,6 +1,6 @@
 """The charts of a comparison: bars with intervals, and best so far. The roofline is `roofline.py`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from tuner.report.curves import Curve
@@ -19,7 +19,12 @@ def kind_of(row: ComparisonRow) -> str:
 
 def kinds(rows: Sequence[ComparisonRow]) -> dict[str, Any]:
     """The colour of a bar or point by its kind, with a legend where there is more than one."""
-    present = [kind for kind in _KINDS if any(kind_of(row) == kind for row in rows)]
+    return coloured({kind_of(row) for row in rows})
+
+
+def coloured(there: Collection[str]) -> dict[str, Any]:
+    """The colour of a field `kind` that has these of the values of `kind_of`; see `kinds`."""
+    present = [kind for kind in _KINDS if kind in there]
     legend = {"orient": "top", "title": None} if len(present) > 1 else None
     return nominal(
         "kind", legend=legend, scale={"domain": present, "range": [_KINDS[kind] for kind in present]}

@@ -6,7 +6,7 @@ from typing import Any
 from tuner.report.html.shell import moment
 from tuner.report.html.subject import Subject
 from tuner.report.text import safe
-from tuner.report.units import byte_size, quantity
+from tuner.report.units import byte_size, in_unit, quantity
 
 _MOST = 300  # characters of one fact
 
@@ -41,9 +41,7 @@ def facts(about: Subject) -> list[tuple[str, Sequence[tuple[str, str]]]]:
         ]  # fmt: skip
     else:
         return []
-    found.append(
-        ("Peaks measured on it", [(_words(name), _limit(name, value)) for name, value in limits.items()])
-    )
+    found.append(("Peaks measured on it", peaks(limits)))
     found.append(("Protocol: how a time is taken", _pairs(protocol.as_dict())))
     return [(heading, pairs) for heading, pairs in found if pairs]
 
@@ -71,7 +69,15 @@ def _text(name: str, value: Any) -> str:
     return text if len(text) <= _MOST else f"{text[:_MOST]}…"
 
 
+def peaks(limits: Mapping[str, float]) -> list[tuple[str, str]]:
+    """A device's measured limits in words, with their units."""
+    return [(_words(name), _limit(name, value)) for name, value in limits.items()]
+
+
 def _limit(name: str, value: float) -> str:
     if "flops" in name:
         return quantity(value, "FLOP/s")
-    return quantity(value, "B/s") if "bytes_per_s" in name else quantity(value, "s" if "_s_" in name else "")
+    if "bytes_per_s" in name:
+        return quantity(value, "B/s")
+    # Calibrations: `calibration_s`, `calibration_s_threads2`.
+    return in_unit(value, "s" if "_s" in name else "")

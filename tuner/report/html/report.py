@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuner.core.errors import TunerError
 from tuner.report.html import charts, layers, roofline
@@ -87,8 +87,8 @@ def report(
     return written
 
 
-def render(about: Subject, shown: Sequence[Shown], **more: Any) -> str:
-    """The page of a subject; `more` goes to `shell.page`: a server's `static`."""
+def render(about: Subject, shown: Sequence[Shown]) -> str:
+    """The page of a subject."""
     first = about.sections[0].context if about.sections else None
     return page(
         "report.html",
@@ -100,7 +100,6 @@ def render(about: Subject, shown: Sequence[Shown], **more: Any) -> str:
         overview=layers.overview(about) if len(shown) > 1 else None,
         trials=trial_table(about.sections),
         facts=facts(about),
-        **more,
     )
 
 

@@ -67,34 +67,33 @@ def environment() -> "Environment":
     return made
 
 
-def page(
-    template: str, title: str, *, charts: bool = False, static: str | None = None, more: Sequence[str] = (),
-    **values: Any,
-) -> str:  # fmt: skip
-    """One HTML page.
+def page(template: str, title: str, *, charts: bool = False, **values: Any) -> str:
+    """One HTML page, a file of its own: style and scripts are in it.
 
     Args:
         template: a file in `templates/`; it extends `base.html`.
         title: of the page.
         charts: whether it has any; only then Vega is in it.
-        static: where a server has the assets (`/static`); `None` inlines them: the page is a file of its own.
-        more: names of further scripts (see `asset`) of a served page.
         values: for the template; `subtitle` stands below the title, `extra_style` is CSS of this page alone.
     """
-    names = ["page.js", "table.js", *(_CHARTS if charts else ()), *more]
-    scripts = [(name, asset(name) if static is None else "") for name in names]
+    scripts = [(name, asset(name)) for name in script_names(charts)]
     return (
         environment()
         .get_template(template)
         .render(
             title=title,
-            policy=policy([body for _, body in scripts], charts, static is not None),
+            policy=policy([body for _, body in scripts], charts, served=False),
             style=markup(asset("page.css")),
             scripts=[(name, markup(body)) for name, body in scripts],
-            static=static,
+            static=None,
             **{"subtitle": "", "extra_style": "", "made_at": moment(datetime.now(UTC)), **values},
         )
     )
+
+
+def script_names(charts: bool) -> tuple[str, ...]:
+    """The scripts that a page of the shell loads, by their names, in order; see `asset`."""
+    return ("page.js", "table.js", *(_CHARTS if charts else ()))
 
 
 def policy(scripts: Sequence[str], charts: bool, served: bool) -> str:
