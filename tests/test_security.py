@@ -51,6 +51,11 @@ ELSEWHERE = {
     19: ("tests/emulator/test_hostile.py", "test_host_code_is_found_and_never_runs"),
     20: ("tests/engine/test_locks.py", "test_what_is_planted_in_the_common_folder_is_not_followed_and_said"),
     28: ("tests/engine/test_verification.py", "test_a_file_of_somebody_else_runs_nothing_of_its_own"),
+    29: ("tests/report/test_shell.py", "test_a_hostile_name_does_not_become_a_script"),
+    30: ("tests/serve/test_database.py", "test_nothing_can_be_written_through_it"),
+    31: ("tests/serve/test_guard.py", "test_nothing_that_changes_state_is_answered"),
+    32: ("tests/serve/test_guard.py", "test_another_name_is_refused"),
+    33: ("tests/serve/test_guard.py", "test_without_the_token_nothing_is_said"),
     **{n: ("tests/export/test_safety.py", f"test_sentence_{n}") for n in range(21, 28)},
 }
 
