@@ -121,6 +121,37 @@ def test_files_that_are_no_model_are_one_line(tmp_path: Path) -> None:
     assert "no regular file" in refused(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("op", "named", "inputs"),
+    [
+        ("Gemm", {"alpha": "x"}, {"a": [4, 4], "b": [4, 4]}),
+        ("Gemm", {"alpha": [1.0, 2.0]}, {"a": [4, 4], "b": [4, 4]}),
+        ("Conv", {"strides": "ab"}, {"a": [1, 3, 8, 8], "b": [4, 3, 3, 3]}),
+        ("MultiHeadAttention", {"num_heads": "many"}, {"a": [1, 4, 8], "b": [1, 4, 8], "c": [1, 4, 8]}),
+        ("MaxPool", {"kernel_shape": "zz"}, {"a": [1, 3, 8, 8]}),
+    ],
+)
+def test_an_attribute_of_another_type_is_refused(tmp_path: Path, op: str, named: dict, inputs: dict) -> None:
+    path = save(tmp_path / "m.onnx", [helper.make_node(op, list(inputs), ["y"], **named)], inputs, ["y"])
+    assert f"{op} takes" in refused(str(path))
+
+
+def test_numbers_that_nothing_can_be_divided_by_have_a_reason(tmp_path: Path) -> None:
+    x, q = [1, 4, 8], [1, 2, 4, 0]
+    odd = [
+        ([helper.make_node("MultiHeadAttention", ["x"] * 3, ["y"], domain="com.microsoft", num_heads=0)],
+         {"x": x}, "of 0 heads"),
+        ([helper.make_node("Conv", ["i", "w"], ["y"], strides=[0, 0], auto_pad="SAME_UPPER")],
+         {"i": [1, 3, 8, 8], "w": [4, 3, 3, 3]}, "strides"),
+        ([helper.make_node("MatMul", ["q", "k"], ["s"]), helper.make_node("Softmax", ["s"], ["p"], axis=-1),
+          helper.make_node("MatMul", ["p", "v"], ["y"])],
+         {"q": q, "k": [1, 2, 0, 4], "v": q}, "without elements"),
+    ]  # fmt: skip
+    for nodes, inputs, why in odd:
+        found = find_layers(read_model(save(tmp_path / "m.onnx", nodes, inputs, ["y"])))
+        assert not found.layers and any(why in reason for reason in found.reasons.values())
+
+
 def test_a_cycle_and_values_of_nobody_are_named(tmp_path: Path) -> None:
     nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"], name="back")]
     assert "cycle" in refused(str(save(tmp_path / "m.onnx", nodes, {"x": [2]}, ["b"])))

@@ -23,6 +23,8 @@ def attention_workload(dtype: str, scale: float, **values: Any) -> Workload:
     Raises:
         NotTuned: there is none of these values.
     """
+    if values["d"] < 1:
+        raise NotTuned("attention of heads without elements")
     usual = 1 / math.sqrt(values["d"])
     scale = 0.0 if math.isclose(scale, usual, rel_tol=1e-5) else scale
     try:
@@ -117,6 +119,18 @@ def _is_causal(graph: Graph, mask: str, q: int, kv: int) -> bool:
     return bool(np.all(flat[sees] == 0) and np.all(flat[~sees] <= _HIDES))
 
 
+def _heads(node: Node) -> int:
+    heads = int(node.attributes.get("num_heads", 1))
+    if heads < 1:
+        raise NotTuned(f"attention of {heads} heads")
+    return heads
+
+
+def _scale(node: Node, d: int) -> float:
+    """What scores are multiplied by; where the node does not say, 1/sqrt(d)."""
+    return float(node.attributes.get("scale", 0.0)) or 1 / math.sqrt(max(d, 1))
+
+
 def recognize_multi_head(graph: Graph, node: Node) -> Layer:
     """com.microsoft MultiHeadAttention: Q, K and V are [batch, tokens, heads * d].
 
@@ -127,11 +141,11 @@ def recognize_multi_head(graph: Graph, node: Node) -> Layer:
     if any(shape is None or len(shape) != 3 for shape in shapes):
         raise NotTuned("keys and values are not [batch, tokens, hidden]")
     (b, q, hidden), (_, kv, _), (_, _, hidden_v) = (s for s in shapes if s is not None)
-    heads = int(node.attributes.get("num_heads", 1))
+    heads = _heads(node)
     if hidden % heads or hidden != hidden_v:
         raise NotTuned("values have another size than queries")
     d = hidden // heads
-    scale = float(node.attributes.get("scale", 0.0)) or 1 / math.sqrt(d)
+    scale = _scale(node, d)
     causal = bool(node.attributes.get("unidirectional", 0))
     dims = {"b": b, "h": heads, "q": q, "kv": kv, "d": d, "causal": causal}
     workload = attention_workload(dtype_of(graph.value(node.input(0)).dtype), scale, **dims)
@@ -155,7 +169,7 @@ def recognize_projected(graph: Graph, node: Node) -> list[Layer]:
         NotTuned: shapes are not known or sizes do not divide.
     """
     x, w = graph.shape(node.input(0)), graph.shape(node.input(1))
-    heads = int(node.attributes.get("num_heads", 1))
+    heads = _heads(node)
     if x is None or w is None or len(x) != 3 or len(w) != 2:
         raise NotTuned("its shapes are not known before it runs")
     if node.attributes.get("qkv_hidden_sizes") or w[1] % (3 * heads) or node.input(4):
@@ -171,8 +185,7 @@ def recognize_projected(graph: Graph, node: Node) -> list[Layer]:
     if not node.input(3):
         causal = bool(node.attributes.get("unidirectional", 0))
         dims = {"b": x[0], "h": heads, "q": x[1], "kv": x[1], "d": d, "causal": causal}
-        scale = float(node.attributes.get("scale", 0.0)) or 1 / math.sqrt(d)
-        workload = attention_workload(dtype, scale, **dims)
+        workload = attention_workload(dtype, _scale(node, d), **dims)
         found.append(Layer(workload, (node.index,), [], node.outputs[0], **kept))
     return found
 
@@ -192,7 +205,7 @@ def recognize_operator(graph: Graph, node: Node) -> Layer:
     causal = bool(given.get("is_causal", 0))
     if causal and q[2] != k[2]:
         raise NotTuned("its causal mask begins at the first key, the kernels' ends at the last")
-    scale = float(given.get("scale", 0.0)) or 1 / math.sqrt(q[3])
+    scale = _scale(node, q[3])
     dims = {"b": q[0], "h": q[1], "q": q[2], "kv": k[2], "d": q[3], "kv_heads": k[1], "causal": causal}
     workload = attention_workload(dtype_of(graph.value(node.input(0)).dtype), scale, **dims)
     inputs = [Binding(name, node.input(i)) for i, name in enumerate(("Q", "K", "V"))]

@@ -49,6 +49,8 @@ def _geometry(node: Node, image: tuple[int, ...], taps: tuple[int, ...]) -> dict
     pads = list(given.get("pads") or [0] * 2 * axes)
     if len(strides) != axes or len(dilations) != axes or len(pads) != 2 * axes:
         raise NotTuned("its attributes are not of its shape")
+    if min(*strides, *dilations) < 1:
+        raise NotTuned("strides and dilations are 1 and more")
     for name, both in (("strides", strides), ("dilations", dilations)):
         if len(set(both)) > 1:
             raise NotTuned(f"{name} differ along the axes: conv2d has one for both")

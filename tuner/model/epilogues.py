@@ -59,7 +59,7 @@ def channel_epilogue(graph: Graph, output: str, channels: int, fold: bool) -> Ep
 
 def _is_affine(graph: Graph, node: Node, value: str, channels: int) -> bool:
     if node.op == "BatchNormalization":
-        constant = all(name in graph.constants for name in node.inputs[1:5])
+        constant = len(node.inputs) == 5 and all(name in graph.constants for name in node.inputs[1:])
         running = not node.attributes.get("training_mode", 0) and not any(node.outputs[1:])
         return node.inputs[0] == value and constant and running and node.attributes.get("spatial", 1) == 1
     rank = len(graph.shape(value) or ())

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,19 @@ MOST_FILE_BYTES = 2**31 - 1
 MOST_NODES = 200_000
 MOST_TENSOR_BYTES = 2**40
 MOST_DEPTH = 20
+# Attributes that are looked at here, with their types in ONNX: of another type they would be another number.
+_ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
+    "Conv": {"strides": "INTS", "dilations": "INTS", "pads": "INTS", "group": "INT", "auto_pad": "STRING"},
+    "Gemm": {"alpha": "FLOAT", "beta": "FLOAT", "transA": "INT", "transB": "INT"},
+    "Attention": {"num_heads": "INT", "scale": "FLOAT", "unidirectional": "INT", "is_causal": "INT",
+                  "softcap": "FLOAT", "qkv_hidden_sizes": "INTS"},
+    "MultiHeadAttention": {"num_heads": "INT", "scale": "FLOAT", "unidirectional": "INT"},
+    "Softmax": {"axis": "INT"},
+    "Transpose": {"perm": "INTS"},
+    "BatchNormalization": {"epsilon": "FLOAT", "training_mode": "INT", "spatial": "INT"},
+    "MaxPool": {"kernel_shape": "INTS"},
+    "AveragePool": {"kernel_shape": "INTS"},
+}  # fmt: skip
 
 
 class ModelError(TunerError):
@@ -79,8 +92,9 @@ def check(model: Any, path: Path) -> None:
     """Looks at everything that could be hostile before a library works with it.
 
     Raises:
-        ModelError: too many nodes, a tensor whose size is not that of its data, data outside of the model's
-            folder, a value made twice or by nobody, a cycle.
+        ModelError: too many nodes, an attribute of another type than its operator's, a tensor whose size is
+            not that of its data, data outside of the model's folder, a value made twice or by nobody, a
+            cycle.
     """
     try:
         _check_functions(model)
@@ -89,11 +103,24 @@ def check(model: Any, path: Path) -> None:
             total += len(graph.node)
             if total > MOST_NODES:
                 raise ModelError(f"more than {MOST_NODES} nodes")
+            for node in graph.node:
+                _check_attributes(node)
             for tensor in _tensors(graph):
                 _check_tensor(tensor, path)
         _sort(model.graph)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+
+
+def _check_attributes(node: Any) -> None:
+    wanted = _ATTRIBUTES.get(node.op_type, {})
+    for attribute in node.attribute:
+        kind = attribute.AttributeType.Name(attribute.type)
+        if kind != wanted.get(attribute.name, kind):
+            raise ModelError(
+                f"node {brief(node.name or node.op_type, 80)}: {attribute.name} is {kind}, "
+                f"{node.op_type} takes {wanted[attribute.name]}"
+            )
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
