@@ -79,7 +79,15 @@ def test_what_holds_a_time_is_said_and_not_guessed() -> None:
     assert vendor_roofline.holds(roofs, 2.0).startswith("mostly compute: 50%")
     assert vendor_roofline.holds(roofs, 10.0).startswith("no roof: 10% of compute")
     assert "Winograd" in vendor_roofline.holds(roofs, 0.5)
+    # Nothing makes fewer bytes of what has to come out of a cache: the cache is faster than it was measured.
+    beyond = vendor_roofline.holds(vendor_roofline.Roofs(0.1, {"L1": 1.0}), 0.5)
+    assert "measured too low" in beyond and "Winograd" not in beyond
     assert "is not measured" in vendor_roofline.holds(vendor_roofline.Roofs(None, {"L1": 0.1}), 1.0)
+
+
+def test_a_rate_that_nobody_measured_is_no_roof() -> None:
+    found = vendor_roofline.roofs(registry.operator("gemm").parse("1x4096x4096"), LIMITS, {}, RATES, 2)
+    assert found.compute is None and set(found.levels) == {"L1", "L2", "L3"}
 
 
 def run_of(ours_s: float) -> dict[str, Any]:

@@ -47,6 +47,10 @@ _WITHIN = 2.0
 _PACKAGES = ("numpy", "mkl", "torch", "onednn-cpu-gomp", "onnxruntime", "jax")
 
 
+class _NoKernel(TunerError):
+    """No kernel of ours takes a case: another run would find none either."""
+
+
 class Bench:
     """The comparisons of one run on one device.
 
@@ -92,7 +96,7 @@ class Bench:
 
     def _known(self, case: Case) -> bool:
         found = self._kept["cases"].get(case.key)
-        return bool(found and found.get("ours_s"))
+        return bool(found and (found.get("ours_s") or found.get("unserved")))
 
     def _one(self, case: Case, workshop: Workshop, fresh: bool) -> None:
         workload = registry.operator(case.operator).parse(case.shape, case.dtype)
@@ -101,6 +105,7 @@ class Bench:
             found |= self._compare(case, workload, workshop, fresh)
         except TunerError as error:
             found["error"] = str(error).splitlines()[0]
+            found["unserved"] = isinstance(error, _NoKernel)
         finally:
             workshop.forget(registry.operator(case.operator), workload)
         self._kept["cases"][case.key] = found
@@ -113,7 +118,7 @@ class Bench:
             workload, self._device, workshop.protocol, _compiled_kernels(case.operator), strict=False
         )
         if not any(not kernel.baseline for kernel in kernels):
-            raise TunerError(f"no kernel of ours has {case.dtype}")
+            raise _NoKernel(f"no kernel of ours has {case.dtype}")
         plan = campaign.Plan(
             "auto", 0, Budget(trials=self._trials), resume=True, reuse=True, finalists=2, rounds=_ROUNDS,
             give_up_after=_GIVE_UP_AFTER, refresh_limits=fresh, final_within=_WITHIN,

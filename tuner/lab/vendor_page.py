@@ -1,6 +1,5 @@
 """`docs/cpu-performance.md`: a section a CPU model, each written by the machine that measured it."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +14,14 @@ _HEAD = """# CPU kernels beside the vendors' libraries
 
 Written by `make bench-vendor`, a section a CPU model; a run replaces the section of its own CPU alone. A
 line is one interleaved final on one machine: our fastest C++ kernel as tuned in that run, and every library
-that was installed. "ours / best" is the best library's time over ours, with its 95% interval: above 1 ours
-is faster, a tie where the interval contains 1. "frozen" is the same against the best library whose weights
-were laid out ahead, which does less in a call than ours. Roofs are least times (formulas and their sources
+that was installed. "speed over best" is the best library's time over ours, with its 95% interval: above 1
+ours is faster, a tie where the interval contains 1. "frozen" is the same against the best library whose
+weights were laid out ahead, which does less in a call than ours. Roofs are least times (formulas and their sources
 are in `tuner/lab/vendor_roofline.py`): arithmetic at the FMA peak, measured for f32 alone; what must come
 out of each cache level; and out of memory. A geometric mean is over the lines of its table.
 """
 _COLUMNS = (
-    "shape", "ours", "time", "best library", "ours / best", "frozen", "compute", *LEVELS, "held by",
+    "shape", "ours", "time", "best library", "speed over best", "frozen", "compute", *LEVELS, "held by",
 )  # fmt: skip
 
 
@@ -106,7 +105,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     for case in rows:
         if not case.get("ours_s"):
-            missing = [case["shape"], case.get("error") or "not measured"]
+            missing = [case["shape"], (case.get("error") or "not measured").replace("|", "/")]
             lines.append(f"| {' | '.join(missing)} |{' |' * (6 + len(LEVELS))}")
             continue
         roofs = Roofs(case["compute_s"], case["levels_s"])
@@ -114,7 +113,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = [
             case["shape"], case["ours"], _seconds(case["ours_s"]), case.get("best") or "–",
             _ratio(case["ratio"]) if case.get("ratio") else "–", frozen,
-            _seconds(roofs.compute), *(_seconds(roofs.levels[level]) for level in LEVELS),
+            _seconds(roofs.compute), *(_seconds(roofs.levels.get(level)) for level in LEVELS),
             holds(roofs, case["ours_s"]),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
@@ -134,7 +133,7 @@ def _ratio(told: Sequence[float]) -> str:
 def _seconds(value: float | None) -> str:
     if value is None:
         return "–"
-    if value == 0 or not math.isfinite(value):
+    if value == 0:
         return "0"
     unit, scale = next(
         (u, s) for u, s in (("ms", 1e3), ("µs", 1e6), ("ns", 1e9)) if value * s >= 1 or u == "ns"

@@ -65,11 +65,11 @@ extern "C" double read_seconds(int threads, int64_t bytes, int64_t passes) {
 
 @dataclass(frozen=True)
 class Roofs:
-    """What a workload costs at least, in seconds; `None` where that roof was not measured or does not apply.
+    """What a workload costs at least, in seconds.
 
     Attributes:
-        compute: by the measured FMA peak; of f32 alone.
-        levels: by each of `LEVELS`: what has to come out of it, over its measured rate.
+        compute: by the measured FMA peak; of f32 alone, else `None`.
+        levels: by those of `LEVELS` whose rate was measured: what has to come out of it, over that rate.
     """
 
     compute: float | None
@@ -88,7 +88,8 @@ def holds(roofs: Roofs, measured_s: float) -> str:
     name, least = roofs.binding
     share = least / measured_s
     if share > 1.05:
-        return f"beyond {name} ({share:.0%}): fewer operations than the definition counts (Winograd)"
+        fewer = "fewer operations than the definition counts (Winograd), or " if name == "compute" else ""
+        return f"beyond {name} ({share:.0%}): {fewer}a rate that was measured too low"
     if share >= 0.85:
         return f"{name}: {share:.0%} of that roof"
     if share >= 0.4:
@@ -168,10 +169,11 @@ def roofs(
         limits["l2_bytes"] * threads,
         limits["l3_bytes"],
     )
-    speeds = [*(rates[level] for level in LEVELS[:3]), peaks.get("bandwidth_bytes_per_s", math.inf)]
+    speeds = [*(rates[level] for level in LEVELS[:3]), peaks.get("bandwidth_bytes_per_s")]
     levels = {
         level: _least_bytes(workload, size) / speed
         for level, size, speed in zip(LEVELS, below, speeds, strict=True)
+        if speed
     }
     return Roofs(compute, levels)
 
