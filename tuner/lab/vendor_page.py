@@ -13,12 +13,13 @@ from tuner.report.text import significant
 _HEAD = """# CPU kernels beside the vendors' libraries
 
 Written by `make bench-vendor`, a section a CPU model; a run replaces the section of its own CPU alone. A
-line is one interleaved final on one machine: our fastest C++ kernel as tuned in that run, and every library
-that was installed. "speed over best" is the best library's time over ours, with its 95% interval: above 1
-ours is faster, a tie where the interval contains 1. "frozen" is the same against the best library whose
-weights were laid out ahead, which does less in a call than ours. Roofs are least times (formulas and their sources
-are in `tuner/lab/vendor_roofline.py`): arithmetic at the FMA peak, measured for f32 alone; what must come
-out of each cache level; and out of memory. A geometric mean is over the lines of its table.
+line is one interleaved final on one machine: our fastest C++ kernel as tuned in that run, and every
+library that was installed. "speed over best" is the best library's time over ours, with its 95% interval:
+above 1 ours is faster, a tie where the interval contains 1. "frozen" is the same against the best library
+whose weights were laid out ahead, which does less in a call than ours. Roofs are least times (formulas
+and their sources are in `tuner/lab/vendor_roofline.py`): arithmetic at the FMA peak, measured for f32
+alone; what must come out of each cache level; and out of memory. A geometric mean is over the lines of
+its table.
 """
 _COLUMNS = (
     "shape", "ours", "time", "best library", "speed over best", "frozen", "compute", *LEVELS, "held by",
