@@ -153,7 +153,7 @@ class JudgedRun:
         if self.doubted and not cold:
             calls = max(calls, round(_PROOFS_S[0] / max(self.last_s, 1e-8)))
             asked = [self._sample([calls], False, False) for _ in range(count)]
-            return [Timed(elapsed / calls, timed.share, elapsed) for (timed,), elapsed in asked]
+            return [Timed(elapsed / calls, timed.share, elapsed) for (timed,), elapsed, _ in asked]
         # Between two requests threads of the kernel may have gone to sleep.
         warm = not cold and self.last_s < _WARM_BELOW_S
         return self._sample([self._fewer(calls) for _ in range(count)], cold, warm)[0]
@@ -162,8 +162,11 @@ class JudgedRun:
         """At most a quarter fewer, by chance: a kernel that counts cannot know which call is compared."""
         return int(self._rng.integers(max(1, math.ceil(0.75 * calls)), calls + 1))
 
-    def _sample(self, calls: Sequence[int], cold: bool, warm: bool) -> tuple[list[Timed], float]:
-        """Each sample as the runner tells it, and the seconds that all of it took by our own clock."""
+    def _sample(
+        self, calls: Sequence[int], cold: bool, warm: bool
+    ) -> tuple[list[Timed], float, tuple[float, float]]:
+        """Each sample as the runner tells it, the seconds that all of it took by our own clock, and what
+        `Clocks.since` counted meanwhile: without the load before it."""
         if self._challenger is None:
             self._challenger = Challenger(self._data, self._constant, self._rng)
         challenger = self._challenger
@@ -179,6 +182,7 @@ class JudgedRun:
         answer = self._ask({"do": "sample", "steps": steps, "cold": cold, "warm": warm})
         self._idle_since = time.perf_counter()
         elapsed = self._idle_since - began
+        delayed_s, used_s = clock.since()
         try:
             told = zip(answer["seconds"], answer["shares"], answer["lasted_s"], strict=True)
             timed = [Timed(_seconds(s), _share(share), _seconds(lasted)) for s, share, lasted in told]
@@ -193,12 +197,11 @@ class JudgedRun:
         self._plausible([sample.seconds for sample in timed])
         if self._own_clock and elapsed >= _LONG_PROOF_S and not cold:
             claimed_s = sum(sample.seconds * each for sample, each in zip(timed, calls, strict=True))
-            delayed_s, used_s = clock.since()
             least_s = max(elapsed - delayed_s, used_s / self._protocol.threads)
             if least_s - claimed_s > _LONG_PROOF_S and least_s > _GROSS * claimed_s:
                 raise self._lie(claimed_s, elapsed)
         self.last_s = timed[-1].seconds
-        return timed, elapsed
+        return timed, elapsed, (delayed_s, used_s)
 
     def _load_s(self) -> float:
         """How long the candidate is to keep the device busy first: all that is asked for at the beginning,
@@ -240,10 +243,8 @@ class JudgedRun:
         proofs = _PROOFS_S if claimed < _PROOFS_S[-1] else _PROOFS_S[:1]
         for lasting_s in proofs:
             calls = max(1, min(_CALLS_AT_MOST, round(lasting_s / call_s)))
-            clock = Clocks(self.runner)
-            (sample,), elapsed = self._sample([calls], False, False)
+            (sample,), elapsed, (delayed_s, used_s) = self._sample([calls], False, False)
             seconds = sample.seconds
-            delayed_s, used_s = clock.since()
             delayed_s += self._data.layout.outputs_bytes / _FILLED_BYTES_S
             told = seconds * calls
             if reason := cores_problem(elapsed, used_s, self._protocol.threads):
