@@ -65,7 +65,8 @@ def swept(
 
 def campaign(
     store: Store, kernels: dict[str, tuple[int, bool, float]], workloads: tuple[Workload, ...] = (GEMM,),
-    disturbed: str = "", title: str = "A title", finish: bool = True,
+    disturbed: str = "", title: str = "A title", finish: bool = True, experiment: str = "made_up",
+    protocol: Protocol = PROTOCOL,
 ) -> int:  # fmt: skip
     """A campaign with a final over kernels.
 
@@ -75,10 +76,11 @@ def campaign(
         workloads: each gets sweeps and a final of its own.
         disturbed: why the finals declare nothing.
         title: of it.
+        experiment, protocol: of it.
         finish: else it stays interrupted, and its last workload without a final.
     """
-    spec = CampaignSpec("comparison", title, DEVICE, DEVICE.target, PROTOCOL, workloads, {"seed": 0},
-                        experiment="made_up", command="tuner compare made_up.toml")  # fmt: skip
+    spec = CampaignSpec("comparison", title, DEVICE, DEVICE.target, protocol, workloads, {"seed": 0},
+                        experiment=experiment, command="tuner compare made_up.toml")  # fmt: skip
     number = store.begin_campaign(spec)
     for i, workload in enumerate(workloads):
         records, ids = [], {}

@@ -16,7 +16,7 @@ from tuner.store.store import Store, open_store
 GPU = DeviceInfo("described-cuda:sm_90", "H100 as described (no device)", "described", "cuda:sm_90")
 
 
-def on_paper(store: Store, like: StoredCampaign) -> StoredCampaign:
+def on_paper(store: Store, like: StoredCampaign, experiment: str = "") -> StoredCampaign:
     """Two CUDA kernels with predicted times, and one of which nothing compiled."""
     workload, kernels = like.parts[0].workload, []
     for name, seconds in (("cuda_tiles", 2e-6), ("cuda_naive", 9e-6), ("cuda_broken", None)):
@@ -38,7 +38,8 @@ def on_paper(store: Store, like: StoredCampaign) -> StoredCampaign:
                 summary={"statuses": {"ok" if seconds else "build_error": 1}},
             )
         )  # fmt: skip
-    spec = CampaignSpec("comparison", "paper", GPU, "cuda:sm_90", PROTOCOL, [workload], {"measured": False})
+    spec = CampaignSpec("comparison", "paper", GPU, "cuda:sm_90", PROTOCOL, [workload], {"measured": False},
+                        experiment=experiment)  # fmt: skip
     number = store.begin_campaign(spec)
     store.begin_part(number, 0, kernels)
     store.finish_part(number, CampaignPart(0, workload, "finished", kernels))

@@ -118,7 +118,7 @@ class PartView:
     @property
     def measured(self) -> bool:
         """Whether anything was to be measured; a sweep for a device that is not there only predicts."""
-        return bool(self.campaign.spec.asked.get("measured", True))
+        return self.campaign.measured
 
     @cached_property
     def timed(self) -> Sequence[EntryView]:

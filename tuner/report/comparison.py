@@ -62,6 +62,8 @@ def gather(campaign: StoredCampaign, part: CampaignPart, store: "Store") -> Comp
         unfinished=shown.unfinished,
         peaks_disturbed=part.peaks_disturbed,
         campaign=campaign.id,
+        sustained_s=campaign.spec.protocol.sustained_s,
+        clock_mhz=campaign.spec.protocol.clock_mhz,
     )
     paired = shown.final is not None and not shown.disturbed
     rows = comparison_rows(timings, context, paired)

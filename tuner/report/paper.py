@@ -40,6 +40,11 @@ class PaperRow:
     why: str = ""
 
     @property
+    def was_emulated(self) -> bool:
+        """Whether it ran right on the emulator."""
+        return self.emulated.startswith("right")
+
+    @property
     def resources(self) -> str:
         """`96 registers, 32.0 KiB shared, no spills`."""
         told = []

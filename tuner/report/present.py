@@ -89,8 +89,8 @@ def present_all(
     if len(campaigns) == 1:
         present(campaigns[0], store, folder, json)
         return
-    paper = next((c for c in campaigns if not _is_measured(c)), None)
-    measured = [c for c in campaigns if _is_measured(c)]
+    paper = next((c for c in campaigns if not c.measured), None)
+    measured = [c for c in campaigns if c.measured]
     told: list[tuple[Comparison, dict[str, Any]]] = []
     for number, campaign in enumerate(measured or campaigns):
         own = folder
@@ -110,10 +110,6 @@ def present_all(
         _print_series(out, [comparison for comparison, _ in told])
     if folder is not None:
         _say_result(out, campaigns, folder)
-
-
-def _is_measured(campaign: StoredCampaign) -> bool:
-    return bool(campaign.spec.asked.get("measured", True))
 
 
 def _print_series(out: "Console", comparisons: Sequence[Comparison]) -> None:
@@ -156,7 +152,7 @@ def _comparisons(
         if len(campaign.parts) > 1:
             prefix = re.sub(r"[^A-Za-z0-9.=_-]+", "_", part.workload.key) + "_"
         # A picture of predicted times would be taken for one of times.
-        drawn = folder if folder is not None and _is_measured(campaign) else None
+        drawn = folder if folder is not None and campaign.measured else None
         pictures = write_pictures(comparison, drawn, prefix) if drawn is not None else []
         document = records_json.comparison_json(comparison.rows, comparison.context)
         document |= {"notes": list(comparison.notes), "pictures": [str(p) for p in pictures]}
@@ -172,7 +168,7 @@ def _on_paper(
     campaign: StoredCampaign, workload: Workload, paper: StoredCampaign | None, store: "Store"
 ) -> list[PaperRow]:
     """The kernels of a workload that were not measured, in the campaign itself or in one beside it."""
-    source = paper if paper is not None else None if _is_measured(campaign) else campaign
+    source = paper if paper is not None else None if campaign.measured else campaign
     for part in source.reached if source is not None else ():
         if source is not None and part.workload == workload:
             return paper_rows(view(source, part, store))

@@ -73,6 +73,8 @@ class RowContext:
         unfinished: the campaign was interrupted before a final could be held.
         peaks_disturbed: other programs had the cores while the peaks were measured: they may be too low.
         campaign: its number in the store; `None` for rows that are of none.
+        sustained_s: seconds of load before a candidate was timed; 0 for bursts.
+        clock_mhz: what the device's clock was held at; 0 where it went as it liked.
     """
 
     title: str
@@ -89,6 +91,18 @@ class RowContext:
     unfinished: bool = False
     peaks_disturbed: bool = False
     campaign: int | None = None
+    sustained_s: float = 0.0
+    clock_mhz: int = 0
+
+    @property
+    def how(self) -> str:
+        """`2 threads, warm cache, sustained 2 s, clock held at 1410 MHz`."""
+        parts = [f"{self.threads} thread{'s' if self.threads != 1 else ''}", f"{self.cache} cache"]
+        if self.sustained_s:
+            parts.append(f"sustained {self.sustained_s:g} s")
+        if self.clock_mhz:
+            parts.append(f"clock held at {self.clock_mhz} MHz")
+        return ", ".join(parts)
 
     @property
     def peak_doubt(self) -> str:
@@ -103,8 +117,7 @@ class RowContext:
     @property
     def subtitle(self) -> str:
         """Where and when: `gemm/f32/m64-n64-k64 · EPYC · 2 threads · warm cache · 2026-11-22`."""
-        threads = f"{self.threads} thread{'s' if self.threads != 1 else ''}"
-        parts = [self.workload.key, self.device, threads, f"{self.cache} cache", f"{self.when:%Y-%m-%d}"]
+        parts = [self.workload.key, self.device, *self.how.split(", "), f"{self.when:%Y-%m-%d}"]
         if self.disturbed:
             parts.append("disturbed: nothing is declared")
         if self.unfinished:

@@ -1,7 +1,5 @@
 """What a final found, in sentences: who won or ties, who is faster than a library, what tuning gave."""
 
-from collections.abc import Sequence
-
 from tuner.core.stats import Interval
 from tuner.report.campaign_view import EntryView, PartView
 from tuner.report.text import ratio
@@ -17,7 +15,7 @@ def verdict(part: PartView) -> str:
     if tied:
         others = ", ".join(_label(entry) for entry in tied[1:])
         said = [f"Tie: {_label(tied[0])} cannot be told from {others} at 95%."]
-        return " ".join([*said, *_surely_faster(part, tied)])
+        return " ".join([*said, *surely_faster(part)])
     winner = next((entry for entry in part.timed if entry.winner), part.timed[0])
     reference = part.reference
     if reference is not None and reference is not winner and winner.speedup:
@@ -29,11 +27,11 @@ def _label(entry: EntryView) -> str:
     return f"{entry.kernel} (t{entry.trial_id})"
 
 
-def _surely_faster(part: PartView, tied: Sequence[EntryView]) -> list[str]:
+def surely_faster(part: PartView) -> list[str]:
     """Of each library among the tied: which candidates are faster than it beyond doubt, though the one with
     the shortest time is not."""
     found = []
-    for library in (entry for entry in tied if entry.baseline):
+    for library in (entry for entry in part.timed if entry.tie and entry.baseline):
         faster = [
             f"{_label(entry)} is, {ratio(over)}"
             for entry in part.timed

@@ -164,6 +164,11 @@ class StoredCampaign:
         return "unfinished" if self.status == "running" and not self.alive else self.status
 
     @property
+    def measured(self) -> bool:
+        """Whether anything was to be measured; a campaign for a device that is not there only predicts."""
+        return bool(self.spec.asked.get("measured", True))
+
+    @property
     def again(self) -> str:
         """The command that goes on with it: a comparison does so by itself, a sweep where it is asked to."""
         command = self.spec.command

@@ -3,34 +3,26 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuner.core.protocol import Protocol
 from tuner.report.html.shell import moment
 from tuner.report.html.subject import Subject
 from tuner.report.text import safe
 from tuner.report.units import byte_size, in_unit, quantity
+from tuner.store.campaign_records import StoredCampaign
+
+Heading = tuple[str, Sequence[tuple[str, str]]]
 
 _MOST = 300  # characters of one fact
 
 
-def facts(about: Subject) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+def facts(about: Subject) -> list[Heading]:
     """Headings with names and values."""
-    if about.campaign is not None:
-        spec, limits = about.campaign.spec, dict(about.campaign.spec.device.limits)
-        for part in about.campaign.parts:
-            limits |= part.limits
-        found = [
-            ("Campaign", _pairs({
-                "number": f"c{about.campaign.id}", "state": about.campaign.state,
-                "began": moment(about.campaign.started_at), "ended": moment(about.campaign.finished_at),
-                "command": spec.command, **spec.asked, **spec.facts,
-            })),
-            ("Device", _pairs({"name": spec.device.name, "target": spec.target,
-                               "fingerprint": spec.device.fingerprint, **spec.device.facts})),
-        ]  # fmt: skip
-        protocol = spec.protocol
-    elif about.sweep is not None:
+    if about.campaigns:
+        return [pair for campaign in about.campaigns for pair in _of(campaign, len(about.campaigns) > 1)]
+    if about.sweep is not None:
         sweep, device = about.sweep, about.sweep.spec.device
         protocol, limits = sweep.spec.protocol, dict(device.limits)
-        found = [
+        found: list[Heading] = [
             ("Sweep", _pairs({
                 "number": f"s{sweep.id}", "state": sweep.status, "began": moment(sweep.started_at),
                 "ended": moment(sweep.finished_at), "searcher": sweep.spec.searcher, "seed": sweep.spec.seed,
@@ -39,10 +31,38 @@ def facts(about: Subject) -> list[tuple[str, Sequence[tuple[str, str]]]]:
             ("Device", _pairs({"name": device.name, "target": sweep.spec.target,
                                "fingerprint": device.fingerprint, **device.facts})),
         ]  # fmt: skip
-    else:
-        return []
-    found.append(("Peaks measured on it", peaks(limits)))
-    found.append(("Protocol: how a time is taken", _pairs(protocol.as_dict())))
+        return _whole([*found, *_measuring(limits, protocol)])
+    return []
+
+
+def _of(campaign: StoredCampaign, several: bool) -> list[Heading]:
+    spec, limits = campaign.spec, dict(campaign.spec.device.limits)
+    for part in campaign.parts:
+        limits |= part.limits
+    found: list[Heading] = [
+        ("Campaign", _pairs({
+            "number": f"c{campaign.id}", "state": campaign.state,
+            "began": moment(campaign.started_at), "ended": moment(campaign.finished_at),
+            "command": spec.command, **spec.asked, **spec.facts,
+        })),
+        ("Device", _pairs({"name": spec.device.name, "target": spec.target,
+                           "fingerprint": spec.device.fingerprint, **spec.device.facts})),
+    ]  # fmt: skip
+    if campaign.measured:
+        found += _measuring(limits, spec.protocol)
+    if several:
+        found = [(f"c{campaign.id} · {heading}", pairs) for heading, pairs in found]
+    return _whole(found)
+
+
+def _measuring(limits: Mapping[str, float], protocol: Protocol) -> list[Heading]:
+    return [
+        ("Peaks measured on it", peaks(limits)),
+        ("Protocol: how a time is taken", _pairs(protocol.as_dict())),
+    ]
+
+
+def _whole(found: Sequence[Heading]) -> list[Heading]:
     return [(heading, pairs) for heading, pairs in found if pairs]
 
 

@@ -7,10 +7,11 @@ from tuner.core.measurement import Evidence
 from tuner.core.stats import Interval
 from tuner.report.html.section import Section
 from tuner.report.html.shell import moment
+from tuner.report.paper import PaperRow, paper_words
 from tuner.report.rows import ComparisonRow
 from tuner.report.text import percent, seconds, significant, spread
 from tuner.report.units import quantity
-from tuner.report.verdict import default_sentences
+from tuner.report.verdict import default_sentences, surely_faster
 
 # How the times of a page came to be, where no model gave them.
 _TAKEN: Mapping[str, str] = {
@@ -41,6 +42,8 @@ class Found:
 def found(section: Section) -> Found:
     """The answer of a section."""
     rows = sorted(section.comparison.rows, key=lambda row: row.interval.mid)
+    if section.paper:
+        return _on_paper(section, section.paper)
     if not rows:
         sentences = [*_place(section), *_effort(section)]
         return Found(
@@ -50,6 +53,20 @@ def found(section: Section) -> Found:
     headline, sure = _headline(section, rows)
     sentences = [*_against(section, rows), *_certainty(section, rows), *_place(section), *_effort(section)]
     return Found(headline, sure, sentences, _tiles(section, first))
+
+
+def _on_paper(section: Section, paper: Sequence[PaperRow]) -> Found:
+    """Of kernels that were compiled for a device that is not here: who ranks first, and that nobody ran."""
+    ranked = [row for row in paper if row.rank is not None]
+    headline = f"Nothing of this was measured: {paper[0].target} is not here."
+    if ranked:
+        headline += f" A model ranks {ranked[0].kernel} first of {len(ranked)} kernels."
+    tiles = [(f"{len(ranked)} of {len(paper)}", "kernels compiled, and have a rank")]
+    emulated = sum(row.was_emulated for row in paper)
+    tiles.append((f"{emulated:,}", "of them right on the emulator"))
+    tiles.append((f"{section.trials:,}", f"trials, {section.failed:,} failed"))
+    when = f"Compiled for {paper[0].target} on {moment(section.context.when)}."
+    return Found(headline, False, [paper_words(paper), when, *_effort(section)], tiles)
 
 
 def _headline(section: Section, rows: Sequence[ComparisonRow]) -> tuple[str, bool]:
@@ -103,22 +120,19 @@ def _against(section: Section, rows: Sequence[ComparisonRow]) -> list[str]:
         told.append(
             _times(ours.implementation, ours.speedup_naive, f"the plain program {naive.implementation}")
         )
-    if (
-        ours is not None
-        and library is not None
-        and not (ours.speedup_library and ours.speedup_library.low > 1)
-    ):
-        told += [
-            f"Yet {_times(row.implementation, row.speedup_library, library.implementation)}"
-            for row in rows
-            if not row.is_baseline and row.speedup_library is not None and row.speedup_library.low > 1
-        ]
+    if section.part is not None and not section.part.disturbed:
+        told += surely_faster(section.part)
     return [*told, *tuning_gave(section)]
 
 
 def tuning_gave(section: Section) -> list[str]:
     """Of each kernel whose default configuration was in the final: what tuning gave."""
     return default_sentences(section.part) if section.part is not None else []
+
+
+def doubts(section: Section) -> Sequence[str]:
+    """What the final said beside its times: a loud machine, a previous best that is kept."""
+    return section.part.part.remarks if section.part is not None else ()
 
 
 def _times(name: str, ratio: Interval, other: str) -> str:
@@ -153,6 +167,7 @@ def _certainty(section: Section, rows: Sequence[ComparisonRow]) -> list[str]:
     if wide and section.measured:
         names = _listed([f"{row.implementation} {spread(row.interval)}" for row in wide[:3]])
         told.append(f"The machine was loud: the interval of {names} is wide. Measure again when it is quiet.")
+    told += [f"The final: {remark}." for remark in doubts(section)]
     if context.peak_doubt:
         told.append(context.peak_doubt)
     return told
@@ -161,8 +176,7 @@ def _certainty(section: Section, rows: Sequence[ComparisonRow]) -> list[str]:
 def _place(section: Section) -> list[str]:
     c = section.context
     how = _TAKEN.get(section.evidence, "Measured") if section.measured else "Predicted"
-    threads = f"{c.threads} thread{'s' if c.threads != 1 else ''}"
-    return [f"{how} on {c.device}, {threads}, {c.cache} cache, on {moment(c.when)}."]
+    return [f"{how} on {c.device}, {c.how}, on {moment(c.when)}."]
 
 
 def _effort(section: Section) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from tuner.core.stats import Interval
 from tuner.report.html.section import Section
 from tuner.report.html.subject import Subject
+from tuner.report.html.variants import over_variants
 from tuner.report.html.vega import Chart, Spec, nominal, number, rows_of, tooltip
 from tuner.report.network import LayerRow, geometric_mean_interval, summaries, summary_line
 from tuner.report.rows import ComparisonRow
@@ -20,11 +21,13 @@ class Overview:
     Attributes:
         lines: anchor, section, its fastest row, the fastest of the lab's own, the fastest library.
         chart: of the speed-ups; `None` where there are none.
+        along: the rates over what the workloads differ in; `None` where that is not one thing.
         summary: sentences: of how many workloads a tuned kernel is faster than each one's fastest library.
     """
 
     lines: Sequence[tuple[str, Section, ComparisonRow | None, ComparisonRow | None, ComparisonRow | None]]
     chart: Chart | None
+    along: Chart | None
     summary: Sequence[str]
 
 
@@ -32,16 +35,20 @@ def overview(about: Subject) -> Overview:
     """The first part of the page of several workloads."""
     lines = []
     for i, section in enumerate(about.sections):
+        if not section.measured:
+            continue
         rows = _ordered(section)
         ours = next((row for row in rows if not row.is_baseline), None)
         library = next((row for row in rows if row.is_baseline), None)
         lines.append((f"w{i + 1}", section, rows[0] if rows else None, ours, library))
-    return Overview(lines, speedups(about.sections), [*_summary(about.sections), *_models(about)])
+    along, said = over_variants(about.sections) or (None, [])
+    words = [*_summary(about.sections), *said, *_models(about)]
+    return Overview(lines, speedups(about.sections), along, words)
 
 
 def _models(about: Subject) -> list[str]:
     """Of each model of a campaign over networks: its layers' mean, and what a pass takes."""
-    layers = [layer for layer in (about.campaign.spec.layers if about.campaign else ()) if layer.model]
+    layers = [layer for campaign in about.campaigns[:1] for layer in campaign.spec.layers if layer.model]
     by_key = {section.context.workload.key: section for section in about.sections}
     rows = [
         LayerRow(layer.model, layer.count, by_key[layer.workload].context, _ordered(by_key[layer.workload]))
@@ -63,15 +70,17 @@ def speedup_of(section: Section) -> Interval | None:
 
 
 def _summary(sections: Sequence[Section]) -> list[str]:
+    different = len({section.context.workload for section in sections}) > 1
     found = [speedup for section in sections if (speedup := speedup_of(section)) is not None]
     if not found:
         return ["No workload has a tuned kernel and a library that were timed side by side."]
+    noun = "workloads" if different else "comparisons"
     faster, slower = sum(s.low > 1 for s in found), sum(s.high < 1 for s in found)
     told = [
-        f"Of {len(found)} workloads with a library beside the tuned kernels, a tuned kernel is surely faster "
+        f"Of {len(found)} {noun} with a library beside the tuned kernels, a tuned kernel is surely faster "
         f"on {faster}, surely slower on {slower}, and not to be told apart on {len(found) - faster - slower}."
     ]
-    if len(found) > 1:
+    if len(found) > 1 and different:
         told.append(f"Geometric mean of the speed-ups: {ratio(geometric_mean_interval(found))}.")
     return told
 
@@ -131,6 +140,7 @@ def _speedup_rows(sections: Sequence[Section]) -> list[dict[str, Any]]:
         if speedup is None:
             continue
         of = f" · {section.context.device}" if several_devices else ""
+        of += f" · {section.variant}" if section.variant else ""
         values.append(
             {
                 "name": (key.rsplit("/", 1)[-1] if alike else key) + of,

@@ -10,7 +10,7 @@ from tuner.report.html import charts, layers, roofline
 from tuner.report.html.configurations import Configuration, configurations
 from tuner.report.html.facts import facts
 from tuner.report.html.failures import Failure, failures
-from tuner.report.html.found import Found, found, tuning_gave
+from tuner.report.html.found import Found, doubts, found, tuning_gave
 from tuner.report.html.parameters import Parameters, parameters
 from tuner.report.html.section import Section, Swept
 from tuner.report.html.shell import page
@@ -78,8 +78,9 @@ def report(
             raise TunerError(f"{html} cannot be written: {error.strerror or error}") from None
         written.append(html)
     if figures is not None:
-        overview = layers.speedups(about.sections)
-        written += write(overview, figures) if overview is not None else []
+        overview = layers.overview(about)
+        for chart in (overview.along, overview.chart):
+            written += write(chart, figures) if chart is not None else []
         for i, each in enumerate(shown):
             prefix = f"{i + 1}_" if len(shown) > 1 else ""
             for chart in each.charts:
@@ -97,7 +98,7 @@ def render(about: Subject, shown: Sequence[Shown]) -> str:
         charts=True,
         about=about,
         shown=shown,
-        overview=layers.overview(about) if len(shown) > 1 else None,
+        overview=layers.overview(about) if sum(each.section.measured for each in shown) > 1 else None,
         trials=trial_table(about.sections),
         facts=facts(about),
     )
@@ -105,8 +106,12 @@ def render(about: Subject, shown: Sequence[Shown]) -> str:
 
 def _subtitle(about: Subject) -> str:
     devices = dict.fromkeys(section.context.device for section in about.sections)
-    names = ", ".join(devices) or (about.campaign.spec.device.name if about.campaign is not None else "")
-    return f"{len(about.sections)} workloads · {names}"
+    names = ", ".join(devices or dict.fromkeys(c.spec.device.name for c in about.campaigns))
+    workloads = len({section.context.workload for section in about.sections})
+    parts = [f"{workloads} workload{'s' if workloads != 1 else ''}", names]
+    # What all of them were measured with, where they were alike.
+    alike = {section.context.how for section in about.sections if section.measured}
+    return " · ".join([*parts, *alike] if len(alike) == 1 else parts)
 
 
 def _shown(about: Subject, database: str) -> Iterator[Shown]:
@@ -116,6 +121,7 @@ def _shown(about: Subject, database: str) -> Iterator[Shown]:
         tuned = _tuned(section)
         chosen = tuned if left is None else tuned[: max(0, min(1 + left // 4, left))]
         left = None if left is None else left - len(chosen)
+        answered = {*tuning_gave(section), *doubts(section)}
         yield Shown(
             anchor=f"w{i + 1}",
             section=section,
@@ -126,8 +132,7 @@ def _shown(about: Subject, database: str) -> Iterator[Shown]:
             roofline=roofline.roofline(rows, context) if section.measured else None,
             parameters=[(kernel.name, parameters(kernel.name, kernel.lines)) for kernel in chosen],
             left_out=len(tuned) - len(chosen),
-            # What tuning gave is in the answer.
-            notes=[note for note in section.comparison.notes if note not in tuning_gave(section)],
+            notes=[note for note in section.comparison.notes if note not in answered],
             failures=failures(section.kernels),
             configurations=configurations(section, database),
         )

@@ -4,13 +4,14 @@ A section is made of a part of a campaign, or of sweeps that belong to none; not
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tuner.core.trial import Trial
 from tuner.report.campaign_view import KernelView, PartView, fewer_operations, view
 from tuner.report.comparison import Comparison, gather
 from tuner.report.curves import Curve
+from tuner.report.paper import PaperRow, paper_rows
 from tuner.report.rows import RowContext, Timing, comparison_rows
 from tuner.store.campaign_records import CampaignPart, StoredCampaign
 from tuner.store.lines import TrialLine
@@ -56,12 +57,23 @@ class Section:
         kernels: in the order they ran.
         part: the campaign's record; `None` where it is of sweeps alone.
         measured: whether anything was to be measured; else times are a model's word.
+        paper: its kernels, where they were compiled for a device that is not here: no times, but ranks.
+        beside: kernels on paper of another section with the same workload, for this one's table.
+        variant: what sets it apart from other sections of its workload; empty where nothing does.
     """
 
     comparison: Comparison
     kernels: Sequence[Swept]
     part: PartView | None = None
     measured: bool = True
+    paper: Sequence[PaperRow] = ()
+    beside: Sequence[PaperRow] = ()
+    variant: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The workload, and what sets the section apart from others of it."""
+        return f"{self.context.workload.key}{f' · {self.variant}' if self.variant else ''}"
 
     @property
     def context(self) -> RowContext:
@@ -113,7 +125,12 @@ def of_part(campaign: StoredCampaign, part: CampaignPart, store: "Store", most: 
         _of_kernel(kernel, store, share)
         for kernel, share in zip(shown.kernels, shares(counts, most), strict=True)
     ]
-    return Section(gather(campaign, part, store), kernels, shown, shown.measured)
+    found = Section(gather(campaign, part, store), kernels, shown, shown.measured)
+    if shown.measured:
+        return found
+    # Bars and curves of predicted times would be taken for those of times.
+    told = replace(found.comparison, rows=(), curves=(), references=())
+    return replace(found, comparison=told, paper=paper_rows(shown))
 
 
 def _of_kernel(kernel: KernelView, store: "Store", most: int) -> Swept:
@@ -149,6 +166,8 @@ def of_sweeps(sweeps: Sequence[StoredSweep], title: str, store: "Store", most: i
         bytes=operator.min_bytes(spec.workload) if operator else 0,
         peak_flops=limits.get(f"peak_flops_{spec.workload.dtype}"),
         bandwidth=limits.get("bandwidth_bytes_per_s"),
+        sustained_s=spec.protocol.sustained_s,
+        clock_mhz=spec.protocol.clock_mhz,
     )
     names = _names(sweeps)
     share = shares([sweep.trials for sweep in sweeps], most)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ class Subject:
     Attributes:
         title: of the page.
         sections: one a workload and device.
-        campaign: it is a report of; `None` for workloads and sweeps.
+        campaigns: it is a report of: one, or all that an experiment was run as.
         sweep: it is a report of.
         remarks: what is to be said before anything else: an unfinished campaign, a newer one.
         kind: what it is, in a word: `campaign`, `workload`, `sweep`.
@@ -32,7 +32,7 @@ class Subject:
     title: str
     sections: Sequence[Section]
     kind: str
-    campaign: StoredCampaign | None = None
+    campaigns: Sequence[StoredCampaign] = ()
     sweep: StoredSweep | None = None
     remarks: Sequence[str] = ()
 
@@ -53,7 +53,9 @@ def subject(what: str | None, store: "Store") -> Subject:
         campaigns = store.campaigns()
         if not campaigns:
             raise TunerError(f"{store.name} has no campaign: 'tuner sweep' and 'tuner compare' make them")
-        return of_campaign(campaigns[-1], store)
+        # The last campaign of an experiment that was run as several says only its part.
+        name, _, variant = campaigns[-1].spec.experiment.partition("@")
+        return of_experiment(name, store) if variant else of_campaign(campaigns[-1], store)
     if (match := re.fullmatch(r"([cs])([0-9]{1,18})", what.strip().lower())) is not None:
         number = int(match[2])
         return (
@@ -63,19 +65,43 @@ def subject(what: str | None, store: "Store") -> Subject:
         )
     if sweeps := store.sweeps(workload_key=what):
         return of_workload(what, sweeps, store)
-    return _of_experiment(what, store)
+    return of_experiment(what, store)
 
 
 def of_campaign(campaign: StoredCampaign, store: "Store", remarks: Sequence[str] = ()) -> Subject:
     """Of a campaign: a section a workload that was reached."""
-    told = [*remarks, *([line] if (line := state_line(campaign)) else [])]
-    rooms = shares(
-        [sum(k.trials for k in part.kernels) or MOST_LINES for part in campaign.reached], MOST_LINES
-    )
+    return of_campaigns([campaign], store, remarks)
+
+
+def of_campaigns(campaigns: Sequence[StoredCampaign], store: "Store", remarks: Sequence[str] = ()) -> Subject:
+    """Of what one experiment was run as: a section a campaign and workload, those on paper last.
+
+    What was only compiled of a workload stands in the table of its first measured section too.
+    """
+    told = [*remarks, *(line for campaign in campaigns if (line := state_line(campaign)))]
+    parts = [(campaign, part) for campaign in campaigns for part in campaign.reached]
+    rooms = shares([sum(k.trials for k in part.kernels) or MOST_LINES for _, part in parts], MOST_LINES)
     sections = [
-        of_part(campaign, part, store, room) for part, room in zip(campaign.reached, rooms, strict=True)
+        of_part(campaign, part, store, room) for (campaign, part), room in zip(parts, rooms, strict=True)
     ]
-    return Subject(campaign.spec.title, sections, "campaign", campaign, remarks=told)
+    if len(campaigns) > 1:
+        sections = _named([*(s for s in sections if s.measured), *(s for s in sections if not s.measured)])
+    return Subject(campaigns[0].spec.title, sections, "campaign", campaigns, remarks=told)
+
+
+def _named(sections: Sequence[Section]) -> list[Section]:
+    """Sections of several campaigns, with what sets each apart, and those on paper beside the measured."""
+    threads = {section.context.threads for section in sections if section.measured}
+    paper = {section.context.workload: section for section in sections if section.paper}
+    found = []
+    for section in sections:
+        count = section.context.threads
+        of = f"{count} thread{'s' if count != 1 else ''}" if len(threads) > 1 else ""
+        if not section.measured:
+            of = f"on paper for {section.paper[0].target}" if section.paper else "on paper"
+        beside = paper.pop(section.context.workload, None) if section.measured else None
+        found.append(replace(section, variant=of, beside=beside.paper if beside is not None else ()))
+    return found
 
 
 def of_sweep(sweep: StoredSweep, store: "Store") -> Subject:
@@ -118,9 +144,14 @@ def of_workload(key: str, sweeps: Sequence[StoredSweep], store: "Store") -> Subj
     return Subject(key, sections, "workload", remarks=remarks)
 
 
-def _of_experiment(what: str, store: "Store") -> Subject:
+def of_experiment(what: str, store: "Store") -> Subject:
+    """Of an experiment, by its name or file: the latest finished campaign of each that it was run as.
+
+    Raises:
+        TunerError: there is none; says what there is.
+    """
     name = PurePath(what).name.removesuffix(".toml")
-    campaigns = store.campaigns(name)
+    campaigns = _run_as(name, store)
     if not campaigns:
         known = sorted({c.spec.experiment for c in store.campaigns() if c.spec.experiment})
         there = f"; experiments with campaigns: {', '.join(known)}" if known else ""
@@ -128,7 +159,35 @@ def _of_experiment(what: str, store: "Store") -> Subject:
             f"{store.name} has no campaign of {name}, and no workload of that key: name a campaign (c2), "
             f"a sweep (s3), a workload (gemm/f32/m64-n64-k64) or an experiment{there}"
         )
-    finished = [c for c in campaigns if c.state == "finished"]
-    found = (finished or campaigns)[-1]
-    newer = [] if found is campaigns[-1] else [f"Campaign c{campaigns[-1].id} is newer and did not finish."]
-    return of_campaign(found, store, newer)
+    latest, newer = [], []
+    for each in campaigns.values():
+        finished = [campaign for campaign in each if campaign.state == "finished"]
+        latest.append((finished or each)[-1])
+        if latest[-1] is not each[-1]:
+            newer.append(f"Campaign c{each[-1].id} is newer and did not finish.")
+    return of_campaigns(latest, store, newer)
+
+
+def _run_as(name: str, store: "Store") -> dict[str, list[StoredCampaign]]:
+    """The campaigns of an experiment by what they are in the store, oldest first: `NAME`, `NAME@threads2`,
+    `NAME@cuda:sm_90`. Where its file had one number of threads at one time and several at another, those of
+    the last time; likewise those of the device that ran last."""
+    found: dict[str, list[StoredCampaign]] = {}
+    for campaign in store.campaigns():
+        of = campaign.spec.experiment
+        if of and (of == name or of.startswith(f"{name}@")):
+            found.setdefault(of, []).append(campaign)
+    measured = {of: each for of, each in found.items() if each[-1].measured}
+    if not measured:
+        return found
+    last = max((each[-1] for each in measured.values()), key=lambda campaign: campaign.id)
+    alike, device = last.spec.experiment == name, last.spec.device.fingerprint
+    for of, each in measured.items():
+        here = [campaign for campaign in each if campaign.spec.device.fingerprint == device]
+        if (of == name) != alike or not here:
+            del found[of]
+        else:
+            found[of] = here
+    return dict(
+        sorted(found.items(), key=lambda item: (not item[1][-1].measured, item[1][-1].spec.protocol.threads))
+    )
