@@ -121,11 +121,15 @@ def test_vectors_are_those_of_the_target(tmp_path: Path, arch: str, present: str
 
 
 def test_the_target_comes_from_features_alone() -> None:
-    wide = Target("cpu", "avx512", ("avx2", "avx512f", "fma", "no_such_feature"), {"cores": 4})
-    described = target_dict(wide)
+    whole = named_targets()["cpu:avx512"]
+    odd = Target("cpu", "avx512", (*whole.features, "no_such_feature"), {"cores": 4})
+    described = target_dict(odd)
     assert described["mcpu"] == "x86-64-v4"
     assert described["num-cores"] == 4
-    assert described["mattr"] == ["+avx2", "+avx512f", "+fma", "-prefer-256-bit"]
+    assert described["mattr"] == [*(f"+{name}" for name in whole.features), "-prefer-256-bit"]
+    # The level's name brings features with it: of those only what the target has.
+    lesser = Target("cpu", "avx2", ("avx", "avx2", "bmi", "bmi2", "fma", "movbe"))
+    assert target_dict(lesser)["mattr"][-2:] == ["-f16c", "-lzcnt"]
     assert target_dict(Target("cpu", "x86_64", ("sse2",)))["mcpu"] == "x86-64"
 
 

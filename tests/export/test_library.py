@@ -119,7 +119,8 @@ def test_it_exports_its_entries_and_needs_no_python(package: Path) -> None:
     so = package / "lib" / "liboperators.so"
     names = subprocess.run(["nm", "-D", "--defined-only", so], capture_output=True, text=True, check=True)
     assert {line.split()[-1] for line in names.stdout.splitlines()} == {
-        "operators_gemm", "operators_conv2d", "operators_level", "operators_limit_level", "operators_message"
+        "operators_gemm", "operators_conv2d", "operators_gemm_kernel", "operators_conv2d_kernel",
+        "operators_level", "operators_limit_level", "operators_message"
     }  # fmt: skip
     needed = subprocess.run(["readelf", "-d", so], capture_output=True, text=True, check=True).stdout
     assert "python" not in needed and "RPATH" not in needed and "RUNPATH" not in needed
@@ -245,7 +246,7 @@ def test_the_command_writes_a_library_of_all_that_is_stored_of_an_operator(
     app(["export", *asked], standalone_mode=False)
     out = capsys.readouterr().out
     assert "gemm: 1 tuned shapes, any other size by their rule" in out
-    assert "not tuned here with a C++ kernel: gemm/f32/m9-n9-k9" in out
+    assert "not tuned here with a kernel that a library can hold: gemm/f32/m9-n9-k9" in out
     assert (tmp_path / "out" / "lib" / "libmine.so").exists()
     with pytest.raises(TunerError, match="unknown operator or model 'gem': did you mean 'gemm'"):
         app(["export", "gem", "--library", str(tmp_path / "out"), "--db", db], standalone_mode=False)

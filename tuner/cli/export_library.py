@@ -39,7 +39,8 @@ def export_library(folder: Path, what: "Sequence[str]", name: str, db: str | Non
         say(f"{written.kernels} kernels for {', '.join(written.levels)}")
         if written.plan.untuned:
             some = ", ".join(w.key for w in written.plan.untuned[:4])
-            say(f"not tuned here with a C++ kernel: {some}{' ...' * (len(written.plan.untuned) > 4)}")
+            more = " ..." * (len(written.plan.untuned) > 4)
+            say(f"not tuned here with a kernel that a library can hold: {some}{more}")
         say(f"lib{name}.so, {name}.h, pkg-config and CMake files in {folder}")
     if cubins:
         say(f"{cubins} cubins with their launch rules in {folder / 'share' / name / 'cuda'}")

@@ -1,8 +1,6 @@
 """Compiles and links a library of a plan.
 
-Each kernel is compiled by itself and all its symbols but one are made local, group sections dissolved first:
-two configurations of one file define inline functions of equal names and different bodies, which a linker
-would otherwise take for one.
+Each kernel becomes an object file of one symbol (`objects`), so that kernels know nothing of each other.
 """
 
 import re
@@ -10,14 +8,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.builders.host.cxx import CALL, COMMON_FLAGS, wrapper
-from tuner.core.errors import BuildError, Unavailable
-from tuner.core.host_cxx import first_error, isa_flags, require_compiler, run_compiler
+from tuner.builders.host.cxx import COMMON_FLAGS
+from tuner.core.errors import Unavailable
+from tuner.core.host_cxx import isa_flags, require_compiler, run_compiler
 from tuner.core.scratch import Scratch
 from tuner.core.target import Target
 from tuner.export.library.dispatcher import dispatcher
 from tuner.export.library.header import header
-from tuner.export.library.plan import LibraryPlan, Variant
+from tuner.export.library.objects import embed, run_tool, shared_runtime
+from tuner.export.library.plan import LibraryPlan
 
 _REFUSED = re.compile(r"parameter to builtin not valid: ([\w.\-]+)|invalid cpu feature string for builtin")
 
@@ -65,13 +64,17 @@ def build_library(plan: LibraryPlan, name: str, levels: Sequence[Target], folder
     for tool in ("ld", "objcopy"):
         if shutil.which(tool) is None:
             raise Unavailable(f"a library needs {tool} on PATH (binutils)")
-    objects = [_object(variant, folder) for operator in plan.operators for variant in operator.variants]
+    variants = [variant for operator in plan.operators for variant in operator.variants]
+    embedded = {variant.symbol: embed(variant, folder) for variant in variants}
+    objects = [one.file for one in embedded.values()]
+    if any(variant.static for variant in variants):
+        objects.append(shared_runtime(folder))
     compiler = require_compiler()
     (folder / f"{name}.h").write_text(header(name, plan.operators))
-    text = dispatcher(name, plan.operators, [level.features for level in levels])
+    text = dispatcher(name, plan.operators, [level.features for level in levels], embedded)
     (folder / "dispatch.cpp").write_text(text)
     flags = [*COMMON_FLAGS, *isa_flags(compiler, levels[-1].features)]
-    _run([*compiler, *flags, "-c", "dispatch.cpp", "-o", "dispatch.o"], folder, "the dispatcher")
+    run_tool([*compiler, *flags, "-c", "dispatch.cpp", "-o", "dispatch.o"], folder, "the dispatcher")
     library = f"lib{name}.so"
     (folder / "exports.map").write_text(f"{{ global: {name}_*; local: *; }};\n")
     link = [
@@ -81,33 +84,9 @@ def build_library(plan: LibraryPlan, name: str, levels: Sequence[Target], folder
         "-Wl,--build-id=none",
         "-Wl,--as-needed",
         "-Wl,-z,defs",
+        # Threads that ended a call keep memory, and give it back when they end, by code of the library's.
+        "-Wl,-z,nodelete",
         "-Wl,--version-script=exports.map",
     ]
-    _run([*compiler, *link, "dispatch.o", *objects, "-o", library], folder, "the library")
+    run_tool([*compiler, *link, "dispatch.o", *objects, "-o", library], folder, "the library")
     return folder / library, folder / f"{name}.h"
-
-
-def _object(variant: Variant, folder: Path) -> str:
-    """One kernel compiled, with one symbol left to be seen; its file's name."""
-    source = variant.kernel.lower(variant.workload, variant.config, variant.target)
-    compiler, name = require_compiler(), variant.symbol
-    (folder / f"{name}.cpp").write_text(f"{source.text}\n{wrapper(source.entry, source.arguments)}")
-    declared = source.options.get("include", ())
-    includes = [declared] if isinstance(declared, str | Path) else list(declared)
-    flags = [*COMMON_FLAGS, *isa_flags(compiler, variant.target.features)]
-    flags += [text for place in includes for text in (f"-I{place}", f"-ffile-prefix-map={place}=.")]
-    flags += source.options.get("flags", ())
-    what = f"kernel {variant.kernel.name} for {variant.target.name}"
-    _run([*compiler, *flags, "-c", f"{name}.cpp", "-o", f"{name}.0.o"], folder, what)
-    _run(["ld", "-r", "--force-group-allocation", f"{name}.0.o", "-o", f"{name}.1.o"], folder, what)
-    _run(
-        ["objcopy", f"--redefine-sym={CALL}={name}", f"--keep-global-symbol={name}", f"{name}.1.o",
-         f"{name}.o"], folder, what,
-    )  # fmt: skip
-    return f"{name}.o"
-
-
-def _run(command: Sequence[str], folder: Path, what: str) -> None:
-    code, output = run_compiler(command, folder)
-    if code != 0:
-        raise BuildError(f"{what}: {first_error(output)}\n{output[:20_000]}")

@@ -171,5 +171,9 @@ def _entry(name: str, plan: OperatorPlan) -> str:
         f"{upper}_API int {name}_{operator.name}({name}_dtype dtype,",
         f"    const {name}_{operator.name}_problem* problem, const {name}_{operator.name}_tensors* tensors);",
         "",
+        "/* Which kernel serves such a problem here, with its configuration; NULL where none does. */",
+        f"{upper}_API const char* {name}_{operator.name}_kernel({name}_dtype dtype,",
+        f"    const {name}_{operator.name}_problem* problem);",
+        "",
     ]
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.export.library.build import build_library, testable_features
 from tuner.export.library.plan import LibraryPlan, make_plan
+from tuner.export.library.readme import readme
 from tuner.export.provenance import entry_of
 from tuner.targets.cpu import named_targets
 
@@ -120,6 +121,7 @@ def write_library(
         f"lib/pkgconfig/{name}.pc": _PC.format(name=name, operators=operators, version=VERSION),
         f"lib/cmake/{name}/{name}Config.cmake": _CMAKE.format(name=name),
         f"lib/cmake/{name}/{name}ConfigVersion.cmake": _CMAKE_VERSION.format(version=VERSION),
+        f"share/{name}/README.md": readme(name, plan, [level.name for level in levels], VERSION),
         f"share/{name}/{name}.json": json.dumps(_origin(folder, name, plan, levels), indent=2) + "\n",
     }
     for place, text in texts.items():

@@ -1,12 +1,13 @@
 """What a shared library holds: which compiled kernels, and which of them serves what."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tuner import registry
 from tuner.core.default_config import default_config
 from tuner.core.device import Device
+from tuner.core.digest import digest
 from tuner.core.errors import TunerError, Unavailable
 from tuner.core.kernel import STRICT, Kernel
 from tuner.core.operator import Operator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tuner.store.store import Store
 
 _WITHIN = 0.05
+_LONGEST = 60
 Dims = tuple[int, ...]
 
 
@@ -35,7 +37,7 @@ class Variant:
 
     Attributes:
         symbol: its name in the library.
-        workload: what it is lowered for; its dimensions are arguments.
+        workload: what it is lowered for; its dimensions are arguments, unless it is `static`.
         target: whose features it is compiled with.
     """
 
@@ -45,6 +47,18 @@ class Variant:
     config: Config
     target: Target
 
+    @property
+    def static(self) -> bool:
+        """Whether dimensions and options are compiled in: it serves this very workload."""
+        return not self.kernel.shape_generic
+
+    @property
+    def label(self) -> str:
+        """Its kernel and configuration on one line: `cpp_packed MR=6 NR=16`; of a trace its digest."""
+        values = ((name, str(value)) for name, value in self.config.items())
+        shown = (f"{name}={v if len(v) <= _LONGEST else digest(v)}" for name, v in values)
+        return " ".join([self.kernel.name, *shown])
+
 
 @dataclass(frozen=True)
 class Level:
@@ -52,7 +66,7 @@ class Level:
 
     Attributes:
         features: that a processor must have.
-        exact: of tuned shapes, by their dimensions.
+        exact: of tuned shapes, by their dimensions. A static one serves its own options only.
         tree: of the others; its leaves name places in `choices`.
         choices: what the tree picks from.
         default: beyond `ranges`.
@@ -74,11 +88,15 @@ class OptionClass:
     Attributes:
         fixed: every option that is not an argument of its kernels, with its value here.
         levels: the most demanding processor first; the last serves every one.
+        options: all of them, as they were tuned.
+        unusual: how many of them are not at their default.
     """
 
     dtype: str
     fixed: Mapping[str, Option]
     levels: tuple[Level, ...]
+    options: Mapping[str, Option] = field(default_factory=dict)
+    unusual: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +149,9 @@ def make_plan(
     for operator in dict.fromkeys(w.operator for w in workloads):
         for row in store.best(operator=operator):
             kernel = registry.kernels().get(row.kernel.name)
-            if row.device.fingerprint != device.fingerprint or kernel is None or not _embeddable(kernel):
+            if row.device.fingerprint != device.fingerprint or kernel is None:
+                continue
+            if not (_embeddable(kernel) or _static(kernel, levels[0])):
                 continue
             if row.kernel.digest == kernel.digest and kernel.unsupported(row.workload, levels[0]) is None:
                 known = rows.get(row.workload)
@@ -142,7 +162,7 @@ def make_plan(
     untuned = tuple(w for w in wanted if w not in rows)
     if len(untuned) == len(wanted):
         raise TunerError(
-            "nothing of this is stored that a library can hold: C++ kernels, measured on this machine: "
+            "nothing of this is stored that a library can hold, C++ or TensorIR kernels measured here: "
             f"run 'tuner sweep {wanted[0].operator}' with a kernel of cuda_src first"
         )
     maker = _Maker(device, store, levels, rows)
@@ -153,7 +173,9 @@ def make_plan(
     made: dict[str, list[OptionClass]] = {}
     for members in classes.values():
         made.setdefault(members[0].operator, []).append(maker.option_class(members))
-    operators = tuple(OperatorPlan(registry.operator(name), tuple(found)) for name, found in made.items())
+    operators = tuple(
+        OperatorPlan(registry.operator(name), _told_apart(found)) for name, found in made.items()
+    )
     return LibraryPlan(operators, tuple(rows[w] for w in wanted if w in rows), untuned)
 
 
@@ -172,6 +194,29 @@ def _embeddable(kernel: Kernel) -> bool:
     return kernel.language == "cxx" and kernel.shape_generic and not kernel.baseline
 
 
+def _static(kernel: Kernel, target: Target) -> bool:
+    """Whether a compiled copy serves one workload and needs nothing at run time: TensorIR, where TVM is."""
+    if kernel.language != "tensorir" or kernel.shape_generic or kernel.baseline or kernel.unavailable():
+        return False
+    return registry.builder_of(kernel, target).unavailable() is None
+
+
+def _told_apart(classes: Sequence[OptionClass]) -> tuple[OptionClass, ...]:
+    """The classes in the order to ask for them.
+
+    Two that were tuned with different values of an option which kernels take at run time would be asked for
+    alike: all but one, with the defaults where that was tuned, ask for every option.
+    """
+    alike: dict[tuple[object, ...], list[OptionClass]] = {}
+    for one in classes:
+        alike.setdefault((one.dtype, *sorted(one.fixed.items())), []).append(one)
+    found = []
+    for members in alike.values():
+        general = min(members, key=lambda one: one.unusual)
+        found += [one if one is general else replace(one, fixed=one.options) for one in members]
+    return tuple(sorted(found, key=lambda one: -len(one.fixed)))
+
+
 def run_time_options(kernel: Kernel, operator: Operator) -> frozenset[str]:
     """Options that one compiled copy honours in every value."""
     if not isinstance(kernel, SourceKernel):
@@ -187,10 +232,17 @@ class _Maker:
         self.variants: dict[tuple[object, ...], Variant] = {}
 
     def variant(self, kernel: Kernel, workload: Workload, config: Config, target: Target) -> Variant:
-        # Another shape's configuration may break constraints of this one, but not name what no space lists.
-        kernel.space(workload, target).indices(config)
+        space = kernel.space(workload, target)
+        if kernel.shape_generic:
+            # Another shape's configuration may break constraints of this one, but not name what no space
+            # lists.
+            space.indices(config)
+        else:
+            space.check(config)
+        dims = () if kernel.shape_generic else workload.dims
         key = (
-            kernel.name, workload.dtype, workload.options, tuple(sorted(config.items())), target.features
+            kernel.name, workload.dtype, workload.options, dims, tuple(sorted(config.items())),
+            target.features,
         )  # fmt: skip
         if key not in self.variants:
             symbol = f"tuner_v{len(self.variants)}"
@@ -205,22 +257,20 @@ class _Maker:
             if picked is not None:
                 levels.append(Level(target.features, {}, Leaf(0, 0, 1.0), (picked,), picked))
         operator = registry.operator(largest.operator)
-        kernels = [v.kernel for level in levels for v in (*level.exact.values(), *level.choices)]
-        free = frozenset.intersection(*(run_time_options(k, operator) for k in kernels))
-        fixed = {
-            name: largest.option(name, default) for name, default in operator.options.items()
-            if name not in free and name != STRICT
-        }  # fmt: skip
-        return OptionClass(largest.dtype, fixed, tuple(levels))
+        variants = [v for level in levels for v in (*level.exact.values(), *level.choices)]
+        # A static kernel is asked for with all its options where its dimensions are found.
+        free = frozenset.intersection(
+            *(run_time_options(v.kernel, operator) for v in variants if not v.static)
+        )
+        defaults = {name: value for name, value in operator.options.items() if name != STRICT}
+        options = {name: largest.option(name, default) for name, default in defaults.items()}
+        fixed = {name: value for name, value in options.items() if name not in free}
+        unusual = sum(value != defaults[name] for name, value in options.items())
+        return OptionClass(largest.dtype, fixed, tuple(levels), options, unusual)
 
     def tuned_level(self, members: Sequence[Workload], largest: Workload) -> Level:
         target = self.levels[0]
-        exact = {
-            tuple(size for _, size in w.dims): self.variant(
-                registry.kernel(self.rows[w].kernel.name), w, self.rows[w].config, target
-            )
-            for w in members
-        }
+        exact = {tuple(size for _, size in w.dims): self.tuned(w, target) for w in members}
         ruled = self.by_rule(members, target)
         if ruled is not None:
             return Level(target.features, exact, *ruled)
@@ -229,6 +279,14 @@ class _Maker:
         if picked is None:
             raise Unavailable(f"no kernel serves every size of {largest.key}: a library cannot")
         return Level(target.features, exact, Leaf(0, 0, 1.0), (picked,), picked)
+
+    def tuned(self, workload: Workload, target: Target) -> Variant:
+        """A workload's own best kernel. A static one is lowered for the threads that it was measured with."""
+        row = self.rows[workload]
+        kernel = registry.kernel(row.kernel.name)
+        if not kernel.shape_generic:
+            target = target.with_limits(cores=self.device.target_for(row.threads).limits["cores"])
+        return self.variant(kernel, workload, row.config, target)
 
     def by_rule(
         self, members: Sequence[Workload], target: Target
