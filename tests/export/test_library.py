@@ -50,9 +50,8 @@ def library(package: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(package / "lib" / "liboperators.so"))
 
 
-def call(library: ctypes.CDLL, key: str, inputs: dict[str, np.ndarray]) -> tuple[int, dict[str, np.ndarray]]:
-    """Calls an entry as a program with the header would: structures by the operator's declaration."""
-    workload = Workload.from_key(key)
+def problem_of(workload: Workload) -> ctypes.Structure:
+    """A problem as a program with the header would make it: a structure by the operator's declaration."""
     operator = registry.operator(workload.operator)
     fields = [(name, ctypes.c_int64) for name in operator.dims]
     values = dict(workload.dims)
@@ -61,8 +60,23 @@ def call(library: ctypes.CDLL, key: str, inputs: dict[str, np.ndarray]) -> tuple
             kind = {bool: ctypes.c_int, int: ctypes.c_int64, float: ctypes.c_double}[type(default)]
             fields.append((name, kind))
             values[name] = workload.option(name, default)
+    return type("Problem", (ctypes.Structure,), {"_fields_": fields})(**values)
+
+
+def kernel_of(library: ctypes.CDLL, key: str) -> str:
+    """The kernel that an entry picks, with its configuration; empty where it has none."""
+    workload = Workload.from_key(key)
+    entry = getattr(library, f"operators_{workload.operator}_kernel")
+    entry.restype = ctypes.c_char_p
+    return (entry(0, ctypes.byref(problem_of(workload))) or b"").decode()
+
+
+def call(library: ctypes.CDLL, key: str, inputs: dict[str, np.ndarray]) -> tuple[int, dict[str, np.ndarray]]:
+    """Calls an entry as a program with the header would."""
+    workload = Workload.from_key(key)
+    operator = registry.operator(workload.operator)
     names = {"gemm": ("A", "B", "C", "bias", "D"), "conv2d": ("X", "W", "bias", "scale", "Y")}
-    problem = type("Problem", (ctypes.Structure,), {"_fields_": fields})(**values)
+    problem = problem_of(workload)
     tensors = dict(inputs)
     for spec in operator.signature(workload):
         if spec.output:

@@ -1,11 +1,13 @@
 """A tuned kernel for a shape that was not tuned, by the rule of those that were."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner import registry
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
+from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.load import load_rows
@@ -13,15 +15,35 @@ from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.engine.tuning.campaign import default_protocol
 from tuner.export.adapt import adapter
 from tuner.export.local import read_local
+from tuner.export.matrix import Adapt, Matrix
+from tuner.export.provenance import same_but_dims
 from tuner.export.rule import make_rule
 from tuner.store.records import BestRow
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
 
-_WITHIN = 0.05
+WITHIN = 0.05
+"""Of its own best: what the rule keeps every tuned shape within, in `tuner.load` and in shared libraries."""
+
 _FEWEST = 2
 """Of fewer tuned shapes no rule is made: the nearest one is as good."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the rule picks for a shape.
+
+    Attributes:
+        config: adapted to the shape.
+        trial: the stored one that proposed it.
+        note: by which rule, and whether it was sure.
+    """
+
+    kernel: str
+    config: Config
+    trial: int
+    note: str
 
 
 def load_by_rule(
@@ -38,19 +60,51 @@ def load_by_rule(
     mine = [r for r in rows if r.device.fingerprint == device.fingerprint and kernel in (None, r.kernel.name)]
     if any(row.workload == workload and _serves(row) for row in mine):
         return load_rows(workload, mine, device, kernel)
-    protocol = default_protocol(device, threads=threads)
-    try:
-        matrix = read_local(
-            store, workload.operator, workload.dtype, device=device.fingerprint, threads=protocol.threads,
-            kernels=[kernel] if kernel else (),
-        )  # fmt: skip
-    except TunerError:
-        return None  # nothing of this dtype and thread count is stored: the nearest of anything is next
-    if len(matrix.shapes) < _FEWEST:
+    served = pick_by_rule(workload, mine, device, store, [kernel] if kernel else (), threads)
+    if served is None:
         return None
-    rule = make_rule(matrix, _WITHIN)
+    found = registry.kernel(served.kernel)
+    artifact = build_cached(found, workload, served.config, device.target)
+    return TunedKernel(
+        workload, found, served.config, artifact, device, trial_id=served.trial, time_s=None,
+        note=f"no measurement of {workload.key} here: {served.note}",
+    )  # fmt: skip
+
+
+def pick_by_rule(
+    workload: Workload, rows: Sequence[BestRow], device: Device, store: "Store", kernels: Sequence[str],
+    threads: int | None,
+) -> Served | None:  # fmt: skip
+    """What the rule says of a shape that was not tuned; `None` without a rule, or where it has nothing valid.
+
+    It is the rule of the tuned shapes with the same options, as in a shared library; of all of this dtype
+    where fewer than two of those were tuned.
+
+    Args:
+        rows: what is stored of the device.
+        kernels: only these, if any are named.
+        threads: only what was measured with so many; by default the device's own count.
+    """
+    protocol = default_protocol(device, threads=threads)
+    alike = {r.workload for r in rows if same_but_dims(r.workload) == same_but_dims(workload)}
+    for shapes in (dict.fromkeys(alike, 1.0), None):
+        if shapes is not None and len(shapes) < _FEWEST:
+            continue
+        try:
+            matrix = read_local(
+                store, workload.operator, workload.dtype, shapes=shapes, device=device.fingerprint,
+                threads=protocol.threads, kernels=kernels,
+            )  # fmt: skip
+        except TunerError:
+            continue  # nothing with this thread count is stored of them
+        if len(matrix.shapes) >= _FEWEST:
+            return _pick(workload, matrix, adapter(device.target_for(protocol.threads)))
+    return None  # the nearest of anything is next
+
+
+def _pick(workload: Workload, matrix: Matrix, adapt: Adapt) -> Served | None:
+    rule = make_rule(matrix, WITHIN)
     picked = rule.pick(workload)
-    adapt = adapter(device.target_for(protocol.threads))
     # Options that the one picked does not honour another one may.
     for choice in (picked.choice, rule.choices[rule.default], *rule.choices):
         config = adapt(choice.kernel, workload, choice.config)
@@ -61,12 +115,7 @@ def load_by_rule(
             of += f", in place of {picked.choice.kernel}, which cannot serve"
         elif not picked.sure:
             of += f", its default: {picked.why}"
-        found = registry.kernel(choice.kernel)
-        artifact = build_cached(found, workload, config, device.target)
-        return TunedKernel(
-            workload, found, config, artifact, device, trial_id=choice.trial, time_s=None,
-            note=f"no measurement of {workload.key} here: {of}",
-        )  # fmt: skip
+        return Served(choice.kernel, config, choice.trial, of)
     return None
 
 

@@ -117,11 +117,12 @@ def write_library(
             fresh.chmod(0o755 if place == "lib" else 0o644)
             fresh.replace(folder / place / file.name)
     operators = ", ".join(p.operator.name for p in plan.operators)
+    cubins = (folder / "share" / name / "cuda" / "manifest.json").exists()
     texts = {
         f"lib/pkgconfig/{name}.pc": _PC.format(name=name, operators=operators, version=VERSION),
         f"lib/cmake/{name}/{name}Config.cmake": _CMAKE.format(name=name),
         f"lib/cmake/{name}/{name}ConfigVersion.cmake": _CMAKE_VERSION.format(version=VERSION),
-        f"share/{name}/README.md": readme(name, plan, [level.name for level in levels], VERSION),
+        f"share/{name}/README.md": readme(name, plan, [level.name for level in levels], VERSION, cubins),
         f"share/{name}/{name}.json": json.dumps(_origin(folder, name, plan, levels), indent=2) + "\n",
     }
     for place, text in texts.items():

@@ -20,13 +20,13 @@ from tuner.export.adapt import adapter
 from tuner.export.local import read_local
 from tuner.export.provenance import same_but_dims
 from tuner.export.rule import make_rule
+from tuner.export.serve import WITHIN
 from tuner.export.tree import SIZE, Leaf, Node, Question
 from tuner.store.records import BestRow
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
 
-_WITHIN = 0.05
 _LONGEST = 60
 Dims = tuple[int, ...]
 
@@ -205,7 +205,8 @@ def _told_apart(classes: Sequence[OptionClass]) -> tuple[OptionClass, ...]:
     """The classes in the order to ask for them.
 
     Two that were tuned with different values of an option which kernels take at run time would be asked for
-    alike: all but one, with the defaults where that was tuned, ask for every option.
+    alike: all but one, with the defaults where that was tuned, ask for every option. What differs in `strict`
+    alone no caller can ask for: the default's kernels serve it.
     """
     alike: dict[tuple[object, ...], list[OptionClass]] = {}
     for one in classes:
@@ -213,7 +214,8 @@ def _told_apart(classes: Sequence[OptionClass]) -> tuple[OptionClass, ...]:
     found = []
     for members in alike.values():
         general = min(members, key=lambda one: one.unusual)
-        found += [one if one is general else replace(one, fixed=one.options) for one in members]
+        others = [one for one in members if one.options != general.options]
+        found += [general, *(replace(one, fixed=one.options) for one in others)]
     return tuple(sorted(found, key=lambda one: -len(one.fixed)))
 
 
@@ -265,7 +267,7 @@ class _Maker:
         defaults = {name: value for name, value in operator.options.items() if name != STRICT}
         options = {name: largest.option(name, default) for name, default in defaults.items()}
         fixed = {name: value for name, value in options.items() if name not in free}
-        unusual = sum(value != defaults[name] for name, value in options.items())
+        unusual = sum(largest.option(name, value) != value for name, value in operator.options.items())
         return OptionClass(largest.dtype, fixed, tuple(levels), options, unusual)
 
     def tuned_level(self, members: Sequence[Workload], largest: Workload) -> Level:
@@ -298,16 +300,20 @@ class _Maker:
             if _embeddable(k) and _any_shape(k)
         ]
         counts = [self.rows[w].threads for w in members]
-        try:
-            matrix = read_local(
-                self.store, members[0].operator, members[0].dtype, shapes=dict.fromkeys(members, 1.0),
-                device=self.device.fingerprint, threads=max(set(counts), key=counts.count), kernels=names,
-            )  # fmt: skip
-        except TunerError:
+        # First what `tuner.load` asks for, then what most were fastest with.
+        for threads in (default_protocol(self.device).threads, max(set(counts), key=counts.count)):
+            try:
+                matrix = read_local(
+                    self.store, members[0].operator, members[0].dtype, shapes=dict.fromkeys(members, 1.0),
+                    device=self.device.fingerprint, threads=threads, kernels=names,
+                )  # fmt: skip
+            except TunerError:
+                continue
+            if len(matrix.shapes) >= 2:
+                break
+        else:
             return None
-        if len(matrix.shapes) < 2:
-            return None
-        rule = make_rule(matrix, _WITHIN)
+        rule = make_rule(matrix, WITHIN)
         choices = tuple(
             self.variant(registry.kernel(c.kernel), members[0], c.config, target) for c in rule.choices
         )

@@ -16,7 +16,7 @@ Written by kernel-tuner-lab. A C program needs the header and the library, no Py
 | `lib/pkgconfig/{name}.pc` | `pkg-config {name}` |
 | `lib/cmake/{name}/` | `find_package({name})`, the target `{name}::{name}` |
 | `share/{name}/{name}.json` | what was measured of each tuned shape, on what, with which compiler |
-
+{cuda}
 The folder may be moved as a whole: nothing in it names the place where it was written.
 
 ## Use
@@ -56,12 +56,12 @@ Compiled for {levels}: a processor gets the first of these whose instructions it
 
 {entries}
 Of a tuned shape an entry calls that shape's own best kernel, for any other size what the rule of the tuned
-ones says. Static kernels, compiled by TVM, serve their own shape only. Of each entry there is one more name that
-ends in `_kernel` and says which kernel a problem gets. Every entry may be called from several threads at once.
+ones says. Static kernels, compiled by TVM, serve their own shape only. Each entry has a companion whose name
+ends in `_kernel`: it says which kernel a problem gets. Threads may call every entry at once.
 """
 
 
-def readme(name: str, plan: LibraryPlan, levels: Sequence[str], version: str) -> str:
+def readme(name: str, plan: LibraryPlan, levels: Sequence[str], version: str, cubins: bool) -> str:
     """The text, in Markdown. Its program calls the first operator with a tuned shape.
 
     Args:
@@ -69,11 +69,17 @@ def readme(name: str, plan: LibraryPlan, levels: Sequence[str], version: str) ->
         plan: what is in it.
         levels: names of the processors it has kernels for, the most demanding first.
         version: of the interface.
+        cubins: whether GPU kernels lie beside it.
     """
+    cuda = (
+        f"| `share/{name}/cuda/` | GPU kernels, and how each is launched: `manifest.json` |\n"
+        if cubins
+        else ""
+    )
     return _README.format(
         name=name, operators=", ".join(p.operator.name for p in plan.operators), version=version,
         example=_example(name, plan.operators[0]), levels=", ".join(levels),
-        entries="".join(_entry(name, p) for p in plan.operators),
+        cuda=cuda, entries="".join(_entry(name, p) for p in plan.operators),
     )  # fmt: skip
 
 
