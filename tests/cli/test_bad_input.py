@@ -90,6 +90,7 @@ def test_a_process_of_its_own_says_the_same(arguments):
         ('operator = "gemm"\nshapes = ["8x8x8"]\n[budget]\ntrails = 5', ["trails", "trials"]),
         ('operator = "gemm"\nshapes = ["8x8x8"]\nkernels = ["cpp_pack"]', ["cpp_pack", "cpp_packed"]),
         ("operator = ", ["not a TOML file"]),
+        ('operator = "gemm"\nshapes = ["8x8x8"]\ntitle = "a\\nb"', ["title is one line"]),
     ],
 )
 def test_experiment_files(tmp_path, text, words):

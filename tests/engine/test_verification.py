@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from tuner import registry
 from tuner.cli import app
-from tuner.core.errors import InterchangeError
+from tuner.core.errors import InterchangeError, Unavailable
 from tuner.core.reproduction import Mark
 from tuner.core.turns import Turns
 from tuner.devices.cpu.device import CpuDevice
@@ -206,6 +206,18 @@ def test_a_file_of_somebody_else_runs_nothing_of_its_own(
     (refused,) = [n for n in found.numbers if n.trial == 1 and not n.over]
     assert refused.finding.mark is Mark.NOT_HERE and words in refused.finding.why
     assert Shop.built == ["cpp_tiled", "numpy"], "nothing of that entry is built"
+
+
+def test_a_protocol_that_this_machine_cannot_keep_is_a_number_that_cannot_be_run(
+    verified: Verify, document: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: Any) -> None:
+        raise Unavailable("the clock cannot be held here")
+
+    monkeypatch.setattr(Shop, "__enter__", refuses)
+    _, found = verified()
+    assert {n.finding.mark for n in found.numbers} == {Mark.NOT_HERE} and not found.reproduces
+    assert found.numbers[0].finding.why == "the clock cannot be held here"
 
 
 def test_exit_codes_and_words(verified: Verify, document: Any, tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.export.best import Best
 from tuner.export.formats import serving
-from tuner.export.formats.files import put
 from tuner.interchange import read_recorded, read_spaces
 from tuner.store.records import BestRow, DeviceInfo, KernelInfo, SweepSpec
 from tuner.store.store import open_store
@@ -291,22 +290,6 @@ def test_bad_input_is_one_line(
     with pytest.raises(TunerError, match=said):
         export(format, "out", *more)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = put(tmp_path / "best.json", "old")
-    write = Path.write_text
-
-    def half(path: Path, text: str, **named: Any) -> int:
-        write(path, text[:3], **named)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", half)
-    with pytest.raises(TunerError, match=r"best\.json cannot be written: no space left"):
-        put(file, "new and longer")
-    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
 
 
 def test_a_copy_that_finds_no_space_names_the_copy() -> None:

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from tests.report.test_comparison import outcome, stored
+from tuner.core.errors import InterchangeError
 from tuner.core.result_form import SCHEMA
 from tuner.interchange.result import read_result
 from tuner.report.present import present
@@ -65,3 +66,26 @@ def test_it_carries_every_sample_and_is_read_back(written: tuple[Path, Any]) -> 
     assert campaign.parts[0].reference == told["final"]["entries"][1]["trial"]
     assert [len(k["trials"]) for k in told["kernels"]] == [3, 1, 1, 2], "failures too"
     assert told["skipped"] == {"torch": "torch is not installed"}
+
+
+def _entries(document: Any) -> Any:
+    return document["campaigns"][0]["workloads"][0]["final"]["entries"]
+
+
+def test_a_trace_is_read_back_whole(written: tuple[Path, Any], tmp_path: Path) -> None:
+    document = json.loads(json.dumps(written[1]))
+    trace = json.dumps([[["EnterPostproc", [], [], []]] * 100, []])
+    _entries(document)[0]["config"] = {"trace": trace}
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(document))
+    assert read_result(file).campaigns[0].parts[0].entries[0].config == {"trace": trace}
+
+
+@pytest.mark.parametrize("seconds", [1e-320, 1e-13, 1e9, 1e308])
+def test_a_time_that_none_can_be_is_refused(written: tuple[Path, Any], tmp_path: Path, seconds: float) -> None:
+    document = json.loads(json.dumps(written[1]))
+    _entries(document)[1]["samples_s"][0] = seconds
+    file = tmp_path / "result.json"
+    file.write_text(json.dumps(document))
+    with pytest.raises(InterchangeError, match="entry 2: samples_s: .* s is no time of a kernel"):
+        read_result(file)

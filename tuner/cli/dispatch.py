@@ -83,7 +83,7 @@ def dispatch(
     if output is not None:
         import json as writer
 
-        from tuner.export.formats.files import put
+        from tuner.core.output_file import put
 
         put(output, writer.dumps(rule.as_plain(), indent=2) + "\n")
     if json:

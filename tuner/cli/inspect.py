@@ -71,14 +71,11 @@ def inspect(
         print_json(content)
         return
     if html is not None:
+        from tuner.core.output_file import put
         from tuner.report.inspection import inspection_page
 
         plain = [{"name": d.name, "language": d.language, "text": d.text} for d in diffs]
-        try:
-            page = inspection_page(shown.as_dict(), other.as_dict() if other else None, plain)
-            html.write_text(page, encoding="utf-8")
-        except OSError as error:
-            raise TunerError(f"{html} cannot be written: {error.strerror}") from None
+        put(html, inspection_page(shown.as_dict(), other.as_dict() if other else None, plain))
         print(f"page: {html}")
         return
     _print(shown, diffs if other is not None else list(shown.stages), stage)

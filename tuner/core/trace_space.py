@@ -21,8 +21,8 @@ from tuner.core.trace_rules import require_known
 PARAMETER = "trace"
 UNSCHEDULED = "[[],[]]"
 """The trace that does nothing."""
-# The longest seen, of attention on a GPU, has 30,000 characters.
-_LONGEST = 500_000
+LONGEST = 500_000
+"""Characters of a trace; the longest seen, of attention on a GPU, has 30,000."""
 
 
 def canonical_trace(text: Any) -> str:
@@ -37,8 +37,8 @@ def canonical_trace(text: Any) -> str:
     """
     if not isinstance(text, str):
         raise InvalidConfig(f"parameter {PARAMETER} is a text of JSON, not {type(text).__name__}")
-    if len(text) > _LONGEST:
-        raise InvalidConfig(f"parameter {PARAMETER} has {len(text):,} characters: at most {_LONGEST:,}")
+    if len(text) > LONGEST:
+        raise InvalidConfig(f"parameter {PARAMETER} has {len(text):,} characters: at most {LONGEST:,}")
     return _canonical(text)
 
 

@@ -1,7 +1,6 @@
 """Reads `result.json`, what `tuner compare` wrote, as plain values; nothing of it is looked up or run
 here."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,16 @@ from typing import Any
 
 from tuner.core.errors import InterchangeError
 from tuner.core.result_form import FORMAT, VERSION
-from tuner.core.space import Config
+from tuner.core.space import Config, Value
+from tuner.core.trace_space import LONGEST, PARAMETER
 from tuner.core.turns import Turns
 from tuner.interchange._fields import Fields, clip, duration, plain_name, plain_value
 from tuner.interchange._reading import parse_json, read_text
 
 _MOST_THREADS, _MOST_ROUNDS, _MOST_SAMPLES = 2**20, 1000, 100_000
 _MOST_MHZ = 100_000
+# A clock ticks a thousand times slower, and nobody waits for a kernel so long: what is beyond is made up.
+_SHORTEST_S, _LONGEST_S = 1e-12, 1e8
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def _part(fields: Fields) -> ResultPart:
     calibration = limits.content.get("calibration_s")
     if calibration is not None:
         calibration = duration(calibration, 1.0, f"{fields.where}: calibration_s")
+        _require_time(calibration, f"{fields.where}: calibration_s")
     if fields.content.get("final") is None:
         return ResultPart(fields.text("workload"), None, "", calibration, ())
     final = Fields(fields.content["final"], f"{fields.where}: final")
@@ -175,7 +178,7 @@ def _part(fields: Fields) -> ResultPart:
 
 def _entry(fields: Fields) -> ResultEntry:
     config = {
-        plain_name(name, fields.where): plain_value(value, fields.where)
+        plain_name(name, fields.where): _chosen(name, value, fields.where)
         for name, value in fields.get("config", dict).items()
     }
     chain = Fields(fields.get("toolchain", dict), f"{fields.where}: toolchain")
@@ -184,6 +187,13 @@ def _entry(fields: Fields) -> ResultEntry:
         f"{chain.text('name', '')} {chain.text('version', '')}".strip(),
         _whole(fields, "trial", 0, 2**62), bool(fields.get("baseline", bool, False)), _turns(fields),
     )  # fmt: skip
+
+
+def _chosen(name: str, value: Any, where: str) -> Value:
+    """A parameter's value; the one text that is long is a trace, which its space checks before it is used."""
+    if name == PARAMETER and isinstance(value, str) and len(value) <= LONGEST and value.isprintable():
+        return value
+    return plain_value(value, where)
 
 
 def _turns(fields: Fields) -> Turns:
@@ -199,6 +209,11 @@ def _turns(fields: Fields) -> Turns:
         raise InterchangeError(
             f"{fields.where}: processes are the counts of {len(seconds)} samples"
         ) from None
-    if not all(math.isfinite(second) for second in seconds):
-        raise InterchangeError(f"{where}: a time is finite")
+    _require_time(min(seconds), where)
+    _require_time(max(seconds), where)
     return turns
+
+
+def _require_time(seconds: float, where: str) -> None:
+    if not _SHORTEST_S <= seconds <= _LONGEST_S:
+        raise InterchangeError(f"{where}: {seconds:g} s is no time of a kernel")

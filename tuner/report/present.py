@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.core.errors import TunerError
+from tuner.core.output_file import put
 from tuner.core.workload import Workload
 from tuner.report import records_json
 from tuner.report.bars import caption
@@ -60,7 +60,7 @@ def write_result(campaigns: Sequence[StoredCampaign], store: "Store", folder: Pa
 
     # Without line breaks: samples are most of it, and a line each would be three times the size.
     text = json.dumps(result_json(campaigns, store), separators=(",", ":"), allow_nan=False, default=str)
-    _write(folder / "result.json", text + "\n")
+    put(folder / "result.json", text + "\n")
 
 
 def state_line(campaign: StoredCampaign) -> str:
@@ -100,7 +100,7 @@ def present_all(
         told += _comparisons(campaign, store, own, json, beside)
     documents = records_json.document([document for _, document in told])
     if folder is not None:
-        _write(folder / "comparison.json", documents + "\n")
+        put(folder / "comparison.json", documents + "\n")
         write_result(measured or campaigns, store, folder)
     if json:
         print(documents)
@@ -129,7 +129,7 @@ def _present_comparison(campaign: StoredCampaign, store: "Store", folder: Path |
     told = _comparisons(campaign, store, folder, json)
     documents = [document for _, document in told]
     if folder is not None:
-        _write(folder / "comparison.json", records_json.document(documents) + "\n")
+        put(folder / "comparison.json", records_json.document(documents) + "\n")
     if json:
         print(records_json.document(documents))
         return
@@ -199,14 +199,6 @@ def _print_pictures(out: "Console", pictures: Sequence[Path]) -> None:
             out.print(f"picture: {path} (and .svg)", markup=False, soft_wrap=True)
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise TunerError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
 def _present_network(campaign: StoredCampaign, store: "Store", folder: Path | None, json: bool) -> None:
     title = campaign.spec.title
     rows = layer_rows(campaign, store)
@@ -215,8 +207,8 @@ def _present_network(campaign: StoredCampaign, store: "Store", folder: Path | No
     if folder is not None and rows:
         if any(row.speedup for row in rows):
             written = network_chart(title, rows, folder / "network")
-        _write(folder / "network.json", document + "\n")
-        _write(folder / "network.md", network_markdown(title, campaign.spec.command, rows))
+        put(folder / "network.json", document + "\n")
+        put(folder / "network.md", network_markdown(title, campaign.spec.command, rows))
     if json:
         print(document)
         return

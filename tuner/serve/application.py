@@ -17,6 +17,7 @@ from tuner.serve.lists import BadQuestion
 from tuner.serve.making import Maker
 from tuner.store.errors import StoreDamaged
 
+_MOST_TOLD = 20
 _LOG = logging.getLogger("uvicorn.error")
 _ABOUT = """
 The database of the lab, to be read. Times are seconds, moments UTC in ISO 8601. A list is cut to pages:
@@ -38,6 +39,7 @@ def application(database: Database) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.database = database
+    app.state.told = set()
     app.state.feed = Feed(database)
     app.state.maker = Maker(database.where)
     app.include_router(events.router)
@@ -79,8 +81,11 @@ def _on_tuner_error(request: Request, error: Exception) -> Response:
     message = " ".join(str(error).split())
     if isinstance(error, BadQuestion):
         return failed(request, 400, message)
-    if isinstance(error, StoreDamaged):
-        # Whoever runs the server may want to know which value it was.
+    told: set[str] = request.app.state.told
+    if isinstance(error, StoreDamaged) and message not in told and len(told) < _MOST_TOLD:
+        # Whoever runs the server may want to know which value it was; once, since browsers ask again and
+        # again, and a log that nobody empties (a pipe) would stop the server.
+        told.add(message)
         _LOG.warning("%s", message, exc_info=error)
     if isinstance(error, StoreError):
         return failed(request, 404 if is_missing(error) else 503, message)

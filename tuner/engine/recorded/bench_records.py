@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tuner.core.errors import TunerError
+from tuner.core.output_file import put
 from tuner.core.recorded import RecordedSpace
 
 
@@ -121,7 +122,4 @@ class Bench:
             "runs": [asdict(run) for run in self.runs],
             "notes": self.notes,
         }
-        try:
-            path.write_text(json.dumps(content, allow_nan=False))
-        except OSError as error:
-            raise TunerError(f"{path} cannot be written: {error.strerror}") from None
+        put(path, json.dumps(content, allow_nan=False))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.digest import digest, digest_files
-from tuner.core.errors import TunerError
+from tuner.core.output_file import put
 from tuner.engine.recorded.bench_searchers import Known, bench_searchers, load_spaces, plot, table
 
 _SEARCHERS = Path(__file__).resolve().parents[2] / "searchers"
@@ -74,11 +74,7 @@ def run_searchers(
         "title": experiment.title, "key": experiment.key, "evidence": "replayed", "table": table(bench),
         "notes": bench.notes,
     }  # fmt: skip
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _KEPT).write_text(json.dumps(found, indent=1) + "\n")
-    except OSError as error:
-        raise TunerError(f"{folder / _KEPT} cannot be written: {error.strerror}") from None
+    put(folder / _KEPT, json.dumps(found, indent=1) + "\n")
     bench.write_json(folder / "runs.json")
     plot(bench, folder / "searchers.png")
     return {**found, "reused": False}

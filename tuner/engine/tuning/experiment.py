@@ -141,6 +141,10 @@ _NAMES: dict[type, str] = {
 }  # fmt: skip
 
 
+# What is longer, or has line ends, could be written to result.json, and would not be read back.
+_LONGEST = 1000
+
+
 def _check(place: str, values: Mapping[str, Any], known: Mapping[str, tuple[type, ...]]) -> None:
     import difflib
 
@@ -153,6 +157,8 @@ def _check(place: str, values: Mapping[str, Any], known: Mapping[str, tuple[type
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             names = " or ".join(_NAMES[kind] for kind in wanted)
             raise TunerError(f"{place}: {key} is {names}, not {brief(value)}")
+        if isinstance(value, str) and not (len(value) <= _LONGEST and value.isprintable()):
+            raise TunerError(f"{place}: {key} is one line of at most {_LONGEST} characters, not {brief(value)}")
         if key == "threads" and isinstance(value, list):
             if not (value and all(type(item) is int and item > 0 for item in value)):
                 raise TunerError(f"{place}: threads is a number, or a list of some, not {brief(value)}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tuner.core.space import Value
 from tuner.export.best import Best, by
-from tuner.export.formats.files import put
+from tuner.core.output_file import put
 
 
 def macro(*parts: str) -> str:

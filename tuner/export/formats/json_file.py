@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.export.best import Best
-from tuner.export.formats.files import put
+from tuner.core.output_file import put
 
 FORMAT = "kernel-tuner-lab/best"
 VERSION = 1

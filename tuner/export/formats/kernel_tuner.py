@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tuner.core.errors import TunerError
 from tuner.export.best import Best, by
-from tuner.export.formats.files import place, put
+from tuner.core.output_file import put
+from tuner.export.formats.files import place
 
 VERSION = "1.0"
 

@@ -19,7 +19,7 @@ from typing import Any
 from tuner.core.errors import TunerError
 from tuner.core.workload import Workload
 from tuner.export.best import Best
-from tuner.export.formats.files import put
+from tuner.core.output_file import put
 
 # Their name -> what our kernels may call it.
 _MEANINGS = {

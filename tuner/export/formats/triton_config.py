@@ -6,7 +6,8 @@ from typing import Any
 
 from tuner.core.errors import TunerError
 from tuner.export.best import Best, by
-from tuner.export.formats.files import place, put
+from tuner.core.output_file import put
+from tuner.export.formats.files import place
 
 # What `triton.Config` takes besides the kernel's own constants.
 _OWN = ("num_warps", "num_stages", "num_ctas", "maxnreg")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.core.errors import TunerError
+from tuner.core.output_file import put
 from tuner.report.html import charts, layers, roofline
 from tuner.report.html.configurations import Configuration, configurations
 from tuner.report.html.facts import facts
@@ -70,13 +70,7 @@ def report(
     shown = [*_shown(about, database)]
     written: list[Path] = []
     if html is not None:
-        text = render(about, shown)
-        try:
-            html.parent.mkdir(parents=True, exist_ok=True)
-            html.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise TunerError(f"{html} cannot be written: {error.strerror or error}") from None
-        written.append(html)
+        written.append(put(html, render(about, shown)))
     if figures is not None:
         overview = layers.overview(about)
         for chart in (overview.along, overview.chart):
