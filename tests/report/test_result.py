@@ -82,10 +82,12 @@ def test_a_trace_is_read_back_whole(written: tuple[Path, Any], tmp_path: Path) -
 
 
 @pytest.mark.parametrize("seconds", [1e-320, 1e-13, 1e9, 1e308])
-def test_a_time_that_none_can_be_is_refused(written: tuple[Path, Any], tmp_path: Path, seconds: float) -> None:
+def test_a_time_that_none_can_be_is_refused(
+    written: tuple[Path, Any], tmp_path: Path, seconds: float
+) -> None:
     document = json.loads(json.dumps(written[1]))
     _entries(document)[1]["samples_s"][0] = seconds
     file = tmp_path / "result.json"
     file.write_text(json.dumps(document))
-    with pytest.raises(InterchangeError, match="entry 2: samples_s: .* s is no time of a kernel"):
+    with pytest.raises(InterchangeError, match=r"entry 2: samples_s: .* s is no time of a kernel"):
         read_result(file)

@@ -1,5 +1,6 @@
 """The served file: only read, never in a writer's way, and watched for what becomes of it."""
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -7,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,6 +18,7 @@ from tests.serve.made import begin
 from tuner.core.errors import StoreError
 from tuner.serve.application import application
 from tuner.serve.database import Database
+from tuner.serve.feed import Feed
 from tuner.store.browse.news import last_trial
 from tuner.store.errors import StoreDamaged, StoreMissing, StoreReadOnly
 from tuner.store.reading import open_reader
@@ -198,3 +201,31 @@ def test_a_statement_without_end_is_ended(path: Path) -> None:
         with pytest.raises(StoreError), store.answering():
             connection.exec_driver_sql(endless)
         assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+
+
+def test_a_damaged_database_fills_no_log(path: Path, database: Database, caplog: Any) -> None:
+    client = client_of(database)
+    path.write_bytes(path.read_bytes()[:8192] + b"\0" * 200_000)
+    with caplog.at_level("WARNING"):
+        found = [client.get("/api/campaigns") for _ in range(5)]
+    assert {answer.status_code for answer in found} == {503}
+    assert sum("corrupt" in record.message for record in caplog.records) == 1, "a pipe would be full some day"
+
+
+def test_of_many_who_listen_at_once_no_more_than_there_are_places(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.serve.feed.MOST_LISTENERS", 3)
+
+    async def come() -> list[str]:
+        feed = Feed(database)
+        streams: list[Any] = [
+            feed.listen() for _ in range(9)
+        ]  # all were let in before the first of them listened
+        first = [await anext(stream, "") for stream in streams]
+        feed.close()
+        for stream in streams:
+            await stream.aclose()
+        return first
+
+    assert [text[:5] for text in asyncio.run(come())] == ["retry"] * 3 + [""] * 6

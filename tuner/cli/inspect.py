@@ -45,7 +45,6 @@ def inspect(
     from tuner import registry
     from tuner.cli.check import parse_config
     from tuner.cli.common import print_json
-    from tuner.core.errors import TunerError
     from tuner.core.kernel import Kernel
     from tuner.engine.examine import inspect as engine
     from tuner.engine.examine.check import choose_configs

@@ -67,7 +67,7 @@ class Feed:
     async def listen(self, after: int | None = None) -> AsyncIterator[str]:
         """The events from now on; from after a trial, if one is given that is not long ago."""
         queue: asyncio.Queue[str | None] = asyncio.Queue()
-        if self._closed:
+        if self._closed or self.full:  # of many who came at once, all were told that there is room
             return
         self._listeners.add(queue)
         try:

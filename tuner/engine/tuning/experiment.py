@@ -158,7 +158,9 @@ def _check(place: str, values: Mapping[str, Any], known: Mapping[str, tuple[type
             names = " or ".join(_NAMES[kind] for kind in wanted)
             raise TunerError(f"{place}: {key} is {names}, not {brief(value)}")
         if isinstance(value, str) and not (len(value) <= _LONGEST and value.isprintable()):
-            raise TunerError(f"{place}: {key} is one line of at most {_LONGEST} characters, not {brief(value)}")
+            raise TunerError(
+                f"{place}: {key} is one line of at most {_LONGEST} characters, not {brief(value)}"
+            )
         if key == "threads" and isinstance(value, list):
             if not (value and all(type(item) is int and item > 0 for item in value)):
                 raise TunerError(f"{place}: threads is a number, or a list of some, not {brief(value)}")

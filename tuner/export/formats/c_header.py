@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tuner.core.output_file import put
 from tuner.core.space import Value
 from tuner.export.best import Best, by
-from tuner.core.output_file import put
 
 
 def macro(*parts: str) -> str:

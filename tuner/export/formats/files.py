@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+
 def place(path: Path, group: Sequence[str], groups: int, suffix: str) -> Path:
     """Where the file of a group goes: the path itself if there is one group, else a file in that folder."""
     if groups == 1 and not path.is_dir():

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner.export.best import Best
 from tuner.core.output_file import put
+from tuner.export.best import Best
 
 FORMAT = "kernel-tuner-lab/best"
 VERSION = 1

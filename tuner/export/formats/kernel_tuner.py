@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuner.core.errors import TunerError
-from tuner.export.best import Best, by
 from tuner.core.output_file import put
+from tuner.export.best import Best, by
 from tuner.export.formats.files import place
 
 VERSION = "1.0"

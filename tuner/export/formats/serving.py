@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import TunerError
+from tuner.core.output_file import put
 from tuner.core.workload import Workload
 from tuner.export.best import Best
-from tuner.core.output_file import put
 
 # Their name -> what our kernels may call it.
 _MEANINGS = {

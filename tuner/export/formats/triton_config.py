@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import TunerError
-from tuner.export.best import Best, by
 from tuner.core.output_file import put
+from tuner.export.best import Best, by
 from tuner.export.formats.files import place
 
 # What `triton.Config` takes besides the kernel's own constants.
