@@ -111,21 +111,26 @@ def best_rows(
 ) -> list[BestRow]:
     """The best configurations of workloads, read again only of those of which something was stored since."""
     present, last_final = digests(), look.ask(last_final_id)
+    sources = frozenset(present.items())
     trials: dict[int, int] = defaultdict(int)
     for sweep in look.catalogue.sweeps.values():
         trials[sweep.workload] += sweep.tally.trials
     numbers = {w.key: i for i, w in look.catalogue.workloads.items()}
-    states = {w.key: (trials[numbers[w.key]], last_final, id(present)) for w in chosen}
-    memo = look.memo
-    stale = [k for k, state in states.items() if memo.get((k, evidence), (None, ()))[0] != state]
-    fresh: dict[str, list[BestRow]] = {key: [] for key in stale}
-    for row in look.store.best_of(stale, present, [evidence]) if stale else ():
+    states = {w.key: (trials[numbers[w.key]], last_final, sources) for w in chosen}
+    memo, known = look.memo, dict[str, list[BestRow]]()
+    for key, state in states.items():
+        # Once: other requests change it meanwhile.
+        before, rows = memo.get((key, evidence), (None, []))
+        if before == state:
+            known[key] = rows
+    fresh: dict[str, list[BestRow]] = {key: [] for key in states if key not in known}
+    for row in look.store.best_of(fresh, present, [evidence]) if fresh else ():
         fresh[row.workload.key].append(row)
     if len(memo) > _REMEMBERED:
         memo.clear()
-    known = {key: memo[key, evidence][1] for key in states if key not in fresh}
     memo.update({(key, evidence): (states[key], rows) for key, rows in fresh.items()})
-    return [row for key in states for row in (fresh.get(key) or known.get(key) or ())]
+    known |= fresh
+    return [row for key in states for row in known[key]]
 
 
 def _best_by_workload(look: Look, chosen: Sequence[Workload]) -> dict[str, list[BestRow]]:

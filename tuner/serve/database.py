@@ -94,14 +94,15 @@ class Database:
         Raises:
             StoreError: it was deleted, is damaged, or another version of the lab migrated it meanwhile.
         """
-        store, reader = self._current()
+        store, reader, memo = self._current()
         with store.looking() as connection:
             with store.answering():
                 self._check_version(connection)
                 catalogue = reader.read(connection)
-            yield Look(connection, catalogue, store, self._memo)
+            yield Look(connection, catalogue, store, memo)
 
-    def _current(self) -> "tuple[Store, CatalogueReader]":
+    def _current(self) -> "tuple[Store, CatalogueReader, dict[Any, Any]]":
+        """Of one file: what another request finds in its successor is no part of it."""
         with self._lock:
             now = self._look_at_file()
             if self._file is not None and now is None:
@@ -114,7 +115,7 @@ class Database:
                 self._store.close()
                 self._store, self._reader, self._identity = store, CatalogueReader(), now
                 self._memo = {}
-            return self._store, self._reader
+            return self._store, self._reader, self._memo
 
     def _look_at_file(self) -> Any:
         if self._file is None:

@@ -38,9 +38,8 @@ def _look() -> None:
     from tuner.core.digest import digest_files
 
     # Of the files as they are now: a kernel's own `digest` may be of when the registry read it.
-    found = {name: digest_files(kernel.source_files()) for name, kernel in registry.kernels().items()}
-    if found != _last.digests:  # one that is the same stays the same object: others are kept by it
-        _last.digests = found
+    kernels = registry.kernels().items()
+    _last.digests = {name: digest_files(kernel.source_files()) for name, kernel in kernels}
     _last.at = time.monotonic()
 
 
