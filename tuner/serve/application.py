@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 
 from tuner.core.errors import StoreError, TunerError
 from tuner.serve import api, events, pages, record_pages, rendering
-from tuner.serve.database import Database, is_missing
+from tuner.serve.database import Database
 from tuner.serve.feed import Feed
 from tuner.serve.lists import BadQuestion
 from tuner.serve.making import Maker
-from tuner.store.errors import StoreDamaged
+from tuner.store.errors import NotStored, StoreDamaged
 
 _MOST_TOLD = 20
 _LOG = logging.getLogger("uvicorn.error")
@@ -88,7 +88,7 @@ def _on_tuner_error(request: Request, error: Exception) -> Response:
         told.add(message)
         _LOG.warning("%s", message, exc_info=error)
     if isinstance(error, StoreError):
-        return failed(request, 404 if is_missing(error) else 503, message)
+        return failed(request, 404 if isinstance(error, NotStored) else 503, message)
     return failed(request, 422, message)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from tuner.core.errors import StoreError
 from tuner.store.browse.catalogue import Catalogue, CatalogueReader
 from tuner.store.errors import StoreMissing
 from tuner.store.opening import locate, writable
@@ -140,8 +139,3 @@ class Database:
             return
         require_head(version_of(connection, self.name), self.name)
         self._checked_at = time.monotonic()
-
-
-def is_missing(error: StoreError) -> bool:
-    """Whether an error says that what was asked for is not there, and not that the database fails."""
-    return type(error) is StoreError and str(error).startswith("there is no ")

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tuner.core.errors import StoreError
 from tuner.report.records_json import campaign_json, interval_list
 from tuner.serve.best_lists import best_row, best_rows, work
 from tuner.serve.database import Look
@@ -15,6 +14,7 @@ from tuner.store.browse.catalogue import SweepEntry
 from tuner.store.browse.curves import records as curve_records
 from tuner.store.browse.final_list import FinalLine, ListedFinal, finals_of_workload
 from tuner.store.campaign_records import StoredCampaign
+from tuner.store.errors import NotStored
 
 _FOUND = 20
 
@@ -43,11 +43,11 @@ def overview(look: Look) -> dict[str, Any]:
 
 
 def sweep_entry(look: Look, number: int) -> SweepEntry:
-    """A sweep of the catalogue; raises `StoreError` where there is none."""
+    """A sweep of the catalogue; raises `NotStored` where there is none."""
     sweeps = look.catalogue.sweeps
     if number not in sweeps:
         there = f"the database has sweeps 1 to {max(sweeps)}" if sweeps else "the database has no sweeps"
-        raise StoreError(f"there is no sweep {number}: {there}")
+        raise NotStored(f"there is no sweep {number}: {there}")
     return sweeps[number]
 
 
@@ -60,22 +60,22 @@ def records(look: Look, entry: SweepEntry) -> list[dict[str, Any]]:
 
 
 def workload_number(look: Look, key: str) -> int:
-    """The id of a workload by its key; raises `StoreError` where there is none."""
+    """The id of a workload by its key; raises `NotStored` where there is none."""
     for number, workload in look.catalogue.workloads.items():
         if workload.key == key:
             return number
-    raise StoreError(f"there is no workload {key[:200]!r} in the database")
+    raise NotStored(f"there is no workload {key[:200]!r} in the database")
 
 
 def workload_json(look: Look, number: int) -> dict[str, Any]:
     """A workload with the best configuration of each kernel on each device, and its latest finals.
 
     Raises:
-        StoreError: there is none of this id.
+        NotStored: there is none of this id.
     """
     catalogue = look.catalogue
     if number not in catalogue.workloads:
-        raise StoreError(f"there is no workload {number} in the database")
+        raise NotStored(f"there is no workload {number} in the database")
     workload = catalogue.workloads[number]
     present = digests()
     sweeps = [s for s in catalogue.sweeps.values() if s.workload == number]
@@ -217,6 +217,6 @@ def exact(look: Look, text: str) -> Mapping[str, Any] | None:
             look.store.trial(number)
         else:
             look.store.campaign(number)
-    except StoreError:
+    except NotStored:
         return None
     return {"kind": places[kind].removesuffix("s"), "id": number, "page": f"/{places[kind]}/{number}"}

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
-from tuner.core.errors import StoreError
 from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.store import campaign_models as models
@@ -22,6 +21,7 @@ from tuner.store.campaign_records import (
 )
 from tuner.store.checked import plain_json, positive, real, record, whole, words
 from tuner.store.convert import chunks, clean, from_stamp, to_json, workload_of
+from tuner.store.errors import NotStored
 from tuner.store.finals import range_of
 from tuner.store.owner import this_process
 from tuner.store.queries import devices
@@ -214,12 +214,12 @@ def campaign(connection: Connection, campaign_id: int) -> StoredCampaign:
     """One campaign.
 
     Raises:
-        StoreError: there is none of this id.
+        NotStored: there is none of this id.
     """
     found = campaigns(connection, [CAMPAIGNS.c.id == campaign_id])
     if not found:
         there = range_of(connection, CAMPAIGNS.c.id, "campaigns")
-        raise StoreError(f"there is no campaign {campaign_id}: {there}")
+        raise NotStored(f"there is no campaign {campaign_id}: {there}")
     return found[0]
 
 

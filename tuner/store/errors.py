@@ -9,6 +9,10 @@ from sqlalchemy import exc
 from tuner.core.errors import StoreError, TunerError
 
 
+class NotStored(StoreError):
+    """What was asked for by its number or name is not in the database, which is in order."""
+
+
 class StoreMissing(StoreError):
     """There is no database at the place named."""
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from tuner.core.errors import StoreError
 from tuner.core.protocol import Protocol
 from tuner.core.stats import Interval
 from tuner.core.turns import Turns
 from tuner.store.checked import counts, positive, record, times, words
 from tuner.store.convert import chunks, from_stamp, workload_of
+from tuner.store.errors import NotStored
 from tuner.store.records import Final, FinalEntry
 from tuner.store.writes import DEVICES, FINAL_ENTRIES, FINALS, WORKLOADS
 
@@ -81,9 +81,9 @@ def final(connection: Connection, final_id: int) -> Final:
     """One final.
 
     Raises:
-        StoreError: there is none of this id.
+        NotStored: there is none of this id.
     """
     found = finals(connection, [FINALS.c.id == final_id])
     if not found:
-        raise StoreError(f"there is no final {final_id}: {range_of(connection, FINALS.c.id, 'finals')}")
+        raise NotStored(f"there is no final {final_id}: {range_of(connection, FINALS.c.id, 'finals')}")
     return found[0]

@@ -18,7 +18,6 @@ from sqlalchemy import (
 )
 
 from tuner.core.disturbance import is_disturbed
-from tuner.core.errors import StoreError
 from tuner.core.measurement import Evidence, Status
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial
@@ -26,6 +25,7 @@ from tuner.core.workload import Workload
 from tuner.store import owners
 from tuner.store.checked import plain_json, real, record, whole, words
 from tuner.store.convert import chunks, from_stamp, trial_of, workload_of
+from tuner.store.errors import NotStored
 from tuner.store.finals import final_entry_of, range_of
 from tuner.store.records import (
     DeviceInfo,
@@ -177,7 +177,7 @@ def trial_detail(connection: Connection, trial_id: int) -> TrialDetail:
     """A trial with its surroundings.
 
     Raises:
-        StoreError: there is none of this id.
+        NotStored: there is none of this id.
     """
     statement = (
         joined_trials()
@@ -189,7 +189,7 @@ def trial_detail(connection: Connection, trial_id: int) -> TrialDetail:
     )  # fmt: skip
     row = connection.execute(statement.where(TRIALS.c.id == trial_id)).one_or_none()
     if row is None:
-        raise StoreError(f"there is no trial {trial_id}: {range_of(connection, TRIALS.c.id, 'trials')}")
+        raise NotStored(f"there is no trial {trial_id}: {range_of(connection, TRIALS.c.id, 'trials')}")
     kernel = connection.execute(select(KERNELS).where(KERNELS.c.id == row.kernel_id)).one()
     entries = connection.execute(
         select(FINAL_ENTRIES, FINALS.c.disturbed)
@@ -360,11 +360,11 @@ def sweep(connection: Connection, sweep_id: int) -> StoredSweep:
     """One sweep.
 
     Raises:
-        StoreError: there is none of this id.
+        NotStored: there is none of this id.
     """
     found = sweeps(connection, [SWEEPS.c.id == sweep_id])
     if not found:
-        raise StoreError(f"there is no sweep {sweep_id}: {range_of(connection, SWEEPS.c.id, 'sweeps')}")
+        raise NotStored(f"there is no sweep {sweep_id}: {range_of(connection, SWEEPS.c.id, 'sweeps')}")
     return found[0]
 
 
@@ -372,9 +372,9 @@ def sweep_started(connection: Connection, sweep_id: int) -> str:
     """When a sweep began, as stored.
 
     Raises:
-        StoreError: there is none of this id.
+        NotStored: there is none of this id.
     """
     found = connection.execute(select(SWEEPS.c.started_at).where(SWEEPS.c.id == sweep_id)).scalar()
     if found is None:
-        raise StoreError(f"there is no sweep {sweep_id}: {range_of(connection, SWEEPS.c.id, 'sweeps')}")
+        raise NotStored(f"there is no sweep {sweep_id}: {range_of(connection, SWEEPS.c.id, 'sweeps')}")
     return str(found)
