@@ -10,6 +10,7 @@ from tuner.cli.common import Db, Json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tuner.model.comparing import AtBatch
     from tuner.model.inspection import Inspection
     from tuner.model.tuning import Prepared, Projection
 
@@ -21,6 +22,8 @@ Examples:
   tuner model inspect bert.onnx --dim batch=1 --dim sequence=128 --json
 
   tuner model tune resnet50.onnx --minutes 30
+
+  tuner model compare resnet50.onnx --batch 1,2,4,8
 """
 
 Model = Annotated[Path, typer.Argument(help="The model's .onnx file.", show_default=False)]
@@ -38,6 +41,7 @@ def register(app: typer.Typer) -> None:
     )  # fmt: skip
     group.command("inspect", epilog=_EXAMPLES)(inspect)
     group.command("tune", epilog=_EXAMPLES)(tune)
+    group.command("compare", epilog=_EXAMPLES)(compare)
     app.add_typer(group)
 
 
@@ -247,3 +251,82 @@ def _projection_lines(told: "Projection") -> "Iterator[str]":
         f"projected with the tuned kernels: {seconds(told.projected_s)}, {seconds(told.rest_s)} of it what "
         "the lab does not tune (a sum of parts, not measured: 'tuner model compare' measures the whole)"
     )
+
+
+def compare(
+    model: Model,
+    dim: Dim = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Batches, as 1,2,4,8. Default: what the file says.", show_default=False)
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, max=1000, help="Turns of each way to run it.")] = 15,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.")] = None,
+    db: Db = None,
+    json: Json = False,
+) -> None:
+    """Time a whole model: ONNX Runtime, OpenVINO, and the graph run with the tuned kernels, side by side."""
+    import sys
+
+    from tuner.cli.common import print_json, say
+    from tuner.engine.candidate.devices import default_device
+    from tuner.engine.tuning.campaign import default_protocol
+    from tuner.model.comparing import compared_plain
+    from tuner.model.comparison import compare_model
+    from tuner.store.store import open_store
+
+    device, batches = default_device(None), parse_batches(batch)
+    protocol = default_protocol(device, threads=threads)
+    with open_store(db, read_only=True) as store:
+        found = compare_model(
+            model, parse_dims(dim or ()), batches, store, device, protocol.threads, rounds,
+            lambda text: None if json else print(text, file=sys.stderr),
+        )  # fmt: skip
+    if json:
+        print_json([compared_plain(at, at.batch or 1) for at in found])
+    else:
+        for at in found:
+            for line in _compared_lines(at):
+                say(line)
+    if any(at.wrong for at in found):
+        raise typer.Exit(1)
+
+
+def parse_batches(given: str | None) -> "list[int | None]":
+    """`1,2,4` as numbers; nothing as the file's own.
+
+    Raises:
+        TunerError: one is no number from 1 to 4096.
+    """
+    from tuner.core.errors import TunerError
+
+    if given is None:
+        return [None]
+    parts = given.split(",")
+    if not all(p.isascii() and p.isdigit() and len(p) <= 4 and 1 <= int(p) <= 4096 for p in parts):
+        raise TunerError(f"--batch {given}: give numbers from 1 to 4096, as 1,2,4")
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def _compared_lines(found: "AtBatch") -> "Iterator[str]":
+    from tuner.cli.common import aligned, seconds, spread
+    from tuner.report.text import ratio
+
+    size = found.batch or 1
+    rows = [
+        [t.name, seconds(t.latency.mid), spread(t.latency), seconds(t.p50), seconds(t.p95), seconds(t.p99),
+         f"{size / t.latency.mid:.4g}/s", ratio(t.speedup), f"{t.error:.1%}", t.note]
+        for t in found.timed
+    ]  # fmt: skip
+    head = ["runs by", "time", "95%", "p50", "p95", "p99", "throughput", "vs best ONNX Runtime [95%]", "error", ""]
+    yield ""
+    title = f"batch {found.batch}" if found.batch else "as the file says"
+    yield from aligned(head, rows, "lrrrrrrrrl", {0: title})
+    for name, error in found.wrong.items():
+        yield f"{name}: wrong, {error:.3g} times the difference that is allowed: not timed"
+    for name, why in found.missing.items():
+        yield f"{name}: not there: {why}"
+    if found.facts.get("near") or found.facts.get("left"):
+        yield (
+            f"{found.facts['near']} layers use a configuration tuned for another batch, {found.facts['left']} "
+            "layers have none and are ONNX Runtime's"
+        )

@@ -1,6 +1,6 @@
 """A compiled kernel as a function of a user's program."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,36 @@ class TunedKernel:
             if there is not None:
                 return self._on_device(there, out)
             return self._on_host(given, out)
+
+    def bound(self, tensors: Mapping[str, np.ndarray]) -> Callable[[], None]:
+        """A call on these very arrays, checked and bound once: what a program does that keeps its buffers.
+
+        The arrays stay bound as long as the call is there. Calls of one result at the same time are not
+        allowed; each `bound` has an executable of its own. On a CPU.
+
+        Args:
+            tensors: all inputs and the output, by the operator's names.
+
+        Raises:
+            TypeError: one is missing, or no array.
+            ValueError: of another shape or dtype, not C-contiguous, or the output overlaps an input.
+        """
+        key, name = self.workload.key, self._output.name
+        missing = [spec.name for spec in (*self._inputs, self._output) if spec.name not in tensors]
+        if missing:
+            raise TypeError(f"{key} needs array {missing[0]}")
+        used = {name: as_output(self._output, tensors[name], key)}
+        for spec in self._inputs:
+            used[spec.name] = as_input(spec, tensors[spec.name], key)
+            if used[spec.name] is not tensors[spec.name]:
+                raise ValueError(f"array {spec.name} is not C-contiguous: a bound call copies nothing")
+            if np.may_share_memory(used[spec.name], used[name]):
+                raise ValueError(f"array {spec.name} overlaps the output")
+        executable = self._load()
+        executable.bind(used)
+        if self._artifact.threads > 1:
+            return lambda: call_parallel(executable.run)
+        return executable.run
 
     def _on_device(self, arrays: dict[str, Resident], out: Any) -> Any:
         key, name = self.workload.key, self._output.name

@@ -1,0 +1,64 @@
+"""A model compared at several batches: who takes part, what is right, and the times."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuner.core.device import Device
+from tuner.core.errors import TunerError
+from tuner.engine.processes.locks import measuring
+from tuner.model.comparing import AtBatch, check, race
+from tuner.model.contestants import OURS, openvino, ours, runtimes
+from tuner.model.reading import graph_of, prepared
+from tuner.model.runtime import random_inputs
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+
+def compare_model(
+    path: Path, dims: Mapping[str, int], batches: Sequence[int | None], store: "Store", device: Device,
+    threads: int, rounds: int, tell: Callable[[str], None] = lambda _: None,
+) -> list[AtBatch]:  # fmt: skip
+    """Compares all that can run a model, at each batch, alone on the device.
+
+    Args:
+        path, dims: of the model.
+        batches: first dimension of its inputs; `None`: as the file says.
+        store: holds the tuned kernels.
+        device, threads: where, on how many.
+        rounds: turns of each contestant.
+        tell: is told how it goes.
+
+    Raises:
+        ModelError: the model cannot be read, or ONNX Runtime cannot run it.
+        MissingExtra: `onnx` or `onnxruntime` is not installed.
+    """
+    found = []
+    for batch in batches:
+        model = prepared(path, dims, batch, weights=True)
+        graph = graph_of(model, path, dims)
+        inputs = random_inputs(graph, 1)
+        contestants = runtimes(model, graph, inputs, threads)
+        missing: dict[str, str] = {}
+        facts: dict[str, int] = {}
+        try:
+            mine = ours(model, graph, inputs, store, device, threads)
+            contestants.append(mine.contestant)
+            facts = {"exact": mine.exact, "near": mine.near, "left": mine.left,
+                     "kernel_calls": mine.executor.kernels, "parts": mine.executor.parts,
+                     "planned_bytes": mine.executor.planned_bytes}  # fmt: skip
+        except TunerError as error:
+            missing[OURS] = str(error)
+        try:
+            contestants.append(openvino(model, inputs, threads))
+        except ModuleNotFoundError:
+            missing["openvino"] = "not installed: pip install openvino"
+        except TunerError as error:
+            missing["openvino"] = str(error)
+        tell(f"batch {batch or 'of the file'}: {len(contestants)} ways to run it, outputs are compared")
+        with measuring(device.fingerprint):
+            right, wrong = check(contestants)
+            timed = race(right, rounds)
+        found.append(AtBatch(batch, timed, wrong, missing, facts))
+    return found

@@ -1,0 +1,189 @@
+"""Who runs a whole model: ONNX Runtime with several options, OpenVINO, and the lab's executor."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tuner.core.device import Device
+from tuner.core.errors import TunerError
+from tuner.core.workload import Workload
+from tuner.engine.program.load import load_rows
+from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.model.executor import Executor
+from tuner.model.graph import Graph
+from tuner.model.guards import ModelError
+from tuner.model.layer import Layer
+from tuner.model.layers import find_layers
+from tuner.model.runtime import run, session
+
+if TYPE_CHECKING:
+    from tuner.store.records import BestRow
+    from tuner.store.store import Store
+
+OURS = "tuned kernels"
+RUNTIME = "onnxruntime"
+# Settings besides the default that are known to help some models: outputs and inputs bound, threads that sleep
+# instead of spinning, work cut into smaller pieces for threads that differ.
+OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "onnxruntime bound": {},
+    "onnxruntime dynamic blocks": {"session__dynamic_block_base": "4"},
+    "onnxruntime no spinning": {"session__intra_op__allow_spinning": "0"},
+}
+# Dimensions that a batch changes: configurations of another batch may serve.
+_BATCHED = frozenset({"n", "m", "b"})
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to run a model.
+
+    Attributes:
+        name: for tables.
+        call: one run on the inputs it was made with; returns the outputs, whose memory it may use again.
+        note: what is to be known of it.
+    """
+
+    name: str
+    call: Callable[[], Sequence[np.ndarray]]
+    note: str = ""
+
+
+def runtimes(model: Any, graph: Graph, inputs: Mapping[str, np.ndarray], threads: int) -> list[Contestant]:
+    """ONNX Runtime with its defaults first, then with other options, inputs and outputs bound.
+
+    Raises:
+        ModelError: it cannot load the model.
+    """
+    plain = session(model, threads)
+    found = [Contestant(RUNTIME, lambda: run(plain, inputs))]
+    for name, config in OPTIONS.items():
+        found.append(Contestant(name, _bound(session(model, threads, **config), graph, inputs)))
+    return found
+
+
+def _bound(made: Any, graph: Graph, inputs: Mapping[str, np.ndarray]) -> Callable[[], Sequence[np.ndarray]]:
+    binding = made.io_binding()
+    for name, array in inputs.items():
+        binding.bind_cpu_input(name, array)
+    outputs: list[np.ndarray] = []
+    for name in graph.outputs:
+        value = graph.value(name)
+        if value.shape is None:
+            binding.bind_output(name)
+            outputs = []
+            break
+        outputs.append(np.empty(value.shape, value.dtype))
+        binding.bind_output(name, "cpu", 0, outputs[-1].dtype, value.shape, outputs[-1].ctypes.data)
+    if len(outputs) < len(graph.outputs):
+        return lambda: run(made, inputs)
+
+    def call() -> Sequence[np.ndarray]:
+        made.run_with_iobinding(binding)
+        return outputs
+
+    return call
+
+
+def openvino(model: Any, inputs: Mapping[str, np.ndarray], threads: int) -> Contestant:
+    """OpenVINO on the CPU, in f32, hinted at latency.
+
+    Raises:
+        ModelError: it cannot compile the model.
+        ModuleNotFoundError: it is not installed.
+    """
+    import openvino as ov
+
+    hints = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    try:
+        core = ov.Core()
+        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", hints)
+        request = compiled.create_infer_request()
+        given = [inputs[_name(port, inputs)] for port in compiled.inputs]
+    except Exception as error:  # its own kinds, from C++
+        said = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise ModelError(f"OpenVINO cannot compile the model: {said[:200]}") from None
+
+    def call() -> Sequence[np.ndarray]:
+        request.infer(given, share_inputs=True, share_outputs=True)
+        return [request.get_output_tensor(i).data for i in range(len(compiled.outputs))]
+
+    return Contestant("openvino", call)
+
+
+def _name(port: Any, inputs: Mapping[str, np.ndarray]) -> str:
+    return next(name for name in port.get_names() if name in inputs)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """The lab's way to run a model.
+
+    Attributes:
+        contestant: to be timed.
+        executor: what it calls.
+        exact, near: layers with a kernel tuned for this very workload, or for another batch.
+        left: layers that ONNX Runtime keeps, as nothing is stored for them.
+    """
+
+    contestant: Contestant
+    executor: Executor
+    exact: int
+    near: int
+    left: int
+
+
+def ours(
+    model: Any, graph: Graph, inputs: Mapping[str, np.ndarray], store: "Store", device: Device, threads: int
+) -> Ours:
+    """The graph run with the best stored kernel of each layer.
+
+    Raises:
+        TunerError: nothing is stored of any layer (says what to run), a kernel does not load, or the model
+            cannot be run by parts.
+    """
+    layers = [layer for layer in find_layers(graph, device.target_for(threads)).layers if layer.runs]
+    known: dict[Workload, TunedKernel | None] = {}
+    rows: dict[str, list[BestRow]] = {}
+    for layer in layers:
+        workload = layer.workload
+        if workload not in known:
+            if workload.operator not in rows:
+                rows[workload.operator] = store.best(workload.operator, None, device.fingerprint, threads=threads)
+            known[workload] = _kernel(workload, rows[workload.operator], device)
+    chosen: list[tuple[Layer, TunedKernel]] = []
+    for layer in layers:
+        kernel = known[layer.workload]
+        if kernel is not None:
+            chosen.append((layer, kernel))
+    if not chosen:
+        raise TunerError(f"no kernel is tuned for {graph.path.name}: run 'tuner model tune {graph.path}' first")
+    executor = Executor(model, graph, chosen, threads)
+    exact = sum(kernel.exact for _, kernel in chosen)
+    note = f"{len(chosen)} layers by kernels, {executor.parts} parts by ONNX Runtime"
+    contestant = Contestant(OURS, lambda: executor(inputs), note)
+    return Ours(contestant, executor, exact, len(chosen) - exact, len(layers) - len(chosen))
+
+
+def _kernel(workload: Workload, rows: "Sequence[BestRow]", device: Device) -> TunedKernel | None:
+    """The kernel tuned for a workload, else one tuned for it at another batch; `None`: neither is stored."""
+    own = [row for row in rows if row.workload == workload]
+    near = [row for row in rows if _alike(row.workload, workload)]
+    if not (own or near):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of another compiler: said once, not a line a layer
+            return load_rows(workload, own or near, device, any_shape=True)
+    except TunerError:
+        return None
+
+
+def _alike(stored: Workload, wanted: Workload) -> bool:
+    if (stored.operator, stored.dtype) != (wanted.operator, wanted.dtype):
+        return False
+    options = [{k: v for k, v in w.options if k != "batch"} for w in (stored, wanted)]
+    pairs = zip(stored.dims, wanted.dims, strict=True)
+    return options[0] == options[1] and all(a == b or a[0] in _BATCHED for a, b in pairs)

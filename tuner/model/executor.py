@@ -1,0 +1,193 @@
+"""A model run by tuned kernels, and by ONNX Runtime where there is none."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tuner import registry
+from tuner.core.brief import brief
+from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.model.constants import constant_arrays, constant_nodes, constants_of, sub_model, weights
+from tuner.model.graph import Graph
+from tuner.model.guards import ModelError
+from tuner.model.layer import Binding, Layer
+from tuner.model.runtime import session
+from tuner.model.stages import Part, buffers, stages
+
+_ALIGNED = 64
+# Parts that touch less than this run on one thread: waking a second one takes longer than their work.
+_ONE_THREAD_BYTES = 2**18
+# A kernel's threads and ONNX Runtime's take turns: one that waits must not spin where the other works.
+_SHARING = {"session__intra_op__allow_spinning": "0"}
+
+
+class Executor:
+    """A model ready to run; buffers are planned once, weights are laid out once.
+
+    Values of the graph lie in memory that is allocated here and used again when nobody needs what is in it.
+    Kernels are bound to it, and so are the sessions of ONNX Runtime that compute the nodes between them: no
+    value is copied, but inputs on their way in, and a tensor whose axes a kernel wants in another order.
+
+    One run at a time. What a run returns is overwritten by the next.
+
+    Args:
+        model: the `ModelProto` with its weights.
+        graph: what was read of it; all shapes between kernels and other nodes have to be known.
+        kernels: a kernel for each layer that one computes; other layers are ONNX Runtime's.
+        threads: of ONNX Runtime's parts.
+
+    Attributes:
+        parts: how many sessions of ONNX Runtime there are.
+        kernels: how many kernel calls a run makes.
+
+    Raises:
+        ModelError: a shape is known only when the model runs, or ONNX Runtime refuses a part.
+        TunerError: a kernel cannot be loaded.
+    """
+
+    def __init__(
+        self, model: Any, graph: Graph, kernels: Sequence[tuple[Layer, TunedKernel]], threads: int
+    ) -> None:
+        self._model, self._graph, self._threads = model, graph, threads
+        order = [s for s in stages(graph, [layer for layer, _ in kernels]) if not _is_dead(s)]
+        self._allocate(order)
+        wanted = set[str]().union(*(constants_of(graph, layer) for layer, _ in kernels))
+        wanted |= {name for name in graph.outputs if name in graph.constants}
+        arrays = constant_arrays(model, graph, wanted)
+        self._values |= {name: arrays[name] for name in graph.outputs if name in arrays}
+        by_layer = {id(layer): kernel for layer, kernel in kernels}
+        self._steps: list[Callable[[], object]] = []
+        self._kept: list[Any] = []
+        self.parts = self.kernels = 0
+        for stage in order:
+            if isinstance(stage, Part):
+                self._steps.append(self._part(stage))
+                self.parts += 1
+            elif isinstance(stage, Layer):
+                self._add_layer(stage, by_layer[id(stage)], arrays)
+                self.kernels += 1
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs in the model's order, in memory that the next run writes to.
+
+        Raises:
+            KeyError: an input is missing.
+            ValueError: one has another shape.
+            RuntimeError: a kernel has no memory.
+        """
+        for name in self._graph.inputs:
+            np.copyto(self._values[name], inputs[name], casting="no")
+        for step in self._steps:
+            step()
+        return [self._values[name] for name in self._graph.outputs]
+
+    def _allocate(self, order: Sequence[Any]) -> None:
+        graph = self._graph
+        names = dict.fromkeys(graph.inputs)
+        for stage in order:
+            if isinstance(stage, Part):
+                names |= dict.fromkeys((*stage.inputs, *stage.outputs))
+            elif isinstance(stage, Layer):
+                names[stage.output] = None
+            else:
+                names[stage.value] = None
+        needed = {}
+        for name in names:
+            value = graph.value(name)
+            if value.nbytes is None:
+                raise ModelError(
+                    f"{graph.path}: the shape or type of {brief(name, 80)} is known only when the model runs: "
+                    "it cannot be run by parts"
+                )
+            needed[name] = value.nbytes
+        pieces = buffers(graph, order, needed)
+        sizes: dict[int, int] = {}
+        for name, piece in pieces.items():
+            sizes[piece] = max(sizes.get(piece, 0), needed.get(name, 0))
+        memory = {piece: _aligned(size) for piece, size in sizes.items()}
+        self.planned_bytes = sum(sizes.values())
+        self._values: dict[str, np.ndarray] = {}
+        for name, piece in pieces.items():
+            value = graph.value(name)
+            assert value.shape is not None
+            raw = memory[piece][: needed[name]]
+            self._values[name] = raw.view(value.dtype).reshape(value.shape)
+
+    def _part(self, part: Part) -> Callable[[], object]:
+        """A session of ONNX Runtime bound to the buffers."""
+        graph = self._graph
+        indices = [node.index for node in part.nodes]
+        used = [name for node in part.nodes for name in (*node.inputs, *node.captures)]
+        inner = sorted({*constant_nodes(graph, used), *indices})
+        touched = sum(self._values[name].nbytes for name in (*part.inputs, *part.outputs))
+        threads = 1 if touched < _ONE_THREAD_BYTES else self._threads
+        model = sub_model(self._model, graph, inner, part.inputs, part.outputs)
+        made = session(model, threads, **_SHARING)
+        binding = made.io_binding()
+        for names, bind in ((part.inputs, binding.bind_input), (part.outputs, binding.bind_output)):
+            for name in names:
+                array = self._values[name]
+                kind: Any = array.dtype if array.dtype.kind != "V" else _type_of(self._model, name)
+                bind(name, "cpu", 0, kind, array.shape, array.ctypes.data)
+        self._kept.append(made)
+        return lambda: made.run_with_iobinding(binding)
+
+    def _add_layer(self, layer: Layer, kernel: TunedKernel, arrays: dict[str, np.ndarray]) -> None:
+        """A kernel bound to the buffers, with permutations before and behind it where axes differ."""
+        signature = registry.operator(layer.workload.operator).signature(layer.workload)
+        specs = {spec.name: spec for spec in signature}
+        tensors = weights(self._graph, layer, arrays)
+        for binding in layer.inputs:
+            if binding.tensor not in tensors:
+                tensors[binding.tensor] = self._given(binding, specs[binding.tensor].shape)
+        output = next(spec for spec in signature if spec.output)
+        target = self._values[layer.output]
+        result = target.reshape(output.shape) if layer.axes is None else None
+        if result is None:
+            shape = output.shape if layer.shape is None else layer.shape
+            result = _empty(math.prod(output.shape), target.dtype).reshape(output.shape)
+        self._steps.append(kernel.bound({**tensors, output.name: result}))
+        if layer.axes is not None:
+            view = result.reshape(shape).transpose(layer.axes)
+            self._steps.append(_copy(target.reshape(view.shape), view))
+
+    def _given(self, binding: Binding, shape: tuple[int, ...]) -> np.ndarray:
+        """A value as a kernel's input: a view of its buffer, or a copy made before each call."""
+        array = self._values[binding.value]
+        view = array if binding.shape is None else array.reshape(binding.shape)
+        if binding.axes is None:
+            return view.reshape(shape)
+        view = view.transpose(binding.axes)
+        own = _empty(view.size, view.dtype).reshape(view.shape)
+        self._steps.append(_copy(own, view))
+        return own.reshape(shape)
+
+
+def _copy(to: np.ndarray, source: np.ndarray) -> Callable[[], None]:
+    return lambda: np.copyto(to, source)
+
+
+def _is_dead(stage: Any) -> bool:
+    """Nodes whose results nobody asks for."""
+    return isinstance(stage, Part) and not stage.outputs
+
+
+def _aligned(nbytes: int) -> np.ndarray:
+    """Bytes that begin at a multiple of a cache line and are all there: nothing is faulted in by a run."""
+    raw = np.zeros(nbytes + _ALIGNED, np.uint8)
+    begin = -raw.ctypes.data % _ALIGNED
+    return raw[begin : begin + nbytes]
+
+
+def _empty(size: int, dtype: Any) -> np.ndarray:
+    return _aligned(size * np.dtype(dtype).itemsize).view(dtype)
+
+
+def _type_of(model: Any, name: str) -> int:
+    """ONNX's number of a value's type, for those that NumPy has no letter for."""
+    values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
+    return next(int(v.type.tensor_type.elem_type) for v in values if v.name == name)
+
+

@@ -1,0 +1,162 @@
+"""In what order a model's layers and the rest of its nodes run: few and large parts for ONNX Runtime."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from tuner.model.graph import Graph, Node
+from tuner.model.layer import Layer
+
+# Only the shape changes: of static shapes they are another view of the same memory.
+_VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
+
+
+@dataclass(frozen=True)
+class Part:
+    """Nodes that ONNX Runtime runs in one session.
+
+    Attributes:
+        nodes: in the graph's order.
+        inputs: values it is given, no constants.
+        outputs: values that somebody behind it uses.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """A value that is another one in another shape."""
+
+    value: str
+    source: str
+
+
+Stage = Layer | Part | View
+
+
+def stages(graph: Graph, layers: Sequence[Layer]) -> list[Stage]:
+    """A whole run, in order; nodes of constants are in none.
+
+    As long as a layer can run, it does; then everything else that can, in one part. So a part is as large as
+    it can be, and there are no more of them than chains of layers.
+
+    Args:
+        graph: of the model.
+        layers: those that kernels compute.
+    """
+    owner = {index: layer for layer in layers for index in layer.nodes}
+    done = set(graph.inputs) | graph.constants | {""}
+    rest = [n for n in graph.nodes if n.index not in owner and not _constant(graph, n)]
+    made_by_kernels = {layer.output for layer in layers} | set(graph.inputs)
+    waiting, found = list(layers), list[Stage]()
+    while waiting or rest:
+        before = len(found)
+        for layer in list(waiting):
+            if all(name in done for name in _needs(graph, layer)):
+                found.append(layer)
+                waiting.remove(layer)
+                done.add(layer.output)
+        views = [n for n in rest if _is_view(graph, n) and n.input(0) in made_by_kernels & done]
+        for node in views:
+            found.append(View(node.outputs[0], node.input(0)))
+            rest.remove(node)
+            done.add(node.outputs[0])
+            made_by_kernels.add(node.outputs[0])
+        if len(found) > before:
+            continue
+        taken = []
+        for node in rest:
+            if all(name in done for name in (*node.inputs, *node.captures)):
+                taken.append(node)
+                done.update(node.outputs)
+        if not taken:
+            raise AssertionError("a layer waits for itself")
+        chosen = {node.index for node in taken}
+        rest = [node for node in rest if node.index not in chosen]
+        found.append(_part(graph, taken, chosen))
+    return found
+
+
+def _needs(graph: Graph, layer: Layer) -> list[str]:
+    return [binding.value for binding in layer.inputs if binding.value]
+
+
+def _constant(graph: Graph, node: Node) -> bool:
+    return all(name in graph.constants for name in node.outputs if name)
+
+
+def _is_view(graph: Graph, node: Node) -> bool:
+    if node.domain or node.op not in _VIEWS or any(node.outputs[1:]) or node.outputs[0] in graph.outputs:
+        return False
+    training = node.op == "Dropout" and bool(node.input(2))
+    shapes = (graph.shape(node.input(0)), graph.shape(node.outputs[0]))
+    return not training and None not in shapes
+
+
+def _part(graph: Graph, nodes: Sequence[Node], chosen: Collection[int]) -> Part:
+    made = {name for node in nodes for name in node.outputs if name}
+    used = dict.fromkeys(n for node in nodes for n in (*node.inputs, *node.captures) if n)
+    inputs = tuple(name for name in used if name not in made and name not in graph.constants)
+    outputs = tuple(
+        name for node in nodes for name in node.outputs
+        if name and (name in graph.outputs or any(c.index not in chosen for c in graph.consumers.get(name, ())))
+    )  # fmt: skip
+    return Part(tuple(nodes), inputs, outputs)
+
+
+def buffers(
+    graph: Graph, order: Sequence[Stage], needed: Mapping[str, int]
+) -> dict[str, int]:
+    """Which piece of memory each value lies in; values that are never there together share one.
+
+    Args:
+        graph: of the model.
+        order: of a run.
+        needed: bytes of each value.
+
+    Returns:
+        Number of the piece by value. A view has its source's; inputs and outputs of the model have their own.
+    """
+    root: dict[str, str] = {}
+    last: dict[str, int] = {}
+    born: dict[str, int] = {}
+    for number, stage in enumerate(order):
+        if isinstance(stage, View):
+            root[stage.value] = root.get(stage.source, stage.source)
+            used, made = [stage.source], []
+        elif isinstance(stage, Part):
+            used, made = list(stage.inputs), list(stage.outputs)
+        else:
+            used, made = _needs(graph, stage), [stage.output]
+        for name in used:
+            last[root.get(name, name)] = number
+        for name in made:
+            born[name] = number
+            last.setdefault(name, number)
+    for name in (*graph.inputs, *graph.outputs):
+        last[root.get(name, name)] = len(order)
+    piece = {name: place for place, name in enumerate(graph.inputs)}
+    count, free, sizes = len(piece), list[int](), dict[int, int]()
+    ends: dict[int, list[str]] = {}
+    for name, number in last.items():
+        ends.setdefault(number, []).append(name)
+    by_birth: dict[int, list[str]] = {}
+    for name, number in born.items():
+        by_birth.setdefault(number, []).append(name)
+    for number in range(len(order)):
+        for name in by_birth.get(number, ()):
+            if name not in needed:
+                continue
+            # The smallest free piece that holds it and is not wasted on it.
+            fitting = [p for p in free if needed[name] <= sizes[p] <= 4 * needed[name]]
+            if fitting and last[name] < len(order):
+                piece[name] = min(fitting, key=lambda p: sizes[p])
+                free.remove(piece[name])
+            else:
+                piece[name], sizes[count] = count, needed[name]
+                count += 1
+        free += [piece[n] for n in ends.get(number, ()) if n in piece and piece[n] in sizes]
+    piece |= {value: piece[source] for value, source in root.items() if source in piece}
+    return piece
