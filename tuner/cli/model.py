@@ -317,7 +317,18 @@ def _compared_lines(found: "AtBatch") -> "Iterator[str]":
          f"{size / t.latency.mid:.4g}/s", ratio(t.speedup), f"{t.error:.1%}", t.note]
         for t in found.timed
     ]  # fmt: skip
-    head = ["runs by", "time", "95%", "p50", "p95", "p99", "throughput", "vs best ONNX Runtime [95%]", "error", ""]
+    head = [
+        "runs by",
+        "time",
+        "95%",
+        "p50",
+        "p95",
+        "p99",
+        "throughput",
+        "vs best ONNX Runtime [95%]",
+        "error",
+        "",
+    ]
     yield ""
     title = f"batch {found.batch}" if found.batch else "as the file says"
     yield from aligned(head, rows, "lrrrrrrrrl", {0: title})
@@ -327,6 +338,6 @@ def _compared_lines(found: "AtBatch") -> "Iterator[str]":
         yield f"{name}: not there: {why}"
     if found.facts.get("near") or found.facts.get("left"):
         yield (
-            f"{found.facts['near']} layers use a configuration tuned for another batch, {found.facts['left']} "
-            "layers have none and are ONNX Runtime's"
+            f"{found.facts['near']} layers use a configuration tuned for another batch, "
+            f"{found.facts['left']} layers have none and are ONNX Runtime's"
         )

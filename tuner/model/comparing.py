@@ -115,7 +115,7 @@ def race(right: Sequence[tuple[Contestant, float]], rounds: int, turn_s: float =
     """Times contestants in turn, each round in another order; fastest first.
 
     A turn is one call that is not counted, then calls for `turn_s`, three at least. ONNX Runtime's best
-    option is the one with the smallest median here, so what is compared with it is compared with luck as well.
+    option is the one with the smallest median here, so luck is on its side.
 
     Args:
         right: who, with their largest difference.
@@ -144,11 +144,11 @@ def race(right: Sequence[tuple[Contestant, float]], rounds: int, turn_s: float =
     )  # fmt: skip
     found = []
     for who, (contestant, error) in enumerate(right):
-        over = None if best in (None, who) else paired_ratio(turns[best], turns[who])  # type: ignore[index]
+        over = None if best in (None, who) else paired_ratio(turns[best], turns[who])
         p50, p95, p99 = (float(p) for p in np.percentile(calls[who], (50, 95, 99)))
         found.append(
-            Timed(contestant.name, contestant.note, median_interval(turns[who]), p50, p95, p99, len(calls[who]),
-                  error, over, tuple(turns[who]))
+            Timed(contestant.name, contestant.note, median_interval(turns[who]), p50, p95, p99,
+                  len(calls[who]), error, over, tuple(turns[who]))
         )  # fmt: skip
     return sorted(found, key=lambda t: t.latency.mid)
 

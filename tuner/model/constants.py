@@ -46,7 +46,9 @@ def constant_nodes(graph: Graph, names: Iterable[str]) -> list[int]:
     return sorted(found)
 
 
-def sub_model(model: Any, graph: Graph, nodes: Iterable[int], inputs: Iterable[str], outputs: Iterable[str]) -> Any:
+def sub_model(
+    model: Any, graph: Graph, nodes: Iterable[int], inputs: Iterable[str], outputs: Iterable[str]
+) -> Any:
     """A model of some nodes of another one, with the constants they use.
 
     Args:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 OURS = "tuned kernels"
 RUNTIME = "onnxruntime"
-# Settings besides the default that are known to help some models: outputs and inputs bound, threads that sleep
-# instead of spinning, work cut into smaller pieces for threads that differ.
+# Settings besides the default that help some models: outputs and inputs bound, threads that sleep instead of
+# spinning, work cut into smaller pieces for threads that differ.
 OPTIONS: Mapping[str, Mapping[str, str]] = {
     "onnxruntime bound": {},
     "onnxruntime dynamic blocks": {"session__dynamic_block_base": "4"},
@@ -96,7 +96,11 @@ def openvino(model: Any, inputs: Mapping[str, np.ndarray], threads: int) -> Cont
     """
     import openvino as ov
 
-    hints = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    hints = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     try:
         core = ov.Core()
         compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", hints)
@@ -114,7 +118,8 @@ def openvino(model: Any, inputs: Mapping[str, np.ndarray], threads: int) -> Cont
 
 
 def _name(port: Any, inputs: Mapping[str, np.ndarray]) -> str:
-    return next(name for name in port.get_names() if name in inputs)
+    names: set[str] = port.get_names()
+    return next(name for name in names if name in inputs)
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,9 @@ def ours(
         workload = layer.workload
         if workload not in known:
             if workload.operator not in rows:
-                rows[workload.operator] = store.best(workload.operator, None, device.fingerprint, threads=threads)
+                rows[workload.operator] = store.best(
+                    workload.operator, None, device.fingerprint, threads=threads
+                )
             known[workload] = _kernel(workload, rows[workload.operator], device)
     chosen: list[tuple[Layer, TunedKernel]] = []
     for layer in layers:
@@ -159,7 +166,9 @@ def ours(
         if kernel is not None:
             chosen.append((layer, kernel))
     if not chosen:
-        raise TunerError(f"no kernel is tuned for {graph.path.name}: run 'tuner model tune {graph.path}' first")
+        raise TunerError(
+            f"no kernel is tuned for {graph.path.name}: run 'tuner model tune {graph.path}' first"
+        )
     executor = Executor(model, graph, chosen, threads)
     exact = sum(kernel.exact for _, kernel in chosen)
     note = f"{len(chosen)} layers by kernels, {executor.parts} parts by ONNX Runtime"

@@ -98,8 +98,8 @@ class Executor:
             value = graph.value(name)
             if value.nbytes is None:
                 raise ModelError(
-                    f"{graph.path}: the shape or type of {brief(name, 80)} is known only when the model runs: "
-                    "it cannot be run by parts"
+                    f"{graph.path}: the shape or type of {brief(name, 80)} is known only when the model "
+                    "runs: it cannot be run by parts"
                 )
             needed[name] = value.nbytes
         pieces = buffers(graph, order, needed)
@@ -189,5 +189,3 @@ def _type_of(model: Any, name: str) -> int:
     """ONNX's number of a value's type, for those that NumPy has no letter for."""
     values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
     return next(int(v.type.tensor_type.elem_type) for v in values if v.name == name)
-
-

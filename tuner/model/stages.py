@@ -99,16 +99,16 @@ def _part(graph: Graph, nodes: Sequence[Node], chosen: Collection[int]) -> Part:
     made = {name for node in nodes for name in node.outputs if name}
     used = dict.fromkeys(n for node in nodes for n in (*node.inputs, *node.captures) if n)
     inputs = tuple(name for name in used if name not in made and name not in graph.constants)
-    outputs = tuple(
-        name for node in nodes for name in node.outputs
-        if name and (name in graph.outputs or any(c.index not in chosen for c in graph.consumers.get(name, ())))
-    )  # fmt: skip
+
+    def leaves(name: str) -> bool:
+        users = graph.consumers.get(name, ())
+        return name in graph.outputs or any(user.index not in chosen for user in users)
+
+    outputs = tuple(name for node in nodes for name in node.outputs if name and leaves(name))
     return Part(tuple(nodes), inputs, outputs)
 
 
-def buffers(
-    graph: Graph, order: Sequence[Stage], needed: Mapping[str, int]
-) -> dict[str, int]:
+def buffers(graph: Graph, order: Sequence[Stage], needed: Mapping[str, int]) -> dict[str, int]:
     """Which piece of memory each value lies in; values that are never there together share one.
 
     Args:

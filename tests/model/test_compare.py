@@ -1,0 +1,150 @@
+"""A model run by tuned kernels gives what ONNX Runtime gives; what is wrong is not timed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.in_process import run_here
+from tests.model.graphs import attending, convolutional, helper, save, weight
+from tuner import registry
+from tuner.core.default_config import default_config
+from tuner.engine.candidate.devices import default_device
+from tuner.engine.program.build_cache import build_cached
+from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.model.comparing import check, difference, race
+from tuner.model.contestants import Contestant
+from tuner.model.executor import Executor
+from tuner.model.graph import Graph
+from tuner.model.layers import find_layers
+from tuner.model.reading import graph_of, prepared
+from tuner.model.runtime import random_inputs, run, session
+from tuner.model.stages import Part, buffers, stages
+
+ort = pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
+KERNELS = {"conv2d": "conv_naive", "gemm": "cpp_naive", "attention": "attn_naive"}
+
+
+def opened(path: Path, batch: int | None = None) -> tuple[Any, Graph]:
+    model = prepared(path, {}, batch, weights=True)
+    return model, graph_of(model, path, {})
+
+
+def untuned(model: Any, graph: Graph) -> Executor:
+    """The model run by the plainest kernel of each operator, which compiles in no time."""
+    device = default_device()
+    target, chosen = device.target_for(1), []
+    for layer in find_layers(graph, target).layers:
+        kernel, workload = registry.kernel(KERNELS[layer.workload.operator]), layer.workload
+        config = default_config(kernel.space(workload, target))
+        artifact = build_cached(kernel, workload, config, target)
+        chosen.append(
+            (layer, TunedKernel(workload, kernel, config, artifact, device, trial_id=0, time_s=None, note=""))
+        )
+    return Executor(model, graph, chosen, 1)
+
+
+def branches(path: Path, batch: Any = 1) -> Path:
+    """Two branches that meet, a view between kernels, a value used late, an output in the middle."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("Add", ["a", "b1"], ["a1"]),
+        helper.make_node("Sigmoid", ["a1"], ["s"]),
+        helper.make_node("Identity", ["s"], ["i"]),
+        helper.make_node("MatMul", ["i", "w2"], ["c"]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Mul", ["d", "s"], ["middle"]),
+        helper.make_node("MatMul", ["middle", "w2"], ["e"]),
+        helper.make_node("Tanh", ["e"], ["t"]),
+        helper.make_node("Add", ["t", "a1"], ["y"]),
+    ]
+    weights = [weight("w1", 8, 16), weight("b1", 16), weight("w2", 16, 16)]
+    return save(path, nodes, {"x": [3, 8]}, ["y", "middle"], weights)
+
+
+@pytest.mark.parametrize("make", [convolutional, attending, branches])
+def test_kernels_and_parts_give_what_onnx_runtime_gives(make: Any, tmp_path: Path) -> None:
+    model, graph = opened(make(tmp_path / "m.onnx"))
+    executor = untuned(model, graph)
+    assert executor.kernels == len(find_layers(graph).layers)
+    plain = session(model, 1)
+    for seed in (1, 2, 1):
+        inputs = random_inputs(graph, seed)
+        assert difference(executor(inputs), run(plain, inputs)) <= 1
+    with pytest.raises(KeyError):
+        executor({})
+
+
+def test_another_batch_is_run_as_well(tmp_path: Path) -> None:
+    model, graph = opened(convolutional(tmp_path / "m.onnx"), batch=3)
+    inputs = random_inputs(graph, 1)
+    (found,) = untuned(model, graph)(inputs)
+    assert found.shape == (3, 5)
+    assert difference([found], run(session(model, 1), inputs)) <= 1
+
+
+def test_parts_are_as_few_as_chains_of_kernels(tmp_path: Path) -> None:
+    _, graph = opened(branches(tmp_path / "m.onnx"))
+    order = stages(graph, find_layers(graph).layers)
+    parts = [stage for stage in order if isinstance(stage, Part)]
+    assert [[node.op for node in part.nodes] for part in parts] == [
+        ["Sigmoid", "Identity"],
+        ["Mul"],
+        ["Tanh", "Add"],
+    ]
+    names = {name for part in parts for name in (*part.inputs, *part.outputs)} | {"a1", "d", "e", "x"}
+    pieces = buffers(graph, order, dict.fromkeys(names, 192))
+    # The sum lives until the end; what is read and written in one step lies apart; outputs are nobody else's.
+    assert len({pieces[name] for name in ("a1", "s", "i")}) == 3
+    assert [list(pieces.values()).count(pieces[name]) for name in ("y", "middle", "x")] == [1, 1, 1]
+    assert len(set(pieces.values())) < len(pieces)
+
+
+def test_what_differs_is_found() -> None:
+    wanted = [np.linspace(-1, 1, 9, dtype=np.float32)]
+    assert difference([wanted[0].copy()], wanted) == 0
+    assert difference([wanted[0] + np.float32(2e-5)], wanted) <= 1
+    for bad in (wanted[0] + np.float32(2e-3), wanted[0][:8], np.where(wanted[0] == 0, np.nan, wanted[0])):
+        assert difference([bad.astype(np.float32)], wanted) > 1
+    both = np.array([np.nan, np.inf, 1], np.float32)
+    assert difference([both.copy()], [both]) == 0
+    assert difference([np.array([1, 2])], [np.array([1, 3])]) > 1
+
+
+def test_a_wrong_way_is_not_timed() -> None:
+    right = [np.ones(4, np.float32)]
+    ways = [Contestant("onnxruntime", lambda: right), Contestant("off", lambda: [right[0] * 1.5])]
+    kept, wrong = check(ways)
+    assert [c.name for c, _ in kept] == ["onnxruntime"] and wrong["off"] > 1
+    other = Contestant("same", lambda: right)
+    timed = race([*kept, (other, 0.0)], rounds=3, turn_s=0.001)
+    assert {t.name for t in timed} == {"onnxruntime", "same"}
+    assert all(t.calls >= 9 and t.p50 <= t.p95 <= t.p99 and len(t.turns) == 3 for t in timed)
+    assert next(t for t in timed if t.name == "same").speedup is not None
+
+
+def test_without_tuned_kernels_the_command_says_what_to_run(tmp_path: Path) -> None:
+    path = convolutional(tmp_path / "m.onnx")
+    database = str(tmp_path / "r.db")
+    assert run_here("best", "--db", database).returncode == 2  # a database that is not there stays so
+    done = run_here("model", "compare", str(path), "--batch", "0", "--db", database)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "--batch 0" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_tuned_model_is_compared_whole(tmp_path: Path) -> None:
+    path, database = convolutional(tmp_path / "m.onnx"), str(tmp_path / "r.db")
+    tuned = run_here("model", "tune", str(path), "--trials", "2", "--rounds", "1", "--kernel", "conv_direct",
+                     "--kernel", "cpp_packed", "--no-baselines", "--json", "--db", database)  # fmt: skip
+    assert tuned.returncode == 0, tuned.stderr
+    done = run_here(
+        "model", "compare", str(path), "--batch", "1,2", "--rounds", "2", "--json", "--db", database
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = json.loads(done.stdout)
+    for found in (one, two):
+        assert {"onnxruntime", "tuned kernels"} <= {t["name"] for t in found["timed"]} and not found["wrong"]
+    assert one["executor"]["exact"] == 3 and two["executor"]["near"] == 3
