@@ -96,6 +96,24 @@ def test_the_catalogue_follows_what_is_stored(path: Path, database: Database) ->
             assert look.catalogue.sweeps[number].state == "finished"
 
 
+def test_a_sweep_that_was_resumed_and_finished_unseen_is_finished(path: Path, database: Database) -> None:
+    number, spec = begin(path)
+    with open_store(path) as store:
+        store.finish_sweep(number, "interrupted", {})
+        time.sleep(0.3)
+        with database.look() as look:
+            assert look.catalogue.sweeps[number].state == "interrupted"
+        store.reopen_sweep(number)
+        store.add_trials(number, trials(spec, 3))
+        store.record_reuse(number, 3, 2)
+        store.finish_sweep(number)
+        time.sleep(0.3)
+        with database.look() as look:
+            entry = look.catalogue.sweeps[number]
+        assert (entry.state, entry.tally.trials, entry.tally.reused) == ("finished", 4, 1)
+        assert entry.finished_at is not None
+
+
 def test_a_sweep_whose_process_is_gone_does_not_run(path: Path, database: Database) -> None:
     number, _ = begin(path)
     raw = sqlite3.connect(path)
@@ -106,7 +124,7 @@ def test_a_sweep_whose_process_is_gone_does_not_run(path: Path, database: Databa
     raw.close()
     time.sleep(0.3)
     with database.look() as look:
-        assert look.catalogue.sweeps[number].state == "unfinished"
+        assert look.catalogue.sweeps[number].state == "interrupted"
         assert look.catalogue.running == []
 
 

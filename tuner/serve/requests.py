@@ -32,7 +32,7 @@ def asked(
     kernel: Annotated[str, _text("only this kernel")] = "",
     device: Annotated[str, _text("only this device: its name or fingerprint")] = "",
     sweep: Annotated[str, _text("only this sweep")] = "",
-    state: Annotated[str, _text("only sweeps: running, finished, interrupted, unfinished")] = "",
+    state: Annotated[str, _text("only sweeps: running, finished, interrupted")] = "",
     searcher: Annotated[str, _text("only sweeps of this searcher")] = "",
     status: Annotated[str, _text("only trials that ended so: ok, build_error, ...")] = "",
     evidence: Annotated[str, _text("only times worth so much: measured, replayed, predicted, ...")] = "",

@@ -30,7 +30,8 @@ from tuner.store.writes import (
     WORKLOADS,
 )
 
-_OPEN = ("running", "unfinished")
+# Nothing goes on with such a sweep; any other may be resumed, also between two looks.
+_FINAL = "finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class SweepEntry:
     """A sweep as lists show it; `workload`, `kernel` and `device` are ids in the `Catalogue`.
 
     Attributes:
-        state: its status; `unfinished` for one whose process is gone without having said how it ended.
+        state: its status; `interrupted` also for one whose process is gone without having said how it ended.
         budget: as the user gave it.
         started_at, finished_at: stamps as stored, UTC.
     """
@@ -161,11 +162,11 @@ class CatalogueReader:
             _count_measured(connection, self._measured, old.last_trial, last, marks > 0)
         entries = _entries(connection, old.sweeps)
         # What a sweep reuses has no number of a trial of its own; it changes only while the sweep runs.
-        ended = {i for i, entry in old.sweeps.items() if entry.state not in _OPEN}
+        ended = {i for i, entry in old.sweeps.items() if entry.state == _FINAL}
         if afresh:
             self._reused = _count_reused(connection, None)
         else:
-            again = [i for i, e in entries.items() if i not in ended or e.state in _OPEN]
+            again = [i for i in entries if i not in ended]
             self._reused = {**self._reused, **_count_reused(connection, again)}
         return Catalogue(
             sweeps={i: replace(entry, tally=self._tally(i)) for i, entry in entries.items()},
@@ -191,10 +192,9 @@ def _grown(connection: Connection, table: Any, known: Mapping[int, Any], made: A
 
 
 def _entries(connection: Connection, known: Mapping[int, SweepEntry]) -> dict[int, SweepEntry]:
-    """All sweeps; those that had ended and still have are not read again."""
+    """All sweeps; those that are finished are not read again."""
     newest = max(known, default=0)
-    running = set(connection.execute(select(SWEEPS.c.id).where(SWEEPS.c.status == "running")).scalars())
-    changed = {i for i, entry in known.items() if entry.state in _OPEN} | {i for i in running if i <= newest}
+    changed = {i for i, entry in known.items() if entry.state != _FINAL}
     entries = dict(known)
     columns = (
         SWEEPS.c.id, SWEEPS.c.workload_id, SWEEPS.c.kernel_id, SWEEPS.c.device_id, SWEEPS.c.target,
@@ -211,7 +211,7 @@ def _entries(connection: Connection, known: Mapping[int, SweepEntry]) -> dict[in
 def _entry(connection: Connection, row: Any) -> SweepEntry:
     state = words(row.status)
     if state == "running" and not owners.lives(connection, words(row.owner)):
-        state = "unfinished"
+        state = "interrupted"
     return SweepEntry(
         id=whole(row.id), workload=whole(row.workload_id), kernel=whole(row.kernel_id),
         device=whole(row.device_id), target=words(row.target), searcher=words(row.searcher),
