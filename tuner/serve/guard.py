@@ -90,8 +90,8 @@ class Guard:
         await self._app(scope, receive, _with_headers(send))
 
     def _refused(self, scope: Scope, headers: Mapping[str, str]) -> tuple[int, str, dict[str, str]] | None:
-        if scope["method"] not in ("GET", "HEAD"):
-            return 405, f"{scope['method']} is not answered: this server only reads", {"allow": "GET, HEAD"}
+        if scope["method"] != "GET":
+            return 405, f"{scope['method']} is not answered: this server only reads", {"allow": "GET"}
         if not self._is_ours(headers.get("host", "")):
             return (
                 421,

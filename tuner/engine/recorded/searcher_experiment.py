@@ -86,5 +86,5 @@ def _kept(path: Path, key: str) -> dict[str, Any] | None:
         found = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
         return None
-    whole = isinstance(found, dict) and found.get("key") == key and isinstance(found.get("table"), list)
-    return found if whole else None
+    whole = isinstance(found, dict) and {"title", "table", "notes"} <= found.keys()
+    return found if whole and found.get("key") == key else None
