@@ -14,7 +14,7 @@ from tuner.core.default_config import default_config
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.tuned_kernel import TunedKernel
-from tuner.model.comparing import check, difference, race
+from tuner.model.comparing import check, compared_plain, difference, race
 from tuner.model.contestants import Contestant
 from tuner.model.executor import Executor
 from tuner.model.graph import Graph
@@ -123,6 +123,18 @@ def test_a_wrong_way_is_not_timed() -> None:
     assert {t.name for t in timed} == {"onnxruntime", "same"}
     assert all(t.calls >= 9 and t.p50 <= t.p95 <= t.p99 and len(t.turns) == 3 for t in timed)
     assert next(t for t in timed if t.name == "same").speedup is not None
+
+
+def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from tuner.model import comparison
+    from tuner.store.store import open_store
+
+    monkeypatch.setattr(comparison, "too_much", lambda *readings: "other programs took 1.0 of 2 cores")
+    monkeypatch.setattr(comparison, "race", lambda right, rounds: [])
+    path = save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], {"x": [2, 2]}, ["y"])
+    with open_store(tmp_path / "r.db") as store:
+        (found,) = comparison.compare_model(path, {}, [None], store, default_device(), 1, 3)
+    assert compared_plain(found, 1)["disturbed"] == "other programs took 1.0 of 2 cores"
 
 
 def test_without_tuned_kernels_the_command_says_what_to_run(tmp_path: Path) -> None:

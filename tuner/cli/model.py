@@ -332,6 +332,8 @@ def _compared_lines(found: "AtBatch") -> "Iterator[str]":
     yield ""
     title = f"batch {found.batch}" if found.batch else "as the file says"
     yield from aligned(head, rows, "lrrrrrrrrl", {0: title})
+    if found.disturbed:
+        yield f"disturbed: {found.disturbed}: run it again when the machine is quiet"
     for name, error in found.wrong.items():
         yield f"{name}: wrong, {error:.3g} times the difference that is allowed: not timed"
     for name, why in found.missing.items():

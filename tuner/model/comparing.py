@@ -53,6 +53,7 @@ class AtBatch:
         wrong: contestants whose outputs differ by more than is allowed, with how much; not timed.
         missing: contestants that could not take part, with the reason.
         facts: of the lab's executor: layers, parts, bytes.
+        disturbed: what other programs took of the cores meanwhile; empty where that was little.
     """
 
     batch: int | None
@@ -60,6 +61,7 @@ class AtBatch:
     wrong: Mapping[str, float] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, int] = field(default_factory=dict)
+    disturbed: str = ""
 
     @property
     def ours(self) -> Timed | None:
@@ -168,7 +170,8 @@ def compared_plain(found: AtBatch, batch_size: int) -> dict[str, Any]:
     ]  # fmt: skip
     wrong = {name: (error if np.isfinite(error) else None) for name, error in found.wrong.items()}
     return {
-        "batch": found.batch, "evidence": "measured", "timed": timed, "wrong": wrong,
+        "batch": found.batch, "evidence": "measured", "disturbed": found.disturbed or None,
+        "timed": timed, "wrong": wrong,
         "missing": dict(found.missing), "executor": dict(found.facts),
         "tolerance": {"relative": RELATIVE, "of_largest": OF_LARGEST},
     }  # fmt: skip

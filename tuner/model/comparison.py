@@ -1,5 +1,6 @@
 """A model compared at several batches: who takes part, what is right, and the times."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.engine.processes.locks import measuring
+from tuner.engine.tuning.others import readings, too_much
 from tuner.model.comparing import AtBatch, check, race
 from tuner.model.contestants import OURS, openvino, ours, runtimes
 from tuner.model.reading import graph_of, prepared
@@ -57,8 +59,11 @@ def compare_model(
         except TunerError as error:
             missing["openvino"] = str(error)
         tell(f"batch {batch or 'of the file'}: {len(contestants)} ways to run it, outputs are compared")
+        cores = sorted(os.sched_getaffinity(0))
         with measuring(device.fingerprint):
             right, wrong = check(contestants)
+            before = readings(cores)
             timed = race(right, rounds)
-        found.append(AtBatch(batch, timed, wrong, missing, facts))
+            taken = too_much(before, readings(cores), len(cores), threads)
+        found.append(AtBatch(batch, timed, wrong, missing, facts, taken))
     return found
