@@ -222,12 +222,14 @@ def project(ready: Prepared, campaign: "StoredCampaign | None", store: "Store") 
 
 def projection_plain(told: Projection) -> dict[str, Any]:
     """The projection as plain values for JSON; seconds."""
+    from tuner.report.records_json import interval_list
+
     layers = [
         {
             "workload": layer.share.workload.key, "count": layer.share.count,
             "onnxruntime_profile_s": layer.share.time_s, "share": layer.share.share,
             "tuned_s": layer.tuned.mid if layer.tuned else None,
-            "tuned_interval_s": [layer.tuned.low, layer.tuned.high] if layer.tuned else None,
+            "tuned_interval_s": interval_list(layer.tuned),
             "kernel": layer.kernel or None, "matters": layer.share.matters,
             "library": layer.library[0] if layer.library else None,
             "library_s": layer.library[1] if layer.library else None,
