@@ -160,8 +160,9 @@ def compared_plain(found: AtBatch, batch_size: int) -> dict[str, Any]:
     timed = [
         {
             "name": t.name, "note": t.note, "latency_s": t.latency.mid,
-            "latency_interval_s": [t.latency.low, t.latency.mid, t.latency.high], "p50_s": t.p50, "p95_s": t.p95,
-            "p99_s": t.p99, "calls": t.calls, "throughput_per_s": batch_size / t.latency.mid,
+            "latency_interval_s": [t.latency.low, t.latency.mid, t.latency.high],
+            "p50_s": t.p50, "p95_s": t.p95, "p99_s": t.p99,
+            "calls": t.calls, "throughput_per_s": batch_size / t.latency.mid,
             "error_of_allowed": t.error, "turns_s": list(t.turns),
             "speedup_over_best_onnxruntime":
                 None if t.speedup is None else [t.speedup.low, t.speedup.mid, t.speedup.high],
