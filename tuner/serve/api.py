@@ -110,5 +110,5 @@ def devices(look: Looking) -> Any:
 
 @router.get("/search", response_model=Record, summary="Anything by its name or number")
 def search(look: Looking, q: str = Query(max_length=200, description="words, or t42, s3, c2")) -> Any:
-    """Workloads, kernels, devices, sweeps and campaigns."""
+    """Workloads, kernels, devices and campaigns by words; a trial, sweep or campaign by its number."""
     return views.search(look, q)

@@ -174,7 +174,6 @@ def search(look: Look, text: str) -> dict[str, Any]:
         "workloads": [],
         "kernels": [],
         "devices": [],
-        "sweeps": [],
         "campaigns": [],
     }
     if not words:
