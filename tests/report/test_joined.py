@@ -44,10 +44,15 @@ def test_numbers_of_threads_and_kernels_on_paper_are_one_page(store: Store, tmp_
     altair.Chart.from_dict(chart)
     # On paper: beside the first measured table, and with a section of its own; a rank and never a time.
     assert said.count("rank 1 of 2") == 2 and "96 registers, 2.0 KiB shared, no spills" in said
-    assert "On paper for cuda:sm_90, not measured" in said and "Nothing of this was measured" in said
+    assert "Compiled for cuda:sm_90, not measured" in said and "Nothing of this was measured" in said
     assert "right on 5 shapes, emulated" in said and "A model ranks cuda_tiles first of 2 kernels" in said
     assert "nothing right to rank (build_error: 1)" in said
     assert "2.00 µs" not in said and "9.00 µs" not in said and "2 µs" not in said
+    table = data(text, "all_trials")
+    names = [column["name"] for column in table["columns"]]
+    time, rank = (table["data"][names.index(name)] for name in ("time", "rank"))
+    assert [(t, r) for t, r in zip(time, rank, strict=True) if r is not None] == [(None, 1), (None, 1)]
+    assert "variant" in names
     # Without a name the page is of the whole experiment too, though its last campaign is on paper.
     assert words(page_of(store, None, tmp_path)).split("Made by")[0] == said.split("Made by")[0]
     alone = words(page_of(store, f"c{two}", tmp_path))

@@ -18,7 +18,7 @@ _MOST = 300  # characters of one fact
 def facts(about: Subject) -> list[Heading]:
     """Headings with names and values."""
     if about.campaigns:
-        return [pair for campaign in about.campaigns for pair in _of(campaign, len(about.campaigns) > 1)]
+        return _alike([(campaign, pair) for campaign in about.campaigns for pair in _of(campaign)])
     if about.sweep is not None:
         sweep, device = about.sweep, about.sweep.spec.device
         protocol, limits = sweep.spec.protocol, dict(device.limits)
@@ -35,7 +35,7 @@ def facts(about: Subject) -> list[Heading]:
     return []
 
 
-def _of(campaign: StoredCampaign, several: bool) -> list[Heading]:
+def _of(campaign: StoredCampaign) -> list[Heading]:
     spec, limits = campaign.spec, dict(campaign.spec.device.limits)
     for part in campaign.parts:
         limits |= part.limits
@@ -50,9 +50,17 @@ def _of(campaign: StoredCampaign, several: bool) -> list[Heading]:
     ]  # fmt: skip
     if campaign.measured:
         found += _measuring(limits, spec.protocol)
-    if several:
-        found = [(f"c{campaign.id} · {heading}", pairs) for heading, pairs in found]
     return _whole(found)
+
+
+def _alike(found: Sequence[tuple[StoredCampaign, Heading]]) -> list[Heading]:
+    """Of several campaigns with their numbers, once what several say alike."""
+    if len({campaign.id for campaign, _ in found}) == 1:
+        return [heading for _, heading in found]
+    numbers: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
+    for campaign, (heading, pairs) in found:
+        numbers.setdefault((heading, tuple(pairs)), []).append(f"c{campaign.id}")
+    return [(f"{heading} · {', '.join(of)}", pairs) for (heading, pairs), of in numbers.items()]
 
 
 def _measuring(limits: Mapping[str, float], protocol: Protocol) -> list[Heading]:

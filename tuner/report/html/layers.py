@@ -7,7 +7,7 @@ from typing import Any
 from tuner.core.stats import Interval
 from tuner.report.html.section import Section
 from tuner.report.html.subject import Subject
-from tuner.report.html.variants import over_variants
+from tuner.report.html.variants import axis_of, over_variants
 from tuner.report.html.vega import Chart, Spec, nominal, number, rows_of, tooltip
 from tuner.report.network import LayerRow, geometric_mean_interval, summaries, summary_line
 from tuner.report.rows import ComparisonRow
@@ -93,7 +93,7 @@ def speedups(sections: Sequence[Section]) -> Chart | None:
     ends = min(0.9, *(v["low"] for v in values)) / 1.05, 1.2 * max(1.1, *(v["high"] for v in values))
     x = number(
         "speedup",
-        title="speed of the tuned kernel over the fastest library",
+        title="speed over the fastest library",
         scale={"type": "log", "domain": ends, "nice": False},
         axis={"tickCount": 5, "format": "~g"},
     )
@@ -101,10 +101,12 @@ def speedups(sections: Sequence[Section]) -> Chart | None:
     scale = {"domain": [*kinds], "range": [*kinds.values()]}
     colour = nominal("sure", title=None, legend={"orient": "top"}, scale=scale)
     shown = tooltip(name="workload", shown="speed-up")
+    axis = axis_of(sections)
+    along = axis.title if axis is not None else None
     spec: Spec = {
         "height": max(80, 26 * len(values)),
         "data": rows_of(values),
-        "encoding": {"y": nominal("name", sort=None, title=None, axis={"ticks": False, "domain": False})},
+        "encoding": {"y": nominal("name", sort=None, title=along, axis={"ticks": False, "domain": False})},
         "layer": [
             {
                 "data": rows_of([{"one": 1}]),
@@ -133,7 +135,9 @@ def _speedup_rows(sections: Sequence[Section]) -> list[dict[str, Any]]:
     keys = [section.context.workload.key for section in sections]
     # What all of them begin with says nothing, and a phone has no room for it.
     alike = len({key.rsplit("/", 1)[0] for key in keys}) == 1
-    several_devices = len({section.context.device for section in sections}) > 1
+    several_devices = len({section.context.device for section in sections if section.measured}) > 1
+    axis = axis_of(sections)
+    places = {id(section): label for label, section in axis.places} if axis is not None else {}
     values = []
     for section, key in zip(sections, keys, strict=True):
         speedup = speedup_of(section)
@@ -143,7 +147,7 @@ def _speedup_rows(sections: Sequence[Section]) -> list[dict[str, Any]]:
         of += f" · {section.variant}" if section.variant else ""
         values.append(
             {
-                "name": (key.rsplit("/", 1)[-1] if alike else key) + of,
+                "name": places.get(id(section)) or (key.rsplit("/", 1)[-1] if alike else key) + of,
                 "speedup": speedup.mid,
                 "low": speedup.low,
                 "high": speedup.high,

@@ -104,8 +104,9 @@ def _subtitle(about: Subject) -> str:
     workloads = len({section.context.workload for section in about.sections})
     parts = [f"{workloads} workload{'s' if workloads != 1 else ''}", names]
     # What all of them were measured with, where they were alike.
-    alike = {section.context.how for section in about.sections if section.measured}
-    return " · ".join([*parts, *alike] if len(alike) == 1 else parts)
+    how = [section.context.how.split(", ") for section in about.sections if section.measured]
+    alike = [words for words in how[0] if all(words in other for other in how)] if how else []
+    return " · ".join([*parts, ", ".join(alike)] if alike else parts)
 
 
 def _shown(about: Subject, database: str) -> Iterator[Shown]:

@@ -58,7 +58,7 @@ class Section:
         part: the campaign's record; `None` where it is of sweeps alone.
         measured: whether anything was to be measured; else times are a model's word.
         paper: its kernels, where they were compiled for a device that is not here: no times, but ranks.
-        beside: kernels on paper of another section with the same workload, for this one's table.
+        beside: kernels on paper of another section with the same workload.
         variant: what sets it apart from other sections of its workload; empty where nothing does.
     """
 

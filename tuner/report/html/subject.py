@@ -76,7 +76,7 @@ def of_campaign(campaign: StoredCampaign, store: "Store", remarks: Sequence[str]
 def of_campaigns(campaigns: Sequence[StoredCampaign], store: "Store", remarks: Sequence[str] = ()) -> Subject:
     """Of what one experiment was run as: a section a campaign and workload, those on paper last.
 
-    What was only compiled of a workload stands in the table of its first measured section too.
+    What was only compiled of a workload stands in its first measured section too.
     """
     told = [*remarks, *(line for campaign in campaigns if (line := state_line(campaign)))]
     parts = [(campaign, part) for campaign in campaigns for part in campaign.reached]

@@ -46,15 +46,19 @@ def axis_of(sections: Sequence[Section]) -> Axis | None:
         return Axis("dtypes", "element type", [(s.context.workload.dtype, s) for s in measured])
     if len({(work.dtype, work.options) for work in works}) == 1 and len(works) <= _MOST_SIZES:
         ordered = sorted(measured, key=lambda section: section.context.flops)
-        return Axis("sizes", "size", [(_size(s), s) for s in ordered])
+        return Axis("sizes", "size", [*zip(_labels(ordered), ordered, strict=True)])
     return None
 
 
-def _size(section: Section) -> str:
-    """`64` of a square, else `m64-n32-k32`."""
-    sizes = [size for _, size in section.context.workload.dims if size != 1]
-    square = len(sizes) > 1 and len(set(sizes)) == 1
-    return str(sizes[0]) if square else section.context.workload.key.rsplit("/", 1)[-1]
+def _labels(sections: Sequence[Section]) -> list[str]:
+    """`64` of each where all are squares, else `m64-n32-k32`."""
+    squares = []
+    for section in sections:
+        sizes = [size for _, size in section.context.workload.dims if size != 1]
+        if len(sizes) < 2 or len(set(sizes)) > 1:
+            return [each.context.workload.key.rsplit("/", 1)[-1] for each in sections]
+        squares.append(str(sizes[0]))
+    return squares
 
 
 def over_variants(sections: Sequence[Section]) -> tuple[Chart, list[str]] | None:
@@ -112,10 +116,8 @@ def _words(values: Sequence[Mapping[str, Any]], axis: Axis, first: str) -> list[
             if value["name"] == name and value["place"] != first and value["over"] is not None
         ]
         if grown:
-            told.append(
-                f"{name}, over its rate {_at(axis, first)}: {', '.join(grown)} (no interval: other minutes)."
-            )
-    return told
+            told.append(f"{name}, over its rate {_at(axis, first)}: {', '.join(grown)}.")
+    return [*told, _APART] if told else []
 
 
 def _at(axis: Axis, place: str) -> str:
