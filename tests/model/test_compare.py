@@ -14,7 +14,8 @@ from tuner.core.default_config import default_config
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.tuned_kernel import TunedKernel
-from tuner.model.comparing import check, compared_plain, difference, race
+from tuner.model.chart import batch_chart
+from tuner.model.comparing import AtBatch, check, compared_plain, difference, race
 from tuner.model.contestants import Contestant
 from tuner.model.executor import Executor
 from tuner.model.graph import Graph
@@ -135,6 +136,21 @@ def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     with open_store(tmp_path / "r.db") as store:
         (found,) = comparison.compare_model(path, {}, [None], store, default_device(), 1, 3)
     assert compared_plain(found, 1)["disturbed"] == "other programs took 1.0 of 2 cores"
+
+
+def test_the_chart_has_one_curve_for_all_of_onnx_runtime(tmp_path: Path) -> None:
+    right = [np.ones(4, np.float32)]
+    ways = [
+        (Contestant(name, lambda: right), 0.0)
+        for name in ("onnxruntime", "onnxruntime bound", "tuned kernels")
+    ]
+    found = [AtBatch(batch, race(ways, rounds=2, turn_s=0.001)) for batch in (1, 8)]
+    drawn = batch_chart("a model", "a device", found, tmp_path / "c")
+    assert [file.name for file in drawn] == ["c.png", "c.svg"]
+    text = drawn[1].read_text()
+    assert text.count(">ONNX Runtime, best<") == text.count(">tuned kernels<") == 1 and "bound" not in text
+    refused = run_here("model", "compare", "m.onnx", "--batch", "4", "--chart", str(tmp_path / "d"))
+    assert refused.returncode == 2 and "--chart" in refused.stderr
 
 
 def test_without_tuned_kernels_the_command_says_what_to_run(tmp_path: Path) -> None:

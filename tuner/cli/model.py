@@ -260,6 +260,10 @@ def compare(
         str | None, typer.Option(help="Batches, as 1,2,4,8. Default: what the file says.", show_default=False)
     ] = None,
     rounds: Annotated[int, typer.Option(min=2, max=1000, help="Turns of each way to run it.")] = 15,
+    chart: Annotated[
+        Path | None,
+        typer.Option(help="Draw latency over the batch to this path, as PNG and SVG.", show_default=False),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.")] = None,
     db: Db = None,
     json: Json = False,
@@ -268,6 +272,7 @@ def compare(
     import sys
 
     from tuner.cli.common import print_json, say
+    from tuner.core.errors import TunerError
     from tuner.engine.candidate.devices import default_device
     from tuner.engine.tuning.campaign import default_protocol
     from tuner.model.comparing import compared_plain
@@ -275,12 +280,21 @@ def compare(
     from tuner.store.store import open_store
 
     device, batches = default_device(None), parse_batches(batch)
+    if chart is not None and len(batches) < 2:
+        raise TunerError("--chart draws times over the batch: give two with --batch, as 1,8")
     protocol = default_protocol(device, threads=threads)
     with open_store(db, read_only=True) as store:
         found = compare_model(
             model, parse_dims(dim or ()), batches, store, device, protocol.threads, rounds,
             lambda text: None if json else print(text, file=sys.stderr),
         )  # fmt: skip
+    if chart is not None:
+        from tuner.model.chart import batch_chart
+        from tuner.store.records import DeviceInfo
+
+        about = f"{DeviceInfo.of(device).name}, {protocol.threads} threads; bars are 95% intervals"
+        for written in batch_chart(f"{model.name} over the batch", about, found, chart):
+            print(written, file=sys.stderr)
     if json:
         print_json([compared_plain(at, at.batch or 1) for at in found])
     else:
