@@ -9,6 +9,8 @@ import pytest
 
 from tests.in_process import run_here
 from tests.model.graphs import attending, convolutional, helper, onnx, save, weight
+from tuner.core.errors import TunerError
+from tuner.model.inspection import as_plain, inspect
 from tuner.model.layers import find_layers
 from tuner.model.reading import read_model
 
@@ -222,3 +224,26 @@ def test_models_of_the_onnx_package(name: str, layers: int, workloads: int) -> N
         pytest.skip("this onnx package carries no light models")
     found = find_layers(read_model(path))
     assert (len(found.layers), len(found.counts)) == (layers, workloads)
+
+
+def test_damaged_files_are_read_or_refused_and_nothing_else(tmp_path: Path) -> None:
+    """Bytes changed, taken out and put in: every file is a graph or one line."""
+    rng, path = np.random.default_rng(0), tmp_path / "m.onnx"
+    # The smallest model: most of its bytes are structure, not weights.
+    whole = save(path, [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], group=2)],
+                 {"x": [1, 4, 5, 5]}, ["y"], [weight("w", 2, 2, 3, 3)]).read_bytes()  # fmt: skip
+    read = 0
+    for _ in range(300):
+        data = bytearray(whole)
+        for place in rng.integers(len(data), size=rng.integers(1, 4)):
+            if rng.random() < 0.7:
+                data[place % len(data)] = int(rng.integers(256))
+            else:
+                del data[place : place + int(rng.integers(1, 9))]
+        path.write_bytes(data)
+        try:
+            as_plain(inspect(read_model(path)))
+            read += 1
+        except TunerError as error:
+            assert "\n" not in str(error)
+    assert 0 < read < 300

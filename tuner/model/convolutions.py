@@ -19,6 +19,8 @@ def recognize(graph: Graph, node: Node) -> Layer:
     x, w = graph.shape(node.input(0)), graph.shape(node.input(1))
     if x is None or w is None:
         raise NotTuned("its shapes are not known before it runs")
+    if len(w) != len(x):
+        raise NotTuned("its weights have other axes than its input")
     if len(x) not in (3, 4):
         raise NotTuned(f"a convolution over {len(x) - 2} axes: conv2d has two")
     dtype = dtype_of(graph.value(node.input(0)).dtype)

@@ -97,10 +97,13 @@ def check(model: Any, path: Path) -> None:
             cycle.
     """
     try:
+        if not all(isinstance(entry.domain, str) for entry in model.opset_import):
+            raise ModelError("a domain in it is no UTF-8: the file is damaged")
         _check_functions(model)
         total = 0
         for graph in graphs(model.graph):
             total += len(graph.node)
+            _check_texts(graph)
             if total > MOST_NODES:
                 raise ModelError(f"more than {MOST_NODES} nodes")
             for node in graph.node:
@@ -121,6 +124,18 @@ def _check_attributes(node: Any) -> None:
                 f"node {brief(node.name or node.op_type, 80)}: {attribute.name} is {kind}, "
                 f"{node.op_type} takes {wanted[attribute.name]}"
             )
+
+
+def _check_texts(graph: Any) -> None:
+    """Names that are no UTF-8 come as bytes, and nothing that looks for a name expects that."""
+    texts: list[Any] = [t.name for t in (*graph.initializer, *graph.input, *graph.output, *graph.value_info)]
+    for node in graph.node:
+        texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
+        texts += [attribute.name for attribute in node.attribute]
+    for value in (*graph.input, *graph.output):
+        texts += [dim.dim_param for dim in value.type.tensor_type.shape.dim]
+    if not all(isinstance(text, str) for text in texts):
+        raise ModelError("a name in it is no UTF-8: the file is damaged")
 
 
 def _tensors(graph: Any) -> Iterator[Any]:

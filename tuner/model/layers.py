@@ -75,6 +75,10 @@ def find_layers(graph: Graph, target: Target | None = None) -> Layers:
             for layer in found:
                 if target is not None and (why := _unserved(layer.workload, target, served)):
                     raise NotTuned(why)
+        except (TypeError, ValueError, LookupError, ArithmeticError):
+            # Attributes of a file may be of any type and length; what ONNX Runtime says of them is not asked.
+            reasons[node.index] = "its attributes or shapes are not those of its operator"
+            continue
         except NotTuned as error:
             reasons[node.index] = str(error)
             continue
