@@ -79,6 +79,11 @@ def test_element_types_have_a_chart_with_the_ratio_and_so_have_sizes(store: Stor
     values = data(text, "over_dtypes")["data"]["values"]
     assert [v["label"] for v in values if v["name"] == "cpp_packed"] == ["", "1.00×", "1.00×"]
     assert "cpp_packed, over its rate in f32: 1.00 times in f16, 1.00 times in int8" in words(text)
+    assert "Take this as a hint" not in words(text)
+    campaign(store, QUICKER, (typed("f32"), typed("f16")), experiment="busy", disturbed="a neighbour")
+    assert "Take this as a hint: in f32, in f16 nothing is declared" in words(
+        page_of(store, "busy", tmp_path)
+    )
     altair.Chart.from_dict(data(text, "over_dtypes"))
     sizes = tuple(Workload("gemm", "f32", (("m", m), ("n", m), ("k", m))) for m in (512, 64, 128))
     campaign(store, QUICKER, sizes, experiment="sizes")

@@ -74,7 +74,7 @@ def _summary(sections: Sequence[Section]) -> list[str]:
     found = [speedup for section in sections if (speedup := speedup_of(section)) is not None]
     if not found:
         return ["No workload has a tuned kernel and a library that were timed side by side."]
-    noun = "workloads" if different else "comparisons"
+    noun = ("workload" if different else "comparison") + ("s" if len(found) > 1 else "")
     faster, slower = sum(s.low > 1 for s in found), sum(s.high < 1 for s in found)
     told = [
         f"Of {len(found)} {noun} with a library beside the tuned kernels, a tuned kernel is surely faster "

@@ -117,6 +117,12 @@ def _words(values: Sequence[Mapping[str, Any]], axis: Axis, first: str) -> list[
         ]
         if grown:
             told.append(f"{name}, over its rate {_at(axis, first)}: {', '.join(grown)}.")
+    doubtful = [
+        place for place, section in axis.places if section.context.disturbed or section.context.unfinished
+    ]
+    if told and doubtful:
+        where = ", ".join(_at(axis, place) for place in doubtful)
+        told.append(f"Take this as a hint: {where} nothing is declared (a busy machine, or interrupted).")
     return [*told, _APART] if told else []
 
 
