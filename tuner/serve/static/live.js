@@ -22,7 +22,7 @@
     const lines = [
       element("h3", {}, element("a", { href: `/sweeps/${row.sweep}` }, `s${row.sweep} ${row.kernel}`)),
       element("p", {}, row.workload),
-      element("p", { class: "muted" }, `${row.device}, ${row.threads} threads, ${row.cache} cache, ${row.searcher}`),
+      element("p", { class: "muted" }, `${row.device}, ${row.threads} thread${row.threads === 1 ? "" : "s"}, ${row.cache} cache, ${row.searcher}`),
       element("p", {}, element("b", { class: "trials" }, format(row.trials, "count")),
         budget ? ` of ${format(budget, "count")} trials` : " trials",
         failed ? `, ${format(failed, "count")} not right` : ""),
