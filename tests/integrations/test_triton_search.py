@@ -72,7 +72,7 @@ def test_what_cannot_be_searched_is_one_line(lab, numbers):
         autotune(RANGES, ["n"], search="surogate")(add_kernel)
     with pytest.raises(InvalidSpace, match="the range of BLOCK is a list of values, not 16"):
         autotune({"BLOCK": 16}, ["n"], search="random")(add_kernel)
-    with pytest.raises(InvalidSpace, match="no ranges"):
+    with pytest.raises(InvalidSpace, match="a search needs ranges"):
         autotune({}, ["n"], search="random")(add_kernel)
     with pytest.raises(InvalidSpace, match="search="):
         autotune({"BLOCK": [16]}, ["n"])(add_kernel)

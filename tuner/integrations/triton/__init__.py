@@ -58,7 +58,7 @@ def autotune(
 
     Raises:
         UnknownName: there is no such searcher.
-        InvalidSpace: ranges are not ranges.
+        InvalidSpace: ranges are not ranges, or a number is none of its kind.
         ValueError: as Triton: a name is no argument of the kernel.
         NoneRight: at the call: every configuration failed.
         ContextLost: at the call: one broke the GPU's context; started again, the program goes on without it.

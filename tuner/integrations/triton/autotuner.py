@@ -4,6 +4,7 @@ What Triton does around a call (hooks, pruning, `warmup`) is Triton's own, inher
 times come from and go to, and that one bad configuration is left out.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -239,6 +240,12 @@ def decorate(
         raise InvalidSpace(
             f"configs is a list of triton.Config, not {given_type}: ranges need search='surrogate'"
         )
+    for name, value, least in (("trials", wishes.trials, 1), ("seed", wishes.seed, 0)):
+        if type(value) is not int or value < least:
+            raise InvalidSpace(f"{name} is a whole number of at least {least}, not {value!r}")
+    share = wishes.tolerance
+    if share is not None and not (isinstance(share, int | float) and 0 <= share < math.inf):
+        raise InvalidSpace(f"tolerance is a share such as 1e-3, not {share!r}")
     if wishes.search is not None:
         from tuner import registry
 

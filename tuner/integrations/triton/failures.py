@@ -36,12 +36,19 @@ def measurement_of(error: BaseException, seconds: float, evidence: Evidence) -> 
 
 def text_of(error: BaseException) -> str:
     """`RuntimeError: ...`, its first line the shortest true account."""
-    text = str(error).strip()
+    text = _str(error)
     # Triton shows source before it says what is wrong, and raises that from the reason.
     cause = error.__cause__
-    if cause is not None and str(cause).strip():
-        text = f"{str(cause).strip()}\n{text}"
+    if cause is not None and _str(cause):
+        text = f"{_str(cause)}\n{text}"
     return printable(f"{type(error).__name__}: {text}".rstrip(": "), 4_000)
+
+
+def _str(error: BaseException) -> str:
+    try:
+        return str(error).strip()
+    except Exception:  # somebody's own exception, whose `__str__` fails: its name is what there is
+        return ""
 
 
 def raise_if_lost(interpreted: bool, what: Any, error: BaseException) -> None:

@@ -1,6 +1,7 @@
 """What a call of somebody's Triton kernel is in the store: workload, kernel, device, toolchain, protocol."""
 
 import ctypes
+import inspect
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ OPERATOR = "triton_{}"
 _SHORT = {"float": "f", "bfloat": "bf", "int": "int", "uint": "uint", "fp": "f", "bf": "bf"}
 # A dimension's name in a workload's key has no digits: `K2` is `k_two`.
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 # What Triton takes where nobody says otherwise; a list that names it and one that does not are the same.
 _DEFAULTS = {"num_warps": 4, "num_stages": 3, "num_ctas": 1}
 
@@ -132,7 +134,13 @@ def _option(value: Any) -> Option:
         return value
     if type(value) is float and math.isfinite(value):
         return value
-    return _text(str(value))
+    return _text(_said(value))
+
+
+def _said(value: Any) -> str:
+    """A value that is not plain as a text that is the same in every process: `str` may tell an address."""
+    function = plain_function(value)
+    return named(function) if inspect.isfunction(function) else _ADDRESS.sub("", str(value))
 
 
 def _text(value: str) -> str:
@@ -150,7 +158,8 @@ def config_of(config: Any) -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for name, value in {**config.kwargs, **_DEFAULTS, **config.all_kwargs()}.items():
-        flat[name] = value if isinstance(value, bool | int | float | str) else str(value)
+        plain = isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+        flat[name] = value if plain else _said(value)
     if flat["num_ctas"] == 1:
         del flat["num_ctas"]
     if config.pre_hook is not None:

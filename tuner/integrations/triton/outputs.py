@@ -106,11 +106,15 @@ class Outputs:
     def wrong(self, trusted: Sequence[int] = ()) -> dict[int, str]:
         """Of each configuration that disagrees with the right answer: how, one line.
 
-        Right is the answer of a trusted configuration; else that of most; of equally many that of the first.
+        Right is the answer of a trusted configuration; else that of most; of equally many one that
+        writes anything at all, then that of the first.
         """
         if not self.answers:
             return {}
-        right = max(self.answers, key=lambda a: (bool(set(a.members) & set(trusted)), len(a.members)))
+        right = max(
+            self.answers,
+            key=lambda a: (bool(set(a.members) & set(trusted)), len(a.members), bool(a.written)),
+        )
         found = {}
         for answer in self.answers:
             if answer is not right:

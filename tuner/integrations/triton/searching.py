@@ -26,9 +26,9 @@ def space_of(ranges: Any) -> SearchSpace:
     """
     if isinstance(ranges, SearchSpace):
         return ranges
-    if not ranges:
+    if not ranges or not isinstance(ranges, Mapping):
         raise InvalidSpace(
-            "no ranges: give values by name, as configs={'BLOCK': [16, 32], 'num_warps': [2, 4]}"
+            "a search needs ranges: give values by name, as configs={'BLOCK': [16, 32], 'num_warps': [2, 4]}"
         )
     parameters = []
     for name, values in ranges.items():
