@@ -91,6 +91,8 @@ def test_a_process_of_its_own_says_the_same(arguments):
         ('operator = "gemm"\nshapes = ["8x8x8"]\nkernels = ["cpp_pack"]', ["cpp_pack", "cpp_packed"]),
         ("operator = ", ["not a TOML file"]),
         ('operator = "gemm"\nshapes = ["8x8x8"]\ntitle = "a\\nb"', ["title is one line"]),
+        ('operator = "gemm"\nshapes = ["8x8x8"]\nthreads = [1, 1]', ["threads has 1 twice"]),
+        ('operator = "gemm"\nshapes = ["8x8x8"]\ndtypes = ["f32", "f32"]', ["dtypes has 'f32' twice"]),
     ],
 )
 def test_experiment_files(tmp_path, text, words):

@@ -166,6 +166,8 @@ def _check(place: str, values: Mapping[str, Any], known: Mapping[str, tuple[type
                 raise TunerError(f"{place}: threads is a number, or a list of some, not {brief(value)}")
         elif isinstance(value, list) and not (value and all(isinstance(item, str) for item in value)):
             raise TunerError(f"{place}: {key} is a list of at least one text, not {brief(value)}")
+        if isinstance(value, list) and (twice := next((v for v in value if value.count(v) > 1), None)):
+            raise TunerError(f"{place}: {key} has {brief(twice)} twice: it would be measured twice")
 
 
 def _text(path: Path) -> str:
