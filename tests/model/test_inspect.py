@@ -110,7 +110,10 @@ def test_the_command_gives_shares_and_reasons(tmp_path: Path) -> None:
     assert sum(node["share_of_flops"] for node in told["nodes"]) == pytest.approx(1)
     assert sum(node["share_of_bytes"] for node in told["nodes"]) == pytest.approx(1)
     assert all(node["workload"] or node["reason"] for node in told["nodes"])
-    assert run_here("model", "inspect", str(path), "--dim", "T=8").stdout.count("attention/f32") == 1
+    told = run_here("model", "inspect", str(path), "--dim", "T=8").stdout
+    assert told.count("attention/f32") == 1
+    heads = [line.split() for line in told.splitlines() if "FLOPs" in line]
+    assert ["workload", "times", "FLOPs", "bytes", "nodes"] in heads, "columns have names"
 
 
 def test_files_that_are_no_model_are_one_line(tmp_path: Path) -> None:

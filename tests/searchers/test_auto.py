@@ -23,6 +23,7 @@ def history(space=SPACE, count=40) -> History:
     ("problem", "chosen", "reason"),
     [
         (Problem(SPACE, budget=64), "grid", "all 64 configurations fit into 64 trials"),
+        (Problem(SearchSpace([Parameter("a", (1,))]), budget=64), "grid", "there is one configuration"),
         (Problem(SPACE, budget=63), "surrogate", "no history"),
         (Problem(SPACE), "surrogate", "open budget"),
         (Problem(SPACE, budget=20, history=[history()]), "transfer", "a/b on elsewhere"),

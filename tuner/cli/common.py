@@ -96,7 +96,8 @@ def aligned(
         head: column names.
         rows: texts, one a column.
         sides: `l` or `r` a column.
-        titles: lines of their own before the rows of these numbers, each followed by the head.
+        titles: lines of their own before the rows of these numbers, each followed by the head; without one
+            before the first row the head is the first line.
     """
     rows = [[text.safe(cell) for cell in row] for row in rows]
     titles = {number: text.safe(title) for number, title in titles.items()}
@@ -113,6 +114,7 @@ def aligned(
             if number:
                 yield ""
             yield titles[number]
+        if number in titles or not number:
             yield line(head)
         yield line(row)
 

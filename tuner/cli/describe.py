@@ -102,35 +102,45 @@ def _describe(kernel: Any, workload: Any, threads: int | None) -> dict[str, Any]
 def _print_kernels(listed: list[dict[str, Any]], broken: dict[str, str], origin: str) -> None:
     """A table an operator; names are never cut, so that they can be copied from a narrow terminal too.
 
+    What a kernel is stands on a line below it, and each reason why kernels cannot be used once below the
+    table: a column of either is a few letters wide in a terminal of 80.
+
     Args:
         listed, broken: the kernels, and what cannot be loaded.
         origin: why configurations are counted for this shape.
     """
-    from rich.table import Table
-    from rich.text import Text
+    from textwrap import wrap
 
-    from tuner.cli.common import console
+    from tuner.cli.common import aligned, console
 
     out = console()
     for operator in dict.fromkeys(row["operator"] for row in listed):
         shape = next(row["workload"] for row in listed if row["operator"] == operator)
         heading = f"{operator}: valid configurations of {shape} on this machine ({origin})"
-        table = Table(title=heading, title_justify="left", title_style="bold", box=None, header_style="bold")
-        for name, side in (("kernel", "left"), ("language", "left"), ("dtypes", "left"), ("valid", "right")):
-            table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
-        table.add_column("what", overflow="fold")
-        for row in listed:
-            if row["operator"] != operator:
-                continue
-            valid = f"{row['valid']:,}" if row["valid"] is not None else "-"
-            what = row["summary"] + (f" [not here: {row['unavailable']}]" if row["unavailable"] else "")
-            language = "library" if row["baseline"] else row["language"]
-            where = "" if row["here"] else f" ({row['target']})"
-            table.add_row(row["kernel"], language + where, " ".join(row["dtypes"]), valid, Text(what))
-        out.print(table)
+        out.print(heading, markup=False, style="bold")
+        here = [row for row in listed if row["operator"] == operator]
+        head, *lines = aligned(["kernel", "language", "valid", "dtypes"], [_cells(row) for row in here], "llrl", {})
+        out.print(head, markup=False, style="bold", soft_wrap=True)
+        reasons: dict[str, list[str]] = {}
+        for row, line in zip(here, lines, strict=True):
+            out.print(line, markup=False, soft_wrap=True)
+            for part in wrap(row["summary"], min(out.width, 116) - 4, break_on_hyphens=False):
+                out.print(f"    {part}", markup=False, style="dim", soft_wrap=True)
+            if row["unavailable"]:
+                reasons.setdefault(row["unavailable"], []).append(row["kernel"])
+        for reason, names in reasons.items():
+            out.print(f"not here: {', '.join(names)}: {reason}", markup=False, soft_wrap=True)
         out.print("")
     for file, reason in broken.items():
         out.print(f"cannot be loaded: {file}: {reason}", markup=False, soft_wrap=True)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    """The texts of one kernel: its name, language and target, number of valid configurations, dtypes."""
+    language = "library" if row["baseline"] else row["language"]
+    where = "" if row["here"] else f" ({row['target']})"
+    valid = f"{row['valid']:,}" if row["valid"] is not None else "-"
+    return [row["kernel"], language + where, valid, " ".join(row["dtypes"])]
 
 
 def _searchers(json: bool) -> None:

@@ -73,7 +73,8 @@ class SweepProgress(Observer):
         size = f"{space.size:,}" if space.size is not None else "uncounted"
         if not request.kernel.baseline:
             kept = f", {resumed} stored trials kept" if resumed else ""
-            self.note(f"{self._label}: {size} valid configurations, searcher {request.searcher}{kept}")
+            ending = "" if space.size == 1 else "s"
+            self.note(f"{self._label}: {size} valid configuration{ending}, searcher {request.searcher}{kept}")
         if self._live is not None:
             if self._task is not None:
                 self._live.remove_task(self._task)

@@ -15,6 +15,8 @@ def choose_searcher(problem: Problem) -> tuple[type[Searcher], str]:
     """The searcher for a problem, and the reason in one line."""
     size, budget = problem.space.size, problem.budget
     if size is not None and budget is not None and size <= budget:
+        if size == 1:
+            return GridSearcher, "grid: there is one configuration"
         return GridSearcher, f"grid: all {size} configurations fit into {budget} trials"
     missing = SurrogateSearcher.unavailable()
     if missing:
