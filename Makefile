@@ -82,6 +82,7 @@ $(BIN)/python: | check-machine
 
 # What tuning needs.
 $(VENV)/.base: pyproject.toml | $(BIN)/python
+	@echo "installing what tuning needs into $(VENV): a minute or two, once"
 	$(INSTALL) -e .
 	@touch $@
 

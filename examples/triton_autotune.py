@@ -10,7 +10,10 @@ import os
 import time
 import warnings
 
-import torch
+try:
+    import torch
+except ImportError:
+    raise SystemExit("error: this example needs PyTorch: pip install -e '.[torch]'") from None
 
 GPU = torch.cuda.is_available()
 if not GPU:

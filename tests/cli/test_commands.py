@@ -180,6 +180,7 @@ def test_kernels_and_devices_are_described(tmp_path):
     assert packed["valid"] > 1000 and packed["constraints"]
     shaped = here("kernels", "gemm", "--shape", "48x40x32")
     assert "gemm/f32/m48-n40-k32 on this machine (as asked)" in shaped
+    assert max(map(len, shaped.split("\nnot here: ")[0].splitlines())) <= 116, "read on a terminal"
     found = json.loads(tuner("devices", "--json", "--db", str(tmp_path / "r.db")))
     cpu = next(d for d in found["devices"] if d["device"] == "cpu")
     assert cpu["here"] and cpu["facts"]["physical_cores"] >= 1

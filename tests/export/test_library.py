@@ -259,7 +259,7 @@ def test_the_command_writes_a_library_of_all_that_is_stored_of_an_operator(
     asked = ["gemm", "gemm/f32/m9-n9-k9", "--library", str(tmp_path / "out"), "--name", "mine", "--db", db]
     app(["export", *asked], standalone_mode=False)
     out = capsys.readouterr().out
-    assert "gemm: 1 tuned shapes, any other size by their rule" in out
+    assert "gemm: 1 tuned shape, any other size by their rule" in out
     assert "not tuned here with a kernel that a library can hold: gemm/f32/m9-n9-k9" in out
     assert (tmp_path / "out" / "lib" / "libmine.so").exists()
     with pytest.raises(TunerError, match="unknown operator or model 'gem': did you mean 'gemm'"):

@@ -119,7 +119,8 @@ def _print_kernels(listed: list[dict[str, Any]], broken: dict[str, str], origin:
         heading = f"{operator}: valid configurations of {shape} on this machine ({origin})"
         out.print(heading, markup=False, style="bold")
         here = [row for row in listed if row["operator"] == operator]
-        head, *lines = aligned(["kernel", "language", "valid", "dtypes"], [_cells(row) for row in here], "llrl", {})
+        names = ["kernel", "language", "valid", "dtypes"]
+        head, *lines = aligned(names, [_cells(row) for row in here], "llrl", {})
         out.print(head, markup=False, style="bold", soft_wrap=True)
         reasons: dict[str, list[str]] = {}
         for row, line in zip(here, lines, strict=True):
@@ -128,8 +129,8 @@ def _print_kernels(listed: list[dict[str, Any]], broken: dict[str, str], origin:
                 out.print(f"    {part}", markup=False, style="dim", soft_wrap=True)
             if row["unavailable"]:
                 reasons.setdefault(row["unavailable"], []).append(row["kernel"])
-        for reason, names in reasons.items():
-            out.print(f"not here: {', '.join(names)}: {reason}", markup=False, soft_wrap=True)
+        for reason, kernels in reasons.items():
+            out.print(f"not here: {', '.join(kernels)}: {reason}", markup=False, soft_wrap=True)
         out.print("")
     for file, reason in broken.items():
         out.print(f"cannot be loaded: {file}: {reason}", markup=False, soft_wrap=True)

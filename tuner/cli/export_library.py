@@ -35,7 +35,8 @@ def export_library(folder: Path, what: "Sequence[str]", name: str, db: str | Non
     if written is not None:
         for plan in written.plan.operators:
             tuned = sum(len(one.levels[0].exact) for one in plan.classes)
-            say(f"{plan.operator.name}: {tuned} tuned shapes, any other size by their rule")
+            shapes = "1 tuned shape" if tuned == 1 else f"{tuned} tuned shapes"
+            say(f"{plan.operator.name}: {shapes}, any other size by their rule")
         say(f"{written.kernels} kernels for {', '.join(written.levels)}")
         if written.plan.untuned:
             some = ", ".join(w.key for w in written.plan.untuned[:4])

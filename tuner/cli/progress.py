@@ -125,7 +125,9 @@ class SweepProgress(Observer):
                 state=f"{len(labels)} finalists in turn",
             )
         elif not self._quiet:
-            print(f"final: {len(labels)} finalists, timed in turn: {', '.join(labels)}", file=sys.stderr)
+            # A kernel may be there with several configurations: its default, its best of before.
+            told = [f"{name} ({n} configurations)" if n > 1 else name for name, n in Counter(labels).items()]
+            print(f"final: {len(labels)} finalists, timed in turn: {', '.join(told)}", file=sys.stderr)
 
     def final_progress(self, done: int, total: int) -> None:
         """A round of the final is over."""

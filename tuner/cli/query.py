@@ -78,19 +78,20 @@ def best(
         print_json([best_json(row) for row in rows])
         return
     if not rows:
-        _print_none(key or operator or "", asked, sorted({row.evidence for row in others}))
+        command = " ".join(["tuner sweep", operator or "gemm", *(["--shape", f"'{shape}'"] if shape else [])])
+        _print_none(key or operator or "", asked, sorted({row.evidence for row in others}), command)
         return
     _print_best(rows)
 
 
-def _print_none(what: str, asked: Sequence[str], others: Sequence[str]) -> None:
+def _print_none(what: str, asked: Sequence[str], others: Sequence[str], command: str) -> None:
     from tuner.cli.common import say
 
     of = f" of {what}" if what else ""
     if others:
         say(f"nothing {' or '.join(asked)}{of}; --evidence {','.join(others)} shows what there is")
     else:
-        say(f"nothing stored{of}; 'tuner sweep' measures")
+        say(f"nothing stored{of}; to measure it: {command}")
 
 
 def _print_best(rows: "list[BestRow]") -> None:

@@ -1,5 +1,6 @@
 """`tuner verify`: are the numbers of a result.json true on this machine?"""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,8 @@ import typer
 from tuner.cli.common import Json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tuner.engine.tuning.verification import Number, Verified
 
 _EXAMPLES = """
@@ -84,21 +87,27 @@ def _print(found: "Verified", file: Path) -> None:
 
     rows: list[list[str]] = []
     titles: dict[int, str] = {}
+    # What is true of the whole final is the reason of each of its numbers: it is said once, below.
+    whys = Counter(number.finding.why for number in found.numbers if number.finding.why)
+    shared = [why for why, n in whys.items() if n > 1]
     before = None
     for number in found.numbers:
         place = f"{number.workload}, {number.threads} thread{'s' if number.threads != 1 else ''}"
         if place != before:
             titles[len(rows)] = place
             before = place
-        rows.append(_row(number))
+        rows.append(_row(number, shared))
     for line in aligned(["number", "then", "now", "now/then", "verdict"], rows, "lrrrl", titles):
         say(line)
+    for mark, why in enumerate(shared, 1):
+        say(f"[{mark}] {why}")
     for remark in found.remarks:
         say(f"! {remark}")
     say(summary(found, file))
 
 
-def _row(number: "Number") -> list[str]:
+def _row(number: "Number", shared: "Sequence[str]") -> list[str]:
+    """The texts of one number; a reason among the `shared` ones is named by its place."""
     from tuner.cli.common import seconds, spread
     from tuner.core.reproduction import Mark
     from tuner.report.text import ratio
@@ -118,7 +127,8 @@ def _row(number: "Number") -> list[str]:
         what = "faster" if (percent > 0) == bool(number.over) else "slower"
         verdict = f"differs: {what} by {abs(percent):.0f}%"
     elif finding.why:
-        verdict = f"{verdict}: {finding.why}"
+        why = finding.why
+        verdict += f" [{shared.index(why) + 1}]" if why in shared else f": {why}"
     return [label, then, now, ratio(finding.ratio), verdict]
 
 

@@ -21,6 +21,13 @@ class Toolchain:
         """Identifies the toolchain in trial identities."""
         return digest([self.name, self.version, list(self.flags)])
 
+    def instead_of(self, before: str) -> str:
+        """That something was built by `before` (name and version, as text) and would be built by this one."""
+        now = f"{self.name} {self.version}"
+        if before == now:
+            return f"built by {now} then and now, with other flags or libraries now"
+        return f"built by {before or 'another toolchain'} then, by {now} now"
+
 
 @dataclass(frozen=True)
 class Artifact:

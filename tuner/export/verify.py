@@ -191,8 +191,7 @@ def _stale(entry: Entry, kernel: Kernel, device: Device) -> tuple[str, ...]:
     if builder.unavailable() is None:
         now = builder.toolchain(device.target)
         if entry.toolchain != now.digest:
-            before = entry.toolchain_text or "another toolchain"
-            found.append(f"built by {before} then, by {now.name} {now.version} now")
+            found.append(now.instead_of(entry.toolchain_text))
     if entry.fingerprint != device.fingerprint:
         found.append(f"measured on {entry.device or 'another device'}")
     return tuple(found)

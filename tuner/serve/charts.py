@@ -34,7 +34,8 @@ def sweep_chart(dots: Sequence[Dot], records: Sequence[TrialLine], trials: int) 
     end = {**steps[-1], "number": max(trials - 1, records[-1].number)}
     tip = tooltip(trial="trial", number="number", shown="time")
     scale = {"type": "log", "nice": False, "padding": 8}
-    y = number("time", title=f"time ({unit}), logarithmic", scale=scale, axis={"tickCount": 6})
+    axis = {"tickCount": 6, "format": ".4~r"}
+    y = number("time", title=f"time ({unit}), logarithmic", scale=scale, axis=axis)
     dot = {"type": "point", "filled": True}
     spec: Spec = {
         "height": 260,
@@ -162,4 +163,4 @@ def samples_chart(samples: Sequence[float]) -> Chart | None:
         },
     }
     about = f"{len(samples)} samples between {seconds(min(samples))} and {seconds(max(samples))}."
-    return Chart("samples", spec, "Seconds of one call, in the order they were taken, as measured.", about)
+    return Chart("samples", spec, "The time of one call, sample by sample, as measured.", about)

@@ -286,8 +286,7 @@ def _finalist(
     config = space_of(kernel, workload, workshop).check(entry.config)
     chain = registry.builder_of(kernel, workshop.target).toolchain(workshop.target)
     if chain.digest != entry.toolchain:
-        was = entry.toolchain_text or "another toolchain"
-        remarks.setdefault(f"{kernel.name}: built by {was} then, by {chain.name} {chain.version} now")
+        remarks.setdefault(f"{kernel.name}: {chain.instead_of(entry.toolchain_text)}")
     companions = () if kernel.searcher else companions_of(kernel, workload, workshop.target)
     built = workshop.build(kernel, workload, config, companions)
     builds.callback(built.discard)

@@ -199,7 +199,7 @@ def _level(references: Sequence[tuple[str, float]], context: RowContext) -> list
 
 
 def _curves(values: Sequence[dict[str, Any]], along: str, title: str, level: Sequence[Spec]) -> Spec:
-    x = number(along, title=title, scale={"nice": False}, axis={"tickCount": 5})
+    x = number(along, title=title, scale={"nice": False}, axis={"tickCount": 5, "tickMinStep": 1})
     y = number("rate", title="GFLOP/s", scale={"zero": True})
     names = list(dict.fromkeys(value["name"] for value in values))
     colour = nominal("name", title=None, sort=names, legend={"orient": "top"} if len(names) > 1 else None)

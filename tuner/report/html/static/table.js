@@ -94,6 +94,8 @@
     return made;
   }
 
+  const asksFor = ({ words, facets }) => words.length > 0 || Object.keys(facets).length > 0;
+
   class Table {
     constructor(host, columns, source, options = {}) {
       this.columns = columns;
@@ -174,7 +176,7 @@
       const of = found.matching === found.total ? "" : ` (of ${found.total.toLocaleString("en")})`;
       this.where.textContent = found.matching
         ? `${(from + 1).toLocaleString("en")}–${last.toLocaleString("en")} of ${found.matching.toLocaleString("en")}${of}`
-        : `nothing matches${of}`;
+        : asksFor(this.state) ? `nothing matches${of}` : "nothing yet";
       this.back.disabled = from === 0;
       this.on.disabled = last >= found.matching;
     }
