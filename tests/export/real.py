@@ -26,8 +26,12 @@ def stored_here(store: Store, entries: Sequence[Entry], threads: int = 2) -> lis
     for key, name, wishes, seconds in entries:
         workload, kernel = Workload.from_key(key), registry.kernel(name)
         space = kernel.space(workload, target)
-        middle = {p.name: p.values[len(p.values) // 2] for p in space.parameters}
-        config = space.nearest({**middle, **wishes}) if space.parameters else {}
+        if kernel.searcher:
+            config = space.check(wishes)
+        else:
+            middle = {p.name: p.values[len(p.values) // 2] for p in space.parameters}
+            own = {name: value for name, value in wishes.items() if name in middle}
+            config = space.nearest({**middle, **own}) if space.parameters else {}
         toolchain = registry.builder_of(kernel, target).toolchain(target)
         store.put_toolchain(toolchain)
         spec = SweepSpec(

@@ -26,6 +26,7 @@ TUNED = {
     "gemm/f32/m32-n48-k16/bias,relu": ("cpp_register", {}),
     "conv2d/f32/n1-c8-h12-w12-k16-r3-s3/pad=1": ("conv_winograd", {}),
 }
+DTYPES = ("f32", "f16", "bf16", "int8")  # as the header counts them
 # (workload, whether it was tuned): other sizes of every class that was.
 ASKED = [
     *TUNED, "gemm/f32/m1-n1-k1", "gemm/f32/m65-n3-k129", "gemm/f32/m300-n7-k2", "gemm/f32/m5-n64-k4000",
@@ -68,25 +69,29 @@ def kernel_of(library: ctypes.CDLL, key: str) -> str:
     workload = Workload.from_key(key)
     entry = getattr(library, f"operators_{workload.operator}_kernel")
     entry.restype = ctypes.c_char_p
-    return (entry(0, ctypes.byref(problem_of(workload))) or b"").decode()
+    return (entry(DTYPES.index(workload.dtype), ctypes.byref(problem_of(workload))) or b"").decode()
 
 
 def call(library: ctypes.CDLL, key: str, inputs: dict[str, np.ndarray]) -> tuple[int, dict[str, np.ndarray]]:
     """Calls an entry as a program with the header would."""
     workload = Workload.from_key(key)
     operator = registry.operator(workload.operator)
-    names = {"gemm": ("A", "B", "C", "bias", "D"), "conv2d": ("X", "W", "bias", "scale", "Y")}
+    names = {
+        "gemm": ("A", "B", "C", "bias", "D"), "conv2d": ("X", "W", "bias", "scale", "Y"),
+        "attention": ("Q", "K", "V", "block_table", "O"),
+    }  # fmt: skip
     problem = problem_of(workload)
     tensors = dict(inputs)
     for spec in operator.signature(workload):
         if spec.output:
-            tensors[spec.name] = np.full(spec.shape, np.nan, spec.dtype)
+            never = -1 if np.dtype(spec.dtype).kind == "i" else np.nan
+            tensors[spec.name] = np.full(spec.shape, never, spec.dtype)
     order = [(name, ctypes.c_void_p) for name in names[workload.operator]]
     pointers = type("Tensors", (ctypes.Structure,), {"_fields_": order})(
         **{name: array.ctypes.data for name, array in tensors.items()}
     )
     entry = getattr(library, f"operators_{workload.operator}")
-    code = entry(0, ctypes.byref(problem), ctypes.byref(pointers))
+    code = entry(DTYPES.index(workload.dtype), ctypes.byref(problem), ctypes.byref(pointers))
     return code, {s.name: tensors[s.name] for s in operator.signature(workload) if s.output}
 
 

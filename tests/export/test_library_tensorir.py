@@ -1,6 +1,7 @@
 """TensorIR kernels in a shared library: of their own shape, beside C++ kernels for every other one."""
 
 import ctypes
+import itertools
 import json
 import os
 import re
@@ -183,3 +184,32 @@ def test_what_its_readme_says_works_in_a_clean_folder_wherever_it_lies(package: 
     files = [file for file in moved.rglob("*") if file.suffix in (".pc", ".cmake", ".md", ".h")]
     assert len(files) == 5
     assert not any(str(package) in file.read_text() for file in files)
+
+
+@pytest.mark.slow
+def test_every_tensorir_kernel_of_the_processor_goes_in_with_each_of_its_types(tmp_path: Path) -> None:
+    device, entries = CpuDevice(), []
+    kernels = [k for k in registry.kernels().values() if k.language == "tensorir" and "cpu" in k.target_kinds]
+    shapes = {
+        "gemm": ["m33 n29 k17 relu", "m32 n32 k32 bias", "m16 n48 k20 bias relu"],
+        "conv2d": ["n1 c8 h9 w9 k16 r3 s3 pad1 bias relu", "n1 c4 h9 w9 k8 r3 s3 pad1"],
+        "attention": ["b1 h2 q17 kv21 d16 causal", "b2 h4 q8 kv16 d16"],
+    }
+    for kernel in kernels:
+        operator = registry.operator(kernel.operator)
+        for number, (text, dtype) in enumerate(itertools.product(shapes[operator.name], kernel.dtypes)):
+            # Another size for each kernel, so that none takes the place of another.
+            last = text.split()[1]
+            size = int(last[1:]) + (2 * kernels.index(kernel) + number % 2) * 4
+            workload = operator.parse(text.replace(last, f"{last[0]}{size}", 1), dtype)
+            if kernel.unsupported(workload, device.target) is None:
+                entries.append((workload.key, kernel.name, {"trace": "[[],[]]"}, 1e-3))
+    with open_store(str(tmp_path / "made.db")) as store:
+        stored_here(store, entries)
+        workloads = [Workload.from_key(key) for key, *_ in entries]
+        write_library(tmp_path / "package", "operators", workloads, device, store)
+    library = ctypes.CDLL(str(tmp_path / "package" / "lib" / "liboperators.so"))
+    for key, name, *_ in entries:
+        assert name_of(library, key) == name, key
+        assert check(library, key) <= 1, key
+    assert {name for _, name, *_ in entries} == {kernel.name for kernel in kernels}

@@ -12,7 +12,7 @@ Written by kernel-tuner-lab. A C program needs the header and the library, no Py
 | file | what |
 | --- | --- |
 | `include/{name}.h` | the entries, for C99 and C++ |
-| `lib/lib{name}.so` | the kernels; needs libgomp |
+| `lib/lib{name}.so` | the kernels; needs libgomp and libstdc++ |
 | `lib/pkgconfig/{name}.pc` | `pkg-config {name}` |
 | `lib/cmake/{name}/` | `find_package({name})`, the target `{name}::{name}` |
 | `share/{name}/{name}.json` | what was measured of each tuned shape, on what, with which compiler |
@@ -54,8 +54,7 @@ cmake --build build
 
 Compiled for {levels}: a processor gets the first of these whose instructions it has.
 
-{entries}
-Of a tuned shape an entry calls that shape's own best kernel, for any other size what the rule of the tuned
+{entries}Of a tuned shape an entry calls that shape's own best kernel, for any other size what the rule of the tuned
 ones says. Static kernels, compiled by TVM, serve their own shape only. Each entry has a companion whose name
 ends in `_kernel`: it says which kernel a problem gets. Threads may call every entry at once.
 """
@@ -90,7 +89,7 @@ def _entry(name: str, plan: OperatorPlan) -> str:
         unusual = [f"{k}={v}" for k, v in one.options.items() if v != plan.operator.options[k]]
         static = sum(variant.static for variant in tuned.values())
         lines.append(
-            f"- {one.dtype}, {' '.join(unusual) or 'default options'}: {len(tuned)} tuned shapes"
+            f"- {one.dtype}, {' '.join(unusual) or 'default options'}: {len(tuned)} tuned shape{'s' * (len(tuned) != 1)}"
             + (f", {static} of them with a static kernel" if static else "")
         )
     return "\n".join(lines) + "\n\n"
