@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tuner import registry
-from tuner.core.expression import parse
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial, TrialKey
@@ -73,8 +72,9 @@ def test_the_launch_rule_is_the_kernels_own_at_any_size(manifest, m: int, n: int
         scope = {"m": m, "n": n, "k": k, **dict.fromkeys(entry["run_time"], 1)}
 
         def value(text: str, scope: dict = scope) -> int:
-            assert parse(text).names <= scope.keys()  # nothing a C program would not know
-            return int(parse(text)(scope))
+            # By what the manifest says of its expressions and nothing of ours, as a launcher elsewhere would.
+            known = {"__builtins__": {}, "ceildiv": lambda x, y: -(-x // y)}
+            return int(eval(text, known, scope))
 
         assert tuple(map(value, entry["launch"]["grid"])) == launch.grid
         assert tuple(map(value, entry["launch"]["block"])) == launch.block
