@@ -54,9 +54,9 @@ cmake --build build
 
 Compiled for {levels}: a processor gets the first of these whose instructions it has.
 
-{entries}Of a tuned shape an entry calls that shape's own best kernel, for any other size what the rule of the tuned
-ones says. Static kernels, compiled by TVM, serve their own shape only. Each entry has a companion whose name
-ends in `_kernel`: it says which kernel a problem gets. Threads may call every entry at once.
+{entries}Of a tuned shape an entry calls that shape's own best kernel, for any other size what the rule of the
+tuned ones says. Static kernels, compiled by TVM, serve their own shape only. Each entry has a companion
+whose name ends in `_kernel`: it says which kernel a problem gets. Threads may call every entry at once.
 """
 
 
@@ -88,8 +88,9 @@ def _entry(name: str, plan: OperatorPlan) -> str:
         tuned = one.levels[0].exact
         unusual = [f"{k}={v}" for k, v in one.options.items() if v != plan.operator.options[k]]
         static = sum(variant.static for variant in tuned.values())
+        plural = "s" * (len(tuned) != 1)
         lines.append(
-            f"- {one.dtype}, {' '.join(unusual) or 'default options'}: {len(tuned)} tuned shape{'s' * (len(tuned) != 1)}"
+            f"- {one.dtype}, {' '.join(unusual) or 'default options'}: {len(tuned)} tuned shape{plural}"
             + (f", {static} of them with a static kernel" if static else "")
         )
     return "\n".join(lines) + "\n\n"
