@@ -46,4 +46,5 @@ def test_found_before_numbers_of_400_digits_in_a_declaration():
         f"[parameters]\nX = [1, 1{'0' * 400}]",
         f"[options]\nbatch = 1{'0' * 400}\n[parameters]\nX = [1]",
     ):
-        TARGETS["header"].judge((header.format(table, "X" if "batch" not in table else "batch"), ".cpp"))
+        text = header.format(table, "X" if "batch" not in table else "batch")
+        TARGETS["header"].judge((text, "", ".cpp"))
