@@ -46,7 +46,7 @@ def test_a_final_without_a_candidate_that_the_machine_failed_is_not_held(tmp_pat
 
         if of_machine:
             with pytest.raises(
-                MachineFault, match="one: its (best|default) cannot be built for the final: no space left"
+                MachineFault, match=r"one: its (best|default) cannot be built for the final: no space left"
             ):
                 run()
         else:
