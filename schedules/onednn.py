@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from tuner.schedules.native import find_library, int64s, load_library
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.schedules.native import NativeKernel, find_library, int64s, load_library
 
 STEM, VERSIONS = "dnnl", ("3",)
 _TYPES = {"float16": 1, "bfloat16": 2, "float32": 3, "int32": 4, "int8": 5}
@@ -29,6 +31,20 @@ _STATUS = {1: "out of memory", 2: "invalid arguments", 3: "not implemented", 5: 
 
 class _Argument(ctypes.Structure):
     _fields_ = (("arg", ctypes.c_int), ("memory", ctypes.c_void_p))
+
+
+class OneDnnKernel(NativeKernel):
+    """What the kernels that call oneDNN have in common."""
+
+    stem, versions = STEM, VERSIONS
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """int8 epilogues go through f32, which does not hold every int32."""
+        reason = super().unsupported(workload, target)
+        options = dict(workload.options)
+        if reason is None and workload.dtype == "int8" and {"bias", "relu"} & options.keys():
+            reason = "its int8 epilogue is computed in f32, which is not exact"
+        return reason
 
 
 class OneDnn:

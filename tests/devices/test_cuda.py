@@ -13,6 +13,7 @@ import pytest
 
 from tuner import registry
 from tuner.core.artifact import Artifact
+from tuner.core.device import Executable
 from tuner.core.errors import Unavailable
 from tuner.core.kernel import Argument, Launch, Source, Step
 from tuner.core.operator import worst_error
@@ -44,6 +45,15 @@ def built(
         if spec.output:
             tensors[spec.name] = np.full(spec.shape, -1 if "int" in spec.dtype else np.nan, spec.dtype)
     return artifact, {"workload": workload, "tensors": tensors}
+
+
+def loaded(tmp_path: Path) -> Executable:
+    """Rung 2 at 16 x 16 x 16 on the device at hand, with its tensors."""
+    (device,) = CudaDevice.discover()
+    artifact, case = built("cuda_shared_tiles", tmp_path / "tuner-a" / "0", "16x16x16", TILE=16, PAD=0)
+    executable = device.load(artifact)
+    executable.bind(case["tensors"])
+    return executable
 
 
 def is_right(case: dict, found: np.ndarray) -> bool:
@@ -159,10 +169,7 @@ def test_split_k_keeps_its_workspaces_from_call_to_call(fake_gpu: ModuleType, tm
 def test_stray_writes_are_found_with_the_tensor_and_the_distance(
     fake_gpu: ModuleType, tmp_path: Path
 ) -> None:
-    (device,) = CudaDevice.discover()
-    artifact, case = built("cuda_shared_tiles", tmp_path / "tuner-a" / "0", "16x16x16", TILE=16, PAD=0)
-    executable = device.load(artifact)
-    executable.bind(case["tensors"])
+    executable = loaded(tmp_path)
     executable.run()
     region = executable._regions["B"]  # type: ignore[attr-defined]
     fake_gpu._set(region.address + region.size + 96, 7, 4, 1)
@@ -170,10 +177,7 @@ def test_stray_writes_are_found_with_the_tensor_and_the_distance(
 
 
 def test_a_sample_is_the_gpus_time_and_not_the_hosts(fake_gpu: ModuleType, tmp_path: Path) -> None:
-    (device,) = CudaDevice.discover()
-    artifact, case = built("cuda_shared_tiles", tmp_path / "tuner-a" / "0", "16x16x16", TILE=16, PAD=0)
-    executable = device.load(artifact)
-    executable.bind(case["tensors"])
+    executable = loaded(tmp_path)
     executable.run()
     # One block of 256 threads: 5.256 us on the GPU. Queueing takes the host 3 us a call: without the hold a
     # first call would be timed from when the event passed, not from when the kernel began.
@@ -187,10 +191,7 @@ def test_a_sample_is_the_gpus_time_and_not_the_hosts(fake_gpu: ModuleType, tmp_p
 def test_a_slow_host_gets_a_longer_hold(
     fake_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (device,) = CudaDevice.discover()
-    artifact, case = built("cuda_shared_tiles", tmp_path / "tuner-a" / "0", "16x16x16", TILE=16, PAD=0)
-    executable = device.load(artifact)
-    executable.bind(case["tensors"])
+    executable = loaded(tmp_path)
     monkeypatch.setattr(fake_gpu, "QUEUE_NS", 50_000)
     assert executable.sample(50) == pytest.approx(5.256e-6, rel=1e-6)
     assert "late_samples" not in executable.metrics(), "timed again, with a hold of what queueing takes"

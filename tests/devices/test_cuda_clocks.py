@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from tests.devices import fake_cupy
-from tests.devices.test_cuda import built
+from tests.devices.test_cuda import loaded
 from tests.engine.planted import planted
 from tuner import registry
 from tuner.core.errors import TunerError, Unavailable
@@ -100,10 +100,7 @@ def test_a_load_that_lasts_and_a_clock_that_is_held_are_another_quantity() -> No
 def test_the_device_is_kept_busy_without_pauses(
     fake_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (device,) = CudaDevice.discover()
-    artifact, case = built("cuda_shared_tiles", tmp_path / "tuner-a" / "0", "16x16x16", TILE=16, PAD=0)
-    executable = device.load(artifact)
-    executable.bind(case["tensors"])
+    executable = loaded(tmp_path)
     executable.run()
     fake_gpu.machine.launches.clear()
     before = fake_gpu.machine.host_ns

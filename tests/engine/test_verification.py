@@ -96,9 +96,17 @@ def verified(document: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(verification, "Workshop", Shop)
     monkeypatch.setattr(Shop, "built", [])
 
-    def run(busy: float = 0.0, disturbed: str = "", calibration: Any = (1e-3, True), **factors: float) -> Any:
+    def run(
+        busy: float = 0.0, disturbed: str = "", calibration: Any = (1e-3, True), dropped: str = "",
+        **factors: float,
+    ) -> Any:  # fmt: skip
         def final(shop: Any, workload: Any, finalists: Any, rounds: int, report: Any) -> Ranking:
-            placings = [Placing(f, turns(TIMES[f.label], factors.get(f.label, 1.0))) for f in finalists]
+            placings = [
+                Placing(f, Turns((), ()), error="its calls took longer by the lab's clock")
+                if f.label == dropped
+                else Placing(f, turns(TIMES[f.label], factors.get(f.label, 1.0)))
+                for f in finalists
+            ]
             return Ranking(tuple(placings), None, None, (), disturbed=disturbed)
 
         clock = iter([Readings(0.0, 0.0, 0.0), Readings(10.0, 10.0 + 10 * busy, 10.0)])
@@ -117,6 +125,18 @@ def test_the_same_machine_reproduces_times_and_speed_ups(verified: Verify) -> No
     numbers, found = verified()
     assert set(numbers) == {(k, "") for k in TIMES} | {("cpp_naive", "numpy"), ("cpp_tiled", "numpy")}
     assert {f.mark for f in numbers.values()} == {Mark.REPRODUCES} and found.reproduces and not found.remarks
+
+
+@pytest.mark.parametrize("name", ["cpp_tiled", "numpy"])
+def test_who_is_thrown_out_of_a_disturbed_final_is_undecided(verified: Verify, name: str) -> None:
+    """Beside a busy loop right kernels were said not to run on this machine."""
+    quiet, _ = verified(dropped=name)
+    touched = {key for key in quiet if name in key}
+    assert touched and {quiet[key].mark for key in touched} == {Mark.NOT_HERE}
+    assert all("lab's clock" in quiet[key].why for key in touched)
+    busy, found = verified(dropped=name, busy=1.0)
+    assert {f.mark for f in busy.values()} == {Mark.UNDECIDED} and not found.reproduces
+    assert all("disturbed" in busy[key].why and "lab's clock" in busy[key].why for key in touched)
 
 
 def test_what_changed_differs_and_drift_of_the_machine_is_divided_out(verified: Verify) -> None:

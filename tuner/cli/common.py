@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from tuner.core.workload import Workload
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+Default = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--default",
+        help="What tuning a kernel is held against in the final: 'KERNEL:P=V,Q=W'; repeatable. "
+        "Default: the first of its lists.",
+    ),
+]
+NoDevice = Annotated[
+    bool, typer.Option("--no-device", help="Compile, emulate and predict for --target; measure nothing.")
+]
 Db = Annotated[
     str | None,
     typer.Option(

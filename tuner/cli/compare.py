@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuner.cli.common import Db, Json
+from tuner.cli.common import Db, Default, Json, NoDevice
 from tuner.report.text import safe
 
 if TYPE_CHECKING:
@@ -61,19 +61,11 @@ def compare(
     target: Annotated[
         str | None, typer.Option(help="What to compile for, in place of the file's, e.g. cuda:sm_90.")
     ] = None,
-    default: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What tuning a kernel is held against in the final: 'KERNEL:P=V,Q=W'; repeatable. "
-            "Default: the first of its lists."
-        ),
-    ] = None,
+    default: Default = None,
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Measure everything again, also what the database holds.")
     ] = False,
-    no_device: Annotated[
-        bool, typer.Option("--no-device", help="Compile, emulate and predict for --target; measure nothing.")
-    ] = False,
+    no_device: NoDevice = False,
     db: Db = None,
     json: Json = False,
 ) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli.common import Db, Json
+from tuner.cli.common import Db, Default, Json, NoDevice
 from tuner.core.bounds import MAX_SEED
 
 if TYPE_CHECKING:
@@ -97,13 +97,7 @@ def sweep(
         typer.Option(max=1.0, help="Repeat until half the 95% interval is this share of the median."),
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Measure the libraries too.")] = True,
-    default: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What tuning a kernel is held against in the final: 'KERNEL:P=V,Q=W'; repeatable. "
-            "Default: the first of its lists."
-        ),
-    ] = None,
+    default: Default = None,
     rounds: Annotated[int, typer.Option(help="Rounds of the interleaved final; 0 for none.")] = 25,
     target: Annotated[
         str | None, typer.Option(help="What to compile for, e.g. cuda:sm_90. Default: what the device is.")
@@ -111,9 +105,7 @@ def sweep(
     device: Annotated[
         str | None, typer.Option(help="What to measure on: cpu, cuda or cuda:1. Default: the target's.")
     ] = None,
-    no_device: Annotated[
-        bool, typer.Option("--no-device", help="Compile, emulate and predict for --target; measure nothing.")
-    ] = False,
+    no_device: NoDevice = False,
     db: Db = None,
     json: Json = False,
 ) -> None:

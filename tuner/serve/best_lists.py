@@ -65,12 +65,7 @@ def workloads(look: Look, asked: Asked) -> dict[str, Any]:
             first = min(rows, key=shown_time, default=None)
             yield {
                 "id": i,
-                "workload": workload.key,
-                "operator": workload.operator,
-                "dtype": workload.dtype,
-                "dims": dict(workload.dims),
-                "options": dict(workload.options),
-                "flops": work(workload),
+                **workload_facts(workload),
                 "sweeps": of.sweeps,
                 "trials": of.trials,
                 "newest": of.newest or None,
@@ -87,6 +82,18 @@ def workloads(look: Look, asked: Asked) -> dict[str, Any]:
 def shown_time(row: BestRow) -> float:
     """Seconds that `tuner best` shows: of the final where one measured it again, else of the sweep."""
     return row.interval.mid if row.retimed else row.time_s
+
+
+def workload_facts(workload: Workload) -> dict[str, Any]:
+    """What a workload's own record and its line in a list begin with."""
+    return {
+        "workload": workload.key,
+        "operator": workload.operator,
+        "dtype": workload.dtype,
+        "dims": dict(workload.dims),
+        "options": dict(workload.options),
+        "flops": work(workload),
+    }
 
 
 def work(workload: Workload) -> int | None:

@@ -1,5 +1,7 @@
 """The pages. Lists are tables whose rows the browser asks the API for; a record is a page of its own."""
 
+from typing import Any
+
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
@@ -46,19 +48,24 @@ def live(look: Looking) -> Response:
     )
 
 
+def _list(title: str, here: str, about: str, table: dict[str, Any]) -> Response:
+    """A page that is one table, with a sentence on what its lines are."""
+    return html("list.html", title, here=here, about=about, table=table)
+
+
 @router.get("/best")
 def best(look: Looking) -> Response:
     """The fastest configuration of each workload on each device."""
     table = columns.remote(columns.BEST, "/api/best", look, "best configurations")
     about = "The fastest kernel of each workload, device, thread count and cache state, by what was measured."
-    return html("list.html", "Best configurations", here="/best", about=about, table=table)
+    return _list("Best configurations", "/best", about, table)
 
 
 @router.get("/workloads")
 def workloads(look: Looking) -> Response:
     """All workloads."""
     table = columns.remote(columns.WORKLOADS, "/api/workloads", look, "workloads")
-    return html("list.html", "Workloads", here="/workloads", about="What was tuned.", table=table)
+    return _list("Workloads", "/workloads", "What was tuned.", table)
 
 
 @router.get("/sweeps")
@@ -66,7 +73,7 @@ def sweeps(look: Looking) -> Response:
     """All sweeps."""
     table = columns.remote(columns.SWEEPS, "/api/sweeps", look, "sweeps")
     about = "A sweep is one run of a searcher over one kernel, workload and device."
-    return html("list.html", "Sweeps", here="/sweeps", about=about, table=table)
+    return _list("Sweeps", "/sweeps", about, table)
 
 
 @router.get("/trials")
@@ -76,7 +83,7 @@ def trials(look: Looking, asked: Asking) -> Response:
     about = "A trial is one configuration, built and measured once. By time, only right ones are listed."
     if asked.filters:
         about += " Only: " + ", ".join(f"{name} {value}" for name, value in asked.filters.items()) + "."
-    return html("list.html", "Trials", here="/trials", about=about, table=table)
+    return _list("Trials", "/trials", about, table)
 
 
 @router.get("/campaigns")
@@ -84,7 +91,7 @@ def campaigns(look: Looking) -> Response:
     """All campaigns."""
     table = columns.remote(columns.CAMPAIGNS, "/api/campaigns", look, "campaigns")
     about = "A campaign is one command that tuned: one workload, a comparison, the layers of a model."
-    return html("list.html", "Campaigns", here="/campaigns", about=about, table=table)
+    return _list("Campaigns", "/campaigns", about, table)
 
 
 @router.get("/comparisons")
@@ -92,7 +99,7 @@ def comparisons(look: Looking) -> Response:
     """Campaigns that compared implementations."""
     table = columns.remote(columns.CAMPAIGNS, "/api/campaigns", look, "comparisons", {"kind": "comparison"})
     about = "What was compared with what: the campaigns of tuner compare, the newest first."
-    return html("list.html", "Comparisons", here="/comparisons", about=about, table=table)
+    return _list("Comparisons", "/comparisons", about, table)
 
 
 @router.get("/devices")

@@ -134,8 +134,7 @@ async def _serve(
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, stop)
     warm = asyncio.create_task(asyncio.to_thread(_warm, database))
     ready()
     await server.serve(sockets=[found])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuner.report.records_json import campaign_json, interval_list
-from tuner.serve.best_lists import best_row, best_rows, work
+from tuner.serve.best_lists import best_row, best_rows, workload_facts
 from tuner.serve.database import Look
 from tuner.serve.lists import Asked, BadQuestion, sweep_row, trial_row
 from tuner.serve.sources import digests
@@ -81,12 +81,7 @@ def workload_json(look: Look, number: int) -> dict[str, Any]:
     sweeps = [s for s in catalogue.sweeps.values() if s.workload == number]
     return {
         "id": number,
-        "workload": workload.key,
-        "operator": workload.operator,
-        "dtype": workload.dtype,
-        "dims": dict(workload.dims),
-        "options": dict(workload.options),
-        "flops": work(workload),
+        **workload_facts(workload),
         "sweeps": len(sweeps),
         "trials": sum(s.tally.trials for s in sweeps),
         "best": [best_row(row, number, present) for row in best_rows(look, [workload])],

@@ -4,14 +4,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.conv2d.options import OPTIONS, TENSORS, padding_of
-from tuner.schedules.native import NativeKernel
-from tuner.schedules.onednn import BIAS, DST, SRC, STEM, VERSIONS, WEIGHTS, OneDnn
+from tuner.schedules.onednn import BIAS, DST, SRC, WEIGHTS, OneDnn, OneDnnKernel
 
 
-class OneDnnConv2d(NativeKernel):
+class OneDnnConv2d(OneDnnKernel):
     """The convolution that a C++ program gets whose images are in plain layouts and whose weights change.
 
     The weights are reordered within the call into the layout that the primitive chooses: one on weights as
@@ -23,18 +21,9 @@ class OneDnnConv2d(NativeKernel):
     summary = "oneDNN convolution through its C interface, X and Y as they lie, W reordered in the call"
     dtypes = ("f32", "f16", "bf16", "int8")
     options = OPTIONS
-    stem, versions = STEM, VERSIONS
     factory = "tuner.schedules.conv2d.baselines.onednn:prepare"
     may_choose_winograd = True
     tensors = TENSORS
-
-    def unsupported(self, workload: Workload, target: Target) -> str | None:
-        """int8 epilogues go through f32, which does not hold every int32."""
-        reason = super().unsupported(workload, target)
-        options = dict(workload.options)
-        if reason is None and workload.dtype == "int8" and {"bias", "relu"} & options.keys():
-            reason = "its int8 epilogue is computed in f32, which is not exact"
-        return reason
 
 
 class OneDnnFrozenConv2d(OneDnnConv2d):

@@ -7,18 +7,10 @@ from typing import Any
 
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules.gemm.cublas_types import TYPES
 from tuner.schedules.gemm.options import OPTIONS, TENSORS
 from tuner.schedules.library import LibraryKernel
 
-# cudaDataType and cublasComputeType_t (library_types.h, cublas_api.h): operands, result, sums; alpha, beta.
-_F32, _F16, _BF16, _S8, _S32 = 0, 2, 14, 3, 10
-_SUM_F32, _SUM_S32 = 68, 72
-_TYPES: Mapping[str, tuple[int, int, int, type[Any]]] = {
-    "f32": (_F32, _F32, _SUM_F32, ctypes.c_float),
-    "f16": (_F16, _F16, _SUM_F32, ctypes.c_float),
-    "bf16": (_BF16, _BF16, _SUM_F32, ctypes.c_float),
-    "int8": (_S8, _S32, _SUM_S32, ctypes.c_int32),
-}
 _DEFAULT_ALGORITHM = -1
 
 
@@ -126,7 +118,7 @@ def prepare(workload: Workload, tensors: Mapping[str, Any], threads: int) -> Cal
     import cupy
 
     cublas, handle = cupy.cuda.cublas, cupy.cuda.get_cublas_handle()
-    operand, result, sums, scale = _TYPES[workload.dtype]
+    operand, result, sums, _, scale = TYPES[workload.dtype]
     m, n, k = workload["m"], workload["n"], workload["k"]
     batch = int(workload.option("batch", 1))
     transposed = [int(workload.option(name, False)) for name in ("trans_b", "trans_a")]

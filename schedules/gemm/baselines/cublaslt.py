@@ -8,6 +8,7 @@ from tuner.core.space import Config, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules import cublaslt
+from tuner.schedules.gemm.cublas_types import TYPES
 from tuner.schedules.gemm.options import OPTIONS, TENSORS
 from tuner.schedules.library import LibraryKernel
 
@@ -15,15 +16,6 @@ from tuner.schedules.library import LibraryKernel
 ALGORITHMS = 8
 # What NVIDIA recommends on Hopper and later (cuBLAS documentation, cublasSetWorkspace).
 WORKSPACE_BYTES = 32 * 2**20
-# cudaDataType and cublasComputeType_t (library_types.h, cublas_api.h): operands, result, sums, scales.
-_F32, _F16, _BF16, _S8, _S32 = 0, 2, 14, 3, 10
-_SUM_F32, _SUM_S32 = 68, 72
-_TYPES: Mapping[str, tuple[int, int, int, int, type[Any]]] = {
-    "f32": (_F32, _F32, _SUM_F32, _F32, ctypes.c_float),
-    "f16": (_F16, _F16, _SUM_F32, _F32, ctypes.c_float),
-    "bf16": (_BF16, _BF16, _SUM_F32, _F32, ctypes.c_float),
-    "int8": (_S8, _S32, _SUM_S32, _S32, ctypes.c_int32),
-}
 
 
 class CublasLtGemm(LibraryKernel):
@@ -80,7 +72,7 @@ def prepare(
     """
     import cupy
 
-    operand, result, sums, scale, number = _TYPES[workload.dtype]
+    operand, result, sums, scale, number = TYPES[workload.dtype]
     m, n, k = workload["m"], workload["n"], workload["k"]
     batch = int(workload.option("batch", 1))
     trans_a, trans_b = (bool(workload.option(name, False)) for name in ("trans_a", "trans_b"))

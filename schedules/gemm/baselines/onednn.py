@@ -4,16 +4,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.gemm.options import OPTIONS, TENSORS
-from tuner.schedules.native import NativeKernel
-from tuner.schedules.onednn import BIAS, DST, SRC, STEM, VERSIONS, WEIGHTS, OneDnn
+from tuner.schedules.onednn import BIAS, DST, SRC, WEIGHTS, OneDnn, OneDnnKernel
 
 _OPTIONS = {name: value for name, value in OPTIONS.items() if name not in ("alpha", "beta")}
 
 
-class OneDnnGemm(NativeKernel):
+class OneDnnGemm(OneDnnKernel):
     """The product that a C++ program gets which calls oneDNN; f16, bf16 and int8 with AMX where there is."""
 
     name = "onednn"
@@ -21,17 +19,8 @@ class OneDnnGemm(NativeKernel):
     summary = "oneDNN matmul through its C interface, operands as they lie, bias and ReLU fused"
     dtypes = ("f32", "f16", "int8", "bf16")
     options = _OPTIONS
-    stem, versions = STEM, VERSIONS
     factory = "tuner.schedules.gemm.baselines.onednn:prepare"
     tensors = TENSORS
-
-    def unsupported(self, workload: Workload, target: Target) -> str | None:
-        """int8 epilogues go through f32, which does not hold every int32."""
-        reason = super().unsupported(workload, target)
-        options = dict(workload.options)
-        if reason is None and workload.dtype == "int8" and {"bias", "relu"} & options.keys():
-            reason = "its int8 epilogue is computed in f32, which is not exact"
-        return reason
 
 
 class OneDnnFrozenGemm(OneDnnGemm):

@@ -86,14 +86,23 @@ class _Measured:
     Attributes:
         turns: by trial.
         missing: why an entry has none, by trial.
+        dropped: trials of `missing` that took part in the final and were thrown out of it.
         disturbed: why nothing may be said; empty where something may.
         slower: how many times what it took then the calibration kernel takes; `None` where that is not known.
     """
 
     turns: dict[int, Turns] = field(default_factory=dict)
     missing: dict[int, str] = field(default_factory=dict)
+    dropped: set[int] = field(default_factory=set)
     disturbed: str = ""
     slower: float | None = None
+
+    def absent(self, trial: int) -> tuple[Mark, str]:
+        """What is said of an entry without a time: a disturbed final throws out right kernels too."""
+        why = self.missing.get(trial, "")
+        if self.disturbed and trial in self.dropped:
+            return Mark.UNDECIDED, f"{self.disturbed}; {why}"
+        return Mark.NOT_HERE, why
 
 
 def verify_result(
@@ -154,11 +163,12 @@ def _numbers(
 
     doubt = f"disturbed then: {part.disturbed}" if part.disturbed else measured.disturbed
     for entry in part.entries:
-        turns, why = measured.turns.get(entry.trial), measured.missing.get(entry.trial, "")
+        turns = measured.turns.get(entry.trial)
         if same:
             then, now = entry.turns.interval, turns.interval if turns else None
             if turns is None:
-                yield made(entry, "", then, None, why, Mark.NOT_HERE), None
+                mark, why = measured.absent(entry.trial)
+                yield made(entry, "", then, None, why, mark), None
             elif doubt or measured.slower is None:
                 unknown = "nobody noted how fast the machine was then"
                 yield made(entry, "", then, now, doubt or unknown, Mark.UNDECIDED), None
@@ -167,11 +177,13 @@ def _numbers(
                 yield made(entry, "", then, now, "", Mark.UNDECIDED), (of_processes(entry.turns), found)
         if reference is None or entry is reference:
             continue
-        base, missing = measured.turns.get(reference.trial), measured.missing.get(reference.trial, "")
+        base = measured.turns.get(reference.trial)
         then = reference.turns.over(entry.turns)
         if turns is None or base is None:
-            why = why or f"{reference.kernel}, which it is over: {missing}"
-            yield made(entry, reference.kernel, then, None, why, Mark.NOT_HERE), None
+            mark, why = measured.absent(entry.trial if turns is None else reference.trial)
+            if turns is not None:
+                why = f"{reference.kernel}, which it is over: {why}"
+            yield made(entry, reference.kernel, then, None, why, mark), None
             continue
         now = base.over(turns)
         if doubt:
@@ -249,6 +261,7 @@ def _timed(
             found.turns[placing.finalist.trial_id] = placing.turns
         else:
             found.missing[placing.finalist.trial_id] = placing.error.splitlines()[0]
+            found.dropped.add(placing.finalist.trial_id)
     found.disturbed = f"disturbed: {ranking.disturbed}" if ranking.disturbed else ""
     if workshop.device.shares_cpu and not found.disturbed:
         taken = too_much(before, after, len(cores), workshop.protocol.threads)
