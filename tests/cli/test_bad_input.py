@@ -61,6 +61,9 @@ SWEEP = ("sweep", "gemm", "--shape", "8x8x8")
         (("sweep", "attention", "--shape", "b1 h2 q8 kv0 d16"), ["dimension kv", "0"]),
         (("sweep", "attention", "--shape", "b1 h2 q8 kv8 d0"), ["dimension d", "0"]),
         ((*SWEEP, "--give-up-after", "0"), ["--give-up-after 0"]),
+        # Were noticed after everything was measured, in a remark.
+        ((*SWEEP, "--default", "cpp_tiled:TILE_M=999"), ["default of cpp_tiled", "missing parameter"]),
+        ((*SWEEP, "--default", "numpy:A=1"), ["no default for numpy", "cpp_tiled"]),
         (("frobnicate",), ["frobnicate"]),
         (("show", "x9"), ["'x9'", "t42", "s3"]),
         (("best", "--shape", "8x8x8"), ["operator"]),

@@ -120,6 +120,7 @@ def sweep(
     from tuner.engine.tuning import campaign
     from tuner.engine.tuning.budget import Budget
     from tuner.engine.tuning.campaign_log import CampaignLog
+    from tuner.engine.tuning.defaults import check_defaults
     from tuner.engine.tuning.series import layers_of
 
     again = command_line(context, without=("resume", "json"))
@@ -155,6 +156,7 @@ def sweep(
     campaign.check_memory(workload, chosen)
     protocol = campaign.default_protocol(chosen, **timing)
     kernels, skipped = campaign.choose_kernels(workload, chosen, protocol, kernel or (), baselines)
+    check_defaults(plan.defaults, {workload: kernels}, chosen.target_for(protocol.threads))
     with Workshop(chosen, protocol, campaign.fresh_seed()) as workshop:
         workshop.warm(kernels)
         # Imported here: with that, opening the store takes 0.5 s, and the warm processes import meanwhile.

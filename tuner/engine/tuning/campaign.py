@@ -153,7 +153,7 @@ def run_campaign(
         TunerError: the workload does not fit in memory, a kernel has no valid configuration.
     """
     check_memory(workload, setting.device)
-    if log is not None:  # of a series, which has checked the defaults of all its workloads
+    if log is not None:  # whoever opened it has checked the defaults of all its workloads before
         return _run(workload, kernels, setting, skipped or {}, shared, log)
     target = setting.device.target_for(setting.protocol.threads)
     check_defaults(setting.plan.defaults, {workload: kernels}, target)
