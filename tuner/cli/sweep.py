@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tuner.core.device import Device
+    from tuner.core.kernel import Kernel
+    from tuner.core.protocol import Protocol
     from tuner.core.workload import Workload
     from tuner.engine.candidate.described import DescribedDevice
     from tuner.engine.tuning.campaign_outcome import Outcome
@@ -120,7 +122,6 @@ def sweep(
     from tuner.engine.tuning import campaign
     from tuner.engine.tuning.budget import Budget
     from tuner.engine.tuning.campaign_log import CampaignLog
-    from tuner.engine.tuning.defaults import check_defaults
     from tuner.engine.tuning.series import layers_of
 
     again = command_line(context, without=("resume", "json"))
@@ -153,10 +154,8 @@ def sweep(
         end([_compile_only(workload, described(target, device), kernel or (), plan, db, json)])
         return
     chosen = measured_on(device, target)
-    campaign.check_memory(workload, chosen)
     protocol = campaign.default_protocol(chosen, **timing)
-    kernels, skipped = campaign.choose_kernels(workload, chosen, protocol, kernel or (), baselines)
-    check_defaults(plan.defaults, {workload: kernels}, chosen.target_for(protocol.threads))
+    kernels, skipped = _who(workload, chosen, protocol, plan, kernel or (), baselines)
     with Workshop(chosen, protocol, campaign.fresh_seed()) as workshop:
         workshop.warm(kernels)
         # Imported here: with that, opening the store takes 0.5 s, and the warm processes import meanwhile.
@@ -172,6 +171,20 @@ def sweep(
             assert outcome.campaign_id is not None
             report(outcome.campaign_id, store, json)
     end([outcome])
+
+
+def _who(
+    workload: "Workload", device: "Device", protocol: "Protocol", plan: "Plan", names: "Sequence[str]",
+    baselines: bool,
+) -> "tuple[list[Kernel], dict[str, str]]":  # fmt: skip
+    """The kernels that are tuned, and who is left out and why; what cannot be is refused before any work."""
+    from tuner.engine.tuning.campaign import check_memory, choose_kernels
+    from tuner.engine.tuning.defaults import check_defaults
+
+    check_memory(workload, device)
+    kernels, skipped = choose_kernels(workload, device, protocol, names, baselines)
+    check_defaults(plan.defaults, {workload: kernels}, device.target_for(protocol.threads))
+    return kernels, skipped
 
 
 def _sweep_layers(
