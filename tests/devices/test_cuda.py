@@ -35,7 +35,7 @@ def built(
     target = device.target
     space = kernel.space(workload, target)
     draws = (space.sample(random.Random(seed)) for seed in range(20_000))
-    chosen = next(c for c in draws if config.items() <= c.items()) if config else {}
+    chosen = next(c for c in draws if config.items() <= c.items())
     folder.mkdir(parents=True)
     artifact = registry.builder_of(kernel, target).build(
         kernel.lower(workload, chosen, target), target, folder

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from tuner.schedules.attention.triton.tile import attend, head_of
+from tuner.schedules.attention.triton.tile import attend, offset_of, pages_of
 
 
 @triton.jit
@@ -62,7 +62,9 @@ def decode(
     ROWS: tl.constexpr = GROUP * Q_LENGTH
     tile, part, both = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     sequence, kv_head = both // KV_HEADS, both % KV_HEADS
-    K, V, table = head_of(K, V, block_table, sequence, kv_head, KV, D, PAGE, KV_HEADS)
+    offset = offset_of(sequence, kv_head, KV, D, PAGE, KV_HEADS)
+    K, V = K + offset, V + offset
+    table = pages_of(block_table, sequence, KV, PAGE) if PAGE else block_table
     row, column = tile * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     at = both.to(tl.int64) * (ROWS * D) + row[:, None] * D + column[None, :]
     inside = (row < ROWS)[:, None] & (column < D)[None, :]

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from tuner.schedules.attention.triton.tile import attend, head_of
+from tuner.schedules.attention.triton.tile import attend, offset_of, pages_of
 
 
 @triton.jit
@@ -23,7 +23,9 @@ def forward(
     # Under a mask the last queries see most: they begin first.
     tile = tiles - 1 - tl.program_id(0) if CAUSAL else tl.program_id(0)
     head, sequence = tl.program_id(1), tl.program_id(2)
-    K, V, table = head_of(K, V, block_table, sequence, head // GROUP, KV, D, PAGE, KV_HEADS)
+    offset = offset_of(sequence, head // GROUP, KV, D, PAGE, KV_HEADS)
+    K, V = K + offset, V + offset
+    table = pages_of(block_table, sequence, KV, PAGE) if PAGE else block_table
     row, column = tile * BLOCK_M + tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
     at = (sequence.to(tl.int64) * H + head) * (Q_LENGTH * D) + row[:, None] * D + column[None, :]
     inside = (row < Q_LENGTH)[:, None] & (column < D)[None, :]

@@ -13,18 +13,22 @@ import triton.language as tl
 
 
 @triton.jit
-def head_of(
-    K, V, table, sequence, kv_head,
-    KV: tl.constexpr, D: tl.constexpr, PAGE: tl.constexpr, KV_HEADS: tl.constexpr,
-):  # fmt: skip
-    """Pointers at a head of keys and values, and at the sequence's pages."""
+def offset_of(
+    sequence, kv_head, KV: tl.constexpr, D: tl.constexpr, PAGE: tl.constexpr, KV_HEADS: tl.constexpr
+):
+    """Elements from the start of the cache to a head of keys or values; in pages, to the head in a page."""
     if PAGE == 0:
         # 64 bits: a cache may have 2^31 elements.
         offset = (sequence.to(tl.int64) * KV_HEADS + kv_head) * (KV * D)
     else:
         offset = (kv_head * D).to(tl.int64)
-        table += sequence * ((KV + PAGE - 1) // PAGE)
-    return K + offset, V + offset, table
+    return offset
+
+
+@triton.jit
+def pages_of(table, sequence, KV: tl.constexpr, PAGE: tl.constexpr):
+    """The sequence's row of the block table; in a function of its own, since Triton 3.6 can return no `None`."""
+    return table + sequence * ((KV + PAGE - 1) // PAGE)
 
 
 @triton.jit

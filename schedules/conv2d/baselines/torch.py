@@ -29,13 +29,13 @@ class TorchConv2d(LibraryKernel):
 class TorchChannelsLast(LibraryKernel):
     """The same of a program that converted its model to channels_last, on an NCHW caller's arrays.
 
-    NHWC workloads are channels_last as they are, so that is `conv_torch`. For NCHW ones X and Y are
-    converted in the call, which a single layer has to pay; the weights were converted before.
+    NHWC workloads are channels_last as they are, so that is `conv_torch`. For NCHW ones X, W and Y are
+    converted in the call: W is an argument that may change from call to call, as for every other kernel.
     """
 
     name = "conv_torch_channels_last"
     operator = "conv2d"
-    summary = "torch.conv2d in channels_last: X converted and Y converted back within the call"
+    summary = "torch.conv2d in channels_last: X and W converted and Y converted back within the call"
     dtypes = ("f32", "f16", "bf16")
     options = OPTIONS
     libraries = ("torch",)
@@ -72,7 +72,7 @@ def convolution(
     Args:
         workload: what is computed.
         t: the tensors of the signature, by name, all on one device.
-        channels_last: X and Y are converted in the call, W before it.
+        channels_last: X, W and Y are converted in the call.
     """
     import torch
 
@@ -83,16 +83,17 @@ def convolution(
         int(workload.option(name, OPTIONS[name])) for name in ("stride", "dilation", "groups")
     )
     relu = workload.option("relu", False)
-    w = w.contiguous(memory_format=torch.channels_last) if channels_last else w
 
     (top, bottom), (left, right) = padding_of(workload)
     equal = top == bottom and left == right
     padding = (top, left) if equal else (0, 0)
 
     def call() -> None:
-        image = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+        image, weights = x, w
+        if channels_last:
+            image, weights = (a.contiguous(memory_format=torch.channels_last) for a in (x, w))
         image = image if equal else torch.nn.functional.pad(image, (left, right, top, bottom))
-        result = torch.conv2d(image, w, bias, stride, padding, dilation, groups)
+        result = torch.conv2d(image, weights, bias, stride, padding, dilation, groups)
         y.copy_(torch.relu_(result) if relu else result)
 
     return call

@@ -34,12 +34,12 @@ class CudnnConv2d(LibraryKernel):
 class CudnnChannelsLast(CudnnConv2d):
     """The same of a program that converted its model to channels_last, on an NCHW caller's arrays.
 
-    NHWC workloads are channels_last as they are, so that is `conv_cudnn`. For NCHW ones X and Y are converted
-    in the call, which a single layer has to pay; the weights were converted before.
+    NHWC workloads are channels_last as they are, so that is `conv_cudnn`. For NCHW ones X, W and Y are
+    converted in the call: W is an argument that may change from call to call, as for every other kernel.
     """
 
     name = "conv_cudnn_channels_last"
-    summary = "torch.conv2d on the GPU in channels_last: X converted and Y converted back within the call"
+    summary = "torch.conv2d on the GPU in channels_last: X and W converted and Y converted back within the call"
     factory = "tuner.schedules.conv2d.baselines.torch_cuda:prepare_channels_last"
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:

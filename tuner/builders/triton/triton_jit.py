@@ -143,9 +143,18 @@ def _compile(source: Source, target: Target, folder: Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """The line that says why, then all of it: Triton's errors begin with where."""
-    text = f"{type(error).__name__}: {error}"
+    """The line that says why, then all of it: Triton's errors begin with where.
+
+    An error within a function that a kernel calls is the cause of one that only points at the call.
+    """
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = f"{type(cause).__name__}: {cause}"
+    around = "" if cause is error else f"\n{type(error).__name__}: {error}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     marked = [line for line in lines if "error" in line.lower()] or lines
-    last = lines[-1] if marked[0] is lines[0] and len(lines) > 1 else ""
-    return f"{marked[0]} {last}".strip() + f"\n{text[:20_000]}"
+    # What points at a place, `^`, ends an error that has no words of its own.
+    words = [line for line in lines[1:] if line.strip("^ ")]
+    last = words[-1] if marked[0] is lines[0] and words else ""
+    return f"{marked[0]} {last}".strip() + f"\n{text}{around}"[:20_000]

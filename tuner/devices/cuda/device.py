@@ -207,7 +207,8 @@ class CudaDevice(Device):
         return "tensor" if rate > plain else ""
 
     def calibrate_as(self, kind: str) -> float:
-        """A copy of 8 times the L2 cache, 2000 rounds on the tensor cores, or `calibrate`."""
+        """A copy of 8 times the L2 cache, 2000 rounds on the tensor cores, or `calibrate`; at a settled clock."""
+        self._context.settle(CALIBRATION_ROUNDS)
         if kind == "memory":
             return self._context.copy_seconds(1)
         return self._context.mma(CALIBRATION_ROUNDS) if kind == "tensor" else self.calibrate()
@@ -238,6 +239,7 @@ class CudaDevice(Device):
 
     def measure_limits(self) -> Mapping[str, float]:
         """`peak_flops_f32` of FMAs between registers, `bandwidth_bytes_per_s` of a copy; the best of five."""
+        self._context.settle(CALIBRATION_ROUNDS)
         runs = [self._context.fma(PEAK_ROUNDS) for _ in range(REPEATS)]
         return {
             "peak_flops_f32": max(operations / seconds for seconds, operations in runs),
