@@ -34,6 +34,18 @@ def test_a_failed_import_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch):
     assert gc.isenabled()
 
 
+def test_what_asks_whether_torch_is_imported_finds_it_absent(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """SciPy does that, and takes `None` in `sys.modules` for the module."""
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    (tmp_path / "asks_for_torch.py").write_text(
+        "import sys\nassert 'torch' not in sys.modules\n"
+        "try:\n    import torch\nexcept ImportError:\n    FOUND = False\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    quick_import("asks_for_torch")
+    assert sys.modules["asks_for_torch"].FOUND is False
+
+
 def test_a_torch_that_is_there_stays(monkeypatch: pytest.MonkeyPatch):
     present = object()
     monkeypatch.setitem(sys.modules, "torch", present)

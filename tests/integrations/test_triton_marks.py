@@ -252,8 +252,11 @@ def test_on_a_gpu_times_are_measured_once_and_a_wrong_configuration_is_found(tmp
     from pathlib import Path
 
     root = Path(conftest).parent.parent
-    environment = {**os.environ, "TUNER_DB": str(tmp_path / "r.db"), 
-                   "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))}
+    environment = {
+        **os.environ,
+        "TUNER_DB": str(tmp_path / "r.db"),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH")))),
+    }
     for timed in ("4", "0"):
         done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

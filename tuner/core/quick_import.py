@@ -3,6 +3,21 @@
 import gc
 import importlib
 import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+
+class _NoTorch(MetaPathFinder):
+    """Refuses torch: in `sys.modules` it is absent, not `None`, which SciPy takes for the module."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == "torch":
+            raise ModuleNotFoundError("torch is left out while TVM is imported", name="torch")
+        return None
 
 
 def quick_import(*modules: str) -> None:
@@ -14,14 +29,15 @@ def quick_import(*modules: str) -> None:
     takes its tensors through DLPack like those of any library.
     """
     hidden, collecting = "torch" not in sys.modules, gc.isenabled()
+    finder = _NoTorch()
     if hidden:
-        sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it raises ImportError
+        sys.meta_path.insert(0, finder)
     gc.disable()
     try:
         for name in modules:
             importlib.import_module(name)
     finally:
         if hidden:
-            del sys.modules["torch"]
+            sys.meta_path.remove(finder)
         if collecting:
             gc.enable()

@@ -27,7 +27,7 @@ def offset_of(
 
 @triton.jit
 def pages_of(table, sequence, KV: tl.constexpr, PAGE: tl.constexpr):
-    """The sequence's row of the block table; in a function of its own, since Triton 3.6 can return no `None`."""
+    """The sequence's row of the block table; a function of its own, since Triton 3.6 can return no `None`."""
     return table + sequence * ((KV + PAGE - 1) // PAGE)
 
 

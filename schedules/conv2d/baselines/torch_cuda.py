@@ -39,7 +39,7 @@ class CudnnChannelsLast(CudnnConv2d):
     """
 
     name = "conv_cudnn_channels_last"
-    summary = "torch.conv2d on the GPU in channels_last: X and W converted and Y converted back within the call"
+    summary = "torch.conv2d on the GPU in channels_last: X and W converted, Y converted back within the call"
     factory = "tuner.schedules.conv2d.baselines.torch_cuda:prepare_channels_last"
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:

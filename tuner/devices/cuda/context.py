@@ -200,8 +200,8 @@ class GpuContext:
     def settle(self, rounds: int) -> None:
         """Keeps all SMs busy until their clock no longer rises; once in this context.
 
-        An idle H100 runs its first kernels at seven eighths of the clock that it then keeps: a reference taken
-        there makes every later time look an eighth too long. Done when bursts of the calibration kernel have
+        An idle H100 runs its first kernels at seven eighths of the clock that it then keeps: with a reference
+        taken there every later time looks an eighth too long. Done when bursts of the calibration kernel have
         not become 0.3% faster for 50 ms, after half a second at most.
 
         Args:

@@ -207,7 +207,7 @@ class CudaDevice(Device):
         return "tensor" if rate > plain else ""
 
     def calibrate_as(self, kind: str) -> float:
-        """A copy of 8 times the L2 cache, 2000 rounds on the tensor cores, or `calibrate`; at a settled clock."""
+        """A copy of 8 times the L2 cache, 2000 rounds on the tensor cores, or `calibrate`; clock settled."""
         self._context.settle(CALIBRATION_ROUNDS)
         if kind == "memory":
             return self._context.copy_seconds(1)
