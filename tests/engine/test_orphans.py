@@ -15,6 +15,7 @@ from tuner.core.descendants import children_of, descendants_of
 from tuner.core.measurement import Measurement, Status
 from tuner.core.protocol import Protocol
 from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.judging.asked_runner import is_younger
 from tuner.engine.tuning.campaign import default_device
 
 pytestmark = pytest.mark.skipif(
@@ -125,6 +126,16 @@ def test_a_paused_finalist_has_no_daemon_beside_the_others(workshop, tmp_path):
         child.kill()
         child.wait()
         built.discard()
+
+
+@pytest.mark.parametrize(
+    ("pid", "began", "younger"),
+    [(501, 7, True), (499, 7, False), (500, 7, False), (501, 6, False), (499, 8, True), (3, 7, True)],
+)
+def test_within_one_tick_of_the_clock_the_process_ids_tell_who_came_first(pid, began, younger, monkeypatch):
+    """A kernel forks in the tick in which its runner started, where everything is warm."""
+    monkeypatch.setattr("tuner.engine.judging.asked_runner._PIDS", 600)
+    assert is_younger(pid, began, 500, 7) is younger
 
 
 def test_a_zygote_that_is_killed_takes_its_children_and_their_forks_along(workshop, tmp_path):

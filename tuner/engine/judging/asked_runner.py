@@ -121,7 +121,7 @@ class Runner:
         found = {pid for pid in children_of(self.pid) if _born(pid) is not None}
         for pid in children_of(os.getppid()) - {os.getpid(), *self._runners}:
             began = _born(pid)
-            if born is not None and began is not None and began > born:
+            if born is not None and began is not None and is_younger(pid, began, self.pid, born):
                 found.add(pid)
         return found
 
@@ -160,6 +160,29 @@ class Clocks:
         """Seconds that runner and judge waited for cores, and seconds of CPU time of the runner."""
         waited, used = self._read()
         return waited - self._begun[0], used - self._begun[1]
+
+
+def is_younger(pid: int, began: int, than: int, born: int) -> bool:
+    """Whether a process started after another one.
+
+    A tick is 10 ms, and a kernel's first call, in which it forks, may come in the tick in which its runner
+    started. Within a tick the process ids tell: they are given in turn, and begin anew at the largest.
+
+    Args:
+        pid, began: of the one, and the tick in which it started.
+        than, born: of the other.
+    """
+    return began > born or (began == born and 0 < (pid - than) % _PIDS < _PIDS // 2)
+
+
+def _most_pids() -> int:
+    try:
+        return int(Path("/proc/sys/kernel/pid_max").read_text())
+    except (OSError, ValueError):
+        return 2**22
+
+
+_PIDS = _most_pids()
 
 
 def _born(pid: int) -> int | None:
