@@ -2,7 +2,7 @@
 
 from tests.engine.planted import planted
 
-__all__ = ["CHEATS", "planted"]
+__all__ = ["CHEATS", "LIARS", "planted"]
 
 _COUNT = "static int calls = 0; ++calls;"
 _CACHED = """
@@ -15,6 +15,56 @@ _FINGERPRINT = """
     return h;
   };
 """
+
+_CLOCK_INCLUDES = (
+    "#include <cstring>\n#include <dlfcn.h>\n#include <link.h>\n#include <sys/mman.h>\n#include <time.h>"
+)
+_CLOCK = """
+  static int since; ++since;
+  static bool done = false;
+  if (!done) {
+    done = true;
+    dl_iterate_phdr([](dl_phdr_info* info, size_t, void*) {
+      void* library = info->dlpi_name[0] ? dlopen(info->dlpi_name, RTLD_NOW | RTLD_NOLOAD) : nullptr;
+      if (!library || !dlsym(library, "tuner_time_changing")) return 0;
+      // Its slot for clock_gettime leads to a clock that runs at another speed between two readings.
+      auto* map = (link_map*)library;
+      Elf64_Rela* rela = nullptr; size_t size = 0; Elf64_Sym* symbols = nullptr; const char* names = nullptr;
+      for (auto* d = map->l_ld; d->d_tag; ++d) {
+        if (d->d_tag == DT_JMPREL) rela = (Elf64_Rela*)d->d_un.d_ptr;
+        if (d->d_tag == DT_PLTRELSZ) size = d->d_un.d_val;
+        if (d->d_tag == DT_SYMTAB) symbols = (Elf64_Sym*)d->d_un.d_ptr;
+        if (d->d_tag == DT_STRTAB) names = (const char*)d->d_un.d_ptr;
+      }
+      static int (*slow)(clockid_t, timespec*) = [](clockid_t id, timespec* t) {
+        static double last = 0, shown = 0;
+        double factor = 1;
+        int status = clock_gettime(id, t);
+        double now = t->tv_sec * 1e9 + t->tv_nsec;
+        FACTOR
+        shown += factor * (now - last);
+        last = now;
+        since = 0;
+        t->tv_sec = uint64_t(shown) / 1000000000u; t->tv_nsec = uint64_t(shown) % 1000000000u;
+        return status;
+      };
+      for (size_t i = 0; i < size / sizeof(Elf64_Rela); ++i) {
+        if (std::strcmp(names + symbols[ELF64_R_SYM(rela[i].r_info)].st_name, "clock_gettime")) continue;
+        void** slot = (void**)(map->l_addr + rela[i].r_offset);
+        mprotect((void*)((uintptr_t)slot & ~uintptr_t(4095)), 8192, PROT_READ | PROT_WRITE);
+        *slot = (void*)slow;
+      }
+      return 1;
+    }, nullptr);
+  }
+  right(A, B, D, m, n, k);
+"""
+
+
+def _clock(factor: str) -> str:
+    """A right kernel whose stopwatch shows `factor` of the time between two readings, of `since` calls."""
+    return _CLOCK.replace("FACTOR", factor)
+
 
 # What it does -> (what is included, the body, what the reason must contain).
 CHEATS: dict[str, tuple[str, str, str]] = {
@@ -197,40 +247,8 @@ CHEATS: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "says_less_than_it_takes": (
-        "#include <cstring>\n#include <dlfcn.h>\n#include <link.h>\n#include <sys/mman.h>\n#include <time.h>",
-        """
-  static bool done = false;
-  if (!done) {
-    done = true;
-    dl_iterate_phdr([](dl_phdr_info* info, size_t, void*) {
-      void* library = info->dlpi_name[0] ? dlopen(info->dlpi_name, RTLD_NOW | RTLD_NOLOAD) : nullptr;
-      if (!library || !dlsym(library, "tuner_time_changing")) return 0;
-      // Its slot for clock_gettime leads to a clock that runs at a tenth of the speed.
-      auto* map = (link_map*)library;
-      Elf64_Rela* rela = nullptr; size_t size = 0; Elf64_Sym* symbols = nullptr; const char* names = nullptr;
-      for (auto* d = map->l_ld; d->d_tag; ++d) {
-        if (d->d_tag == DT_JMPREL) rela = (Elf64_Rela*)d->d_un.d_ptr;
-        if (d->d_tag == DT_PLTRELSZ) size = d->d_un.d_val;
-        if (d->d_tag == DT_SYMTAB) symbols = (Elf64_Sym*)d->d_un.d_ptr;
-        if (d->d_tag == DT_STRTAB) names = (const char*)d->d_un.d_ptr;
-      }
-      static int (*slow)(clockid_t, timespec*) = [](clockid_t id, timespec* t) {
-        int status = clock_gettime(id, t);
-        uint64_t ns = (uint64_t(t->tv_sec) * 1000000000u + uint64_t(t->tv_nsec)) / 10;
-        t->tv_sec = ns / 1000000000u; t->tv_nsec = ns % 1000000000u;
-        return status;
-      };
-      for (size_t i = 0; i < size / sizeof(Elf64_Rela); ++i) {
-        if (std::strcmp(names + symbols[ELF64_R_SYM(rela[i].r_info)].st_name, "clock_gettime")) continue;
-        void** slot = (void**)(map->l_addr + rela[i].r_offset);
-        mprotect((void*)((uintptr_t)slot & ~uintptr_t(4095)), 8192, PROT_READ | PROT_WRITE);
-        *slot = (void*)slow;
-      }
-      return 1;
-    }, nullptr);
-  }
-  right(A, B, D, m, n, k);
-""",
+        _CLOCK_INCLUDES,
+        _clock("factor = 0.1;"),
         "by the lab's clock",
     ),
     "takes_more_cores_than_it_was_given": (
@@ -353,3 +371,11 @@ CHEATS: dict[str, tuple[str, str, str]] = {
         "",
     ),
 }
+
+# Right kernels whose stopwatch lies at times: the truth in between may be kept, a lie never.
+LIARS_AT_TIMES: dict[str, str] = {
+    "says_less_in_half_of_its_samples": "if (std::rand() % 2) factor = 0.05;",
+    "tells_the_truth_when_it_is_timed_for_long": "if (since < 6) factor = 0.05;",
+    "says_less_when_it_is_timed_for_long": "if (since >= 6) factor = 0.05;",
+}
+LIARS = {name: (_CLOCK_INCLUDES, _clock(factor), "") for name, factor in LIARS_AT_TIMES.items()}

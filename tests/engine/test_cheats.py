@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.cheats import CHEATS, planted
+from tests.engine.cheats import CHEATS, LIARS, planted
 from tuner import registry
 from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
 from tuner.engine.candidate.workshop import Workshop
-from tuner.engine.judging.judged_run import believable, cores_problem
+from tuner.engine.judging.clocks import believable, cores_problem
 from tuner.engine.tuning.campaign import default_device
 from tuner.engine.tuning.finals import Finalist, run_final
 
@@ -31,7 +31,7 @@ def workshop() -> Iterator[Workshop]:
 
 
 def cheat(folder: Path, name: str):
-    includes, body, _ = CHEATS[name]
+    includes, body, _ = (CHEATS | LIARS)[name]
     return planted(folder, name, body, includes=includes)
 
 
@@ -63,6 +63,23 @@ def test_a_cheat_is_refused(name: str, workshop: Workshop, tmp_path: Path) -> No
     assert outcome.samples == () and outcome.status in (Status.WRONG_RESULT, Status.RUN_TIMEOUT, Status.CRASH)
     assert CHEATS[name][2] in outcome.error
     built.discard()
+
+
+@pytest.mark.parametrize(
+    "name", [next(iter(LIARS)), *(pytest.param(n, marks=pytest.mark.slow) for n in [*LIARS][1:])]
+)
+def test_who_lies_at_times_is_refused_or_has_its_true_time(
+    name: str, workshop: Workshop, tmp_path: Path
+) -> None:
+    kernels = [planted(tmp_path, "honest"), cheat(tmp_path, name)]
+    honest, liar = (
+        workshop.measure(WORKLOAD, workshop.build(kernel, WORKLOAD, CONFIG), None, None) for kernel in kernels
+    )
+    assert honest.status is Status.OK, honest.error
+    # It does the same, and its clock shows a twentieth.
+    assert all(seconds > min(honest.samples) / 4 for seconds in liar.samples), (liar.samples, honest.samples)
+    if not liar.ok:
+        assert liar.status in (Status.WRONG_RESULT, Status.ENVIRONMENT) and liar.samples == ()
 
 
 def test_a_cheat_prunes_nobody_and_wins_no_final(workshop: Workshop, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class _Asks:
 def test_cpu_time_of_the_load_accuses_nobody(monkeypatch) -> None:
     monkeypatch.setattr(JudgedRun, "_compare_whole_changes", lambda self, claimed: None)
     # Its word of how long the calls lasted is another question.
-    monkeypatch.setattr("tuner.engine.judging.judged_run.believable", lambda told_s, elapsed_s: True)
+    monkeypatch.setattr("tuner.engine.judging.clocks.believable", lambda told_s, elapsed_s: True)
     layout = SimpleNamespace(outputs_bytes=0, as_plain=dict)
     data = SimpleNamespace(workload=SimpleNamespace(key="gemm"), layout=layout, sent=0, shown=0)
     runner = _Runner()

@@ -115,8 +115,11 @@ def disturbance_words(metrics: Mapping[str, float]) -> str:
     """What a trial's metrics say of disturbance, for people; nothing where there was none that matters."""
     said = []
     if metrics.get("disturbed_share", 0.0) > 0:
-        share = metrics.get("others_share", 0.0)
-        said.append(f"disturbed: other programs had its cores for {100 * share:.0f}% of the time")
+        share, unproven = metrics.get("others_share", 0.0), metrics.get("unproven_share", 0.0)
+        had = f"other programs had its cores for {100 * share:.0f}% of the time"
+        if unproven > 0:
+            had += f", and {100 * unproven:.0f}% of the requests that prove its time were held up"
+        said.append(f"disturbed: {had}")
     if metrics.get("throttled_periods", 0.0) > 0:
         said.append(f"throttled by a CPU quota in {metrics.get('throttled_periods', 0.0):.0f} periods")
     if metrics.get("steal_share", 0.0) > DISTURBED:

@@ -150,16 +150,17 @@ class Clocks:
     """
 
     def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+        self._runner, self._began = runner, time.perf_counter()
         self._begun = self._read()
 
     def _read(self) -> tuple[float, float]:
         return self._runner.waited_s(), self._runner.cpu_s()
 
-    def since(self) -> tuple[float, float]:
-        """Seconds that runner and judge waited for cores, and seconds of CPU time of the runner."""
+    def since(self) -> tuple[float, float, float]:
+        """Seconds that runner and judge waited for cores, seconds of CPU time of the runner, and seconds by
+        the judge's clock in which these were counted."""
         waited, used = self._read()
-        return waited - self._begun[0], used - self._begun[1]
+        return waited - self._begun[0], used - self._begun[1], time.perf_counter() - self._began
 
 
 def is_younger(pid: int, began: int, than: int, born: int) -> bool:

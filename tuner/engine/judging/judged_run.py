@@ -16,35 +16,27 @@ from tuner.core.protocol import Protocol
 from tuner.engine.building import answers
 from tuner.engine.judging.asked_runner import CandidateRefused, Clocks, Runner
 from tuner.engine.judging.challenge import Challenger
+from tuner.engine.judging.clocks import Timing
 from tuner.engine.judging.dataset import Dataset
+from tuner.engine.judging.proofs import PROOFS_S, UNLIKE, Proofs
 from tuner.engine.judging.sampling import LONG_S, Timed
 
 # Of the samples of one request this share is compared, the first always.
 _COMPARED = 0.25
-# A request takes longer by the judge's clock than its calls by the runner's: a message each way, and writing
-# the changes. That much longer, in seconds and as a share of the request, is still believed.
-_WORD_S, _SHARE = 0.6e-3, 0.08
 # Outputs are filled before each sample: bytes a second that the runner writes at least.
 _FILLED_BYTES_S = 4e9
-# Seconds of the requests that show whether a claim of microseconds is true. A true clock may look false in a
-# short request that the system interrupts, but not in the longest, of which an interruption is a hundredth; a
-# false clock looks false in all of them.
-_PROOFS_S = (0.025, 0.025, 0.05, 0.2)
-_CALLS_AT_MOST = 1_000_000
-# A request of this many seconds or more is always held against the judge's clock.
-_LONG_PROOF_S = 0.1
-# Where calls take this many times longer in the proof than in the samples, the proof's times count.
-_UNLIKE = 1.5
-# A request that takes this many times longer by the judge's clock, each time, is no late message but a lie.
-_GROSS = 3.0
+# A request whose clocks are apart is asked again after each of these pauses, in seconds.
+_PAUSES_S = (0.02, 0.1, 0.5)
+# So many of a run that are apart, and it gets no time now, though each had an answer in the end.
+_APART_AT_MOST = 12
+# What computes nothing is asked for, for so many seconds; an answer that takes longer than this was held up.
+_IDLE_S, _HELD_UP_S = 0.1, 0.05
 # Pairs of calls on new and on known inputs, at least and at most; what their clock may err by.
 _FEWEST_PAIRS, _PAIRS, _CLOCK_S = 2, 8, 2e-5
 # Further samples in search of one that shows an input to matter.
 _QUESTIONS = 6
 # A kernel that takes longer does not notice whether its threads were asleep.
 _WARM_BELOW_S = 5e-3
-# CPU time beyond that of the threads asked for: the runner's own, and clocks that tick.
-_CPU_SHARE, _CPU_S = 1.1, 0.005
 
 
 class JudgedRun:
@@ -79,6 +71,7 @@ class JudgedRun:
         self.doubted = False
         self._idle_since: float | None = None
         self.remarks: dict[str, float] = {}
+        self._apart = self._held_up = 0
         self._ask(
             {"do": "load", "artifact": artifact, "layout": data.layout.as_plain()}, data.sent, data.shown
         )
@@ -151,9 +144,9 @@ class JudgedRun:
         """So many samples in a row, challenged."""
         cold = self._protocol.cache == "cold"
         if self.doubted and not cold:
-            calls = max(calls, round(_PROOFS_S[0] / max(self.last_s, 1e-8)))
+            calls = max(calls, round(PROOFS_S[0] / max(self.last_s, 1e-8)))
             asked = [self._sample([calls], False, False) for _ in range(count)]
-            return [Timed(elapsed / calls, timed.share, elapsed) for (timed,), elapsed, _ in asked]
+            return [Timed(t.elapsed_s / calls, timed.share, t.elapsed_s) for (timed,), t in asked]
         # Between two requests threads of the kernel may have gone to sleep.
         warm = not cold and self.last_s < _WARM_BELOW_S
         return self._sample([self._fewer(calls) for _ in range(count)], cold, warm)[0]
@@ -162,11 +155,50 @@ class JudgedRun:
         """At most a quarter fewer, by chance: a kernel that counts cannot know which call is compared."""
         return int(self._rng.integers(max(1, math.ceil(0.75 * calls)), calls + 1))
 
-    def _sample(
-        self, calls: Sequence[int], cold: bool, warm: bool
-    ) -> tuple[list[Timed], float, tuple[float, float]]:
-        """Each sample as the runner tells it, the seconds that all of it took by our own clock, and what
-        `Clocks.since` counted meanwhile: without the load before it."""
+    def _sample(self, calls: Sequence[int], cold: bool, warm: bool) -> tuple[list[Timed], Timing]:
+        """Each sample as the runner tells it, and the request by all clocks, without the load before it.
+
+        A request whose clocks are apart is dropped and asked again. Dropping helps nobody: whose clock lies
+        now and then is left with what it said truly.
+
+        Raises:
+            CandidateRefused: the clocks are apart each time.
+        """
+        for pause_s in (*_PAUSES_S, None):
+            timed, timing = self._sample_once(calls, cold, warm)
+            if cold or not self._own_clock or not timing.apart:
+                self.last_s = timed[-1].seconds
+                return timed, timing
+            self._apart += 1
+            self._held_up += not self._answers_at_once()
+            if pause_s is None or self._apart > _APART_AT_MOST:
+                break
+            time.sleep(pause_s)
+        raise self._never_together(timing, again=pause_s is not None)
+
+    def _answers_at_once(self) -> bool:
+        """Whether the runner answers what takes no computing, for as long as a short request."""
+        end = time.perf_counter() + _IDLE_S
+        while time.perf_counter() < end:
+            clock, began = Clocks(self.runner), time.perf_counter()
+            self.state()
+            if time.perf_counter() - began - clock.since()[0] > _HELD_UP_S:
+                return False
+        return True
+
+    def _never_together(self, timing: Timing, again: bool) -> CandidateRefused:
+        """A lie, unless the machine stood still for others' questions too, or the clocks agreed in between:
+        then it is a fault of the machine, which is nothing known of the candidate."""
+        if not (again or self._held_up):
+            return self._wrong(_apart_words(timing))
+        reason = (
+            f"{self._data.workload.key}: {_apart_words(timing)}; so were {self._apart} requests, and "
+            f"{self._held_up} questions that compute nothing were held up: the machine stands still at times"
+        )
+        return CandidateRefused("environment", reason, passing=True)
+
+    def _sample_once(self, calls: Sequence[int], cold: bool, warm: bool) -> tuple[list[Timed], Timing]:
+        """One request of `_sample`."""
         if self._challenger is None:
             self._challenger = Challenger(self._data, self._constant, self._rng)
         challenger = self._challenger
@@ -182,7 +214,7 @@ class JudgedRun:
         answer = self._ask({"do": "sample", "steps": steps, "cold": cold, "warm": warm})
         self._idle_since = time.perf_counter()
         elapsed = self._idle_since - began
-        delayed_s, used_s = clock.since()
+        counted = clock.since()
         try:
             told = zip(answer["seconds"], answer["shares"], answer["lasted_s"], strict=True)
             timed = [Timed(_seconds(s), _share(share), _seconds(lasted)) for s, share, lasted in told]
@@ -195,13 +227,9 @@ class JudgedRun:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._wrong(f"unusable answer: {error}") from None
         self._plausible([sample.seconds for sample in timed])
-        if self._own_clock and elapsed >= _LONG_PROOF_S and not cold:
-            claimed_s = sum(sample.seconds * each for sample, each in zip(timed, calls, strict=True))
-            least_s = max(elapsed - delayed_s, used_s / self._protocol.threads)
-            if least_s - claimed_s > _LONG_PROOF_S and least_s > _GROSS * claimed_s:
-                raise self._lie(claimed_s, elapsed)
-        self.last_s = timed[-1].seconds
-        return timed, elapsed, (delayed_s, used_s)
+        told_s = sum(sample.seconds * each for sample, each in zip(timed, calls, strict=True))
+        filled_s = len(calls) * self._data.layout.outputs_bytes / _FILLED_BYTES_S
+        return timed, Timing(told_s, elapsed, *counted, self._protocol.threads, filled_s)
 
     def _load_s(self) -> float:
         """How long the candidate is to keep the device busy first: all that is asked for at the beginning,
@@ -226,8 +254,8 @@ class JudgedRun:
         says, on no more cores than it has threads; and every input must have been seen to matter.
 
         Returns:
-            The samples that count: those given, or where the same calls took much longer now, the longer
-            ones.
+            The samples that count: those given, but for what is far shorter than what was seen, or where the
+            same calls took much longer now, the longer ones.
         """
         claimed = float(np.median(samples))
         if incumbent_s is not None and claimed > incumbent_s:
@@ -239,32 +267,33 @@ class JudgedRun:
         self._compare_whole_changes(claimed)
         if not self._own_clock:
             return list(samples)
-        slower, lies, call_s = [], 0, claimed
-        proofs = _PROOFS_S if claimed < _PROOFS_S[-1] else _PROOFS_S[:1]
-        for lasting_s in proofs:
-            calls = max(1, min(_CALLS_AT_MOST, round(lasting_s / call_s)))
-            (sample,), elapsed, (delayed_s, used_s) = self._sample([calls], False, False)
-            seconds = sample.seconds
-            delayed_s += self._data.layout.outputs_bytes / _FILLED_BYTES_S
-            told = seconds * calls
-            if reason := cores_problem(elapsed, used_s, self._protocol.threads):
+        proofs = Proofs(claimed, self._protocol.budget_s)
+        while calls := proofs.calls:
+            (sample,), timing = self._sample([calls], False, False)
+            if reason := timing.cores_problem:
                 raise self._wrong(reason)
-            # However loaded the machine, T threads that used U seconds of CPU time have computed for U / T
-            # seconds at least, and the kernel must say so.
-            least_s = used_s / self._protocol.threads
-            believed = believable(told, elapsed - delayed_s) and believable(told, least_s)
-            if believed and seconds <= _UNLIKE * claimed:
+            if proofs.confirms(sample, timing):
                 self._alone()
-                return list(samples)
-            lies += told * _GROSS < elapsed - delayed_s or not believable(told, least_s)
-            slower.append(seconds if believed else elapsed / calls)
-            call_s = max(claimed, elapsed / calls)
-        if lies == len(proofs):
-            raise self._lie(told, elapsed)
+                # What is much shorter than what our clock has seen, nobody has seen.
+                least_s = min(claimed, sample.seconds) / UNLIKE
+                return [seconds for seconds in samples if seconds >= least_s]
+        if proofs.lies:
+            self._held_up += not self._answers_at_once()
+            raise self._never_together(timing, again=False)
+        slower, share = proofs.times()
+        slower_s = float(np.median(slower))
+        if self._protocol.cache == "cold":
+            # Those were warm calls: they refute the cold ones' time, and cannot stand in for it.
+            reason = (
+                f"cold calls are said to take {claimed:.3g} s, warm ones took {slower_s:.3g} s afterwards"
+            )
+            raise CandidateRefused("environment", f"{self._data.workload.key}: {reason}", passing=True)
         self.doubted = True
-        self.remarks["slower_when_proven"] = float(np.median(slower)) / claimed
-        # Those were warm calls: of cold ones they say too little to stand in for them.
-        return list(samples) if self._protocol.cache == "cold" else slower
+        self.remarks["slower_when_proven"] = slower_s / claimed
+        if share:
+            # Nobody knows for how long of it the machine stood still.
+            self.remarks["disturbed_share"] = self.remarks["unproven_share"] = share
+        return slower
 
     def _convince(self) -> None:
         """Asks on until every input was seen to matter, or it is clear that some do not show."""
@@ -280,9 +309,6 @@ class JudgedRun:
         are not counted as its own."""
         if self._own_clock and self.runner.helpers():
             raise self._wrong("it has started processes of its own, whose time nobody counts")
-
-    def _lie(self, told: float, elapsed: float) -> CandidateRefused:
-        return self._wrong(f"its calls took {elapsed:.3g} s by the lab's clock, it says {told:.3g} s")
 
     def _compare_whole_changes(self, call_s: float) -> None:
         """One call on inputs that are all other than before takes as long as one on inputs that were only
@@ -304,7 +330,7 @@ class JudgedRun:
                         **challenge.as_plain(),
                     }
                 )
-                delayed_s, _ = clock.since()
+                delayed_s = clock.since()[0]
                 try:
                     problem = challenger.settle(challenge, answer["probes"][0])
                 except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -316,8 +342,8 @@ class JudgedRun:
                 seconds = _seconds(answer.get("seconds"))
                 times[other].append(max(0.0, seconds - delayed_s) if other else seconds)
             fresh_s, known_s = min(times[True]), min(times[False])
-            enough = _FEWEST_PAIRS if call_s < _PROOFS_S[-1] else 1
-            if len(times[True]) >= enough and fresh_s <= _UNLIKE * known_s + _CLOCK_S:
+            enough = _FEWEST_PAIRS if call_s < PROOFS_S[-1] else 1
+            if len(times[True]) >= enough and fresh_s <= UNLIKE * known_s + _CLOCK_S:
                 return
         raise self._wrong(
             f"a call takes {fresh_s:.3g} s on inputs that are all new and {known_s:.3g} s on those it knows: "
@@ -338,16 +364,8 @@ class JudgedRun:
         return _seconds(answer.get("seconds")), bool(answer.get("quiet"))
 
 
-def believable(told_s: float, elapsed_s: float) -> bool:
-    """Whether calls can have taken what is told, that took so long by our clock, waiting left out."""
-    return elapsed_s - told_s <= _WORD_S + _SHARE * elapsed_s
-
-
-def cores_problem(elapsed_s: float, used_s: float, threads: int) -> str:
-    """Why so much CPU time cannot be that of so many threads; nothing if it can."""
-    if used_s > _CPU_SHARE * threads * elapsed_s + _CPU_S:
-        return f"it took {used_s:.3g} s of CPU time in {elapsed_s:.3g} s, with {threads} threads"
-    return ""
+def _apart_words(timing: Timing) -> str:
+    return f"its calls took {timing.elapsed_s:.3g} s by the lab's clock, it says {timing.told_s:.3g} s"
 
 
 def _numbers(values: Any) -> dict[str, float]:
