@@ -95,6 +95,17 @@ def test_a_claim_that_is_too_short_is_replaced_and_one_refuted_by_a_busy_machine
     assert proofs.times() == ([slow] * len(PROOFS_S), 1.0)
 
 
+def test_a_claim_is_confirmed_by_a_proof_that_waited_for_a_core():
+    proofs = Proofs(CLAIMED_S, patience_s=0.0)
+    calls = proofs.calls
+    waited = CLAIMED_S * calls
+    waiting = Timing(2 * waited, 2 * waited, waited, waited, 2 * waited, threads=1)
+    assert proofs.confirms(Timed(2 * CLAIMED_S, 0.5, 2 * waited), waiting)
+    # Another thread of its own had the core meanwhile.
+    cheating = Timing(2 * waited, 2 * waited, waited, 2 * waited, 2 * waited, threads=1)
+    assert not proofs.confirms(Timed(2 * CLAIMED_S, 0.5, 2 * waited), cheating)
+
+
 def test_a_disturbed_proof_is_asked_again():
     proofs = Proofs(CLAIMED_S, patience_s=1e6)
     for _ in range(20):

@@ -68,6 +68,12 @@ class Timing:
         return believable(self.told_s, self.computed_s - self.filled_s / self.threads)
 
     @property
+    def busy_s(self) -> float:
+        """What of its calls' time the runner did not wait for a core, by the system's counters: of a claim
+        that is believed, what an undisturbed machine would have shown, where one thread computes."""
+        return min(self.told_s, max(self._taken_s, self.computed_s))
+
+    @property
     def gross(self) -> bool:
         """Whether this is a lie if it is so each time: it took far longer than a late message makes it, or
         computed for longer than it says."""

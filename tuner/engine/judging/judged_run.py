@@ -275,7 +275,7 @@ class JudgedRun:
             if proofs.confirms(sample, timing):
                 self._alone()
                 # What is much shorter than what our clock has seen, nobody has seen.
-                least_s = min(claimed, sample.seconds) / UNLIKE
+                least_s = min(claimed, timing.busy_s / calls) / UNLIKE
                 return [seconds for seconds in samples if seconds >= least_s]
         if proofs.lies:
             self._held_up += not self._answers_at_once()

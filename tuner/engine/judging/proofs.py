@@ -41,7 +41,7 @@ class Proofs:
 
         One that others disturbed is kept when patience has ended only.
         """
-        if timing.believed and sample.seconds <= UNLIKE * self._claimed_s:
+        if timing.believed and timing.busy_s <= UNLIKE * self._claimed_s * self.calls:
             return True
         ours_s = timing.elapsed_s / self.calls
         self._call_s = max(self._claimed_s, ours_s)
