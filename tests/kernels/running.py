@@ -1,6 +1,5 @@
 """A kernel on a workload without the engine: built once, called on guarded tensors, compared."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +42,7 @@ class Run:
         artifact, operator = self.artifact, registry.operator(workload.operator)
         if workload != self.workload:
             assert self.kernel.shape_generic, self.kernel.name
-            arguments = self.kernel.lower(workload, self.config, self.target).arguments
-            artifact = replace(artifact, arguments=arguments)
+            artifact = artifact.sized(self.kernel.lower(workload, self.config, self.target))
         signature = operator.signature(workload)
         tensors = {s.name: Guarded(s.shape, s.dtype) for s in signature}
         for spec in signature:

@@ -72,6 +72,10 @@ CASES = [
     ("cpp_packed", "f16", 1),
     ("cpp_packed", "int8", 1),
     ("cpp_packed", "bf16", 1),
+    ("cpp_ahead", "f32", 2),
+    ("cpp_ahead", "f16", 1),
+    ("cpp_ahead", "int8", 1),
+    ("cpp_ahead", "bf16", 1),
 ]
 
 
@@ -92,6 +96,8 @@ def try_random_configurations(
     for i in range(count):
         m, n, k = TUNED[i % len(TUNED)]
         chosen = options(rng)
+        if kernel.only_frozen:
+            chosen["frozen"] = True
         if dtype == "int8":  # exact: alpha and beta are integers
             chosen.update(alpha=rng.choice([1.0, -3.0]), beta=rng.choice([0.0, 2.0]))
         workload = GEMM.workload(dtype, m=m, n=n, k=k, **chosen)

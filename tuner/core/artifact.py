@@ -1,11 +1,11 @@
 """What a builder makes: a file that a device can load, with what is known of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tuner.core.digest import digest
-from tuner.core.source import Argument, Launch, Step
+from tuner.core.source import Argument, Launch, Source, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class Artifact:
         metrics: resources: `registers`, `shared_bytes`, `spill_bytes`, `code_bytes`, `occupancy`, ...; of
             several kernels (`steps`) the last one's.
         before: GPU kernels launched before `entry` in every call, in order, each with its metrics.
+        prepare: as in `Source`.
     """
 
     path: Path
@@ -58,17 +59,25 @@ class Artifact:
     launch: Launch | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     before: tuple[Step, ...] = ()
+    prepare: Step | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """All kernels of a call, in order."""
         return (*self.before, Step(self.entry, self.arguments, self.launch, self.metrics))
 
+    def sized(self, source: Source) -> "Artifact":
+        """This binary with the arguments of another shape, as `source` has them."""
+        prepare = self.prepare
+        if prepare is not None and source.prepare is not None:
+            prepare = replace(prepare, arguments=source.prepare.arguments)
+        return replace(self, arguments=source.arguments, prepare=prepare)
+
     @property
     def workspaces(self) -> dict[str, int]:
         """The memory that all steps share, by name: bytes, the most that any of them asks for."""
         found: dict[str, int] = {}
-        for step in self.steps:
+        for step in (*self.steps, *filter(None, [self.prepare])):
             for argument in step.arguments:
                 if argument.kind == "workspace":
                     found[argument.name] = max(found.get(argument.name, 1), int(argument.value or 0))

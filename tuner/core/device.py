@@ -28,6 +28,9 @@ class Executable(ABC):
         On a CPU the arrays themselves are used; on a GPU they are copied.
         """
 
+    def hold(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Lays constant inputs out ahead of all calls, where the artifact does so (`Artifact.prepare`)."""
+
     @abstractmethod
     def run(self) -> None:
         """One call, complete on return.

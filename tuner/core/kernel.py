@@ -13,10 +13,14 @@ from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
 
-__all__ = ["STRICT", "Argument", "Kernel", "Launch", "Source", "Step"]
+__all__ = ["FROZEN", "STRICT", "Argument", "Kernel", "Launch", "Source", "Step"]
 
 STRICT = "strict"
 """An operator's option of this name, a boolean, keeps kernels away that are not of `special_values`."""
+
+FROZEN = "frozen"
+"""An operator's option of this name, a boolean: its weights are the same in every call. A kernel may then lay
+them out ahead (`Kernel.constant`), outside of what is timed; none has to."""
 
 
 class Kernel(ABC):
@@ -43,6 +47,8 @@ class Kernel(ABC):
     constant: tuple[str, ...] = ()
     """Inputs that it may take to hold the same values in every call, as a library does that lays weights out
     once. All others may change between two calls, and do while it is timed."""
+    only_frozen: bool = False
+    """Whether it serves frozen workloads alone: what it lays out ahead is no part of other comparisons."""
     baseline: bool = False
     """Whether it is a library people use, that others are compared with: its space is empty."""
 
@@ -82,8 +88,10 @@ class Kernel(ABC):
                 # `strict` is about the arithmetic, not what is computed: no kernel has to declare it.
                 if value and not self.special_values:
                     return "its arithmetic spreads NaN and infinities, and the workload is strict"
-            elif name not in self.options:
+            elif name != FROZEN and name not in self.options:
                 return f"it does not honour option {name}"
+        if self.only_frozen and not workload.option(FROZEN, False):
+            return f"it lays {' and '.join(self.constant)} out ahead, and the workload is not frozen"
         return None
 
     def unavailable(self) -> str | None:

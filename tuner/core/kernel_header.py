@@ -13,7 +13,7 @@ from tuner.core.declared_arguments import check_arguments, check_beginnings, nam
 from tuner.core.definitions import Definitions
 from tuner.core.errors import InvalidSpace, UnknownName, nearest
 from tuner.core.expression import Expression, parse
-from tuner.core.kernel import STRICT
+from tuner.core.kernel import FROZEN, STRICT
 from tuner.core.operator import Operator
 from tuner.core.space import Constraint, Parameter
 from tuner.core.toml_text import NotToml, parse_toml
@@ -25,7 +25,7 @@ _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "let", "parameters",
     "constraints", "features", "launch", "macros", "flags", "requires", "claims", "workspace",
     "supports", "accumulator", "initial", "constants", "fewer_operations", "special_values", "shape_generic",
-    "use",
+    "use", "prepare",
 }  # fmt: skip
 _TEXTS = ("accumulator", "name", "operator", "summary", "entry", "fewer_operations")
 _LISTS = ("dtypes", "arguments", "flags", "requires", "claims")
@@ -40,6 +40,7 @@ _TABLES = (
     "launch",
     "supports",
     "macros",
+    "prepare",
 )
 _SWITCHES = ("special_values", "shape_generic")
 _EXPRESSIONS = ("let", "constraints", "features", "workspace", "supports", "macros")
@@ -152,9 +153,30 @@ def read_header(declared: Mapping[str, Any], cuda: bool, operators: Mapping[str,
         known = [*operator.tensors, *declared.get("workspace", {})]
         if name not in known:
             raise InvalidSpace(f"[initial] {brief(name)} is no tensor or workspace: {', '.join(known)}")
-    for name in names_in(declared["arguments"]):
+    if "prepare" in declared:
+        _check_prepare(header, cuda)
+    prepare = declared.get("prepare", {})
+    for name in names_in([*declared["arguments"], *prepare.get("arguments", ())]):
         _check_argument(header, name)
     return header
+
+
+def _check_prepare(header: KernelHeader, cuda: bool) -> None:
+    """`entry`, `arguments` and `constant`; of tensors it takes the constant inputs alone."""
+    operator, declared = header.operator, header.declared["prepare"]
+    lists = [declared.get(key) for key in ("arguments", "constant")]
+    whole = declared.keys() == {"entry", "arguments", "constant"} and isinstance(declared["entry"], str)
+    if not whole or not all(isinstance(v, list) and v and all(isinstance(t, str) for t in v) for v in lists):
+        raise InvalidSpace("[prepare] has entry (a text), arguments and constant (lists of texts)")
+    if cuda or FROZEN not in operator.options:
+        what = "is for C++ kernels" if cuda else f"is for operators with the option {FROZEN}"
+        raise InvalidSpace(f"[prepare] {what}")
+    for name in declared["constant"]:
+        if name not in operator.tensors:
+            raise InvalidSpace(f"[prepare] constant: {brief(name)} is no tensor of {operator.name}")
+    for name in names_in(declared["arguments"]):
+        if name in operator.tensors and name not in declared["constant"]:
+            raise InvalidSpace(f"[prepare] takes {name}, which is not among its constant inputs")
 
 
 def _hint(name: str, known: Any) -> str:
@@ -210,7 +232,7 @@ def _check_launch(launch: Any, cuda: bool) -> None:
 
 def _options(declared: Any, operator: Operator) -> dict[str, Option]:
     """`"operator"`, a list of names, or a table of names and the operator's defaults."""
-    has = {name: value for name, value in operator.options.items() if name != STRICT}
+    has = {name: value for name, value in operator.options.items() if name not in (STRICT, FROZEN)}
     if declared == "operator":
         return has
     if not isinstance(declared, dict) and not (

@@ -71,6 +71,8 @@ class Source:
         options: for the builder, plain values only: extra flags, include folders.
         before: GPU kernels launched before `entry` in every call, in order; `entry`, `arguments` and
             `launch` are the last one's.
+        prepare: of a CPU kernel: called with the inputs that it takes, before the first call and whenever
+            one of them changes; it fills workspaces that `entry` reads. Not part of a call's time.
         metrics: what is known of the last kernel before it is built, as in `Step`.
     """
 
@@ -83,6 +85,7 @@ class Source:
     options: Mapping[str, Any] = field(default_factory=dict)
     before: tuple[Step, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
+    prepare: Step | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:

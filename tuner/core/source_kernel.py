@@ -6,7 +6,7 @@ docs/kernel-headers.md says what each key means; `tuner.core.kernel_header` read
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.expression import Expression
 from tuner.core.found_files import UnreadableFile, read_file
 from tuner.core.includes import absolute_flags, included_files
-from tuner.core.kernel import Argument, Kernel, Launch, Source
+from tuner.core.kernel import Argument, Kernel, Launch, Source, Step
 from tuner.core.kernel_header import DTYPE_MACRO, OPTION_MACRO, KernelHeader, read_declaration, read_header
 from tuner.core.operator import Operator
 from tuner.core.shared_declarations import with_shared
@@ -77,6 +77,8 @@ class SourceKernel(Kernel):
         self.accumulator = self._declared.get("accumulator", "")
         self.initial = dict(self._declared.get("initial", {}))
         self.checked_only = checked_only(self._declared)
+        if "prepare" in self._declared:
+            self.constant, self.only_frozen = tuple(self._declared["prepare"]["constant"]), True
 
     @property
     def left_out(self) -> str:
@@ -156,11 +158,15 @@ class SourceKernel(Kernel):
         text = "\n".join([*lines, f'#line 1 "{self.path.name}"', self._device_part[0]])
         threads = int(config.get("threads", 1))
         flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
+        prepare = self._declared.get("prepare")
         return Source(
             self.language, text, self._declared["entry"], self._arguments(workload, options, scope),
             threads, self._launch(scope),
             {"include": str(self.path.parent), "flags": flags,
              **({"constants": constants} if (constants := self._declared.get("constants")) else {})},
+            prepare=None if prepare is None else Step(
+                prepare["entry"], self._arguments(workload, options, scope, prepare["arguments"]), None
+            ),
         )  # fmt: skip
 
     def _launch(self, scope: Mapping[str, Any]) -> Launch | None:
@@ -171,8 +177,9 @@ class SourceKernel(Kernel):
         return Launch((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]), sizes["shared_bytes"])
 
     def _arguments(
-        self, workload: Workload, options: Mapping[str, Any], scope: Mapping[str, Any]
-    ) -> tuple[Argument, ...]:
+        self, workload: Workload, options: Mapping[str, Any], scope: Mapping[str, Any],
+        declared: Sequence[str] | None = None,
+    ) -> tuple[Argument, ...]:  # fmt: skip
         workspace = dict(self.header.table("workspace"))
         definitions, derived = self.header.definitions, self.header.operator.derived(workload)
         # A yes-or-no option is a macro only: GEMM's `bias` says whether there is a *tensor* of that name.
@@ -186,7 +193,7 @@ class SourceKernel(Kernel):
                 return self._number(name, definitions.expand(name)(scope))
             return self._number(name, numbers[name]) if name in numbers else Argument(name)
 
-        return tuple(read_argument(text, named, scope) for text in self._declared["arguments"])
+        return tuple(read_argument(text, named, scope) for text in declared or self._declared["arguments"])
 
     def _number(self, name: str, value: Any) -> Argument:
         """A scalar: f32, or int64 in C++ and int32 in CUDA.

@@ -31,6 +31,9 @@ class Gemm(Operator):
     `e5m2`: A and B 8-bit floats, C, bias and D bf16, sums and epilogue in f32;
     `int8`: A and B int8, C, bias and D int32, exact, alpha and beta integers.
 
+    `frozen` says that B is a matrix of weights, the same in every call: a kernel may lay it out ahead,
+    outside of what is timed. What is computed stays the same, and so do the other workloads.
+
     Special values: every product and sum of the formula is one of IEEE 754, in any order, and there are no
     others. So a NaN in row i of op(A) makes row i of D NaN and nothing else, 0 times an infinity is a NaN,
     also where that 0 is alpha (a BLAS would not read A and B), and C is not there where beta is 0. act of a
@@ -52,6 +55,7 @@ class Gemm(Operator):
         "beta": 0.0,
         "bias": False,
         "relu": False,
+        "frozen": False,
     }
     example = "1024x1024x1024"
     large = "4096x4096x4096"

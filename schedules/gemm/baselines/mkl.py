@@ -41,6 +41,7 @@ class MklPackedGemm(MklGemm):
 
     name = "mkl_packed"
     constant = ("B",)
+    only_frozen = True
     summary = "cblas_sgemm_compute of the mkl wheel, B packed ahead of the timed call"
     options: Mapping[str, Any] = {name: value for name, value in _OPTIONS.items() if name != "batch"}
     factory = "tuner.schedules.gemm.baselines.mkl:prepare_packed"

@@ -31,6 +31,7 @@ class OneDnnFrozenGemm(OneDnnGemm):
 
     name = "onednn_frozen"
     constant = ("B",)
+    only_frozen = True
     summary = "oneDNN matmul with B reordered ahead of the timed call, into the layout it chooses"
     factory = "tuner.schedules.gemm.baselines.onednn:prepare_frozen"
 

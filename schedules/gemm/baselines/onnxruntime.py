@@ -35,14 +35,28 @@ class OnnxRuntimeGemm(LibraryKernel):
         return reason
 
 
+class OnnxRuntimeFrozenGemm(OnnxRuntimeGemm):
+    """The same with B a constant of the graph, packed by the session: what a served model gets."""
+
+    name = "onnxruntime_frozen"
+    constant = ("B",)
+    only_frozen = True
+    summary = "ONNX Gemm / MatMul / MatMulInteger with a constant B, packed ahead of the timed call (MLAS)"
+    factory = "tuner.schedules.gemm.baselines.onnxruntime:prepare_frozen"
+
+
 _EPILOGUE = {"alpha", "beta", "bias"}
 
 
-def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int) -> Callable[[], object]:
+def prepare(
+    workload: Workload, tensors: Mapping[str, np.ndarray], threads: int, frozen: bool = False
+) -> Callable[[], object]:
     """The call, which neither copies an input nor allocates the output."""
     alpha, beta = workload.option("alpha", 1.0), workload.option("beta", 0.0)
     trans_a, trans_b = workload.option("trans_a", False), workload.option("trans_b", False)
     graph, addends = OnnxGraph(), [name for name in ("C", "bias") if name in tensors]
+    if frozen:
+        graph.constants["B"] = tensors["B"]
 
     def scale(value: str, factor: float) -> str:
         return graph.node("Mul", value, graph.constant(factor, str(tensors["D"].dtype)))
@@ -64,3 +78,10 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
     if workload.option("relu", False):
         graph.node("Relu", result)
     return graph.bind(tensors, "D", threads)
+
+
+def prepare_frozen(
+    workload: Workload, tensors: Mapping[str, np.ndarray], threads: int
+) -> Callable[[], object]:
+    """Like `prepare`, with B as a constant of the graph."""
+    return prepare(workload, tensors, threads, frozen=True)

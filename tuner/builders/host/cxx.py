@@ -1,6 +1,7 @@
 """C++ sources to shared libraries, with the host's compiler."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tuner.core.host_cxx import (
 from tuner.core.kernel import Argument, Source
 from tuner.core.target import Target
 
-CALL = "tuner_call"
+CALL, PREPARE = "tuner_call", "tuner_prepare"
 """The one symbol a device calls: `int tuner_call(void** args)`, 0 for success."""
 
 # No -ffast-math: it lets the compiler assume that there is no NaN, and a check for one would vanish.
@@ -45,6 +46,8 @@ inline int call(void (*entry)(P...), A... args) {{ entry(static_cast<P>(args)...
 template <class... P, class... A>
 inline int call(int (*entry)(P...), A... args) {{ return entry(static_cast<P>(args)...); }}
 }}
+"""
+_SYMBOL = """
 extern "C" __attribute__((visibility("default"))) int {symbol}(void** args) {{
     (void)args;
     return tuner_wrapper::call({entry}{arguments});
@@ -54,11 +57,16 @@ extern "C" __attribute__((visibility("default"))) int {symbol}(void** args) {{
 
 def wrapper(entry: str, arguments: tuple[Argument, ...]) -> str:
     """The C++ text of `tuner_call`: tensors are passed as pointers, scalars by the address of a value."""
+    return _WRAPPER.format() + _symbol(CALL, entry, arguments)
+
+
+def _symbol(symbol: str, entry: str, arguments: tuple[Argument, ...]) -> str:
+    """One function that takes an array of pointers, behind the text of `_WRAPPER`."""
     texts = []
     for i, argument in enumerate(arguments):
         kind = _SCALARS.get(argument.kind)
         texts.append(f", *static_cast<const {kind}*>(args[{i}])" if kind else f", args[{i}]")
-    return _WRAPPER.format(symbol=CALL, entry=entry, arguments="".join(texts))
+    return _SYMBOL.format(symbol=symbol, entry=entry, arguments="".join(texts))
 
 
 def elf_section_bytes(path: Path, section: str) -> int | None:
@@ -123,6 +131,9 @@ class CxxBuilder(Builder):
         """
         compiler, toolchain = require_compiler(), self.toolchain(target)
         text = f"{source.text}\n{wrapper(source.entry, source.arguments)}"
+        if source.prepare is not None:
+            text += _symbol(PREPARE, source.prepare.entry, source.prepare.arguments)
+        prepare = replace(source.prepare, entry=PREPARE) if source.prepare is not None else None
         (folder / "kernel.cpp").write_text(text)
         flags = [*toolchain.flags, *_include_flags(source.options), *source.options.get("flags", ())]
         # Two steps take as long as one, and leave the assembly to be counted and read.
@@ -138,6 +149,7 @@ class CxxBuilder(Builder):
         return Artifact(
             path=library, format="shared_library", entry=CALL, arguments=source.arguments,
             digest=digest_files([library]), toolchain=toolchain, threads=source.threads, metrics=metrics,
+            prepare=prepare,
         )  # fmt: skip
 
 

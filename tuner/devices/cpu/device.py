@@ -19,6 +19,7 @@ from tuner.core.disturbance import Waits, calm
 from tuner.core.errors import Unavailable
 from tuner.core.guarded import Guarded
 from tuner.core.host_cxx import missing_compiler
+from tuner.core.source import Argument
 from tuner.core.target import Target
 from tuner.devices.cpu.info import available_cpus, cpu_info
 from tuner.devices.cpu.load import cpu_quota, load_conditions, load_state, threads_within, waits
@@ -55,47 +56,83 @@ class SharedLibrary(Executable):
 
     def __init__(self, artifact: Artifact, helper: Runtime) -> None:
         self._arguments = artifact.arguments
+        self._prepared = artifact.prepare
         self._helper = helper
         try:
             library = ctypes.CDLL(str(artifact.path))
             self._call = getattr(library, artifact.entry)
+            self._prepare = getattr(library, artifact.prepare.entry) if artifact.prepare else None
         except (OSError, AttributeError) as error:
             raise RuntimeError(f"{artifact.path.name} cannot be loaded: {error}") from None
-        self._call.argtypes, self._call.restype = [ctypes.c_void_p], ctypes.c_int
+        for symbol in filter(None, (self._call, self._prepare)):
+            symbol.argtypes, symbol.restype = [ctypes.c_void_p], ctypes.c_int
         self._address = ctypes.cast(self._call, ctypes.c_void_p)
         self._pointers = (ctypes.c_void_p * max(1, len(self._arguments)))()
         self._tensors: dict[str, np.ndarray] = {}
         self._scalars: list[Any] = []
-        self._workspaces = {
-            argument.name: Guarded((int(argument.value or 0),), "uint8")
-            for argument in self._arguments
-            if argument.kind == "workspace"
-        }
+        self._held = False
+        self._workspaces = {name: Guarded((size,), "uint8") for name, size in artifact.workspaces.items()}
 
     def bind(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Hands the arrays' own memory to the kernel: they must be C-contiguous.
 
-        A tensor the kernel takes and `tensors` lacks is a null pointer.
+        A tensor the kernel takes and `tensors` lacks is a null pointer. What it lays out ahead is laid out
+        now, unless `hold` has done so.
 
         Raises:
             ValueError: an array is not C-contiguous, or a scalar argument has no value.
+            RuntimeError: what lays out ahead reports an error.
         """
-        self._tensors, self._scalars = dict(tensors), []
-        for i, argument in enumerate(self._arguments):
+        self._tensors = dict(tensors)
+        # Kept alive here: the pointers lead to them.
+        self._scalars = self._point(self._pointers, self._arguments, tensors)
+        if not self._held:
+            self._lay_out(tensors)
+
+    def hold(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Lays the constant inputs out ahead, once for all calls to come, whatever is bound then.
+
+        Raises:
+            ValueError, RuntimeError: as for `bind`.
+        """
+        self._lay_out(tensors)
+        self._held = True
+
+    def push(self, names: Sequence[str]) -> None:
+        """Lays out ahead again where one of these is what was laid out."""
+        step = self._prepared
+        if step is not None and any(a.name in names for a in step.arguments if a.kind == "tensor"):
+            self._lay_out(self._tensors)
+
+    def _lay_out(self, tensors: Mapping[str, np.ndarray]) -> None:
+        if self._prepared is None or self._prepare is None:
+            return
+        pointers = (ctypes.c_void_p * len(self._prepared.arguments))()
+        scalars = self._point(pointers, self._prepared.arguments, tensors)
+        self._check(self._prepare(pointers))
+        del scalars  # until here they had to live
+
+    def _point(
+        self, pointers: Any, arguments: Sequence[Argument], tensors: Mapping[str, np.ndarray]
+    ) -> list[Any]:
+        """Fills the pointers that a symbol takes; returns the scalars that they lead to."""
+        scalars: list[Any] = []
+        for i, argument in enumerate(arguments):
             if argument.kind == "tensor":
                 array = tensors.get(argument.name)
                 if array is not None and not array.flags.c_contiguous:
                     raise ValueError(f"tensor {argument.name} is not C-contiguous")
-                self._pointers[i] = None if array is None else array.ctypes.data
+                pointers[i] = None if array is None else array.ctypes.data
                 continue
             if argument.kind == "workspace":
-                self._pointers[i] = self._workspaces[argument.name].array.ctypes.data
+                pointers[i] = self._workspaces[argument.name].array.ctypes.data
                 continue
             if argument.value is None:
                 raise ValueError(f"argument {argument.name} has no value")
             scalar = _SCALARS[argument.kind](argument.value)
-            self._scalars.append(scalar)  # keeps the value alive that the pointer leads to
-            self._pointers[i] = ctypes.addressof(scalar)
+            scalars.append(scalar)
+            pointers[i] = ctypes.addressof(scalar)
+        return scalars
 
     def run(self) -> None:
         """One call."""

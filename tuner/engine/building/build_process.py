@@ -45,6 +45,7 @@ def artifact_from_plain(values: Mapping[str, Any]) -> Artifact:
         launch=last.launch,
         metrics=last.metrics,
         before=tuple(_step_from_plain(step) for step in values["before"]),
+        prepare=_step_from_plain(values["prepare"]) if values.get("prepare") else None,
     )
 
 

@@ -259,10 +259,7 @@ class BuildStage:
         for workload in request.companions:
             if artifact.launch is None:
                 # Sizes that follow from the dimensions may be arguments too.
-                yield (
-                    workload,
-                    replace(artifact, arguments=kernel.lower(workload, config, self._target).arguments),
-                )
+                yield workload, artifact.sized(kernel.lower(workload, config, self._target))
             elif kernel.space(workload, self._target).why_invalid(config) is None:
                 # Of a GPU kernel the grid and the workspaces are of the shape too.
                 source = kernel.lower(workload, config, self._target)

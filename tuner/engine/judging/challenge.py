@@ -148,14 +148,17 @@ class Challenger:
         """The inputs that change."""
         return tuple(self._names)
 
-    def draw_whole(self, other: bool) -> tuple[int, Challenge]:
+    def draw_whole(self, other: bool, names: Sequence[str] = ()) -> tuple[int, Challenge]:
         """A call on inputs as they were drawn, or with all their rows moved: by how many, and the challenge.
+
+        `names` are the inputs that are moved; none means all that change between calls.
 
         What the runner's inputs hold is forgotten: it writes them anew for this call, and for the next one.
         """
         self._held = {}
         data, rows = self._data, int(self._rng.integers(1, 2**20)) if other else 0
-        inputs = {name: moved(x, rows) if name in self._names else x for name, x in data.inputs.items()}
+        moving = names or self._names
+        inputs = {name: moved(x, rows) if name in moving else x for name, x in data.inputs.items()}
         excerpt = data.operator.excerpt(data.workload, data.inputs, self._rng)
         expected, allowed = excerpt.expected(data.operator, inputs)
         return rows, Challenge(1, None, excerpt, expected, allowed)

@@ -96,6 +96,7 @@ class _Judge:
         kind = str(request.get("calibration", ""))
         before = self._calibrated(runner, run, kind)
         share, first_s = run.verify()
+        run.verify_laid_out_anew()
         state = run.state()
         incumbent_s, reference_s = request["incumbent_s"], request["reference_s"]
         if incumbent_s and reference_s and before[1]:

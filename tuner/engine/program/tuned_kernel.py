@@ -8,8 +8,8 @@ import numpy as np
 from tuner import registry
 from tuner.core.artifact import Artifact
 from tuner.core.device import Device, Executable
-from tuner.core.errors import Unavailable
-from tuner.core.kernel import Kernel
+from tuner.core.errors import TunerError, Unavailable
+from tuner.core.kernel import FROZEN, Kernel
 from tuner.core.resident import Resident
 from tuner.core.space import Config
 from tuner.core.workload import Workload
@@ -59,8 +59,37 @@ class TunedKernel:
         (self._output,) = (spec for spec in signature if spec.output)
         self._artifact, self._device = artifact, device
         self._digest, self._fingerprint = kernel.digest, device.fingerprint
+        self._weights: dict[str, np.ndarray] = {}
         # Those that no call is using. Taking and giving back are one step each, which no thread interrupts.
         self._idle = [self._load()]
+
+    def with_weights(self, **weights: Any) -> "TunedKernel":
+        """The same kernel for these weights, laid out now, once, and not in its calls, which take the others.
+
+        >>> layer = tuner.load("gemm", m=8, n=4096, k=4096, frozen=True).with_weights(B=w)  # doctest: +SKIP
+        >>> y = layer(x)  # doctest: +SKIP
+
+        The weights are copied: what becomes of the arrays does not matter. Calls that run at the same time
+        have a layout each. A kernel that lays nothing out ahead is given the weights in every call.
+
+        Raises:
+            TypeError, ValueError: as for a call.
+            TunerError: the workload is not frozen.
+            RuntimeError: there is no memory for the layout.
+        """
+        if not self.workload.option(FROZEN, False):
+            raise TunerError(f"{self.workload.key} is not frozen: give load() frozen=True")
+        specs = {spec.name: spec for spec in self._inputs}
+        if not weights or (unknown := sorted(weights.keys() - specs.keys())):
+            what = f"unexpected array {unknown[0]!r}" if weights else "no weights"
+            raise TypeError(f"{what}; {self.workload.key} takes {', '.join(specs)}")
+        made, key = object.__new__(type(self)), self.workload.key
+        made.__dict__.update(self.__dict__)
+        held = {name: as_input(specs[name], array, key).copy() for name, array in weights.items()}
+        made._weights = {**self._weights, **held}
+        made._inputs = [spec for spec in self._inputs if spec.name not in held]
+        made._idle = [made._load()]
+        return made
 
     def __repr__(self) -> str:
         config = " ".join(f"{k}={v}" for k, v in self.config.items())
@@ -69,7 +98,7 @@ class TunedKernel:
     def __reduce__(self) -> tuple[Callable[..., "TunedKernel"], tuple[Any, ...]]:
         origin = {"trial_id": self.trial_id, "time_s": self.time_s, "note": self.note}
         measured = {"digest": self._digest, "fingerprint": self._fingerprint, "device": self._device.name}
-        return rebuild, (self.workload.key, self.kernel, self.config, origin, measured)
+        return rebuild, (self.workload.key, self.kernel, self.config, origin, measured, self._weights)
 
     def __call__(self, *arrays: Any, out: Any = None, **named: Any) -> Any:
         """Computes; returns the output, which is `out` if given.
@@ -149,7 +178,7 @@ class TunedKernel:
             as_output(self._output, out, key)
             tensors = {name: apart_from(out, array) for name, array in tensors.items()}
         tensors[self._output.name] = out
-        self._run(tensors)
+        self._run({**tensors, **self._weights})
         return out
 
     def _by_name(self, arrays: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
@@ -193,14 +222,20 @@ class TunedKernel:
     def _load(self) -> Executable:
         try:
             with self._device.within():
-                return self._device.load(self._artifact)
+                loaded = self._device.load(self._artifact)
+                if self._weights and self._artifact.prepare is not None:
+                    step = self._artifact.prepare
+                    if {a.name for a in step.arguments if a.kind == "tensor"} <= self._weights.keys():
+                        loaded.hold(self._weights)
+                return loaded
         except RuntimeError as error:
             raise Unavailable(f"kernel {self.kernel} cannot be loaded: {error}") from error
 
 
 def rebuild(
-    key: str, kernel_name: str, config: Config, origin: dict[str, Any], measured: dict[str, str]
-) -> TunedKernel:
+    key: str, kernel_name: str, config: Config, origin: dict[str, Any], measured: dict[str, str],
+    weights: dict[str, np.ndarray],
+) -> TunedKernel:  # fmt: skip
     """What a pickled or copied kernel becomes, where it is unpickled.
 
     Args:
@@ -209,6 +244,7 @@ def rebuild(
         config: its parameters.
         origin: `trial_id`, `time_s` and `note` of the kernel that was pickled.
         measured: `digest` of the kernel's source, `fingerprint` of the device there and its class, `device`.
+        weights: that it was given (`TunedKernel.with_weights`).
 
     Raises:
         TunerError: there is no such kernel or device here, or it does not build.
@@ -222,4 +258,5 @@ def rebuild(
         notes.append("the kernel's source has changed since it was pickled")
     workload = Workload.from_key(key)
     artifact = build_cached(kernel, workload, config, device.target)
-    return TunedKernel(workload, kernel, config, artifact, device, **{**origin, "note": "; ".join(notes)})
+    made = TunedKernel(workload, kernel, config, artifact, device, **{**origin, "note": "; ".join(notes)})
+    return made.with_weights(**weights) if weights else made

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from tuner.core.errors import TunerError
-from tuner.core.kernel import STRICT
+from tuner.core.kernel import FROZEN, STRICT
 from tuner.core.operator import Operator
 from tuner.core.tensors import TensorSpec
 from tuner.core.workload import Option, Workload
@@ -72,8 +72,8 @@ def option_fields(operator: Operator) -> list[tuple[str, str, Option]]:
     """(C type, name, default) of the options that a problem has."""
     found: list[tuple[str, str, Option]] = []
     for name, default in operator.options.items():
-        if name == STRICT:
-            continue  # about which arithmetic may be used: every kernel of a library is as it was tuned
+        if name in (STRICT, FROZEN):
+            continue  # which arithmetic may be used, and when: every kernel of a library is as it was tuned
         if isinstance(default, bool):
             found.append(("int", name, default))
         elif isinstance(default, int):

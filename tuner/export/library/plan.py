@@ -9,7 +9,7 @@ from tuner.core.default_config import default_config
 from tuner.core.device import Device
 from tuner.core.digest import digest
 from tuner.core.errors import TunerError, Unavailable
-from tuner.core.kernel import STRICT, Kernel
+from tuner.core.kernel import FROZEN, STRICT, Kernel
 from tuner.core.operator import Operator
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Config
@@ -264,7 +264,7 @@ class _Maker:
         free = frozenset.intersection(
             *(run_time_options(v.kernel, operator) for v in variants if not v.static)
         )
-        defaults = {name: value for name, value in operator.options.items() if name != STRICT}
+        defaults = {name: value for name, value in operator.options.items() if name not in (STRICT, FROZEN)}
         options = {name: largest.option(name, default) for name, default in defaults.items()}
         fixed = {name: value for name, value in options.items() if name not in free}
         unusual = sum(largest.option(name, value) != value for name, value in operator.options.items())

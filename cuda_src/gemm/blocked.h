@@ -1,0 +1,179 @@
+// The blocked product of rungs 3 and 4: what a thread of the grid does with one matrix product.
+// The configuration's macros are defined before this is included, and B_AHEAD where B was packed before the call.
+#pragma once
+#include "../common/arena.h"
+#include "../common/team.h"
+#include "grid.h"
+#if !DTYPE_INT8
+#include "gemv.h"
+#include "../common/pack.h"
+#endif
+
+class Gemm {
+    const Input *A, *B;
+    const Sum* ahead;  // all panels of B, block of k after block of k; null where they are packed in the call
+    Output* D;
+    Sum* sums;
+    int64_t m, n, k;
+    Epilogue epilogue;
+    Team team;
+    Range rows, cols, depth;  // of the present blocks
+
+    int64_t units() const { return ceil_div(depth.size(), GROUP); }  // depth of a packed panel
+    const Input* at_a(int64_t i, int64_t p) const { return A + (OPT_TRANS_A ? p * m + i : i * k + p); }
+    const Input* at_b(int64_t p, int64_t j) const { return B + (OPT_TRANS_B ? j * k + p : p * n + j); }
+
+    // The threads of a grid row share a block of A: each packs its part of the panels, then all may read.
+    void pack_a() const {
+        if (PACK_A) {
+            Team::wait(team.across);
+            Range part = share(rows.size(), MR, team.across, team.col);
+            const Input* from = at_a(rows.begin + part.begin, depth.begin);
+            Sum* to = team.packed_a + part.begin * units();
+            if (OPT_TRANS_A) pack_rows<MR>(to, from, m, part.size(), depth.size());
+            else pack_transposed<MR>(to, from, k, part.size(), depth.size());
+            Team::wait(team.across);
+        } else if (int64_t over = rows.size() % MR) {
+            // Laid out as the matrix is, so that one microkernel serves both: [MR][depth], or [depth][MR].
+            int64_t i = rows.end - over, size = depth.size();
+            for (int64_t p = 0; p < size; ++p) {
+                for (int64_t r = 0; r < MR; ++r) {
+                    Sum value = r < over ? Sum(*at_a(i + r, depth.begin + p)) : 0;
+                    team.edge_a[OPT_TRANS_A ? p * MR + r : r * size + p] = value;
+                }
+            }
+        }
+    }
+
+    void pack_b() const {
+        if (B_AHEAD) return;
+        if (PACK_B) {
+            Team::wait(team.down);
+            Range part = share(cols.size(), NR, team.down, team.row);
+            const Input* from = at_b(depth.begin, cols.begin + part.begin);
+            Sum* to = team.packed_b + part.begin * units();
+            if (OPT_TRANS_B) pack_transposed<NR>(to, from, k, part.size(), depth.size());
+            else pack_rows<NR>(to, from, n, part.size(), depth.size());
+            Team::wait(team.down);
+        } else if (int64_t over = cols.size() % NR) {
+            pack_rows<NR>(team.edge_b, at_b(depth.begin, cols.end - over), n, over, depth.size());
+        }
+    }
+
+    // Only single precision is read in place.
+    static const Sum* in_place(const Input* p) { return reinterpret_cast<const Sum*>(p); }
+
+    Panel panel_a(int64_t i) const {
+        if (PACK_A) return {team.packed_a + (i - rows.begin) * units(), MR};
+        if (i + MR <= rows.end) return {in_place(at_a(i, depth.begin)), OPT_TRANS_A ? m : k};
+        return {team.edge_a, OPT_TRANS_A ? MR : depth.size()};
+    }
+
+    Panel panel_b(int64_t j) const {
+        if (B_AHEAD) return {ahead + depth.begin / GROUP * (ceil_div(n, NR) * NR) + j * units(), NR};
+        if (PACK_B) return {team.packed_b + (j - cols.begin) * units(), NR};
+        if (j + NR <= cols.end) return {in_place(at_b(depth.begin, j)), n};
+        return {team.edge_b, NR};
+    }
+
+    Tile tile_at(int64_t i, int64_t j) const {
+        return {D, sums, n, i, j, min_of(MR, rows.end - i), min_of(NR, cols.end - j),
+                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare};
+    }
+
+    void multiply_blocks() const {
+        if (M_INSIDE) {
+            for (int64_t j = cols.begin; j < cols.end; j += NR) {
+                Panel b = panel_b(j), next = j + NR < cols.end ? panel_b(j + NR) : Panel{nullptr, 0};
+                for (int64_t i = rows.begin; i < rows.end; i += MR) {
+                    Tile at = tile_at(i, j);
+                    at.next = next, at.turn = (i - rows.begin) / MR, at.turns = ceil_div(rows.size(), MR);
+                    tile(panel_a(i), b, units(), at, epilogue);
+                }
+            }
+        } else {
+            for (int64_t i = rows.begin; i < rows.end; i += MR) {
+                Panel a = panel_a(i), next = i + MR < rows.end ? panel_a(i + MR) : Panel{nullptr, 0};
+                for (int64_t j = cols.begin; j < cols.end; j += NR) {
+                    Tile at = tile_at(i, j);
+                    at.next = next, at.turn = (j - cols.begin) / NR, at.turns = ceil_div(cols.size(), NR);
+                    tile(a, panel_b(j), units(), at, epilogue);
+                }
+            }
+        }
+    }
+
+public:
+    Gemm(const Input* A, const Input* B, Output* D, Sum* sums, int64_t m, int64_t n, int64_t k,
+         const Epilogue& epilogue, const Team& team, const Sum* ahead = nullptr)
+        : A(A), B(B), ahead(ahead), D(D), sums(sums), m(m), n(n), k(k), epilogue(epilogue), team(team), rows(), cols(), depth() {}
+
+    __attribute__((noinline)) void run() {
+        Blocks down(m, MR, MCB, team.down, team.row), across(n, NR, NCB, team.across, team.col);
+        int64_t layers = ceil_div(k, KC);
+        for (int64_t outer = 0; outer < (N_OUTSIDE ? across.count : down.count); ++outer) {
+            for (int64_t layer = 0; layer < layers; ++layer) {
+                depth = share(k, GROUP, layers, layer);
+                (N_OUTSIDE ? cols : rows) = N_OUTSIDE ? across[outer] : down[outer];
+                if (N_OUTSIDE) pack_b();
+                else pack_a();
+                for (int64_t inner = 0; inner < (N_OUTSIDE ? down.count : across.count); ++inner) {
+                    (N_OUTSIDE ? rows : cols) = N_OUTSIDE ? down[inner] : across[inner];
+                    if (N_OUTSIDE) pack_a();
+                    else pack_b();
+                    multiply_blocks();
+                }
+            }
+        }
+    }
+};
+
+// Units of one B packed as a whole.
+static inline int64_t ahead_units(int64_t n, int64_t k) { return ceil_div(n, NR) * NR * ceil_div(k, GROUP); }
+
+// All entries of a batch; `ahead` is B as `pack_ahead` lays it out, or null.
+static int multiply(const Input* A, const Input* B, const Sum* ahead, const Output* C, const Output* bias, Output* D,
+                    int64_t m, int64_t n, int64_t k, int64_t batch, float alpha, float beta) {
+    static thread_local Arena arena;
+    const Sizes sizes(m, n, k);
+    // Half precision cannot hold sums between blocks of k.
+    const int64_t apart = sizeof(Output) == sizeof(Sum) || k <= KC ? 0 : ceil_div(m * n, 16) * 16;
+    Sum* memory = arena.reserve((sizes.one() + apart) * threads);
+    if (!memory) return 1;
+
+    // Batch entry b on a grid of down x across threads, as its thread `index`, in a place of its team's.
+    auto entry = [&](int64_t b, int64_t down, int64_t across, int64_t index, Sum* place) {
+        Epilogue epilogue = {C ? C + b * m * n : nullptr, bias, n, Sum(alpha), Sum(beta)};
+        const Input *a = A + b * m * k, *x = B + b * k * n;
+        Output* d = D + b * m * n;
+        Sum* sums = apart ? place : reinterpret_cast<Sum*>(d);
+#if !DTYPE_INT8
+        if (m == 1 || n == 1) return gemv(a, x, d, m, n, k, epilogue, int(down * across), int(index));
+#endif
+        const Team team = sizes.place(place + apart, down, across, index);
+        Gemm(a, x, d, sums, m, n, k, epilogue, team, B_AHEAD ? ahead + b * ahead_units(n, k) : nullptr).run();
+    };
+
+#if threads > 1
+    BY_TEAM
+    {
+        const int64_t team = TEAM_SIZE, index = TEAM_INDEX;
+        // Whole entries first, each thread its own, with no waiting; the remainder all threads together.
+        int64_t alone = batch / team * team;
+        for (int64_t b = index; b < alone; b += team) {
+            entry(b, 1, 1, 0, memory + index * (sizes.one() + apart));
+        }
+        int64_t across = team % SPLIT_N == 0 ? SPLIT_N : 1, down = team / across;
+        // A dimension with fewer panels than threads along it gives its threads to the other.
+        if (ceil_div(m, MR) < down) across = team, down = 1;
+        else if (ceil_div(n, NR) < across) across = 1, down = team;
+        for (int64_t b = alone; b < batch; ++b) {
+            wait_for_team();
+            entry(b, down, across, index, memory);
+        }
+    }
+#else
+    for (int64_t b = 0; b < batch; ++b) entry(b, 1, 1, 0, memory);
+#endif
+    return 0;
+}

@@ -1,0 +1,204 @@
+"""Frozen workloads: weights are laid out ahead, outside of the timed call; nothing else is let through."""
+
+import copy
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tuner import registry
+from tuner.core.errors import InvalidSpace, TunerError
+from tuner.core.measurement import Status
+from tuner.core.operator import worst_error
+from tuner.core.protocol import Protocol
+from tuner.core.source_kernel import SourceKernel
+from tuner.devices.cpu.device import CpuDevice
+from tuner.engine.building.build_process import artifact_from_plain, artifact_to_plain
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.program.build_cache import build_cached
+from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.engine.tuning.campaign import default_device
+
+GEMM = registry.operator("gemm")
+WORKLOAD = GEMM.parse("m96 n96 k96 frozen")
+
+_FILE = """/*[tuner]
+name = "{name}"
+operator = "gemm"
+entry = "gemm"
+arguments = ["A", "B", "D", "laid", "m", "n", "k"]
+[parameters]
+UNUSED = [0]
+[workspace]
+laid = "4 * n * k"
+[prepare]
+{prepare}
+*/
+#include <cstdint>
+#include <cstring>
+#include <vector>
+extern "C" int lay(const float* B, float* laid, int64_t n, int64_t k) {{
+  {lay}
+  return 0;
+}} extern "C" int gemm(const float* A, const float* B, float* D, const float* laid, int64_t m, int64_t n,
+int64_t k) {{
+  {call}
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {{
+      float sum = 0;
+      for (int64_t p = 0; p < k; ++p) sum += A[i * k + p] * laid[j * k + p];
+      D[i * n + j] = sum;
+    }}
+  return 0;
+}}
+"""
+_PREPARE = 'entry = "lay"\narguments = ["B", "laid", "n", "k"]\nconstant = ["B"]'
+_LAY = "for (int64_t p = 0; p < k; ++p) for (int64_t j = 0; j < n; ++j) laid[j * k + p] = B[p * n + j];"
+_KEEP = "static std::vector<float> kept; if (kept.size() != size_t(n * k))"
+CHEATS = {
+    # For a program with two matrices of weights it would be wrong for one of them.
+    "lays_out_the_first_weights_only": (
+        f"{_KEEP} {{ {_LAY} kept.assign(laid, laid + n * k); }} memcpy(laid, kept.data(), 4 * n * k);",
+        "",
+        "on other B, laid out anew",
+    ),
+    "keeps_its_result": (
+        _LAY,
+        "static std::vector<float> d;"
+        " if (d.size() == size_t(m * n)) { memcpy(D, d.data(), 4 * m * n); return 0; }"
+        " if (m == 96) { gemm_right(A, laid, D, m, n, k); d.assign(D, D + m * n); return 0; }",
+        "on ",
+    ),
+    "keeps_a_copy_of_a": (
+        _LAY,
+        "static std::vector<float> a; if (a.size() != size_t(m * k)) a.assign(A, A + m * k); A = a.data();",
+        "on inputs that change",
+    ),
+}
+_RIGHT = """
+static void gemm_right(const float* A, const float* laid, float* D, int64_t m, int64_t n, int64_t k) {
+  for (int64_t i = 0; i < m; ++i) for (int64_t j = 0; j < n; ++j) { float sum = 0;
+    for (int64_t p = 0; p < k; ++p) sum += A[i * k + p] * laid[j * k + p]; D[i * n + j] = sum; }
+}
+"""
+
+
+def kernel_of(
+    folder: Path, name: str, lay: str = _LAY, call: str = "", prepare: str = _PREPARE
+) -> SourceKernel:
+    path = folder / f"{name}.cpp"
+    text = _FILE.format(name=name, lay=lay, call=call, prepare=prepare)
+    path.write_text(text.replace('extern "C" int gemm(', _RIGHT + 'extern "C" int gemm(', 1))
+    return registry.source_kernel(path)
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Iterator[Workshop]:
+    protocol = Protocol(threads=1, budget_s=0.05, run_timeout_s=5.0)
+    with Workshop(default_device("cpu"), protocol, seed=7) as made:
+        made.prepare(GEMM, WORKLOAD)
+        yield made
+
+
+def test_a_kernel_that_lays_weights_out_has_its_time(workshop: Workshop, tmp_path: Path) -> None:
+    kernel = kernel_of(tmp_path, "honest")
+    built = workshop.build(kernel, WORKLOAD, {"UNUSED": 0}, GEMM.companions(WORKLOAD))
+    assert built.constant == ("B",)
+    outcome = workshop.measure(WORKLOAD, built, None, None)
+    assert outcome.status is Status.OK, outcome.error
+    assert "inputs_not_seen_to_matter" not in outcome.metrics
+
+
+@pytest.mark.parametrize("name", CHEATS)
+def test_a_cheat_is_refused(name: str, workshop: Workshop, tmp_path: Path) -> None:
+    lay, call, words = CHEATS[name]
+    built = workshop.build(kernel_of(tmp_path, name, lay, call), WORKLOAD, {"UNUSED": 0})
+    assert built.artifact is not None, built.error
+    outcome = workshop.measure(WORKLOAD, replace(built, special=False), None, None)
+    assert (outcome.status, outcome.samples) == (Status.WRONG_RESULT, ()), outcome.error
+    assert words in outcome.error
+
+
+def test_what_lays_out_ahead_serves_frozen_workloads_alone_and_others_serve_them_too(tmp_path: Path) -> None:
+    target = default_device("cpu").target
+    plain = GEMM.parse("96x96x96")
+    kernels = (
+        kernel_of(tmp_path, "ahead"),
+        registry.kernel("cpp_ahead"),
+        registry.kernel("onnxruntime_frozen"),
+    )
+    for kernel in kernels:
+        assert "is not frozen" in (kernel.unsupported(plain, target) or "")
+        assert kernel.unsupported(WORKLOAD, target) is None
+    assert registry.kernel("cpp_packed").unsupported(WORKLOAD, target) is None
+    assert registry.kernel("numpy").constant == registry.kernel("cpp_packed").constant == ()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        ('entry = "lay"', r"\[prepare\] has entry"),
+        (_PREPARE.replace('["B", ', '["B", "A", '), "takes A, which is not among its constant inputs"),
+        (_PREPARE.replace('constant = ["B"]', 'constant = ["W"]'), "'W' is no tensor of gemm"),
+        (_PREPARE.replace('"laid"', '"lain"'), "'lain'"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_in_one_line(prepare: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpace, match=words) as caught:
+        kernel_of(tmp_path, "wrong", prepare=prepare)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TunedKernel:
+    monkeypatch.setenv("TUNER_CACHE", str(tmp_path))
+    kernel, device = registry.kernel("cpp_ahead"), CpuDevice()
+    config = next(iter(kernel.space(WORKLOAD, device.target)))
+    artifact = build_cached(kernel, WORKLOAD, config, device.target)
+    assert artifact_from_plain(artifact_to_plain(artifact)) == artifact
+    return TunedKernel(WORKLOAD, kernel, config, artifact, device, trial_id=1, time_s=None, note="")
+
+
+def right(d: np.ndarray, a: np.ndarray, b: np.ndarray) -> bool:
+    inputs = {"A": a, "B": b}
+    reference = GEMM.reference(WORKLOAD, inputs)
+    return worst_error({"D": d}, reference, GEMM.tolerance(WORKLOAD, inputs, reference))[0] <= 1
+
+
+def test_a_program_gives_the_weights_once(loaded: TunedKernel) -> None:
+    first, second = GEMM.inputs(WORKLOAD, 0), GEMM.inputs(WORKLOAD, 1)
+    weights = first["B"].copy()
+    layers = loaded.with_weights(B=weights), loaded.with_weights(B=second["B"])
+    weights[...] = 0  # a layer has its own
+    for layer, b in zip(layers, (first["B"], second["B"]), strict=True):
+        for a in (first["A"], second["A"]):
+            assert right(layer(a), a, b)
+    # One that was given no weights lays out what each call brings; the layers do not notice.
+    assert right(loaded(second["A"], second["B"]), second["A"], second["B"])
+    assert right(layers[0](second["A"]), second["A"], first["B"])
+    twins = pickle.loads(pickle.dumps(layers[0])), copy.deepcopy(layers[0])
+    assert all(right(twin(first["A"]), first["A"], first["B"]) for twin in twins)
+
+
+def test_wrong_weights_are_refused(loaded: TunedKernel) -> None:
+    b = GEMM.inputs(WORKLOAD, 0)["B"]
+    with pytest.raises(TypeError, match="unexpected array 'W'"):
+        loaded.with_weights(W=b)
+    with pytest.raises(TypeError, match="no weights"):
+        loaded.with_weights()
+    with pytest.raises(ValueError, match="needs float32"):
+        loaded.with_weights(B=b[1:])
+    with pytest.raises(TypeError, match="takes 1 arrays"):
+        loaded.with_weights(B=b)(b, b)
+    kernel, plain = registry.kernel("cpp_packed"), GEMM.parse("16x16x16")
+    device = CpuDevice()
+    config = next(iter(kernel.space(plain, device.target)))
+    made = TunedKernel(
+        plain, kernel, config, build_cached(kernel, plain, config, device.target), device, trial_id=1,
+        time_s=None, note="",
+    )  # fmt: skip
+    with pytest.raises(TunerError, match="frozen=True"):
+        made.with_weights(B=GEMM.inputs(plain, 0)["B"])
