@@ -18,7 +18,7 @@ def draw(rng: random.Random, dtype: str = "f32") -> Workload:
             "batch": rng.choice([1, 1, 3]), "trans_a": rng.random() < 0.5, "trans_b": rng.random() < 0.5,
             "alpha": rng.choice([1.0, 1.0, -2.0 if whole else -0.5, 3.0]),
             "beta": rng.choice([0.0, 0.0, 1.0, 2.0 if whole else 0.75]),
-            "bias": rng.random() < 0.5, "relu": rng.random() < 0.6,
+            "bias": rng.random() < 0.5, "relu": rng.random() < 0.6, "frozen": rng.random() < 0.3,
         }  # fmt: skip
         m, n, k = (rng.choice(SIZES) for _ in range(3))
         try:

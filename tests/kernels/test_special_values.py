@@ -51,7 +51,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run | None]
         builder = registry.builder_for(kernel.language, kernel.target_kinds[0])
         if reason := kernel.unavailable() or builder.unavailable():
             pytest.skip(reason)
-        workload = registry.operator(kernel.operator).parse(shape, dtype)
+        workload = registry.operator(kernel.operator).parse(shape + " frozen" * kernel.only_frozen, dtype)
         if kernel.unsupported(workload, HERE):
             return None
         key = f"{kernel.name} {workload.key}"
@@ -225,7 +225,7 @@ def test_libraries_agree_on_activations_and_sums(name: str, built: Any) -> None:
 def checked(kernel: Kernel, shape: str, dtype: str, target: Target) -> tuple[str, str]:
     from tuner.engine.examine.check import check_kernel, choose_configs
 
-    workload = registry.operator(kernel.operator).parse(shape, dtype)
+    workload = registry.operator(kernel.operator).parse(shape + " frozen" * kernel.only_frozen, dtype)
     if reason := kernel.unavailable() or kernel.unsupported(workload, target):
         pytest.skip(reason)
     configs = choose_configs(kernel.space(workload, target), None, 1, 0)
