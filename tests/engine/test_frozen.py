@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tuner
+from tests.export.real import stored_here
 from tuner import registry
 from tuner.core.errors import InvalidSpace, TunerError
 from tuner.core.measurement import Status
@@ -19,8 +21,10 @@ from tuner.devices.cpu.device import CpuDevice
 from tuner.engine.building.build_process import artifact_from_plain, artifact_to_plain
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.program.build_cache import build_cached
+from tuner.engine.program.load import NearestConfiguration
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.engine.tuning.campaign import default_device
+from tuner.store.store import open_store
 
 GEMM = registry.operator("gemm")
 WORKLOAD = GEMM.parse("m96 n96 k96 frozen")
@@ -162,6 +166,22 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TunedKernel:
     return TunedKernel(WORKLOAD, kernel, config, artifact, device, trial_id=1, time_s=None, note="")
 
 
+def test_a_frozen_workload_shares_no_trial_with_the_plain_one(tmp_path: Path) -> None:
+    db, plain = str(tmp_path / "results.db"), GEMM.parse("96x96x96")
+    entries = [(WORKLOAD.key, "cpp_packed", {"threads": 1}, 1e-3), (WORKLOAD.key, "cpp_ahead", {}, 5e-4)]
+    with open_store(db) as store:
+        made = stored_here(store, entries, threads=1)
+        twins = [replace(trial.key, workload=plain).digest for trial in made]
+        assert not store.find_identities(twins)
+        assert len(store.find_identities([trial.key.digest for trial in made])) == 2
+        assert not store.best("gemm", plain.key)
+    ahead = tuner.load("gemm", m=96, n=96, k=96, frozen=True, db=db, threads=1)
+    assert (ahead.kernel, ahead.exact, ahead.time_s) == ("cpp_ahead", True, 5e-4)
+    with pytest.warns(NearestConfiguration, match="frozen"):
+        other = tuner.load("gemm", m=96, n=96, k=96, db=db, threads=1)
+    assert (other.kernel, other.exact, other.time_s) == ("cpp_packed", False, None)
+
+
 def right(d: np.ndarray, a: np.ndarray, b: np.ndarray) -> bool:
     inputs = {"A": a, "B": b}
     reference = GEMM.reference(WORKLOAD, inputs)
@@ -179,6 +199,12 @@ def test_a_program_gives_the_weights_once(loaded: TunedKernel) -> None:
     # One that was given no weights lays out what each call brings; the layers do not notice.
     assert right(loaded(second["A"], second["B"]), second["A"], second["B"])
     assert right(layers[0](second["A"]), second["A"], first["B"])
+    # Another matrix on its way: laid out anew, in a kernel of its own.
+    assert right(layers[0].with_weights(B=second["B"])(first["A"]), first["A"], second["B"])
+    assert right(layers[0](second["A"]), second["A"], first["B"])
+    d = np.empty((96, 96), np.float32)
+    layers[1].bound({"A": first["A"], "D": d})()
+    assert right(d, first["A"], second["B"])
     twins = pickle.loads(pickle.dumps(layers[0])), copy.deepcopy(layers[0])
     assert all(right(twin(first["A"]), first["A"], first["B"]) for twin in twins)
 

@@ -13,7 +13,7 @@ from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
 
-__all__ = ["FROZEN", "STRICT", "Argument", "Kernel", "Launch", "Source", "Step"]
+__all__ = ["FROZEN", "STRICT", "Argument", "Kernel", "Launch", "Source", "Step", "unfrozen"]
 
 STRICT = "strict"
 """An operator's option of this name, a boolean, keeps kernels away that are not of `special_values`."""
@@ -21,6 +21,12 @@ STRICT = "strict"
 FROZEN = "frozen"
 """An operator's option of this name, a boolean: its weights are the same in every call. A kernel may then lay
 them out ahead (`Kernel.constant`), outside of what is timed; none has to."""
+
+
+def unfrozen(workload: Workload) -> Workload:
+    """The workload without that option: the same tensors and the same result."""
+    options = tuple((name, value) for name, value in workload.options if name != FROZEN)
+    return Workload(workload.operator, workload.dtype, workload.dims, options)
 
 
 class Kernel(ABC):

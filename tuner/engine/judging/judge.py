@@ -176,6 +176,7 @@ class _Judge:
         self._verify_companions(runner, request, every=True)
         run = self._verified(runner, request["workload"], request["artifact"], request)
         _, last_s = run.verify()
+        run.verify_laid_out_anew()
         if last_s < LONG_S:
             run.samples(1, 1)
             last_s = run.samples(1, 1)[0].seconds

@@ -69,8 +69,10 @@ class TunedKernel:
         >>> layer = tuner.load("gemm", m=8, n=4096, k=4096, frozen=True).with_weights(B=w)  # doctest: +SKIP
         >>> y = layer(x)  # doctest: +SKIP
 
-        The weights are copied: what becomes of the arrays does not matter. Calls that run at the same time
-        have a layout each. A kernel that lays nothing out ahead is given the weights in every call.
+        The weights are copied: what becomes of the arrays afterwards does not matter, and changing them changes
+        no result. For other weights ask again, this kernel or the result: that lays them out anew, in a kernel
+        of their own. Calls that run at the same time have a layout each. A kernel that lays nothing out ahead
+        is given the weights in every call.
 
         Raises:
             TypeError, ValueError: as for a call.
@@ -79,7 +81,8 @@ class TunedKernel:
         """
         if not self.workload.option(FROZEN, False):
             raise TunerError(f"{self.workload.key} is not frozen: give load() frozen=True")
-        specs = {spec.name: spec for spec in self._inputs}
+        signature = registry.operator(self.workload.operator).signature(self.workload)
+        specs = {spec.name: spec for spec in signature if not spec.output}
         if not weights or (unknown := sorted(weights.keys() - specs.keys())):
             what = f"unexpected array {unknown[0]!r}" if weights else "no weights"
             raise TypeError(f"{what}; {self.workload.key} takes {', '.join(specs)}")
@@ -87,7 +90,7 @@ class TunedKernel:
         made.__dict__.update(self.__dict__)
         held = {name: as_input(specs[name], array, key).copy() for name, array in weights.items()}
         made._weights = {**self._weights, **held}
-        made._inputs = [spec for spec in self._inputs if spec.name not in held]
+        made._inputs = [spec for spec in specs.values() if spec.name not in made._weights]
         made._idle = [made._load()]
         return made
 
@@ -114,6 +117,10 @@ class TunedKernel:
         with self._device.within():
             names = [*(spec.name for spec in self._inputs), self._output.name]
             there = residents(self._device, given, out, names)
+            if there is not None and self._weights:
+                raise TypeError(
+                    f"the weights of {self.workload.key} lie in the host's memory: give the other arrays there too"
+                )
             if there is not None:
                 return self._on_device(there, out)
             return self._on_host(given, out)
@@ -125,7 +132,7 @@ class TunedKernel:
         allowed; each `bound` has an executable of its own. On a CPU.
 
         Args:
-            tensors: all inputs and the output, by the operator's names.
+            tensors: all inputs but weights that it was given, and the output, by the operator's names.
 
         Raises:
             TypeError: one is missing, or no array.
@@ -143,7 +150,7 @@ class TunedKernel:
             if np.may_share_memory(used[spec.name], used[name]):
                 raise ValueError(f"array {spec.name} overlaps the output")
         executable = self._load()
-        executable.bind(used)
+        executable.bind({**self._weights, **used})
         if self._artifact.threads > 1:
             return lambda: call_parallel(executable.run)
         return executable.run
@@ -234,7 +241,7 @@ class TunedKernel:
 
 def rebuild(
     key: str, kernel_name: str, config: Config, origin: dict[str, Any], measured: dict[str, str],
-    weights: dict[str, np.ndarray],
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> TunedKernel:  # fmt: skip
     """What a pickled or copied kernel becomes, where it is unpickled.
 
@@ -244,7 +251,7 @@ def rebuild(
         config: its parameters.
         origin: `trial_id`, `time_s` and `note` of the kernel that was pickled.
         measured: `digest` of the kernel's source, `fingerprint` of the device there and its class, `device`.
-        weights: that it was given (`TunedKernel.with_weights`).
+        weights: that it was given (`TunedKernel.with_weights`), if any.
 
     Raises:
         TunerError: there is no such kernel or device here, or it does not build.

@@ -9,7 +9,7 @@ from tuner.core.default_config import default_config
 from tuner.core.device import Device
 from tuner.core.digest import digest
 from tuner.core.errors import TunerError, Unavailable
-from tuner.core.kernel import FROZEN, STRICT, Kernel
+from tuner.core.kernel import FROZEN, STRICT, Kernel, unfrozen
 from tuner.core.operator import Operator
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.space import Config
@@ -138,6 +138,7 @@ def make_plan(
 
     Args:
         workloads: what programs will ask for; every other size of the same dtype and options is served too.
+            A frozen one is what it is without that option: programs cannot say that weights stay the same.
         device: a CPU of this machine.
         store: to read.
         levels: targets, the device's own first and the least demanding last.
@@ -169,7 +170,7 @@ def make_plan(
     classes: dict[tuple[object, ...], list[Workload]] = {}
     for workload in wanted:
         if workload in rows:
-            classes.setdefault(same_but_dims(workload), []).append(workload)
+            classes.setdefault(same_but_dims(unfrozen(workload)), []).append(workload)
     made: dict[str, list[OptionClass]] = {}
     for members in classes.values():
         made.setdefault(members[0].operator, []).append(maker.option_class(members))
@@ -190,8 +191,12 @@ def _listed(row: BestRow, device: Device) -> bool:
 
 
 def _embeddable(kernel: Kernel) -> bool:
-    """Whether one compiled copy serves all shapes and needs nothing at run time."""
-    return kernel.language == "cxx" and kernel.shape_generic and not kernel.baseline
+    """Whether one compiled copy serves all shapes and needs nothing at run time.
+
+    What lays weights out ahead does: a C program that calls the library says nowhere that they stay the same.
+    """
+    generic = kernel.language == "cxx" and kernel.shape_generic
+    return generic and not (kernel.baseline or kernel.only_frozen)
 
 
 def _static(kernel: Kernel, target: Target) -> bool:
@@ -234,6 +239,7 @@ class _Maker:
         self.variants: dict[tuple[object, ...], Variant] = {}
 
     def variant(self, kernel: Kernel, workload: Workload, config: Config, target: Target) -> Variant:
+        workload = unfrozen(workload)
         space = kernel.space(workload, target)
         if kernel.shape_generic:
             # Another shape's configuration may break constraints of this one, but not name what no space
@@ -267,12 +273,15 @@ class _Maker:
         defaults = {name: value for name, value in operator.options.items() if name not in (STRICT, FROZEN)}
         options = {name: largest.option(name, default) for name, default in defaults.items()}
         fixed = {name: value for name, value in options.items() if name not in free}
-        unusual = sum(largest.option(name, value) != value for name, value in operator.options.items())
+        usual = {name: value for name, value in operator.options.items() if name != FROZEN}
+        unusual = sum(largest.option(name, value) != value for name, value in usual.items())
         return OptionClass(largest.dtype, fixed, tuple(levels), options, unusual)
 
     def tuned_level(self, members: Sequence[Workload], largest: Workload) -> Level:
         target = self.levels[0]
-        exact = {tuple(size for _, size in w.dims): self.tuned(w, target) for w in members}
+        # Of one shape what was tuned with weights that may change counts, as they may in every call here.
+        ordered = sorted(members, key=lambda w: not w.option(FROZEN, False))
+        exact = {tuple(size for _, size in w.dims): self.tuned(w, target) for w in ordered}
         ruled = self.by_rule(members, target)
         if ruled is not None:
             return Level(target.features, exact, *ruled)
