@@ -42,6 +42,10 @@ def draw(rng: random.Random, dtype: str = "f32", options: Mapping[str, Option] |
             continue
 
 
+def frozen(workload: Workload) -> Workload:
+    return CONV.workload(workload.dtype, **{**dict(workload.dims), **dict(workload.options), "frozen": True})
+
+
 def served(
     kernel: Kernel,
     target: Target,
@@ -52,6 +56,8 @@ def served(
     """A random workload that the kernel supports."""
     for _ in range(2000):
         workload = draw(rng, dtype, options)
+        if kernel.only_frozen:
+            workload = frozen(workload)
         if kernel.unsupported(workload, target) is None:
             return workload
     raise AssertionError(f"{kernel.name} supports next to nothing")

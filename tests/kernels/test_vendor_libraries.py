@@ -37,13 +37,13 @@ def workloads(kernel: Kernel, count: int) -> list[Workload]:
             dims = {d: rng.choice([1, 7, 16, 33, 129]) for d in ("m", "n", "k")}
             options = {name: rng.random() < 0.3 for name in ("trans_a", "trans_b", "bias", "relu")}
             options |= {"batch": rng.choice([1, 1, 3]), "alpha": rng.choice([1.0, 1.0, 2.0])}
-            options["frozen"] = kernel.only_frozen
         else:
             groups, taps = rng.choice([1, 1, 4]), rng.choice([1, 3])
             dims = {"n": rng.choice([1, 2]), "c": 4 * rng.choice([1, 5]), "k": 4 * rng.choice([1, 6])}
             dims |= {"h": rng.choice([7, 14]), "w": 9, "r": taps, "s": taps}
             options = {name: rng.random() < 0.3 for name in ("nhwc", "bias", "relu")}
             options |= {"groups": groups, "stride": rng.choice([1, 2]), "pad_top": rng.choice([0, 1])}
+        options["frozen"] = kernel.only_frozen
         dtype = kernel.dtypes[len(found) % len(kernel.dtypes)]
         workload = operator.workload(dtype, **dims, **options)
         if kernel.unsupported(workload, TARGET) is None:

@@ -31,6 +31,7 @@ class OneDnnFrozenConv2d(OneDnnConv2d):
 
     name = "conv_onednn_frozen"
     constant = ("W", "bias")
+    only_frozen = True
     summary = "oneDNN convolution with W reordered ahead of the timed call, X and Y as they lie"
     factory = "tuner.schedules.conv2d.baselines.onednn:prepare_frozen"
 

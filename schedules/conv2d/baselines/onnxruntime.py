@@ -32,14 +32,11 @@ class OnnxRuntimeConv2d(LibraryKernel):
 
 
 class OnnxRuntimeFrozen(LibraryKernel):
-    """Conv of a served model: the weights are constants, laid out once, before anything is timed.
-
-    It does less in a call than the others, which are given W anew each time; it is here because it is
-    what a served model gets.
-    """
+    """Conv of a served model: the weights are constants, laid out once, before anything is timed."""
 
     name = "conv_onnxruntime_frozen"
     constant = ("W", "bias")
+    only_frozen = True
     operator = "conv2d"
     summary = "ONNX Conv with constant weights, laid out ahead of the timed call (NCHWc, MLAS)"
     dtypes = ("f32",)
