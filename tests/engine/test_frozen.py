@@ -2,9 +2,11 @@
 
 import copy
 import pickle
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,8 @@ from tuner.core.source_kernel import SourceKernel
 from tuner.devices.cpu.device import CpuDevice
 from tuner.engine.building.build_process import artifact_from_plain, artifact_to_plain
 from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.judging import dataset
+from tuner.engine.judging.challenge import Challenger, moved
 from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.load import NearestConfiguration
 from tuner.engine.program.tuned_kernel import TunedKernel
@@ -124,6 +128,48 @@ def test_a_cheat_is_refused(name: str, workshop: Workshop, tmp_path: Path) -> No
     outcome = workshop.measure(WORKLOAD, replace(built, special=False), None, None)
     assert (outcome.status, outcome.samples) == (Status.WRONG_RESULT, ()), outcome.error
     assert words in outcome.error
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv_winograd_ahead",
+        pytest.param("conv_direct_ahead", marks=pytest.mark.slow),
+        pytest.param("conv_implicit_gemm_ahead", marks=pytest.mark.slow),
+    ],
+)
+def test_convolutions_lay_their_filters_out(name: str, workshop: Workshop) -> None:
+    conv, kernel = registry.operator("conv2d"), registry.kernel(name)
+    workload = conv.parse("n1 c32 h14 w14 k40 r3 s3 pad1 bias frozen")
+    workshop.prepare(conv, workload)
+    config = kernel.space(workload, default_device("cpu").target_for(1)).sample(random.Random(0))
+    built = workshop.build(kernel, workload, config, conv.companions(workload))
+    assert built.constant == ("W",), built.error
+    outcome = workshop.measure(workload, built, None, None)
+    assert outcome.status is Status.OK, outcome.error
+
+
+class Unlucky(np.random.Generator):
+    """Draws the number of B's rows first, by which moved they are where they were."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(1))
+        self.first = [96]
+
+    def integers(self, *bounds: Any, **named: Any) -> Any:
+        return self.first.pop() if self.first else super().integers(*bounds, **named)
+
+
+def test_weights_that_are_laid_out_anew_are_never_the_same() -> None:
+    data = dataset.compute(GEMM, WORKLOAD, 7)
+    try:
+        rng = Unlucky()
+        rows, _ = Challenger(data, ("B",), rng).draw_whole(True, ["B"])
+        assert not rng.first and not np.array_equal(moved(data.inputs["B"], rows), data.inputs["B"])
+    finally:
+        data.close()
+    row = np.arange(5.0).reshape(1, 5)  # k of 1
+    assert moved(row, 1).tolist() == [[4.0, 0.0, 1.0, 2.0, 3.0]]
 
 
 def test_what_lays_out_ahead_serves_frozen_workloads_alone_and_others_serve_them_too(tmp_path: Path) -> None:

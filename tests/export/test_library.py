@@ -157,7 +157,8 @@ def test_it_exports_its_entries_and_needs_no_python(package: Path) -> None:
 def test_it_says_where_it_comes_from(package: Path) -> None:
     origin = json.loads((package / "share" / "operators" / "operators.json").read_text())
     assert {e["workload"]: e["kernel"] for e in origin["entries"]} == {
-        **{k: n for k, (n, _) in TUNED.items()}, FROZEN: "cpp_packed"
+        **{k: n for k, (n, _) in TUNED.items()},
+        FROZEN: "cpp_packed",
     }
     assert all(e["evidence"] == "measured" and e["fingerprint"] for e in origin["entries"])
 

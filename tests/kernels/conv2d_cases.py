@@ -24,6 +24,7 @@ def draw(rng: random.Random, dtype: str = "f32", options: Mapping[str, Option] |
                 "stride": rng.choice([1, 1, 2, 3]), "pad": rng.choice([0, 1, 1, 2, 3]),
                 "dilation": rng.choice([1, 1, 1, 2]), "groups": rng.choice([1, 1, 1, 2, 3, 8, 17]),
                 "nhwc": rng.random() < 0.4, "bias": rng.random() < 0.5, "relu": rng.random() < 0.5,
+                "frozen": rng.random() < 0.3,
                 **({scale: True} if scale else {}),
             }  # fmt: skip
             if rng.random() < 0.4:
@@ -42,10 +43,6 @@ def draw(rng: random.Random, dtype: str = "f32", options: Mapping[str, Option] |
             continue
 
 
-def frozen(workload: Workload) -> Workload:
-    return CONV.workload(workload.dtype, **{**dict(workload.dims), **dict(workload.options), "frozen": True})
-
-
 def served(
     kernel: Kernel,
     target: Target,
@@ -56,8 +53,6 @@ def served(
     """A random workload that the kernel supports."""
     for _ in range(2000):
         workload = draw(rng, dtype, options)
-        if kernel.only_frozen:
-            workload = frozen(workload)
         if kernel.unsupported(workload, target) is None:
             return workload
     raise AssertionError(f"{kernel.name} supports next to nothing")

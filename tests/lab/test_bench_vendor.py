@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.stats import Interval
 from tuner.core.turns import Turns
+from tuner.devices.cpu.device import CpuDevice
 from tuner.engine.tuning.finals import Finalist, Placing, Ranking
 from tuner.lab import bench_vendor, vendor_page, vendor_roofline
 from tuner.lab.vendor_cases import OPERATORS, cases
@@ -26,9 +26,26 @@ def test_every_case_is_a_workload_and_is_there_once() -> None:
     assert len({case.key for case in found}) == len(found)
     for case in found:
         registry.operator(case.operator).parse(case.shape, case.dtype)
-    assert Counter(c.operator for c in found if (c.dtype, c.threads) == ("f32", 2)) == {
-        "gemm": 14, "conv2d": 20, "attention": 6,
-    }  # fmt: skip
+    f32 = [c for c in found if (c.dtype, c.threads) == ("f32", 2)]
+    plain, frozen = ([c for c in f32 if c.frozen == ahead] for ahead in (False, True))
+    assert Counter(c.operator for c in plain) == {"gemm": 14, "conv2d": 20, "attention": 6}
+    assert Counter(c.operator for c in frozen) == {"gemm": 13, "conv2d": 18}
+    for case in frozen:
+        assert registry.operator(case.operator).parse(case.shape).option("frozen", False)
+    assert found.index(frozen[0]) < found.index(next(c for c in found if c.threads == 1))
+
+
+@pytest.mark.parametrize("operator", ["gemm", "conv2d"])
+def test_frozen_stands_beside_frozen_and_what_is_not_beside_what_is_not(operator: str) -> None:
+    """Whoever takes B or W to be constant is in no comparison of weights that change."""
+    target = CpuDevice().target
+    taken: dict[bool, set[str]] = {False: set(), True: set()}
+    for case in cases([2], [operator]):
+        workload = registry.operator(operator).parse(case.shape, case.dtype)
+        for kernel in registry.kernels_of(operator, "cpu"):
+            if kernel.constant and kernel.unsupported(workload, target) is None:
+                taken[case.frozen].add("library" if kernel.baseline else kernel.name)
+    assert not taken[False] and {"library"} < taken[True]
 
 
 def test_who_stops_early_has_f32_of_every_operator() -> None:
@@ -44,21 +61,13 @@ def placing(label: str, seconds: float, baseline: bool = True) -> Placing:
     return Placing(Finalist(label, 1, None, baseline), turns, "", Interval(1, 1, 1))  # type: ignore[arg-type]
 
 
-def test_libraries_with_weights_laid_out_ahead_are_compared_apart() -> None:
-    entries = (
-        placing("ours", 2.0, False),
-        placing("slower", 3.0, False),
-        placing("lib", 4.0),
-        placing("ahead", 1.0),
-    )
-    kernels: Any = [
-        SimpleNamespace(name=n, constant=("B",) if n == "ahead" else ()) for n in ("ours", "lib", "ahead")
-    ]
-    found = bench_vendor.placings(Ranking(entries, 3, 3, ()), kernels)
-    assert (found["ours"], found["best"], found["frozen"]) == ("ours", "lib", "ahead")
-    assert found["ratio"][1] == pytest.approx(2.0) and found["frozen_ratio"][1] == pytest.approx(0.5)
+def test_ours_is_held_against_the_best_library() -> None:
+    entries = (placing("ours", 2.0, False), placing("slower", 3.0, False), placing("lib", 4.0))
+    found = bench_vendor.placings(Ranking((*entries, placing("worse", 5.0)), 3, 3, ()))
+    assert (found["ours"], found["best"]) == ("ours", "lib")
+    assert found["ratio"][1] == pytest.approx(2.0) and found["libraries"].keys() == {"lib", "worse"}
     with pytest.raises(TunerError, match="none of our kernels"):
-        bench_vendor.placings(Ranking(entries[2:], 1, 1, ()), kernels)
+        bench_vendor.placings(Ranking(entries[2:], 1, 1, ()))
 
 
 def test_a_large_product_is_held_by_arithmetic_and_a_row_by_memory() -> None:
@@ -101,8 +110,9 @@ def run_of(ours_s: float) -> dict[str, Any]:
         "date": "2026-01-01", "cores": 2, "arch": "avx512", "libraries": ["mkl 1"],
         "speeds": {"2": {**RATES, "peak": 2e11}},
     }  # fmt: skip
-    failed = {**found, "shape": "1x1x1", "ours_s": None, "error": "disturbed: others"}
-    return {"about": about, "cases": {case.key: found, "failed": failed}}
+    frozen = {**found, "shape": f"{case.shape} frozen", "ratio": [1.4, 1.5, 1.6]}
+    failed = {**found, "shape": "1x1x1", "ours_s": None, "ratio": None, "error": "disturbed: others"}
+    return {"about": about, "cases": {case.key: found, "frozen": frozen, "failed": failed}}
 
 
 def test_a_section_of_another_cpu_is_never_touched(tmp_path: Path) -> None:
@@ -116,7 +126,11 @@ def test_a_section_of_another_cpu_is_never_touched(tmp_path: Path) -> None:
     assert sections[1].strip() == first.strip() and "20.0 ms" in first
     assert "50.0 ms" in sections[2] and "40.0 ms" not in sections[2]
     assert "1.10 [0.90, 1.20] (tie)" in first and "disturbed: others" in first
-    assert all(line.count("|") == 13 for line in first.splitlines() if line.startswith("| 1"))
+    # Each has a table and a mean of its own.
+    assert "| gemm | f32 | 2 | in the call | 1 | 1.10 | 1.10 |" in first
+    assert "| gemm | f32 | 2 | frozen | 1 | 1.50 | 1.50 |" in first
+    assert "### gemm, f32, 2 threads\n" in first and "### gemm, f32, 2 threads, frozen weights\n" in first
+    assert all(line.count("|") == 12 for line in first.splitlines() if line.startswith("| 1"))
 
 
 def test_a_file_that_is_none_of_its_own_is_refused(tmp_path: Path) -> None:

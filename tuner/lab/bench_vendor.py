@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from tuner import registry
 from tuner.core.errors import TunerError
-from tuner.core.kernel import Kernel
 from tuner.core.places import ROOT
 from tuner.core.scratch import Scratch
 from tuner.core.workload import Workload
@@ -135,7 +134,7 @@ class Bench:
         limits = self._device.target.limits
         least = roofs(workload, limits, outcome.limits, rates, case.threads)
         return {
-            **placings(outcome.ranking, kernels), "compute_s": least.compute, "levels_s": dict(least.levels),
+            **placings(outcome.ranking), "compute_s": least.compute, "levels_s": dict(least.levels),
         }  # fmt: skip
 
     def _rates(self, threads: int, peaks: Mapping[str, float]) -> Mapping[str, float]:
@@ -151,17 +150,19 @@ class Bench:
         return found
 
 
-def placings(ranking: Ranking, kernels: Sequence[Kernel]) -> dict[str, Any]:
-    """Our fastest, the best library that is given everything anew in each call, and the best frozen one.
+def placings(ranking: Ranking) -> dict[str, Any]:
+    """Our fastest kernel and the best library of a final.
+
+    Of a frozen workload the libraries' frozen modes take part, of others nobody that lays weights out ahead
+    does (`Kernel.only_frozen`), so that what stands here did the same work.
 
     Returns:
-        `ours`, `ours_s`; `best`, `best_s`, `ratio` (its time over ours: low, middle, high); `frozen`,
-        `frozen_s`, `frozen_ratio`; `libraries`: seconds by name. What there is none of is left out.
+        `ours`, `ours_s`; `best`, `best_s`, `ratio` (its time over ours: low, middle, high), left out where no
+        library has a time; `libraries`: seconds by name.
 
     Raises:
         TunerError: none of ours has a time.
     """
-    frozen = {kernel.name for kernel in kernels if kernel.constant}
     timed = [(entry.interval.mid, entry) for entry in ranking.entries if entry.interval]
     ours = _fastest([(mid, e) for mid, e in timed if not e.finalist.baseline])
     if ours is None:
@@ -171,12 +172,11 @@ def placings(ranking: Ranking, kernels: Sequence[Kernel]) -> dict[str, Any]:
         "ours": ours.finalist.label, "ours_s": min(mid for mid, e in timed if e is ours),
         "libraries": {e.finalist.label: mid for mid, e in libraries},
     }  # fmt: skip
-    for name, ratio, ahead in (("best", "ratio", False), ("frozen", "frozen_ratio", True)):
-        best = _fastest([(mid, e) for mid, e in libraries if (e.finalist.label in frozen) == ahead])
-        if best is not None:
-            found[name] = best.finalist.label
-            found[f"{name}_s"] = found["libraries"][best.finalist.label]
-            found[ratio] = list(astuple(best.turns.over(ours.turns)))
+    best = _fastest(libraries)
+    if best is not None:
+        found["best"] = best.finalist.label
+        found["best_s"] = found["libraries"][best.finalist.label]
+        found["ratio"] = list(astuple(best.turns.over(ours.turns)))
     return found
 
 
@@ -206,8 +206,7 @@ def _line(case: Case, found: Mapping[str, Any]) -> str:
     if "error" in found:
         return f"{case.key}: {found['error']}"
     against = f"{found['ratio'][1]:.2f}x {found['best']}" if "ratio" in found else "no library"
-    frozen = f", {found['frozen_ratio'][1]:.2f}x {found['frozen']}" if "frozen_ratio" in found else ""
-    return f"{case.key}: {found['ours']} {found['ours_s']:.3g} s, {against}{frozen}"
+    return f"{case.key}: {found['ours']} {found['ours_s']:.3g} s, {against}"
 
 
 def read_kept(path: Path) -> dict[str, Any]:
@@ -231,6 +230,9 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="ten minutes, few shapes, fewer trials")
     parser.add_argument("--only", choices=OPERATORS, action="append", help="these operators only")
     parser.add_argument("--dtype", action="append", help="these element types only")
+    parser.add_argument(
+        "--frozen", choices=("yes", "no"), help="weights laid out ahead, or in the call; default: both"
+    )
     parser.add_argument("--threads", type=int, action="append", help="default: 2 and 1")
     parser.add_argument("--trials", type=int, help="of each kernel at each shape")
     parser.add_argument("--again", action="store_true", help="measure what is known too")
@@ -252,7 +254,8 @@ def main() -> int:
         run = kept.setdefault(device.fingerprint, {})
         cores = int(device.target.limits["cores"])
         threads = told.threads or list(dict.fromkeys([min(2, cores), 1]))
-        wanted = cases(threads, told.only or (), told.dtype or (), told.quick)
+        frozen = {"yes": True, "no": False}.get(told.frozen)
+        wanted = cases(threads, told.only or (), told.dtype or (), told.quick, frozen)
         if told.again:
             for case in wanted:
                 run.get("cases", {}).pop(case.key, None)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tuner.core.kernel import FROZEN
+
 GEMMS = (
     "1024x1024x1024", "2048x2048x2048", "256x256x256", "512x768x3072", "1x4096x4096", "512x512x512",
     "128x3072x768", "8x4096x4096", "4096x64x512", "1000x1000x1000", "64x64x64", "127x129x131",
@@ -56,16 +58,31 @@ class Suite:
         operator: its name.
         shapes: in the order in which they are measured.
         narrow: element types beside f32.
+        frozen: those with weights, which are compared once more with the weights laid out ahead by everyone.
     """
 
     operator: str
     shapes: tuple[str, ...]
     narrow: tuple[str, ...]
+    frozen: tuple[str, ...] = ()
+
+    def asked(self, frozen: bool) -> tuple[str, ...]:
+        """The shapes as workloads with weights that may change in every call, or that stay the same."""
+        return tuple(f"{_named(shape)} {FROZEN}" for shape in self.frozen) if frozen else self.shapes
 
 
+def _named(shape: str) -> str:
+    """A product's MxNxK in words, which options may follow."""
+    sizes = shape.split("x")
+    return " ".join(map("".join, zip("mnk", sizes, strict=True))) if len(sizes) == 3 else shape
+
+
+_OF_WEIGHTS = tuple(shape for shape in GEMMS if "batch" not in shape)
+# One filter a channel is next to no memory: nothing is gained by a layout of its own.
+_OF_FILTERS = tuple(shape for shape in CONVOLUTIONS if "groups" not in shape)
 SUITES = (
-    Suite("gemm", GEMMS, ("int8", "bf16", "f16")),
-    Suite("conv2d", CONVOLUTIONS, ("int8", "bf16", "f16")),
+    Suite("gemm", GEMMS, ("int8", "bf16", "f16"), _OF_WEIGHTS),
+    Suite("conv2d", CONVOLUTIONS, ("int8", "bf16", "f16"), _OF_FILTERS),
     Suite("attention", ATTENTIONS, ("bf16", "f16")),
 )
 OPERATORS = tuple(suite.operator for suite in SUITES)
@@ -87,39 +104,56 @@ class Case:
     threads: int
 
     @property
+    def frozen(self) -> bool:
+        """Whether weights are the same in every call: frozen kernels beside the libraries' frozen modes."""
+        return is_frozen(self.shape)
+
+    @property
     def key(self) -> str:
         """Its name in the file of results."""
         return f"{self.operator} {self.dtype} {self.shape}, {self.threads} threads"
 
 
+def is_frozen(shape: str) -> bool:
+    """Whether a case's shape is of a frozen workload."""
+    return FROZEN in shape.split()
+
+
 def cases(
-    threads: Sequence[int], only: Sequence[str] = (), dtypes: Sequence[str] = (), quick: bool = False
-) -> list[Case]:
+    threads: Sequence[int], only: Sequence[str] = (), dtypes: Sequence[str] = (), quick: bool = False,
+    frozen: bool | None = None,
+) -> list[Case]:  # fmt: skip
     """Everything to be measured, in the order in which it is.
 
-    f32 on the most threads comes first, operators in turn; then f32 on fewer threads; then the narrow types
-    in the same order. Who stops early has measured the same shapes of every operator.
+    f32 on the most threads comes first, operators in turn, then the same with frozen weights; then f32 on
+    fewer threads; then the narrow types in the same order. Who stops early has measured the same shapes of
+    every operator.
 
     Args:
         threads: numbers of threads, the most first.
         only: operators; none means all.
         dtypes: element types; none means all.
         quick: the first few shapes of each operator only.
+        frozen: those with frozen weights alone, or the others alone; `None` means both.
     """
     chosen = [suite for suite in SUITES if suite.operator in (only or OPERATORS)]
     return [
         case
         for narrow in (False, True)
         for count in threads
-        for case in _in_turn(chosen, count, narrow, quick)
-        if case.dtype in (dtypes or (case.dtype,))
+        for ahead in (False, True)
+        for case in _in_turn(chosen, count, narrow, ahead, quick)
+        if case.dtype in (dtypes or (case.dtype,)) and frozen in (None, ahead)
     ]
 
 
-def _in_turn(suites: Sequence[Suite], threads: int, narrow: bool, quick: bool) -> Iterator[Case]:
+def _in_turn(
+    suites: Sequence[Suite], threads: int, narrow: bool, frozen: bool, quick: bool
+) -> Iterator[Case]:
     """One shape of each operator after the other."""
-    for place in range(_FEW if quick else max(len(suite.shapes) for suite in suites)):
-        for suite in suites:
-            for shape in suite.shapes[place : place + 1]:
+    asked = {suite: suite.asked(frozen) for suite in suites}
+    for place in range(_FEW if quick else max(map(len, asked.values()))):
+        for suite, shapes in asked.items():
+            for shape in shapes[place : place + 1]:
                 for dtype in suite.narrow if narrow else ("f32",):
                     yield Case(suite.operator, shape, dtype, threads)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tuner.core.errors import TunerError
 from tuner.core.stats import Interval
+from tuner.lab.vendor_cases import is_frozen
 from tuner.lab.vendor_roofline import LEVELS, Roofs, geometric_mean, holds
 from tuner.report.text import significant
 
@@ -15,15 +16,20 @@ _HEAD = """# CPU kernels beside the vendors' libraries
 Written by `make bench-vendor`, a section a CPU model; a run replaces the section of its own CPU alone. A
 line is one interleaved final on one machine: our fastest C++ kernel as tuned in that run, and every
 library that was installed. "speed over best" is the best library's time over ours, with its 95% interval:
-above 1 ours is faster, a tie where the interval contains 1. "frozen" is the same against the best library
-whose weights were laid out ahead, which does less in a call than ours. Roofs are least times (formulas
+above 1 ours is faster, a tie where the interval contains 1. In tables of frozen weights a product's B or a
+convolution's filters are the same in every call: our kernels and the libraries' frozen modes lay them out
+ahead, outside of what is timed. In the other tables nobody does. Roofs are least times (formulas
 and their sources are in `tuner/lab/vendor_roofline.py`): arithmetic at the FMA peak, measured for f32
 alone; what must come out of each cache level; and out of memory. A geometric mean is over the lines of
 its table.
 """
 _COLUMNS = (
-    "shape", "ours", "time", "best library", "speed over best", "frozen", "compute", *LEVELS, "held by",
+    "shape", "ours", "time", "best library", "speed over best", "compute", *LEVELS, "held by",
 )  # fmt: skip
+
+
+Kind = tuple[str, str, int, str]
+_AHEAD, _IN_CALL = "frozen", "in the call"
 
 
 def section_name(facts: Mapping[str, Any], fingerprint: str) -> str:
@@ -56,13 +62,20 @@ def body(run: Mapping[str, Any]) -> str:
         run: what `tuner.lab.bench_vendor` keeps in its file: `about`, and `cases` by their keys.
     """
     found = list(run["cases"].values())
-    kinds = dict.fromkeys((case["operator"], case["dtype"], case["threads"]) for case in found)
+    kinds = dict.fromkeys(map(_kind, found))
     parts = [_about(run["about"], found), _means(found, list(kinds))]
-    for operator, dtype, threads in kinds:
-        rows = [c for c in found if (c["operator"], c["dtype"], c["threads"]) == (operator, dtype, threads)]
+    for kind in kinds:
+        operator, dtype, threads, weights = kind
         title = f"### {operator}, {dtype}, {threads} thread{'s' if threads > 1 else ''}"
-        parts.append(f"{title}\n\n{_table(rows)}")
+        title += f", {weights} weights" * (weights == _AHEAD)
+        parts.append(f"{title}\n\n{_table([case for case in found if _kind(case) == kind])}")
     return "\n\n".join(parts)
+
+
+def _kind(case: Mapping[str, Any]) -> Kind:
+    """What shares a table: operator, dtype, threads, and whether weights are laid out ahead."""
+    weights = _AHEAD if is_frozen(case["shape"]) else _IN_CALL
+    return case["operator"], case["dtype"], case["threads"], weights
 
 
 def _about(about: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> str:
@@ -84,36 +97,32 @@ def _about(about: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(lines)
 
 
-def _means(found: Sequence[Mapping[str, Any]], kinds: Sequence[tuple[str, str, int]]) -> str:
+def _means(found: Sequence[Mapping[str, Any]], kinds: Sequence[Kind]) -> str:
     rows = [
-        "| operator | dtype | threads | comparisons | geometric mean | least | against frozen |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| operator | dtype | threads | weights | comparisons | geometric mean | least |",
+        "| --- | --- | ---: | --- | ---: | ---: | ---: |",
     ]
     for kind in kinds:
-        of_kind = [case for case in found if (case["operator"], case["dtype"], case["threads"]) == kind]
-        ratios = [case["ratio"][1] for case in of_kind if case.get("ratio")]
-        frozen = [case["frozen_ratio"][1] for case in of_kind if case.get("frozen_ratio")]
-        mean, mean_frozen = geometric_mean(ratios), geometric_mean(frozen)
-        cells = [*map(str, kind), str(len(ratios)), _times(mean), _times(min(ratios, default=None))]
-        rows.append(f"| {' | '.join([*cells, _times(mean_frozen)])} |")
+        ratios = [case["ratio"][1] for case in found if _kind(case) == kind and case.get("ratio")]
+        cells = [*map(str, kind), str(len(ratios)), _times(geometric_mean(ratios))]
+        rows.append(f"| {' | '.join([*cells, _times(min(ratios, default=None))])} |")
     return "\n".join(rows)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         f"| {' | '.join(_COLUMNS)} |",
-        f"| --- | --- | ---: | --- | ---: | --- | ---: |{' ---: |' * len(LEVELS)} --- |",
+        f"| --- | --- | ---: | --- | ---: | ---: |{' ---: |' * len(LEVELS)} --- |",
     ]
     for case in rows:
         if not case.get("ours_s"):
             missing = [case["shape"], (case.get("error") or "not measured").replace("|", "/")]
-            lines.append(f"| {' | '.join(missing)} |{' |' * (6 + len(LEVELS))}")
+            lines.append(f"| {' | '.join(missing)} |{' |' * (5 + len(LEVELS))}")
             continue
         roofs = Roofs(case["compute_s"], case["levels_s"])
-        frozen = f"{case['frozen']} {_ratio(case['frozen_ratio'])}" if case.get("frozen_ratio") else "–"
         cells = [
             case["shape"], case["ours"], _seconds(case["ours_s"]), case.get("best") or "–",
-            _ratio(case["ratio"]) if case.get("ratio") else "–", frozen,
+            _ratio(case["ratio"]) if case.get("ratio") else "–",
             _seconds(roofs.compute), *(_seconds(roofs.levels.get(level)) for level in LEVELS),
             holds(roofs, case["ours_s"]),
         ]  # fmt: skip

@@ -64,8 +64,8 @@ class Conv2d(Operator):
     infinite or NaN though the result might be finite. What is smaller than a rounding error may be taken for
     0.
 
-    `frozen` says that W, bias and scale are the same in every call, as in inference: a kernel may lay them out
-    ahead, outside of what is timed. What is computed stays the same, and so do the other workloads.
+    `frozen` says that W, bias and scale are the same in every call, as in inference: a kernel may lay them
+    out ahead, outside of what is timed. What is computed stays the same, and so do the other workloads.
 
     `strict` says that a kernel has to keep to this. Without it Winograd's may serve (Lavin and Gray, CVPR
     2016), which add and subtract neighbouring pixels first: of finite inputs they err as the tolerance

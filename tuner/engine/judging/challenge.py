@@ -85,10 +85,14 @@ class Challenge:
 
 
 def moved(array: np.ndarray, rows: int) -> np.ndarray:
-    """An array with its rows (last axis) moved cyclically by so many places; of one axis, its elements."""
-    return np.roll(array.reshape(-1, array.shape[-1] if array.ndim > 1 else 1), rows, axis=0).reshape(
-        array.shape
-    )
+    """An array with its rows (last axis) moved cyclically by so many places; of one row, its elements."""
+    return np.roll(array.reshape(_rows(array), -1), rows, axis=0).reshape(array.shape)
+
+
+def _rows(array: np.ndarray) -> int:
+    """What `moved` moves: rows where there are several, else elements."""
+    rows = array.size // array.shape[-1] if array.ndim > 1 else 1
+    return rows if rows > 1 else array.size
 
 
 class Challenger:
@@ -156,12 +160,20 @@ class Challenger:
         What the runner's inputs hold is forgotten: it writes them anew for this call, and for the next one.
         """
         self._held = {}
-        data, rows = self._data, int(self._rng.integers(1, 2**20)) if other else 0
-        moving = names or self._names
+        data, moving = self._data, names or self._names
+        rows = self._rows_to_move(moving) if other else 0
         inputs = {name: moved(x, rows) if name in moving else x for name, x in data.inputs.items()}
         excerpt = data.operator.excerpt(data.workload, data.inputs, self._rng)
         expected, allowed = excerpt.expected(data.operator, inputs)
         return rows, Challenge(1, None, excerpt, expected, allowed)
+
+    def _rows_to_move(self, names: Sequence[str]) -> int:
+        """A number that leaves none of these inputs as it is, as a multiple of its rows would."""
+        counts = [count for name in names if (count := _rows(self._data.inputs[name])) > 1]
+        while True:
+            rows = int(self._rng.integers(1, 2**20))
+            if all(rows % count for count in counts):
+                return rows
 
     def _expected(self, excerpt: Excerpt) -> tuple[Tensors, Tensors]:
         """What an excerpt's elements are for what the runner's inputs hold now."""

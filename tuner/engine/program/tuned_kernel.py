@@ -69,10 +69,9 @@ class TunedKernel:
         >>> layer = tuner.load("gemm", m=8, n=4096, k=4096, frozen=True).with_weights(B=w)  # doctest: +SKIP
         >>> y = layer(x)  # doctest: +SKIP
 
-        The weights are copied: what becomes of the arrays afterwards does not matter, and changing them changes
-        no result. For other weights ask again, this kernel or the result: that lays them out anew, in a kernel
-        of their own. Calls that run at the same time have a layout each. A kernel that lays nothing out ahead
-        is given the weights in every call.
+        The weights are copied: changing the arrays afterwards changes no result. For other weights ask again,
+        this kernel or the result: they are laid out anew, in a kernel of their own. Calls that run at the same
+        time have a layout each. A kernel that lays nothing out ahead is given the weights in every call.
 
         Raises:
             TypeError, ValueError: as for a call.
@@ -118,9 +117,8 @@ class TunedKernel:
             names = [*(spec.name for spec in self._inputs), self._output.name]
             there = residents(self._device, given, out, names)
             if there is not None and self._weights:
-                raise TypeError(
-                    f"the weights of {self.workload.key} lie in the host's memory: give the other arrays there too"
-                )
+                where = f"the weights of {self.workload.key} lie in the host's memory"
+                raise TypeError(f"{where}: give the other arrays there too")
             if there is not None:
                 return self._on_device(there, out)
             return self._on_host(given, out)
