@@ -70,8 +70,8 @@ class TunedKernel:
         >>> y = layer(x)  # doctest: +SKIP
 
         The weights are copied: changing the arrays afterwards changes no result. For other weights ask again,
-        this kernel or the result: they are laid out anew, in a kernel of their own. Calls that run at the same
-        time have a layout each. A kernel that lays nothing out ahead is given the weights in every call.
+        this kernel or the result: they are laid out anew, in a kernel of their own. Calls that run at the
+        same time have a layout each. A kernel that lays nothing out ahead is given the weights in every call.
 
         Raises:
             TypeError, ValueError: as for a call.
