@@ -1,31 +1,37 @@
 """A model run by tuned kernels gives what ONNX Runtime gives; what is wrong is not timed."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.export.real import stored_here
 from tests.in_process import run_here
 from tests.model.graphs import attending, convolutional, helper, save, weight
 from tuner import registry
 from tuner.core.default_config import default_config
+from tuner.core.kernel import unfrozen
+from tuner.devices.cpu.shared_library import SharedLibrary
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.chart import batch_chart
 from tuner.model.comparing import AtBatch, check, compared_plain, difference, race
-from tuner.model.contestants import Contestant
+from tuner.model.contestants import Contestant, ours
 from tuner.model.executor import Executor
 from tuner.model.graph import Graph
 from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs, run, session
 from tuner.model.stages import Part, buffers, stages
+from tuner.store.store import open_store
 
 ort = pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
 KERNELS = {"conv2d": "conv_naive", "gemm": "cpp_naive", "attention": "attn_naive"}
+AHEAD = {"conv2d": "conv_direct_ahead", "gemm": "cpp_ahead"}
 
 
 def opened(path: Path, batch: int | None = None) -> tuple[Any, Graph]:
@@ -33,12 +39,14 @@ def opened(path: Path, batch: int | None = None) -> tuple[Any, Graph]:
     return model, graph_of(model, path, {})
 
 
-def untuned(model: Any, graph: Graph) -> Executor:
-    """The model run by the plainest kernel of each operator, which compiles in no time."""
+def untuned(model: Any, graph: Graph, names: Mapping[str, str] = KERNELS) -> Executor:
+    """The model run by the plainest kernel of each operator, which compiles in no time, or by those named."""
     device = default_device()
     target, chosen = device.target_for(1), []
     for layer in find_layers(graph, target).layers:
-        kernel, workload = registry.kernel(KERNELS[layer.workload.operator]), layer.workload
+        workload = layer.workload
+        own = names if workload.option("frozen", False) else KERNELS
+        kernel = registry.kernel(own[workload.operator])
         config = default_config(kernel.space(workload, target))
         artifact = build_cached(kernel, workload, config, target)
         chosen.append(
@@ -76,6 +84,37 @@ def test_kernels_and_parts_give_what_onnx_runtime_gives(make: Any, tmp_path: Pat
         assert difference(executor(inputs), run(plain, inputs)) <= 1
     with pytest.raises(KeyError):
         executor({})
+
+
+def test_weights_are_laid_out_once_and_not_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each layer has a layout of its own weights."""
+    laid: list[object] = []
+    lay_out = SharedLibrary._lay_out
+    monkeypatch.setattr(SharedLibrary, "_lay_out", lambda *given: (laid.append(given[0]), lay_out(*given)))
+    model, graph = opened(convolutional(tmp_path / "m.onnx"))
+    executor, plain = untuned(model, graph, AHEAD), session(model, 1)
+    assert len(set(map(id, laid))) == executor.kernels == len(laid)
+    for seed in (1, 2):
+        inputs = random_inputs(graph, seed)
+        assert difference(executor(inputs), run(plain, inputs)) <= 1
+    assert len(laid) == executor.kernels
+
+
+def test_what_was_tuned_for_weights_that_change_serves_until_there_is_better(tmp_path: Path) -> None:
+    """As databases have it that are older than frozen weights."""
+    model, graph = opened(convolutional(tmp_path / "m.onnx"))
+    device, inputs = default_device(), random_inputs(graph, 1)
+    workloads = [layer.workload for layer in find_layers(graph).layers]
+    assert all(w.option("frozen", False) for w in workloads)
+    with open_store(tmp_path / "r.db") as store:
+        plain = [(unfrozen(w).key, KERNELS[w.operator], {}, 1e-3) for w in workloads]
+        stored_here(store, plain, threads=1)
+        before = ours(model, graph, inputs, store, device, 1)
+        stored_here(store, [(workloads[0].key, AHEAD["conv2d"], {"threads": 1}, 2e-3)], threads=1)
+        after = ours(model, graph, inputs, store, device, 1)
+    assert [(o.exact, o.near, o.left) for o in (before, after)] == [(0, 3, 0), (1, 2, 0)]
+    wanted = run(session(model, 1), inputs)
+    assert all(difference(o.contestant.call(), wanted) <= 1 for o in (before, after))
 
 
 def test_another_batch_is_run_as_well(tmp_path: Path) -> None:
@@ -128,7 +167,6 @@ def test_a_wrong_way_is_not_timed() -> None:
 
 def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from tuner.model import comparison
-    from tuner.store.store import open_store
 
     monkeypatch.setattr(comparison, "too_much", lambda *readings: "other programs took 1.0 of 2 cores")
     monkeypatch.setattr(comparison, "race", lambda right, rounds: [])

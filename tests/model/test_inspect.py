@@ -31,9 +31,9 @@ def test_what_follows_a_convolution_is_part_of_it(tmp_path: Path) -> None:
     graph = read_model(convolutional(tmp_path / "m.onnx"))
     found = find_layers(graph)
     assert [layer.workload.key for layer in found.layers] == [
-        "conv2d/f32/n1-c3-h6-w6-k8-r3-s3/bias,pad=1,relu",
-        "conv2d/f32/n1-c8-h6-w6-k8-r3-s3/pad=1",
-        "gemm/f32/m1-n5-k8/bias,trans_b",
+        "conv2d/f32/n1-c3-h6-w6-k8-r3-s3/bias,frozen,pad=1,relu",
+        "conv2d/f32/n1-c8-h6-w6-k8-r3-s3/frozen,pad=1",
+        "gemm/f32/m1-n5-k8/bias,frozen,trans_b",
     ]
     assert found.layers[0].nodes == (0, 1, 2) and found.layers[0].folded == (1,)
     assert {graph.nodes[i].op for i in found.reasons} == {"Add", "GlobalAveragePool", "Reshape"}
@@ -44,9 +44,20 @@ def test_another_batch_reaches_all_layers(tmp_path: Path) -> None:
     assert [key.split("/")[2].split("-")[0] for key in found] == ["n4", "n4", "m4"]
 
 
+def test_weights_that_come_with_every_run_are_not_frozen(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Conv", ["a", "v", "b"], ["y"]),
+        helper.make_node("MatMul", ["p", "q"], ["z"]),
+    ]
+    given = {"x": [1, 3, 4, 4], "w": [2, 3, 3, 3], "b": [5], "p": [3, 4], "q": [4, 6]}
+    path = save(tmp_path / "m.onnx", nodes, given, ["y", "z"], [weight("v", 5, 2, 1, 1)])
+    assert len(keys(path)) == 3 and not any("frozen" in key for key in keys(path))
+
+
 def test_attention_is_one_layer_and_a_mask_leaves_its_products(tmp_path: Path) -> None:
     found = keys(attending(tmp_path / "m.onnx"))
-    assert found.count("gemm/f32/m10-n32-k32/bias") == 3
+    assert found.count("gemm/f32/m10-n32-k32/bias,frozen") == 3
     assert found[3:] == ["attention/f32/b2-h2-q5-kv5-d16"]
     masked = attending(tmp_path / "masked.onnx", mask=True)
     assert "gemm/f32/m5-n16-k5/batch=4" in keys(masked)
@@ -64,13 +75,13 @@ def test_a_sum_of_two_products_belongs_to_one(tmp_path: Path) -> None:
         helper.make_node("Relu", ["s"], ["y"]),
     ]
     path = save(tmp_path / "m.onnx", nodes, {"x": [3, 4]}, ["y"], [weight("w1", 4, 6), weight("w2", 4, 6)])
-    assert keys(path) == ["gemm/f32/m3-n6-k4", "gemm/f32/m3-n6-k4/beta=1.0,relu"]
+    assert keys(path) == ["gemm/f32/m3-n6-k4/frozen", "gemm/f32/m3-n6-k4/beta=1.0,frozen,relu"]
 
 
 def test_a_product_that_somebody_else_uses_keeps_its_result(tmp_path: Path) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
     path = save(tmp_path / "m.onnx", nodes, {"x": [3, 4]}, ["y", "a"], [weight("w", 4, 6)])
-    assert keys(path) == ["gemm/f32/m3-n6-k4"]
+    assert keys(path) == ["gemm/f32/m3-n6-k4/frozen"]
 
 
 def test_operators_of_microsoft_are_their_workloads(tmp_path: Path) -> None:
@@ -81,7 +92,7 @@ def test_operators_of_microsoft_are_their_workloads(tmp_path: Path) -> None:
     weights = [weight("w", 32, 96), weight("b", 96)]
     path = save(tmp_path / "m.onnx", nodes, {"x": [1, 7, 32]}, ["y"], weights)
     assert keys(path) == [
-        "gemm/f32/m7-n96-k32/bias", "attention/f32/b1-h2-q7-kv7-d16", "attention/f32/b1-h2-q7-kv7-d16",
+        "gemm/f32/m7-n96-k32/bias,frozen", "attention/f32/b1-h2-q7-kv7-d16", "attention/f32/b1-h2-q7-kv7-d16",
     ]  # fmt: skip
 
 
@@ -93,8 +104,8 @@ def test_rows_of_pixels_and_same_padding(tmp_path: Path) -> None:
     weights = [weight("w", 6, 4, 3), weight("v", 6, 6, 2)]
     path = save(tmp_path / "m.onnx", nodes, {"x": [1, 4, 10]}, ["y"], weights)
     assert keys(path) == [
-        "conv2d/f32/n1-c4-h1-w10-k6-r1-s3/pad_left=1,stride=2",
-        "conv2d/f32/n1-c6-h1-w5-k6-r1-s2/pad_right=1,stride=2",
+        "conv2d/f32/n1-c4-h1-w10-k6-r1-s3/frozen,pad_left=1,stride=2",
+        "conv2d/f32/n1-c6-h1-w5-k6-r1-s2/frozen,pad_right=1,stride=2",
     ]
 
 
@@ -167,7 +178,7 @@ def test_a_cycle_and_values_of_nobody_are_named(tmp_path: Path) -> None:
 def test_nodes_in_another_order_are_sorted(tmp_path: Path) -> None:
     nodes = [helper.make_node("Relu", ["a"], ["y"]), helper.make_node("MatMul", ["x", "w"], ["a"])]
     path = save(tmp_path / "m.onnx", nodes, {"x": [3, 4]}, ["y"], [weight("w", 4, 6)])
-    assert keys(path) == ["gemm/f32/m3-n6-k4/relu"]
+    assert keys(path) == ["gemm/f32/m3-n6-k4/frozen,relu"]
 
 
 def test_sizes_that_lie_are_refused(tmp_path: Path) -> None:
@@ -196,7 +207,7 @@ def test_data_outside_of_the_folder_is_refused(tmp_path: Path, way: str) -> None
     assert ("no such data" if way == "short" else "outside of the model's folder") in refused(str(path))
     (inside / "own.bin").write_bytes(b"\0" * 96)
     save(path, [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [3, 4]}, ["y"], [external("own.bin")])
-    assert keys(path) == ["gemm/f32/m3-n6-k4"]
+    assert keys(path) == ["gemm/f32/m3-n6-k4/frozen"]
 
 
 def external(location: str) -> "onnx.TensorProto":

@@ -354,6 +354,7 @@ def _compared_lines(found: "AtBatch") -> "Iterator[str]":
         yield f"{name}: not there: {why}"
     if found.facts.get("near") or found.facts.get("left"):
         yield (
-            f"{found.facts['near']} layers use a configuration tuned for another batch, "
+            f"{found.facts['near']} layers use a configuration tuned for another batch or for weights that "
+            "may change, "
             f"{found.facts['left']} layers have none and are ONNX Runtime's"
         )

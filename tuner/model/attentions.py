@@ -7,6 +7,7 @@ import numpy as np
 
 from tuner import registry
 from tuner.core.errors import InvalidWorkload
+from tuner.core.kernel import FROZEN
 from tuner.core.workload import Workload
 from tuner.model.graph import Graph, Node
 from tuner.model.layer import Binding, Layer, NotTuned, dtype_of
@@ -179,7 +180,9 @@ def recognize_projected(graph: Graph, node: Node) -> list[Layer]:
         "runs": False,
         "note": "its parts are workloads of their own: ONNX Runtime keeps the node",
     }
-    product = gemm_workload(dtype, m=x[0] * x[1], n=w[1], k=x[2], bias=bool(node.input(2)))
+    sizes = {"m": x[0] * x[1], "n": w[1], "k": x[2]}
+    options = {"bias": bool(node.input(2)), FROZEN: node.input(1) in graph.constants}
+    product = gemm_workload(dtype, **sizes, **options)
     inputs = [Binding("A", node.input(0)), Binding("B", node.input(1))]
     found = [Layer(product, (node.index,), inputs, node.outputs[0], **kept)]
     if not node.input(3):

@@ -9,6 +9,7 @@ import numpy as np
 
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
+from tuner.core.kernel import FROZEN
 from tuner.core.workload import Workload
 from tuner.engine.program.load import load_rows
 from tuner.engine.program.tuned_kernel import TunedKernel
@@ -129,7 +130,8 @@ class Ours:
     Attributes:
         contestant: to be timed.
         executor: what it calls.
-        exact, near: layers with a kernel tuned for this very workload, or for another batch.
+        exact, near: layers with a kernel tuned for this very workload, or for another batch, or for weights
+            that may change.
         left: layers that ONNX Runtime keeps, as nothing is stored for them.
     """
 
@@ -177,7 +179,8 @@ def ours(
 
 
 def _kernel(workload: Workload, rows: "Sequence[BestRow]", device: Device) -> TunedKernel | None:
-    """The kernel tuned for a workload, else one tuned for it at another batch; `None`: neither is stored."""
+    """The kernel tuned for a workload, else one tuned for it at another batch or for weights that may change
+    (as older databases have them); `None`: neither is stored."""
     own = [row for row in rows if row.workload == workload]
     near = [row for row in rows if _alike(row.workload, workload)]
     if not (own or near):
@@ -193,6 +196,6 @@ def _kernel(workload: Workload, rows: "Sequence[BestRow]", device: Device) -> Tu
 def _alike(stored: Workload, wanted: Workload) -> bool:
     if (stored.operator, stored.dtype) != (wanted.operator, wanted.dtype):
         return False
-    options = [{k: v for k, v in w.options if k != "batch"} for w in (stored, wanted)]
+    options = [{k: v for k, v in w.options if k not in ("batch", FROZEN)} for w in (stored, wanted)]
     pairs = zip(stored.dims, wanted.dims, strict=True)
     return options[0] == options[1] and all(a == b or a[0] in _BATCHED for a, b in pairs)

@@ -5,6 +5,7 @@ from typing import Any
 
 from tuner import registry
 from tuner.core.errors import InvalidWorkload
+from tuner.core.kernel import FROZEN
 from tuner.model.epilogues import channel_epilogue
 from tuner.model.graph import Graph, Node
 from tuner.model.layer import Binding, Layer, NotTuned, dtype_of
@@ -33,7 +34,9 @@ def recognize(graph: Graph, node: Node) -> Layer:
     dims = {"n": x[0], "c": x[1], "h": image[0], "w": image[1], "k": w[0], "r": taps[0], "s": taps[1]}
     bias = bool(node.input(2) or after.folded)
     try:
-        workload = registry.operator("conv2d").workload(dtype, **dims, **values, bias=bias, relu=after.relu)
+        # With constant weights kernels may lay them out before the model runs.
+        options = {"bias": bias, "relu": after.relu, FROZEN: fold}
+        workload = registry.operator("conv2d").workload(dtype, **dims, **values, **options)
     except InvalidWorkload as error:
         raise NotTuned(str(error)) from None
     inputs = [Binding("X", node.input(0)), Binding("W", node.input(1))]

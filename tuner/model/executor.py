@@ -8,6 +8,7 @@ import numpy as np
 
 from tuner import registry
 from tuner.core.brief import brief
+from tuner.core.kernel import FROZEN
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.constants import constant_arrays, constant_nodes, constants_of, sub_model, weights
 from tuner.model.graph import Graph
@@ -135,12 +136,18 @@ class Executor:
         return lambda: made.run_with_iobinding(binding)
 
     def _add_layer(self, layer: Layer, kernel: TunedKernel, arrays: dict[str, np.ndarray]) -> None:
-        """A kernel bound to the buffers, with permutations before and behind it where axes differ."""
+        """A kernel bound to the buffers, with permutations before and behind it where axes differ.
+
+        Constant weights are laid out here, once, where the kernel does so ahead of its calls.
+        """
         signature = registry.operator(layer.workload.operator).signature(layer.workload)
         specs = {spec.name: spec for spec in signature}
         tensors = weights(self._graph, layer, arrays)
+        if tensors and layer.workload.option(FROZEN, False):
+            kernel, tensors = kernel.with_weights(**tensors), {}
+        held = kernel.weights
         for binding in layer.inputs:
-            if binding.tensor not in tensors:
+            if binding.tensor not in (*tensors, *held):
                 tensors[binding.tensor] = self._given(binding, specs[binding.tensor].shape)
         output = next(spec for spec in signature if spec.output)
         target = self._values[layer.output]

@@ -6,6 +6,7 @@ from typing import Any
 
 from tuner import registry
 from tuner.core.errors import InvalidWorkload
+from tuner.core.kernel import FROZEN
 from tuner.core.workload import Workload
 from tuner.model.epilogues import row_epilogue
 from tuner.model.graph import Graph, Node
@@ -75,7 +76,12 @@ def recognize_matmul(graph: Graph, node: Node, claimed: Container[int] = ()) -> 
 
 def _layer(graph: Graph, node: Node, after: Any, values: dict[str, Any], beta: float) -> Layer:
     dtype = dtype_of(graph.value(node.input(0)).dtype)
-    options = {"bias": bool(after.bias), "relu": after.relu, "beta": beta if after.addend else 0.0}
+    options: dict[str, Any] = {
+        "bias": bool(after.bias),
+        "relu": after.relu,
+        "beta": beta if after.addend else 0.0,
+    }
+    options[FROZEN] = node.input(1) in graph.constants
     workload = gemm_workload(dtype, **values, **options)
     inputs = [Binding("A", node.input(0)), Binding("B", node.input(1))]
     inputs += [Binding("C", after.addend)] if after.addend else []

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.core.digest import digest
+from tuner.core.kernel import FROZEN
 from tuner.core.stats import Interval
 from tuner.core.workload import Workload
 from tuner.engine.tuning.campaign import choose_kernels
@@ -48,7 +49,7 @@ class Asked:
         """What makes two runs the same question."""
         return {
             "model": self.path.name, "model_digest": model_digest, "dims": dict(self.dims),
-            "batch": self.batch, "trials": self.trials, "seconds": self.seconds,
+            "batch": self.batch, "trials": self.trials, "seconds": self.seconds, "weights": FROZEN,
         }  # fmt: skip
 
 

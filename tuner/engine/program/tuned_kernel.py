@@ -93,6 +93,11 @@ class TunedKernel:
         made._idle = [made._load()]
         return made
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of the inputs that it was given (`with_weights`): its calls take the others."""
+        return tuple(self._weights)
+
     def __repr__(self) -> str:
         config = " ".join(f"{k}={v}" for k, v in self.config.items())
         return f"<TunedKernel {self.workload.key} by {self.kernel}: {config}>"
@@ -147,7 +152,7 @@ class TunedKernel:
                 raise ValueError(f"array {spec.name} is not C-contiguous: a bound call copies nothing")
             if np.may_share_memory(used[spec.name], used[name]):
                 raise ValueError(f"array {spec.name} overlaps the output")
-        executable = self._load()
+        executable = self._taken()  # not given back: weights that are laid out stay so
         executable.bind({**self._weights, **used})
         if self._artifact.threads > 1:
             return lambda: call_parallel(executable.run)
