@@ -97,7 +97,8 @@ class Kernel(ABC):
             elif name != FROZEN and name not in self.options:
                 return f"it does not honour option {name}"
         if self.only_frozen and not workload.option(FROZEN, False):
-            return f"it lays {' and '.join(self.constant)} out ahead, and the workload is not frozen: add frozen to the shape"
+            ahead = " and ".join(self.constant)
+            return f"it lays {ahead} out ahead, and the workload is not frozen: add frozen to the shape"
         return None
 
     def unavailable(self) -> str | None:

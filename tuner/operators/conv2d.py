@@ -27,7 +27,6 @@ def output_size(size: int, taps: int, stride: int, padding: int, dilation: int) 
 SIDES = ("pad_top", "pad_left", "pad_bottom", "pad_right")
 """Options of padding by side, in ONNX's order."""
 
-
 # Output pixels and channels of an excerpt.
 _WINDOWS, _CHANNELS = 8, 8
 
@@ -39,7 +38,8 @@ class Conv2d(Operator):
         X[n, g*c/groups + c', p*stride + r*dilation - top, q*stride + s*dilation - left] * W[k, c', r, s]),
     where X is zero outside of the image, c' runs over the c/groups channels of group
     g = k // (K/groups), and act(x) = max(x, 0) with `relu`. groups = c is a depthwise convolution.
-    Stride and dilation are the same along both axes.
+    Stride and dilation are the same along both axes. `frozen` says that W, bias and scale are the same in
+    every call: a kernel may lay them out ahead, outside of what is timed.
 
     Padding is `pad` zeros on all sides, or `pad_top`, `pad_left`, `pad_bottom` and `pad_right` on each, as
     many as ONNX's `pads` in this order. Frameworks' "same" of even kernels or of strides above 1 has
@@ -61,11 +61,7 @@ class Conv2d(Operator):
     others. So a NaN in a pixel reaches the windows that contain it and nothing else. act of a NaN is a NaN,
     of -inf 0, as in PyTorch, NumPy and ONNX. Whether a NaN or infinite weight is multiplied by the zeros
     outside of the image is open: libraries differ, and so do kernels. An f32 sum that overflows on its way is
-    infinite or NaN though the result might be finite. What is smaller than a rounding error may be taken for
-    0.
-
-    `frozen` says that W, bias and scale are the same in every call, as in inference: a kernel may lay them
-    out ahead, outside of what is timed. What is computed stays the same, and so do the other workloads.
+    infinite or NaN though the result might be finite. What is smaller than a rounding error may be 0.
 
     `strict` says that a kernel has to keep to this. Without it Winograd's may serve (Lavin and Gray, CVPR
     2016), which add and subtract neighbouring pixels first: of finite inputs they err as the tolerance
