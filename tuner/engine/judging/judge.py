@@ -23,6 +23,7 @@ from tuner.engine.judging import dataset
 from tuner.engine.judging.asked_runner import CandidateRefused, Lost, Runner
 from tuner.engine.judging.dataset import DatasetRequest
 from tuner.engine.judging.judged_run import JudgedRun
+from tuner.engine.judging.laid_out import verify_laid_out_anew
 from tuner.engine.judging.quiet import calibrate, turn
 from tuner.engine.judging.sampling import LONG_S, calls_a_sample, take_samples
 from tuner.engine.processes.channel import Channel
@@ -96,7 +97,7 @@ class _Judge:
         kind = str(request.get("calibration", ""))
         before = self._calibrated(runner, run, kind)
         share, first_s = run.verify()
-        run.verify_laid_out_anew()
+        self._laid_out_anew(runner, request)
         state = run.state()
         incumbent_s, reference_s = request["incumbent_s"], request["reference_s"]
         if incumbent_s and reference_s and before[1]:
@@ -152,6 +153,9 @@ class _Judge:
             own_clock=self._device.kernels_in_process, constant=tuple(request["constant"]),
         least_s=float(request["least_s"]), )  # fmt: skip
 
+    def _laid_out_anew(self, runner: Runner, request: Mapping[str, Any]) -> None:
+        verify_laid_out_anew(runner, self._data[request["workload"]], request["artifact"], self._rng)
+
     def _calibrated(self, runner: Runner, run: JudgedRun, kind: str) -> tuple[float, bool]:
         """Seconds of the calibration kernel, while the runner stands still with all its threads, and whether
         nothing disturbed it."""
@@ -176,7 +180,7 @@ class _Judge:
         self._verify_companions(runner, request, every=True)
         run = self._verified(runner, request["workload"], request["artifact"], request)
         _, last_s = run.verify()
-        run.verify_laid_out_anew()
+        self._laid_out_anew(runner, request)
         if last_s < LONG_S:
             run.samples(1, 1)
             last_s = run.samples(1, 1)[0].seconds

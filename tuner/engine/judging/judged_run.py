@@ -66,8 +66,6 @@ class JudgedRun:
         self.runner, self._data, self._protocol = runner, data, protocol
         self._rng, self._constant, self._least_s = rng, constant, least_s
         self._own_clock = own_clock
-        step = artifact.get("prepare") or {"arguments": ()}
-        self._laid_out = [a["name"] for a in step["arguments"] if a["kind"] == "tensor"]
         self._challenger: Challenger | None = None
         self.last_s = math.inf
         self.doubted = False
@@ -113,22 +111,6 @@ class JudgedRun:
         with self._shown() as outputs:
             if problem := special_mismatch(outputs, special.reference, special.tolerance):
                 raise self._wrong(f"on special values {problem}")
-
-    def verify_laid_out_anew(self) -> None:
-        """One call after what is laid out ahead has changed and was laid out again: a kernel that keeps what
-        it made of the first weights is wrong for a program with two matrices."""
-        if not self._laid_out:
-            return
-        challenger = Challenger(self._data, self._constant, self._rng)
-        rows, challenge = challenger.draw_whole(True, self._laid_out)
-        request = {"do": "whole", "rows": rows, "names": self._laid_out, **challenge.as_plain()}
-        answer = self._ask(request)
-        try:
-            problem = challenger.settle(challenge, answer["probes"][0])
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise self._wrong(f"unusable answer: {error}") from None
-        if problem:
-            raise self._wrong(f"on other {' and '.join(self._laid_out)}, laid out anew, {problem}")
 
     def _run(self) -> Any:
         self._poison()
