@@ -22,6 +22,8 @@ enum FindingKind : uint32_t {
   DEADLOCK = 11,
   CRASH = 12,
   TRAP = 13,
+  MISSING_FENCE = 14,
+  NOT_WAITED_FOR = 15,
 };
 
 enum AccessFlag : uint32_t { READ = 0, WRITE = 1, ATOMIC = 2, ASYNC = 4, BLIND = 8 };  // BLIND: it reads nothing

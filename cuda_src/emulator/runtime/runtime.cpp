@@ -12,6 +12,7 @@
 #include "memory.cpp"
 #include "scheduler.cpp"
 #include "tensor_cores.cpp"
+#include "warpgroups.cpp"
 
 namespace cuda_emulator {
 void forget_order();

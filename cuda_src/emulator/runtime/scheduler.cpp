@@ -79,6 +79,8 @@ std::unique_ptr<Block> make_block(uint32_t linear) {
   block->cluster.clear();
   block->acquired = block->fenced = Clock{};
   for (NamedBarrier& barrier : block->named) barrier = NamedBarrier{};
+  block->proxy_phases[0] = block->proxy_phases[1] = 0;
+  forget_products(*block);
   block->shared.clear();
   if (launch.sanitize) block->cells.assign(launch.shared_bytes, Cell{});
   if (free_stacks.size() < launch.threads) allocate_stacks(launch.threads);
@@ -94,6 +96,7 @@ std::unique_ptr<Block> make_block(uint32_t linear) {
     t.clock = 1;
     std::fill(std::begin(t.known), std::end(t.known), 0);
     t.acquired = t.fenced = Clock{};
+    std::fill(std::begin(t.proxy_fences), std::end(t.proxy_fences), ProxyFence{});
     t.copies.clear();
     t.groups.clear();
     t.bank_trace.clear();
@@ -107,6 +110,7 @@ std::unique_ptr<Block> make_block(uint32_t linear) {
 void retire(std::unique_ptr<Block> block) {
   if (block_now == block.get()) block_now = nullptr;
   if (launch.sanitize) count_banks(*block);
+  if (launch.sanitize) check_products(*block);
   block->gone = true;
   if (!block->cluster.empty()) {  // others may still look at its memory: it is kept until all have ended
     for (Thread& t : block->threads) free_stacks.push_back(t.stack);

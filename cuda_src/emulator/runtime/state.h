@@ -46,6 +46,12 @@ struct BankAccess {
 };
 
 struct Block;
+struct WarpProducts;  // of wgmma (warpgroups.cpp)
+
+// When a thread made what it knew visible to tensor cores; a clock of 0: never.
+struct ProxyFence {
+  uint32_t clock = 0, phase = 0;
+};
 
 struct Thread {
   Context context;
@@ -66,6 +72,7 @@ struct Thread {
   uint32_t clock = 1;
   uint32_t known[32] = {};
   Clock acquired, fenced;
+  ProxyFence proxy_fences[4];  // the last one first
   std::vector<AsyncCopy> copies;
   std::unordered_map<const void*, uint64_t> groups;  // committed so far, by owner
   std::vector<BankAccess> bank_trace;                 // since the block's last barrier
@@ -103,6 +110,11 @@ struct Block {
   std::vector<Cell> cells;   // one a byte of shared memory
   Clock acquired, fenced;
   NamedBarrier named[16];
+  uint32_t proxy_phases[2] = {};      // the last phases in which a thread fenced for tensor cores
+  std::vector<WarpProducts> products;  // a warp
+
+  Block();
+  ~Block();
 };
 
 struct Region {  // a tensor
@@ -166,6 +178,10 @@ void on_cluster_barrier(Block& block);
 void take_turn(uintptr_t pc);
 void on_warp_sync(Thread* lanes[32]);
 Clock known_now(Thread& self);
+
+// Products of warpgroups (warpgroups.cpp).
+void check_products(Block& block);
+void forget_products(Block& block);
 
 // Bank conflicts of shared memory (banks.cpp).
 inline bool banks_watched = true;  // false while the emulator reads on behalf of an instruction it counts itself

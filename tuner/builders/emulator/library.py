@@ -113,7 +113,7 @@ def finish_assembly(text: str, dynamic_bytes: int, sanitize: bool) -> str:
     if sanitize:
         text = _CALLS.sub(r"\1cuda_emu_\2", text)
         lead = f'\t.section\t.tbss,"awT",@nobits\n\t.zero\t{4 * RED_ZONE}\n\t.text\n'
-    tail = ['\t.section\t.tbss,"awT",@nobits', "\t.align 128"]
+    tail = ['\t.section\t.tbss,"awT",@nobits', "\t.align 1024"]
     for name in sorted(names):
         tail += [f"\t.globl\t{name}", f"\t.hidden\t{name}", f"\t.type\t{name}, @object",
                  f"\t.size\t{name}, {dynamic_bytes}", f"{name}:"]  # fmt: skip

@@ -35,10 +35,28 @@ struct MmaShape {
   MmaType a, b, c, d;
   bool saturate;
 };
+// wgmma.mma_async of 64 rows: what a warp's lanes give of it.
+struct WgmmaShape {
+  uint16_t n;
+  uint8_t element_bytes;
+  MmaType a, b, d;
+  bool saturate;
+};
+struct WgmmaCall {
+  void* const* sums;  // registers, by their addresses: they change when somebody waits
+  unsigned count;
+  unsigned long long a, b;  // descriptors
+  const uint32_t* a_registers;  // in place of `a`, or null
+  bool scale_d;
+  int scale_a, scale_b;
+  bool outer_a, outer_b;  // whether the outer dimension is the contiguous one
+  const WgmmaShape* shape;
+};
 // Lanes meet only in operations of one kind: a shuffle does not answer a vote.
 enum WarpKind : int { WARP_SYNC = 1, WARP_SHUFFLE, WARP_VOTE, WARP_MATCH, WARP_REDUCE, WARP_GATHER,
                       // Those of a whole warp: a lane that is missing is a defect.
-                      WARP_MMA, WARP_LDMATRIX, WARP_STMATRIX };
+                      WARP_MMA, WARP_LDMATRIX, WARP_STMATRIX, WARP_WGMMA, WARP_WGMMA_FENCE, WARP_WGMMA_COMMIT,
+                      WARP_WGMMA_WAIT };
 
 extern "C" {
 // Waits for all threads of the block that still run; the result is that of the kind.
@@ -67,6 +85,13 @@ void cuda_emu_ldmatrix(uint32_t* registers, unsigned count, int transposed, uint
 void cuda_emu_stmatrix(const uint32_t* registers, unsigned count, int transposed, uint32_t row);
 // mma.sync on a lane's registers, as the instruction lists them.
 void cuda_emu_mma(void* d, const void* a, const void* b, const void* c, const MmaShape* shape);
+
+// wgmma: products that run on until they are waited for; and fence.proxy.async.
+void cuda_emu_wgmma(const WgmmaCall* call);
+void cuda_emu_wgmma_fence(void);
+void cuda_emu_wgmma_commit(void);
+void cuda_emu_wgmma_wait(unsigned batches_left);
+void cuda_emu_proxy_fence(void);
 
 // The lane whose value a shuffle asks for takes no part in it.
 void cuda_emu_absent_lane(unsigned mask, unsigned source);

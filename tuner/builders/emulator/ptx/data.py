@@ -141,6 +141,8 @@ def _fence(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str
     words = {".sc", ".acq_rel", ".acquire", ".release", *_SCOPES, ".gl", ".mbarrier_init", ".proxy", ".async",
              ".shared::cta", ".global"}  # fmt: skip
     nothing_left([m for m in modifiers if m not in words])
+    if ".proxy" in modifiers and ".async" in modifiers:
+        return f"{_EMULATOR}cuda_emu_proxy_fence();"
     return f"{_EMULATOR}cuda_emu_fence(1);"
 
 

@@ -9,11 +9,12 @@ from tuner.builders.emulator.ptx.data import DATA
 from tuner.builders.emulator.ptx.names import Unknown, Writer
 from tuner.builders.emulator.ptx.ptx_text import Declared, Instruction, Item, Label, Scope, read_ptx
 from tuner.builders.emulator.ptx.warp import WARP
+from tuner.builders.emulator.ptx.warpgroup import WARPGROUP
 
 Emit = Callable[[Writer, list[str], Sequence[str]], str]
 """What an instruction does in C++: given the modifiers behind its name, and its operands."""
 
-TABLE: Mapping[str, Emit] = {**ARITHMETIC, **DATA, **WARP}
+TABLE: Mapping[str, Emit] = {**ARITHMETIC, **DATA, **WARP, **WARPGROUP}
 """Instructions by the first part of their opcode; `Unknown` is raised for modifiers that are not known."""
 
 _TYPES = {"h": "b16", "r": "b32", "l": "b64", "f": "f32", "d": "f64"}
@@ -47,7 +48,11 @@ def _cxx(statement: AsmStatement, number: int) -> str:
     except ValueError as error:
         raise statement.error(f"inline PTX: {error}") from None
     before, names, after = [], {}, []
+    runs_on = "wgmma.mma_async" in statement.template
     for i, operand in enumerate(statement.operands):
+        if runs_on and operand.constraint.startswith("+"):
+            names[f"%{i}"] = f"({operand.expression})"  # itself and no copy: it changes after the statement
+            continue
         name = f"cuda_emu_{i}"
         names[f"%{i}"] = name
         kind = _TYPES.get(operand.letter)
