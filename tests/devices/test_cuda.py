@@ -81,6 +81,10 @@ def test_a_device_describes_itself(fake_gpu: ModuleType) -> None:
     assert limit("bandwidth_bytes_per_s") == pytest.approx(3352e9, rel=1e-3)
     # The white paper's peak is of 132 SMs.
     assert limit("peak_flops_f32") == pytest.approx(66.9e12 * 4 / 132, rel=1e-6)
+    # As in the described target: what kernels derive from a count, such as threads = warps * warp_size, is a
+    # macro, and an array of 128.0 elements does not compile.
+    described = registry.target("cuda:sm_90").limits
+    assert [n for n, v in described.items() if isinstance(v, int) and not isinstance(limit(n), int)] == []
     facts = device.facts()
     assert facts["model"] == "Fake H100" and facts["driver_cuda"] == "13.0" and len(facts["uuid"]) == 32
     json.dumps(facts)

@@ -8,6 +8,7 @@ kernels becomes their workspaces.
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -25,10 +26,32 @@ _PTX = tuple(
         ("commit_group", "__pipeline_commit();"),
     )
 )
+# What TVM calls with the CUDA C that it wrote, for machine code.
+_COMPILES = "tvm_callback_cuda_compile"
 _AXES = ("x", "y", "z")
 _SHARED = "tirx.use_dyn_shared_memory"
 _REDUCES = 2  # tvm.tirx.IterVar.CommReduce
 _INSIDE = ("body", "then_case", "else_case")
+
+
+@contextmanager
+def _not_compiled_by_tvm() -> Iterator[None]:
+    """Within it TVM writes CUDA C and compiles none.
+
+    Where a driver is, TVM's own runtime of CUDA loads and would compile what TVM wrote, for the GPU it finds and
+    with flags of its own; the result would be thrown away, since the lab compiles the text by NVRTC. In a build
+    process, which opens no GPU, TVM even fails.
+    """
+    import tvm
+    from tvm_ffi import register_global_func
+
+    own = tvm.get_global_func(_COMPILES, allow_missing=True)
+    register_global_func(_COMPILES, lambda code: b"not compiled", override=True)
+    try:
+        yield
+    finally:
+        if own is not None:
+            register_global_func(_COMPILES, own, override=True)
 
 
 def cuda_program(module: Any, tensors: Mapping[str, Argument], arch: str) -> tuple[str, list[Step]]:
@@ -61,7 +84,8 @@ def cuda_program(module: Any, tensors: Mapping[str, Argument], arch: str) -> tup
         if not devices:
             raise BuildError("the schedule binds no loop to threads of the GPU")
         ((device_target, device),) = devices.items()
-        text = str(codegen_build(finalize()(device), device_target).inspect_source())
+        with _not_compiled_by_tvm():
+            text = str(codegen_build(finalize()(device), device_target).inspect_source())
     for pattern, named in _PTX:
         text = pattern.sub(rf"#ifdef __CUDA_EMULATOR__\n\1{named}\n#else\n\1\2\n#endif", text)
     (function,) = (f for _, f in host.functions.items())

@@ -124,7 +124,13 @@ class CudaDevice(Device):
         """Product, capability, SMs, clock, caches, memory and driver; two boards of a kind are one device."""
         f = self._facts
         return "cuda-" + digest(
-            [f.name, list(f.capability), f.memory_bytes, sorted(f.limits.items()), f.driver]
+            [
+                f.name,
+                list(f.capability),
+                f.memory_bytes,
+                sorted((limit, float(value)) for limit, value in f.limits.items()),
+                f.driver,
+            ]
         )
 
     def facts(self) -> Mapping[str, Any]:

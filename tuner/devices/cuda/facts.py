@@ -140,7 +140,8 @@ def _facts(runtime: object, index: int) -> CudaFacts:
         (int(properties["major"]), int(properties["minor"])),
         uuid.hex() if isinstance(uuid, bytes) else str(uuid), str(cuda.deviceGetPCIBusId(index)),
         int(cuda.driverGetVersion()), int(properties["totalGlobalMem"]),
-        {limit: float(value) for limit, value in limits.items() if value > 0}, attribute("ComputeMode"),
+        # Counts and sizes stay whole numbers, as in described targets: kernels' expressions become macros.
+        {limit: value for limit, value in limits.items() if value > 0}, attribute("ComputeMode"),
     )  # fmt: skip
 
 
@@ -180,7 +181,7 @@ def target_of(facts: CudaFacts, arch: str | None = None) -> Target:
     if arch is not None and arch not in known:
         raise ValueError(f"GPU {facts.index} ({facts.name}) runs {', '.join(known)}, not {arch}")
     base = targets.target(arch or known[0])
-    limits = {**base.limits, **facts.limits, "memory_bytes": float(facts.memory_bytes)}
+    limits = {**base.limits, **facts.limits, "memory_bytes": facts.memory_bytes}
     faster = limits["sm_count"] * limits["clock_hz"] / (base.limit("sm_count") * base.limit("clock_hz"))
     limits.update({n: value * faster for n, value in base.limits.items() if n.startswith("peak_flops_")})
     return replace(base, limits=limits)
