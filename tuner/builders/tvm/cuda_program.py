@@ -38,9 +38,9 @@ _INSIDE = ("body", "then_case", "else_case")
 def _not_compiled_by_tvm() -> Iterator[None]:
     """Within it TVM writes CUDA C and compiles none.
 
-    Where a driver is, TVM's own runtime of CUDA loads and would compile what TVM wrote, for the GPU it finds and
-    with flags of its own; the result would be thrown away, since the lab compiles the text by NVRTC. In a build
-    process, which opens no GPU, TVM even fails.
+    Beside a driver TVM's own runtime of CUDA loads and would compile what TVM wrote, for the GPU it finds
+    and with flags of its own; the lab compiles the text by NVRTC, so that would be thrown away. In a build
+    process, which opens no GPU, it fails.
     """
     import tvm
     from tvm_ffi import register_global_func
