@@ -22,7 +22,8 @@ LADDERS = sorted({path.parent.name for path in SOURCES.glob("*/*.cu*")})
 # The fence on the reading side of an atomic is not among them: it is known not to be missed (README).
 STEPS = re.compile(
     r"(__syncthreads\(\)|__syncwarp\([^()]*\)|__pipeline_wait_prior\([^;]*\)|__pipeline_commit\(\)"
-    r'|asm volatile\("(?:cp\.async\.(?:wait|commit)|bar\.|barrier\.)[^;]*;[^;]*\)'
+    r'|asm volatile\("(?:cp\.async\.(?:wait|commit)|bar\.|barrier\.|wgmma\.[cfw]|fence\.proxy)[^;]*;[^;]*\)'
+    r"|wgmma_(?:fence|commit|wait<\d>)\(\)|fence_async_proxy\(\)"
     r"|(?<=\n      )__threadfence\(\));"
 )
 
@@ -46,7 +47,8 @@ def small(chosen: Target) -> Target:
 
 
 SHAPES: dict[str, list[dict[str, int | bool]]] = {
-    "gemm": [{"m": 65, "n": 80, "k": 130}, {"m": 200, "n": 160, "k": 24}, {"m": 64, "n": 48, "k": 96}],
+    "gemm": [{"m": 65, "n": 80, "k": 130}, {"m": 200, "n": 160, "k": 24}, {"m": 64, "n": 48, "k": 96},
+             {"m": 72, "n": 136, "k": 800, "trans_b": True}],
     "attention": [
         {"b": 1, "h": 2, "q": 70, "kv": 131, "d": 24, "causal": True},
         {"b": 2, "h": 4, "q": 1, "kv": 200, "d": 32, "kv_heads": 2, "paged": True},
@@ -65,8 +67,8 @@ def workloads(kernel: SourceKernel, dtype: str) -> list[Workload]:
 
 def finds(kernel: SourceKernel, rng: random.Random) -> bool:
     operator = registry.operator(kernel.operator)
-    chosen = small(target(rng.choice(["sm_75", "sm_80"])))
-    workload = rng.choice(workloads(kernel, rng.choice(kernel.dtypes)))
+    arch = "sm_90" if "wgmma" in kernel.requires else rng.choice(["sm_75", "sm_80"])
+    chosen, workload = small(target(arch)), rng.choice(workloads(kernel, rng.choice(kernel.dtypes)))
     if kernel.unsupported(workload, chosen):
         return False
     try:

@@ -57,6 +57,10 @@ def test_the_best_ranked_configuration_shows_what_its_rung_claims(
             artifact = registry.builder_of(kernel, chosen).build(source, chosen, folder)
             code, _ = instructions(disassemble(artifact.path), artifact.entry)
             names = {i.operation for i in code}
+            if row.metrics["loop_group_tensor"]:  # operands straight from shared memory
+                assert row.metrics["loop_group_tensor"] == row.metrics["loop_tensor"]
+                assert not {n for n in names if n.split(".")[0] in ("HMMA", "IMMA", "LDSM")}
+                continue
             assert {n for n in names if n.split(".")[0] in ("HMMA", "IMMA")} == {WIDEST[dtype]}
             loads = {n for n in names if n.startswith("LDSM")}
             assert loads and all(n.endswith(".4") for n in loads), loads

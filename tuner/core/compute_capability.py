@@ -7,8 +7,11 @@ family.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+# What only code for exactly one capability may use (PTX ISA 8.7: `wgmma`, `tcgen05.mma`), by its number.
+_SPECIFIC = {90: "wgmma", 100: "tcgen05", 103: "tcgen05"}
 _NAME = re.compile(r"sm_(?P<major>\d{1,2})(?P<minor>\d)(?P<letter>[af]?)")
 
 
@@ -62,3 +65,27 @@ def compute_capability(arch: str) -> ComputeCapability:
     if found is None:
         raise ValueError(f"{arch!r} is no CUDA architecture: they are spelled sm_80, sm_90a, sm_120")
     return ComputeCapability(int(found["major"]), int(found["minor"]), found["letter"])
+
+
+def specific_features() -> frozenset[str]:
+    """What is there on some capability, and for code with the letter `a` only: `wgmma`, `tcgen05`."""
+    return frozenset(_SPECIFIC.values())
+
+
+def specific_feature(arch: str) -> str | None:
+    """What code for exactly this capability may use and other code may not, whatever the letter of the name;
+    `None` where there is nothing."""
+    return _SPECIFIC.get(compute_capability(arch).number)
+
+
+def arch_for(arch: str, needed: Iterable[str]) -> str:
+    """The architecture to build code for that needs some features: `sm_90` with `wgmma` is `sm_90a`.
+
+    Args:
+        arch: of the target, with or without a letter.
+        needed: names of features; those that any code of the target may use change nothing.
+    """
+    capability = compute_capability(arch)
+    if capability.letter or _SPECIFIC.get(capability.number) not in set(needed):
+        return arch
+    return f"{arch}a"

@@ -116,16 +116,20 @@ class SourceKernel(Kernel):
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also checks `[supports]`, and the features of the target that the file's `requires` names."""
         reason = super().unsupported(workload, target)
-        needed = (text.partition(":")[::2] for text in self.requires)
-        missing = [(name, dtype) for name, dtype in needed
-                   if name not in target.features and dtype in ("", workload.dtype)]  # fmt: skip
-        for name, dtype in missing[:1]:
-            reason = reason or f"{target.name} lacks {name}" + (f", which {dtype} needs" if dtype else "")
+        for name in self._required(workload.dtype):
+            if reason is None and name not in target.features:
+                of_dtype = name not in self.requires
+                reason = f"{target.name} lacks {name}" + (f", which {workload.dtype} needs" if of_dtype else "")
         if reason is None and "supports" in self._declared:
             scope = self._named(("supports",), self.constants(workload, target))
             needs = self.header.table("supports")
             reason = next((words for words, expression in needs if not expression.holds(scope)), None)
         return reason
+
+    def _required(self, dtype: str) -> list[str]:
+        """Features of the target that the file's `requires` names for workloads of a dtype."""
+        needed = (text.partition(":")[::2] for text in self.requires)
+        return [name for name, only in needed if only in ("", dtype)]
 
     def _named(self, tables: tuple[str, ...], scope: dict[str, Any]) -> dict[str, Any]:
         """The scope itself, in which the expressions of these tables have all their names."""
@@ -159,10 +163,11 @@ class SourceKernel(Kernel):
         threads = int(config.get("threads", 1))
         flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
         prepare = self._declared.get("prepare")
+        requires = self._required(workload.dtype)
         return Source(
             self.language, text, self._declared["entry"], self._arguments(workload, options, scope),
             threads, self._launch(scope),
-            {"include": str(self.path.parent), "flags": flags,
+            {"include": str(self.path.parent), "flags": flags, **({"requires": requires} if requires else {}),
              **({"constants": constants} if (constants := self._declared.get("constants")) else {})},
             prepare=None if prepare is None else Step(
                 prepare["entry"], self._arguments(workload, options, scope, prepare["arguments"]), None

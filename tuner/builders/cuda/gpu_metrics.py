@@ -24,7 +24,7 @@ def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]
       code: as ptxas counts them where its log is at hand, else those of the SASS;
     - `cooperative`, 1: its blocks wait for each other (`this_grid`), so that all of them have to run at once
       and it is launched so. Left out where it is not; of a source with several kernels it holds for all;
-    - where `nvdisasm` is: `loop_instructions`, `loop_math`, `loop_tensor`, `loop_math_share`, `loop_macs`,
+    - where `nvdisasm` is: `loop_instructions`, `loop_math`, `loop_tensor`, `loop_group_tensor`, `loop_math_share`, `loop_macs`,
       `loop_shared_bytes`, `load_bits`, `load_bytes`, `load_macs` (see `sass.Loop`).
 
     Args:
@@ -68,6 +68,7 @@ def _metrics(step: Step, found: Resources, text: str, spill_bytes: int | None) -
             loop_instructions=loop.instructions,
             loop_math=loop.math,
             loop_tensor=loop.tensor,
+            loop_group_tensor=loop.group,
             loop_math_share=loop.math_share,
             loop_macs=loop.macs,
             loop_shared_bytes=loop.shared_bytes,

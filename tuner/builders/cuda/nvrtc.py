@@ -7,6 +7,7 @@ from pathlib import Path
 from tuner.builders.cuda import gpu_metrics, nvrtc_program
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
+from tuner.core.compute_capability import arch_for
 from tuner.core.errors import BuildError, Unavailable
 from tuner.core.kernel import Source
 from tuner.core.target import Target
@@ -15,7 +16,8 @@ from tuner.core.target import Target
 class Nvrtc(Builder):
     """Builds `.cu` files (language `nvrtc`) for any CUDA target.
 
-    A source's options: `include`, a folder of its own headers, and `flags` (see `nvrtc_program`).
+    A source's options: `include`, a folder of its own headers, `flags` (see `nvrtc_program`), and `requires`:
+    features of the target that it uses. Those that only one capability has (`wgmma`) are built for that one.
     """
 
     name = "nvrtc"
@@ -57,14 +59,15 @@ class Nvrtc(Builder):
         include = [source.options["include"]] if "include" in source.options else []
         flags = source.options.get("flags", ())
         toolchain = self.toolchain(target)
+        arch = arch_for(target.arch, source.options.get("requires", ()))
         named = [step.entry for step in source.steps if _only_by_name(step.entry, source.text)]
-        cubin, spills, symbols = nvrtc_program.compile_named(source.text, target.arch, named, include, flags)
+        cubin, spills, symbols = nvrtc_program.compile_named(source.text, arch, named, include, flags)
         try:
             return pack(cubin, spills, _renamed(source, symbols), toolchain, folder)
         except BuildError as error:
             try:  # a kernel that is not extern "C", beside others that are
                 cubin, spills, symbols = nvrtc_program.compile_named(
-                    source.text, target.arch, [step.entry for step in source.steps], include, flags
+                    source.text, arch, [step.entry for step in source.steps], include, flags
                 )
             except BuildError:
                 raise error from None

@@ -24,6 +24,8 @@ _SHAPES = {
     "884": 8 * 8 * 4, "1688": 16 * 8 * 8, "16816": 16 * 8 * 16, "16832": 16 * 8 * 32,
     "8816": 8 * 8 * 16, "8832": 8 * 8 * 32,
 }  # fmt: skip
+# Of a warpgroup (wgmma); operands come from shared memory: `gdesc` stands for two of them, or for B alone.
+_GROUP = ("HGMMA", "IGMMA", "QGMMA")
 _WIDE = re.compile(r"(\d+)x(\d+)x(\d+)")  # HGMMA.64x128x16
 
 
@@ -51,8 +53,10 @@ class Loop:
         math: multiply-adds: FFMA, HFMA2, DFMA, dot products, tensor-core operations; IMAD where a kernel has
             none of those.
         tensor: those on tensor cores.
-        macs: multiply-adds of one thread (a warp's tensor operation over 32).
-        shared_loads, shared_bytes: loads from shared memory and their bytes.
+        group: those of them that are a warpgroup's (wgmma).
+        macs: multiply-adds of one thread (a warp's tensor operation over 32, a warpgroup's over 128).
+        shared_loads, shared_bytes: loads from shared memory and their bytes, those that a warpgroup's
+            operations read themselves included.
         barriers: of the block.
         load_bits: width of most of the bytes loaded from global memory, by the loop around it that loads any.
         load_bytes: bytes a thread loads from global memory in that loop.
@@ -62,6 +66,7 @@ class Loop:
     instructions: int
     math: int
     tensor: int
+    group: int
     macs: float
     shared_loads: int
     shared_bytes: int
@@ -126,13 +131,13 @@ def instructions(text: str, entry: str) -> tuple[list[Instruction], dict[str, in
 
 
 def _macs(instruction: Instruction) -> float:
-    """Multiply-adds of one thread; 0 for what is none. A warp's operation counts a 32nd."""
+    """Multiply-adds of one thread; 0 for what is none. A warp's operation counts a 32nd, a warpgroup's a 128th."""
     name, modifiers = instruction.name, instruction.operation.split(".")[1:]
     if name in ("HMMA", "IMMA", "DMMA", "QMMA"):
         return next((_SHAPES[m] for m in modifiers if m in _SHAPES), 0) / 32
-    if name in ("HGMMA", "IGMMA", "QGMMA"):
+    if name in _GROUP:
         shape = _WIDE.search(instruction.operation)
-        return int(shape[1]) * int(shape[2]) * int(shape[3]) / 32 if shape else 0
+        return int(shape[1]) * int(shape[2]) * int(shape[3]) / 128 if shape else 0
     if name in ("FFMA", "DFMA"):
         return 1
     if name == "FFMA2":
@@ -147,6 +152,16 @@ def _macs(instruction: Instruction) -> float:
 
 def _is_tensor(instruction: Instruction) -> bool:
     return instruction.name.endswith("MMA") and instruction.name != "FMMA"
+
+
+def _operand_bytes(instruction: Instruction) -> float:
+    """Bytes that a warpgroup's operation reads from shared memory, of one thread: 32 bytes of depth a row or
+    column."""
+    shape = _WIDE.search(instruction.operation)
+    if instruction.name not in _GROUP or shape is None:
+        return 0
+    from_registers = instruction.operands.count(",") > 2
+    return 32 * (int(shape[2]) + (0 if from_registers else int(shape[1]))) / 128
 
 
 def _is_integer_mac(instruction: Instruction) -> bool:
@@ -210,7 +225,8 @@ def main_loop(text: str, entry: str) -> Loop | None:
         tensor=sum(map(_is_tensor, body)),
         macs=sum(macs[begin:end]),
         shared_loads=len(shared),
-        shared_bytes=sum(map(_bytes, shared)),
+        group=sum(1 for i in body if i.name in _GROUP),
+        shared_bytes=sum(map(_bytes, shared)) + int(sum(map(_operand_bytes, body))),
         barriers=sum(1 for i in body if i.name == "BAR"),
         load_bits=width((begin, end)),
         load_bytes=sum(_global_loads(code[outer_begin:outer_end])),

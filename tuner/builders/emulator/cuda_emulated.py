@@ -30,7 +30,7 @@ from tuner.builders.emulator.ptx.translate import translate_asm
 from tuner.builders.host.host_code import host_code
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
-from tuner.core.compute_capability import compute_capability
+from tuner.core.compute_capability import arch_for, compute_capability
 from tuner.core.declared_arguments import layout
 from tuner.core.digest import digest_files
 from tuner.core.errors import BuildError, Unavailable
@@ -120,7 +120,7 @@ class CudaEmulatedBuilder(Builder):
         runtime = runtime_object(compiler)
         (folder / "kernel.cu").write_text(f'{source.text}\n#line 1 "declaration"\n{_declarations(source)}')
         flags = [
-            *COMMON_FLAGS, *(SANITIZED_FLAGS if sanitize else PLAIN_FLAGS), *_language_flags(target),
+            *COMMON_FLAGS, *(SANITIZED_FLAGS if sanitize else PLAIN_FLAGS), *_language_flags(source, target),
             f"-I{precompiled_headers(compiler, sanitize)}", f"-I{EMULATOR / 'include'}",
             "-include", "cuda_emulator.h", *_option_flags(source.options),
             f"-fdebug-prefix-map={folder.resolve()}=.",
@@ -145,7 +145,7 @@ class CudaEmulatedBuilder(Builder):
         return Artifact(
             path=library, format=FORMAT, entry=source.entry, arguments=source.arguments,
             digest=digest_files([library, folder / "kernel.json"]),
-            toolchain=replace(toolchain, flags=(*toolchain.flags, *_language_flags(target))),
+            toolchain=replace(toolchain, flags=(*toolchain.flags, *_language_flags(source, target))),
             threads=1, launch=source.launch, metrics=metrics, before=source.before,
         )  # fmt: skip
 
@@ -200,8 +200,8 @@ def _clusters(text: str) -> list[str]:
     return [f"{exported} cuda_emulator_cluster[3] = {{{dims}}};" for dims in declared]
 
 
-def _language_flags(target: Target) -> list[str]:
-    arch = target.arch if target.kind == "cuda" else "sm_80"
+def _language_flags(source: Source, target: Target) -> list[str]:
+    arch = arch_for(target.arch, source.options.get("requires", ())) if target.kind == "cuda" else "sm_80"
     return [f"-D{name}={value}" for name, value in compute_capability(arch).macros.items()]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 
-from tuner.core.compute_capability import compute_capability
+from tuner.core.compute_capability import compute_capability, specific_feature
 from tuner.core.target import Target
 from tuner.devices.cuda.driver import LEAST_DRIVER, too_old
 from tuner.targets import cuda as targets
@@ -166,7 +166,8 @@ def archs_of(capability: tuple[int, int]) -> tuple[str, ...]:
 def target_of(facts: CudaFacts, arch: str | None = None) -> Target:
     """The target of a device: its architecture's limits, with this board's own numbers.
 
-    Peak rates of the board that stands for the architecture are scaled by SMs and clock.
+    Peak rates of the board that stands for the architecture are scaled by SMs and clock. What runs on
+    one capability only (`wgmma` on 9.0) a device of a later minor number lacks.
 
     Args:
         facts: of the device.
@@ -184,7 +185,11 @@ def target_of(facts: CudaFacts, arch: str | None = None) -> Target:
     limits = {**base.limits, **facts.limits, "memory_bytes": facts.memory_bytes}
     faster = limits["sm_count"] * limits["clock_hz"] / (base.limit("sm_count") * base.limit("clock_hz"))
     limits.update({n: value * faster for n, value in base.limits.items() if n.startswith("peak_flops_")})
-    return replace(base, limits=limits)
+    specific, number = specific_feature(base.arch), compute_capability(base.arch).number
+    if specific is None or number == 10 * facts.capability[0] + facts.capability[1]:
+        return replace(base, limits=limits)
+    features = tuple(feature for feature in base.features if feature != specific)
+    return replace(base, limits={**limits, specific: 0}, features=features)
 
 
 def unusable(facts: CudaFacts) -> str | None:

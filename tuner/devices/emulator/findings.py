@@ -21,6 +21,7 @@ KINDS = {
     1: "out_of_bounds_global", 2: "out_of_bounds_shared", 3: "out_of_bounds_local", 4: "race_shared",
     5: "race_global", 6: "barrier_divergence", 7: "warp_divergence", 8: "uninitialized_shared",
     9: "uninitialized_global", 10: "misaligned", 11: "deadlock", 12: "crash", 13: "trap",
+    14: "missing_fence", 15: "not_waited_for",
 }  # fmt: skip
 OTHER_KINDS = ("launch_limits", "host_code", "timeout", "input_modified")
 """Kinds that do not come from the emulator's runtime."""

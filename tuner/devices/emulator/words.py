@@ -83,6 +83,10 @@ def _word(context: LaunchContext, record: SanitizerRecord, chains: Chains) -> Fi
         failed = record.text.decode(errors="replace")
         own = failed.startswith("cluster: ")
         message = failed if own else f"assertion failed: {failed}" if failed else "the kernel called __trap()"
+    elif kind in ("missing_fence", "not_waited_for"):
+        if record.pc2:
+            other = place_of(context, chains, record.pc2, record.thread2)
+        message = _product(record, kind, other)
     else:
         message = _memory(context, record, kind)
     return Finding(kind, context.kernel, message, place, other, record.count)
@@ -169,11 +173,23 @@ def _stuck(record: SanitizerRecord, kind: str, other: CodePlace | None) -> str:
             f"the shuffle asks lane {record.offset}, which takes no part in it (mask {record.extra:#010x}): "
             "what it gets is undefined"
         )
+    if record.text:
+        return record.text.decode(errors="replace")
     if record.extra2 == 2:
         return f"the calling lane is not in its own mask {record.extra:#010x}"
     if record.extra2 == 1:
         return f"lanes of mask {record.extra:#010x} never come to this warp operation{elsewhere}"
     return f"a tensor-core operation of a part of a warp (lanes {record.extra:#010x})"
+
+
+def _product(record: SanitizerRecord, kind: str, other: CodePlace | None) -> str:
+    """What is wrong with a product of a warpgroup (wgmma), or with what it reads."""
+    text, there = record.text.decode(errors="replace"), f" at {other}" if other else ""
+    if kind == "not_waited_for":
+        return f"{text}{there} while nobody has waited for it (wgmma.wait_group)"
+    if text:
+        return f"no {text} between what was done to the sums and this product"
+    return f"what was written{there} is read by tensor cores, with no fence.proxy.async between them"
 
 
 def _indexed_name(context: LaunchContext, record: SanitizerRecord) -> str | None:

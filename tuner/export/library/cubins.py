@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner import registry
+from tuner.core.compute_capability import arch_for
 from tuner.core.digest import digest_files
 from tuner.core.operator import Operator
 from tuner.core.scratch import Scratch
@@ -77,11 +78,12 @@ def _entry(place: Path, row: BestRow) -> dict[str, Any]:
     kernel.require(row.workload, target)
     kernel.space(row.workload, target).check(row.config)  # a database may hold anything
     source = kernel.lower(row.workload, row.config, target)
+    arch = arch_for(target.arch, source.options.get("requires", ()))
     with Scratch("cubin") as scratch:
         artifact = registry.builder_of(kernel, target).build(source, target, scratch)
         content = artifact.path.read_bytes()
         # Named by what it is: equal kernels of two workloads are one file.
-        file = f"{kernel.name}-{target.arch}-{digest_files([artifact.path])[:16]}.cubin"
+        file = f"{kernel.name}-{arch}-{digest_files([artifact.path])[:16]}.cubin"
     (place / file).write_bytes(content)
     sizes = _sizes(kernel, row.workload)
     constants = {**kernel.constants(row.workload, target), **row.config}
@@ -97,7 +99,7 @@ def _entry(place: Path, row: BestRow) -> dict[str, Any]:
         for spec in registry.operator(row.workload.operator).signature(row.workload)
     }
     return {
-        **entry_of(row), "file": file, "sha256": _sha256(content), "arch": target.arch, "entry": source.entry,
+        **entry_of(row), "file": file, "sha256": _sha256(content), "arch": arch, "entry": source.entry,
         "arguments": arguments, "tensors": tensors, "launch": _launch(kernel, constants),
         "any_size": _any_size(kernel, sizes, registry.operator(row.workload.operator)),
         "run_time": sorted(set(sizes) - {n for n, _ in row.workload.dims}), "default": False,

@@ -71,7 +71,9 @@ def _macs_clock_sm(metrics: Mapping[str, float], target: Target, dtype: str) -> 
     """Multiply-adds a clock and SM of the instructions that the main loop uses."""
     if metrics.get("loop_tensor", 0) > 0:
         peak = target.limit("peak_flops_tf32" if dtype == "f32" else f"peak_flops_{dtype}")
-        return peak / 2 / target.limit("sm_count") / target.limit("clock_hz")
+        # Where only a warpgroup's products reach the peak, those of single warps have a share of it.
+        share = 1.0 if metrics.get("loop_group_tensor", 0) > 0 else target.limits.get("mma_sync_share", 1.0)
+        return share * peak / 2 / target.limit("sm_count") / target.limit("clock_hz")
     if dtype == "int8":
         # dp4a does four at once; the ratio tells how much of the loop is dp4a and how much plain IMAD.
         each = metrics.get("loop_macs", 1) / max(1, metrics.get("loop_math", 1))
