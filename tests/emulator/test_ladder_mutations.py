@@ -47,8 +47,12 @@ def small(chosen: Target) -> Target:
 
 
 SHAPES: dict[str, list[dict[str, int | bool]]] = {
-    "gemm": [{"m": 65, "n": 80, "k": 130}, {"m": 200, "n": 160, "k": 24}, {"m": 64, "n": 48, "k": 96},
-             {"m": 72, "n": 136, "k": 800, "trans_b": True}],
+    "gemm": [
+        {"m": 65, "n": 80, "k": 130},
+        {"m": 200, "n": 160, "k": 24},
+        {"m": 64, "n": 48, "k": 96},
+        {"m": 72, "n": 136, "k": 800, "trans_b": True},
+    ],
     "attention": [
         {"b": 1, "h": 2, "q": 70, "kv": 131, "d": 24, "causal": True},
         {"b": 2, "h": 4, "q": 1, "kv": 200, "d": 32, "kv_heads": 2, "paged": True},

@@ -342,7 +342,8 @@ def test_inline_ptx_that_would_take_all_memory_or_minutes_is_one_line(template: 
 
 @pytest.mark.parametrize(
     "instruction",
-    ["wgmma.fence.sync.aligned;", "mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%0}, {%0}, {%0}, {%0};",
+    ["wgmma.mma_async.sync.aligned.m64n8k32.f32.f16.f16 {%0}, %0, %0, 1;",
+     "mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 {%0}, {%0}, {%0}, {%0};",
      "add.rz.f32 %0, %0, %0;", "tcgen05.wait::ld.sync.aligned;", "mov.u32 %0, %nothing;"],
 )  # fmt: skip
 def test_an_unknown_instruction_names_itself(instruction: str) -> None:

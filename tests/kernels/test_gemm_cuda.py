@@ -58,7 +58,8 @@ def verify(
 
 def test_the_ladder_is_there() -> None:
     ladder = ["naive", "coalesced", "shared_tiles", "thread_tiles", "vectorized", "double_buffered",
-              "warp_tiles", "tensor_cores", "int8", "split_k", "mma", "mma_f32", "mma_stream_k", "wgmma"]  # fmt: skip
+              "warp_tiles", "tensor_cores", "int8", "split_k", "mma", "mma_f32", "mma_stream_k",
+              "wgmma"]  # fmt: skip
     assert {f"cuda_{name}" for name in ladder} <= set(RUNGS)
     for rung in RUNGS:
         path = registry.kernel(rung).source_files()[0]

@@ -118,8 +118,8 @@ class SourceKernel(Kernel):
         reason = super().unsupported(workload, target)
         for name in self._required(workload.dtype):
             if reason is None and name not in target.features:
-                of_dtype = name not in self.requires
-                reason = f"{target.name} lacks {name}" + (f", which {workload.dtype} needs" if of_dtype else "")
+                whose = "" if name in self.requires else f", which {workload.dtype} needs"
+                reason = f"{target.name} lacks {name}{whose}"
         if reason is None and "supports" in self._declared:
             scope = self._named(("supports",), self.constants(workload, target))
             needs = self.header.table("supports")

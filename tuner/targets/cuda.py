@@ -72,8 +72,8 @@ _ARCHITECTURES: Mapping[str, Mapping[str, float]] = {
         "shared_bytes_reserved": KIB, "shared_allocation_unit": 128,
         "fma_f32_clock_sm": 128, "cp_async": 1,
     },
-    # Share of the tensor cores' rate that mma.sync reaches beside wgmma: Luo et al., Benchmarking and dissecting
-    # the NVIDIA Hopper GPU architecture (2024), 62.9% on average.
+    # Share of the tensor cores' rate that mma.sync reaches beside wgmma, 62.9% on average: Luo et al.,
+    # Benchmarking and dissecting the NVIDIA Hopper GPU architecture (2024).
     "sm_90": {
         "mma_sync_share": 0.629,
         "max_threads_sm": 2048, "max_warps_sm": 64, "max_blocks_sm": 32,

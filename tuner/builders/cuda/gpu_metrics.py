@@ -24,8 +24,9 @@ def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]
       code: as ptxas counts them where its log is at hand, else those of the SASS;
     - `cooperative`, 1: its blocks wait for each other (`this_grid`), so that all of them have to run at once
       and it is launched so. Left out where it is not; of a source with several kernels it holds for all;
-    - where `nvdisasm` is: `loop_instructions`, `loop_math`, `loop_tensor`, `loop_group_tensor`, `loop_math_share`, `loop_macs`,
-      `loop_shared_bytes`, `load_bits`, `load_bytes`, `load_macs` (see `sass.Loop`).
+    - where `nvdisasm` is: `loop_instructions`, `loop_math`, `loop_tensor`, `loop_group_tensor`,
+      `loop_math_share`, `loop_macs`, `loop_shared_bytes`, `load_bits`, `load_bytes`, `load_macs` (see
+      `sass.Loop`).
 
     Args:
         cubin: the file's content.

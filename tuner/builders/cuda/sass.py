@@ -131,7 +131,7 @@ def instructions(text: str, entry: str) -> tuple[list[Instruction], dict[str, in
 
 
 def _macs(instruction: Instruction) -> float:
-    """Multiply-adds of one thread; 0 for what is none. A warp's operation counts a 32nd, a warpgroup's a 128th."""
+    """Multiply-adds of one thread; 0 for what is none: a 32nd of a warp's operation, a 128th of a group's."""
     name, modifiers = instruction.name, instruction.operation.split(".")[1:]
     if name in ("HMMA", "IMMA", "DMMA", "QMMA"):
         return next((_SHAPES[m] for m in modifiers if m in _SHAPES), 0) / 32

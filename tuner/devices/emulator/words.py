@@ -174,7 +174,7 @@ def _stuck(record: SanitizerRecord, kind: str, other: CodePlace | None) -> str:
             "what it gets is undefined"
         )
     if record.text:
-        return record.text.decode(errors="replace")
+        return str(record.text.decode(errors="replace"))
     if record.extra2 == 2:
         return f"the calling lane is not in its own mask {record.extra:#010x}"
     if record.extra2 == 1:

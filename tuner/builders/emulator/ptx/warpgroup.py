@@ -42,7 +42,7 @@ def _mma_async(writer: Writer, modifiers: list[str], operands: Sequence[str]) ->
         raise Unknown(f" with {len(sums)} registers for the sums, which are {n // 2}")
     places = [writer.name(s) for s in sums]
     if not all(place.startswith("(") for place in places):
-        raise Unknown(": its sums are operands \"+f\" or \"+r\" of the asm statement")
+        raise Unknown(': its sums are operands "+f" or "+r" of the asm statement')
     signs = [f"int({writer.get('s32', o)})" for o in operands[4:6]] if d == ".f32" else ["1", "1"]
     flags = [f"({writer.get('b32', o)}) != 0" for o in operands[6:]] if size == 2 else []
     lines = [f"void* const cuda_emu_d[{len(places)}] = {{{', '.join('&' + p for p in places)}}};"]
