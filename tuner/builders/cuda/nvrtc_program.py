@@ -1,29 +1,18 @@
-"""CUDA C++ to cubin through NVRTC: no driver, no toolkit, no file but the wheels' headers."""
+"""CUDA C++ to cubin through NVRTC: no driver, no toolkit, no file but its headers (`headers`)."""
 
 import importlib.metadata
-import importlib.util
 import io
 import re
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
+from tuner.builders.cuda import headers
 from tuner.core.errors import BuildError, MissingExtra
 from tuner.core.places import CUDA_SRC
 
 STANDARD = "c++17"
-# Without these distributions nothing compiles: any CUDA's, and those of the release cuda-bindings is of.
+# Without these distributions nothing compiles, nor without NVRTC and its headers (`headers`).
 _NEEDED = ("cuda-core", "cuda-bindings")
-_OF_MAJOR = {
-    12: ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-runtime-cu12", "nvidia-cuda-nvcc-cu12"),
-    13: ("nvidia-cuda-nvrtc", "nvidia-cuda-runtime", "nvidia-cuda-crt"),
-}
-# Where the wheels of a major release keep their headers, below `site-packages/nvidia`.
-_HEADERS = {
-    12: ("cuda_runtime/include", "cuda_nvcc/include", "cuda_cccl/include"),
-    13: ("cu13/include", "cu13/include/cccl"),
-}
 
 _ERROR = re.compile(r"^(?P<file>.*?)\((?P<line>\d+)\): (?:catastrophic )?error(?P<rest>.*)$", re.MULTILINE)
 _SPILL = re.compile(r"(\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -46,40 +35,33 @@ def major() -> int:
         found = int(importlib.metadata.version("cuda-bindings").partition(".")[0])
     except (importlib.metadata.PackageNotFoundError, ValueError):
         return 13
-    return found if found in _OF_MAJOR else 13
+    return found if found in headers.NVRTC else 13
 
 
 def missing() -> str | None:
-    """The first distribution that is not installed; `None` where all are."""
-    for name in (*_NEEDED, *_OF_MAJOR[major()]):
+    """The first distribution that is not installed, and whose headers no toolkit has; `None` where all is there."""
+    for name in (*_NEEDED, headers.NVRTC[major()]):
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             return name
-    return None
+    return headers.missing(major())
 
 
 def version() -> str:
     """The version of NVRTC, from its wheel: nothing is loaded.
 
     Raises:
-        MissingExtra: the wheel is not installed.
+        MissingExtra: the wheel is not installed, or headers are neither in wheels nor in a CUDA toolkit.
     """
-    if missing():
-        raise MissingExtra(f"compiling CUDA C++ (there is no {missing()})", "cuda")
-    return importlib.metadata.version(_OF_MAJOR[major()][0])
+    if name := missing():
+        raise MissingExtra(f"compiling CUDA C++ (there is no {name})", "cuda")
+    return importlib.metadata.version(headers.NVRTC[major()])
 
 
-@cache
 def include_folders() -> tuple[str, ...]:
-    """Where the wheels keep `cuda_fp16.h`, `mma.h` and libcu++.
-
-    Of one major release only: torch brings wheels of its own, and NVRTC refuses headers of another release.
-    """
-    spec = importlib.util.find_spec("nvidia")
-    roots = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
-    found = (root / folder for folder in _HEADERS[major()] for root in roots)
-    return tuple(str(folder) for folder in found if folder.is_dir())
+    """Where `cuda_fp16.h`, `mma.h` and libcu++ are."""
+    return headers.include_folders(major())
 
 
 def _flag(text: str) -> tuple[str, Any]:
@@ -123,7 +105,7 @@ def compile_named(
         text: CUDA C++.
         arch: `sm_80`.
         names: of kernels that are not extern "C", or are instances of templates.
-        include: folders of the source's own headers; the wheels' and `cuda_src/nvrtc` come after them.
+        include: folders of the source's own headers; CUDA's and `cuda_src/nvrtc` come after them.
         flags: see `_FLAGS`.
 
     Raises:
