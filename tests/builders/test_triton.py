@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from tuner.builders.triton.interpreter import Interpreter
-from tuner.builders.triton.triton_jit import TritonBuilder
+from tuner.builders.triton.triton_jit import TritonBuilder, _reason
 from tuner.core.artifact import Artifact
 from tuner.core.errors import BuildError, Unavailable
-from tuner.core.kernel import Source
+from tuner.core.kernel import Argument, Source
 from tuner.core.operator import worst_error
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -30,6 +30,22 @@ CONFIG = {
 }  # fmt: skip
 
 
+_NESTED = """
+import triton
+import triton.language as tl
+@triton.jit
+def inner(x, WIDTH: tl.constexpr):
+    tl.static_assert(WIDTH % 2 == 0, "the width is odd")
+    return tl.load(x + WIDTH)
+@triton.jit
+def middle(x):
+    return inner(x, 3)
+@triton.jit
+def outer(x):
+    tl.store(x, middle(x))
+"""
+
+
 def build(workload: Workload, folder: Path, chosen: Target = SM_80, **changes: Any) -> Artifact:
     config = {**CONFIG, **({"INPUT_PRECISION": "ieee"} if workload.dtype == "f32" else {}), **changes}
     return BUILDER.build(KERNEL.lower(workload, config, chosen), chosen, folder)
@@ -43,7 +59,11 @@ def test_a_cubin_with_resources(arch: str, tmp_path: Path) -> None:
     assert artifact.launch.shared_bytes == artifact.metrics["shared_bytes"] > 0
     # C, bias, partial and arrived are not there: null pointers would be, were they in the signature.
     names = [argument.name for argument in artifact.arguments]
-    assert names == ["A", "B", "D", "m", "n", "k", "global_scratch", "profile_scratch"]
+    scratch = [name for name in names if name.endswith("_scratch")]
+    assert names == ["A", "B", "D", "m", "n", "k", *scratch] and "global_scratch" in scratch
+    # As many as the machine code takes: it would read a missing pointer from beyond its arguments.
+    entry = (tmp_path / "kernel.ptx").read_text().partition(".entry")[2].partition(")")[0]
+    assert entry.count(".param") == len(names)
     assert resource_problem(artifact.metrics, target(arch)) is None
     for stage in ("ttir", "ttgir", "llir", "ptx"):
         assert (tmp_path / f"kernel.{stage}").read_text()
@@ -71,6 +91,30 @@ def test_what_triton_refuses_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(BuildError) as raised:
         BUILDER.build(broken, SM_80, tmp_path)
     assert "power of 2" in str(raised.value).splitlines()[0]
+
+
+def test_an_error_within_a_function_that_the_kernel_calls_is_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton's own message points at the call, and at the function's cause only behind it."""
+    (tmp_path / "nested_triton.py").write_text(_NESTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = {"signature": {"x": "*fp32"}, "constants": {}, "divisible": [], "num_warps": 1, "num_stages": 1}
+    source = Source("triton", "nested_triton:outer", "outer", (Argument("x"),), options=options)
+    with pytest.raises(BuildError) as raised:
+        BUILDER.build(source, SM_80, tmp_path)
+    first, *rest = str(raised.value).splitlines()
+    assert "the width is odd" in first
+    assert any("middle(x)" in line for line in rest)
+
+
+def test_what_the_assembler_says_is_the_reason() -> None:
+    """It stands between Triton's own words and the command to repeat it."""
+    log = "ptxas fatal   : (C7602) Insufficient registers (128) to compile instruction at line 345"
+    error = RuntimeError(
+        f"PTXAS error: Internal Triton PTX codegen error\n`ptxas` stderr:\n{log}\n\nRepro command: ptxas"
+    )
+    assert _reason(error).splitlines()[0] == log
 
 
 def test_a_function_that_is_not_there(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What the tests of the drop-in share: Triton's interpreter in place of a GPU, and a stand-in benchmarker."""
 
+import importlib
 from types import SimpleNamespace
 
 import pytest
@@ -32,6 +33,12 @@ def lab(monkeypatch, tmp_path):
     monkeypatch.setenv("TUNER_DB", str(tmp_path / "results.db"))
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path / "cache"))
     from tests.integrations import kernels
+    from tuner.builders.triton.interpreter import scalars_are_indices
+
+    # Triton before 3.7 with NumPy since 2.4; taken back after the test.
+    patched = importlib.import_module("triton.runtime.interpreter")
+    monkeypatch.setattr(patched, "_patch_lang_tensor", patched._patch_lang_tensor)
+    scalars_are_indices()
     from tuner.integrations.triton import autotune
 
     def tuned(configs, function=kernels.add, key=("n",), milliseconds=None, **more):

@@ -255,6 +255,8 @@ def test_who_prints_gets_one_line(lab, numbers, monkeypatch, capsys):
 
 
 def test_tritons_listener_is_told(lab, numbers, monkeypatch):
+    if not hasattr(lab.triton.knobs.autotuning, "listener"):
+        pytest.skip("Triton has a listener since 3.8")
     heard = []
     monkeypatch.setattr(lab.triton.knobs.autotuning, "listener", lambda **record: heard.append(record))
     kernel, _ = lab.tuned([lab.config(16), lab.config(32)])

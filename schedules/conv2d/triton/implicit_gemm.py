@@ -52,8 +52,11 @@ class TritonConv2d(Kernel):
         ]
         constraints = [
             Constraint("tile_feeds_the_warps", "BLOCK_M * BLOCK_N >= 128 * num_warps"),
-            # Sums a thread, in registers: 128 of 255.
-            Constraint("sums_fit", "BLOCK_M * BLOCK_N <= 128 * 32 * num_warps"),
+            # Sums a thread, in registers: 128 of 255; a quarter of a block's is left for all else, without
+            # which ptxas refuses wgmma.
+            Constraint(
+                "sums_fit", "BLOCK_M * BLOCK_N <= min(128 * 32 * num_warps, registers_block * 3 // 4)"
+            ),
             # Addresses and masks of a gathered element are registers too.
             Constraint("gather_fits", "BLOCK_M * BLOCK_K <= 64 * 32 * num_warps"),
             Constraint(

@@ -51,8 +51,11 @@ class TritonGemm(Kernel):
         ]
         constraints = [
             Constraint("tile_feeds_the_warps", "BLOCK_M * BLOCK_N >= 128 * num_warps"),
-            # Sums a thread, in registers: 128 of 255.
-            Constraint("sums_fit", "BLOCK_M * BLOCK_N <= 128 * 32 * num_warps"),
+            # Sums a thread, in registers: 128 of 255; a quarter of a block's is left for all else, without
+            # which ptxas refuses wgmma.
+            Constraint(
+                "sums_fit", "BLOCK_M * BLOCK_N <= min(128 * 32 * num_warps, registers_block * 3 // 4)"
+            ),
             Constraint(
                 "shared_fits",
                 "max(1, num_stages - 1) * (BLOCK_M + BLOCK_N) * BLOCK_K * element_bytes <= "

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-# Of a major release: NVRTC's wheel; the wheels of its headers, and one header to know each by (`nv/target`, which
-# `cuda_fp16.h` includes, comes with libcu++); their folders below `site-packages/nvidia`.
+# Of a major release: the wheel of NVRTC; those of its headers, with one header to know each by; their folders
+# below `site-packages/nvidia`. `cuda_fp16.h` includes `nv/target`, which comes with libcu++.
 NVRTC = {12: "nvidia-cuda-nvrtc-cu12", 13: "nvidia-cuda-nvrtc"}
 _HEADERS = {
     12: {

@@ -39,7 +39,7 @@ def major() -> int:
 
 
 def missing() -> str | None:
-    """The first distribution that is not installed, and whose headers no toolkit has; `None` where all is there."""
+    """The first distribution that is not installed and whose headers no toolkit has; `None` if none."""
     for name in (*_NEEDED, headers.NVRTC[major()]):
         try:
             importlib.metadata.version(name)

@@ -177,6 +177,27 @@ def _widened_products() -> None:
     builder.create_dot = create_dot
 
 
+def scalars_are_indices() -> None:
+    """Has a kernel's scalars bound its loops: up to 3.6 Triton's interpreter makes an `int` of an array of
+    one element, which NumPy refuses since 2.4."""
+    from triton.runtime import interpreter
+
+    made = interpreter._patch_lang_tensor
+
+    def patched(tensor: Any, *scope: Any) -> None:
+        def index(self: Any) -> int:
+            return int(self.handle.data.item())
+
+        made(tensor, *scope)
+        # Since 3.6 what is set is taken back after a launch.
+        if scope:
+            scope[0].set_attr(tensor, "__index__", index)
+        else:
+            tensor.__index__ = index
+
+    interpreter._patch_lang_tensor = patched
+
+
 def _interpret(
     text: str, grid: tuple[int, ...], options: Mapping[str, Any], arguments: dict[str, Any]
 ) -> Any:
@@ -207,6 +228,7 @@ def main() -> None:
     import torch  # noqa: F401 (now, not within the time of the first kernel)
 
     _widened_products()
+    scalars_are_indices()
     _send(stream, "ready")
     while True:
         try:

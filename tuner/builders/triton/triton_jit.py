@@ -22,10 +22,11 @@ from tuner.core.errors import BuildError, Unavailable
 from tuner.core.kernel import Argument, Source
 from tuner.core.target import Target
 
-# Since 3.4 every kernel takes two more pointers at its end, to scratch memory of the whole grid: null where
-# the kernel asks for none.
+# Every kernel takes more pointers at its end, to scratch memory of the whole grid: null where the kernel asks
+# for none. Triton 3.4 has the first alone, later ones have both.
 _SCRATCH = ("global_scratch", "profile_scratch")
 _THREADS = re.compile(r"^\.reqntid (\d+)", re.MULTILINE)
+_ASSEMBLER = re.compile(r"ptxas\b.*\b(?:fatal|error)\b")
 _STAGES = ("ttir", "ttgir", "llir", "ptx")
 
 
@@ -81,14 +82,17 @@ class TritonBuilder(Builder):
         path = folder / "kernel.cubin"
         path.write_bytes(cubin)
         metadata = compiled.metadata
-        if metadata.global_scratch_size or metadata.profile_scratch_size:
+        scratch = {
+            name: size for name in _SCRATCH if (size := getattr(metadata, f"{name}_size", None)) is not None
+        }
+        if any(scratch.values()):
             raise BuildError("the kernel asks for Triton's scratch memory, which nothing here allocates")
         threads = _THREADS.search(compiled.asm["ptx"])
         block = int(threads[1]) if threads else 32 * metadata.num_warps
         launch = source.launch
         if launch is not None:
             launch = replace(launch, block=(block, 1, 1), shared_bytes=metadata.shared)
-        arguments = (*source.arguments, *(Argument(name) for name in _SCRATCH))
+        arguments = (*source.arguments, *(Argument(name) for name in scratch))
         built = replace(source, entry=metadata.name, arguments=arguments, launch=launch)
         (step,) = gpu_metrics.measured(cubin, path, built, {})
         digest = gpu_metrics.identity(cubin, built)
@@ -153,6 +157,10 @@ def _reason(error: Exception) -> str:
     text = f"{type(cause).__name__}: {cause}"
     around = "" if cause is error else f"\n{type(error).__name__}: {error}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # The assembler's own words stand between Triton's and the command that repeats them.
+    assembler = next((line for line in lines if _ASSEMBLER.match(line)), None)
+    if assembler:
+        return f"{assembler}\n{text}{around}"[:20_000]
     marked = [line for line in lines if "error" in line.lower()] or lines
     # What points at a place, `^`, ends an error that has no words of its own.
     words = [line for line in lines[1:] if line.strip("^ ")]

@@ -84,7 +84,16 @@ def listener(db: str | None = None) -> Callable[..., None]:
 
     Args:
         db: as for `autotune`.
+
+    Raises:
+        Unavailable: this Triton calls none: it came with 3.8.
     """
+    import triton
+
+    from tuner.core.errors import Unavailable
     from tuner.integrations.triton.listening import Listener
+
+    if not hasattr(triton.knobs.autotuning, "listener"):
+        raise Unavailable(f"Triton {triton.__version__} tells no listener what it found: 3.8 and later do")
 
     return Listener(db)

@@ -93,6 +93,13 @@ class Autotuner(theirs.Autotuner):  # type: ignore[misc]
             given.get("do_bench"), given.get("warmup"), given.get("rep"), graph
         )
         names = list(self.arg_names)
+        # Triton says so since 3.9; before, a name that is none failed within a launch, or not at all.
+        for kind in ("key", "reset_to_zero", "restore_value"):
+            for name in self.keys if kind == "key" else getattr(self, kind):
+                if name not in names:
+                    raise ValueError(
+                        f"{kind}: {name!r} is no argument of the kernel, which has {', '.join(names)}"
+                    )
         self._names = frozenset(names)
         self._places = tuple((names.index(name), name) for name in self.keys)
         self.cache = _Choices()
@@ -216,8 +223,9 @@ class Autotuner(theirs.Autotuner):  # type: ignore[misc]
     def _tell(self, key: Any, best: Any, result: Result) -> None:
         """One line for those who print, and Triton's listener where there is one."""
         knobs = triton.knobs.autotuning
-        if knobs.listener is not None:
-            knobs.listener(
+        listener = getattr(knobs, "listener", None)  # Triton has one since 3.8
+        if listener is not None:
+            listener(
                 fn=self.base_fn if _interpreted() else _jitted(self.fn), key=key, best_config=best,
                 configs_timings=self.configs_timings, duration=self.bench_time if result.timed else None,
                 cache_hit=not result.timed,
