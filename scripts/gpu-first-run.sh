@@ -4,9 +4,9 @@
 #   scripts/gpu-first-run.sh [--wheels DIR] [--out DIR] [--minutes N] [--check] [--dry-run] [--list-wheels]
 #
 # Needed there: Python 3.11 or later with torch, CuPy and Triton, nvcc, a C++ compiler; --check says what of it is
-# missing and what that costs. What else is missing comes from --wheels; --list-wheels prints the commands that fill
-# such a folder where there is a network. A step that fails or takes too long is noted in steps.tsv and the next one
-# goes on: the archive is written in any case.
+# missing and what that costs. What else is missing comes from --wheels, and goes beside what Python has, not into it;
+# --list-wheels prints the commands that fill such a folder where there is a network. A step that fails or takes too
+# long is noted in steps.tsv and the next one goes on: the archive is written in any case.
 set -u -o pipefail
 
 cd "$(dirname "$0")/.." || exit 2
@@ -31,8 +31,10 @@ while [ $# -gt 0 ]; do
       echo "pip download -d $WHEELS '.[gpu]' $TESTING"
       echo "# driver 525 to 575:"
       echo "pip download -d $WHEELS '.[gpu12]' $TESTING"
-      echo "# both: what builds the lab itself"
-      echo "pip download -d $WHEELS 'hatchling>=1.27' 'editables' 'pip' 'setuptools' 'wheel'"
+      echo "# both: pip, where the Python there has none"
+      echo "pip download -d $WHEELS pip"
+      echo "# a wheel too large to travel goes in pieces, which are joined there"
+      echo "for w in \$(find $WHEELS -name '*.whl' -size +40M); do split -b 40M \"\$w\" \"\$w.part-\" && rm \"\$w\"; done"
       exit 0 ;;
     -h | --help) usage; exit 0 ;;
     *) refuse "no option $1; there is --wheels, --out, --minutes, --check, --dry-run, --list-wheels" ;;
@@ -76,6 +78,8 @@ print(*(name for name in sys.argv[1:] if u.find_spec(name) is None))' \
     typer sqlalchemy numpy cupy triton torch cuda pynvml 2>/dev/null)
   [ -z "$absent" ] || [ -d "$WHEELS" ] \
     || lacks "in $PYTHON: $absent; and there is no folder $WHEELS to install from (--list-wheels)"
+  "$PYTHON" -c 'import pip' 2>/dev/null || compgen -G "$WHEELS/pip-*.whl" >/dev/null \
+    || lacks "pip, in $PYTHON and among $WHEELS/pip-*.whl: nothing that was brought along can be installed"
   command -v g++ >/dev/null || lacks "g++: no emulator's verdict beside the sanitizer's, no predicted trial verified"
   command -v nvcc >/dev/null || lacks "nvcc: its version is not recorded; NVRTC compiles"
   command -v compute-sanitizer >/dev/null || lacks "compute-sanitizer (CUDA toolkit): no memcheck, no racecheck"
@@ -129,7 +133,7 @@ step machine-nvidia-smi 20 nvidia-smi -q
 step machine-commit 10 git log -1 --format='%H %ad %s'
 step machine-cpu 10 sh -c 'uname -a; lscpu; nproc; free -g'
 step machine-nvcc 10 nvcc --version
-step machine-python 30 "$PYTHON" -m pip list --format=freeze
+step machine-python 30 "$PYTHON" -c 'import sys, importlib.metadata as m; print(sys.version, *sorted(d.name + "==" + d.version for d in m.distributions()), sep="\n")'
 
 # 2. The lab, beside what is installed already; a driver before 580 is of CUDA 12.
 EXTRA=gpu
@@ -139,37 +143,38 @@ if [ -z "$DRY" ]; then
   [ "${DRIVER%%.*}" -ge 525 ] 2>/dev/null || refuse "driver ${DRIVER:-unknown} is older than 525, the oldest that runs CUDA 12"
   [ "${DRIVER%%.*}" -ge 580 ] || EXTRA=gpu12
 fi
-VENV=$OUT/venv
-step install-venv 60 "$PYTHON" -m venv --system-site-packages "$VENV"
-step install-lab 180 "$VENV/bin/python" -m pip install --no-index --find-links "$WHEELS" -e ".[$EXTRA]" $TESTING \
-  || echo "not all could be installed: see $OUT/install-lab.txt, and --list-wheels for what to bring along" >&2
-PY=$VENV/bin/python
-# Where not all could be installed the lab runs from here, as far as it goes with what is there.
-export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
-if ! step check-starts 60 "$PY" -m tuner kernels; then
-  echo "the lab does not start: see $OUT/check-starts.txt and $OUT/install-lab.txt; all that needs it will fail" >&2
+# Beside it, because the Python here may itself be of a virtual environment: one made from it would see neither's
+# packages. What the lab starts (children, the sanitizer, ncu) inherits the path, so it is absolute.
+# shellcheck disable=SC2086
+step install-wheels 180 "$PYTHON" scripts/gpu_wheels.py "$WHEELS" "$OUT" "$EXTRA" $TESTING \
+  || echo "not all is there: see $OUT/install-wheels.txt, and --list-wheels for what to bring along" >&2
+case $OUT in /*) SITE=$OUT/site ;; *) SITE=$PWD/$OUT/site ;; esac
+export PYTHONPATH=$SITE:$PWD${PYTHONPATH:+:$PYTHONPATH}
+[ -z "$DRY" ] || echo "from here on PYTHONPATH=$PYTHONPATH"
+if ! step check-starts 60 "$PYTHON" -m tuner kernels; then
+  echo "the lab does not start: see $OUT/check-starts.txt and $OUT/install-wheels.txt; all that needs it will fail" >&2
 fi
 
 # 3. The checklist: the device, the tests that need one, a sweep with a final.
-step check-devices 60 "$PY" -m tuner devices --db "$DB"
-step check-tests 240 "$PY" -m pytest -m gpu -rs --timeout 200 tests/devices tests/integrations
+step check-devices 60 "$PYTHON" -m tuner devices --db "$DB"
+step check-tests 240 "$PYTHON" -m pytest -m gpu -rs --timeout 200 tests/devices tests/integrations
 TARGET=cuda:sm_XX
 [ -n "$DRY" ] || TARGET=$(sed -n 's/^cuda: .*(\(cuda:sm_[0-9a-z]*\)).*/\1/p' "$OUT/check-devices.txt" | head -1)
 TARGET=${TARGET:-cuda:sm_80}
-step check-sweep 90 "$PY" -m tuner sweep gemm --shape 1024x1024x1024 --device cuda:0 --kernel cuda_warp_tiles \
+step check-sweep 90 "$PYTHON" -m tuner sweep gemm --shape 1024x1024x1024 --device cuda:0 --kernel cuda_warp_tiles \
   --trials 20 --db "$DB"
 
 # 4. Measured against predicted where it counts: a large product.
-step large-predicted 60 "$PY" -m tuner sweep gemm --shape 4096x4096x4096 --target "$TARGET" --no-device \
+step large-predicted 60 "$PYTHON" -m tuner sweep gemm --shape 4096x4096x4096 --target "$TARGET" --no-device \
   --trials 20 --rounds 0 --db "$DB"
-step large-measured 90 "$PY" -m tuner sweep gemm --shape 4096x4096x4096 --device cuda:0 --trials 5 --db "$DB"
+step large-measured 90 "$PYTHON" -m tuner sweep gemm --shape 4096x4096x4096 --device cuda:0 --trials 5 --db "$DB"
 
 # The libraries of the other two operators, and whether a load that lasts gives other times than bursts.
-step libraries-conv2d 60 "$PY" -m tuner sweep conv2d --shape "n8 c64 h56 w56 k64 r3 s3 pad=1" --dtype f16 \
+step libraries-conv2d 60 "$PYTHON" -m tuner sweep conv2d --shape "n8 c64 h56 w56 k64 r3 s3 pad=1" --dtype f16 \
   --device cuda:0 --kernel cuda_conv_tensor_cores --trials 5 --db "$DB"
-step libraries-attention 60 "$PY" -m tuner sweep attention --shape "b4 h16 q1024 kv1024 d64 causal" --dtype f16 \
+step libraries-attention 60 "$PYTHON" -m tuner sweep attention --shape "b4 h16 q1024 kv1024 d64 causal" --dtype f16 \
   --device cuda:0 --kernel cuda_attn_tensor_cores --trials 5 --db "$DB"
-step large-sustained 60 "$PY" -m tuner sweep gemm --shape 4096x4096x4096 --device cuda:0 --kernel cuda_warp_tiles \
+step large-sustained 60 "$PYTHON" -m tuner sweep gemm --shape 4096x4096x4096 --device cuda:0 --kernel cuda_warp_tiles \
   --trials 3 --sustained 2 --rounds 0 --no-baselines --db "$DB"
 
 # 5. Every rung: predicted and measured from there, NVIDIA's sanitizer, counters beside the static figures, and last
@@ -177,7 +182,7 @@ step large-sustained 60 "$PY" -m tuner sweep gemm --shape 4096x4096x4096 --devic
 rung() {
   local what=$1 name=$2 operator=$3 dtype=$4 entry=$5 shape
   shape=$(ragged "$operator" "$name") || { echo "no ragged shape for $operator: $name is left out" >&2; return 0; }
-  local sweep=("$PY" -m tuner sweep "$operator" --shape "$shape" --dtype "$dtype" --kernel "$name"
+  local sweep=("$PYTHON" -m tuner sweep "$operator" --shape "$shape" --dtype "$dtype" --kernel "$name"
     --no-baselines --rounds 0 --db "$DB" --json)
   case $what in
     predicted) step "rung-$name-$what" 20 "${sweep[@]}" --target "$TARGET" --no-device --trials 8 ;;
@@ -186,10 +191,10 @@ rung() {
       step "rung-$name-$what" 45 compute-sanitizer --tool "$what" --target-processes all \
         "${sweep[@]}" --device cuda:0 --trials 1 --remeasure ;;
     ncu)
-      step "rung-$name-$what" 45 ncu --target-processes all --csv --page raw --launch-count 3 \
+      step "rung-$name-$what" 45 ncu --clock-control none --target-processes all --csv --page raw --launch-count 3 \
         --kernel-name "regex:$entry" "${sweep[@]}" --device cuda:0 --trials 1 --remeasure ;;
     emulator)
-      step "rung-$name-$what" 20 "$PY" -m tuner check "$name" --shape "$shape" --dtype "$dtype" \
+      step "rung-$name-$what" 20 "$PYTHON" -m tuner check "$name" --shape "$shape" --dtype "$dtype" \
         --target "$TARGET" --json ;;
   esac
 }
@@ -205,14 +210,15 @@ done
 
 # 6. Per-trial records, readable without the lab; then everything in one file.
 END=$((SECONDS + 60))
-step records-json 30 "$PY" -m tuner export --format json --db "$DB" "$OUT/trials.json"
+step records-json 30 "$PYTHON" -m tuner export --format json --db "$DB" "$OUT/trials.json"
 step machine-nvidia-smi-after 20 nvidia-smi -q
 ARCHIVE=$OUT.tar.gz
 if [ -n "$DRY" ]; then
   echo "archive: $ARCHIVE"
   exit 0
 fi
-tar -czf "$ARCHIVE" --exclude venv -C "$(dirname "$OUT")" "$(basename "$OUT")" || refuse "the archive $ARCHIVE could not be written"
+NAME=$(basename "$OUT")
+tar -czf "$ARCHIVE" --exclude "$NAME/site" --exclude "$NAME/joined" -C "$(dirname "$OUT")" "$NAME" || refuse "the archive $ARCHIVE could not be written"
 echo "steps that failed or were skipped:"
 awk -F '\t' '$3 != 0' "$OUT/steps.tsv"
 echo "send $ARCHIVE"
