@@ -90,14 +90,16 @@ print(*(name for name in sys.argv[1:] if u.find_spec(name) is None))' \
 
 has() { [ -n "$DRY" ] || command -v "$1" >/dev/null || { echo "$1 is not here: its steps are left out" | tee -a "$OUT/missing.txt"; false; }; }
 
-# Of each CUDA rung: name, operator, first dtype, entry, as its head comment declares them.
+# Of each CUDA rung: name, operator, first dtype, entry, as its head comment declares them; and the one architecture
+# that a rung of wgmma is built for, whose letter no device has by itself.
 rungs() {
-  awk 'function told() { if (name) print name, operator, dtype, entry }
-       FNR == 1 { told(); name = operator = entry = ""; dtype = "f32" }
+  awk 'function told() { if (name) print name, operator, dtype, entry, only }
+       FNR == 1 { told(); name = operator = entry = only = ""; dtype = "f32" }
        !name && /^name = "/ { split($0, p, "\""); name = p[2] }
        !operator && /^operator = "/ { split($0, p, "\""); operator = p[2] }
        !entry && /^entry = "/ { split($0, p, "\""); entry = p[2] }
        /^dtypes = \["/ { split($0, p, "\""); dtype = p[2] }
+       /^requires = .*"wgmma"/ { only = "cuda:sm_90a" }
        END { told() }' cuda_src/*/*.cu
 }
 
@@ -180,22 +182,24 @@ step large-sustained 60 "$PYTHON" -m tuner sweep gemm --shape 4096x4096x4096 --d
 # 5. Every rung: predicted and measured from there, NVIDIA's sanitizer, counters beside the static figures, and last
 # what could be had without a GPU too: the emulator's verdict, to lie beside the sanitizer's.
 rung() {
-  local what=$1 name=$2 operator=$3 dtype=$4 entry=$5 shape
+  local what=$1 name=$2 operator=$3 dtype=$4 entry=$5 only=$6 shape
   shape=$(ragged "$operator" "$name") || { echo "no ragged shape for $operator: $name is left out" >&2; return 0; }
   local sweep=("$PYTHON" -m tuner sweep "$operator" --shape "$shape" --dtype "$dtype" --kernel "$name"
     --no-baselines --rounds 0 --db "$DB" --json)
+  local here=("${sweep[@]}" --device cuda:0)
+  [ -z "$only" ] || here+=(--target "$only")
   case $what in
-    predicted) step "rung-$name-$what" 20 "${sweep[@]}" --target "$TARGET" --no-device --trials 8 ;;
-    measured) step "rung-$name-$what" 20 "${sweep[@]}" --device cuda:0 --trials 4 ;;
+    predicted) step "rung-$name-$what" 20 "${sweep[@]}" --target "${only:-$TARGET}" --no-device --trials 8 ;;
+    measured) step "rung-$name-$what" 20 "${here[@]}" --trials 4 ;;
     memcheck | racecheck)
       step "rung-$name-$what" 45 compute-sanitizer --tool "$what" --target-processes all \
-        "${sweep[@]}" --device cuda:0 --trials 1 --remeasure ;;
+        "${here[@]}" --trials 1 --remeasure ;;
     ncu)
       step "rung-$name-$what" 45 ncu --clock-control none --target-processes all --csv --page raw --launch-count 3 \
-        --kernel-name "regex:$entry" "${sweep[@]}" --device cuda:0 --trials 1 --remeasure ;;
+        --kernel-name "regex:$entry" "${here[@]}" --trials 1 --remeasure ;;
     emulator)
       step "rung-$name-$what" 20 "$PYTHON" -m tuner check "$name" --shape "$shape" --dtype "$dtype" \
-        --target "$TARGET" --json ;;
+        --target "${only:-$TARGET}" --json ;;
   esac
 }
 for what in predicted measured memcheck ncu racecheck emulator; do
@@ -203,8 +207,8 @@ for what in predicted measured memcheck ncu racecheck emulator; do
     memcheck | racecheck) has compute-sanitizer || continue ;;
     ncu) has ncu || continue ;;
   esac
-  while read -r name operator dtype entry; do
-    rung "$what" "$name" "$operator" "$dtype" "$entry"
+  while read -r name operator dtype entry only; do
+    rung "$what" "$name" "$operator" "$dtype" "$entry" "$only"
   done < <(rungs)
 done
 
