@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from tuner.core.reproduction import Mark, judge, of_pairs, of_processes
+from tuner.core.reproduction import Mark, judge, mark_of, of_pairs, of_processes
 from tuner.core.shift import _rank, _ways, ratio_of
+from tuner.core.stats import Interval
 from tuner.core.turns import Turns
 
 
@@ -56,6 +57,21 @@ def test_what_changed_differs_and_what_is_a_cloud_is_undecided() -> None:
     cloud = judge(steady, [1.0, 2.0, 0.6, 1.9, 0.7, 1.0, 2.2, 0.5, 1.0], 20)
     assert cloud.mark is Mark.UNDECIDED and "differ too much" in cloud.why
     assert judge(steady[:5], steady, 20).mark is Mark.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "mark"),
+    [
+        (0.80, 1.15, Mark.REPRODUCES),  # nothing contradicts it; the report shows how sharp that is
+        (1.04, 1.30, Mark.REPRODUCES),
+        (1.06, 1.10, Mark.DIFFERS),
+        (0.80, 0.94, Mark.DIFFERS),
+        (1.06, 9.00, Mark.DIFFERS),  # by how much is not known, that it does is
+        (0.80, 1.21, Mark.UNDECIDED),
+    ],
+)
+def test_a_number_reproduces_within_its_interval(low: float, high: float, mark: Mark) -> None:
+    assert mark_of(Interval(low, (low * high) ** 0.5, high), 0.05) is mark
 
 
 def test_a_sample_is_a_process_and_pairs_are_of_the_same_rounds() -> None:

@@ -7,6 +7,11 @@ number that is said to differ.
 
 Between two hours a machine changes by more than the processes of one hour show. So a difference counts
 only beyond `within`, a share that the caller chooses and that every report names.
+
+The rule (`mark_of`) is about the interval of now/then, not about its middle: a number *reproduces within its
+interval* where nothing that was measured contradicts it. [0.80, 1.15] reproduces: "the same" lies within it.
+It is no proof that nothing changed by 10%, so every report shows the interval beside the verdict; and an
+interval that is too wide to contradict anything is called undecided, never reproduced.
 """
 
 import statistics
@@ -77,17 +82,29 @@ def judge(then: Sequence[float], now: Sequence[float], numbers: int, within: flo
         within: a share.
 
     Returns:
-        `differs` where the interval of now/then lies beyond `within`; `undecided` where there are too few
-        samples, or the interval is so wide that it would miss a number half as large again; else
-        `reproduces`.
+        `undecided` where there are too few samples; else as `mark_of`.
     """
     if min(len(then), len(now)) < FEWEST:
         few = f"{len(then)} samples then, {len(now)} now: an interval needs {FEWEST} of each"
         return Finding(Mark.UNDECIDED, None, few)
     ratio = ratio_of(now, then, 0.05 / max(1, numbers))
+    mark, why = mark_of(ratio, within), ""
+    if mark is Mark.UNDECIDED:
+        why = f"its processes differ too much: now/then is anything from {ratio.low:.2f} to {ratio.high:.2f}"
+    return Finding(mark, ratio, why)
+
+
+def mark_of(ratio: Interval, within: float) -> Mark:
+    """The rule, see the module.
+
+    Args:
+        ratio: now over then.
+        within: a share.
+
+    Returns:
+        `differs` where the interval lies beyond 1 ± `within` as a whole; `undecided` where it is so wide that
+        it would miss a number half as large again (`SHARPEST`); else `reproduces`.
+    """
     if ratio.low > 1 + within or ratio.high < 1 / (1 + within):
-        return Finding(Mark.DIFFERS, ratio)
-    if ratio.high > SHARPEST * ratio.low:
-        wide = f"its processes differ too much: now/then is anything from {ratio.low:.2f} to {ratio.high:.2f}"
-        return Finding(Mark.UNDECIDED, ratio, wide)
-    return Finding(Mark.REPRODUCES, ratio)
+        return Mark.DIFFERS
+    return Mark.UNDECIDED if ratio.high > SHARPEST * ratio.low else Mark.REPRODUCES
