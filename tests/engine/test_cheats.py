@@ -92,6 +92,19 @@ def test_a_cheat_prunes_nobody_and_wins_no_final(workshop: Workshop, tmp_path: P
     assert all(entry.error and not entry.turns.samples for entry in ranking.entries[:2])
 
 
+@pytest.mark.slow
+def test_who_lies_at_times_is_thrown_out_of_a_final_or_is_as_slow_as_it_is(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    kernels = [planted(tmp_path, "honest"), *(cheat(tmp_path, name) for name in LIARS)]
+    built = [workshop.build(kernel, WORKLOAD, CONFIG) for kernel in kernels]
+    finalists = [Finalist(k.name, i, b) for i, (k, b) in enumerate(zip(kernels, built, strict=True))]
+    honest, *liars = run_final(workshop, WORKLOAD, finalists, rounds=9).entries
+    assert not honest.error
+    # Its turns are medians, and its clock shows a twentieth.
+    assert all(s > min(honest.turns.samples) / 4 for liar in liars for s in liar.turns.samples)
+
+
 def test_an_honest_kernel_has_its_time(workshop: Workshop, tmp_path: Path) -> None:
     built = workshop.build(planted(tmp_path, "honest"), WORKLOAD, CONFIG, GEMM.companions(WORKLOAD))
     outcome = workshop.measure(WORKLOAD, built, None, None)

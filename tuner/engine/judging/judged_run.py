@@ -54,6 +54,7 @@ class JudgedRun:
 
     Attributes:
         doubted: its clock cannot be believed: ours is taken, on requests that last.
+        proven_s: seconds of a call that a proof confirmed; 0 before.
 
     Raises:
         Lost, CandidateRefused: as do all methods.
@@ -68,7 +69,7 @@ class JudgedRun:
         self._own_clock = own_clock
         self._challenger: Challenger | None = None
         self.last_s = math.inf
-        self.doubted = False
+        self.doubted, self.proven_s = False, 0.0
         self._idle_since: float | None = None
         self.remarks: dict[str, float] = {}
         self._apart = self._held_up = 0
@@ -274,6 +275,7 @@ class JudgedRun:
                 raise self._wrong(reason)
             if proofs.confirms(sample, timing):
                 self._alone()
+                self.proven_s = claimed
                 # What is much shorter than what our clock has seen, nobody has seen.
                 least_s = min(claimed, timing.busy_s / calls) / UNLIKE
                 return [seconds for seconds in samples if seconds >= least_s]
@@ -294,6 +296,10 @@ class JudgedRun:
             # Nobody knows for how long of it the machine stood still.
             self.remarks["disturbed_share"] = self.remarks["unproven_share"] = share
         return slower
+
+    def faster_than_proven(self, seconds: float) -> bool:
+        """Whether a time is so much shorter than what was confirmed that it needs a proof of its own."""
+        return not self.doubted and seconds * UNLIKE < self.proven_s
 
     def _convince(self) -> None:
         """Asks on until every input was seen to matter, or it is clear that some do not show."""
