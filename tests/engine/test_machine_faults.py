@@ -302,6 +302,13 @@ def test_no_misbehaviour_of_a_kernel_looks_like_the_machine() -> None:
         assert machine_faults.of_stored(Status(status), f"run: died of {word}") is None, name
 
 
+def test_who_was_called_a_liar_for_one_request_can_be_forgotten() -> None:
+    said = "its calls took 0.46 s by the lab's clock, it says 0.000468 s"
+    assert machine_faults.of_stored(Status.WRONG_RESULT, f"gemm/f32/m64-n64-k64: {said}")
+    assert machine_faults.of_stored(Status.WRONG_RESULT, f"gemm/f32/m64-n64-k64: each time {said}") is None
+    assert machine_faults.of_stored(Status.WRONG_RESULT, "D[0, 0] is 1, not 2") is None
+
+
 # What was all wrong
 
 

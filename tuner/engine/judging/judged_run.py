@@ -191,7 +191,7 @@ class JudgedRun:
         """A lie, unless the machine stood still for others' questions too, or the clocks agreed in between:
         then it is a fault of the machine, which is nothing known of the candidate."""
         if not (again or self._held_up):
-            return self._wrong(_apart_words(timing))
+            return self._wrong(f"each time {_apart_words(timing)}")
         reason = (
             f"{self._data.workload.key}: {_apart_words(timing)}; so were {self._apart} requests, and "
             f"{self._held_up} questions that compute nothing were held up: the machine stands still at times"
