@@ -14,6 +14,7 @@ from tuner.core.excerpt import Excerpt, whole
 from tuner.core.special import NON_FINITE, extremes, plant, special_mismatch, tiny
 from tuner.core.tensors import Tensors, TensorSpec
 from tuner.core.workload import LARGEST_DIM, Option, Workload, reads_as_text
+from tuner.core.worst_error import worst_error
 
 __all__ = ["Operator", "TensorSpec", "Tensors", "special_mismatch", "worst_error"]
 
@@ -273,60 +274,3 @@ class Operator(ABC):
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 80 else f"{text[:80]}...")
-
-
-# Elements compared at a time, in one scratch array: it stays in the cache, while fresh arrays as large as
-# the output cost more in page faults than the arithmetic.
-_CHUNK = 8_192
-
-
-def worst_error(outputs: Tensors, reference: Tensors, tolerance: Tensors) -> tuple[float, str]:
-    """The largest error as a share of its tolerance, and where it is: (0.3, "D[4, 7] is 1.2, not 1.3").
-
-    A NaN is an infinite error, and so is an infinity that the reference has not got. At most 1.0 passes.
-
-    Raises:
-        ValueError: an output is missing or has not the reference's shape.
-    """
-    worst, where = 0.0, ""
-    for name, expected in reference.items():
-        if name not in outputs or outputs[name].shape != expected.shape:
-            raise ValueError(f"output {name} of shape {expected.shape} is missing or has another shape")
-        actual, known = outputs[name].reshape(-1), expected.reshape(-1)
-        allowed = np.broadcast_to(tolerance[name], expected.shape).reshape(-1)
-        largest, place, bad = 0.0, 0, 0
-        scratch = np.empty(min(_CHUNK, actual.size))
-        for start in range(0, actual.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            share = _shares(actual[part], known[part], allowed[part], scratch)
-            top = float(share.max())
-            if top > 1:
-                bad += int((share > 1).sum())
-            if top > largest:
-                largest, place = top, start + int(share.argmax())
-        if largest > worst:
-            worst = largest
-            at = ", ".join(str(int(i)) for i in np.unravel_index(place, expected.shape))
-            where = f"{name}[{at}] is {float(actual[place]):.9g}, not {known[place]:.9g}; "
-            where += f"{bad} of {actual.size} wrong"
-    return worst, where
-
-
-def _shares(
-    actual: np.ndarray, expected: np.ndarray, tolerance: np.ndarray, scratch: np.ndarray
-) -> np.ndarray:
-    """Errors as shares of their tolerances, element by element; a NaN is an infinite one.
-
-    `scratch` (float64, at least as long) may hold the answer.
-    """
-    share = scratch[: actual.size]
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        np.subtract(actual, expected, out=share)
-        np.abs(share, out=share)
-        np.divide(share, tolerance, out=share)
-    if np.isfinite(share.max()):  # the largest of any with a NaN is a NaN
-        return share
-    # An exact result is right whatever the tolerance: 0 / 0 of integers, inf - inf of infinities.
-    share = np.where(actual == expected, 0.0, share)
-    # A NaN compares false with everything; say so explicitly, or it would pass.
-    return np.where(np.isnan(share), np.inf, share)
