@@ -43,8 +43,8 @@ def _worst(actual: np.ndarray, known: np.ndarray, allowed: np.ndarray) -> tuple[
     threads = min(8, len(os.sched_getaffinity(0)), actual.size // _ALONE)
     if threads < 2:
         return _worst_between(actual, known, allowed, _CHUNK, 0, actual.size)
-    # NumPy computes without the interpreter's lock, in larger chunks less often interrupted for it: 16 million
-    # elements, the product of a GPU's 4096 cubed, take one thread 0.2 s, twice a trial.
+    # NumPy computes without the interpreter's lock, and takes it less often in larger chunks: 16 million
+    # elements, a product of 4096 x 4096 on a GPU, take one thread 0.2 s, twice a trial.
     bounds = [actual.size * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
         parts = list(
