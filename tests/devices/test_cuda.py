@@ -5,6 +5,7 @@ import pickle
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -134,6 +135,24 @@ def test_a_letter_asks_for_code_that_runs_on_this_capability_only(
     assert pickle.loads(pickle.dumps(asked)).target == asked.target
     with pytest.raises(Unavailable, match=f"no device for {wrong}"):
         find_device(target=wrong)
+
+
+def test_a_kernel_for_one_capability_serves_a_device_of_it_without_being_asked(
+    fake_gpu: ModuleType, tmp_path: Path
+) -> None:
+    (device,) = CudaDevice.discover()
+    kernel, operator = registry.kernel("cuda_wgmma"), registry.operator("gemm")
+    workload = operator.workload("f16", m=256, n=256, k=256)
+    assert device.target.name == "cuda:sm_90" and kernel.unsupported(workload, device.target) is None
+    (facts,), _ = _cuda_facts.devices()
+    later = _cuda_facts.target_of(replace(facts, capability=(9, 1)))
+    assert later.name == "cuda:sm_90"
+    assert kernel.unsupported(workload, later) == "cuda:sm_90 lacks wgmma"
+    if registry.builder("nvrtc").unavailable():
+        return
+    source = kernel.lower(workload, kernel.space(workload, device.target).at(0), device.target)
+    artifact = registry.builder_of(kernel, device.target).build(source, device.target, tmp_path)
+    assert artifact.metrics["loop_group_tensor"] > 0 and not artifact.metrics["spill_bytes"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from tuner.core.compute_capability import compute_capability
+from tuner.core.compute_capability import arch_for, compute_capability
 from tuner.core.errors import UnknownName
 from tuner.targets.cuda import board, names, target
 
@@ -17,11 +17,21 @@ def test_the_architectures_and_those_with_letters() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in names() if name.endswith("a")])
-def test_a_letter_adds_instructions_and_no_other_limits(name: str) -> None:
+def test_a_letter_changes_for_what_is_built_and_nothing_else(name: str) -> None:
     plain, lettered = target(name[:-1]), target(name)
-    differing = {n for n in plain.limits if plain.limits[n] != lettered.limits[n]}
-    assert differing == set(lettered.features) - set(plain.features) <= {"wgmma", "tcgen05"}
+    assert plain.limits == lettered.limits and plain.features == lettered.features
     assert board(lettered.arch) == board(plain.arch)
+
+
+@pytest.mark.parametrize(
+    ("arch", "needed", "built"),
+    [("sm_90", ["wgmma"], "sm_90a"), ("sm_90", ["cp_async"], "sm_90"), ("sm_90a", [], "sm_90a"),
+     ("sm_100", ["tcgen05", "cp_async"], "sm_100a"), ("sm_120", ["wgmma"], "sm_120")],
+)  # fmt: skip
+def test_what_one_capability_has_alone_is_built_with_its_letter(
+    arch: str, needed: list[str], built: str
+) -> None:
+    assert arch_for(arch, needed) == built
 
 
 @pytest.mark.parametrize(
