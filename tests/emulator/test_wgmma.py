@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from tests.emulator.emulate import bug_line, compute, kinds, run
+from tuner import registry
+from tuner.engine.examine.nvrtc import ask_nvrtc
+from tuner.operators.gemm import Gemm
+from tuner.targets.cuda import target
 
 # One product of 64 x 16 with a depth of 16. `PLACE_A` and `PLACE_B` are the bytes of element (outer, depth).
 ONE = """#include <cuda_fp16.h>
@@ -106,3 +110,11 @@ def test_a_mistake_is_named(name: str) -> None:
     assert kind in kinds(result), shown
     if "// BUG" in text:
         assert any(bug_line(text) in (f.place.line, f.other.line if f.other else 0) for f in result.findings)
+
+
+@pytest.mark.skipif(registry.builder("nvrtc").unavailable() is not None, reason="no NVRTC")
+def test_what_the_emulator_ran_is_compiled_for_the_capability_that_has_it() -> None:
+    kernel, chosen = registry.kernel("cuda_wgmma"), target("sm_90")
+    workload = Gemm().workload("f16", m=64, n=64, k=64)
+    source = kernel.lower(workload, kernel.space(workload, chosen).at(0), chosen)
+    assert ask_nvrtc(source, chosen) == (False, "NVRTC compiles it for sm_90a")

@@ -16,6 +16,7 @@ from typing import Any
 
 from tuner import registry
 from tuner.core.artifact import Artifact
+from tuner.core.compute_capability import arch_for
 from tuner.core.errors import BuildError, TunerError
 from tuner.core.kernel import Kernel, Source
 from tuner.core.scratch import Scratch
@@ -208,8 +209,9 @@ def _ptx(source: Source, target: Target) -> str:
     from tuner.builders.cuda import nvrtc_program
 
     include = [source.options["include"]] if "include" in source.options else []
+    arch = arch_for(target.arch, source.options.get("requires", ()))
     try:
-        return _clip(nvrtc_program.ptx(source.text, target.arch, include, source.options.get("flags", ())))
+        return _clip(nvrtc_program.ptx(source.text, arch, include, source.options.get("flags", ())))
     except BuildError as error:
         return f"// no PTX: {error}"
 

@@ -8,6 +8,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from tuner.core.compute_capability import arch_for
 from tuner.core.contained import Caps, run_contained
 from tuner.core.kernel import Source
 from tuner.core.protocol import Protocol
@@ -33,10 +34,11 @@ def ask_nvrtc(source: Source, target: Target) -> tuple[bool, str]:
     job = {
         "text": source.text, "entry": source.entry, "before": [step.entry for step in source.before],
         "include": source.options.get("include", ""), "flags": list(source.options.get("flags", ())),
-        "target": target.name,
+        "requires": list(source.options.get("requires", ())), "target": target.name,
     }  # fmt: skip
     why = _refusal(json.dumps(job))
-    return bool(why), f"NVRTC refuses it: {why}" if why else f"NVRTC compiles it for {target.arch}"
+    arch = arch_for(target.arch, job["requires"])
+    return bool(why), f"NVRTC refuses it: {why}" if why else f"NVRTC compiles it for {arch}"
 
 
 @lru_cache(maxsize=64)
@@ -65,7 +67,7 @@ def _compile(path: Path) -> None:
 
     job = json.loads(path.read_text())
     launch = Launch((1, 1, 1), (32, 1, 1))
-    options = {name: job[name] for name in ("include", "flags") if job[name]}
+    options = {name: job[name] for name in ("include", "flags", "requires") if job[name]}
     before = tuple(Step(entry, (), launch) for entry in job["before"])
     source = Source("nvrtc", job["text"], job["entry"], (Argument("x"),), 1, launch, options, before)
     answer = ""
