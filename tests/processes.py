@@ -1,5 +1,6 @@
 """Waiting for what other processes do, and seeing which of them still run."""
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -7,6 +8,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+
+def python_path(*folders: object) -> str:
+    """A PYTHONPATH of these folders, before those of this process: packages may be found by it alone."""
+    return os.pathsep.join(filter(None, [*map(str, folders), os.environ.get("PYTHONPATH")]))
 
 
 def wait_until(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import python_path
+
 ROOT = Path(__file__).resolve().parent.parent
 # Names of the lab's folders and modules, and of the standard library's that processes of ours import.
 NAMES = (
@@ -25,7 +27,7 @@ def hostile(tmp_path: Path) -> Path:
     return folder
 
 
-def python(*arguments: str, folder: Path, path: str = str(ROOT)) -> str:
+def python(*arguments: str, folder: Path, path: str = python_path(ROOT)) -> str:
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=120,
         env={**os.environ, "PYTHONPATH": path},

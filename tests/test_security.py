@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import tuner as library
+from tests.processes import python_path
 from tuner import registry
 from tuner.core import host_cxx
 from tuner.core.cache import cache_folder
@@ -71,7 +72,12 @@ MARK = "tuner_security_mark"
 
 
 def run(words: list[str], folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TUNER_DB": str(folder / "r.db"), **variables}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": python_path(ROOT),
+        "TUNER_DB": str(folder / "r.db"),
+        **variables,
+    }
     return subprocess.run(
         [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=170
     )

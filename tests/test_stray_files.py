@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import python_path
 from tuner import registry
 from tuner.core.errors import InvalidSpace
 from tuner.core.found_files import MOST_BYTES, UnreadableFile, files_below, read_file
@@ -105,7 +106,7 @@ def test_a_plugin_that_would_end_a_command_is_named(tmp_path: Path) -> None:
 
 
 def tuner(words: list[str], plugins: Path) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "TUNER_PLUGINS": str(plugins), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "TUNER_PLUGINS": str(plugins), "PYTHONPATH": python_path(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "tuner", *words], cwd=plugins, env=environment, capture_output=True, text=True,
         timeout=120,

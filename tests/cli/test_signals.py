@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes import family, running, wait_until
+from tests.processes import family, python_path, running, wait_until
 from tuner.store.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ class Started:
         (plugins / "slow_stages.cpp").write_text(text.replace("BUILDING", str(int(stage == "building"))))
         (plugins / "endless.h").write_text('#include "endless.h"\n' * 12)
         environment = {**os.environ, "TMPDIR": str(self.temporary), "TUNER_PLUGINS": str(plugins),
-                       "PYTHONPATH": str(ROOT), "TUNER_DB": str(self.db)}  # fmt: skip
+                       "PYTHONPATH": python_path(ROOT), "TUNER_DB": str(self.db)}  # fmt: skip
         self.master = -1
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         if terminal:

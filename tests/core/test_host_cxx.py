@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import python_path
 from tuner import registry
 from tuner.builders.emulator.cuda_emulated import find_gcc
 from tuner.core import host_cxx
@@ -116,7 +117,7 @@ def test_the_command_line_says_it_in_one_line(words: list[str], tmp_path) -> Non
     environment = {
         **os.environ,
         "CXX": "/bin/true",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": python_path(ROOT),
         "TUNER_DB": str(tmp_path / "x.db"),
     }
     done = subprocess.run(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import python_path
 from tuner import registry
 from tuner.builders.host.cxx import CxxBuilder, _include_flags
 from tuner.core import python_imports
@@ -242,7 +243,8 @@ def test_an_edit_of_an_imported_helper_makes_another_kernel(tmp_path: Path) -> N
         # Each time another process, as each command is.
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True,
-            env={"TUNER_PLUGINS": str(tmp_path), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={"TUNER_PLUGINS": str(tmp_path), "PYTHONPATH": python_path(ROOT),
+                 "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
         assert done.returncode == 0 and done.stdout.endswith("{}\n"), done.stdout + done.stderr
         return done.stdout.split()[0]

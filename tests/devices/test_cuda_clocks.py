@@ -14,6 +14,7 @@ import pytest
 from tests.devices import fake_cupy
 from tests.devices.test_cuda import loaded
 from tests.engine.planted import planted
+from tests.processes import python_path
 from tuner import registry
 from tuner.core.errors import TunerError, Unavailable
 from tuner.core.measurement import Status
@@ -44,7 +45,7 @@ def nvmlDeviceResetGpuLockedClocks(device): note("reset")
 def clock_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What a stand-in for NVML, in the processes that are started, was told."""
     (tmp_path / "pynvml.py").write_text(_NVML)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{fake_cupy.ROOT}")
+    monkeypatch.setenv("PYTHONPATH", python_path(tmp_path, fake_cupy.ROOT))
     monkeypatch.setenv("CLOCK_LOG", str(tmp_path / "log"))
     return tmp_path / "log"
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.devices import fake_cupy
+from tests.processes import python_path
 from tuner import registry
 from tuner.core.errors import Unavailable, UnknownName
 from tuner.core.measurement import Evidence, Measurement, Status
@@ -177,7 +178,7 @@ def tuner(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         made = ["g++", "-shared", "-x", "c++", "/dev/null", "-o", str(library), "-Wl,-soname,libcuda.so.1"]
         subprocess.run(made, check=True)
     environment = {
-        **os.environ, "PYTHONPATH": f"{folder}:{fake_cupy.ROOT}", "LD_LIBRARY_PATH": str(folder),
+        **os.environ, "PYTHONPATH": python_path(folder, fake_cupy.ROOT), "LD_LIBRARY_PATH": str(folder),
         "TMPDIR": str(tmp_path), "COLUMNS": "200",
     }  # fmt: skip
     return subprocess.run(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.emulator.emulate import PLAIN, TARGET, only, run, source
-from tests.processes import noted, wait_until
+from tests.processes import noted, python_path, wait_until
 from tuner.core.contained import ISOLATED, Caps, run_contained
 from tuner.core.errors import BuildError
 from tuner.devices.emulator import check
@@ -189,7 +189,7 @@ def start_check(folder: Path, body: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "tuner", "check", str(path), "--shape", "8x8x8"], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "temporary")},
+        env={**os.environ, "PYTHONPATH": python_path(ROOT), "TMPDIR": str(folder / "temporary")},
     )  # fmt: skip
 
 

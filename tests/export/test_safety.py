@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import tuner
+from tests.processes import python_path
 from tests.test_security import ROOT, WORKLOAD, forged
 from tuner import registry
 from tuner.core.cache import entry, is_whole
@@ -132,7 +133,7 @@ print("OPENED", [name for name in opened if sys.argv[3] in name or "kernel" in n
 """
     done = subprocess.run(
         [sys.executable, "-c", script, database, str(tmp_path), str(cache)], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": python_path(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "OPENED []" in done.stdout
