@@ -95,7 +95,7 @@ def test_a_declaration_gives_space_source_and_features(tmp_path):
     assert arguments["alpha"] == ("float32", 0.5) and arguments["batch"] == ("int64", 1)
     assert arguments["bias"] == ("tensor", None)  # yes or no says whether there is a tensor of that name
     assert [a.name for a in source.arguments] == ["A", "B", "bias", "D", "m", "n", "k", "alpha", "batch"]
-    assert source.options == {"include": str(tmp_path), "flags": ["-ffast-math"]}
+    assert source.options == {"include": str(tmp_path), "flags": ["-ffast-math"], "requires": ["fma"]}
     assert kernel.features(WORKLOAD, config, CPU) == {"tile_bytes": 1024.0}
 
 
