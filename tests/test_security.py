@@ -36,10 +36,8 @@ from tuner.targets import cuda
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "SECURITY.md").read_text()
-SENTENCES = {
-    int(number): " ".join(text.split())
-    for number, text in re.findall(r"^(\d+)\. (.*?)(?=^\d+\. |^$)", PAGE, re.MULTILINE | re.DOTALL)
-}
+_NUMBERED = re.compile(r"^(\d+)\. (.*?)(?=^\d+\. |^$)", re.MULTILINE | re.DOTALL)
+SENTENCES = {int(number): " ".join(text.split()) for number, text in _NUMBERED.findall(PAGE)}
 HELD: set[int] = set()
 # Sentences that other files test.
 ELSEWHERE = {
@@ -72,14 +70,9 @@ MARK = "tuner_security_mark"
 
 
 def run(words: list[str], folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    environment = {
-        **os.environ,
-        "PYTHONPATH": python_path(ROOT),
-        "TUNER_DB": str(folder / "r.db"),
-        **variables,
-    }
+    own = {"PYTHONPATH": python_path(ROOT), "TUNER_DB": str(folder / "r.db"), **variables}
     return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=170
+        [sys.executable, *words], cwd=folder, env=os.environ | own, capture_output=True, text=True, timeout=170
     )
 
 
