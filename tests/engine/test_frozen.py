@@ -255,8 +255,11 @@ def test_a_program_gives_the_weights_once(loaded: TunedKernel) -> None:
     assert all(right(twin(first["A"]), first["A"], first["B"]) for twin in twins)
 
 
-def test_wrong_weights_are_refused(loaded: TunedKernel) -> None:
+def test_wrong_weights_are_refused(loaded: TunedKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     b = GEMM.inputs(WORKLOAD, 0)["B"]
+    with monkeypatch.context() as patch, pytest.raises(TypeError, match="weights of .* in the host's memory"):
+        patch.setattr(CpuDevice, "resident", lambda device, array: object())  # as arrays of a GPU are
+        loaded.with_weights(B=b)(b)
     with pytest.raises(TypeError, match="unexpected array 'W'"):
         loaded.with_weights(W=b)
     with pytest.raises(TypeError, match="no weights"):
