@@ -70,9 +70,10 @@ MARK = "tuner_security_mark"
 
 
 def run(words: list[str], folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    own = {"PYTHONPATH": python_path(ROOT), "TUNER_DB": str(folder / "r.db"), **variables}
+    own = {"PYTHONPATH": python_path(ROOT), "TUNER_DB": str(folder / "r.db")}
+    environment = os.environ | own | variables
     return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=os.environ | own, capture_output=True, text=True, timeout=170
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=170
     )
 
 
