@@ -257,7 +257,7 @@ def test_a_program_gives_the_weights_once(loaded: TunedKernel) -> None:
 
 def test_wrong_weights_are_refused(loaded: TunedKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     b = GEMM.inputs(WORKLOAD, 0)["B"]
-    with monkeypatch.context() as patch, pytest.raises(TypeError, match=r"weights of .* in the host's memory"):
+    with monkeypatch.context() as patch, pytest.raises(TypeError, match="lie in the host's memory"):
         patch.setattr(CpuDevice, "resident", lambda device, array: object())  # as arrays of a GPU are
         loaded.with_weights(B=b)(b)
     with pytest.raises(TypeError, match="unexpected array 'W'"):
