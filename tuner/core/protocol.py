@@ -7,9 +7,10 @@ from typing import Any
 from tuner.core.digest import digest
 from tuner.core.errors import TunerError
 
-RULES = 2
+RULES = 3
 """1: inputs stayed as they were, and a kernel told its own time. 2: inputs change between calls, results are
-compared right after them, and another process has the clock."""
+compared right after them, and another process has the clock. 3: what a proof waited for a core is taken off,
+a request whose clocks are apart is asked again, disturbed samples in the place of quiet ones are marked."""
 
 
 _UNUSUAL = ("timer", "sustained_s", "clock_mhz")
