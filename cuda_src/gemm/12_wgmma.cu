@@ -35,6 +35,8 @@ shared = "max(tiles_bytes, 4 * groups * 16 * (WN + 8) * 4)"
 [constraints]
 group_tiles_divide = "BM % WM == 0 and BN % WN == 0"
 rows_are_panels = "BK * element_bytes in (128, 256)"
+# Else MIN_BLOCKS would cap registers for blocks that shared memory keeps out.
+blocks_fit_an_sm = "MIN_BLOCKS * (shared + 1024) <= shared_bytes_sm"
 
 [features]
 stages = "STAGES - 1"
