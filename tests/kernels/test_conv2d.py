@@ -17,7 +17,15 @@ COMPILED = [(name, dtype) for name, dtype in KERNELS if registry.kernel(name).la
 # What a build costs decides how many there are: C++ half a second, TensorIR three, a library nothing.
 QUICK = {"cxx": (4, 6), "tensorir": (3, 0), "python": (40, 0)}
 # What lays weights out ahead shares all other code with a kernel that does not.
-AHEAD = {"cxx": (2, 6), "python": (40, 0)}
+AHEAD = {"cxx": (1, 3), "python": (40, 0)}
+
+
+def slow_if_ahead(name: str, *more: str) -> object:
+    kernel = registry.kernel(name)
+    shares = kernel.only_frozen and kernel.language == "cxx"
+    return pytest.param(name, *more, marks=[pytest.mark.slow] if shares else [])
+
+
 LONG = {"cxx": (60, 20), "tensorir": (60, 0), "python": (600, 0)}
 
 
@@ -46,7 +54,9 @@ def test_computes_thousands_of_random_convolutions(name: str, dtype: str, tmp_pa
     check(name, dtype, HERE, *LONG[registry.kernel(name).language], seed=1, folder=tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted({name for name, dtype in COMPILED if name != "conv_naive"}))
+@pytest.mark.parametrize(
+    "name", map(slow_if_ahead, sorted({name for name, dtype in COMPILED if name != "conv_naive"}))
+)
 def test_computes_right_for_another_instruction_set(name: str, tmp_path: Path) -> None:
     """AVX2's code on any machine that has it: registers are narrower and fewer."""
     target = named_targets()["cpu:avx2"]
@@ -55,7 +65,7 @@ def test_computes_right_for_another_instruction_set(name: str, tmp_path: Path) -
     check(name, "f32", target, 1 if registry.kernel(name).only_frozen else 3, 4, seed=2, folder=tmp_path)
 
 
-@pytest.mark.parametrize(("name", "dtype"), KERNELS)
+@pytest.mark.parametrize(("name", "dtype"), [slow_if_ahead(*kernel) for kernel in KERNELS])
 def test_padding_by_side(name: str, dtype: str, tmp_path: Path) -> None:
     """As "same" pads for a stride of 2, even kernels, depthwise ones; one side alone."""
     kernel = registry.kernel(name)
