@@ -12,6 +12,7 @@ from tuner.core.artifact import Artifact
 from tuner.core.changes import Changes
 from tuner.core.disturbance import Waits
 from tuner.core.errors import Unavailable
+from tuner.core.guarded import Guarded
 from tuner.core.measurement import Evidence, Status
 from tuner.core.protocol import Protocol
 from tuner.core.resident import Resident
@@ -74,9 +75,19 @@ class Executable(ABC):
     def push(self, names: Sequence[str]) -> None:
         """Takes over what bound arrays hold now, where the kernel does not work on their own memory."""
 
+    def poison(self, tensors: Mapping[str, Guarded]) -> None:
+        """Sets every bit of tensors that were bound: NaN in every floating type, -1 in integers."""
+        for tensor in tensors.values():
+            tensor.poison()
+        self.push(tuple(tensors))
+
     @abstractmethod
     def read(self, name: str) -> np.ndarray:
         """The present content of a tensor."""
+
+    def read_at(self, name: str, places: np.ndarray) -> np.ndarray:
+        """The present content of some elements of a tensor, by their flat indices."""
+        return np.asarray(self.read(name).reshape(-1)[places])
 
     def queue(self, arrays: Mapping[str, Resident]) -> None:
         """Queues one call on arrays that lie on the device, behind the work their libraries have queued.

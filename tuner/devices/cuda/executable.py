@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from tuner.core.artifact import Artifact
+from tuner.core.changes import Changes
 from tuner.core.device import Executable
+from tuner.core.guarded import Guarded
 from tuner.core.kernel import Argument, Launch
 from tuner.core.resident import Resident
 from tuner.core.target import Target
@@ -75,6 +77,17 @@ class OnDevice(Executable):
         for name in names:
             self._regions[name].write(self._bound[name])
 
+    def poison(self, tensors: Mapping[str, Guarded]) -> None:
+        """On the device alone: what the bound arrays hold is of no use to it."""
+        for name in tensors:
+            self._regions[name].poison()
+
+    def sample_changing(self, calls: int, changes: Changes, tensors: Mapping[str, np.ndarray]) -> float:
+        """Only the elements that change are written."""
+        changes.apply(tensors, calls)
+        self._regions[changes.name].write_at(changes.places, changes.final(calls))
+        return self.sample(calls)
+
     def _ready(self) -> Callable[[], object]:
         if self._call is None:
             raise RuntimeError("bind comes before the first call")
@@ -97,6 +110,10 @@ class OnDevice(Executable):
         """A copy from the device."""
         shape, dtype = self._forms[name]
         return self._regions[name].read(shape, dtype)
+
+    def read_at(self, name: str, places: np.ndarray) -> np.ndarray:
+        """Copies of these elements only."""
+        return self._regions[name].read_at(places, self._forms[name][1])
 
     def damage(self) -> str | None:
         """Looks at the guards of all tensors and workspaces."""
