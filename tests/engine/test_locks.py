@@ -5,13 +5,15 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tuner.core.errors import TunerError
-from tuner.engine.processes import locks
+from tuner.engine.processes import locks, waiting
 from tuner.engine.processes.locks import LocksNotShared, building, lock_name, measuring
 
 DEVICE = "a device of the tests"
@@ -209,4 +211,55 @@ def test_locks_of_a_folder_of_ones_own_wait_for_others_and_hold_up_none(common, 
         pytest.raises(TunerError, match=r"TUNER_LOCKS=.*mine is open to other users .*700"),
         measuring(DEVICE),
     ):
+        pass
+
+
+HOLD = """
+import sys, tempfile
+from pathlib import Path
+from tuner.engine.processes import locks
+tempfile.tempdir = sys.argv[2]
+locks.COMMON_FOLDERS = (Path(sys.argv[1]),)
+with locks.measuring(sys.argv[3]):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_who_waits_says_once_for_whom(common, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(waiting, "_said", set())
+    monkeypatch.setattr(locks, "telling", lambda descriptor: waiting.telling(descriptor, 0.05))
+    address = "postgresql://user:secret@host/db"
+    command = [sys.executable, "-c", HOLD, str(common), str(tmp_path / "temporary"), DEVICE, address]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        end = threading.Timer(0.6, other.stdin.close)
+        end.start()
+        for build in (building, measuring):
+            with build(DEVICE):
+                pass
+        end.join()
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("waiting for the device") == len(err.splitlines()) == 1
+    assert "secret" not in err
+    if Path("/proc/locks").exists():
+        assert f"process {other.pid} ({sys.executable}" in err
+
+
+def test_of_its_own_builds_a_process_says_nothing(common, monkeypatch, capsys):
+    monkeypatch.setattr(waiting, "_said", set())
+    monkeypatch.setattr(locks, "telling", lambda descriptor: waiting.telling(descriptor, 0.05))
+    if not Path("/proc/locks").exists():
+        pytest.skip("who holds a lock is not known here")
+    with ThreadPoolExecutor(1) as pool:
+        with building(DEVICE):
+            measured = pool.submit(_measure_nothing)
+            with pytest.raises(TimeoutError):
+                measured.result(0.3)
+        measured.result(10)
+    assert capsys.readouterr().err == ""
+
+
+def _measure_nothing():
+    with measuring(DEVICE):
         pass

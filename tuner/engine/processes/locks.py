@@ -29,6 +29,7 @@ from pathlib import Path
 
 from tuner.core.digest import digest
 from tuner.core.errors import TunerError
+from tuner.engine.processes.waiting import telling
 
 # Made by the system for locks of all users, or for anything. Not `TMPDIR`: each user's is another.
 COMMON_FOLDERS = (Path("/run/lock"), Path("/tmp"))
@@ -162,7 +163,11 @@ def _locked(fingerprint: str, operation: int) -> Iterator[None]:
         def take(descriptor: int | None, operation: int) -> None:
             if descriptor is not None:
                 stack.callback(os.close, descriptor)
-                fcntl.flock(descriptor, operation)
+                try:
+                    fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    with telling(descriptor):
+                        fcntl.flock(descriptor, operation)
 
         # In this order everywhere, so that no two wait for each other.
         if apart is not None:
