@@ -25,6 +25,16 @@ def test_a_reason_of_many_numbers_is_said_once(capsys: pytest.CaptureFixture[str
     assert "numpy is not installed" in told.split("[1] disturbed")[0], "a reason of one number is beside it"
 
 
+@pytest.mark.parametrize(("when", "helps"), [("disturbed then", False), ("disturbed", True)])
+def test_where_another_run_may_help_it_is_told_to(
+    when: str, helps: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    then = Interval(1.0, 1.1, 1.2)
+    finding = Finding(Mark.UNDECIDED, why=f"{when}: others had the cores")
+    _print(Verified((Number("w", 1, "a", {}, 1, "", then, None, finding),), 0.05), Path("result.json"))
+    assert ("tuner verify result.json" in capsys.readouterr().out) == helps
+
+
 def test_equal_versions_are_not_said_to_differ() -> None:
     now = Toolchain("python", "3.11.7", ("torch=2.13.0",))
     assert (

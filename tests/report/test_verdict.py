@@ -1,11 +1,12 @@
 """What a final is said to have found."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from tuner.core.turns import Turns
 from tuner.report.campaign_view import EntryView
-from tuner.report.verdict import default_sentences, verdict
+from tuner.report.verdict import default_sentences, once_more, verdict
 
 
 @dataclass
@@ -16,6 +17,8 @@ class Part:
     disturbed: str = ""
     final: Any = True
     kernels: list[Any] = field(default_factory=list)
+    unfinished: bool = False
+    campaign: Any = None
 
     @property
     def reference(self) -> EntryView | None:
@@ -60,3 +63,13 @@ def test_tuned_is_no_better_than_the_default_is_said_in_these_words() -> None:
 def test_the_winner_is_the_configuration_that_stands_for_its_kernel() -> None:
     part = Part([entry("k", 2, STEADY, beaten=True), entry("k", 1, STEADY, winner=True)])
     assert verdict(part) == "Winner: k (t1)."  # type: ignore[arg-type]
+
+
+def test_a_disturbed_final_says_what_to_run() -> None:
+    campaign = SimpleNamespace(spec=SimpleNamespace(command="tuner sweep gemm --shape 8x8x8"))
+    part = Part([entry("k", 1, STEADY)], campaign=campaign)
+    assert once_more(part) == ""  # type: ignore[arg-type]
+    part.disturbed = "others had the cores"
+    assert once_more(part).endswith(": tuner sweep gemm --shape 8x8x8")  # type: ignore[arg-type]
+    part.unfinished = True  # going on with it holds the final anew, and is said elsewhere
+    assert once_more(part) == ""  # type: ignore[arg-type]

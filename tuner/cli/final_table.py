@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.cli.common import config_text, rate, seconds, spread
 from tuner.report.text import first_line, ratio, safe
-from tuner.report.verdict import default_sentences, verdict
+from tuner.report.verdict import default_sentences, once_more, verdict
 
 if TYPE_CHECKING:
     from tuner.report.campaign_view import KernelView, PartView
@@ -28,6 +28,8 @@ def final_lines(part: "PartView") -> Iterator[Any]:
         for remark in part.part.remarks:
             yield escape(remark)
         yield escape(verdict(part))
+        if again := once_more(part):
+            yield escape(safe(again))
         for sentence in default_sentences(part):
             yield escape(sentence)
     noisy = [f"{k.name} {k.disturbed} of {k.trials}" for k in part.part.kernels if k.disturbed]

@@ -104,6 +104,13 @@ def _print(found: "Verified", file: Path) -> None:
     for remark in found.remarks:
         say(f"! {remark}")
     say(summary(found, file))
+    if any(of_now(number.finding.why) for number in found.numbers):
+        say(f"The machine was disturbed: close what takes the cores, then run again: tuner verify {file}")
+
+
+def of_now(why: str) -> bool:
+    """Whether a reason is a disturbance of this run, which another may not meet; that of the file stays."""
+    return why.startswith("disturbed") and not why.startswith("disturbed then")
 
 
 def _row(number: "Number", shared: "Sequence[str]") -> list[str]:

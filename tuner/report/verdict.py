@@ -23,6 +23,19 @@ def verdict(part: PartView) -> str:
     return f"Winner: {_label(winner)}."
 
 
+def once_more(part: PartView) -> str:
+    """How to get a final that declares something in place of a disturbed one; empty of any other, and of one
+    that an interrupted campaign holds anew when it goes on."""
+    if not part.disturbed or part.unfinished:
+        return ""
+    command = part.campaign.spec.command
+    how = f": {command}" if command else ""
+    return (
+        "Close what takes the cores (top shows it) and run the same again: stored trials are reused, the "
+        f"final is held anew{how}"
+    )
+
+
 def _label(entry: EntryView) -> str:
     return f"{entry.kernel} (t{entry.trial_id})"
 
