@@ -110,7 +110,7 @@ def verified(document: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             return Ranking(tuple(placings), None, None, (), disturbed=disturbed)
 
         clock = iter([Readings(0.0, 0.0, 0.0), Readings(10.0, 10.0 + 10 * busy, 10.0)])
-        monkeypatch.setattr(verification, "readings", lambda cores: next(clock))
+        monkeypatch.setattr(others, "readings", lambda cores: next(clock))
         monkeypatch.setattr(verification, "run_final", final)
         monkeypatch.setattr(Shop, "calibration", calibration)
         file = tmp_path / "result.json"

@@ -168,7 +168,7 @@ def test_a_wrong_way_is_not_timed() -> None:
 def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from tuner.model import comparison
 
-    monkeypatch.setattr(comparison, "too_much", lambda *readings: "other programs took 1.0 of 2 cores")
+    monkeypatch.setattr(comparison, "watching", lambda threads: lambda: "other programs took 1.0 of 2 cores")
     monkeypatch.setattr(comparison, "race", lambda right, rounds: [])
     path = save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], {"x": [2, 2]}, ["y"])
     with open_store(tmp_path / "r.db") as store:

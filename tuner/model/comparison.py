@@ -1,6 +1,5 @@
 """A model compared at several batches: who takes part, what is right, and the times."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.engine.processes.locks import measuring
-from tuner.engine.tuning.others import readings, too_much
+from tuner.engine.tuning.others import watching
 from tuner.model.comparing import AtBatch, check, race
 from tuner.model.contestants import OURS, openvino, ours, runtimes
 from tuner.model.reading import graph_of, prepared
@@ -59,11 +58,10 @@ def compare_model(
         except TunerError as error:
             missing["openvino"] = str(error)
         tell(f"batch {batch or 'of the file'}: {len(contestants)} ways to run it, outputs are compared")
-        cores = sorted(os.sched_getaffinity(0))
         with measuring(device.fingerprint):
             right, wrong = check(contestants)
-            before = readings(cores)
+            others_took = watching(threads)
             timed = race(right, rounds)
-            taken = too_much(before, readings(cores), len(cores), threads)
+            taken = others_took()
         found.append(AtBatch(batch, timed, wrong, missing, facts, taken))
     return found

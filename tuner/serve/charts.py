@@ -7,7 +7,7 @@ from tuner.report.html.charts import coloured
 from tuner.report.html.vega import Chart, Spec, nominal, number, tooltip
 from tuner.report.text import seconds
 from tuner.store.browse.curves import Dot
-from tuner.store.browse.trial_list import TrialLine
+from tuner.store.browse.trial_list import TrialEntry
 
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 _BAR = 30  # pixels, with its gap
@@ -18,7 +18,7 @@ def unit_of(time_s: float) -> tuple[str, float]:
     return next(((name, size) for name, size in _UNITS if time_s >= size), _UNITS[-1])
 
 
-def sweep_chart(dots: Sequence[Dot], records: Sequence[TrialLine], trials: int) -> Chart | None:
+def sweep_chart(dots: Sequence[Dot], records: Sequence[TrialEntry], trials: int) -> Chart | None:
     """The times of a sweep's trials, and the best so far as a step curve; `None` where none has a time.
 
     Args:

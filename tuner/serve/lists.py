@@ -9,7 +9,7 @@ from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence, Status
 from tuner.serve.database import Look
 from tuner.store.browse.catalogue import Catalogue, SweepEntry
-from tuner.store.browse.trial_list import ORDERS, Key, TrialLine, TrialQuery, trial_page
+from tuner.store.browse.trial_list import ORDERS, Key, TrialEntry, TrialQuery, trial_page
 
 MOST = 500
 """Lines a page, at most."""
@@ -222,7 +222,7 @@ def _key(text: str) -> Key | None:
     return key
 
 
-def trial_row(catalogue: Catalogue, line: TrialLine) -> dict[str, Any]:
+def trial_row(catalogue: Catalogue, line: TrialEntry) -> dict[str, Any]:
     """A trial as lists and events say it."""
     sweep = catalogue.sweeps.get(line.sweep)
     workload, kernel, device = names_of(catalogue, sweep) if sweep else (None, None, None)

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +14,7 @@ from tuner.engine.candidate.domain import companions_of
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
 from tuner.engine.tuning.lineup import Pick, default_trial, line_up, place, usable_previous
-from tuner.engine.tuning.others import readings, too_much
+from tuner.engine.tuning.others import watching
 from tuner.engine.tuning.peaks import (
     CALIBRATION,
     Peaks,
@@ -191,15 +190,13 @@ def _final(kernels: Sequence[Kernel], lineup: _Lineup, peaks: Peaks) -> Held:
         if len(finalists) < 2:
             return Held(peaks, exclusions=tuple(exclusions))
 
-        cores = sorted(os.sched_getaffinity(0))
-
         def hold() -> tuple[Ranking, str]:
             observer.final_began([finalist.label for finalist in finalists])
-            before = readings(cores)
+            others_took = watching(workshop.protocol.threads)
             found = run_final(
                 workshop, workload, finalists, setting.plan.rounds, report=observer.final_progress
             )
-            return found, too_much(before, readings(cores), len(cores), workshop.protocol.threads)
+            return found, others_took()
 
         ranking, taken = hold()
         if too_fast(ranking, workload, kernels, peaks.limits):

@@ -48,6 +48,23 @@ class Relay(Observer):
 
     def __init__(self, to: Observer) -> None:
         self._to = to
-        for name, method in vars(Observer).items():
-            if not name.startswith("_") and getattr(type(self), name) is method:
-                setattr(self, name, getattr(to, name))
+
+    def sweep_began(self, request: SweepRequest, sweep_id: int, resumed: int, space: SearchSpace) -> None:
+        """Passed on."""
+        self._to.sweep_began(request, sweep_id, resumed, space)
+
+    def trial_done(self, event: TrialEvent) -> None:
+        """Passed on."""
+        self._to.trial_done(event)
+
+    def note(self, text: str) -> None:
+        """Passed on."""
+        self._to.note(text)
+
+    def final_began(self, labels: Sequence[str]) -> None:
+        """Passed on."""
+        self._to.final_began(labels)
+
+    def final_progress(self, done: int, total: int) -> None:
+        """Passed on."""
+        self._to.final_progress(done, total)

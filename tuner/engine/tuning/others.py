@@ -7,7 +7,7 @@ Linux; elsewhere nothing is known, and nothing is said.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,3 +84,17 @@ def too_much(before: Readings, after: Readings, cores: int, threads: int) -> str
     if taken <= allowed:
         return ""
     return f"{TAKEN} {taken:.1f} of {cores} cores meanwhile"
+
+
+def watching(threads: int) -> Callable[[], str]:
+    """Begins to watch the processors that this process may use.
+
+    Args:
+        threads: that the timed kernels use.
+
+    Returns:
+        To be called at the end: what `too_much` says of the time since.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    before = readings(cores)
+    return lambda: too_much(before, readings(cores), len(cores), threads)

@@ -7,7 +7,6 @@ are compared by `core/reproduction.py`.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -24,7 +23,7 @@ from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.campaign import check_memory, default_protocol, fresh_seed
 from tuner.engine.tuning.finals import Finalist, run_final
 from tuner.engine.tuning.observer import Observer
-from tuner.engine.tuning.others import readings, too_much
+from tuner.engine.tuning.others import watching
 from tuner.interchange.result import Result, ResultCampaign, ResultEntry, ResultPart
 
 SPEED = 1.1
@@ -249,13 +248,12 @@ def _timed(
             return found
         workshop.prepare(registry.operator(workload.operator), workload)
         observer.final_began([finalist.label for finalist in finalists])
-        cores = sorted(os.sched_getaffinity(0))
         workshop.settle()
-        before = readings(cores)
+        others_took = watching(workshop.protocol.threads)
         ranking = run_final(
             workshop, workload, finalists, campaign.rounds or 25, report=observer.final_progress
         )
-        after = readings(cores)
+        taken = others_took()
     for placing in ranking.entries:
         if placing.turns.samples:
             found.turns[placing.finalist.trial_id] = placing.turns
@@ -264,7 +262,6 @@ def _timed(
             found.dropped.add(placing.finalist.trial_id)
     found.disturbed = f"disturbed: {ranking.disturbed}" if ranking.disturbed else ""
     if workshop.device.shares_cpu and not found.disturbed:
-        taken = too_much(before, after, len(cores), workshop.protocol.threads)
         found.disturbed = f"disturbed: {taken}" if taken else ""
     _calibrate(part, workload, workshop, found)
     return found

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, literal_column, select
 
 from tuner.core.measurement import Status
 from tuner.store.browse.catalogue import SweepEntry
-from tuner.store.browse.trial_list import TrialLine, trial_lines
+from tuner.store.browse.trial_list import TrialEntry, trial_lines
 from tuner.store.checked import positive, whole, words
 from tuner.store.queries import effective_status
 from tuner.store.writes import FORGOTTEN, SWEEP_TRIALS, TRIALS
@@ -23,7 +23,7 @@ class Dot:
     time_s: float | None
 
 
-def records(connection: Connection, sweep: SweepEntry) -> list[TrialLine]:
+def records(connection: Connection, sweep: SweepEntry) -> list[TrialEntry]:
     """The trials that were the fastest right ones of a sweep when they were stored, in that order.
 
     Trials are looked at from the fastest on: one is a record if none of those before it was stored earlier.
@@ -50,7 +50,7 @@ def records(connection: Connection, sweep: SweepEntry) -> list[TrialLine]:
     if sweep.tally.reused:
         own += [(positive(row.time_s), whole(row.id)) for row in connection.execute(reused)]
     lines = trial_lines(connection, [trial for _, trial in own], sweep.id)
-    found: list[TrialLine] = []
+    found: list[TrialEntry] = []
     for line in sorted(lines, key=lambda line: line.number):
         if line.time_s is not None and (not found or line.time_s < (found[-1].time_s or 0)):
             found.append(line)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, select
 
-from tuner.store.browse.trial_list import TrialLine, trial_lines
+from tuner.store.browse.trial_list import TrialEntry, trial_lines
 from tuner.store.checked import whole
 from tuner.store.writes import TRIALS
 
@@ -14,7 +14,7 @@ def last_trial(connection: Connection) -> int:
     return int(connection.execute(select(func.max(TRIALS.c.id))).scalar() or 0)
 
 
-def trials_since(connection: Connection, after: int, most: int = 200) -> Sequence[TrialLine]:
+def trials_since(connection: Connection, after: int, most: int = 200) -> Sequence[TrialEntry]:
     """The newest trials of those stored after a trial, oldest first, at most so many."""
     statement = select(TRIALS.c.id).where(TRIALS.c.id > after).order_by(TRIALS.c.id.desc()).limit(most)
     ids = [whole(i) for i in connection.execute(statement).scalars()]

@@ -28,7 +28,7 @@ _SPARSE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class TrialLine:
+class TrialEntry:
     """A trial as lists show it.
 
     Attributes:
@@ -64,7 +64,7 @@ class TrialPage:
         after: the key of the last line, where another page follows.
     """
 
-    lines: Sequence[TrialLine]
+    lines: Sequence[TrialEntry]
     total: int
     after: Key | None
 
@@ -277,7 +277,7 @@ def trial_lines(
     trials: Sequence[int],
     sweep: int | None = None,
     places: Sequence[tuple[int, int]] | None = None,
-) -> list[TrialLine]:
+) -> list[TrialEntry]:
     """The lines of trials, in their order.
 
     Args:
@@ -312,8 +312,8 @@ def _places(connection: Connection, rows: Mapping[int, Any], sweep: int | None) 
     return found
 
 
-def _line(row: Any, sweep: int, number: int) -> TrialLine:
-    return TrialLine(
+def _line(row: Any, sweep: int, number: int) -> TrialEntry:
+    return TrialEntry(
         id=row.id, sweep=sweep, number=number, reused=sweep != row.sweep_id, status=words(row.status),
         evidence=words(row.evidence), time_s=_time(row.time_s), median_s=_time(row.median_s),
         low_s=_time(row.low_s), high_s=_time(row.high_s), config=scalars(row.config), error=words(row.error),
