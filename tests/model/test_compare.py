@@ -165,6 +165,19 @@ def test_a_wrong_way_is_not_timed() -> None:
     assert next(t for t in timed if t.name == "same").speedup is not None
 
 
+def test_who_is_right_by_its_first_run_alone_is_not_timed() -> None:
+    given = np.arange(4, dtype=np.float32)
+    kept_from_first = given.copy()
+    ways = [
+        Contestant("onnxruntime", lambda: [2 * given]),
+        Contestant("right", lambda: [given + given]),
+        Contestant("stale", lambda: [2 * kept_from_first]),
+    ]
+    kept, wrong = check(ways, [given])
+    assert [c.name for c, _ in kept] == ["onnxruntime", "right"] and list(wrong) == ["stale"]
+    assert given.tolist() == [0, 1, 2, 3], "what is timed has the inputs it began with"
+
+
 def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from tuner.model import comparison
 

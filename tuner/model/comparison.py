@@ -59,7 +59,7 @@ def compare_model(
             missing["openvino"] = str(error)
         tell(f"batch {batch or 'of the file'}: {len(contestants)} ways to run it, outputs are compared")
         with measuring(device.fingerprint):
-            right, wrong = check(contestants)
+            right, wrong = check(contestants, inputs.values())
             others_took = watching(threads)
             timed = race(right, rounds)
             taken = others_took()
