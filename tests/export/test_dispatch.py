@@ -17,7 +17,7 @@ from tests.export.makers import DEVICE, REPLAYED, shape, stored
 from tests.export.real import stored_here
 from tuner import registry
 from tuner.cli import app
-from tuner.cli.dispatch import fraction
+from tuner.cli.dispatch import _lines, fraction
 from tuner.core.errors import TunerError, Unavailable
 from tuner.core.workload import Workload
 from tuner.export.cover import smallest_cover
@@ -109,6 +109,24 @@ def test_where_like_shapes_disagree_the_default_is_used(tmp_path: Path) -> None:
         held = leave_one_out(read_matrix(store, "made"), 0.05)
     assert any(not h.sure and "need something else" in h.picked.why for h in held)
     assert summary(held, 0.05)["within"] < 0.9  # no rule can: that must show
+
+
+def test_where_tree_and_table_name_unlike_configurations_both_are_said(tmp_path: Path) -> None:
+    odd_one_out = shape(32, 64, 64)
+
+    def one_apart(workload: Workload, config) -> float:
+        wanted = 4 if workload == odd_one_out else 1
+        return 1e-3 * (1 if config["tile"] == wanted else 1.5)
+
+    with open_store(str(tmp_path / "made.db")) as store:
+        stored(store, SHAPES, SMALL, one_apart)
+        matrix = read_matrix(store, "made")
+    rule = make_rule(matrix, 0.05)
+    assert rule.pick(odd_one_out).choice != rule.predict(odd_one_out).choice
+    told = {w.key: next(line for line in _lines(matrix, rule, []) if w.key in line) for w in SHAPES}
+    for key, line in told.items():
+        assert ("the same" in line) == (key != odd_one_out.key)
+    assert "50.0%" in told[odd_one_out.key]
 
 
 def test_how_often_a_shape_occurs_decides_what_few_configurations_serve(tmp_path: Path) -> None:

@@ -189,16 +189,29 @@ def _lines(matrix: "Matrix", rule: "Rule", held_out: "list[HeldOut]") -> "list[s
         mark = " (default)" if i == rule.default else ""
         lines.append(f"{name}{mark}: {choice.kernel} {config_text(choice.config)}")
     lines += [""]
-    head = ["shape", "weight", "best", "uses", "slower by", "default slower by"]
+    head = ["shape", "weight", "best", "uses", "slower by", "by the tree alone", "default slower by"]
     defaults = matrix.ratios()[[c.digest for c in matrix.choices].index(rule.choices[rule.default].digest)]
+    trees = [_by_tree(matrix, rule, names, c) for c in range(len(matrix.shapes))]
     rows = [
         [w.key, f"{matrix.weights[c]:g}", _seconds(matrix.best_s[c]), names[rule.table[w][0]],
-         _slower(rule.table[w][1]), _slower(float(defaults[c]))]
+         _slower(rule.table[w][1]), trees[c], _slower(float(defaults[c]))]
         for c, w in enumerate(matrix.shapes)
     ]  # fmt: skip
-    lines += aligned(head, rows, "lrrlrr", {0: "tuned shapes"})
-    lines += ["", "tree", *tree_lines(rule.tree, names, "  "), "", *_held_lines(rule, held_out)]
+    lines += aligned(head, rows, "lrrlrlr", {0: "tuned shapes"})
+    lines += ["", "tree, for shapes that are not in the table", *tree_lines(rule.tree, names, "  "), ""]
+    lines += _held_lines(rule, held_out)
     return lines
+
+
+def _by_tree(matrix: "Matrix", rule: "Rule", names: "list[str]", column: int) -> str:
+    """What the tree, which is as small as it can be, would name for a tuned shape where the table names
+    another configuration; and what that would cost."""
+    shape = matrix.shapes[column]
+    place = rule.choices.index(rule.predict(shape).choice)
+    if place == rule.table[shape][0]:
+        return "the same"
+    row = [choice.digest for choice in matrix.choices].index(rule.choices[place].digest)
+    return f"{names[place]}, {_slower(float(matrix.ratios()[row, column]))}"
 
 
 def _held_lines(rule: "Rule", held_out: "list[HeldOut]") -> "list[str]":
