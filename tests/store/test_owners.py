@@ -23,7 +23,7 @@ ELSEWHERE = "farhost#0000-boot#4026531836:77:1234"
 def owned(store: Store, make: Any, owner: str, seconds_ago: float | None) -> int:
     """A running sweep of an owner whose last sign of life was so long ago; of one that gives none: `None`."""
     sweep = store.begin_sweep(make.spec)
-    with store._write() as connection:
+    with store.writing() as connection:
         connection.exec_driver_sql(f"UPDATE sweeps SET owner = '{owner}' WHERE id = {sweep}")
         if seconds_ago is not None:
             seen = to_stamp(datetime.now(UTC) - timedelta(seconds=seconds_ago))
@@ -68,7 +68,7 @@ def test_a_sweep_of_a_lab_that_gave_no_signs_of_life_is_taken_over(store: Store,
 
 def test_a_part_of_another_sweep_is_no_sweep_to_resume(store: Store, make: Any) -> None:
     sweep = owned(store, make, ELSEWHERE, owners.SILENT_S + 60)
-    with store._write() as connection:
+    with store.writing() as connection:
         connection.exec_driver_sql(f"UPDATE sweeps SET note = 'part of sweep 9 on beta' WHERE id = {sweep}")
     assert store.resumption(make.spec) == store.resumption(make.with_(seed=99).spec)
 

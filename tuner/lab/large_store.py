@@ -37,7 +37,7 @@ def _copy(store: Store, copies: int) -> None:
     """Each sweep with its trials again, so many times."""
     from sqlalchemy import text
 
-    with store._write() as connection:
+    with store.writing() as connection:
         sweeps, trials = (
             connection.execute(text(f"SELECT max(id) FROM {table}")).scalar_one()
             for table in ("sweeps", "trials")

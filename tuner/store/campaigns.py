@@ -17,7 +17,8 @@ class Campaigns(ABC):
     def _read(self) -> AbstractContextManager[Connection]: ...
 
     @abstractmethod
-    def _write(self) -> AbstractContextManager[Connection]: ...
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that writes; see `Store.writing`."""
 
     def begin_campaign(self, spec: CampaignSpec, resume: bool = False) -> int:
         """Stores a new running campaign whose parts wait; its id.
@@ -27,7 +28,7 @@ class Campaigns(ABC):
             resume: go on with the latest unfinished campaign that asked the same (same kind, experiment,
                 workloads, kernels, budget, device and protocol), if no live process runs it.
         """
-        with self._write() as connection:
+        with self.writing() as connection:
             found = rows.unfinished(connection, spec) if resume else None
             if found is None:
                 return rows.begin(connection, spec)
@@ -36,27 +37,27 @@ class Campaigns(ABC):
 
     def finish_campaign(self, campaign_id: int, status: str = "finished") -> None:
         """Marks a campaign as `finished` or `interrupted`."""
-        with self._write() as connection:
+        with self.writing() as connection:
             rows.end(connection, campaign_id, status)
 
     def begin_part(self, campaign_id: int, number: int, kernels: Sequence[CampaignKernel]) -> None:
         """A workload of a campaign begins: who takes part, and who is skipped for which reason."""
-        with self._write() as connection:
+        with self.writing() as connection:
             rows.begin_part(connection, campaign_id, number, kernels)
 
     def note_sweep(self, campaign_id: int, number: int, kernel: str, sweep_id: int) -> None:
         """The sweep of one kernel of a part has begun: known also where the process is killed."""
-        with self._write() as connection:
+        with self.writing() as connection:
             rows.note_sweep(connection, campaign_id, number, kernel, sweep_id)
 
     def finish_part(self, campaign_id: int, part: CampaignPart) -> None:
         """Stores how a workload of a campaign ended; `part.status` is `finished` or `interrupted`."""
-        with self._write() as connection:
+        with self.writing() as connection:
             rows.end_part(connection, campaign_id, part)
 
     def leave_part(self, campaign_id: int, number: int) -> None:
         """Marks a part as interrupted after an error, unless it is finished."""
-        with self._write() as connection:
+        with self.writing() as connection:
             rows.leave_part(connection, campaign_id, number)
 
     def campaign(self, campaign_id: int) -> StoredCampaign:

@@ -16,7 +16,8 @@ class Claiming(ABC):
     def _read(self) -> AbstractContextManager[Connection]: ...
 
     @abstractmethod
-    def _write(self) -> AbstractContextManager[Connection]: ...
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that writes; see `Store.writing`."""
 
     def claimed_elsewhere(self, sweep_id: int, digests: Collection[str]) -> bool:
         """Whether another sweep, whose process lives, is still about to measure one of the identities."""
@@ -25,5 +26,5 @@ class Claiming(ABC):
 
     def release(self, sweep_id: int, digests: Collection[str]) -> None:
         """Gives up claims of a sweep that will not measure them."""
-        with self._write() as connection:
+        with self.writing() as connection:
             claims.release(connection, sweep_id, digests)

@@ -17,7 +17,8 @@ class Marks(ABC):
     def _read(self) -> AbstractContextManager[Connection]: ...
 
     @abstractmethod
-    def _write(self) -> AbstractContextManager[Connection]: ...
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that writes; see `Store.writing`."""
 
     def forgettable(self) -> list[StoredFailure]:
         """Every failed trial that is not forgotten, oldest first; none that was in a final."""
@@ -33,5 +34,5 @@ class Marks(ABC):
         Returns:
             How many were marked.
         """
-        with self._write() as connection:
+        with self.writing() as connection:
             return forgetting.forget(connection, reasons)

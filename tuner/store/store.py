@@ -114,7 +114,12 @@ class Store(Sweeps, Histories, Marks, Claiming, Campaigns):
             yield
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """A transaction of its own that writes; committed at the end of the block, rolled back on an error.
+
+        Raises:
+            StoreError: the database is read-only, locked for too long, or its file was removed.
+        """
         if self.read_only:
             raise StoreReadOnly(
                 f"database {self.name} is read-only: make it and its folder writable, or name another "
@@ -154,7 +159,7 @@ class Store(Sweeps, Histories, Marks, Claiming, Campaigns):
             ValueError: a trial is of another workload, kernel, device, target or protocol than the sweep.
             StoreError: a number is taken (another process runs the same sweep), or the database fails.
         """
-        with self._write() as connection:
+        with self.writing() as connection:
             sweep = self._sweep_columns(connection, sweep_id)
             fresh = {}
             for digest in {t.key.toolchain for t in trials} - self._toolchains.keys():
@@ -170,7 +175,7 @@ class Store(Sweeps, Histories, Marks, Claiming, Campaigns):
 
     def record_reuse(self, sweep_id: int, number: int, trial_id: int) -> None:
         """Notes that a sweep's proposal was served from a stored trial of the same identity."""
-        with self._write() as connection:
+        with self.writing() as connection:
             writes.link(connection, sweep_id, [number], [trial_id], reused=True)
 
     def find_identities(
@@ -204,7 +209,7 @@ class Store(Sweeps, Histories, Marks, Claiming, Campaigns):
         unknown = set(digests) - known.keys()
         if not unknown:
             return Claimed(known)
-        with self._write() as connection:
+        with self.writing() as connection:
             elsewhere = claims.claim(connection, sweep_id, unknown, seconds)
             # Asked again: an outcome may have been stored since, and its claim is gone.
             late = queries.find_identities(connection, unknown - elsewhere, OUTCOMES, protocol)
@@ -225,7 +230,7 @@ class Store(Sweeps, Histories, Marks, Claiming, Campaigns):
 
     def update_device(self, device: DeviceInfo) -> int:
         """Stores a device, or adds to its facts and measured limits (newer ones replace older); its id."""
-        with self._write() as connection:
+        with self.writing() as connection:
             return writes.put_device(connection, device)
 
     def device_limits(self, fingerprint: str) -> Mapping[str, float]:
@@ -235,17 +240,17 @@ class Store(Sweeps, Histories, Marks, Claiming, Campaigns):
 
     def put_kernel(self, kernel: KernelInfo) -> int:
         """Stores a kernel at the present state of its source; its id."""
-        with self._write() as connection:
+        with self.writing() as connection:
             return writes.put_kernel(connection, kernel)
 
     def put_toolchain(self, toolchain: Toolchain) -> int:
         """Stores a toolchain with its name, version and flags; its id."""
-        with self._write() as connection:
+        with self.writing() as connection:
             return writes.put_toolchain(connection, toolchain)
 
     def put_workload(self, workload: Workload) -> int:
         """Stores a workload; its id."""
-        with self._write() as connection:
+        with self.writing() as connection:
             return writes.put_workload(connection, workload)
 
     def devices(self) -> list[DeviceInfo]:
@@ -314,7 +319,7 @@ class Store(Sweeps, Histories, Marks, Claiming, Campaigns):
         Raises:
             ValueError: a trial or the device is not stored, or an entry appears twice.
         """
-        with self._write() as connection:
+        with self.writing() as connection:
             return writes.record_final(connection, final)
 
     def finals(

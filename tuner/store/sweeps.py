@@ -24,16 +24,17 @@ class Sweeps(ABC):
     def _read(self) -> AbstractContextManager[Connection]: ...
 
     @abstractmethod
-    def _write(self) -> AbstractContextManager[Connection]: ...
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that writes; see `Store.writing`."""
 
     def _beat(self) -> None:
         """A sign of life of this process."""
-        with self._write() as connection:
+        with self.writing() as connection:
             owners.beat(connection)
 
     def begin_sweep(self, spec: SweepSpec) -> int:
         """Stores a new running sweep, with its workload, device and kernel; its id."""
-        with self._write() as connection:
+        with self.writing() as connection:
             sweep_id = writes.begin_sweep(connection, spec)
             owners.beat(connection)
         self._heartbeat.keep(sweep_id)
@@ -46,7 +47,7 @@ class Sweeps(ABC):
         summary: Mapping[str, Any] | None = None,
     ) -> None:
         """Marks a sweep as `finished` or `interrupted`; `summary` is plain values, for people."""
-        with self._write() as connection:
+        with self.writing() as connection:
             queries.sweep_started(connection, sweep_id)
             writes.end_sweep(connection, sweep_id, status, summary or {})
         self._heartbeat.let_go(sweep_id)
@@ -68,7 +69,7 @@ class Sweeps(ABC):
 
     def reopen_sweep(self, sweep_id: int, budget: Mapping[str, Any] | None = None) -> None:
         """Marks a sweep as running again, by this process, with another budget if one is given."""
-        with self._write() as connection:
+        with self.writing() as connection:
             queries.sweep_started(connection, sweep_id)
             writes.reopen_sweep(connection, sweep_id, budget)
             owners.beat(connection)
