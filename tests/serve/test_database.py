@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,50 @@ def test_replaced_by_another_it_shows_the_other(path: Path, database: Database) 
     assert count(database) == 5 != before
     with database.look() as look:
         assert {k.name for k in look.catalogue.kernels.values()} == {"only_here"}
+
+
+@pytest.mark.parametrize("what", ["emptied", "empty", "text", "a folder"])
+def test_what_is_no_database_at_its_place_is_an_error_until_it_is_back(
+    what: str, path: Path, database: Database
+) -> None:
+    client, kept = client_of(database), path.with_name("kept.db")
+    shutil.copy(path, kept)
+    assert client.get("/api/overview").status_code == 200
+    if what == "emptied":
+        os.truncate(path, 0)
+    elif what == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        other = path.with_name("other")
+        other.write_text("hello" * 1000 if what == "text" else "")
+        other.replace(path)
+    time.sleep(0.3)
+    for url in ("/", "/trials/1", "/api/overview"):
+        assert client.get(url).status_code == 503, url
+    assert len(client.get("/api/trials").json()["error"].splitlines()) == 1
+    if what == "a folder":
+        path.rmdir()
+    kept.replace(path)
+    for url in ("/", "/trials/1", "/api/overview"):
+        assert client.get(url).status_code == 200, url
+
+
+def test_locked_by_another_process_it_is_an_error_until_it_is_free(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.serve.database.open_reader", partial(open_reader, timeout_s=0.2))
+    raw = sqlite3.connect(path, isolation_level=None)
+    raw.execute("PRAGMA journal_mode = DELETE")  # in WAL mode no writer keeps readers waiting
+    database = Database(path)
+    client = client_of(database)
+    assert client.get("/api/trials").status_code == 200
+    raw.execute("BEGIN EXCLUSIVE")
+    answer = client.get("/api/trials")
+    assert answer.status_code == 503 and "locked by another process" in answer.json()["error"]
+    raw.close()
+    assert client.get("/api/trials").status_code == 200
+    database.close()
 
 
 def test_migrated_by_a_newer_lab_it_says_so(path: Path, database: Database) -> None:
