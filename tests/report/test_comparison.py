@@ -224,6 +224,7 @@ def test_a_disturbed_final_is_said_everywhere_and_declares_nothing(
     present(stored(store, ended), store, tmp_path / "out")
     printed = capsys.readouterr().out
     assert "declares nothing: another program had the cores" in printed and "is the fastest" not in printed
+    assert "run the same again" in " ".join(printed.split())
     (document,) = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert document["disturbed"] == "another program had the cores"
     for picture in ("comparison", "convergence", "roofline"):

@@ -13,7 +13,7 @@ from tuner.report.curves import Curve, convergence_chart
 from tuner.report.roofline import roofline_chart
 from tuner.report.rows import ComparisonRow, RowContext, Timing, comparison_rows
 from tuner.report.text import first_line, seconds
-from tuner.report.verdict import default_sentences
+from tuner.report.verdict import default_sentences, once_more
 from tuner.store.campaign_records import CampaignPart, StoredCampaign
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def _doubts(shown: PartView, timed: bool) -> list[str]:
     notes = []
     if shown.disturbed:
         notes.append(f"the final was disturbed and declares nothing: {shown.disturbed}")
+        notes += [told for told in [once_more(shown)] if told]
     elif shown.unfinished:
         notes.append("interrupted: times are of the sweeps, taken apart, so there are no speed-ups"
                      if shown.final is None else "interrupted after the final")  # fmt: skip
