@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tuner import registry
 from tuner.builders.cuda import cubin, nvrtc_program, sass
 from tuner.builders.cuda.nvrtc import Nvrtc
 from tuner.core.compute_capability import compute_capability
@@ -69,6 +70,19 @@ def test_the_main_loop_is_counted(tmp_path: Path) -> None:
     assert metrics["loop_macs"] % 4 == 0 and metrics["loop_macs"] >= 4
     assert 0 < metrics["loop_math_share"] < 1
     assert metrics["loop_tensor"] == 0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"ROWS": 1, "KEY_LANES": 32, "KEYS": 8, "THREADS": 32, "SPLIT": 64},
+     {"ROWS": 1, "KEY_LANES": 16, "KEYS": 1, "THREADS": 256, "SPLIT": 16}],
+)  # fmt: skip
+def test_the_main_loop_is_that_of_aligned_tensors(tmp_path: Path, config: dict[str, int]) -> None:
+    """Beside one for others, which the compiler unrolled further or whose rare parts it moved behind both."""
+    kernel, chosen = registry.kernel("cuda_attn_decode"), target("sm_90")
+    workload = registry.operator("attention").parse("b1 h32 q1 kv4096 d128 kv_heads=8", "f32")
+    artifact = BUILDER.build(kernel.lower(workload, config, chosen), chosen, tmp_path)
+    assert artifact.metrics["load_bits"] == 128
 
 
 def test_tensor_cores_are_told_from_constants_on_the_half_pipe(tmp_path: Path) -> None:

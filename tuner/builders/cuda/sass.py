@@ -185,6 +185,16 @@ def _global_loads(body: Sequence[Instruction]) -> list[int]:
     return [_bytes(i) for i in body if i.name in ("LDG", "LDGSTS")]
 
 
+def _cut(span: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether a shorter span lies across an end of this one.
+
+    Loops lie within each other or apart. Such a jump back is from code that the compiler moved behind
+    everything, for what is taken rarely, to where it left.
+    """
+    crossing = span[0] < other[0] < span[1] < other[1] or other[0] < span[0] < other[1] < span[1]
+    return crossing and other[1] - other[0] < span[1] - span[0]
+
+
 def main_loop(text: str, entry: str) -> Loop | None:
     """The main loop of a kernel in SASS text; `None` where no loop does arithmetic."""
     code, labels = instructions(text, entry)
@@ -194,6 +204,7 @@ def main_loop(text: str, entry: str) -> Loop | None:
         begin = place.get(labels.get(instruction.target, -1))
         if instruction.name == "BRA" and begin is not None and begin < end:
             spans.append((begin, end + 1))
+    spans = [span for span in spans if not any(_cut(span, other) for other in spans)]
     macs = [_macs(i) or float(_is_tensor(i)) for i in code]
     if not any(macs):
         macs = [float(_is_integer_mac(i)) for i in code]
@@ -217,6 +228,12 @@ def main_loop(text: str, entry: str) -> Loop | None:
         s for s in candidates if not any(o != s and s[0] <= o[0] and o[1] <= s[1] for o in candidates)
     ]
     begin, end = min(innermost, key=lambda span: (-width(span), span[1] - span[0]))
+    # The compiler may have unrolled the ragged one further, eight times at most, and not the other.
+    apart = [span for span, total in zip(spans, sums, strict=True)
+             if 8 * total >= max(sums) and (span[1] <= begin or end <= span[0])]  # fmt: skip
+    elsewhere = [span for span in apart if width(span) > width((begin, end))]
+    if elsewhere:
+        begin, end = min(elsewhere, key=lambda span: (-width(span), span[1] - span[0]))
     body, (outer_begin, outer_end) = code[begin:end], loading((begin, end))
     shared = [i for i in body if i.name in ("LDS", "LDSM")]
     return Loop(
