@@ -51,4 +51,6 @@ def test_a_busy_core_makes_no_winner_that_the_quiet_machine_contradicts(tmp_path
     # Nothing of the ladder is four times as fast as OpenBLAS.
     assert ours.speedup.low < 4
     for entry in ranking.entries:
+        if entry.interval is None:  # thrown out, which is said; nothing is claimed of it
+            continue
         assert flops / entry.interval.mid < 1.1 * found.limits["peak_flops_f32"]
