@@ -204,7 +204,6 @@ def main_loop(text: str, entry: str) -> Loop | None:
         begin = place.get(labels.get(instruction.target, -1))
         if instruction.name == "BRA" and begin is not None and begin < end:
             spans.append((begin, end + 1))
-    spans = [span for span in spans if not any(_cut(span, other) for other in spans)]
     macs = [_macs(i) or float(_is_tensor(i)) for i in code]
     if not any(macs):
         macs = [float(_is_integer_mac(i)) for i in code]
@@ -212,7 +211,9 @@ def main_loop(text: str, entry: str) -> Loop | None:
     if not sums or max(sums) == 0:
         return None
     # Code for aligned and for ragged matrices holds the same arithmetic twice: wide loads tell them apart.
-    candidates = [span for span, total in zip(spans, sums, strict=True) if 2 * total >= max(sums)]
+    whole = [t for s, t in zip(spans, sums, strict=True) if t and not any(_cut(s, other) for other in spans)]
+    most = max(whole or sums)
+    candidates = [span for span, total in zip(spans, sums, strict=True) if 2 * total >= most]
 
     def loading(span: tuple[int, int]) -> tuple[int, int]:
         around = [s for s in spans if s[0] <= span[0] and span[1] <= s[1]]
@@ -230,7 +231,7 @@ def main_loop(text: str, entry: str) -> Loop | None:
     begin, end = min(innermost, key=lambda span: (-width(span), span[1] - span[0]))
     # The compiler may have unrolled the ragged one further, eight times at most, and not the other.
     apart = [span for span, total in zip(spans, sums, strict=True)
-             if 8 * total >= max(sums) and (span[1] <= begin or end <= span[0])]  # fmt: skip
+             if 8 * total >= most and (span[1] <= begin or end <= span[0])]  # fmt: skip
     elsewhere = [span for span in apart if width(span) > width((begin, end))]
     if elsewhere:
         begin, end = min(elsewhere, key=lambda span: (-width(span), span[1] - span[0]))
