@@ -162,3 +162,20 @@ def test_a_trial_under_load_goes_all_the_way(tmp_path: Path) -> None:
             workload, workshop.build(planted(tmp_path, "right"), workload, {"UNUSED": 0}), None, None
         )
     assert found.status is Status.OK and found.run_s > 0.3
+
+
+def test_a_reference_is_taken_when_the_clock_no_longer_rises(
+    fake_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle H100 ran its first kernels at seven eighths of the clock that it then kept."""
+    (device,) = CudaDevice.discover()
+    begun = fake_gpu.machine.host_ns
+
+    def fma(self: object, rounds: int) -> tuple[float, float]:
+        fake_gpu.machine.host_ns += 300_000
+        return (317e-6 if fake_gpu.machine.host_ns - begun < 20e6 else 279e-6), 1.0
+
+    monkeypatch.setattr(context.GpuContext, "fma", fma)
+    assert device.calibrate_as("") == 279e-6
+    begun = fake_gpu.machine.host_ns
+    assert device.calibrate_as("") == 317e-6, "once a process: what is measured later is the clock of then"
