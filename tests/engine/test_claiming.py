@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from tests.engine.planted import planted
+from tests.engine.unwatched import UnwatchedCpu
 from tuner import registry
 from tuner.core.protocol import Protocol
 from tuner.engine.candidate.workshop import Workshop
@@ -33,7 +34,7 @@ def whole_sweep(folder: Path) -> None:
     kernel = planted(folder, "side_by_side", values=VALUES)
     workload = registry.operator("gemm").parse("32x32x32")
     protocol = Protocol(threads=1, budget_s=0.02, run_timeout_s=20.0)
-    with open_store(folder / "results.db") as store, Workshop(campaign.default_device(), protocol, 3) as shop:
+    with open_store(folder / "results.db") as store, Workshop(UnwatchedCpu(), protocol, 3) as shop:
         request = SweepRequest(kernel, workload, "random", 5, Budget(trials=len(VALUES)))
         Sweep(request, shop, store, Observer(), shop.calibrate()[0]).run()
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 
 from tests.engine.planted import planted
+from tests.engine.unwatched import UnwatchedCpu
 from tests.processes import family, running, wait_until
 from tuner import registry
 from tuner.core.measurement import Status
@@ -41,8 +42,8 @@ def store(tmp_path):
         yield made
 
 
-def run(store, kernel, trials, observer=None, **options):
-    with Workshop(campaign.default_device(), QUICK, seed=3) as workshop:
+def run(store, kernel, trials, observer=None, device=None, **options):
+    with Workshop(device or campaign.default_device(), QUICK, seed=3) as workshop:
         request = SweepRequest(kernel, WORKLOAD, "random", 5, Budget(trials=trials), **options)
         return Sweep(request, workshop, store, observer or Observer(), workshop.calibrate()[0]).run()
 
@@ -60,16 +61,17 @@ def test_failures_are_trials_and_the_sweep_goes_on(store, tmp_path):
 
 def test_known_identities_are_reused_and_a_changed_source_is_not_known(store, tmp_path):
     kernel = planted(tmp_path, "reused", values=list(range(6)))
-    first = run(store, kernel, 4)
-    second = run(store, kernel, 6)
+    device = UnwatchedCpu()
+    first = run(store, kernel, 4, device=device)
+    second = run(store, kernel, 6, device=device)
     assert store.sweep(second.sweep_id).reused == 4
     assert store.count() == 6
     assert {t.id for t in first.trials} <= {t.id for t in second.trials}
     edited = planted(tmp_path, "reused", "right(A, B, D, m, n, k); // edited", values=list(range(6)))
     assert edited.digest != kernel.digest
-    third = run(store, edited, 3)
+    third = run(store, edited, 3, device=device)
     assert store.sweep(third.sweep_id).reused == 0
-    again = run(store, edited, 3, remeasure=True)
+    again = run(store, edited, 3, device=device, remeasure=True)
     assert store.sweep(again.sweep_id).reused == 0
     assert store.count() == 12
 
