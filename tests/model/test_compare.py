@@ -185,8 +185,26 @@ def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(comparison, "race", lambda right, rounds: [])
     path = save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], {"x": [2, 2]}, ["y"])
     with open_store(tmp_path / "r.db") as store:
-        (found,) = comparison.compare_model(path, {}, [None], store, default_device(), 1, 3)
+        (found,) = comparison.compare_model(comparison.Asked(path, rounds=3), store, default_device(), 1)
     assert compared_plain(found, 1)["disturbed"] == "other programs took 1.0 of 2 cores"
+
+
+def test_models_are_compared_on_the_inputs_of_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Rows are repeated in turn where a larger batch is asked for."""
+    from tuner.model import comparison
+
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(comparison, "race", lambda right, rounds: seen.append(right[0][0].call()[0]) or [])
+    path = save(tmp_path / "m.onnx", [helper.make_node("Neg", ["x"], ["y"])], {"x": [2, 2]}, ["y"])
+    file = tmp_path / "inputs.npz"
+    np.savez(file, x=np.array([[1, 2], [3, 4]], np.float32))
+    with open_store(tmp_path / "r.db") as store:
+        asked = comparison.Asked(path, batches=[None, 3], inputs=file)
+        comparison.compare_model(asked, store, default_device(), 1)
+    assert [found.tolist() for found in seen] == [[[-1, -2], [-3, -4]], [[-1, -2], [-3, -4], [-1, -2]]]
+    np.savez(file, x=np.ones((2, 3), np.float32))
+    done = run_here("model", "compare", str(path), "--inputs", str(file), "--db", str(tmp_path / "r.db"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and str(file) in done.stderr
 
 
 def test_the_chart_has_one_curve_for_all_of_onnx_runtime(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A model compared at several batches: who takes part, what is right, and the times."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,29 +18,44 @@ if TYPE_CHECKING:
     from tuner.store.store import Store
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is compared, and how.
+
+    Attributes:
+        path, dims: of the model.
+        batches: first dimension of its inputs; `None`: as the file says.
+        rounds: turns of each contestant.
+        inputs: `.npz` file of inputs; `None`: random ones.
+    """
+
+    path: Path
+    dims: Mapping[str, int] = field(default_factory=dict)
+    batches: Sequence[int | None] = (None,)
+    rounds: int = 15
+    inputs: Path | None = None
+
+
 def compare_model(
-    path: Path, dims: Mapping[str, int], batches: Sequence[int | None], store: "Store", device: Device,
-    threads: int, rounds: int, tell: Callable[[str], None] = lambda _: None,
-) -> list[AtBatch]:  # fmt: skip
+    asked: Asked, store: "Store", device: Device, threads: int, tell: Callable[[str], None] = lambda _: None
+) -> list[AtBatch]:
     """Compares all that can run a model, at each batch, alone on the device.
 
     Args:
-        path, dims: of the model.
-        batches: first dimension of its inputs; `None`: as the file says.
+        asked: the model.
         store: holds the tuned kernels.
         device, threads: where, on how many.
-        rounds: turns of each contestant.
         tell: is told how it goes.
 
     Raises:
-        ModelError: the model cannot be read, or ONNX Runtime cannot run it.
+        ModelError: the model or its inputs cannot be read, or ONNX Runtime cannot run it.
         MissingExtra: `onnx` or `onnxruntime` is not installed.
     """
     found = []
-    for batch in batches:
-        model = prepared(path, dims, batch, weights=True)
-        graph = graph_of(model, path, dims)
-        inputs = random_inputs(graph, 1)
+    for batch in asked.batches:
+        model = prepared(asked.path, asked.dims, batch, weights=True)
+        graph = graph_of(model, asked.path, asked.dims)
+        inputs = random_inputs(graph, 1, asked.inputs, batch)
         contestants = runtimes(model, graph, inputs, threads)
         missing: dict[str, str] = {}
         facts: dict[str, int] = {}
@@ -61,7 +77,7 @@ def compare_model(
         with measuring(device.fingerprint):
             right, wrong = check(contestants, inputs.values())
             others_took = watching(threads)
-            timed = race(right, rounds)
+            timed = race(right, asked.rounds)
             taken = others_took()
         found.append(AtBatch(batch, timed, wrong, missing, facts, taken))
     return found

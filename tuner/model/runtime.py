@@ -65,7 +65,9 @@ def session(model: Any, threads: int, **config: str) -> Any:
         raise ModelError(f"ONNX Runtime refuses the model: {brief(said, 300)}") from None
 
 
-def random_inputs(graph: Graph, seed: int, given: Path | None = None) -> dict[str, np.ndarray]:
+def random_inputs(
+    graph: Graph, seed: int, given: Path | None = None, batch: int | None = None
+) -> dict[str, np.ndarray]:
     """Arrays for a model's inputs: floats uniform on [0, 1), integers and booleans 1.
 
     Ones are tokens, masks and segments that every language model has; where they are not right, a file
@@ -75,13 +77,15 @@ def random_inputs(graph: Graph, seed: int, given: Path | None = None) -> dict[st
         graph: of the model, all input shapes known.
         seed: of the floats.
         given: an `.npz` file with some of the inputs, by their names.
+        batch: first dimension of the inputs where it was asked for: rows of a file with fewer or more are
+            repeated in turn, or cut.
 
     Raises:
         ModelError: an input is of a type that NumPy has not, or the file has another shape or dtype, or names
             that are no inputs.
     """
     rng = np.random.default_rng(seed)
-    found = _read_inputs(graph, given) if given is not None else {}
+    found = _read_inputs(graph, given, batch) if given is not None else {}
     for name in graph.inputs:
         value = graph.value(name)
         if name in found:
@@ -94,7 +98,7 @@ def random_inputs(graph: Graph, seed: int, given: Path | None = None) -> dict[st
     return found
 
 
-def _read_inputs(graph: Graph, path: Path) -> dict[str, np.ndarray]:
+def _read_inputs(graph: Graph, path: Path, batch: int | None) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             found: dict[str, np.ndarray] = {name: np.ascontiguousarray(stored[name]) for name in stored}
@@ -104,6 +108,8 @@ def _read_inputs(graph: Graph, path: Path) -> dict[str, np.ndarray]:
         value = graph.value(name)
         if name not in graph.inputs:
             raise ModelError(f"{path}: the model has no input {brief(name, 80)}: {', '.join(graph.inputs)}")
+        if batch is not None and array.ndim and len(array) and array.shape[1:] == (value.shape or ())[1:]:
+            found[name] = array = np.ascontiguousarray(array[np.arange(batch) % len(array)])
         if array.shape != value.shape or str(array.dtype) != value.dtype:
             raise ModelError(
                 f"{path}: {brief(name, 80)} is {array.dtype}{list(array.shape)}, the model takes "

@@ -86,7 +86,7 @@ def prepare(asked: Asked, setting: Setting) -> Prepared:
     graph = graph_of(model, asked.path, asked.dims)
     threads = setting.protocol.threads
     found = find_layers(graph, setting.device.target_for(threads))
-    inputs = random_inputs(graph, 0, asked.inputs)
+    inputs = random_inputs(graph, 0, asked.inputs, asked.batch)
     taken = profile(model, graph, found, inputs, setting.device, threads)
     pairs = [(layer.workload, s) for layer, s in zip(found.layers, taken.layers, strict=True)]
     told = shares(pairs, taken.rest_s)
