@@ -10,7 +10,8 @@ from tuner.core.errors import TunerError
 from tuner.engine.processes.locks import measuring
 from tuner.engine.tuning.others import watching
 from tuner.model.comparing import AtBatch, check, race
-from tuner.model.contestants import OURS, openvino, ours, runtimes
+from tuner.model.contestants import OURS, ours, runtimes
+from tuner.model.peers import peers
 from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs
 
@@ -67,12 +68,9 @@ def compare_model(
                      "planned_bytes": mine.executor.planned_bytes}  # fmt: skip
         except TunerError as error:
             missing[OURS] = str(error)
-        try:
-            contestants.append(openvino(model, inputs, threads))
-        except ModuleNotFoundError:
-            missing["openvino"] = "not installed: pip install openvino"
-        except TunerError as error:
-            missing["openvino"] = str(error)
+        others, absent = peers(model, graph, inputs, threads)
+        contestants += others
+        missing |= absent
         tell(f"batch {batch or 'of the file'}: {len(contestants)} ways to run it, outputs are compared")
         with measuring(device.fingerprint):
             right, wrong = check(contestants, inputs.values())

@@ -1,4 +1,4 @@
-"""Who runs a whole model: ONNX Runtime with several options, OpenVINO, and the lab's executor."""
+"""Who runs a whole model: ONNX Runtime with several options, and the lab's executor; others are `peers.py`."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,6 @@ from tuner.engine.program.load import load_rows
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.executor import Executor
 from tuner.model.graph import Graph
-from tuner.model.guards import ModelError
 from tuner.model.layer import Layer
 from tuner.model.layers import find_layers
 from tuner.model.runtime import run, session
@@ -86,41 +85,6 @@ def _bound(made: Any, graph: Graph, inputs: Mapping[str, np.ndarray]) -> Callabl
         return outputs
 
     return call
-
-
-def openvino(model: Any, inputs: Mapping[str, np.ndarray], threads: int) -> Contestant:
-    """OpenVINO on the CPU, in f32, hinted at latency.
-
-    Raises:
-        ModelError: it cannot compile the model.
-        ModuleNotFoundError: it is not installed.
-    """
-    import openvino as ov
-
-    hints = {
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    try:
-        core = ov.Core()
-        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", hints)
-        request = compiled.create_infer_request()
-        given = [inputs[_name(port, inputs)] for port in compiled.inputs]
-    except Exception as error:  # its own kinds, from C++
-        said = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise ModelError(f"OpenVINO cannot compile the model: {said[:200]}") from None
-
-    def call() -> Sequence[np.ndarray]:
-        request.infer(given, share_inputs=True, share_outputs=True)
-        return [request.get_output_tensor(i).data for i in range(len(compiled.outputs))]
-
-    return Contestant("openvino", call)
-
-
-def _name(port: Any, inputs: Mapping[str, np.ndarray]) -> str:
-    names: set[str] = port.get_names()
-    return next(name for name in names if name in inputs)
 
 
 @dataclass(frozen=True)
