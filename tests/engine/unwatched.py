@@ -1,4 +1,4 @@
-"""A processor of which nobody can say what others took: no time on it is disturbed, and none measured again."""
+"""A processor of which nobody can say what others took: no time is disturbed, and none measured again."""
 
 from tuner.core.disturbance import Waits
 from tuner.devices.cpu.device import CpuDevice

@@ -1,4 +1,4 @@
-"""Who runs a whole model: ONNX Runtime with several options, and the lab's executor; others are `peers.py`."""
+"""Who runs a whole model: ONNX Runtime with several options, and the lab; others are in `peers.py`."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
