@@ -115,12 +115,13 @@ def torch_ways(model: Any, graph: Graph, inputs: Mapping[str, np.ndarray], threa
 
         return Contestant(name, call, "converted by onnx2torch")
 
+    trace: Any = torch.jit.trace  # has no types in some releases
     eager = way("torch", module)
     with _ran("torch"):
         eager.call()
     try:
         with torch.inference_mode(), _quiet():
-            traced = torch.jit.trace(_tuple_of(module), tuple(given), check_trace=False)
+            traced = trace(_tuple_of(module), tuple(given), check_trace=False)
             traced = torch.jit.optimize_for_inference(torch.jit.freeze(traced.eval()))
         fused = way("torch traced", traced)
         fused.call()
