@@ -4,16 +4,17 @@ operator = "conv2d"
 summary = "Seven loops in the order of the formula, one thread: what everything is compared with."
 dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-options = "operator"
+arguments = ["X", "W", "bias", "scale", "Z", "Y", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "zero_points"]
 */
 // Rung 0. The definition as a programmer writes it, compiled with -O3: every tap asks whether it lies in the
 // image, and the sum is one chain of dependent additions, which the compiler may not reorder into vectors.
 #include "types.h"
 
-extern "C" void conv2d(const element* X, const element* W, const addend* bias, const float* scale, result* Y,
-                       int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
-    const Epilogue epilogue = {bias, scale};
+extern "C" void conv2d(const element* X, const element* W, const addend* bias, const float* scale, const int32_t* Z,
+                       result* Y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+    const Epilogue epilogue = {bias, scale, Z};
+    const accumulator padding = OPT_ZERO_POINTS ? accumulator(Z[0]) : 0;
     const int64_t inner = c / OPT_GROUPS, outer = k / OPT_GROUPS;
     const int64_t rows = (h + TOP + BOTTOM - OPT_DILATION * (r - 1) - 1) / OPT_STRIDE + 1;
     const int64_t columns = (w + LEFT + RIGHT - OPT_DILATION * (s - 1) - 1) / OPT_STRIDE + 1;
@@ -26,15 +27,20 @@ extern "C" void conv2d(const element* X, const element* W, const addend* bias, c
                     for (int64_t in = 0; in < inner; ++in) {
                         for (int64_t i = 0; i < r; ++i) {
                             const int64_t y = p * OPT_STRIDE + i * OPT_DILATION - TOP;
-                            if (y < 0 || y >= h) continue;
+                            const bool beside = y < 0 || y >= h;
+                            if (beside && !OPT_ZERO_POINTS) continue;
                             for (int64_t j = 0; j < s; ++j) {
                                 const int64_t x = q * OPT_STRIDE + j * OPT_DILATION - LEFT;
-                                if (x < 0 || x >= w) continue;
                                 const int64_t channel = first + in;
-                                const element a = X[OPT_NHWC ? ((image * h + y) * w + x) * c + channel
-                                                         : ((image * c + channel) * h + y) * w + x];
                                 const element b = W[OPT_NHWC ? ((out * r + i) * s + j) * inner + in
                                                          : ((out * inner + in) * r + i) * s + j];
+                                if (OPT_ZERO_POINTS && (beside || x < 0 || x >= w)) {
+                                    sum += padding * accumulator(b);
+                                    continue;
+                                }
+                                if (x < 0 || x >= w) continue;
+                                const element a = X[OPT_NHWC ? ((image * h + y) * w + x) * c + channel
+                                                         : ((image * c + channel) * h + y) * w + x];
                                 sum += accumulator(a) * accumulator(b);
                             }
                         }

@@ -1,7 +1,12 @@
 // The element types of a workload's dtype, its padding, and what a finished sum goes through on its way to Y.
-// The macros DTYPE_*, OPT_PAD*, OPT_BIAS, OPT_RELU, OPT_SCALE_TENSOR, OPT_SCALE_CHANNEL come from the workload.
+// The macros DTYPE_*, OPT_PAD*, OPT_BIAS, OPT_RELU, OPT_SCALE_TENSOR, OPT_SCALE_CHANNEL, OPT_ZERO_POINTS come from the
+// workload.
 #pragma once
 #include <stdint.h>
+
+#if !defined(OPT_ZERO_POINTS)
+#define OPT_ZERO_POINTS 0  // of kernels that do not honour it
+#endif
 
 #define SCALED (OPT_SCALE_TENSOR || OPT_SCALE_CHANNEL)
 
@@ -44,12 +49,18 @@ enum : int64_t {
 struct Epilogue {
     const addend* bias;  // [k]; null without bias
     const float* scale;  // [k] or [1]; null without scale
+    const int32_t* zero = nullptr;  // [2]: the value of padding, the result's zero point; null without zero points
 
     result operator()(accumulator sum, int64_t k) const {
         if (OPT_BIAS) sum += accumulator(bias[k]);
         if (OPT_RELU) sum = sum < 0 ? 0 : sum;  // not sum > 0 ? sum : 0, which would hide a NaN
 #if SCALED
         float value = __builtin_rintf(float(sum) * scale[OPT_SCALE_CHANNEL ? k : 0]);
+        if (OPT_ZERO_POINTS) {
+            // Far from the ends of int8, so that the sum with a zero point is exact.
+            value = value < -512.0f ? -512.0f : value > 512.0f ? 512.0f : value;
+            value += float(zero[1]);
+        }
         return result(value < -128.0f ? -128.0f : value > 127.0f ? 127.0f : value);
 #else
         return result(sum);

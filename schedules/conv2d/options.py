@@ -20,7 +20,7 @@ OPTIONS: Mapping[str, Option] = {
 """What f32 and f16 workloads have."""
 SCALES: Mapping[str, Option] = {"scale_tensor": False, "scale_channel": False}
 """What int8 ones have besides."""
-TENSORS = ("X", "W", "bias", "scale", "Y")
+TENSORS = ("X", "W", "bias", "scale", "Z", "Y")
 
 
 def padding_of(workload: Workload) -> tuple[tuple[int, int], tuple[int, int]]:

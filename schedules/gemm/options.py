@@ -13,7 +13,7 @@ OPTIONS: Mapping[str, Option] = {
     "bias": False,
     "relu": False,
 }
-TENSORS = ("A", "B", "C", "bias", "D")
+TENSORS = ("A", "B", "C", "bias", "scale", "Z", "D")
 
 
 def largest_tensor(workload: Workload) -> int:

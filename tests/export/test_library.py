@@ -80,7 +80,8 @@ def call(library: ctypes.CDLL, key: str, inputs: dict[str, np.ndarray]) -> tuple
     workload = Workload.from_key(key)
     operator = registry.operator(workload.operator)
     names = {
-        "gemm": ("A", "B", "C", "bias", "D"), "conv2d": ("X", "W", "bias", "scale", "Y"),
+        "gemm": ("A", "B", "C", "bias", "scale", "Z", "D"),
+        "conv2d": ("X", "W", "bias", "scale", "Z", "Y"),
         "attention": ("Q", "K", "V", "block_table", "O"),
     }  # fmt: skip
     problem = problem_of(workload)

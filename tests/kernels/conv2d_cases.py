@@ -25,7 +25,7 @@ def draw(rng: random.Random, dtype: str = "f32", options: Mapping[str, Option] |
                 "dilation": rng.choice([1, 1, 1, 2]), "groups": rng.choice([1, 1, 1, 2, 3, 8, 17]),
                 "nhwc": rng.random() < 0.4, "bias": rng.random() < 0.5, "relu": rng.random() < 0.5,
                 "frozen": rng.random() < 0.3,
-                **({scale: True} if scale else {}),
+                **({scale: True, "zero_points": rng.random() < 0.5} if scale else {}),
             }  # fmt: skip
             if rng.random() < 0.4:
                 sides = ("pad_top", "pad_left", "pad_bottom", "pad_right")

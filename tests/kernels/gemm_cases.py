@@ -20,6 +20,9 @@ def draw(rng: random.Random, dtype: str = "f32") -> Workload:
             "beta": rng.choice([0.0, 0.0, 1.0, 2.0 if whole else 0.75]),
             "bias": rng.random() < 0.5, "relu": rng.random() < 0.6, "frozen": rng.random() < 0.3,
         }  # fmt: skip
+        scale = rng.choice(["", "scale_tensor", "scale_channel"]) if whole else ""
+        if scale:
+            options.update({scale: True, "zero_points": rng.random() < 0.5})
         m, n, k = (rng.choice(SIZES) for _ in range(3))
         try:
             return GEMM.workload(dtype, m=m, n=n, k=k, **options)

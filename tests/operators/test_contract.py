@@ -1,5 +1,6 @@
 """What every operator promises, over everything registered: a new file is tested by existing."""
 
+import itertools
 from functools import cache
 
 import numpy as np
@@ -19,9 +20,11 @@ def varied(operator: Operator, dtype: str) -> list[Workload]:
     workloads = [operator.parse(operator.example, dtype)]
     for name, default in operator.options.items():
         values = [not default] if isinstance(default, bool) else [2, 2.0, 3, 4, 0.5]
-        for value in values:
+        # Some options are of workloads with another one only.
+        others = [{}, *({other: True} for other, usual in operator.options.items() if usual is False)]
+        for beside, value in itertools.product(others, values):
             try:
-                workload = operator.parse(operator.example, dtype, **{name: value})
+                workload = operator.parse(operator.example, dtype, **{**beside, name: value})
             except InvalidWorkload:
                 continue
             workloads.append(workload)

@@ -43,6 +43,7 @@ def test_readable_shapes_name_everything() -> None:
         ("1x3x4x4", "f32", "is not of the form nxcxhxwxkxrxs"),
         ("n1 c3 h4 w4 k4 r3 s3 scale_tensor", "f32", "scale_tensor is for int8, not f32"),
         ("n1 c3 h4 w4 k4 r3 s3 scale_tensor scale_channel", "int8", "exclude each other"),
+        ("n1 c3 h4 w4 k4 r3 s3 zero_points", "int8", "add scale_tensor or scale_channel"),
         ("n1 c20000 h4 w4 k4 r3 s3", "int8", "would overflow int32"),
         ("n1 c3 h4 w4 k4 r3 s3", "f64", "unknown dtype of conv2d 'f64'"),
     ],
@@ -61,7 +62,7 @@ def by_hand(workload: Workload, inputs: dict[str, np.ndarray]) -> np.ndarray:
     if value["nhwc"]:
         x, w = x.transpose(0, 3, 1, 2), w.transpose(0, 3, 1, 2)
     spec = next(s for s in CONV.signature(workload) if s.output)
-    y = np.zeros(spec.shape)
+    y, zero = np.zeros(spec.shape), inputs.get("Z", (0, 0))
     n, k, p, q = (y.shape[i] for i in ((0, 3, 1, 2) if value["nhwc"] else (0, 1, 2, 3)))
     inner, outer = workload["c"] // value["groups"], workload["k"] // value["groups"]
     for image, out, row, column in np.ndindex(n, k, p, q):
@@ -69,13 +70,15 @@ def by_hand(workload: Workload, inputs: dict[str, np.ndarray]) -> np.ndarray:
         for channel, i, j in np.ndindex(inner, workload["r"], workload["s"]):
             top = row * value["stride"] + i * value["dilation"] - value["pad"] - value["pad_top"]
             left = column * value["stride"] + j * value["dilation"] - value["pad"] - value["pad_left"]
-            if 0 <= top < workload["h"] and 0 <= left < workload["w"]:
-                total += x[image, out // outer * inner + channel, top, left] * w[out, channel, i, j]
+            inside = 0 <= top < workload["h"] and 0 <= left < workload["w"]
+            pixel = x[image, out // outer * inner + channel, top, left] if inside else zero[0]
+            total += pixel * w[out, channel, i, j]
         total += float(inputs["bias"][out]) if value["bias"] else 0.0
         total = max(total, 0.0) if value["relu"] else total
         if "scale" in inputs:
             scale = inputs["scale"][out if value["scale_channel"] else 0]
-            total = min(max(round(float(np.float32(total) * scale)), -128), 127)  # round: ties to even
+            total = round(float(np.float32(total) * scale)) + zero[1]  # round: ties to even
+            total = min(max(total, -128), 127)
         y[(image, row, column, out) if value["nhwc"] else (image, out, row, column)] = total
     return y
 
@@ -99,6 +102,28 @@ def test_scaled_int8_results_round_to_even_and_saturate() -> None:
     inputs = {"X": np.array([1, 3, 100, -100], np.int8).reshape(1, 1, 1, 4),
               "W": np.full((1, 1, 1, 1), 5, np.int8), "scale": np.array([0.5], np.float32)}  # fmt: skip
     assert CONV.reference(workload, inputs)["Y"].ravel().tolist() == [2, 8, 127, -128]
+    shifted = CONV.parse("n1 c1 h1 w4 k1 r1 s1 scale_tensor zero_points relu", "int8")
+    y = CONV.reference(shifted, {**inputs, "Z": np.array([9, -100], np.int32)})["Y"]
+    assert y.ravel().tolist() == [
+        -98,
+        -92,
+        127,
+        -100,
+    ]  # the zero point is added to rounded results, act before
+
+
+def test_padding_has_the_zero_point_of_the_image() -> None:
+    """A layer as a quantized model means it: (x - zero) * w, where padding stands for 0."""
+    workload = CONV.parse("n1 c2 h3 w4 k3 r3 s3 pad1 bias scale_tensor zero_points", "int8")
+    inputs = CONV.inputs(workload, 3)
+    inputs["Z"], inputs["scale"] = np.array([37, 0], np.int32), np.array([2**-9], np.float32)
+    moved = CONV.parse("n1 c2 h3 w4 k3 r3 s3 pad1", "f32")
+    pixels = inputs["X"].astype(np.float32) - 37
+    expected = CONV.reference(moved, {"X": pixels, "W": inputs["W"].astype(np.float32)})["Y"]
+    inputs["bias"] = -37 * inputs["W"].astype(np.int32).sum(axis=(1, 2, 3), dtype=np.int32)
+    np.testing.assert_array_equal(
+        CONV.reference(workload, inputs)["Y"], np.clip(np.rint(expected * 2**-9), -128, 127)
+    )
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f16"])

@@ -110,6 +110,31 @@ def test_int8_is_exact():
     assert share(workload, inputs, d) > 1
 
 
+@pytest.mark.parametrize("scale", ["scale_tensor", "scale_channel"])
+@pytest.mark.parametrize("zero_points", [False, True])
+def test_scaled_int8_is_rounded_to_even_moved_and_clamped(scale, zero_points):
+    options = {scale: True, "zero_points": zero_points, "bias": True, "relu": True, "beta": -1.0}
+    workload = GEMM.workload("int8", m=40, n=30, k=70, **options)
+    inputs = GEMM.inputs(workload, 4)
+    assert inputs["scale"].shape == ((30,) if scale == "scale_channel" else (1,))
+    assert ("Z" in inputs) == zero_points
+    d, seen = GEMM.reference(workload, inputs)["D"], set()
+    sums = inputs["A"].astype(int) @ inputs["B"].astype(int) - inputs["C"] + inputs["bias"]
+    for (i, j), total in np.ndenumerate(np.maximum(sums, 0)):
+        scaled = np.float32(total) * inputs["scale"][j if scale == "scale_channel" else 0]
+        value = round(float(scaled)) + (int(inputs["Z"][1]) if zero_points else 0)
+        assert d[i, j] == min(max(value, -128), 127)
+        seen.add(int(d[i, j]))
+    assert len(seen) > 20  # inputs spread the results, and do not only saturate them
+
+
+def test_ties_are_rounded_to_even():
+    workload = GEMM.workload("int8", m=1, n=4, k=1, scale_tensor=True)
+    inputs = {"A": np.array([[1]], np.int8), "B": np.array([[1, 3, -1, 127]], np.int8),
+              "scale": np.array([2.5], np.float32)}  # fmt: skip
+    assert GEMM.reference(workload, inputs)["D"].tolist() == [[2, 8, -2, 127]]
+
+
 @pytest.mark.parametrize("trans_a", [False, True])
 @pytest.mark.parametrize("trans_b", [False, True])
 @pytest.mark.parametrize("batch", [1, 3])
@@ -148,6 +173,9 @@ def test_the_reference_is_the_definition_element_by_element(trans_a, trans_b, ba
         ("f16", {"alpha": 1e6}, "would overflow 65504"),
         ("int8", {"alpha": 0.5}, "alpha and beta are integers"),
         ("int8", {"alpha": 1e6}, "would overflow int32"),
+        ("f32", {"scale_channel": True}, "scale_channel is for int8, not f32"),
+        ("int8", {"scale_channel": True, "scale_tensor": True}, "exclude each other"),
+        ("int8", {"zero_points": True}, "add scale_tensor or scale_channel"),
     ],
 )
 def test_what_cannot_be_computed_is_said_before_anything_is(dtype, options, message):

@@ -231,14 +231,19 @@ def _check_launch(launch: Any, cuda: bool) -> None:
 
 
 def _options(declared: Any, operator: Operator) -> dict[str, Option]:
-    """`"operator"`, a list of names, or a table of names and the operator's defaults."""
+    """`"operator"`, a list of names that may begin with it, or a table of names and their defaults."""
     has = {name: value for name, value in operator.options.items() if name not in (STRICT, FROZEN)}
+    unnamed = {name: value for name, value in has.items() if name not in operator.named_options}
     if declared == "operator":
-        return has
+        return unnamed
+    if isinstance(declared, list) and declared[:1] == ["operator"]:
+        return {**unnamed, **_options(declared[1:], operator)}
     if not isinstance(declared, dict) and not (
         isinstance(declared, list) and all(isinstance(name, str) for name in declared)
     ):
-        raise InvalidSpace(f'options is "operator" (all of them) or a list of names, not {brief(declared)}')
+        raise InvalidSpace(
+            f'options is "operator" (all that need not be named) or a list of names, not {brief(declared)}'
+        )
     for name in declared:
         if name not in has:
             known = ", ".join(has) or "none"

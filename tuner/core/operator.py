@@ -36,6 +36,9 @@ class Operator(ABC):
     argument of such a name is a null pointer where the workload has no such tensor."""
     options: ClassVar[Mapping[str, Option]] = {}
     """What else distinguishes workloads, with default values; e.g. `{"relu": False}`."""
+    named_options: ClassVar[tuple[str, ...]] = ()
+    """Options that a kernel's file honours only where it names them: `options = "operator"` leaves them out.
+    For what an operator got after files were written that take all it had."""
     example: ClassVar[str]
     """A shape for help texts."""
     untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {}

@@ -7,11 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tuner.core.errors import InvalidWorkload
-from tuner.core.excerpt import Excerpt, flat_indices
+from tuner.core.excerpt import Excerpt
 from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, draw, sum_tolerance
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.special import NON_FINITE, extremes, largest, tiny
 from tuner.core.workload import Option, Workload
+from tuner.operators import quantized
+from tuner.operators.conv2d_excerpt import windows_of
 
 
 def output_size(size: int, taps: int, stride: int, padding: int, dilation: int) -> int:
@@ -26,9 +28,6 @@ def output_size(size: int, taps: int, stride: int, padding: int, dilation: int) 
 
 SIDES = ("pad_top", "pad_left", "pad_bottom", "pad_right")
 """Options of padding by side, in ONNX's order."""
-
-# Output pixels and channels of an excerpt.
-_WINDOWS, _CHANNELS = 8, 8
 
 
 class Conv2d(Operator):
@@ -55,7 +54,9 @@ class Conv2d(Operator):
     `scale_channel` Y is int8: the sum (with bias and act) is rounded to f32, multiplied by the f32 tensor
     `scale` (one value, or one for each k), rounded to f32, then to the nearest integer, ties to even, and
     clamped to [-128, 127]: every step is one IEEE 754 operation, so the result is exact
-    too.
+    too. `zero_points`, of scaled results, adds the int32 tensor `Z` of two values in [-128, 127]: X is
+    Z[0] outside of the image, and Z[1] is added before the clamping. The rest of a zero point of X,
+    -Z[0] * sum(W), belongs into the bias; W's is 0.
 
     Special values: every product and sum of the formula is one of IEEE 754, in any order, and there are no
     others. So a NaN in a pixel reaches the windows that contain it and nothing else. act of a NaN is a NaN,
@@ -73,7 +74,7 @@ class Conv2d(Operator):
     summary = "2-D convolution: stride, padding, dilation, groups, NCHW or NHWC, bias and ReLU"
     dtypes = ("f32", "f16", "int8", "bf16")
     dims = ("n", "c", "h", "w", "k", "r", "s")
-    tensors = ("X", "W", "bias", "scale", "Y")
+    tensors = ("X", "W", "bias", "scale", "Z", "Y")
     options: ClassVar[dict[str, Option]] = {
         "stride": 1,
         "pad": 0,
@@ -86,11 +87,11 @@ class Conv2d(Operator):
         "nhwc": False,
         "bias": False,
         "relu": False,
-        "scale_tensor": False,
-        "scale_channel": False,
+        **quantized.OPTIONS,
         "strict": False,
         "frozen": False,
     }
+    named_options = (quantized.ZERO_POINTS,)
     example = "1x64x56x56x64x3x3"
     untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {
         "nhwc": (False, True), "stride": (1, 2, 4), "pad": (0, 1, 2, 3), "dilation": (1, 2),
@@ -132,11 +133,7 @@ class Conv2d(Operator):
                     f"conv2d: the kernel spans {reach} pixels along {image}, the padded image has only "
                     f"{workload[image] + sum(zeros)}: smaller {taps} or dilation, or larger {image} or pad"
                 )
-        scaled = [name for name in ("scale_tensor", "scale_channel") if workload.option(name, False)]
-        if scaled and workload.dtype != "int8":
-            raise InvalidWorkload(f"conv2d: {scaled[0]} is for int8, not {workload.dtype}")
-        if len(scaled) == 2:
-            raise InvalidWorkload("conv2d: scale_tensor and scale_channel exclude each other")
+        quantized.validate(workload)
         length = self._length(workload)
         if workload.dtype == "int8" and 2**14 * length + INT8_ADDEND >= 2**31:
             raise InvalidWorkload("conv2d: int8 results would overflow int32: take a smaller c, r or s")
@@ -172,13 +169,11 @@ class Conv2d(Operator):
         return {"p": p, "q": q, "top": top, "left": left, "bottom": bottom, "right": right, **channels}
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
-        """X, W, bias (if asked), scale (if asked), Y."""
+        """X, W, bias, scale, Z (each if asked), Y."""
         n, c, h, w, k, r, s = (size for _, size in workload)
         p, q = self._pixels(workload)
         inner = c // self._value(workload, "groups")
         dtype, wide = STORAGE[workload.dtype]
-        per_channel = workload.option("scale_channel", False)
-        scaled = per_channel or workload.option("scale_tensor", False)
         nhwc = workload.option("nhwc", False)
         specs = [
             TensorSpec("X", (n, h, w, c) if nhwc else (n, c, h, w), dtype),
@@ -186,22 +181,15 @@ class Conv2d(Operator):
         ]
         if workload.option("bias", False):
             specs.append(TensorSpec("bias", (k,), wide))
-        if scaled:
-            specs.append(TensorSpec("scale", (k if per_channel else 1,), "float32"))
+        specs += quantized.specs(workload, k)
         shape = (n, p, q, k) if nhwc else (n, k, p, q)
-        return (*specs, TensorSpec("Y", shape, "int8" if scaled else wide, output=True))
+        return (*specs, TensorSpec("Y", shape, "int8" if quantized.scaled(workload) else wide, output=True))
 
     def inputs(self, workload: Workload, seed: int) -> Tensors:
-        """Uniform on [-1, 1); int8 over all 256 values; scales such that results spread over int8.
-
-        A product of two int8 has a standard deviation of 74^2 = 5476, so a sum of L of them times
-        s / (5476 * sqrt(L)) has a standard deviation of s; s is drawn from [30, 60): some results saturate.
-        """
+        """Uniform on [-1, 1); int8 over all 256 values; scales such that results spread over int8."""
         rng = np.random.default_rng(seed)
         tensors = {spec.name: draw(spec, rng) for spec in self.signature(workload) if not spec.output}
-        if "scale" in tensors:
-            spread = 5476 * math.sqrt(self._length(workload))
-            tensors["scale"] = (rng.uniform(30, 60, tensors["scale"].shape) / spread).astype(np.float32)
+        quantized.draw_into(tensors, rng, self._length(workload))
         return tensors
 
     def special_inputs(self, workload: Workload, seed: int) -> Tensors:
@@ -220,6 +208,7 @@ class Conv2d(Operator):
         n, c, h, w, k, r, s = (size for _, size in workload)
         filters = rng.permutation(k)
         if workload.dtype == "int8":
+            quantized.extreme_zero_points(tensors, seed)
             channels = rng.permutation(n * c)[: 1 + n * c // 2]
             for number in range(len(channels)):
                 x[divmod(int(channels[number]), c)] = extremes("int8")[number % 2]
@@ -264,7 +253,8 @@ class Conv2d(Operator):
         if nhwc:
             x, weights = x.transpose(0, 3, 1, 2), weights.transpose(0, 3, 1, 2)
         stride, dilation, groups = (self._value(workload, name) for name in ("stride", "dilation", "groups"))
-        x = np.pad(x, ((0, 0), (0, 0), *self._padding(workload)))
+        padding = ((0, 0), (0, 0), *self._padding(workload))
+        x = np.pad(x, padding, constant_values=quantized.zero_of(inputs))
         n, c, k = workload["n"], workload["c"], workload["k"]
         p, q = self._pixels(workload)
         weights = weights.reshape(groups, k // groups, c // groups, *weights.shape[2:])
@@ -282,8 +272,7 @@ class Conv2d(Operator):
                 y += inputs["bias"].astype(np.float64)[:, None, None]
             y = np.maximum(y, 0.0) if workload.option("relu", False) else y
         if "scale" in inputs:
-            scale = inputs["scale"].reshape(-1, 1, 1)
-            y = np.clip(np.rint(y.astype(np.float32) * scale), -128, 127)
+            y = quantized.requantized(y, inputs["scale"].reshape(-1, 1, 1), inputs)
         y = np.ascontiguousarray(y.transpose(0, 2, 3, 1)) if nhwc else y
         return {"Y": y.astype(np.int64) if workload.dtype == "int8" else y}
 
@@ -350,50 +339,5 @@ class Conv2d(Operator):
         return tuple(found)
 
     def excerpt(self, workload: Workload, inputs: Tensors, rng: np.random.Generator) -> Excerpt:
-        """Up to 8 random pixels of up to 8 channels of one group: as many images of one window each."""
-        nhwc, groups = workload.option("nhwc", False), self._value(workload, "groups")
-        stride, dilation = self._value(workload, "stride"), self._value(workload, "dilation")
-        (top, _), (left, _) = self._padding(workload)
-        n, c, h, w, k, r, s = (size for _, size in workload)
-        p, q = self._pixels(workload)
-        group, inner, outer = int(rng.integers(groups)), c // groups, k // groups
-        channels = group * outer + np.sort(rng.permutation(outer)[:_CHANNELS])
-        count = min(_WINDOWS, n * p * q)
-        image, row, column = np.unravel_index(rng.choice(n * p * q, count, replace=False), (n, p, q))
-        # Rows, columns and channels of each window in the image, padding included: [window, c, r, s].
-        rows = (row[:, None] * stride - top + np.arange(r) * dilation)[:, None, :, None]
-        columns = (column[:, None] * stride - left + np.arange(s) * dilation)[:, None, None, :]
-        deep = (group * inner + np.arange(inner))[None, :, None, None]
-        inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w) & (deep >= 0)
-        rows, columns, images = rows.clip(0, h - 1), columns.clip(0, w - 1), image[:, None, None, None]
-        axes = (images, rows, columns, deep) if nhwc else (images, deep, rows, columns)
-        shape = (n, h, w, c) if nhwc else (n, c, h, w)
-        windows = np.ravel_multi_index(np.broadcast_arrays(*axes), shape)
-        pixels = (image[:, None], channels[None, :], row[:, None], column[:, None])
-        if nhwc:
-            pixels = (pixels[0], pixels[2], pixels[3], pixels[1])
-        out = np.ravel_multi_index(np.broadcast_arrays(*pixels), (n, p, q, k) if nhwc else (n, k, p, q))
-        every = slice(None)
-        weights = flat_indices((k, r, s, inner) if nhwc else (k, inner, r, s), channels, every, every, every)
-        found = {"X": np.unique(windows[inside]), "W": weights}
-        if workload.option("bias", False):
-            found["bias"] = channels
-        if workload.option("scale_channel", False) or workload.option("scale_tensor", False):
-            found["scale"] = channels if workload.option("scale_channel", False) else np.zeros(1, np.int64)
-        options = {
-            name: value
-            for name, value in workload.options
-            if name not in ("stride", "pad", *SIDES, "groups", "dilation")
-        }
-        part = self.workload(workload.dtype, n=count, c=inner, h=r, w=s, k=len(channels), r=r, s=s, **options)
-
-        def gather(whole: Tensors) -> Tensors:
-            x = np.where(inside, whole["X"].reshape(-1)[windows], 0).astype(whole["X"].dtype)
-            x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if nhwc else x
-            own = {name: whole[name].reshape(-1)[at] for name, at in found.items() if name != "X"}
-            own["W"] = own["W"].reshape(
-                (len(channels), r, s, inner) if nhwc else (len(channels), inner, r, s)
-            )
-            return {"X": x, **own}
-
-        return Excerpt(part, gather, {"Y": out.reshape(-1)}, found)
+        """See `windows_of`."""
+        return windows_of(self, workload, rng)

@@ -12,6 +12,7 @@ from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, TF32_LARGEST,
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.special import NON_FINITE, extremes, largest, places, plant, tiny
 from tuner.core.workload import Option, Workload
+from tuner.operators import quantized
 
 # Rows and columns of an excerpt.
 _SIDE = 8
@@ -29,7 +30,12 @@ class Gemm(Operator):
     dtypes: `f32`; `f16` and `bf16`: all tensors are, sums and epilogue in f32, one rounding at the end;
     `tf32`: all tensors f32, whose 13 last bits of significand products may leave out, sums in f32; `e4m3` and
     `e5m2`: A and B 8-bit floats, C, bias and D bf16, sums and epilogue in f32;
-    `int8`: A and B int8, C, bias and D int32, exact, alpha and beta integers.
+    `int8`: A and B int8, C, bias and D int32, exact, alpha and beta integers. With `scale_tensor` or
+    `scale_channel` D is int8: that sum (with C, bias and act) is rounded to f32, multiplied by the f32 tensor
+    `scale` (one value, or one a column of D), rounded to f32, then to the nearest integer, ties to even, and
+    clamped to [-128, 127]: as exact. `zero_points`, of scaled results, adds the int32 tensor `Z` of two
+    values in [-128, 127]: Z[1] is added before the clamping. Z[0], the zero point of A, is not read: its
+    part -Z[0] * sum(B) belongs into the bias; B's is 0.
 
     `frozen` says that B is a matrix of weights, the same in every call: a kernel may lay it out ahead,
     outside of what is timed. What is computed stays the same, and so do the other workloads.
@@ -46,7 +52,7 @@ class Gemm(Operator):
     summary = "D = act(alpha*A@B + beta*C + bias), row-major, transposable, batched"
     dtypes = ("f32", "f16", "int8", "bf16", "tf32", "e4m3", "e5m2")
     dims = ("m", "n", "k")
-    tensors = ("A", "B", "C", "bias", "D")
+    tensors = ("A", "B", "C", "bias", "scale", "Z", "D")
     options: ClassVar[dict[str, Option]] = {
         "batch": 1,
         "trans_a": False,
@@ -55,8 +61,10 @@ class Gemm(Operator):
         "beta": 0.0,
         "bias": False,
         "relu": False,
+        **quantized.OPTIONS,
         "frozen": False,
     }
+    named_options = tuple(quantized.OPTIONS)
     example = "1024x1024x1024"
     large = "4096x4096x4096"
     untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {
@@ -75,6 +83,7 @@ class Gemm(Operator):
         for name in ("alpha", "beta"):
             if not math.isfinite(workload.option(name, 0.0)):
                 raise InvalidWorkload(f"gemm: {name} is a finite number")
+        quantized.validate(workload)
         alpha, beta = abs(workload.option("alpha", 1.0)), abs(workload.option("beta", 0.0))
         if workload.dtype == "f16" and 8 * alpha * math.sqrt(workload["k"]) / 3 + beta + 1 > F16_LARGEST:
             raise InvalidWorkload("gemm: f16 results would overflow 65504: take a smaller alpha, beta or k")
@@ -85,7 +94,7 @@ class Gemm(Operator):
                 raise InvalidWorkload("gemm: int8 results would overflow int32: take a smaller alpha or k")
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
-        """A, B, C (beta != 0), bias (if asked), D."""
+        """A, B, C (beta != 0), bias, scale, Z (each if asked), D."""
         m, n, k = workload["m"], workload["n"], workload["k"]
         batch = workload.option("batch", 1)
         lead = () if batch == 1 else (batch,)
@@ -98,15 +107,20 @@ class Gemm(Operator):
             specs.append(TensorSpec("C", (*lead, m, n), wide))
         if workload.option("bias", False):
             specs.append(TensorSpec("bias", (n,), wide))
-        return (*specs, TensorSpec("D", (*lead, m, n), wide, output=True))
+        specs += quantized.specs(workload, n)
+        out = "int8" if quantized.scaled(workload) else wide
+        return (*specs, TensorSpec("D", (*lead, m, n), out, output=True))
 
     def inputs(self, workload: Workload, seed: int) -> Tensors:
         """Uniform on [-1, 1): mean 0, variance 1/3, so sums over k stay near sqrt(k)/3.
 
-        int8: A and B uniform over all 256 values, C and bias on [-1024, 1024).
+        int8: A and B uniform over all 256 values, C and bias on [-1024, 1024), scales such that results
+        spread over int8.
         """
         rng = np.random.default_rng(seed)
-        return {spec.name: draw(spec, rng) for spec in self.signature(workload) if not spec.output}
+        tensors = {spec.name: draw(spec, rng) for spec in self.signature(workload) if not spec.output}
+        quantized.draw_into(tensors, rng, workload["k"], float(workload.option("alpha", 1.0)))
+        return tensors
 
     def special_inputs(self, workload: Workload, seed: int) -> Tensors:
         """Special values in a few rows of op(A), columns of op(B) and elements of C and bias.
@@ -124,6 +138,7 @@ class Gemm(Operator):
         a = a.swapaxes(1, 2) if workload.option("trans_a", False) else a  # [batch, m, k]
         b = b if workload.option("trans_b", False) else b.swapaxes(1, 2)  # [batch, n, k]
         if workload.dtype == "int8":
+            quantized.extreme_zero_points(tensors, seed)
             for matrix in (a, b):
                 count = matrix.shape[1]
                 for number, row in enumerate(rng.permutation(batch * count)[: 1 + count // 2]):
@@ -162,6 +177,8 @@ class Gemm(Operator):
             if "bias" in inputs:
                 d += inputs["bias"].astype(np.float64)
             d = np.maximum(d, 0.0) if workload.option("relu", False) else d
+        if "scale" in inputs:
+            d = quantized.requantized(d, inputs["scale"], inputs)
         return {"D": d.astype(np.int64) if workload.dtype == "int8" else d}
 
     def tolerance(self, workload: Workload, inputs: Tensors, reference: Tensors) -> Tensors:
@@ -211,7 +228,7 @@ class Gemm(Operator):
         b = int(rng.integers(batch))
         rows, columns = (np.sort(rng.permutation(size)[:_SIDE]) for size in (m, n))
         across = {"A": workload.option("trans_a", False), "B": workload.option("trans_b", False)}
-        every = slice(None)
+        every, requantization = slice(None), quantized.places(workload, columns)
         axes: dict[str, tuple[np.ndarray | slice, ...]] = {
             "A": (rows, every),
             "B": (every, columns),
@@ -220,8 +237,8 @@ class Gemm(Operator):
         }
         found = {}
         for spec in self.signature(workload):
-            if spec.name == "bias":
-                found["bias"] = columns
+            if spec.name in ("bias", *requantization):
+                found[spec.name] = requantization.get(spec.name, columns)
                 continue
             place = axes[spec.name][::-1] if across.get(spec.name) else axes[spec.name]
             found[spec.name] = flat_indices(spec.shape, *((b,) if batch > 1 else ()), *place)

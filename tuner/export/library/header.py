@@ -1,5 +1,6 @@
 """The C header of a library: one entry an operator, its problem and its tensors."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from tuner.core.errors import TunerError
@@ -103,24 +104,32 @@ def tensors_of(operator: Operator, workload: Workload) -> Mapping[str, tuple[boo
     plain = operator.signature(operator.workload(workload.dtype, **dims))
     always = {spec.name for spec in plain}
     brought: dict[str, tuple[bool, tuple[str, ...]]] = {spec.name: (spec.output, ()) for spec in plain}
-    for name, default in operator.options.items():
-        for dtype in operator.dtypes:
-            for spec in _signature(operator, dtype, dims, name, default):
+    for name, dtype in itertools.product(operator.options, operator.dtypes):
+        # Some options are of problems with another one only, which may bring tensors of its own.
+        for beside in ((), *((other,) for other, usual in operator.options.items() if usual is False)):
+            found = _signature(operator, dtype, dims, (*beside, name))
+            known = {spec.name for spec in _signature(operator, dtype, dims, beside)} if beside else always
+            for spec in found:
                 output, options = brought.get(spec.name, (spec.output, ()))
-                if spec.name not in always and name not in options:
+                if spec.name not in always | known and name not in options:
                     brought[spec.name] = output, (*options, name)
+            if found:
+                break
     return dict(sorted(brought.items(), key=lambda item: item[1][0]))  # what is written comes last
 
 
 def _signature(
-    operator: Operator, dtype: str, dims: Mapping[str, int], name: str, default: Option
+    operator: Operator, dtype: str, dims: Mapping[str, int], names: Sequence[str]
 ) -> tuple[TensorSpec, ...]:
-    """The tensors with one option changed; none where it takes others beside it, or other dimensions."""
-    if isinstance(default, str):
-        return ()
-    changed = not default if isinstance(default, bool) else default + 1
+    """The tensors with these options changed; none where they take others beside them, or dimensions."""
+    changed: dict[str, Option] = {}
+    for name in names:
+        default = operator.options[name]
+        if isinstance(default, str):
+            return ()
+        changed[name] = not default if isinstance(default, bool) else default + 1
     try:
-        return operator.signature(operator.workload(dtype, **dims, **{name: changed}))
+        return operator.signature(operator.workload(dtype, **dims, **changed))
     except (TunerError, ValueError, ZeroDivisionError):
         return ()
 
