@@ -65,9 +65,13 @@ __device__ __forceinline__ void write_blocks(Acc* patch, const Acc (&sum)[ACROSS
         finish.run(result, run, index, row, col);
         store(to + index, result);
       } else {
+        // Each by its own place: neighbouring pixels of two images do not follow each other in an NCHW output.
 #pragma unroll
-        for (int e = 0; e < RUN; ++e)
-          if (col + e < cols) to[index + e] = finish(run[e], index + e, row, col + e);
+        for (int e = 0; e < RUN; ++e) {
+          if (col + e >= cols) continue;
+          const size_t at = place(row, col + e);
+          to[at] = finish(run[e], at, row, col + e);
+        }
       }
     }
     __syncwarp();  // the next rows go through the same patch

@@ -1,25 +1,29 @@
 /*[tuner]
 name = "cuda_conv_tensor_cores"
 operator = "conv2d"
-summary = "The implicit product on tensor cores (wmma, f32 sums), tiles gathered from X asynchronously."
-dtypes = ["f16", "bf16"]
+summary = "The implicit product on tensor cores (f32 or int32 sums), tiles gathered from X asynchronously."
+dtypes = ["f16", "bf16", "int8"]
+claims = ["tensor_cores", "tensor_cores:int8", "wide_loads:int8"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
-requires = ["wmma_f16", "cp_async"]
-options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
+requires = ["wmma_f16", "wmma_int8:int8", "cp_async"]
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu", "scale_tensor", "scale_channel"]
 use = ["image_tiles", "whole_depth", "occupancy", "large_shared"]
 
 [parameters]
 BF = { values = [16, 32, 64, 128], doc = "filters a block" }
-BK = { values = [16, 32, 64], doc = "depth of the tiles in shared memory" }
+BK = { values = [16, 32, 64, 128], doc = "depth of the tiles in shared memory" }
 WP = { values = [16, 32, 64, 128], doc = "pixels a warp" }
 WF = { values = [16, 32, 64], doc = "filters a warp" }
 
 [let]
 warps = "(BP // WP) * (BF // WF)"
 threads = "warps * warp_size"
-# Tiles, and afterwards a patch of sums for each warp.
-shared = "max(STAGES * (tile_bytes + pad_bytes), warps * 1280)"
+# int8 tiles have a row a pixel in either layout; others NCHW's a row a step of depth (pad_bytes).
+gap_bytes = "16 * PAD * (BF + BP) if element_bytes == 1 else pad_bytes"
+# Tiles, and afterwards a patch of sums for each warp: 16 x 16, of int8 16 rows of the warp's tile.
+patch_bytes = "64 * ((WF if nhwc else WP) + 8) if element_bytes == 1 else 1280"
+shared = "max(STAGES * (tile_bytes + gap_bytes), warps * patch_bytes)"
 # A fragment of sums is 8 registers a thread, one of an operand too; windows of pixels; addresses and loops.
 sums = "WP * WF // 32"
 registers_needed = "sums + (WP + WF) // 2 + 4 * windows + 56"
@@ -28,6 +32,7 @@ registers_needed = "sums + (WP + WF) // 2 + 4 * windows + 56"
 warp_tiles_divide = "BP % WP == 0 and BF % WF == 0"
 elements_fit_a_thread = "BP * BK <= 32 * threads * (8 if nhwc else 1) and tile_bytes <= 256 * threads"
 filters_used = "BF < 2 * group_k or BF == 16"
+products_are_whole = "32 <= BK if element_bytes == 1 else BK <= 64"
 
 [features]
 warp_intensity = "WP * WF / (WP + WF)"
@@ -41,7 +46,10 @@ shared_bytes = "shared"
 
 // Rung 3: rung 2's tiles, multiplied by tensor cores, 16 x 16 x 16 at a time. An element of 16 bits is too small for an
 // asynchronous copy of its own (4 bytes at least), so NCHW's pixels pass through registers; NHWC's channels arrive 16
-// bytes at a time, which is why frameworks keep images so on tensor cores.
+// bytes at a time, which is why frameworks keep images so on tensor cores. int8 has a product of its own: mma_int8.cuh.
+#if DTYPE_INT8
+#include "mma_int8.cuh"
+#else
 #include "../common/fragments.cuh"
 #include "walk.cuh"
 
@@ -93,6 +101,7 @@ __device__ __forceinline__ void convolve(In* stages, const Sizes& of, const In* 
                      walk.cols, threadIdx.x % 32, aligned, [&](int row, int col) { return walk.place(row, col); },
                      [&](Acc value, size_t, int row, int col) { return finish(value, walk.filter(row, col)); });
 }
+#endif
 
 extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, MIN_BLOCKS)
     conv2d(const In* __restrict__ X, const In* __restrict__ W, const Wide* __restrict__ bias,

@@ -11,6 +11,9 @@
 //     depth (c 0, y 0, x 2)  [t 0] [t 1] [t 2] [t 3]
 //
 //   NHWC: the tile is [pixel][depth], and channels of one tap are contiguous: a thread copies 16 bytes of them.
+//
+//   NCHW, TURNED: the tile is [pixel][depth] too. A thread has columns as above, gathers 16 bytes of a pixel's depth in
+//   registers, and writes them at once: neighbouring lanes still read neighbouring pixels.
 /*[tuner.shared]
 # The image matrix in tiles of BP pixels, the filters in tiles of BF; for kernels that declare `threads`.
 [image_tiles.supports]
@@ -112,10 +115,11 @@ struct Images {
   }
 };
 
-// Copies tiles of PIXELS x DEPTH for THREADS threads. GAP: elements after each row of a tile.
-template <int PIXELS, int DEPTH, int GAP, int THREADS>
-struct ImageTile : Operand<In, bool(OPT_NHWC), PIXELS, DEPTH, GAP, THREADS> {
-  typedef Operand<In, bool(OPT_NHWC), PIXELS, DEPTH, GAP, THREADS> Layout;
+// Copies tiles of PIXELS x DEPTH for THREADS threads. GAP: elements after each row of a tile. TURN: whether NCHW's
+// tiles are turned.
+template <int PIXELS, int DEPTH, int GAP, int THREADS, bool TURN = false>
+struct ImageTile : Operand<In, OPT_NHWC || TURN, PIXELS, DEPTH, GAP, THREADS> {
+  typedef Operand<In, OPT_NHWC || TURN, PIXELS, DEPTH, GAP, THREADS> Layout;
   // NCHW: columns a thread, and rows from one of its elements to the next.
   static constexpr int COLUMNS = PIXELS > THREADS ? PIXELS / THREADS : 1;
   static constexpr int STEP = PIXELS > THREADS ? 1 : THREADS / PIXELS;
@@ -134,7 +138,24 @@ struct ImageTile : Operand<In, bool(OPT_NHWC), PIXELS, DEPTH, GAP, THREADS> {
   // `pieces`: with NHWC, that all channels of a group are whole 16-byte pieces.
   template <bool WHOLE_PIECES>
   __device__ __forceinline__ void copy_async(In* tile, const Images& images, int depth0, int thread) const {
-    if constexpr (!OPT_NHWC) {
+    if constexpr (!OPT_NHWC && TURN) {
+#pragma unroll
+      for (int i = 0; i < COLUMNS; ++i) {
+        const int column = thread % PIXELS + i * THREADS;
+#pragma unroll
+        for (int piece = thread / PIXELS; piece < Layout::PER_ROW; piece += STEP) {
+          const int depth = piece * Layout::VECTOR;
+          In held[Layout::VECTOR];
+#pragma unroll
+          for (int j = 0; j < Layout::VECTOR; ++j) {
+            const In* from;
+            const bool inside = images.find(windows[i], depth0 + depth + j, from);
+            held[j] = inside ? *from : In(0);
+          }
+          store(tile + column * Layout::STRIDE + depth, held);
+        }
+      }
+    } else if constexpr (!OPT_NHWC) {
 #pragma unroll
       for (int i = 0; i < COLUMNS; ++i) {
         const int column = thread % PIXELS + i * THREADS;

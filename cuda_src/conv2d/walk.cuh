@@ -1,6 +1,7 @@
 // The walk of a block along the depth of its tile of Y, a product of pixels and filters: which tiles of the image
 // matrix and of W it takes, how they come into shared memory, and where in Y its sums belong. The rung multiplies.
-// Parameters BP, BF, BK, STAGES, PAD and GROUP_M are the rung's, BLOCK_THREADS is its number of threads.
+// Parameters BP, BF, BK, STAGES, PAD and GROUP_M are the rung's, BLOCK_THREADS is its number of threads. A rung that
+// defines TURNED before it includes this file has its tiles of NCHW's images turned (image.cuh).
 //
 // Y's contiguous dimension is that of the product's columns:
 //
@@ -9,9 +10,13 @@
 #include "../common/visits.cuh"
 #include "image.cuh"
 
+#ifndef TURNED
+#define TURNED 0
+#endif
+
 constexpr int BM = OPT_NHWC ? BP : BF, BN = OPT_NHWC ? BF : BP;
 constexpr int GAP = PAD * VECTOR_OF<In>;
-typedef ImageTile<BP, BK, GAP, BLOCK_THREADS> ImagePart;
+typedef ImageTile<BP, BK, GAP, BLOCK_THREADS, bool(TURNED)> ImagePart;
 typedef Operand<In, true, BF, BK, GAP, BLOCK_THREADS> FilterPart;  // W is [filter][depth] in either layout
 constexpr int STAGE = ImagePart::SIZE + FilterPart::SIZE;
 

@@ -35,6 +35,19 @@ def test_larger_winograd_tiles_keep_the_tolerance(channels: int, tmp_path: Path)
     assert wrong(Case(kernel, workload, config, chosen, 1), tmp_path / "x", lambda: None) is None
 
 
+# The contract's small images have channels and pixels that whole pieces of 16 bytes do not divide.
+@pytest.mark.parametrize("nhwc", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_int8_on_tensor_cores_in_whole_pieces(nhwc: bool, tmp_path: Path) -> None:
+    kernel, chosen = registry.kernel("cuda_conv_tensor_cores"), target("sm_80")
+    needs(kernel)
+    workload = CONV.workload(
+        "int8", n=2, c=32, h=8, w=8, k=64, r=3, s=3, pad=1, groups=2, bias=True, relu=True, nhwc=nhwc,
+        scale_channel=nhwc,
+    )  # fmt: skip
+    config = kernel.space(workload, chosen).sample(random.Random(1))
+    assert wrong(Case(kernel, workload, config, chosen, 1), tmp_path / "x", lambda: None) is None
+
+
 def test_no_other_kernel_than_winograd_claims_fewer_products() -> None:
     workload = CONV.workload("f32", n=1, c=64, h=8, w=8, k=8, r=3, s=3, pad=1)
     fewer = {
