@@ -12,6 +12,7 @@ from tuner.core.kernel import Kernel
 from tuner.core.space import Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
+from tuner.schedules.scheduled import no_bf16
 
 
 class _Tiles(Kernel):
@@ -21,6 +22,10 @@ class _Tiles(Kernel):
     """What rows are of the product, for people: "rows of D", "pixels of Y"."""
     columns: ClassVar[str]
     tensor: ClassVar[bool]
+
+    def unsupported(self, workload: Workload, target: Target) -> str | None:
+        """Also bf16 on a GPU that has no arithmetic for it."""
+        return super().unsupported(workload, target) or no_bf16(workload, target)
 
     @abstractmethod
     def _fetch(self, threads: str, sums: str, staging: str) -> list[Constraint]:
@@ -43,7 +48,7 @@ class _Tiles(Kernel):
 class ThreadTiles(_Tiles):
     """On CUDA cores: threads own TM x TN elements in VM x VN separate pieces (TVM's virtual threads)."""
 
-    dtypes = ("f32", "f16", "int8")
+    dtypes = ("f32", "f16", "int8", "bf16")
     tensor = False
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:
@@ -69,13 +74,13 @@ class ThreadTiles(_Tiles):
 class WarpTiles(_Tiles):
     """On tensor cores: warps own WM x WN elements in wmma fragments of 16 x 16."""
 
-    dtypes = ("f16", "int8")
+    dtypes = ("f16", "int8", "bf16")
     tensor = True
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also a target without the tensor-core operation."""
         reason = super().unsupported(workload, target)
-        feature = f"wmma_{workload.dtype}"
+        feature = "wmma_f16" if workload.dtype == "bf16" else f"wmma_{workload.dtype}"
         return reason or (None if feature in target.features else f"{target.name} lacks {feature}")
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:

@@ -17,6 +17,16 @@ def too_large(elements: int) -> str | None:
     return "a tensor has 2^30 elements or more" if elements >= 2**30 else None
 
 
+def no_bf16(workload: Workload, target: Target) -> str | None:
+    """Why bf16 is refused on a GPU before sm_80, which has neither arithmetic nor tensor cores for it.
+
+    TVM 0.27 widens it there by itself and writes `make_ulonglong4` with eight arguments for a vector of eight.
+    """
+    if workload.dtype != "bf16" or "cp_async" in target.features:  # the two came together
+        return None
+    return f"{target.name} lacks cp_async, which bf16 needs"
+
+
 class ScheduledKernel(Kernel):
     """A kernel for the CPU that `schedule` makes; its source is the scheduled program as TVMScript."""
 

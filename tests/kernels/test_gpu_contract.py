@@ -110,6 +110,17 @@ def test_what_does_not_fit_is_refused_with_the_reason(
     assert reason in (registry.kernel(name).unsupported(workload, target("sm_90")) or "")
 
 
+def test_tensorir_takes_bf16_where_the_gpu_has_it() -> None:
+    """Elsewhere TVM widens it into vectors that no compiler takes."""
+    kernels = [k for k in KERNELS if k.language == "tensorir"]
+    assert kernels and all("bf16" in kernel.dtypes for kernel in kernels)
+    for kernel in kernels:
+        operator = registry.operator(kernel.operator)
+        workload = operator.parse(operator.example, "bf16")
+        assert "bf16 needs" in (kernel.unsupported(workload, target("sm_75")) or "")
+        assert kernel.unsupported(workload, target("sm_80")) is None
+
+
 # One number a kernel by default, all dtypes in the slow suite's twenty.
 @every_kernel
 def test_a_random_configuration_is_right_and_clean(

@@ -10,7 +10,7 @@ from tuner.core.workload import Workload
 from tuner.schedules.attention.options import OPTIONS, heads_of, masked, scale_of
 from tuner.schedules.attention.tensorir.program import LOG2_E, Rows
 from tuner.schedules.attention.tensorir_cuda.program import Program
-from tuner.schedules.scheduled import launched, too_large
+from tuner.schedules.scheduled import launched, no_bf16, too_large
 
 
 class TensorIRFlashCuda(Kernel):
@@ -26,13 +26,13 @@ class TensorIRFlashCuda(Kernel):
     summary = (
         "TensorIR: online softmax in shared tiles, register tiles, vectorized fetch; grouped, causal, paged."
     )
-    dtypes = ("f32", "f16")
+    dtypes = ("f32", "f16", "bf16")
     target_kinds = ("cuda",)
     options = OPTIONS
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
-        """Also where an index would not fit into 32 bits."""
-        reason = super().unsupported(workload, target)
+        """Also where an index would not fit into 32 bits; bf16 on a GPU that has no arithmetic for it."""
+        reason = super().unsupported(workload, target) or no_bf16(workload, target)
         b, h, q, kv, d = (size for _, size in workload)
         # A pool of pages is a quarter more than its tokens, and at least a page.
         cache = 2 * b * heads_of(workload) * (kv + int(workload.option("page_size", 16))) * d

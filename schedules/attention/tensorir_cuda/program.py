@@ -17,7 +17,7 @@ from typing import Any
 from tuner.core.integers import ceildiv
 from tuner.schedules.scheduled import Choices
 
-_NARROW = {"f32": "float32", "f16": "float16"}
+_NARROW = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 _LOWEST = "T.float32('-inf')"
 
 

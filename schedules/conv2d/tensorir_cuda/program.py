@@ -12,7 +12,7 @@ from tuner.schedules.conv2d.shapes import Shape
 from tuner.schedules.gemm.tensorir_cuda.program import Program
 
 _TYPES = {"f32": ("float32", "float32", "float32"), "f16": ("float16", "float32", "float16"),
-          "int8": ("int8", "int32", "int32")}  # fmt: skip
+          "bf16": ("bfloat16", "float32", "bfloat16"), "int8": ("int8", "int32", "int32")}  # fmt: skip
 
 
 class ConvProgram(Program):

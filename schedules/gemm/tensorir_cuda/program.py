@@ -16,7 +16,7 @@ from tuner.schedules.scheduled import Choices
 
 # Types of the operands, of sums, and of C, bias and D.
 _TYPES = {"f32": ("float32", "float32", "float32"), "f16": ("float16", "float32", "float16"),
-          "int8": ("int8", "int32", "int32")}  # fmt: skip
+          "bf16": ("bfloat16", "float32", "bfloat16"), "int8": ("int8", "int32", "int32")}  # fmt: skip
 EDGE = 16  # of a wmma fragment
 
 
@@ -181,7 +181,7 @@ def fetch(made: Any, program: Program, around: Any, lanes: list[tuple[str, int]]
             made.unroll(split[0])
         if program.PAD:
             # 16 bytes after every row: rows then start in different banks.
-            elements = 16 // {"float32": 4, "float16": 2, "int8": 1}[_TYPES[program.dtype][0]]
+            elements = 16 // {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}[_TYPES[program.dtype][0]]
             made.storage_align(block, 0, 1, 2 * elements, elements)
         if program.DOUBLE_BUFFER:
             made.annotate(block, "tirx.manifest_shared_memory_local_stage", 1)

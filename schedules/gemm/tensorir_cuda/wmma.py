@@ -8,7 +8,7 @@ from typing import Any
 
 from tuner.schedules.gemm.tensorir_cuda.program import EDGE, Program, fetch
 
-_DTYPES = {"f16": ("float16", "float32"), "int8": ("int8", "int32")}
+_DTYPES = {"f16": ("float16", "float32"), "bf16": ("bfloat16", "float32"), "int8": ("int8", "int32")}
 
 
 def _buffer(name: str, dtype: str, scope: str, strides: str = "") -> str:
