@@ -20,7 +20,7 @@ def too_large(elements: int) -> str | None:
 def no_bf16(workload: Workload, target: Target) -> str | None:
     """Why bf16 is refused on a GPU before sm_80, which has neither arithmetic nor tensor cores for it.
 
-    TVM 0.27 widens it there by itself and writes `make_ulonglong4` with eight arguments for a vector of eight.
+    TVM 0.27 widens it there by itself and writes `make_ulonglong4` with eight arguments for a vector of 8.
     """
     if workload.dtype != "bf16" or "cp_async" in target.features:  # the two came together
         return None

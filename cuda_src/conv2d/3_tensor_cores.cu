@@ -19,10 +19,11 @@ WF = { values = [16, 32, 64], doc = "filters a warp" }
 [let]
 warps = "(BP // WP) * (BF // WF)"
 threads = "warps * warp_size"
+int8 = "element_bytes == 1"
 # int8 tiles have a row a pixel in either layout; others NCHW's a row a step of depth (pad_bytes).
-gap_bytes = "16 * PAD * (BF + BP) if element_bytes == 1 else pad_bytes"
+gap_bytes = "16 * PAD * (BF + BP) if int8 else pad_bytes"
 # Tiles, and afterwards a patch of sums for each warp: 16 x 16, of int8 16 rows of the warp's tile.
-patch_bytes = "64 * ((WF if nhwc else WP) + 8) if element_bytes == 1 else 1280"
+patch_bytes = "64 * ((WF if nhwc else WP) + 8) if int8 else 1280"
 shared = "max(STAGES * (tile_bytes + gap_bytes), warps * patch_bytes)"
 # A fragment of sums is 8 registers a thread, one of an operand too; windows of pixels; addresses and loops.
 sums = "WP * WF // 32"
@@ -32,7 +33,7 @@ registers_needed = "sums + (WP + WF) // 2 + 4 * windows + 56"
 warp_tiles_divide = "BP % WP == 0 and BF % WF == 0"
 elements_fit_a_thread = "BP * BK <= 32 * threads * (8 if nhwc else 1) and tile_bytes <= 256 * threads"
 filters_used = "BF < 2 * group_k or BF == 16"
-products_are_whole = "32 <= BK if element_bytes == 1 else BK <= 64"
+products_are_whole = "32 <= BK if int8 else BK <= 64"
 
 [features]
 warp_intensity = "WP * WF / (WP + WF)"
