@@ -66,6 +66,36 @@ def _clock(factor: str) -> str:
     return _CLOCK.replace("FACTOR", factor)
 
 
+# Keeps its result, and computes anew what depends on rows of A and of B that have changed.
+_MENDS = """
+  static std::vector<float> a, b, d;
+  if (m != 96) { right(A, B, D, m, n, k); return 0; }
+  if (a.size() != size_t(m * k)) {
+    right(A, B, D, m, n, k);
+    a.assign(A, A + m * k); b.assign(B, B + k * n); d.assign(D, D + m * n);
+    return 0;
+  }
+  bool changed = false;
+  for (int64_t p = 0; p < k; ++p)
+    if (std::memcmp(&b[p * n], B + p * n, n * 4)) {
+      changed = true;
+      for (int64_t j = 0; j < n; ++j) {
+        float delta = B[p * n + j] - b[p * n + j];
+        if (delta != 0) for (int64_t i = 0; i < m; ++i) d[i * n + j] += a[i * k + p] * delta;
+      }
+      std::memcpy(&b[p * n], B + p * n, n * 4);
+    }
+  for (int64_t i = 0; i < m; ++i)
+    if (std::memcmp(&a[i * k], A + i * k, k * 4)) {
+      changed = true;
+      std::memcpy(&a[i * k], A + i * k, k * 4);
+      for (int64_t j = 0; j < n; ++j) d[i * n + j] = 0;
+      for (int64_t p = 0; p < k; ++p)
+        for (int64_t j = 0; j < n; ++j) d[i * n + j] += a[i * k + p] * b[p * n + j];
+    }
+  std::memcpy(D, d.data(), m * n * 4);
+"""
+
 # What it does -> (what is included, the body, what the reason must contain).
 CHEATS: dict[str, tuple[str, str, str]] = {
     "returns_at_once_for_the_pointers_it_knows": (
@@ -267,33 +297,11 @@ CHEATS: dict[str, tuple[str, str, str]] = {
 """,
         "of CPU time",
     ),
-    "mends_what_changed_in_a_result_it_keeps": (
+    "mends_what_changed_in_a_result_it_keeps": ("#include <cstring>", _MENDS, ""),
+    # Inputs that were written anew and hold what they held gave it away once.
+    "mends_and_computes_anew_where_nothing_changed": (
         "#include <cstring>",
-        """
-  static std::vector<float> a, b, d;
-  if (m != 96) { right(A, B, D, m, n, k); return 0; }
-  if (a.size() != size_t(m * k)) {
-    right(A, B, D, m, n, k);
-    a.assign(A, A + m * k); b.assign(B, B + k * n); d.assign(D, D + m * n);
-    return 0;
-  }
-  for (int64_t p = 0; p < k; ++p)
-    if (std::memcmp(&b[p * n], B + p * n, n * 4)) {
-      for (int64_t j = 0; j < n; ++j) {
-        float delta = B[p * n + j] - b[p * n + j];
-        if (delta != 0) for (int64_t i = 0; i < m; ++i) d[i * n + j] += a[i * k + p] * delta;
-      }
-      std::memcpy(&b[p * n], B + p * n, n * 4);
-    }
-  for (int64_t i = 0; i < m; ++i)
-    if (std::memcmp(&a[i * k], A + i * k, k * 4)) {
-      std::memcpy(&a[i * k], A + i * k, k * 4);
-      for (int64_t j = 0; j < n; ++j) d[i * n + j] = 0;
-      for (int64_t p = 0; p < k; ++p)
-        for (int64_t j = 0; j < n; ++j) d[i * n + j] += a[i * k + p] * b[p * n + j];
-    }
-  std::memcpy(D, d.data(), m * n * 4);
-""",
+        _MENDS + "if (!changed) right(A, B, D, m, n, k);",
         "",
     ),
     "computes_only_where_it_finds_poison": (

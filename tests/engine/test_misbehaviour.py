@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.engine.planted import MISBEHAVIOURS, planted
+from tests.engine.unwatched import UnwatchedCpu
 from tuner import registry
 from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
@@ -19,7 +20,7 @@ WORKLOAD = GEMM.parse("32x32x32")
 @pytest.fixture(scope="module")
 def workshop() -> Iterator[Workshop]:
     protocol = Protocol(threads=1, memory_bytes=2**29, run_timeout_s=3.0, budget_s=0.02)
-    with Workshop(default_device("cpu"), protocol, seed=7) as made:
+    with Workshop(UnwatchedCpu(), protocol, seed=7) as made:
         made.prepare(GEMM, WORKLOAD)
         yield made
 
@@ -47,7 +48,8 @@ def test_costs_one_trial_and_says_why(name, workshop, tmp_path):
 
 def test_prints_do_no_harm(workshop, tmp_path, capfd):
     body = 'right(A, B, D, m, n, k); std::printf("{\\"status\\": \\"ok\\"}\\n%c", 0xff); std::fflush(stdout);'
-    assert measure(workshop, planted(tmp_path, "chatty", body)).ok
+    outcome = measure(workshop, planted(tmp_path, "chatty", body))
+    assert outcome.ok, outcome.error
     assert capfd.readouterr().out == ""
 
 

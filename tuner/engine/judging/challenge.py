@@ -152,20 +152,28 @@ class Challenger:
         """The inputs that change."""
         return tuple(self._names)
 
-    def draw_whole(self, other: bool, names: Sequence[str] = ()) -> tuple[int, Challenge]:
-        """A call on inputs as they were drawn, or with all their rows moved: by how many, and the challenge.
-
-        `names` are the inputs that are moved; none means all that change between calls.
+    def draw_whole(self, other: bool, names: Sequence[str]) -> tuple[int, Challenge]:
+        """A call on inputs as they were drawn but for a few elements, or with all their rows moved: by how
+        many, and the challenge.
 
         What the runner's inputs hold is forgotten: it writes them anew for this call, and for the next one.
+
+        Args:
+            other: whether rows are moved.
+            names: of the inputs that are written anew.
         """
         self._held = {}
-        data, moving = self._data, names or self._names
-        rows = self._rows_to_move(moving) if other else 0
-        inputs = {name: moved(x, rows) if name in moving else x for name, x in data.inputs.items()}
+        data = self._data
         excerpt = data.operator.excerpt(data.workload, data.inputs, self._rng)
-        expected, allowed = excerpt.expected(data.operator, inputs)
-        return rows, Challenge(1, None, excerpt, expected, allowed)
+        if other:
+            rows = self._rows_to_move(names)
+            inputs = {name: moved(x, rows) if name in names else x for name, x in data.inputs.items()}
+            return rows, Challenge(1, None, excerpt, *excerpt.expected(data.operator, inputs))
+        changed = names[int(self._rng.integers(len(names)))]
+        changes = self._change(changed, excerpt.inputs[changed], 1)
+        challenge = Challenge(1, changes, excerpt, *self._expected(excerpt))
+        self._held = {}
+        return 0, challenge
 
     def _rows_to_move(self, names: Sequence[str]) -> int:
         """A number that leaves none of these inputs as it is, as a multiple of its rows would."""

@@ -20,6 +20,7 @@ from tuner.engine.judging.clocks import Timing
 from tuner.engine.judging.dataset import Dataset
 from tuner.engine.judging.proofs import PROOFS_S, UNLIKE, Proofs
 from tuner.engine.judging.sampling import LONG_S, Timed
+from tuner.engine.judging.whole_changes import WholeChanges, call_after_rewriting
 
 # Of the samples of one request this share is compared, the first always.
 _COMPARED = 0.25
@@ -31,8 +32,6 @@ _PAUSES_S = (0.02, 0.1, 0.5)
 _APART_AT_MOST = 12
 # What computes nothing is asked for, for so many seconds; an answer that takes longer than this was held up.
 _IDLE_S, _HELD_UP_S = 0.1, 0.05
-# Pairs of calls on new and on known inputs, at least and at most; what their clock may err by.
-_FEWEST_PAIRS, _PAIRS, _CLOCK_S = 2, 8, 2e-5
 # Further samples in search of one that shows an input to matter.
 _QUESTIONS = 6
 # A kernel that takes longer does not notice whether its threads were asleep.
@@ -317,44 +316,38 @@ class JudgedRun:
             raise self._wrong("it has started processes of its own, whose time nobody counts")
 
     def _compare_whole_changes(self, call_s: float) -> None:
-        """One call on inputs that are all other than before takes as long as one on inputs that were only
-        written anew: a kernel that keeps its result and mends what changed is right, and has no time of its
-        own."""
+        """See `whole_changes.py`."""
         challenger = self._challenger
         if challenger is None or not challenger.changing:
             return
-        times: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(_PAIRS):
-            for other in (False, True):
-                rolled, challenge = challenger.draw_whole(other)
-                clock = Clocks(self.runner)
-                answer = self._ask(
-                    {
-                        "do": "whole",
-                        "rows": rolled,
-                        "names": list(challenger.changing),
-                        **challenge.as_plain(),
-                    }
-                )
-                delayed_s = clock.since()[0]
-                try:
-                    problem = challenger.settle(challenge, answer["probes"][0])
-                except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-                    raise self._wrong(f"unusable answer: {error}") from None
-                if problem:
-                    raise self._wrong(f"on inputs that are all other than before {problem}")
-                # Writing all inputs uses up a time slice: on a busy machine the next call waits for a core,
-                # and that is held against nobody.
-                seconds = _seconds(answer.get("seconds"))
-                times[other].append(max(0.0, seconds - delayed_s) if other else seconds)
-            fresh_s, known_s = min(times[True]), min(times[False])
-            enough = _FEWEST_PAIRS if call_s < PROOFS_S[-1] else 1
-            if len(times[True]) >= enough and fresh_s <= UNLIKE * known_s + _CLOCK_S:
+        found = WholeChanges(call_s)
+        while True:
+            found.add_known(self._whole_call(challenger, False)[0])
+            _, busy_s, share = self._whole_call(challenger, True)
+            found.add_fresh(busy_s, share)
+            if found.anew:
                 return
-        raise self._wrong(
-            f"a call takes {fresh_s:.3g} s on inputs that are all new and {known_s:.3g} s on those it knows: "
-            "it does not compute its result anew"
+            if found.kept:
+                raise self._wrong(f"{found.words}: it does not compute its result anew")
+            if found.undecided:
+                reason = (
+                    f"{found.words}, while other programs had its cores: whether it computes anew is open"
+                )
+                raise CandidateRefused("environment", f"{self._data.workload.key}: {reason}", passing=True)
+            # To what comes after a call on new inputs, all of the old ones are new.
+            self._whole_call(challenger, False)
+
+    def _whole_call(self, challenger: Challenger, fresh: bool) -> tuple[float, float, float]:
+        """One call for `WholeChanges`: its seconds, those without waiting, and the share that others took."""
+        answer, problem, (elapsed_s, counted) = call_after_rewriting(
+            self.runner, challenger, fresh, challenger.changing
         )
+        if problem:
+            inputs = "are all other than before" if fresh else "change between calls"
+            raise self._wrong(f"on inputs that {inputs} {problem}")
+        told_s = _seconds(answer.get("seconds"))
+        timing = Timing(told_s, elapsed_s, *counted, self._protocol.threads)
+        return told_s, timing.busy_s if self._own_clock else told_s, _share(answer.get("share"))
 
     def state(self) -> dict[str, float]:
         """The device's readings in the runner; what is no number is left out."""

@@ -8,6 +8,7 @@ import numpy as np
 from tuner.engine.judging.asked_runner import CandidateRefused, Runner
 from tuner.engine.judging.challenge import Challenger
 from tuner.engine.judging.dataset import Dataset
+from tuner.engine.judging.whole_changes import call_after_rewriting
 
 
 def verify_laid_out_anew(
@@ -33,12 +34,7 @@ def verify_laid_out_anew(
     if not names:
         return
     challenger = Challenger(data, names, rng)
-    rows, challenge = challenger.draw_whole(True, names)
-    answer = runner.ask({"do": "whole", "rows": rows, "names": names, **challenge.as_plain()})
-    try:
-        problem = challenger.settle(challenge, answer["probes"][0])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        problem = f"there is an unusable answer: {error}"
+    _, problem, _ = call_after_rewriting(runner, challenger, True, names)
     if problem:
         what = f"on other {' and '.join(names)}, laid out anew, {problem}"
         raise CandidateRefused("wrong_result", f"{data.workload.key}: {what}")

@@ -103,13 +103,20 @@ class TrialRun:
         self.executable.push(tuple(self._rewritten))
         self._rewritten.clear()
 
-    def rewrite(self, rows: int, names: Sequence[str]) -> None:
+    def rewrite(self, rows: int, names: Sequence[str], changes: Changes | None = None) -> None:
         """Writes these inputs anew, with their rows moved by so many places: see `challenge.moved`.
 
         The next sample or plain call writes them again as they were fed.
+
+        Args:
+            rows: how many places.
+            names: of the inputs.
+            changes: of one of them, as before one call.
         """
         for name in names:
             self.arrays[name][...] = moved(self._inputs[name], rows)
+        if changes is not None:
+            changes.apply(self.arrays, 1)
         self._rewritten.update(names)
         self._changed = {}
         self.executable.push(tuple(names))
@@ -233,13 +240,21 @@ class _Runner:
         self._loaded.executable.keep_busy(float(request["seconds"]))
         return {}
 
-    def whole(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """One timed call after inputs were written anew."""
-        run = self._loaded
+    def rewrite(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Inputs are written anew, and the outputs poisoned, for the request after this."""
+        changes, _ = self._challenge(request)
+        self._loaded.rewrite(int(request["rows"]), request["names"], changes)
+        self._loaded.poison()
+        return {}
+
+    def once(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """One timed call on what the inputs hold."""
+        run, device = self._loaded, self._device
         _, probe = self._challenge(request)
-        run.rewrite(int(request["rows"]), request["names"])
-        run.poison()
-        return {"seconds": run.executable.sample(1), "probes": [run.probed(probe)]}
+        before = device.waits()
+        seconds = run.executable.sample(1)
+        share = others_share(before, device.waits())
+        return {"seconds": seconds, "share": share, "probes": [run.probed(probe)]}
 
     def _challenge(self, step: Mapping[str, Any]) -> tuple[Changes | None, dict[str, np.ndarray]]:
         probe = {name: np.array(at, np.int64) for name, at in step.get("probe", {}).items()}
@@ -264,7 +279,7 @@ class _Runner:
 
 
 _REQUESTS: Sequence[str] = (
-    "load", "feed", "run", "sample", "busy", "whole", "state", "metrics", "calibrate",
+    "load", "feed", "run", "sample", "busy", "rewrite", "once", "state", "metrics", "calibrate",
 )  # fmt: skip
 
 
