@@ -1,7 +1,7 @@
 """A model run by tuned kernels gives what ONNX Runtime gives; what is wrong is not timed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tuner.model.comparing import AtBatch, check, compared_plain, difference, ra
 from tuner.model.contestants import Contestant, ours
 from tuner.model.executor import Executor
 from tuner.model.graph import Graph
+from tuner.model.layer import Layer
 from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs, run, session
@@ -39,11 +40,16 @@ def opened(path: Path, batch: int | None = None) -> tuple[Any, Graph]:
     return model, graph_of(model, path, {})
 
 
-def untuned(model: Any, graph: Graph, names: Mapping[str, str] = KERNELS) -> Executor:
-    """The model run by the plainest kernel of each operator, which compiles in no time, or by those named."""
+def untuned(
+    model: Any, graph: Graph, names: Mapping[str, str] = KERNELS, layers: Sequence[Layer] | None = None
+) -> Executor:
+    """The model run by the plainest kernel of each operator, which compiles in no time, or by those named.
+
+    Of all layers, or of some; the others are ONNX Runtime's.
+    """
     device = default_device()
     target, chosen = device.target_for(1), []
-    for layer in find_layers(graph, target).layers:
+    for layer in find_layers(graph, target).layers if layers is None else layers:
         workload = layer.workload
         own = names if workload.option("frozen", False) else KERNELS
         kernel = registry.kernel(own[workload.operator])

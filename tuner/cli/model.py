@@ -7,6 +7,7 @@ import typer
 from tuner.cli._model import Dim, Inputs, Model, parse_dims
 from tuner.cli.common import Db, Json
 from tuner.cli.model_compare import compare
+from tuner.cli.model_quantize import quantize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,8 @@ Examples:
   tuner model tune resnet50.onnx --minutes 30
 
   tuner model compare resnet50.onnx --batch 1,2,4,8
+
+  tuner model quantize resnet50.onnx --calibration images.npz --per-channel
 """
 
 
@@ -36,6 +39,7 @@ def register(app: typer.Typer) -> None:
     group.command("inspect", epilog=_EXAMPLES)(inspect)
     group.command("tune", epilog=_EXAMPLES)(tune)
     group.command("compare", epilog=_EXAMPLES)(compare)
+    group.command("quantize", epilog=_EXAMPLES)(quantize)
     app.add_typer(group)
 
 

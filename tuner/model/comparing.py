@@ -10,6 +10,7 @@ import numpy as np
 
 from tuner.core.stats import Interval, median_interval, paired_ratio
 from tuner.model.contestants import OURS, RUNTIME, Contestant
+from tuner.model.steps import EXACT, Step
 
 RELATIVE, OF_LARGEST = 1e-3, 1e-4
 """An element may differ by this share of itself, plus this share of the output's largest."""
@@ -69,19 +70,26 @@ class AtBatch:
         return next((t for t in self.timed if t.name == OURS), None)
 
 
-def difference(got: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float:
+def difference(got: Sequence[np.ndarray], wanted: Sequence[np.ndarray], steps: Sequence[Step] = ()) -> float:
     """The largest difference of outputs as a share of what is allowed; infinite for other shapes or NaN.
 
-    Allowed is |got - wanted| <= 1e-3 |wanted| + 1e-4 max |wanted| of each output; integers have to be equal.
+    Allowed is |got - wanted| <= 1e-3 |wanted| + 1e-4 max |wanted| of each output, and its step on top;
+    integers have to be equal, or a step apart.
+
+    Args:
+        got, wanted: outputs in order.
+        steps: of a quantized model's outputs (`output_steps`).
     """
     worst = 0.0
     if len(got) != len(wanted):
         return np.inf
-    for mine, theirs in zip(got, wanted, strict=True):
+    for mine, theirs, step in zip(got, wanted, steps or [EXACT] * len(wanted), strict=True):
         if mine.shape != theirs.shape:
             return np.inf
         if theirs.dtype.kind not in "fV":
-            worst = max(worst, 0.0 if np.array_equal(mine, theirs) else np.inf)
+            apart = np.abs(mine.astype(np.float64) - theirs) if step.size else None
+            near = np.array_equal(mine, theirs) if apart is None else bool(np.all(apart <= step.size))
+            worst = max(worst, 0.0 if near else np.inf)
             continue
         a, b = mine.astype(np.float64), theirs.astype(np.float64)
         same = (a == b) | (np.isnan(a) & np.isnan(b))
@@ -89,14 +97,15 @@ def difference(got: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> float
             return np.inf
         if a.size and not np.all(same):
             finite = np.where(np.isfinite(b), np.abs(b), 0.0)
-            allowed = RELATIVE * finite + OF_LARGEST * finite.max() + np.finfo(np.float32).tiny
+            allowed = RELATIVE * finite + (OF_LARGEST + step.share) * finite.max() + step.size
+            allowed += np.finfo(np.float32).tiny
             apart = np.where(same, 0.0, np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, b)))
             worst = max(worst, float((apart / allowed).max()))
     return worst
 
 
 def check(
-    contestants: Sequence[Contestant], inputs: Iterable[np.ndarray] = ()
+    contestants: Sequence[Contestant], inputs: Iterable[np.ndarray] = (), steps: Sequence[Step] = ()
 ) -> tuple[list[tuple[Contestant, float]], dict[str, float]]:
     """Runs each twice and compares its outputs with those of ONNX Runtime's defaults, the first.
 
@@ -104,6 +113,7 @@ def check(
         contestants: who is run.
         inputs: the arrays that all of them read, of any shape. Those of floats hold other values in the
             second run, so that nobody is right by what the first one left behind, and their own afterwards.
+        steps: of a quantized model's outputs.
 
     Returns:
         Those that are right, with their largest difference; and the others, with theirs.
@@ -113,7 +123,7 @@ def check(
     for shift in (1, -1):
         wanted = [np.array(output) for output in contestants[0].call()]
         for who, contestant in enumerate(contestants):
-            errors[who] = max(errors[who], difference(contestant.call(), wanted))
+            errors[who] = max(errors[who], difference(contestant.call(), wanted, steps))
         for array in changed:
             array[...] = np.roll(array, shift)
     pairs = list(zip(contestants, errors, strict=True))

@@ -14,6 +14,7 @@ from tuner.model.contestants import OURS, ours, runtimes
 from tuner.model.peers import peers
 from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs
+from tuner.model.steps import output_steps
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
@@ -73,7 +74,7 @@ def compare_model(
         missing |= absent
         tell(f"batch {batch or 'of the file'}: {len(contestants)} ways to run it, outputs are compared")
         with measuring(device.fingerprint):
-            right, wrong = check(contestants, inputs.values())
+            right, wrong = check(contestants, inputs.values(), output_steps(graph))
             others_took = watching(threads)
             timed = race(right, asked.rounds)
             taken = others_took()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tuner import registry
+from tuner.model import int8_weights
 from tuner.model.graph import Graph
 from tuner.model.guards import onnx_library
 from tuner.model.layer import Binding, Layer
@@ -88,6 +89,9 @@ def _info(known: Any, graph: Graph, name: str) -> Any:
 def constants_of(graph: Graph, layer: Layer) -> set[str]:
     """Constants that a layer's kernel needs as arrays."""
     names = {binding.value for binding in layer.inputs if binding.value in graph.constants}
+    if layer.quantization is not None:
+        names |= {name for name in (layer.quantization.bias, layer.quantization.w.value) if name}
+    names &= graph.constants
     for index in layer.folded:
         names |= {name for name in graph.nodes[index].inputs if name in graph.constants}
     return names
@@ -109,6 +113,8 @@ def weights(graph: Graph, layer: Layer, arrays: dict[str, np.ndarray]) -> dict[s
         arrays: of `constants_of`.
     """
     specs = {s.name: s for s in registry.operator(layer.workload.operator).signature(layer.workload)}
+    if layer.quantization is not None:
+        return int8_weights.tensors(layer, arrays, specs)
     found = {
         b.tensor: laid_out(b, arrays[b.value], specs[b.tensor].shape)
         for b in layer.inputs

@@ -1,5 +1,6 @@
 """Who runs a whole model: ONNX Runtime with several options, and the lab; others are in `peers.py`."""
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ from tuner.engine.program.load import load_rows
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.executor import Executor
 from tuner.model.graph import Graph
+from tuner.model.guards import ModelError
 from tuner.model.layer import Layer
 from tuner.model.layers import find_layers
+from tuner.model.reading import graph_of
 from tuner.model.runtime import run, session
+from tuner.model.signed import signed
 
 if TYPE_CHECKING:
     from tuner.store.records import BestRow
@@ -109,12 +113,23 @@ class Ours:
 def ours(
     model: Any, graph: Graph, inputs: Mapping[str, np.ndarray], store: "Store", device: Device, threads: int
 ) -> Ours:
-    """The graph run with the best stored kernel of each layer.
+    """The graph run with the best stored kernel of each layer; a quantized one with int8 activations.
 
     Raises:
         TunerError: nothing is stored of any layer (says what to run), a kernel does not load, or the model
             cannot be run by parts.
     """
+    changed, values = signed(model, graph)
+    if values:
+        again = graph_of(changed, graph.path, graph.dims)
+        with contextlib.suppress(ModelError):  # an operator that ONNX Runtime has for uint8 only
+            return _ours(changed, again, inputs, store, device, threads)
+    return _ours(model, graph, inputs, store, device, threads)
+
+
+def _ours(
+    model: Any, graph: Graph, inputs: Mapping[str, np.ndarray], store: "Store", device: Device, threads: int
+) -> Ours:
     layers = [layer for layer in find_layers(graph, device.target_for(threads)).layers if layer.runs]
     known: dict[Workload, TunedKernel | None] = {}
     rows: dict[str, list[BestRow]] = {}

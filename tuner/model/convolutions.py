@@ -17,21 +17,10 @@ def recognize(graph: Graph, node: Node) -> Layer:
     Raises:
         NotTuned: it is none that conv2d has.
     """
-    x, w = graph.shape(node.input(0)), graph.shape(node.input(1))
-    if x is None or w is None:
-        raise NotTuned("its shapes are not known before it runs")
-    if len(w) != len(x):
-        raise NotTuned("its weights have other axes than its input")
-    if len(x) not in (3, 4):
-        raise NotTuned(f"a convolution over {len(x) - 2} axes: conv2d has two")
+    dims, values = geometry(node, graph.shape(node.input(0)), graph.shape(node.input(1)))
     dtype = dtype_of(graph.value(node.input(0)).dtype)
-    image, taps = x[2:], w[2:]
-    values = _geometry(node, image, taps)
-    if len(x) == 3:
-        image, taps = (1, *image), (1, *taps)
     fold = node.input(1) in graph.constants and (not node.input(2) or node.input(2) in graph.constants)
-    after = channel_epilogue(graph, node.outputs[0], w[0], fold and dtype == "f32")
-    dims = {"n": x[0], "c": x[1], "h": image[0], "w": image[1], "k": w[0], "r": taps[0], "s": taps[1]}
+    after = channel_epilogue(graph, node.outputs[0], dims["k"], fold and dtype == "f32")
     bias = bool(node.input(2) or after.folded)
     try:
         # With constant weights kernels may lay them out before the model runs.
@@ -46,7 +35,29 @@ def recognize(graph: Graph, node: Node) -> Layer:
     return Layer(workload, (node.index, *after.nodes), inputs, after.output, folded=tuple(after.folded))
 
 
-def _geometry(node: Node, image: tuple[int, ...], taps: tuple[int, ...]) -> dict[str, Any]:
+def geometry(
+    node: Node, x: tuple[int, ...] | None, w: tuple[int, ...] | None
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Dimensions and options of conv2d, of the shapes of image and weights.
+
+    Raises:
+        NotTuned: it has none for them.
+    """
+    if x is None or w is None:
+        raise NotTuned("its shapes are not known before it runs")
+    if len(w) != len(x):
+        raise NotTuned("its weights have other axes than its input")
+    if len(x) not in (3, 4):
+        raise NotTuned(f"a convolution over {len(x) - 2} axes: conv2d has two")
+    image, taps = x[2:], w[2:]
+    values = _options(node, image, taps)
+    if len(x) == 3:
+        image, taps = (1, *image), (1, *taps)
+    dims = {"n": x[0], "c": x[1], "h": image[0], "w": image[1], "k": w[0], "r": taps[0], "s": taps[1]}
+    return dims, values
+
+
+def _options(node: Node, image: tuple[int, ...], taps: tuple[int, ...]) -> dict[str, Any]:
     """Stride, padding, dilation and groups as options of conv2d."""
     axes, given = len(image), node.attributes
     strides = list(given.get("strides") or [1] * axes)

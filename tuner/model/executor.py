@@ -9,11 +9,14 @@ import numpy as np
 from tuner import registry
 from tuner.core.brief import brief
 from tuner.core.kernel import FROZEN
+from tuner.core.tensors import TensorSpec
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.constants import constant_arrays, constant_nodes, constants_of, sub_model, weights
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
+from tuner.model.int8_weights import column_sums, computed_bias
 from tuner.model.layer import Binding, Layer
+from tuner.model.quantization import SHIFT
 from tuner.model.runtime import session
 from tuner.model.stages import Part, buffers, stages
 
@@ -21,7 +24,8 @@ _ALIGNED = 64
 # Parts that touch less than this run on one thread: waking a second one takes longer than their work.
 _ONE_THREAD_BYTES = 2**18
 # A kernel's threads and ONNX Runtime's take turns: one that waits must not spin where the other works.
-_SHARING = {"session__intra_op__allow_spinning": "0"}
+# Between QuantizeLinear and DequantizeLinear: by default it computes int8 in floats on x86, uint8 not.
+_SHARING = {"session__intra_op__allow_spinning": "0", "session__qdqisint8allowed": "1"}
 
 
 class Executor:
@@ -147,10 +151,16 @@ class Executor:
             kernel, tensors = kernel.with_weights(**tensors), {}
         held = kernel.weights
         for binding in layer.inputs:
-            if binding.tensor not in (*tensors, *held):
-                tensors[binding.tensor] = self._given(binding, specs[binding.tensor].shape)
+            if binding.tensor in (*tensors, *held):
+                continue
+            if computed_bias(binding, layer):
+                tensors[binding.tensor] = self._correction(layer, arrays)
+            else:
+                tensors[binding.tensor] = self._given(binding, specs[binding.tensor])
         output = next(spec for spec in signature if spec.output)
         target = self._values[layer.output]
+        shifted = target.dtype == np.uint8 and output.dtype == "int8"
+        target = target.view(np.int8) if shifted else target
         result = target.reshape(output.shape) if layer.axes is None else None
         if result is None:
             shape = output.shape if layer.shape is None else layer.shape
@@ -159,10 +169,26 @@ class Executor:
         if layer.axes is not None:
             view = result.reshape(shape).transpose(layer.axes)
             self._steps.append(_copy(target.reshape(view.shape), view))
+        if shifted:
+            self._steps.append(_shift(target, target))
 
-    def _given(self, binding: Binding, shape: tuple[int, ...]) -> np.ndarray:
+    def _correction(self, layer: Layer, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """The bias that a zero point makes which each run computes: -zero * sum of the weights."""
+        q = layer.quantization
+        assert q is not None
+        sums = column_sums(q, arrays[q.w.value])
+        own, zero = _empty(sums.size, np.int32), self._values[q.x.computed].reshape(-1)
+        shift = SHIFT if q.x.unsigned else 0
+        self._steps.append(lambda: np.copyto(own, sums * (shift - int(zero[0])), casting="same_kind"))
+        return own
+
+    def _given(self, binding: Binding, spec: TensorSpec) -> np.ndarray:
         """A value as a kernel's input: a view of its buffer, or a copy made before each call."""
-        array = self._values[binding.value]
+        array, shape = self._values[binding.value], spec.shape
+        if array.dtype == np.uint8 and spec.dtype == "int8":
+            own = _empty(array.size, np.int8).reshape(array.shape)
+            self._steps.append(_shift(own, array.view(np.int8)))
+            array = own
         view = array if binding.shape is None else array.reshape(binding.shape)
         if binding.axes is None:
             return view.reshape(shape)
@@ -174,6 +200,11 @@ class Executor:
 
 def _copy(to: np.ndarray, source: np.ndarray) -> Callable[[], None]:
     return lambda: np.copyto(to, source)
+
+
+def _shift(to: np.ndarray, source: np.ndarray) -> Callable[[], object]:
+    """uint8 less 128 as int8, and back: the highest bit is another."""
+    return lambda: np.bitwise_xor(source, np.int8(-SHIFT), out=to)
 
 
 def _is_dead(stage: Any) -> bool:

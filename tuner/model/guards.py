@@ -26,6 +26,14 @@ _ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "BatchNormalization": {"epsilon": "FLOAT", "training_mode": "INT", "spatial": "INT"},
     "MaxPool": {"kernel_shape": "INTS"},
     "AveragePool": {"kernel_shape": "INTS"},
+    "QuantizeLinear": {"axis": "INT", "block_size": "INT"},
+    "DequantizeLinear": {"axis": "INT", "block_size": "INT"},
+    "QLinearConv": {"strides": "INTS", "dilations": "INTS", "pads": "INTS", "group": "INT",
+                    "auto_pad": "STRING"},
+    "ConvInteger": {"strides": "INTS", "dilations": "INTS", "pads": "INTS", "group": "INT",
+                    "auto_pad": "STRING"},
+    "QGemm": {"alpha": "FLOAT", "transA": "INT", "transB": "INT"},
+    "Clip": {"min": "FLOAT", "max": "FLOAT"},
 }  # fmt: skip
 
 

@@ -1,10 +1,11 @@
 """A layer: nodes of a graph that are one workload of the lab, and how their tensors are the kernel's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tuner.core.errors import TunerError
 from tuner.core.workload import Workload
+from tuner.model.quantization import Quantization
 
 DTYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 """The lab's names of element types of graphs."""
@@ -48,6 +49,7 @@ class Layer:
         folded: nodes among `nodes` that scale or shift channels by constants: they go into weights and bias.
         runs: whether a kernel can stand in for the nodes; if not, `note` says why.
         note: what is to be known of it.
+        quantization: of an int8 layer.
     """
 
     workload: Workload
@@ -59,6 +61,7 @@ class Layer:
     folded: tuple[int, ...] = ()
     runs: bool = True
     note: str = ""
+    quantization: Quantization | None = field(default=None, compare=False)
 
     def bound(self, tensor: str) -> Binding | None:
         """Where a tensor of the kernel is."""

@@ -1,12 +1,12 @@
 """Every node of a graph: part of a layer that the lab tunes, or why it is not."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tuner import registry
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.model import attentions, convolutions, products
+from tuner.model import attentions, convolutions, int8_layers, products
 from tuner.model.graph import Graph, Node
 from tuner.model.layer import Layer, NotTuned
 
@@ -18,9 +18,16 @@ _KINDS = {
         "Resize Upsample Range"
     ),
     "pooling: no kernel of the lab": "MaxPool AveragePool GlobalAveragePool GlobalMaxPool LpPool",
-    "quantized: the lab tunes f32, f16 and bf16 of a graph": (
-        "QLinearConv QLinearMatMul MatMulInteger ConvInteger QuantizeLinear DequantizeLinear "
-        "DynamicQuantizeLinear QGemm QLinearAdd DynamicQuantizeMatMul MatMulNBits QAttention"
+    "quantizes or dequantizes: a layer takes and gives integers": (
+        "QuantizeLinear DequantizeLinear DynamicQuantizeLinear"
+    ),
+    "element by element or pooling of integers: no kernel of the lab": (
+        "QLinearAdd QLinearMul QLinearSigmoid QLinearLeakyRelu QLinearConcat QLinearSoftmax "
+        "QLinearAveragePool QLinearGlobalAveragePool QLinearReduceMean QLinearWhere"
+    ),
+    "quantized in a way that no int8 kernel of the lab has": (
+        "DynamicQuantizeMatMul MatMulIntegerToFloat MatMulNBits QAttention DynamicQuantizeLSTM "
+        "QMoE MatMulBnb4 GatherBlockQuantized QEmbedLayerNormalization QOrderedMatMul"
     ),
     "has bodies, which are not looked into": "If Loop Scan",
     "recurrent: no kernel of the lab": "LSTM GRU RNN",
@@ -87,6 +94,7 @@ def find_layers(graph: Graph, target: Target | None = None) -> Layers:
         for layer in found:
             claimed.update(layer.nodes)
             layers.append(layer)
+    layers = _with_dequantizers(graph, layers, claimed)
     reasons = {index: why for index, why in sorted(reasons.items()) if index not in claimed}
     layers.sort(key=lambda layer: max(layer.nodes))
     counts: dict[Workload, int] = {}
@@ -95,8 +103,32 @@ def find_layers(graph: Graph, target: Target | None = None) -> Layers:
     return Layers(layers, reasons, counts)
 
 
+def _with_dequantizers(graph: Graph, layers: Sequence[Layer], claimed: set[int]) -> list[Layer]:
+    """DequantizeLinear nodes that int8 layers alone read, which take its input, are part of the first."""
+    owner = {i: place for place, layer in enumerate(layers) if layer.quantization for i in layer.nodes}
+    found = list(layers)
+    for node in graph.nodes:
+        name = node.outputs[0] if node.outputs else ""
+        apart = name in graph.outputs or name in graph.constants
+        if node.op != "DequantizeLinear" or node.index in claimed or apart:
+            continue
+        users = [owner.get(user.index) for user in graph.consumers.get(name, ())]
+        places = [place for place in users if place is not None]
+        if places and len(places) == len(users):
+            first = found[places[0]]
+            found[places[0]] = replace(first, nodes=(*first.nodes, node.index))
+            claimed.add(node.index)
+    return found
+
+
 def _recognized(graph: Graph, node: Node, claimed: set[int]) -> list[Layer]:
     match (node.domain, node.op):
+        case ("", "Conv" | "Gemm" | "MatMul") if found := int8_layers.recognize_between(graph, node):
+            return [found]
+        case ("", "QLinearConv" | "QLinearMatMul") | ("com.microsoft", "QGemm"):
+            return [int8_layers.recognize_linear(graph, node)]
+        case ("", "MatMulInteger" | "ConvInteger"):
+            return [int8_layers.recognize_integer(graph, node)]
         case ("", "Conv"):
             return [convolutions.recognize(graph, node)]
         case ("", "Gemm"):

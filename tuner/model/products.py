@@ -59,19 +59,26 @@ def recognize_matmul(graph: Graph, node: Node, claimed: Container[int] = ()) -> 
     Raises:
         NotTuned: shapes are not known, or one batch is spread over another.
     """
-    a, b = graph.shape(node.input(0)), graph.shape(node.input(1))
+    values = matmul_values(graph.shape(node.input(0)), graph.shape(node.input(1)))
+    return _layer(graph, node, row_epilogue(graph, node.outputs[0], "", "", claimed), values, 1.0)
+
+
+def matmul_values(a: tuple[int, ...] | None, b: tuple[int, ...] | None) -> dict[str, Any]:
+    """Dimensions and batch of gemm, of the shapes of two factors.
+
+    Raises:
+        NotTuned: it has none for them.
+    """
     if a is None or b is None:
         raise NotTuned("its shapes are not known before it runs")
     if len(a) < 2 or len(b) < 2:
         raise NotTuned("a product with a vector")
     values: dict[str, Any] = {"n": b[-1], "k": a[-1]}
     if math.prod(b[:-2]) == 1:
-        values["m"] = math.prod(a[:-1])
-    elif a[:-2] == b[:-2]:
-        values |= {"m": a[-2], "batch": math.prod(a[:-2])}
-    else:
-        raise NotTuned(f"batches {list(a[:-2])} and {list(b[:-2])}: one is spread over the other")
-    return _layer(graph, node, row_epilogue(graph, node.outputs[0], "", "", claimed), values, 1.0)
+        return {**values, "m": math.prod(a[:-1])}
+    if a[:-2] == b[:-2]:
+        return {**values, "m": a[-2], "batch": math.prod(a[:-2])}
+    raise NotTuned(f"batches {list(a[:-2])} and {list(b[:-2])}: one is spread over the other")
 
 
 def _layer(graph: Graph, node: Node, after: Any, values: dict[str, Any], beta: float) -> Layer:

@@ -11,8 +11,8 @@ from tuner.core.brief import brief
 from tuner.model.graph import Graph, Node, Value
 from tuner.model.guards import MOST_TENSOR_BYTES, ModelError, captured, check, itemsize, onnx_library, parse
 
-# Constants of so many elements are kept: scales, shapes, axes.
-SMALL = 1024
+# Constants of so many elements are kept: shapes, axes, scales and zero points of channels.
+SMALL = 8192
 # Operators of other domains whose first output has the shape and dtype of their first input.
 ALIKE = frozenset(
     {"MultiHeadAttention", "SkipLayerNormalization", "LayerNormalization", "EmbedLayerNormalization",

@@ -46,9 +46,13 @@ def stages(graph: Graph, layers: Sequence[Layer]) -> list[Stage]:
         graph: of the model.
         layers: those that kernels compute.
     """
-    owner = {index: layer for layer in layers for index in layer.nodes}
     done = set(graph.inputs) | graph.constants | {""}
-    rest = [n for n in graph.nodes if n.index not in owner and not _constant(graph, n)]
+    rest = _rest(graph, layers)
+    asked = set(graph.outputs).union(*(_needs(graph, layer) for layer in layers))
+    users: dict[str, set[int]] = {}
+    for node in rest:
+        for name in (*node.inputs, *node.captures):
+            users.setdefault(name, set()).add(node.index)
     made_by_kernels = {layer.output for layer in layers} | set(graph.inputs)
     waiting, found = list(layers), list[Stage]()
     while waiting or rest:
@@ -75,8 +79,26 @@ def stages(graph: Graph, layers: Sequence[Layer]) -> list[Stage]:
             raise AssertionError("a layer waits for itself")
         chosen = {node.index for node in taken}
         rest = [node for node in rest if node.index not in chosen]
-        found.append(_part(graph, taken, chosen))
+        wanted = asked | {name for name, by in users.items() if by - chosen}
+        found.append(_part(graph, taken, wanted))
     return found
+
+
+def _rest(graph: Graph, layers: Sequence[Layer]) -> list[Node]:
+    """Nodes that are no kernel's and that somebody needs.
+
+    A node of a layer is among them where another node takes what it makes: a DequantizeLinear whose layer
+    reads its input is of no use to that one's kernel.
+    """
+    made = {index: layer.output for layer in layers for index in layer.nodes}
+    needed = set(graph.outputs).union(*(_needs(graph, layer) for layer in layers))
+    found = []
+    for node in reversed(graph.nodes):
+        outputs = [name for name in node.outputs if name and name != made.get(node.index)]
+        if not _constant(graph, node) and any(name in needed for name in outputs):
+            found.append(node)
+            needed.update((*node.inputs, *node.captures))
+    return found[::-1]
 
 
 def _needs(graph: Graph, layer: Layer) -> list[str]:
@@ -95,16 +117,11 @@ def _is_view(graph: Graph, node: Node) -> bool:
     return not training and None not in shapes
 
 
-def _part(graph: Graph, nodes: Sequence[Node], chosen: Collection[int]) -> Part:
+def _part(graph: Graph, nodes: Sequence[Node], wanted: Collection[str]) -> Part:
     made = {name for node in nodes for name in node.outputs if name}
     used = dict.fromkeys(n for node in nodes for n in (*node.inputs, *node.captures) if n)
     inputs = tuple(name for name in used if name not in made and name not in graph.constants)
-
-    def leaves(name: str) -> bool:
-        users = graph.consumers.get(name, ())
-        return name in graph.outputs or any(user.index not in chosen for user in users)
-
-    outputs = tuple(name for node in nodes for name in node.outputs if name and leaves(name))
+    outputs = tuple(name for node in nodes for name in node.outputs if name and name in wanted)
     return Part(tuple(nodes), inputs, outputs)
 
 
