@@ -29,8 +29,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "export": LEAVES | {"registry", "engine"},
     # What somebody's program uses in place of another tool's: beside `export`, and the lab has no need of it.
     "integrations": LEAVES | {"registry", "engine"},
-    # Whole models: above the engine, beside `export`, which it may load kernels from; below the commands.
-    "model": LEAVES | {"registry", "engine", "report", "export"},
+    # Whole models: above the engine, beside `export`, which it may load kernels from; below the commands. A
+    # server of models listens and lets in as the server of the database does.
+    "model": LEAVES | {"registry", "engine", "report", "export", "serve"},
     "lab": LEAVES | {"registry", "engine", "report", "export", "serve", "integrations", "model", "top"},
     "top": LEAVES | {"registry", "engine", "report", "export", "serve", "cli"},
     "cli": LEAVES | {"registry", "engine", "report", "export", "serve", "model", "top"},

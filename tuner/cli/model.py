@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli import model_serve
 from tuner.cli._model import Dim, Inputs, Model, parse_dims
 from tuner.cli.common import Db, Json
 from tuner.cli.model_compare import compare
@@ -33,13 +34,15 @@ Examples:
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     group = typer.Typer(
-        name="model", help="ONNX models: what is in them, tuned and compared.", no_args_is_help=True,
+        name="model", help="ONNX models: what is in them, tuned, compared and served.",
+        no_args_is_help=True,
         rich_markup_mode=None,
     )  # fmt: skip
     group.command("inspect", epilog=_EXAMPLES)(inspect)
     group.command("tune", epilog=_EXAMPLES)(tune)
     group.command("compare", epilog=_EXAMPLES)(compare)
     group.command("quantize", epilog=_EXAMPLES)(quantize)
+    group.command("serve", epilog=model_serve.EXAMPLES)(model_serve.serve)
     app.add_typer(group)
 
 

@@ -49,8 +49,8 @@ def serve(
     from tuner.core.errors import TunerError
 
     try:
+        from tuner.serve.address import Address, listening, url_of
         from tuner.serve.database import Database
-        from tuner.serve.server import Address, listening, url_of
         from tuner.serve.server import serve as run
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "tuner":

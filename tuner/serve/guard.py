@@ -1,4 +1,4 @@
-"""Which requests are answered: reading ones, to a name of this server, from somebody who knows the token.
+"""Which requests are answered: of some methods, to a name of this server, from who knows the token.
 
 A page of another site can have a browser send requests to `localhost`. It cannot read what comes back, unless
 its own name is made to resolve to 127.0.0.1 (DNS rebinding): then the `Host` header names that site, and is
@@ -52,10 +52,20 @@ class Guard:
         app: what answers.
         names: the host names it answers to, besides addresses.
         token: that requests must bring; `None` for a server that only this machine reaches.
+        methods: that are answered.
+        pages: whether browsers open pages here: the token may come in an address, and becomes a cookie, and
+            other sites may link here. Without pages it comes in the `Authorization` header alone.
     """
 
-    def __init__(self, app: App, names: frozenset[str], token: str | None = None) -> None:
-        self._app = app
+    def __init__(
+        self,
+        app: App,
+        names: frozenset[str],
+        token: str | None = None,
+        methods: frozenset[str] = frozenset({"GET"}),
+        pages: bool = True,
+    ) -> None:
+        self._app, self._methods, self._pages = app, methods, pages
         self._names = frozenset(name.lower().rstrip(".") for name in names)
         self._token = None if token is None else token.encode()
         # The cookie is not the token: who reads a browser's files does not learn it.
@@ -75,12 +85,12 @@ class Guard:
             return
         if self._token is not None and not self._knows(headers):
             offered = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("token", "")
-            if not _same(offered.encode(), self._token):
+            if not (self._pages and _same(offered.encode(), self._token)):
+                how = "open the address that it printed, with ?token=..., or " if self._pages else ""
                 await _answer(
                     send,
                     401,
-                    "this server wants its token: open the address that it printed, with ?token=..., or "
-                    "send the header Authorization: Bearer TOKEN",
+                    f"this server wants its token: {how}send the header Authorization: Bearer TOKEN",
                     {"www-authenticate": "Bearer"},
                 )
                 return
@@ -90,8 +100,9 @@ class Guard:
         await self._app(scope, receive, _with_headers(send))
 
     def _refused(self, scope: Scope, headers: Mapping[str, str]) -> tuple[int, str, dict[str, str]] | None:
-        if scope["method"] != "GET":
-            return 405, f"{scope['method']} is not answered: this server only reads", {"allow": "GET"}
+        if scope["method"] not in self._methods:
+            why = ": this server only reads" if self._methods == {"GET"} else ""
+            return 405, f"{scope['method']} is not answered{why}", {"allow": ", ".join(sorted(self._methods))}
         if not self._is_ours(headers.get("host", "")):
             return (
                 421,
@@ -102,7 +113,8 @@ class Guard:
                 {},
             )
         # Other sites' pages may link here; they have no business in loading anything.
-        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+        linked = self._pages and headers.get("sec-fetch-mode") == "navigate"
+        if headers.get("sec-fetch-site") == "cross-site" and not linked:
             return 403, "a page of another site may not load anything from here", {}
         return None
 
@@ -123,6 +135,8 @@ class Guard:
         assert self._token is not None
         if scheme.lower() == "bearer" and _same(given.strip().encode("latin-1"), self._token):
             return True
+        if not self._pages:
+            return False
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:

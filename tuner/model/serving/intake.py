@@ -1,0 +1,94 @@
+"""Bodies of requests, read in bounded memory and time."""
+
+import asyncio
+import time
+
+from starlette.requests import ClientDisconnect, Request
+
+from tuner.model.serving.protocol import HEADER, Refused
+
+# Seconds in which a body has to be there.
+BODY_S = 30.0
+# Of a body that is refused so much is read and dropped, so that a client that sends first and reads then
+# finds the answer.
+_DROPPED = 2**24
+
+
+class Intake:
+    """Counts the bytes of all requests that are being read or wait.
+
+    Args:
+        most: of them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.held = most, 0
+
+    async def read(self, request: Request, most: int) -> bytes:
+        """A body; its bytes stay counted until `release`.
+
+        Args:
+            request: whose.
+            most: bytes that it may have.
+
+        Raises:
+            Refused: 413 for more, 408 for one that does not come, 503 where other requests hold the memory,
+                400 for one in another encoding.
+            ClientDisconnect: the client is gone.
+        """
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise Refused(400, "bodies are taken as they are: send none with Content-Encoding")
+        said = _number(request, "content-length")
+        # One budget for reading and refusing: the clock of a slow client runs on.
+        until = time.monotonic() + BODY_S
+        pieces, size, why = list[bytes](), 0, ""
+        try:
+            if said is not None and said > most:
+                why = f"a body of {said} bytes: this model's largest request has {most}"
+            stream = request.stream().__aiter__()
+            while True:
+                piece = await asyncio.wait_for(anext(stream, None), until - time.monotonic())
+                if piece is None:
+                    break
+                size += len(piece)
+                if not why and size > most:
+                    why = f"a body of more than {most} bytes: so many has this model's largest request"
+                if not why and self.held + len(piece) > self.most:
+                    raise Refused(503, "other requests hold the memory: ask again later", 1.0)
+                if why:
+                    if size > most + _DROPPED:
+                        break
+                    continue
+                self.held += len(piece)
+                pieces.append(piece)
+            if why:
+                raise Refused(413, why)
+            return b"".join(pieces)
+        except TimeoutError:
+            self.held -= sum(map(len, pieces))
+            raise Refused(408, f"the body did not come within {BODY_S:g} s") from None
+        except (Refused, ClientDisconnect, asyncio.CancelledError):
+            self.held -= sum(map(len, pieces))
+            raise
+
+    def release(self, size: int) -> None:
+        """Gives back the bytes of a body."""
+        self.held -= size
+
+
+def header_bytes(request: Request) -> int | None:
+    """What `Inference-Header-Content-Length` says; `None`: the body is all JSON.
+
+    Raises:
+        Refused: it is no number.
+    """
+    return _number(request, HEADER)
+
+
+def _number(request: Request, name: str) -> int | None:
+    given = request.headers.get(name)
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) <= 15):
+        raise Refused(400, f"the header {name} has to be a number of bytes")
+    return int(given)
