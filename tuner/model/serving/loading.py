@@ -206,7 +206,7 @@ def symbols(path: Path) -> set[str]:
 
 
 def _dimensions(path: Path) -> tuple[list[str], dict[str, bool]]:
-    """Inputs whose first dimension is missing or a size other than 1; symbols, and whether each is a first."""
+    """Inputs whose first dimension is missing or not 1; symbols, and whether each is an input's first."""
     fixed, known = [], dict[str, bool]()
     for value in model_inputs(parse(path).graph):
         shape = value.type.tensor_type.shape.dim
