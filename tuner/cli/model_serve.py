@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuner.cli._model import Dim, parse_dims
 from tuner.cli.common import Db
 
 if TYPE_CHECKING:
@@ -33,10 +34,7 @@ def serve(
             help="The models' .onnx files, each as MODEL.onnx or NAME=MODEL.onnx.", show_default=False
         ),
     ],
-    dim: Annotated[
-        list[str] | None,
-        typer.Option("--dim", help="Size of a symbolic dimension, as N=8; repeatable.", show_default=False),
-    ] = None,
+    dim: Dim = None,
     executor: Annotated[
         str, typer.Option(help="What runs the models: tuned (kernels of the database) or onnxruntime.")
     ] = "tuned",
@@ -176,7 +174,6 @@ def _loaded(
     """The models with their executors; `db` is False where ONNX Runtime runs them."""
     from contextlib import nullcontext
 
-    from tuner.cli.model import parse_dims
     from tuner.core.errors import TunerError
     from tuner.engine.candidate.devices import default_device
     from tuner.engine.tuning.campaign import default_protocol

@@ -45,6 +45,8 @@ class Intake:
         try:
             if said is not None and said > most:
                 why = f"a body of {said} bytes: this model's largest request has {most}"
+                if said > most + _DROPPED:
+                    raise Refused(413, why)
             stream = request.stream().__aiter__()
             while True:
                 piece = await asyncio.wait_for(anext(stream, None), until - time.monotonic())
@@ -89,6 +91,6 @@ def _number(request: Request, name: str) -> int | None:
     given = request.headers.get(name)
     if given is None:
         return None
-    if not (given.isascii() and given.isdigit() and len(given) <= 15):
+    if not (given.isascii() and given.isdigit() and len(given) <= 20):
         raise Refused(400, f"the header {name} has to be a number of bytes")
     return int(given)

@@ -87,13 +87,12 @@ def serve(
         scheduler.join(1.0)
 
 
-async def _serve(
-    scheduler: Scheduler, found: socket.socket, address: Address, version: str, ready: Callable[[], None]
-) -> None:
+def made(scheduler: Scheduler, address: Address, version: str) -> uvicorn.Server:
+    """The server of a scheduler's models, not yet running."""
     names = frozenset({"localhost", socket.gethostname(), address.host.strip("[]"), *address.names})
     app = application(Answers(scheduler, version))
     guarded = Guard(app, names, address.token, frozenset({"GET", "POST"}), pages=False)
-    server = _Server(
+    return _Server(
         uvicorn.Config(
             guarded,
             http=Connection,
@@ -107,6 +106,12 @@ async def _serve(
             ws="none",
         )
     )
+
+
+async def _serve(
+    scheduler: Scheduler, found: socket.socket, address: Address, version: str, ready: Callable[[], None]
+) -> None:
+    server = made(scheduler, address, version)
 
     def stop() -> None:
         server.force_exit = server.should_exit
