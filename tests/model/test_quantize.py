@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.in_process import run_here
-from tests.model.graphs import convolutional
+from tests.model.graphs import convolutional, helper, onnx
 from tests.model.int8_graphs import residual
 from tuner.model.layers import find_layers
 from tuner.model.reading import read_model
@@ -89,3 +89,22 @@ def test_what_cannot_be_quantized_is_said(tmp_path: Path) -> None:
     ):
         done = run_here("model", "quantize", *arguments, "--calibration", str(data))
         assert done.returncode == 2 and done.stderr.count("\n") == 1 and why in done.stderr, done.stderr
+
+
+def test_a_model_of_an_old_opset_gets_scales_of_channels(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    """Opset 11, which has none, and weights that are inputs as well, as files of that time have them."""
+    path = convolutional(tmp_path / "m.onnx")
+    model = onnx.load(str(path))
+    model.opset_import[0].version = 11
+    for tensor in model.graph.initializer:
+        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        model.graph.input.append(value)
+    path.write_bytes(model.SerializeToString())
+    data = images(tmp_path / "c.npz", 2, 3, 6, 6)
+    done = run_here("model", "quantize", str(path), "--calibration", str(data), "--per-channel")
+    assert done.returncode == 0, done.stderr
+    found = find_layers(read_model(tmp_path / "m.int8.onnx"))
+    assert [w.option("scale_channel", False) for w in found.counts][:2] == [True, True]
+    assert "\n" not in capfd.readouterr().err  # ONNX Runtime warns of each weight

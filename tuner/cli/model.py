@@ -8,6 +8,7 @@ from tuner.cli import model_serve
 from tuner.cli._model import Dim, Inputs, Model, parse_dims
 from tuner.cli.common import Db, Json
 from tuner.cli.model_compare import compare
+from tuner.cli.model_int8 import int8
 from tuner.cli.model_quantize import quantize
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ Examples:
   tuner model compare resnet50.onnx --batch 1,2,4,8
 
   tuner model quantize resnet50.onnx --calibration images.npz --per-channel
+
+  tuner model int8 resnet50.onnx resnet50.int8.onnx
 """
 
 
@@ -43,6 +46,7 @@ def register(app: typer.Typer) -> None:
     group.command("compare", epilog=_EXAMPLES)(compare)
     group.command("quantize", epilog=_EXAMPLES)(quantize)
     group.command("serve", epilog=model_serve.EXAMPLES)(model_serve.serve)
+    group.command("int8", epilog=_EXAMPLES)(int8)
     app.add_typer(group)
 
 

@@ -1,6 +1,7 @@
 """Quantized products and convolutions as int8 workloads, in ONNX's three ways to write them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from tuner.model.quantization import Linear, Quantization
 from tuner.model.requantized import Requantized, check_bias, requantized
 
 COMPUTED = "its second factor is computed, which int8 products take where both zero points are 0 (uint8: 128)"
+ZERO_POINTS = "zero_points"
 _LARGEST = 2.0**20
 _ONE = np.ones(1, np.float32)
 
@@ -124,6 +126,25 @@ def recognize_integer(graph: Graph, node: Node) -> Layer:
     return _conv(graph, found, node) if node.op == "ConvInteger" else _product(graph, found)
 
 
+def alike(layers: Sequence[Layer]) -> list[Layer]:
+    """Layers of one shape as one workload: where any layer of a model has zero points, all have that can.
+
+    A zero point may happen to be 0 among others that are not: no reason to tune its layer by itself.
+    """
+    if not any(layer.workload.option(ZERO_POINTS, False) for layer in layers):
+        return list(layers)
+    return [_with_zero_points(layer) for layer in layers]
+
+
+def _with_zero_points(layer: Layer) -> Layer:
+    scaled = layer.quantization is not None and layer.quantization.y is not None
+    if not scaled or layer.workload.option(ZERO_POINTS, False):
+        return layer
+    values = {**dict(layer.workload.dims), **dict(layer.workload.options), ZERO_POINTS: True}
+    workload = registry.operator(layer.workload.operator).workload("int8", **values)
+    return replace(layer, workload=workload, inputs=(*layer.inputs, Binding("Z", "")))
+
+
 def _second(graph: Graph, x: Linear, names: tuple[str, str, str], channels: int) -> Linear:
     """Weights, or a factor that is computed and needs no correction for a zero point."""
     if names[0] in graph.constants:
@@ -186,7 +207,7 @@ def _layer(
             raise NotTuned("scales whose ratio is no f32 of use")
         per_channel = q.w.scale.size > 1
         zero_points = bool(q.y.zero or (padded and q.x.zero))
-        options |= {"scale_channel": per_channel, "scale_tensor": not per_channel, "zero_points": zero_points}
+        options |= {"scale_channel": per_channel, "scale_tensor": not per_channel, ZERO_POINTS: zero_points}
         inputs.append(Binding("scale", ""))
         inputs += [Binding("Z", "")] * zero_points
     try:

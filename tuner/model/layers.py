@@ -94,7 +94,7 @@ def find_layers(graph: Graph, target: Target | None = None) -> Layers:
         for layer in found:
             claimed.update(layer.nodes)
             layers.append(layer)
-    layers = _with_dequantizers(graph, layers, claimed)
+    layers = int8_layers.alike(_with_dequantizers(graph, layers, claimed))
     reasons = {index: why for index, why in sorted(reasons.items()) if index not in claimed}
     layers.sort(key=lambda layer: max(layer.nodes))
     counts: dict[Workload, int] = {}

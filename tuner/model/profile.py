@@ -14,6 +14,7 @@ import numpy as np
 from tuner.core.device import Device
 from tuner.core.scratch import Scratch
 from tuner.engine.processes.locks import measuring
+from tuner.engine.tuning.others import watching
 from tuner.model.graph import Graph
 from tuner.model.layers import Layers
 from tuner.model.runtime import run, session
@@ -21,6 +22,8 @@ from tuner.model.runtime import run, session
 # Runs of which the median is taken, after as many that are not counted.
 RUNS, WARM_UP = 7, 3
 _PRODUCTS = ("Conv", "Gemm", "MatMul", "Attention")
+_QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
+_FLOATS = ("Conv", "Gemm", "MatMul")
 _MARK = re.compile(r"tunernode(\d+)x")
 
 
@@ -32,11 +35,19 @@ class Profile:
         layers: median seconds of each layer, 0 where the profile names none of its nodes.
         rest_s: median seconds of all other nodes together.
         model_s: median seconds of a whole run, timed from outside of a session that does not profile.
+        quantizing: of each layer's seconds those of QuantizeLinear and DequantizeLinear by themselves.
+        quantizing_rest_s: the same of `rest_s`.
+        floats: for each layer, whether ONNX Runtime computes its product in floats.
+        disturbed: what other programs took of the cores meanwhile; empty where that was little.
     """
 
     layers: Sequence[float]
     rest_s: float
     model_s: float
+    quantizing: Sequence[float] = ()
+    quantizing_rest_s: float = 0.0
+    floats: Sequence[bool] = ()
+    disturbed: str = ""
 
 
 def profile(
@@ -63,17 +74,23 @@ def profile(
     with Scratch("profile") as folder:
         watched = session(marked, threads, profile=str(Path(folder) / "p"))
         with measuring(device.fingerprint):
-            times = []
+            others_took, times = watching(threads), list[float]()
             for _ in range(WARM_UP + RUNS):
                 start = time.perf_counter()
                 run(plain, inputs)
                 times.append(time.perf_counter() - start)
             for _ in range(WARM_UP + RUNS):
                 run(watched, inputs)
+            disturbed = others_took()
         events = json.loads(Path(watched.end_profiling()).read_text())
     per_node = _by_node(events)
     layers, rest_s = attribute(graph, found, per_node)
-    return Profile(layers, rest_s, statistics.median(times[WARM_UP:]))
+    apart = {key: time_s for key, time_s in per_node.items() if key[1].endswith(_QUANTIZING)}
+    quantizing, quantizing_rest_s = attribute(graph, found, apart)
+    in_floats = {key: 1.0 for key in per_node if key[1].removeprefix("Fused") in _FLOATS}
+    floats = [count > 0 for count in attribute(graph, found, in_floats)[0]]
+    whole_s = statistics.median(times[WARM_UP:])
+    return Profile(layers, rest_s, whole_s, quantizing, quantizing_rest_s, floats, disturbed)
 
 
 def _marked(model: Any) -> Any:

@@ -24,6 +24,10 @@ _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QL
 _DYNAMIC = ["MatMul", "Gemm", "Attention", "LSTM", "Gather", "EmbedLayerNormalization"]
 
 
+_LEAST_OPSET, _OPSET = 13, 17
+_WARNINGS = 2  # ONNX Runtime's default: warnings and what is worse
+
+
 @dataclass(frozen=True)
 class Way:
     """How a model is quantized.
@@ -108,6 +112,7 @@ def quantize_model(path: Path, calibration: Path, out: Path, way: Way, threads: 
         raise ModelError(f"{path}: is quantized already, it has {found}: give the float model")
     feeds = read_calibration(model, path, calibration)
     onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    model = _current(model, path)
     with Scratch("quantize") as folder:
         made = Path(folder) / "quantized.onnx"
         _quantize(model, path, made, feeds, way)
@@ -122,6 +127,26 @@ def quantize_model(path: Path, calibration: Path, out: Path, way: Way, threads: 
     apart = compare_outputs(model, quantized, feeds, threads)
     put(out, content)
     return Quantized(out, len(feeds), nodes, apart, model.ByteSize(), len(content))
+
+
+def _current(model: Any, path: Path) -> Any:
+    """The model with weights that are no inputs, and of a version of ONNX that has scales of channels."""
+    onnx = onnx_library()
+    stored = {tensor.name for tensor in model.graph.initializer}
+    given = [value for value in model.graph.input if value.name not in stored]
+    del model.graph.input[:]
+    model.graph.input.extend(given)
+    model.ir_version = max(model.ir_version, 4)  # before it, weights had to be inputs as well
+    if max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1) >= _LEAST_OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, _OPSET)
+    except Exception as error:  # its own kinds, from C++
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{path}: is of an opset before {_LEAST_OPSET}, which has no scales of channels, and cannot be "
+            f"brought to {_OPSET}: {brief(said, 200)}"
+        ) from None
 
 
 class _Reader:
@@ -169,11 +194,14 @@ def _silent() -> Any:
     """Keeps the quantizer's remarks on its own progress away from the terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    ort = onnxruntime_library()
+    ort.set_default_logger_severity(4)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         logging.disable(before)
+        ort.set_default_logger_severity(_WARNINGS)
 
 
 def compare_outputs(model: Any, quantized: Any, feeds: Sequence[Feed], threads: int) -> list[Apart]:
