@@ -11,20 +11,25 @@
 #define VECTOR_BYTES 16
 #endif
 
-// Input: of A and B. Output: of C, bias and D. Sum: in which products are added up and the epilogue computed.
+// Input: of A and B. Addend: of C and bias. Output: of D. Sum: in which products are added up and the epilogue computed.
 // A kernel that computes int8 in f32, as convolutions do, defines INT8_IN_F32.
 #if DTYPE_INT8 && !INT8_IN_F32
 typedef int8_t Input;
-typedef int32_t Output, Sum;
+typedef int32_t Addend, Sum;
+#if OPT_SCALE_TENSOR || OPT_SCALE_CHANNEL
+typedef int8_t Output;
+#else
+typedef int32_t Output;
+#endif
 #elif DTYPE_F16
-typedef _Float16 Input, Output;
+typedef _Float16 Input, Addend, Output;
 typedef float Sum;
 #elif DTYPE_BF16
 #include "bfloat16.h"
-typedef bfloat16 Input, Output;
+typedef bfloat16 Input, Addend, Output;
 typedef float Sum;
 #else
-typedef float Input, Output, Sum;
+typedef float Input, Addend, Output, Sum;
 #endif
 
 typedef Sum vec __attribute__((vector_size(VECTOR_BYTES)));

@@ -4,8 +4,8 @@ operator = "gemm"
 summary = "Blocked for three cache levels, operands packed or in place, a register tile, threads in a grid."
 dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "gemm"
-arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
-options = "operator"
+arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta", "scale", "Z"]
+options = ["operator", "scale_tensor", "scale_channel", "zero_points"]
 use = ["register_tiles", "cores"]
 
 [parameters]
@@ -72,7 +72,7 @@ kept_bytes = "kept * 4"
 // L3 (Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34(3), 2008).
 // Threads form a grid over D and pack together what they share (Smith et al., Anatomy of high-performance
 // many-threaded matrix multiplication, IPDPS 2014).
-// Packing also converts: half precision to single (half.h), int8 to pairs of 16 bits (int8.h).
+// Packing also converts: half precision to single (half.h), int8 to quadruples of bytes or pairs of 16 bits (int8.h).
 //
 // Five rows of A, three steps of k, packed into panels of MR = 2 rows (B likewise, of NR columns):
 //
@@ -84,7 +84,8 @@ kept_bytes = "kept * 4"
 #define B_AHEAD 0
 #include "blocked.h"
 
-extern "C" int gemm(const Input* A, const Input* B, const Output* C, const Output* bias, Output* D, int64_t m,
-                    int64_t n, int64_t k, int64_t batch, float alpha, float beta) {
-    return multiply(A, B, nullptr, C, bias, D, m, n, k, batch, alpha, beta);
+extern "C" int gemm(const Input* A, const Input* B, const Addend* C, const Addend* bias, Output* D, int64_t m,
+                    int64_t n, int64_t k, int64_t batch, float alpha, float beta,
+                    const float* scale = nullptr, const int32_t* Z = nullptr) {
+    return multiply(A, B, nullptr, C, bias, D, m, n, k, batch, alpha, beta, scale, Z);
 }

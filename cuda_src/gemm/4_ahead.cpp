@@ -4,8 +4,8 @@ operator = "gemm"
 summary = "cpp_packed of a constant B, packed as a whole before any call: for workloads that are frozen."
 dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "gemm_ahead"
-arguments = ["A", "B", "C", "bias", "D", "ahead", "m", "n", "k", "batch", "alpha", "beta"]
-options = "operator"
+arguments = ["A", "B", "C", "bias", "D", "ahead", "m", "n", "k", "batch", "alpha", "beta", "scale", "Z"]
+options = ["operator", "scale_tensor", "scale_channel", "zero_points"]
 use = ["register_tiles", "cores"]
 
 [parameters]
@@ -58,7 +58,8 @@ converted = "element_bytes == 4 or PACK_A"
 grid = "threads % SPLIT_N == 0"
 
 [workspace]
-ahead = "4 * batch * ceildiv(n, NR) * NR * ceildiv(k * packed_bytes, 4)"
+# Where int8 takes one byte and not two there is room for a row more of each block of k; of k = 1 and 2 by the one.
+ahead = "4 * batch * ceildiv(n, NR) * NR * (ceildiv(k * packed_bytes, 4) + 1)"
 
 [prepare]
 entry = "pack_ahead"
@@ -73,7 +74,7 @@ kept_bytes = "kept * 4"
 // Rung 4. In inference B is a matrix of weights, the same in every call. What rung 3 copies in each call is copied
 // once, before the first: the panels of all of B, block of k after block of k, in the order in which the
 // microkernel reads them. A call packs A alone; threads do not wait for each other's panels of B. Where B is
-// converted (half precision, int8) that is done once too, and takes memory: 4 bytes an element, 2 of int8.
+// converted (half precision, int8) that is done once too, and takes memory: 4 bytes an element, 2 or 1 of int8.
 //
 // A row or a column times B (m or n of 1) reads each element once: it takes B as it lies.
 #define B_AHEAD 1
@@ -86,15 +87,16 @@ extern "C" int pack_ahead(const Input* B, Sum* ahead, int64_t n, int64_t k, int6
         Sum* packed = ahead + b * ahead_units(n, k);
         for (int64_t layer = 0; layer < layers; ++layer) {
             const Range depth = share(k, GROUP, layers, layer);
-            Sum* to = packed + depth.begin / GROUP * width;
-            if (OPT_TRANS_B) pack_transposed<NR>(to, matrix + depth.begin, k, n, depth.size());
-            else pack_rows<NR>(to, matrix + depth.begin * n, n, n, depth.size());
+            Sum* to = packed + ahead_rows(layer, depth.begin) * width;
+            if (OPT_TRANS_B) pack_transposed<NR PANEL_OF_B>(to, matrix + depth.begin, k, n, depth.size());
+            else pack_rows<NR PANEL_OF_B>(to, matrix + depth.begin * n, n, n, depth.size());
         }
     }
     return 0;
 }
 
-extern "C" int gemm_ahead(const Input* A, const Input* B, const Output* C, const Output* bias, Output* D,
-                          const Sum* ahead, int64_t m, int64_t n, int64_t k, int64_t batch, float alpha, float beta) {
-    return multiply(A, B, ahead, C, bias, D, m, n, k, batch, alpha, beta);
+extern "C" int gemm_ahead(const Input* A, const Input* B, const Addend* C, const Addend* bias, Output* D,
+                          const Sum* ahead, int64_t m, int64_t n, int64_t k, int64_t batch, float alpha, float beta,
+                          const float* scale = nullptr, const int32_t* Z = nullptr) {
+    return multiply(A, B, ahead, C, bias, D, m, n, k, batch, alpha, beta, scale, Z);
 }

@@ -7,7 +7,15 @@
 #if !DTYPE_INT8
 #include "gemv.h"
 #include "../common/pack.h"
+#define PANEL_OF_A
+#define PANEL_OF_B
+#else
+#define PANEL_OF_A , true
+#define PANEL_OF_B , false
 #endif
+
+// Rows of a panel of all of B before those of a block of k, the `layer`th, that begins with element `first`.
+static inline int64_t ahead_rows(int64_t layer, int64_t first) { return first / GROUP + layer * EXTRA; }
 
 class Gemm {
     const Input *A, *B;
@@ -18,8 +26,10 @@ class Gemm {
     Epilogue epilogue;
     Team team;
     Range rows, cols, depth;  // of the present blocks
+    int64_t layer;            // which block of k that is
 
     int64_t units() const { return ceil_div(depth.size(), GROUP); }  // depth of a packed panel
+    int64_t units_b() const { return units() + EXTRA; }
     const Input* at_a(int64_t i, int64_t p) const { return A + (OPT_TRANS_A ? p * m + i : i * k + p); }
     const Input* at_b(int64_t p, int64_t j) const { return B + (OPT_TRANS_B ? j * k + p : p * n + j); }
 
@@ -30,8 +40,8 @@ class Gemm {
             Range part = share(rows.size(), MR, team.across, team.col);
             const Input* from = at_a(rows.begin + part.begin, depth.begin);
             Sum* to = team.packed_a + part.begin * units();
-            if (OPT_TRANS_A) pack_rows<MR>(to, from, m, part.size(), depth.size());
-            else pack_transposed<MR>(to, from, k, part.size(), depth.size());
+            if (OPT_TRANS_A) pack_rows<MR PANEL_OF_A>(to, from, m, part.size(), depth.size());
+            else pack_transposed<MR PANEL_OF_A>(to, from, k, part.size(), depth.size());
             Team::wait(team.across);
         } else if (int64_t over = rows.size() % MR) {
             // Laid out as the matrix is, so that one microkernel serves both: [MR][depth], or [depth][MR].
@@ -51,12 +61,12 @@ class Gemm {
             Team::wait(team.down);
             Range part = share(cols.size(), NR, team.down, team.row);
             const Input* from = at_b(depth.begin, cols.begin + part.begin);
-            Sum* to = team.packed_b + part.begin * units();
-            if (OPT_TRANS_B) pack_transposed<NR>(to, from, k, part.size(), depth.size());
-            else pack_rows<NR>(to, from, n, part.size(), depth.size());
+            Sum* to = team.packed_b + part.begin * units_b();
+            if (OPT_TRANS_B) pack_transposed<NR PANEL_OF_B>(to, from, k, part.size(), depth.size());
+            else pack_rows<NR PANEL_OF_B>(to, from, n, part.size(), depth.size());
             Team::wait(team.down);
         } else if (int64_t over = cols.size() % NR) {
-            pack_rows<NR>(team.edge_b, at_b(depth.begin, cols.end - over), n, over, depth.size());
+            pack_rows<NR PANEL_OF_B>(team.edge_b, at_b(depth.begin, cols.end - over), n, over, depth.size());
         }
     }
 
@@ -70,8 +80,8 @@ class Gemm {
     }
 
     Panel panel_b(int64_t j) const {
-        if (B_AHEAD) return {ahead + depth.begin / GROUP * (ceil_div(n, NR) * NR) + j * units(), NR};
-        if (PACK_B) return {team.packed_b + (j - cols.begin) * units(), NR};
+        if (B_AHEAD) return {ahead + ahead_rows(layer, depth.begin) * (ceil_div(n, NR) * NR) + j * units_b(), NR};
+        if (PACK_B) return {team.packed_b + (j - cols.begin) * units_b(), NR};
         if (j + NR <= cols.end) return {in_place(at_b(depth.begin, j)), n};
         return {team.edge_b, NR};
     }
@@ -106,13 +116,13 @@ class Gemm {
 public:
     Gemm(const Input* A, const Input* B, Output* D, Sum* sums, int64_t m, int64_t n, int64_t k,
          const Epilogue& epilogue, const Team& team, const Sum* ahead = nullptr)
-        : A(A), B(B), ahead(ahead), D(D), sums(sums), m(m), n(n), k(k), epilogue(epilogue), team(team), rows(), cols(), depth() {}
+        : A(A), B(B), ahead(ahead), D(D), sums(sums), m(m), n(n), k(k), epilogue(epilogue), team(team), rows(), cols(), depth(), layer(0) {}
 
     __attribute__((noinline)) void run() {
         Blocks down(m, MR, MCB, team.down, team.row), across(n, NR, NCB, team.across, team.col);
         int64_t layers = ceil_div(k, KC);
         for (int64_t outer = 0; outer < (N_OUTSIDE ? across.count : down.count); ++outer) {
-            for (int64_t layer = 0; layer < layers; ++layer) {
+            for (layer = 0; layer < layers; ++layer) {
                 depth = share(k, GROUP, layers, layer);
                 (N_OUTSIDE ? cols : rows) = N_OUTSIDE ? across[outer] : down[outer];
                 if (N_OUTSIDE) pack_b();
@@ -129,11 +139,14 @@ public:
 };
 
 // Units of one B packed as a whole.
-static inline int64_t ahead_units(int64_t n, int64_t k) { return ceil_div(n, NR) * NR * ceil_div(k, GROUP); }
+static inline int64_t ahead_units(int64_t n, int64_t k) {
+    return ceil_div(n, NR) * NR * (ceil_div(k, GROUP) + EXTRA * ceil_div(k, KC));
+}
 
 // All entries of a batch; `ahead` is B as `pack_ahead` lays it out, or null.
-static int multiply(const Input* A, const Input* B, const Sum* ahead, const Output* C, const Output* bias, Output* D,
-                    int64_t m, int64_t n, int64_t k, int64_t batch, float alpha, float beta) {
+static int multiply(const Input* A, const Input* B, const Sum* ahead, const Addend* C, const Addend* bias, Output* D,
+                    int64_t m, int64_t n, int64_t k, int64_t batch, float alpha, float beta, const float* scale,
+                    const int32_t* zero) {
     static thread_local Arena arena;
     const Sizes sizes(m, n, k);
     // Half precision cannot hold sums between blocks of k.
@@ -143,7 +156,7 @@ static int multiply(const Input* A, const Input* B, const Sum* ahead, const Outp
 
     // Batch entry b on a grid of down x across threads, as its thread `index`, in a place of its team's.
     auto entry = [&](int64_t b, int64_t down, int64_t across, int64_t index, Sum* place) {
-        Epilogue epilogue = {C ? C + b * m * n : nullptr, bias, n, Sum(alpha), Sum(beta)};
+        Epilogue epilogue = {C ? C + b * m * n : nullptr, bias, n, Sum(alpha), Sum(beta), scale, zero};
         const Input *a = A + b * m * k, *x = B + b * k * n;
         Output* d = D + b * m * n;
         Sum* sums = apart ? place : reinterpret_cast<Sum*>(d);

@@ -1,5 +1,5 @@
-// What happens to a finished sum on its way to D: act(alpha * sum + beta * C + bias).
-// The macros OPT_ALPHA, OPT_BETA, OPT_BIAS, OPT_RELU of the declaration decide at compile time what is there at all.
+// What happens to a finished sum on its way to D: act(alpha * sum + beta * C + bias), and of scaled int8 what
+// requantize.h says. The macros OPT_ALPHA, OPT_BETA, OPT_BIAS, OPT_RELU of the declaration decide at compile time what is there at all.
 /*[tuner.shared]
 [cores.parameters]
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
@@ -24,19 +24,24 @@ tile_intensity = "MR * NR / (MR + NR)"
 passes_over_d = "ceildiv(k, KC)"
 */
 #pragma once
-#include "../common/simd.h"
+#include "../common/requantize.h"
 
 struct Epilogue {
-    const Output* C;     // of the present batch entry, [m][n]; null without beta
-    const Output* bias;  // [n]; null without bias
+    const Addend* C;     // of the present batch entry, [m][n]; null without beta
+    const Addend* bias;  // [n]; null without bias
     int64_t n;
     Sum alpha, beta;
+    const float* scale = nullptr;   // [n] or [1]; null without scale
+    const int32_t* zero = nullptr;  // [2]; null without zero points
 
     Sum operator()(Sum sum, int64_t i, int64_t j) const {
         Sum value = OPT_ALPHA == 1.0f ? sum : alpha * sum;
         if (OPT_BETA != 0.0f) value += beta * Sum(C[i * n + j]);
         if (OPT_BIAS) value += Sum(bias[j]);
         if (OPT_RELU) value = value < 0 ? 0 : value;  // not value > 0 ? value : 0, which would hide a NaN
+#if REQUANTIZED
+        return requantize(value, scale[OPT_SCALE_CHANNEL ? j : 0], OPT_ZERO_POINTS ? zero[1] : 0);
+#endif
         return value;
     }
 
@@ -46,6 +51,10 @@ struct Epilogue {
         if (OPT_BETA != 0.0f) value += splat(beta) * load(C + i * n + j);
         if (OPT_BIAS) value += load(bias + j);
         if (OPT_RELU) value = value < vec{} ? vec{} : value;
+#if REQUANTIZED
+        const floats by = OPT_SCALE_CHANNEL ? load_floats(scale + j) : floats{} + *scale;
+        return requantize(value, by, OPT_ZERO_POINTS ? zero[1] : 0);
+#endif
         return value;
     }
 };

@@ -44,7 +44,7 @@ struct Sizes {
         // Whole lines, so that no two threads write to one.
         auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
         a = PACK_A ? lines(min_of(MCB, ceil_div(m, MR) * MR) * depth) : 0;
-        b = PACK_B && !B_AHEAD ? lines(min_of(NCB, ceil_div(n, NR) * NR) * depth) : 0;
+        b = PACK_B && !B_AHEAD ? lines(min_of(NCB, ceil_div(n, NR) * NR) * (depth + EXTRA)) : 0;
         edge_a = PACK_A ? 0 : lines(MR * depth);
         edge_b = PACK_B ? 0 : lines(NR * depth);
         spare = lines(MR * NR);

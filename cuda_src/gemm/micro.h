@@ -4,9 +4,9 @@
 #include "epilogue.h"
 #if DTYPE_INT8
 #include "int8.h"
-enum { GROUP = 2 };  // neighbours in k that one unit of a packed panel holds
 #else
-enum { GROUP = 1 };
+// Neighbours in k that one unit of a packed panel holds, and rows at its end that hold what sums begin with.
+enum : int64_t { GROUP = 1, EXTRA = 0 };
 static inline vec multiply_add(vec a, vec b, vec sums) { return sums + a * b; }
 #endif
 
@@ -27,7 +27,7 @@ static constexpr int64_t AHEAD_A = M_INSIDE ? PREFETCH : 0, AHEAD_B = M_INSIDE ?
 
 // A panel of A or B as the microkernel reads it; the stride is a constant where it is packed.
 struct Panel {
-    const Sum* data;  // units as wide as a sum, also where one holds two int8
+    const Sum* data;  // units as wide as a sum, also where one holds several int8
     int64_t stride;
 };
 
@@ -104,6 +104,9 @@ static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, cons
         }
     }
     vec sums[MR][NV] = {};
+    for (int i = 0; EXTRA && i < MR; ++i) {
+        for (int j = 0; j < NV; ++j) sums[i][j] = load(row_b(b, depth) + j * LANES);
+    }
     int64_t p = 0;
     if (FETCH_NEXT && at.next.data) {
         for (; p + 16 <= depth; p += 16) {
