@@ -1,0 +1,40 @@
+/*[tuner]
+name = "conv_int8_ahead"
+operator = "conv2d"
+summary = "conv_int8 with constant weights, packed before any call: for workloads that are frozen."
+dtypes = ["int8"]
+entry = "conv2d"
+arguments = ["X", "W", "bias", "scale", "Z", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "zero_points"]
+use = ["cores", "int8_tiles"]
+
+[workspace]
+# Units hold two or four; a row more is what sums begin with.
+ahead = """
+  4 * (k // together) * ceildiv(together, CHANNELS) * CHANNELS * (r * (ceildiv(s, 2) if together > group_k else \
+  s * ceildiv(group_c, 2)) + 1)"""
+
+[prepare]
+entry = "pack_ahead"
+arguments = ["W", "ahead", "n", "c", "h", "w", "k", "r", "s"]
+constant = ["W"]
+*/
+// Rung 9. What rung 8 packs in each call is packed once, the sums of the weights that VNNI's shifted operand asks for
+// with it. bias, scale and zero points may still be others in each call.
+#define HUGE_PAGES 1
+#define W_AHEAD 1
+#include "int8_tiles.h"
+
+extern "C" int pack_ahead(const element* W, int32_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k,
+                          int64_t r, int64_t s) {
+    const Shape at(n, c, h, w, k, r, s);
+    const Int8Convolution work = {at, {at, 0}, W, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, ahead, false};
+    for (int64_t block = 0; block < work.groups() * work.blocks(); ++block) work.pack(block);
+    return 0;
+}
+
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const float* scale, const int32_t* Z,
+                      result* Y, int32_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
+                      int64_t s) {
+    return convolve(X, W, ahead, bias, scale, Z, Y, Shape(n, c, h, w, k, r, s));
+}

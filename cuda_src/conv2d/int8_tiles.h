@@ -1,0 +1,235 @@
+// The int8 convolution of rungs 8 and 9: register tiles of pixels x vectors of output channels.
+// The configuration's macros are defined before this is included, and W_AHEAD as 1 where the weights were packed before
+// the call, else 0.
+/*[tuner.shared]
+[int8_tiles.parameters]
+PIXELS = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "pixels of the register tile, of one row of the image" }
+CHANNELS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "output channels of the register tile, whole vectors" }
+BLOCK = { values = [0, 4, 8, 16, 32, 64], doc = "tiles that all output channels are computed for before the next; 0: all tiles" }
+UNROLL = { values = [1, 2, 4], doc = "units of the depth in the body of the innermost loop" }
+SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
+
+[int8_tiles.let]
+vectors = "CHANNELS * 4 // vector_bytes"
+# Channels that one block may hold.
+together = "k if group_c == 1 and group_k == 1 else group_k"
+one_row = "r * s == 1 and top + left + bottom + right == 0 and stride == 1"
+
+[int8_tiles.constraints]
+whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
+grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
+# Sums, a row of weights and one pixel.
+registers = "(PIXELS + 1) * vectors + 1 <= vector_registers"
+# 8 independent sums keep two pipes of latency 4 busy; narrow images have to do with fewer.
+latency = "PIXELS * vectors >= 8 or PIXELS * 2 > q"
+channels_used = "CHANNELS < 2 * together or CHANNELS * 4 == vector_bytes"
+pixels_used = "PIXELS == 1 or PIXELS <= q * (h if one_row else 1)"
+unrolled_body = "UNROLL * PIXELS * vectors <= 112"
+
+[int8_tiles.features]
+tile_area = "PIXELS * CHANNELS"
+panel_bytes = "group_c * r * s * CHANNELS"
+*/
+#pragma once
+#include "../common/arena.h"
+#include "../common/requantize.h"
+#include "../common/team.h"
+#include "units.h"
+
+enum : int64_t { N = CHANNELS, NV = N / LANES };
+enum { STEPS = UNROLL };  // a pragma expands no macro
+
+struct Int8Convolution {
+    const Shape& at;
+    const Units units;
+    const int8_t* W;
+    const int32_t *bias, *zero;
+    const float* scale;
+    result* Y;
+    const int32_t* image;    // [n][y][x][units]
+    const int32_t* offsets;  // [taps]: from a window's first unit
+    int32_t* packed;         // [blocks][taps + EXTRA][N]; with W_AHEAD it is read alone
+    bool flat;               // rows of the image follow each other without a gap: they are one row
+
+    int64_t rows() const { return flat ? 1 : at.rows; }
+    int64_t columns() const { return flat ? at.rows * at.columns : at.columns; }
+    int64_t groups() const { return units.depthwise() ? 1 : OPT_GROUPS; }
+    int64_t outer() const { return units.depthwise() ? at.k : at.outer; }
+    int64_t blocks() const { return ceil_div(outer(), N); }  // of output channels, in a group
+    int64_t block_size() const { return (units.taps() + EXTRA) * N; }
+    int64_t tiles_a_row() const { return columns() < PIXELS ? columns() : ceil_div(columns(), PIXELS); }
+    int64_t tiles() const { return at.n * rows() * tiles_a_row(); }
+
+    void pack(int64_t block) const {
+        const int64_t begin = block % blocks() * N;
+        units.pack<N>(packed + block * block_size(), W, block / blocks() * outer() + begin, min_of(N, outer() - begin));
+    }
+
+    // M pixels whose windows begin at x, `step` units apart, to Y from element `to` on; channels k ..., `channels` of them.
+    template <int M, bool DEPTHWISE>
+    __attribute__((noinline)) void tile(const int32_t* x, int64_t step, const int32_t* weights, int64_t k,
+                                        int64_t channels, result* to) const {
+        const int64_t taps = units.taps();
+        vec sums[M][NV];
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) sums[i][j] = EXTRA ? load(weights + taps * N + j * LANES) : vec{};
+        }
+#pragma GCC unroll STEPS
+        for (int64_t p = 0; p < taps; ++p) {
+            const int32_t* pixel = x + offsets[p];
+            vec row[NV];
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) row[j] = load(weights + p * N + j * LANES);
+#pragma GCC unroll 16
+            for (int i = 0; i < M; ++i) {
+                const vec one = DEPTHWISE ? vec{} : in_register(splat(pixel[i * step]));
+#pragma GCC unroll 16
+                for (int j = 0; j < NV; ++j) {
+                    sums[i][j] = multiply_add(DEPTHWISE ? load(pixel + i * step + j * LANES) : one, row[j], sums[i][j]);
+                }
+            }
+        }
+        finish<M>(sums, k, channels, to);
+    }
+
+    template <class T>
+    static const T* whole(T* buffer, const T* from, int64_t count) {
+        if (count == N) return from;
+        memcpy(buffer, from, size_t(count) * sizeof(T));
+        return buffer;
+    }
+
+    template <int M>
+    void finish(vec (&sums)[M][NV], int64_t k, int64_t channels, result* to) const {
+        int32_t more[N] = {};
+        float factors[N] = {};
+        const int32_t* addends = OPT_BIAS ? whole(more, bias + k, channels) : more;
+        const float* by = OPT_SCALE_CHANNEL ? whole(factors, scale + k, channels) : factors;
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) {
+#if REQUANTIZED
+            const floats factor = OPT_SCALE_CHANNEL ? load_floats(by + j * LANES) : floats{} + *scale;
+#endif
+#pragma GCC unroll 16
+            for (int i = 0; i < M; ++i) {
+                vec value = sums[i][j];
+                if (OPT_BIAS) value += load(addends + j * LANES);
+                if (OPT_RELU) value = value < vec{} ? vec{} : value;
+#if REQUANTIZED
+                value = requantize(value, factor, OPT_ZERO_POINTS ? zero[1] : 0);
+#endif
+                sums[i][j] = value;
+            }
+        }
+        (void)by;
+        if (OPT_NHWC) put_rows<M>(sums, channels, to);
+        else put_planes<M>(sums, channels, to);
+    }
+
+    template <int M>
+    void put_rows(const vec (&sums)[M][NV], int64_t channels, result* to) const {
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i) {
+            result part[N];
+            result* row = channels == N ? to + i * at.k : part;
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) store(row + j * LANES, sums[i][j]);
+            if (channels != N) memcpy(to + i * at.k, part, size_t(channels) * sizeof(result));
+        }
+    }
+
+    template <int M>
+    void put_planes(const vec (&sums)[M][NV], int64_t channels, result* to) const {
+        const int64_t plane = at.rows * at.columns;
+#if REQUANTIZED
+        if (M >= 4) {
+            // Four pixels of a channel in one word, the channels side by side.
+            int32_t words[N];
+#pragma GCC unroll 4
+            for (int begin = 0; begin < M; begin += 4) {
+                const int i = begin < M - 4 ? begin : M - 4;  // the last four overlap those before
+#pragma GCC unroll 16
+                for (int j = 0; j < NV; ++j) {
+                    const vec low = (sums[i][j] & 255) | (sums[(i + 1) % M][j] & 255) << 8;
+                    store(words + j * LANES, low | (sums[(i + 2) % M][j] & 255) << 16 | sums[(i + 3) % M][j] << 24);
+                }
+                for (int64_t j = 0; j < channels; ++j) memcpy(to + j * plane + i, words + j, 4);
+            }
+            return;
+        }
+#endif
+        int32_t one[N];
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) store(one + j * LANES, sums[i][j]);
+            for (int64_t j = 0; j < channels; ++j) to[j * plane + i] = result(one[j]);
+        }
+    }
+
+    void compute(int64_t block, int64_t number) const {
+        const int64_t group = block / blocks(), begin = block % blocks() * N, k = group * outer() + begin;
+        const int64_t row = number / tiles_a_row(), p = row % rows(), n = row / rows();
+        // The last tile of a row begins early enough to be whole; rows shorter than a tile go pixel by pixel.
+        const int64_t unit = columns() < PIXELS ? 1 : PIXELS;
+        const int64_t q = min_of(number % tiles_a_row() * unit, columns() - unit);
+        const int64_t first = units.depthwise() ? begin : group * units.of_group(), step = OPT_STRIDE * units.of_pixel();
+        const int32_t* x = image + n * units.of_image() + p * OPT_STRIDE * at.wide() * units.of_pixel() + q * step + first;
+        const int32_t* weights = packed + block * block_size();
+        const int64_t pixel = (n * at.rows + p) * at.columns + q;
+        result* to = Y + (OPT_NHWC ? pixel * at.k + k : (n * at.k + k) * at.rows * at.columns + p * at.columns + q);
+        const int64_t channels = min_of(N, outer() - begin);
+#if OPT_GROUPS > 1
+        if (units.depthwise()) {
+            if (unit == PIXELS) tile<PIXELS, true>(x, step, weights, k, channels, to);
+            else tile<1, true>(x, step, weights, k, channels, to);
+            return;
+        }
+#endif
+        if (unit == PIXELS) tile<PIXELS, false>(x, step, weights, k, channels, to);
+        else tile<1, false>(x, step, weights, k, channels, to);
+    }
+
+    // What thread `index` of `team` does. `wait` is a barrier of the team.
+    template <class Wait>
+    void run(const int8_t* X, int32_t* copy, int64_t team, int64_t index, Wait wait) const {
+        const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down, all = groups() * blocks();
+        const Range channels = share(all, 1, down, index % down), pixels = share(tiles(), 1, across, index / down);
+        units.copy(copy, X, team, index);
+        if (!W_AHEAD) {
+            const Range mine = share(all, 1, team, index);
+            for (int64_t block = mine.begin; block < mine.end; ++block) pack(block);
+        }
+        wait();
+        const int64_t most = BLOCK ? BLOCK : max_of(pixels.size(), 1);
+        for (int64_t begin = pixels.begin; begin < pixels.end; begin += most) {
+            for (int64_t block = channels.begin; block < channels.end; ++block) {
+                for (int64_t i = begin; i < min_of(begin + most, pixels.end); ++i) compute(block, i);
+            }
+        }
+    }
+};
+
+// `ahead` is all blocks as `pack` makes them; null where they are packed in the call.
+static int convolve(const int8_t* X, const int8_t* W, int32_t* ahead, const int32_t* bias, const float* scale,
+                    const int32_t* zero, result* Y, const Shape& at) {
+    static thread_local Arena arena;
+    const Units units = {at, OPT_ZERO_POINTS ? zero[0] : 0};
+    if (units.of_image() >= int64_t(1) << 31) return 2;  // an offset stays within one image
+    Int8Convolution work = {at, units, W, bias, zero, scale, Y, nullptr, nullptr, ahead, false};
+    auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
+    // Behind the last pixel there is room for the rest of a vector of channels.
+    const int64_t copy = lines(at.n * units.of_image() + N), table = lines(units.taps());
+    const int64_t all = work.groups() * work.blocks() * work.block_size();
+    int32_t* memory = arena.reserve(copy + table + (W_AHEAD ? 0 : all));
+    if (!memory) return 1;
+    units.offsets(memory + copy);
+    work.image = memory, work.offsets = memory + copy;
+    if (!W_AHEAD) work.packed = memory + copy + table;
+    work.flat = at.r == 1 && at.s == 1 && !PADDED && OPT_STRIDE == 1;
+    BY_TEAM
+    work.run(X, memory, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
+    return 0;
+}
