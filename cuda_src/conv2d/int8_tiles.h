@@ -91,7 +91,16 @@ struct Int8Convolution {
                 }
             }
         }
-        finish<M>(sums, k, channels, to);
+        // From here on in memory, where loops need not be unrolled: quick to compile, and little beside the sums.
+        int32_t done[M * N] __attribute__((aligned(VECTOR_BYTES)));
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 16
+            for (int j = 0; j < NV; ++j) store(done + i * N + j * LANES, sums[i][j]);
+        }
+        finish(done, M, k, channels);
+        if (OPT_NHWC) put_rows(done, M, channels, to);
+        else put_planes(done, M, channels, to);
     }
 
     template <class T>
@@ -101,71 +110,58 @@ struct Int8Convolution {
         return buffer;
     }
 
-    template <int M>
-    void finish(vec (&sums)[M][NV], int64_t k, int64_t channels, result* to) const {
+    // Bias, activation and scale of `pixels` x N sums.
+    void finish(int32_t* sums, int64_t pixels, int64_t k, int64_t channels) const {
+        if (!OPT_BIAS && !OPT_RELU && !REQUANTIZED) return;
         int32_t more[N] = {};
         float factors[N] = {};
         const int32_t* addends = OPT_BIAS ? whole(more, bias + k, channels) : more;
         const float* by = OPT_SCALE_CHANNEL ? whole(factors, scale + k, channels) : factors;
-#pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) {
+        for (int64_t j = 0; j < N; j += LANES) {
+            const vec addend = load(addends + j);
 #if REQUANTIZED
-            const floats factor = OPT_SCALE_CHANNEL ? load_floats(by + j * LANES) : floats{} + *scale;
+            const floats factor = OPT_SCALE_CHANNEL ? load_floats(by + j) : floats{} + *scale;
 #endif
-#pragma GCC unroll 16
-            for (int i = 0; i < M; ++i) {
-                vec value = sums[i][j];
-                if (OPT_BIAS) value += load(addends + j * LANES);
+            for (int64_t i = 0; i < pixels; ++i) {
+                vec value = load(sums + i * N + j);
+                if (OPT_BIAS) value += addend;
                 if (OPT_RELU) value = value < vec{} ? vec{} : value;
 #if REQUANTIZED
                 value = requantize(value, factor, OPT_ZERO_POINTS ? zero[1] : 0);
 #endif
-                sums[i][j] = value;
+                store(sums + i * N + j, value);
             }
         }
         (void)by;
-        if (OPT_NHWC) put_rows<M>(sums, channels, to);
-        else put_planes<M>(sums, channels, to);
     }
 
-    template <int M>
-    void put_rows(const vec (&sums)[M][NV], int64_t channels, result* to) const {
-#pragma GCC unroll 16
-        for (int i = 0; i < M; ++i) {
+    void put_rows(const int32_t* sums, int64_t pixels, int64_t channels, result* to) const {
+        for (int64_t i = 0; i < pixels; ++i, sums += N, to += at.k) {
             result part[N];
-            result* row = channels == N ? to + i * at.k : part;
-#pragma GCC unroll 16
-            for (int j = 0; j < NV; ++j) store(row + j * LANES, sums[i][j]);
-            if (channels != N) memcpy(to + i * at.k, part, size_t(channels) * sizeof(result));
+            result* row = channels == N ? to : part;
+            for (int j = 0; j < N; j += LANES) store(row + j, load(sums + j));
+            if (channels != N) memcpy(to, part, size_t(channels) * sizeof(result));
         }
     }
 
-    template <int M>
-    void put_planes(const vec (&sums)[M][NV], int64_t channels, result* to) const {
+    void put_planes(const int32_t* sums, int64_t pixels, int64_t channels, result* to) const {
         const int64_t plane = at.rows * at.columns;
 #if REQUANTIZED
-        if (M >= 4) {
-            // Four pixels of a channel in one word, the channels side by side.
+        // Four pixels of a channel in one word, the channels side by side; the last four overlap those before.
+        for (int64_t begin = 0; pixels >= 4 && begin < pixels; begin += 4) {
+            const int64_t i = min_of(begin, pixels - 4);
             int32_t words[N];
-#pragma GCC unroll 4
-            for (int begin = 0; begin < M; begin += 4) {
-                const int i = begin < M - 4 ? begin : M - 4;  // the last four overlap those before
-#pragma GCC unroll 16
-                for (int j = 0; j < NV; ++j) {
-                    const vec low = (sums[i][j] & 255) | (sums[(i + 1) % M][j] & 255) << 8;
-                    store(words + j * LANES, low | (sums[(i + 2) % M][j] & 255) << 16 | sums[(i + 3) % M][j] << 24);
-                }
-                for (int64_t j = 0; j < channels; ++j) memcpy(to + j * plane + i, words + j, 4);
+            for (int j = 0; j < N; j += LANES) {
+                const int32_t* from = sums + i * N + j;
+                const vec low = (load(from) & 255) | (load(from + N) & 255) << 8;
+                store(words + j, low | (load(from + 2 * N) & 255) << 16 | load(from + 3 * N) << 24);
             }
-            return;
+            for (int64_t j = 0; j < channels; ++j) memcpy(to + j * plane + i, words + j, 4);
         }
+        if (pixels >= 4) return;
 #endif
-        int32_t one[N];
-#pragma GCC unroll 16
-        for (int i = 0; i < M; ++i) {
-#pragma GCC unroll 16
-            for (int j = 0; j < NV; ++j) store(one + j * LANES, sums[i][j]);
-            for (int64_t j = 0; j < channels; ++j) to[j * plane + i] = result(one[j]);
+        for (int64_t j = 0; j < channels; ++j) {
+            for (int64_t i = 0; i < pixels; ++i) to[j * plane + i] = result(sums[i * N + j]);
         }
     }
 

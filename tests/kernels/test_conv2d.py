@@ -62,7 +62,8 @@ def test_computes_right_for_another_instruction_set(name: str, tmp_path: Path) -
     target = named_targets()["cpu:avx2"]
     if not set(target.features) <= set(HERE.features):
         pytest.skip("this processor has no AVX2")
-    check(name, "f32", target, 1 if registry.kernel(name).only_frozen else 3, 4, seed=2, folder=tmp_path)
+    dtype = registry.kernel(name).dtypes[0]
+    check(name, dtype, target, 1 if registry.kernel(name).only_frozen else 3, 4, seed=2, folder=tmp_path)
 
 
 @pytest.mark.parametrize(("name", "dtype"), [slow_if_ahead(*kernel) for kernel in KERNELS])

@@ -101,7 +101,9 @@ def try_random_configurations(
         if dtype == "int8":  # exact: alpha and beta are integers
             chosen.update(alpha=rng.choice([1.0, -3.0]), beta=rng.choice([0.0, 2.0]))
             if i % 2:
-                chosen.update({rng.choice(["scale_tensor", "scale_channel"]): True, "zero_points": i % 4 == 1})
+                chosen.update(
+                    {rng.choice(["scale_tensor", "scale_channel"]): True, "zero_points": i % 4 == 1}
+                )
         workload = GEMM.workload(dtype, m=m, n=n, k=k, **chosen)
         config = kernel.space(workload, aim).sample(rng)
         run = Run(kernel, workload, config, aim, folder / str(i))

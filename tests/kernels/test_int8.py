@@ -1,0 +1,92 @@
+"""int8 kernels are exact on every path that a processor's features choose, also where sums are the largest."""
+
+import itertools
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.kernels.draws import served
+from tests.kernels.running import Run
+from tuner import registry
+from tuner.core.target import Target
+from tuner.core.workload import Workload
+from tuner.devices.cpu.device import CpuDevice, named_targets
+
+HERE = CpuDevice().target
+KERNELS = ("cpp_packed", "cpp_ahead", "conv_int8", "conv_int8_ahead")
+# VNNI in registers of both widths, and what there is without it.
+PATHS = ("avx512+avx512vnni", "avx2+avxvnni", "avx512", "avx2", "x86_64")
+QUICK = {("cpp_packed", "avx2+avxvnni"), ("conv_int8", "avx2+avxvnni"), ("conv_int8", "avx2")}
+
+
+def path(text: str) -> Target:
+    """A named target with more features, of two cores."""
+    base, *more = text.split("+")
+    named = named_targets()[f"cpu:{base}"]
+    features = tuple(sorted({*named.features, *more}))
+    if not set(features) <= set(HERE.features):
+        pytest.skip(f"this processor lacks some of {text}")
+    return replace(named, features=features, limits={**named.limits, "cores": 2})
+
+
+def built(name: str, target: Target, seed: int, folder: Path) -> Run:
+    """A random configuration on a random workload of int8 results that has one."""
+    kernel, rng = registry.kernel(name), random.Random(f"{name} {seed}")
+    while True:
+        workload = served(kernel, target, rng, "int8")
+        scaled = any(option.startswith("scale") for option, _ in workload.options)
+        space = kernel.space(workload, target)
+        if space.size and (scaled or seed % 4 == 3):
+            return Run(kernel, workload, space.sample(rng), target, folder)
+
+
+def check(run: Run, seed: int) -> None:
+    for workload in (run.workload, *registry.operator(run.kernel.operator).companions(run.workload)):
+        error, where = run.error(workload, seed)
+        assert error <= 1, where
+        assert run.mismatch(workload, seed) is None, workload.key
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow])
+        for case in itertools.product(KERNELS, PATHS)
+    ],
+)
+def test_random_options_on_every_path(name: str, text: str, tmp_path: Path) -> None:
+    target = path(text)
+    for seed in range(1 if (name, text) in QUICK else 6):
+        check(built(name, target, seed, tmp_path / str(seed)), seed)
+
+
+def filled(workload: Workload, first: int, second: int) -> dict[str, np.ndarray]:
+    """Operands of one value each."""
+    inputs = registry.operator(workload.operator).inputs(workload, 1)
+    for name, value in zip(list(inputs)[:2], (first, second), strict=True):
+        inputs[name] = np.full_like(inputs[name], value)
+    return inputs
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("cpp_packed", "m7 n21 k131000 bias"),
+        ("conv_int8", "n1 c3600 h6 w6 k5 r6 s6 pad2 bias scale_channel zero_points"),
+        ("conv_int8", "n1 c18 h9 w9 k18 r5 s5 pad2 groups18 relu scale_tensor zero_points nhwc"),
+    ],
+)
+def test_the_largest_sums_there_are(name: str, shape: str, tmp_path: Path) -> None:
+    """The products of the ends of int8, which an operand shifted by 128 takes past 2^31."""
+    kernel = registry.kernel(name)
+    operator = registry.operator(kernel.operator)
+    workload = operator.parse(shape, "int8")
+    target = HERE.with_limits(cores=1)
+    run = Run(kernel, workload, kernel.space(workload, target).sample(random.Random(3)), target, tmp_path)
+    for first, second in itertools.product((-128, 127), repeat=2):
+        inputs = filled(workload, first, second)
+        for output, values in operator.reference(workload, inputs).items():
+            np.testing.assert_array_equal(run.computed(workload, inputs)[output], values)
