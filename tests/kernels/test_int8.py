@@ -1,4 +1,4 @@
-"""int8 kernels are exact on every path that a processor's features choose, also where sums are the largest."""
+"""int8 kernels are exact on every path that a processor offers, also where sums are the largest."""
 
 import itertools
 import random
