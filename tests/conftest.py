@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -36,6 +37,32 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`@pytest.mark.sampled(n)`: n cases of a test, evenly spread, are in the default suite, others `slow`.
+
+    With `each="kernel"` n cases of each value of that parameter are; of several, `each=("kernel", "dtype")`.
+    """
+    cases: dict[tuple[str, str], list[pytest.Item]] = {}
+    for item in items:
+        callspec = getattr(item, "callspec", None)  # of functions with cases alone
+        if (mark := item.get_closest_marker("sampled")) and callspec:
+            values = callspec.params
+            each = mark.kwargs.get("each", ())
+            value = str([values[name] for name in ((each,) if isinstance(each, str) else each)])
+            cases.setdefault((item.nodeid.split("[")[0], value), []).append(item)
+    for number, group in enumerate(cases.values()):
+        mark = group[0].get_closest_marker("sampled")
+        assert mark is not None
+        kept = min(mark.args[0], len(group))
+        # Of a single one of each value not always the first.
+        chosen = {round(i * (len(group) - 1) / max(1, kept - 1)) for i in range(kept)}
+        chosen = {number % len(group)} if kept == 1 else chosen
+        for place, item in enumerate(group):
+            if place not in chosen:
+                item.add_marker(pytest.mark.slow)
+
+
 # Peaks of no machine, beyond every kernel's reach: to measure them takes seconds in every test with a final.
 _PEAKS = {"peak_flops_f32": 1e15, "peak_flops_f32_core": 1e15, "bandwidth_bytes_per_s": 1e13}
 
@@ -52,6 +79,17 @@ def _own_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
     name = CpuDevice().fingerprint
     peaks.write_text(json.dumps({f"{name}_threads{n}": _PEAKS for n in range(1, (os.cpu_count() or 1) + 1)}))
     os.environ["TUNER_PEAKS"] = str(peaks)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A library that a test loaded for two threads leaves its pool so: those of later tests would spin."""
+    yield
+    if "numpy" in sys.modules:
+        import threadpoolctl
+
+        if any(pool["num_threads"] != 1 for pool in threadpoolctl.threadpool_info()):
+            threadpoolctl.threadpool_limits(1)
 
 
 @pytest.fixture

@@ -30,11 +30,13 @@ CASES = [
         "my_triton",
         missing("triton") or (None if find_spec("torch") else "no torch"),
         id="triton",
+        marks=pytest.mark.slow,
     ),
     pytest.param("new-kernel", "my_tensorir", missing("tensorir"), id="tensorir", marks=pytest.mark.slow),
     pytest.param("new-builder", "", None, id="builder"),
     pytest.param("new-searcher", "", None, id="searcher"),
-    pytest.param("new-device", "", None, id="device"),
+    # Its plug-in is tried below.
+    pytest.param("new-device", "", None, id="device", marks=pytest.mark.slow),
 ]
 
 

@@ -52,6 +52,7 @@ def settled(page: Any) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES)
+@pytest.mark.sampled(7)
 def test_a_page_has_its_marks_fits_a_phone_and_can_be_read(
     path: str, visit: Any, all_drawn: Any, contrast: Any, place: tuple[str, Path]
 ) -> None:

@@ -47,6 +47,7 @@ def build(text: str, folder: Path, chosen: Target = SM_80, entry: str = "dot", *
 
 
 @pytest.mark.parametrize("name", names())
+@pytest.mark.sampled(5)
 def test_resources_for_every_target(name: str, tmp_path: Path) -> None:
     artifact = build(DOT, tmp_path, target(name))
     assert artifact.format == "cubin" and artifact.path.read_bytes()[:4] == b"\x7fELF"

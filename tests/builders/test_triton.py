@@ -52,6 +52,7 @@ def build(workload: Workload, folder: Path, chosen: Target = SM_80, **changes: A
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_90a", "sm_120"])
+@pytest.mark.sampled(2)
 def test_a_cubin_with_resources(arch: str, tmp_path: Path) -> None:
     artifact = build(GEMM.workload("f16", m=256, n=256, k=256), tmp_path, target(arch))
     assert artifact.format == "cubin" and artifact.path.read_bytes()[:4] == b"\x7fELF"

@@ -83,6 +83,7 @@ def test_there_are_options_to_test():
 
 
 @pytest.mark.parametrize(("command", "option"), NUMBERS)
+@pytest.mark.sampled(15)
 def test_a_number_that_is_none_is_refused(command, option, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("TUNER_DB", str(tmp_path / "a.db"))
     for value in NO_NUMBERS:
@@ -93,6 +94,7 @@ def test_a_number_that_is_none_is_refused(command, option, monkeypatch, capsys, 
 
 
 @pytest.mark.parametrize(("command", "option"), TEXTS)
+@pytest.mark.sampled(24)
 def test_a_text_that_means_nothing_is_no_traceback(command, option, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("TUNER_DB", str(tmp_path / "a.db"))
     for value in NO_TEXTS:

@@ -158,6 +158,7 @@ def test_right_and_clean(name: str) -> None:
      ("barrier", "bar.arrive_and_wait();  // arrived"), ("barrier", "bar.wait(std::move(token));  // used"),
      ("group", "cg::wait(block);  // arrived"), ("group", "block.sync();  // used")],
 )  # fmt: skip
+@pytest.mark.sampled(6)
 def test_each_wait_is_needed(name: str, step: str) -> None:
     assert step in KERNELS[name]
     result = run(KERNELS[name].replace(step, "", 1), TENSORS, ["c"], block=(64,), sanitize=True)

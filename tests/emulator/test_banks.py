@@ -30,6 +30,7 @@ READS = {
 
 
 @pytest.mark.parametrize(("code", "conflicts"), READS.items())
+@pytest.mark.sampled(6)
 def test_reads(code: str, conflicts: int) -> None:
     text = TEXT.replace("CODE", f"{code}  // BUG")
     result = compute(text, {"out": np.zeros(32, np.float32)}, ["out"]) if code[:2] != "if" else None

@@ -60,6 +60,7 @@ def text(case: str, way: str) -> str:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.sampled(6)
 def test_a_tile_holds_what_its_gather_says(case: str, way: str) -> None:
     memory, _, _, _, expected, by_pieces = CASES[case]
     if not by_pieces and "elements" not in way:
@@ -124,6 +125,7 @@ def image_matrix(nhwc: bool) -> np.ndarray:
 
 @pytest.mark.parametrize(("nhwc", "whole_pieces"), [(True, True), (True, False), (False, False)])
 @pytest.mark.parametrize(("pixel0", "depth0"), [(0, 0), (16, 104), (4, 36)])
+@pytest.mark.sampled(3)
 def test_a_tile_of_an_image_is_that_part_of_its_matrix(
     nhwc: bool, whole_pieces: bool, pixel0: int, depth0: int
 ) -> None:

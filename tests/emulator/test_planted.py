@@ -35,6 +35,7 @@ def test_found_at_its_line(planted: Planted) -> None:
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda p: p.name)
+@pytest.mark.sampled(8)
 def test_the_right_version_is_quiet(planted: Planted) -> None:
     result = check(planted, planted.fixed)
     assert result.clean, (result.error, [str(f) for f in result.findings])

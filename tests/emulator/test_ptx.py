@@ -136,6 +136,7 @@ def numbers(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> tupl
 
 
 @pytest.mark.parametrize(("kind", "total", "m", "k"), SHAPES, ids=lambda v: str(v))
+@pytest.mark.sampled(6)
 def test_mma_has_the_fragments_of_the_isa(kind: str, total: str, m: int, k: int) -> None:
     rng = np.random.default_rng(k)
     a, a_bits = numbers(kind, (m, k), rng)

@@ -195,6 +195,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("seed", [0, 5])
 @pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.sampled(11)
 def test_no_false_alarm(name: str, seed: int) -> None:
     text, workspace = KERNELS[name]
     result = compute(text, {"a": A, "c": np.zeros(4, np.float32)}, ["c"], grid=(4,), block=(256,), seed=seed,

@@ -41,6 +41,7 @@ def operands(shape: tuple[int, int, int], factor: type, total: type) -> list[np.
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
+@pytest.mark.sampled(6)
 def test_all_shapes_and_types(kind: str, shape: tuple[int, int, int]) -> None:
     factor, total, np_factor, np_total, tolerance = TYPES[kind]
     m, n, k = shape

@@ -74,6 +74,7 @@ def tensors() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("width", [128, 64, 32, 0])
 @pytest.mark.parametrize("outers", ["0, 0", "1, 1", "0, 1"])
+@pytest.mark.sampled(5)
 def test_operands_of_every_layout(width: int, outers: str) -> None:
     a, b = (OUTER if outer == "1" else DEPTH for outer in outers.split(", "))
     given = tensors()

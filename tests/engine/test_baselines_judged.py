@@ -12,6 +12,7 @@ from tuner import registry
 LIBRARIES = ["conv_torch", "conv_torch_channels_last"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_convolution_that_converts_its_weights_sees_them_change(name: str, tmp_path: Path) -> None:
     if reason := registry.kernel(name).unavailable():

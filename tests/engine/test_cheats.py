@@ -115,6 +115,7 @@ def test_an_honest_kernel_has_its_time(workshop: Workshop, tmp_path: Path) -> No
 @pytest.mark.parametrize("far", [0, 4096, 2**19, 2**26 - 2**13])
 @pytest.mark.parametrize("side", ["before", "behind"])
 @pytest.mark.parametrize("tensor", ["A", "D"])
+@pytest.mark.sampled(6)
 def test_a_stray_write_is_found_however_far(
     tensor: str, side: str, far: int, workshop: Workshop, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ def test_refused_candidates_do_not_count() -> None:
 
 
 @pytest.mark.skipif(REASON is not None, reason=str(REASON))
+@pytest.mark.slow
 def test_a_short_run_counts_cubins_with_their_resources(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["--language", "nvrtc", "--seconds", "0.01", "--jobs", "2", "--json"])
     (row,) = json.loads(capsys.readouterr().out)

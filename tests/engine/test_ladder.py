@@ -13,11 +13,11 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
 def test_rows_say_what_the_rung_is_for() -> None:
     names = ["cuda_naive", "cuda_vectorized", "cuda_tensor_cores"]
     gemm, chosen = registry.operator("gemm"), target("cuda:sm_80")
-    rows = {r.kernel.name: r for r in climb(gemm, "1024x1024x1024", chosen, Search(4, 1), names)}
+    rows = {r.kernel.name: r for r in climb(gemm, "256x256x256", chosen, Search(2, 0), names)}
     assert set(rows) == set(names)
     for row in rows.values():
         assert row.metrics["spill_bytes"] == 0 and 0 < row.metrics["occupancy"] <= 1
-        assert row.built >= 4 and row.limiter
+        assert row.built >= 2 and row.limiter
     assert rows["cuda_naive"].metrics["load_bits"] == 32
     assert rows["cuda_vectorized"].metrics["load_bits"] == 128
     assert rows["cuda_vectorized"].metrics["loop_math_share"] > rows["cuda_naive"].metrics["loop_math_share"]

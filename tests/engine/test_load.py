@@ -58,6 +58,7 @@ def test_absurd_sizes_are_refused_in_one_line(name: str, digits: int, tmp_path: 
 
 @pytest.mark.parametrize("file", ["kernel.so", "artifact.json", "manifest.json"])
 @pytest.mark.parametrize("content", [None, b"", b"\x7fELF"])
+@pytest.mark.sampled(3)
 def test_a_damaged_cache_is_built_again(file: str, content: bytes | None, cache: Path) -> None:
     a, b = np.random.default_rng(0).random((2, 8, 8), np.float32)
     a, b = np.tile(a, (3, 1)), np.tile(b, (1, 2))

@@ -210,6 +210,7 @@ KINDS = ["build child", "build by SIGTERM", "run child", "judge", "zygote of bui
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.sampled(3)
 def test_what_somebody_killed_once_is_tried_once_more(
     kind: str, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

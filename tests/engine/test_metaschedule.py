@@ -184,6 +184,7 @@ def test_searchers_and_kernels_that_do_not_go_together_are_refused_before_anythi
     assert "tir_metaschedule" not in {k.name for k in chosen} | set(skipped)
 
 
+@pytest.mark.slow
 def test_a_compile_only_sweep_for_a_gpu(tmp_path):
     from tuner.core.protocol import Protocol
     from tuner.engine.candidate.described import DescribedDevice

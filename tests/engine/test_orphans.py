@@ -92,6 +92,7 @@ def measure(workshop: Workshop, kernel) -> Measurement:
 
 
 @pytest.mark.parametrize("name", LEAVES)
+@pytest.mark.sampled(4)
 def test_what_a_kernel_leaves_is_ended_before_the_next_measurement(name, workshop, tmp_path):
     body, status = LEAVES[name]
     pids = tmp_path / "pids"

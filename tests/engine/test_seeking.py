@@ -83,6 +83,7 @@ def race(store, workshop, folder, searcher, give_up_after=None, trials=12):
 
 
 @pytest.mark.parametrize(("name", "give_up_after"), [*((n, None) for n in BROKEN), ("AskRaises", 2)])
+@pytest.mark.sampled(3)
 def test_a_failing_searcher_ends_the_sweep_and_those_that_wait(
     store, workshop, tmp_path, broken, name, give_up_after
 ):
@@ -109,6 +110,7 @@ def test_three_configurations_and_twelve_trials(store, workshop, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.sampled(14)
 def test_a_replay_of_fewer_configurations_than_trials(store, name, size):
     if reason := registry.searcher(name).unavailable():
         pytest.skip(reason)

@@ -141,10 +141,10 @@ def test_resumed_random_sweep_proposes_what_the_whole_one_would(store, tmp_path)
             if event.number == 3:
                 raise KeyboardInterrupt
 
-    run(store, kernel, 12, Impatient())
-    resumed = run(store, kernel, 12, resume=True)
+    run(store, kernel, 7, Impatient())
+    resumed = run(store, kernel, 7, resume=True)
     with open_store(str(tmp_path / "other.db")) as other:
-        whole = run(other, kernel, 12)
+        whole = run(other, kernel, 7)
     assert {t.key.digest for t in resumed.trials} == {t.key.digest for t in whole.trials}
 
 
@@ -164,7 +164,7 @@ def test_a_searcher_is_told_failures(store, tmp_path, monkeypatch):
 
 def sweep_process(db: Path, trials: int, *more: str) -> subprocess.Popen:
     command = [
-        sys.executable, "-m", "tuner", "sweep", "gemm", "--shape", "48x48x48", "--kernel", "cpp_packed",
+        sys.executable, "-m", "tuner", "sweep", "gemm", "--shape", "48x48x48", "--kernel", "cpp_tiled",
         "--searcher", "random", "--trials", str(trials), "--no-baselines", "--rounds", "0", "--db", str(db),
         "--json", *more,
     ]  # fmt: skip
@@ -191,7 +191,7 @@ def test_kill_9_loses_nothing_leaves_no_process_and_resumes(tmp_path):
         kept = [t.id for t in store.sweep_history(1)]
         assert len(kept) >= 3
     out, err = sweep_process(db, 10, "--resume").communicate(timeout=120)
-    sweep = json.loads(out)["sweeps"]["cpp_packed"]
+    sweep = json.loads(out)["sweeps"]["cpp_tiled"]
     assert (sweep["sweep"], sweep["trials"]) == (1, 10), err
     with open_store(str(db), read_only=True) as store:
         history = store.sweep_history(1)
@@ -214,10 +214,10 @@ def test_ctrl_c_ends_in_good_order(tmp_path):
 
 def test_two_sweeps_share_one_database(tmp_path):
     db = tmp_path / "shared.db"
-    both = [sweep_process(db, 4, "--seed", str(seed)) for seed in (1, 2)]
+    both = [sweep_process(db, 2, "--seed", str(seed)) for seed in (1, 2)]
     for process in both:
         _, err = process.communicate(timeout=150)
         assert process.returncode == 0, err
     with open_store(str(db), read_only=True) as store:
-        assert sorted(s.trials for s in store.sweeps()) == [4, 4]
+        assert sorted(s.trials for s in store.sweeps()) == [2, 2]
         assert all(s.status == "finished" for s in store.sweeps())

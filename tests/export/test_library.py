@@ -111,6 +111,7 @@ def check(library: ctypes.CDLL, key: str, seed: int = 0) -> float:
 
 
 @pytest.mark.parametrize("key", ASKED)
+@pytest.mark.sampled(7)
 def test_tuned_or_not_every_size_is_right_on_every_processor(library: ctypes.CDLL, key: str) -> None:
     try:
         for level in range(3):

@@ -71,6 +71,7 @@ REST = {"COPY_KV": False, "DECODE_ROWS": 4, "DECODE_KEYS": 4, "PREFETCH": 0, "SP
         else value[0]
     ),
 )
+@pytest.mark.sampled(3)
 def test_every_path_on_every_instruction_set(
     arch: str, shapes: list[str], changes: dict[str, object], tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ def configuration(workload: Workload, target: Target, **wanted: object) -> Confi
 
 @pytest.mark.parametrize("layout", ["queries", "head"])
 @pytest.mark.parametrize("arch", ARCHES)
+@pytest.mark.sampled(1, each="layout")
 def test_the_error_of_its_exponential_is_as_stated(arch: str, layout: str, tmp_path: Path) -> None:
     """Keys of scores 0 and x <= 0, one-hot values: the outputs' ratio is 2^(x * log2(e)) as computed."""
     target = named_targets()[f"cpu:{arch}"]
@@ -60,6 +61,7 @@ def test_the_error_of_its_exponential_is_as_stated(arch: str, layout: str, tmp_p
         ("b2 h6 q1 kv500 d128 kv_heads2 paged page_size7", {"LAYOUT": "head", "QUERIES": 2, "SPLIT_KV": 2}),
     ],
 )
+@pytest.mark.sampled(2)
 def test_every_path_is_right_and_calls_no_libm(shape: str, wanted: dict[str, object], tmp_path: Path) -> None:
     workload = ATTENTION.parse(shape)
     config = configuration(workload, HERE, **wanted)

@@ -56,7 +56,7 @@ def busy() -> dict[str, float]:
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("operator", list(SHAPES))
 def test_a_library_works_on_the_threads_of_the_protocol(operator: str, threads: int) -> None:
     device = CpuDevice()

@@ -15,7 +15,7 @@ HERE = CpuDevice().target
 KERNELS = [(k.name, dtype) for k in registry.kernels_of("conv2d", "cpu") for dtype in k.dtypes]
 COMPILED = [(name, dtype) for name, dtype in KERNELS if registry.kernel(name).language == "cxx"]
 # What a build costs decides how many there are: C++ half a second, TensorIR three, a library nothing.
-QUICK = {"cxx": (4, 6), "tensorir": (3, 0), "python": (40, 0)}
+QUICK = {"cxx": (2, 6), "tensorir": (2, 0), "python": (40, 0)}
 # What lays weights out ahead shares all other code with a kernel that does not.
 AHEAD = {"cxx": (1, 3), "python": (40, 0)}
 
@@ -67,6 +67,7 @@ def test_computes_right_for_another_instruction_set(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("name", "dtype"), [slow_if_ahead(*kernel) for kernel in KERNELS])
+@pytest.mark.sampled(1, each="name")
 def test_padding_by_side(name: str, dtype: str, tmp_path: Path) -> None:
     """As "same" pads for a stride of 2, even kernels, depthwise ones; one side alone."""
     kernel = registry.kernel(name)
@@ -96,6 +97,7 @@ def test_padding_by_side(name: str, dtype: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["conv_winograd", "conv_winograd_ahead"])
 @pytest.mark.parametrize("tile", [2, 4])
+@pytest.mark.sampled(1, each="name")
 def test_winograd_meets_the_tolerance_of_all(name: str, tile: int, tmp_path: Path) -> None:
     """Where its error is largest: few channels, many outputs."""
     kernel = registry.kernel(name)
@@ -125,6 +127,7 @@ def test_winograd_meets_the_tolerance_of_all(name: str, tile: int, tmp_path: Pat
         "n1 c3 h14 w14 k3 r3 s3 groups=3 stride=2 pad_bottom=1 pad_right=1 bias",
     ],
 )
+@pytest.mark.sampled(3, each="arch")
 def test_depthwise_images_that_are_masked(shape: str, arch: str, tmp_path: Path) -> None:
     """Padding, and the first and last channel, which have no neighbour to read; wider images too."""
     target = HERE if arch == "here" else named_targets()[arch]
@@ -153,6 +156,7 @@ def test_depthwise_images_that_are_masked(shape: str, arch: str, tmp_path: Path)
         "n1 c6 h14 w14 k10 r5 s5 pad=2",
     ],
 )
+@pytest.mark.sampled(1)
 def test_last_pixels_as_dot_products(shape: str, tmp_path: Path) -> None:
     """Alone, and with threads that gather panels together and must not overwrite what is another's."""
     kernel = registry.kernel("conv_implicit_gemm")

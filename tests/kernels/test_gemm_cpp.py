@@ -115,6 +115,7 @@ def try_random_configurations(
 
 @pytest.mark.parametrize("aim_name", ["cpu:x86_64", "cpu:avx2", "cpu:avx512"])
 @pytest.mark.parametrize(("name", "dtype", "count"), CASES)
+@pytest.mark.sampled(1, each=("name", "dtype"))
 def test_random_configurations_are_right_at_ragged_shapes(
     name: str, dtype: str, count: int, aim_name: str, tmp_path: Path
 ) -> None:
@@ -260,6 +261,7 @@ int main() {
         ("cpp_packed", {**BASE, "NR": 16, "PACK_B": False, "INNER": "m", "NC": 64}, {"bias": True}),
     ],
 )  # fmt: skip
+@pytest.mark.sampled(5)
 def test_no_access_outside_the_tensors(name: str, choice: Config, chosen: dict, tmp_path: Path) -> None:
     aim, kernel = runnable(target("cpu:avx2")), kernel_of(name)
     workload = GEMM.workload("f32", m=200, n=200, k=200, **chosen)

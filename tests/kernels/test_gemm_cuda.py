@@ -68,6 +68,7 @@ def test_the_ladder_is_there() -> None:
 
 
 @pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.sampled(5)
 def test_alignment_of_one_operand_only(rung: str, tmp_path: Path) -> None:
     # n is a multiple of 16 and k is not, and the other way round: one operand's rows are whole pieces.
     kernel, chosen = registry.kernel(rung), target("sm_80")
@@ -181,6 +182,7 @@ def test_what_does_not_fit_the_target_is_refused_by_name(rung: str, scarce: str)
     ],
 )
 @pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.sampled(4)
 def test_the_main_loop_meets_no_bank_twice(
     rung: str, dtype: str, config: Config, transposed: bool, tmp_path: Path
 ) -> None:
@@ -214,6 +216,7 @@ def test_the_main_loop_meets_no_bank_twice(
         ("e5m2", "sm_120a", 64, "QMMA.16832.F32.E5M2.E5M2"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_the_widest_instructions_are_in_the_main_loop(
     dtype: str, arch: str, depth: int, operation: str, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ def here() -> Target:
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
 @pytest.mark.parametrize("seed", range(14))
+@pytest.mark.sampled(4, each="kernel")
 def test_random_configurations_of_random_workloads(
     kernel: Kernel, seed: int, here: Target, tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_configuration_of_one_shape_serves_its_companions(
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
 @pytest.mark.parametrize("arch", ["avx2", "x86_64"])
+@pytest.mark.sampled(1, each="kernel")
 def test_narrow_targets(kernel: Kernel, arch: str, tmp_path: Path) -> None:
     """What is compiled for fewer features than this machine has runs here too."""
     rng, target = random.Random(9), named_targets()[f"cpu:{arch}"]

@@ -143,6 +143,7 @@ def test_random_configurations_are_right_and_clean(
 
 
 @every_kernel
+@pytest.mark.sampled(12)
 def test_compiled_to_a_cubin_that_is_ranked(kernel: Kernel, tmp_path: Path) -> None:
     needs(kernel)
     chosen, operator = target("sm_90"), registry.operator(kernel.operator)

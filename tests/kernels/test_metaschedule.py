@@ -44,6 +44,7 @@ def proposals(kernel: Kernel, workload: Workload, target, count: int, population
 
 
 @pytest.mark.parametrize(("kernel", "shape", "dtype"), CASES)
+@pytest.mark.sampled(1, each="kernel")
 def test_program_and_schedules_compute_the_definition(kernel, shape, dtype, tmp_path) -> None:
     workload = registry.operator(kernel.operator).parse(shape, dtype)
     traces = ["[[],[]]", *proposals(kernel, workload, HERE, 2)]

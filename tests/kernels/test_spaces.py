@@ -53,6 +53,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kernel", "target"), CASES)
+@pytest.mark.sampled(1, each="kernel")
 def test_a_shape_it_computes_has_a_valid_configuration_that_can_be_lowered(kernel, target):
     rng, served = random.Random(3), set()
     for dtype in kernel.dtypes:

@@ -13,6 +13,7 @@ from tuner.core.operator import Operator, Tensors, special_mismatch, worst_error
 from tuner.core.workload import Workload
 
 SEED = 20
+pytestmark = pytest.mark.sampled(40, each="operator")
 
 
 def varied(operator: Operator, dtype: str) -> list[Workload]:

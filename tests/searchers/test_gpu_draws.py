@@ -49,6 +49,7 @@ def drawn(name: str, seed: int, count: int) -> list[str]:
     "name",
     [pytest.param(n, marks=[] if n.startswith("tir") else [pytest.mark.slow]) for n in sorted(SHAPES)],
 )
+@pytest.mark.slow
 def test_draws_pass_the_checks_of_the_target(name: str) -> None:
     # Of TVM's own draws of attention's schedules for this shape none of 144 did.
     texts = drawn(name, 7, 4)

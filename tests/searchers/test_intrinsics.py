@@ -24,6 +24,7 @@ print(*here, after, hasattr(tvm.s_tir.tensor_intrin, "rocm"))
 
 
 @pytest.mark.skipif(find_spec("tvm") is None, reason="needs TVM")
+@pytest.mark.slow
 def test_a_target_has_its_own_intrinsics_and_the_package_is_whole_afterwards():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
     assert done.stdout.split() == ["True", "False", "True", "True"], done.stderr

@@ -21,6 +21,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("how", ["writable", "read-only file", "read-only folder"])
 @pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.sampled(34)
 def test_the_file_named_is_the_file_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any, name: str, how: str, relative: bool
 ) -> None:

@@ -52,6 +52,7 @@ def measurements(draw: st.DrawFn, status: Status, evidence: Evidence) -> Measure
 
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("evidence", Evidence)
+@pytest.mark.sampled(20)
 def test_every_outcome_comes_back_as_it_was(
     store: Store, make: Any, status: Status, evidence: Evidence
 ) -> None:
