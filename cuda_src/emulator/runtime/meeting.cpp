@@ -1,5 +1,6 @@
 // Where threads meet: barriers, warp operations, and what is said when somebody does not come.
 #include <algorithm>
+#include <cstdio>
 
 #include "state.h"
 
@@ -30,6 +31,16 @@ void check_barrier(Block& block) {
   for (Thread& t : block.threads) {
     if (t.state == State::DONE) f->thread2 = t.gid;
   }
+}
+
+// Bits of an address within one block's part of the cluster's window.
+constexpr int CLUSTER_WINDOW = 24;
+
+[[noreturn]] void misuse_cluster(const char* what, uintptr_t pc) {
+  Finding* f = report(TRAP, place(pc));
+  f->thread = thread_now->gid;
+  std::snprintf(f->text, sizeof f->text, "cluster: %s", what);
+  stop_launch();
 }
 
 }  // namespace
@@ -251,15 +262,50 @@ void* cuda_emu_map_shared(const void* pointer, unsigned rank) {
   Block& block = *thread_now->block;
   const uint64_t offset = uintptr_t(pointer) - uintptr_t(launch.shared);
   const unsigned count = block.cluster.empty() ? 1 : unsigned(block.cluster.size());
-  if (offset >= launch.shared_bytes || rank >= count) {
-    Finding* f = report(TRAP, place(uintptr_t(__builtin_return_address(0))));
-    f->thread = thread_now->gid;
-    std::strncpy(f->text, rank >= count ? "cluster: map_shared_rank: there is no block of this rank"
-                                        : "cluster: map_shared_rank: the address is none of shared memory", sizeof f->text - 1);
-    stop_launch();
-  }
+  const uintptr_t caller = uintptr_t(__builtin_return_address(0));
+  if (rank >= count) misuse_cluster("there is no block of this rank", caller);
+  if (offset >= launch.shared_bytes) misuse_cluster("the address is none of the block's shared memory", caller);
   if (rank == block.rank) return launch.shared + offset;
   return block.cluster[rank]->shared.data() + offset;
+}
+
+unsigned cuda_emu_cluster_rank(const void* pointer) {
+  const Block& block = *thread_now->block;
+  for (const Block* other : block.cluster) {
+    if (other != &block && uintptr_t(pointer) - uintptr_t(other->shared.data()) < launch.shared_bytes) return other->rank;
+  }
+  return block.cluster.empty() ? 0 : block.rank;
+}
+
+void* cuda_emu_cluster_pointer(uint32_t address) {
+  const uint32_t rank = (address >> CLUSTER_WINDOW) - 1;
+  const Block& block = *thread_now->block;
+  const uint32_t offset = address & ((1u << CLUSTER_WINDOW) - 1);
+  // What is in no block's window is a stray access of the block's own.
+  if (rank >= block.cluster.size()) return launch.shared + address;
+  return (rank == block.rank ? launch.shared : block.cluster[rank]->shared.data()) + offset;
+}
+
+uint32_t cuda_emu_cluster_address(const void* pointer) {
+  const Block& block = *thread_now->block;
+  const unsigned rank = cuda_emu_cluster_rank(pointer);
+  const bool own = block.cluster.empty() || rank == block.rank;
+  if (own) return uint32_t(static_cast<const char*>(pointer) - launch.shared);
+  const auto offset = uint32_t(static_cast<const char*>(pointer) - block.cluster[rank]->shared.data());
+  return (rank + 1) << CLUSTER_WINDOW | offset;
+}
+
+void cuda_emu_cluster_arrive(void) {
+  Thread& self = *thread_now;
+  if (self.arrived) misuse_cluster("arrives twice and never waits", uintptr_t(__builtin_return_address(0)));
+  self.arrived = true;
+}
+
+void cuda_emu_cluster_wait(void) {
+  Thread& self = *thread_now;
+  if (!self.arrived) misuse_cluster("waits and has not arrived", uintptr_t(__builtin_return_address(0)));
+  self.arrived = false;
+  cuda_emu_barrier(BARRIER_CLUSTER, 0);
 }
 
 void cuda_emu_spin(void) {

@@ -92,6 +92,7 @@ std::unique_ptr<Block> make_block(uint32_t linear) {
     t.gid = linear * launch.threads + id;
     t.index = uint3{id % blockDim.x, id / blockDim.x % blockDim.y, id / blockDim.x / blockDim.y};
     t.state = State::READY;
+    t.arrived = false;
     t.turns = 0;
     t.clock = 1;
     std::fill(std::begin(t.known), std::end(t.known), 0);

@@ -64,6 +64,7 @@ struct Thread {
   // The operation it waits in.
   uint32_t mask = 0;
   int kind = 0, predicate = 0, result = 0;
+  bool arrived = false;  // at the cluster's barrier, and has not waited yet
   void* argument = nullptr;
   void (*complete)(void**, unsigned) = nullptr;
   uintptr_t pc = 0;

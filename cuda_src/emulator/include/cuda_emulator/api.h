@@ -74,6 +74,15 @@ unsigned cuda_emu_cluster_size(int axis);
 unsigned cuda_emu_cluster_place(int axis);
 // What lies at the same place of the shared memory of the cluster's block of this rank.
 void* cuda_emu_map_shared(const void* pointer, unsigned rank);
+// The rank of the block whose shared memory a pointer is into.
+unsigned cuda_emu_cluster_rank(const void* pointer);
+// The window of the cluster's shared memory, as instructions with .shared::cluster take it: the block's own from 0 on,
+// that of rank r from (r + 1) 2^24 on.
+void* cuda_emu_cluster_pointer(uint32_t address);
+uint32_t cuda_emu_cluster_address(const void* pointer);
+// The cluster's barrier in two halves. A block arrives when it waits, which no right program can tell.
+void cuda_emu_cluster_arrive(void);
+void cuda_emu_cluster_wait(void);
 
 // The window of shared memory: addresses of 32 bits from 0, as instructions with .shared take them.
 void* cuda_emu_shared_pointer(uint32_t address);

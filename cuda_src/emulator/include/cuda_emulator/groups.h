@@ -49,9 +49,9 @@ struct cluster_group {
   CUDA_EMU_INLINE void sync() { cuda_emulator::cuda_emu_barrier(cuda_emulator::BARRIER_CLUSTER, 0); }
   // In two halves: here a block arrives when it waits, which no right program can tell.
   struct arrival_token {};
-  CUDA_EMU_INLINE arrival_token barrier_arrive() { return {}; }
-  CUDA_EMU_INLINE void barrier_wait() { sync(); }
-  CUDA_EMU_INLINE void barrier_wait(arrival_token&&) { sync(); }
+  CUDA_EMU_INLINE arrival_token barrier_arrive() { cuda_emulator::cuda_emu_cluster_arrive(); return {}; }
+  CUDA_EMU_INLINE void barrier_wait() { cuda_emulator::cuda_emu_cluster_wait(); }
+  CUDA_EMU_INLINE void barrier_wait(arrival_token&&) { barrier_wait(); }
   CUDA_EMU_INLINE dim3 dim_blocks() {
     return dim3(cuda_emulator::cuda_emu_cluster_size(0), cuda_emulator::cuda_emu_cluster_size(1),
                 cuda_emulator::cuda_emu_cluster_size(2));

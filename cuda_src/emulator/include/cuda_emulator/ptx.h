@@ -83,6 +83,11 @@ template <class R>
 CUDA_EMU_INLINE void* shared(const R& address, long long offset) {
   return cuda_emu_shared_pointer(window(address, offset));
 }
+// In the window of the cluster's shared memory, where the block's own lies too.
+template <class R>
+CUDA_EMU_INLINE void* cluster(const R& address, long long offset) {
+  return cuda_emu_cluster_pointer(window(address, offset));
+}
 
 // ---- ld, st (9.7.9): vectors are one access, which their alignment holds for
 template <class T, int N>

@@ -7,7 +7,7 @@ from tuner.builders.emulator.ptx.names import PTX, Unknown, Writer, cxx_type, no
 from tuner.builders.emulator.ptx.ptx_text import vector_parts
 
 _EMULATOR = "cuda_emulator::"
-_SPACES = (".global", ".shared", ".shared::cta", ".local", ".const", ".param")
+_SPACES = (".global", ".shared", ".shared::cta", ".shared::cluster", ".local", ".const", ".param")
 _SCOPES = (".cta", ".cluster", ".gpu", ".sys")
 _HINT = re.compile(r"\.(nc|ca|cg|cs|lu|cv|wb|wt|L1::\w+|L2::\w+|level::\w+|unified)")
 
@@ -17,19 +17,21 @@ def _hints(modifiers: list[str]) -> None:
     modifiers[:] = [m for m in modifiers if not _HINT.fullmatch(m)]
 
 
-def _where(modifiers: list[str]) -> bool:
-    """Removes the state space; whether it is shared memory."""
+def _where(modifiers: list[str]) -> str:
+    """Removes the state space; as `Writer.address` takes it."""
     space = take(modifiers, *_SPACES)
     if space in (".param", ".const"):
         raise Unknown(f" with {space}")
-    return space.startswith(".shared")
+    if space == ".shared::cluster":
+        return "cluster"
+    return "shared" if space.startswith(".shared") else "generic"
 
 
-def _memory_order(modifiers: list[str], shared: bool) -> str:
+def _memory_order(modifiers: list[str], space: str) -> str:
     order = take(modifiers, ".weak", ".volatile", ".relaxed", ".acquire", ".release", ".acq_rel", ".mmio")
     take(modifiers, *_SCOPES)
     # Volatile shared memory is the old way to leave __syncwarp out: no more than an access.
-    return "" if order == ".weak" or (order == ".volatile" and shared) else order
+    return "" if order == ".weak" or (order == ".volatile" and space != "generic") else order
 
 
 def _count(modifiers: list[str]) -> int:
@@ -44,21 +46,21 @@ def _one_type(modifiers: list[str]) -> str:
 
 def _ld(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str:
     _hints(modifiers)
-    shared = _where(modifiers)
-    order, count = _memory_order(modifiers, shared), _count(modifiers)
+    space = _where(modifiers)
+    order, count = _memory_order(modifiers, space), _count(modifiers)
     kind = _one_type(modifiers)
     load = f"{PTX}load{'_atomic' if order else ''}<{kind}, {count}>"
     targets = vector_parts(operands[0])
     if len(targets) != count:
         raise Unknown(f" with {len(targets)} registers for {count} values")
-    value = f"const auto cuda_emu_value = {load}({writer.address(operands[1], shared)});"
+    value = f"const auto cuda_emu_value = {load}({writer.address(operands[1], space)});"
     return " ".join([value, *(writer.put(t, f"cuda_emu_value.of[{i}]") for i, t in enumerate(targets))])
 
 
 def _st(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str:
     _hints(modifiers)
-    shared = _where(modifiers)
-    order, count = _memory_order(modifiers, shared), _count(modifiers)
+    space = _where(modifiers)
+    order, count = _memory_order(modifiers, space), _count(modifiers)
     name = modifiers[-1] if modifiers else ""
     kind = _one_type(modifiers)
     sources = vector_parts(operands[1])
@@ -68,7 +70,7 @@ def _st(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str:
     fence = f"{_EMULATOR}cuda_emu_fence(1); " if order == ".release" else ""
     store = f"{PTX}store{'_atomic' if order else ''}<{kind}, {count}>"
     vector = f"{PTX}Vector<{kind}, {count}>{{{{{values}}}}}"
-    return f"{fence}{store}({writer.address(operands[0], shared)}, {vector});"
+    return f"{fence}{store}({writer.address(operands[0], space)}, {vector});"
 
 
 def _cp(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str:
@@ -95,7 +97,7 @@ def _cp(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str:
 
 def _cp_async(writer: Writer, operands: Sequence[str]) -> str:
     """`[to], [from], size`, then the bytes that are there to copy, or a predicate to copy none."""
-    to, source = writer.address(operands[0], True), writer.address(operands[1], False)
+    to, source = writer.address(operands[0], "shared"), writer.address(operands[1], "generic")
     size = writer.get("b32", operands[2])
     given = size
     if len(operands) > 3:
@@ -107,21 +109,21 @@ def _cp_async(writer: Writer, operands: Sequence[str]) -> str:
 
 def _cvta(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str:
     to = take(modifiers, ".to")
-    shared = _where(modifiers)
+    space = _where(modifiers)
     kind = modifiers[-1] if modifiers else ""
     cxx_type(kind)
     value = writer.get("b64", operands[1])
-    if shared and to:
-        value = f"{_EMULATOR}cuda_emu_shared_address((const void*){value})"
-    elif shared:
-        value = f"{PTX}b64({_EMULATOR}cuda_emu_shared_pointer({PTX}b32({value})))"
+    if space != "generic" and to:
+        value = f"{_EMULATOR}cuda_emu_{space}_address((const void*){value})"
+    elif space != "generic":
+        value = f"{PTX}b64({_EMULATOR}cuda_emu_{space}_pointer({PTX}b32({value})))"
     return writer.put(operands[0], f"{cxx_type(kind)}({value})")
 
 
 def _atomic(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str:
     """atom d, [a], b, c; red [a], b."""
     _hints(modifiers)
-    shared = _where(modifiers)
+    space = _where(modifiers)
     order = take(modifiers, ".relaxed", ".acquire", ".release", ".acq_rel")
     take(modifiers, *_SCOPES)
     take(modifiers, ".noftz")
@@ -132,7 +134,7 @@ def _atomic(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> st
         raise Unknown
     target, *rest = operands if not operands[0].startswith("[") else ("_", *operands)
     values = ", ".join(writer.get(name, o) for o in rest[1:])
-    call = f"{PTX}atomic_{word[1:]}({writer.address(rest[0], shared)}, {values})"
+    call = f"{PTX}atomic_{word[1:]}({writer.address(rest[0], space)}, {values})"
     fence = f"{_EMULATOR}cuda_emu_fence(1); " if order in (".release", ".acq_rel") else ""
     return fence + writer.put(target, call)
 

@@ -11,6 +11,9 @@ PTX = "cuda_emulator::ptx::"
 _LANE = "cuda_emulator::cuda_emu_lane()"
 _THREAD = "((threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x)"
 _CLOCK = "cuda_emulator::cuda_emu_clock()"
+_SIZE, _PLACE = (
+    [f"cuda_emulator::cuda_emu_cluster_{what}({i})" for i in range(3)] for what in ("size", "place")
+)
 
 SPECIAL = {
     **{f"%tid.{x}": f"threadIdx.{x}" for x in "xyz"}, **{f"%ntid.{x}": f"blockDim.{x}" for x in "xyz"},
@@ -21,6 +24,12 @@ SPECIAL = {
     "%lanemask_eq": f"(1u << {_LANE})", "%lanemask_lt": f"((1u << {_LANE}) - 1)",
     "%lanemask_le": f"((2u << {_LANE}) - 1)", "%lanemask_gt": f"~((2u << {_LANE}) - 1)",
     "%lanemask_ge": f"~((1u << {_LANE}) - 1)",
+    **{f"%cluster_nctaid.{x}": size for x, size in zip("xyz", _SIZE, strict=True)},
+    **{f"%cluster_ctaid.{x}": place for x, place in zip("xyz", _PLACE, strict=True)},
+    **{f"%clusterid.{x}": f"(blockIdx.{x} / {size})" for x, size in zip("xyz", _SIZE, strict=True)},
+    **{f"%nclusterid.{x}": f"(gridDim.{x} / {size})" for x, size in zip("xyz", _SIZE, strict=True)},
+    "%cluster_nctarank": f"({' * '.join(_SIZE)})",
+    "%cluster_ctarank": f"(({_PLACE[2]} * {_SIZE[1]} + {_PLACE[1]}) * {_SIZE[0]} + {_PLACE[0]})",
 }  # fmt: skip
 """PTX ISA chapter 10; one multiprocessor, since blocks run one after the other."""
 
@@ -106,10 +115,10 @@ class Writer:
         name = self.name(operand.lstrip("! "))
         return f"!{name}" if negated else f"bool({name})"
 
-    def address(self, operand: str, shared: bool) -> str:
-        """`[register + offset]` as a pointer."""
+    def address(self, operand: str, space: str) -> str:
+        """`[register + offset]` as a pointer; `space` is "generic", "shared" or "cluster"."""
         base, offset = self._base(operand)
-        return f"{PTX}{'shared' if shared else 'generic'}({base}, {offset})"
+        return f"{PTX}{space}({base}, {offset})"
 
     def window(self, operand: str) -> str:
         """`[register + offset]` as an address of 32 bits in shared memory."""

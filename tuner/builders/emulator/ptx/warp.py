@@ -100,7 +100,7 @@ def _mma_shape(shape: str, d: str, a: str, b: str, c: str) -> tuple[int, int, in
     return size[0], size[1], size[2]
 
 
-def _bar(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str:
+def bar(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str:
     """bar and barrier; without a number of threads all of the block come."""
     take(modifiers, ".cta")
     take(modifiers, ".aligned")
@@ -195,7 +195,7 @@ def _nanosleep(writer: Writer, modifiers: list[str], operands: Sequence[str]) ->
 
 
 WARP = {
-    "ldmatrix": _ldmatrix, "stmatrix": _stmatrix, "mma": _mma, "bar": _bar, "barrier": _bar, "shfl": _shfl,
+    "ldmatrix": _ldmatrix, "stmatrix": _stmatrix, "mma": _mma, "bar": bar, "shfl": _shfl,
     "vote": _vote, "redux": _redux, "match": _match, "activemask": _activemask, "elect": _elect, "bra": _bra,
     "trap": _trap, "nanosleep": _nanosleep,
 }  # fmt: skip
