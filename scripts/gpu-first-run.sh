@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # The whole of docs/gpu-checklist.md on a machine with a GPU and no network, and one archive for people without a GPU.
 #
-#   scripts/gpu-first-run.sh [--wheels DIR] [--out DIR] [--minutes N] [--check] [--dry-run] [--list-wheels]
+#   scripts/gpu-first-run.sh [--wheels DIR] [--out DIR] [--minutes N] [--check] [--dry-run] [--list] [--list-wheels] [PART...]
+#
+# Without parts all of them run, the most telling first, so that a short loan has what matters; --list names them. With
+# parts those run, in the order given. The machine, what is installed and its peaks are recorded in any case.
 #
 # Needed there: Python 3.11 or later with torch, CuPy and Triton, nvcc, a C++ compiler; --check says what of it is
 # missing and what that costs. What else is missing comes from --wheels, and goes beside what Python has, not into it;
@@ -10,12 +13,28 @@
 set -u -o pipefail
 
 cd "$(dirname "$0")/.." || exit 2
-WHEELS=wheels OUT=results/gpu-first-run MINUTES=15 DRY='' CHECK='' PYTHON=${PYTHON:-python3}
+WHEELS=wheels OUT=results/gpu-first-run MINUTES=15 DRY='' CHECK='' CHOSEN='' PYTHON=${PYTHON:-python3}
 
 # What the tests that need a GPU need: not all of the extra `dev`, which brings browsers and servers.
 TESTING='pytest pytest-timeout hypothesis'
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; }
+# Parts in the order they run in, the seconds each takes at most (of a rung: each), and what it tells.
+parts() {
+  cat <<'END'
+large      150  a large product: predicted, then measured, beside cuBLAS
+rungs       20  each CUDA rung, small and ragged: measured and verified
+memcheck    45  each rung under compute-sanitizer: reads and writes out of bounds
+tests      240  the tests that need a GPU
+libraries  180  convolution and attention beside their libraries; a load that lasts beside bursts
+sweep       90  a sweep with a final
+ncu         45  each rung: hardware counters, to lie beside the static figures
+racecheck   45  each rung under compute-sanitizer: races in shared memory
+predicted   20  each rung: predicted times, which can be had elsewhere too
+emulator    20  each rung: the emulator's verdict, likewise
+END
+}
+
+usage() { sed -n '2,12s/^# \{0,1\}//p' "$0"; }
 refuse() { echo "error: $1" >&2; exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
@@ -25,6 +44,7 @@ while [ $# -gt 0 ]; do
       shift 2 ;;
     --check) CHECK=1; shift ;;
     --dry-run) DRY=1; shift ;;
+    --list) parts; exit 0 ;;
     --list-wheels)
       # Of a Linux x86-64 with the same minor version of Python as the machine with the GPU.
       echo "# driver 580 and later:"
@@ -37,7 +57,10 @@ while [ $# -gt 0 ]; do
       echo "for w in \$(find $WHEELS -name '*.whl' -size +40M); do split -b 40M \"\$w\" \"\$w.part-\" && rm \"\$w\"; done"
       exit 0 ;;
     -h | --help) usage; exit 0 ;;
-    *) refuse "no option $1; there is --wheels, --out, --minutes, --check, --dry-run, --list-wheels" ;;
+    -*) refuse "no option $1; there is --wheels, --out, --minutes, --check, --dry-run, --list, --list-wheels" ;;
+    *)
+      parts | grep -q "^$1 " || refuse "no part $1; there is $(parts | awk '{printf "%s%s", comma, $1; comma = ", "}')"
+      CHOSEN="$CHOSEN $1"; shift ;;
   esac
 done
 case $MINUTES in '' | *[!0-9]* | 0) refuse "--minutes takes a whole number from 1, not $MINUTES" ;; esac
@@ -157,39 +180,46 @@ if ! step check-starts 60 "$PYTHON" -m tuner kernels; then
   echo "the lab does not start: see $OUT/check-starts.txt and $OUT/install-wheels.txt; all that needs it will fail" >&2
 fi
 
-# 3. The checklist: the device, the tests that need one, a sweep with a final.
+# 3. The device and its peaks.
 step check-devices 60 "$PYTHON" -m tuner devices --db "$DB"
-step check-tests 240 "$PYTHON" -m pytest -m gpu -rs --timeout 200 tests/devices tests/integrations
 TARGET=cuda:sm_XX
 [ -n "$DRY" ] || TARGET=$(sed -n 's/^cuda: .*(\(cuda:sm_[0-9a-z]*\)).*/\1/p' "$OUT/check-devices.txt" | head -1)
 TARGET=${TARGET:-cuda:sm_80}
-step check-sweep 90 "$PYTHON" -m tuner sweep gemm --shape 1024x1024x1024 --device cuda:0 --kernel cuda_warp_tiles \
-  --trials 20 --db "$DB"
 
-# 4. Measured against predicted where it counts: a large product.
-step large-predicted 60 "$PYTHON" -m tuner sweep gemm --shape 4096x4096x4096 --target "$TARGET" --no-device \
-  --trials 20 --rounds 0 --db "$DB"
-step large-measured 90 "$PYTHON" -m tuner sweep gemm --shape 4096x4096x4096 --device cuda:0 --trials 5 --db "$DB"
+# 4. The parts.
+sweep=("$PYTHON" -m tuner sweep)
+large() { # measured against predicted where it counts
+  local of=("${sweep[@]}" gemm --shape 4096x4096x4096)
+  step large-predicted 60 "${of[@]}" --target "$TARGET" --no-device --trials 20 --rounds 0 --db "$DB"
+  step large-measured 90 "${of[@]}" --device cuda:0 --trials 5 --db "$DB"
+}
+tests() {
+  step check-tests 240 "$PYTHON" -m pytest -m gpu -rs --timeout 200 tests/devices tests/integrations
+}
+libraries() { # and whether a load that lasts gives other times than bursts
+  step libraries-conv2d 60 "${sweep[@]}" conv2d --shape "n8 c64 h56 w56 k64 r3 s3 pad=1" --dtype f16 \
+    --device cuda:0 --kernel cuda_conv_tensor_cores --trials 5 --db "$DB"
+  step libraries-attention 60 "${sweep[@]}" attention --shape "b4 h16 q1024 kv1024 d64 causal" --dtype f16 \
+    --device cuda:0 --kernel cuda_attn_tensor_cores --trials 5 --db "$DB"
+  step large-sustained 60 "${sweep[@]}" gemm --shape 4096x4096x4096 --device cuda:0 --kernel cuda_warp_tiles \
+    --trials 3 --sustained 2 --rounds 0 --no-baselines --db "$DB"
+}
+final() {
+  step check-sweep 90 "${sweep[@]}" gemm --shape 1024x1024x1024 --device cuda:0 --kernel cuda_warp_tiles \
+    --trials 20 --db "$DB"
+}
 
-# The libraries of the other two operators, and whether a load that lasts gives other times than bursts.
-step libraries-conv2d 60 "$PYTHON" -m tuner sweep conv2d --shape "n8 c64 h56 w56 k64 r3 s3 pad=1" --dtype f16 \
-  --device cuda:0 --kernel cuda_conv_tensor_cores --trials 5 --db "$DB"
-step libraries-attention 60 "$PYTHON" -m tuner sweep attention --shape "b4 h16 q1024 kv1024 d64 causal" --dtype f16 \
-  --device cuda:0 --kernel cuda_attn_tensor_cores --trials 5 --db "$DB"
-step large-sustained 60 "$PYTHON" -m tuner sweep gemm --shape 4096x4096x4096 --device cuda:0 --kernel cuda_warp_tiles \
-  --trials 3 --sustained 2 --rounds 0 --no-baselines --db "$DB"
-
-# 5. Every rung: predicted and measured from there, NVIDIA's sanitizer, counters beside the static figures, and last
-# what could be had without a GPU too: the emulator's verdict, to lie beside the sanitizer's.
+# One rung: measured, NVIDIA's sanitizer, counters beside the static figures, the emulator's verdict to lie beside the
+# sanitizer's.
 rung() {
   local what=$1 name=$2 operator=$3 dtype=$4 entry=$5 only=$6 shape
   shape=$(ragged "$operator" "$name") || { echo "no ragged shape for $operator: $name is left out" >&2; return 0; }
-  local sweep=("$PYTHON" -m tuner sweep "$operator" --shape "$shape" --dtype "$dtype" --kernel "$name"
+  local of=("$PYTHON" -m tuner sweep "$operator" --shape "$shape" --dtype "$dtype" --kernel "$name"
     --no-baselines --rounds 0 --db "$DB" --json)
-  local here=("${sweep[@]}" --device cuda:0)
+  local here=("${of[@]}" --device cuda:0)
   [ -z "$only" ] || here+=(--target "$only")
   case $what in
-    predicted) step "rung-$name-$what" 20 "${sweep[@]}" --target "${only:-$TARGET}" --no-device --trials 8 ;;
+    predicted) step "rung-$name-$what" 20 "${of[@]}" --target "${only:-$TARGET}" --no-device --trials 8 ;;
     measured) step "rung-$name-$what" 20 "${here[@]}" --trials 4 ;;
     memcheck | racecheck)
       step "rung-$name-$what" 45 compute-sanitizer --tool "$what" --target-processes all \
@@ -202,17 +232,24 @@ rung() {
         --target "${only:-$TARGET}" --json ;;
   esac
 }
-for what in predicted measured memcheck ncu racecheck emulator; do
-  case $what in
-    memcheck | racecheck) has compute-sanitizer || continue ;;
-    ncu) has ncu || continue ;;
-  esac
+every_rung() { # WHAT
+  local name operator dtype entry only
   while read -r name operator dtype entry only; do
-    rung "$what" "$name" "$operator" "$dtype" "$entry" "$only"
+    rung "$1" "$name" "$operator" "$dtype" "$entry" "$only"
   done < <(rungs)
+}
+for part in ${CHOSEN:-$(parts | awk '{print $1}')}; do
+  case $part in
+    large | tests | libraries) "$part" ;;
+    sweep) final ;;
+    rungs) every_rung measured ;;
+    memcheck | racecheck) has compute-sanitizer && every_rung "$part" ;;
+    ncu) has ncu && every_rung ncu ;;
+    predicted | emulator) every_rung "$part" ;;
+  esac
 done
 
-# 6. Per-trial records, readable without the lab; then everything in one file.
+# 5. Per-trial records, readable without the lab; then everything in one file.
 END=$((SECONDS + 60))
 step records-json 30 "$PYTHON" -m tuner export --format json --db "$DB" "$OUT/trials.json"
 step machine-nvidia-smi-after 20 nvidia-smi -q

@@ -47,8 +47,31 @@ def test_the_plan_has_every_rung_with_a_workload_that_it_serves() -> None:
     }
 
 
+def test_a_short_loan_runs_the_parts_that_are_named_in_their_order() -> None:
+    listed = [line.split()[0] for line in _run("--list").stdout.splitlines()]
+    assert listed[:2] == ["large", "rungs"] and listed[-1] == "emulator"
+    everything = _run("--dry-run").stdout
+    assert (
+        everything.index("large-measured")
+        < everything.index("rung-cuda_naive-measured")
+        < everything.index("check-tests")
+    )
+    done = _run("--dry-run", "memcheck", "large")
+    steps = [line.split()[0] for line in done.stdout.splitlines()]
+    assert done.returncode == 0 and steps[-1] == "archive:" and "check-devices" in steps
+    whats = {name.rsplit("-", 1)[1] for name in steps if name.startswith("rung-")}
+    assert whats == {"memcheck"} and "check-tests" not in steps
+    assert steps.index("rung-cuda_naive-memcheck") < steps.index("large-measured")
+    assert _run("--dry-run", *listed).stdout == everything
+
+
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(("--minutes", "0"), "whole number"), (("--fast",), "no option --fast")]
+    ("arguments", "said"),
+    [
+        (("--minutes", "0"), "whole number"),
+        (("--fast",), "no option --fast"),
+        (("rung",), "no part rung; there is large, rungs,"),
+    ],
 )
 def test_bad_input_is_one_line(arguments: tuple[str, ...], said: str) -> None:
     done = _run(*arguments)
