@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.finals import Finalist, run_final
+from tuner.engine.tuning.foreseen import foreseen_starts
 from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.request import SweepRequest
 from tuner.engine.tuning.sweep import Sweep
@@ -63,6 +65,16 @@ extern "C" __global__ void gemm(const float* A, const float* B, float* D, int m,
 #endif
 }}
 """
+
+
+class Notes(Observer):
+    """What people are told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
 
 
 @pytest.fixture
@@ -209,6 +221,30 @@ def plant_predictions(store: Store, kernel: Any, configs: list[dict[str, int]]) 
     number = store.begin_sweep(spec)
     store.add_trials(number, trials, list(range(len(trials))))
     store.finish_sweep(number, "finished", {})
+
+
+@pytest.mark.slow
+def test_a_sweep_without_history_begins_at_what_the_model_ranks_best(
+    fake_gpu: ModuleType, store: Store
+) -> None:
+    kernel, said = registry.kernel("cuda_shared_tiles"), Notes()
+    (device,) = CudaDevice.discover()
+    request = SweepRequest(kernel, WORKLOAD, "genetic", 5, Budget(trials=4))
+    with Workshop(device, campaign.default_protocol(device), seed=3, jobs=2) as workshop:
+        reference = campaign.calibration_reference(workshop, store)
+        foreseen = foreseen_starts(
+            request, workshop, workshop.build_all, kernel.space(WORKLOAD, device.target)
+        )
+        assert len(foreseen.configs) == 1 and foreseen.ranked == 3
+        result = Sweep(request, workshop, store, said, reference).run()
+        assert result.trials[0].key.config == foreseen.configs[0]
+        assert "starts from the best 1 of 3 configurations predicted for cuda:sm_90" in said.lines[0]
+        # What was ranked is not stored, and the kernel has a history from now on.
+        assert store.count() == len(result.trials)
+        assert {trial.measurement.evidence for trial in result.trials} == {Evidence.MEASURED}
+        said.lines.clear()
+        Sweep(replace(request, seed=6), workshop, store, said, reference).run()
+        assert not [line for line in said.lines if "starts from" in line]
 
 
 def test_the_command_line_measures_ranks_and_remembers(fake_gpu: ModuleType, tmp_path: Path) -> None:

@@ -78,6 +78,9 @@ def sweep(
         int | None,
         typer.Option(help="Trials after which a kernel far behind another one is given up."),
     ] = None,
+    foresee: Annotated[
+        bool, typer.Option(help="Where a GPU's kernel was never run, begin at what the model ranks best.")
+    ] = True,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Makes the proposals reproducible.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the unfinished sweep of the same kind.")
@@ -131,7 +134,7 @@ def sweep(
         raise TunerError(f"--give-up-after {give_up_after}: give at least 1 trial")
     plan = campaign.Plan(
         searcher, seed, Budget(trials, seconds, patience), resume, remeasure, rounds=rounds,
-        give_up_after=give_up_after, defaults=parse_defaults(default or ()),
+        give_up_after=give_up_after, defaults=parse_defaults(default or ()), foresee=foresee,
     )  # fmt: skip
     timing = {"threads": threads, "cache": cache, "sustained_s": sustained, "clock_mhz": lock_clock}
     timing["relative_interval"] = relative_interval

@@ -47,6 +47,7 @@ class AutoSearcher(Searcher):
         super().__init__(problem)
         kind, self.why = choose_searcher(problem)
         self.chosen = kind(problem)
+        self.foresight = self.chosen.foresight
 
     def ask(self, n: int) -> list[Config]:
         """As the chosen one."""

@@ -39,6 +39,7 @@ class GridSearcher(TrackingSearcher):
     """
 
     name = "grid"
+    foresight = False
     summary = "valid configurations spread evenly in order; all in order if the budget allows"
 
     def __init__(self, problem: Problem) -> None:

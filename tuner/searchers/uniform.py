@@ -11,6 +11,7 @@ class UniformSearcher(TrackingSearcher):
     """Draws uniformly from the valid configurations not seen yet, never listing a large space."""
 
     name = "random"
+    foresight = False
     summary = "uniform over the valid configurations, without replacement"
 
     def propose(self, n: int, rng: random.Random) -> Iterable[Config]:

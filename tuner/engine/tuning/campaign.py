@@ -214,6 +214,7 @@ def _requests(
             kernel, workload, searchers[kernel.name], plan.seed,
             Budget(trials=kernel.space(workload, target).size or 1) if kernel.baseline else plan.budget,
             plan.resume, plan.remeasure, options={} if kernel.baseline else dict(plan.options),
+            foresee=plan.foresee,
         )
         for kernel in kernels
     ]  # fmt: skip

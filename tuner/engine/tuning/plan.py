@@ -14,7 +14,7 @@ class Plan:
     """How every kernel of a campaign is tuned.
 
     Attributes:
-        searcher, seed, budget, resume, remeasure, options: as in `SweepRequest`.
+        searcher, seed, budget, resume, remeasure, options, foresee: as in `SweepRequest`.
         finalists: how many of each kernel's best go into the final.
         rounds: of the final; 0 for no final.
         reuse: take a finished sweep of the store that had the same budget or more, in place of a new one.
@@ -43,6 +43,7 @@ class Plan:
     final_within: float | None = None
     calibrated: bool = False
     defaults: Mapping[str, Config] = field(default_factory=dict)
+    foresee: bool = True
 
     def __post_init__(self) -> None:
         """Raises `TunerError` for a number that is none of its kind."""
@@ -66,6 +67,8 @@ class Plan:
             "rounds": self.rounds,
             "within": self.final_within,
         }
+        if not self.foresee:
+            asked["foresee"] = False
         if self.defaults:
             asked["defaults"] = {name: dict(config) for name, config in self.defaults.items()}
         return asked

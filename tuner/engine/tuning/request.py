@@ -22,6 +22,7 @@ class SweepRequest:
         resume: continue the latest unfinished sweep of the same kind, if there is one.
         remeasure: measure known identities again instead of reusing their outcome.
         options: of the searcher.
+        foresee: where nothing is known, begin at what the target's model ranks best (`foreseen.py`).
     """
 
     kernel: Kernel
@@ -32,6 +33,7 @@ class SweepRequest:
     resume: bool = False
     remeasure: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    foresee: bool = True
 
 
 @dataclass(frozen=True)

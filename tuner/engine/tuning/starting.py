@@ -40,6 +40,11 @@ class Starts:
         )
 
 
+def most_starts(trials: int | None) -> int:
+    """How many configurations a sweep with such a budget measures before its searcher is asked."""
+    return MOST if trials is None else min(MOST, max(1, trials // 3))
+
+
 def predicted_starts(
     kernel: Kernel, workload: Workload, target: Target, space: SearchSpace, store: "Store",
     budget: int | None,
@@ -59,7 +64,6 @@ def predicted_starts(
             continue
         ranked, right = store.fastest_predicted(group, LOOKED_AT)
         valid = [o.config for o in right if space.why_invalid(o.config) is None]
-        count = MOST if budget is None else min(MOST, max(1, budget // 3))
         if valid and ranked >= best.ranked:
-            best = Starts(tuple(valid[:count]), ranked, group.device.name)
+            best = Starts(tuple(valid[: most_starts(budget)]), ranked, group.device.name)
     return best

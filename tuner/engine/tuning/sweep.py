@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from tuner import registry
 from tuner.core.disturbance import disturbance_words, is_disturbed
 from tuner.core.errors import MachineFault, StoreError
-from tuner.core.measurement import Evidence, Status
+from tuner.core.measurement import Status
 from tuner.core.searcher import History, Problem, Searcher
 from tuner.core.space import Config
 from tuner.core.trial import Trial, TrialKey
@@ -20,12 +20,12 @@ from tuner.engine.processes import machine_faults
 from tuner.engine.tuning import seeking
 from tuner.engine.tuning.claiming import Claims
 from tuner.engine.tuning.filing import Filing
+from tuner.engine.tuning.foreseen import starts_of
 from tuner.engine.tuning.history import device_numbers, known_history, workload_numbers
 from tuner.engine.tuning.ledger import Ledger
 from tuner.engine.tuning.observer import Observer, TrialEvent
 from tuner.engine.tuning.outcomes import outcomes
 from tuner.engine.tuning.request import SweepRequest, SweepResult
-from tuner.engine.tuning.starting import Starts, predicted_starts
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Sweep:
             searcher = self._seeker = self._seeker or self._searcher()
             while (room := self._room(started, pause_at)) > 0:
                 asked = time.perf_counter()
-                configs = self._first(room) or seeking.ask(searcher, room)
+                configs = self._first(room, searcher) or seeking.ask(searcher, room)
                 if not configs:
                     exhausted = True
                     break
@@ -172,21 +172,17 @@ class Sweep:
         ledger, sweep_id = self._ledger, self._filing.sweep_id
         return SweepResult(sweep_id, tuple(ledger.trials), ledger.best, interrupted, exhausted, self._spent_s)
 
-    def _first(self, count: int) -> list[Config]:
-        """Up to `count` configurations to measure before the searcher is asked: see `starting.py`."""
+    def _first(self, count: int, searcher: Searcher) -> list[Config]:
+        """Up to `count` configurations to measure before the searcher is asked: see `foreseen.py`."""
         if self._starts is None:
-            request, found = self._request, Starts()
-            named = "configs" in request.options
-            measured = self._workshop.device.evidence is Evidence.MEASURED
-            if measured and not named and not request.kernel.baseline:
-                found = predicted_starts(
-                    request.kernel, request.workload, self._workshop.target, self._space, self._store,
-                    request.budget.trials,
-                )  # fmt: skip
+            found = starts_of(
+                self._request, self._workshop, self._space, self._store, searcher, self._filing.sweep_id,
+                self._next_number,
+            )  # fmt: skip
             tried = [t.key.config for t in self._ledger.trials]
             self._starts = [config for config in found.configs if config not in tried]
             if self._starts:
-                self._observer.note(f"{request.kernel.name}: {found.why}")
+                self._observer.note(f"{self._request.kernel.name}: {found.why}")
         first, self._starts = self._starts[:count], self._starts[count:]
         return first
 

@@ -156,6 +156,7 @@ class TransferSearcher(TrackingSearcher):
         super().__init__(problem)
         self.sources, self.refused = find_sources(problem)
         self._alone = None if self.sources else SurrogateSearcher(problem)
+        self.foresight = not self.sources
         self.why = self._reason()
         if self._alone is not None:
             return

@@ -1,0 +1,125 @@
+"""Where a sweep on a GPU starts that nothing is known for: at what the model ranks best of a random draw.
+
+Candidates are built, not run, and ranked by what the target's model reads from their machine code; the
+best are measured first. Nothing of the ranking is stored. How good it is: docs/gpu-measured.md, "Predicted
+and measured".
+"""
+
+import random
+import typing
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tuner import registry
+from tuner.core.measurement import Evidence
+from tuner.core.searcher import Searcher
+from tuner.core.space import Config, SearchSpace
+from tuner.engine.building.build_stage import BuildRequest, Built
+from tuner.engine.candidate.evaluator import Evaluator
+from tuner.engine.tuning.request import SweepRequest
+from tuner.engine.tuning.starting import Starts, most_starts, predicted_starts
+
+if TYPE_CHECKING:
+    from tuner.store.store import Store
+
+DRAWN = 3
+"""Configurations that are built for each that is measured first."""
+_RUN = (Evidence.MEASURED, Evidence.REPLAYED)
+
+_BuildAll = Callable[[Sequence[BuildRequest]], list[Built]]
+
+
+@typing.runtime_checkable
+class _Builds(typing.Protocol):
+    """An evaluator that gives out what it builds; one with other hosts does not."""
+
+    def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
+        """Builds candidates; in the order given."""
+
+
+def starts_of(
+    request: SweepRequest, workshop: Evaluator, space: SearchSpace, store: "Store", searcher: Searcher,
+    sweep_id: int, proposed: int,
+) -> Starts:  # fmt: skip
+    """What a sweep measures before its searcher is asked: best by an earlier sweep's model, or by this one's.
+
+    Equal seeds, spaces and budgets give equal starts, so that a resumed sweep goes on with those it has left.
+
+    Args:
+        request, workshop, space, store, searcher: of the sweep.
+        sweep_id: of the sweep in the store: its own trials are no history.
+        proposed: how many configurations it has proposed before it was resumed.
+    """
+    kernel, workload, target = request.kernel, request.workload, workshop.target
+    measured = workshop.device.evidence is Evidence.MEASURED
+    if not measured or kernel.baseline or "configs" in request.options:
+        return Starts()
+    trials = request.budget.trials
+    found = predicted_starts(kernel, workload, target, space, store, trials)
+    asked = request.foresee and searcher.foresight and not kernel.searcher and target.model is not None
+    if found.configs or not asked or proposed >= most_starts(trials):
+        return found
+    if not isinstance(workshop, _Builds) or _has_history(request, workshop, store, sweep_id):
+        return found
+    return foreseen_starts(request, workshop, workshop.build_all, space)
+
+
+def _has_history(request: SweepRequest, workshop: Evaluator, store: "Store", sweep_id: int) -> bool:
+    """Whether this very kernel source has been run for the workload on the device, by another sweep."""
+    kernel = request.kernel
+    own = (request.workload, workshop.device.fingerprint, kernel.digest)
+    return any(
+        counts.get(evidence, 0) > 0
+        for group in store.history_groups(kernel.name, kernel.operator)
+        if (group.workload, group.device.fingerprint, group.kernel.digest) == own
+        for sweep, counts in group.sweeps.items()
+        if sweep != sweep_id
+        for evidence in _RUN
+    )
+
+
+def foreseen_starts(
+    request: SweepRequest, workshop: Evaluator, build_all: _BuildAll, space: SearchSpace
+) -> Starts:
+    """The best predicted of a random draw, a third of it at most; equal binaries count once.
+
+    Args:
+        request: kernel, workload, seed and budget.
+        workshop: its target's model predicts.
+        build_all: builds candidates, several at a time.
+        space: to draw from.
+
+    Raises:
+        MachineFault: the machine failed in a way that would fail every build.
+    """
+    kernel, workload, target = request.kernel, request.workload, workshop.target
+    operator, count = registry.operator(workload.operator), most_starts(request.budget.trials)
+    predicted: dict[str, tuple[float, int, Config]] = {}
+    drawn = _draw(space, DRAWN * count, random.Random(f"foreseen {request.seed}"))
+    built = build_all([BuildRequest(kernel, workload, config) for config in drawn])
+    try:
+        for number, (config, candidate) in enumerate(zip(drawn, built, strict=True)):
+            if candidate.fault is not None and not candidate.fault.passing:
+                raise candidate.fault.error()
+            if candidate.artifact is None or target.problem(candidate.artifact):
+                continue
+            features = kernel.features(workload, config, target)
+            found = target.predict(operator, workload, candidate.artifact, features)
+            if found is not None:
+                predicted.setdefault(candidate.artifact.digest, (found.time_s, number, config))
+    finally:
+        for candidate in built:
+            candidate.discard()
+    best = sorted(predicted.values(), key=lambda each: each[:2])[: max(1, len(predicted) // DRAWN)]
+    return Starts(tuple(config for _, _, config in best[:count]), len(predicted), target.name)
+
+
+def _draw(space: SearchSpace, count: int, rng: random.Random) -> list[Config]:
+    """Up to `count` distinct valid configurations; fewer of a space that hardly has so many."""
+    found: dict[tuple[int, ...], Config] = {}
+    for _ in range(4 * count):
+        if len(found) == count:
+            break
+        config = space.sample(rng)
+        found.setdefault(space.indices(config), config)
+    return list(found.values())
