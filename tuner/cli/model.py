@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuner.cli import model_serve
+from tuner.cli import model_load, model_serve
 from tuner.cli._model import Dim, Inputs, Model, parse_dims
 from tuner.cli.common import Db, Json
 from tuner.cli.model_compare import compare
@@ -45,8 +45,9 @@ def register(app: typer.Typer) -> None:
     group.command("tune", epilog=_EXAMPLES)(tune)
     group.command("compare", epilog=_EXAMPLES)(compare)
     group.command("quantize", epilog=_EXAMPLES)(quantize)
-    group.command("serve", epilog=model_serve.EXAMPLES)(model_serve.serve)
     group.command("int8", epilog=_EXAMPLES)(int8)
+    group.command("serve", epilog=model_serve.EXAMPLES)(model_serve.serve)
+    group.command("load", epilog=model_load.EXAMPLES)(model_load.load)
     app.add_typer(group)
 
 

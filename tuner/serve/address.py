@@ -51,7 +51,9 @@ def listening(address: Address) -> socket.socket:
         raise TunerError(
             f"--host {address.host}: there is no such host: give an address of this machine"
         ) from None
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio has answers sent at once; else their last piece waits 40 ms for the
+    # client to acknowledge the first (Nagle's algorithm with delayed acknowledgements).
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind(where)

@@ -20,6 +20,7 @@ from tests.in_process import run_here
 from tests.model.graphs import convolutional
 from tests.model.serving.made import Running, by_hand, running
 from tuner.model.serving import connections
+from tuner.serve.address import Address, listening
 
 triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]")
 TOKEN = "a-token-of-many-characters"
@@ -131,6 +132,12 @@ def test_what_was_taken_in_is_answered_before_the_end() -> None:
             asker.join()
         assert sorted(answers) == [1, 4, 7] and server.ended()
         idle.close()
+
+
+def test_answers_are_not_held_back_for_an_acknowledgement() -> None:
+    """asyncio turns Nagle's algorithm off for sockets that say they are TCP's; accepted ones are alike."""
+    with listening(Address(port=0)) as found:
+        assert found.proto == socket.IPPROTO_TCP
 
 
 def raw(where: str, data: bytes) -> tuple[int, bytes]:
