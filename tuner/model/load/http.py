@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from tuner.core.brief import brief
 from tuner.core.errors import TunerError
 
-MOST_CONNECTIONS = 256
+MOST_CONNECTIONS = 400
 _MOST_HEADERS, _MOST_BODY = 100, 2**30
 
 
