@@ -141,7 +141,8 @@ class Maker:
         model = prepared(path, dims, batch, weights=True)
         graph = graph_of(model, path, dims)
         if self.store is None:
-            made = session(model, self.threads)
+            # Threads that go on spinning would take the cores from whoever reads requests.
+            made = session(model, self.threads, session__force_spinning_stop="1")
             return Made(graph, lambda inputs: run(made, inputs), "ONNX Runtime")
         found = ours(model, graph, {}, self.store, self.device, self.threads)
         if batch in (None, 1):
