@@ -250,3 +250,30 @@ def test_inspect_says_what_is_int8(tmp_path: Path) -> None:
     assert done.returncode == 0 and CONV in done.stdout and "Conv+Relu+QuantizeLinear" in done.stdout
     every = run_here("model", "inspect", str(path), "--all")
     assert "uint8" in every.stdout and "a layer takes and gives integers" in every.stdout
+
+
+def test_integers_stay_integers_between_onnx_runtimes_own_operators(tmp_path: Path) -> None:
+    """QLinearAdd and the like, whose shapes ONNX does not infer: no later layer would be known."""
+    pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
+    weights = stored(s=np.float32(0.02), z=np.uint8(120), w=integers(4, 4, 1, 1), m=integers(8, 5, seed=2),
+                     zw=np.int8(0), b=np.arange(5, dtype=np.int32), flat=np.array([0, -1]))  # fmt: skip
+    own = {"domain": "com.microsoft"}
+    nodes = [
+        node("QuantizeLinear", "x s z", "xq"), node("QLinearConv", "xq s z w s zw s z", "c"),
+        node("QLinearAdd", "c s z xq s z s z", "a", **own), node("QLinearSigmoid", "a s z s z", "g", **own),
+        node("QLinearConcat", "s z a s z g s z", "both", axis=1, **own),
+        node("QLinearGlobalAveragePool", "both s z s z", "p", **own), node("Reshape", "p flat", "row"),
+        node("QGemm", "row s z m s zw b s z", "q", **own), node("DequantizeLinear", "q s z", "y", **own),
+    ]  # fmt: skip
+    model, graph = opened(save(tmp_path / "m.onnx", nodes, {"x": [2, 4, 3, 3]}, ["y"], weights))
+    assert [graph.shape(name) for name in ("a", "both", "p", "y")] == [
+        (2, 4, 3, 3), (2, 8, 3, 3), (2, 8, 1, 1), (2, 5),
+    ]  # fmt: skip
+    changed, values = signed(model, graph)
+    again = graph_of(changed, graph.path, {})
+    assert values == {"xq", "c", "a", "g", "both", "p", "row", "q"}
+    assert len(find_layers(graph).layers) == 2 and find_layers(again).counts == find_layers(graph).counts
+    inputs, steps = random_inputs(graph, 1), output_steps(graph)
+    wanted = run(session(model, 1), inputs)
+    for way in (untuned(model, graph), untuned(changed, again)):
+        assert difference(way(inputs), wanted, steps) <= 1

@@ -61,7 +61,7 @@ def recognize_between(graph: Graph, node: Node) -> Layer | None:
     names = dequantized(graph, makers[1], len(w), along)
     factor = _second(graph, given, names, w[along])
     after = requantized(graph, node.outputs[0], node.input(2), w[along])
-    bias, bias_scale = _bias(graph, after.bias)
+    bias, bias_scale = _bias(graph, after.bias, w[along])
     if node.op == "Gemm" and any(float(node.attributes.get(n, 1.0)) != 1 for n in ("alpha", "beta")):
         raise NotTuned("alpha or beta other than 1 of a quantized product")
     found = _Found(node, Quantization(given, factor, after.y, bias, bias_scale, along), after)
@@ -155,7 +155,7 @@ def _second(graph: Graph, x: Linear, names: tuple[str, str, str], channels: int)
     return found
 
 
-def _bias(graph: Graph, name: str) -> tuple[str, np.ndarray | None]:
+def _bias(graph: Graph, name: str, channels: int) -> tuple[str, np.ndarray | None]:
     """The constant that a bias is, and its scale where it is dequantized."""
     if not name:
         return "", None
@@ -165,7 +165,10 @@ def _bias(graph: Graph, name: str) -> tuple[str, np.ndarray | None]:
     value, scale, zero = dequantized(graph, maker, 1, 0)
     if graph.value(value).dtype != "int32" or np.any(zeros_of(graph, zero, "int32", "its bias")):
         raise NotTuned("a bias that is not int32 with zero point 0")
-    return value, scale_of(graph, scale, "its bias")
+    found = scale_of(graph, scale, "its bias")
+    if found.size not in (1, channels):
+        raise NotTuned(f"its bias has {found.size} scales for {channels} channels")
+    return value, found
 
 
 def _conv(graph: Graph, found: _Found, node: Node) -> Layer:

@@ -41,12 +41,6 @@ class Side:
     kernel_s: float | None
     nbytes: int
 
-    @property
-    def best_s(self) -> float | None:
-        """The faster of both."""
-        known = [s for s in (self.runtime_s, self.kernel_s) if s]
-        return min(known, default=None)
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -55,7 +49,8 @@ class Pair:
     Attributes:
         name: of its first node in the float model.
         f32, int8: sides; `int8` is `None` where the quantized model has it in floats.
-        wins: `f32`, `int8`, `even` (within 5%), or empty where a time is missing.
+        wins: `f32`, `int8`, `even` (within 5%), or empty where a time is missing: by ONNX Runtime's times, or
+            where both sides have a kernel, by the better of both.
         why: what speaks for that, by a rule from the facts of this row.
     """
 
@@ -234,11 +229,13 @@ def _side(layer: Layer, seconds: float, kernels: Mapping[Workload, tuple[str, fl
 def _pair(
     name: str, layer: Layer, f32: Side, int8: Side, told: Profile, place: int, vnni: bool
 ) -> Pair:  # fmt: skip
-    a, b = f32.best_s, int8.best_s
-    if a is None or b is None:
-        return Pair(name, f32, int8, "", "a time is missing")
+    a, b = f32.runtime_s, int8.runtime_s
+    if not a or not b:
+        return Pair(name, f32, int8, "", "ONNX Runtime's profile names none of its nodes")
+    if f32.kernel_s and int8.kernel_s:
+        a, b = min(a, f32.kernel_s), min(b, int8.kernel_s)
     wins = "even" if max(a, b) <= 1.05 * min(a, b) else "int8" if b < a else "f32"
-    by_runtime = int8.kernel_s is None or int8.runtime_s <= int8.kernel_s
+    by_runtime = b == int8.runtime_s
     facts = Facts(
         layer.workload, layer_cost(layer)[0], f32.nbytes, int8.nbytes, vnni,
         quantizing=told.quantizing[place] / b if by_runtime and told.quantizing else 0.0,

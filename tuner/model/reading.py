@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tuner.core.brief import brief
+from tuner.model import integer_shapes
 from tuner.model.graph import Graph, Node, Value
 from tuner.model.guards import MOST_TENSOR_BYTES, ModelError, captured, check, itemsize, onnx_library, parse
 
@@ -154,7 +155,8 @@ def _inferred(model: Any, path: Path) -> Any:
         except Exception as error:  # the library's own kinds of errors, from C++
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(f"{path}: shapes cannot be inferred: {brief(said, 300)}") from None
-        if not _infer_alike(model):
+        alike, integers = _infer_alike(model), integer_shapes.infer(model)
+        if not alike and not integers:
             break
     return model
 

@@ -121,7 +121,7 @@ def _takes(node: Any, graph: Graph, names: set[str]) -> bool:
         return all(
             name in inner or name in node.output for name in (*node.input, *node.output) if name in names
         )
-    if node.op_type not in _SLOTS:
+    if node.op_type not in _SLOTS and node.op_type != "QLinearConcat":
         return False
     weights = _WEIGHTS.get(node.op_type)
     if weights is not None and graph.value(node.input[weights]).dtype != "int8":
@@ -137,7 +137,7 @@ def _takes(node: Any, graph: Graph, names: set[str]) -> bool:
 
 def _places(node: Any, names: Any) -> Iterator[tuple[int, int]]:
     """(place, place of the zero point) of those values of a node that are among names; -1: the result."""
-    slots, result = _SLOTS.get(node.op_type, ((), None))
+    slots, result = _slots(node)
     for place, zero in slots:
         if place < len(node.input) and node.input[place] in names:
             yield place, zero
@@ -145,8 +145,14 @@ def _places(node: Any, names: Any) -> Iterator[tuple[int, int]]:
         yield -1, result
 
 
+def _slots(node: Any) -> tuple[tuple[tuple[int, int], ...], int | None]:
+    if node.op_type == "QLinearConcat":  # scale and zero point of the result, then three for each part
+        return tuple((place, place + 2) for place in range(2, len(node.input), 3)), 1
+    return _SLOTS.get(node.op_type, ((), None))
+
+
 def _zeros(node: Any) -> set[str]:
-    slots, result = _SLOTS.get(node.op_type, ((), None))
+    slots, result = _slots(node)
     places = [zero for _, zero in slots] + ([] if result is None else [result])
     return {node.input[place] for place in places if place < len(node.input)}
 
