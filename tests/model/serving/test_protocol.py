@@ -74,6 +74,26 @@ def test_every_type_comes_through_binary_data(dtype: str) -> None:
     assert none is None and json.loads(text)["outputs"][0]["data"] == [0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("piece", ["[],", "{},", '"a",', "1,"])
+def test_json_that_grows_when_it_is_decoded_is_refused_before(
+    piece: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature = Signature((Tensor("x", "float32", (1000, 10)),), (), 8)
+    text = '{"inputs": [' + piece * (signature.most_json // len(piece) - 20) + "0]}"
+    monkeypatch.setattr(json, "loads", lambda text: pytest.fail("it was decoded"))
+    with pytest.raises(Refused, match="times"):
+        parse(signature, text.encode(), None)
+
+
+def test_the_largest_request_in_json_is_taken_flat_and_nested() -> None:
+    signature = Signature((Tensor("x", "float32", (5000, 1)),), (), 8)
+    x = np.random.default_rng(1).standard_normal((8, 5000, 1)).astype(np.float32)
+    for data in (x.tolist(), x.ravel().tolist()):
+        one = {"name": "x", "shape": [8, 5000, 1], "datatype": "FP32", "data": data}
+        body = json.dumps({"inputs": [one]}, indent=None).encode()
+        assert len(body) > 2**16 and np.array_equal(parse(signature, body, None).arrays["x"], x)
+
+
 def test_a_byte_that_is_no_truth_value_becomes_one() -> None:
     signature = Signature((Tensor("x", "bool", (4,)),), (), 0)
     one = {"name": "x", "shape": [4], "datatype": "BOOL", "parameters": {"binary_data_size": 4}}

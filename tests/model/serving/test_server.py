@@ -140,6 +140,37 @@ def test_answers_are_not_held_back_for_an_acknowledgement() -> None:
         assert found.proto == socket.IPPROTO_TCP
 
 
+def test_what_nobody_waits_for_any_more_is_not_run() -> None:
+    opened, entered, seen = threading.Event(), threading.Event(), list[float]()
+
+    def hook(x: np.ndarray) -> None:
+        entered.set()
+        assert opened.wait(30)
+        seen.append(float(x[0, 0]))
+
+    body = '{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [%d, 0, 0]}]}'
+    with running(by_hand(batches=(1,), hook=hook), delay_s=0) as server:
+        waiting, until, connections = server.scheduler.models["m"], time.monotonic() + 30, []
+        for value in (1, 2, 3):
+            said = body % value
+            head = f"POST /v2/models/m/infer HTTP/1.1\r\nhost: {server.where}\r\ncontent-length: {len(said)}"
+            connections.append(socket.create_connection(server.where.split(":")))
+            connections[-1].sendall(f"{head}\r\n\r\n{said}".encode())
+            assert entered.wait(30)
+            while len(waiting) < value - 1:
+                assert time.monotonic() < until
+                time.sleep(0.005)
+        connections[1].close()
+        while len(waiting) > 1:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        opened.set()
+        for connection in (connections[0], connections[2]):
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+            connection.close()
+        assert seen == [1, 3]
+
+
 def raw(where: str, data: bytes) -> tuple[int, bytes]:
     """Status and body of what a server says to these bytes, until it closes."""
     with socket.create_connection(where.split(":"), 30) as connection:

@@ -127,8 +127,7 @@ def parse(signature: Signature, body: bytes, header_bytes: int | None) -> Reques
     if header_bytes is not None and header_bytes > len(body):
         raise Refused(400, f"{HEADER} is {header_bytes}, the body has {len(body)} bytes")
     text = body if header_bytes is None else body[:header_bytes]
-    if len(text) > signature.most_json:
-        raise Refused(400, f"{len(text)} bytes of JSON: this model takes {signature.most_json} at most")
+    _check_size(signature, text)
     asked = _object(_decoded(text), "the request")
     given = asked.get("id", "")
     if not isinstance(given, str) or len(given) > _MOST_ID:
@@ -140,6 +139,25 @@ def parse(signature: Signature, body: bytes, header_bytes: int | None) -> Reques
     return Request(
         given, arrays, rows, _wanted(signature, asked.get("outputs"), binary), _timeout(parameters)
     )
+
+
+def _check_size(signature: Signature, text: bytes) -> None:
+    """Refuses JSON of more values than a request has: an empty list is two bytes, and 64 once decoded."""
+    if len(text) > signature.most_json:
+        raise Refused(400, f"{len(text)} bytes of JSON: this model takes {signature.most_json} at most")
+    if len(text) <= _ENVELOPE_BYTES:
+        return
+    rows = max(signature.most_rows, 1)
+    some = 4096 + 64 * (len(signature.inputs) + len(signature.outputs))
+    lists = sum(
+        rows * math.prod((tensor.shape or ())[:depth])
+        for tensor in signature.inputs
+        for depth in range(len(tensor.shape or ()))
+    )
+    numbers = rows * sum(tensor.elements for tensor in signature.inputs)
+    for sign, most in ((b",", some + numbers), (b"[", some + lists), (b"{", some), (b'"', some)):
+        if (count := text.count(sign)) > most:
+            raise Refused(400, f"{count} times {sign.decode()!r} in the JSON: a request has {most} at most")
 
 
 def _decoded(text: bytes) -> Any:
