@@ -157,6 +157,32 @@ class OnnxGraph:
         return lambda: session.run_with_iobinding(binding)
 
 
+def as_bytes(
+    bind: Callable[[Mapping[str, np.ndarray]], Callable[[], object]],
+    tensors: Mapping[str, np.ndarray], operand: str, result: str,
+) -> Callable[[], object]:  # fmt: skip
+    """A call for int8 tensors that computes on uint8 ones, each value 128 more.
+
+    MLAS has instructions for products of unsigned and signed bytes; of two signed ones it takes plain loops
+    where a processor has no AVX-VNNI-INT8, at a twentieth of the rate. The operand is shifted into memory of
+    its own in each call, the result where it is: one pass over each at the speed of a copy.
+
+    Args:
+        bind: the call on tensors of which these two are uint8.
+        tensors: inputs and output by name.
+    """
+    given, written = tensors[operand].view(np.uint8), tensors[result].view(np.uint8)
+    shifted = np.empty_like(given)
+    call = bind({**tensors, operand: shifted, result: written})
+
+    def run() -> None:
+        np.bitwise_xor(given, 128, out=shifted)
+        call()
+        np.bitwise_xor(written, 128, out=written)
+
+    return run
+
+
 def compiled_jax(
     function: Callable[..., Any], tensors: Mapping[str, np.ndarray], output: str, threads: int
 ) -> Callable[[], object]:

@@ -63,6 +63,17 @@ def test_random_options_on_every_path(name: str, text: str, tmp_path: Path) -> N
         check(built(name, target, seed, tmp_path / str(seed)), seed)
 
 
+def test_a_quantized_library_call_is_exact_too(tmp_path: Path) -> None:
+    """QLinearMatMul and QGemm: zero points, scales by column, batches."""
+    kernel, rng = registry.kernel("onnxruntime_quantized"), random.Random(8)
+    if reason := kernel.unavailable():
+        pytest.skip(reason)
+    for seed in range(25):
+        run = Run(kernel, served(kernel, HERE, rng, "int8"), {}, HERE, tmp_path / str(seed))
+        error, where = run.error(run.workload, seed)
+        assert error <= 1, where
+
+
 def filled(workload: Workload, first: int, second: int) -> dict[str, np.ndarray]:
     """Operands of one value each."""
     inputs = registry.operator(workload.operator).inputs(workload, 1)
