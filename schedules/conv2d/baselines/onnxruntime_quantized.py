@@ -14,7 +14,8 @@ from tuner.schedules.library import LibraryKernel, OnnxGraph, as_bytes
 class OnnxRuntimeQuantizedConv2d(LibraryKernel):
     """QLinearConv with constant weights, bias, scales and zero points, laid out before anything is timed.
 
-    X and Y are uint8 to it, its fast path (`as_bytes`). It subtracts X's zero point itself, so what the workload's bias holds of it is taken out of the bias again.
+    X and Y are uint8 to it, its fast path (`as_bytes`). It takes away X's zero point itself, so what the
+    workload's bias holds of it is taken out of the bias again.
     ReLU is a Clip at the result's zero point, and nothing where that is the least int8: a quantizer sees to
     that.
     """

@@ -1,4 +1,4 @@
-"""ONNX Runtime's QLinearMatMul and QGemm: a quantized layer of a served model, back to int8 in one operator."""
+"""ONNX Runtime's QLinearMatMul and QGemm: a quantized layer of a served model, int8 again in one operator."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,8 +18,9 @@ _OPTIONS: Mapping[str, Option] = {
 class OnnxRuntimeQuantizedGemm(LibraryKernel):
     """QLinearMatMul, or with a bias QGemm, with constant B, bias, scales and zero points.
 
-    A and D are uint8 to them, their fast path (`as_bytes`). QGemm takes away A's zero point itself, so what the workload's bias holds of it is added to it again. A
-    QLinearMatMul of a workload without a bias has no zero point of A: there it would be part of the result.
+    A and D are uint8 to them, their fast path (`as_bytes`). QGemm takes away A's zero point itself, so what
+    the workload's bias holds of it is taken out of the bias again. Without a bias the operator's definition
+    takes no zero point of A away, and QLinearMatMul is given one of 0.
     ReLU is a Clip at the result's zero point, and nothing where that is the least int8: a quantizer sees to
     that.
     """
