@@ -1,5 +1,6 @@
 """Planted GEMM kernels: one right one, and one for each way a candidate can misbehave."""
 
+import re
 from pathlib import Path
 
 from tuner import registry
@@ -17,8 +18,6 @@ UNUSED = {values}
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cmath>
-#include <vector>
 static void right(const float* A, const float* B, float* D, int64_t m, int64_t n, int64_t k) {{
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j) {{
@@ -74,6 +73,12 @@ MISBEHAVIOURS = {
 }
 
 
+# What <cstdio> and <cstdlib> have: the other headers take half of a small kernel's build, of hundreds.
+_SMALL = re.compile(
+    r"std::(FILE|f?printf|f?puts?|fputc|fopen|fclose|fflush|ftell|abort|_?[Ee]xit|getenv|free)\b"
+)
+
+
 def planted(
     folder: Path,
     name: str,
@@ -82,6 +87,8 @@ def planted(
     includes: str = "",
 ) -> SourceKernel:
     """A kernel with this body, in a file of its own under `folder`."""
+    if "std::" in _SMALL.sub("", body) or "NAN" in body or "INFINITY" in body:
+        includes += "\n#include <cmath>\n#include <vector>"
     path = folder / f"{name}.cpp"
     path.write_text(_HEADER.format(name=name, body=body, values=values, includes=includes))
     return registry.source_kernel(path)
