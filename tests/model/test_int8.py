@@ -19,9 +19,11 @@ from tests.model.int8_graphs import (
 )  # fmt: skip
 from tests.model.test_compare import opened, untuned
 from tuner import registry
+from tuner.core.errors import TunerError
 from tuner.engine.candidate.devices import default_device
 from tuner.model.comparing import difference
 from tuner.model.constants import constant_arrays, constants_of, weights
+from tuner.model.inspection import as_plain, inspect
 from tuner.model.int8_weights import as_int8
 from tuner.model.layers import find_layers
 from tuner.model.profile import profile
@@ -277,3 +279,43 @@ def test_integers_stay_integers_between_onnx_runtimes_own_operators(tmp_path: Pa
     wanted = run(session(model, 1), inputs)
     for way in (untuned(model, graph), untuned(changed, again)):
         assert difference(way(inputs), wanted, steps) <= 1
+
+
+def test_a_zero_point_that_happens_to_be_0_makes_no_workload_of_its_own(tmp_path: Path) -> None:
+    constants = stored(s=np.float32(0.02), a=integers(4, 4), b=np.arange(4, dtype=np.int32),
+                     u=np.uint8(9), c=np.uint8(128))  # fmt: skip
+    nodes = [
+        node("QuantizeLinear", "x s u", "xq"), node("DequantizeLinear", "xq s u", "xd"),
+        node("DequantizeLinear", "a s", "ad"), node("MatMul", "xd ad", "p"),
+        node("QuantizeLinear", "p s c", "pq"), node("DequantizeLinear", "pq s c", "pd"),
+        node("MatMul", "pd ad", "r"), node("QuantizeLinear", "r s u", "rq"),
+        node("DequantizeLinear", "rq s u", "y"),
+    ]  # fmt: skip
+    model, graph = opened(save(tmp_path / "m.onnx", nodes, {"x": [3, 4]}, ["y"], constants))
+    found = find_layers(graph)
+    assert list(found.counts.values()) == [2]
+    arrays = constant_arrays(model, graph, constants_of(graph, found.layers[1]))
+    second = weights(graph, found.layers[1], arrays)
+    assert not second["bias"].any() and second["Z"].tolist() == [0, 9 - 128]
+
+
+def test_damaged_quantized_files_are_read_or_refused_and_nothing_else(tmp_path: Path) -> None:
+    rng, path = np.random.default_rng(0), tmp_path / "m.onnx"
+    for whole in (small(path).read_bytes(), dynamic(path).read_bytes(), linear(path).read_bytes()):
+        read = 0
+        for _ in range(150):
+            data = bytearray(whole)
+            for place in rng.integers(len(data), size=rng.integers(1, 4)):
+                if rng.random() < 0.7:
+                    data[place % len(data)] = int(rng.integers(256))
+                else:
+                    del data[place : place + int(rng.integers(1, 9))]
+            path.write_bytes(data)
+            try:
+                found = read_model(path)
+                as_plain(inspect(found))
+                output_steps(found)
+                read += 1
+            except TunerError as error:
+                assert "\n" not in str(error)
+        assert 0 < read < 150

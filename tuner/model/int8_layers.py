@@ -9,6 +9,7 @@ import numpy as np
 from tuner import registry
 from tuner.core.errors import InvalidWorkload
 from tuner.core.kernel import FROZEN
+from tuner.core.workload import Workload
 from tuner.model.convolutions import geometry
 from tuner.model.graph import Graph, Node
 from tuner.model.layer import Binding, Layer, NotTuned
@@ -127,22 +128,34 @@ def recognize_integer(graph: Graph, node: Node) -> Layer:
 
 
 def alike(layers: Sequence[Layer]) -> list[Layer]:
-    """Layers of one shape as one workload: where any layer of a model has zero points, all have that can.
+    """Layers of one shape as one workload, each with zero points and bias where another one has them.
 
-    A zero point may happen to be 0 among others that are not: no reason to tune its layer by itself.
+    A zero point may happen to be 0 among others that are not, and a layer have no bias where the others of
+    its shape do: no reason to tune it by itself.
     """
-    if not any(layer.workload.option(ZERO_POINTS, False) for layer in layers):
-        return list(layers)
-    return [_with_zero_points(layer) for layer in layers]
+    found = list(layers)
+    for option, tensor in ((ZERO_POINTS, "Z"), ("bias", "bias")):
+        having = {_shape(each) for each in found if each.quantization and each.workload.option(option, False)}
+        found = [
+            _with(each, option, tensor) if each.quantization and _shape(each) in having else each
+            for each in found
+        ]
+    return found
 
 
-def _with_zero_points(layer: Layer) -> Layer:
-    scaled = layer.quantization is not None and layer.quantization.y is not None
-    if not scaled or layer.workload.option(ZERO_POINTS, False):
+def _shape(layer: Layer) -> Workload:
+    """The workload whether or not it has zero points and bias."""
+    w = layer.workload
+    options = tuple((name, value) for name, value in w.options if name not in (ZERO_POINTS, "bias"))
+    return Workload(w.operator, w.dtype, w.dims, options)
+
+
+def _with(layer: Layer, option: str, tensor: str) -> Layer:
+    if layer.workload.option(option, False):
         return layer
-    values = {**dict(layer.workload.dims), **dict(layer.workload.options), ZERO_POINTS: True}
+    values = {**dict(layer.workload.dims), **dict(layer.workload.options), option: True}
     workload = registry.operator(layer.workload.operator).workload("int8", **values)
-    return replace(layer, workload=workload, inputs=(*layer.inputs, Binding("Z", "")))
+    return replace(layer, workload=workload, inputs=(*layer.inputs, Binding(tensor, "")))
 
 
 def _second(graph: Graph, x: Linear, names: tuple[str, str, str], channels: int) -> Linear:
