@@ -10,6 +10,7 @@ from tests.in_process import run_here
 from tests.model.graphs import convolutional, helper, onnx
 from tests.model.int8_graphs import residual
 from tuner.model.layers import find_layers
+from tuner.model.quantizing import Way, may_saturate
 from tuner.model.reading import read_model
 
 pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
@@ -108,3 +109,8 @@ def test_a_model_of_an_old_opset_gets_scales_of_channels(
     found = find_layers(read_model(tmp_path / "m.int8.onnx"))
     assert [w.option("scale_channel", False) for w in found.counts][:2] == [True, True]
     assert "\n" not in capfd.readouterr().err  # ONNX Runtime warns of each weight
+
+
+def test_a_cpu_without_vnni_is_told_of_7_bits() -> None:
+    assert may_saturate(("avx2", "fma"), Way()) and not may_saturate(("avx2",), Way(reduce_range=True))
+    assert not may_saturate(("avx2", "avx512vnni"), Way()) and not may_saturate(("neon",), Way())

@@ -44,16 +44,20 @@ def quantize(
     """
     from tuner.cli.common import print_json, say
     from tuner.engine.candidate.devices import default_device
-    from tuner.model.quantizing import Way, quantize_model
+    from tuner.model.quantizing import Way, may_saturate, quantize_model
 
     out = output or model.with_name(f"{model.stem}.int8.onnx")
-    threads = int(default_device(None).target.limits["cores"])
-    found = quantize_model(model, calibration, out, Way(dynamic, per_channel, reduce_range), threads)
+    target, way = default_device(None).target, Way(dynamic, per_channel, reduce_range)
+    found = quantize_model(model, calibration, out, way, int(target.limits["cores"]))
     if json:
         print_json(_plain(found))
         return
     for line in _lines(found):
         say(line)
+    if may_saturate(target.features, way):
+        say(
+            "this CPU has no VNNI: ONNX Runtime's products of uint8 and int8 may saturate: try --reduce-range"
+        )
 
 
 def _plain(found: "Quantized") -> dict[str, Any]:

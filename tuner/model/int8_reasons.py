@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from tuner.core.workload import Workload
 
+VNNI = ("avx512vnni", "avxvnni")
+"""Features of x86 targets that multiply groups of four int8 and add them up in one instruction."""
 # FLOPs for each byte below which a layer waits for memory on the CPUs of today: 10 to 50 of a core's balance.
 _FEW_PER_BYTE = 20.0
 _SHORT_FLOPS = 2e6

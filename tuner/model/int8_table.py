@@ -10,7 +10,7 @@ from tuner.core.workload import Workload
 from tuner.model.costs import layer_cost
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
-from tuner.model.int8_reasons import Facts, reason
+from tuner.model.int8_reasons import VNNI, Facts, reason
 from tuner.model.layer import Layer
 from tuner.model.layers import Layers, find_layers
 from tuner.model.profile import Profile, profile
@@ -19,8 +19,6 @@ from tuner.model.runtime import random_inputs
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
-
-VNNI = ("avx512vnni", "avxvnni")
 
 
 @dataclass(frozen=True)

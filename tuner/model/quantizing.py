@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tuner.core.output_file import put
 from tuner.core.scratch import Scratch
 from tuner.model.calibration import Feed, read_calibration
 from tuner.model.guards import ModelError, check, onnx_library, parse
+from tuner.model.int8_reasons import VNNI
 from tuner.model.runtime import onnxruntime_library, run, session
 
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul",
@@ -147,6 +148,18 @@ def _current(model: Any, path: Path) -> Any:
             f"{path}: is of an opset before {_LEAST_OPSET}, which has no scales of channels, and cannot be "
             f"brought to {_OPSET}: {brief(said, 200)}"
         ) from None
+
+
+def may_saturate(features: Collection[str], way: Way) -> bool:
+    """Whether ONNX Runtime's sums of two products of uint8 and int8 may not fit the 16 bits they are made in.
+
+    x86 CPUs without VNNI add pairs of products with saturation (`vpmaddubsw`); weights of 7 bits fit.
+
+    Args:
+        features: of the CPU target.
+        way: how the model was quantized.
+    """
+    return "avx2" in features and not any(name in features for name in VNNI) and not way.reduce_range
 
 
 class _Reader:
