@@ -1,5 +1,6 @@
 """Quantized layers of random geometry, types, scales and spelling give bit by bit what ONNX Runtime gives."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from tests.model.graphs import save
 from tests.model.int8_graphs import node, stored
-from tests.model.test_compare import opened, untuned
+from tests.model.test_compare import KERNELS, opened, untuned
 from tuner.model.graph import Graph
 from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of
@@ -16,6 +17,7 @@ from tuner.model.runtime import random_inputs, run, session
 from tuner.model.signed import signed
 
 pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
+AHEAD = {"conv2d": "conv_int8_ahead", "gemm": "cpp_ahead"}
 SX = np.float32(0.02)
 
 
@@ -96,7 +98,7 @@ def odd(graph: Graph) -> bool:
     return any(n.op == "QLinearConv" for n in graph.nodes) and graph.value("w").dtype == "uint8"
 
 
-def check(seed: int, folder: Path) -> None:
+def check(seed: int, folder: Path, kernels: Mapping[str, str] = KERNELS) -> None:
     rng = np.random.default_rng(seed)
     model, graph = opened((convolution if seed % 2 else product)(folder / "m.onnx", rng))
     changed, values = signed(model, graph)
@@ -107,7 +109,7 @@ def check(seed: int, folder: Path) -> None:
     assert bool(values) == (graph.value("xq").dtype == "uint8" and not odd(graph))
     inputs = {name: 4 * array - 2 for name, array in random_inputs(graph, seed).items()}
     (wanted,) = run(session(model, 1), inputs)
-    for way in (untuned(model, graph), untuned(changed, again)):
+    for way in (untuned(model, graph), untuned(changed, again, kernels)):
         (got,) = way(inputs)
         # A Relu that cuts something off is in floats in ONNX Runtime: a sum in the middle may go either way.
         step = np.float32(1.01) * graph.small["sy"] if layer.workload.option("relu", False) else 0
@@ -123,3 +125,10 @@ def test_a_random_layer_is_exact(seed: int, tmp_path: Path) -> None:
 def test_many_random_layers_are_exact(tmp_path: Path) -> None:
     for seed in range(14, 300):
         check(seed, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_random_layers_are_exact_with_weights_laid_out_ahead(tmp_path: Path) -> None:
+    for seed in range(30):
+        check(seed, tmp_path, AHEAD)
