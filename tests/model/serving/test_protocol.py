@@ -196,3 +196,16 @@ def test_rows_of_all_inputs_have_to_be_as_many() -> None:
     ]
     with pytest.raises(Refused, match="3 rows, another one 2"):
         parse(signature, json.dumps({"inputs": inputs}).encode(), None)
+
+
+def test_bodies_that_are_read_hold_no_more_memory_than_they_may() -> None:
+    with asked(by_hand()) as client:
+        answers: Any = client.app.routes[0].endpoint.__self__  # type: ignore[attr-defined]
+        body = json.dumps({"inputs": [tensor()]})
+        answers.intake.most = answers.intake.held + len(body) - 1
+        found = client.post(INFER, content=body)
+        assert found.status_code == 503 and "retry-after" in found.headers
+        answers.intake.most += 1
+        for sent, status in ((body, 200), ("x" * len(body), 400), ("x" * 100_000, 413), (body, 200)):
+            assert client.post(INFER, content=sent).status_code == status
+            assert answers.intake.held == 0

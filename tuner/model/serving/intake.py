@@ -1,9 +1,8 @@
 """Bodies of requests, read in bounded memory and time."""
 
 import asyncio
-import time
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from tuner.model.serving.protocol import HEADER, Refused
 
@@ -38,40 +37,40 @@ class Intake:
         """
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise Refused(400, "bodies are taken as they are: send none with Content-Encoding")
-        said = _number(request, "content-length")
-        # One budget for reading and refusing: the clock of a slow client runs on.
-        until = time.monotonic() + BODY_S
-        pieces, size, why = list[bytes](), 0, ""
+        pieces: list[bytes] = []
         try:
-            if said is not None and said > most:
-                why = f"a body of {said} bytes: this model's largest request has {most}"
-                if said > most + _DROPPED:
-                    raise Refused(413, why)
-            stream = request.stream().__aiter__()
-            while True:
-                piece = await asyncio.wait_for(anext(stream, None), until - time.monotonic())
-                if piece is None:
-                    break
-                size += len(piece)
-                if not why and size > most:
-                    why = f"a body of more than {most} bytes: so many has this model's largest request"
-                if not why and self.held + len(piece) > self.most:
-                    raise Refused(503, "other requests hold the memory: ask again later", 1.0)
-                if why:
-                    if size > most + _DROPPED:
-                        break
-                    continue
-                self.held += len(piece)
-                pieces.append(piece)
+            # One limit for reading and dropping: the clock of a slow client runs on.
+            async with asyncio.timeout(BODY_S):
+                why = await self._take(request, most, pieces)
             if why:
                 raise Refused(413, why)
             return b"".join(pieces)
-        except TimeoutError:
+        except BaseException as error:
             self.held -= sum(map(len, pieces))
-            raise Refused(408, f"the body did not come within {BODY_S:g} s") from None
-        except (Refused, ClientDisconnect, asyncio.CancelledError):
-            self.held -= sum(map(len, pieces))
+            if isinstance(error, TimeoutError):
+                raise Refused(408, f"the body did not come within {BODY_S:g} s") from None
             raise
+
+    async def _take(self, request: Request, most: int, pieces: list[bytes]) -> str:
+        """Adds a body's pieces, which are counted; why it is too large, then it is not all there."""
+        said, size, why = _number(request, "content-length"), 0, ""
+        if said is not None and said > most:
+            why = f"a body of {said} bytes: this model's largest request has {most}"
+            if said > most + _DROPPED:
+                return why
+        async for piece in request.stream():
+            size += len(piece)
+            if size > most:
+                why = why or f"a body of more than {most} bytes: so many has this model's largest request"
+            if size > most + _DROPPED:
+                return why
+            if why:
+                continue
+            if self.held + len(piece) > self.most:
+                raise Refused(503, "other requests hold the memory: ask again later", 1.0)
+            self.held += len(piece)
+            pieces.append(piece)
+        return why
 
     def release(self, size: int) -> None:
         """Gives back the bytes of a body."""
