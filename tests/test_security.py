@@ -39,8 +39,7 @@ PAGE = (ROOT / "SECURITY.md").read_text()
 _NUMBERED = re.compile(r"^(\d+)\. (.*?)(?=^\d+\. |^$)", re.MULTILINE | re.DOTALL)
 SENTENCES = {int(number): " ".join(text.split()) for number, text in _NUMBERED.findall(PAGE)}
 HELD: set[int] = set()
-# Sentences that other files test.
-ELSEWHERE = {
+ELSEWHERE = {  # sentences that other files test
     3: ("tests/core/test_host_cxx.py", "test_what_is_no_compiler_is_refused_by_name"),
     7: ("tests/core/test_trace_rules.py", "test_what_no_rule_makes_is_refused_and_named"),
     9: ("tests/interchange/test_hostile.py", "test_a_pickle_is_never_loaded"),
@@ -53,6 +52,7 @@ ELSEWHERE = {
     29: ("tests/report/test_shell.py", "test_a_hostile_name_does_not_become_a_script"),
     30: ("tests/serve/test_database.py", "test_nothing_can_be_written_through_it"),
     31: ("tests/serve/test_guard.py", "test_another_name_is_refused"),
+    32: ("tests/model/serving/test_protocol.py", "test_a_hostile_body_is_refused"),
     **{n: ("tests/export/test_safety.py", f"test_sentence_{n}") for n in range(21, 28)},
 }
 

@@ -48,11 +48,14 @@ def load(
 
     from tuner.cli.common import print_json, say
     from tuner.cli.model_compare import parse_batches
+    from tuner.core.bounds import check_positive, check_seed
     from tuner.core.errors import TunerError
     from tuner.model.load.arrivals import Plan
     from tuner.model.load.arrivals import load as run
 
     rates = parse_rates(rate)
+    check_positive("--seconds", seconds)
+    check_seed(seed)
     if chart is not None and len(rates) < 2:
         raise TunerError("--chart draws latency over the rate: give two with --rate, as 10,50")
     batches = [size for size in parse_batches(batch) if size is not None]
@@ -86,6 +89,7 @@ def parse_rates(given: str) -> list[float]:
     Raises:
         TunerError: one is no number from 0.01 to 100000.
     """
+    from tuner.core.brief import brief
     from tuner.core.errors import TunerError
 
     found = []
@@ -95,7 +99,7 @@ def parse_rates(given: str) -> list[float]:
         except ValueError:
             found.append(0.0)
         if not 0.01 <= found[-1] <= 1e5:
-            raise TunerError(f"--rate {given}: give numbers from 0.01 to 100000, as 10,20,50")
+            raise TunerError(f"--rate {brief(given, 60)}: give numbers from 0.01 to 100000, as 10,20,50")
     return list(dict.fromkeys(found))
 
 

@@ -1,5 +1,6 @@
 """`tuner model serve`: ONNX models behind the protocol that Triton speaks."""
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,11 +82,14 @@ def serve(
     from importlib.metadata import version
 
     from tuner.cli.common import say
+    from tuner.core.brief import brief
     from tuner.core.errors import TunerError
 
     paths, shares = named_models(models), parse_shares(share or ())
+    if not math.isfinite(max_delay_ms):
+        raise TunerError("--max-delay-ms nan: give milliseconds, as 2")
     if executor not in _EXECUTORS:
-        raise TunerError(f"--executor {executor}: give {' or '.join(_EXECUTORS)}")
+        raise TunerError(f"--executor {brief(executor)}: give {' or '.join(_EXECUTORS)}")
     try:
         from tuner.model.serving.server import Rules, scheduled
         from tuner.model.serving.server import serve as run
@@ -127,21 +131,29 @@ def named_models(given: "Sequence[str]") -> dict[str, Path]:
     """
     import re
 
+    from tuner.core.brief import brief
     from tuner.core.errors import TunerError
 
     found: dict[str, Path] = {}
     for text in given:
         before, _, path = text.partition("=")
-        name = before if path and not Path(text).exists() else Path(text).stem
+        name = before if path and not _is_file(text) else Path(text).stem
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name) or name.strip(".") == "" or name == "stats":
             raise TunerError(
-                f"{text}: a model's name is of letters, digits, '_', '-' and '.', and not 'stats': give "
-                "one, as NAME=MODEL.onnx"
+                f"{brief(text, 100)}: a model's name is of letters, digits, '_', '-' and '.', and not 'stats': "
+                "give one, as NAME=MODEL.onnx"
             )
         if name in found:
             raise TunerError(f"two models are called {name}: give one another name, as NAME=MODEL.onnx")
         found[name] = Path(path if name == before and path else text)
     return found
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # a name that is too long, or of no characters that a file can have
+        return False
 
 
 def parse_shares(given: "Sequence[str]") -> dict[str, float]:
@@ -150,8 +162,7 @@ def parse_shares(given: "Sequence[str]") -> dict[str, float]:
     Raises:
         TunerError: it is no name and positive number, or a name has two.
     """
-    import math
-
+    from tuner.core.brief import brief
     from tuner.core.errors import TunerError
 
     found: dict[str, float] = {}
@@ -162,7 +173,9 @@ def parse_shares(given: "Sequence[str]") -> dict[str, float]:
         except ValueError:
             share = math.nan
         if not name or not 1e-3 <= share <= 1e3:
-            raise TunerError(f"--share {text}: give a name and a number from 0.001 to 1000, as NAME=2")
+            raise TunerError(
+                f"--share {brief(text, 100)}: give a name and a number from 0.001 to 1000, as NAME=2"
+            )
         if found.setdefault(name, share) != share:
             raise TunerError(f"--share {name} is given twice")
     return found

@@ -120,14 +120,18 @@ def test_latency_is_drawn_for_each_batch_and_a_rate_without_answers_too(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["http://h", "--rate", "0"], "--rate 0"),
-        (["http://h", "--rate", "nan"], "--rate nan"),
+        (["http://h", "--rate", "0"], "--rate '0'"),
+        (["http://h", "--rate", "nan"], "--rate 'nan'"),
         (["http://h", "--batch", "x"], "--batch x"),
         (["http://h", "--rate", "5", "--chart", "c"], "--chart"),
         (["http://h", "--rate", "100000", "--seconds", "100"], "million"),
         (["https://h"], "http://127.0.0.1:8000"),
         (["http://h:99999999"], "http://127.0.0.1:8000"),
         (["http://[::1"], "http://127.0.0.1:8000"),
+        (["http://h\r\nx: y"], "http://127.0.0.1:8000"),
+        (["http://h", "--seconds", "nan"], "--seconds"),
+        (["http://h", "--seed", "9" * 30], "seed"),
+        (["http://h", "--token", "a\r\nb: c"], "token"),
     ],
 )
 def test_it_says_in_one_line_what_it_cannot_ask(arguments: list[str], named: str) -> None:

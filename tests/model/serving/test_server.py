@@ -268,6 +268,10 @@ def test_the_command_serves_a_file_and_ends_with_0(number: int, tmp_path: Path) 
         (["m.onnx", "--executor", "magic"], "tuned or onnxruntime"),
         (["m.onnx", "--host", "0.0.0.0"], "--token new"),
         (["m.onnx", "--dim", "N"], "N=8"),
+        (["m.onnx", "--max-delay-ms", "nan"], "--max-delay-ms"),
+        (["m.onnx", "--share", "m=" + "9" * 5000], "0.001"),
+        (["\x1b[2J.onnx"], "NAME=MODEL.onnx"),
+        (["m" * 5000], "NAME=MODEL.onnx"),
     ],
 )
 def test_it_says_in_one_line_why_it_cannot_begin(arguments: list[str], named: str) -> None:
