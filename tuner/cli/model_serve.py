@@ -140,8 +140,8 @@ def named_models(given: "Sequence[str]") -> dict[str, Path]:
         name = before if path and not _is_file(text) else Path(text).stem
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name) or name.strip(".") == "" or name == "stats":
             raise TunerError(
-                f"{brief(text, 100)}: a model's name is of letters, digits, '_', '-' and '.', and not 'stats': "
-                "give one, as NAME=MODEL.onnx"
+                f"{brief(text, 100)}: a model's name is of letters, digits, '_', '-' and '.', and not "
+                "'stats': give one, as NAME=MODEL.onnx"
             )
         if name in found:
             raise TunerError(f"two models are called {name}: give one another name, as NAME=MODEL.onnx")
