@@ -1,5 +1,6 @@
 """`tuner model compare`: whole models, side by side."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tuner.model.comparing import AtBatch
+
+
+class Mix(StrEnum):
+    """Who computes a layer for which a kernel is tuned."""
+
+    AUTO = "auto"
+    OURS = "ours"
 
 
 def compare(
@@ -27,6 +35,9 @@ def compare(
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.")] = None,
     inputs: Inputs = None,
+    mix: Annotated[
+        Mix, typer.Option(help="Leave layers to ONNX Runtime with which it is surely faster, or none.")
+    ] = Mix.AUTO,
     db: Db = None,
     json: Json = False,
 ) -> None:
@@ -46,7 +57,7 @@ def compare(
         raise TunerError("--chart draws times over the batch: give two with --batch, as 1,8")
     protocol = default_protocol(device, threads=threads)
     with open_store(db, read_only=True) as store:
-        asked = Asked(model, parse_dims(dim or ()), batches, rounds, inputs)
+        asked = Asked(model, parse_dims(dim or ()), batches, rounds, inputs, mix is Mix.AUTO)
         found = compare_model(
             asked, store, device, protocol.threads,
             lambda text: None if json else print(text, file=sys.stderr),
@@ -115,6 +126,11 @@ def _compared_lines(found: "AtBatch") -> "Iterator[str]":
         yield f"{name}: wrong, {error:.3g} times the difference that is allowed: not timed"
     for name, why in found.missing.items():
         yield f"{name}: not there: {why}"
+    for key, count, gain in found.left:
+        yield (
+            f"left to ONNX Runtime, {count} layers of {key}: a run with their kernels takes "
+            f"{ratio(gain)} the time ('--mix ours' leaves none)"
+        )
     if found.facts.get("near") or found.facts.get("left"):
         yield (
             f"{found.facts['near']} layers use a configuration tuned for another batch or for weights that "

@@ -54,6 +54,8 @@ class AtBatch:
         wrong: contestants whose outputs differ by more than is allowed, with how much; not timed.
         missing: contestants that could not take part, with the reason.
         facts: of the lab's executor: layers, parts, bytes.
+        left: layers that have kernels and are ONNX Runtime's, as a run is surely faster so: key of the
+            workload, how many, time with the kernels over time without.
         disturbed: what other programs took of the cores meanwhile; empty where that was little.
     """
 
@@ -63,6 +65,7 @@ class AtBatch:
     missing: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, int] = field(default_factory=dict)
     disturbed: str = ""
+    left: Sequence[tuple[str, int, Interval]] = ()
 
     @property
     def ours(self) -> Timed | None:
@@ -191,5 +194,9 @@ def compared_plain(found: AtBatch, batch_size: int) -> dict[str, Any]:
         "batch": found.batch, "evidence": "measured", "disturbed": found.disturbed or None,
         "timed": timed, "wrong": wrong,
         "missing": dict(found.missing), "executor": dict(found.facts),
+        "left_to_onnxruntime": [
+            {"workload": key, "layers": count, "gain": [gain.low, gain.mid, gain.high]}
+            for key, count, gain in found.left
+        ],
         "tolerance": {"relative": RELATIVE, "of_largest": OF_LARGEST},
     }  # fmt: skip

@@ -11,6 +11,7 @@ from tuner.engine.processes.locks import measuring
 from tuner.engine.tuning.others import watching
 from tuner.model.comparing import AtBatch, check, race
 from tuner.model.contestants import OURS, ours, runtimes
+from tuner.model.mixing import Left, mix
 from tuner.model.peers import peers
 from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs
@@ -29,6 +30,7 @@ class Asked:
         batches: first dimension of its inputs; `None`: as the file says.
         rounds: turns of each contestant.
         inputs: `.npz` file of inputs; `None`: random ones.
+        mix: leave layers to ONNX Runtime with which it is surely faster; else each tuned layer is a kernel's.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class Asked:
     batches: Sequence[int | None] = (None,)
     rounds: int = 15
     inputs: Path | None = None
+    mix: bool = True
 
 
 def compare_model(
@@ -61,8 +64,12 @@ def compare_model(
         contestants = runtimes(model, graph, inputs, threads)
         missing: dict[str, str] = {}
         facts: dict[str, int] = {}
+        left: list[Left] = []
         try:
             mine = ours(model, graph, inputs, store, device, threads)
+            if asked.mix:
+                tell("tries which layers ONNX Runtime computes faster")
+                mine, left = mix(mine, inputs, device, threads)
             contestants.append(mine.contestant)
             facts = {"exact": mine.exact, "near": mine.near, "left": mine.left,
                      "kernel_calls": mine.executor.kernels, "parts": mine.executor.parts,
@@ -78,5 +85,6 @@ def compare_model(
             others_took = watching(threads)
             timed = race(right, asked.rounds)
             taken = others_took()
-        found.append(AtBatch(batch, timed, wrong, missing, facts, taken))
+        given_back = [(each.workload.key, each.count, each.gain) for each in left]
+        found.append(AtBatch(batch, timed, wrong, missing, facts, taken, given_back))
     return found

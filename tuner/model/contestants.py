@@ -101,6 +101,8 @@ class Ours:
         exact, near: layers with a kernel tuned for this very workload, or for another batch, or for weights
             that may change.
         left: layers that ONNX Runtime keeps, as nothing is stored for them.
+        model, graph: what it runs; of a quantized model not what it was given.
+        chosen: the kernel of each layer that one computes.
     """
 
     contestant: Contestant
@@ -108,6 +110,18 @@ class Ours:
     exact: int
     near: int
     left: int
+    model: Any
+    graph: Graph
+    chosen: Sequence[tuple[Layer, TunedKernel]]
+
+    def without(self, workload: Workload, inputs: Mapping[str, np.ndarray], threads: int) -> "Ours | None":
+        """The same with the layers of a workload left to ONNX Runtime; `None` where no kernel is left.
+
+        Raises:
+            TunerError: as `ours`.
+        """
+        kept = [pair for pair in self.chosen if pair[0].workload != workload]
+        return _made(self.model, self.graph, inputs, kept, self.left, threads) if kept else None
 
 
 def ours(
@@ -150,11 +164,18 @@ def _ours(
         raise TunerError(
             f"no kernel is tuned for {graph.path.name}: run 'tuner model tune {graph.path}' first"
         )
+    return _made(model, graph, inputs, chosen, len(layers) - len(chosen), threads)
+
+
+def _made(
+    model: Any, graph: Graph, inputs: Mapping[str, np.ndarray],
+    chosen: Sequence[tuple[Layer, TunedKernel]], left: int, threads: int,
+) -> Ours:  # fmt: skip
     executor = Executor(model, graph, chosen, threads)
     exact = sum(kernel.exact for _, kernel in chosen)
     note = f"{len(chosen)} layers by kernels, {executor.parts} parts by ONNX Runtime"
     contestant = Contestant(OURS, lambda: executor(inputs), note)
-    return Ours(contestant, executor, exact, len(chosen) - exact, len(layers) - len(chosen))
+    return Ours(contestant, executor, exact, len(chosen) - exact, left, model, graph, chosen)
 
 
 def _kernel(workload: Workload, rows: "Sequence[BestRow]", device: Device) -> TunedKernel | None:

@@ -1,6 +1,8 @@
 """A model run by tuned kernels, and by ONNX Runtime where there is none."""
 
 import math
+import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ from tuner import registry
 from tuner.core.brief import brief
 from tuner.core.kernel import FROZEN
 from tuner.core.tensors import TensorSpec
+from tuner.core.workload import Workload
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.constants import constant_arrays, constant_nodes, constants_of, sub_model, weights
 from tuner.model.graph import Graph
@@ -65,13 +68,16 @@ class Executor:
         by_layer = {id(layer): kernel for layer, kernel in kernels}
         self._steps: list[Callable[[], object]] = []
         self._kept: list[Any] = []
+        self._of_layers: list[tuple[Layer, slice]] = []
         self.parts = self.kernels = 0
         for stage in order:
             if isinstance(stage, Part):
                 self._steps.append(self._part(stage))
                 self.parts += 1
             elif isinstance(stage, Layer):
+                before = len(self._steps)
                 self._add_layer(stage, by_layer[id(stage)], arrays)
+                self._of_layers.append((stage, slice(before, len(self._steps))))
                 self.kernels += 1
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -87,6 +93,26 @@ class Executor:
         for step in self._steps:
             step()
         return [self._values[name] for name in self._graph.outputs]
+
+    def layer_seconds(self, inputs: Mapping[str, np.ndarray], runs: int = 7) -> dict[Workload, float]:
+        """Seconds that a run spends in the kernels of each workload, copies to and from them included.
+
+        The sum over a workload's layers of medians over the runs, timed within whole runs, after one that is
+        not counted.
+        """
+        taken: list[list[float]] = [[] for _ in self._steps]
+        for _ in range(runs + 1):
+            for name in self._graph.inputs:
+                np.copyto(self._values[name], inputs[name], casting="no")
+            for step, times in zip(self._steps, taken, strict=True):
+                start = time.perf_counter()
+                step()
+                times.append(time.perf_counter() - start)
+        found: dict[Workload, float] = {}
+        for layer, steps in self._of_layers:
+            spent = sum(statistics.median(times[1:]) for times in taken[steps])
+            found[layer.workload] = found.get(layer.workload, 0.0) + spent
+        return found
 
     def _allocate(self, order: Sequence[Any]) -> None:
         graph = self._graph
