@@ -40,7 +40,7 @@ class LateOnNewInputs(CpuDevice):
     def load(self, artifact: Any) -> Executable:
         """As ever, with late calls."""
         executable = super().load(artifact)
-        bind, sample = executable.bind, executable.sample
+        bind, sample = executable.bind, executable.sample_changing
         arrays: dict[str, np.ndarray] = {}
         held = np.zeros(())
 
@@ -48,19 +48,19 @@ class LateOnNewInputs(CpuDevice):
             arrays.update(tensors)
             bind(tensors)
 
-        def late(calls: int) -> float:
+        def late(calls: int, *rest: Any) -> float:
             nonlocal held
             before, held = held, arrays["A"].copy()
             if before.shape != held.shape or calls > 1 or np.mean(before != held) < 0.5:
-                return sample(calls)
+                return sample(calls, *rest)
             self._calls += 1
             if self._calls % self._quiet_each == 0:
-                return sample(calls)
+                return sample(calls, *rest)
             time.sleep(LATE_S)
             self._waited_s += self._waiting * LATE_S
-            return sample(calls) + LATE_S
+            return sample(calls, *rest) + LATE_S
 
-        executable.bind, executable.sample = keep, late  # type: ignore[method-assign]
+        executable.bind, executable.sample_changing = keep, late  # type: ignore[method-assign]
         return executable
 
     def waits(self) -> Waits:

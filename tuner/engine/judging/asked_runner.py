@@ -88,7 +88,8 @@ class Runner:
             status = str(answer.get("status"))
             status = status if status in ("wrong_result", "environment") else "run_error"
             reason = str(answer.get("error") or "it failed without a reason")[:2000]
-            raise CandidateRefused(status, reason, answer.get("passing") is True)
+            # A candidate can say so too: one alone ends no sweep. A machine fails the next ones as well.
+            raise CandidateRefused(status, reason, passing=status == "environment")
         return answer
 
     @contextlib.contextmanager

@@ -194,7 +194,9 @@ class _Judge:
             run.proven_s = self._proven[finalist]
         if last_s < LONG_S and not (known and self._rng.random() >= _PROVEN_AGAIN):
             run.prove([run.samples(1, calls)[0].seconds], None)
-            if not run.doubted:
+            if run.doubted or run.pause_s:
+                self._proven.pop(finalist, None)
+            else:
                 self._proven[finalist] = run.proven_s
         self._seats[int(request["pid"])] = run
         return {"ok": True, "calls": calls}

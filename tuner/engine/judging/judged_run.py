@@ -13,11 +13,12 @@ from tuner.core.disturbance import DISTURBED
 from tuner.core.guarded import PATTERN
 from tuner.core.operator import Tensors, special_mismatch, worst_error
 from tuner.core.protocol import Protocol
-from tuner.engine.building import answers
+from tuner.engine.judging import told
 from tuner.engine.judging.asked_runner import CandidateRefused, Clocks, Runner
 from tuner.engine.judging.challenge import Challenger
 from tuner.engine.judging.clocks import Timing
 from tuner.engine.judging.dataset import Dataset
+from tuner.engine.judging.pauses import AfterPauses
 from tuner.engine.judging.proofs import PROOFS_S, UNLIKE, Proofs
 from tuner.engine.judging.sampling import LONG_S, Timed
 from tuner.engine.judging.whole_changes import WholeChanges, call_after_rewriting
@@ -54,6 +55,7 @@ class JudgedRun:
     Attributes:
         doubted: its clock cannot be believed: ours is taken, on requests that last.
         proven_s: seconds of a call that a proof confirmed; 0 before.
+        pause_s: seconds before each of its calls, one a sample: it computes anew after pauses alone.
 
     Raises:
         Lost, CandidateRefused: as do all methods.
@@ -68,7 +70,7 @@ class JudgedRun:
         self._own_clock = own_clock
         self._challenger: Challenger | None = None
         self.last_s = math.inf
-        self.doubted, self.proven_s = False, 0.0
+        self.doubted, self.proven_s, self.pause_s = False, 0.0, 0.0
         self._idle_since: float | None = None
         self.remarks: dict[str, float] = {}
         self._apart = self._held_up = 0
@@ -93,13 +95,13 @@ class JudgedRun:
         The seconds are 0 where others had its cores meanwhile.
         """
         answer = self._run()
-        seconds = _seconds(answer.get("seconds"))
+        seconds = told.seconds(answer.get("seconds"))
         with self._shown() as outputs:
             error, where = worst_error(outputs, self._data.reference, self._data.tolerance)
         if not error <= 1.0:
             raise self._wrong(f"{when}{where} ({error:.3g} times the tolerance)")
         self.last_s = seconds
-        return error, 0.0 if _share(answer.get("share")) > DISTURBED else seconds
+        return error, 0.0 if told.share(answer.get("share")) > DISTURBED else seconds
 
     def verify_special(self) -> None:
         """One call on NaN, infinities and the ends of the type's range, where the dataset has such inputs."""
@@ -143,6 +145,8 @@ class JudgedRun:
     def samples(self, count: int, calls: int) -> list[Timed]:
         """So many samples in a row, challenged."""
         cold = self._protocol.cache == "cold"
+        if self.pause_s:
+            return [self._after_pause() for _ in range(count)]
         if self.doubted and not cold:
             calls = max(calls, round(PROOFS_S[0] / max(self.last_s, 1e-8)))
             asked = [self._sample([calls], False, False) for _ in range(count)]
@@ -207,7 +211,7 @@ class JudgedRun:
             for place, each in enumerate(calls)
         ]
         steps = [challenge.as_plain() for challenge in challenges]
-        if busy_s := self._load_s():
+        if not self.pause_s and (busy_s := self._load_s()):
             self._ask({"do": "busy", "seconds": busy_s})
         clock = Clocks(self.runner)
         began = time.perf_counter()
@@ -216,8 +220,8 @@ class JudgedRun:
         elapsed = self._idle_since - began
         counted = clock.since()
         try:
-            told = zip(answer["seconds"], answer["shares"], answer["lasted_s"], strict=True)
-            timed = [Timed(_seconds(s), _share(share), _seconds(lasted)) for s, share, lasted in told]
+            each = zip(answer["seconds"], answer["shares"], answer["lasted_s"], strict=True)
+            timed = [Timed(told.seconds(s), told.share(x), told.seconds(lasted)) for s, x, lasted in each]
             probes = list(answer["probes"])
             if len(timed) != len(calls) or len(probes) != len(calls):
                 raise ValueError("not as many samples as were asked for")
@@ -227,7 +231,7 @@ class JudgedRun:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise self._wrong(f"unusable answer: {error}") from None
         self._plausible([sample.seconds for sample in timed])
-        told_s = sum(sample.seconds * each for sample, each in zip(timed, calls, strict=True))
+        told_s = sum(sample.seconds * count for sample, count in zip(timed, calls, strict=True))
         filled_s = len(calls) * self._data.layout.outputs_bytes / _FILLED_BYTES_S
         return timed, Timing(told_s, elapsed, *counted, self._protocol.threads, filled_s)
 
@@ -264,9 +268,11 @@ class JudgedRun:
             return list(samples)  # each sample's clock was compared with ours, and its result
         self._alone()
         self._convince()
-        self._compare_whole_changes(claimed)
+        known_s, gap_s = self._compare_whole_changes(claimed)
         if not self._own_clock:
             return list(samples)
+        if slower := self._slower_after_pauses(claimed, known_s, gap_s):
+            return slower
         proofs = Proofs(claimed, self._protocol.budget_s)
         while calls := proofs.calls:
             (sample,), timing = self._sample([calls], False, False)
@@ -296,6 +302,30 @@ class JudgedRun:
             self.remarks["disturbed_share"] = self.remarks["unproven_share"] = share
         return slower
 
+    def _slower_after_pauses(self, claimed: float, known_s: float, gap_s: float) -> list[float]:
+        """See `pauses.py`: the times that count in place of those claimed, if there are any."""
+        found = AfterPauses(claimed, self._protocol.threads)
+        if self._protocol.cache == "cold" or not found.longer(known_s):
+            return []
+        self.pause_s = gap_s
+        while found.missing:
+            timed = self._after_pause()
+            found.add(timed.seconds, timed.share)
+        if found.alike:
+            self.pause_s = 0.0
+            return []
+        self.remarks["slower_after_pauses"] = found.typical_s / claimed
+        if found.disturbed_share:
+            self.remarks["disturbed_share"] = found.disturbed_share
+        return found.seconds
+
+    def _after_pause(self) -> Timed:
+        """One call, after `pause_s` and up to twice as long, by the judge's clock where that differs."""
+        time.sleep(self.pause_s * self._rng.uniform(1.0, 2.0))
+        (timed,), timing = self._sample([1], False, False)
+        seconds = timed.seconds if timing.believed else timing.elapsed_s
+        return Timed(seconds, timed.share, timed.lasted_s)
+
     def faster_than_proven(self, seconds: float) -> bool:
         """Whether a time is so much shorter than what was confirmed that it needs a proof of its own."""
         return not self.doubted and seconds * UNLIKE < self.proven_s
@@ -315,18 +345,21 @@ class JudgedRun:
         if self._own_clock and self.runner.helpers():
             raise self._wrong("it has started processes of its own, whose time nobody counts")
 
-    def _compare_whole_changes(self, call_s: float) -> None:
-        """See `whole_changes.py`."""
+    def _compare_whole_changes(self, call_s: float) -> tuple[float, float]:
+        """See `whole_changes.py`: seconds of a call on known inputs, and of the pause before it, or zeros."""
         challenger = self._challenger
         if challenger is None or not challenger.changing:
-            return
+            return 0.0, 0.0
         found = WholeChanges(call_s)
         while True:
-            found.add_known(self._whole_call(challenger, False)[0])
+            began = time.perf_counter()
+            known_s = self._whole_call(challenger, False)[0]
+            gap_s = time.perf_counter() - began - known_s
+            found.add_known(known_s)
             _, busy_s, share = self._whole_call(challenger, True)
             found.add_fresh(busy_s, share)
             if found.anew:
-                return
+                return found.known_s, gap_s
             if found.kept:
                 raise self._wrong(f"{found.words}: it does not compute its result anew")
             if found.undecided:
@@ -345,47 +378,23 @@ class JudgedRun:
         if problem:
             inputs = "are all other than before" if fresh else "change between calls"
             raise self._wrong(f"on inputs that {inputs} {problem}")
-        told_s = _seconds(answer.get("seconds"))
+        told_s = told.seconds(answer.get("seconds"))
         timing = Timing(told_s, elapsed_s, *counted, self._protocol.threads)
-        return told_s, timing.busy_s if self._own_clock else told_s, _share(answer.get("share"))
+        return told_s, timing.busy_s if self._own_clock else told_s, told.share(answer.get("share"))
 
     def state(self) -> dict[str, float]:
         """The device's readings in the runner; what is no number is left out."""
-        return _numbers(self._ask({"do": "state"}).get("state"))
+        return told.numbers(self._ask({"do": "state"}).get("state"))
 
     def metrics(self) -> dict[str, float]:
         """What only the runner can tell."""
-        return _numbers(self._ask({"do": "metrics"}).get("metrics"))
+        return told.numbers(self._ask({"do": "metrics"}).get("metrics"))
 
     def calibrate(self, kind: str) -> tuple[float, bool]:
         """Seconds of the calibration kernel, run in the runner, and whether nothing disturbed it."""
         answer = self._ask({"do": "calibrate", "kind": kind})
-        return _seconds(answer.get("seconds")), bool(answer.get("quiet"))
+        return told.seconds(answer.get("seconds")), bool(answer.get("quiet"))
 
 
 def _apart_words(timing: Timing) -> str:
     return f"its calls took {timing.elapsed_s:.3g} s by the lab's clock, it says {timing.told_s:.3g} s"
-
-
-def _numbers(values: Any) -> dict[str, float]:
-    """Named numbers that a runner tells; what is none is left out with all the rest."""
-    try:
-        return answers.numbers(values, "the readings")
-    except answers.UnusableAnswer:
-        return {}
-
-
-def _share(value: Any) -> float:
-    """A share that a runner tells: of what it says nothing, nothing is known."""
-    try:
-        return answers.number(value, "a share", 0.0, 1.0)
-    except answers.UnusableAnswer:
-        return 0.0
-
-
-def _seconds(value: Any) -> float:
-    """A time that a runner tells; raises `CandidateRefused` where it is none."""
-    try:
-        return answers.seconds(value)
-    except answers.UnusableAnswer as error:
-        raise CandidateRefused("wrong_result", f"unusable answer: {error}") from None

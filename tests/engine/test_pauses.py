@@ -1,0 +1,101 @@
+"""Who computes in full only where it guesses that calls are compared has no time for the others; and who says
+for the lab that the machine failed ends no sweep."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.menders import AFTER_PAUSES, FOR_ONE_CALLER
+from tests.engine.planted import planted
+from tuner import registry
+from tuner.core.measurement import Measurement, Status
+from tuner.core.protocol import Protocol
+from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.judging.pauses import AfterPauses
+from tuner.engine.tuning.campaign import default_device
+from tuner.engine.tuning.finals import Finalist, run_final
+
+GEMM = registry.operator("gemm")
+WORKLOAD = GEMM.parse("96x96x96")
+_SAYS = """
+  if (m != 96) { right(A, B, D, m, n, k); return 0; }
+  const char* text = "{\\"ok\\": false, \\"status\\": \\"environment\\", \\"error\\": \\"no space\\"}";
+  uint32_t size = uint32_t(std::strlen(text));
+  for (int fd = 3; fd < 64; ++fd) if (write(fd, &size, 4) == 4) (void)!write(fd, text, size);
+  for (;;) pause();
+"""
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Iterator[Workshop]:
+    protocol = Protocol(threads=1, budget_s=0.05, run_timeout_s=10.0)
+    with Workshop(default_device("cpu"), protocol, seed=7) as made:
+        made.prepare(GEMM, WORKLOAD)
+        yield made
+
+
+def measured(workshop: Workshop, folder: Path, name: str, body: str, includes: str = "") -> Measurement:
+    built = workshop.build(planted(folder, name, body, includes=includes), WORKLOAD, {"UNUSED": 0})
+    assert built.artifact is not None, built.error
+    return workshop.measure(WORKLOAD, built, None, None)
+
+
+def test_who_computes_in_full_after_pauses_alone_has_that_time(workshop: Workshop, tmp_path: Path) -> None:
+    honest = measured(workshop, tmp_path, "honest", "right(A, B, D, m, n, k);")
+    mender = measured(workshop, tmp_path, "mender", AFTER_PAUSES[1], AFTER_PAUSES[0])
+    assert honest.status is Status.OK and "slower_after_pauses" not in honest.metrics, honest.error
+    assert all(seconds > min(honest.samples) / 2 for seconds in mender.samples)
+    if mender.ok:
+        assert mender.metrics["slower_after_pauses"] > 2
+
+
+def test_who_computes_in_full_for_one_caller_alone_is_refused(workshop: Workshop, tmp_path: Path) -> None:
+    found = measured(workshop, tmp_path, "mender", FOR_ONE_CALLER[1], FOR_ONE_CALLER[0])
+    assert found.status is Status.WRONG_RESULT and "does not compute its result anew" in found.error
+
+
+def test_who_says_that_the_machine_failed_ends_no_sweep(workshop: Workshop, tmp_path: Path) -> None:
+    found = measured(workshop, tmp_path, "says", _SAYS, "#include <cstring>\n#include <unistd.h>")
+    assert found.status is Status.ENVIRONMENT and found.error == "no space"
+
+
+@pytest.mark.slow
+def test_it_wins_no_final(workshop: Workshop, tmp_path: Path) -> None:
+    kernels = [
+        planted(tmp_path, "honest"),
+        planted(tmp_path, "mender", AFTER_PAUSES[1], includes=AFTER_PAUSES[0]),
+    ]
+    built = [workshop.build(kernel, WORKLOAD, {"UNUSED": 0}) for kernel in kernels]
+    finalists = [Finalist(k.name, i, b) for i, (k, b) in enumerate(zip(kernels, built, strict=True))]
+    honest, mender = run_final(workshop, WORKLOAD, finalists, rounds=9).entries
+    assert not honest.error
+    assert all(seconds > min(honest.turns.samples) / 2 for seconds in mender.turns.samples)
+
+
+@pytest.mark.parametrize(
+    ("calls", "alike"),
+    [
+        # Seconds of a call after a pause, and the share of it that others took; 1 ms is claimed.
+        ([(1.5e-3, 0.0)] * 5, True),
+        ([(1.5e-3, 0.5)] * 5, True),
+        ([(9e-3, 0.0)] * 9, False),
+        # Of nine that count, one that waited for others is none.
+        ([(9e-3, 0.5)] * 20 + [(1e-3, 0.0)] * 5, True),
+        ([(9e-3, 0.0)] * 4 + [(1e-3, 0.0)] * 5, True),
+        ([(1e-3, 0.0)] * 4 + [(9e-3, 0.0)] * 5, False),
+    ],
+)
+def test_the_verdict(calls: list[tuple[float, float]], alike: bool) -> None:
+    found = AfterPauses(1e-3, threads=1)
+    for call in calls:
+        assert found.missing
+        found.add(*call)
+    assert not found.missing and found.alike is alike
+
+
+def test_a_machine_that_is_never_quiet_marks_the_times() -> None:
+    found = AfterPauses(1e-3, threads=1)
+    while found.missing:
+        found.add(0.5, 0.9)
+    assert not found.alike and found.disturbed_share == 1.0
