@@ -38,6 +38,12 @@ def compare(
     mix: Annotated[
         Mix, typer.Option(help="Leave layers to ONNX Runtime with which it is surely faster, or none.")
     ] = Mix.AUTO,
+    beside: Annotated[
+        Path | None, typer.Option(help="Another model: time both beside each other too.", show_default=False)
+    ] = None,
+    beside_dim: Annotated[
+        list[str] | None, typer.Option(help="Size of a symbolic dimension of it.", show_default=False)
+    ] = None,
     db: Db = None,
     json: Json = False,
 ) -> None:
@@ -48,6 +54,7 @@ def compare(
     from tuner.core.errors import TunerError
     from tuner.engine.candidate.devices import default_device
     from tuner.engine.tuning.campaign import default_protocol
+    from tuner.model.beside import Neighbour
     from tuner.model.comparing import compared_plain
     from tuner.model.comparison import Asked, compare_model
     from tuner.store.store import open_store
@@ -58,10 +65,17 @@ def compare(
     protocol = default_protocol(device, threads=threads)
     with open_store(db, read_only=True) as store:
         asked = Asked(model, parse_dims(dim or ()), batches, rounds, inputs, mix is Mix.AUTO)
-        found = compare_model(
-            asked, store, device, protocol.threads,
-            lambda text: None if json else print(text, file=sys.stderr),
-        )  # fmt: skip
+        other = None
+        if beside is not None:
+            other = Neighbour(beside, parse_dims(beside_dim or ()), db, protocol.threads)
+        try:
+            found = compare_model(
+                asked, store, device, protocol.threads,
+                lambda text: None if json else print(text, file=sys.stderr), other,
+            )  # fmt: skip
+        finally:
+            if other is not None:
+                other.close()
     if chart is not None:
         from tuner.model.chart import batch_chart
         from tuner.store.records import DeviceInfo
@@ -126,6 +140,9 @@ def _compared_lines(found: "AtBatch") -> "Iterator[str]":
         yield f"{name}: wrong, {error:.3g} times the difference that is allowed: not timed"
     for name, why in found.missing.items():
         yield f"{name}: not there: {why}"
+    if found.beside:
+        yield ""
+        yield from _beside_lines(found)
     for key, count, gain in found.left:
         yield (
             f"left to ONNX Runtime, {count} layers of {key}: a run with their kernels takes "
@@ -137,3 +154,18 @@ def _compared_lines(found: "AtBatch") -> "Iterator[str]":
             "may change, "
             f"{found.facts['left']} layers have none and are ONNX Runtime's"
         )
+
+
+def _beside_lines(found: "AtBatch") -> "Iterator[str]":
+    from tuner.cli.common import aligned, seconds
+
+    rows = [
+        [each.name if kind == "alone" else "", kind, *(seconds(p) for p in (load.p50, load.p95, load.p99)),
+         f"{load.per_s:.4g}/s", f"{other.per_s:.4g}/s"]
+        for each in found.beside
+        for kind, load, other in (
+            ("alone", each.alone, each.other_alone), ("together", each.shared, each.other_shared)
+        )
+    ]  # fmt: skip
+    head = ["both run by", "", "p50", "p95", "p99", "runs", "the other's"]
+    yield from aligned(head, rows, "llrrrrr", {0: "beside the other model"})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tuner.core.stats import Interval, median_interval, paired_ratio
+from tuner.model.beside import Beside, beside_plain
 from tuner.model.contestants import OURS, RUNTIME, Contestant
 from tuner.model.steps import EXACT, Step
 
@@ -56,6 +57,7 @@ class AtBatch:
         facts: of the lab's executor: layers, parts, bytes.
         left: layers that have kernels and are ONNX Runtime's, as a run is surely faster so: key of the
             workload, how many, time with the kernels over time without.
+        beside: times alone and beside another model, where one was asked for.
         disturbed: what other programs took of the cores meanwhile; empty where that was little.
     """
 
@@ -66,6 +68,7 @@ class AtBatch:
     facts: Mapping[str, int] = field(default_factory=dict)
     disturbed: str = ""
     left: Sequence[tuple[str, int, Interval]] = ()
+    beside: Sequence[Beside] = ()
 
     @property
     def ours(self) -> Timed | None:
@@ -198,5 +201,6 @@ def compared_plain(found: AtBatch, batch_size: int) -> dict[str, Any]:
             {"workload": key, "layers": count, "gain": [gain.low, gain.mid, gain.high]}
             for key, count, gain in found.left
         ],
+        "beside": beside_plain(found.beside),
         "tolerance": {"relative": RELATIVE, "of_largest": OF_LARGEST},
     }  # fmt: skip
