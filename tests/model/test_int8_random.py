@@ -116,14 +116,14 @@ def check(seed: int, folder: Path, kernels: Mapping[str, str] = KERNELS) -> None
         assert np.abs(got - wanted).max() <= step, (seed, layer.workload.key)
 
 
-@pytest.mark.parametrize("seed", range(14))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_random_layer_is_exact(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path)
 
 
 @pytest.mark.slow
 def test_many_random_layers_are_exact(tmp_path: Path) -> None:
-    for seed in range(14, 300):
+    for seed in range(8, 300):
         check(seed, tmp_path)
 
 
