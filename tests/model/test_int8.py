@@ -21,13 +21,14 @@ from tests.model.test_compare import opened, untuned
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.engine.candidate.devices import default_device
+from tuner.lab.graphs import bert_base, light_models, make
 from tuner.model.comparing import difference
 from tuner.model.constants import constant_arrays, constants_of, weights
 from tuner.model.inspection import as_plain, inspect
 from tuner.model.int8_weights import as_int8
 from tuner.model.layers import find_layers
 from tuner.model.profile import profile
-from tuner.model.reading import graph_of, read_model
+from tuner.model.reading import graph_of, model_inputs, prepared, read_model
 from tuner.model.runtime import random_inputs, run, session
 from tuner.model.signed import signed
 from tuner.model.steps import OF_RANGE, output_steps
@@ -239,8 +240,8 @@ def test_one_step_of_the_last_quantization_is_allowed(tmp_path: Path) -> None:
 
 def test_fused_quantizers_are_their_layers_in_the_profile(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
-    for make in (residual, linear, dynamic):
-        model, graph = opened(make(tmp_path / "m.onnx"))
+    for build in (residual, linear, dynamic):
+        model, graph = opened(build(tmp_path / "m.onnx"))
         found = find_layers(graph)
         told = profile(model, graph, found, random_inputs(graph, 0), default_device(), 1)
         assert all(seconds > 0 for seconds in told.layers) and told.rest_s > 0
@@ -319,3 +320,48 @@ def test_damaged_quantized_files_are_read_or_refused_and_nothing_else(tmp_path: 
             except TunerError as error:
                 assert "\n" not in str(error)
         assert 0 < read < 60
+
+
+def test_around_an_average_uint8_stays_as_onnx_runtime_rounds_it(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
+    constants = stored(s=np.float32(0.02), z=np.uint8(101), w=integers(4, 4, 1, 1), t=np.float32(0.01))
+    nodes = [
+        node("QuantizeLinear", "x s z", "xq"), node("DequantizeLinear", "xq s z", "xd"),
+        node("DequantizeLinear", "w t", "wd"), node("Conv", "xd wd", "c"),
+        node("QuantizeLinear", "c s z", "cq"), node("DequantizeLinear", "cq s z", "cd"),
+        node("AveragePool", "cd", "p", kernel_shape=[2, 2]),
+        node("QuantizeLinear", "p t z", "pq"), node("DequantizeLinear", "pq t z", "pd"),
+        node("Conv", "pd wd", "e"), node("QuantizeLinear", "e s z", "eq"),
+        node("DequantizeLinear", "eq s z", "y"),
+    ]  # fmt: skip
+    model, graph = opened(save(tmp_path / "m.onnx", nodes, {"x": [2, 4, 9, 9]}, ["y"], constants))
+    changed, values = signed(model, graph)
+    assert values == {"xq", "eq"}
+    executor = untuned(changed, graph_of(changed, graph.path, {}))
+    inputs = {name: 4 * array - 2 for name, array in random_inputs(graph, 1).items()}
+    assert np.array_equal(executor(inputs)[0], run(session(model, 1), inputs)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["shufflenet", "squeezenet", "bert"])
+def test_a_whole_quantized_model_is_what_onnx_runtime_gives(name: str, tmp_path: Path) -> None:
+    """Dozens of layers, all by the plainest kernels."""
+    pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
+    if name != "bert" and name not in light_models():
+        pytest.skip("this version of onnx has no light models")
+    made = bert_base(16, 2, 128, 500) if name == "bert" else make(name)
+    path, quantized, dims = tmp_path / "m.onnx", tmp_path / "q.onnx", {"batch": 2} if name == "bert" else {}
+    path.write_bytes(made.SerializeToString())
+    rng, (value,) = np.random.default_rng(0), model_inputs(made.graph)
+    data = rng.integers(0, 500, (4, 16)) if name == "bert" else rng.random((2, 3, 224, 224), dtype=np.float32)
+    np.savez(tmp_path / "c.npz", **{value.name: data})
+    done = run_here("model", "quantize", str(path), "--calibration", str(tmp_path / "c.npz"),
+                    "-o", str(quantized), "--per-channel")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    model = prepared(quantized, dims, weights=True)
+    graph = graph_of(model, quantized, dims)
+    changed, _ = signed(model, graph)
+    executor, inputs = untuned(changed, graph_of(changed, quantized, dims)), random_inputs(graph, 1)
+    assert executor.kernels > 10
+    assert difference(executor(inputs), run(session(model, 1), inputs), output_steps(graph)) <= 1

@@ -261,9 +261,12 @@ class _Sums:
         self.largest = max(self.largest, float(np.abs(known).max()))
         self.noise += float((difference**2).sum())
         self.signal += float((known**2).sum())
-        if wanted.ndim and wanted.shape[-1] > 1 and wanted.dtype.kind == "f":
-            self.same += int((a.argmax(-1) == b.argmax(-1)).sum())
-            self.rows += wanted.size // wanted.shape[-1]
+        sizes = list(wanted.shape)
+        while sizes and sizes[-1] == 1:  # classes are often channels of an image of one pixel
+            sizes.pop()
+        if len(sizes) > 1 and wanted.dtype.kind == "f":
+            self.same += int((a.reshape(sizes).argmax(-1) == b.reshape(sizes).argmax(-1)).sum())
+            self.rows += wanted.size // sizes[-1]
 
     def result(self, name: str) -> Apart:
         rms = _share(math.sqrt(self.noise), math.sqrt(self.signal))
