@@ -92,6 +92,8 @@ def test_padding_by_side(name: str, dtype: str, tmp_path: Path) -> None:
         error, where = Run(kernel, workload, config, HERE, tmp_path / str(i)).error(workload, seed=i)
         assert error <= 1.0, where
         served += 1
+    if not served and kernel.baseline:
+        pytest.skip(f"none of these: {kernel.unsupported(workload, HERE)}")  # a library of int8 results alone
     assert served
 
 
