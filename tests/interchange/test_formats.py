@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.interchange.spaces import kernel_tuner_cache, t4
-from tuner.core.errors import InterchangeError, UnknownName
+from tuner.core.errors import InterchangeError, TunerError, UnknownName
 from tuner.core.measurement import Status
 from tuner.core.recorded import RecordedSpace, RecordedTrial
 from tuner.core.space import Parameter
 from tuner.interchange import FORMATS, read_recorded, write_recorded
 from tuner.interchange.gpu_facts import are_twins, numbers
+from tuner.interchange.tables import write_table
 from tuner.interchange.trials import from_trials, to_trials
 
 REPLAY = Path(__file__).resolve().parents[2].parent / "shared" / "replay"
@@ -130,8 +131,21 @@ def test_an_unknown_format_is_named(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_says_so(tmp_path):
-    with pytest.raises(InterchangeError, match="cannot be written"):
+    (tmp_path / "no").touch()
+    with pytest.raises(TunerError, match="cannot be written"):
         write_recorded(every_status(), tmp_path / "no" / "x.json")
+
+
+@pytest.mark.parametrize("format", [*FORMATS, "json", "csv"])
+def test_no_format_is_written_over_a_database(tmp_path, format):
+    database = tmp_path / "results.db"
+    database.write_bytes(b"SQLite format 3\0 and all trials")
+    with pytest.raises(TunerError, match="is a database, and would be lost"):
+        if format in FORMATS:
+            write_recorded(every_status(), database, format)
+        else:
+            write_table(to_trials(every_status()), database, format)
+    assert database.read_bytes().endswith(b"all trials")
 
 
 def test_equal_content_gives_equal_gzip_bytes(tmp_path):

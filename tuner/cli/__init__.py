@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from typing import Any
 
 import typer
 
@@ -64,7 +65,7 @@ def main() -> None:
     except Exception as error:
         # Errors of the option parser know how to say themselves in a line.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            _fail(error.format_message())
+            _fail(_parser_line(error))
         if _signals.received():
             _signals.close_output()  # the terminal went, and with it where this was to be printed
             sys.exit(_signals.exit_code(130))
@@ -72,6 +73,16 @@ def main() -> None:
     if _signals.received():
         _signals.close_output()
     sys.exit(_signals.exit_code(code) if isinstance(code, int) else 0)
+
+
+def _parser_line(error: Any) -> str:
+    """What the option parser has to say; of an argument that is missing also what it would be."""
+    line = str(error.format_message())
+    if type(error).__name__ != "MissingParameter":
+        return line
+    meant = getattr(error.param, "help", None)
+    command = error.ctx.command_path.removeprefix("python -m ") if error.ctx else "tuner"
+    return " ".join(f"{line} {meant or ''} ({command} --help has examples)".split())
 
 
 def _raised_by_plugin(error: BaseException) -> str | None:

@@ -130,6 +130,11 @@ def aligned(
         yield line(row)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 shape`, `2 shapes`, `1,000 shapes`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def seconds(value: float | None) -> str:
     """A time with three significant digits and its unit: `1.23 ms`."""
     return "-" if value is None or not math.isfinite(value) else text.seconds(value)

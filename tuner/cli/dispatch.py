@@ -166,20 +166,20 @@ def _measured(read: "Callable[[], Matrix]", store: "Store", quiet: bool) -> "Mat
 
 def _lines(matrix: "Matrix", rule: "Rule", held_out: "list[HeldOut]") -> "list[str]":
     """The table, the tree and what both cost."""
-    from tuner.cli.common import aligned, config_text
+    from tuner.cli.common import aligned, config_text, counted
     from tuner.export.tree import tree_lines
 
     group = rule.group
     lines = [
         f"{rule.operator}/{rule.dtype} on {group.device.name}, {group.threads} threads, {group.cache} cache: "
-        f"{len(rule.choices)} configurations for {len(matrix.shapes)} tuned shapes, each within "
-        f"{rule.within:.0%} of its own best"
+        f"{counted(len(rule.choices), 'configuration')} for {counted(len(matrix.shapes), 'tuned shape')}, "
+        f"each within {rule.within:.0%} of its own best"
         + ("" if rule.served > 1 - 1e-9 else f" for {rule.served:.0%} of the weight")
     ]
     if group.evidence != "measured":
         lines.append(f"{group.evidence} times: recorded elsewhere, not measured here")
     if group.stale:
-        lines.append(f"{group.stale} trials left out: the kernel's source has changed since")
+        lines.append(f"{counted(group.stale, 'trial')} left out: the kernel's source has changed since")
     if matrix.missing:
         cells = len(matrix.choices) * len(matrix.shapes)
         lines.append(f"{len(matrix.missing)} of {cells} times are not stored: --measure takes them")

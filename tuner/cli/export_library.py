@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def export_library(folder: Path, what: "Sequence[str]", name: str, db: str | None) -> None:
     """Writes the library and says what is in it."""
-    from tuner.cli.common import say
+    from tuner.cli.common import counted, say
     from tuner.core.errors import TunerError
     from tuner.engine.tuning.campaign import default_device
     from tuner.export.library.cubins import write_cubins
@@ -35,16 +35,15 @@ def export_library(folder: Path, what: "Sequence[str]", name: str, db: str | Non
     if written is not None:
         for plan in written.plan.operators:
             tuned = sum(len(one.levels[0].exact) for one in plan.classes)
-            shapes = "1 tuned shape" if tuned == 1 else f"{tuned} tuned shapes"
-            say(f"{plan.operator.name}: {shapes}, any other size by their rule")
-        say(f"{written.kernels} kernels for {', '.join(written.levels)}")
+            say(f"{plan.operator.name}: {counted(tuned, 'tuned shape')}, any other size by their rule")
+        say(f"{counted(written.kernels, 'kernel')} for {', '.join(written.levels)}")
         if written.plan.untuned:
             some = ", ".join(w.key for w in written.plan.untuned[:4])
             more = " ..." * (len(written.plan.untuned) > 4)
             say(f"not tuned here with a kernel that a library can hold: {some}{more}")
         say(f"lib{name}.so, {name}.h, pkg-config and CMake files in {folder}")
     if cubins:
-        say(f"{cubins} cubins with their launch rules in {folder / 'share' / name / 'cuda'}")
+        say(f"{counted(cubins, 'cubin')} with their launch rules in {folder / 'share' / name / 'cuda'}")
 
 
 def named_workloads(what: "Sequence[str]", store: "Store") -> "list[Workload]":

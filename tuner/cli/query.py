@@ -78,7 +78,9 @@ def best(
         print_json([best_json(row) for row in rows])
         return
     if not rows:
-        command = " ".join(["tuner sweep", operator or "gemm", *(["--shape", f"'{shape}'"] if shape else [])])
+        named = operator or "gemm"
+        like = shape or (registry.operator(named).example if named in registry.operators() else "...")
+        command = f"tuner sweep {named} --shape '{like}'"
         _print_none(key or operator or "", asked, sorted({row.evidence for row in others}), command)
         return
     _print_best(rows)

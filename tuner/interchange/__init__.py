@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tuner.core.errors import InterchangeError, UnknownName
+from tuner.core.output_file import put
 from tuner.core.recorded import RecordedSpace
 from tuner.interchange import best_files, fair_t4, kernel_tuner, ktt, triton_cache
 from tuner.interchange._reading import NotJson, parse_json, read_text, shown
@@ -90,14 +91,11 @@ def write_recorded(recorded: RecordedSpace, path: Path, format: str = "t4") -> N
 
     Raises:
         UnknownName: there is no such format.
-        InterchangeError: the file cannot be written.
+        TunerError: the file cannot be written, or a database is at its place.
     """
     if format not in FORMATS:
         raise UnknownName("format", format, list(FORMATS))
     data = FORMATS[format](recorded).encode()
     if path.suffix == ".gz":
         data = gzip.compress(data, mtime=0)  # equal content, equal bytes
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise InterchangeError(f"{shown(path)} cannot be written: {error.strerror}") from None
+    put(path, data)

@@ -1,12 +1,14 @@
 """Trials as tables for people's own tools: JSON, CSV and Parquet, one row a trial."""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tuner.core.errors import InterchangeError, MissingExtra, UnknownName
+from tuner.core.errors import MissingExtra, UnknownName
+from tuner.core.output_file import put
 from tuner.core.trial import Trial
 
 TABLES = ("json", "csv", "parquet")
@@ -45,19 +47,14 @@ def write_table(trials: Sequence[Trial], path: Path, format: str) -> None:
     Raises:
         UnknownName: there is no such format.
         MissingExtra: Parquet needs pyarrow.
-        InterchangeError: the file cannot be written.
+        TunerError: the file cannot be written, or a database is at its place.
     """
     if format not in TABLES:
         raise UnknownName("format", format, list(TABLES))
-    try:
-        if format == "json":
-            path.write_text(json.dumps(rows(trials), allow_nan=False, indent=1))
-        elif format == "csv":
-            _write_csv(rows(trials), path)
-        else:
-            _write_parquet(rows(trials), path)
-    except OSError as error:
-        raise InterchangeError(f"{path} cannot be written: {error.strerror or error}") from None
+    if format == "json":
+        put(path, json.dumps(rows(trials), allow_nan=False, indent=1))
+    else:
+        put(path, (_csv if format == "csv" else _parquet)(rows(trials)))
 
 
 def _flat(records: Sequence[dict[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
@@ -71,14 +68,15 @@ def _flat(records: Sequence[dict[str, Any]]) -> tuple[list[str], list[dict[str, 
     return list(dict.fromkeys(name for row in flat for name in row)), flat
 
 
-def _write_csv(records: Sequence[dict[str, Any]], path: Path) -> None:
+def _csv(records: Sequence[dict[str, Any]]) -> bytes:
     names, flat = _flat(records)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        for row in flat:
-            samples = " ".join(map(repr, row["samples_s"]))
-            writer.writerow({k: _cell(v) for k, v in row.items()} | {"samples_s": samples})
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    for row in flat:
+        samples = " ".join(map(repr, row["samples_s"]))
+        writer.writerow({k: _cell(v) for k, v in row.items()} | {"samples_s": samples})
+    return text.getvalue().encode()
 
 
 def _cell(value: Any) -> Any:
@@ -86,7 +84,7 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
-def _write_parquet(records: Sequence[dict[str, Any]], path: Path) -> None:
+def _parquet(records: Sequence[dict[str, Any]]) -> bytes:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -100,4 +98,6 @@ def _write_parquet(records: Sequence[dict[str, Any]], path: Path) -> None:
         if len(kinds) > 1 and not kinds <= {int, float}:  # one column, one type
             values = [None if v is None else str(v) for v in values]
         columns[name] = values
-    parquet.write_table(pyarrow.table(columns), path)
+    table = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), table)
+    return table.getvalue()

@@ -1,9 +1,12 @@
 """How pictures look: one place for colours, fonts and files; loads matplotlib when something is drawn."""
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tuner.core.output_file import put
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,17 +101,11 @@ def save(figure: "Figure", path: Path) -> list[Path]:
     Raises:
         TunerError: it cannot be written.
     """
-    from tuner.core.errors import TunerError
-
     written = []
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for ending in ("png", "svg"):
-            file = path.with_name(f"{path.name}.{ending}")
-            # A date in the file would make every run's picture another one.
-            metadata = {"Date": None} if ending == "svg" else None
-            figure.savefig(file, dpi=160, metadata=metadata)
-            written.append(file)
-    except OSError as error:
-        raise TunerError(f"picture {path} cannot be written: {error.strerror or error}") from None
+    for ending in ("png", "svg"):
+        drawn = io.BytesIO()
+        # A date in the file would make every run's picture another one.
+        metadata = {"Date": None} if ending == "svg" else None
+        figure.savefig(drawn, dpi=160, metadata=metadata, format=ending)
+        written.append(put(path.with_name(f"{path.name}.{ending}"), drawn.getvalue()))
     return written

@@ -1,11 +1,13 @@
 """Best-so-far curves of searchers as a picture."""
 
+import io
 import math
 from pathlib import Path
 
 import numpy as np
 
 from tuner.core.errors import TunerError
+from tuner.core.output_file import put
 from tuner.engine.recorded.bench_records import Bench
 
 
@@ -55,8 +57,10 @@ def plot(bench: Bench, path: Path) -> None:
         row[0].set_ylabel("optimum's time / best time so far")
     flat[panels - 1].legend(fontsize=7, loc="lower right")
     try:
-        figure.savefig(path, dpi=130)
-    except (OSError, ValueError) as error:
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=130, format=path.suffix[1:] or None)
+    except ValueError as error:
         raise TunerError(f"{path} cannot be written: {error}".splitlines()[0]) from None
     finally:
         pyplot.close(figure)
+    put(path, drawn.getvalue())

@@ -45,9 +45,14 @@ def variants(experiment: Experiment, name: str) -> tuple[list[tuple[str, Experim
         found += [(f"{name}@{paper}", ranked)] if ranked is not None else []
     if not found:
         raise TunerError(
-            f"{name}: nothing of it can be run here: {'; '.join(notes) or f'no kernel for {kind}'}"
+            f"{name}: nothing of it can be run here: {'; '.join(notes) or _none_for(experiment, kind)}"
         )
     return found, notes
+
+
+def _none_for(experiment: Experiment, kind: str) -> str:
+    kinds = sorted({k for name in experiment.kernels for k in registry.kernel(name).target_kinds})
+    return f"its kernels are for {' and '.join(kinds)}, not {kind}: name others under 'kernels'"
 
 
 def _for(experiment: Experiment, kind: str) -> Experiment | None:

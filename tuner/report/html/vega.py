@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tuner.core.errors import TunerError
+from tuner.core.output_file import put
 
 Spec = dict[str, Any]
 WIDTH = 760
@@ -49,20 +49,13 @@ def write(chart: Chart, folder: Path) -> list[Path]:
 
     spec = _on_paper({**chart.styled, "width": WIDTH, "background": "white"})
     written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for ending in ("png", "svg"):
-            # A kernel's name is somebody's text: it names a file in this folder, and nowhere else.
-            path = folder / f"{re.sub('[^A-Za-z0-9=_-]+', '_', chart.name)}.{ending}"
-            if ending == "png":
-                path.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=_version(), scale=2))
-            else:
-                path.write_text(vl_convert.vegalite_to_svg(spec, vl_version=_version()), encoding="utf-8")
-            written.append(path)
-    except OSError as error:
-        raise TunerError(
-            f"figure {folder / chart.name} cannot be written: {error.strerror or error}"
-        ) from None
+    for ending in ("png", "svg"):
+        # A kernel's name is somebody's text: it names a file in this folder, and nowhere else.
+        path = folder / f"{re.sub('[^A-Za-z0-9=_-]+', '_', chart.name)}.{ending}"
+        if ending == "png":
+            written.append(put(path, vl_convert.vegalite_to_png(spec, vl_version=_version(), scale=2)))
+        else:
+            written.append(put(path, vl_convert.vegalite_to_svg(spec, vl_version=_version())))
     return written
 
 
