@@ -19,6 +19,7 @@ use = ["cores", "int8_tiles"]
 //   channels   a b c d e f       units   [a b c d] [e f 0 0]
 //   pixels     p q r s t u       units   [p q r s] [q r s t] [r s t u] ...   weights   [x y z 0]
 #define HUGE_PAGES 1
+#define AMX 0
 #define W_AHEAD 0
 #include "int8_tiles.h"
 

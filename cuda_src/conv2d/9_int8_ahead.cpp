@@ -22,6 +22,7 @@ constant = ["W"]
 // Rung 9. What rung 8 packs in each call is packed once, the sums of the weights that VNNI's shifted operand asks for
 // with it. bias, scale and zero points may still be others in each call.
 #define HUGE_PAGES 1
+#define AMX 0
 #define W_AHEAD 1
 #include "int8_tiles.h"
 

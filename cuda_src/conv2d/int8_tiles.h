@@ -37,7 +37,11 @@ panel_bytes = "group_c * r * s * CHANNELS"
 #include "units.h"
 
 enum : int64_t { N = CHANNELS, NV = N / LANES };
+#if AMX
+#include "amx.h"
+#else
 enum { STEPS = UNROLL };  // a pragma expands no macro
+#endif
 
 struct Int8Convolution {
     const Shape& at;
@@ -57,14 +61,43 @@ struct Int8Convolution {
     int64_t outer() const { return units.depthwise() ? at.k : at.outer; }
     int64_t blocks() const { return ceil_div(outer(), N); }  // of output channels, in a group
     int64_t block_size() const { return (units.taps() + EXTRA) * N; }
+#if AMX
+    // Rows are cut into pieces of up to 16 pixels, and TILES pieces, of whatever rows, are computed together.
+    int64_t pieces() const { return ceil_div(columns(), 16); }
+    int64_t pixels() const { return ceil_div(columns(), pieces()); }
+    int64_t tiles() const { return ceil_div(at.n * rows() * pieces(), TILES); }
+#else
     int64_t tiles_a_row() const { return columns() < PIXELS ? columns() : ceil_div(columns(), PIXELS); }
     int64_t tiles() const { return at.n * rows() * tiles_a_row(); }
+#endif
 
     void pack(int64_t block) const {
         const int64_t begin = block % blocks() * N;
         units.pack<N>(packed + block * block_size(), W, block / blocks() * outer() + begin, min_of(N, outer() - begin));
     }
 
+#if AMX
+    void compute(int64_t block, int64_t number) const {
+        const int64_t group = block / blocks(), begin = block % blocks() * N, k = group * outer() + begin;
+        const int64_t step = OPT_STRIDE * units.of_pixel(), channels = min_of(N, outer() - begin);
+        const int32_t* x[TILES];
+        result* to[TILES];
+        for (int64_t i = 0; i < TILES; ++i) {
+            const int64_t piece = min_of(number * TILES + i, at.n * rows() * pieces() - 1), row = piece / pieces();
+            const int64_t p = row % rows(), n = row / rows();
+            const int64_t q = min_of(piece % pieces() * pixels(), columns() - pixels()), pixel = (n * at.rows + p) * at.columns + q;
+            x[i] = image + n * units.of_image() + p * OPT_STRIDE * at.wide() * units.of_pixel() + q * step + group * units.of_group();
+            to[i] = Y + (OPT_NHWC ? pixel * at.k + k : (n * at.k + k) * at.rows * at.columns + p * at.columns + q);
+        }
+        int32_t sums[TILES][16 * N] __attribute__((aligned(64)));
+        amx_tiles(x, step, offsets, packed + block * block_size(), units.taps(), sums);
+        for (int64_t i = 0; i < TILES; ++i) {
+            finish(sums[i], pixels(), k, channels);
+            if (OPT_NHWC) put_rows(sums[i], pixels(), channels, to[i]);
+            else put_planes(sums[i], pixels(), channels, to[i]);
+        }
+    }
+#else
     // M pixels whose windows begin at x, `step` units apart, to Y from element `to` on; channels k ..., `channels` of them.
     template <int M, bool DEPTHWISE>
     __attribute__((noinline)) void tile(const int32_t* x, int64_t step, const int32_t* weights, int64_t k,
@@ -102,6 +135,7 @@ struct Int8Convolution {
         if (OPT_NHWC) put_rows(done, M, channels, to);
         else put_planes(done, M, channels, to);
     }
+#endif
 
     template <class T>
     static const T* whole(T* buffer, const T* from, int64_t count) {
@@ -165,6 +199,7 @@ struct Int8Convolution {
         }
     }
 
+#if !AMX
     void compute(int64_t block, int64_t number) const {
         const int64_t group = block / blocks(), begin = block % blocks() * N, k = group * outer() + begin;
         const int64_t row = number / tiles_a_row(), p = row % rows(), n = row / rows();
@@ -187,6 +222,7 @@ struct Int8Convolution {
         if (unit == PIXELS) tile<PIXELS, false>(x, step, weights, k, channels, to);
         else tile<1, false>(x, step, weights, k, channels, to);
     }
+#endif
 
     // What thread `index` of `team` does. `wait` is a barrier of the team.
     template <class Wait>
@@ -199,6 +235,9 @@ struct Int8Convolution {
             for (int64_t block = mine.begin; block < mine.end; ++block) pack(block);
         }
         wait();
+#if AMX
+        const TileRegisters registers(this->pixels());
+#endif
         const int64_t most = BLOCK ? BLOCK : max_of(pixels.size(), 1);
         for (int64_t begin = pixels.begin; begin < pixels.end; begin += most) {
             for (int64_t block = channels.begin; block < channels.end; ++block) {
@@ -211,6 +250,9 @@ struct Int8Convolution {
 // `ahead` is all blocks as `pack` makes them; null where they are packed in the call.
 static int convolve(const int8_t* X, const int8_t* W, int32_t* ahead, const int32_t* bias, const float* scale,
                     const int32_t* zero, result* Y, const Shape& at) {
+#if AMX
+    if (!TileRegisters::allowed()) return 3;
+#endif
     static thread_local Arena arena;
     const Units units = {at, OPT_ZERO_POINTS ? zero[0] : 0};
     if (units.of_image() >= int64_t(1) << 31) return 2;  // an offset stays within one image

@@ -8,24 +8,45 @@
 #include "../common/dots8.h"
 #include "image.h"
 
+
+// Units that are multiplied at once: AMX takes sixteen, which a run of neighbours in memory is filled up to with weights
+// of 0. What lies behind a run is multiplied by these, whatever it is.
+#if AMX
+enum : int64_t { CHUNK = 16 };
+#else
+enum : int64_t { CHUNK = 1 };
+#endif
+
 struct Units {
     const Shape& at;
     int32_t zero;  // what stands for 0 in X: the value of its padding
 
-    bool depthwise() const { return OPT_GROUPS > 1 && at.inner == 1 && at.outer == 1; }
+    bool depthwise() const { return !AMX && OPT_GROUPS > 1 && at.inner == 1 && at.outer == 1; }
     int64_t of_group() const { return ceil_div(at.inner, GROUP); }
     int64_t of_pixel() const { return depthwise() ? at.c : OPT_GROUPS * of_group(); }
     int64_t of_image() const { return at.high() * at.wide() * of_pixel(); }
+    // Runs of units that lie together: a row of taps where pixels have nothing else between them, else a tap's channels.
+    static constexpr bool ROW_IS_RUN = OPT_DILATION == 1 && OPT_GROUPS == 1;
+    int64_t runs() const { return ROW_IS_RUN ? at.r : at.r * at.s; }
+    int64_t run() const { return ceil_div((ROW_IS_RUN ? at.s : 1) * of_group(), CHUNK) * CHUNK; }
     // Products in a sum, in units.
-    int64_t taps() const { return depthwise() ? at.r * ceil_div(at.s, GROUP) : at.r * at.s * of_group(); }
+    int64_t taps() const { return depthwise() ? at.r * ceil_div(at.s, GROUP) : runs() * run(); }
 
     int32_t padding() const {
         const int8_t value = int8_t(zero);
         return unit_x(&value, 0, GROUP);
     }
 
-    // Where each unit of a window lies, seen from its first.
+    // Where each unit of a window lies, seen from its first; with AMX where each chunk begins.
     void offsets(int32_t* to) const {
+#if AMX
+        for (int64_t i = 0; i < runs(); ++i) {
+            const int64_t y = ROW_IS_RUN ? i : i / at.s, x = ROW_IS_RUN ? 0 : i % at.s;
+            const int64_t first = (y * at.wide() + x) * OPT_DILATION * of_pixel();
+            for (int64_t u = 0; u < run(); u += CHUNK) *to++ = int32_t(first + u);
+        }
+        return;
+#endif
         const int64_t across = depthwise() ? ceil_div(at.s, GROUP) : at.s, inside = depthwise() ? 1 : of_group();
         const int64_t step = (depthwise() ? GROUP : 1) * OPT_DILATION * of_pixel();
         for (int64_t y = 0; y < at.r; ++y) {
@@ -43,6 +64,7 @@ struct Units {
         const int64_t across = depthwise() ? ceil_div(at.s, GROUP) : at.s, inside = depthwise() ? 1 : of_group();
         const int64_t next = depthwise() || OPT_NHWC ? 1 : at.r * at.s;
         int32_t begin[N] = {};
+        const int32_t* run_begin = packed;
         for (int64_t y = 0; y < at.r; ++y) {
             for (int64_t x = 0; x < across; ++x) {
                 for (int64_t u = 0; u < inside; ++u, packed += N) {
@@ -57,6 +79,9 @@ struct Units {
                         if (EXTRA && j < count) begin[j] += first_of(from, next, left);
                     }
                 }
+                if (ROW_IS_RUN && x + 1 < across) continue;
+                for (; (packed - run_begin) / N % CHUNK; packed += N) memset(packed, 0, sizeof begin);
+                run_begin = packed;
             }
         }
         for (int64_t j = 0; EXTRA && j < N; ++j) packed[j] = begin[j];

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def built(name: str, target: Target, seed: int, folder: Path) -> Run:
 
 def check(run: Run, seed: int) -> None:
     for workload in (run.workload, *registry.operator(run.kernel.operator).companions(run.workload)):
+        if run.kernel.unsupported(workload, run.target):
+            continue
         error, where = run.error(workload, seed)
         assert error <= 1, where
         assert run.mismatch(workload, seed) is None, workload.key
@@ -74,6 +77,13 @@ def test_a_quantized_library_call_is_exact_too(tmp_path: Path) -> None:
         assert error <= 1, where
 
 
+@pytest.mark.skipif("amx-int8" not in HERE.features, reason="this processor has no AMX")
+@pytest.mark.parametrize("seeds", [(0,), pytest.param(range(1, 12), marks=pytest.mark.slow)])
+def test_random_options_on_amx(seeds: Sequence[int], tmp_path: Path) -> None:
+    for seed in seeds:
+        check(built("conv_amx_ahead", HERE, seed, tmp_path / str(seed)), seed)
+
+
 def filled(workload: Workload, first: int, second: int) -> dict[str, np.ndarray]:
     """Operands of one value each."""
     inputs = registry.operator(workload.operator).inputs(workload, 1)
@@ -87,6 +97,7 @@ def filled(workload: Workload, first: int, second: int) -> dict[str, np.ndarray]
     [
         ("cpp_packed", "m7 n21 k131000 bias"),
         ("conv_int8", "n1 c3600 h6 w6 k5 r6 s6 pad2 bias scale_channel zero_points"),
+        ("conv_amx_ahead", "n1 c1500 h5 w4 k33 r3 s3 pad2 bias scale_channel zero_points frozen"),
         ("conv_int8", "n1 c18 h9 w9 k18 r5 s5 pad2 groups18 relu scale_tensor zero_points nhwc"),
     ],
 )
@@ -96,6 +107,8 @@ def test_the_largest_sums_there_are(name: str, shape: str, tmp_path: Path) -> No
     operator = registry.operator(kernel.operator)
     workload = operator.parse(shape, "int8")
     target = HERE.with_limits(cores=1)
+    if reason := kernel.unsupported(workload, target):
+        pytest.skip(reason)
     run = Run(kernel, workload, kernel.space(workload, target).sample(random.Random(3)), target, tmp_path)
     for first, second in itertools.product((-128, 127), repeat=2):
         inputs = filled(workload, first, second)

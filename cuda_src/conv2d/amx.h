@@ -1,0 +1,67 @@
+// AMX: registers of 16 rows of 64 bytes. A row of the first operand is 64 bytes of one pixel's window, 64 being a chunk
+// of 16 units; one of the second 16 output channels' weights for one unit; the result is 16 pixels x 16 channels.
+// The configuration's macros N (16 or 32 channels) and TILES (1 or 2 pieces of 16 pixels) are defined before this.
+#pragma once
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static_assert(QUADS, "units of four bytes");
+static_assert(TILES <= 2 && N <= 32, "four registers of sums, two of pixels, two of weights");
+
+// The calling thread's registers, with so many rows of pixels, while this lives.
+struct TileRegisters {
+    explicit TileRegisters(int64_t pixels) {
+        struct alignas(64) {
+            uint8_t palette, start, unused[14];
+            uint16_t bytes[16];
+            uint8_t rows[16];
+        } layout = {};
+        layout.palette = 1;
+        for (int i = 0; i < 8; ++i) layout.bytes[i] = 64, layout.rows[i] = uint8_t(i < 6 ? pixels : 16);
+        _tile_loadconfig(&layout);
+    }
+    ~TileRegisters() { _tile_release(); }
+
+    // Linux lends a process these registers only when it asks: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
+    static bool allowed() {
+        static const bool answer = syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+        return answer;
+    }
+};
+
+// sums[i] [16][N] of the pieces that begin at x[i], their pixels `step` units apart. `weights` are [taps][N], `taps` a
+// multiple of 16, and behind them what every sum begins with.
+static __attribute__((noinline)) void amx_tiles(const int32_t* const (&x)[TILES], int64_t step, const int32_t* offsets,
+                                                const int32_t* weights, int64_t taps, int32_t (&sums)[TILES][16 * N]) {
+    const int32_t* first = weights + taps * N;
+    const int64_t line = N * 4, pixel = step * 4;
+    // A stride of 0 reads the same row sixteen times. The compiler wants registers as literals.
+    _tile_loadd(0, first, 0);
+    if (N > 16) _tile_loadd(1, first + 16, 0);
+#if TILES > 1
+    _tile_loadd(2, first, 0);
+    if (N > 16) _tile_loadd(3, first + 16, 0);
+#endif
+    for (int64_t chunk = 0; chunk * CHUNK < taps; ++chunk, weights += CHUNK * N) {
+        _tile_loadd(4, x[0] + offsets[chunk], pixel);
+        _tile_loadd(6, weights, line);
+        _tile_dpbusd(0, 4, 6);
+#if TILES > 1
+        _tile_loadd(5, x[1] + offsets[chunk], pixel);
+        _tile_dpbusd(2, 5, 6);
+#endif
+        if (N == 16) continue;
+        _tile_loadd(7, weights + 16, line);
+        _tile_dpbusd(1, 4, 7);
+#if TILES > 1
+        _tile_dpbusd(3, 5, 7);
+#endif
+    }
+    _tile_stored(0, sums[0], line);
+    if (N > 16) _tile_stored(1, sums[0] + 16, line);
+#if TILES > 1
+    _tile_stored(2, sums[1], line);
+    if (N > 16) _tile_stored(3, sums[1] + 16, line);
+#endif
+}
