@@ -4,7 +4,9 @@ import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.kernels.running import Run
+import pytest
+
+from tests.kernels.running import Run, lacking
 from tuner import registry
 from tuner.core.errors import InvalidWorkload
 from tuner.core.kernel import Kernel
@@ -50,7 +52,9 @@ def served(
     dtype: str,
     options: Mapping[str, Option] | None = None,
 ) -> Workload:
-    """A random workload that the kernel supports."""
+    """A random workload that the kernel supports; a skip where the target lacks what that requires."""
+    if "cpu" in kernel.target_kinds and (missing := lacking(kernel, target)):
+        pytest.skip(f"{target.name} lacks {min(missing)}")
     for _ in range(2000):
         workload = draw(rng, dtype, options)
         if kernel.unsupported(workload, target) is None:

@@ -17,6 +17,11 @@ from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice
 
 
+def lacking(kernel: Kernel, target: Target) -> set[str]:
+    """Features of a processor that a kernel's file requires and the target has not."""
+    return {feature.partition(":")[0] for feature in getattr(kernel, "requires", ())} - set(target.features)
+
+
 class Run:
     """One built configuration of a CPU kernel.
 

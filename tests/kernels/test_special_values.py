@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.draws import DRAW, served
-from tests.kernels.running import Run
+from tests.kernels.running import Run, lacking
 from tests.kernels.test_metaschedule import HERE as FEW_CORES
 from tests.kernels.test_metaschedule import proposals
 from tuner import registry
@@ -51,6 +51,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run | None]
         builder = registry.builder_for(kernel.language, kernel.target_kinds[0])
         if reason := kernel.unavailable() or builder.unavailable():
             pytest.skip(reason)
+        if missing := lacking(kernel, HERE):
+            pytest.skip(f"this processor lacks {min(missing)}")
         workload = registry.operator(kernel.operator).parse(shape + " frozen" * kernel.only_frozen, dtype)
         if kernel.unsupported(workload, HERE):
             return None
