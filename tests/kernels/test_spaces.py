@@ -24,7 +24,8 @@ AVX2 = Target(
      "l3_bytes": 2**25, "line_bytes": 64},
 )  # fmt: skip
 AVX512 = replace(
-    AVX2, arch="avx512", features=(*AVX2.features, "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "amx-int8"),
+    AVX2, arch="avx512",
+    features=(*AVX2.features, "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "amx-int8"),
     limits={**AVX2.limits, "vector_bytes": 64, "vector_registers": 32},
 )  # fmt: skip
 TARGETS = {"cpu": (AVX2, AVX512), "cuda": (cuda.target("sm_75"), cuda.target("sm_90"))}
