@@ -23,9 +23,11 @@ AVX2 = Target(
     {"cores": 2, "vector_bytes": 32, "vector_registers": 16, "l1d_bytes": 32768, "l2_bytes": 2**20,
      "l3_bytes": 2**25, "line_bytes": 64},
 )  # fmt: skip
+# With tile registers: the most that a CPU has.
 AVX512 = replace(
     AVX2, arch="avx512",
-    features=(*AVX2.features, "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "amx-int8"),
+    features=(*AVX2.features, "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "amx-tile",
+              "amx-bf16", "amx-int8"),
     limits={**AVX2.limits, "vector_bytes": 64, "vector_registers": 32},
 )  # fmt: skip
 TARGETS = {"cpu": (AVX2, AVX512), "cuda": (cuda.target("sm_75"), cuda.target("sm_90"))}
