@@ -18,18 +18,22 @@ static inline bool may_use_tiles() {
     return granted;
 }
 
-// All eight tiles are whole while this lives; the thread's state is small again afterwards, which makes it quick to
-// save.
+// The calling thread's eight tiles, the first `count` of them with `rows` rows, while this lives; its state is small
+// again afterwards, which makes it quick to save.
 struct Tiles {
-    Tiles() {
+    explicit Tiles(int64_t rows = TILE, int count = 8) {
         struct __attribute__((packed, aligned(64))) {
             uint8_t palette, start, unused[14];
             uint16_t row_bytes[16];
             uint8_t rows[16];
         } shape = {1, 0, {}, {}, {}};
-        for (int t = 0; t < 8; ++t) shape.row_bytes[t] = TILE_ROW_BYTES, shape.rows[t] = TILE;
+        for (int t = 0; t < 8; ++t) {
+            shape.row_bytes[t] = TILE_ROW_BYTES;
+            shape.rows[t] = uint8_t(t < count ? rows : TILE);
+        }
         asm volatile("ldtilecfg %0" ::"m"(shape));
     }
+    Tiles(const Tiles&) = delete;
     ~Tiles() { asm volatile("tilerelease"); }
 };
 

@@ -3,32 +3,11 @@
 // The configuration's macros N (16 or 32 channels) and TILES (1 or 2 pieces of 16 pixels) are defined before this.
 #pragma once
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "../common/amx.h"
 
 static_assert(QUADS, "units of four bytes");
 static_assert(TILES <= 2 && N <= 32, "four registers of sums, two of pixels, two of weights");
-
-// The calling thread's registers, with so many rows of pixels, while this lives.
-struct TileRegisters {
-    explicit TileRegisters(int64_t pixels) {
-        struct alignas(64) {
-            uint8_t palette, start, unused[14];
-            uint16_t bytes[16];
-            uint8_t rows[16];
-        } layout = {};
-        layout.palette = 1;
-        for (int i = 0; i < 8; ++i) layout.bytes[i] = 64, layout.rows[i] = uint8_t(i < 6 ? pixels : 16);
-        _tile_loadconfig(&layout);
-    }
-    ~TileRegisters() { _tile_release(); }
-
-    // Linux lends a process these registers only when it asks: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA).
-    static bool allowed() {
-        static const bool answer = syscall(SYS_arch_prctl, 0x1023, 18) == 0;
-        return answer;
-    }
-};
 
 // sums[i] [16][N] of the pieces that begin at x[i], their pixels `step` units apart. `weights` are [taps][N], `taps` a
 // multiple of 16, and behind them what every sum begins with.

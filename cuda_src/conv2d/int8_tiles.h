@@ -236,7 +236,7 @@ struct Int8Convolution {
         }
         wait();
 #if AMX
-        const TileRegisters registers(this->pixels());
+        const Tiles registers(this->pixels(), 6);  // sums and pixels; weights are whole
 #endif
         const int64_t most = BLOCK ? BLOCK : max_of(pixels.size(), 1);
         for (int64_t begin = pixels.begin; begin < pixels.end; begin += most) {
@@ -251,7 +251,7 @@ struct Int8Convolution {
 static int convolve(const int8_t* X, const int8_t* W, int32_t* ahead, const int32_t* bias, const float* scale,
                     const int32_t* zero, result* Y, const Shape& at) {
 #if AMX
-    if (!TileRegisters::allowed()) return 3;
+    if (!may_use_tiles()) return 3;
 #endif
     static thread_local Arena arena;
     const Units units = {at, OPT_ZERO_POINTS ? zero[0] : 0};
