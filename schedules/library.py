@@ -163,8 +163,8 @@ def as_bytes(
 ) -> Callable[[], object]:  # fmt: skip
     """A call for int8 tensors that computes on uint8 ones, each value 128 more.
 
-    MLAS has instructions for products of unsigned and signed bytes; of two signed ones it takes plain loops
-    where a processor has no AVX-VNNI-INT8, at a twentieth of the rate. The operand is shifted into memory of
+    MLAS has instructions for products of unsigned and signed bytes; of two signed ones it takes much slower
+    loops on an x86 processor without AVX-VNNI-INT8. The operand is shifted into memory of
     its own in each call, the result where it is: one pass over each at the speed of a copy.
 
     Args:
