@@ -121,3 +121,10 @@ def test_the_terminal_s_table_has_the_ratio_to_f32() -> None:
     column = series_table(both).columns[-1]
     assert (column.header, list(column.cells)) == ("vs f32", ["-", "2.50x", "-"])
     assert series_table(both[:1]).columns[-1].header != "vs f32"
+
+    # A share of a peak that was measured on a busy machine is marked here as in the table of its workload.
+    both = [replace(one, rows=[replace(row, share_of_peak=0.5) for row in one.rows]) for one in both]
+    loud = [replace(one, context=replace(one.context, peaks_disturbed=True)) for one in both]
+    for shown, mark in ((both, ""), (loud, "?")):
+        shares = next(column for column in series_table(shown).columns if column.header == "of peak")
+        assert all(cell.endswith("%" + mark) for cell in shares.cells), list(shares.cells)

@@ -51,7 +51,7 @@ def read_entries(file: Path) -> list[Entry]:
     if kind not in _FORMATS:
         raise TunerError(
             f"{file} is no file that can be verified: write one with tuner export --best --format json, "
-            "or give a library's folder"
+            "or give a library's folder; a result.json of tuner compare is for tuner verify"
         )
     version = top.get("version", (int, str), _FORMATS[kind])
     if version != _FORMATS[kind]:

@@ -98,7 +98,10 @@ def read_result(file: Path) -> Result:
     """
     top = Fields(parse_json(read_text(file), str(file)), str(file))
     if top.content.get("format") != FORMAT:
-        raise InterchangeError(f'{file} is no result of tuner compare: that one says "format": "{FORMAT}"')
+        raise InterchangeError(
+            f'{file} is no result of tuner compare: that one says "format": "{FORMAT}"; '
+            "what tuner export wrote is for tuner verify-export"
+        )
     version = top.get("version", int)
     if version != VERSION:
         raise InterchangeError(

@@ -71,7 +71,8 @@ def series_table(comparisons: Sequence[Comparison]) -> "Table":
         doubt = " (undeclared)" if context.disturbed or context.unfinished else ""
         cells = ["-"] * 5
         if row is not None:
-            share = percent(row.share_of_peak)
+            mark = "!" if row.remark else "?" if context.peaks_disturbed and row.share_of_peak else ""
+            share = percent(row.share_of_peak) + mark  # as in the tables of each workload
             cells = [row.implementation + doubt, seconds(row.interval.mid), spread(row.interval),
                      significant(row.gflops), share]  # fmt: skip
         cells += [library.implementation if library else "-", ratio(row.speedup_library if row else None)]
