@@ -34,6 +34,8 @@ TRIES, BAD_ROUNDS, SPARE = 3, 3, 5
 """Tries of a turn, disturbed rounds of a sitting and disturbed sittings of a final before it is given up."""
 
 _TURN_S = 0.05
+# Who alone loses so many sittings is thrown out: the machine does not single a finalist out.
+_LOST = 3
 
 _T = TypeVar("_T")
 
@@ -198,6 +200,9 @@ class _Table:
         self._dropped: list[list[list[float]]] = [[] for _ in finalists]
         self.errors = [""] * len(finalists)
         self.log = DisturbanceLog(len(finalists))
+        # Who was asked last, and whose process lost a sitting, once for each.
+        self._asked = 0
+        self._lost: list[int] = []
         self.seating = Seating.of(workshop.device, workload, self._built)
 
     def turns(self, i: int, dropped: bool) -> Turns:
@@ -229,8 +234,13 @@ class _Table:
                 taken.update(found[0])
                 dropped.update(found[1])
         except (_Killed, SeatLost) as killed:
-            # No finalist's doing: the sitting is lost, and the next one has new processes.
-            self.log.killed = str(killed)
+            # No finalist's doing: the sitting is lost, and the next one has new processes. Unless it is one
+            # finalist's each time.
+            self._lost.append(self._asked)
+            if self._lost == [self._asked] * _LOST:
+                self.errors[self._asked] = f"{_LOST} sittings were lost by it alone: {killed}"
+            else:
+                self.log.killed = str(killed)
             return False
         undisturbed = all(taken.values())
         for i in taken:
@@ -251,6 +261,7 @@ class _Table:
         try:
             # In another order each time: the finalist that starts first has other memory to choose from.
             for i in group:
+                self._asked = i
                 children[i] = self._workshop.serve(self._workload, self._built[i])
                 hello = _talk(children[i], None, self._timeout)
                 children[i].pause()
@@ -259,6 +270,7 @@ class _Table:
                     calls[i] = number
             taken, dropped = self._time(children, calls, rng, part)
             for i in calls:
+                self._asked = i
                 children[i].proceed()
                 answer = _talk(children[i], "verify", self._timeout)
                 _, self.errors[i] = _checked(lambda raw: (0, answers.agreement(raw)), answer, 0)
@@ -285,6 +297,7 @@ class _Table:
             quiet, found = True, {}
             for i in order:
                 began = time.monotonic()
+                self._asked = i
                 # Once a turn stays disturbed the round is lost: the turns after it are not repeated.
                 for _ in range(TRIES if quiet else 1):
                     answer = self._turn(children[i], calls[i])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner.core.disturbance import is_disturbed
+from tuner.core.errors import MachineFault
 from tuner.core.measurement import Status
 from tuner.core.trial import Trial
 from tuner.engine.candidate.evaluator import Evaluator
@@ -25,7 +26,7 @@ class GivenUp:
 
     Attributes:
         trials: after so many of its trials.
-        reason: how far behind it was.
+        reason: how far behind it was, or what the machine did to its candidates.
     """
 
     trials: int
@@ -64,12 +65,17 @@ class Race:
         self.interrupted = False
         self.given_up: dict[str, GivenUp] = {}
         self.reused: set[str] = set()
+        self._fault: MachineFault | None = None
 
     def run(self) -> dict[str, SweepResult]:
         """The results by kernel, in the order of the requests; after Ctrl-C those that began.
 
+        A kernel whose candidates the machine failed one after the other is given up, since it may be the
+        kernel's doing; its sweep can be resumed.
+
         Raises:
-            MachineFault: as `Sweep.run`; every sweep that began can be resumed.
+            MachineFault: as `Sweep.run`, or all kernels were given up for the machine's sake; every sweep
+                that began can be resumed.
         """
         open_sweeps: dict[str, Sweep] = {}
         try:
@@ -91,11 +97,13 @@ class Race:
                 self.reused.add(name)
                 continue
             sweep = Sweep(request, self._workshop, self._store, self._observer, self._reference_s)
-            results[name] = sweep.run(self._give_up_after)
+            results[name] = self._run_on(sweep, name, self._give_up_after)
             if results[name].interrupted:
                 return self._stop(results, open_sweeps)
             if not sweep.closed:
                 open_sweeps[name] = sweep
+        if self._fault is not None and results.keys() == self.given_up.keys():
+            raise self._fault
         best_s = min((t for r in results.values() if (t := _seconds(r)) is not None), default=None)
         for name, sweep in list(open_sweeps.items()):
             time_s = _seconds(results[name])
@@ -108,11 +116,24 @@ class Race:
                 self.given_up[name] = GivenUp(tried, reason)
                 results[name] = sweep.close(behind=True)
             else:
-                results[name] = sweep.run()
+                results[name] = self._run_on(sweep, name)
             open_sweeps.pop(name, None)
             if results[name].interrupted:
                 return self._stop(results, open_sweeps)
         return results
+
+    def _run_on(self, sweep: Sweep, name: str, pause_at: int | None = None) -> SweepResult:
+        """What a sweep finds; of one that ends by what the machine did to its candidates, what it has."""
+        try:
+            return sweep.run(pause_at)
+        except MachineFault as fault:
+            if not fault.passing:
+                raise
+            self._fault = self._fault or fault
+            found = sweep.result()
+            self.given_up[name] = GivenUp(len(found.trials), str(fault))
+            self._observer.note(f"given up after {len(found.trials)} trials: {fault}")
+            return found
 
     def _stop(self, results: dict[str, SweepResult], open_sweeps: dict[str, Sweep]) -> dict[str, SweepResult]:
         self.interrupted = True

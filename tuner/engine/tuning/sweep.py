@@ -144,12 +144,13 @@ class Sweep:
                 raise
             raise MachineFault(
                 f"{self._request.kernel.name}: {fault.reason}; what was measured is stored: --resume goes on "
-                "from there"
+                "from there",
+                isinstance(error, MachineFault) and error.passing,
             ) from error
         self._spent_s += time.monotonic() - started
         if interrupted or exhausted or self._room(time.monotonic()) <= 0:
             return self.close(interrupted=interrupted, exhausted=exhausted)
-        return self._result(False, False)
+        return self.result()
 
     def give_up(self) -> None:
         """Leaves the sweep to be resumed, after an error that is on its way to whoever asked for it."""
@@ -166,9 +167,10 @@ class Sweep:
         status: Literal["finished", "interrupted"] = "interrupted" if interrupted else "finished"
         self._filing.end(status, {"seconds": self._spent_s, "exhausted": exhausted, "behind": behind})
         self.closed = True
-        return self._result(interrupted, exhausted)
+        return self.result(interrupted, exhausted)
 
-    def _result(self, interrupted: bool, exhausted: bool) -> SweepResult:
+    def result(self, interrupted: bool = False, exhausted: bool = False) -> SweepResult:
+        """What was found so far."""
         ledger, sweep_id = self._ledger, self._filing.sweep_id
         return SweepResult(sweep_id, tuple(ledger.trials), ledger.best, interrupted, exhausted, self._spent_s)
 
@@ -262,4 +264,6 @@ class Sweep:
         self._faults_in_a_row = self._faults_in_a_row + 1 if failed else 0
         if self._faults_in_a_row == _FAULTS_IN_A_ROW:
             line = trial.measurement.error.splitlines()[0]
-            raise MachineFault(f"the machine failed {_FAULTS_IN_A_ROW} candidates in a row, the last: {line}")
+            reason = f"the machine failed {_FAULTS_IN_A_ROW} candidates in a row, the last: {line}"
+            # It may be this kernel that does it (takes all memory, ends its process): others can be tried.
+            raise MachineFault(reason, passing=True)
