@@ -1,4 +1,4 @@
-"""A kernel whose processes are ended each time, by itself or for the memory it takes, spoils nobody else's result."""
+"""A kernel whose processes are ended each time, by itself or for its memory, spoils nobody else's result."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,9 @@ def race(workshop: Workshop, store: Any, kernels: list[SourceKernel]) -> Race:
 
 def test_it_is_given_up_and_the_others_are_swept(workshop: Workshop, tmp_path: Path) -> None:
     with open_store(str(tmp_path / "results.db")) as store:
-        running = race(workshop, store, [killer(tmp_path), planted(tmp_path, "honest", values="[0, 1, 2, 3]")])
+        running = race(
+            workshop, store, [killer(tmp_path), planted(tmp_path, "honest", values="[0, 1, 2, 3]")]
+        )
         results = running.run()
         assert results["honest"].best is not None and len(results["honest"].trials) == 4
         assert results["killer"].best is None
