@@ -49,7 +49,7 @@ class _Asks:
 
 
 def test_cpu_time_of_the_load_accuses_nobody(monkeypatch) -> None:
-    monkeypatch.setattr(JudgedRun, "_compare_whole_changes", lambda self, claimed: None)
+    monkeypatch.setattr(JudgedRun, "_compare_whole_changes", lambda self, claimed: (claimed, 0.0))
     # Its word of how long the calls lasted is another question.
     monkeypatch.setattr("tuner.engine.judging.clocks.believable", lambda told_s, elapsed_s: True)
     layout = SimpleNamespace(outputs_bytes=0, as_plain=dict)
