@@ -1,13 +1,19 @@
 /*[tuner]
 name = "cpp_amx"
 operator = "gemm"
-summary = "Tile registers (AMX): 16 x 16 sums an instruction, B packed by all threads first."
+summary = "Tile registers (AMX): 16 x 16 sums an instruction, B packed into whole tiles."
 dtypes = ["bf16", "int8"]
 requires = ["amx-tile", "amx-bf16:bf16", "amx-int8:int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta", "scale", "Z"]
 options = ["operator", "scale_tensor", "scale_channel", "zero_points"]
 use = ["amx_tiles", "cores"]
+
+[parameters]
+PACK_B = { values = ["blocks", "whole"], doc = "each thread packs what it multiplies next, or all threads all of B first" }
+
+[constraints]
+own_block_in_l2 = "PACK_B == 'whole' or KC * NC * element_bytes <= l2_bytes"
 */
 // Rung 5. Where a vector instruction multiplies 32 pairs of bf16, a tile instruction multiplies 8192: its operands are
 // tiles of 16 rows of 64 bytes, which lie in eight registers of their own. Sums of 2 x 2 tiles load four tiles for four

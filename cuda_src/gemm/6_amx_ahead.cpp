@@ -18,11 +18,12 @@ arguments = ["B", "ahead", "n", "k", "batch"]
 constant = ["B"]
 */
 // Rung 6. Rung 5 with a matrix of weights: B is packed once, ahead of the calls, in as many bytes as it has.
+#define PACK_B ahead
 #include "amx.h"
 
 extern "C" int pack_ahead(const Input* B, Sum* ahead, int64_t n, int64_t k, int64_t batch) {
     for (int64_t b = 0; b < batch; ++b) {
-        pack_panels_b(ahead + b * packed_units_b(n, k), B + b * k * n, n, k, 0, ceil_div(n, COLS));
+        pack_panels_b(ahead + b * packed_units_b(n, k), B + b * k * n, n, k, {0, n}, {0, steps_of(k)});
     }
     return 0;
 }

@@ -9,7 +9,7 @@ NC = { values = [64, 128, 256, 512, 1024, 2048, 4096], doc = "columns of a block
 KC = { values = [64, 128, 256, 512, 1024, 2048, 4096], doc = "depth of both blocks" }
 INNER = { values = ["m", "n"], doc = "innermost loop over blocks of tiles: m keeps a panel of B in L1, n one of A" }
 PACK_A = { values = [false, true], doc = "copy A into whole tiles, or load them from where it lies" }
-PREFETCH = { values = [0, 1, 2, 4], doc = "steps of k, a tile's, that the panel of B is fetched ahead; 0: hardware only" }
+PREFETCH = { values = [0, 1, 2, 4], doc = "steps of k, a tile's, that the streamed panel is fetched ahead; 0: hardware only" }
 HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
 SPLIT_N = { values = [1, 2, 3, 4, 6, 8, 12, 16], doc = "threads along n; the rest of them along m" }
 
@@ -53,7 +53,8 @@ passes_over_d = "ceildiv(k, KC)"
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 
-static constexpr bool M_INSIDE = TEXT(INNER)[0] == 'm';
+// PACK_B is `whole` (all threads pack all of B first), `blocks` (each what it multiplies next) or `ahead`.
+static constexpr bool M_INSIDE = TEXT(INNER)[0] == 'm', OWN_B = TEXT(PACK_B)[0] == 'b', AHEAD = TEXT(PACK_B)[0] == 'a';
 // Of the eight tiles those of A follow the sums; what is left takes tiles of B in turn.
 enum : int64_t { MCB = MC / ROWS * ROWS, NCB = NC / COLS * COLS };
 enum : int { FIRST_A = MT * NT, FIRST_B = FIRST_A + MT, TILES_B = 8 - FIRST_B };
@@ -88,6 +89,19 @@ static inline __attribute__((always_inline)) void keep_sums(Sum* sums, std::inte
     (tile_store<T>(sums + T * TILE_UNITS, TILE_ROW_BYTES), ...);
 }
 
+// Tiles of the panel that streams past the one in L1, so many steps ahead.
+static inline __attribute__((always_inline)) void fetch(const PanelA& a, const char* tiles_a, const char* tiles_b) {
+    if (M_INSIDE) {
+        for (int64_t i = 0; i < ROWS; ++i) {
+            __builtin_prefetch(tiles_a + PREFETCH * a.step + i / TILE * a.tile + i % TILE * a.row);
+        }
+    } else {
+        for (int64_t line = 0; line < COLS * TILE * 4; line += 64) {
+            __builtin_prefetch(tiles_b + PREFETCH * COLS * TILE * 4 + line);
+        }
+    }
+}
+
 // The sums of one block of D, ROWS x COLS, over some steps of k; they lie tile after tile. `first`: they begin with 0.
 static __attribute__((noinline)) void multiply_block(PanelA a, const Sum* panel_b, int64_t steps, Sum* sums, bool first) {
     using Down = std::make_integer_sequence<int, MT>;
@@ -96,11 +110,7 @@ static __attribute__((noinline)) void multiply_block(PanelA a, const Sum* panel_
     const char *tiles_a = a.data, *tiles_b = reinterpret_cast<const char*>(panel_b);
     begin_sums(first ? nullptr : sums, All{});
     for (int64_t s = 0; s < steps; ++s, tiles_a += a.step, tiles_b += COLS * TILE * 4) {
-        if (PREFETCH) {
-            for (int64_t line = 0; line < COLS * TILE * 4; line += 64) {
-                __builtin_prefetch(tiles_b + PREFETCH * COLS * TILE * 4 + line);
-            }
-        }
+        if (PREFETCH) fetch(a, tiles_a, tiles_b);
         multiply_step(a, tiles_a, tiles_b, Down{}, Across{});
     }
     keep_sums(sums, All{});
@@ -109,17 +119,16 @@ static __attribute__((noinline)) void multiply_block(PanelA a, const Sum* panel_
 // Whether A is read where it lies. What lies behind the end of a row that ends within a tile is no zero.
 static inline bool in_place(int64_t k) { return !PACK_A && !OPT_TRANS_A && k % STEP == 0; }
 
-// One matrix product with a packed B.
+// One matrix product.
 class Product {
-    const Input* A;
-    const Sum* packed_b;
+    const Input *A, *B;
+    const Sum* packed_b;  // all of it, or null
     Output* D;
     int64_t m, n, k;
     const Epilogue& epilogue;
 
-    Range steps;    // of the present block of k
-    Sum* panels_a;  // of the present rows
-    Range rows;
+    Range steps, rows, cols;   // of the present blocks
+    Sum *panels_a, *panels_b;  // of these; of B where it is not packed as a whole
 
     PanelA panel_a(int64_t i) const {
         const int64_t tall = (i - rows.begin) * steps.size() * STEP;
@@ -157,24 +166,29 @@ class Product {
 
     void block(int64_t i, int64_t j, Sum* sums) const {
         const int64_t all = steps_of(k);
-        const Sum* b = packed_b + (j * all + steps.begin * COLS) * TILE;
+        const int64_t at = OWN_B ? (j - cols.begin) * steps.size() : j * all + steps.begin * COLS;
+        const Sum* b = (OWN_B ? panels_b : packed_b) + at * TILE;
         multiply_block(panel_a(i), b, steps.size(), sums, steps.begin == 0);
         if (steps.end == all) finish(sums, i, j);
     }
 
 public:
-    Product(const Input* A, const Sum* packed_b, Output* D, int64_t m, int64_t n, int64_t k, const Epilogue& epilogue)
-        : A(A), packed_b(packed_b), D(D), m(m), n(n), k(k), epilogue(epilogue), steps(), panels_a(nullptr), rows() {}
+    Product(const Input* A, const Input* B, const Sum* packed_b, Output* D, int64_t m, int64_t n, int64_t k,
+            const Epilogue& epilogue)
+        : A(A), B(B), packed_b(packed_b), D(D), m(m), n(n), k(k), epilogue(epilogue), steps(), rows(), cols(),
+          panels_a(nullptr), panels_b(nullptr) {}
 
-    // Units of the panels of A of a thread that computes at most `tall` rows, k deep; and of all that it needs, if it
-    // computes at most `wide` columns of them.
+    // Units of a thread's panels of A and of B, and of all it needs, to compute at most `tall` x `wide`, k deep.
     static int64_t units_a(int64_t tall, int64_t k) {
         const int64_t high = in_place(k) ? ROWS : ceil_div(min_of(MCB, tall), ROWS) * ROWS;
         return high * min_of(KC / STEP, steps_of(k)) * TILE;
     }
+    static int64_t units_b(int64_t wide, int64_t k) {
+        return OWN_B ? ceil_div(min_of(NCB, wide), COLS) * COLS * min_of(KC / STEP, steps_of(k)) * TILE : 0;
+    }
     static int64_t units(int64_t tall, int64_t wide, int64_t k) {
         const int64_t low = ceil_div(tall, ROWS) * ROWS, broad = ceil_div(min_of(NCB, wide), COLS) * COLS;
-        return units_a(tall, k) + (KC >= k ? ROWS * COLS : low * broad);
+        return units_a(tall, k) + units_b(wide, k) + (KC >= k ? ROWS * COLS : low * broad);
     }
 
     // A part of D; rows begin at a multiple of ROWS, columns of COLS.
@@ -182,11 +196,14 @@ public:
         if (down.size() <= 0 || across.size() <= 0) return;
         const int64_t layers = ceil_div(k, KC);
         panels_a = memory;
-        Sum* sums = memory + units_a(m, k);
+        panels_b = panels_a + units_a(m, k);
+        Sum* sums = panels_b + units_b(n, k);
         for (int64_t left = across.begin; left < across.end; left += NCB) {
-            const int64_t right = min_of(left + NCB, across.end), wide = ceil_div(right - left, COLS);
+            cols = {left, min_of(left + NCB, across.end)};
+            const int64_t wide = ceil_div(cols.size(), COLS);
             for (int64_t layer = 0; layer < layers; ++layer) {
                 steps = {layer * (KC / STEP), min_of((layer + 1) * (KC / STEP), steps_of(k))};
+                if (OWN_B) pack_panels_b(panels_b, B, n, k, cols, steps);
                 for (int64_t top = down.begin; top < down.end; top += MCB) {
                     rows = {top, min_of(top + MCB, down.end)};
                     pack_a();
@@ -202,13 +219,13 @@ public:
     }
 };
 
-// All entries of a batch; `ahead` is B as `pack_panels_b` lays it out, or null where that is to be done now.
+// All entries of a batch; `ahead` is all of B in panels, or null where they are made now.
 static int multiply(const Input* A, const Input* B, const Sum* ahead, const Addend* C, const Addend* bias, Output* D,
                     int64_t m, int64_t n, int64_t k, int64_t batch, float alpha, float beta, const float* scale,
                     const int32_t* zero) {
     if (!may_use_tiles()) return 2;
     static thread_local Arena arena;
-    const int64_t panels = ceil_div(n, COLS), room_b = ahead ? 0 : packed_units_b(n, k);
+    const int64_t panels = ceil_div(n, COLS), room_b = AHEAD || OWN_B ? 0 : packed_units_b(n, k);
     const int64_t room = ceil_div(Product::units(m, n, k), TILE) * TILE;
     Sum* memory = arena.reserve(room_b + threads * room);
     if (!memory) return 1;
@@ -221,15 +238,17 @@ static int multiply(const Input* A, const Input* B, const Sum* ahead, const Adde
         const Range rows = share(m, ROWS, down, index / right), cols = share(n, COLS, right, index % right);
         Tiles tiles;
         for (int64_t b = 0; b < batch; ++b) {
-            if (!ahead) {
+            const Input* matrix = B + b * k * n;
+            if (!AHEAD && !OWN_B) {
                 if (b) wait_for_team();
-                const Range mine = share(panels, 1, team, index);
-                pack_panels_b(memory, B + b * k * n, n, k, mine.begin * COLS, mine.size());
+                const Range mine = share(panels * COLS, COLS, team, index);
+                pack_panels_b(memory + mine.begin * steps_of(k) * TILE, matrix, n, k, mine, {0, steps_of(k)});
                 wait_for_team();
             }
             Epilogue epilogue = {C ? C + b * m * n : nullptr, bias, n, Sum(alpha), Sum(beta), scale, zero};
-            const Sum* packed = ahead ? ahead + b * packed_units_b(n, k) : memory;
-            Product(A + b * m * k, packed, D + b * m * n, m, n, k, epilogue).run(rows, cols, memory + room_b + index * room);
+            const Sum* packed = AHEAD ? ahead + b * packed_units_b(n, k) : memory;
+            Product product(A + b * m * k, matrix, packed, D + b * m * n, m, n, k, epilogue);
+            product.run(rows, cols, memory + room_b + index * room);
         }
     }
     return 0;

@@ -52,14 +52,16 @@ def test_many_random_configurations(name: str, dtype: str, tmp_path: Path) -> No
         check(name, dtype, seed, tmp_path / str(seed))
 
 
-@pytest.mark.parametrize("trans_a", [False, True])
-def test_rows_that_end_with_a_tile_are_read_in_place(trans_a: bool, dtype: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("trans_a", "pack_b"), [(False, "blocks"), (True, "whole")])
+def test_rows_that_end_with_a_tile_are_read_in_place(
+    trans_a: bool, pack_b: str, dtype: str, tmp_path: Path
+) -> None:
     """Several blocks of m, n and k, sums of 2 x 2 tiles; the last panel of rows is over the edge."""
     kernel, operator = registry.kernel("cpp_amx"), registry.operator("gemm")
     workload = operator.workload(dtype, m=200, n=300, k=512, trans_a=trans_a, bias=True)
     config = {
         "MT": 2, "NT": 2, "MC": 64, "NC": 128, "KC": 256 if dtype == "bf16" else 512, "INNER": "m",
-        "PACK_A": trans_a, "PREFETCH": 2, "HUGE_PAGES": False, "SPLIT_N": 2, "threads": 2,
+        "PACK_A": trans_a, "PACK_B": pack_b, "PREFETCH": 2, "HUGE_PAGES": False, "SPLIT_N": 2, "threads": 2,
     }  # fmt: skip
     run = Run(kernel, workload, kernel.space(workload, HERE).check(config), HERE, tmp_path)
     for m in (200, 192, 70):
