@@ -40,20 +40,5 @@ constant = ["W"]
 // in 16 cycles. What it reads is what rung 9 lays out: pixels are rows of its first operand at any distance, so nothing
 // is gathered for a window, only the rows of a kernel are filled up to whole chunks of 64 bytes (units.h).
 #define HUGE_PAGES 1
-#define W_AHEAD 1
 #define AMX 1
-#include "int8_tiles.h"
-
-extern "C" int pack_ahead(const element* W, int32_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k,
-                          int64_t r, int64_t s) {
-    const Shape at(n, c, h, w, k, r, s);
-    const Int8Convolution work = {at, {at, 0}, W, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, ahead, false};
-    for (int64_t block = 0; block < work.groups() * work.blocks(); ++block) work.pack(block);
-    return 0;
-}
-
-extern "C" int conv2d(const element* X, const element* W, const addend* bias, const float* scale, const int32_t* Z,
-                      result* Y, int32_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
-                      int64_t s) {
-    return convolve(X, W, ahead, bias, scale, Z, Y, Shape(n, c, h, w, k, r, s));
-}
+#include "int8_ahead.h"

@@ -1,5 +1,6 @@
 """Clusters of blocks: they meet, see each other's shared memory, and what goes wrong there has a finding."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,17 +32,22 @@ def arrays() -> dict[str, np.ndarray]:
     return {"x": X, "y": np.zeros_like(X)}
 
 
-@pytest.mark.parametrize("seed", [0, 7])
-def test_blocks_of_a_cluster_read_each_others_shared_memory(seed: int) -> None:
-    y = compute(SUMS, arrays(), ["y"], grid=(4, 2), seed=seed).outputs["y"].reshape(2, 4, 32)
+def totals(kernel: str, seed: int) -> Iterator[tuple[np.ndarray, int, int, np.ndarray]]:
+    """Of each block of clusters of 2 x 2: its cluster's sum, its rank, its row, and what it has made."""
+    y = compute(kernel, arrays(), ["y"], grid=(4, 2), seed=seed).outputs["y"].reshape(2, 4, 32)
     x = X.reshape(2, 4, 32)
     for pair in range(2):
         members = [x[row, 2 * pair + column] for row in range(2) for column in range(2)]
         total = sum((rank + 1) * values[::-1] for rank, values in enumerate(members))
         for rank in range(4):
             row, column = divmod(rank, 2)
-            expected = total + 1000 * rank + 10000 * row
-            np.testing.assert_array_equal(y[row, 2 * pair + column], expected)
+            yield total, rank, row, y[row, 2 * pair + column]
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_blocks_of_a_cluster_read_each_others_shared_memory(seed: int) -> None:
+    for total, rank, row, found in totals(SUMS, seed):
+        np.testing.assert_array_equal(found, total + 1000 * rank + 10000 * row)
 
 
 @pytest.mark.parametrize(
@@ -113,14 +119,8 @@ extern "C" __global__ void __cluster_dims__(2, 2, 1) k(const float* x, float* y)
 
 @pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.slow), 7])
 def test_shared_memory_of_the_cluster_in_ptx(seed: int) -> None:
-    y = compute(PTX, arrays(), ["y"], grid=(4, 2), seed=seed).outputs["y"].reshape(2, 4, 32)
-    x = X.reshape(2, 4, 32)
-    for pair in range(2):
-        members = [x[row, 2 * pair + column] for row in range(2) for column in range(2)]
-        total = sum((rank + 1) * values[::-1] for rank, values in enumerate(members))
-        for rank in range(4):
-            row, column = divmod(rank, 2)
-            np.testing.assert_array_equal(y[row, 2 * pair + column], total + 1000 * (rank ^ 1))
+    for total, rank, _, found in totals(PTX, seed):
+        np.testing.assert_array_equal(found, total + 1000 * (rank ^ 1))
 
 
 def _slow(*values: str) -> Any:

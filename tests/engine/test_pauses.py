@@ -90,12 +90,21 @@ def test_the_verdict(calls: list[tuple[float, float]], alike: bool) -> None:
     found = AfterPauses(1e-3, threads=1)
     for call in calls:
         assert found.missing
-        found.add(*call)
+        found.add(*call, spent_s=call[0])
     assert not found.missing and found.alike is alike
 
 
 def test_a_machine_that_is_never_quiet_marks_the_times() -> None:
     found = AfterPauses(1e-3, threads=1)
     while found.missing:
-        found.add(0.5, 0.9)
+        found.add(0.5, 0.9, 0.5)
     assert not found.alike and found.disturbed_share == 1.0
+
+
+def test_patience_is_for_the_pauses_too() -> None:
+    """Calls of 3 ms after pauses of 0.5 s, beside others: no thousand of them."""
+    found, asked = AfterPauses(1e-3, threads=1), 0
+    while found.missing:
+        found.add(3e-3, 0.9, 0.5)
+        asked += 1
+    assert asked < 20 and found.disturbed_share == 1.0

@@ -79,3 +79,14 @@ def attending(path: Path, mask: bool = False, tokens: Any = 5) -> Path:
     if mask:
         inputs["mask"] = [2, 1, 1, tokens]
     return save(path, nodes, inputs, ["y"], weights)
+
+
+def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
+    """The bytes of a file, one to three places changed or a few of them taken out."""
+    data = bytearray(whole)
+    for place in rng.integers(len(data), size=rng.integers(1, 4)):
+        if rng.random() < 0.7:
+            data[place % len(data)] = int(rng.integers(256))
+        else:
+            del data[place : place + int(rng.integers(1, 9))]
+    return bytes(data)

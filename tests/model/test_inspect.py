@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.in_process import run_here
-from tests.model.graphs import attending, convolutional, helper, onnx, save, weight
+from tests.model.graphs import attending, convolutional, damaged, helper, onnx, save, weight
 from tuner.core.errors import TunerError
 from tuner.model.inspection import as_plain, inspect
 from tuner.model.layers import find_layers
@@ -248,13 +248,7 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(tmp_path: Path) -> N
                  {"x": [1, 4, 5, 5]}, ["y"], [weight("w", 2, 2, 3, 3)]).read_bytes()  # fmt: skip
     read = 0
     for _ in range(300):
-        data = bytearray(whole)
-        for place in rng.integers(len(data), size=rng.integers(1, 4)):
-            if rng.random() < 0.7:
-                data[place % len(data)] = int(rng.integers(256))
-            else:
-                del data[place : place + int(rng.integers(1, 9))]
-        path.write_bytes(data)
+        path.write_bytes(damaged(whole, rng))
         try:
             as_plain(inspect(read_model(path)))
             read += 1

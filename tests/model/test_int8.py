@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.in_process import run_here
-from tests.model.graphs import helper, onnx, save
+from tests.model.graphs import damaged, helper, onnx, save
 from tests.model.int8_graphs import (
     attending_integers,
     dynamic,
@@ -305,13 +305,7 @@ def test_damaged_quantized_files_are_read_or_refused_and_nothing_else(tmp_path: 
     for whole in (small(path).read_bytes(), dynamic(path).read_bytes(), linear(path).read_bytes()):
         read = 0
         for _ in range(60):
-            data = bytearray(whole)
-            for place in rng.integers(len(data), size=rng.integers(1, 4)):
-                if rng.random() < 0.7:
-                    data[place % len(data)] = int(rng.integers(256))
-                else:
-                    del data[place : place + int(rng.integers(1, 9))]
-            path.write_bytes(data)
+            path.write_bytes(damaged(whole, rng))
             try:
                 found = read_model(path)
                 as_plain(inspect(found))

@@ -7,6 +7,11 @@ import numpy as np
 SHIFT = 128
 """uint8 is carried as int8: 128 is taken off each value, and off the zero point, which changes no number."""
 
+MOVERS = frozenset(
+    ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split", "MaxPool")
+)
+"""What moves values of its first input, or takes the largest of some: scale and zero point stay theirs."""
+
 
 @dataclass(frozen=True)
 class Linear:

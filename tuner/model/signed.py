@@ -11,7 +11,7 @@ import numpy as np
 
 from tuner.model.graph import Graph
 from tuner.model.guards import onnx_library
-from tuner.model.quantization import SHIFT
+from tuner.model.quantization import MOVERS, SHIFT
 
 # Places of (values, their zero point) among the inputs, and of the result's zero point.
 _SLOTS: Mapping[str, tuple[tuple[tuple[int, int], ...], int | None]] = {
@@ -26,21 +26,8 @@ _SLOTS: Mapping[str, tuple[tuple[tuple[int, int], ...], int | None]] = {
     "QLinearLeakyRelu": (((0, 2),), 4),
     "QLinearGlobalAveragePool": (((0, 2),), 4),
 }
-# What moves values, or takes the largest of some: the first input's, or all inputs' of Concat.
-_MOVERS = frozenset(
-    (
-        "Reshape",
-        "Transpose",
-        "Flatten",
-        "Squeeze",
-        "Unsqueeze",
-        "Identity",
-        "Slice",
-        "Split",
-        "Concat",
-        "MaxPool",
-    )
-)
+# Concat moves those of all its inputs.
+_MOVERS = MOVERS | {"Concat"}
 # Their weights' type has to be that of the input, where that is int8.
 _WEIGHTS = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 

@@ -3,23 +3,11 @@
 from dataclasses import dataclass
 
 from tuner.model.graph import Graph
+from tuner.model.quantization import MOVERS
 
 _QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinear", "QGemm")
 _SUMS = ("MatMulInteger", "ConvInteger")
-_MOVERS = frozenset(
-    (
-        "Reshape",
-        "Transpose",
-        "Flatten",
-        "Squeeze",
-        "Unsqueeze",
-        "Identity",
-        "Slice",
-        "Split",
-        "MaxPool",
-        "Relu",
-    )
-)
+_MOVERS = MOVERS | {"Relu"}
 
 
 @dataclass(frozen=True)

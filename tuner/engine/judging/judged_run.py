@@ -310,7 +310,7 @@ class JudgedRun:
         self.pause_s = gap_s
         while found.missing:
             timed = self._after_pause()
-            found.add(timed.seconds, timed.share)
+            found.add(timed.seconds, timed.share, timed.lasted_s)
         if found.alike:
             self.pause_s = 0.0
             return []
@@ -321,10 +321,11 @@ class JudgedRun:
 
     def _after_pause(self) -> Timed:
         """One call, after `pause_s` and up to twice as long, by the judge's clock where that differs."""
+        began = time.perf_counter()
         time.sleep(self.pause_s * self._rng.uniform(1.0, 2.0))
         (timed,), timing = self._sample([1], False, False)
         seconds = timed.seconds if timing.believed else timing.elapsed_s
-        return Timed(seconds, timed.share, timed.lasted_s)
+        return Timed(seconds, timed.share, time.perf_counter() - began)
 
     def faster_than_proven(self, seconds: float) -> bool:
         """Whether a time is so much shorter than what was confirmed that it needs a proof of its own."""
@@ -363,9 +364,7 @@ class JudgedRun:
             if found.kept:
                 raise self._wrong(f"{found.words}: it does not compute its result anew")
             if found.undecided:
-                reason = (
-                    f"{found.words}, while other programs had its cores: whether it computes anew is open"
-                )
+                reason = f"{found.words}; other programs had its cores: it may well compute its result anew"
                 raise CandidateRefused("environment", f"{self._data.workload.key}: {reason}", passing=True)
             # To what comes after a call on new inputs, all of the old ones are new.
             self._whole_call(challenger, False)

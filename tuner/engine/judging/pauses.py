@@ -15,7 +15,7 @@ _CALLS = 9
 # So many times longer, and so many seconds more, a call may take after a pause: colder caches and branch
 # predictors; threads that have gone to sleep.
 _TIMES, _COLD_S, _ASLEEP_S = 2.0, 1e-4, 4e-4
-# Seconds that may be spent on calls during which others had the cores.
+# Seconds that may be spent on calls during which others had the cores, and on the pauses before them.
 _PATIENCE_S = 3.0
 
 
@@ -37,16 +37,17 @@ class AfterPauses:
         """Whether a call took longer than a pause explains."""
         return seconds > self._most_s
 
-    def add(self, seconds: float, share: float) -> None:
+    def add(self, seconds: float, share: float, spent_s: float) -> None:
         """A call.
 
         Args:
             seconds: that it took.
+            spent_s: seconds that asking for it took, its pause included: patience is for these.
             share: of it that others had its cores; such a call can acquit, and counts against it only when
                 patience has ended.
         """
         disturbed = share > DISTURBED
-        if self.longer(seconds) and self._patience.admit(share, seconds) is None:
+        if self.longer(seconds) and self._patience.admit(share, spent_s) is None:
             return
         self._seconds.append(seconds)
         self._disturbed += disturbed
