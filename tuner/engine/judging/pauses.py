@@ -42,9 +42,9 @@ class AfterPauses:
 
         Args:
             seconds: that it took.
-            spent_s: seconds that asking for it took, its pause included: patience is for these.
             share: of it that others had its cores; such a call can acquit, and counts against it only when
                 patience has ended.
+            spent_s: seconds that asking for it took, its pause included: patience is for these.
         """
         disturbed = share > DISTURBED
         if self.longer(seconds) and self._patience.admit(share, spent_s) is None:
