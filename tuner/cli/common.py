@@ -29,6 +29,7 @@ Default = Annotated[
 NoDevice = Annotated[
     bool, typer.Option("--no-device", help="Compile, emulate and predict for --target; measure nothing.")
 ]
+Host = Annotated[str, typer.Option(help="Address to listen on; another than a loopback one needs a token.")]
 Db = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli._model import Dim, parse_dims
-from tuner.cli.common import Db
+from tuner.cli.common import Db, Host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,9 +59,7 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of each run. Default: all cores.")
     ] = None,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; another than a loopback one needs a token.")
-    ] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8000,
     token: Annotated[
         str | None,

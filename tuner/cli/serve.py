@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tuner.cli.common import Db
+from tuner.cli.common import Db, Host
 
 _EXAMPLES = """
 Examples:
@@ -25,9 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; another than a loopback one needs a token.")
-    ] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8427,
     token: Annotated[
         str | None,
