@@ -107,7 +107,7 @@ def test_every_field_of_the_protocol_is_decided_above():
         ({"cache": "hot"}, "cache is 'warm' or 'cold', not 'hot'"),
         ({"threads": 0}, "threads is at least 1, not 0"),
         ({"max_samples": 0}, "max_samples is at least 1"),
-        ({"min_samples": 9, "max_samples": 8}, "min_samples 9 is more than max_samples 8"),
+        ({"min_samples": 9, "max_samples": 8}, "min_samples is at most max_samples 8, not 9"),
         ({"relative_interval": 0.0}, "relative_interval is a positive number"),
         ({"run_timeout_s": math.nan}, "run_timeout_s is a positive number, not nan"),
         ({"build_timeout_s": -1.0}, "build_timeout_s is a positive number"),

@@ -40,6 +40,41 @@ def test_a_learning_path_measures_here_and_ranks_the_gpu_rungs_on_paper(operator
     assert [name for name, _ in variants(elsewhere, path.stem)[0]] == [path.stem]
 
 
+MOVED = {"device": None, "target": "cuda:sm_90", "no_device": True, "moved": True}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_experiment_goes_to_a_gpu_whatever_kernels_it_names(path: Path) -> None:
+    experiment = read_experiment(path, place=MOVED)
+    if experiment.recordings:
+        return
+    ((name, there),), notes = variants(experiment, path.stem)
+    assert name == path.stem and there.thread_counts == () and there.threads is None
+    named = {k for n in read_experiment(path).kernels for k in registry.kernel(n).target_kinds}
+    said = "\n".join(notes)
+    # In place of kernels that all are a CPU's those of the GPU take part, and a line says which.
+    assert ("names kernels for cpu only" in said) == (named == {"cpu"})
+    if named == {"cpu"}:
+        operator = experiment.operator
+        taking_part = said.rpartition("take part: ")[2].split("\n")[0].split(", ")
+        assert taking_part and all(registry.kernel(n).operator == operator for n in taking_part)
+        assert all("cuda" in registry.kernel(n).target_kinds for n in taking_part)
+        assert not any(registry.kernel(n).baseline for n in taking_part)
+    assert ("threads of the file are left out" in said) == (path.stem == "gemm_threads")
+
+
+def test_a_file_that_contradicts_itself_is_still_refused(tmp_path: Path) -> None:
+    text = f'{GEMM}kernels = ["cpp_naive"]\ntarget = "cuda:sm_90"\nno_device = true\n'
+    with pytest.raises(TunerError, match="its kernels are for cpu, not cuda"):
+        variants(read_experiment(written(tmp_path, text)), "mine")
+
+
+def test_a_number_that_is_none_goes_by_the_name_of_its_key(tmp_path: Path) -> None:
+    for key, text in (("sustained", "sustained = -1.0"), ("lock_clock", "lock_clock = -5")):
+        with pytest.raises(TunerError, match=f"mine.toml: {key} is at least 0"):
+            read_experiment(written(tmp_path, GEMM + text))
+
+
 def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "mine.toml"
     path.write_text(text)
@@ -99,3 +134,18 @@ def test_searchers_are_run_once_and_kept_until_asked_for_again(tmp_path: Path) -
     more = SearcherExperiment("few", few.recordings, few.searchers, 1, 13)
     assert more.key != few.key and not run_searchers(more, tmp_path / "out", processes=1)["reused"]
     assert (tmp_path / "out" / "searchers.png").stat().st_size > 1000
+
+
+def test_a_searcher_that_transfers_knows_the_recordings_of_the_other_problem(tmp_path: Path) -> None:
+    spaces = SHIPPED[0].parent / "spaces"
+    files = tuple(spaces / f"tir_tiled-{size}.t4.json.gz" for size in (256, 640))
+    begun: list[str] = []
+    found = run_searchers(
+        SearcherExperiment("two", files, ("transfer",), 1, 3), tmp_path, processes=1,
+        begin=lambda: begun.append("before the first run"),
+    )  # fmt: skip
+    assert found["notes"][:2] == [
+        "tir_tiled-256.t4: history tir_tiled-640.t4",
+        "tir_tiled-640.t4: history tir_tiled-256.t4",
+    ]
+    assert len(begun) == 1

@@ -200,7 +200,11 @@ def test_what_is_not_there_is_said_in_one_line(store, tmp_path) -> None:
     with pytest.raises(TunerError, match="no campaign"):
         report(None, store, tmp_path / "p.html")
     campaign(store, {"cpp_packed": (4, False, 1e-4)})
-    for what, word in (("c9", "campaign 9"), ("s99", "sweep 99"), ("nowhere", "made_up")):
+    for what, word in (
+        ("c9", "campaign 9"), ("s99", "sweep 99"), ("nowhere", "experiments with campaigns: made_up"),
+        ("made_upp.toml", "did you mean made_up"), ("gemm/f32/zzz", "a workload is named OPERATOR/"),
+        ("gemm/f32/m256-n256-k25", "did you mean gemm/f32/m256-n256-k256"),
+    ):  # fmt: skip
         with pytest.raises((TunerError, StoreError), match=word):
             report(what, store, tmp_path / "p.html")
     (tmp_path / "file").write_text("")

@@ -2,9 +2,12 @@
 
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from tuner.core.errors import InvalidSetting
 
 app = typer.Typer(
     name="tuner",
@@ -41,7 +44,7 @@ def main() -> None:
     """Entry point: an error a user can mend is one line on stderr and exit code 2."""
     from tuner.cli import _signals
     from tuner.cli._output import settled, standing
-    from tuner.core.errors import BuildError, TunerError
+    from tuner.core.errors import BuildError, InvalidSetting, TunerError
 
     standing()
     _signals.install()
@@ -50,6 +53,8 @@ def main() -> None:
             code = app(standalone_mode=False)
     except BuildError as error:
         _fail(str(error).splitlines()[0])  # the compiler's first error; its log follows it
+    except InvalidSetting as error:
+        _fail(str(_as_typed(error, sys.argv)))
     except TunerError as error:
         _fail(str(error))
     except KeyboardInterrupt:
@@ -73,6 +78,15 @@ def main() -> None:
     if _signals.received():
         _signals.close_output()
     sys.exit(_signals.exit_code(code) if isinstance(code, int) else 0)
+
+
+def _as_typed(error: "InvalidSetting", arguments: list[str]) -> "InvalidSetting":
+    """An error about a setting under the name of the option that gave it; as it is where none did."""
+    from tuner.core.protocol import USER_NAMES
+
+    option = "--" + USER_NAMES.get(error.setting, error.setting).replace("_", "-")
+    given = any(word == option or word.startswith(f"{option}=") for word in arguments)
+    return error.called(option) if given else error
 
 
 def _parser_line(error: Any) -> str:

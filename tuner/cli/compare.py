@@ -115,7 +115,7 @@ def _place(device: str | None, target: str | None, no_device: bool) -> dict[str,
     """What takes the place of all that the file says of where it runs; nothing where no option is given."""
     if device is None and target is None and not no_device:
         return {}
-    return {"device": device, "target": target, "no_device": no_device}
+    return {"device": device, "target": target, "no_device": no_device, "moved": True}
 
 
 def _show(

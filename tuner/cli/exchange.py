@@ -224,18 +224,18 @@ def bench_searchers(
 ) -> None:
     """Compare search strategies on recorded spaces, in trials and in simulated seconds; no GPU needed."""
     from tuner.cli.common import aligned
+    from tuner.cli.searchers import RunsProgress
     from tuner.engine.recorded import bench_searchers as engine
 
     names = [name.strip() for name in searchers.split(",") if name.strip()]
     loaded = engine.load_spaces(spaces)
     known = engine.Known(engine.load_spaces(history or []), other_shapes, history_trials)
 
-    def progress(done: int, total: int, run: Any) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if done == total else "\r"
-            print(f"{done}/{total} runs, last: {run.searcher} on {run.space}", end=end, file=sys.stderr)
-
-    bench = engine.bench_searchers(loaded, names, seeds, trials, known, processes, progress)
+    progress = RunsProgress()
+    progress.begin(len(names), len(loaded), seeds, trials)
+    bench = engine.bench_searchers(
+        loaded, names, seeds, trials, known, processes, lambda done, total, run: progress(done, total)
+    )
     head, *rows = engine.table(bench)
     title = "mean over spaces and seeds; @n: share of the optimum after n trials; replayed, not measured"
     for line in aligned(head, rows, "l" + "r" * (len(head) - 1), {0: title}):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tuner.cli.common import config_text, rate, seconds, spread
+from tuner.report.left_out import skipped_lines
 from tuner.report.text import first_line, ratio, safe
 from tuner.report.verdict import default_sentences, once_more, verdict
 
@@ -41,9 +42,8 @@ def final_lines(part: "PartView") -> Iterator[Any]:
     for entry in part.entries:
         if entry.error:
             yield escape(safe(f"thrown out: {entry.kernel} (t{entry.trial_id}): {first_line(entry.error)}"))
-    for kernel in part.part.kernels:
-        if kernel.skipped:
-            yield escape(f"left out: {kernel.name}: {kernel.skipped}")  # a reason may name an extra: [torch]
+    for line in skipped_lines({kernel.name: kernel.skipped for kernel in part.part.kernels}):
+        yield escape(line)  # a reason may name an extra: [torch]
     if part.unfinished:
         again = part.campaign.again or "the same with --resume"
         yield escape(f"interrupted; everything measured is stored; to go on with it: {again}")

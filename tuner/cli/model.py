@@ -166,6 +166,7 @@ def tune(
     from tuner.engine.candidate.devices import default_device
     from tuner.engine.tuning import campaign
     from tuner.engine.tuning.budget import Budget
+    from tuner.model.guards import require_file
     from tuner.model.tuning import Asked, prepare, project, projection_plain, tune_model
     from tuner.report.present import present
     from tuner.store.store import open_store
@@ -173,6 +174,7 @@ def tune(
     registry.searcher(searcher)
     if minutes is not None:
         check_positive("minutes", minutes)
+    require_file(model)
     device = default_device(None)
     plan = campaign.Plan(
         searcher, budget=Budget(trials=trials), rounds=rounds, give_up_after=give_up_after, final_within=2.0

@@ -57,12 +57,15 @@ def compare(
     from tuner.model.beside import Neighbour
     from tuner.model.comparing import compared_plain
     from tuner.model.comparison import Asked, compare_model
+    from tuner.model.guards import require_file
     from tuner.store.store import open_store
 
     device, batches = default_device(None), parse_batches(batch)
     if chart is not None and len(batches) < 2:
         raise TunerError("--chart draws times over the batch: give two with --batch, as 1,8")
     protocol = default_protocol(device, threads=threads)
+    for named in (model, *([] if beside is None else [beside])):
+        require_file(named)
     with open_store(db, read_only=True) as store:
         asked = Asked(model, parse_dims(dim or ()), batches, rounds, inputs, mix is Mix.AUTO)
         other = None

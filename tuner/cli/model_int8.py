@@ -33,10 +33,13 @@ def int8(
     from tuner.cli.common import print_json, say
     from tuner.engine.candidate.devices import default_device
     from tuner.engine.tuning.campaign import default_protocol
+    from tuner.model.guards import require_file
     from tuner.model.int8_table import int8_table
     from tuner.store.errors import StoreMissing
     from tuner.store.store import open_store
 
+    for named in (model, quantized):
+        require_file(named)
     device = default_device(None)
     protocol = default_protocol(device, threads=threads)
     with contextlib.ExitStack() as stack:

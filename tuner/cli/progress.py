@@ -113,6 +113,8 @@ class SweepProgress(Observer):
 
     def final_began(self, labels: Sequence[str]) -> None:
         """The bar of the final, before its first round: processes start first."""
+        from tuner.engine.tuning.finals import SITTINGS
+
         self._began = self._printed = time.monotonic()
         if self._live is not None:
             if self._task is not None:
@@ -122,12 +124,13 @@ class SweepProgress(Observer):
                 total=None,
                 completed=0,
                 count="",
-                state=f"{len(labels)} finalists in turn",
+                state=f"{len(labels)} finalists in turn, each in {SITTINGS} processes",
             )
         elif not self._quiet:
             # A kernel may be there with several configurations: its default, its best of before.
             told = [f"{name} ({n} configurations)" if n > 1 else name for name, n in Counter(labels).items()]
-            print(f"final: {len(labels)} finalists, timed in turn: {', '.join(told)}", file=sys.stderr)
+            how = f"timed in turn, each in {SITTINGS} processes"
+            print(f"final: {len(labels)} finalists, {how}: {', '.join(told)}", file=sys.stderr)
 
     def final_progress(self, done: int, total: int) -> None:
         """A round of the final is over."""

@@ -1,5 +1,7 @@
 """`tuner compare` of an experiment with recordings: searchers against each other, nothing is measured."""
 
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,25 +9,62 @@ if TYPE_CHECKING:
     from tuner.engine.tuning.experiment import Experiment
 
 
+# Hundreds of runs take minutes: whoever waits is told that they go on.
+_LINE_EVERY_S = 5.0
+
+
+LEGEND = (
+    "means over spaces and seeds; @n: share of the optimum's speed after n trials; score: 0 is random "
+    "search, 1 the optimum at once; history: what transfer knew"
+)
+
+
+class RunsProgress:
+    """Says on stderr how many runs of searchers are done, at most every five seconds.
+
+    Args:
+        quiet: say nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._began = self._said = time.monotonic()
+
+    def begin(self, searchers: int, spaces: int, seeds: int, trials: int) -> None:
+        """What is about to be run."""
+        if not self._quiet:
+            each = f"{searchers} searchers x {spaces} recorded spaces x {seeds} seeds"
+            total = searchers * spaces * seeds
+            print(f"{each}: {total:,} runs of {trials} trials, replayed", file=sys.stderr, flush=True)
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many runs are done."""
+        now = time.monotonic()
+        if self._quiet or (done < total and now - self._said < _LINE_EVERY_S):
+            return
+        self._said = now
+        print(f"{done:,} of {total:,} runs, {now - self._began:.0f} s", file=sys.stderr, flush=True)
+
+
 def compare_searchers(
     experiment: "Experiment", file: Path, output: Path | None, rerun: bool, json: bool
 ) -> None:
     """Runs (or reuses) the searchers of an experiment and prints their table."""
-    import sys
-
     from tuner.cli.common import aligned, print_json, say
     from tuner.engine.recorded.searcher_experiment import SearcherExperiment, run_searchers
 
-    def progress(done: int, total: int) -> None:
-        if not json and (done == total or done % 10 == 0):
-            print(f"{done} of {total} runs", file=sys.stderr)
-
+    if experiment.moved:
+        print("--device, --target and --no-device change nothing: recordings are replayed", file=sys.stderr)
     asked = SearcherExperiment(
         experiment.title, tuple(file.parent / name for name in experiment.recordings),
         experiment.searchers, experiment.seeds, experiment.budget.trials or 100,
     )  # fmt: skip
     folder = output or Path(experiment.output)
-    found = run_searchers(asked, folder, rerun, progress)
+    progress = RunsProgress(json)
+    found = run_searchers(
+        asked, folder, rerun, progress,
+        begin=lambda: progress.begin(len(asked.searchers), len(asked.recordings), asked.seeds, asked.trials),
+    )  # fmt: skip
     if json:
         print_json(found)
         return
@@ -33,6 +72,7 @@ def compare_searchers(
     title = f"{found['title']}: replayed from recordings, nothing was measured"
     for line in aligned(head, rows, "l" + "r" * (len(head) - 1), {0: title}):
         say(line)
+    say(LEGEND)
     for note in found["notes"]:
         say(note)
     if found["reused"]:

@@ -103,7 +103,13 @@ def sweep(
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Measure the libraries too.")] = True,
     default: Default = None,
-    rounds: Annotated[int, typer.Option(help="Rounds of the interleaved final; 0 for none.")] = 25,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            help="Rounds of the interleaved final, rounded up to as many in each of its 9 processes: 5 are "
+            "9, 25 are 27. 0 for no final."
+        ),
+    ] = 25,
     target: Annotated[
         str | None, typer.Option(help="What to compile for, e.g. cuda:sm_90. Default: what the device is.")
     ] = None,
@@ -130,8 +136,6 @@ def sweep(
     again = command_line(context, without=("resume", "json"))
     registry.searcher(searcher)
     trials = 100 if trials is None and seconds is None and patience is None else trials
-    if give_up_after is not None and give_up_after < 1:
-        raise TunerError(f"--give-up-after {give_up_after}: give at least 1 trial")
     plan = campaign.Plan(
         searcher, seed, Budget(trials, seconds, patience), resume, remeasure, rounds=rounds,
         give_up_after=give_up_after, defaults=parse_defaults(default or ()), foresee=foresee,

@@ -3,8 +3,7 @@
 import math
 from typing import Any
 
-from tuner.core.brief import brief
-from tuner.core.errors import TunerError
+from tuner.core.errors import InvalidSetting
 
 MAX_COUNT = 1_000_000_000
 """More trials, rounds, seconds or threads than anybody waits for."""
@@ -13,25 +12,25 @@ MAX_SEED = 2**63 - 1
 
 
 def check_count(name: str, value: Any, least: int = 1, most: int = MAX_COUNT) -> None:
-    """Raises `TunerError` unless a value is a whole number within bounds."""
+    """Raises `InvalidSetting` unless a value is a whole number within bounds."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise TunerError(f"{name} is a whole number from {least} to {most:,}, not {brief(value)}")
+        raise InvalidSetting(name, f"is a whole number from {least} to {most:,}", value)
 
 
 def check_budget(name: str, value: Any) -> None:
-    """Raises `TunerError` unless a bound of a sweep is positive and finite, or `None` for no bound."""
+    """Raises `InvalidSetting` unless a bound of a sweep is positive and finite, or `None` for no bound."""
     if value is not None and not 0 < value <= MAX_COUNT:  # nor NaN
-        raise TunerError(f"a budget of {brief(value)} {name} is no budget: give a positive number")
+        raise InvalidSetting(name, f"is a positive number up to {MAX_COUNT:,}", value)
 
 
 def check_seed(value: Any) -> None:
-    """Raises `TunerError` unless a value is a seed: a whole number from 0 to 2^63 - 1."""
+    """Raises `InvalidSetting` unless a value is a seed: a whole number from 0 to 2^63 - 1."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_SEED:
-        raise TunerError(f"a seed is a whole number from 0 to 2^63 - 1, not {brief(value)}")
+        raise InvalidSetting("seed", "is a whole number from 0 to 2^63 - 1", value)
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Raises `TunerError` unless a value is a positive, finite number."""
+    """Raises `InvalidSetting` unless a value is a positive, finite number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 < value <= MAX_COUNT or not math.isfinite(value):
-        raise TunerError(f"{name} is a positive number up to {MAX_COUNT:,}, not {brief(value)}")
+        raise InvalidSetting(name, f"is a positive number up to {MAX_COUNT:,}", value)

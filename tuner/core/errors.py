@@ -59,6 +59,27 @@ class InvalidSpace(TunerError):
 _MOST_LISTED = 40
 
 
+class InvalidSetting(TunerError):
+    """A value that a setting cannot have. Whoever knows by what name a user gave it, says so with `called`.
+
+    Args:
+        name: of the setting: an attribute's, an option's, a key's.
+        wants: what would be right, as `is at least 1`.
+        value: what was given.
+    """
+
+    setting = wants = ""
+    value: Any = None
+
+    def __init__(self, name: str, wants: str, value: Any) -> None:
+        self.setting, self.wants, self.value = name, wants, value
+        super().__init__(f"{name} {wants}, not {brief(value)}")
+
+    def called(self, name: str) -> "InvalidSetting":
+        """The same under another name; as it is where it came from another process without its parts."""
+        return InvalidSetting(name, self.wants, self.value) if self.setting else self
+
+
 class UnknownName(TunerError):
     """A name that is not registered; the message lists what is, of many the three that are most like it."""
 

@@ -5,13 +5,16 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tuner.core.digest import digest
-from tuner.core.errors import TunerError
+from tuner.core.errors import InvalidSetting
 
 RULES = 3
 """1: inputs stayed as they were, and a kernel told its own time. 2: inputs change between calls, results are
 compared right after them, and another process has the clock. 3: what a proof waited for a core is taken off,
 a request whose clocks are apart is asked again, disturbed samples in the place of quiet ones are marked."""
 
+
+USER_NAMES = {"sustained_s": "sustained", "clock_mhz": "lock_clock"}
+"""Attributes that users know by other names: keys of experiment files, and options with dashes."""
 
 _UNUSUAL = ("timer", "sustained_s", "clock_mhz")
 
@@ -58,24 +61,23 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.cache not in ("warm", "cold"):
-            raise TunerError(f"cache is 'warm' or 'cold', not {self.cache!r}")
+            raise InvalidSetting("cache", "is 'warm' or 'cold'", self.cache)
         for name in ("threads", "min_samples", "max_samples"):
             if getattr(self, name) < 1:
-                raise TunerError(f"{name} is at least 1, not {getattr(self, name)}")
+                raise InvalidSetting(name, "is at least 1", getattr(self, name))
         if self.min_samples > self.max_samples:
-            raise TunerError(f"min_samples {self.min_samples} is more than max_samples {self.max_samples}")
+            raise InvalidSetting(
+                "min_samples", f"is at most max_samples {self.max_samples}", self.min_samples
+            )
         for name in ("relative_interval", "min_sample_s", "build_timeout_s", "run_timeout_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise TunerError(f"{name} is a positive number, not {getattr(self, name)}")
+                raise InvalidSetting(name, "is a positive number", getattr(self, name))
         for name in ("warmup", "budget_s", "prune_factor", "memory_bytes", "sustained_s", "clock_mhz"):
             if not getattr(self, name) >= 0:
-                raise TunerError(f"{name} is at least 0, not {getattr(self, name)}")
-
+                raise InvalidSetting(name, "is at least 0", getattr(self, name))
         if not self.sustained_s <= self.run_timeout_s / 4:
-            raise TunerError(
-                f"sustained_s is at most a quarter of run_timeout_s, {self.run_timeout_s / 4:g} s, not "
-                f"{self.sustained_s}"
-            )
+            most = f"is at most {self.run_timeout_s / 4:g} s, a quarter of what a run may last"
+            raise InvalidSetting("sustained_s", most, self.sustained_s)
 
     @property
     def digest(self) -> str:

@@ -56,6 +56,16 @@ def onnx_library() -> Any:
     return onnx
 
 
+def require_file(path: Path) -> None:
+    """A model that is not there is said before whatever else is missing.
+
+    Raises:
+        ModelError: there is no such file.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: {'is no regular file' if path.exists() else 'there is no such file'}")
+
+
 def parse(path: Path) -> Any:
     """The `ModelProto` of a file, its external data not read.
 
@@ -64,8 +74,7 @@ def parse(path: Path) -> Any:
         OSError: it cannot be read.
     """
     onnx = onnx_library()
-    if not path.is_file():
-        raise ModelError(f"{path}: {'is no regular file' if path.exists() else 'there is no such file'}")
+    require_file(path)
     size = path.stat().st_size
     if size > MOST_FILE_BYTES:
         raise ModelError(f"{path}: {size} bytes, a model's file has less than 2 GiB: keep weights beside it")

@@ -10,6 +10,7 @@ from tuner.core.disturbance import is_disturbed
 from tuner.report.bars import comparison_chart
 from tuner.report.campaign_view import PartView, fewer_operations, view
 from tuner.report.curves import Curve, convergence_chart
+from tuner.report.left_out import skipped_lines
 from tuner.report.roofline import roofline_chart
 from tuner.report.rows import ComparisonRow, RowContext, Timing, comparison_rows
 from tuner.report.text import first_line, seconds
@@ -81,7 +82,7 @@ def gather(campaign: StoredCampaign, part: CampaignPart, store: "Store") -> Comp
 
 def _left_out(shown: PartView, timed: Collection[str]) -> list[str]:
     """Who is not in the table, and why."""
-    notes = [f"left out: {k.name}: {k.skipped}" for k in shown.part.kernels if k.skipped]
+    notes = skipped_lines({k.name: k.skipped for k in shown.part.kernels})
     errors = {entry.kernel: first_line(entry.error) for entry in shown.entries if entry.error}
     for kernel in shown.kernels:
         if kernel.name in timed:

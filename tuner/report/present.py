@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from tuner.report import records_json
 from tuner.report.bars import caption
 from tuner.report.campaign_view import view
 from tuner.report.comparison import Comparison, gather, write_pictures
+from tuner.report.left_out import once
 from tuner.report.network import layer_rows, network_markdown, network_table, summaries, summary_line
 from tuner.report.network_chart import network_chart
 from tuner.report.paper import PaperRow, paper_rows, paper_words
@@ -92,12 +93,13 @@ def present_all(
     paper = next((c for c in campaigns if not c.measured), None)
     measured = [c for c in campaigns if c.measured]
     told: list[tuple[Comparison, dict[str, Any]]] = []
+    said: set[str] = set()
     for number, campaign in enumerate(measured or campaigns):
         own = folder
         if folder is not None and len(measured) > 1:
             own = folder / f"threads{campaign.spec.protocol.threads}"
         beside = paper if number == 0 and campaign is not paper else None
-        told += _comparisons(campaign, store, own, json, beside)
+        told += _comparisons(campaign, store, own, json, beside, said)
     documents = records_json.document([document for _, document in told])
     if folder is not None:
         put(folder / "comparison.json", documents + "\n")
@@ -141,9 +143,16 @@ def _present_comparison(campaign: StoredCampaign, store: "Store", folder: Path |
 
 def _comparisons(
     campaign: StoredCampaign, store: "Store", folder: Path | None, json: bool,
-    paper: StoredCampaign | None = None,
+    paper: StoredCampaign | None = None, said: set[str] | None = None,
 ) -> list[tuple[Comparison, dict[str, Any]]]:  # fmt: skip
-    """Prints the workloads of a campaign, draws their pictures, and gives what JSON says of them."""
+    """Prints the workloads of a campaign, draws their pictures, and gives what JSON says of them.
+
+    Args:
+        campaign, store, folder, json: as for `present`.
+        paper: what was only compiled of the same workloads, if anything was.
+        said: notes that were printed before; a reason to be left out is not printed a second time.
+    """
+    said = set() if said is None else said
     found = []
     for part in campaign.reached:
         comparison = gather(campaign, part, store)
@@ -160,7 +169,7 @@ def _comparisons(
             document["on_paper"] = [asdict(row) for row in on_paper]
         found.append((comparison, document))
         if not json:
-            _print(comparison, pictures, on_paper)
+            _print(replace(comparison, notes=once(comparison.notes, said)), pictures, on_paper)
     return found
 
 

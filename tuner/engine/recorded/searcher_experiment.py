@@ -38,22 +38,25 @@ class SearcherExperiment:
         """Equal for what would come out alike: recordings, numbers, and the searchers' own sources."""
         sources = digest_files(sorted(_SEARCHERS.rglob("*.py")))
         spaces = [[path.name, digest_files([path])] for path in self.recordings]
-        return digest([spaces, list(self.searchers), self.seeds, self.trials, sources])
+        return digest([spaces, list(self.searchers), self.seeds, self.trials, sources, "other shapes"])
 
 
 def run_searchers(
     experiment: SearcherExperiment, folder: Path, rerun: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None, processes: int | None = None,
+    begin: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Runs what is not kept in `folder`, and keeps it there with a picture.
 
-    Searchers that transfer know the other recordings of the same kernel.
+    Searchers that transfer know the other recordings of the same kernel, those of the same device at another
+    problem included.
 
     Args:
         experiment, folder: what, and where it is kept.
         rerun: also what is kept.
         report: called with (runs done, runs planned).
         processes: how many runs at once; default one for each CPU of this process.
+        begin: called before the first run, where nothing is kept.
 
     Returns:
         `title`, `key`, `evidence` (`replayed`), `table` (rows of texts, the first the heading), `notes`,
@@ -65,9 +68,10 @@ def run_searchers(
     kept = None if rerun else _kept(folder / _KEPT, experiment.key)
     if kept is not None:
         return {**kept, "reused": True}
+    begin()
     spaces = load_spaces(experiment.recordings)
     bench = bench_searchers(
-        spaces, experiment.searchers, experiment.seeds, experiment.trials, Known(spaces),
+        spaces, experiment.searchers, experiment.seeds, experiment.trials, Known(spaces, other_shapes=True),
         processes or len(os.sched_getaffinity(0)), lambda done, total, run: report(done, total),
     )  # fmt: skip
     found = {

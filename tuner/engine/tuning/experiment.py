@@ -43,9 +43,9 @@ from typing import TYPE_CHECKING, Any
 from tuner import registry
 from tuner.core.brief import brief
 from tuner.core.device import Device
-from tuner.core.errors import TunerError
+from tuner.core.errors import InvalidSetting, TunerError
 from tuner.core.measurement import Evidence
-from tuner.core.protocol import Protocol
+from tuner.core.protocol import USER_NAMES, Protocol
 from tuner.core.space import Config
 from tuner.core.toml_text import MAX_CHARS, parse_toml
 from tuner.core.workload import Workload
@@ -62,7 +62,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A comparison of implementations; see the module's text for the file."""
+    """A comparison of implementations; see the module's text for the file.
+
+    Attributes:
+        moved: whether the user named another place than the file's: then kernels for it take the place of
+            those named for another kind of target only.
+        defaults, rerun: from the command line too.
+    """
 
     title: str
     operator: str = ""
@@ -92,6 +98,7 @@ class Experiment:
     seeds: int = 10
     defaults: Mapping[str, Config] = field(default_factory=dict)
     rerun: bool = False
+    moved: bool = False
 
     def on(self) -> Device:
         """The device that is measured on, or the description of one that is not here.
@@ -199,6 +206,26 @@ def _check_together(path: Path, values: Mapping[str, Any]) -> None:
             raise TunerError(f"{path}: recordings lie beside the file or below, not at '{name}'")
 
 
+def _check_values(experiment: Experiment) -> None:
+    """Raises `TunerError` for a number that is none of its kind, or a name that is not registered."""
+    _plan(experiment)
+    Protocol(sustained_s=experiment.sustained or 0.0, clock_mhz=experiment.lock_clock or 0)
+    registry.searcher(experiment.searcher)
+    operators = dict.fromkeys(layer.workload.operator for layer in experiment.layers())
+    if experiment.no_device:
+        experiment.on()
+    if experiment.on_paper is not None:
+        described(experiment.on_paper)
+    for name in experiment.searchers if experiment.recordings else ():
+        if not name.startswith("kernel_tuner:"):
+            registry.searcher(name)
+    if experiment.seeds < 1:
+        raise InvalidSetting("seeds", "is at least 1", experiment.seeds)
+    for name in experiment.kernels:
+        if registry.kernel(name).operator not in operators:
+            raise TunerError(f"kernel {name} does not compute {' or '.join(operators)}")
+
+
 def read_experiment(
     path: Path, trials: int | None = None, place: Mapping[str, Any] | None = None
 ) -> Experiment:
@@ -207,12 +234,14 @@ def read_experiment(
     Args:
         path: a TOML file.
         trials: replaces the file's number of trials.
-        place: `device`, `target` and `no_device` that replace the file's.
+        place: `device`, `target` and `no_device` that replace the file's, with `moved`; `defaults`, `rerun`.
 
     Raises:
+        InvalidSetting: `trials` is no number of them.
         TunerError: the file cannot be read or is not TOML, a key is unknown, missing or of the wrong
             type, a name is not registered, a shape is wrong.
     """
+    Budget(trials=trials)  # before the file: it is not to blame for the option
     try:
         values = parse_toml(_text(path))
     except OSError as error:
@@ -239,22 +268,9 @@ def read_experiment(
             budget=Budget(**budget),
             give_up_after=give_up_after,
         )
-        _plan(experiment)
-        Protocol(sustained_s=experiment.sustained or 0.0, clock_mhz=experiment.lock_clock or 0)
-        registry.searcher(experiment.searcher)
-        operators = dict.fromkeys(layer.workload.operator for layer in experiment.layers())
-        if experiment.no_device:
-            experiment.on()
-        if experiment.on_paper is not None:
-            described(experiment.on_paper)
-        for name in experiment.searchers if experiment.recordings else ():
-            if not name.startswith("kernel_tuner:"):
-                registry.searcher(name)
-        if experiment.seeds < 1:
-            raise TunerError(f"seeds is at least 1, not {experiment.seeds}")
-        for name in experiment.kernels:
-            if registry.kernel(name).operator not in operators:
-                raise TunerError(f"kernel {name} does not compute {' or '.join(operators)}")
+        _check_values(experiment)
+    except InvalidSetting as error:
+        raise TunerError(f"{path}: {error.called(USER_NAMES.get(error.setting, error.setting))}") from None
     except TunerError as error:
         raise TunerError(f"{path}: {error}") from None
     return experiment

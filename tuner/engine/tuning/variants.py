@@ -10,10 +10,12 @@ from tuner.engine.tuning.experiment import Experiment
 
 
 def variants(experiment: Experiment, name: str) -> tuple[list[tuple[str, Experiment]], list[str]]:
-    """The campaigns of an experiment, by the names they have in the store, and what is left out of them.
+    """The campaigns of an experiment, by the names they have in the store, and what differs from its file.
 
-    Kernels of other targets than a campaign's are no part of it. Numbers of threads beyond the cores of this
-    process are left out, so that one file serves all machines.
+    Kernels of other targets than a campaign's are no part of it. Where the user took the experiment to a kind
+    of target that none of the file's kernels are for, that kind's kernels of the same operator take their
+    place. Numbers of threads beyond the cores of this process are left out, so that one file serves all
+    machines; on a target that does not run on this process's cores they mean nothing.
 
     Args:
         experiment: as its file says.
@@ -24,8 +26,18 @@ def variants(experiment: Experiment, name: str) -> tuple[list[tuple[str, Experim
     """
     notes: list[str] = []
     found: list[tuple[str, Experiment]] = []
-    kind = experiment.on().target.kind
+    target = experiment.on().target
+    kind = target.kind
+    if experiment.moved and "cores" not in target.limits and (experiment.threads or experiment.thread_counts):
+        notes.append(f"threads of the file are left out: they are of a CPU's cores, and {kind} has none")
+        experiment = replace(experiment, threads=None, thread_counts=())
     measured = _for(experiment, kind)
+    if measured is None and experiment.moved and (others := _of_the_kind(experiment, kind)):
+        notes.append(
+            f"{name} names kernels for {_kinds(experiment)} only: in their place all that {kind} has of "
+            f"{' and '.join(_operators(experiment))} take part: {', '.join(others)}"
+        )
+        measured = replace(experiment, kernels=())
     if experiment.no_device or not experiment.thread_counts:
         found = [(name, measured)] if measured is not None else []
     elif measured is not None:
@@ -51,8 +63,22 @@ def variants(experiment: Experiment, name: str) -> tuple[list[tuple[str, Experim
 
 
 def _none_for(experiment: Experiment, kind: str) -> str:
-    kinds = sorted({k for name in experiment.kernels for k in registry.kernel(name).target_kinds})
-    return f"its kernels are for {' and '.join(kinds)}, not {kind}: name others under 'kernels'"
+    return f"its kernels are for {_kinds(experiment)}, not {kind}: name others under 'kernels'"
+
+
+def _kinds(experiment: Experiment) -> str:
+    """The kinds of targets that the named kernels are for."""
+    return " and ".join(sorted({k for n in experiment.kernels for k in registry.kernel(n).target_kinds}))
+
+
+def _operators(experiment: Experiment) -> list[str]:
+    return list(dict.fromkeys(layer.workload.operator for layer in experiment.layers()))
+
+
+def _of_the_kind(experiment: Experiment, kind: str) -> list[str]:
+    """The kernels of a kind of targets that take part where none is named: no libraries, no open spaces."""
+    known = (k for operator in _operators(experiment) for k in registry.kernels_of(operator, kind))
+    return [kernel.name for kernel in known if not kernel.baseline and not kernel.searcher]
 
 
 def _for(experiment: Experiment, kind: str) -> Experiment | None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from tuner.core.errors import TunerError
+from tuner import registry
+from tuner.core.errors import TunerError, nearest
 from tuner.report.html.section import MOST_LINES, Section, of_part, of_sweeps, shares
 from tuner.report.present import state_line
 from tuner.store.campaign_records import CampaignPart, StoredCampaign
@@ -153,12 +154,7 @@ def of_experiment(what: str, store: "Store") -> Subject:
     name = PurePath(what).name.removesuffix(".toml")
     campaigns = _run_as(name, store)
     if not campaigns:
-        known = sorted({c.spec.experiment for c in store.campaigns() if c.spec.experiment})
-        there = f"; experiments with campaigns: {', '.join(known)}" if known else ""
-        raise TunerError(
-            f"{store.name} has no campaign of {name}, and no workload of that key: name a campaign (c2), "
-            f"a sweep (s3), a workload (gemm/f32/m64-n64-k64) or an experiment{there}"
-        )
+        raise TunerError(_nothing_of(what, store))
     latest, newer = [], []
     for each in campaigns.values():
         finished = [campaign for campaign in each if campaign.state == "finished"]
@@ -166,6 +162,35 @@ def of_experiment(what: str, store: "Store") -> Subject:
         if latest[-1] is not each[-1]:
             newer.append(f"Campaign c{each[-1].id} is newer and did not finish.")
     return of_campaigns(latest, store, newer)
+
+
+def _nothing_of(what: str, store: "Store") -> str:
+    """What a name was taken for, what could be meant by it, and what there is."""
+    first = what.partition("/")[0]
+    operators = registry.operators()
+    if first in operators and "/" in what and not what.endswith(".toml"):
+        keys = list(dict.fromkeys(sweep.spec.workload.key for sweep in store.sweeps(operator=first)))
+        near = nearest(what, keys)
+        there = f"; it has {_few(keys)}" if keys else ""
+        meant = f"did you mean {near}? " if near else ""
+        return (
+            f"{store.name} has no sweep of the workload {what}: {meant}a workload is named "
+            f"OPERATOR/TYPE/SIZES, as gemm/f32/m64-n64-k64{there}"
+        )
+    known = sorted({c.spec.experiment.partition("@")[0] for c in store.campaigns() if c.spec.experiment})
+    near = nearest(PurePath(what).name.removesuffix(".toml"), known)
+    meant = f"did you mean {near}? " if near else ""
+    there = f"; experiments with campaigns: {_few(known)}" if known else ""
+    return (
+        f"{store.name} has no experiment {what}: {meant}name a campaign (c2), a sweep (s3), a workload "
+        f"(gemm/f32/m64-n64-k64) or an experiment by its name or file{there}"
+    )
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _run_as(name: str, store: "Store") -> dict[str, list[StoredCampaign]]:
