@@ -4,35 +4,41 @@
 [amx_tiles.parameters]
 MT = { values = [1, 2, 3], doc = "tiles of sums, 16 x 16, along m" }
 NT = { values = [1, 2, 3, 4, 6], doc = "tiles of sums along n" }
-MC = { values = [32, 64, 128, 256, 512, 1024, 2048, 4096], doc = "rows of a block of A" }
-NC = { values = [64, 128, 256, 512, 1024, 2048, 4096], doc = "columns of a block of B" }
+MC = { values = [32, 64, 128, 256, 512, 1024, 2048, 4096], doc = "rows of a block of A, which stays in L2" }
+NC = { values = [64, 128, 256, 512, 1024, 2048, 4096], doc = "columns of B between two packings of A" }
 KC = { values = [64, 128, 256, 512, 1024, 2048, 4096], doc = "depth of both blocks" }
-INNER = { values = ["m", "n"], doc = "innermost loop over blocks of tiles: m keeps a panel of B in L1, n one of A" }
+KL = { values = [64, 128, 256, 512, 1024, 2048, 4096], doc = "depth of the panel of B in L1, past which A streams" }
 PACK_A = { values = [false, true], doc = "copy A into whole tiles, or load them from where it lies" }
-PREFETCH = { values = [0, 1, 2, 4], doc = "steps of k, a tile's, that the streamed panel is fetched ahead; 0: hardware only" }
-HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
+STREAM_D = { values = [false, true], doc = "write D past the caches where its rows are whole lines" }
 SPLIT_N = { values = [1, 2, 3, 4, 6, 8, 12, 16], doc = "threads along n; the rest of them along m" }
 
 [amx_tiles.let]
 # Elements along k of a tile's rows of 64 bytes.
 deep = "64 // element_bytes"
-panel = "KC * 16 * (NT if INNER == 'm' else MT) * element_bytes"
-streamed = "KC * (MC if INNER == 'm' else NC) * element_bytes"
+panel = "KL * 16 * NT * element_bytes"
+streamed = "KC * MC * element_bytes"
 
 [amx_tiles.constraints]
 # Sums, a column of tiles of A, and a tile of B at least.
 eight_tiles = "MT * NT + MT + 1 <= 8"
 rows_used = "MT * 16 < m + 16"
 columns_used = "NT * 16 < n + 16"
-panel_in_l1 = "panel <= l1d_bytes"
-streamed_block_in_l2 = "streamed <= l2_bytes"
+# Four loads for four products; with fewer sums the loads are more than the products hide.
+sums_enough = "MT * NT >= 4 or m <= 16 or n <= 32 or m * n <= 65536"
+# What streams past the panel takes its place where the panel fills L1.
+panel_in_l1 = "panel * 3 <= l1d_bytes * 2"
+streamed_block_in_l2 = "streamed * 4 <= l2_bytes * 3"
 # A block larger than the operand is the operand: only the smallest such value is kept.
 blocks_used = "(MC < 2 * m or MC == 32) and (NC < 2 * n or NC == 64) and (KC < 2 * k or KC == 64)"
 blocks_hold_tiles = "MT * 16 <= MC and NT * 16 <= NC"
 # A pass over the sums for a few steps of k costs more than it saves.
 deep_enough = "KC >= 8 * deep or KC >= k"
+panel_deep_enough = "KL <= KC and (KL >= 8 * deep or KL == KC)"
 # What lies behind a row's end is no zero.
 in_place = "PACK_A or k % deep == 0 and not trans_a"
+# Lines 4 KiB apart share a thirty-second part of L2: of 512 such rows the first is gone before it is read again.
+rows_in_l2 = "PACK_A or k * element_bytes % 4096 != 0 or MC <= 256"
+larger_than_l2 = "not STREAM_D or m * n * batch * element_bytes > l2_bytes"
 grid = "threads % SPLIT_N == 0"
 
 [amx_tiles.features]
@@ -40,9 +46,10 @@ tile_area = "MT * NT * 256"
 tile_intensity = "16 * MT * NT / (MT + NT)"
 panel_bytes = "panel"
 streamed_bytes = "streamed"
-passes_over_d = "ceildiv(k, KC)"
+passes_over_d = "ceildiv(k, KL)"
 */
 #pragma once
+#define HUGE_PAGES 1
 #include <utility>
 
 #include "../common/arena.h"
@@ -54,7 +61,7 @@ passes_over_d = "ceildiv(k, KC)"
 #define TEXT(x) TEXT_(x)
 
 // PACK_B is `whole` (all threads pack all of B first), `blocks` (each what it multiplies next) or `ahead`.
-static constexpr bool M_INSIDE = TEXT(INNER)[0] == 'm', OWN_B = TEXT(PACK_B)[0] == 'b', AHEAD = TEXT(PACK_B)[0] == 'a';
+static constexpr bool OWN_B = TEXT(PACK_B)[0] == 'b', AHEAD = TEXT(PACK_B)[0] == 'a';
 // Of the eight tiles those of A follow the sums; what is left takes tiles of B in turn.
 enum : int64_t { MCB = MC / ROWS * ROWS, NCB = NC / COLS * COLS };
 enum : int { FIRST_A = MT * NT, FIRST_B = FIRST_A + MT, TILES_B = 8 - FIRST_B };
@@ -89,31 +96,30 @@ static inline __attribute__((always_inline)) void keep_sums(Sum* sums, std::inte
     (tile_store<T>(sums + T * TILE_UNITS, TILE_ROW_BYTES), ...);
 }
 
-// Tiles of the panel that streams past the one in L1, so many steps ahead.
-static inline __attribute__((always_inline)) void fetch(const PanelA& a, const char* tiles_a, const char* tiles_b) {
-    if (M_INSIDE) {
-        for (int64_t i = 0; i < ROWS; ++i) {
-            __builtin_prefetch(tiles_a + PREFETCH * a.step + i / TILE * a.tile + i % TILE * a.row);
-        }
-    } else {
-        for (int64_t line = 0; line < COLS * TILE * 4; line += 64) {
-            __builtin_prefetch(tiles_b + PREFETCH * COLS * TILE * 4 + line);
-        }
-    }
-}
-
 // The sums of one block of D, ROWS x COLS, over some steps of k; they lie tile after tile. `first`: they begin with 0.
-static __attribute__((noinline)) void multiply_block(PanelA a, const Sum* panel_b, int64_t steps, Sum* sums, bool first) {
+// The panel comes by reference: as a value it is stored in words and loaded as a vector, which waits for all earlier
+// stores, those to D among them, to reach the caches.
+static __attribute__((noinline)) void multiply_block(const PanelA& panel_a, const Sum* panel_b, int64_t steps, Sum* sums,
+                                                     bool first) {
     using Down = std::make_integer_sequence<int, MT>;
     using Across = std::make_integer_sequence<int, NT>;
     using All = std::make_integer_sequence<int, MT * NT>;
+    const PanelA a = panel_a;
     const char *tiles_a = a.data, *tiles_b = reinterpret_cast<const char*>(panel_b);
     begin_sums(first ? nullptr : sums, All{});
     for (int64_t s = 0; s < steps; ++s, tiles_a += a.step, tiles_b += COLS * TILE * 4) {
-        if (PREFETCH) fetch(a, tiles_a, tiles_b);
         multiply_step(a, tiles_a, tiles_b, Down{}, Across{});
     }
     keep_sums(sums, All{});
+}
+
+// A whole vector of D, at a multiple of its size where it is written past the caches.
+static inline __attribute__((always_inline)) void put(Output* to, vec value, bool past_caches) {
+    if (!STREAM_D || !past_caches) return store(to, value);
+    typedef long long Words __attribute__((vector_size(LANES * sizeof(Output)), may_alias));
+    alignas(64) Output done[LANES];
+    store(done, value);
+    asm volatile("vmovntdq %1, %0" : "=m"(*reinterpret_cast<Words*>(to)) : "v"(*reinterpret_cast<const Words*>(done)));
 }
 
 // Whether A is read where it lies. What lies behind the end of a row that ends within a tile is no zero.
@@ -130,15 +136,16 @@ class Product {
     Range steps, rows, cols;   // of the present blocks
     Sum *panels_a, *panels_b;  // of these; of B where it is not packed as a whole
 
-    PanelA panel_a(int64_t i) const {
-        const int64_t tall = (i - rows.begin) * steps.size() * STEP;
+    // Of rows from `i` on, from a step of the block on.
+    PanelA panel_a(int64_t i, int64_t into) const {
         if (!in_place(k) || i + ROWS > m) {
             // Of rows that are read in place the last panel alone is packed.
-            const Input* data = reinterpret_cast<const Input*>(panels_a) + (in_place(k) ? 0 : tall);
+            const int64_t tall = in_place(k) ? 0 : (i - rows.begin) * steps.size() * STEP;
+            const Input* data = reinterpret_cast<const Input*>(panels_a) + tall + into * ROWS * STEP;
             return {reinterpret_cast<const char*>(data), TILE_ROW_BYTES, MT * TILE_UNITS * 4, TILE_UNITS * 4};
         }
         const int64_t row = k * int64_t(sizeof(Input));
-        const Input* data = A + i * k + steps.begin * STEP;
+        const Input* data = A + i * k + (steps.begin + into) * STEP;
         return {reinterpret_cast<const char*>(data), row, TILE_ROW_BYTES, TILE * row};
     }
 
@@ -152,24 +159,47 @@ class Product {
 
     void finish(const Sum* sums, int64_t i, int64_t j) const {
         const int64_t tall = min_of(ROWS, m - i), wide = min_of(COLS, n - j);
+        const bool streamed = STREAM_D && (reinterpret_cast<uintptr_t>(D + j) | n * sizeof(Output)) % 64 == 0;
         for (int64_t r = 0; r < tall; ++r) {
             const Sum* row = sums + r / TILE * NT * TILE_UNITS + r % TILE * TILE;
             Output* to = D + (i + r) * n + j;
             for (int64_t c = 0; c < wide; c += TILE, row += TILE_UNITS) {
                 const int64_t inside = min_of(TILE, wide - c);
                 int64_t l = 0;
-                for (; l + LANES <= inside; l += LANES) store(to + c + l, epilogue(load(row + l), i + r, j + c + l));
+                for (; l + LANES <= inside; l += LANES) {
+                    put(to + c + l, epilogue(load(row + l), i + r, j + c + l), streamed);
+                }
                 for (; l < inside; ++l) to[c + l] = Output(epilogue(row[l], i + r, j + c + l));
             }
         }
     }
 
-    void block(int64_t i, int64_t j, Sum* sums) const {
-        const int64_t all = steps_of(k);
-        const int64_t at = OWN_B ? (j - cols.begin) * steps.size() : j * all + steps.begin * COLS;
+    // Lines of D that are written after the products: a store that misses holds up those behind it.
+    void fetch_d(int64_t i, int64_t j) const {
+        for (int64_t r = 0; r < min_of(ROWS, m - i); ++r) {
+            const char* row = reinterpret_cast<const char*>(D + (i + r) * n + j);
+            for (int64_t line = 0; line < COLS * int64_t(sizeof(Output)); line += 64) __builtin_prefetch(row + line, 1);
+        }
+    }
+
+    void block(int64_t i, int64_t j, Range part, Sum* sums) const {
+        const int64_t all = steps_of(k), into = part.begin - steps.begin;
+        const int64_t at = OWN_B ? (j - cols.begin) * steps.size() + into * COLS : j * all + part.begin * COLS;
         const Sum* b = (OWN_B ? panels_b : packed_b) + at * TILE;
-        multiply_block(panel_a(i), b, steps.size(), sums, steps.begin == 0);
-        if (steps.end == all) finish(sums, i, j);
+        const PanelA a = panel_a(i, into);
+        if (part.end == all && !STREAM_D) fetch_d(i, j);
+        multiply_block(a, b, part.size(), sums, part.begin == 0);
+        if (part.end == all) finish(sums, i, j);
+    }
+
+    // The present rows of D, COLS wide. A part of the panel of B after the other stays in L1 while all rows of the block
+    // of A stream past it. Sums of one block of D and of the next below it are `next` apart.
+    void panel_of_columns(int64_t j, Sum* sums, int64_t next) const {
+        for (int64_t p = steps.begin; p < steps.end; p += KL / STEP) {
+            const Range part = {p, min_of(p + KL / STEP, steps.end)};
+            Sum* at = sums;
+            for (int64_t i = rows.begin; i < rows.end; i += ROWS, at += next) block(i, j, part, at);
+        }
     }
 
 public:
@@ -188,7 +218,7 @@ public:
     }
     static int64_t units(int64_t tall, int64_t wide, int64_t k) {
         const int64_t low = ceil_div(tall, ROWS) * ROWS, broad = ceil_div(min_of(NCB, wide), COLS) * COLS;
-        return units_a(tall, k) + units_b(wide, k) + (KC >= k ? ROWS * COLS : low * broad);
+        return units_a(tall, k) + units_b(wide, k) + (KC >= k ? min_of(MCB, low) * COLS : low * broad);
     }
 
     // A part of D; rows begin at a multiple of ROWS, columns of COLS.
@@ -206,12 +236,12 @@ public:
                 if (OWN_B) pack_panels_b(panels_b, B, n, k, cols, steps);
                 for (int64_t top = down.begin; top < down.end; top += MCB) {
                     rows = {top, min_of(top + MCB, down.end)};
-                    pack_a();
-                    const int64_t tall = ceil_div(rows.size(), ROWS);
-                    for (int64_t turn = 0; turn < tall * wide; ++turn) {
-                        const int64_t i = M_INSIDE ? turn % tall : turn / wide, j = M_INSIDE ? turn / tall : turn % wide;
-                        const int64_t at = ((top - down.begin) / ROWS + i) * wide + j;
-                        block(top + i * ROWS, left + j * COLS, sums + (layers > 1 ? at * ROWS * COLS : 0));
+                    // A single block of A stays packed for all columns.
+                    if (left == across.begin || layers > 1 || down.size() > MCB) pack_a();
+                    for (int64_t j = 0; j < wide; ++j) {
+                        // Sums of one column of blocks, or of all of them where another layer adds to them.
+                        Sum* column = sums + (layers > 1 ? ((top - down.begin) * wide + j * ROWS) * COLS : 0);
+                        panel_of_columns(left + j * COLS, column, (layers > 1 ? wide : 1) * ROWS * COLS);
                     }
                 }
             }
@@ -250,6 +280,7 @@ static int multiply(const Input* A, const Input* B, const Sum* ahead, const Adde
             Product product(A + b * m * k, matrix, packed, D + b * m * n, m, n, k, epilogue);
             product.run(rows, cols, memory + room_b + index * room);
         }
+        if (STREAM_D) asm volatile("sfence" ::: "memory");  // whoever is told that the team is done sees all of D
     }
     return 0;
 }

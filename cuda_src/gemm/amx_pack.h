@@ -117,13 +117,18 @@ static inline void pack_tile_b(uint32_t* to, const Input* source, int64_t next, 
     }
 }
 
-// Panels of B one after the other: columns from a multiple of COLS on, over some steps of k.
+// Panels of B one after the other: columns from a multiple of COLS on, over some steps of k. Rows of B are read along
+// their length, all panels side by side: down one panel every line would be on a page of its own, and lines of rows that
+// are a multiple of 4 KiB apart share one set of L1. A transposed B is read down its panels, for the same reasons.
 static void pack_panels_b(Sum* packed, const Input* B, int64_t n, int64_t k, Range cols, Range steps) {
     const int64_t next = OPT_TRANS_B ? 1 : n, col = OPT_TRANS_B ? k : 1;
-    uint32_t* to = reinterpret_cast<uint32_t*>(packed);
-    for (int64_t j = cols.begin; j < cols.end; j += COLS) {
-        for (int64_t p = steps.begin * STEP; p < steps.end * STEP; p += STEP) {
-            for (int64_t t = j; t < j + COLS; t += TILE, to += TILE_UNITS) {
+    const int64_t panels = ceil_div(cols.size(), COLS), outer = OPT_TRANS_B ? panels : steps.size();
+    const int64_t inner = OPT_TRANS_B ? steps.size() : panels;
+    for (int64_t o = 0; o < outer; ++o) {
+        for (int64_t q = 0; q < inner; ++q) {
+            const int64_t panel = OPT_TRANS_B ? o : q, step = OPT_TRANS_B ? q : o, p = (steps.begin + step) * STEP;
+            uint32_t* to = reinterpret_cast<uint32_t*>(packed) + (panel * steps.size() + step) * NT * TILE_UNITS;
+            for (int64_t t = cols.begin + panel * COLS, tile = 0; tile < NT; ++tile, t += TILE, to += TILE_UNITS) {
                 const int64_t inside = max_of(0, min_of(TILE, n - t));
                 pack_tile_b(to, B + p * next + t * col, next, col, inside, min_of(STEP, k - p));
             }

@@ -60,12 +60,28 @@ def test_rows_that_end_with_a_tile_are_read_in_place(
     kernel, operator = registry.kernel("cpp_amx"), registry.operator("gemm")
     workload = operator.workload(dtype, m=200, n=300, k=512, trans_a=trans_a, bias=True)
     config = {
-        "MT": 2, "NT": 2, "MC": 64, "NC": 128, "KC": 256 if dtype == "bf16" else 512, "INNER": "m",
-        "PACK_A": trans_a, "PACK_B": pack_b, "PREFETCH": 2, "HUGE_PAGES": False, "SPLIT_N": 2, "threads": 2,
+        "MT": 2, "NT": 2, "MC": 64, "NC": 128, "KC": 256 if dtype == "bf16" else 512,
+        "KL": 256 if dtype == "bf16" else 512, "PACK_A": trans_a, "PACK_B": pack_b, "STREAM_D": False,
+        "SPLIT_N": 2, "threads": 2,
     }  # fmt: skip
     run = Run(kernel, workload, kernel.space(workload, HERE).check(config), HERE, tmp_path)
     for m in (200, 192, 70):
         error, where = run.error(operator.workload(dtype, m=m, n=300, k=512, trans_a=trans_a, bias=True))
+        assert error <= 1, where
+
+
+def test_rows_of_whole_lines_are_written_past_the_caches(dtype: str, tmp_path: Path) -> None:
+    """Two panels of L1 a block of A; rows of D that are no whole lines are written as ever."""
+    kernel, operator = registry.kernel("cpp_amx"), registry.operator("gemm")
+    options = {"bias": True, "relu": True}
+    workload = operator.workload(dtype, m=2048, n=2048, k=1024, **options)
+    config = {
+        "MT": 2, "NT": 2, "MC": 128, "NC": 128, "KC": 1024, "KL": 512 if dtype == "int8" else 256,
+        "PACK_A": True, "PACK_B": "whole", "STREAM_D": True, "SPLIT_N": 1, "threads": 2,
+    }  # fmt: skip
+    run = Run(kernel, workload, kernel.space(workload, HERE).check(config), HERE, tmp_path)
+    for m, n, k in ((300, 192, 800), (70, 203, 1100)):
+        error, where = run.error(operator.workload(dtype, m=m, n=n, k=k, **options))
         assert error <= 1, where
 
 
