@@ -21,10 +21,19 @@ from tuner.schedules.native import NativeKernel, find_library, int64s, load_libr
 STEM, VERSIONS = "dnnl", ("3",)
 _TYPES = {"float16": 1, "bfloat16": 2, "float32": 3, "int32": 4, "int8": 5}
 # Of dnnl_engine_kind_t, dnnl_prop_kind_t, dnnl_alg_kind_t and dnnl_query_t.
-_CPU, _IN_ORDER, _INFERENCE, _AUTO, _RELU = 1, 1, 96, 0x3, 0x20
+_CPU, _IN_ORDER, _INFERENCE, _AUTO, _ADD = 1, 1, 96, 0x3, 0x1FFF0
+# Algorithm, alpha and beta of each.
+_ELTWISE = {
+    "relu": (0x20, 0, 0),
+    "relu6": (0x2E, 0, 6),
+    "silu": (0x2C, 1, 0),
+    "hardswish": (0x34, 1 / 6, 0.5),
+}
 _WEIGHTS_MD = 131
 SRC, DST, WEIGHTS, BIAS = 1, 17, 33, 41
 """Of dnnl_exec_arg_t; a reorder reads SRC and writes DST."""
+ADDED = 1 << 15 | 2
+"""The second source of the first step behind a sum (DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1)."""
 _ANY = 1
 _STATUS = {1: "out of memory", 2: "invalid arguments", 3: "not implemented", 5: "failed at run time"}
 
@@ -132,14 +141,24 @@ class OneDnn:
         )  # fmt: skip
         return found
 
-    def attributes(self, relu: bool) -> ctypes.c_void_p:
-        """With ReLU behind the sum, or with nothing."""
+    def attributes(self, activation: str, added: Any = None) -> ctypes.c_void_p:
+        """What is done to the sum.
+
+        Args:
+            activation: `relu`, `relu6`, `silu`, `hardswish` or empty; the last step.
+            added: layout of a tensor of the result's shape that is added first, memory `ADDED`; `None`: none.
+        """
         found, steps = ctypes.c_void_p(), ctypes.c_void_p()
         self._do("dnnl_primitive_attr_create", ctypes.byref(found))
-        if relu:
+        if activation or added is not None:
             self._do("dnnl_post_ops_create", ctypes.byref(steps))
-            zero = ctypes.c_float(0)
-            self._do("dnnl_post_ops_append_eltwise", steps, _RELU, zero, zero)
+        if added is not None:
+            self._do("dnnl_post_ops_append_binary", steps, _ADD, added)
+        if activation:
+            kind, alpha, beta = _ELTWISE[activation]
+            factors = (ctypes.c_float(alpha), ctypes.c_float(beta))
+            self._do("dnnl_post_ops_append_eltwise", steps, kind, *factors)
+        if steps:
             self._do("dnnl_primitive_attr_set_post_ops", found, steps)
         return found
 

@@ -1,7 +1,7 @@
 // Few rows over many keys, as in decoding: the cache is read once from memory, and nothing is worth a copy.
 // Vectors run along d; a score is a sum across one.
 #pragma once
-#include "exp2.h"
+#include "../common/exp2.h"
 #include "problem.h"
 #include "wide.h"
 

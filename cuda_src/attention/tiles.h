@@ -1,7 +1,7 @@
 // The register tiles of the two products. A vector of the scores holds one key and neighbouring queries, so the
 // softmax over keys runs from vector to vector, with no work across lanes, and keys are read as they lie.
 #pragma once
-#include "exp2.h"
+#include "../common/exp2.h"
 
 enum : int64_t { QV = QUERIES / LANES, CV = COLUMNS / LANES };
 

@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "Direct: a register tile of pixels x vectors of output channels, weights packed, any layout."
 dtypes = ["f32", "f16", "int8"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-options = "operator"
+arguments = ["X", "W", "bias", "residual", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "residual", "relu6", "silu", "hardswish"]
 use = ["channel_tiles", "cores", "direct"]
 */
 // Rung 1. Every weight is used for all pixels of a register tile and every pixel for all its channels, so two
@@ -19,7 +19,8 @@ use = ["channel_tiles", "cores", "direct"]
 #define W_AHEAD 0
 #include "direct.h"
 
-extern "C" int conv2d(const element* X, const element* W, const addend* bias, const float* scale, result* Y,
-                      int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
-    return convolve(X, W, nullptr, bias, scale, Y, Shape(n, c, h, w, k, r, s));
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual,
+                      const float* scale, result* Y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
+                      int64_t s) {
+    return convolve(X, W, nullptr, {bias, scale, nullptr, residual}, Y, Shape(n, c, h, w, k, r, s));
 }

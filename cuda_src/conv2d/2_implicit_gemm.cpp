@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "A matrix product of the weights with the image's windows, a panel of which is packed at a time."
 dtypes = ["f32"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu"]
+arguments = ["X", "W", "bias", "residual", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
 use = ["cores", "windows"]
 
 [parameters]
@@ -35,8 +35,8 @@ dots_are_few = "not DOTS or (not PACK_W and 1 <= p * q % (vector_bytes // 4) <= 
 #define W_AHEAD 0
 #include "windows.h"
 
-extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* scale, float* Y, int64_t n,
-                      int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* residual, const float* scale,
+                      float* Y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
     (void)scale;
-    return convolve(X, W, nullptr, bias, Y, Shape(n, c, h, w, k, r, s));
+    return convolve(X, W, nullptr, bias, residual, Y, Shape(n, c, h, w, k, r, s));
 }

@@ -5,10 +5,10 @@ summary = "Winograd F(2x2,3x3) or F(4x4,3x3): 2.25 or 4 times fewer products, on
 dtypes = ["f32"]
 entry = "conv2d"
 special_values = false
-arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
+arguments = ["X", "W", "bias", "residual", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 # Products of F(4x4,3x3), the most; F(2x2,3x3) does 2.25 times fewer.
 fewer_operations = "4 if c >= 32 else 2.25"
-options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
 use = ["winograd", "channel_tiles", "cores", "winograd_blocks"]
 */
 // Rung 3. An output tile of m x m pixels is A^T [sum over c of (G g G^T) * (B^T d B)] A: per channel (m+2)^2
@@ -39,8 +39,8 @@ use = ["winograd", "channel_tiles", "cores", "winograd_blocks"]
 #define W_AHEAD 0
 #include "winograd_blocks.h"
 
-extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* scale, float* Y, int64_t n,
-                      int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* residual, const float* scale,
+                      float* Y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
     (void)scale;
-    return convolve(X, W, nullptr, bias, Y, Shape(n, c, h, w, k, r, s));
+    return convolve(X, W, nullptr, bias, residual, Y, Shape(n, c, h, w, k, r, s));
 }

@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "One filter a channel: rows of pixels (NCHW) or of channels (NHWC) in registers, no reduction over channels."
 dtypes = ["f32"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
+arguments = ["X", "W", "bias", "residual", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
 use = ["cores"]
 
 [supports]
@@ -66,7 +66,7 @@ tile_area = "sums"
 
 struct Depthwise {
     const Shape at;
-    const float *X, *W, *bias;
+    const float *X, *W, *bias, *residual;
     float* Y;
 
     // NCHW: the plane with padding; behind each row, and behind the last one, room for what vectors overhang.
@@ -105,14 +105,16 @@ struct Depthwise {
     }
 
     template <int V>
-    static void finish(float* to, const vec* sums, int64_t count) {
+    void finish(float* to, const vec* sums, int64_t count) const {
+        const float* more = OPT_RESIDUAL ? residual + (to - Y) : nullptr;
         float whole[V * LANES];
         const bool inside = count >= V * LANES;
         float* place = inside ? to : whole;
 #pragma GCC unroll 4
         for (int j = 0; j < V; ++j) {
             vec value = sums[j];
-            if (OPT_RELU) value = value < vec{} ? vec{} : value;
+            if (OPT_RESIDUAL) value += load_part(more + j * LANES, count - j * LANES);
+            value = activated(value);
             store(place + j * LANES, value);
         }
         if (!inside) memcpy(to, whole, size_t(count) * sizeof(float));
@@ -231,19 +233,19 @@ static int run(const Work& work, int64_t size, bool shared) {
     return 0;
 }
 
-extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* scale, float* Y, int64_t n,
-                      int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* residual, const float* scale,
+                      float* Y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
     (void)scale;
     const Shape at(n, c, h, w, k, r, s);
 #if MASKED
-    const MaskedDepthwise masked = {at, X, W, bias, Y};
+    const MaskedDepthwise masked = {at, X, W, bias, residual, Y};
     if (masked.serves()) return run(masked, masked.memory(), false);
 #endif
 #if FLAT || MASKED
-    const FlatDepthwise work = {at, X, W, bias, Y};
+    const FlatDepthwise work = {at, X, W, bias, residual, Y};
     return run(work, work.memory(), false);
 #else
-    const Depthwise work = {at, X, W, bias, Y};
+    const Depthwise work = {at, X, W, bias, residual, Y};
     return run(work, OPT_NHWC ? work.filters() : work.plane(), OPT_NHWC);
 #endif
 }

@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "conv_direct with constant weights, packed before any call: for workloads that are frozen."
 dtypes = ["f32", "f16", "int8"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
-options = "operator"
+arguments = ["X", "W", "bias", "residual", "scale", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "residual", "relu6", "silu", "hardswish"]
 use = ["channel_tiles", "cores", "direct"]
 
 [workspace]
@@ -31,7 +31,8 @@ extern "C" int pack_ahead(const element* W, float* ahead, int64_t n, int64_t c, 
     return 0;
 }
 
-extern "C" int conv2d(const element* X, const element* W, const addend* bias, const float* scale, result* Y,
-                      float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
-    return convolve(X, W, ahead, bias, scale, Y, Shape(n, c, h, w, k, r, s));
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual,
+                      const float* scale, result* Y, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w,
+                      int64_t k, int64_t r, int64_t s) {
+    return convolve(X, W, ahead, {bias, scale, nullptr, residual}, Y, Shape(n, c, h, w, k, r, s));
 }

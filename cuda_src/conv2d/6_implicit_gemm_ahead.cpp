@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "conv_implicit_gemm with constant weights, packed before any call: for workloads that are frozen."
 dtypes = ["f32"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
-options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu"]
+arguments = ["X", "W", "bias", "residual", "scale", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
 use = ["cores", "windows"]
 
 [parameters]
@@ -33,13 +33,14 @@ constant = ["W"]
 extern "C" int pack_ahead(const float* W, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k,
                           int64_t r, int64_t s) {
     const Shape at(n, c, h, w, k, r, s);
-    const Convolution work = {at, Strides(at), W, nullptr, nullptr, nullptr, ahead, ahead, false};
+    const Convolution work = {at, Strides(at), W, nullptr, nullptr, nullptr, nullptr, ahead, ahead, false};
     for (int64_t i = 0; i < OPT_GROUPS * work.tiles(); ++i) work.pack(i / work.tiles(), i % work.tiles());
     return 0;
 }
 
-extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* scale, float* Y, float* ahead,
-                      int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* residual, const float* scale,
+                      float* Y, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
+                      int64_t s) {
     (void)scale;
-    return convolve(X, W, ahead, bias, Y, Shape(n, c, h, w, k, r, s));
+    return convolve(X, W, ahead, bias, residual, Y, Shape(n, c, h, w, k, r, s));
 }

@@ -5,10 +5,10 @@ summary = "conv_winograd with constant filters, transformed before any call: for
 dtypes = ["f32"]
 entry = "conv2d"
 special_values = false
-arguments = ["X", "W", "bias", "scale", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
+arguments = ["X", "W", "bias", "residual", "scale", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
 # As in conv_winograd.
 fewer_operations = "4 if c >= 32 else 2.25"
-options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
 use = ["winograd", "channel_tiles", "cores", "winograd_blocks"]
 
 [workspace]
@@ -47,8 +47,9 @@ extern "C" int transform_ahead(const float* W, float* ahead, int64_t n, int64_t 
     return lay_out<F2>(at, W, ahead);
 }
 
-extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* scale, float* Y, float* ahead,
-                      int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* residual, const float* scale,
+                      float* Y, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
+                      int64_t s) {
     (void)scale;
-    return convolve(X, W, ahead, bias, Y, Shape(n, c, h, w, k, r, s));
+    return convolve(X, W, ahead, bias, residual, Y, Shape(n, c, h, w, k, r, s));
 }

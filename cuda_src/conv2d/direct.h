@@ -114,8 +114,8 @@ struct Convolution {
 };
 
 // `ahead` is what `pack_block` makes of all blocks; null where they are packed in the call.
-static int convolve(const element* X, const element* W, float* ahead, const addend* bias, const float* scale,
-                    result* Y, const Shape& at) {
+static int convolve(const element* X, const element* W, float* ahead, const Epilogue& epilogue, result* Y,
+                    const Shape& at) {
     static thread_local Arena arena;
     const Strides strides(at);
     // An offset stays within one image.
@@ -143,7 +143,7 @@ static int convolve(const element* X, const element* W, float* ahead, const adde
 #endif
     const bool flat = at.r == 1 && at.s == 1 && !PADDED && OPT_STRIDE == 1;
     float* packed = W_AHEAD ? ahead : memory + copy + table;
-    const Convolution work = {at, strides, W, Y, {bias, scale}, image, offsets, packed, flat};
+    const Convolution work = {at, strides, W, Y, epilogue, image, offsets, packed, flat};
     BY_TEAM
     work.run(X, memory, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
     return 0;

@@ -10,7 +10,8 @@ enum : int64_t { MOST_DOTS = 4 };
 struct Tile {
     float* Y;
     int64_t pixels, rows, columns;
-    const float* bias;  // of row 0; null without bias
+    const float* bias;      // of row 0; null without bias
+    const float* residual;  // as Y; null without residual
 };
 
 // Floats for the columns of one image: [MOST_DOTS][taps], and room to gather them in.
@@ -52,8 +53,9 @@ static __attribute__((noinline)) void dots(const float* weights, const float* co
         for (int64_t i = 0; i < ROWS && first + i < at.rows; ++i) {
             for (int j = 0; j < D; ++j) {
                 float value = sum(sums[i][j]) + (OPT_BIAS ? at.bias[first + i] : 0);
-                if (OPT_RELU) value = value < 0 ? 0 : value;
-                at.Y[(first + i) * at.pixels + j] = value;
+                const int64_t place = (first + i) * at.pixels + j;
+                if (OPT_RESIDUAL) value += at.residual[place];
+                at.Y[place] = activated(value);
             }
         }
     }

@@ -10,7 +10,7 @@
 
 struct FlatDepthwise {
     const Shape at;
-    const float *X, *W, *bias;
+    const float *X, *W, *bias, *residual;
     float* Y;
 
     int64_t pitch() const { return ceil_div(at.wide(), OPT_STRIDE); }
@@ -62,8 +62,7 @@ struct FlatDepthwise {
             }
 #pragma GCC unroll 8
             for (int j = 0; j < VECTORS; ++j) {
-                if (OPT_RELU) sums[j] = sums[j] < vec{} ? vec{} : sums[j];
-                store(result + f + j * LANES, sums[j]);
+                store(result + f + j * LANES, OPT_RESIDUAL ? sums[j] : activated(sums[j]));
             }
         }
     }
@@ -84,7 +83,10 @@ struct FlatDepthwise {
             else compute<0, 0>(memory, weights, addend, result);
             for (int64_t p = 0; p < at.rows; ++p) {
                 for (int64_t q = 0; q < at.columns; q += LANES) {
-                    store_part(to + p * at.columns + q, load(result + p * pitch() + q), at.columns - q);
+                    const int64_t place = p * at.columns + q, count = at.columns - q;
+                    vec value = load(result + p * pitch() + q);
+                    if (OPT_RESIDUAL) value = activated(value + load_part(residual + (to - Y) + place, count));
+                    store_part(to + place, value, count);
                 }
             }
         }

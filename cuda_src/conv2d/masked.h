@@ -10,7 +10,7 @@
 
 struct MaskedDepthwise {
     const Shape at;
-    const float *X, *W, *bias;
+    const float *X, *W, *bias, *residual;
     float* Y;
 
     // How far the first and the last tap are from their pixel, in elements of the line.
@@ -132,9 +132,9 @@ struct MaskedDepthwise {
             sum<R, S>(sums, plane, masks, weights, first);
 #pragma GCC unroll 8
             for (int j = 0; j < VECTORS; ++j) {
-                if (OPT_RELU) sums[j] = sums[j] < vec{} ? vec{} : sums[j];
-                const int64_t place = (first + j) * step();
-                store_part(to + place, sums[j], min_of(step(), results() - place));
+                const int64_t place = (first + j) * step(), count = min_of(step(), results() - place);
+                if (OPT_RESIDUAL) sums[j] += load_part(residual + (to - Y) + place, count);
+                store_part(to + place, activated(sums[j]), count);
             }
         }
     }

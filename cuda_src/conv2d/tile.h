@@ -29,6 +29,30 @@ struct Place {
     int64_t channel_stride() const { return OPT_NHWC ? 1 : at.rows * at.columns; }
 };
 
+#if defined(DTYPE_F32)
+// What is added to a tile, of Y's layout, as [M][N]; zeros for channels that do not exist.
+template <int M, int N>
+static inline void fetch(float* tile, const float* from, const Place& place) {
+    const int64_t pixel = place.pixel_stride(), channel = place.channel_stride();
+    if (place.channels < N) memset(tile, 0, sizeof(float) * M * N);
+    if (OPT_NHWC) {
+        for (int i = 0; i < M; ++i) memcpy(tile + i * N, from + i * pixel, size_t(place.channels) * sizeof(float));
+        return;
+    }
+    const int64_t whole = M >= 4 ? place.channels & ~3 : 0;
+    for (int64_t j = 0; j < whole; j += 4) {
+#pragma GCC unroll 4
+        for (int step = 0; step < M; step += 4) {
+            const int i = step < M - 4 ? step : M - 4;  // as in `put`
+            transpose4(tile + i * N + j, N, from + j * channel + i, channel);
+        }
+    }
+    for (int64_t j = whole; j < place.channels; ++j) {
+        for (int i = 0; i < M; ++i) tile[i * N + j] = from[i * pixel + j * channel];
+    }
+}
+#endif
+
 // Finished sums [M][V * LANES] to Y, with the epilogue.
 template <int M, int V>
 static inline void put(const accumulator* sums, const Place& place, result* Y, const Epilogue& epilogue) {
@@ -37,6 +61,8 @@ static inline void put(const accumulator* sums, const Place& place, result* Y, c
     result* to = Y + place.first();
 #if defined(DTYPE_F32)
     float done[M * N] __attribute__((aligned(VECTOR_BYTES)));
+    float more[OPT_RESIDUAL ? M * N : 1] __attribute__((aligned(VECTOR_BYTES)));
+    if (OPT_RESIDUAL) fetch<M, N>(more, epilogue.residual + place.first(), place);
     for (int j = 0; j < V; ++j) {
         vec addend = {};
         if (OPT_BIAS) {
@@ -47,7 +73,8 @@ static inline void put(const accumulator* sums, const Place& place, result* Y, c
         for (int i = 0; i < M; ++i) {
             vec value = load(sums + i * N + j * LANES);
             if (OPT_BIAS) value += addend;
-            if (OPT_RELU) value = value < vec{} ? vec{} : value;
+            if (OPT_RESIDUAL) value += load(more + i * N + j * LANES);
+            value = activated(value);
             if (OPT_NHWC && place.channels == N) store(to + i * pixel + j * LANES, value);
             else store(done + i * N + j * LANES, value);
         }
@@ -69,7 +96,10 @@ static inline void put(const accumulator* sums, const Place& place, result* Y, c
     }
 #else
     for (int64_t j = 0; j < place.channels; ++j) {
-        for (int i = 0; i < M; ++i) to[i * pixel + j * channel] = epilogue(sums[i * N + j], place.k + j);
+        for (int i = 0; i < M; ++i) {
+            const int64_t at = i * pixel + j * channel;
+            to[at] = epilogue(sums[i * N + j], place.k + j, place.first() + at);
+        }
     }
 #endif
 }

@@ -1,11 +1,17 @@
 // The element types of a workload's dtype, its padding, and what a finished sum goes through on its way to Y.
-// The macros DTYPE_*, OPT_PAD*, OPT_BIAS, OPT_RELU, OPT_SCALE_TENSOR, OPT_SCALE_CHANNEL, OPT_ZERO_POINTS come from the
-// workload.
+// The macros DTYPE_*, OPT_PAD*, OPT_BIAS, OPT_RESIDUAL, OPT_SCALE_TENSOR, OPT_SCALE_CHANNEL, OPT_ZERO_POINTS and those of
+// activations come from the workload.
 #pragma once
 #include <stdint.h>
 
+#include "../common/activation.h"
+
+// Of kernels that do not honour them.
 #if !defined(OPT_ZERO_POINTS)
-#define OPT_ZERO_POINTS 0  // of kernels that do not honour it
+#define OPT_ZERO_POINTS 0
+#endif
+#if !defined(OPT_RESIDUAL)
+#define OPT_RESIDUAL 0
 #endif
 
 #define SCALED (OPT_SCALE_TENSOR || OPT_SCALE_CHANNEL)
@@ -50,10 +56,13 @@ struct Epilogue {
     const addend* bias;  // [k]; null without bias
     const float* scale;  // [k] or [1]; null without scale
     const int32_t* zero = nullptr;  // [2]: the value of padding, the result's zero point; null without zero points
+    const result* residual = nullptr;  // as Y; null without residual
 
-    result operator()(accumulator sum, int64_t k) const {
+    // `place` is that of the result in Y.
+    result operator()(accumulator sum, int64_t k, int64_t place) const {
         if (OPT_BIAS) sum += accumulator(bias[k]);
-        if (OPT_RELU) sum = sum < 0 ? 0 : sum;  // not sum > 0 ? sum : 0, which would hide a NaN
+        if (OPT_RESIDUAL) sum += accumulator(residual[place]);
+        sum = activated(sum);
 #if SCALED
         float value = __builtin_rintf(float(sum) * scale[OPT_SCALE_CHANNEL ? k : 0]);
         if (OPT_ZERO_POINTS) {

@@ -63,11 +63,13 @@ static __attribute__((noinline)) void multiply(const float* weights, int64_t str
     for (int i = 0; i < MR; ++i) {
         if (i >= at.rows) break;
         float* to = at.Y + i * at.pixels;
+        const float* more = OPT_RESIDUAL ? at.residual + i * at.pixels : nullptr;
         const vec addend = OPT_BIAS ? splat(at.bias[i]) : vec{};
 #pragma GCC unroll 16
         for (int j = 0; j < V; ++j) {
             if (OPT_BIAS) sums[i][j] += addend;
-            if (OPT_RELU) sums[i][j] = sums[i][j] < vec{} ? vec{} : sums[i][j];
+            if (OPT_RESIDUAL) sums[i][j] += load_part(more + j * LANES, at.columns - j * LANES);
+            sums[i][j] = activated(sums[i][j]);
         }
         const bool whole = at.columns == V * LANES;
 #pragma GCC unroll 16
@@ -97,7 +99,7 @@ static inline void multiply_some(const float* weights, int64_t stride, const flo
 struct Convolution {
     const Shape at;
     const Strides strides;
-    const float *W, *bias, *image;
+    const float *W, *bias, *residual, *image;
     float *Y, *packed, *edge;  // of the weights: all panels, or the ragged last one of each group
     bool direct;               // the image is the matrix
 
@@ -126,13 +128,15 @@ struct Convolution {
     void one(int64_t n, int64_t group, int64_t tile, int64_t j, const float* panel, int64_t panel_stride,
              const float* columns) const {
         const int64_t taps = at.taps(), k = group * at.outer + tile * MR, whole = pixels() - rest();
-        Tile to = {Y + (n * at.k + k) * pixels() + j, pixels(), min_of(MR, at.outer - tile * MR),
-                   min_of(NR, whole - j), OPT_BIAS ? bias + k : nullptr};
+        const int64_t place = (n * at.k + k) * pixels() + j;
+        Tile to = {Y + place, pixels(), min_of(MR, at.outer - tile * MR), min_of(NR, whole - j),
+                   OPT_BIAS ? bias + k : nullptr, OPT_RESIDUAL ? residual + place : nullptr};
         const float* weights = PACK_W ? packed + (group * tiles() + tile) * taps * MR
                                : to.rows < MR ? edge + group * taps * MR : W + k * taps;
         multiply_some<NV>(weights, taps, panel, panel_stride, taps, to);
         if (rest() && j + NR >= whole) {
             to.Y += whole - j;
+            to.residual += OPT_RESIDUAL ? whole - j : 0;
             to.columns = rest();
             dot_products(weights, columns, taps, to);
         }
@@ -200,7 +204,8 @@ struct Convolution {
 };
 
 // `ahead` are all panels of the weights (`pack`); null where they are packed in the call.
-static int convolve(const float* X, const float* W, float* ahead, const float* bias, float* Y, const Shape& at) {
+static int convolve(const float* X, const float* W, float* ahead, const float* bias, const float* residual,
+                    float* Y, const Shape& at) {
     static thread_local Arena arena;
     const Strides strides(at);
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
@@ -211,7 +216,7 @@ static int convolve(const float* X, const float* W, float* ahead, const float* b
     if (!memory) return 1;
     const bool direct = at.r == 1 && at.s == 1 && OPT_STRIDE == 1 && !PADDED;
     float* packed = W_AHEAD ? ahead : memory + copy;
-    const Convolution work = {at, strides, W, bias, IN_PLACE ? X : memory, Y, packed, packed, direct};
+    const Convolution work = {at, strides, W, bias, residual, IN_PLACE ? X : memory, Y, packed, packed, direct};
     float* buffers = memory + copy + weights;
     BY_TEAM
     work.run(X, memory, buffers, buffer, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });

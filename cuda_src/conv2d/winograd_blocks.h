@@ -227,10 +227,11 @@ struct Winograd {
 };
 
 template <class F>
-static int compute(const Shape& at, const float* X, const float* W, float* ahead, const float* bias, float* Y) {
+static int compute(const Shape& at, const float* X, const float* W, float* ahead, const Epilogue& epilogue,
+                   float* Y) {
     static thread_local Arena arena;
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
-    Winograd<F> work = {at, X, W, Y, {bias, nullptr}, nullptr, nullptr};
+    Winograd<F> work = {at, X, W, Y, epilogue, nullptr, nullptr};
     const int64_t image = lines(work.image_size()), filters = W_AHEAD ? 0 : lines(work.filters_size());
     const int64_t own = lines(work.own_size());
     float* memory = arena.reserve(image + filters + own * threads);
@@ -244,7 +245,9 @@ static int compute(const Shape& at, const float* X, const float* W, float* ahead
 }
 
 // `ahead` are all filters transformed (`lay_out`); null where they are transformed in the call.
-static int convolve(const float* X, const float* W, float* ahead, const float* bias, float* Y, const Shape& at) {
-    if (TILE == 4 && at.c >= 32) return compute<F4>(at, X, W, ahead, bias, Y);
-    return compute<F2>(at, X, W, ahead, bias, Y);
+static int convolve(const float* X, const float* W, float* ahead, const float* bias, const float* residual,
+                    float* Y, const Shape& at) {
+    const Epilogue epilogue = {bias, nullptr, nullptr, residual};
+    if (TILE == 4 && at.c >= 32) return compute<F4>(at, X, W, ahead, epilogue, Y);
+    return compute<F2>(at, X, W, ahead, epilogue, Y);
 }

@@ -18,9 +18,12 @@ OPTIONS: Mapping[str, Option] = {
     "relu": False,
 }
 """What f32 and f16 workloads have."""
+ACTIVATIONS = ("relu", "relu6", "silu", "hardswish")
+EPILOGUE: Mapping[str, Option] = {"residual": False, **dict.fromkeys(ACTIVATIONS[1:], False)}
+"""What they have besides; a kernel says that it has them."""
 SCALES: Mapping[str, Option] = {"scale_tensor": False, "scale_channel": False}
 """What int8 ones have besides."""
-TENSORS = ("X", "W", "bias", "scale", "Z", "Y")
+TENSORS = ("X", "W", "bias", "residual", "scale", "Z", "Y")
 
 
 def padding_of(workload: Workload) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -30,3 +33,8 @@ def padding_of(workload: Workload) -> tuple[tuple[int, int], tuple[int, int]]:
         for side in ("top", "left", "bottom", "right")
     )
     return (top, bottom), (left, right)
+
+
+def activation_of(workload: Workload) -> str:
+    """Which of `ACTIVATIONS` ends the workload; empty for none."""
+    return next((name for name in ACTIVATIONS if workload.option(name, False)), "")

@@ -12,6 +12,7 @@ from tuner.core.errors import InvalidWorkload
 from tuner.core.kernel import Kernel
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
+from tuner.operators.activations import ACTIVATIONS
 
 CONV = registry.operator("conv2d")
 
@@ -25,10 +26,14 @@ def draw(rng: random.Random, dtype: str = "f32", options: Mapping[str, Option] |
             chosen = {
                 "stride": rng.choice([1, 1, 2, 3]), "pad": rng.choice([0, 1, 1, 2, 3]),
                 "dilation": rng.choice([1, 1, 1, 2]), "groups": rng.choice([1, 1, 1, 2, 3, 8, 17]),
-                "nhwc": rng.random() < 0.4, "bias": rng.random() < 0.5, "relu": rng.random() < 0.5,
-                "frozen": rng.random() < 0.3,
+                "nhwc": rng.random() < 0.4, "bias": rng.random() < 0.5, "frozen": rng.random() < 0.3,
                 **({scale: True, "zero_points": rng.random() < 0.5} if scale else {}),
             }  # fmt: skip
+            if dtype == "int8":
+                chosen["relu"] = rng.random() < 0.5
+            else:
+                chosen["residual"] = rng.random() < 0.4
+                chosen |= {name: True for name in (rng.choice(("", *ACTIVATIONS)),) if name}
             if rng.random() < 0.4:
                 sides = ("pad_top", "pad_left", "pad_bottom", "pad_right")
                 chosen.update(pad=0, **{side: rng.choice([0, 0, 1, 1, 2, 3]) for side in sides})

@@ -1,4 +1,4 @@
-"""The vector exponential of the attention kernels errs by no more than its file states."""
+"""The vector exponential errs by no more than its file states."""
 
 import ctypes
 import subprocess
@@ -11,7 +11,7 @@ from tuner.core.host_cxx import find_compiler, isa_flags
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
 STATED = "1.94e-7"
-FOLDER = Path(__file__).resolve().parents[2] / "cuda_src" / "attention"
+FOLDER = Path(__file__).resolve().parents[2] / "cuda_src" / "common"
 SOURCE = f"""
 #include "{FOLDER}/exp2.h"
 extern "C" void apply(const float* x, float* y, int64_t count) {{

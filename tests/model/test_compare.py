@@ -10,7 +10,7 @@ import pytest
 
 from tests.export.real import stored_here
 from tests.in_process import run_here
-from tests.model.graphs import attending, convolutional, helper, save, weight
+from tests.model.graphs import attending, convolutional, helper, onnx, save, weight
 from tuner import registry
 from tuner.core.default_config import default_config
 from tuner.core.kernel import unfrozen
@@ -79,7 +79,57 @@ def branches(path: Path, batch: Any = 1) -> Path:
     return save(path, nodes, {"x": [3, 8]}, ["y", "middle"], weights)
 
 
-@pytest.mark.parametrize("make", [convolutional, attending, branches])
+def residual(path: Path, batch: Any = 1) -> Path:
+    """Sums and activations behind convolutions: of two of them, of one with itself, in two exports of each.
+
+    All nodes are part of a convolution but `late`, whose value a second node uses.
+    """
+    padded = {"pads": [1, 1, 1, 1]}
+    statistics = [weight(n, 4, seed=i) for i, n in enumerate(("scale", "shift", "mean"))]
+    numbers = {"variance": np.full(4, 0.7, np.float32), "zero": np.float32(0), "six": np.float32(6)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w3"], ["c1"], **padded),
+        helper.make_node("Sigmoid", ["c1"], ["s1"]),
+        helper.make_node("Mul", ["c1", "s1"], ["silu"]),
+        helper.make_node("Conv", ["silu", "w1"], ["short"]),
+        helper.make_node("BatchNormalization", ["short", "scale", "shift", "mean", "variance"], ["shifted"]),
+        helper.make_node("Conv", ["silu", "w4"], ["c2"], **padded),
+        helper.make_node("Clip", ["c2", "zero", "six"], ["relu6"]),
+        helper.make_node("Conv", ["relu6", "w1"], ["c3"]),
+        helper.make_node("Add", ["shifted", "c3"], ["sum"]),
+        helper.make_node("Relu", ["sum"], ["relu"]),
+        helper.make_node("Conv", ["relu", "w4"], ["c4"], **padded),
+        helper.make_node("Add", ["c4", "relu"], ["again"]),
+        helper.make_node("HardSwish", ["again"], ["hard"]),
+        helper.make_node("Conv", ["hard", "w1"], ["c5"]),
+        helper.make_node("HardSigmoid", ["c5"], ["gate"], alpha=1 / 6, beta=0.5),
+        helper.make_node("Mul", ["gate", "c5"], ["hard2"]),
+        helper.make_node("Conv", ["hard2", "w1"], ["c6"]),
+        helper.make_node("Add", ["c6", "c6"], ["late"]),
+        helper.make_node("Conv", ["late", "w1"], ["c7"]),
+        helper.make_node("Sum", ["hard", "c7"], ["y"]),
+    ]
+    weights = [weight("w3", 4, 3, 3, 3), weight("w4", 4, 4, 3, 3), weight("w1", 4, 4, 1, 1), *statistics]
+    weights += [onnx.numpy_helper.from_array(value, name) for name, value in numbers.items()]
+    return save(path, nodes, {"x": [batch, 3, 6, 6]}, ["y"], weights)
+
+
+def test_sums_and_activations_are_part_of_the_convolution_before_them(tmp_path: Path) -> None:
+    graph = graph_of(prepared(residual(tmp_path / "m.onnx"), {}, None, weights=True), tmp_path, {})
+    found = find_layers(graph)
+    beyond = [
+        {name for name, _ in layer.workload.options} - {"bias", "frozen", "pad"} for layer in found.layers
+    ]
+    assert beyond == [
+        {"silu"}, set(), {"relu6"}, {"residual", "relu"}, {"residual", "hardswish"}, {"hardswish"}, set(),
+        {"residual"},
+    ]  # fmt: skip
+    assert [graph.nodes[i].outputs[0] for i in found.reasons] == ["late"]
+    # The sum of two convolutions is the later one's, and waits for the other.
+    assert found.layers[3].bound("residual").value == "shifted"
+
+
+@pytest.mark.parametrize("make", [convolutional, attending, branches, residual])
 def test_kernels_and_parts_give_what_onnx_runtime_gives(make: Any, tmp_path: Path) -> None:
     model, graph = opened(make(tmp_path / "m.onnx"))
     executor = untuned(model, graph)
@@ -121,6 +171,21 @@ def test_what_was_tuned_for_weights_that_change_serves_until_there_is_better(tmp
     assert [(o.exact, o.near, o.left) for o in (before, after)] == [(0, 3, 0), (1, 2, 0)]
     wanted = run(session(model, 1), inputs)
     assert all(difference(o.contestant.call(), wanted) <= 1 for o in (before, after))
+
+
+def test_what_was_tuned_without_sums_serves_until_there_is_better(tmp_path: Path) -> None:
+    """As databases have it that are older than sums and activations of convolutions."""
+    model, graph = opened(residual(tmp_path / "m.onnx"))
+    device, inputs, conv = default_device(), random_inputs(graph, 1), registry.operator("conv2d")
+    former = set()
+    for layer in find_layers(graph).layers:
+        options = {name: value for name, value in layer.workload.options if name in ("bias", "pad", "frozen")}
+        former.add(conv.workload(**dict(layer.workload.dims), **options).key)
+    with open_store(tmp_path / "r.db") as store:
+        stored_here(store, [(key, KERNELS["conv2d"], {}, 1e-3) for key in sorted(former)], threads=1)
+        found = ours(model, graph, inputs, store, device, 1)
+    assert (found.exact, found.near, found.left) == (2, 6, 0)
+    assert difference(found.contestant.call(), run(session(model, 1), inputs)) <= 1
 
 
 def test_another_batch_is_run_as_well(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The conv2d operator: what is accepted, what it means, and a tolerance neither loose nor too tight."""
 
+import math
 import random
 
 import numpy as np
@@ -23,6 +24,8 @@ def test_readable_shapes_name_everything() -> None:
     other = CONV.parse("n2,c8,h9,w7,k16,r3,s1,stride=2,pad1,dilation2,groups4,nhwc,bias,relu", "f16")
     options = {"stride": 2, "pad": 1, "dilation": 2, "groups": 4, "nhwc": True, "bias": True, "relu": True}
     assert dict(other.options) == options
+    newer = CONV.parse("n1 c8 h9 w7 k16 r3 s1 residual relu6")
+    assert dict(newer.options) == {"residual": True, "relu6": True} and Workload.from_key(newer.key) == newer
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,10 @@ def test_readable_shapes_name_everything() -> None:
         ("n1 c3 h4 w4 k4 r3 s3 scale_tensor", "f32", "scale_tensor is for int8, not f32"),
         ("n1 c3 h4 w4 k4 r3 s3 scale_tensor scale_channel", "int8", "exclude each other"),
         ("n1 c3 h4 w4 k4 r3 s3 zero_points", "int8", "add scale_tensor or scale_channel"),
+        ("n1 c3 h4 w4 k4 r3 s3 relu relu6", "f32", "relu and relu6 exclude each other"),
+        ("n1 c3 h4 w4 k4 r3 s3 silu", "int8", "silu is for floating-point results, not int8"),
+        ("n1 c3 h4 w4 k4 r3 s3 residual", "int8", "residual is for floating-point results, not int8"),
+        ("n1 c3 h4 w4 k4 r3 s3 relu7", "f32", "option relu is of type bool, not 7"),
         ("n1 c20000 h4 w4 k4 r3 s3", "int8", "would overflow int32"),
         ("n1 c3 h4 w4 k4 r3 s3", "f64", "unknown dtype of conv2d 'f64'"),
     ],
@@ -53,6 +60,15 @@ def test_bad_input_is_one_line_that_names_it(shape: str, dtype: str, words: str)
         CONV.parse(shape, dtype)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def activated(x: float, value: dict[str, int]) -> float:
+    """By the options that are set."""
+    x = max(x, 0.0) if value["relu"] or value["relu6"] else x
+    x = min(x, 6.0) if value["relu6"] else x
+    if value["silu"]:
+        return x / (1 + math.exp(-x))
+    return x * min(max(x + 3, 0), 6) / 6 if value["hardswish"] else x
 
 
 def by_hand(workload: Workload, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -74,12 +90,14 @@ def by_hand(workload: Workload, inputs: dict[str, np.ndarray]) -> np.ndarray:
             pixel = x[image, out // outer * inner + channel, top, left] if inside else zero[0]
             total += pixel * w[out, channel, i, j]
         total += float(inputs["bias"][out]) if value["bias"] else 0.0
-        total = max(total, 0.0) if value["relu"] else total
+        place = (image, row, column, out) if value["nhwc"] else (image, out, row, column)
+        total += float(inputs["residual"][place]) if value["residual"] else 0.0
+        total = activated(total, value)
         if "scale" in inputs:
             scale = inputs["scale"][out if value["scale_channel"] else 0]
             total = round(float(np.float32(total) * scale)) + zero[1]  # round: ties to even
             total = min(max(total, -128), 127)
-        y[(image, row, column, out) if value["nhwc"] else (image, out, row, column)] = total
+        y[place] = total
     return y
 
 

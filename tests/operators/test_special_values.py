@@ -21,6 +21,14 @@ def relu(value: float) -> float:
     return 0.0 if value < 0 else value
 
 
+def activated(x: float, value: dict[str, object]) -> float:
+    if value["silu"]:
+        return x / (1 + exp(min(-x, 700.0) if math.isfinite(x) else -x))
+    if value["hardswish"]:
+        return x * (max(min(x + 3, 6.0), 0.0) / 6)
+    return relu(x) if value["relu"] else x
+
+
 @pytest.mark.parametrize(
     "shape",
     ["m9 n12 k7 bias relu", "m8 n5 k3 trans_a trans_b beta0.5", "m1 n9 k4 relu batch2", "m1 n1 k1 relu"],
@@ -53,6 +61,8 @@ def test_gemm(shape: str) -> None:
         "n1 c3 h9 w11 k8 r3 s3 pad1 bias relu",
         "n2 c4 h8 w9 k8 r3 s2 groups2 stride2 nhwc",
         "n1 c2 h12 w12 k4 r1 s1 stride2 relu",
+        "n1 c2 h6 w5 k3 r3 s3 pad1 residual hardswish",
+        "n1 c2 h6 w5 k3 r3 s3 nhwc residual silu",
     ],
 )
 def test_conv2d(shape: str) -> None:
@@ -62,12 +72,16 @@ def test_conv2d(shape: str) -> None:
     stride, pad, groups = (int(value[name]) for name in ("stride", "pad", "groups"))
     for seed in SEEDS:
         inputs = conv.special_inputs(workload, seed)
-        x, w, y = inputs["X"], inputs["W"], conv.reference(workload, inputs)["Y"]
+        reference = conv.reference(workload, inputs)["Y"]
+        x, w, y = inputs["X"], inputs["W"], reference
         if value["nhwc"]:
             x, w, y = (t.transpose(0, 3, 1, 2) for t in (x, w, y))
+        more = inputs.get("residual", np.zeros_like(reference))
+        more = more.transpose(0, 3, 1, 2) if value["nhwc"] else more
         inner, outer = workload["c"] // groups, workload["k"] // groups
         for n, k, p, q in np.ndindex(*y.shape):
             total = float(inputs["bias"][k]) if "bias" in inputs else 0.0
+            total += float(more[n, k, p, q])
             for c, i, j in np.ndindex(inner, workload["r"], workload["s"]):
                 row, column = p * stride + i - pad, q * stride + j - pad
                 # No special weight meets padding, so whether 0 times it counts makes no difference.
@@ -75,7 +89,7 @@ def test_conv2d(shape: str) -> None:
                     total += float(x[n, k // outer * inner + c, row, column]) * float(w[k, c, i, j])
                 else:
                     assert math.isfinite(w[k, c, i, j])
-            assert same(y[n, k, p, q], relu(total) if value["relu"] else total), (seed, n, k, p, q)
+            assert same(y[n, k, p, q], activated(total, value)), (seed, n, k, p, q)
 
 
 def exp(x: float) -> float:

@@ -125,13 +125,15 @@ class Operator(ABC):
         values: dict[str, Any] = {}
         for word in re.split(r"[\s,]+", shape.strip()):
             match = re.fullmatch(r"([a-zA-Z_]+?)=?(-?\d+(?:\.\d+)?(?:e-?\d+)?)?", word)
-            if match is None or (match[1] not in self.dims and match[1] not in self.options):
+            name, number = (match[1], match[2]) if match else ("", None)
+            if word in self.options:  # a name may end in a digit: relu6 is no relu of 6
+                name, number = word, None
+            if name not in self.dims and name not in self.options:
                 raise InvalidWorkload(
                     f"shape {_short(shape)} of {self.name}: {_short(word)} is not understood; give {form}, "
                     + "or by name: "
                     + " ".join([*(f"{d}N" for d in self.dims), *(f"[{o}]" for o in self.options)])
                 )
-            name, number = match[1], match[2]
             if name in values:
                 raise InvalidWorkload(f"shape {_short(shape)} of {self.name} gives {name} twice")
             if number is None:

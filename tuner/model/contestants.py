@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of
 from tuner.model.runtime import run, session
 from tuner.model.signed import signed
+from tuner.operators.activations import ACTIVATIONS
 
 if TYPE_CHECKING:
     from tuner.store.records import BestRow
@@ -38,6 +39,8 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
 }
 # Dimensions that a batch changes: configurations of another batch may serve.
 _BATCHED = frozenset({"n", "m", "b"})
+# What was a node behind a layer before kernels had it.
+_ELSEWHERE = ("residual", *ACTIVATIONS)
 
 
 @dataclass(frozen=True)
@@ -179,23 +182,26 @@ def _made(
 
 
 def _kernel(workload: Workload, rows: "Sequence[BestRow]", device: Device) -> TunedKernel | None:
-    """The kernel tuned for a workload, else one tuned for it at another batch or for weights that may change
-    (as older databases have them); `None`: neither is stored."""
+    """The kernel tuned for a workload, else one tuned for it at another batch or for weights that may change,
+    else one tuned for it without its sum and activation, which older databases have as nodes of their own;
+    `None`: none is stored."""
     own = [row for row in rows if row.workload == workload]
-    near = [row for row in rows if _alike(row.workload, workload)]
-    if not (own or near):
+    near = own or [row for row in rows if _alike(row.workload, workload)]
+    near = near or [row for row in rows if _alike(row.workload, workload, _ELSEWHERE)]
+    if not near:
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of another compiler: said once, not a line a layer
-            return load_rows(workload, own or near, device, any_shape=True)
+            return load_rows(workload, near, device, any_shape=True)
     except TunerError:
         return None
 
 
-def _alike(stored: Workload, wanted: Workload) -> bool:
+def _alike(stored: Workload, wanted: Workload, apart: Collection[str] = ()) -> bool:
+    """Whether they differ in the batch, in frozen weights and in the options `apart` alone."""
     if (stored.operator, stored.dtype) != (wanted.operator, wanted.dtype):
         return False
-    options = [{k: v for k, v in w.options if k not in ("batch", FROZEN)} for w in (stored, wanted)]
+    options = [{k: v for k, v in w.options if k not in ("batch", FROZEN, *apart)} for w in (stored, wanted)]
     pairs = zip(stored.dims, wanted.dims, strict=True)
     return options[0] == options[1] and all(a == b or a[0] in _BATCHED for a, b in pairs)

@@ -1,6 +1,7 @@
 """Conv nodes as workloads of conv2d, with what follows them as epilogue."""
 
 import math
+from collections.abc import Container
 from typing import Any
 
 from tuner import registry
@@ -11,7 +12,7 @@ from tuner.model.graph import Graph, Node
 from tuner.model.layer import Binding, Layer, NotTuned, dtype_of
 
 
-def recognize(graph: Graph, node: Node) -> Layer:
+def recognize(graph: Graph, node: Node, claimed: Container[int] = ()) -> Layer:
     """The layer that a Conv begins. One of rows of pixels (1-D) is one of images of one row.
 
     Raises:
@@ -20,11 +21,12 @@ def recognize(graph: Graph, node: Node) -> Layer:
     dims, values = geometry(node, graph.shape(node.input(0)), graph.shape(node.input(1)))
     dtype = dtype_of(graph.value(node.input(0)).dtype)
     fold = node.input(1) in graph.constants and (not node.input(2) or node.input(2) in graph.constants)
-    after = channel_epilogue(graph, node.outputs[0], dims["k"], fold and dtype == "f32")
+    after = channel_epilogue(graph, node.outputs[0], dims["k"], fold and dtype == "f32", claimed)
     bias = bool(node.input(2) or after.folded)
     try:
         # With constant weights kernels may lay them out before the model runs.
-        options = {"bias": bias, "relu": after.relu, FROZEN: fold}
+        options = {"bias": bias, "residual": bool(after.addend), FROZEN: fold}
+        options |= {after.activation: True} if after.activation else {}
         workload = registry.operator("conv2d").workload(dtype, **dims, **values, **options)
     except InvalidWorkload as error:
         raise NotTuned(str(error)) from None
@@ -32,6 +34,8 @@ def recognize(graph: Graph, node: Node) -> Layer:
     if bias:
         # Without one of its own it is what is folded into zeros.
         inputs.append(Binding("bias", node.input(2)))
+    if after.addend:
+        inputs.append(Binding("residual", after.addend))
     return Layer(workload, (node.index, *after.nodes), inputs, after.output, folded=tuple(after.folded))
 
 

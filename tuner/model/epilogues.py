@@ -1,9 +1,11 @@
-"""What follows a product and can be part of its kernel: shifts and scales of channels, a bias, ReLU."""
+"""What follows a product and can be part of its kernel: shifts and scales of channels, sums, activations."""
 
+import math
 from collections.abc import Container
 from dataclasses import dataclass, field
 
 from tuner.model.graph import Graph, Node
+from tuner.model.layer import NotTuned
 
 
 @dataclass
@@ -16,7 +18,7 @@ class Epilogue:
         folded: those that go into weights and bias.
         bias: value that is added to each channel; empty for none.
         addend: value of the output's own shape that is added; empty for none.
-        relu: whether it ends in max(x, 0).
+        activation: the last of them, by the name of the operators' option; empty for none.
     """
 
     output: str
@@ -24,7 +26,7 @@ class Epilogue:
     folded: list[int] = field(default_factory=list)
     bias: str = ""
     addend: str = ""
-    relu: bool = False
+    activation: str = ""
 
     def take(self, node: Node) -> None:
         """The node is part of it."""
@@ -32,8 +34,10 @@ class Epilogue:
         self.output = node.outputs[0]
 
 
-def channel_epilogue(graph: Graph, output: str, channels: int, fold: bool) -> Epilogue:
-    """What follows a convolution.
+def channel_epilogue(
+    graph: Graph, output: str, channels: int, fold: bool, claimed: Container[int] = ()
+) -> Epilogue:
+    """What follows a convolution: scales and shifts of channels, a residual sum, an activation.
 
     Batch normalisation with constant parameters, and products and sums with constants of one element a
     channel, are folded: y = s * (W x + b) + t = (s W) x + (s b + t).
@@ -43,18 +47,115 @@ def channel_epilogue(graph: Graph, output: str, channels: int, fold: bool) -> Ep
         output: of the convolution, [n, channels, ...].
         channels: along axis 1.
         fold: whether its weights are constant, so that something can be folded into them.
+        claimed: nodes of other layers.
     """
     found = Epilogue(output)
-    while (node := graph.only_consumer(found.output)) is not None and not node.domain:
-        if node.op == "Relu":
-            found.take(node)
-            found.relu = True
-            return found
-        if not fold or not _is_affine(graph, node, found.output, channels):
-            return found
+    while fold and (node := _only_user(graph, found.output)) is not None:
+        if not _is_affine(graph, node, found.output, channels):
+            break
         found.folded.append(node.index)
         found.take(node)
+    node = _only_user(graph, found.output)
+    if node is not None and node.index not in claimed and (other := _residual(graph, node, found.output)):
+        found.addend = other
+        found.take(node)
+    found.activation, nodes = activation(graph, found.output)
+    for node in nodes:
+        found.take(node)
     return found
+
+
+def _only_user(graph: Graph, value: str) -> Node | None:
+    """The node of ONNX's own operators that alone uses a value."""
+    node = graph.only_consumer(value)
+    return None if node is None or node.domain else node
+
+
+def _residual(graph: Graph, node: Node, value: str) -> str:
+    """The value that a node adds to a convolution's; empty where it adds none of the same shape.
+
+    A sum of two convolutions belongs to the later one, whose output is in the caches still. To wait for the
+    other operand makes no circle: only the sum uses `value`, so nothing the operand depends on does.
+    """
+    if node.op not in ("Add", "Sum") or len(node.inputs) != 2:
+        return ""
+    other = node.inputs[1] if node.inputs[0] == value else node.inputs[0]
+    shape = graph.shape(value)
+    same = shape is not None and graph.shape(other) == shape and other != value
+    same = same and graph.value(other).dtype == graph.value(value).dtype
+    later = _convolution_of(graph, other) > _convolution_of(graph, value)
+    return other if same and other not in graph.constants and not later else ""
+
+
+def _convolution_of(graph: Graph, value: str) -> int:
+    """Index of the convolution whose scaled and shifted result a value is; -1 where it is of none."""
+    while (node := graph.producers.get(value)) is not None and not node.domain:
+        if node.op == "Conv":
+            return node.index
+        given = [name for name in node.inputs if name and name not in graph.constants]
+        if node.op not in ("BatchNormalization", "Add", "Mul", "Sum") or len(given) != 1:
+            return -1
+        if graph.only_consumer(value) is None:
+            return -1
+        value = given[0]
+    return -1
+
+
+def activation(graph: Graph, value: str) -> tuple[str, list[Node]]:
+    """The activation of a value, by the name of the operators' option, and its nodes in their order.
+
+    `silu` is Sigmoid and Mul; `hardswish` HardSwish, or HardSigmoid of a sixth and a half and Mul; `relu6`
+    and `relu` may be a Clip. Empty where what follows is none of them, or something else uses the value too.
+    """
+    node = _only_user(graph, value)
+    if node is not None:
+        name = {"Relu": "relu", "HardSwish": "hardswish", "Clip": _clip(graph, node)}.get(node.op, "")
+        return (name, [node]) if name else ("", [])
+    users = graph.consumers.get(value, [])
+    if len(users) != 2 or value in graph.outputs or any(user.domain for user in users):
+        return "", []
+    gate, product = sorted(users, key=lambda user: user.index)
+    name = _gate(gate)
+    if name and product.op == "Mul" and sorted(product.inputs) == sorted((value, gate.outputs[0])):
+        return (name, [gate, product]) if graph.only_consumer(gate.outputs[0]) is not None else ("", [])
+    return "", []
+
+
+def _gate(node: Node) -> str:
+    """What x times this function of x is."""
+    if node.op == "Sigmoid":
+        return "silu"
+    slope, shift = (node.attributes.get(name, default) for name, default in (("alpha", 0.2), ("beta", 0.5)))
+    sixth = node.op == "HardSigmoid" and abs(slope - 1 / 6) < 1e-6 and shift == 0.5
+    return "hardswish" if sixth else ""
+
+
+def _clip(graph: Graph, node: Node) -> str:
+    """The activation that a Clip is: from 0 to 6, or from 0 on."""
+    if node.op != "Clip":
+        return ""
+    try:
+        limits = clip_limits(graph, node)
+    except NotTuned:
+        return ""
+    return {(0.0, 6.0): "relu6", (0.0, math.inf): "relu"}.get(limits, "")
+
+
+def clip_limits(graph: Graph, node: Node) -> tuple[float, float]:
+    """Lower and upper limit of a Clip: inputs, or attributes before opset 11; infinite where it has none.
+
+    Raises:
+        NotTuned: a limit is computed when the model runs.
+    """
+    found = []
+    for place, name, none in ((1, "min", -math.inf), (2, "max", math.inf)):
+        limit = node.attributes.get(name, none)
+        if node.input(place):
+            limit = graph.scalar(node.input(place))
+        if limit is None or math.isnan(limit):
+            raise NotTuned("a Clip whose limits are not constant")
+        found.append(float(limit))
+    return found[0], found[1]
 
 
 def _is_affine(graph: Graph, node: Node, value: str, channels: int) -> bool:
@@ -87,7 +188,7 @@ def row_epilogue(graph: Graph, output: str, bias: str, addend: str, claimed: Con
             return found
         if node.op == "Relu":
             found.take(node)
-            found.relu = True
+            found.activation = "relu"
             return found
         if node.op not in ("Add", "Sum") or len(node.inputs) != 2:
             return found

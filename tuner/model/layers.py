@@ -130,7 +130,7 @@ def _recognized(graph: Graph, node: Node, claimed: set[int]) -> list[Layer]:
         case ("", "MatMulInteger" | "ConvInteger"):
             return [int8_layers.recognize_integer(graph, node)]
         case ("", "Conv"):
-            return [convolutions.recognize(graph, node)]
+            return [convolutions.recognize(graph, node, claimed)]
         case ("", "Gemm"):
             return [products.recognize_gemm(graph, node, claimed)]
         case ("", "MatMul"):

@@ -85,7 +85,7 @@ def _layer(graph: Graph, node: Node, after: Any, values: dict[str, Any], beta: f
     dtype = dtype_of(graph.value(node.input(0)).dtype)
     options: dict[str, Any] = {
         "bias": bool(after.bias),
-        "relu": after.relu,
+        "relu": after.activation == "relu",
         "beta": beta if after.addend else 0.0,
     }
     options[FROZEN] = node.input(1) in graph.constants

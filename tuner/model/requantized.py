@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tuner.model.epilogues import clip_limits
 from tuner.model.graph import Graph, Node
 from tuner.model.layer import NotTuned
 from tuner.model.linear import activation, dequantized, dequantizer
@@ -55,7 +56,7 @@ def requantized(graph: Graph, value: str, bias: str, channels: int) -> Requantiz
         if node.op == "QuantizeLinear":
             break
         if node.op in ("Relu", "Clip") and not node.domain:
-            least, most = (0.0, math.inf) if node.op == "Relu" else _limits(graph, node)
+            least, most = (0.0, math.inf) if node.op == "Relu" else clip_limits(graph, node)
             low, high = max(low, least), min(max(high, least), most)
         elif node.op == "Add" and not found.bias and (low, high) == (-math.inf, math.inf):
             found.bias = _added(graph, node, found.output, channels)
@@ -81,19 +82,6 @@ def _as_stored(limit: float, y: Linear) -> float:
     if math.isinf(limit):
         return limit
     return float(np.rint(np.float32(limit) / y.scale[0])) + y.zero
-
-
-def _limits(graph: Graph, node: Node) -> tuple[float, float]:
-    """Of a Clip: inputs, or attributes before opset 11."""
-    found = []
-    for place, name, none in ((1, "min", -math.inf), (2, "max", math.inf)):
-        limit = node.attributes.get(name, none)
-        if node.input(place):
-            limit = graph.scalar(node.input(place))
-        if limit is None or math.isnan(limit):
-            raise NotTuned("a Clip whose limits are not constant")
-        found.append(float(limit))
-    return found[0], found[1]
 
 
 def _added(graph: Graph, node: Node, value: str, channels: int) -> str:

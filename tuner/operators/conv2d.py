@@ -12,7 +12,7 @@ from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, draw, sum_tol
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.special import NON_FINITE, extremes, largest, tiny
 from tuner.core.workload import Option, Workload
-from tuner.operators import quantized
+from tuner.operators import activations, quantized
 from tuner.operators.conv2d_excerpt import windows_of
 
 
@@ -33,10 +33,11 @@ SIDES = ("pad_top", "pad_left", "pad_bottom", "pad_right")
 class Conv2d(Operator):
     """Convolution of a batch of images, with stride, zero padding, dilation, groups and an epilogue.
 
-    Y[n, k, p, q] = act(bias[k] + sum over c', r, s of
+    Y[n, k, p, q] = act(residual[n, k, p, q] + bias[k] + sum over c', r, s of
         X[n, g*c/groups + c', p*stride + r*dilation - top, q*stride + s*dilation - left] * W[k, c', r, s]),
     where X is zero outside of the image, c' runs over the c/groups channels of group
-    g = k // (K/groups), and act(x) = max(x, 0) with `relu`. groups = c is a depthwise convolution.
+    g = k // (K/groups). bias and residual are there with the options of their names, and act is one of
+    `activations` (`relu`, `relu6`, `silu`, `hardswish`), or nothing. groups = c is a depthwise convolution.
     Stride and dilation are the same along both axes. `frozen` says that W, bias and scale are the same in
     every call: a kernel may lay them out ahead, outside of what is timed.
 
@@ -45,9 +46,9 @@ class Conv2d(Operator):
     different sides; with a stride of 2, three taps and an even image TensorFlow's and ONNX's SAME_UPPER is
     `pad_bottom` 1 and `pad_right` 1. A workload whose sides are equal is one of `pad`.
 
-    Shapes: X [n, c, h, w], W [k, c/groups, r, s], bias [k], Y [n, k, p, q]; with `nhwc` X [n, h, w, c],
-    W [k, r, s, c/groups], Y [n, p, q, k]. p is (h + top + bottom - dilation*(r-1) - 1) // stride + 1,
-    q likewise.
+    Shapes: X [n, c, h, w], W [k, c/groups, r, s], bias [k], residual and Y [n, k, p, q]; with `nhwc`
+    X [n, h, w, c], W [k, r, s, c/groups], residual and Y [n, p, q, k]. p is
+    (h + top + bottom - dilation*(r-1) - 1) // stride + 1, q likewise.
 
     dtypes: `f32`; `f16` and `bf16`: all tensors are, sums and epilogue in f32, one rounding at the end;
     `int8`: X and W int8, bias int32, the sum exact in int32, and Y that sum; with `scale_tensor` or
@@ -59,10 +60,11 @@ class Conv2d(Operator):
     -Z[0] * sum(W), belongs into the bias; W's is 0.
 
     Special values: every product and sum of the formula is one of IEEE 754, in any order, and there are no
-    others. So a NaN in a pixel reaches the windows that contain it and nothing else. act of a NaN is a NaN,
-    of -inf 0, as in PyTorch, NumPy and ONNX. Whether a NaN or infinite weight is multiplied by the zeros
-    outside of the image is open: libraries differ, and so do kernels. An f32 sum that overflows on its way is
-    infinite or NaN though the result might be finite. What is smaller than a rounding error may be 0.
+    others. So a NaN in a pixel reaches the windows that contain it and nothing else. act of a NaN is a NaN;
+    `relu` and `relu6` of -inf are 0, `silu` and `hardswish` of it NaN, as in PyTorch and ONNX. Whether a NaN
+    or infinite weight is multiplied by the zeros outside of the image is open: libraries differ, and so do
+    kernels. An f32 sum that overflows on its way is infinite or NaN though the result might be finite. What
+    is smaller than a rounding error may be 0.
 
     `strict` says that a kernel has to keep to this. Without it Winograd's may serve (Lavin and Gray, CVPR
     2016), which add and subtract neighbouring pixels first: of finite inputs they err as the tolerance
@@ -71,10 +73,12 @@ class Conv2d(Operator):
     """
 
     name = "conv2d"
-    summary = "2-D convolution: stride, padding, dilation, groups, NCHW or NHWC, bias and ReLU"
+    summary = (
+        "2-D convolution: stride, padding, dilation, groups, NCHW or NHWC, bias, residual sum, activation"
+    )
     dtypes = ("f32", "f16", "int8", "bf16")
     dims = ("n", "c", "h", "w", "k", "r", "s")
-    tensors = ("X", "W", "bias", "scale", "Z", "Y")
+    tensors = ("X", "W", "bias", "residual", "scale", "Z", "Y")
     options: ClassVar[dict[str, Option]] = {
         "stride": 1,
         "pad": 0,
@@ -87,11 +91,13 @@ class Conv2d(Operator):
         "nhwc": False,
         "bias": False,
         "relu": False,
+        "residual": False,
+        **dict.fromkeys(activations.BEYOND_RELU, False),
         **quantized.OPTIONS,
         "strict": False,
         "frozen": False,
     }
-    named_options = (quantized.ZERO_POINTS,)
+    named_options = (quantized.ZERO_POINTS, "residual", *activations.BEYOND_RELU)
     example = "1x64x56x56x64x3x3"
     untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {
         "nhwc": (False, True), "stride": (1, 2, 4), "pad": (0, 1, 2, 3), "dilation": (1, 2),
@@ -134,10 +140,13 @@ class Conv2d(Operator):
                     f"{workload[image] + sum(zeros)}: smaller {taps} or dilation, or larger {image} or pad"
                 )
         quantized.validate(workload)
+        activations.validate(workload)
+        if workload.dtype == "int8" and workload.option("residual", False):
+            raise InvalidWorkload("conv2d: residual is for floating-point results, not int8")
         length = self._length(workload)
         if workload.dtype == "int8" and 2**14 * length + INT8_ADDEND >= 2**31:
             raise InvalidWorkload("conv2d: int8 results would overflow int32: take a smaller c, r or s")
-        if workload.dtype == "f16" and 8 * math.sqrt(length) / 3 + 1 > F16_LARGEST:
+        if workload.dtype == "f16" and 8 * math.sqrt(length) / 3 + 2 > F16_LARGEST:
             raise InvalidWorkload("conv2d: f16 results would overflow 65504: take a smaller c, r or s")
 
     def _value(self, workload: Workload, name: str) -> int:
@@ -169,7 +178,7 @@ class Conv2d(Operator):
         return {"p": p, "q": q, "top": top, "left": left, "bottom": bottom, "right": right, **channels}
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
-        """X, W, bias, scale, Z (each if asked), Y."""
+        """X, W, bias, residual, scale, Z (each if asked), Y."""
         n, c, h, w, k, r, s = (size for _, size in workload)
         p, q = self._pixels(workload)
         inner = c // self._value(workload, "groups")
@@ -181,8 +190,10 @@ class Conv2d(Operator):
         ]
         if workload.option("bias", False):
             specs.append(TensorSpec("bias", (k,), wide))
-        specs += quantized.specs(workload, k)
         shape = (n, p, q, k) if nhwc else (n, k, p, q)
+        if workload.option("residual", False):
+            specs.append(TensorSpec("residual", shape, wide))
+        specs += quantized.specs(workload, k)
         return (*specs, TensorSpec("Y", shape, "int8" if quantized.scaled(workload) else wide, output=True))
 
     def inputs(self, workload: Workload, seed: int) -> Tensors:
@@ -193,7 +204,8 @@ class Conv2d(Operator):
         return tensors
 
     def special_inputs(self, workload: Workload, seed: int) -> Tensors:
-        """Special values in a few pixels, filters, elements of bias; int8: filters, channels of one extreme.
+        """Special values in a few pixels, filters, elements of bias and residual; int8: filters, channels of
+        one extreme.
 
         Pixels: of a few windows at most each, one if the image is tiny. Of the filters a quarter have a NaN
         or an infinity, where no output multiplies it by padding, and as many have one in their bias. The
@@ -229,6 +241,10 @@ class Conv2d(Operator):
                 weights[(chosen, rng.integers(weights.shape[1]), *tap)] = NON_FINITE[number % 3]
             if "bias" in tensors:
                 tensors["bias"][filters[-1 - number]] = NON_FINITE[number % 3]
+        if "residual" in tensors:
+            residual = tensors["residual"].reshape(-1)
+            places = rng.permutation(residual.size)[: min(len(NON_FINITE), residual.size // 4)]
+            residual[places] = NON_FINITE[: len(places)]
         return tensors
 
     def _inner_taps(self, workload: Workload) -> list[tuple[int, int]]:
@@ -270,7 +286,10 @@ class Conv2d(Operator):
         with np.errstate(invalid="ignore"):
             if "bias" in inputs:
                 y += inputs["bias"].astype(np.float64)[:, None, None]
-            y = np.maximum(y, 0.0) if workload.option("relu", False) else y
+            if "residual" in inputs:
+                residual = inputs["residual"].astype(np.float64)
+                y += residual.transpose(0, 3, 1, 2) if nhwc else residual
+            y = activations.applied(workload, y)
         if "scale" in inputs:
             y = quantized.requantized(y, inputs["scale"].reshape(-1, 1, 1), inputs)
         y = np.ascontiguousarray(y.transpose(0, 2, 3, 1)) if nhwc else y
@@ -287,13 +306,14 @@ class Conv2d(Operator):
     def tolerance_of(
         self, workload: Workload, inputs: Tensors, reference: Tensors, accumulator: str
     ) -> Tensors:
-        """As `tolerance`, for sums in f32, f16 or bf16."""
+        """As `tolerance`, for sums in f32, f16 or bf16; errors grow by the activation's largest slope."""
         if workload.dtype == "int8":
             return {"Y": np.zeros(())}
         length = self._length(workload)
-        largest, bias, y = math.sqrt(length) + 2, "bias" in inputs, reference["Y"]
-        allowed = sum_tolerance(workload.dtype, length, y, largest, 1.0, bias, accumulator)
-        return {"Y": allowed}
+        largest, y = math.sqrt(length) + 2 + ("residual" in inputs), reference["Y"]
+        more = bool({"bias", "residual"} & inputs.keys()) or activations.curved(workload)
+        allowed = sum_tolerance(workload.dtype, length, y, largest, 1.0, more, accumulator)
+        return {"Y": activations.slope(workload) * allowed}
 
     def flops(self, workload: Workload) -> int:
         """2*n*k*p*q * c/groups*r*s, padding included, whatever algorithm needs fewer."""

@@ -41,6 +41,8 @@ def windows_of(operator: Operator, workload: Workload, rng: np.random.Generator)
     found = {"X": np.unique(windows[inside]), "W": weights}
     if workload.option("bias", False):
         found["bias"] = channels
+    if workload.option("residual", False):
+        found["residual"] = out.reshape(-1)
     found |= quantized.places(workload, channels)
     options = {name: value for name, value in workload.options if name not in _PLACES}
     dims = {"n": count, "c": inner, "h": r, "w": s, "k": len(channels), "r": r, "s": s}
@@ -51,6 +53,9 @@ def windows_of(operator: Operator, workload: Workload, rng: np.random.Generator)
         x = np.where(inside, whole["X"].reshape(-1)[windows], outside).astype(whole["X"].dtype)
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if nhwc else x
         own = {name: whole[name].reshape(-1)[at] for name, at in found.items() if name != "X"}
+        if "residual" in own:
+            shape = (count, 1, 1, len(channels)) if nhwc else (count, len(channels), 1, 1)
+            own["residual"] = own["residual"].reshape(shape)
         own["W"] = own["W"].reshape((len(channels), r, s, inner) if nhwc else (len(channels), inner, r, s))
         return {"X": x, **own}
 

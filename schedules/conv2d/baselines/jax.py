@@ -1,12 +1,12 @@
 """XLA on the CPU, through JAX: a compiled `lax.conv_general_dilated` with its epilogue."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tuner.core.workload import Workload
-from tuner.schedules.conv2d.options import OPTIONS, TENSORS, padding_of
+from tuner.core.workload import Option, Workload
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, TENSORS, activation_of, padding_of
 from tuner.schedules.library import LibraryKernel, compiled_jax
 
 
@@ -15,9 +15,9 @@ class JaxConv2d(LibraryKernel):
 
     name = "conv_jax"
     operator = "conv2d"
-    summary = "jax.lax.conv_general_dilated with bias and ReLU, compiled by XLA; the result copied out"
+    summary = "jax.lax.conv_general_dilated with its epilogue, compiled by XLA; the result copied out"
     dtypes = ("f32",)
-    options = OPTIONS
+    options: ClassVar[Mapping[str, Option]] = {**OPTIONS, **EPILOGUE}
     libraries = ("jax", "jaxlib")
     extra = "xla"
     factory = "tuner.schedules.conv2d.baselines.jax:prepare"
@@ -33,7 +33,7 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
     nhwc = workload.option("nhwc", False)
     layout = ("NHWC", "OHWI", "NHWC") if nhwc else ("NCHW", "OIHW", "NCHW")
 
-    def compute(x: Any, w: Any, *bias: Any) -> Any:
+    def compute(x: Any, w: Any, *more: Any) -> Any:
         import jax
 
         y = jax.lax.conv_general_dilated(
@@ -41,8 +41,12 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
             rhs_dilation=(dilation, dilation), feature_group_count=groups, dimension_numbers=layout,
             precision="highest",
         )  # fmt: skip
-        if bias:
-            y = y + (bias[0] if nhwc else bias[0][:, None, None])
-        return jax.numpy.maximum(y, 0) if workload.option("relu", False) else y
+        given = dict(zip([name for name in ("bias", "residual") if name in tensors], more, strict=True))
+        if "bias" in given:
+            y = y + (given["bias"] if nhwc else given["bias"][:, None, None])
+        y = y + given["residual"] if "residual" in given else y
+        name = activation_of(workload)
+        act = {"hardswish": "hard_swish"}.get(name, name)
+        return getattr(jax.nn, act)(y) if name else y
 
     return compiled_jax(compute, tensors, "Y", threads)

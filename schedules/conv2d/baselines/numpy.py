@@ -1,12 +1,13 @@
 """NumPy: im2col and one matrix product a group."""
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tuner.core.workload import Workload
-from tuner.schedules.conv2d.options import OPTIONS, TENSORS, padding_of
+from tuner.core.workload import Option, Workload
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, TENSORS, activation_of, padding_of
 from tuner.schedules.library import LibraryKernel
 
 
@@ -17,7 +18,7 @@ class NumpyConv2d(LibraryKernel):
     operator = "conv2d"
     summary = "numpy: sliding windows copied out (im2col), then matmul (OpenBLAS)"
     dtypes = ("f32",)
-    options = OPTIONS
+    options: ClassVar[Mapping[str, Option]] = {**OPTIONS, **EPILOGUE}
     libraries = ("numpy",)
     factory = "tuner.schedules.conv2d.baselines.numpy:prepare"
     tensors = TENSORS
@@ -41,7 +42,7 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
     n, k = workload["n"], workload["k"]
     channels = workload["c"] // groups
     filters = w.reshape(groups, k // groups, -1)
-    relu, zero = workload.option("relu", False), np.float32(0)
+    activation, residual = activation_of(workload), tensors.get("residual")
     bias = tensors.get("bias")
     addend = None if bias is None else bias if nhwc else bias[:, None, None]
 
@@ -64,7 +65,22 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
             np.matmul(filters, matrix, out=y.reshape(n, groups, k // groups, p * q))
         if addend is not None:
             np.add(y, addend, out=y)
-        if relu:
-            np.maximum(y, zero, out=y)
+        if residual is not None:
+            np.add(y, residual, out=y)
+        _activate(y, activation)
 
     return call
+
+
+def _activate(y: np.ndarray, name: str) -> None:
+    """In place, as people write it: with temporary arrays where one pass is not enough."""
+    zero, three, six = np.float32(0), np.float32(3), np.float32(6)
+    if name == "relu":
+        np.maximum(y, zero, out=y)
+    elif name == "relu6":
+        np.clip(y, zero, six, out=y)
+    elif name == "silu":
+        with np.errstate(over="ignore"):
+            y /= 1 + np.exp(-y)
+    elif name == "hardswish":
+        y *= np.clip(y + three, zero, six) / six

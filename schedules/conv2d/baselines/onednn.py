@@ -1,12 +1,13 @@
 """oneDNN's convolution primitive, called directly: weights reordered in the call, or ahead of it."""
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import numpy as np
 
-from tuner.core.workload import Workload
-from tuner.schedules.conv2d.options import OPTIONS, TENSORS, padding_of
-from tuner.schedules.onednn import BIAS, DST, SRC, WEIGHTS, OneDnn, OneDnnKernel
+from tuner.core.workload import Option, Workload
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, TENSORS, activation_of, padding_of
+from tuner.schedules.onednn import ADDED, BIAS, DST, SRC, WEIGHTS, OneDnn, OneDnnKernel
 
 
 class OneDnnConv2d(OneDnnKernel):
@@ -20,7 +21,7 @@ class OneDnnConv2d(OneDnnKernel):
     operator = "conv2d"
     summary = "oneDNN convolution through its C interface, X and Y as they lie, W reordered in the call"
     dtypes = ("f32", "f16", "bf16", "int8")
-    options = OPTIONS
+    options: ClassVar[Mapping[str, Option]] = {**OPTIONS, **EPILOGUE}
     factory = "tuner.schedules.conv2d.baselines.onednn:prepare"
     may_choose_winograd = True
     tensors = TENSORS
@@ -57,10 +58,16 @@ def prepare(
     if "bias" in tensors:
         bias = dnn.of_array(tensors["bias"])
         memories[BIAS] = dnn.memory(bias, tensors["bias"])
+    added = None
+    if "residual" in tensors:
+        more = tensors["residual"]
+        more = more.transpose(0, 3, 1, 2) if workload.option("nhwc", False) else more
+        added = dnn.of_array(more)
+        memories[ADDED] = dnn.memory(added, more)
     primitive = dnn.convolution(
         (source, dnn.layout(shape, w.dtype.name, free=True), bias, result),
         int(workload.option("stride", 1)), int(workload.option("dilation", 1)), padding_of(workload),
-        dnn.attributes(workload.option("relu", False)),
+        dnn.attributes(activation_of(workload), added),
     )  # fmt: skip
     memories[WEIGHTS], reorder = dnn.weights_for(primitive, weights, w)
     convolve = dnn.call(primitive, memories)

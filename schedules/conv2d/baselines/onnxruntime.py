@@ -6,10 +6,12 @@ from typing import ClassVar
 import numpy as np
 
 from tuner.core.workload import Option, Workload
-from tuner.schedules.conv2d.options import OPTIONS, SCALES, TENSORS, padding_of
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, SCALES, TENSORS, activation_of, padding_of
 from tuner.schedules.library import LibraryKernel, OnnxGraph
 
-_NCHW: Mapping[str, Option] = {name: default for name, default in OPTIONS.items() if name != "nhwc"}
+_NCHW: Mapping[str, Option] = {
+    name: default for name, default in {**OPTIONS, **EPILOGUE}.items() if name != "nhwc"
+}
 
 
 class OnnxRuntimeConv2d(LibraryKernel):
@@ -69,13 +71,29 @@ def prepare(
         value = graph.node("Add", value, graph.node("Reshape", *bias, column)) if bias else value
     else:
         value = graph.node("Conv", "X", "W", *bias, **attributes)
-    value = graph.node("Relu", value) if workload.option("relu", False) else value
+    value = graph.node("Add", value, "residual") if "residual" in tensors else value
+    value = _activated(graph, value, workload)
     if "scale" in tensors:
         floats = graph.node("Cast", value, to=1)  # 1: FLOAT
         scaled = graph.node("Round", graph.node("Mul", floats, graph.node("Reshape", "scale", column)))
         limits = (graph.constant(limit, "float32") for limit in (-128, 127))
         graph.node("Cast", graph.node("Clip", scaled, *limits), to=3)  # 3: INT8
     return graph.bind(tensors, "Y", threads)
+
+
+def _activated(graph: OnnxGraph, value: str, workload: Workload) -> str:
+    """As exporters write it, which is what ONNX Runtime's optimizer looks for."""
+    match activation_of(workload):
+        case "relu":
+            return graph.node("Relu", value)
+        case "relu6":
+            dtype = {"f32": "float32", "f16": "float16"}[workload.dtype]
+            return graph.node("Clip", value, graph.constant(0, dtype), graph.constant(6, dtype))
+        case "silu":
+            return graph.node("Mul", value, graph.node("Sigmoid", value))
+        case "hardswish":
+            return graph.node("HardSwish", value)
+    return value
 
 
 def prepare_frozen(

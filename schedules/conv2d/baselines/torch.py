@@ -1,13 +1,13 @@
 """PyTorch on the CPU: `torch.conv2d` (oneDNN), on tensors of either memory format."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tuner.core.target import Target
-from tuner.core.workload import Workload
-from tuner.schedules.conv2d.options import OPTIONS, TENSORS, padding_of
+from tuner.core.workload import Option, Workload
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, TENSORS, activation_of, padding_of
 from tuner.schedules.library import LibraryKernel, start_torch, torch_tensor
 
 
@@ -16,9 +16,9 @@ class TorchConv2d(LibraryKernel):
 
     name = "conv_torch"
     operator = "conv2d"
-    summary = "torch.conv2d in eager mode (oneDNN), weights in plain layout, ReLU in place"
+    summary = "torch.conv2d in eager mode (oneDNN), weights in plain layout, epilogue in place"
     dtypes = ("f32", "f16", "bf16")
-    options = OPTIONS
+    options: ClassVar[Mapping[str, Option]] = {**OPTIONS, **EPILOGUE}
     libraries = ("torch",)
     extra = "torch"
     factory = "tuner.schedules.conv2d.baselines.torch:prepare"
@@ -37,7 +37,7 @@ class TorchChannelsLast(LibraryKernel):
     operator = "conv2d"
     summary = "torch.conv2d in channels_last: X and W converted and Y converted back within the call"
     dtypes = ("f32", "f16", "bf16")
-    options = OPTIONS
+    options: ClassVar[Mapping[str, Option]] = {**OPTIONS, **EPILOGUE}
     libraries = ("torch",)
     extra = "torch"
     factory = "tuner.schedules.conv2d.baselines.torch:prepare_channels_last"
@@ -82,8 +82,9 @@ def convolution(
     stride, dilation, groups = (
         int(workload.option(name, OPTIONS[name])) for name in ("stride", "dilation", "groups")
     )
-    relu = workload.option("relu", False)
-
+    more = t.get("residual")
+    more = more.permute(0, 3, 1, 2) if nhwc and more is not None else more
+    activate = _in_place(activation_of(workload))
     (top, bottom), (left, right) = padding_of(workload)
     equal = top == bottom and left == right
     padding = (top, left) if equal else (0, 0)
@@ -94,9 +95,25 @@ def convolution(
             image, weights = (a.contiguous(memory_format=torch.channels_last) for a in (x, w))
         image = image if equal else torch.nn.functional.pad(image, (left, right, top, bottom))
         result = torch.conv2d(image, weights, bias, stride, padding, dilation, groups)
-        y.copy_(torch.relu_(result) if relu else result)
+        if more is not None:
+            result += more
+        y.copy_(activate(result) if activate else result)
 
     return call
+
+
+def _in_place(name: str) -> Callable[[Any], Any] | None:
+    """An activation that overwrites its argument; `None` for none."""
+    import torch
+
+    functional = torch.nn.functional
+    found: dict[str, Callable[[Any], Any]] = {
+        "relu": torch.relu_,
+        "relu6": lambda x: functional.relu6(x, inplace=True),
+        "silu": lambda x: functional.silu(x, inplace=True),
+        "hardswish": lambda x: functional.hardswish(x, inplace=True),
+    }
+    return found.get(name)
 
 
 def prepare_channels_last(

@@ -1,12 +1,12 @@
 """PyTorch on a GPU: `torch.conv2d` (cuDNN, its algorithms timed first), in either memory format."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from tuner.core.target import Target
-from tuner.core.workload import Workload
+from tuner.core.workload import Option, Workload
 from tuner.schedules.conv2d.baselines.torch import convolution
-from tuner.schedules.conv2d.options import OPTIONS, TENSORS
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, TENSORS
 from tuner.schedules.library import LibraryKernel
 from tuner.schedules.torch_cuda import no_torch, start_on_gpu
 
@@ -18,7 +18,7 @@ class CudnnConv2d(LibraryKernel):
     operator = "conv2d"
     summary = "torch.conv2d on the GPU (cuDNN, benchmark on, without TF32), ReLU in place"
     dtypes = ("f32", "f16")
-    options = OPTIONS
+    options: ClassVar[Mapping[str, Option]] = {**OPTIONS, **EPILOGUE}
     target_kinds = ("cuda",)
     libraries = ("torch", "cupy")
     extra = "torch"

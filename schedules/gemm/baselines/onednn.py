@@ -51,7 +51,9 @@ def prepare(
         row = tensors["bias"]
         bias = dnn.of_array(row, (1,) * (d.ndim - 1) + row.shape)
         memories[BIAS] = dnn.memory(bias, row)
-    primitive = dnn.matmul(source, wanted, bias, result, dnn.attributes(workload.option("relu", False)))
+    primitive = dnn.matmul(
+        source, wanted, bias, result, dnn.attributes("relu" * workload.option("relu", False))
+    )
     if frozen:
         memories[WEIGHTS], reorder = dnn.weights_for(primitive, weights, b)
         reorder()

@@ -3,7 +3,7 @@
 #pragma once
 #include <utility>
 
-#include "../common/simd.h"
+#include "simd.h"
 
 typedef int32_t ints __attribute__((vector_size(VECTOR_BYTES)));
 

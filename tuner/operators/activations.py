@@ -1,0 +1,66 @@
+"""Activations as options of an operator: what they compute in float64, and how they pass errors on.
+
+At most one of them, which is the last thing that is done to a result.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tuner.core.errors import InvalidWorkload
+from tuner.core.workload import Workload
+
+
+def _silu(x: np.ndarray) -> np.ndarray:
+    """x / (1 + e^-x), x times the logistic function; NaN of -inf."""
+    with np.errstate(over="ignore"):
+        found: np.ndarray = x / (1.0 + np.exp(-x))
+    return found
+
+
+# relu6: Howard et al., MobileNets, arXiv:1704.04861, 2017; silu: Elfwing et al., Neural Networks 107, 2018;
+# hardswish: Howard et al., Searching for MobileNetV3, ICCV 2019.
+_COMPUTED: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": lambda x: np.maximum(x, 0.0),
+    "relu6": lambda x: np.minimum(np.maximum(x, 0.0), 6.0),
+    "silu": _silu,
+    "hardswish": lambda x: x * (np.minimum(np.maximum(x + 3.0, 0.0), 6.0) / 6.0),
+}
+# The largest absolute derivative: of silu 1.0998 at x = 2.4, of hardswish 3/2 at x = 3.
+_SLOPE = {"silu": 1.1, "hardswish": 1.5}
+
+ACTIVATIONS = tuple(_COMPUTED)
+BEYOND_RELU = ACTIVATIONS[1:]
+"""Those that operators got after `relu`; kernels name them where they have them."""
+
+
+def of(workload: Workload) -> str:
+    """The activation of a workload; empty for none."""
+    return next((name for name in ACTIVATIONS if workload.option(name, False)), "")
+
+
+def validate(workload: Workload) -> None:
+    """Raises `InvalidWorkload` where there are two, or one beyond ReLU of integers."""
+    given = [name for name in ACTIVATIONS if workload.option(name, False)]
+    if len(given) > 1:
+        raise InvalidWorkload(f"{workload.operator}: {given[0]} and {given[1]} exclude each other")
+    if given and given[0] != "relu" and workload.dtype == "int8":
+        raise InvalidWorkload(f"{workload.operator}: {given[0]} is for floating-point results, not int8")
+
+
+def applied(workload: Workload, x: np.ndarray) -> np.ndarray:
+    """The activation of a workload in the array's own type; `x` where it has none."""
+    name = of(workload)
+    with np.errstate(invalid="ignore"):  # special values
+        return _COMPUTED[name](x) if name else x
+
+
+def slope(workload: Workload) -> float:
+    """How many times an error of its argument an activation's own error is, at most."""
+    return _SLOPE.get(of(workload), 1.0)
+
+
+def curved(workload: Workload) -> bool:
+    """Whether results may be much smaller than their arguments, as those of -3: where a library stores the
+    argument first, its rounding shows."""
+    return of(workload) in _SLOPE
