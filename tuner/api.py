@@ -51,7 +51,7 @@ def tune(
         seed: makes the proposals reproducible.
         threads: CPU threads; default all cores.
         device: what measures: `"cuda:0"`; default this machine's CPU.
-        cache: `"warm"` or `"cold"`.
+        cache: `"warm"`, `"cold"` or `"model"`, see `Protocol`.
         sustained: seconds that a candidate keeps the device busy before it is timed; default 0.
         clock_mhz: what a GPU's clock is held at meanwhile; default: it goes as it likes.
         resume: continue the unfinished sweep of the same kind.

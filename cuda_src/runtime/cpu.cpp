@@ -2,6 +2,7 @@
 // Compiled once by tuner/devices/cpu/runtime.py with the target's instruction set. Threads are plain
 // pthreads pinned one to a core, not OpenMP: an OpenMP runtime loaded here would decide the affinity and the
 // spinning of the kernels that are measured in the same process.
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
@@ -310,6 +311,73 @@ EXPORT int tuner_flush(const int* cpus, int threads, int64_t bytes) {
     for (int i = 0; i < threads; ++i) {
         if (members[i].seconds < 0) status = -1;
     }
+    free(members);
+    return status;
+}
+
+// --- what passes through the caches between two calls -----------------------------------------------------
+
+struct Passing {
+    volatile char* memory;   // other data, kept from one call to the next
+    int64_t bytes;           // of it that all threads together read
+    char** fresh;            // arrays that the call before has just written
+    const int64_t* sizes;
+    int arrays;
+};
+
+static Passing passing;
+static int64_t passing_room;
+
+static int64_t line_of(int64_t bytes, int index, int threads) { return bytes / 64 * index / threads * 64; }
+
+static void pass_part(int index, int threads) {
+    char total = 0;
+    for (int64_t i = line_of(passing.bytes, index, threads); i < line_of(passing.bytes, index + 1, threads); i += 64) {
+        total = char(total + passing.memory[i]);
+    }
+    sink = total;
+    for (int a = 0; a < passing.arrays; ++a) {
+        volatile char* array = passing.fresh[a];
+        int64_t end = index + 1 == threads ? passing.sizes[a] : line_of(passing.sizes[a], index + 1, threads);
+        for (int64_t i = line_of(passing.sizes[a], index, threads); i < end; i += 64) array[i] = array[i];
+    }
+}
+
+static void pass_work(Member& member) { pass_part(member.index, member.team->threads); }
+
+static int (*omp_thread)(), (*omp_team)();
+
+static void pass_openmp(void*) { pass_part(omp_thread(), omp_team()); }
+
+// All threads read `bytes` of other data together, then write each of the fresh arrays as it is. By the team of
+// libgomp where a kernel has brought it into the process: in a model it has worked a moment ago and is awake;
+// threads of our own would leave it asleep.
+EXPORT int tuner_pass(const int* cpus, int threads, int64_t bytes, char** fresh, const int64_t* sizes, int arrays) {
+    if (bytes > passing_room) {
+        if (passing.memory) munmap(const_cast<char*>(passing.memory), size_t(passing_room));
+        void* memory = mmap(nullptr, size_t(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        passing.memory = nullptr, passing_room = 0;
+        if (memory == MAP_FAILED) return -1;
+        // Pages that were never written are all the same one, which stays in every cache.
+        memset(memory, 1, size_t(bytes));
+        passing.memory = static_cast<volatile char*>(memory), passing_room = bytes;
+    }
+    passing.bytes = bytes, passing.fresh = fresh, passing.sizes = sizes, passing.arrays = arrays;
+    if (void* openmp = dlopen("libgomp.so.1", RTLD_LAZY | RTLD_NOLOAD)) {
+        auto parallel = reinterpret_cast<void (*)(void (*)(void*), void*, unsigned, unsigned)>(dlsym(openmp, "GOMP_parallel"));
+        omp_thread = reinterpret_cast<int (*)()>(dlsym(openmp, "omp_get_thread_num"));
+        omp_team = reinterpret_cast<int (*)()>(dlsym(openmp, "omp_get_num_threads"));
+        if (parallel && omp_thread && omp_team) {
+            parallel(pass_openmp, nullptr, unsigned(threads), 0);
+            dlclose(openmp);
+            return 0;
+        }
+        dlclose(openmp);
+    }
+    Member* members = static_cast<Member*>(calloc(size_t(threads), sizeof(Member)));
+    if (!members) return -1;
+    for (int i = 0; i < threads; ++i) members[i].work = pass_work;
+    int status = run_team(cpus, threads, members);
     free(members);
     return status;
 }

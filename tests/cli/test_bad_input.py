@@ -54,7 +54,7 @@ SWEEP = ("sweep", "gemm", "--shape", "8x8x8")
         (("compare", "experiments/gemm_demo.toml", "--trials", "0"), ["error: --trials is a positive"]),
         (("model", "compare", "nowhere.onnx"), ["nowhere.onnx: there is no such file"]),
         ((*SWEEP, "--threads", "4096"), ["4096 threads", "cores"]),
-        ((*SWEEP, "--cache", "hot"), ["'warm' or 'cold'", "'hot'"]),
+        ((*SWEEP, "--cache", "hot"), ["'warm', 'cold' or 'model'", "'hot'"]),
         ((*SWEEP, "--frobnicate"), ["--frobnicate"]),
         (("sweep", "gemm"), ["--shape", "--workloads"]),
         (("sweep",), ["operator", "--shape", "--workloads"]),

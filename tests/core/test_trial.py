@@ -76,6 +76,7 @@ def test_the_identity_is_the_same_in_another_process():
     [
         ({"threads": 2}, False),
         ({"cache": "cold"}, False),
+        ({"cache": "model", "between_bytes": 2**25}, False),
         ({"warmup": 5}, False),
         ({"min_sample_s": 1e-3}, False),
         ({"sustained_s": 2.0}, False),
@@ -95,6 +96,11 @@ def test_the_protocol_digest_moves_with_what_a_time_means(change, same):
     assert (replace(Protocol(), **change).digest == Protocol().digest) == same
 
 
+def test_what_passes_between_calls_is_part_of_what_a_time_means():
+    model = Protocol(cache="model")
+    assert len({p.digest for p in (Protocol(), model, replace(model, between_bytes=2**25))}) == 3
+
+
 def test_every_field_of_the_protocol_is_decided_above():
     marks = test_the_protocol_digest_moves_with_what_a_time_means.pytestmark
     decided = {name for change, _ in marks[0].args[1] for name in change}
@@ -104,7 +110,7 @@ def test_every_field_of_the_protocol_is_decided_above():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cache": "hot"}, "cache is 'warm' or 'cold', not 'hot'"),
+        ({"cache": "hot"}, "cache is 'warm', 'cold' or 'model', not 'hot'"),
         ({"threads": 0}, "threads is at least 1, not 0"),
         ({"max_samples": 0}, "max_samples is at least 1"),
         ({"min_samples": 9, "max_samples": 8}, "min_samples is at most max_samples 8, not 9"),
@@ -114,6 +120,7 @@ def test_every_field_of_the_protocol_is_decided_above():
         ({"budget_s": math.nan}, "budget_s is at least 0"),
         ({"prune_factor": -1.0}, "prune_factor is at least 0"),
         ({"warmup": -1}, "warmup is at least 0"),
+        ({"between_bytes": 1}, "between_bytes is 0 where the cache is 'warm', not 1"),
     ],
 )
 def test_an_impossible_protocol_is_refused(change, message):

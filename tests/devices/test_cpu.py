@@ -152,6 +152,15 @@ def test_limits_are_measured_and_flush_works() -> None:
     device.flush()
 
 
+def test_what_passes_between_calls_leaves_fresh_arrays_as_they_are() -> None:
+    device, rng = CpuDevice(), np.random.default_rng(0)
+    fresh = [rng.random(size, np.float32) for size in (1, 31, 4099)]
+    copies = [array.copy() for array in fresh]
+    device.pass_by(2**20, fresh)
+    device.pass_by(2**24, [])
+    assert all(np.array_equal(a, b) for a, b in zip(fresh, copies, strict=True))
+
+
 def test_a_tensor_the_workload_lacks_is_a_null_pointer(tmp_path: Path) -> None:
     executable = load(
         'extern "C" void f(const float* C, float* Y) { Y[0] = C ? C[0] : -1; }',

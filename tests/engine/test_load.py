@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 
 import tuner
+from tests.store.conftest import Maker
 from tuner import registry
 from tuner.core.errors import BuildError, TunerError, Unavailable
+from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice
 from tuner.devices.cpu.runtime import runtime
 from tuner.engine.program.build_cache import build_cached
-from tuner.engine.program.load import load_rows
+from tuner.engine.program.load import choose, load_rows, one_state
 from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.store.records import DeviceInfo, KernelInfo
 from tuner.store.store import open_store
 
 WORKLOAD = Workload.from_key("gemm/f32/m24-n16-k8")
@@ -103,6 +106,26 @@ def test_a_lab_file_that_is_missing_is_an_error_where_it_matters(monkeypatch: py
     monkeypatch.setitem(registry.broken, "schedules/library.py", "ImportError: no")
     with pytest.raises(Unavailable, match=r"schedules/library\.py"):
         registry.require_whole("conv2d")
+
+
+def test_times_as_in_a_model_choose_before_warm_ones(tmp_path: Path) -> None:
+    """Though a warm call of the other kernel is the fastest of all."""
+    device = CpuDevice()
+    times = {"warm": (1.0, 2.0), "model": (4.0, 3.0), "cold": (5.0, 6.0)}
+    with open_store(tmp_path / "r.db") as store:
+        for state, seconds in times.items():
+            for name, time_s in zip(("cpp_tiled", "cpp_packed"), seconds, strict=True):
+                kernel = registry.kernel(name)
+                info = KernelInfo(name, kernel.digest, "cxx", "gemm")
+                made = Maker(WORKLOAD, info, DeviceInfo.of(device), Protocol(cache=state))
+                config = kernel.space(WORKLOAD, device.target).sample(random.Random(0))
+                store.add_trials(store.begin_sweep(made.spec), [made.timed(time_s, **config)])
+        rows = store.best("gemm")
+    assert [row.cache for row in rows] == ["model", "model", "warm", "warm", "cold", "cold"]
+    without = [row for row in rows if row.cache != "model"]
+    chosen = [choose(WORKLOAD, r, device, device.target, None)[1].name for r in (rows, without)]
+    assert chosen == ["cpp_packed", "cpp_tiled"]
+    assert [{row.cache for row in one_state(r)} for r in (rows, without, [])] == [{"model"}, {"warm"}, set()]
 
 
 def test_files_that_are_not_the_lab_s_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

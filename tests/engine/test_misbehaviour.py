@@ -93,3 +93,14 @@ def test_calibration_divides_drift_out(workshop, tmp_path):
 
 def test_cold_caches_are_a_different_quantity(workshop):
     assert replace(workshop.protocol, cache="cold").digest != workshop.protocol.digest
+
+
+def test_a_layers_calls_are_judged_as_all_are(tmp_path):
+    protocol = Protocol(threads=1, cache="model", between_bytes=2**24, budget_s=0.02)
+    with Workshop(UnwatchedCpu(), protocol, seed=7) as workshop:
+        workshop.prepare(GEMM, WORKLOAD)
+        honest = measure(workshop, planted(tmp_path, "honest"))
+        lazy = "static int calls = 0; if (calls++ < 5) right(A, B, D, m, n, k);"
+        refused = measure(workshop, planted(tmp_path, "lazy", lazy))
+    assert honest.ok and len(honest.samples) >= protocol.min_samples, honest.error
+    assert refused.status is Status.WRONG_RESULT

@@ -62,18 +62,20 @@ def test_one_row_for_each_workload_device_kernel_threads_and_cache(store: Store,
         make.with_(kernel=replace(make.kernel, name="naive")),
         make.with_(protocol=Protocol(threads=2)),
         make.with_(protocol=Protocol(cache="cold")),
+        make.with_(protocol=Protocol(cache="model")),
     ]
     for i, maker in enumerate(makers):
         for _ in range(2):
             store.add_trials(store.begin_sweep(maker.spec), [maker.timed(1.0 + i), maker.timed(9.0)])
     rows = store.best()
-    assert sorted(row.time_s for row in rows) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert sorted(row.time_s for row in rows) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
     for filters, times in [
         ({"operator": "gemm", "workload_key": small.key}, [2.0]),
         ({"device": "cpu-2"}, [3.0]),
         ({"kernel": "naive"}, [4.0]),
         ({"threads": 2}, [5.0]),
         ({"cache": "cold"}, [6.0]),
+        ({"cache": "model"}, [7.0]),
         ({"operator": "conv2d"}, []),
         ({"kernel": "cpp_packed", "threads": 1, "cache": "warm", "device": "cpu-1"}, [1.0, 2.0]),
     ]:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, inspect
 
 from tuner.core.errors import StoreError
+from tuner.core.protocol import Protocol
 from tuner.core.turns import Turns
 from tuner.store.models import Base
 from tuner.store.opening import open_engine
@@ -107,6 +108,18 @@ def test_trials_of_the_sixth_version_ran_nobody_knows_where(path: Path, make: An
         assert store.numbered_history(1) == [(0, trial)]
         store.add_trials(store.begin_sweep(make.spec), [replace(make.timed(1.0), host="newhost")])
         assert store.sweep_history(2)[0].host == "newhost"
+
+
+def test_an_older_file_takes_times_of_a_models_layers(path: Path, make: Any) -> None:
+    first_version(path)
+    with open_store(path) as store:
+        layer = make.with_(protocol=Protocol(cache="model", between_bytes=2**25))
+        store.add_trials(store.begin_sweep(layer.spec), [layer.timed(1.0)])
+        assert sorted(row.cache for row in store.best()) == ["model", "warm"]
+    with sqlite3.connect(path) as plain:
+        assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        with pytest.raises(sqlite3.IntegrityError):
+            plain.execute("UPDATE sweeps SET cache = 'hot'")
 
 
 def test_asking_for_reading_only_still_migrates_a_writable_file(path: Path) -> None:

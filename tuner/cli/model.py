@@ -153,6 +153,9 @@ def tune(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each layer's interleaved final.")] = 15,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.")] = None,
     inputs: Inputs = None,
+    cache: Annotated[
+        str, typer.Option(help="What a layer finds in the caches: model (as in a run), warm or cold.")
+    ] = "model",
     baselines: Annotated[bool, typer.Option(help="Measure the libraries too.")] = True,
     db: Db = None,
     json: Json = False,
@@ -179,9 +182,9 @@ def tune(
     plan = campaign.Plan(
         searcher, budget=Budget(trials=trials), rounds=rounds, give_up_after=give_up_after, final_within=2.0
     )
-    asked = Asked(model, parse_dims(dim or ()), batch, trials, minutes and minutes * 60, inputs)
+    asked = Asked(model, parse_dims(dim or ()), batch, trials, minutes and minutes * 60, inputs, cache)
     with open_store(db) as store:
-        protocol = campaign.default_protocol(device, threads=threads)
+        protocol = campaign.default_protocol(device, threads=threads, cache=cache)
         with SweepProgress(quiet=json) as progress:
             setting = campaign.Setting(device, protocol, plan, store, progress)
             ready = prepare(asked, setting)

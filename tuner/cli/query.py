@@ -35,7 +35,7 @@ def best(
     threads: Annotated[
         int | None, typer.Option(min=1, max=MAX_COUNT, help="Only this number of CPU threads.")
     ] = None,
-    cache: Annotated[str | None, typer.Option(help="Only warm or cold caches.")] = None,
+    cache: Annotated[str | None, typer.Option(help="Only warm, cold or model caches.")] = None,
     device: Annotated[
         str | None, typer.Option(help="Only this device: a part of its name or fingerprint.")
     ] = None,

@@ -89,7 +89,13 @@ def sweep(
         bool, typer.Option("--remeasure", help="Measure known configurations again.")
     ] = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.")] = None,
-    cache: Annotated[str | None, typer.Option(help="warm (default) or cold caches.")] = None,
+    cache: Annotated[
+        str | None, typer.Option(help="warm (default) or cold caches, or model: as a layer finds them.")
+    ] = None,
+    between: Annotated[
+        int,
+        typer.Option(min=0, max=2**20, help="With --cache model: MiB of other data between two calls."),
+    ] = 0,
     sustained: Annotated[
         float | None,
         typer.Option(help="Seconds a candidate keeps the device busy before it is timed. Default 0: bursts."),
@@ -141,7 +147,7 @@ def sweep(
         give_up_after=give_up_after, defaults=parse_defaults(default or ()), foresee=foresee,
     )  # fmt: skip
     timing = {"threads": threads, "cache": cache, "sustained_s": sustained, "clock_mhz": lock_clock}
-    timing["relative_interval"] = relative_interval
+    timing |= {"relative_interval": relative_interval, "between_bytes": between * 2**20 or None}
     if workloads:
         if shape is not None or no_device:
             raise TunerError("--workloads is in place of --shape, and is measured: it has no --no-device")

@@ -298,6 +298,17 @@ class Device(ABC):
     def flush(self) -> None:
         """Evicts the caches, so that the next call finds them cold."""
 
+    def pass_by(self, nbytes: int, fresh: Sequence[np.ndarray]) -> None:
+        """Between two calls, as in a model: other data passes through the caches, and the arrays are fresh.
+
+        Here it evicts all caches, as `flush`.
+
+        Args:
+            nbytes: of other data; what a core's own caches hold is replaced in any case.
+            fresh: bound arrays that what came before has just written; their content stays.
+        """
+        self.flush()
+
     def state(self) -> Mapping[str, float]:
         """What changes from moment to moment and moves times: clocks, temperature, throttling; by name."""
         return {}

@@ -39,6 +39,8 @@ class Operator(ABC):
     named_options: ClassVar[tuple[str, ...]] = ()
     """Options that a kernel's file honours only where it names them: `options = "operator"` leaves them out.
     For what an operator got after files were written that take all it had."""
+    weights: ClassVar[tuple[str, ...]] = ()
+    """Inputs that are the same in every call where the option `frozen` says so; others are activations."""
     example: ClassVar[str]
     """A shape for help texts."""
     untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {}

@@ -13,10 +13,13 @@ compared right after them, and another process has the clock. 3: what a proof wa
 a request whose clocks are apart is asked again, disturbed samples in the place of quiet ones are marked."""
 
 
-USER_NAMES = {"sustained_s": "sustained", "clock_mhz": "lock_clock"}
+USER_NAMES = {"sustained_s": "sustained", "clock_mhz": "lock_clock", "between_bytes": "between"}
 """Attributes that users know by other names: keys of experiment files, and options with dashes."""
 
-_UNUSUAL = ("timer", "sustained_s", "clock_mhz")
+CACHES = ("model", "warm", "cold")
+"""What a call finds in the caches; in the order in which a model's kernels are chosen by their times."""
+
+_UNUSUAL = ("timer", "sustained_s", "clock_mhz", "between_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class Protocol:
 
     Attributes:
         threads: CPU threads a kernel may use, pinned one to a core.
-        cache: `warm` (calls back to back) or `cold` (caches evicted before every call).
+        cache: `warm` (calls back to back), `cold` (caches evicted before every call) or `model` (as a layer
+            of a model finds them: a core's own caches hold other data, but the activations are fresh).
         warmup: calls before the first timed one (the verifying call is one more).
         relative_interval: repeat until half of the 95% interval of the median is at most this share, or the
             candidate is surely behind the incumbent (not where `prune_factor` is 0).
@@ -41,6 +45,8 @@ class Protocol:
         sustained_s: seconds that the candidate keeps the device busy before its first sample, and before
             later ones twice as long as it was idle: the samples are of the clocks under load. 0 for bursts.
         clock_mhz: what the device's clock is held at meanwhile; 0 where it goes as it likes.
+        between_bytes: other data that passes through the caches before each call where `cache` is `model`,
+            such as the model's other weights; at least what the cores' own caches hold, whatever it says.
     """
 
     threads: int = 1
@@ -58,10 +64,15 @@ class Protocol:
     timer: str = ""
     sustained_s: float = 0.0
     clock_mhz: int = 0
+    between_bytes: int = 0
 
     def __post_init__(self) -> None:
-        if self.cache not in ("warm", "cold"):
-            raise InvalidSetting("cache", "is 'warm' or 'cold'", self.cache)
+        if self.cache not in CACHES:
+            raise InvalidSetting("cache", "is 'warm', 'cold' or 'model'", self.cache)
+        if self.between_bytes and self.cache != "model":
+            raise InvalidSetting(
+                "between_bytes", f"is 0 where the cache is {self.cache!r}", self.between_bytes
+            )
         for name in ("threads", "min_samples", "max_samples"):
             if getattr(self, name) < 1:
                 raise InvalidSetting(name, "is at least 1", getattr(self, name))
@@ -72,7 +83,9 @@ class Protocol:
         for name in ("relative_interval", "min_sample_s", "build_timeout_s", "run_timeout_s"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise InvalidSetting(name, "is a positive number", getattr(self, name))
-        for name in ("warmup", "budget_s", "prune_factor", "memory_bytes", "sustained_s", "clock_mhz"):
+        for name in (
+            "warmup", "budget_s", "prune_factor", "memory_bytes", "sustained_s", "clock_mhz", "between_bytes",
+        ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise InvalidSetting(name, "is at least 0", getattr(self, name))
         if not self.sustained_s <= self.run_timeout_s / 4:
@@ -80,17 +93,25 @@ class Protocol:
             raise InvalidSetting("sustained_s", most, self.sustained_s)
 
     @property
+    def warm(self) -> bool:
+        """Whether calls follow each other back to back; else each is a sample, and the caches are seen to
+        before it."""
+        return self.cache == "warm"
+
+    @property
     def digest(self) -> str:
         """Identifies what a time measured under this protocol means.
 
         Only what moves the measured value counts: threads, cache state, warm-up, sample length, and where
-        they are asked for a load that lasts and a clock that is held. A trial
+        they are asked for a load that lasts, a clock that is held and data that passes between calls. A trial
         repeated more often or given a longer timeout is the same quantity, better known. And the rules it was
         taken by: what was timed when inputs never changed is no evidence any more.
         """
         known = [RULES, self.threads, self.cache, self.warmup, self.min_sample_s]
         if self.sustained_s or self.clock_mhz:
             known += [self.sustained_s, self.clock_mhz]
+        if self.between_bytes:
+            known += ["between", self.between_bytes]
         return digest([*known, self.timer] if self.timer else known)
 
     def as_dict(self) -> dict[str, Any]:

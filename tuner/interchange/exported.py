@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.core.errors import TunerError
+from tuner.core.protocol import CACHES
 from tuner.core.space import Config
 from tuner.interchange._fields import Fields, clip, plain_name, plain_value
 from tuner.interchange._reading import parse_json, read_text
@@ -83,8 +84,8 @@ def _entry(fields: Fields) -> Entry:
     threads = fields.get("threads", int, 1)
     if isinstance(threads, bool) or not 1 <= threads <= _MOST_THREADS:
         raise TunerError(f"{fields.where}: {clip(threads)} is no number of threads")
-    if (cache := fields.text("cache", "warm")) not in ("cold", "warm"):
-        raise TunerError(f"{fields.where}: caches are warm or cold, not {clip(cache)}")
+    if (cache := fields.text("cache", "warm")) not in CACHES:
+        raise TunerError(f"{fields.where}: caches are warm or cold or a model's, not {clip(cache)}")
     version = f"{fields.text('toolchain_name', '')} {fields.text('toolchain_version', '')}".strip()
     return Entry(
         fields.text("workload"), fields.text("kernel"), config, fields.text("device", ""),

@@ -12,7 +12,7 @@ from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.core.kernel import FROZEN
 from tuner.core.workload import Workload
-from tuner.engine.program.load import load_rows
+from tuner.engine.program.load import load_rows, one_state
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.executor import Executor
 from tuner.model.graph import Graph
@@ -185,9 +185,9 @@ def _kernel(workload: Workload, rows: "Sequence[BestRow]", device: Device) -> Tu
     """The kernel tuned for a workload, else one tuned for it at another batch or for weights that may change,
     else one tuned for it without its sum and activation, which older databases have as nodes of their own;
     `None`: none is stored."""
-    own = [row for row in rows if row.workload == workload]
-    near = own or [row for row in rows if _alike(row.workload, workload)]
-    near = near or [row for row in rows if _alike(row.workload, workload, _ELSEWHERE)]
+    own = one_state([row for row in rows if row.workload == workload])
+    near = own or one_state([row for row in rows if _alike(row.workload, workload)])
+    near = near or one_state([r for r in rows if _alike(r.workload, workload, _ELSEWHERE)])
     if not near:
         return None
     try:

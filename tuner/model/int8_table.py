@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.core.device import Device
 from tuner.core.workload import Workload
+from tuner.engine.program.load import one_state
 from tuner.model.costs import layer_cost
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
@@ -18,6 +19,7 @@ from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs
 
 if TYPE_CHECKING:
+    from tuner.store.records import BestRow
     from tuner.store.store import Store
 
 
@@ -212,10 +214,13 @@ def _stored(
     }
     found: dict[Workload, tuple[str, float]] = {}
     for operator in sorted(kinds):
+        rows: dict[Workload, list[BestRow]] = {}
         for row in store.best(operator, None, device.fingerprint, threads=threads):
-            known = found.get(row.workload)
-            if row.kernel.name not in libraries and (known is None or row.interval.mid < known[1]):
-                found[row.workload] = (row.kernel.name, row.interval.mid)
+            if row.kernel.name not in libraries:
+                rows.setdefault(row.workload, []).append(row)
+        for workload, mine in rows.items():
+            fastest = min(one_state(mine), key=lambda row: row.interval.mid)
+            found[workload] = (fastest.kernel.name, fastest.interval.mid)
     return found
 
 

@@ -1,12 +1,17 @@
 """A model tuned: each distinct layer once, with a budget by its share of the time, and what that comes to."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from tuner import registry
 from tuner.core.digest import digest
 from tuner.core.kernel import FROZEN
+from tuner.core.protocol import Protocol
 from tuner.core.stats import Interval
 from tuner.core.workload import Workload
 from tuner.engine.tuning.campaign import choose_kernels
@@ -36,6 +41,7 @@ class Asked:
         trials: of each kernel, the mean over the layers that matter.
         seconds: for all sweeps together, finals apart; `None` for no bound.
         inputs: `.npz` file of inputs for the profile.
+        cache: what a layer finds in the caches while it is tuned, see `Protocol`.
     """
 
     path: Path
@@ -44,12 +50,14 @@ class Asked:
     trials: int = 24
     seconds: float | None = None
     inputs: Path | None = None
+    cache: str = "model"
 
     def as_plain(self, model_digest: str) -> dict[str, Any]:
         """What makes two runs the same question."""
         return {
             "model": self.path.name, "model_digest": model_digest, "dims": dict(self.dims),
             "batch": self.batch, "trials": self.trials, "seconds": self.seconds, "weights": FROZEN,
+            "cache": self.cache,
         }  # fmt: skip
 
 
@@ -114,6 +122,38 @@ def file_digest(path: Path) -> str:
         return digest(hashlib.file_digest(file, "sha256").hexdigest())
 
 
+_STEP = 32 * 2**20
+_MOST = 256 * 2**20
+
+
+def passing_bytes(found: Layers) -> int:
+    """Bytes of the model's frozen weights, which pass through the caches between two calls of a layer.
+
+    In steps of 32 MiB, so that models of about one size share their layers' trials, and 256 MiB at most: more
+    than that evicts no more, and each sample waits for it.
+    """
+    total = 0
+    for layer in found.layers:
+        if layer.workload.option(FROZEN, False):
+            operator = registry.operator(layer.workload.operator)
+            signature = operator.signature(layer.workload)
+            total += sum(
+                math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+                for spec in signature if spec.name in operator.weights
+            )  # fmt: skip
+    return min(_MOST, round(total / _STEP) * _STEP)
+
+
+def as_in_the_model(protocol: Protocol, cache: str, found: Layers) -> Protocol:
+    """The protocol for a model's layers.
+
+    Raises:
+        TunerError: there is no such state of the caches.
+    """
+    between = passing_bytes(found) if cache == "model" else 0
+    return replace(protocol, cache=cache, between_bytes=between)
+
+
 def tune_model(
     asked: Asked, ready: Prepared, setting: Setting, kernels: Sequence[str] = (), baselines: bool = True,
     command: str = "",
@@ -138,8 +178,9 @@ def tune_model(
     question = asked.as_plain(file_digest(asked.path))
     split = {workload.key: trials for workload, trials in ready.split.items()}
     plan = replace(setting.plan, resume=True, reuse=True)
+    protocol = as_in_the_model(setting.protocol, asked.cache, ready.found)
     return run_series(
-        layers, replace(setting, plan=plan), kernels, baselines,
+        layers, replace(setting, plan=plan, protocol=protocol), kernels, baselines,
         budgets(ready.split, asked.seconds, target_kernels),
         title=f"{asked.path.name}: tuned kernels against the fastest library", kind="network",
         command=command, asked={"of_model": {**question, "split": split}},
@@ -153,8 +194,6 @@ def _tuned_kernels(workload: Workload, setting: Setting, names: Sequence[str]) -
 
 
 def _of(workload: Workload, setting: Setting) -> list[Any]:
-    from tuner import registry
-
     return registry.kernels_of(workload.operator, setting.device.target_for(setting.protocol.threads).kind)
 
 

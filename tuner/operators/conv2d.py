@@ -79,6 +79,7 @@ class Conv2d(Operator):
     dtypes = ("f32", "f16", "int8", "bf16")
     dims = ("n", "c", "h", "w", "k", "r", "s")
     tensors = ("X", "W", "bias", "residual", "scale", "Z", "Y")
+    weights = ("W",)
     options: ClassVar[dict[str, Option]] = {
         "stride": 1,
         "pad": 0,

@@ -53,6 +53,7 @@ class Gemm(Operator):
     dtypes = ("f32", "f16", "int8", "bf16", "tf32", "e4m3", "e5m2")
     dims = ("m", "n", "k")
     tensors = ("A", "B", "C", "bias", "scale", "Z", "D")
+    weights = ("B",)
     options: ClassVar[dict[str, Option]] = {
         "batch": 1,
         "trans_a": False,

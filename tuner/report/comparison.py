@@ -65,6 +65,7 @@ def gather(campaign: StoredCampaign, part: CampaignPart, store: "Store") -> Comp
         campaign=campaign.id,
         sustained_s=campaign.spec.protocol.sustained_s,
         clock_mhz=campaign.spec.protocol.clock_mhz,
+        between_bytes=campaign.spec.protocol.between_bytes,
     )
     paired = shown.final is not None and not shown.disturbed
     rows = comparison_rows(timings, context, paired)

@@ -63,7 +63,7 @@ class RowContext:
         workload: what was computed.
         device: its name.
         threads: CPU threads.
-        cache: `warm` or `cold`.
+        cache: `warm`, `cold` or `model`.
         when: of the measurement, UTC.
         flops: of one call.
         bytes: that any implementation must move.
@@ -75,6 +75,7 @@ class RowContext:
         campaign: its number in the store; `None` for rows that are of none.
         sustained_s: seconds of load before a candidate was timed; 0 for bursts.
         clock_mhz: what the device's clock was held at; 0 where it went as it liked.
+        between_bytes: of other data before each call, with a `model` cache.
     """
 
     title: str
@@ -93,11 +94,14 @@ class RowContext:
     campaign: int | None = None
     sustained_s: float = 0.0
     clock_mhz: int = 0
+    between_bytes: int = 0
 
     @property
     def how(self) -> str:
         """`2 threads, warm cache, sustained 2 s, clock held at 1410 MHz`."""
         parts = [f"{self.threads} thread{'s' if self.threads != 1 else ''}", f"{self.cache} cache"]
+        if self.between_bytes:
+            parts.append(f"{self.between_bytes / 2**20:.0f} MiB of other data between calls")
         if self.sustained_s:
             parts.append(f"sustained {self.sustained_s:g} s")
         if self.clock_mhz:

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, exists, literal_column, select
 
 from tuner.core.measurement import Evidence
+from tuner.core.protocol import CACHES
 from tuner.core.workload import Workload
 from tuner.store.checked import positive, scalars, whole, words
 from tuner.store.convert import chunks, from_finite_json, from_stamp, workload_of
@@ -140,8 +141,8 @@ def best(
     return sorted(
         result,
         key=lambda r: (
-            r.workload.operator, order[r.workload.key], r.device.fingerprint, r.threads, r.cache,
-            r.shown_s,
+            r.workload.operator, order[r.workload.key], r.device.fingerprint, r.threads,
+            CACHES.index(r.cache), r.shown_s,
         ),
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ class CampaignRow(Base):
     __table_args__ = (
         CheckConstraint(_among("kind", CAMPAIGN_KINDS), name="ck_campaigns_kind"),
         CheckConstraint(_among("status", SWEEP_STATUSES), name="ck_campaigns_status"),
-        CheckConstraint("cache IN ('cold', 'warm') AND threads >= 1", name="ck_campaigns_protocol"),
+        CheckConstraint("cache IN ('cold', 'model', 'warm') AND threads >= 1", name="ck_campaigns_protocol"),
         CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="ck_campaigns_finished_at"),
         Index("ix_campaigns_experiment", "experiment"),
     )

@@ -83,7 +83,7 @@ class SweepRow(Base):
     __tablename__ = "sweeps"
     __table_args__ = (
         CheckConstraint(_among("status", SWEEP_STATUSES), name="ck_sweeps_status"),
-        CheckConstraint("cache IN ('cold', 'warm') AND threads >= 1", name="ck_sweeps_protocol"),
+        CheckConstraint("cache IN ('cold', 'model', 'warm') AND threads >= 1", name="ck_sweeps_protocol"),
         CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="ck_sweeps_finished_at"),
         # `best` reads its groups from this index, without a look at the trials.
         Index("ix_sweeps_group", "workload_id", "device_id", "kernel_id", "threads", "cache"),
@@ -138,7 +138,7 @@ class TrialRow(Base):
             f"max_error IS NULL OR max_error <= 1 OR NOT ({_among('status', TIMED_STATUSES)})",
             name="ck_trials_max_error",
         ),
-        CheckConstraint("cache IN ('cold', 'warm') AND threads >= 1", name="ck_trials_protocol"),
+        CheckConstraint("cache IN ('cold', 'model', 'warm') AND threads >= 1", name="ck_trials_protocol"),
         # `best` seeks here, one probe a group; partial, so failures do not weigh on it.
         Index(
             "ix_trials_best",
@@ -230,7 +230,7 @@ class FinalRow(Base):
 
     __tablename__ = "finals"
     __table_args__ = (
-        CheckConstraint("cache IN ('cold', 'warm') AND threads >= 1", name="ck_finals_protocol"),
+        CheckConstraint("cache IN ('cold', 'model', 'warm') AND threads >= 1", name="ck_finals_protocol"),
     )
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     sweep_id: Mapped[int | None] = mapped_column(ForeignKey("sweeps.id"), index=True)

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, inspect, text
 
 from tuner.store.errors import StoreDamaged, StoreReadOnly, StoreVersion
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """Every revision under `migrations/versions`, oldest first; a test compares."""
 
 HEAD = REVISIONS[-1]

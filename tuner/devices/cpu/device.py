@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from tuner.core.artifact import Artifact
 from tuner.core.device import Device, Executable
 from tuner.core.digest import digest
@@ -214,6 +216,13 @@ class CpuDevice(Device):
         limits = self.target.limits
         share = max(2 * limits["l3_bytes"] / len(self._team), 2 * limits["l2_bytes"])
         self._helper.flush(self._team, int(share))
+
+    def pass_by(self, nbytes: int, fresh: Sequence[np.ndarray]) -> None:
+        """All pinned cores together read `nbytes` of other data: at least twice what their L2 caches hold, at
+        most twice the last-level cache; then each writes its part of the fresh arrays as it is."""
+        limits, cores = self.target.limits, len(self._team)
+        least, most = 2 * limits["l2_bytes"] * cores, 2 * limits["l3_bytes"]
+        self._helper.pass_by(self._team, int(max(least, min(nbytes, most))), fresh)
 
     def least_seconds(self, flops: float, nbytes: float, dtype: str, threads: int) -> float:
         """At 7 GHz, which no core reaches: two full vectors of multiply-adds and two of loads each cycle.

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from tuner.core.compiled import already_compiled, compiled
 from tuner.core.places import CUDA_SRC
 
@@ -48,6 +50,9 @@ class Runtime:
         self._bandwidths.restype = ctypes.c_int
         self._flush = library.tuner_flush
         self._flush.argtypes, self._flush.restype = [ints, ctypes.c_int, size], ctypes.c_int
+        self._pass = library.tuner_pass
+        self._pass.argtypes = [ints, ctypes.c_int, size, pointer, pointer, ctypes.c_int]
+        self._pass.restype = ctypes.c_int
 
     @staticmethod
     def _cpus(cpus: Sequence[int]) -> ctypes.Array[ctypes.c_int]:
@@ -76,6 +81,16 @@ class Runtime:
         """Every CPU walks through so many bytes of its own."""
         if self._flush(self._cpus(cpus), len(cpus), bytes_each) != 0:
             raise RuntimeError(f"cache eviction failed: no memory for {len(cpus)} x {bytes_each} bytes")
+
+    def pass_by(self, cpus: Sequence[int], nbytes: int, fresh: Sequence[np.ndarray]) -> None:
+        """All CPUs together read so many bytes of other data, then write `fresh` arrays as they are."""
+        addresses = np.array([array.ctypes.data for array in fresh], np.uintp)
+        sizes = np.array([array.nbytes for array in fresh], np.int64)
+        status = self._pass(
+            self._cpus(cpus), len(cpus), nbytes, addresses.ctypes.data, sizes.ctypes.data, len(fresh)
+        )
+        if status != 0:
+            raise RuntimeError(f"no memory for {nbytes} bytes that pass between two calls")
 
     @staticmethod
     def _checked(value: float, what: str) -> float:

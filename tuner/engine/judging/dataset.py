@@ -15,6 +15,7 @@ import numpy as np
 
 from tuner import registry
 from tuner.core.errors import TunerError
+from tuner.core.kernel import FROZEN
 from tuner.core.operator import Operator, Tensors
 from tuner.core.workload import Workload
 from tuner.engine.judging.sealed import Layout, sealed_inputs, shared_outputs
@@ -104,6 +105,12 @@ class Dataset:
     shown: int
     outputs: Tensors
     special: Special | None
+
+    @property
+    def activations(self) -> list[str]:
+        """Inputs that a model writes anew before each call: all but frozen weights."""
+        weights = self.operator.weights if self.workload.option(FROZEN, False) else ()
+        return [name for name in self.inputs if name not in weights]
 
     def close(self) -> None:
         """Lets its memory go."""

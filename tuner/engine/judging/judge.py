@@ -207,7 +207,7 @@ class _Judge:
         run = self._seats[int(request["pid"])]
         run.runner.begin()
         # Its caches were emptied by the others' turns. A long kernel fills them within its sample.
-        if self._protocol.cache != "cold" and run.last_s < _REWARM_BELOW_S:
+        if self._protocol.warm and run.last_s < _REWARM_BELOW_S:
             run.samples(1, 1)
         calls, turn_s = int(request["calls"]), float(request["turn_s"])
         found = turn(run, calls, run.state, turn_s)

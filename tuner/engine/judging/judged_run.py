@@ -74,9 +74,8 @@ class JudgedRun:
         self._idle_since: float | None = None
         self.remarks: dict[str, float] = {}
         self._apart = self._held_up = 0
-        self._ask(
-            {"do": "load", "artifact": artifact, "layout": data.layout.as_plain()}, data.sent, data.shown
-        )
+        what = {"artifact": artifact, "layout": data.layout.as_plain(), "fresh": data.activations}
+        self._ask({"do": "load", **what}, data.sent, data.shown)
 
     def _ask(self, request: Mapping[str, Any], *descriptors: int) -> Any:
         try:
@@ -144,22 +143,22 @@ class JudgedRun:
 
     def samples(self, count: int, calls: int) -> list[Timed]:
         """So many samples in a row, challenged."""
-        cold = self._protocol.cache == "cold"
+        apart = not self._protocol.warm
         if self.pause_s:
             return [self._after_pause() for _ in range(count)]
-        if self.doubted and not cold:
+        if self.doubted and not apart:
             calls = max(calls, round(PROOFS_S[0] / max(self.last_s, 1e-8)))
             asked = [self._sample([calls], False, False) for _ in range(count)]
             return [Timed(t.elapsed_s / calls, timed.share, t.elapsed_s) for (timed,), t in asked]
         # Between two requests threads of the kernel may have gone to sleep.
-        warm = not cold and self.last_s < _WARM_BELOW_S
-        return self._sample([self._fewer(calls) for _ in range(count)], cold, warm)[0]
+        warm = not apart and self.last_s < _WARM_BELOW_S
+        return self._sample([self._fewer(calls) for _ in range(count)], apart, warm)[0]
 
     def _fewer(self, calls: int) -> int:
         """At most a quarter fewer, by chance: a kernel that counts cannot know which call is compared."""
         return int(self._rng.integers(max(1, math.ceil(0.75 * calls)), calls + 1))
 
-    def _sample(self, calls: Sequence[int], cold: bool, warm: bool) -> tuple[list[Timed], Timing]:
+    def _sample(self, calls: Sequence[int], apart: bool, warm: bool) -> tuple[list[Timed], Timing]:
         """Each sample as the runner tells it, and the request by all clocks, without the load before it.
 
         A request whose clocks are apart is dropped and asked again. Dropping helps nobody: whose clock lies
@@ -169,8 +168,8 @@ class JudgedRun:
             CandidateRefused: the clocks are apart each time.
         """
         for pause_s in (*_PAUSES_S, None):
-            timed, timing = self._sample_once(calls, cold, warm)
-            if cold or not self._own_clock or not timing.apart:
+            timed, timing = self._sample_once(calls, apart, warm)
+            if apart or not self._own_clock or not timing.apart:
                 self.last_s = timed[-1].seconds
                 return timed, timing
             self._apart += 1
@@ -201,7 +200,7 @@ class JudgedRun:
         )
         return CandidateRefused("environment", reason, passing=True)
 
-    def _sample_once(self, calls: Sequence[int], cold: bool, warm: bool) -> tuple[list[Timed], Timing]:
+    def _sample_once(self, calls: Sequence[int], apart: bool, warm: bool) -> tuple[list[Timed], Timing]:
         """One request of `_sample`."""
         if self._challenger is None:
             self._challenger = Challenger(self._data, self._constant, self._rng)
@@ -215,7 +214,7 @@ class JudgedRun:
             self._ask({"do": "busy", "seconds": busy_s})
         clock = Clocks(self.runner)
         began = time.perf_counter()
-        answer = self._ask({"do": "sample", "steps": steps, "cold": cold, "warm": warm})
+        answer = self._ask({"do": "sample", "steps": steps, "apart": apart, "warm": warm})
         self._idle_since = time.perf_counter()
         elapsed = self._idle_since - began
         counted = clock.since()
@@ -289,11 +288,10 @@ class JudgedRun:
             raise self._never_together(timing, again=False)
         slower, share = proofs.times()
         slower_s = float(np.median(slower))
-        if self._protocol.cache == "cold":
-            # Those were warm calls: they refute the cold ones' time, and cannot stand in for it.
-            reason = (
-                f"cold calls are said to take {claimed:.3g} s, warm ones took {slower_s:.3g} s afterwards"
-            )
+        if not self._protocol.warm:
+            # Those were warm calls: they refute the others' time, and cannot stand in for it.
+            kind = f"calls with {self._protocol.cache} caches"
+            reason = f"{kind} are said to take {claimed:.3g} s, warm ones took {slower_s:.3g} s afterwards"
             raise CandidateRefused("environment", f"{self._data.workload.key}: {reason}", passing=True)
         self.doubted = True
         self.remarks["slower_when_proven"] = slower_s / claimed
@@ -305,7 +303,7 @@ class JudgedRun:
     def _slower_after_pauses(self, claimed: float, known_s: float, gap_s: float) -> list[float]:
         """See `pauses.py`: the times that count in place of those claimed, if there are any."""
         found = AfterPauses(claimed, self._protocol.threads)
-        if self._protocol.cache == "cold" or not found.longer(known_s):
+        if not self._protocol.warm or not found.longer(known_s):
             return []
         self.pause_s = gap_s
         while found.missing:

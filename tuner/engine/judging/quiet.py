@@ -50,7 +50,8 @@ def turn(
         left_s = seconds - (time.perf_counter() - started)
         if taken and left_s <= 0:
             break
-        room = int(left_s / (taken[-1].seconds * calls)) if taken else 1
+        # Where data passes before each call that takes longer than the call.
+        room = int(left_s / max(taken[-1].seconds * calls, taken[-1].lasted_s)) if taken else 1
         taken += run.samples(max(1, min(missing if taken else 1, room)), calls)
     wall = time.perf_counter() - started
     after = state()

@@ -10,7 +10,8 @@ import ctypes
 import mmap
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -125,18 +126,18 @@ class TrialRun:
         """What the outputs hold now."""
         return {spec.name: self.executable.read(spec.name) for spec in self._layout.outputs}
 
-    def sample(self, calls: int, cold: bool, changes: Changes | None) -> float:
-        """Seconds of one call: the mean of `calls` back to back; of one with evicted caches if `cold`.
+    def sample(self, calls: int, see_to_caches: Callable[[], None] | None, changes: Changes | None) -> float:
+        """Seconds of one call: the mean of `calls` back to back, or of one after the caches were seen to.
 
         Args:
             calls: how many.
-            cold: evict the caches first; then `calls` is 1.
+            see_to_caches: called just before the clock starts; then `calls` is 1.
             changes: of an input, between calls.
         """
         self._restore()
         self.poison()
-        if cold:
-            self.device.flush()
+        if see_to_caches is not None:
+            see_to_caches()
         if changes is None:
             return self.executable.sample(calls)
         self._changed.setdefault(changes.name, set()).update(changes.places.tolist())
@@ -186,8 +187,8 @@ def give_up_powers() -> None:
 class _Runner:
     """The requests of a judge, one method each; see `runner_job`."""
 
-    def __init__(self, device: Device, channel: Channel) -> None:
-        self._device, self._channel = device, channel
+    def __init__(self, device: Device, channel: Channel, protocol: Protocol) -> None:
+        self._device, self._channel, self._protocol = device, channel, protocol
         self._run: TrialRun | None = None
         self._shown: dict[str, np.ndarray] = {}
 
@@ -207,7 +208,7 @@ class _Runner:
         inputs, self._shown = self._map(layout, False), self._map(layout, True)
         self._run = None
         self._run = TrialRun(self._device, artifact_from_plain(request["artifact"]), layout, inputs)
-        self._layout = layout
+        self._layout, self._fresh = layout, [str(name) for name in request["fresh"]]
         return {}
 
     def feed(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,13 +238,21 @@ class _Runner:
         steps = [(int(step["calls"]), *self._challenge(step)) for step in request["steps"]]
         if request["warm"]:
             run.executable.sample(1)
+        caches = self._caches() if request["apart"] else None
         for calls, changes, probe in steps:
             before, began = device.waits(), time.perf_counter()
-            seconds.append(run.sample(calls, bool(request["cold"]), changes))
+            seconds.append(run.sample(calls, caches, changes))
             probes.append(run.probed(probe))
             lasted.append(time.perf_counter() - began)
             shares.append(others_share(before, device.waits()))
         return {"seconds": seconds, "probes": probes, "shares": shares, "lasted_s": lasted}
+
+    def _caches(self) -> Callable[[], None]:
+        """What the protocol does to the caches before each call; the activations are fresh in a model."""
+        if self._protocol.cache == "cold":
+            return self._device.flush
+        fresh = [self._loaded.arrays[name] for name in self._fresh]
+        return partial(self._device.pass_by, self._protocol.between_bytes, fresh)
 
     def busy(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Calls that nobody times, so that what follows is of a device under load."""
@@ -307,7 +316,7 @@ def runner_job(payload: Mapping[str, Any], channel: Channel) -> None:
         try:
             if runner is None:
                 device.prepare(protocol.threads)
-                runner = _Runner(device, channel)
+                runner = _Runner(device, channel, protocol)
             if request["do"] not in _REQUESTS:
                 raise RuntimeError(f"no request {request['do']!r}")
             answer = {"ok": True, **getattr(runner, request["do"])(request)}

@@ -44,7 +44,7 @@ class Sampler(typing.Protocol):
 
 def calls_a_sample(seconds: float, protocol: Protocol) -> int:
     """How many calls make a sample long enough for the clock: 1 for kernels of `min_sample_s` or more."""
-    if protocol.cache == "cold" or seconds >= protocol.min_sample_s:
+    if not protocol.warm or seconds >= protocol.min_sample_s:
         return 1
     return min(10_000, int(protocol.min_sample_s / max(seconds, 1e-8)) + 1)
 

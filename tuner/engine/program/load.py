@@ -8,6 +8,7 @@ from tuner import registry
 from tuner.core.device import Device
 from tuner.core.errors import InvalidConfig, InvalidSpace, InvalidWorkload, Unavailable
 from tuner.core.kernel import Kernel
+from tuner.core.protocol import CACHES
 from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -34,12 +35,20 @@ def distance(a: Workload, b: Workload) -> float:
     return math.sqrt(sum(math.log2(size / theirs[name]) ** 2 for name, size in a.dims))
 
 
+def one_state(rows: Sequence[BestRow]) -> list[BestRow]:
+    """Those timed as in a model where there are any, else the warm ones, else the cold ones: times of
+    different cache states do not compare."""
+    states = {row.cache for row in rows}
+    return next(([row for row in rows if row.cache == cache] for cache in CACHES if cache in states), [])
+
+
 def choose(
     workload: Workload, rows: Sequence[BestRow], device: Device, target: Target, kernel_name: str | None
 ) -> tuple[BestRow, Kernel, Config, str]:
     """The stored configuration to use for a workload: (row, kernel, configuration, note).
 
-    The fastest one of this very workload on this device; else that of the nearest shape (of the same
+    The fastest one of this very workload on this device, of those timed as in a model where there are any,
+    then of warm ones, then of cold ones; else that of the nearest shape (of the same
     options first, then of any) whose configuration is valid here; where none is, the nearest one's,
     adapted (`SearchSpace.nearest`). Another device's only where this one has none. The note is empty for an
     exact match.
@@ -59,12 +68,13 @@ def choose(
         foreign = row.device.fingerprint != device.fingerprint
         unlike = row.workload.options != workload.options
         far = distance(workload, row.workload)
-        # Among equally near shapes the faster kernel wins.
-        candidates.append(((foreign, far + 0.1 * unlike, row.time_s), row, kernel))
+        # Among equally near shapes the faster kernel wins; times of one cache state only are compared.
+        state = CACHES.index(row.cache)
+        candidates.append(((foreign, far + 0.1 * unlike, state, row.time_s), row, kernel))
     candidates.sort(key=lambda c: c[0])
     # First what is valid as it is; only then what has to be adapted.
     passes = [(c, repair) for repair in (False, True) for c in candidates]
-    for ((foreign, far, _), row, kernel), repair in passes:
+    for ((foreign, far, _, _), row, kernel), repair in passes:
         config = _valid(kernel, workload, row.config, target, repair)
         if config is None:
             continue

@@ -168,6 +168,7 @@ def of_sweeps(sweeps: Sequence[StoredSweep], title: str, store: "Store", most: i
         bandwidth=limits.get("bandwidth_bytes_per_s"),
         sustained_s=spec.protocol.sustained_s,
         clock_mhz=spec.protocol.clock_mhz,
+        between_bytes=spec.protocol.between_bytes,
     )
     names = _names(sweeps)
     share = shares([sweep.trials for sweep in sweeps], most)
