@@ -62,6 +62,7 @@ def contestants_of(
         contestants.append(mine.contestant)
         facts = {"exact": mine.exact, "near": mine.near, "left": mine.left,
                  "kernel_calls": mine.executor.kernels, "parts": mine.executor.parts,
+                 "programs": mine.executor.programs,
                  "planned_bytes": mine.executor.planned_bytes}  # fmt: skip
     except TunerError as error:
         missing[OURS] = str(error)

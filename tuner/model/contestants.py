@@ -176,7 +176,11 @@ def _made(
 ) -> Ours:  # fmt: skip
     executor = Executor(model, graph, chosen, threads)
     exact = sum(kernel.exact for _, kernel in chosen)
-    note = f"{len(chosen)} layers by kernels, {executor.parts} parts by ONNX Runtime"
+    note = (
+        f"{len(chosen)} layers by kernels, {executor.programs} programs between them, "
+        f"{executor.parts} parts by ONNX Runtime"
+    )
+    note += f" ({executor.missing})" if executor.missing else ""
     contestant = Contestant(OURS, lambda: executor(inputs), note)
     return Ours(contestant, executor, exact, len(chosen) - exact, left, model, graph, chosen)
 

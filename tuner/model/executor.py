@@ -1,4 +1,4 @@
-"""A model run by tuned kernels, and by ONNX Runtime where there is none."""
+"""A model run by tuned kernels, by programs between them, and by ONNX Runtime where there is neither."""
 
 import math
 import statistics
@@ -10,18 +10,24 @@ import numpy as np
 
 from tuner import registry
 from tuner.core.brief import brief
+from tuner.core.errors import TunerError
 from tuner.core.kernel import FROZEN
 from tuner.core.tensors import TensorSpec
 from tuner.core.workload import Workload
+from tuner.engine.candidate.devices import default_device
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.constants import constant_arrays, constant_nodes, constants_of, sub_model, weights
+from tuner.model.glue.found import programs
+from tuner.model.glue.library import Library
+from tuner.model.glue.placing import Placing, placing, without_copies
+from tuner.model.glue.program import Folded, Operand, Program
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
 from tuner.model.int8_weights import column_sums, computed_bias
 from tuner.model.layer import Binding, Layer
 from tuner.model.quantization import SHIFT
 from tuner.model.runtime import session
-from tuner.model.stages import Part, buffers, stages
+from tuner.model.stages import VIEWS, Part, buffers, rest_of, sources, stages
 
 _ALIGNED = 64
 # Parts that touch less than this run on one thread: waking a second one takes longer than their work.
@@ -35,8 +41,9 @@ class Executor:
     """A model ready to run; buffers are planned once, weights are laid out once.
 
     Values of the graph lie in memory that is allocated here and used again when nobody needs what is in it.
-    Kernels are bound to it, and so are the sessions of ONNX Runtime that compute the nodes between them: no
-    value is copied, but inputs on their way in, and a tensor whose axes a kernel wants in another order.
+    Kernels are bound to it, and so are the programs (`glue`) and the sessions of ONNX Runtime that compute
+    the nodes between them: no value is copied, but inputs on their way in, and a tensor whose axes a kernel
+    wants in another order. What is concatenated is written where it belongs, where that is one piece.
 
     One run at a time. What a run returns is overwritten by the next.
 
@@ -44,11 +51,14 @@ class Executor:
         model: the `ModelProto` with its weights.
         graph: what was read of it; all shapes between kernels and other nodes have to be known.
         kernels: a kernel for each layer that one computes; other layers are ONNX Runtime's.
-        threads: of ONNX Runtime's parts.
+        threads: of programs and of ONNX Runtime's parts.
+        native: whether programs of ours compute what they can of the nodes between kernels.
 
     Attributes:
         parts: how many sessions of ONNX Runtime there are.
+        programs: how many calls of programs of ours a run makes.
         kernels: how many kernel calls a run makes.
+        missing: why there are no programs; empty where there are, or nothing to do for them.
 
     Raises:
         ModelError: a shape is known only when the model runs, or ONNX Runtime refuses a part.
@@ -56,12 +66,18 @@ class Executor:
     """
 
     def __init__(
-        self, model: Any, graph: Graph, kernels: Sequence[tuple[Layer, TunedKernel]], threads: int
-    ) -> None:
-        self._model, self._graph, self._threads = model, graph, threads
-        order = [s for s in stages(graph, [layer for layer, _ in kernels]) if not _is_dead(s)]
-        self._allocate(order)
-        wanted = set[str]().union(*(constants_of(graph, layer) for layer, _ in kernels))
+        self, model: Any, graph: Graph, kernels: Sequence[tuple[Layer, TunedKernel]], threads: int,
+        native: bool = True,
+    ) -> None:  # fmt: skip
+        self._model, self._graph, self._threads, self.missing = model, graph, threads, ""
+        layers = [layer for layer, _ in kernels]
+        own = self._compiled(layers) if native else []
+        order = [s for s in stages(graph, layers, own) if not _is_dead(s)]
+        placed = placing(graph, order, sources(order))
+        order = [without_copies(graph, s, placed) if isinstance(s, Program) else s for s in order]
+        self._allocate(order, placed)
+        wanted = set[str]().union(*(constants_of(graph, layer) for layer in layers))
+        wanted |= set[str]().union(*(program.constants for program in own))
         wanted |= {name for name in graph.outputs if name in graph.constants}
         arrays = constant_arrays(model, graph, wanted)
         self._values |= {name: arrays[name] for name in graph.outputs if name in arrays}
@@ -69,11 +85,14 @@ class Executor:
         self._steps: list[Callable[[], object]] = []
         self._kept: list[Any] = []
         self._of_layers: list[tuple[Layer, slice]] = []
-        self.parts = self.kernels = 0
+        self.parts = self.kernels = self.programs = 0
         for stage in order:
             if isinstance(stage, Part):
                 self._steps.append(self._part(stage))
                 self.parts += 1
+            elif isinstance(stage, Program):
+                self._add_program(stage, arrays)
+                self.programs += len(stage.calls)
             elif isinstance(stage, Layer):
                 before = len(self._steps)
                 self._add_layer(stage, by_layer[id(stage)], arrays)
@@ -114,11 +133,34 @@ class Executor:
             found[layer.workload] = found.get(layer.workload, 0.0) + spent
         return found
 
-    def _allocate(self, order: Sequence[Any]) -> None:
+    def _compiled(self, layers: Sequence[Layer]) -> list[Program]:
+        """The programs between kernels, compiled; none where that cannot be, and `missing` says why."""
+        found = programs(self._graph, rest_of(self._graph, layers), VIEWS)
+        try:
+            calls = [call for program in found for call in program.calls]
+            self._library = Library(calls, default_device("cpu").target.features)
+        except TunerError as error:
+            self.missing = f"no programs between kernels: {str(error).splitlines()[0][:200]}"
+            return []
+        return found
+
+    def _add_program(self, program: Program, arrays: Mapping[str, np.ndarray]) -> None:
+        for call in program.calls:
+            bound = [self._operand(operand, arrays) for operand in call.operands]
+            self._steps.append(self._library.bound(call, bound, self._threads))
+
+    def _operand(self, operand: Operand, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        if isinstance(operand, str):
+            return self._values[operand]
+        if isinstance(operand, Folded):
+            return np.ascontiguousarray(operand.compute(*(arrays[name] for name in operand.names)))
+        return operand
+
+    def _allocate(self, order: Sequence[Any], placed: Placing) -> None:
         graph = self._graph
         names = dict.fromkeys(graph.inputs)
         for stage in order:
-            if isinstance(stage, Part):
+            if isinstance(stage, Part | Program):
                 names |= dict.fromkeys((*stage.inputs, *stage.outputs))
             elif isinstance(stage, Layer):
                 names[stage.output] = None
@@ -133,7 +175,7 @@ class Executor:
                     "runs: it cannot be run by parts"
                 )
             needed[name] = value.nbytes
-        pieces = buffers(graph, order, needed)
+        pieces = buffers(graph, order, needed, placed)
         sizes: dict[int, int] = {}
         for name, piece in pieces.items():
             sizes[piece] = max(sizes.get(piece, 0), needed.get(name, 0))
@@ -143,7 +185,8 @@ class Executor:
         for name, piece in pieces.items():
             value = graph.value(name)
             assert value.shape is not None
-            raw = memory[piece][: needed[name]]
+            begin = placed.where(name)[1]
+            raw = memory[piece][begin : begin + needed[name]]
             self._values[name] = raw.view(value.dtype).reshape(value.shape)
 
     def _part(self, part: Part) -> Callable[[], object]:

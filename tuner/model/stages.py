@@ -3,11 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from tuner.model.glue.placing import Placing
+from tuner.model.glue.program import Program
 from tuner.model.graph import Graph, Node
 from tuner.model.layer import Layer
 
 # Only the shape changes: of static shapes they are another view of the same memory.
-_VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
+VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
 
 
 @dataclass(frozen=True)
@@ -33,32 +35,35 @@ class View:
     source: str
 
 
-Stage = Layer | Part | View
+Stage = Layer | Part | View | Program
 
 
-def stages(graph: Graph, layers: Sequence[Layer]) -> list[Stage]:
+def stages(graph: Graph, layers: Sequence[Layer], programs: Sequence[Program] = ()) -> list[Stage]:
     """A whole run, in order; nodes of constants are in none.
 
-    As long as a layer can run, it does; then everything else that can, in one part. So a part is as large as
-    it can be, and there are no more of them than chains of layers.
+    As long as a layer can run, it does; then a program, the first of those that can; and where neither can,
+    everything else that can, in one part. So a part is as large as it can be, and there are no more of them
+    than chains of layers.
 
     Args:
         graph: of the model.
         layers: those that kernels compute.
+        programs: of nodes in `rest_of`.
     """
     done = set(graph.inputs) | graph.constants | {""}
-    rest = _rest(graph, layers)
-    asked = set(graph.outputs).union(*(_needs(graph, layer) for layer in layers))
+    ours = {node.index for program in programs for node in program.nodes}
+    rest = [node for node in rest_of(graph, layers) if node.index not in ours]
+    asked = set(graph.outputs).union(*map(_needs, layers), *map(_needs, programs))
     users: dict[str, set[int]] = {}
     for node in rest:
         for name in (*node.inputs, *node.captures):
             users.setdefault(name, set()).add(node.index)
     made_by_kernels = {layer.output for layer in layers} | set(graph.inputs)
-    waiting, found = list(layers), list[Stage]()
-    while waiting or rest:
+    waiting, ready, found = list(layers), list(programs), list[Stage]()
+    while waiting or ready or rest:
         before = len(found)
         for layer in list(waiting):
-            if all(name in done for name in _needs(graph, layer)):
+            if all(name in done for name in _needs(layer)):
                 found.append(layer)
                 waiting.remove(layer)
                 done.add(layer.output)
@@ -69,6 +74,13 @@ def stages(graph: Graph, layers: Sequence[Layer]) -> list[Stage]:
             done.add(node.outputs[0])
             made_by_kernels.add(node.outputs[0])
         if len(found) > before:
+            continue
+        program = next((p for p in ready if all(name in done for name in p.inputs)), None)
+        if program is not None:
+            found.append(program)
+            ready.remove(program)
+            done.update(program.outputs)
+            made_by_kernels.update(program.outputs)
             continue
         taken = []
         for node in rest:
@@ -84,14 +96,14 @@ def stages(graph: Graph, layers: Sequence[Layer]) -> list[Stage]:
     return found
 
 
-def _rest(graph: Graph, layers: Sequence[Layer]) -> list[Node]:
+def rest_of(graph: Graph, layers: Sequence[Layer]) -> list[Node]:
     """Nodes that are no kernel's and that somebody needs.
 
     A node of a layer is among them where another node takes what it makes: a DequantizeLinear whose layer
     reads its input is of no use to that one's kernel.
     """
     made = {index: layer.output for layer in layers for index in layer.nodes}
-    needed = set(graph.outputs).union(*(_needs(graph, layer) for layer in layers))
+    needed = set(graph.outputs).union(*(_needs(layer) for layer in layers))
     found = []
     for node in reversed(graph.nodes):
         outputs = [name for name in node.outputs if name and name != made.get(node.index)]
@@ -101,8 +113,10 @@ def _rest(graph: Graph, layers: Sequence[Layer]) -> list[Node]:
     return found[::-1]
 
 
-def _needs(graph: Graph, layer: Layer) -> list[str]:
-    return [binding.value for binding in layer.inputs if binding.value]
+def _needs(stage: Layer | Program) -> list[str]:
+    if isinstance(stage, Program):
+        return list(stage.inputs)
+    return [binding.value for binding in stage.inputs if binding.value]
 
 
 def _constant(graph: Graph, node: Node) -> bool:
@@ -110,7 +124,8 @@ def _constant(graph: Graph, node: Node) -> bool:
 
 
 def _is_view(graph: Graph, node: Node) -> bool:
-    if node.domain or node.op not in _VIEWS or any(node.outputs[1:]) or node.outputs[0] in graph.outputs:
+    more = any(name in graph.consumers or name in graph.outputs for name in node.outputs[1:] if name)
+    if node.domain or node.op not in VIEWS or more or node.outputs[0] in graph.outputs:
         return False
     training = node.op == "Dropout" and bool(node.input(2))
     shapes = (graph.shape(node.input(0)), graph.shape(node.outputs[0]))
@@ -125,35 +140,46 @@ def _part(graph: Graph, nodes: Sequence[Node], wanted: Collection[str]) -> Part:
     return Part(tuple(nodes), inputs, outputs)
 
 
-def buffers(graph: Graph, order: Sequence[Stage], needed: Mapping[str, int]) -> dict[str, int]:
+def sources(order: Sequence[Stage]) -> dict[str, str]:
+    """Of each value that only has another shape, the value it is."""
+    return {stage.value: stage.source for stage in order if isinstance(stage, View)}
+
+
+def buffers(
+    graph: Graph, order: Sequence[Stage], needed: Mapping[str, int], placed: Placing | None = None
+) -> dict[str, int]:
     """Which piece of memory each value lies in; values that are never there together share one.
 
     Args:
         graph: of the model.
         order: of a run.
         needed: bytes of each value.
+        placed: values that lie within others; `None`: none do.
 
     Returns:
-        Number of the piece by value. A view has its source's; inputs and outputs of the model have their own.
+        Number of the piece by value. A view has its source's, and what lies within another value that one's;
+        inputs and outputs of the model have their own.
     """
-    root: dict[str, str] = {}
+    placed = placed or Placing(sources(order))
     last: dict[str, int] = {}
     born: dict[str, int] = {}
+    names = dict.fromkeys(graph.inputs)
     for number, stage in enumerate(order):
         if isinstance(stage, View):
-            root[stage.value] = root.get(stage.source, stage.source)
             used, made = [stage.source], []
-        elif isinstance(stage, Part):
+            names[stage.value] = None
+        elif isinstance(stage, Part | Program):
             used, made = list(stage.inputs), list(stage.outputs)
         else:
-            used, made = _needs(graph, stage), [stage.output]
+            used, made = _needs(stage), [stage.output]
         for name in used:
-            last[root.get(name, name)] = number
+            last[placed.where(name)[0]] = number
         for name in made:
-            born[name] = number
-            last.setdefault(name, number)
+            names[name] = None
+            born.setdefault(placed.where(name)[0], number)
+            last[placed.where(name)[0]] = number
     for name in (*graph.inputs, *graph.outputs):
-        last[root.get(name, name)] = len(order)
+        last[placed.where(name)[0]] = len(order)
     piece = {name: place for place, name in enumerate(graph.inputs)}
     count, free, sizes = len(piece), list[int](), dict[int, int]()
     ends: dict[int, list[str]] = {}
@@ -175,5 +201,4 @@ def buffers(graph: Graph, order: Sequence[Stage], needed: Mapping[str, int]) -> 
                 piece[name], sizes[count] = count, needed[name]
                 count += 1
         free += [piece[n] for n in ends.get(number, ()) if n in piece and piece[n] in sizes]
-    piece |= {value: piece[source] for value, source in root.items() if source in piece}
-    return piece
+    return piece | {name: piece[top] for name in names if (top := placed.where(name)[0]) in piece}

@@ -1,0 +1,87 @@
+// Functions of one float that ONNX's operators name, without branches, so that loops over them become vectors.
+//
+// Polynomials are minimax fits (Lawson's iteration on 2000 Chebyshev points); errors are stated before rounding.
+#pragma once
+#include <stdint.h>
+
+static inline float as_float(int32_t bits) {
+    float value;
+    __builtin_memcpy(&value, &bits, 4);
+    return value;
+}
+
+static inline int32_t as_bits(float value) {
+    int32_t bits;
+    __builtin_memcpy(&bits, &value, 4);
+    return bits;
+}
+
+// x = n ln 2 + f with |f| <= ln 2 / 2, e^x = 2^n e^f. Adding 1.5 * 2^23 rounds to an integer, which then is in the low
+// bits. ln 2 in two parts, the first of few bits, so that n times it is exact. The polynomial errs by 1.9e-9 relative.
+// 2^n in two factors: of the largest and of denormal results no single float is the factor. A NaN stays.
+static inline float exp_of(float x) {
+    x = x > 89.0f ? 89.0f : x;
+    x = x < -105.0f ? -105.0f : x;
+    const float magic = 12582912.0f;
+    const float rounded = x * 1.44269504f + magic;
+    const float n = rounded - magic;
+    const float f = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 0.001395604f;
+    p = p * f + 0.008375129f;
+    p = p * f + 0.041666083f;
+    p = p * f + 0.16666415f;
+    p = p * f + 0.5f;
+    p = p * f + 1.0f;
+    p = p * f + 1.0f;
+    const int32_t whole = as_bits(rounded) - as_bits(magic), half = whole >> 1;
+    return p * as_float((half + 127) << 23) * as_float((whole - half + 127) << 23);
+}
+
+static inline float relu_of(float x) { return x < 0.0f ? 0.0f : x; }
+static inline float abs_of(float x) { return __builtin_fabsf(x); }
+static inline float sqrt_of(float x) { return __builtin_sqrtf(x); }
+static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
+static inline float clip_of(float x, float low, float high) {
+    x = x < low ? low : x;
+    return x > high ? high : x;
+}
+static inline float leaky_of(float x, float alpha) { return x < 0.0f ? alpha * x : x; }
+static inline float hard_sigmoid_of(float x, float alpha, float beta) { return clip_of(alpha * x + beta, 0.0f, 1.0f); }
+// Of equal zeros the second; a NaN of either stays.
+static inline float larger_of(float a, float b) { return a > b || a != a ? a : b; }
+static inline float smaller_of(float a, float b) { return a < b || a != a ? a : b; }
+
+// Below 0.625 x + x z P(z) with z = x^2 (relative error 1.2e-9), above 1 - 2 / (e^2x + 1).
+static inline float tanh_of(float x) {
+    const float size = abs_of(x), z = x * x;
+    float p = 0.002122733f;
+    p = p * z - 0.008156265f;
+    p = p * z + 0.0216926f;
+    p = p * z - 0.053945377f;
+    p = p * z + 0.13333195f;
+    p = p * z - 0.3333333f;
+    const float near = x + x * z * p;
+    const float far = __builtin_copysignf(1.0f - 2.0f / (exp_of(2.0f * size) + 1.0f), x);
+    return size < 0.625f ? near : x != x ? x : far;
+}
+
+// Below 1 x P(x^2) (absolute error 1.2e-9), above 1 - e^Q(x), where Q is log(erfc) on [1, 4]; beyond 4 it is 1.
+static inline float erf_of(float x) {
+    const float size = abs_of(x), z = x * x, far_x = size > 4.0f ? 4.0f : size;
+    float p = 7.889109e-05f;
+    p = p * z - 0.0008020838f;
+    p = p * z + 0.005189535f;
+    p = p * z - 0.026854444f;
+    p = p * z + 0.112836f;
+    p = p * z - 0.37612626f;
+    p = p * z + 1.1283791f;
+    float q = 0.00018557752f;
+    q = q * far_x - 0.0029396408f;
+    q = q * far_x + 0.021805448f;
+    q = q * far_x - 0.10303763f;
+    q = q * far_x - 0.6382254f;
+    q = q * far_x - 1.1270403f;
+    q = q * far_x - 0.00035367746f;
+    const float far = __builtin_copysignf(1.0f - exp_of(q), x);
+    return size < 1.0f ? x * p : x != x ? x : far;
+}

@@ -1,0 +1,208 @@
+"""Programs between kernels give what ONNX Runtime gives, special values and ragged sizes included."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.model.graphs import helper, save, weight
+from tests.model.test_compare import opened, untuned
+from tuner.core.errors import Unavailable
+from tuner.model.comparing import difference
+from tuner.model.executor import Executor
+from tuner.model.reading import graph_of, prepared
+from tuner.model.runtime import random_inputs, run, session
+
+pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
+SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-40, -1e-40, 88.0, -88.0, 3e38, -100, 12], "f4")
+
+
+def constant(name: str, values: Any, dtype: str = "int64") -> Any:
+    return helper.make_tensor(name, {"int64": 7, "float32": 1}[dtype], np.shape(values), np.ravel(values))
+
+
+def both(
+    path: Path, inputs: Mapping[str, np.ndarray] | None = None, threads: int = 2, parts: int = 0
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Outputs of programs, which are all nodes but those of so many parts, and of ONNX Runtime."""
+    model = prepared(path, {}, None, weights=True)
+    graph = graph_of(model, path, {})
+    executor = Executor(model, graph, [], threads)
+    assert (executor.parts, executor.missing) == (parts, "")
+    given = inputs or random_inputs(graph, 1)
+    return executor(given), run(session(model, 1), given)
+
+
+ELEMENTWISE: Mapping[str, tuple[Mapping[str, Any], tuple[float, float]]] = {
+    "Relu": ({}, (0, 0)), "Sigmoid": ({}, (1e-6, 3e-7)), "Tanh": ({}, (1e-6, 3e-7)), "Abs": ({}, (0, 0)),
+    "Erf": ({}, (1e-6, 3e-7)), "Sqrt": ({}, (1e-6, 0)), "Exp": ({}, (2e-6, 1e-37)), "Neg": ({}, (0, 0)),
+    "Reciprocal": ({}, (1e-6, 0)), "HardSwish": ({}, (1e-6, 1e-7)), "LeakyRelu": ({"alpha": 0.3}, (0, 0)),
+    "HardSigmoid": ({"alpha": 0.3}, (1e-6, 1e-7)),
+}  # fmt: skip
+
+
+def test_functions_of_one_element(tmp_path: Path) -> None:
+    """NaN, infinities, both zeros and denormals as ONNX Runtime has them."""
+    nodes = [helper.make_node(op, ["x"], [op], **attributes) for op, (attributes, _) in ELEMENTWISE.items()]
+    save(tmp_path / "m.onnx", nodes, {"x": [4099]}, list(ELEMENTWISE), [])
+    rng = np.random.default_rng(1)
+    x = np.concatenate([SPECIAL, rng.normal(0, 5, 4099 - SPECIAL.size)]).astype(np.float32)
+    for (op, (_, (share, size))), found, wanted in zip(
+        ELEMENTWISE.items(), *both(tmp_path / "m.onnx", {"x": x}), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=share, atol=size, err_msg=op)
+
+
+BROADCASTS = [
+    ([2, 3, 5, 7], [3, 1, 1]), ([2, 3, 5, 7], [7]), ([2, 3, 5, 7], []), ([1, 64, 31, 33], [1, 64, 1, 1]),
+    ([2, 3, 5, 7], [2, 1, 5, 1]), ([4, 1, 6], [1, 5, 1]), ([1], [1]), ([2, 3, 5, 7], [2, 3, 5, 7]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("left", "right"), BROADCASTS)
+def test_operands_are_broadcast(left: list[int], right: list[int], tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "y"], ["a"]),
+        helper.make_node("Div", ["a", "y"], ["b"]),
+        helper.make_node("Sub", ["y", "b"], ["c"]),
+        helper.make_node("Max", ["c", "x", "y"], ["z"]),
+    ]
+    save(tmp_path / "m.onnx", nodes, {"x": left, "y": right}, ["z"], [])
+    rng = np.random.default_rng(1)
+    given = {n: rng.uniform(1, 2, s).astype(np.float32) for n, s in (("x", left), ("y", right))}
+    for threads in (1, 3):
+        (found,), (wanted,) = both(tmp_path / "m.onnx", given, threads)
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_a_chain_is_one_pass(tmp_path: Path) -> None:
+    """Batch normalisation, scales, SiLU, powers; a value that is asked for ends a chain."""
+    nodes = [
+        helper.make_node("BatchNormalization", ["x", "g", "b", "m", "v"], ["n"], epsilon=1e-3),
+        helper.make_node("Mul", ["n", "s"], ["k"]),
+        helper.make_node("Sigmoid", ["k"], ["q"]),
+        helper.make_node("Mul", ["k", "q"], ["y"]),
+        helper.make_node("Pow", ["y", "two"], ["p"]),
+        helper.make_node("Clip", ["p", "low", "high"], ["z"]),
+    ]
+    weights = [weight(name, 6) for name in "gbm"] + [constant("v", [0.5, 1, 2, 3, 4, 5], "float32")]
+    weights += [weight("s", 6, 1, 1), constant("two", 2.0, "float32")]
+    weights += [constant("low", 0.125, "float32"), constant("high", 0.5, "float32")]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [2, 6, 9, 5]}, ["y", "z"], weights)
+    found, wanted = both(path)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    model = prepared(path, {}, None, weights=True)
+    assert Executor(model, graph_of(model, path, {}), [], 1).programs == 2
+
+
+def moved() -> list[tuple[str, list[Any], dict[str, list[int]], list[Any]]]:
+    node = helper.make_node
+    bounds = [constant("from", [1, -4]), constant("to", [9, -1]), constant("axes", [1, 3])]
+    shapes = [([1, 6, 5, 4], [0, 2, 3, 1]), ([2, 3, 4, 5], [0, 2, 1, 3]), ([70, 90], [1, 0]),
+              ([2, 33, 40], [2, 0, 1]), ([3, 4, 5, 6], [3, 2, 1, 0]),
+              ([1, 3, 9, 9], [0, 1, 3, 2])]  # fmt: skip
+    turned: list[Any] = [
+        (f"transpose{i}", [node("Transpose", ["x"], ["y"], perm=perm)], {"x": shape}, [])
+        for i, (shape, perm) in enumerate(shapes)
+    ]
+    return [
+        *turned,
+        ("concat", [node("Concat", ["x", "w", "x"], ["y"], axis=-2)], {"x": [2, 3, 4]},
+         [weight("w", 2, 5, 4)]),
+        ("split", [node("Split", ["x", "s"], ["y", "z"], axis=1)], {"x": [2, 7, 3]}, [constant("s", [3, 4])]),
+        ("slice", [node("Slice", ["x", "from", "to", "axes"], ["y"])], {"x": [2, 5, 3, 8]}, bounds),
+        ("steps", [node("Slice", ["x", "b", "e", "a", "s"], ["y"])], {"x": [2, 5, 9]},
+         [constant("b", [1]), constant("e", [2**40]), constant("a", [-1]), constant("s", [3])]),
+        ("resize", [node("Resize", ["x", "", "s"], ["y"], mode="nearest")], {"x": [1, 2, 3, 5]},
+         [constant("s", [1, 1, 2, 3], "float32")]),
+        ("up", [node("Resize", ["x", "", "s"], ["y"], mode="nearest", nearest_mode="floor",
+                     coordinate_transformation_mode="asymmetric")], {"x": [2, 8, 5, 6]},
+         [constant("s", [1, 1, 2, 2], "float32")]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("nodes", "shapes", "weights"), [pytest.param(*m[1:], id=m[0]) for m in moved()])
+def test_elements_go_where_onnx_runtime_puts_them(
+    nodes: list[Any], shapes: dict[str, list[int]], weights: list[Any], tmp_path: Path
+) -> None:
+    path = save(tmp_path / "m.onnx", nodes, shapes, [n for n in ("y", "z") if n in nodes[0].output], weights)
+    for threads in (1, 2):
+        for one, other in zip(*both(path, threads=threads), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+POOLS: Sequence[tuple[str, dict[str, Any], list[int]]] = [
+    ("MaxPool", {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, [2, 3, 13, 10]),
+    ("MaxPool", {"kernel_shape": [5, 5], "pads": [2, 2, 2, 2]}, [1, 4, 7, 6]),
+    ("MaxPool", {"kernel_shape": [3, 2], "strides": [2, 3], "ceil_mode": 1}, [1, 3, 10, 10]),
+    ("MaxPool", {"kernel_shape": [3], "strides": [2], "pads": [1, 0]}, [2, 3, 11]),
+    ("AveragePool", {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 1, 2, 1]}, [1, 3, 12, 11]),
+    ("AveragePool", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}, [1, 3, 8, 9]),
+    ("AveragePool", {"kernel_shape": [7, 7]}, [1, 33, 7, 7]),
+    ("GlobalAveragePool", {}, [2, 17, 5, 3]),
+    ("Softmax", {}, [3, 5, 33]),
+]
+
+
+@pytest.mark.parametrize(("op", "attributes", "shape"), POOLS)
+def test_windows_and_rows(op: str, attributes: dict[str, Any], shape: list[int], tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "m.onnx", [helper.make_node(op, ["x"], ["y"], **attributes)], {"x": shape}, ["y"], []
+    )
+    x = np.random.default_rng(2).normal(0, 3, shape).astype(np.float32)
+    (found,), (wanted,) = both(path, {"x": x})
+    np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=1e-6)
+
+
+def test_layer_normalisation(tmp_path: Path) -> None:
+    node = helper.make_node("LayerNormalization", ["x", "g", "b"], ["y"], axis=-1, epsilon=1e-6)
+    path = save(tmp_path / "m.onnx", [node], {"x": [2, 9, 40]}, ["y"], [weight("g", 40), weight("b", 40)])
+    x = np.random.default_rng(3).normal(50, 1, (2, 9, 40)).astype(np.float32)
+    (found,), (wanted,) = both(path, {"x": x})
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)
+
+
+def joined(path: Path) -> Path:
+    """Products that are concatenated, that again, and the first of them by itself: one piece of memory; a sum
+    in the second is a value of its own, and so is what is joined along another axis."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("MatMul", ["x", "w2"], ["b"]),
+        helper.make_node("Concat", ["a", "b"], ["ab"], axis=0),
+        helper.make_node("MatMul", ["ab", "w3"], ["c"]),
+        helper.make_node("Concat", ["ab", "c"], ["abc"], axis=0),
+        helper.make_node("Concat", ["ab", "c", "a"], ["longer"], axis=0),
+        helper.make_node("Tanh", ["abc"], ["t"]),
+        helper.make_node("Concat", ["t", "abc"], ["wide"], axis=1),
+        helper.make_node("Relu", ["longer"], ["y"]),
+        helper.make_node("Dropout", ["wide"], ["d", "unused"]),
+        helper.make_node("Sigmoid", ["d"], ["z"]),
+    ]
+    weights = [weight(f"w{i}", 16, 16, seed=i) for i in (1, 2, 3)]
+    return save(path, nodes, {"x": [3, 16]}, ["y", "z"], weights)
+
+
+def test_what_is_concatenated_is_written_where_it_belongs(tmp_path: Path) -> None:
+    model, graph = opened(joined(tmp_path / "m.onnx"))
+    executor = untuned(model, graph)
+    # Copied are what another value holds already (`a` once more) and both halves of `wide`.
+    assert (executor.kernels, executor.parts, executor.programs) == (3, 0, 3 + 1 + 2)
+    for seed in (1, 2):
+        inputs = random_inputs(graph, seed)
+        assert difference(executor(inputs), run(session(model, 1), inputs)) <= 1
+
+
+def test_without_a_compiler_onnx_runtime_computes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise Unavailable("no C++ compiler found")
+
+    model, graph = opened(joined(tmp_path / "m.onnx"))
+    monkeypatch.setattr("tuner.model.glue.library._loaded", none)
+    executor = untuned(model, graph)
+    assert executor.missing == "no programs between kernels: no C++ compiler found"
+    assert executor.parts > 0 == executor.programs
+    inputs = random_inputs(graph, 1)
+    assert difference(executor(inputs), run(session(model, 1), inputs)) <= 1

@@ -1,0 +1,253 @@
+"""Chains of operators on corresponding elements, as one C++ function of them, in one pass."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tuner.model.glue.program import Call, Folded, Operand, Program, constant, floats
+from tuner.model.graph import Graph, Node
+
+# Of a C++ function with so many operands; more would not fit in registers.
+MOST_OPERANDS, MOST_AXES = 12, 8
+_ONE = {
+    "Relu": "relu_of({0})", "Sigmoid": "sigmoid_of({0})", "Tanh": "tanh_of({0})", "Erf": "erf_of({0})",
+    "Sqrt": "sqrt_of({0})", "Exp": "exp_of({0})", "Abs": "abs_of({0})", "Neg": "-{0}",
+    "Reciprocal": "1.0f / {0}",
+    "HardSwish": "{0} * hard_sigmoid_of({0}, 1.0f / 6.0f, 0.5f)",
+}  # fmt: skip
+_TWO = {"Add": "{0} + {1}", "Sub": "{0} - {1}", "Mul": "{0} * {1}", "Div": "{0} / {1}"}
+_MANY = {"Sum": "{0} + {1}", "Max": "larger_of({0}, {1})", "Min": "smaller_of({0}, {1})"}
+_POWERS = {2.0: "{0} * {0}", 3.0: "{0} * {0} * {0}", 0.5: "sqrt_of({0})", 1.0: "{0}"}
+_SLOPES = {"LeakyRelu": ("leaky_of", ("alpha", 0.01)),
+           "HardSigmoid": ("hard_sigmoid_of", ("alpha", 0.2), ("beta", 0.5))}  # fmt: skip
+
+
+@dataclass
+class _Text:
+    """A C++ function that grows operator by operator.
+
+    Attributes:
+        output: its shape.
+        operands: with their shapes.
+        places: where values and constants of the graph are among them.
+        names: C++ variables of values that are computed in it.
+        lines: of it.
+    """
+
+    output: tuple[int, ...]
+    operands: list[Operand] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    def given(self, operand: Operand, shape: tuple[int, ...]) -> str:
+        """One more operand."""
+        self.operands.append(operand)
+        self.shapes.append(shape)
+        return f"x{len(self.operands) - 1}"
+
+    def of(self, graph: Graph, name: str) -> str:
+        """The variable of a value or constant."""
+        if name not in self.names:
+            found: Operand = constant(name) if name in graph.constants else name
+            self.names[name] = self.given(found, graph.shape(name) or ())
+        return self.names[name]
+
+    def number(self, value: float) -> str:
+        """An operand that is one number: another value of it needs no other function."""
+        return self.given(np.array([value], np.float32), ())
+
+    def line(self, expression: str, name: str) -> None:
+        """The value is that."""
+        variable = f"t{len(self.lines)}"
+        self.lines.append(f"    const float {variable} = {expression};")
+        self.names[name] = variable
+
+
+def covered(graph: Graph, node: Node) -> bool:
+    """Whether it is an operator on floats that a line of C++ is."""
+    if node.domain or len([name for name in node.outputs if name]) != 1 or not node.outputs[0]:
+        return False
+    tensors = [name for name in node.inputs if name]
+    if not tensors or not floats(graph, node.outputs[0], *tensors):
+        return False
+    shape = graph.shape(node.outputs[0]) or ()
+    if node.op == "BatchNormalization":
+        running = not node.attributes.get("training_mode", 0) and node.attributes.get("spatial", 1) == 1
+        return running and len(tensors) == 5 and all(name in graph.constants for name in tensors[1:])
+    if not all(_fits(graph.shape(name) or (), shape) for name in tensors):
+        return False
+    if node.op == "Pow":
+        return graph.scalar(node.input(1)) in _POWERS and graph.shape(node.input(0)) == shape
+    if node.op == "Clip":
+        return all(graph.scalar(name) is not None for name in tensors[1:])
+    if node.op == "Gelu":
+        return node.attributes.get("approximate", "none") in ("none", b"none")
+    return node.op in {*_ONE, *_TWO, *_MANY, *_SLOPES} and (node.op not in _TWO or len(tensors) == 2)
+
+
+def _fits(shape: tuple[int, ...], output: tuple[int, ...]) -> bool:
+    """Whether it is broadcast to the output, with fewer or as many axes."""
+    behind = output[len(output) - len(shape) :]
+    return len(shape) <= len(output) and all(n in (1, m) for n, m in zip(shape, behind, strict=True))
+
+
+def groups(graph: Graph, nodes: Sequence[Node]) -> list[Program]:
+    """Chains of such nodes, as long as they can be: what only a chain's own nodes use is never written.
+
+    Args:
+        graph: of the model.
+        nodes: that may be taken, in the graph's order.
+    """
+    free = {node.index: node for node in nodes if covered(graph, node)}
+    found = []
+    for last in reversed(list(free.values())):
+        if last.index not in free:
+            continue
+        chain = _chain(graph, last, free)
+        made = _program(graph, chain)
+        while made is None and len(chain) > 1:  # too many operands: what is before them is another chain
+            chain = chain[len(chain) // 2 :] if len(chain) > 2 else chain[1:]
+            chain = _closed(graph, chain)
+            made = _program(graph, chain)
+        if made is not None:
+            found.append(made)
+            for node in chain:
+                free.pop(node.index, None)
+    return found[::-1]
+
+
+def _chain(graph: Graph, last: Node, free: Mapping[int, Node]) -> list[Node]:
+    shape, chain = graph.shape(last.outputs[0]), {last.index: last}
+    changed = True
+    while changed:
+        changed = False
+        for name in {name for node in chain.values() for name in node.inputs if name}:
+            maker = graph.producers.get(name)
+            if maker is None or maker.index in chain or maker.index not in free or name in graph.outputs:
+                continue
+            inside = all(user.index in chain for user in graph.consumers[name])
+            if inside and graph.shape(name) == shape:
+                chain[maker.index] = maker
+                changed = True
+    return [chain[index] for index in sorted(chain)]
+
+
+def _closed(graph: Graph, chain: Sequence[Node]) -> list[Node]:
+    """What remains a chain of its last node: nodes whose values only those behind them use."""
+    kept = {chain[-1].index: chain[-1]}
+    for node in reversed(chain[:-1]):
+        if all(user.index in kept for user in graph.consumers.get(node.outputs[0], ())):
+            kept[node.index] = node
+    return [kept[index] for index in sorted(kept)]
+
+
+def _program(graph: Graph, chain: Sequence[Node]) -> Program | None:
+    output = chain[-1].outputs[0]
+    text = _Text(graph.shape(output) or ())
+    for node in chain:
+        _write(graph, node, text)
+    sizes, strides = collapsed(text.output, text.shapes)
+    if len(text.operands) > MOST_OPERANDS or len(sizes) > MOST_AXES:
+        return None
+    flat = sum(1 << i for i, each in enumerate(strides) if each[-1])
+    arguments = ", ".join(f"float x{i}" for i in range(len(strides)))
+    body = "\n".join([*text.lines, f"    return {text.names[output]};"])
+    function = f"static inline float function({arguments}) {{\n{body}\n}}\n"
+    code = f'#include "elementwise.h"\n\n{function}ELEMENTWISE({len(strides)}, {flat}u)\n'
+    numbers = (len(sizes), *sizes, *(n for each in strides for n in each))
+    inputs = tuple(dict.fromkeys(o for o in text.operands if isinstance(o, str)))
+    call = Call("elementwise_call", code, numbers, (*text.operands, output))
+    return Program(tuple(chain), inputs, (output,), [call])
+
+
+def _write(graph: Graph, node: Node, text: _Text) -> None:
+    out, names = node.outputs[0], [name for name in node.inputs if name]
+    if node.op == "BatchNormalization":
+        x, channels = text.of(graph, names[0]), len(text.output) - 2
+        each = ((graph.shape(names[0]) or ())[1], *[1] * channels)
+        scale, shift = (text.given(Folded(tuple(names[1:]), part), each) for part in _affine(node))
+        text.line(f"{x} * {scale} + {shift}", out)
+        return
+    first = text.of(graph, names[0])
+    if node.op == "Clip":
+        low, high = _bounds(graph, node)
+        text.line(f"clip_of({first}, {text.number(low)}, {text.number(high)})", out)
+    elif node.op == "Pow":
+        text.line(_POWERS[graph.scalar(names[1]) or 0.0].format(first), out)
+    elif node.op == "Gelu":
+        text.line(f"0.5f * {first} * (1.0f + erf_of({first} * {math.sqrt(0.5)!r}f))", out)
+    elif node.op in _SLOPES:
+        function, *attributes = _SLOPES[node.op]
+        given = [text.number(float(node.attributes.get(name, d))) for name, d in attributes]  # type: ignore
+        text.line(f"{function}({', '.join([first, *given])})", out)
+    elif node.op in _ONE:
+        text.line(_ONE[node.op].format(first), out)
+    else:
+        joined = (_TWO | _MANY)[node.op]
+        text.names[out] = first
+        for name in names[1:]:
+            text.line(joined.format(text.names[out], text.of(graph, name)), out)
+
+
+def _affine(node: Node) -> tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]:
+    """Scale and shift of batch normalisation, in float64, as `constants._affine` has them."""
+    epsilon = float(node.attributes.get("epsilon", 1e-5))
+
+    def factor(gamma: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        found: np.ndarray = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+        return found
+
+    def scale(gamma: np.ndarray, _beta: np.ndarray, _mean: np.ndarray, var: np.ndarray) -> np.ndarray:
+        return factor(gamma, var).astype(np.float32)
+
+    def shift(gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
+        found: np.ndarray = beta.astype(np.float64) - mean.astype(np.float64) * factor(gamma, var)
+        return found.astype(np.float32)
+
+    return scale, shift
+
+
+def _bounds(graph: Graph, node: Node) -> tuple[float, float]:
+    """Of Clip: attributes before opset 11, inputs since."""
+    found = []
+    for place, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
+        given = graph.scalar(node.input(place)) if node.input(place) else None
+        found.append(float(node.attributes.get(name, default)) if given is None else given)
+    return found[0], found[1]
+
+
+def collapsed(
+    output: tuple[int, ...], shapes: Sequence[tuple[int, ...]]
+) -> tuple[list[int], list[tuple[int, ...]]]:
+    """The output's axes, joined where all operands have neighbours alike, and the operands' strides.
+
+    Args:
+        output: shape that the operands are broadcast to.
+        shapes: of the operands, C-contiguous, with fewer axes or as many.
+
+    Returns:
+        Sizes, at least one; strides in elements, 0 where an operand stands still.
+    """
+    full = [(*[1] * (len(output) - len(shape)), *shape) for shape in shapes]
+    axes: list[tuple[int, tuple[bool, ...]]] = []
+    for axis, size in enumerate(output):
+        moves = tuple(shape[axis] != 1 for shape in full)
+        if size == 1:
+            continue
+        if axes and axes[-1][1] == moves:
+            axes[-1] = (axes[-1][0] * size, moves)
+        else:
+            axes.append((size, moves))
+    axes = axes or [(1, (False,) * len(shapes))]
+    strides = []
+    for place in range(len(shapes)):
+        step, own = 1, list[int]()
+        for size, moves in reversed(axes):
+            own.append(step if moves[place] else 0)
+            step *= size if moves[place] else 1
+        strides.append(tuple(own[::-1]))
+    return [size for size, _ in axes], strides

@@ -1,0 +1,79 @@
+"""MaxPool, AveragePool and the global ones of images; means over an image are means of rows."""
+
+import math
+
+from tuner.model.glue.program import Call, Program, floats, integers, of_node
+from tuner.model.graph import Graph, Node
+
+OPERATORS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"})
+# Floats of a line in `cuda_src/model/pooling.h`.
+_MOST_WIDTH = 4096
+
+
+def program(graph: Graph, node: Node) -> Program | None:
+    """The program of a node, or `None` where it is none.
+
+    Raises:
+        TypeError, ValueError, LookupError: its attributes are not those of its operator.
+    """
+    outputs = [name for name in node.outputs if name]
+    if node.domain or len(outputs) != 1 or not floats(graph, node.input(0), outputs[0]):
+        return None
+    shape, result = graph.shape(node.input(0)) or (), graph.shape(outputs[0]) or ()
+    names = (node.input(0), outputs[0])
+    if node.op == "GlobalAveragePool":
+        return of_node(graph, node, [means(names, math.prod(shape[:2]), math.prod(shape[2:]))])
+    if node.op == "ReduceMean":
+        width = _reduced(graph, node, len(shape))
+        rows = math.prod(shape[: len(shape) - width])
+        return of_node(graph, node, [means(names, rows, math.prod(shape[-width:]))]) if width else None
+    call = _windows(node, names, shape, result)
+    return of_node(graph, node, [call]) if call else None
+
+
+def means(names: tuple[str, str], rows: int, width: int) -> Call:
+    """Of rows that lie one behind the other."""
+    return Call("means", "", (rows, width), names)
+
+
+def _reduced(graph: Graph, node: Node, rank: int) -> int:
+    """How many axes, the last ones, a reduction is over; 0 where it is over others."""
+    given = graph.small.get(node.input(1)) if node.input(1) else node.attributes.get("axes")
+    if given is None:
+        return 0
+    axes = sorted(int(axis) % rank for axis in given)
+    return len(axes) if axes == list(range(rank - len(axes), rank)) else 0
+
+
+def _windows(
+    node: Node, names: tuple[str, str], shape: tuple[int, ...], result: tuple[int, ...]
+) -> Call | None:
+    axes = len(shape) - 2
+    automatic = node.attributes.get("auto_pad", "NOTSET")
+    if axes not in (1, 2) or automatic not in ("NOTSET", b"NOTSET", "VALID", b"VALID"):
+        return None
+    window = integers(node.attributes["kernel_shape"], axes, 1)
+    steps = integers(node.attributes.get("strides"), axes, 1)
+    dilations = integers(node.attributes.get("dilations"), axes, 1)
+    pads = integers(node.attributes.get("pads"), 2 * axes, 0)
+    counted = bool(node.attributes.get("count_include_pad", 0))
+    if set(dilations) != {1} or (counted and node.attributes.get("ceil_mode", 0)):
+        return None
+    if node.op == "AveragePool" and window == shape[2:] and set(pads) == {0} and set(result[2:]) == {1}:
+        return means(names, math.prod(shape[:2]), math.prod(shape[2:]))
+    for axis in range(axes):
+        # Each window has an element of the image, the first and the last too.
+        last = (result[2 + axis] - 1) * steps[axis] - pads[axis]
+        if pads[axis] >= window[axis] or last >= shape[2 + axis] or min(pads) < 0:
+            return None
+    (height, width), (high, wide), (window_h, window_w), (step_h, step_w) = (
+        (1, *each)[-2:] for each in (shape[2:], result[2:], window, steps)
+    )
+    top, left = (0, *pads[:axes])[-2:]
+    if max((wide - 1) * step_w + window_w, left + width) > _MOST_WIDTH:
+        return None
+    numbers = (
+        math.prod(shape[:2]), height, width, high, wide, window_h, window_w, step_h, step_w, top, left,
+        int(counted),
+    )  # fmt: skip
+    return Call("largest" if node.op == "MaxPool" else "mean", "", numbers, names)
