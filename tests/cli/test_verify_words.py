@@ -32,7 +32,19 @@ def test_where_another_run_may_help_it_is_told_to(
     then = Interval(1.0, 1.1, 1.2)
     finding = Finding(Mark.UNDECIDED, why=f"{when}: others had the cores")
     _print(Verified((Number("w", 1, "a", {}, 1, "", then, None, finding),), 0.05), Path("result.json"))
-    assert ("tuner verify result.json" in capsys.readouterr().out) == helps
+    told = capsys.readouterr().out
+    assert ("tuner verify result.json" in told) == helps
+    assert ("cannot be decided by any run" in told) != helps
+
+
+def test_a_kernel_s_default_is_told_apart_from_its_tuned_configurations(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    then, found = Interval(1.0, 1.1, 1.2), Finding(Mark.REPRODUCES, Interval(0.99, 1.0, 1.01))
+    numbers = [Number("w", 1, "a", {}, trial, "", then, then, found, trial == 2) for trial in (1, 2)]
+    _print(Verified(tuple(numbers), 0.05), Path("result.json"))
+    told = capsys.readouterr().out
+    assert "a (t1)" in told and "a (t2, default)" in told
 
 
 def test_equal_versions_are_not_said_to_differ() -> None:

@@ -11,6 +11,7 @@ import tuner
 from tests.export.real import stored_here
 from tuner.cli import app
 from tuner.core.errors import TunerError
+from tuner.core.stats import Interval
 from tuner.core.turns import Turns
 from tuner.engine.program.load import OtherToolchain
 from tuner.engine.tuning.finals import Finalist, Placing, Ranking
@@ -113,7 +114,15 @@ def test_what_a_final_says(best: Path, final: Ranking, elsewhere: bool, mark: Ma
     [(1.0, Mark.HOLDS), (1.09, Mark.HOLDS), (1.2, Mark.SLOWER), (0.92, Mark.HOLDS), (0.8, Mark.FASTER)],
 )
 def test_marks(time_s: float, mark: Mark) -> None:
-    assert mark_of(time_s, 1.0, 0.1) is mark
+    assert mark_of(Interval(time_s, time_s, time_s), Interval(1.0, 1.0, 1.0), 0.1) is mark
+
+
+def test_a_time_has_moved_only_where_the_intervals_are_apart() -> None:
+    wide = Interval(0.9, 1.0, 1.8)  # a busy machine's
+    assert mark_of(Interval(1.15, 1.2, 1.3), wide, 0.1) is Mark.UNDECIDED
+    assert mark_of(Interval(2.0, 2.1, 2.2), wide, 0.1) is Mark.SLOWER
+    assert mark_of(Interval(0.7, 0.75, 0.79), wide, 0.1) is Mark.FASTER
+    assert mark_of(Interval(0.95, 1.05, 1.5), wide, 0.1) is Mark.HOLDS
 
 
 def test_the_command_ends_with_1_where_an_entry_does_not_hold(
@@ -121,7 +130,9 @@ def test_the_command_ends_with_1_where_an_entry_does_not_hold(
 ) -> None:
     edit(best, kernel="cpp_pack")
     assert app(["verify-export", str(best)], standalone_mode=False) == 1
-    assert "invalid here" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "invalid here [1]" in told and "[1] unknown kernel 'cpp_pack'" in told
+    assert told.splitlines()[-1].endswith("best.json: 1 entry: 1 invalid here.")
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,11 @@ def test_the_terminal_s_table_has_the_ratio_to_f32() -> None:
     both = [made("f32", 100.0), made("int8", 250.0), made("f16", 50.0, threads=1)]
     assert over_base(both[1], both, "f32") == 2.5
     assert over_base(both[0], both, "f32") is None and over_base(both[2], both, "f32") is None
+    # Nothing is claimed of what a busy machine took, on either side.
+    for at in (0, 1):
+        busy = [*both]
+        busy[at] = replace(both[at], context=replace(both[at].context, disturbed="others had the cores"))
+        assert over_base(busy[1], busy, "f32") is None
     column = series_table(both).columns[-1]
     assert (column.header, list(column.cells)) == ("vs f32", ["-", "2.50x", "-"])
     assert series_table(both[:1]).columns[-1].header != "vs f32"

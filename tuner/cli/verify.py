@@ -75,7 +75,7 @@ def described(found: "Verified") -> dict[str, Any]:
                 "trial": n.trial, "number": "speed-up" if n.over else "time", "over": n.over or None,
                 "then": interval_list(n.then), "now": interval_list(n.now),
                 "now_over_then": interval_list(n.finding.ratio), "verdict": str(n.finding.mark),
-                "why": n.finding.why or None,
+                "why": n.finding.why or None, "default": n.default,
             }
             for n in found.numbers
         ],
@@ -106,11 +106,21 @@ def _print(found: "Verified", file: Path) -> None:
     say(summary(found, file))
     if any(of_now(number.finding.why) for number in found.numbers):
         say(f"The machine was disturbed: close what takes the cores, then run again: tuner verify {file}")
+    if any(of_then(number.finding.why) for number in found.numbers):
+        say(
+            "Numbers of a disturbed final cannot be decided by any run: make the file again on a quiet "
+            "machine, with tuner compare"
+        )
 
 
 def of_now(why: str) -> bool:
     """Whether a reason is a disturbance of this run, which another may not meet; that of the file stays."""
-    return why.startswith("disturbed") and not why.startswith("disturbed then")
+    return why.startswith("disturbed") and not of_then(why)
+
+
+def of_then(why: str) -> bool:
+    """Whether a reason is a disturbance while the file was made."""
+    return why.startswith("disturbed then")
 
 
 def _row(number: "Number", shared: "Sequence[str]") -> list[str]:
@@ -120,7 +130,7 @@ def _row(number: "Number", shared: "Sequence[str]") -> list[str]:
     from tuner.report.text import ratio
 
     finding = number.finding
-    label = f"{number.kernel} (t{number.trial})"
+    label = f"{number.kernel} (t{number.trial}{', default' if number.default else ''})"
     if number.over:
         label += f" over {number.over}"
         then, now = ratio(number.then), ratio(number.now)

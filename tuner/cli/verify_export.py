@@ -1,5 +1,6 @@
 """`tuner verify-export`: does what was exported still hold on this machine?"""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +40,7 @@ def verify_export(
     from tuner.cli.common import aligned, print_json, say, seconds
     from tuner.cli.dispatch import fraction
     from tuner.cli.progress import SweepProgress
-    from tuner.export.verify import GOOD, described, verify
+    from tuner.export.verify import GOOD, Mark, described, verify
     from tuner.interchange.exported import read_entries
 
     share, named = fraction(within), parse_defaults(default or ())
@@ -49,16 +50,23 @@ def verify_export(
     if json:
         print_json([described(verdict) for verdict in verdicts])
     else:
+        whys = list(dict.fromkeys(v.why for v in verdicts if v.why))
         rows = [
-            [v.entry.workload, v.entry.kernel, str(v.mark), seconds(v.entry.said_s), seconds(v.time_s),
-             seconds(v.default_s), v.why[:120]]
+            [v.entry.workload, v.entry.kernel, seconds(v.entry.said.mid), seconds(v.time_s),
+             seconds(v.default_s), f"{v.mark}{f' [{whys.index(v.why) + 1}]' if v.why else ''}"]
             for v in verdicts
         ]  # fmt: skip
-        head = ["workload", "kernel", "", "said", "here", "default here", ""]
-        for line in aligned(head, rows, "lllrrrl", {0: str(file)}):
+        head = ["workload", "kernel", "said", "here", "default here", "verdict"]
+        for line in aligned(head, rows, "llrrrl", {0: str(file)}):
             say(line)
+        for number, why in enumerate(whys, 1):
+            say(f"[{number}] {why}")
         for verdict in verdicts:
             for text in verdict.stale:
                 say(f"{verdict.entry.workload}: {text}")
+        counts = Counter(verdict.mark for verdict in verdicts)
+        told = ", ".join(f"{counts[mark]} {mark}" for mark in Mark if counts[mark])
+        entries_said = f"{len(verdicts):,} entr{'y' if len(verdicts) == 1 else 'ies'}"
+        say(f"{file}: {entries_said}: {told}.")
     if any(verdict.mark not in GOOD for verdict in verdicts):
         raise typer.Exit(1)

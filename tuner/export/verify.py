@@ -16,6 +16,7 @@ from tuner.core.errors import MachineFault, TunerError, Unavailable
 from tuner.core.kernel import Kernel
 from tuner.core.measurement import Evidence
 from tuner.core.space import Config
+from tuner.core.stats import Interval
 from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import find_device
 from tuner.engine.candidate.domain import companions_of, space_of
@@ -36,7 +37,7 @@ class Mark(StrEnum):
     SLOWER = "slower than said"
     NO_BETTER = "no better than the default"
     INVALID = "invalid here"
-    UNDECIDED = "undecided"  # other programs had the cores
+    UNDECIDED = "undecided"  # other programs had the cores, or the intervals are too wide
 
 
 GOOD = frozenset({Mark.HOLDS, Mark.FASTER})
@@ -152,14 +153,29 @@ def verdict_of(
     if elsewhere:
         why = "better than the default; what was said is of elsewhere"
         return Verdict(entry, Mark.HOLDS, *times, why, stale)
-    return Verdict(entry, mark_of(times[0], entry.said_s, within), *times, "", stale)
+    assert tuned is not None
+    mark = mark_of(tuned, entry.said, within)
+    why = ""
+    if mark is Mark.UNDECIDED:
+        wide = [f"±{100 * each.relative_half_width:.0f}%" for each in (entry.said, tuned)]
+        why = (
+            f"{tuned.mid / entry.said.mid:.2f} times what was said, by the medians, and the intervals "
+            f"overlap: {wide[0]} in the file, {wide[1]} here"
+        )
+    return Verdict(entry, mark, *times, why, stale)
 
 
-def mark_of(time_s: float, said_s: float, within: float) -> Mark:
-    """What a time here says of a time that was said, for an entry that is better than its default."""
-    if time_s > said_s * (1 + within):
+def mark_of(now: Interval, said: Interval, within: float) -> Mark:
+    """What a time here says of a time that was said, for an entry that is better than its default.
+
+    It has moved where the intervals, one of them widened by the share `within`, do not meet; it holds where
+    the medians are within that share. Between the two nothing is said.
+    """
+    if now.low > said.high * (1 + within):
         return Mark.SLOWER
-    return Mark.FASTER if time_s * (1 + within) < said_s else Mark.HOLDS
+    if now.high * (1 + within) < said.low:
+        return Mark.FASTER
+    return Mark.HOLDS if 1 / (1 + within) <= now.mid / said.mid <= 1 + within else Mark.UNDECIDED
 
 
 def _timed(
@@ -202,6 +218,6 @@ def described(verdict: Verdict) -> dict[str, Any]:
     entry = verdict.entry
     return {
         "workload": entry.workload, "kernel": entry.kernel, "config": dict(entry.config),
-        "mark": str(verdict.mark), "said_s": entry.said_s, "time_s": verdict.time_s,
+        "mark": str(verdict.mark), "said_s": entry.said.mid, "time_s": verdict.time_s,
         "default_s": verdict.default_s, "why": verdict.why, "stale": list(verdict.stale),
     }  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 from tuner.core.errors import TunerError
 from tuner.core.protocol import CACHES
 from tuner.core.space import Config
+from tuner.core.stats import Interval
 from tuner.interchange._fields import Fields, clip, plain_name, plain_value
 from tuner.interchange._reading import parse_json, read_text
 
@@ -17,7 +18,11 @@ _MOST_THREADS = 2**20
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of a file, checked to be plain values; nothing of it has been looked up."""
+    """An entry of a file, checked to be plain values; nothing of it has been looked up.
+
+    Attributes:
+        said: the time it was measured with, seconds; without an interval in the file a single number.
+    """
 
     workload: str
     kernel: str
@@ -28,7 +33,7 @@ class Entry:
     evidence: str
     threads: int
     cache: str
-    said_s: float
+    said: Interval
     kernel_digest: str
     toolchain: str
     toolchain_text: str
@@ -77,11 +82,7 @@ def _entry(fields: Fields) -> Entry:
         plain_name(name, fields.where): plain_value(value, fields.where)
         for name, value in fields.get("config", dict).items()
     }
-    interval = fields.get("interval_s", list, [])
-    said = interval[1] if len(interval) == 3 else fields.get("time_s", (int, float))
-    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 < said < 1e9:
-        raise TunerError(f"{fields.where}: its time is no number of seconds")
-    threads = fields.get("threads", int, 1)
+    said, threads = _said(fields), fields.get("threads", int, 1)
     if isinstance(threads, bool) or not 1 <= threads <= _MOST_THREADS:
         raise TunerError(f"{fields.where}: {clip(threads)} is no number of threads")
     if (cache := fields.text("cache", "warm")) not in CACHES:
@@ -90,6 +91,18 @@ def _entry(fields: Fields) -> Entry:
     return Entry(
         fields.text("workload"), fields.text("kernel"), config, fields.text("device", ""),
         fields.text("fingerprint", ""), fields.text("device_kind", ""), fields.text("evidence", ""),
-        threads, cache, float(said),
+        threads, cache, said,
         fields.text("kernel_digest", ""), fields.text("toolchain", ""), version,
     )  # fmt: skip
+
+
+def _said(fields: Fields) -> Interval:
+    interval = fields.get("interval_s", list, [])
+    numbers = interval if len(interval) == 3 else [fields.get("time_s", (int, float))] * 3
+    for said in numbers:
+        if isinstance(said, bool) or not isinstance(said, int | float) or not 0 < said < 1e9:
+            raise TunerError(f"{fields.where}: its time is no number of seconds")
+    low, mid, high = map(float, numbers)
+    if not low <= mid <= high:
+        raise TunerError(f"{fields.where}: its interval is not low, median and high")
+    return Interval(low, mid, high)

@@ -32,6 +32,7 @@ class ResultEntry:
         trial: its number in the file; entries refer to each other by it.
         baseline: a library people use.
         turns: its samples, seconds.
+        default: the kernel's configuration had nobody tuned it.
     """
 
     kernel: str
@@ -42,6 +43,7 @@ class ResultEntry:
     trial: int
     baseline: bool
     turns: Turns
+    default: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ def _entry(fields: Fields) -> ResultEntry:
         fields.text("kernel"), fields.text("source"), config, chain.text("digest"),
         f"{chain.text('name', '')} {chain.text('version', '')}".strip(),
         _whole(fields, "trial", 0, 2**62), bool(fields.get("baseline", bool, False)), _turns(fields),
+        bool(fields.get("default", bool, False)),
     )  # fmt: skip
 
 

@@ -110,6 +110,9 @@ def present_all(
     out = _console()
     if len(told) > 1:
         _print_series(out, [comparison for comparison, _ in told])
+    for campaign in campaigns:
+        if line := state_line(campaign):
+            out.print(safe(line), markup=False, soft_wrap=True)
     if folder is not None:
         _say_result(out, campaigns, folder)
 

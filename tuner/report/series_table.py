@@ -37,16 +37,22 @@ def _like(one: Workload, other: Workload) -> bool:
 
 def over_base(comparison: Comparison, comparisons: Sequence[Comparison], base: str) -> float | None:
     """The rate of the fastest tuned kernel over that in the base's element type, at the same shape and
-    number of threads. Both were taken at another minute: there is no interval."""
+    number of threads. Both were taken at another minute: there is no interval. `None` where one of them
+    declares nothing."""
     row, work, threads = _tuned(comparison), comparison.context.workload, comparison.context.threads
-    if row is None or work.dtype == base:
+    if row is None or work.dtype == base or _undeclared(comparison):
         return None
     for other in comparisons:
         there = other.context
         if there.workload.dtype == base and there.threads == threads and _like(there.workload, work):
-            known = _tuned(other)
+            known = None if _undeclared(other) else _tuned(other)
             return row.gflops / known.gflops if known is not None and known.gflops else None
     return None
+
+
+def _undeclared(comparison: Comparison) -> bool:
+    """Whether its times were taken on a busy machine, or of sweeps alone."""
+    return bool(comparison.context.disturbed) or comparison.context.unfinished
 
 
 def _tuned(comparison: Comparison) -> ComparisonRow | None:
@@ -68,7 +74,7 @@ def series_table(comparisons: Sequence[Comparison]) -> "Table":
     for comparison in comparisons:
         context, row = comparison.context, _tuned(comparison)
         library = next((r for r in comparison.rows if r.is_baseline), None)
-        doubt = " (undeclared)" if context.disturbed or context.unfinished else ""
+        doubt = " (undeclared)" if _undeclared(comparison) else ""
         cells = ["-"] * 5
         if row is not None:
             mark = "!" if row.remark else "?" if context.peaks_disturbed and row.share_of_peak else ""

@@ -29,7 +29,9 @@ def comparison_table(
     from rich.table import Table
 
     remarks = [f"! {row.implementation}: {row.remark}" for row in rows if row.remark]
-    if doubt := context.peak_doubt:
+    # Where no peak is known for the element type there is no share to doubt.
+    doubt = context.peak_doubt if any(row.share_of_peak for row in rows) else ""
+    if doubt:
         remarks.append(f"? {doubt}")
     caption = escape(safe("\n".join(remarks), lines=True)) or None
     table = Table(
@@ -51,7 +53,7 @@ def comparison_table(
             seconds(row.interval.mid),
             spread(row.interval),
             significant(row.gflops),
-            percent(row.share_of_peak) + ("!" if row.remark else "?" if doubt else ""),
+            percent(row.share_of_peak) + ("!" if row.remark else "?" if doubt and row.share_of_peak else ""),
             ratio(row.speedup_naive),
             ratio(row.speedup_library),
             str(row.trials),

@@ -40,6 +40,7 @@ class Number:
         over: the kernel that the entry is faster than, of a speed-up; empty for a time.
         then, now: median and 95% interval, seconds or a ratio; `now` is `None` where it was not measured.
         finding: the verdict.
+        default: whether it is of the configuration that the kernel has where nobody tuned it.
     """
 
     workload: str
@@ -51,6 +52,7 @@ class Number:
     then: Interval
     now: Interval | None
     finding: Finding
+    default: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _numbers(
         assert then is not None, "an entry of a file has samples"
         return Number(
             part.workload, int(campaign.protocol["threads"]), entry.kernel, entry.config, entry.trial, over,
-            then, now, Finding(mark, None, why),
+            then, now, Finding(mark, None, why), entry.default,
         )  # fmt: skip
 
     doubt = f"disturbed then: {part.disturbed}" if part.disturbed else measured.disturbed

@@ -157,7 +157,7 @@ def _certainty(section: Section, rows: Sequence[ComparisonRow]) -> list[str]:
             told.append(f"What the machine did: {context.disturbed}.")
         elif len(rows) > 1:
             told.append(
-                "Those that tie have an interval of their ratio that contains 1."
+                "A tie means: the interval of the ratio of the times contains 1."
                 if rows[0].is_tie
                 else "The fastest is apart from every other: no interval of their ratio contains 1."
             )
@@ -184,8 +184,11 @@ def _effort(section: Section) -> list[str]:
     if not section.trials:
         return ["No trial was made."]
     failed = f"{section.failed:,} of them failed" if section.failed else "none failed"
-    of = f" of {len(tuned)} kernel{'s' if len(tuned) != 1 else ''} with parameters" if tuned else ""
-    return [f"{section.trials:,} trial{'s' if section.trials != 1 else ''}{of}; {failed}."]
+    searched = sum(kernel.trials for kernel in tuned)
+    share = "" if searched == section.trials else f"{searched:,} of them "
+    of = f"{share}of {len(tuned)} kernel{'s' if len(tuned) != 1 else ''} with parameters" if tuned else ""
+    joint = ", " if share and of else " " if of else ""
+    return [f"{section.trials:,} trial{'s' if section.trials != 1 else ''}{joint}{of}; {failed}."]
 
 
 def _tiles(section: Section, first: ComparisonRow | None) -> list[tuple[str, str]]:
@@ -198,8 +201,11 @@ def _tiles(section: Section, first: ComparisonRow | None) -> list[tuple[str, str
         ):
             if ratio is not None and not (ratio.low == ratio.high == 1):
                 low, high = significant(ratio.low), significant(ratio.high)
+                sure = ": a tie" if ratio.low <= 1 <= ratio.high else ""
                 name = "" if ours is first else f"{ours.implementation}: "
-                tiles.append((f"{significant(ratio.mid)}×", f"{name}speed of {text}, 95% [{low}, {high}]"))
+                tiles.append(
+                    (f"{significant(ratio.mid)}×", f"{name}speed of {text}{sure}, 95% [{low}, {high}]")
+                )
         worth = "" if first.evidence == "measured" else f", {first.evidence}"
         known = worth if first.evidence == "predicted" else f" {spread(first.interval)}{worth}"
         tiles.append((seconds(first.interval.mid), f"{first.implementation}: a call{known}"))
