@@ -99,7 +99,7 @@ def _left_out(shown: PartView, timed: Collection[str]) -> list[str]:
             notes.append(f"left out: {kernel.name}: {reason} ({counts})")
     reached = {kernel.name for kernel in shown.kernels}
     missing = [k.name for k in shown.part.kernels if not (k.skipped or k.name in reached)]
-    notes += [f"left out: {name}: it was not reached" for name in missing]
+    notes += skipped_lines(dict.fromkeys(missing, "it was not reached"))
     notes += [
         f"given up: {k.name}: after {k.given_up_at} trials, {k.given_up}"
         for k in shown.part.kernels if k.given_up

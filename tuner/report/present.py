@@ -199,7 +199,10 @@ def _print(comparison: Comparison, pictures: Sequence[Path], on_paper: Sequence[
             out.print(safe(paper_words(on_paper)), markup=False, soft_wrap=True)
     else:
         out.print(safe(f"{comparison.context.workload.key}: nothing was timed"), markup=False)
+    below = {f"{row.implementation}: {row.remark}" for row in timed if row.remark}  # as the table says
     for note in comparison.notes:
+        if note in below:
+            continue
         out.print(safe(note), markup=False, soft_wrap=True)
     _print_pictures(out, pictures)
     out.print("")
