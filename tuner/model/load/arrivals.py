@@ -75,14 +75,17 @@ class Outcome:
         }  # fmt: skip
 
 
-def arrivals(rate: float, seconds: float, seed: int) -> np.ndarray:
+def arrivals(rate: float, seconds: float, seed: int, spaced: bool = False) -> np.ndarray:
     """When requests are due: a Poisson process, seconds from the beginning, ascending.
 
     Args:
         rate: mean requests a second.
         seconds: in which they come.
         seed: equal ones give equal times.
+        spaced: evenly, in place of at random: what is late then, no burst has made so.
     """
+    if spaced:
+        return np.arange(1, int(rate * seconds)) / rate
     rng = np.random.default_rng(seed)
     times, last = [], 0.0
     while last < seconds:
@@ -94,7 +97,7 @@ def arrivals(rate: float, seconds: float, seed: int) -> np.ndarray:
 
 
 async def at_rate(
-    target: Target, bodies: Sequence[Body], found: Outcome, seed: int, grace_s: float = GRACE_S
+    target: Target, bodies: Sequence[Body], found: Outcome, plan: "Plan", grace_s: float = GRACE_S
 ) -> None:
     """Sends requests when they are due, and fills in what becomes of them.
 
@@ -102,10 +105,10 @@ async def at_rate(
         target: which model.
         bodies: requests, taken in turn.
         found: with rate, batch and seconds; is filled in.
-        seed: of the arrivals.
+        plan: how the arrivals are drawn.
         grace_s: in which answers count after the last arrival; what has none then has failed.
     """
-    due = arrivals(found.rate, found.seconds, seed)
+    due = arrivals(found.rate, found.seconds, plan.seed, plan.spaced)
     found.sent = len(due)
     last = begin = time.perf_counter()
     tasks: set[asyncio.Task[None]] = set()
@@ -156,6 +159,7 @@ class Plan:
         seconds: of each rate.
         seed: of inputs and arrivals.
         verify: whether answers are held against those of the same requests, asked alone before.
+        spaced: whether requests come evenly, in place of at random.
     """
 
     rates: Sequence[float]
@@ -163,6 +167,7 @@ class Plan:
     seconds: float
     seed: int = 1
     verify: bool = False
+    spaced: bool = False
 
 
 def load(
@@ -206,7 +211,7 @@ async def _load(
             for rate in plan.rates:
                 tell(f"batch {batch}: {rate:g} requests/s for {plan.seconds:g} s")
                 found.append(Outcome(rate, batch, plan.seconds))
-                await at_rate(target, bodies, found[-1], plan.seed)
+                await at_rate(target, bodies, found[-1], plan)
         return target.name, found
     finally:
         client.close()
