@@ -33,6 +33,8 @@ _HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 DEFAULT_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+FIXED_HEADERS = {**_HEADERS, "content-security-policy": DEFAULT_POLICY, "cache-control": "no-store"}
+"""Of every answer that does not say otherwise."""
 
 
 def is_loopback(host: str) -> bool:
@@ -79,7 +81,7 @@ class Guard:
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
-        refused = self._refused(scope, headers)
+        refused = self._refused(scope["method"], headers)
         if refused is not None:
             await _answer(send, *refused)
             return
@@ -99,10 +101,14 @@ class Guard:
                 return
         await self._app(scope, receive, _with_headers(send))
 
-    def _refused(self, scope: Scope, headers: Mapping[str, str]) -> tuple[int, str, dict[str, str]] | None:
-        if scope["method"] not in self._methods:
+    def admits(self, method: str, headers: Mapping[str, str]) -> bool:
+        """Whether a request is let in as it is; the names of its headers are in lower case."""
+        return self._refused(method, headers) is None and (self._token is None or self._knows(headers))
+
+    def _refused(self, method: str, headers: Mapping[str, str]) -> tuple[int, str, dict[str, str]] | None:
+        if method not in self._methods:
             why = ": this server only reads" if self._methods == {"GET"} else ""
-            return 405, f"{scope['method']} is not answered{why}", {"allow": ", ".join(sorted(self._methods))}
+            return 405, f"{method} is not answered{why}", {"allow": ", ".join(sorted(self._methods))}
         if not self._is_ours(headers.get("host", "")):
             return (
                 421,
@@ -168,8 +174,7 @@ def _with_headers(send: Send) -> Send:
     async def wrapped(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             there = {name.lower() for name, _ in message["headers"]}
-            more = {**_HEADERS, "content-security-policy": DEFAULT_POLICY, "cache-control": "no-store"}
-            added = [(k.encode(), v.encode()) for k, v in more.items() if k.encode() not in there]
+            added = [(k.encode(), v.encode()) for k, v in FIXED_HEADERS.items() if k.encode() not in there]
             message = {**message, "headers": [*message["headers"], *added]}
         await send(message)
 

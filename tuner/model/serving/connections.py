@@ -4,11 +4,16 @@ import asyncio
 import json
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tuner.model.serving.direct import Direct, Head, Inference
 
 MOST_CONNECTIONS = 512
 # Seconds in which a request's headers have to be there, and in which an answer has to be read.
 HEADERS_S, ANSWER_S = 10.0, 60.0
+# Bytes that are read at a time where nobody says where they belong, and that wait behind a request.
+_PIECE = 2**16
 
 
 def _raw(status: str, text: str) -> bytes:
@@ -18,11 +23,21 @@ def _raw(status: str, text: str) -> bytes:
     return f"{head}{more}connection: close\r\n\r\n".encode() + body
 
 
-class Connection(H11Protocol):
-    """uvicorn's, with limits and with errors as the protocol has them."""
+class Connection(H11Protocol, asyncio.BufferedProtocol):
+    """uvicorn's, with limits and with errors as the protocol has them; plain inferences go past it.
 
+    Attributes:
+        direct: reads those; `None`: none goes past.
+    """
+
+    direct: Direct | None = None
+    # What is read here is copied before anything else is read: one is enough for all connections.
+    _scratch = memoryview(bytearray(_PIECE))
     _watch: asyncio.TimerHandle | None = None
     _stuck: asyncio.TimerHandle | None = None
+    _asked: Inference | None = None
+    _later = b""
+    _ending = False
 
     def connection_made(self, transport: Any) -> None:
         """Takes a connection, unless there are too many."""
@@ -33,8 +48,29 @@ class Connection(H11Protocol):
             return
         self._expect_headers()
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes belong: a body's own memory, as soon as its head is known."""
+        reads = self._asked is not None and self._asked.reading
+        return self._asked.room() if self._asked is not None and reads else self._scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many bytes are there."""
+        if self._asked is not None and self._asked.reading:
+            self._asked.came(nbytes)
+        else:
+            self.data_received(bytes(self._scratch[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
         """Reads; what begins a request has to go on."""
+        if self._asked is not None or self._later:
+            self._later += data
+            if len(self._later) > _PIECE:
+                self.transport.pause_reading()
+            return
+        head = self.direct.head(data) if self.direct is not None and self._is_fresh() else None
+        if head is not None:
+            self._begin(head, data)
+            return
         super().data_received(data)
         if self._between():
             if self._watch is None:
@@ -43,10 +79,19 @@ class Connection(H11Protocol):
             self._cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the timers."""
+        """Ends the timers, and what is asked for."""
         self._cancel()
         self.resume_writing()
+        if self._asked is not None:
+            self._asked.gone()
+            self._asked = None
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server ends: what is asked for is answered before."""
+        if self._asked is None:
+            super().shutdown()
+        self._ending = True
 
     def pause_writing(self) -> None:
         """The client does not read what it asked for."""
@@ -66,6 +111,39 @@ class Connection(H11Protocol):
         if self._between():
             self.transport.write(_raw("400 Bad Request", msg))
         self.transport.close()
+
+    def _is_fresh(self) -> bool:
+        """Whether uvicorn has read nothing of a request."""
+        idle = self.conn.our_state is h11.IDLE and self.conn.their_state is h11.IDLE
+        return idle and self._between() and not self.conn.trailing_data[0]
+
+    def _begin(self, head: Head, data: bytes) -> None:
+        """A plain inference, and perhaps what follows it."""
+        self._unset_keepalive_if_required()
+        self._cancel()
+        assert self.direct is not None
+        end = head.end + head.length
+        self._later = data[end:]
+        headers = self.server_state.default_headers
+        self._asked = Inference(self.direct, head, self.loop, headers, self._answered)
+        self._asked.begin(data[head.end : end])
+
+    def _answered(self, answer: bytes, close: bool) -> None:
+        self._asked = None
+        self.transport.write(answer)
+        if close or self._ending:
+            self.transport.close()
+            return
+        self.on_response_complete()
+        if self._later:
+            # Not from here: many short requests in one piece would go as deep as they are many.
+            self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        data, self._later = self._later, b""
+        if data and not self.transport.is_closing():
+            self.transport.resume_reading()
+            self.data_received(data)
 
     def _between(self) -> bool:
         """Whether no request is being answered."""

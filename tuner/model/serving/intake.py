@@ -2,6 +2,7 @@
 
 import asyncio
 
+import numpy as np
 from starlette.requests import Request
 
 from tuner.model.serving.protocol import HEADER, Refused
@@ -11,6 +12,9 @@ BODY_S = 30.0
 # Of a body that is refused so much is read and dropped, so that a client that sends first and reads then
 # finds the answer.
 _DROPPED = 2**24
+# Memory of bodies is used again: fresh pages cost more than what is read into them. Bytes that are kept.
+_KEPT, _LEAST_KEPT = 2**26, 2**12
+_ALIGNED = 64
 
 
 class Intake:
@@ -22,6 +26,8 @@ class Intake:
 
     def __init__(self, most: int) -> None:
         self.most, self.held = most, 0
+        self._spare: dict[int, list[memoryview]] = {}
+        self._kept = 0
 
     async def read(self, request: Request, most: int) -> bytes:
         """A body; its bytes stay counted until `release`.
@@ -71,6 +77,30 @@ class Intake:
             self.held += len(piece)
             pieces.append(piece)
         return why
+
+    def memory(self, size: int, before: int) -> memoryview:
+        """Memory for a body, in which a multiple of a cache line begins so many bytes behind its beginning."""
+        if spare := self._spare.get(size):
+            self._kept -= size
+            whole = spare.pop()
+        else:
+            # Pages that nothing is read into are never there: a length that is only claimed costs nothing.
+            whole = np.empty(size + 2 * _ALIGNED, np.uint8).data
+        begin = -(np.frombuffer(whole, np.uint8).ctypes.data + before) % _ALIGNED
+        return whole[begin : begin + size]
+
+    def back(self, memory: memoryview) -> None:
+        """Takes a body's memory that nobody reads any more, for another one of its size."""
+        size = len(memory)
+        if size < _LEAST_KEPT:
+            return
+        if self._kept + size > _KEPT:
+            self._spare.clear()
+            self._kept = 0
+        base = memory.obj
+        assert isinstance(base, np.ndarray)
+        self._kept += size
+        self._spare.setdefault(size, []).append(base.data)
 
     def release(self, size: int) -> None:
         """Gives back the bytes of a body."""

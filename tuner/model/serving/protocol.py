@@ -110,7 +110,7 @@ class Request:
     timeout_s: float | None
 
 
-def parse(signature: Signature, body: bytes, header_bytes: int | None) -> Request:
+def parse(signature: Signature, body: bytes | memoryview, header_bytes: int | None) -> Request:
     """Reads a request.
 
     Time and memory are bounded by the body's length: nothing is allocated for a shape before it is known to
@@ -118,7 +118,7 @@ def parse(signature: Signature, body: bytes, header_bytes: int | None) -> Reques
 
     Args:
         signature: of the model.
-        body: all of it.
+        body: all of it; binary inputs are views of it.
         header_bytes: length of the JSON that binary data follows; `None`: all is JSON.
 
     Raises:
@@ -126,7 +126,7 @@ def parse(signature: Signature, body: bytes, header_bytes: int | None) -> Reques
     """
     if header_bytes is not None and header_bytes > len(body):
         raise Refused(400, f"{HEADER} is {header_bytes}, the body has {len(body)} bytes")
-    text = body if header_bytes is None else body[:header_bytes]
+    text = bytes(body if header_bytes is None else body[:header_bytes])
     _check_size(signature, text)
     asked = _object(_decoded(text), "the request")
     given = asked.get("id", "")

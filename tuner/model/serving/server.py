@@ -12,6 +12,7 @@ import uvicorn
 from tuner.core.errors import TunerError, UnknownName
 from tuner.model.serving.application import Answers, application
 from tuner.model.serving.connections import Connection
+from tuner.model.serving.direct import Direct
 from tuner.model.serving.loading import Served
 from tuner.model.serving.scheduler import Scheduler
 from tuner.model.serving.waiting import Waiting
@@ -90,12 +91,16 @@ def serve(
 def made(scheduler: Scheduler, address: Address, version: str) -> uvicorn.Server:
     """The server of a scheduler's models, not yet running."""
     names = frozenset({"localhost", socket.gethostname(), address.host.strip("[]"), *address.names})
-    app = application(Answers(scheduler, version))
-    guarded = Guard(app, names, address.token, frozenset({"GET", "POST"}), pages=False)
+    answers = Answers(scheduler, version)
+    guarded = Guard(application(answers), names, address.token, frozenset({"GET", "POST"}), pages=False)
+
+    class Own(Connection):
+        direct = Direct(scheduler, answers.intake, guarded)
+
     return _Server(
         uvicorn.Config(
             guarded,
-            http=Connection,
+            http=Own,
             log_level="error",
             access_log=False,
             lifespan="off",
