@@ -1,15 +1,15 @@
-"""Measures `tuner model serve` beside the bare executor: `python -m tuner.lab.bench_serving squeezenet` prints JSON.
+"""Measures `tuner model serve` beside the bare executor: `python -m tuner.lab.bench_serving squeezenet`.
 
-The model is an `.onnx` file or one that `tuner.lab.graphs` makes. Four questions, each answered by its own part:
+The model is an `.onnx` file or one that `tuner.lab.graphs` makes. Printed is JSON:
 
-* rounds, interleaved: rows a second of the bare executor at the largest batch in a process of its own; of the
-  server by requests of so many rows, and by requests of one row that it puts together. The ratio is of
+* rounds, interleaved: rows a second of the bare executor at the largest batch, in a process of its own; of
+  the server by requests of so many rows, and by requests of one row that it puts together. The ratio is of
   neighbours, the figure is the median of the rounds.
-* whose CPU time it was: of the clients, of the server's event loop, of the threads that run the model. Clients
-  run on the same machine: what they take is missing to the server, and is in the ratio.
-* p50 and p99 at half of the rate that the rounds gave, Poisson arrivals, latencies from when each was due; and
-  evenly spaced ones, for what the server adds by itself. A queue with Poisson arrivals and a service that
-  takes the same time always has a p99 of 4.4 times the p50 at half load (M/D/1).
+* whose CPU time it was: of the clients, of the server's event loop, of the threads that run the model.
+  Clients run on the same machine: what they take is missing to the server, and is in the ratio.
+* p50 and p99 at half of the rate that the rounds gave, Poisson arrivals, latencies from when each was due;
+  and evenly spaced ones, for what the server adds by itself. A queue with Poisson arrivals and a service that
+  always takes the same time has a p99 of 4.4 times the p50 at half load (M/D/1).
 * 10,000 requests of 32 clients, each with inputs of its own, each answer held against its own input's.
 """
 
@@ -246,7 +246,7 @@ def rounds(setting: Setting, server: Server, count: int, seconds: float) -> dict
 
 def half_load(server: Server, capacity: float, seconds: float) -> dict[str, float]:
     """p50, p99 and their ratio at half of a capacity in rows a second, by requests of one row."""
-    found = {}
+    found: dict[str, float] = {}
     for name, spaced in (("poisson", False), ("spaced", True)):
         plan = Plan([capacity / 2], [1], seconds, spaced=spaced)
         _, (outcome,) = load(f"http://{server.host}:{server.port}", None, server.name, plan)

@@ -1,7 +1,7 @@
 """Clients of a model's server that ask again as soon as they are answered, and cost as little as they can.
 
-Each client is a thread with a connection of its own: one call sends the request that was made ahead, one or two
-read the answer. On the server's own machine what clients cost is taken from the server, so it is counted.
+Each client is a thread with a connection of its own: one call sends the request that was made ahead, one or
+two read the answer. On the server's own machine what clients cost is taken from the server: it is counted.
 """
 
 import json
@@ -73,15 +73,16 @@ class Connection:
     def __init__(self, host: str, port: int) -> None:
         self._socket = socket.create_connection((host, port), _PATIENCE_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._rest = bytearray()
 
     def ask(self, data: bytes) -> Answer:
-        """Sends a request and reads its answer.
+        """Sends a request and reads the next answer; what comes behind it is the one after.
 
         Raises:
             OSError, Broken: there is none.
         """
         self._socket.sendall(data)
-        came = bytearray()
+        came = self._rest
         while (end := came.find(b"\r\n\r\n")) < 0:
             came += self._some()
         first, *lines = bytes(came[:end]).decode("latin-1").split("\r\n")
@@ -89,7 +90,8 @@ class Connection:
         whole = end + 4 + int(headers.get("content-length", "0"))
         while len(came) < whole:
             came += self._some()
-        return Answer(int(first.split()[1]), headers, bytes(came[end + 4 : whole]))
+        body, self._rest = bytes(came[end + 4 : whole]), came[whole:]
+        return Answer(int(first.split()[1]), headers, body)
 
     def _some(self) -> bytes:
         more = self._socket.recv(2**18)

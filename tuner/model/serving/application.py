@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from tuner.model.serving import protocol
+from tuner.model.serving.handover import Handover
 from tuner.model.serving.intake import Intake, header_bytes
 from tuner.model.serving.protocol import HEADER, Refused, Tensor
 from tuner.model.serving.scheduler import Scheduler
@@ -201,7 +202,16 @@ class Answers:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Mapping[str, np.ndarray]] = loop.create_future()
-        job = Job(asked.arrays, asked.rows, lambda found: _hand_over(loop, future, found))
+
+        def settle(found: Outcome) -> None:
+            if future.done():
+                return
+            if isinstance(found, Exception):
+                future.set_exception(found)
+            else:
+                future.set_result(found)
+
+        job = Job(asked.arrays, asked.rows, lambda found: Handover(loop).put(settle, found))
         try:
             self.scheduler.submit(waiting, job)
         except Refused as why:
@@ -227,20 +237,6 @@ class Answers:
 
 def _statistics(waiting: Waiting) -> dict[str, Any]:
     return waiting.statistics.plain(waiting.model.name, waiting.model.version)
-
-
-def _hand_over(loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Any]", found: Outcome) -> None:
-    """From the scheduler's thread to the loop's."""
-
-    def settle() -> None:
-        if future.done():
-            return
-        if isinstance(found, Exception):
-            future.set_exception(found)
-        else:
-            future.set_result(found)
-
-    loop.call_soon_threadsafe(settle)
 
 
 async def _disconnected(request: Request) -> None:

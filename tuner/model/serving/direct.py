@@ -1,8 +1,8 @@
 """Inferences read from the socket into the memory that the model's inputs are views of.
 
-Of a plain request to infer, the head is read here; the rest of its body is received in place, and the answer is
-written from a callback. No task, no queue of pieces and no copy lies between. Every other request, and every
-head with something unusual in it, is left to uvicorn and the application, which say what is wrong with it.
+Of a plain request to infer, the head is read here; the rest of its body is received in place, and the answer
+is written from a callback. No task, no queue of pieces and no copy lies between. Every other request, and
+every head with something unusual in it, is left to uvicorn and the application, which say what is wrong.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ import logging
 import math
 import re
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from tuner.model.serving import protocol
-from tuner.model.serving.intake import BODY_S, Intake
+from tuner.model.serving import intake, protocol
+from tuner.model.serving.handover import Handover
+from tuner.model.serving.intake import Intake
 from tuner.model.serving.protocol import HEADER, Refused
 from tuner.model.serving.scheduler import Scheduler
 from tuner.model.serving.waiting import Job, Outcome, Waiting
@@ -31,37 +31,6 @@ _UNUSUAL = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"}
 _FIXED = "".join(f"{name}: {value}\r\n" for name, value in FIXED_HEADERS.items()).encode()
 _REASONS = {200: "OK", 400: "Bad Request", 408: "Request Timeout", 429: "Too Many Requests",
             500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
-
-
-class Handover:
-    """Outcomes on their way from the scheduler's thread to an event loop: one wake-up for all of a batch.
-
-    Args:
-        loop: whose thread calls what is put.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._found: deque[tuple[Callable[[Outcome], None], Outcome]] = deque()
-        self._woken = False
-
-    def put(self, call: Callable[[Outcome], None], found: Outcome) -> None:
-        """Has the loop's thread call it; from any thread.
-
-        Raises:
-            RuntimeError: the loop has ended.
-        """
-        self._found.append((call, found))
-        if not self._woken:
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        # First: what is put from here on wakes the loop again.
-        self._woken = False
-        while self._found:
-            call, found = self._found.popleft()
-            call(found)
 
 
 @dataclass(frozen=True)
@@ -86,12 +55,12 @@ class Direct:
 
     Args:
         scheduler: runs them.
-        intake: counts the bytes of all bodies.
+        counted: the bytes of all bodies.
         guard: says who is let in.
     """
 
-    def __init__(self, scheduler: Scheduler, intake: Intake, guard: Guard) -> None:
-        self.scheduler, self.intake, self._guard = scheduler, intake, guard
+    def __init__(self, scheduler: Scheduler, counted: Intake, guard: Guard) -> None:
+        self.scheduler, self.intake, self._guard = scheduler, counted, guard
         self._handover: Handover | None = None
 
     def handover(self, loop: asyncio.AbstractEventLoop) -> Handover:
@@ -101,7 +70,7 @@ class Direct:
         return self._handover
 
     def head(self, data: bytes) -> Head | None:
-        """The head at the beginning of the data; `None` where it is not whole, not plain, or to be refused."""
+        """The head that the data begin with; `None` where it is not whole, not plain, or to be refused."""
         end = data.find(b"\r\n\r\n", 0, _MOST_HEAD)
         if end < 0 or not data.startswith(b"POST "):
             return None
@@ -164,7 +133,7 @@ class Inference:
         """Takes what of the body came with the head."""
         self._memory[: len(data)] = data
         if len(data) < self._head.length:
-            self._timer = self._loop.call_later(BODY_S, self._late)
+            self._timer = self._loop.call_later(intake.BODY_S, self._late)
         self.came(len(data))
 
     def room(self) -> memoryview:
@@ -173,12 +142,12 @@ class Inference:
 
     def came(self, size: int) -> None:
         """So many bytes more are there."""
-        intake = self._direct.intake
-        if intake.held + size > intake.most:
+        counted = self._direct.intake
+        if counted.held + size > counted.most:
             self._head.waiting.statistics.refused("memory")
             self._refuse(Refused(503, "other requests hold the memory: ask again later", 1.0))
             return
-        intake.held += size
+        counted.held += size
         self._got += size
         if self._got == self._head.length:
             self.reading = False
@@ -198,7 +167,7 @@ class Inference:
 
     def _late(self) -> None:
         self._head.waiting.statistics.refused("invalid")
-        self._refuse(Refused(408, f"the body did not come within {BODY_S:g} s"))
+        self._refuse(Refused(408, f"the body did not come within {intake.BODY_S:g} s"))
 
     def _whole(self) -> None:
         """The body is all there: it is read, and waits for its turn."""
@@ -258,7 +227,9 @@ class Inference:
         close = why.status in (408, 503)
         if close:
             named["connection"] = "close"
-        self._write(why.status, named, [json.dumps({"error": str(why)}).encode()], close)
+        self._write(
+            why.status, named, [json.dumps({"error": str(why)}, separators=(",", ":")).encode()], close
+        )
 
     def _crash(self) -> None:
         logging.getLogger("uvicorn.error").exception("an inference failed")

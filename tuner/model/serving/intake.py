@@ -79,7 +79,7 @@ class Intake:
         return why
 
     def memory(self, size: int, before: int) -> memoryview:
-        """Memory for a body, in which a multiple of a cache line begins so many bytes behind its beginning."""
+        """Memory for a body; so many bytes behind its beginning lies a multiple of a cache line."""
         if spare := self._spare.get(size):
             self._kept -= size
             whole = spare.pop()

@@ -1,9 +1,10 @@
 """A model's executors, one for each batch, made ahead; and the proof that rows of a batch are independent."""
 
+import time
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from tuner.model.graph import Graph
 from tuner.model.guards import ModelError, parse
 from tuner.model.reading import graph_of, model_inputs, prepared
 from tuner.model.runtime import random_inputs, run, session
+from tuner.model.serving.plan import least_waiting
 from tuner.model.serving.protocol import DATATYPES, Signature, Tensor
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
 Run = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 _SEED = 1
+# Threads that go on spinning would take the cores from whoever reads requests; where one of them has its core
+# taken away for a moment, the others take over from it what of an operator is not begun.
+_BESIDE_OTHERS = {"session__force_spinning_stop": "1", "session__dynamic_block_base": "4"}
+# Of each batch, to know what it takes.
+_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,13 @@ class Made:
         graph: with the batch in its shapes.
         run: gives the outputs in the model's order, in memory that the next run may write to.
         note: by what.
+        seconds: that a run takes, the least of a few; 0: not known.
     """
 
     graph: Graph
     run: Run
     note: str
+    seconds: float = 0.0
 
 
 class Served:
@@ -53,6 +62,7 @@ class Served:
     Attributes:
         signature: what it takes and gives.
         batches: that are prepared, ascending; empty where the model has no batch.
+        plan: which of them to run first, by how many rows wait (`least_waiting`).
     """
 
     version = "1"
@@ -61,6 +71,7 @@ class Served:
         self.name, self.path, self.why_alone = name, path, why_alone
         self.batches = sorted(batch for batch in made if batch)
         self._made = dict(made)
+        self.plan = least_waiting({b: made[b].seconds for b in self.batches}) if self.batches else [0]
         self.note = made[max(made)].note
         self.signature = _signature(made[max(made)].graph, max(made))
         self._inputs = {
@@ -141,8 +152,7 @@ class Maker:
         model = prepared(path, dims, batch, weights=True)
         graph = graph_of(model, path, dims)
         if self.store is None:
-            # Threads that go on spinning would take the cores from whoever reads requests.
-            made = session(model, self.threads, session__force_spinning_stop="1")
+            made = session(model, self.threads, **_BESIDE_OTHERS)
             return Made(graph, lambda inputs: run(made, inputs), "ONNX Runtime")
         found = ours(model, graph, {}, self.store, self.device, self.threads)
         if batch in (None, 1):
@@ -240,7 +250,17 @@ def _batched(
         why = rows_touch(made[most].graph, {batch: one.run for batch, one in made.items()})
     except Exception as error:  # ONNX Runtime's own kinds, from C++
         why = f"it fails on random rows: {brief(str(error), 200)}"
-    return why, {} if why else made
+    return why, {} if why else {batch: _timed(one) for batch, one in made.items()}
+
+
+def _timed(made: Made) -> Made:
+    """With the seconds of a run: the least of a few, which is what it takes when nothing disturbs it."""
+    inputs, taken = random_inputs(made.graph, _SEED), []
+    for _ in range(_RUNS):
+        begun = time.perf_counter()
+        made.run(inputs)
+        taken.append(time.perf_counter() - begun)
+    return replace(made, seconds=min(taken))
 
 
 def _other_shapes(graph: Graph, batch: int, single: Graph) -> str:

@@ -64,7 +64,9 @@ class Scheduler:
             waiting.add(job)
             if idle:
                 waiting.virtual_s = max(waiting.virtual_s, self._virtual_s)
-            self._changed.notify()
+            if idle or waiting.full:
+                # Others change nothing of when a batch is due.
+                self._changed.notify()
 
     def drop(self, waiting: Waiting, job: Job) -> bool:
         """Takes out a request that nobody waits for; whether it had not begun to run."""

@@ -84,18 +84,23 @@ class Waiting:
         self.rows -= job.rows
         return True
 
+    @property
+    def full(self) -> bool:
+        """Whether the largest batch is."""
+        return self.rows >= max(self.model.signature.most_rows, 1)
+
     def due_s(self, draining: bool) -> float:
         """When the next batch is to run: 0 for now, infinity where nothing waits."""
         if not self._jobs:
             return math.inf
-        full = self.rows >= max(self.model.signature.most_rows, 1)
-        return 0.0 if full or draining else self._jobs[0].came_s + self.most_delay_s
+        return 0.0 if self.full or draining else self._jobs[0].came_s + self.most_delay_s
 
     def take(self) -> Sequence[Job]:
-        """The oldest requests that fit into one batch together, in order."""
-        taken, rows = [self._jobs.popleft()], 0
+        """The oldest requests that are to run together, in order; as many as the model's plan says."""
+        plan = self.model.plan
+        most = plan[min(self.rows, len(plan) - 1)]
+        taken = [self._jobs.popleft()]
         rows = taken[0].rows
-        most = self.model.signature.most_rows
         while self._jobs and rows + self._jobs[0].rows <= most:
             rows += self._jobs[0].rows
             taken.append(self._jobs.popleft())
