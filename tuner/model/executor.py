@@ -108,10 +108,19 @@ class Executor:
             RuntimeError: a kernel has no memory.
         """
         for name in self._graph.inputs:
-            np.copyto(self._values[name], inputs[name], casting="no")
+            if inputs[name] is not self._values[name]:
+                np.copyto(self._values[name], inputs[name], casting="no")
         for step in self._steps:
             step()
         return [self._values[name] for name in self._graph.outputs]
+
+    @property
+    def memory(self) -> dict[str, np.ndarray]:
+        """Where a run reads its inputs from, by name; given to a run as they are, they are not copied.
+
+        A run may write other values there: they are to be filled before each.
+        """
+        return {name: self._values[name] for name in self._graph.inputs}
 
     def layer_seconds(self, inputs: Mapping[str, np.ndarray], runs: int = 7) -> dict[Workload, float]:
         """Seconds that a run spends in the kernels of each workload, copies to and from them included.

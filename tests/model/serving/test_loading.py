@@ -16,6 +16,7 @@ from tuner.model.guards import ModelError
 from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs, run, session
+from tuner.model.serving import loading
 from tuner.model.serving.loading import Maker, Served, load
 from tuner.store.store import open_store
 
@@ -64,6 +65,16 @@ def test_the_tuned_kernels_serve_what_onnx_runtime_would(tmp_path: Path) -> None
     plain = session(prepared(path, {}, 1, weights=True), 1)
     for one, found in zip(requests, answered(model, requests), strict=True):
         assert difference([found], run(plain, one)) <= 1
+    inputs, batch = model.gather(requests, 2)
+    assert np.shares_memory(inputs["x"], model._made[batch].memory["x"]), "put where the kernels read it"
+
+
+def test_what_the_batches_take_says_how_many_rows_run_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(np.cumsum([0.0] + [t for took in (1, 2, 4) for t in [took, 0.0] * loading._RUNS]))
+    monkeypatch.setattr(loading.time, "perf_counter", lambda: float(next(clock)))
+    assert load("m", convolutional(tmp_path / "m.onnx"), {}, 4, runtime()).plan == [0, 1, 1, 1, 4]
 
 
 def depending(path: Path) -> Path:

@@ -4,7 +4,7 @@ import time
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +42,15 @@ class Made:
         run: gives the outputs in the model's order, in memory that the next run may write to.
         note: by what.
         seconds: that a run takes, the least of a few; 0: not known.
+        memory: where it reads its inputs from, by name, if it has such a place: what is written there before
+            a run, and given to it, is not copied.
     """
 
     graph: Graph
     run: Run
     note: str
     seconds: float = 0.0
+    memory: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Served:
@@ -75,14 +78,15 @@ class Served:
         self.note = made[max(made)].note
         self.signature = _signature(made[max(made)].graph, max(made))
         self._inputs = {
-            batch: {t.name: np.zeros((batch, *(t.shape or ())), t.dtype) for t in self.signature.inputs}
+            batch: dict(made[batch].memory)
+            or {t.name: np.zeros((batch, *(t.shape or ())), t.dtype) for t in self.signature.inputs}
             for batch in self.batches
         }
 
     def gather(
         self, given: Sequence[Mapping[str, np.ndarray]], rows: int
     ) -> tuple[Mapping[str, np.ndarray], int]:
-        """Puts requests together; the next call writes to what this one returns.
+        """Puts requests together; the next call, and the run, write to what this one returns.
 
         Args:
             given: inputs of each request, in order.
@@ -157,7 +161,7 @@ class Maker:
         found = ours(model, graph, {}, self.store, self.device, self.threads)
         if batch in (None, 1):
             self._check(model, graph, found.executor)
-        return Made(graph, found.executor, found.contestant.note)
+        return Made(graph, found.executor, found.contestant.note, memory=found.executor.memory)
 
     def _check(self, model: Any, graph: Graph, executor: Run) -> None:
         inputs = random_inputs(graph, _SEED)
