@@ -49,7 +49,8 @@ def test_a_shipped_experiment_goes_to_a_gpu_whatever_kernels_it_names(path: Path
     if experiment.recordings:
         return
     ((name, there),), notes = variants(experiment, path.stem)
-    assert name == path.stem and there.thread_counts == () and there.threads is None
+    # Beside what was measured, not in its place.
+    assert name == f"{path.stem}@cuda:sm_90" and there.thread_counts == () and there.threads is None
     named = {k for n in read_experiment(path).kernels for k in registry.kernel(n).target_kinds}
     said = "\n".join(notes)
     # In place of kernels that all are a CPU's those of the GPU take part, and a line says which.

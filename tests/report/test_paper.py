@@ -1,6 +1,7 @@
 """What was only compiled stands beside what was measured, where nobody takes it for a time."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,14 @@ import pytest
 from tests.report.test_comparison import DEVICE, PROTOCOL, outcome, stored
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.trial import Trial, TrialKey
-from tuner.report.present import present_all
-from tuner.store.campaign_records import CampaignKernel, CampaignPart, CampaignSpec, StoredCampaign
+from tuner.report.present import present, present_all
+from tuner.store.campaign_records import (
+    CampaignKernel,
+    CampaignLayer,
+    CampaignPart,
+    CampaignSpec,
+    StoredCampaign,
+)
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
 from tuner.store.store import Store, open_store
 
@@ -79,3 +86,24 @@ def test_rows_on_paper_have_no_time_and_a_column_of_their_own(
     # Alone it has the same columns, and no picture that would show predictions as bars of time.
     assert "2 µs" not in alone and "2.00 µs" not in alone and "rank 1 of 2" in alone
     assert not list((tmp_path / "paper").glob("*.png"))
+
+
+def test_the_layers_of_a_model_on_paper_have_ranks_and_no_times(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store(tmp_path / "r.db") as store:
+        paper = on_paper(store, stored(store, outcome(store)))
+        layer = CampaignLayer(paper.parts[0].workload.key, "bert-base", 12)
+        spec = replace(paper.spec, kind="network", layers=[layer], command="tuner compare x.toml")
+        present(replace(paper, spec=spec), store, tmp_path / "out")
+        told = capsys.readouterr().out
+    page = (tmp_path / "out" / "network.md").read_text()
+    document = json.loads((tmp_path / "out" / "network.json").read_text())
+    for text in (told, page):
+        assert "cuda_tiles" in text and "96 registers" in text
+        assert "nothing was measured" in " ".join(text.split())
+        # Of 2 and 9 microseconds that the model gave, and of what only a final does.
+        assert "µs" not in text and "±" not in text and "interleaved" not in text
+    assert document["measured"] is False and document["layers"][0]["count"] == 12
+    ranks = [row["rank"] for row in document["layers"][0]["on_paper"]]
+    assert ranks == [1, 2, None] and "time" not in json.dumps(document)

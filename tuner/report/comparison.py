@@ -116,7 +116,7 @@ def _doubts(shown: PartView, timed: bool) -> list[str]:
     elif shown.unfinished:
         notes.append("interrupted: times are of the sweeps, taken apart, so there are no speed-ups"
                      if shown.final is None else "interrupted after the final")  # fmt: skip
-    elif shown.final is None and timed:
+    elif shown.final is None and timed and shown.measured:
         notes.append("no final was held: times are of the sweeps, taken apart, so there are no speed-ups")
     return [*notes, *shown.part.remarks, *default_sentences(shown)]
 

@@ -15,6 +15,7 @@ from tuner.report.comparison import Comparison, gather, write_pictures
 from tuner.report.left_out import once
 from tuner.report.network import layer_rows, network_markdown, network_table, summaries, summary_line
 from tuner.report.network_chart import network_chart
+from tuner.report.network_paper import paper_layers, paper_markdown, paper_network_json, paper_table, words
 from tuner.report.paper import PaperRow, paper_rows, paper_words
 from tuner.report.result_json import result_json
 from tuner.report.series_table import NOTE, series_table
@@ -41,7 +42,9 @@ def present(campaign: StoredCampaign, store: "Store", folder: Path | None = None
         TunerError: a file cannot be written.
         UnknownName: an operator is not registered here.
     """
-    if campaign.spec.kind == "network":
+    if campaign.spec.kind == "network" and not campaign.measured:
+        _present_network_on_paper(campaign, store, folder, json)
+    elif campaign.spec.kind == "network":
         _present_network(campaign, store, folder, json)
     else:
         _present_comparison(campaign, store, folder, json)
@@ -238,6 +241,26 @@ def _present_network(campaign: StoredCampaign, store: "Store", folder: Path | No
     _print_pictures(out, written)
     if line := state_line(campaign):
         out.print(safe(line), markup=False, soft_wrap=True)
+
+
+def _present_network_on_paper(
+    campaign: StoredCampaign, store: "Store", folder: Path | None, json: bool
+) -> None:
+    """As `_present_network` where kernels were only compiled: ranks in place of times."""
+    layers = paper_layers(campaign, store)
+    document = records_json.document(paper_network_json(campaign, layers))
+    if folder is not None and layers:
+        put(folder / "network.json", document + "\n")
+        put(folder / "network.md", paper_markdown(campaign, layers))
+    if json:
+        print(document)
+        return
+    out = _console()
+    out.print(paper_table(campaign.spec.title, layers))
+    out.print("")
+    for line in (words(campaign), state_line(campaign)):
+        if line:
+            out.print(safe(line), markup=False, soft_wrap=True)
 
 
 def _console() -> "Console":

@@ -25,6 +25,9 @@ def variants(experiment: Experiment, name: str) -> tuple[list[tuple[str, Experim
         TunerError: nothing is left: every number of threads is beyond the cores, or no kernel serves.
     """
     notes: list[str] = []
+    if experiment.moved and experiment.no_device:
+        # As a part on paper is called: a page of the experiment shows it beside what was measured.
+        name = f"{name}@{experiment.target}"
     found: list[tuple[str, Experiment]] = []
     target = experiment.on().target
     kind = target.kind
@@ -34,7 +37,7 @@ def variants(experiment: Experiment, name: str) -> tuple[list[tuple[str, Experim
     measured = _for(experiment, kind)
     if measured is None and experiment.moved and (others := _of_the_kind(experiment, kind)):
         notes.append(
-            f"{name} names kernels for {_kinds(experiment)} only: in their place all that {kind} has of "
+            f"the file names kernels for {_kinds(experiment)} only: in their place all that {kind} has of "
             f"{' and '.join(_operators(experiment))} take part: {', '.join(others)}"
         )
         measured = replace(experiment, kernels=())
