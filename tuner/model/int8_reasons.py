@@ -52,8 +52,12 @@ def reason(wins: str, facts: Facts) -> str:
     if not facts.vnni:
         return "no VNNI: an int8 product takes more instructions than an f32 one"
     w = facts.workload
-    if w.operator == "conv2d" and w["c"] == w.option("groups", 1):
+    if "c" not in dict(w.dims):
+        return "neither bytes nor instructions explain it"
+    # A sum of a convolution runs over the channels of its group.
+    groups = int(w.option("groups", 1))
+    if w["c"] == groups:
         return "depthwise: sums of one channel have no groups of four for VNNI"
-    if w.operator == "conv2d" and w["c"] // int(w.option("groups", 1)) < _FEW_CHANNELS:
-        return f"{w['c'] // int(w.option('groups', 1))} channels a sum: groups of four for VNNI are few"
+    if w["c"] // groups < _FEW_CHANNELS:
+        return f"{w['c'] // groups} channels a sum: groups of four for VNNI are few"
     return "neither bytes nor instructions explain it"
