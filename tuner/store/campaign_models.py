@@ -4,9 +4,8 @@ What was measured is in the tables of `tuner.store.models`; a campaign names its
 """
 
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Integer, Text
-from sqlalchemy.orm import Mapped, mapped_column
 
-from tuner.store.models import SWEEP_STATUSES, Base, _among
+from tuner.store.models import SWEEP_STATUSES, Base, _among, optional, required
 
 CAMPAIGN_KINDS = ("comparison", "network", "sweep")
 PART_STATUSES = ("waiting", *SWEEP_STATUSES)
@@ -23,23 +22,23 @@ class CampaignRow(Base):
         CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="ck_campaigns_finished_at"),
         Index("ix_campaigns_experiment", "experiment"),
     )
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    kind: Mapped[str] = mapped_column(Text)
-    experiment: Mapped[str] = mapped_column(Text)  # the file's name without folder and ending; or empty
-    title: Mapped[str] = mapped_column(Text)
-    command: Mapped[str] = mapped_column(Text)  # what makes it again; or empty
-    asked: Mapped[str] = mapped_column(Text)  # JSON object: kernels, budget, searcher, seed, final, layers
-    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id"))
-    target: Mapped[str] = mapped_column(Text)
-    protocol: Mapped[str] = mapped_column(Text)  # JSON object: all of the protocol
-    protocol_digest: Mapped[str] = mapped_column(Text)
-    threads: Mapped[int] = mapped_column(Integer)
-    cache: Mapped[str] = mapped_column(Text)
-    status: Mapped[str] = mapped_column(Text)
-    owner: Mapped[str] = mapped_column(Text)  # the process that runs it
-    started_at: Mapped[str] = mapped_column(Text)
-    finished_at: Mapped[str | None] = mapped_column(Text)
-    facts: Mapped[str] = mapped_column(Text)  # JSON object: version of the lab and the like
+    id = required(Integer, primary_key=True)
+    kind = required(Text)
+    experiment = required(Text)  # the file's name without folder and ending; or empty
+    title = required(Text)
+    command = required(Text)  # what makes it again; or empty
+    asked = required(Text)  # JSON object: kernels, budget, searcher, seed, final, layers
+    device_id = required(ForeignKey("devices.id"))
+    target = required(Text)
+    protocol = required(Text)  # JSON object: all of the protocol
+    protocol_digest = required(Text)
+    threads = required(Integer)
+    cache = required(Text)
+    status = required(Text)
+    owner = required(Text)  # the process that runs it
+    started_at = required(Text)
+    finished_at = optional(Text)
+    facts = required(Text)  # JSON object: version of the lab and the like
 
 
 class CampaignPartRow(Base):
@@ -55,18 +54,16 @@ class CampaignPartRow(Base):
         ),
         Index("ix_campaign_parts_workload", "workload_id"),
     )
-    campaign_id: Mapped[int] = mapped_column(
-        ForeignKey("campaigns.id"), primary_key=True, autoincrement=False
-    )
-    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    workload_id: Mapped[int] = mapped_column(ForeignKey("workloads.id"))
-    status: Mapped[str] = mapped_column(Text)
-    started_at: Mapped[str | None] = mapped_column(Text)
-    finished_at: Mapped[str | None] = mapped_column(Text)
-    final_id: Mapped[int | None] = mapped_column(ForeignKey("finals.id"))
-    limits: Mapped[str] = mapped_column(Text)  # JSON object: the peaks that shares are of, as measured then
-    peaks_disturbed: Mapped[int] = mapped_column(Integer)  # they were measured beside other programs
-    remarks: Mapped[str] = mapped_column(Text)  # JSON list: what people should know of how the final was held
+    campaign_id = required(ForeignKey("campaigns.id"), primary_key=True, autoincrement=False)
+    number = required(Integer, primary_key=True, autoincrement=False)
+    workload_id = required(ForeignKey("workloads.id"))
+    status = required(Text)
+    started_at = optional(Text)
+    finished_at = optional(Text)
+    final_id = optional(ForeignKey("finals.id"))
+    limits = required(Text)  # JSON object: the peaks that shares are of, as measured then
+    peaks_disturbed = required(Integer)  # they were measured beside other programs
+    remarks = required(Text)  # JSON list: what people should know of how the final was held
 
 
 class CampaignKernelRow(Base):
@@ -81,23 +78,23 @@ class CampaignKernelRow(Base):
         CheckConstraint("(given_up = '') = (given_up_at IS NULL)", name="ck_campaign_kernels_given_up"),
         Index("ix_campaign_kernels_sweep", "sweep_id"),
     )  # fmt: skip
-    campaign_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    kernel: Mapped[str] = mapped_column(Text, primary_key=True)
-    position: Mapped[int] = mapped_column(Integer)  # their order
-    digest: Mapped[str] = mapped_column(Text)  # of its source; empty for a kernel that was skipped
-    language: Mapped[str] = mapped_column(Text)
-    baseline: Mapped[int] = mapped_column(Integer)
-    searcher: Mapped[str] = mapped_column(Text)
-    skipped: Mapped[str] = mapped_column(Text)  # why it could not take part
-    sweep_id: Mapped[int | None] = mapped_column(ForeignKey("sweeps.id"))
-    reused: Mapped[int] = mapped_column(Integer)  # the sweep is of an earlier campaign
-    best_id: Mapped[int | None] = mapped_column(ForeignKey("trials.id"))
-    trials: Mapped[int] = mapped_column(Integer)
-    disturbed: Mapped[int] = mapped_column(Integer)  # trials timed beside other programs
-    given_up: Mapped[str] = mapped_column(Text)  # why the race gave it up
-    given_up_at: Mapped[int | None] = mapped_column(Integer)  # after so many trials
-    summary: Mapped[str] = mapped_column(Text)  # JSON object: statuses, seconds, exhausted, interrupted
+    campaign_id = required(Integer, primary_key=True, autoincrement=False)
+    number = required(Integer, primary_key=True, autoincrement=False)
+    kernel = required(Text, primary_key=True)
+    position = required(Integer)  # their order
+    digest = required(Text)  # of its source; empty for a kernel that was skipped
+    language = required(Text)
+    baseline = required(Integer)
+    searcher = required(Text)
+    skipped = required(Text)  # why it could not take part
+    sweep_id = optional(ForeignKey("sweeps.id"))
+    reused = required(Integer)  # the sweep is of an earlier campaign
+    best_id = optional(ForeignKey("trials.id"))
+    trials = required(Integer)
+    disturbed = required(Integer)  # trials timed beside other programs
+    given_up = required(Text)  # why the race gave it up
+    given_up_at = optional(Integer)  # after so many trials
+    summary = required(Text)  # JSON object: statuses, seconds, exhausted, interrupted
 
 
 class CampaignExclusionRow(Base):
@@ -110,9 +107,9 @@ class CampaignExclusionRow(Base):
         ),
         CheckConstraint("stage IN ('build', 'final')", name="ck_campaign_exclusions_stage"),
     )  # fmt: skip
-    campaign_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), primary_key=True, autoincrement=False)
-    kernel: Mapped[str] = mapped_column(Text)
-    stage: Mapped[str] = mapped_column(Text)  # build: it did not build again; final: thrown out of it
-    reason: Mapped[str] = mapped_column(Text)
+    campaign_id = required(Integer, primary_key=True, autoincrement=False)
+    number = required(Integer, primary_key=True, autoincrement=False)
+    trial_id = required(ForeignKey("trials.id"), primary_key=True, autoincrement=False)
+    kernel = required(Text)
+    stage = required(Text)  # build: it did not build again; final: thrown out of it
+    reason = required(Text)

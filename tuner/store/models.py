@@ -1,11 +1,25 @@
-"""The tables, as SQLAlchemy 2 declarative models. Plain names, plain text, readable by any SQL tool.
+"""The tables, a class each, its attributes the columns. Plain names, plain text, readable by any SQL tool.
 
 Times are seconds, timestamps UTC in ISO 8601 text of fixed width (so that text order is time order),
 lists and mappings JSON text. Check constraints refuse rows that contradict themselves, whoever writes.
 """
 
-from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, Integer, Text, UniqueConstraint, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.schema import SchemaItem
 
 from tuner.core.measurement import TIMED_EVIDENCE, TIMED_STATUSES, Evidence, Status
 
@@ -24,45 +38,70 @@ def _all_or_none(*columns: str) -> str:
     return f"({nulls}) OR ({positive})"
 
 
-class Base(DeclarativeBase):
-    """Holds the metadata of all tables."""
+def required(*arguments: Any, **options: Any) -> "Column[Any]":
+    """A column that is never NULL, with the arguments of SQLAlchemy's `Column`."""
+    return Column(*arguments, nullable=False, **options)
+
+
+def optional(*arguments: Any, **options: Any) -> "Column[Any]":
+    """A column that may be NULL, with the arguments of SQLAlchemy's `Column`."""
+    return Column(*arguments, nullable=True, **options)
+
+
+class Base:
+    """Holds the metadata of all tables; a class with a `__tablename__` is a table, as in SQLAlchemy's ORM.
+
+    The ORM itself would do no more here, where rows are read and written by statements, and every command
+    that opens a database would wait for it to be loaded: 80 ms.
+    """
+
+    metadata = MetaData()
+    __tablename__: str
+    __table_args__: tuple[SchemaItem, ...] = ()
+    __table__: Table
+
+    def __init_subclass__(cls) -> None:
+        columns = {name: value for name, value in vars(cls).items() if isinstance(value, Column)}
+        for name, column in columns.items():
+            column.name = column.key = name
+        cls.__table__ = Table(cls.__tablename__, cls.metadata, *columns.values(), *cls.__table_args__)
 
 
 class WorkloadRow(Base):
     """One operator at one dtype and shape."""
 
     __tablename__ = "workloads"
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    key: Mapped[str] = mapped_column(Text, unique=True)
-    operator: Mapped[str] = mapped_column(Text, index=True)
-    dtype: Mapped[str] = mapped_column(Text)
-    dims: Mapped[str] = mapped_column(Text, default="{}")  # JSON object in the operator's order
-    options: Mapped[str] = mapped_column(Text, default="{}")  # JSON object, non-default values only
+    id = required(Integer, primary_key=True)
+    key = required(Text, unique=True)
+    operator = required(Text, index=True)
+    dtype = required(Text)
+    dims = required(Text, default="{}")  # JSON object in the operator's order
+    options = required(Text, default="{}")  # JSON object, non-default values only
 
 
 class DeviceRow(Base):
     """A piece of hardware; `facts` as its driver tells them, `limits` as measured."""
 
     __tablename__ = "devices"
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    fingerprint: Mapped[str] = mapped_column(Text, unique=True)
-    name: Mapped[str] = mapped_column(Text)
-    kind: Mapped[str] = mapped_column(Text)
-    target: Mapped[str] = mapped_column(Text)
-    facts: Mapped[str] = mapped_column(Text, default="{}")
-    limits: Mapped[str] = mapped_column(Text, default="{}")
-    created_at: Mapped[str] = mapped_column(Text)
+    id = required(Integer, primary_key=True)
+    fingerprint = required(Text, unique=True)
+    name = required(Text)
+    kind = required(Text)
+    target = required(Text)
+    facts = required(Text, default="{}")
+    limits = required(Text, default="{}")
+    created_at = required(Text)
 
 
 class ToolchainRow(Base):
     """A compiler with its version and flags; name and version are empty where only its digest is known."""
 
     __tablename__ = "toolchains"
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    digest: Mapped[str] = mapped_column(Text, unique=True)
-    name: Mapped[str] = mapped_column(Text, default="")
-    version: Mapped[str] = mapped_column(Text, default="")
-    flags: Mapped[str] = mapped_column(Text, default="[]")
+    id = required(Integer, primary_key=True)
+    digest = required(Text, unique=True)
+    name = required(Text, default="")
+    version = required(Text, default="")
+    flags = required(Text, default="[]")
 
 
 class KernelRow(Base):
@@ -70,11 +109,11 @@ class KernelRow(Base):
 
     __tablename__ = "kernels"
     __table_args__ = (UniqueConstraint("name", "digest", name="uq_kernels_name_digest"),)
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    name: Mapped[str] = mapped_column(Text)
-    digest: Mapped[str] = mapped_column(Text)
-    language: Mapped[str] = mapped_column(Text)
-    operator: Mapped[str] = mapped_column(Text)
+    id = required(Integer, primary_key=True)
+    name = required(Text)
+    digest = required(Text)
+    language = required(Text)
+    operator = required(Text)
 
 
 class SweepRow(Base):
@@ -88,24 +127,24 @@ class SweepRow(Base):
         # `best` reads its groups from this index, without a look at the trials.
         Index("ix_sweeps_group", "workload_id", "device_id", "kernel_id", "threads", "cache"),
     )
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    workload_id: Mapped[int] = mapped_column(ForeignKey("workloads.id"))
-    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id"))
-    kernel_id: Mapped[int] = mapped_column(ForeignKey("kernels.id"))
-    target: Mapped[str] = mapped_column(Text)
-    searcher: Mapped[str] = mapped_column(Text)
-    seed: Mapped[int] = mapped_column(Integer)
-    protocol: Mapped[str] = mapped_column(Text)  # JSON object: all of the protocol
-    protocol_digest: Mapped[str] = mapped_column(Text)  # of what moves a measured value
-    threads: Mapped[int] = mapped_column(Integer)
-    cache: Mapped[str] = mapped_column(Text)
-    budget: Mapped[str] = mapped_column(Text, default="{}")
-    status: Mapped[str] = mapped_column(Text)
-    owner: Mapped[str] = mapped_column(Text, default="")  # the process that runs it: see owner.py
-    started_at: Mapped[str] = mapped_column(Text)
-    finished_at: Mapped[str | None] = mapped_column(Text)
-    note: Mapped[str] = mapped_column(Text, default="")
-    summary: Mapped[str] = mapped_column(Text, default="{}")
+    id = required(Integer, primary_key=True)
+    workload_id = required(ForeignKey("workloads.id"))
+    device_id = required(ForeignKey("devices.id"))
+    kernel_id = required(ForeignKey("kernels.id"))
+    target = required(Text)
+    searcher = required(Text)
+    seed = required(Integer)
+    protocol = required(Text)  # JSON object: all of the protocol
+    protocol_digest = required(Text)  # of what moves a measured value
+    threads = required(Integer)
+    cache = required(Text)
+    budget = required(Text, default="{}")
+    status = required(Text)
+    owner = required(Text, default="")  # the process that runs it: see owner.py
+    started_at = required(Text)
+    finished_at = optional(Text)
+    note = required(Text, default="")
+    summary = required(Text, default="{}")
 
 
 class TrialRow(Base):
@@ -149,36 +188,36 @@ class TrialRow(Base):
         # What a sweep measured is counted, and its fastest found, in this index alone.
         Index("ix_trials_sweep_outcome", "sweep_id", "evidence", "status", "time_s"),
     )  # fmt: skip
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    identity: Mapped[str] = mapped_column(Text, index=True)  # digest of the TrialKey; may recur
-    workload_id: Mapped[int] = mapped_column(ForeignKey("workloads.id"))
-    kernel_id: Mapped[int] = mapped_column(ForeignKey("kernels.id"), index=True)
-    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id"))
-    toolchain_id: Mapped[int] = mapped_column(ForeignKey("toolchains.id"))
-    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id"))  # the one that measured it
-    config: Mapped[str] = mapped_column(Text)
-    target: Mapped[str] = mapped_column(Text)
-    protocol_digest: Mapped[str] = mapped_column(Text)
-    threads: Mapped[int] = mapped_column(Integer)
-    cache: Mapped[str] = mapped_column(Text)
-    status: Mapped[str] = mapped_column(Text)
-    evidence: Mapped[str] = mapped_column(Text)
-    time_s: Mapped[float | None] = mapped_column(Double)  # drift divided out: what trials are ranked by
-    median_s: Mapped[float | None] = mapped_column(Double)  # of the raw samples, with its 95% interval
-    low_s: Mapped[float | None] = mapped_column(Double)
-    high_s: Mapped[float | None] = mapped_column(Double)
-    samples: Mapped[str] = mapped_column(Text, default="[]")
-    reference_s: Mapped[float | None] = mapped_column(Double)  # calibration kernel at the sweep's start,
-    before_s: Mapped[float | None] = mapped_column(Double)  # just before the samples,
-    after_s: Mapped[float | None] = mapped_column(Double)  # and just after
-    error: Mapped[str] = mapped_column(Text, default="")
-    build_s: Mapped[float] = mapped_column(Double, default=0.0)
-    run_s: Mapped[float] = mapped_column(Double, default=0.0)
-    max_error: Mapped[float | None] = mapped_column(Double)
-    metrics: Mapped[str] = mapped_column(Text, default="{}")
-    artifact: Mapped[str] = mapped_column(Text, default="")
-    created_at: Mapped[str] = mapped_column(Text)
-    host: Mapped[str] = mapped_column(Text, server_default="")  # where it ran; empty where nobody noted it
+    id = required(Integer, primary_key=True)
+    identity = required(Text, index=True)  # digest of the TrialKey; may recur
+    workload_id = required(ForeignKey("workloads.id"))
+    kernel_id = required(ForeignKey("kernels.id"), index=True)
+    device_id = required(ForeignKey("devices.id"))
+    toolchain_id = required(ForeignKey("toolchains.id"))
+    sweep_id = required(ForeignKey("sweeps.id"))  # the one that measured it
+    config = required(Text)
+    target = required(Text)
+    protocol_digest = required(Text)
+    threads = required(Integer)
+    cache = required(Text)
+    status = required(Text)
+    evidence = required(Text)
+    time_s = optional(Double)  # drift divided out: what trials are ranked by
+    median_s = optional(Double)  # of the raw samples, with its 95% interval
+    low_s = optional(Double)
+    high_s = optional(Double)
+    samples = required(Text, default="[]")
+    reference_s = optional(Double)  # calibration kernel at the sweep's start,
+    before_s = optional(Double)  # just before the samples,
+    after_s = optional(Double)  # and just after
+    error = required(Text, default="")
+    build_s = required(Double, default=0.0)
+    run_s = required(Double, default=0.0)
+    max_error = optional(Double)
+    metrics = required(Text, default="{}")
+    artifact = required(Text, default="")
+    created_at = required(Text)
+    host = required(Text, server_default="")  # where it ran; empty where nobody noted it
 
 
 class SweepTrialRow(Base):
@@ -190,39 +229,37 @@ class SweepTrialRow(Base):
         # The few proposals of a sweep that it did not measure itself.
         Index("ix_sweep_trials_reused", "sweep_id", "trial_id", sqlite_where=text("reused = 1")),
     )
-    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id"), primary_key=True, autoincrement=False)
-    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), index=True)
-    reused: Mapped[int] = mapped_column(Integer, default=0)
+    sweep_id = required(ForeignKey("sweeps.id"), primary_key=True, autoincrement=False)
+    number = required(Integer, primary_key=True, autoincrement=False)
+    trial_id = required(ForeignKey("trials.id"), index=True)
+    reused = required(Integer, default=0)
 
 
 class ForgottenTrialRow(Base):
     """A mark on a trial: what failed was the machine. It reads as status `environment` from then on."""
 
     __tablename__ = "forgotten_trials"
-    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), primary_key=True, autoincrement=False)
-    reason: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[str] = mapped_column(Text)
+    trial_id = required(ForeignKey("trials.id"), primary_key=True, autoincrement=False)
+    reason = required(Text)
+    created_at = required(Text)
 
 
 class ClaimRow(Base):
     """An identity that a sweep is about to measure: other sweeps wait for its outcome."""
 
     __tablename__ = "claims"
-    identity: Mapped[str] = mapped_column(Text, primary_key=True)
-    sweep_id: Mapped[int] = mapped_column(ForeignKey("sweeps.id"))
-    owner: Mapped[str] = mapped_column(Text)  # the process: see owner.py
-    expires_at: Mapped[str] = mapped_column(
-        Text
-    )  # for owners on other hosts, of whom nobody knows if they live
+    identity = required(Text, primary_key=True)
+    sweep_id = required(ForeignKey("sweeps.id"))
+    owner = required(Text)  # the process: see owner.py
+    expires_at = required(Text)  # for owners on other hosts, of whom nobody knows if they live
 
 
 class OwnerRow(Base):
     """A process that runs sweeps, and its last sign of life: other hosts cannot look whether it lives."""
 
     __tablename__ = "owners"
-    owner: Mapped[str] = mapped_column(Text, primary_key=True)  # as in sweeps.owner
-    seen_at: Mapped[str] = mapped_column(Text)
+    owner = required(Text, primary_key=True)  # as in sweeps.owner
+    seen_at = required(Text)
 
 
 class FinalRow(Base):
@@ -232,17 +269,17 @@ class FinalRow(Base):
     __table_args__ = (
         CheckConstraint("cache IN ('cold', 'model', 'warm') AND threads >= 1", name="ck_finals_protocol"),
     )
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    sweep_id: Mapped[int | None] = mapped_column(ForeignKey("sweeps.id"), index=True)
-    workload_id: Mapped[int] = mapped_column(ForeignKey("workloads.id"), index=True)
-    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id"))
-    baseline_id: Mapped[int | None] = mapped_column(ForeignKey("trials.id"))  # what speed-ups are over
-    protocol: Mapped[str] = mapped_column(Text)
-    protocol_digest: Mapped[str] = mapped_column(Text)
-    threads: Mapped[int] = mapped_column(Integer)
-    cache: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[str] = mapped_column(Text)
-    disturbed: Mapped[str] = mapped_column(Text, server_default="")  # why it declares nothing, or nothing
+    id = required(Integer, primary_key=True)
+    sweep_id = optional(ForeignKey("sweeps.id"), index=True)
+    workload_id = required(ForeignKey("workloads.id"), index=True)
+    device_id = required(ForeignKey("devices.id"))
+    baseline_id = optional(ForeignKey("trials.id"))  # what speed-ups are over
+    protocol = required(Text)
+    protocol_digest = required(Text)
+    threads = required(Integer)
+    cache = required(Text)
+    created_at = required(Text)
+    disturbed = required(Text, server_default="")  # why it declares nothing, or nothing
 
 
 class FinalEntryRow(Base):
@@ -261,17 +298,17 @@ class FinalEntryRow(Base):
         CheckConstraint("winner + tie <= 1", name="ck_final_entries_outcome"),
         Index("ix_final_entries_trial", "trial_id", "final_id", "beaten"),
     )
-    final_id: Mapped[int] = mapped_column(ForeignKey("finals.id"), primary_key=True, autoincrement=False)
-    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), primary_key=True, autoincrement=False)
-    role: Mapped[str] = mapped_column(Text)
-    median_s: Mapped[float] = mapped_column(Double)
-    low_s: Mapped[float] = mapped_column(Double)
-    high_s: Mapped[float] = mapped_column(Double)
-    samples: Mapped[str] = mapped_column(Text)
-    processes: Mapped[str] = mapped_column(Text, server_default="[]")  # samples of each; [] for one process
-    speedup: Mapped[float | None] = mapped_column(Double)  # baseline's time over this one's
-    speedup_low: Mapped[float | None] = mapped_column(Double)
-    speedup_high: Mapped[float | None] = mapped_column(Double)
-    winner: Mapped[int] = mapped_column(Integer, default=0)
-    tie: Mapped[int] = mapped_column(Integer, default=0)  # shares the first place, not told apart
-    beaten: Mapped[int] = mapped_column(Integer, default=0)  # another entry of its kernel was faster
+    final_id = required(ForeignKey("finals.id"), primary_key=True, autoincrement=False)
+    trial_id = required(ForeignKey("trials.id"), primary_key=True, autoincrement=False)
+    role = required(Text)
+    median_s = required(Double)
+    low_s = required(Double)
+    high_s = required(Double)
+    samples = required(Text)
+    processes = required(Text, server_default="[]")  # samples of each; [] for one process
+    speedup = optional(Double)  # baseline's time over this one's
+    speedup_low = optional(Double)
+    speedup_high = optional(Double)
+    winner = required(Integer, default=0)
+    tie = required(Integer, default=0)  # shares the first place, not told apart
+    beaten = required(Integer, default=0)  # another entry of its kernel was faster
