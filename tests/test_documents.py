@@ -52,6 +52,30 @@ def test_a_broken_link_is_found(link: str, right: bool, tmp_path: Path) -> None:
     assert broken(tmp_path / "a.md") == ([] if right else [link])
 
 
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    """`engine/tuning/finals.py` from the lab's root or `tuner/`; a bare `cover.py` somewhere in the lab."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)`", text)
+    own = [str(p.relative_to(ROOT)) for p in tracked() if p.suffix == ".py"]
+    assert len(named) > 60
+    assert [n for n in named if not any(f"/{file}".endswith(f"/{n}") for file in own)] == []
+
+
+def test_the_tree_of_the_architecture_has_every_folder_of_the_lab() -> None:
+    tree = (ROOT / "ARCHITECTURE.md").read_text().split("```")[1]
+    shown = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
+    there = {
+        p.relative_to(ROOT).parts[1] for p in tracked() if re.match(r"tuner/\w+/", str(p.relative_to(ROOT)))
+    }
+    assert shown == there - {"schedules"}  # the folder beside it, by another name
+    engine = {
+        p.relative_to(ROOT).parts[2]
+        for p in tracked()
+        if re.match(r"tuner/engine/\w+/", str(p.relative_to(ROOT)))
+    }
+    assert set(re.findall(r"^    (\w+)/  ", tree, re.MULTILINE)) >= engine
+
+
 @pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_the_glossary_is_linked(name: str) -> None:
     assert "(docs/glossary.md)" in (ROOT / name).read_text()

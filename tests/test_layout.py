@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = (".py", ".cpp", ".cu", ".h", ".hpp", ".cuh")
 
 
+@cache
 def tracked() -> list[Path]:
     answer = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if answer.returncode != 0:
@@ -38,13 +40,14 @@ def too_long(text: str, path: str) -> list[str]:
     if "/migrations/versions/" in path:
         return []
     found = []
+    commands = "Annotated" in text
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         of = node.args
         parameters = [a.arg for a in (*of.posonlyargs, *of.args, *of.kwonlyargs)]
         parameters = parameters[1:] if parameters[:1] in (["self"], ["cls"]) else parameters
-        command = any("Annotated" in ast.unparse(a.annotation) for a in of.args if a.annotation)
+        command = commands and any("Annotated" in ast.unparse(a.annotation) for a in of.args if a.annotation)
         typed = (
             path == "tuner/api.py" or re.fullmatch(r"tuner/integrations/\w+/__init__\.py", path) is not None
         )
@@ -58,6 +61,25 @@ def too_long(text: str, path: str) -> list[str]:
         if lines > 60 or len(parameters) > 8:
             found.append(f"{path}: {node.name}: {lines} lines, {len(parameters)} parameters")
     return found
+
+
+def packages() -> list[Path]:
+    """The `__init__` of each."""
+    return sorted(p for folder in ("tuner", "schedules") for p in (ROOT / folder).rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("path", packages(), ids=lambda p: str(p.relative_to(ROOT).parent))
+def test_a_package_says_in_three_sentences_what_lives_there(path: Path) -> None:
+    """What it names in backticks is there: a module of the lab, or something that its files define."""
+    said = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert len(re.findall(r"\.(?=\s|$)", re.sub(r"`[^`]*`", "x", said))) >= 3, said
+    modules = {p.stem for p in tracked() if p.suffix == ".py"} | {p.parent.name for p in packages()}
+    code = "\n".join(p.read_text() for p in path.parent.rglob("*.py"))
+    for word in re.findall(r"`([a-z]\w+)/?`", said):
+        defined = re.search(rf"(def|class) {word}\b|^ *{word}\b.* = ", code, re.MULTILINE)
+        assert word in modules or defined or any((at / word).exists() for at in (path.parent, ROOT)), (
+            f"{path}: {word} is not there"
+        )
 
 
 def test_functions_are_short() -> None:

@@ -1,4 +1,9 @@
-"""The command line: thin; parses, calls the library, prints."""
+"""The command line: thin; parses, calls the library, prints.
+
+Each command is a file of its own name or group, whose `register` adds it; files that begin with `_`, and
+`common`, are what commands share. `main` turns an error that a user can mend into one line and exit code 2.
+Heavy imports stand inside the commands, so that `tuner --help` answers at once.
+"""
 
 import sys
 from importlib import import_module
@@ -48,8 +53,8 @@ def main() -> None:
     from tuner.cli._output import settled, standing
     from tuner.core.errors import BuildError, InvalidSetting, TunerError
 
-    # Modules that are loaded leave no garbage, and to look for some after every 700 objects takes a twelfth of
-    # what `tuner best` takes in all.
+    # Modules that are loaded leave no garbage, and to look for some after every 700 objects takes a twelfth
+    # of what `tuner best` takes in all.
     gc.set_threshold(50_000, 20, 20)
     standing()
     _signals.install()

@@ -1,4 +1,9 @@
-"""`@triton.autotune` that remembers: every configuration's time is in the store, and none is taken twice."""
+"""`@triton.autotune` that remembers: every configuration's time is in the store, and none is taken twice.
+
+`autotune` here is the decorator, `autotuner` the class behind it and `tuning` what one call of it does;
+`ledger` goes into the store and out of it. `outputs` compares what configurations leave, `journal` knows
+which one took the process with it. `listening` stores what Triton's own autotuner finds.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,5 @@
 """Optuna, both ways.
 
-`samplers` makes Optuna's samplers searchers of ours, `bridge` makes ours samplers of Optuna.
+`samplers` makes Optuna's samplers searchers of ours. `bridge` makes ours samplers of Optuna, for studies of
+somebody's own.
 """
