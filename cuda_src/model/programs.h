@@ -3,6 +3,7 @@
 #include "moves.h"
 #include "pooling.h"
 #include "rows.h"
+#include "walk.h"
 
 EXPORTED void move1(const int64_t* p, void* const* a) { move<int8_t>(p, a); }
 EXPORTED void move2(const int64_t* p, void* const* a) { move<int16_t>(p, a); }

@@ -1,5 +1,7 @@
 """Programs between kernels give what ONNX Runtime gives, special values and ragged sizes included."""
 
+import ctypes
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,13 @@ import pytest
 from tests.model.graphs import helper, save, weight
 from tests.model.test_compare import opened, untuned
 from tuner.core.errors import Unavailable
+from tuner.engine.candidate.devices import default_device
+from tuner.engine.program.bound_call import BoundCall
 from tuner.model.comparing import difference
 from tuner.model.executor import Executor
+from tuner.model.glue.library import Library
+from tuner.model.glue.moves import copy_of
+from tuner.model.glue.walk import joined
 from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs, run, session
 
@@ -165,7 +172,7 @@ def test_layer_normalisation(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)
 
 
-def joined(path: Path) -> Path:
+def concatenated(path: Path) -> Path:
     """Products that are concatenated, that again, and the first of them by itself: one piece of memory; a sum
     in the second is a value of its own, and so is what is joined along another axis."""
     nodes = [
@@ -186,7 +193,7 @@ def joined(path: Path) -> Path:
 
 
 def test_what_is_concatenated_is_written_where_it_belongs(tmp_path: Path) -> None:
-    model, graph = opened(joined(tmp_path / "m.onnx"))
+    model, graph = opened(concatenated(tmp_path / "m.onnx"))
     executor = untuned(model, graph)
     # Copied are what another value holds already (`a` once more) and both halves of `wide`.
     assert (executor.kernels, executor.parts, executor.programs) == (3, 0, 3 + 1 + 2)
@@ -195,11 +202,46 @@ def test_what_is_concatenated_is_written_where_it_belongs(tmp_path: Path) -> Non
         assert difference(executor(inputs), run(session(model, 1), inputs)) <= 1
 
 
+def test_steps_in_c_are_one_call_in_their_order_and_errors_come_back() -> None:
+    library = Library([], default_device("cpu").target.features)
+    done: list[object] = []
+    kernel = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+
+    def step(number: int, status: int = 0) -> BoundCall:
+        called = kernel(lambda at: (done.append((number, at)), status)[1])
+        address = ctypes.cast(called, ctypes.c_void_p).value
+        return BoundCall(lambda: called, False, address or 0, 1000 + number)
+
+    steps = joined(
+        [step(1), step(2), lambda: done.append("python"), step(3), step(4, 7), step(5)], library.walk
+    )
+    assert len(steps) == 3
+    steps[0]()
+    steps[1]()
+    assert done == [(1, 1001), (2, 1002), "python"]
+    with pytest.raises(RuntimeError, match="error 7"):
+        steps[2]()
+    assert done[3:] == [(3, 1003), (4, 1004)]
+
+
+def test_views_are_copied_whatever_their_axes_and_elements() -> None:
+    library, rng = Library([], default_device("cpu").target.features), np.random.default_rng(4)
+    for dtype in ("i1", "i2", "f4", "f8"):
+        whole = rng.integers(0, 100, (3, 34, 5, 40)).astype(dtype)
+        for axes in itertools.permutations(range(4)):
+            view = whole.transpose(axes)
+            to, call = np.zeros(view.shape, dtype), copy_of(view)
+            assert call is not None
+            library.bound(call, (view, to), 2)()
+            np.testing.assert_array_equal(to, view)
+    assert copy_of(np.zeros((2, 2), complex)) is None
+
+
 def test_without_a_compiler_onnx_runtime_computes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise Unavailable("no C++ compiler found")
 
-    model, graph = opened(joined(tmp_path / "m.onnx"))
+    model, graph = opened(concatenated(tmp_path / "m.onnx"))
     monkeypatch.setattr("tuner.model.glue.library._loaded", none)
     executor = untuned(model, graph)
     assert executor.missing == "no programs between kernels: no C++ compiler found"

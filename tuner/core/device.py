@@ -32,6 +32,13 @@ class Executable(ABC):
     def hold(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Lays constant inputs out ahead of all calls, where the artifact does so (`Artifact.prepare`)."""
 
+    def entry(self) -> tuple[int, int] | None:
+        """The C function `int f(void** arguments)` that a call is, and its arguments as they are bound.
+
+        Addresses that hold until the next `bind`; `None` where a call is none.
+        """
+        return None
+
     @abstractmethod
     def run(self) -> None:
         """One call, complete on return.

@@ -19,8 +19,10 @@ from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.constants import constant_arrays, constant_nodes, constants_of, sub_model, weights
 from tuner.model.glue.found import programs
 from tuner.model.glue.library import Library
+from tuner.model.glue.moves import copy_of
 from tuner.model.glue.placing import Placing, placing, without_copies
 from tuner.model.glue.program import Folded, Operand, Program
+from tuner.model.glue.walk import joined
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
 from tuner.model.int8_weights import column_sums, computed_bias
@@ -70,6 +72,7 @@ class Executor:
         native: bool = True,
     ) -> None:  # fmt: skip
         self._model, self._graph, self._threads, self.missing = model, graph, threads, ""
+        self._library: Library | None = None
         layers = [layer for layer, _ in kernels]
         own = self._compiled(layers) if native else []
         order = [s for s in stages(graph, layers, own) if not _is_dead(s)]
@@ -98,6 +101,7 @@ class Executor:
                 self._add_layer(stage, by_layer[id(stage)], arrays)
                 self._of_layers.append((stage, slice(before, len(self._steps))))
                 self.kernels += 1
+        self._joined = joined(self._steps, self._library.walk) if self._library else self._steps
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs in the model's order, in memory that the next run writes to.
@@ -110,7 +114,7 @@ class Executor:
         for name in self._graph.inputs:
             if inputs[name] is not self._values[name]:
                 np.copyto(self._values[name], inputs[name], casting="no")
-        for step in self._steps:
+        for step in self._joined:
             step()
         return [self._values[name] for name in self._graph.outputs]
 
@@ -154,9 +158,17 @@ class Executor:
         return found
 
     def _add_program(self, program: Program, arrays: Mapping[str, np.ndarray]) -> None:
+        assert self._library is not None
         for call in program.calls:
             bound = [self._operand(operand, arrays) for operand in call.operands]
             self._steps.append(self._library.bound(call, bound, self._threads))
+
+    def _copy(self, to: np.ndarray, source: np.ndarray) -> Callable[[], object]:
+        """A view, its axes in another order, copied to an array whose elements follow each other."""
+        call = copy_of(source) if self._library and to.flags.c_contiguous else None
+        if call is None or self._library is None:
+            return lambda: np.copyto(to, source)
+        return self._library.bound(call, (source, to), self._threads)
 
     def _operand(self, operand: Operand, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
         if isinstance(operand, str):
@@ -246,7 +258,7 @@ class Executor:
         self._steps.append(kernel.bound({**tensors, output.name: result}))
         if layer.axes is not None:
             view = result.reshape(shape).transpose(layer.axes)
-            self._steps.append(_copy(target.reshape(view.shape), view))
+            self._steps.append(self._copy(target.reshape(view.shape), view))
         if shifted:
             self._steps.append(_shift(target, target))
 
@@ -272,12 +284,8 @@ class Executor:
             return view.reshape(shape)
         view = view.transpose(binding.axes)
         own = _empty(view.size, view.dtype).reshape(view.shape)
-        self._steps.append(_copy(own, view))
+        self._steps.append(self._copy(own, view))
         return own.reshape(shape)
-
-
-def _copy(to: np.ndarray, source: np.ndarray) -> Callable[[], None]:
-    return lambda: np.copyto(to, source)
 
 
 def _shift(to: np.ndarray, source: np.ndarray) -> Callable[[], object]:

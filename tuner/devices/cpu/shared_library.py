@@ -111,6 +111,11 @@ class SharedLibrary(Executable):
             pointers[i] = ctypes.addressof(scalar)
         return scalars
 
+    def entry(self) -> tuple[int, int] | None:
+        """The library's symbol, and the array of pointers."""
+        assert self._address.value is not None
+        return self._address.value, ctypes.addressof(self._pointers)
+
     def run(self) -> None:
         """One call."""
         self._check(self._call(self._pointers))

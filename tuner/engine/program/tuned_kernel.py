@@ -16,6 +16,7 @@ from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.program.after_fork import call_parallel
 from tuner.engine.program.arrays import apart_from, as_input, as_output
+from tuner.engine.program.bound_call import BoundCall
 from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.residents import check_apart, check_resident, residents
 
@@ -128,7 +129,7 @@ class TunedKernel:
                 return self._on_device(there, out)
             return self._on_host(given, out)
 
-    def bound(self, tensors: Mapping[str, np.ndarray]) -> Callable[[], None]:
+    def bound(self, tensors: Mapping[str, np.ndarray]) -> BoundCall:
         """A call on these very arrays, checked and bound once: what a program does that keeps its buffers.
 
         The arrays stay bound as long as the call is there. Calls of one result at the same time are not
@@ -154,9 +155,8 @@ class TunedKernel:
                 raise ValueError(f"array {spec.name} overlaps the output")
         executable = self._taken()  # not given back: weights that are laid out stay so
         executable.bind({**self._weights, **used})
-        if self._artifact.threads > 1:
-            return lambda: call_parallel(executable.run)
-        return executable.run
+        function, addresses = executable.entry() or (0, 0)
+        return BoundCall(executable.run, self._artifact.threads > 1, function, addresses)
 
     def _on_device(self, arrays: dict[str, Resident], out: Any) -> Any:
         key, name = self.workload.key, self._output.name

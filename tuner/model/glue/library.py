@@ -1,7 +1,7 @@
 """Programs compiled, each C++ text once for all models, and bound to memory."""
 
 import ctypes
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from tuner.core.host_cxx import (
     run_compiler,
 )
 from tuner.core.places import CUDA_SRC
-from tuner.engine.program.after_fork import call_parallel
+from tuner.engine.program.bound_call import BoundCall
 from tuner.model.glue.program import Call
 
 _FOLDER = CUDA_SRC / "model"
@@ -79,11 +79,16 @@ class Library:
 
     def __init__(self, calls: Iterable[Call], features: tuple[str, ...]) -> None:
         self._features = features
-        texts = list(dict.fromkeys(call.text or _COMMON for call in calls))
+        texts = list(dict.fromkeys([_COMMON, *(call.text or _COMMON for call in calls)]))
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda text: _loaded(text, features), texts))
 
-    def bound(self, call: Call, arrays: Sequence[np.ndarray | None], threads: int) -> Callable[[], object]:
+    @property
+    def walk(self) -> Any:
+        """The C function that calls others (`walk.h`)."""
+        return _loaded(_COMMON, self._features).walk
+
+    def bound(self, call: Call, arrays: Sequence[np.ndarray | None], threads: int) -> BoundCall:
         """A call on these arrays, which stay bound as long as it is there.
 
         Args:
@@ -103,4 +108,5 @@ class Library:
         def run() -> None:
             function(kept[1], kept[2])
 
-        return (lambda: call_parallel(run)) if team > 1 else run
+        address = ctypes.cast(function, ctypes.c_void_p).value or 0
+        return BoundCall(run, team > 1, address, ctypes.addressof(addresses), ctypes.addressof(numbers))

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from tuner.model.glue.program import Call, Program, of_node, operand
 from tuner.model.graph import Graph, Node
 
@@ -33,6 +35,15 @@ def move(
         strides: of the source and of the result along them, in elements.
         first: the first element of the source and of the result.
     """
+    numbers = _numbers(sizes, strides, first)
+    size = graph.value(names[1]).itemsize
+    return Call(f"move{size}", "", numbers, (operand(graph, names[0]), names[1]))
+
+
+def _numbers(
+    sizes: Sequence[int], strides: tuple[Sequence[int], Sequence[int]], first: tuple[int, int]
+) -> tuple[int, ...]:
+    """Axes joined, and in the order that `moves.h` wants them in."""
     axes = [
         (size, a, b) for size, a, b in sorted(zip(sizes, *strides, strict=True), key=lambda x: -x[2])
         if size > 1
@@ -50,9 +61,16 @@ def move(
     joined = [(1, 0, 0)] * (2 - len(joined)) + joined
     if joined[0][0] == 1 and joined[1][1:] == (1, 1) and joined[1][0] >= 4096:
         joined = _rows(joined[1][0])
-    numbers = (len(joined), *(n for column in zip(*joined, strict=True) for n in column), *first)
-    size = graph.value(names[1]).itemsize
-    return Call(f"move{size}", "", numbers, (operand(graph, names[0]), names[1]))
+    return (len(joined), *(n for column in zip(*joined, strict=True) for n in column), *first)
+
+
+def copy_of(view: np.ndarray) -> Call | None:
+    """A view copied to a C-contiguous array of its shape; `None` where elements have another size."""
+    if view.itemsize not in _SIZES or not view.size:
+        return None
+    strides = [step // view.itemsize for step in view.strides]
+    numbers = _numbers(view.shape, (strides, contiguous(view.shape)), (0, 0))
+    return Call(f"move{view.itemsize}", "", numbers, (None, None))
 
 
 def _rows(count: int) -> list[tuple[int, int, int]]:
