@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "One thread an output, the formula as it stands: every tap is read from global memory."
 dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
-options = "operator"
+arguments = ["X", "W", "bias", "residual", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
+options = ["operator", "residual", "relu6", "silu", "hardswish"]
 
 [parameters]
 BLOCK = { values = [32, 64, 128, 256, 512, 1024], doc = "threads a block; neighbours take outputs that are neighbours in memory" }
@@ -39,8 +39,8 @@ block = ["BLOCK", "1", "1"]
 
 extern "C" __global__ void __launch_bounds__(BLOCK)
     conv2d(const In* __restrict__ X, const In* __restrict__ W, const Wide* __restrict__ bias,
-           const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h, int w, int k, int r, int s, int p,
-           int q) {
+           const Out* __restrict__ residual, const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h,
+           int w, int k, int r, int s, int p, int q) {
   const Sizes of{n, c, h, w, k, r, s, p, q};
   const size_t output = size_t(blockIdx.x) * BLOCK + threadIdx.x;
   if (output >= size_t(n) * k * p * q) return;
@@ -62,5 +62,5 @@ extern "C" __global__ void __launch_bounds__(BLOCK)
                            sum);
       }
     }
-  Y[output] = Finish{bias, scale}(sum, filter);
+  Y[output] = Finish{bias, scale, residual}(sum, filter, output);
 }

@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "A patch of the image and the taps of some filters in shared memory: each pixel is fetched once for all its windows."
 dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
-options = "operator"
+arguments = ["X", "W", "bias", "residual", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
+options = ["operator", "residual", "relu6", "silu", "hardswish"]
 
 [parameters]
 ROWS = { values = [1, 2, 4, 8, 16], doc = "rows of the output a block; a thread each" }
@@ -62,8 +62,8 @@ shared_bytes = "shared"
 
 extern "C" __global__ void __launch_bounds__(ROWS* COLS)
     conv2d(const In* __restrict__ X, const In* __restrict__ W, const Wide* __restrict__ bias,
-           const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h, int w, int k, int r, int s, int p,
-           int q) {
+           const Out* __restrict__ residual, const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h,
+           int w, int k, int r, int s, int p, int q) {
   extern __shared__ __align__(16) unsigned char memory[];
   const Sizes of{n, c, h, w, k, r, s, p, q};
   const int patch_rows = (ROWS - 1) * OPT_STRIDE + (r - 1) * OPT_DILATION + 1;
@@ -109,8 +109,11 @@ extern "C" __global__ void __launch_bounds__(ROWS* COLS)
   }
   const int row = p0 + threadIdx.y, col = q0 + threadIdx.x;
   if (row >= p || col >= q) return;
-  const Finish finish{bias, scale};
+  const Finish finish{bias, scale, residual};
 #pragma unroll
   for (int filter = 0; filter < FILTERS; ++filter)
-    if (filter < filters) Y[of.y_index(image, filter0 + filter, row * q + col)] = finish(sum[filter], filter0 + filter);
+    if (filter < filters) {
+      const size_t place = of.y_index(image, filter0 + filter, row * q + col);
+      Y[place] = finish(sum[filter], filter0 + filter, place);
+    }
 }

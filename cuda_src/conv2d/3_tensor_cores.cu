@@ -5,9 +5,9 @@ summary = "The implicit product on tensor cores (f32 or int32 sums), tiles gathe
 dtypes = ["f16", "bf16", "int8"]
 claims = ["tensor_cores", "tensor_cores:int8", "wide_loads:int8"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
+arguments = ["X", "W", "bias", "residual", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
 requires = ["wmma_f16", "wmma_int8:int8", "cp_async"]
-options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu", "scale_tensor", "scale_channel"]
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu", "residual", "relu6", "silu", "hardswish", "scale_tensor", "scale_channel"]
 use = ["image_tiles", "whole_depth", "occupancy", "large_shared"]
 
 [parameters]
@@ -100,18 +100,18 @@ __device__ __forceinline__ void convolve(In* stages, const Sizes& of, const In* 
     for (int j = 0; j < ACROSS_N; ++j)
       write_fragment(patch, sum[i][j], Y, walk.row0 + warp_row + i * EDGE, walk.col0 + warp_col + j * EDGE, walk.rows,
                      walk.cols, threadIdx.x % 32, aligned, [&](int row, int col) { return walk.place(row, col); },
-                     [&](Acc value, size_t, int row, int col) { return finish(value, walk.filter(row, col)); });
+                     [&](Acc value, size_t place, int row, int col) { return finish(value, walk.filter(row, col), place); });
 }
 #endif
 
 extern "C" __global__ void __launch_bounds__(BLOCK_THREADS, MIN_BLOCKS)
     conv2d(const In* __restrict__ X, const In* __restrict__ W, const Wide* __restrict__ bias,
-           const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h, int w, int k, int r, int s, int p,
-           int q) {
+           const Out* __restrict__ residual, const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h,
+           int w, int k, int r, int s, int p, int q) {
   extern __shared__ __align__(128) unsigned char memory[];
   In* stages = reinterpret_cast<In*>(memory);
   const Sizes of{n, c, h, w, k, r, s, p, q};
-  const Finish finish{bias, scale};
+  const Finish finish{bias, scale, residual};
   if (whole_pieces(of, X, W, Y))
     convolve<true>(stages, of, X, W, finish, Y);
   else

@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "Winograd F(2x2,3x3) or F(4x4,3x3): 2.25 or 4 times fewer products, in one kernel."
 dtypes = ["f32"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
-options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu"]
+arguments = ["X", "W", "bias", "residual", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
 special_values = false
 shape_generic = false
 # Products of F(4x4,3x3), the most; F(2x2,3x3) does 2.25 times fewer.
@@ -155,14 +155,17 @@ __device__ __forceinline__ void write_tiles(const float* products, const Sizes& 
 #pragma unroll
     for (int e = 0; e < OUT * OUT; ++e) {
       const int y = tile.y + e / OUT, x = tile.x + e % OUT;
-      if (y < of.p && x < of.q) Y[of.y_index(tile.image, filter, y * of.q + x)] = finish(outputs[e], filter);
+      if (y >= of.p || x >= of.q) continue;
+      const size_t place = of.y_index(tile.image, filter, y * of.q + x);
+      Y[place] = finish(outputs[e], filter, place);
     }
   }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     conv2d(const float* __restrict__ X, const float* __restrict__ W, const float* __restrict__ bias,
-           float* __restrict__ Y, int n, int c, int h, int w, int k, int r, int s, int p, int q) {
+           const float* __restrict__ residual, float* __restrict__ Y, int n, int c, int h, int w, int k, int r, int s,
+           int p, int q) {
   extern __shared__ __align__(16) unsigned char memory[];
   float* const tiles = reinterpret_cast<float*>(memory);  // [ELEMENTS][BC][BT]
   float* const filters = tiles + ELEMENTS * BC * BT;      // [ELEMENTS][BC][BF]
@@ -203,5 +206,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     for (int j = 0; j < TF; ++j)
       products[(element * BT + lane_t + i * (BT / TT)) * BF + lane_f + j * LANES_F] = total[i][j];
   __syncthreads();
-  write_tiles(products, of, Y, Finish{bias, nullptr}, tile0, filter0);
+  write_tiles(products, of, Y, Finish{bias, nullptr, residual}, tile0, filter0);
 }

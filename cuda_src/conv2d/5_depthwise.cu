@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "Few channels a group: a thread owns a run of outputs of one row and reads each pixel of it once a tap row."
 dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
-options = "operator"
+arguments = ["X", "W", "bias", "residual", "scale", "Y", "n", "c", "h", "w", "k", "r", "s", "p", "q"]
+options = ["operator", "residual", "relu6", "silu", "hardswish"]
 
 [supports]
 "it computes groups of up to 32 channels" = "group_c <= 32"
@@ -70,8 +70,8 @@ __device__ __forceinline__ void add_row(Acc (&sum)[RUN], const In* __restrict__ 
 
 extern "C" __global__ void __launch_bounds__(BLOCK, MIN_BLOCKS)
     conv2d(const In* __restrict__ X, const In* __restrict__ W, const Wide* __restrict__ bias,
-           const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h, int w, int k, int r, int s, int p,
-           int q) {
+           const Out* __restrict__ residual, const float* __restrict__ scale, Out* __restrict__ Y, int n, int c, int h,
+           int w, int k, int r, int s, int p, int q) {
   const Sizes of{n, c, h, w, k, r, s, p, q};
   const int runs = (q + RUN - 1) / RUN;
   size_t rest = size_t(blockIdx.x) * BLOCK + threadIdx.x;
@@ -97,8 +97,11 @@ extern "C" __global__ void __launch_bounds__(BLOCK, MIN_BLOCKS)
       else
         add_row<false>(sum, pixels, weights, x0, w, s, across, weight_step);
     }
-  const Finish finish{bias, scale};
+  const Finish finish{bias, scale, residual};
 #pragma unroll
   for (int i = 0; i < RUN; ++i)
-    if (q0 + i < q) Y[of.y_index(image, filter, row * q + q0 + i)] = finish(sum[i], filter);
+    if (q0 + i < q) {
+      const size_t place = of.y_index(image, filter, row * q + q0 + i);
+      Y[place] = finish(sum[i], filter, place);
+    }
 }

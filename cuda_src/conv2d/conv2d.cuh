@@ -1,12 +1,19 @@
 // What every rung of the CUDA ladder shares: element types, sizes, where elements lie, what a finished sum goes through.
 //
-// Y = act(bias + sum over c, r, s of X * W), see tuner/operators/conv2d.py. A convolution is the product of an image
+// Y = act(residual + bias + sum over c, r, s of X * W), see tuner/operators/conv2d.py. A convolution is the product of an image
 // matrix with the filters: `depth` runs over the taps of one filter in the order in which W holds them, which is
 // (channel, y, x) or, with OPT_NHWC, (y, x, channel); a `pixel` over the output pixels of all images.
 #pragma once
 #include "../common/epilogue.cuh"
 #include "../common/half.cuh"
 #include "../common/resources.cuh"
+
+#if !defined(OPT_RESIDUAL)  // of kernels that do not honour them
+#define OPT_RESIDUAL 0
+#define OPT_RELU6 0
+#define OPT_SILU 0
+#define OPT_HARDSWISH 0
+#endif
 
 #define SCALED (OPT_SCALE_TENSOR || OPT_SCALE_CHANNEL)
 
@@ -59,14 +66,29 @@ struct Sizes {
   }
 };
 
+// The activation; a NaN stays one. x / (1 + e^-x) is -0 where e^-x is infinite, and NaN of -inf.
+__device__ __forceinline__ Acc activated(Acc x) {
+  if (OPT_RELU || OPT_RELU6) x = relu(x);
+  if (OPT_RELU6) x = x > Acc(6) ? Acc(6) : x;
+  if (OPT_SILU) x = Acc(x / (1.0f + expf(-float(x))));
+  if (OPT_HARDSWISH) {
+    const float gate = relu(float(x) + 3.0f);
+    x = Acc(x * ((gate > 6.0f ? 6.0f : gate) * (1.0f / 6.0f)));  // x times 6 might overflow
+  }
+  return x;
+}
+
 // The epilogue of one sum. Each int8 step is one IEEE 754 operation, rounded to nearest, ties to even.
 struct Finish {
-  const Wide* bias;    // [k]; null without bias
-  const float* scale;  // [k] or [1]; null without scale
+  const Wide* bias;     // [k]; null without bias
+  const float* scale;   // [k] or [1]; null without scale
+  const Out* residual;  // as Y; null without residual
 
-  __device__ __forceinline__ Out operator()(Acc sum, int filter) const {
+  // `place` is that of the result in Y.
+  __device__ __forceinline__ Out operator()(Acc sum, int filter, size_t place) const {
     if (OPT_BIAS) sum += widen(bias[filter]);
-    if (OPT_RELU) sum = relu(sum);
+    if (OPT_RESIDUAL) sum += widen(residual[place]);
+    sum = activated(sum);
 #if SCALED
     const float value = rintf(__fmul_rn(float(sum), scale[OPT_SCALE_CHANNEL ? filter : 0]));
     return Out(value < -128.0f ? -128.0f : value > 127.0f ? 127.0f : value);

@@ -53,7 +53,7 @@ struct Block : Walk<ALIGNED> {
     write_lanes<TileA, TileB, LANES_M, LANES_N, ALIGNED>(
         sum, Y, this->row0, this->col0, lane_m, lane_n, this->rows, this->cols,
         [&](int row, int col) { return this->place(row, col); },
-        [&](Acc value, size_t, int row, int col) { return finish(value, this->filter(row, col)); });
+        [&](Acc value, size_t place, int row, int col) { return finish(value, this->filter(row, col), place); });
   }
 };
 

@@ -26,13 +26,13 @@ struct FinishRuns {
   const Block& block;
   const Finish& finish;
 
-  __device__ __forceinline__ Out operator()(Acc value, size_t, int row, int col) const {
-    return finish(value, block.filter(row, col));
+  __device__ __forceinline__ Out operator()(Acc value, size_t place, int row, int col) const {
+    return finish(value, block.filter(row, col), place);
   }
   template <int RUN>
-  __device__ __forceinline__ void run(Out (&to)[RUN], const Acc (&sum)[RUN], size_t, int row, int col) const {
+  __device__ __forceinline__ void run(Out (&to)[RUN], const Acc (&sum)[RUN], size_t place, int row, int col) const {
 #pragma unroll
-    for (int e = 0; e < RUN; ++e) to[e] = finish(sum[e], block.filter(row, col + e));
+    for (int e = 0; e < RUN; ++e) to[e] = finish(sum[e], block.filter(row, col + e), place + e);
   }
 };
 

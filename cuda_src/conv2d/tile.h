@@ -29,6 +29,23 @@ struct Place {
     int64_t channel_stride() const { return OPT_NHWC ? 1 : at.rows * at.columns; }
 };
 
+// Brings what is added to a tile near, while the tile is computed.
+template <int M>
+static inline void fetch_ahead(const result* from, const Place& place) {
+    const int64_t pixel = place.pixel_stride(), channel = place.channel_stride();
+    constexpr int64_t LINE = 64 / sizeof(result);
+    if (OPT_NHWC) {
+        for (int i = 0; i < M; ++i) {
+            for (int64_t j = 0; j < place.channels; j += LINE) __builtin_prefetch(from + i * pixel + j);
+        }
+        return;
+    }
+    for (int64_t j = 0; j < place.channels; ++j) {
+        __builtin_prefetch(from + j * channel);
+        __builtin_prefetch(from + j * channel + M - 1);  // a piece of a row may lie in two lines
+    }
+}
+
 #if defined(DTYPE_F32)
 // What is added to a tile, of Y's layout, as [M][N]; zeros for channels that do not exist.
 template <int M, int N>
@@ -147,6 +164,7 @@ static __attribute__((noinline)) void direct_tile(const float* x, int64_t step, 
     }
 #else
     vec part[M][V] = {};
+    if (OPT_RESIDUAL) fetch_ahead<M>(epilogue.residual + place.first(), place);
     accumulate<M, V>(part, x, step, offsets, weights, taps);
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i) {

@@ -47,6 +47,10 @@ template <int V>
 static __attribute__((noinline)) void multiply(const float* weights, int64_t stride, const float* panel,
                                                int64_t panel_stride, int64_t taps, const Tile& at) {
     vec sums[MR][V] = {};
+    // Rows of channels are as many streams as no prefetcher follows.
+    for (int64_t i = 0; OPT_RESIDUAL && i < at.rows; ++i) {
+        for (int64_t j = 0; j < V * LANES; j += 16) __builtin_prefetch(at.residual + i * at.pixels + j);
+    }
 #pragma GCC unroll STEPS
     for (int64_t p = 0; p < taps; ++p) {
         vec row[V];
@@ -68,7 +72,8 @@ static __attribute__((noinline)) void multiply(const float* weights, int64_t str
 #pragma GCC unroll 16
         for (int j = 0; j < V; ++j) {
             if (OPT_BIAS) sums[i][j] += addend;
-            if (OPT_RESIDUAL) sums[i][j] += load_part(more + j * LANES, at.columns - j * LANES);
+            // Only the last vector may be cut off.
+            if (OPT_RESIDUAL) sums[i][j] += j < V - 1 ? load(more + j * LANES) : load_part(more + j * LANES, at.columns - j * LANES);
             sums[i][j] = activated(sums[i][j]);
         }
         const bool whole = at.columns == V * LANES;
