@@ -10,6 +10,7 @@ from tests.kernels.conv2d_cases import CONV, cases, served
 from tests.kernels.running import Run, lacking
 from tuner import registry
 from tuner.devices.cpu.device import CpuDevice, named_targets
+from tuner.operators.activations import BEYOND_RELU
 
 HERE = CpuDevice().target
 KERNELS = [(k.name, dtype) for k in registry.kernels_of("conv2d", "cpu") for dtype in k.dtypes]
@@ -189,8 +190,10 @@ PLANTED = {
         "if (x < 0 || x >= w) continue;",
         "if (x < 0 || x >= w) { sum += accumulator(W[((out * inner + in) * r + i) * s + j]); continue; }",
     ),
-    "applies another filter's bias": ("epilogue(sum, out)", "epilogue(sum, out ? out - 1 : out + 1)"),
-    "forgets the activation": ("epilogue(sum, out)", "Epilogue(epilogue).raw(sum, out)"),
+    "applies another filter's bias": (
+        "epilogue(sum, out, place)", "epilogue(sum, out ? out - 1 : out + 1, place)",
+    ),
+    "forgets the activation": ("epilogue(sum, out, place)", "result(sum + accumulator(bias[out]))"),
 }  # fmt: skip
 
 
@@ -206,11 +209,13 @@ def test_a_wrong_kernel_fails(name: str, dtype: str, tmp_path: Path) -> None:
         text = text.replace("* w + x) * c + channel", "* w + e) * c + channel").replace(
             "* w + x];", "* w + e];"
         )
-    if "raw" in new:
-        text = text.replace("Epilogue(epilogue).raw(sum, out)", "result(sum + accumulator(bias[out]))")
-    (tmp_path / "wrong.cpp").write_text(text)
-    (tmp_path / "types.h").write_text((source.parent / "types.h").read_text())
-    kernel = registry.source_kernel(tmp_path / "wrong.cpp")
+    folder = tmp_path / "conv2d"
+    folder.mkdir()
+    (folder / "wrong.cpp").write_text(text)
+    for header in ("conv2d/types.h", "common/activation.h"):
+        (tmp_path / header).parent.mkdir(exist_ok=True)
+        (tmp_path / header).write_text((source.parents[1] / header).read_text())
+    kernel = registry.source_kernel(folder / "wrong.cpp")
     workload = CONV.parse("n1 c8 h9 w11 k5 r3 s3 pad1 bias relu", dtype)
     run = Run(kernel, workload, {}, HERE, tmp_path / "build")
     assert max(run.error(workload, seed)[0] for seed in range(4)) > 1.0
@@ -227,6 +232,13 @@ def test_what_a_kernel_supports_has_a_configuration(arch: str) -> None:
             target = replace(described, limits={**described.limits, "cores": cores})
             workload = served(kernel, target, rng, rng.choice(kernel.dtypes))
             assert kernel.space(workload, target).size != 0, f"{kernel.name} on {cores} cores: {workload.key}"
+
+
+@pytest.mark.parametrize("option", ["residual", *BEYOND_RELU])
+def test_every_kernel_of_floats_takes_sums_and_activations(option: str) -> None:
+    for kind in ("cpu", "cuda"):
+        for kernel in registry.kernels_of("conv2d", kind):
+            assert option in kernel.options or set(kernel.dtypes) == {"int8"}, kernel.name
 
 
 def test_special_kernels_say_what_they_are_for() -> None:

@@ -333,7 +333,17 @@ class Conv2d(Operator):
             return None
         order = (0, 3, 1, 2) if options["nhwc"] else (0, 1, 2, 3)
         (n, c, h, w), (k, inner, r, s) = ([shape[i] for i in order] for shape in shapes[:2])
-        return {"n": n, "c": c, "h": h, "w": w, "k": k, "r": r, "s": s, "groups": max(1, c // max(1, inner))}
+        return {
+            "n": n,
+            "c": c,
+            "h": h,
+            "w": w,
+            "k": k,
+            "r": r,
+            "s": s,
+            "groups": max(1, c // max(1, inner)),
+            "residual": sum(len(shape) == 4 for shape in shapes) == 4,
+        }
 
     def companions(self, workload: Workload) -> tuple[Workload, ...]:
         """Ragged images and channels with the same taps and options, so that every special kernel takes them.

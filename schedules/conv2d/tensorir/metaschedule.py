@@ -1,8 +1,11 @@
 """conv2d scheduled by TVM's MetaSchedule: its rules make the space, its evolutionary search proposes."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from tuner.core.target import Target
-from tuner.core.workload import Workload
-from tuner.schedules.conv2d.options import OPTIONS
+from tuner.core.workload import Option, Workload
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS
 from tuner.schedules.conv2d.tensorir import plain_program, program
 from tuner.schedules.scheduled import too_large
 from tuner.schedules.traced import TracedKernel
@@ -16,7 +19,7 @@ class MetaScheduleConv(TracedKernel):
     language = "tensorir"
     summary = "TensorIR scheduled by TVM's MetaSchedule; a configuration is a trace (searcher metaschedule)."
     dtypes = ("f32",)
-    options = OPTIONS
+    options: ClassVar[Mapping[str, Option]] = {**OPTIONS, **EPILOGUE}
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also where an index would not fit into 32 bits."""
@@ -31,7 +34,7 @@ class MetaScheduleConv(TracedKernel):
         return plain_program.source(workload)
 
     def tensors(self, workload: Workload) -> tuple[str, ...]:
-        """X, W, bias where asked for, Y."""
+        """X, W, bias and residual where asked for, Y."""
         return plain_program.tensors(workload)
 
 

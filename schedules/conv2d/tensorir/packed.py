@@ -1,11 +1,12 @@
 """TensorIR conv2d: a register tile of pixels x output channels, packed weights, fused padding and stores."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
-from tuner.core.workload import Workload
-from tuner.schedules.conv2d.options import OPTIONS
+from tuner.core.workload import Option, Workload
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS
 from tuner.schedules.conv2d.tensorir.program import output_pixels, padded_pixels, source
 from tuner.schedules.library import target_threads
 from tuner.schedules.scheduled import ScheduledKernel, too_large
@@ -18,14 +19,14 @@ class DirectTensorIR(ScheduledKernel):
     of channels and rows of pixels run in the order `ORDER`, in parallel over the images and the first of
     the two (`PARALLEL` outer), or over both. Padding and packing are done ahead of everything else, by all
     threads, or where they are used: the image's elements tested as they are read (`PAD` inline), the
-    weights packed when their block begins (`PACK` block). Bias and ReLU are part of the store.
+    weights packed when their block begins (`PACK` block). The epilogue is part of the store.
     """
 
     name = "conv_tir"
     operator = "conv2d"
     summary = "TensorIR: register tile of pixels x channels, packed weights, fused padding and epilogue."
     dtypes = ("f32",)
-    options = OPTIONS
+    options: ClassVar[Mapping[str, Option]] = {**OPTIONS, **EPILOGUE}
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also depthwise convolutions, and where an index would not fit into 32 bits."""

@@ -7,7 +7,8 @@ channels is one program: `acc[n, group, block, p, q, channel]` sums up over pack
 
 from tuner.core.integers import ceildiv
 from tuner.core.workload import Workload
-from tuner.schedules.conv2d.options import padding_of
+from tuner.schedules.conv2d.options import activation_of, padding_of
+from tuner.schedules.conv2d.tensorir.activation import activated
 
 
 def output_pixels(workload: Workload) -> tuple[int, int]:
@@ -50,15 +51,17 @@ def source(workload: Workload, kt: int) -> str:
                f'W: T.Buffer(({order(k, inner, r, s)}), "float32", align=4)']  # fmt: skip
     if workload.option("bias", False):
         tensors.append(f'bias: T.Buffer(({k},), "float32", align=4)')
+    if workload.option("residual", False):
+        tensors.append(f'residual: T.Buffer(({order(n, k, p, q)}), "float32", align=4)')
     tensors.append(f'Y: T.Buffer(({order(n, k, p, q)}), "float32", align=4)')
     image = "padded" if pad else "X"
     filter_index = f"vg * {outer} + vb * {kt} + vk"
     value = "acc[vn, vg, vb, vp, vq, vk]"
     if workload.option("bias", False):
         value += f" + bias[{filter_index}]"
-    if workload.option("relu", False):
-        # Not T.max: of a NaN and 0 it is 0.
-        value = f"T.Select({value} < T.float32(0), T.float32(0), {value})"
+    if workload.option("residual", False):
+        value += f" + residual[{order('vn', filter_index, 'vp', 'vq')}]"
+    value = activated(activation_of(workload), value)
     whole = outer % kt == 0
     weight = f"W[{order(filter_index, 'vc', 'vr', 'vs')}]"
     if not whole:

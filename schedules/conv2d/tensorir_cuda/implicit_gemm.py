@@ -7,7 +7,7 @@ from tuner.core.kernel import Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
-from tuner.schedules.conv2d.options import OPTIONS, SCALES
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, SCALES, activation_of
 from tuner.schedules.conv2d.shapes import Shape
 from tuner.schedules.conv2d.tensorir_cuda.program import ConvProgram, a_row
 from tuner.schedules.product_tiles import ThreadTiles, WarpTiles
@@ -64,7 +64,7 @@ class _TensorIRCudaConv(Kernel):
     operator = "conv2d"
     language = "tensorir"
     target_kinds = ("cuda",)
-    options: ClassVar[dict[str, Option]] = {**OPTIONS, **SCALES}
+    options: ClassVar[dict[str, Option]] = {**OPTIONS, **EPILOGUE, **SCALES}
     tensor: bool
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
@@ -88,7 +88,8 @@ class _TensorIRCudaConv(Kernel):
         sizes: dict[str, Any] = {
             "m": shape.pixels, "n": shape.outer, "k": shape.depth, "batch": shape.groups,
             "trans_a": not shape.nhwc, "trans_b": True, "bias": workload.option("bias", False),
-            "relu": workload.option("relu", False), "scale": scale, "dtype": workload.dtype,
+            "residual": workload.option("residual", False), "activation": activation_of(workload),
+            "scale": scale, "dtype": workload.dtype,
             "shape": asdict(shape),
         }  # fmt: skip
         return ConvProgram(sizes, {**config, "TENSOR": int(self.tensor)})
@@ -99,7 +100,8 @@ class _TensorIRCudaConv(Kernel):
         tiles_m, tiles_n, _ = program.tiles
         block = (32, program.threads // 32, 1) if self.tensor else (program.threads, 1, 1)
         launch = Launch((tiles_m * tiles_n, 1, int(program.batch)), block)
-        names = ["X", "W", *(["bias"] if program.bias else []), *(["scale"] if program.scale else []), "Y"]
+        more = {"bias": program.bias, "residual": program.residual, "scale": program.scale}
+        names = ["X", "W", *(name for name, there in more.items() if there), "Y"]
         return launched(program, "tuner.schedules.conv2d.tensorir_cuda.schedule:module", names, launch)
 
     def features(self, workload: Workload, config: Config, target: Target) -> dict[str, float]:

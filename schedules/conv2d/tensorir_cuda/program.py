@@ -9,6 +9,7 @@ they are in memory.
 from functools import cached_property
 
 from tuner.schedules.conv2d.shapes import Shape
+from tuner.schedules.conv2d.tensorir.activation import activated
 from tuner.schedules.gemm.tensorir_cuda.program import Program
 
 _TYPES = {"f32": ("float32", "float32", "float32"), "f16": ("float16", "float32", "float16"),
@@ -16,9 +17,10 @@ _TYPES = {"f32": ("float32", "float32", "float32"), "f16": ("float16", "float32"
 
 
 class ConvProgram(Program):
-    """A workload and a configuration as the GEMM's `Program`; `sizes` also has `shape` and `scale`.
+    """A workload and a configuration as the GEMM's `Program`, whose `sizes` have more.
 
-    `scale` is 0 for none, 1 for one of the tensor, 2 for one a channel.
+    `shape`; `residual`, whether there is one; `activation`, a name or empty; `scale`, 0 for none, 1 for one
+    of the tensor, 2 for one a channel.
     """
 
     @property
@@ -89,9 +91,9 @@ class ConvProgram(Program):
         value = total
         if self.bias:
             value = f"({value} + T.Cast('{wide}', bias[{channel}]))"
-        if self.relu:
-            # In this order a NaN stays a NaN.
-            value = f"T.Select({value} < T.{wide}(0), T.{wide}(0), {value})"
+        if self.residual:
+            value = f"({value} + T.Cast('{wide}', residual[{place}]))"
+        value = activated(self.activation, value, wide)
         if not self.scale:
             return f"Y[{place}] = T.Cast('{_TYPES[self.dtype][2]}', {value})"
         value = f"T.Cast('float32', {value}) * scale[{channel if self.scale == 2 else 0}]"
@@ -110,6 +112,8 @@ class ConvProgram(Program):
         tensors = {"X": (s.n * s.h * s.w * s.inner * s.groups, narrow), "W": (channels * s.depth, narrow)}
         if self.bias:
             tensors["bias"] = (channels, out)
+        if self.residual:
+            tensors["residual"] = (s.pixels * channels, out)
         if self.scale:
             tensors["scale"] = (channels if self.scale == 2 else 1, "float32")
         tensors["Y"] = (s.pixels * channels, "int8" if self.scale else out)

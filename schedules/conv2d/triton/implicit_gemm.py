@@ -7,7 +7,7 @@ from tuner.core.kernel import Argument, Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
-from tuner.schedules.conv2d.options import OPTIONS, SCALES
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, SCALES, activation_of
 from tuner.schedules.conv2d.shapes import Shape
 from tuner.schedules.triton_types import lacking
 
@@ -30,7 +30,7 @@ class TritonConv2d(Kernel):
     summary = "Triton: implicit GEMM, split over the depth, any stride, padding, dilation, groups, layout."
     dtypes = ("f32", "f16", "int8", "bf16")
     target_kinds = ("cuda",)
-    options: ClassVar[dict[str, Option]] = {**OPTIONS, **SCALES}
+    options: ClassVar[dict[str, Option]] = {**OPTIONS, **EPILOGUE, **SCALES}
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also where an index would not fit into 32 bits, and more groups than a grid has blocks along z."""
@@ -108,14 +108,19 @@ class TritonConv2d(Kernel):
             "H": shape.h, "WIDTH": shape.w, "R": shape.r, "S": shape.s, "P": shape.p, "Q": shape.q,
             "STRIDE": shape.stride, "DILATION": shape.dilation, "TOP": shape.top, "LEFT": shape.left,
             "NHWC": shape.nhwc, "HAS_BIAS": workload.option("bias", False),
-            "RELU": workload.option("relu", False), "SCALE": scale, "INTEGER": integer,
+            "RESIDUAL": workload.option("residual", False), "ACTIVATION": activation_of(workload),
+            "SCALE": scale, "INTEGER": integer,
             "INPUT_PRECISION": config.get("INPUT_PRECISION", "ieee"),
             **{name: config[name] for name in _TILE},
         }  # fmt: skip
-        pointers = {"X": narrow, "W": narrow, "bias": wide, "scale": "*fp32", "Y": "*i8" if scale else wide,
-                    "partial": "*i32" if integer else "*fp32", "arrived": "*i32"}  # fmt: skip
-        absent = {"bias": not constants["HAS_BIAS"], "scale": not scale, "partial": split == 1,
-                  "arrived": split == 1}  # fmt: skip
+        pointers = {
+            "X": narrow, "W": narrow, "bias": wide, "residual": wide, "scale": "*fp32",
+            "Y": "*i8" if scale else wide, "partial": "*i32" if integer else "*fp32", "arrived": "*i32",
+        }  # fmt: skip
+        absent = {
+            "bias": not constants["HAS_BIAS"], "residual": not constants["RESIDUAL"], "scale": not scale,
+            "partial": split == 1, "arrived": split == 1,
+        }  # fmt: skip
         signature = {name: "constexpr" if absent.get(name) else kind for name, kind in pointers.items()}
         constants.update({name: None for name, gone in absent.items() if gone})
         workspace = {"partial": split * shape.pixels * workload["k"] * 4, "arrived": shape.groups * tiles * 4}

@@ -35,16 +35,34 @@ def _gather(
 
 
 @triton.jit
+def _activated(value, ACTIVATION: tl.constexpr):
+    """A NaN stays one: comparisons with it are false, and what they choose is the value."""
+    if ACTIVATION == "relu" or ACTIVATION == "relu6":
+        value = tl.where(value < 0, 0, value)
+    if ACTIVATION == "relu6":
+        value = tl.where(value > 6, 6, value)
+    if ACTIVATION == "silu":
+        value = value / (1.0 + tl.exp(-value))
+    if ACTIVATION == "hardswish":
+        gate = value + 3.0
+        gate = tl.where(gate < 0, 0, gate)
+        value = value * (tl.where(gate > 6, 6, gate) * (1.0 / 6.0))
+    return value
+
+
+@triton.jit
 def _finish(
-    total, bias, scale, Y, place, channel, inside, inside_channel,
-    HAS_BIAS: tl.constexpr, RELU: tl.constexpr, SCALE: tl.constexpr,
+    total, bias, residual, scale, Y, place, channel, inside, inside_channel,
+    HAS_BIAS: tl.constexpr, RESIDUAL: tl.constexpr, ACTIVATION: tl.constexpr, SCALE: tl.constexpr,
 ):  # fmt: skip
-    """Bias, activation, scale (0: none, 1: one for the tensor, 2: one a channel), and the store."""
+    """Bias, residual, activation (a name, or nothing), scale (0: none, 1: one for the tensor, 2: one a
+    channel), and the store."""
     value = total
     if HAS_BIAS:
         value += tl.load(bias + channel, mask=inside_channel, other=0).to(total.dtype)[None, :]
-    if RELU:
-        value = tl.where(value < 0, 0, value)  # in this order a NaN stays a NaN
+    if RESIDUAL:
+        value += tl.load(residual + place, mask=inside, other=0).to(total.dtype)
+    value = _activated(value, ACTIVATION)
     if SCALE != 0:
         factor = tl.load(scale + (channel if SCALE == 2 else channel * 0), mask=inside_channel, other=0)
         value = value.to(tl.float32) * factor[None, :]
@@ -113,15 +131,15 @@ def _combine(total, partial, counter, inside, share, SIZE: tl.constexpr, SPLIT_K
 
 @triton.jit
 def conv2d(
-    X, W, bias, scale, Y, partial, arrived,
+    X, W, bias, residual, scale, Y, partial, arrived,
     IMAGES: tl.constexpr, INNER: tl.constexpr, OUTER: tl.constexpr, GROUPS: tl.constexpr, H: tl.constexpr,
     WIDTH: tl.constexpr, R: tl.constexpr, S: tl.constexpr, P: tl.constexpr, Q: tl.constexpr,
     STRIDE: tl.constexpr, DILATION: tl.constexpr, TOP: tl.constexpr, LEFT: tl.constexpr, NHWC: tl.constexpr,
-    HAS_BIAS: tl.constexpr, RELU: tl.constexpr, SCALE: tl.constexpr, INTEGER: tl.constexpr,
-    DEPTH: tl.constexpr, INPUT_PRECISION: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr, SPLIT_K: tl.constexpr,
+    HAS_BIAS: tl.constexpr, RESIDUAL: tl.constexpr, ACTIVATION: tl.constexpr, SCALE: tl.constexpr,
+    INTEGER: tl.constexpr, DEPTH: tl.constexpr, INPUT_PRECISION: tl.constexpr, BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr, SPLIT_K: tl.constexpr,
 ):  # fmt: skip
-    """Y = act(X * W + bias), scaled: programs (tile, share of the depth, group).
+    """Y = act(X * W + bias + residual), scaled: programs (tile, share of the depth, group).
 
     `DEPTH` is how the depth is cut: "taps" takes BLOCK_K channels of one tap (r, s) at a time, "flat" BLOCK_K
     elements of a filter as they lie in memory, whatever taps they belong to.
@@ -173,4 +191,7 @@ def conv2d(
             + pixel[:, None] * Y_PIXEL
             + channel[None, :] * Y_CHANNEL
         )
-        _finish(total, bias, scale, Y, place, channel, inside_y, col < OUTER, HAS_BIAS, RELU, SCALE)
+        _finish(
+            total, bias, residual, scale, Y, place, channel, inside_y, col < OUTER, HAS_BIAS, RESIDUAL,
+            ACTIVATION, SCALE,
+        )  # fmt: skip
