@@ -20,6 +20,9 @@ NEEDED = {
     "replay": ["nowhere"],
     "bench-searchers": ["--spaces", "nowhere.json"],
     "kernels": ["gemm"],
+    "dispatch": ["gemm"],
+    "model": ["README.md"],
+    "model int8": ["README.md", "README.md"],
 }
 NO_NUMBERS = [
     "nan",
@@ -45,8 +48,13 @@ NO_TEXTS = [
 
 
 def options() -> Iterator[tuple[str, str, set[type]]]:
-    """(command, option, types of its value) of every option."""
-    for command in cli.app.registered_commands:
+    """(command, option, types of its value) of every option; a command of a group is named with it."""
+    grouped = [
+        (f"{group.typer_instance.info.name} {command.name}", command)
+        for group in cli.app.registered_groups
+        for command in group.typer_instance.registered_commands
+    ]
+    for called, command in [*((each.name, each) for each in cli.app.registered_commands), *grouped]:
         for name, hint in typing.get_type_hints(command.callback, include_extras=True).items():
             declared = getattr(hint, "__metadata__", (None,))[0]
             if type(declared).__name__ != "OptionInfo":
@@ -54,11 +62,16 @@ def options() -> Iterator[tuple[str, str, set[type]]]:
             long = next((d for d in declared.param_decls or () if d.startswith("--")), None)
             kind = hint.__origin__
             kinds = {k for t in (kind, *typing.get_args(kind)) for k in (t, *typing.get_args(t))}
-            yield command.name, long or "--" + name.replace("_", "-"), kinds
+            yield called, long or "--" + name.replace("_", "-"), kinds
 
 
 NUMBERS = [(c, o) for c, o, kinds in options() if kinds & {int, float}]
 TEXTS = [(c, o) for c, o, kinds in options() if str in kinds and o != "--db"]
+
+
+def needed(command: str) -> list[str]:
+    """What a command needs besides the option under test."""
+    return NEEDED.get(command, NEEDED.get(command.split()[0], []))
 
 
 def outcome(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
@@ -87,7 +100,7 @@ def test_there_are_options_to_test():
 def test_a_number_that_is_none_is_refused(command, option, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("TUNER_DB", str(tmp_path / "a.db"))
     for value in NO_NUMBERS:
-        code, err, _ = outcome(monkeypatch, capsys, command, *NEEDED.get(command, []), option, value)
+        code, err, _ = outcome(monkeypatch, capsys, *command.split(), *needed(command), option, value)
         assert code == 2, (value, err)
         assert err.startswith("error: ") and err.count("\n") == 1 and len(err) < 600, (value, err)
         # Not a field of some class: what was typed, where there is a number at all.
@@ -100,11 +113,11 @@ def test_a_number_that_is_none_is_refused(command, option, monkeypatch, capsys, 
 def test_a_text_that_means_nothing_is_no_traceback(command, option, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("TUNER_DB", str(tmp_path / "a.db"))
     for value in NO_TEXTS:
-        needed = NEEDED.get(command, [])
-        if option in needed:
-            at = needed.index(option)
-            needed = needed[:at] + needed[at + 2 :]
-        code, err, out = outcome(monkeypatch, capsys, command, *needed, option, value)
+        others = needed(command)
+        if option in others:
+            at = others.index(option)
+            others = others[:at] + others[at + 2 :]
+        code, err, out = outcome(monkeypatch, capsys, *command.split(), *others, option, value)
         # Where a text is a filter, nothing fits; that is an answer.
         assert code == 2 or (code == 0 and not err), (value, err)
         assert code == 0 or (err.startswith("error: ") and err.count("\n") == 1), (value, err)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuner.cli.common import Db, Json
+from tuner.core.bounds import MAX_COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +51,9 @@ def dispatch(
     device: Annotated[
         str | None, typer.Option(help="A part of the device's name, where several are.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Thread count, where several are stored.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MAX_COUNT, help="Thread count, where several are stored.")
+    ] = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="First measure the fastest configurations at every shape.")
     ] = False,

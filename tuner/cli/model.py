@@ -183,8 +183,8 @@ def tune(
         searcher, budget=Budget(trials=trials), rounds=rounds, give_up_after=give_up_after, final_within=2.0
     )
     asked = Asked(model, parse_dims(dim or ()), batch, trials, minutes and minutes * 60, inputs, cache)
+    protocol = campaign.default_protocol(device, threads=threads, cache=cache)
     with open_store(db) as store:
-        protocol = campaign.default_protocol(device, threads=threads, cache=cache)
         with SweepProgress(quiet=json) as progress:
             setting = campaign.Setting(device, protocol, plan, store, progress)
             ready = prepare(asked, setting)

@@ -192,11 +192,12 @@ def _loaded(
     from tuner.store.store import open_store
 
     device, dims = default_device(None), parse_dims(dim)
+    usable = default_protocol(device, threads=threads).threads
     known = set[str]().union(*(symbols(path) for path in paths.values()))
     for unknown in dims.keys() - known:
         raise TunerError(f"--dim {unknown}: no model has a symbolic dimension of this name")
     with nullcontext() if isinstance(db, bool) else open_store(db, read_only=True) as store:
-        maker = Maker(default_protocol(device, threads=threads).threads, device, store)
+        maker = Maker(usable, device, store)
 
         def tell(text: str) -> None:
             print(text, file=sys.stderr, flush=True)

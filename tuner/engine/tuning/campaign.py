@@ -8,7 +8,7 @@ from typing import Any
 
 from tuner import registry
 from tuner.core.device import Device
-from tuner.core.errors import TunerError, Unavailable, UnknownName
+from tuner.core.errors import InvalidSetting, TunerError, Unavailable, UnknownName
 from tuner.core.kernel import Kernel
 from tuner.core.lab_state import lab_state
 from tuner.core.protocol import Protocol
@@ -43,14 +43,14 @@ def default_protocol(device: Device, **changes: Any) -> Protocol:
     """The device's own protocol (`Device.default_protocol`) with what is told otherwise.
 
     Raises:
-        TunerError: more threads than cores.
+        InvalidSetting: more threads than cores, or another number that is none of its kind.
     """
     cores = int(device.target.limits.get("cores", 1))
     usual = device.default_protocol()
     usual = replace(usual, threads=min(cores, usual.threads))
     protocol = replace(usual, **{k: v for k, v in changes.items() if v is not None})
     if protocol.threads > cores:
-        raise TunerError(f"{protocol.threads} threads asked for, this process may use {cores} cores")
+        raise InvalidSetting("threads", f"is at most {cores}, the cores of this process", protocol.threads)
     return protocol
 
 
