@@ -91,6 +91,7 @@ def serve(
     try:
         from tuner.model.serving.server import Rules, scheduled
         from tuner.model.serving.server import serve as run
+        from tuner.model.serving.teams import apart, spin_briefly
         from tuner.serve.address import Address, listening, url_of
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "tuner":
@@ -106,7 +107,10 @@ def serve(
         raise TunerError(f"--share {unknown}: no model is called so: {', '.join(paths)}")
     address = Address(host, port, token, tuple(name or ()))
     found = listening(address)
-    ready_models = _loaded(paths, dim or (), max_batch, threads, db if executor == "tuned" else False)
+    spin_briefly()
+    ready_models = apart(
+        lambda: _loaded(paths, dim or (), max_batch, threads, db if executor == "tuned" else False)
+    )
     scheduler = scheduled(ready_models, Rules(max_delay_ms / 1e3, max_queue, shares))
 
     def ready() -> None:
