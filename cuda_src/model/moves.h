@@ -6,7 +6,30 @@
 #pragma once
 #include "team.h"
 
-enum { TILE = 32 };
+enum { TILE = 32, MOST_MOVED = 32 };
+
+// Four lines of four elements, transposed in registers.
+typedef int32_t four __attribute__((vector_size(16)));
+typedef int32_t four_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
+
+template <int... I>
+static inline four picked(four a, four b) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, I...);
+#else
+    return __builtin_shuffle(a, b, four{I...});
+#endif
+}
+
+static inline void turned(int32_t* to, const int32_t* from, int64_t from_step, int64_t to_step) {
+    four line[4];
+    for (int i = 0; i < 4; i++) line[i] = *reinterpret_cast<const four_unaligned*>(from + i * from_step);
+    const four a = picked<0, 4, 1, 5>(line[0], line[1]), b = picked<2, 6, 3, 7>(line[0], line[1]);
+    const four c = picked<0, 4, 1, 5>(line[2], line[3]), d = picked<2, 6, 3, 7>(line[2], line[3]);
+    const four found[4] = {picked<0, 1, 4, 5>(a, c), picked<2, 3, 6, 7>(a, c), picked<0, 1, 4, 5>(b, d),
+                           picked<2, 3, 6, 7>(b, d)};
+    for (int i = 0; i < 4; i++) *reinterpret_cast<four_unaligned*>(to + i * to_step) = found[i];
+}
 
 template <class T>
 static inline void line(T* __restrict to, const T* from, int64_t count, int64_t from_step, int64_t to_step) {
@@ -17,9 +40,34 @@ static inline void line(T* __restrict to, const T* from, int64_t count, int64_t 
         for (int64_t i = 0; i < count; i++) to[i * to_step] = from[i * from_step];
 }
 
+// Tiles of lines along both axes, in them blocks of four by four; what is left of them element by element.
+static inline void transpose(int32_t* to, const int32_t* from, const int64_t* sizes, int64_t from_step,
+                             int64_t to_step) {
+    for (int64_t first = 0; first < sizes[1]; first += TILE) {
+        const int64_t last = min_of(first + TILE, sizes[1]), whole = first + (last - first) / 4 * 4;
+        for (int64_t y = 0; y < sizes[0]; y += 4) {
+            const bool block = y + 4 <= sizes[0];
+            for (int64_t x = first; block && x < whole; x += 4)
+                turned(to + y * to_step + x, from + x * from_step + y, from_step, to_step);
+            for (int64_t row = y; row < min_of(y + 4, sizes[0]); row++)
+                for (int64_t x = block ? whole : first; x < last; x++)
+                    to[row * to_step + x] = from[x * from_step + row];
+        }
+    }
+}
+
 // A plane of the last two axes, in tiles where it is transposed: lines of both sides stay in the cache.
 template <class T>
 static inline void plane(T* to, const T* from, const int64_t* sizes, const int64_t* in, const int64_t* out) {
+    if (sizeof(T) == 4 && in[0] == 1 && in[1] > 1 && out[1] == 1 && sizes[0] >= 4) {
+        transpose(reinterpret_cast<int32_t*>(to), reinterpret_cast<const int32_t*>(from), sizes, in[1], out[0]);
+        return;
+    }
+    // Each element several times.
+    if (in[0] == 1 && in[1] == 0 && out[1] == 1 && out[0] == 2 && sizes[1] == 2) {
+        for (int64_t y = 0; y < sizes[0]; y++) to[2 * y] = to[2 * y + 1] = from[y];
+        return;
+    }
     const int64_t tile = in[1] > 1 && in[0] == 1 ? TILE : sizes[1];
     for (int64_t first = 0; first < sizes[1]; first += tile)
         for (int64_t y = 0; y < sizes[0]; y++)
@@ -38,19 +86,25 @@ static inline void move(const int64_t* p, void* const* a) {
     for (int64_t axis = 0; axis < rank - 2; axis++) planes *= sizes[axis];
     const int64_t* last = sizes + rank - 2;
     by_team(threads, planes * last[0], planes == 1 ? 16 : 1, [&](int64_t begin, int64_t end) {
+        int64_t at[MOST_MOVED], rest = begin / last[0], row = begin % last[0];
+        const T* source = from;
+        T* result = to;
+        for (int64_t axis = rank - 3; axis >= 0; axis--) {
+            at[axis] = rest % sizes[axis], rest /= sizes[axis];
+            source += at[axis] * in[axis];
+            result += at[axis] * out[axis];
+        }
         while (begin < end) {
-            int64_t rest = begin / last[0];
-            const int64_t row = begin % last[0], rows = min_of(last[0] - row, end - begin);
-            const T* source = from + row * in[rank - 2];
-            T* result = to + row * out[rank - 2];
+            const int64_t part[2] = {min_of(last[0] - row, end - begin), last[1]};
+            plane(result + row * out[rank - 2], source + row * in[rank - 2], part, in + rank - 2, out + rank - 2);
+            begin += part[0], row = 0;
             for (int64_t axis = rank - 3; axis >= 0; axis--) {
-                source += rest % sizes[axis] * in[axis];
-                result += rest % sizes[axis] * out[axis];
-                rest /= sizes[axis];
+                const bool over = ++at[axis] == sizes[axis];
+                const int64_t steps = over ? at[axis] = 0, 1 - sizes[axis] : 1;
+                source += steps * in[axis];
+                result += steps * out[axis];
+                if (!over) break;
             }
-            const int64_t part[2] = {rows, last[1]};
-            plane(result, source, part, in + rank - 2, out + rank - 2);
-            begin += rows;
         }
     });
 }

@@ -1,25 +1,70 @@
 // Windows over images [images, height, width]: their largest element or their mean.
 //
-// p: threads, images, height, width, height and width of the result, of a window, of its steps, padding above and on the
-// left, whether padding counts in a mean. a: images, result.
+// p: threads, images, height, width, height and width of the result, of a window, of its steps, padding above and on
+// the left, whether padding counts in a mean. a: images, result.
 #pragma once
 #include "team.h"
 
-enum { MOST_WIDTH = 4096 };
+// Lines are computed in whole blocks: what is left of short ones would be computed element by element.
+enum { MOST_WIDTH = 4096, BLOCK = 16 };
 
-template <bool MEAN>
-static inline float joined(float a, float b) {
-    // A NaN stays where it is the first: sums of both kinds begin with an element.
+static inline int64_t whole_blocks(int64_t count) { return ceil_div(count, BLOCK) * BLOCK; }
+
+typedef float block __attribute__((vector_size(4 * BLOCK)));
+typedef int32_t places __attribute__((vector_size(4 * BLOCK)));
+typedef float block_unaligned __attribute__((vector_size(4 * BLOCK), aligned(4), may_alias));
+
+static inline __attribute__((always_inline)) block read(const float* p) {
+    return *reinterpret_cast<const block_unaligned*>(p);
+}
+
+// A NaN stays where it is the first.
+template <bool MEAN, class T>
+static inline __attribute__((always_inline)) T joined(T a, T b) {
     return MEAN ? a + b : b > a ? b : a;
 }
 
+// Elements 0, STEP, 2 STEP ... of a line; 0: STEP is `step`.
+template <int STEP>
+static inline __attribute__((always_inline)) block apart(const float* p, int64_t step) {
+    if (STEP == 1) return read(p);
+#if !defined(__clang__)
+    if (STEP == 2)
+        return __builtin_shuffle(read(p), read(p + BLOCK),
+                                 places{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30});
+#endif
+    block found;
+    for (int i = 0; i < BLOCK; i++) found[i] = p[i * step];
+    return found;
+}
+
+// Columns of a window become one; of means, times `factors`.
 template <bool MEAN, int STEP>
-static inline void across(float* __restrict to, const float* row, int64_t count, int64_t taps, int64_t step) {
-    const int64_t s = STEP ? STEP : step;
-    for (int64_t x = 0; x < count; x++) to[x] = row[x * s];
-    for (int64_t tap = 1; tap < taps; tap++) {
-#pragma omp simd
-        for (int64_t x = 0; x < count; x++) to[x] = joined<MEAN>(to[x], row[x * s + tap]);
+static inline void across(float* to, const float* row, const float* factors, int64_t count, int64_t taps,
+                          int64_t step) {
+    for (int64_t x = 0; x < count; x += BLOCK) {
+        const float* from = row + x * step;
+        block found = apart<STEP>(from, step);
+        for (int64_t tap = 1; tap < taps; tap++) found = joined<MEAN>(found, apart<STEP>(from + tap, step));
+        if (MEAN) found *= read(factors + x);
+        *reinterpret_cast<block_unaligned*>(to + x) = found;
+    }
+}
+
+// Rows of an image become one. `safe` elements can be read from the first row's beginning on.
+template <bool MEAN>
+static inline void down(float* to, const float* from, int64_t width, int64_t rows, int64_t safe, float factor) {
+    int64_t x = 0;
+    for (; x < width && x + BLOCK + (rows - 1) * width <= safe; x += BLOCK) {
+        block found = read(from + x);
+        for (int64_t line = 1; line < rows; line++) found = joined<MEAN>(found, read(from + line * width + x));
+        if (MEAN) found *= factor;
+        *reinterpret_cast<block_unaligned*>(to + x) = found;
+    }
+    for (; x < width; x++) {
+        float found = from[x];
+        for (int64_t line = 1; line < rows; line++) found = joined<MEAN>(found, from[line * width + x]);
+        to[x] = MEAN ? found * factor : found;
     }
 }
 
@@ -30,29 +75,33 @@ static inline void pool(const int64_t* p, void* const* a) {
     const int64_t window_h = p[6], window_w = p[7], step_h = p[8], step_w = p[9], top = p[10], left = p[11];
     const bool padding_counts = p[12];
     const float *source = static_cast<const float*>(a[0]), empty = MEAN ? 0.0f : -__builtin_inff();
+    const float* end = source + images * height * width;
     float* result = static_cast<float*>(a[1]);
-    const int64_t span = max_of((wide - 1) * step_w + window_w, left + width);
-    by_team(threads, images * high, 1, [&](int64_t begin, int64_t end) {
-        float row[MOST_WIDTH];
-        for (int64_t x = 0; x < span; x++) row[x] = empty;
-        for (int64_t index = begin; index < end; index++) {
-            const float* image = source + index / high * height * width;
-            const int64_t y = index % high * step_h - top, from = max_of(y, 0), until = min_of(y + window_h, height);
-            for (int64_t x = 0; x < width; x++) row[left + x] = image[from * width + x];
-            for (int64_t line = from + 1; line < until; line++) {
-#pragma omp simd
-                for (int64_t x = 0; x < width; x++) row[left + x] = joined<MEAN>(row[left + x], image[line * width + x]);
-            }
+    by_team(threads, images * high, 1, [&](int64_t begin, int64_t until) {
+        float row[MOST_WIDTH], line[MOST_WIDTH], factors[MOST_WIDTH];
+        for (int64_t x = 0; x < MOST_WIDTH && x < (whole_blocks(wide) + BLOCK) * step_w + window_w; x++) row[x] = empty;
+        for (int64_t x = 0; x < whole_blocks(width); x++) row[left + x] = empty;
+        for (int64_t x = 0; x < whole_blocks(wide); x++) {
+            const int64_t column = x * step_w - left, columns = min_of(column + window_w, width) - max_of(column, 0);
+            factors[x] = 1.0f / static_cast<float>(padding_counts || x >= wide ? window_w : columns);
+        }
+        const float* image = source + begin / high * height * width;
+        int64_t y = begin % high;
+        for (int64_t index = begin; index < until; index++) {
+            const int64_t above = y * step_h - top, first = max_of(above, 0);
+            const int64_t rows = min_of(above + window_h, height) - first;
+            const float factor = MEAN ? 1.0f / static_cast<float>(padding_counts ? window_h : rows) : 1.0f;
+            const float* from = image + first * width;
+            down<MEAN>(row + left, from, width, rows, end - from, factor);
+            for (int64_t x = left + width; x < left + whole_blocks(width); x++) row[x] = empty;
+            // Whole blocks go beyond the row, where this thread's next one will be.
             float* to = result + index * wide;
-            if (step_w == 1) across<MEAN, 1>(to, row, wide, window_w, step_w);
-            else if (step_w == 2) across<MEAN, 2>(to, row, wide, window_w, step_w);
-            else across<MEAN, 0>(to, row, wide, window_w, step_w);
-            if (!MEAN) continue;
-            for (int64_t x = 0; x < wide; x++) {
-                const int64_t column = x * step_w - left;
-                const int64_t columns = min_of(column + window_w, width) - max_of(column, 0);
-                to[x] /= static_cast<float>(padding_counts ? window_h * window_w : columns * (until - from));
-            }
+            float* place = index * wide + whole_blocks(wide) <= until * wide ? to : line;
+            if (step_w == 1) across<MEAN, 1>(place, row, factors, wide, window_w, step_w);
+            else if (step_w == 2) across<MEAN, 2>(place, row, factors, wide, window_w, step_w);
+            else across<MEAN, 0>(place, row, factors, wide, window_w, step_w);
+            if (place == line) __builtin_memcpy(to, line, wide * sizeof(float));
+            if (++y == high) y = 0, image += height * width;
         }
     });
 }

@@ -38,8 +38,9 @@ static inline void softmax_rows(const int64_t* p, void* const* a) {
     });
 }
 
-// Layer normalisation (Ba, Kiros, Hinton 2016): (x - mean) / sqrt(variance + epsilon) * scale + bias; the variance is of
-// the differences, in a second pass over the row. p: threads, rows, width. a: rows, scale, bias or null, epsilon, result.
+// Layer normalisation (Ba, Kiros, Hinton 2016): (x - mean) / sqrt(variance + epsilon) * scale + bias; the variance is
+// of the differences, in a second pass over the row. p: threads, rows, width. a: rows, scale, bias or null, epsilon,
+// result.
 static inline void normalise_rows(const int64_t* p, void* const* a) {
     const int64_t width = p[2];
     const float *scale = static_cast<const float*>(a[1]), *bias = static_cast<const float*>(a[2]);

@@ -2,8 +2,8 @@
 //
 //     extern "C" void NAME(const int64_t* p, void* const* a)
 //
-// p[0] is how many threads take part; 1 starts no team, so that small work wakes nobody. What follows in p is said where
-// each program is, and so is what the addresses a lead to.
+// p[0] is how many threads take part; 1 starts no team, so that small work wakes nobody. What follows in p is said
+// where each program is, and so is what the addresses a lead to.
 #pragma once
 #include <omp.h>
 #include <stdint.h>

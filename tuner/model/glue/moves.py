@@ -9,6 +9,8 @@ from tuner.model.glue.program import Call, Program, of_node, operand
 from tuner.model.graph import Graph, Node
 
 _SIZES = (1, 2, 4, 8)
+# Of a tensor; `moves.h` walks twice as many.
+MOST_AXES = 8
 # ONNX's modes of coordinates and rounding with which a nearest Resize by whole factors repeats elements.
 _REPEATS = {
     ("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"),
@@ -89,7 +91,13 @@ def program(graph: Graph, node: Node) -> Program | None:
     named = [node.input(0), *outputs] if node.op != "Concat" else [*node.inputs, *outputs]
     values = [graph.value(name) for name in named]
     alike = len({(v.dtype, v.itemsize) for v in values}) == 1 and values[0].itemsize in _SIZES
-    if node.domain or not alike or not all(v.elements and v.shape for v in values):
+    ranks = [len(v.shape or ()) for v in values]
+    if (
+        node.domain
+        or not alike
+        or not all(v.elements for v in values)
+        or not all(1 <= r <= MOST_AXES for r in ranks)
+    ):
         return None
     calls = {
         "Transpose": _transpose, "Concat": _concat, "Split": _split, "Slice": _slice, "Resize": _resize,

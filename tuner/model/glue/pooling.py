@@ -6,8 +6,8 @@ from tuner.model.glue.program import Call, Program, floats, integers, of_node
 from tuner.model.graph import Graph, Node
 
 OPERATORS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"})
-# Floats of a line in `cuda_src/model/pooling.h`.
-_MOST_WIDTH = 4096
+# Floats of a line in `cuda_src/model/pooling.h`, and of a block of it.
+_MOST_WIDTH, _BLOCK = 4096, 16
 
 
 def program(graph: Graph, node: Node) -> Program | None:
@@ -70,7 +70,7 @@ def _windows(
         (1, *each)[-2:] for each in (shape[2:], result[2:], window, steps)
     )
     top, left = (0, *pads[:axes])[-2:]
-    if max((wide - 1) * step_w + window_w, left + width) > _MOST_WIDTH:
+    if max((wide + 2 * _BLOCK) * step_w + window_w, left + width + _BLOCK) > _MOST_WIDTH:
         return None
     numbers = (
         math.prod(shape[:2]), height, width, high, wide, window_h, window_w, step_h, step_w, top, left,
