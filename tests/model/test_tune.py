@@ -17,7 +17,7 @@ from tuner.model.layers import Layers, find_layers
 from tuner.model.profile import attribute, profile
 from tuner.model.reading import graph_of, prepared, read_model
 from tuner.model.runtime import random_inputs
-from tuner.model.split import FEWEST, LEAST_SHARE, budgets, shares, split_trials
+from tuner.model.split import FEWEST, LEAST_SHARE, shares, split_trials, weights
 from tuner.model.tuning import Asked, file_digest, prepare
 from tuner.store.store import open_store
 
@@ -34,8 +34,10 @@ def test_a_layer_that_cannot_matter_gets_nothing(tmp_path: Path) -> None:
     assert [(s.workload, s.count) for s in told] == [(first, 1), (second, 2), (third, 1)]
     split = split_trials(told, 30)
     assert third not in split and split[first] == 2 * split[second] and sum(split.values()) == 60
-    spent = budgets(split, 60.0, {first: 2, second: 1})
-    assert spent[first].seconds == pytest.approx(20) and spent[second].seconds == pytest.approx(20)
+    parts = weights(told, split, {second: 0.3})
+    assert parts[first] == pytest.approx(0.6 / 1.0005, rel=1e-2)
+    assert parts[second] == pytest.approx(2 * told[1].share), "twice as slow as ONNX Runtime's"
+    assert weights(told, split, {first: 0.1})[first] == pytest.approx(told[0].share / 2), "far ahead of it"
     lopsided = split_trials(shares([(first, 0.99), (second, 0.006)], 0.0), 40)
     assert lopsided[second] == FEWEST
 

@@ -1,5 +1,6 @@
 """`tuner model`: ONNX models, inspected, tuned layer by layer and compared end to end."""
 
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -138,10 +139,15 @@ def tune(
         int | None, typer.Option(min=1, max=4096, help="First dimension of every input.", show_default=False)
     ] = None,
     trials: Annotated[
-        int, typer.Option(min=1, help="Trials of each kernel, the mean over the layers that matter.")
-    ] = 24,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Trials of each kernel, the mean over the layers. Default 24; 48 with --minutes.",
+            show_default=False,
+        ),
+    ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="For all sweeps together; the layers' finals come on top.")
+        float | None, typer.Option(help="For all of it, within a tenth: sweeps, finals, peaks and profile.")
     ] = None,
     kernel: Annotated[
         list[str] | None, typer.Option(help="Kernel to tune; repeatable. Default: all that can serve.")
@@ -150,7 +156,7 @@ def tune(
     give_up_after: Annotated[
         int, typer.Option(min=1, help="Trials after which a kernel far behind another one is given up.")
     ] = 6,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each layer's interleaved final.")] = 15,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each layer's interleaved final.")] = 9,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.")] = None,
     inputs: Inputs = None,
     cache: Annotated[
@@ -158,12 +164,15 @@ def tune(
     ] = "model",
     baselines: Annotated[bool, typer.Option(help="Measure the libraries too.")] = True,
     db: Db = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="All notes of all sweeps, not a line a layer.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Tune each distinct layer once, by its share of the time; interrupted, the same command goes on."""
     from tuner import registry
     from tuner.cli.common import command_line, print_json, say
-    from tuner.cli.progress import SweepProgress
+    from tuner.cli.layer_progress import LayerProgress
     from tuner.cli.sweep import end, number_of
     from tuner.core.bounds import check_positive
     from tuner.engine.candidate.devices import default_device
@@ -174,24 +183,26 @@ def tune(
     from tuner.report.present import present
     from tuner.store.store import open_store
 
+    began = time.monotonic()
     registry.searcher(searcher)
     if minutes is not None:
         check_positive("minutes", minutes)
     require_file(model)
     device = default_device(None)
     plan = campaign.Plan(
-        searcher, budget=Budget(trials=trials), rounds=rounds, give_up_after=give_up_after, final_within=2.0
+        searcher, budget=Budget(trials=24), rounds=rounds, give_up_after=give_up_after, final_within=2.0
     )
     asked = Asked(model, parse_dims(dim or ()), batch, trials, minutes and minutes * 60, inputs, cache)
     protocol = campaign.default_protocol(device, threads=threads, cache=cache)
     with open_store(db) as store:
-        with SweepProgress(quiet=json) as progress:
+        with LayerProgress(json, verbose) as progress:
             setting = campaign.Setting(device, protocol, plan, store, progress)
             ready = prepare(asked, setting)
+            progress.runtime_s = {s.workload: s.time_s / s.count for s in ready.shares}
             for line in _split_lines(ready):
                 progress.note(line)
             again = command_line(context, without=("json",)).replace("tuner tune", "tuner model tune", 1)
-            outcomes = tune_model(asked, ready, setting, kernel or (), baselines, again)
+            outcomes = tune_model(asked, ready, setting, kernel or (), baselines, again, began)
         stored = store.campaign(number_of(outcomes)) if outcomes else None
         told = project(ready, stored, store)
         if json:

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tuner.cli.common import rate, seconds
 from tuner.core.disturbance import is_disturbed
@@ -35,7 +35,7 @@ class SweepProgress(Observer):
         self._began = self._printed = time.monotonic()
         self._fresh = self._disturbed = 0
 
-    def __enter__(self) -> "SweepProgress":
+    def __enter__(self) -> Self:
         if not self._quiet and sys.stderr.isatty():
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

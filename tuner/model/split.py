@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tuner.core.workload import Workload
-from tuner.engine.tuning.budget import Budget
 
 LEAST_SHARE = 0.005
 """A workload with less of a run's time than this gets nothing: were it free, nobody would see it."""
 FEWEST = 8
 MOST = 4.0
+MOST_BEHIND = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +70,24 @@ def split_trials(found: Sequence[Share], trials: int) -> dict[Workload, int]:
     }
 
 
-def budgets(
-    split: Mapping[Workload, int], seconds: float | None, kernels: Mapping[Workload, int]
-) -> dict[Workload, Budget]:
-    """Budgets of each kernel by workload.
+def weights(
+    found: Sequence[Share], split: Mapping[Workload, int], best: Mapping[Workload, float]
+) -> dict[Workload, float]:
+    """In what proportion the layers share the time: by their part of a run, and by what is to be gained.
 
     Args:
-        split: trials of each kernel.
-        seconds: for all of them together; `None` for no bound.
-        kernels: how many are tuned for a workload.
+        found: of the model.
+        split: the workloads that are tuned.
+        best: seconds of one call of the best kernel that is stored, as in a model; where it is slower than
+            ONNX Runtime's own, the layer gets up to twice its part, where it is faster, down to half of it.
     """
-    whole = sum(split.values())
-    return {
-        workload: Budget(
-            trials,
-            None if seconds is None else max(1.0, seconds * trials / whole / max(1, kernels[workload])),
-        )
-        for workload, trials in split.items()
-    }
+    told = {share.workload: share for share in found}
+    parts = {}
+    for workload in split:
+        share = told.get(workload)
+        if share is None:  # of an earlier run's split
+            parts[workload] = LEAST_SHARE
+            continue
+        behind = best.get(workload, 0.0) * share.count / share.time_s if share.time_s else 0.0
+        parts[workload] = share.share * (min(MOST_BEHIND, max(1 / MOST_BEHIND, behind)) if behind else 1.0)
+    return parts

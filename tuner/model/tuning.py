@@ -1,6 +1,7 @@
 """A model tuned: each distinct layer once, with a budget by its share of the time, and what that comes to."""
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from tuner.core.kernel import FROZEN
 from tuner.core.protocol import Protocol
 from tuner.core.stats import Interval
 from tuner.core.workload import Workload
-from tuner.engine.tuning.campaign import choose_kernels
+from tuner.engine.tuning.allotment import Allotment
+from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign_outcome import Outcome
 from tuner.engine.tuning.series import SeriesLayer, run_series
 from tuner.engine.tuning.setting import Setting
@@ -23,11 +25,16 @@ from tuner.model.layers import Layers, find_layers
 from tuner.model.profile import Profile, profile
 from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs
-from tuner.model.split import Share, budgets, shares, split_trials
+from tuner.model.split import Share, shares, split_trials, weights
 
 if TYPE_CHECKING:
     from tuner.store.campaign_records import StoredCampaign
     from tuner.store.store import Store
+
+
+_TRIALS = 24
+# Of the time that is asked for, what is kept for the last layer's overrun and the projection.
+_RESERVE = 0.03
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,9 @@ class Asked:
         path: of the model.
         dims: sizes of symbolic dimensions.
         batch: first dimension of every input; `None`: as the file says.
-        trials: of each kernel, the mean over the layers that matter.
-        seconds: for all sweeps together, finals apart; `None` for no bound.
+        trials: of each kernel, the mean over the layers that matter; `None`: 24, or twice that where the time
+            is bounded.
+        seconds: for all of it, from `began` on: profile, sweeps, finals and peaks; `None` for no bound.
         inputs: `.npz` file of inputs for the profile.
         cache: what a layer finds in the caches while it is tuned, see `Protocol`.
     """
@@ -47,16 +55,21 @@ class Asked:
     path: Path
     dims: Mapping[str, int]
     batch: int | None = None
-    trials: int = 24
+    trials: int | None = None
     seconds: float | None = None
     inputs: Path | None = None
     cache: str = "model"
+
+    @property
+    def mean_trials(self) -> int:
+        """Of each kernel."""
+        return self.trials or (_TRIALS if self.seconds is None else 2 * _TRIALS)
 
     def as_plain(self, model_digest: str) -> dict[str, Any]:
         """What makes two runs the same question."""
         return {
             "model": self.path.name, "model_digest": model_digest, "dims": dict(self.dims),
-            "batch": self.batch, "trials": self.trials, "seconds": self.seconds, "weights": FROZEN,
+            "batch": self.batch, "trials": self.mean_trials, "seconds": self.seconds, "weights": FROZEN,
             "cache": self.cache,
         }  # fmt: skip
 
@@ -99,7 +112,7 @@ def prepare(asked: Asked, setting: Setting) -> Prepared:
     pairs = [(layer.workload, s) for layer, s in zip(found.layers, taken.layers, strict=True)]
     told = shares(pairs, taken.rest_s)
     before = _unfinished(asked, setting)
-    split = split_trials(told, asked.trials) if before is None else before
+    split = split_trials(told, asked.mean_trials) if before is None else before
     return Prepared(graph, found, taken, told, split, before is not None)
 
 
@@ -156,7 +169,7 @@ def as_in_the_model(protocol: Protocol, cache: str, found: Layers) -> Protocol:
 
 def tune_model(
     asked: Asked, ready: Prepared, setting: Setting, kernels: Sequence[str] = (), baselines: bool = True,
-    command: str = "",
+    command: str = "", began: float | None = None,
 ) -> dict[Workload, Outcome]:  # fmt: skip
     """Tunes the layers that matter, one series, and returns their outcomes; none matters: no outcome.
 
@@ -166,6 +179,7 @@ def tune_model(
         kernels: names; none means all that can serve.
         baselines: whether libraries take part.
         command: what makes it again, for the record.
+        began: when the seconds asked for began, by `time.monotonic`; by default now.
 
     Raises:
         TunerError: as `run_series`.
@@ -173,28 +187,34 @@ def tune_model(
     if not ready.split:
         return {}
     counts = ready.found.counts
-    target_kernels = {w: _tuned_kernels(w, setting, kernels) for w in ready.split}
     layers = [SeriesLayer(w, asked.path.stem[:80], counts.get(w, 1)) for w in ready.split]
     question = asked.as_plain(file_digest(asked.path))
     split = {workload.key: trials for workload, trials in ready.split.items()}
-    plan = replace(setting.plan, resume=True, reuse=True)
+    plan = replace(setting.plan, resume=True, reuse=True, winner_only=True)
     protocol = as_in_the_model(setting.protocol, asked.cache, ready.found)
+    allotment = None
+    if asked.seconds is not None:
+        until = (began or time.monotonic()) + (1 - _RESERVE) * asked.seconds
+        best = stored_best(ready, setting.store, setting.device.fingerprint, protocol)
+        allotment = Allotment(until, weights(ready.shares, ready.split, best))
     return run_series(
         layers, replace(setting, plan=plan, protocol=protocol), kernels, baselines,
-        budgets(ready.split, asked.seconds, target_kernels),
+        {workload: Budget(trials) for workload, trials in ready.split.items()}, allotment,
         title=f"{asked.path.name}: tuned kernels against the fastest library", kind="network",
         command=command, asked={"of_model": {**question, "split": split}},
     )  # fmt: skip
 
 
-def _tuned_kernels(workload: Workload, setting: Setting, names: Sequence[str]) -> int:
-    mine = [name for name in names if name in {k.name for k in _of(workload, setting)}]
-    chosen, _ = choose_kernels(workload, setting.device, setting.protocol, mine, False, strict=False)
-    return len(chosen)
-
-
-def _of(workload: Workload, setting: Setting) -> list[Any]:
-    return registry.kernels_of(workload.operator, setting.device.target_for(setting.protocol.threads).kind)
+def stored_best(
+    ready: Prepared, store: "Store", fingerprint: str, protocol: Protocol
+) -> dict[Workload, float]:
+    """Seconds of one call of the best stored kernel of each workload, with caches as here."""
+    found: dict[Workload, float] = {}
+    for operator in sorted({workload.operator for workload in ready.split}):
+        rows = store.best(operator, None, fingerprint, threads=protocol.threads, cache=protocol.cache)
+        for row in rows:
+            found[row.workload] = min(row.shown_s, found.get(row.workload, math.inf))
+    return found
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ def choose_searcher(problem: Problem) -> tuple[type[Searcher], str]:
     if problem.history:
         sources, refused = find_sources(problem)
         if sources:
-            names = ", ".join(source.label for source in sources)
-            return TransferSearcher, f"transfer: the store knows this kernel from {names}"
+            nearest = sources[0].label
+            more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+            return TransferSearcher, f"transfer: the store knows this kernel from {nearest}{more}"
         return (
             SurrogateSearcher,
             f"surrogate: {count} configurations, {trials}; history not used: {refused[0]}",

@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.tuning.allotment import final_s
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import Outcome
@@ -137,6 +139,7 @@ def run_campaign(
     skipped: Mapping[str, str] | None = None,
     shared: Workshop | None = None,
     log: PartLog | None = None,
+    peaks: Peaks | None = None,
 ) -> Outcome:
     """Tunes each kernel in turn, then holds a final between their best and the baselines.
 
@@ -148,18 +151,19 @@ def run_campaign(
             default one is made for this campaign.
         log: where the store's record of the campaign is written; by default the campaign is one of its own,
             with `kernels` as what was asked.
+        peaks: the device's, measured a short while ago; not measured again.
 
     Raises:
         TunerError: the workload does not fit in memory, a kernel has no valid configuration.
     """
     check_memory(workload, setting.device)
     if log is not None:  # whoever opened it has checked the defaults of all its workloads before
-        return _run(workload, kernels, setting, skipped or {}, shared, log)
+        return _run(workload, kernels, setting, skipped or {}, shared, log, peaks)
     target = setting.device.target_for(setting.protocol.threads)
     check_defaults(setting.plan.defaults, {workload: kernels}, target)
     spec = campaign_spec([workload], setting, [kernel.name for kernel in kernels])
     with CampaignLog(setting.store, spec, setting.plan.resume) as own:
-        return _run(workload, kernels, setting, skipped or {}, shared, own.part(0))
+        return _run(workload, kernels, setting, skipped or {}, shared, own.part(0), peaks)
 
 
 def _run(
@@ -169,8 +173,10 @@ def _run(
     skipped: Mapping[str, str],
     shared: Workshop | None,
     log: PartLog,
+    peaks: Peaks | None,
 ) -> Outcome:
     device, protocol, plan, store = setting.device, setting.protocol, setting.plan, setting.store
+    until = None if plan.seconds is None else time.monotonic() + plan.seconds
     searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}
     defaults, unfit = fitting_defaults(plan.defaults, kernels, workload, device.target_for(protocol.threads))
     with log.begin(kernels, searchers, skipped), contextlib.ExitStack() as stack:
@@ -185,11 +191,13 @@ def _run(
             registry.searcher(name).warm_up()
         reference_s = calibration_reference(workshop, store, observer.note, workload)
         previous = previous_best(workload, kernels, workshop, store) if plan.rounds else {}
-        start = Start(previous, reference_s, unfit)
+        start = Start(previous, reference_s, unfit, peaks, until)
         requests = _requests(workload, kernels, searchers, setting)
         race = Race(requests, workshop, store, observer, reference_s, plan.reuse, plan.give_up_after)
+        if plan.winner_only:
+            race.for_the_winner(until and until - final_s(plan.seconds or 0.0))
         sweeps = race.run()
-        held, interrupted = Held(Peaks(known_limits(workshop, store))), race.interrupted
+        held, interrupted = Held(peaks or Peaks(known_limits(workshop, store))), race.interrupted
         if plan.rounds and not interrupted:
             try:
                 held = hold_final(workload, kernels, sweeps, workshop, setting, start)

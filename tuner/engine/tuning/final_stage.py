@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +13,7 @@ from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.engine.candidate.domain import companions_of
 from tuner.engine.candidate.workshop import Workshop
+from tuner.engine.tuning.few import Few, clear, few
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
 from tuner.engine.tuning.lineup import Pick, default_trial, line_up, place, usable_previous
 from tuner.engine.tuning.others import watching
@@ -41,11 +43,15 @@ class Start:
         previous: the best trial of each kernel that the store had, by its name.
         reference_s: seconds of the calibration kernel.
         remarks: what is to be said of the final whatever comes of it.
+        peaks: the device's, where they were measured a short while ago.
+        until: when the final should be over, by `time.monotonic`; `None` for no such bound.
     """
 
     previous: Mapping[str, int] = field(default_factory=dict)
     reference_s: float | None = None
     remarks: Sequence[str] = ()
+    peaks: Peaks | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,13 +91,14 @@ def hold_final(
         start: what was known before the sweeps.
     """
     store, observer, again = setting.store, setting.observer, setting.plan.refresh_limits
-    peaks = Peaks(known_limits(workshop, store))
+    start = start or Start()
+    peaks = start.peaks or Peaks(known_limits(workshop, store))
     # Beside the final, not before the search: a shared machine changes its speed within minutes.
     if again:
         peaks = measure_limits(workshop, store, None, observer.note)
     elif not peaks.known:
         peaks = limits_once(workshop, store, observer.note)
-    lineup = _Lineup(workload, sweeps, workshop, setting, start or Start())
+    lineup = _Lineup(workload, sweeps, workshop, setting, start)
     held = _final(kernels, lineup, peaks)
     if setting.plan.calibrated and held.ranking is not None and not held.ranking.disturbed:
         seconds, quiet = workshop.calibrate(workshop.calibration_kind(workload))
@@ -131,11 +138,28 @@ class _Lineup:
         """Those of the final, built; what was built goes when `builds` is left."""
         slowest_s = _slowest_finalist_s(self.sweeps, kernels, self.setting.plan.final_within)
         # First all that is still to be measured: nothing is timed beside a build.
-        picks = [(kernel, pick) for kernel in kernels for pick in self._picks(kernel, slowest_s)]
+        few = self._few(kernels) if self.setting.plan.winner_only else None
+        picks = [(kernel, pick) for kernel in kernels for pick in self._picks(kernel, slowest_s, few)]
         built = (self._built(kernel, pick, builds) for kernel, pick in picks)
         return [finalist for finalist in built if finalist is not None]
 
-    def _picks(self, kernel: Kernel, slowest_s: float) -> list[Pick]:
+    def _few(self, kernels: Sequence[Kernel]) -> Few:
+        names = [kernel.name for kernel in kernels if not kernel.baseline]
+        leaders = {name: _leaders(self.sweeps[name], self.setting.plan.finalists) for name in names}
+        trials = {n: usable_previous(self._start.previous.get(n), self.setting.store) for n in names}
+        previous = {name: trial for name, trial in trials.items() if trial is not None}
+        return few(leaders, previous, self.left_s)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the final should be over."""
+        return None if self._start.until is None else self._start.until - time.monotonic()
+
+    def _picks(self, kernel: Kernel, slowest_s: float, few: Few | None) -> list[Pick]:
+        if few is not None and not kernel.baseline:
+            leaders = list(few.leaders.get(kernel.name, ()))
+            default = self._default(kernel) if kernel.name in few.compared and not kernel.searcher else None
+            return line_up(leaders, default, self._previous(kernel) if kernel.name in few.previous else None)
         leaders = [
             trial
             for trial in _leaders(self.sweeps[kernel.name], self.setting.plan.finalists)
@@ -145,15 +169,23 @@ class _Lineup:
         # Who is left out needs nothing to be compared with; an open space has no lists with a first entry.
         if not leaders or kernel.baseline or kernel.searcher:
             return line_up(leaders, None, None)
+        return line_up(leaders, self._default(kernel), self._previous(kernel))
+
+    def _previous(self, kernel: Kernel) -> Trial | None:
+        return usable_previous(self._start.previous.get(kernel.name), self.setting.store)
+
+    def _default(self, kernel: Kernel) -> Trial | None:
         found = default_trial(
             kernel, self.workload, self.sweeps[kernel.name], self.workshop, self.setting,
             self._start.reference_s,
         )  # fmt: skip
         if isinstance(found, str):
             self.remarks.append(f"{kernel.name}: its default configuration cannot be timed: {found}")
-        default = found if isinstance(found, Trial) else None
-        previous = usable_previous(self._start.previous.get(kernel.name), self.setting.store)
-        return line_up(leaders, default, previous)
+        return found if isinstance(found, Trial) else None
+
+    def stop(self, ranking: Ranking, sittings: int) -> bool:
+        """Whether the final may end here, where only the winner is wanted."""
+        return clear(ranking, sittings, late=self.left_s is not None and self.left_s <= 0)
 
     def _built(self, kernel: Kernel, pick: Pick, builds: contextlib.ExitStack) -> Finalist | None:
         trial, workload = pick.trial, self.workload
@@ -194,8 +226,9 @@ def _final(kernels: Sequence[Kernel], lineup: _Lineup, peaks: Peaks) -> Held:
             observer.final_began([finalist.label for finalist in finalists])
             others_took = watching(workshop.protocol.threads)
             found = run_final(
-                workshop, workload, finalists, setting.plan.rounds, report=observer.final_progress
-            )
+                workshop, workload, finalists, setting.plan.rounds, report=observer.final_progress,
+                stop=lineup.stop if setting.plan.winner_only else None,
+            )  # fmt: skip
             return found, others_took()
 
         ranking, taken = hold()

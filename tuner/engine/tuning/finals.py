@@ -9,23 +9,23 @@ several processes each, one after the other, because a process can be slow from 
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from tuner.core.brief import brief
-from tuner.core.measurement import Evidence
-from tuner.core.stats import Interval
 from tuner.core.turns import FEWEST, Turns
 from tuner.core.workload import Workload
 from tuner.engine.building import answers
-from tuner.engine.building.build_stage import Built
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.judging.judge_client import Seat, SeatLost
 from tuner.engine.processes import machine_faults
 from tuner.engine.processes.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.processes.locks import measuring
 from tuner.engine.tuning.disturbance_log import DisturbanceLog
+from tuner.engine.tuning.ranking import Finalist, Placing, Ranking, decide
 from tuner.engine.tuning.seating import Seating
+
+__all__ = ["SITTINGS", "Finalist", "Placing", "Ranking", "run_final"]
 
 SITTINGS = 9
 """Processes of a finalist: the fewest whose 95% interval leaves out the slowest and the fastest of them."""
@@ -40,79 +40,6 @@ _LOST = 3
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Finalist:
-    """A candidate of the final.
-
-    Attributes:
-        label: for people: the kernel's name, or kernel and trial.
-        trial_id: in the store.
-        built: its artifact.
-        baseline: whether it is what others are compared with.
-        default: what its kernel would be used with had nobody tuned it.
-        previous: its kernel's best before this campaign.
-        place: where its configuration stands among its kernel's; ties are broken by it.
-        swept_s: raw seconds of one call in its sweep; `None` where that is not known.
-    """
-
-    label: str
-    trial_id: int
-    built: Built
-    baseline: bool = False
-    default: bool = False
-    previous: bool = False
-    place: tuple[Any, ...] = ()
-    swept_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Placing:
-    """What the final says of one finalist.
-
-    Attributes:
-        finalist: which.
-        turns: seconds of one call, one a round: the median of its turn.
-        error: why it was thrown out; then there are no turns.
-        speedup: time of the reference entry over its own, with a 95% interval; `None` for an entry that was
-            thrown out.
-    """
-
-    finalist: Finalist
-    turns: Turns
-    error: str = ""
-    speedup: Interval | None = None
-
-    @property
-    def interval(self) -> Interval | None:
-        """Median seconds with a 95% interval."""
-        return self.turns.interval
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """How a final ended.
-
-    Attributes:
-        entries: in the order of the finalists.
-        reference: index of the entry that speed-ups are relative to; `None` if all were thrown out.
-        winner: index of the fastest entry, or `None`.
-        tied: indices of entries whose time cannot be told from the winner's: the 95% interval of the
-            ratio contains 1.
-        evidence: always measured: nothing else can be in a final.
-        disturbed: why nothing is declared: other programs had the cores. Then there is neither winner, tie,
-            reference nor speed-up, and the turns are those of all sittings, the disturbed ones included.
-        remarks: what people should know of how it was held, a line each.
-    """
-
-    entries: tuple[Placing, ...]
-    reference: int | None
-    winner: int | None
-    tied: tuple[int, ...]
-    evidence: Evidence = Evidence.MEASURED
-    disturbed: str = ""
-    remarks: tuple[str, ...] = ()
-
-
 def run_final(
     workshop: Workshop,
     workload: Workload,
@@ -121,6 +48,7 @@ def run_final(
     budget_s: float = 20.0,
     seed: int = 0,
     report: Callable[[int, int], None] = lambda done, total: None,
+    stop: Callable[[Ranking, int], bool] | None = None,
 ) -> Ranking:
     """Times finalists in interleaved rounds and decides.
 
@@ -144,6 +72,7 @@ def run_final(
         rounds, budget_s: how long to go on, in all sittings; rounded up to as many rounds in each.
         seed: of the order within rounds.
         report: called with (rounds done, rounds planned).
+        stop: asked from the sixth sitting on, with what would be declared now and how many there were.
     """
     rng = random.Random(seed)
     each = -(-max(rounds, 1) // SITTINGS)
@@ -156,6 +85,8 @@ def run_final(
         while good < SITTINGS and failed < SPARE:
             undisturbed = table.sit(rng, all_of_them=good < FEWEST)
             good, failed = good + undisturbed, failed + (not undisturbed)
+            if stop and undisturbed and good >= FEWEST and stop(table.ranking(), good):
+                break
     disturbed = table.log.verdict([f.label for f in finalists], good, failed, FEWEST)
     turns = [Turns() if error else table.turns(i, bool(disturbed)) for i, error in enumerate(table.errors)]
     seated = table.seating.remark()
@@ -166,7 +97,7 @@ def run_final(
             for f, t, e in zip(finalists, turns, table.errors, strict=True)
         )
         return Ranking(tuple(placings), None, None, (), disturbed=disturbed, remarks=remarks)
-    return replace(_decide(finalists, turns, table.errors), remarks=remarks)
+    return replace(decide(finalists, turns, table.errors), remarks=remarks)
 
 
 class _Table:
@@ -189,7 +120,7 @@ class _Table:
         self, workshop: Workshop, workload: Workload, finalists: Sequence[Finalist], rounds: int,
         share_s: float, report: Callable[[int], None],
     ) -> None:  # fmt: skip
-        self._workshop, self._workload = workshop, workload
+        self._workshop, self._workload, self._finalists = workshop, workload, finalists
         self._rounds, self._share_s, self._report = rounds, share_s, report
         self._done = 0.0
         self._spent = [0.0] * len(finalists)
@@ -209,6 +140,11 @@ class _Table:
         """What a finalist was timed at; with `dropped`, in disturbed sittings too."""
         parts = self._taken[i] + (self._dropped[i] if dropped else [])
         return Turns(tuple(s for part in parts for s in part), tuple(len(part) for part in parts))
+
+    def ranking(self) -> Ranking:
+        """What would be declared now."""
+        turns = [Turns() if error else self.turns(i, False) for i, error in enumerate(self.errors)]
+        return decide(self._finalists, turns, self.errors)
 
     def sit(self, rng: random.Random, all_of_them: bool) -> bool:
         """One sitting: a process for each finalist, turns, the outputs checked again; group by group.
@@ -372,27 +308,3 @@ def _checked(check: Callable[[object], tuple[_T, str]], answer: object, nothing:
         return check(answer)
     except answers.UnusableAnswer as error:
         return nothing, f"unusable answer: {error}"
-
-
-def _decide(finalists: Sequence[Finalist], turns: list[Turns], errors: list[str]) -> Ranking:
-    intervals = {
-        i: interval for i, error in enumerate(errors) if not error and (interval := turns[i].interval)
-    }
-    if not intervals:
-        out = tuple(Placing(f, Turns(), e or "no samples") for f, e in zip(finalists, errors, strict=True))
-        return Ranking(out, None, None, ())
-
-    def time_s(i: int) -> float:
-        return intervals[i].mid
-
-    winner = min(intervals, key=time_s)
-    # The fastest baseline is what a candidate has to beat; without one, the winner is its own measure.
-    reference = min([i for i in intervals if finalists[i].baseline] or [winner], key=time_s)
-    tied = tuple(i for i in intervals if i != winner and turns[i].over(turns[winner]).contains(1.0))
-    entries = []
-    for i, finalist in enumerate(finalists):
-        if i in intervals:
-            entries.append(Placing(finalist, turns[i], "", turns[reference].over(turns[i])))
-        else:
-            entries.append(Placing(finalist, Turns(), errors[i] or "no samples"))
-    return Ranking(tuple(entries), reference, winner, tied)

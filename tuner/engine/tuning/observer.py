@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tuner.core.space import SearchSpace
 from tuner.core.trial import Trial
+from tuner.core.workload import Workload
 from tuner.engine.tuning.request import SweepRequest
 
 
@@ -20,6 +21,25 @@ class TrialEvent:
     """Seconds the engine spent on this trial beyond compiling and running: asking, forking, storing."""
 
 
+@dataclass(frozen=True)
+class LayerEvent:
+    """Told to an observer after a workload of a series.
+
+    Attributes:
+        workload: which.
+        kernel: that won its final; empty where nothing is declared.
+        time_s: seconds of one call of the winner.
+        trials: of all kernels.
+        why: nothing is declared; empty where no final was held.
+    """
+
+    workload: Workload
+    kernel: str
+    time_s: float | None
+    trials: int
+    why: str = ""
+
+
 class Observer:
     """Is told how a sweep goes; every method may be overridden, none has to be."""
 
@@ -31,6 +51,14 @@ class Observer:
 
     def note(self, text: str) -> None:
         """Something a person should know."""
+
+    def layer_began(self, number: int, total: int, workload: Workload) -> None:
+        """A workload of a series of `total`, the first one number 1; it is a note where nobody minds."""
+        if total > 1:
+            self.note(f"{number} of {total}: {workload.key}")
+
+    def layer_ended(self, event: LayerEvent) -> None:
+        """That workload's campaign is over."""
 
     def final_began(self, labels: Sequence[str]) -> None:
         """A final begins between finalists of these kernels; `final_progress` follows."""
@@ -60,6 +88,14 @@ class Relay(Observer):
     def note(self, text: str) -> None:
         """Passed on."""
         self._to.note(text)
+
+    def layer_began(self, number: int, total: int, workload: Workload) -> None:
+        """Passed on."""
+        self._to.layer_began(number, total, workload)
+
+    def layer_ended(self, event: LayerEvent) -> None:
+        """Passed on."""
+        self._to.layer_ended(event)
 
     def final_began(self, labels: Sequence[str]) -> None:
         """Passed on."""

@@ -87,6 +87,15 @@ class Peaks:
         return "peak_flops_f32" in self.limits
 
 
+def larger_peaks(one: Peaks | None, other: Peaks) -> Peaks:
+    """Of two measurements the larger numbers: other programs make a peak lower, never higher."""
+    if one is None or not other.disturbed:
+        return other
+    names = {**one.limits, **other.limits}
+    limits = {name: max(one.limits.get(name, 0.0), other.limits.get(name, 0.0)) for name in names}
+    return Peaks(limits, one.disturbed)
+
+
 def measure_limits(
     workshop: Workshop,
     store: "Store",

@@ -27,6 +27,10 @@ class Plan:
         calibrated: time the calibration kernel beside each final, so that another day's can be related to it.
         defaults: by kernel, the configuration that its tuned one is held against in the final, in place of
             the first of its lists.
+        seconds: for all sweeps and the final of one workload together; `None` for no such bound. The sweeps
+            share what the final is not planned to take (`allotment.py`).
+        winner_only: what is wanted of a workload is its fastest kernel, not what each kernel gains: kernels
+            behind give up in stages, and few finalists meet, see `race.py` and `final_stage.py`.
     """
 
     searcher: str = "random"
@@ -44,6 +48,8 @@ class Plan:
     calibrated: bool = False
     defaults: Mapping[str, Config] = field(default_factory=dict)
     foresee: bool = True
+    seconds: float | None = None
+    winner_only: bool = False
 
     def __post_init__(self) -> None:
         """Raises `TunerError` for a number that is none of its kind."""
@@ -54,6 +60,8 @@ class Plan:
             check_count("give_up_after", self.give_up_after)
         if self.final_within is not None:
             check_positive("within", self.final_within)
+        if self.seconds is not None:
+            check_positive("seconds", self.seconds)
 
     def as_dict(self) -> dict[str, Any]:
         """What was asked, as plain values for the store; not what is to be resumed or reused."""
@@ -67,6 +75,8 @@ class Plan:
             "rounds": self.rounds,
             "within": self.final_within,
         }
+        if self.winner_only:
+            asked["winner_only"] = True
         if not self.foresee:
             asked["foresee"] = False
         if self.defaults:

@@ -1,6 +1,7 @@
 """The sweeps of one campaign: one after the other, or as a race in which kernels far behind give up."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 # A kernel whose best of the first trials is this many times slower than another's is given up.
 FAR_BEHIND = 1.5
+# Where only the winner is wanted: after so many times the first trials, or such a share of the time left, who
+# is further behind than this is given up; the survivors have the rest of the time.
+STAGES = ((1, 0.35, FAR_BEHIND), (2, 0.3, 1.3), (4, 0.4, 1.15))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,19 @@ class Race:
         self.given_up: dict[str, GivenUp] = {}
         self.reused: set[str] = set()
         self._fault: MachineFault | None = None
+        self._stages: Sequence[tuple[int, float, float]] = STAGES[:1]
+        self._until: float | None = None
+        self._clock = time.monotonic
+
+    def for_the_winner(self, until: float | None, clock: Callable[[], float] = time.monotonic) -> "Race":
+        """From now on kernels behind give up in `STAGES`, and the race ends in time.
+
+        Args:
+            until: when, by `clock`; each sweep has a batch of trials at least. `None` for no bound.
+            clock: seconds that go on.
+        """
+        self._stages, self._until, self._clock = STAGES, until, clock
+        return self
 
     def run(self) -> dict[str, SweepResult]:
         """The results by kernel, in the order of the requests; after Ctrl-C those that began.
@@ -88,6 +105,7 @@ class Race:
 
     def _run(self, open_sweeps: dict[str, Sweep]) -> dict[str, SweepResult]:
         results: dict[str, SweepResult] = {}
+        sweeps: dict[str, Sweep] = {}
         for request in self._requests:
             name = request.kernel.name
             known = self._finished(request) if self._reuse else None
@@ -96,36 +114,52 @@ class Race:
                 results[name] = known
                 self.reused.add(name)
                 continue
-            sweep = Sweep(request, self._workshop, self._store, self._observer, self._reference_s)
-            results[name] = self._run_on(sweep, name, self._give_up_after)
-            if results[name].interrupted:
-                return self._stop(results, open_sweeps)
-            if not sweep.closed:
-                open_sweeps[name] = sweep
-        if self._fault is not None and results.keys() == self.given_up.keys():
-            raise self._fault
-        best_s = min((t for r in results.values() if (t := _seconds(r)) is not None), default=None)
-        for name, sweep in list(open_sweeps.items()):
-            time_s = _seconds(results[name])
-            best = results[name].best
-            unknown = best is not None and is_disturbed(best.measurement.metrics)
-            if best_s is not None and not unknown and (time_s is None or time_s > FAR_BEHIND * best_s):
-                behind = f"{time_s / best_s:.1f} times slower than" if time_s else "nothing right, unlike"
-                reason, tried = f"{behind} the best", len(results[name].trials)
-                self._observer.note(f"{name}: given up after {tried} trials, {reason}")
-                self.given_up[name] = GivenUp(tried, reason)
-                results[name] = sweep.close(behind=True)
-            else:
-                results[name] = self._run_on(sweep, name)
-            open_sweeps.pop(name, None)
-            if results[name].interrupted:
-                return self._stop(results, open_sweeps)
-        return results
+            sweeps[name] = Sweep(request, self._workshop, self._store, self._observer, self._reference_s)
+        first = self._give_up_after
+        stages = [(times * first, share, factor) for times, share, factor in self._stages] if first else []
+        for pause_at, share, factor in (*stages, (None, 1.0, None)):
+            for name, pause_s in self._parts(list(sweeps), share):
+                sweep = open_sweeps[name] = sweeps[name]
+                results[name] = self._run_on(sweep, name, pause_at, pause_s)
+                if sweep.closed:
+                    del sweeps[name], open_sweeps[name]
+                if results[name].interrupted:
+                    return self._stop(results, open_sweeps)
+            if self._fault is not None and results.keys() == self.given_up.keys():
+                raise self._fault
+            for name in self._behind(open_sweeps, results, factor) if factor else ():
+                results[name] = sweeps.pop(name).close(behind=True)
+                del open_sweeps[name]
+        for name in list(open_sweeps):  # their time is over
+            results[name] = open_sweeps.pop(name).close()
+        return {name: results[name] for name in (r.kernel.name for r in self._requests) if name in results}
 
-    def _run_on(self, sweep: Sweep, name: str, pause_at: int | None = None) -> SweepResult:
+    def _parts(self, names: Sequence[str], share: float) -> Iterator[tuple[str, float | None]]:
+        """In turn each with the seconds that are its own of this share of the time left; `None`: no bound."""
+        until = None if self._until is None else self._clock() + share * max(0.0, self._until - self._clock())
+        for place, name in enumerate(names):
+            yield name, None if until is None else max(0.0, until - self._clock()) / (len(names) - place)
+
+    def _behind(
+        self, open_sweeps: Mapping[str, Sweep], results: Mapping[str, SweepResult], factor: float
+    ) -> Iterator[str]:
+        """Gives up the sweeps whose best is more than `factor` times slower than the best of all."""
+        best_s = min((t for r in results.values() if (t := _seconds(r)) is not None), default=None)
+        for name in list(open_sweeps):
+            time_s, best = _seconds(results[name]), results[name].best
+            unknown = best is not None and is_disturbed(best.measurement.metrics)
+            if best_s is None or unknown or (time_s is not None and time_s <= factor * best_s):
+                continue
+            behind = f"{time_s / best_s:.1f} times slower than" if time_s else "nothing right, unlike"
+            reason, tried = f"{behind} the best", len(results[name].trials)
+            self._observer.note(f"{name}: given up after {tried} trials, {reason}")
+            self.given_up[name] = GivenUp(tried, reason)
+            yield name
+
+    def _run_on(self, sweep: Sweep, name: str, pause_at: int | None, pause_s: float | None) -> SweepResult:
         """What a sweep finds; of one that ends by what the machine did to its candidates, what it has."""
         try:
-            return sweep.run(pause_at)
+            return sweep.run(pause_at, pause_s)
         except MachineFault as fault:
             if not fault.passing:
                 raise

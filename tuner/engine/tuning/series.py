@@ -13,13 +13,19 @@ from tuner.core.workload import Workload
 from tuner.core.workload_sets import workload_set
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
+from tuner.engine.tuning.allotment import Allotment
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import outcome_of
 from tuner.engine.tuning.compile_only import CompileShop, kernels_to_compile, rank
 from tuner.engine.tuning.defaults import check_defaults
+from tuner.engine.tuning.observer import LayerEvent
+from tuner.engine.tuning.peaks import Peaks, larger_peaks
 from tuner.engine.tuning.setting import Setting
 from tuner.store.campaign_records import CampaignLayer
+
+# Times that the peaks of a series are measured while other programs have the cores.
+_PEAKS_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ def run_series(
     kernels: Sequence[str] = (),
     baselines: bool = True,
     budgets: Mapping[Workload, Budget] | None = None,
+    allotment: Allotment | None = None,
     **named: Any,
 ) -> dict[Workload, campaign.Outcome]:
     """Runs the campaign of each distinct workload, all in one workshop: processes warm up once.
@@ -81,6 +88,7 @@ def run_series(
         kernels: names; each layer takes those of its operator. None means all that can serve.
         baselines: whether libraries take part.
         budgets: of each kernel, by workload; the plan's where there is none.
+        allotment: the time of all of them, finals included; `None` for no bound.
         **named: further fields of `CampaignSpec`, for the record: `title`, `kind`, `experiment`, `command`.
 
     With `setting.plan.resume` an unfinished campaign that asked the same is gone on with: workloads that it
@@ -103,16 +111,19 @@ def run_series(
     outcomes: dict[Workload, campaign.Outcome] = {}
     with CampaignLog(setting.store, spec, setting.plan.resume) as log, way.shop() as shop:
         for number, workload in enumerate(workloads):
-            if len(workloads) > 1:
-                setting.observer.note(f"{number + 1} of {len(workloads)}: {workload.key}")
+            setting.observer.layer_began(number + 1, len(workloads), workload)
             taking_part, skipped = chosen[workload]
             if (kept := log.kept(number, taking_part, skipped)) is not None:
                 setting.observer.note(f"{workload.key}: finished in an earlier run of campaign {log.id}")
                 stored = outcome_of(kept, spec.device, setting.protocol, setting.store)
                 outcomes[workload] = replace(stored, campaign_id=log.id)
+                if allotment is not None:
+                    allotment.skip(workload)
                 continue
-            way.spend((budgets or {}).get(workload, setting.plan.budget))
+            seconds = allotment.take(workload) if allotment is not None else None
+            way.spend((budgets or {}).get(workload, setting.plan.budget), seconds)
             outcomes[workload] = way.run(workload, taking_part, skipped, shop, log.part(number))
+            setting.observer.layer_ended(_event(outcomes[workload]))
             shop.forget(registry.operator(workload.operator), workload)
             if outcomes[workload].interrupted:
                 break
@@ -131,9 +142,10 @@ class _Way(ABC):
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
 
-    def spend(self, budget: Budget) -> None:
-        """What the kernels of the next workload may take each."""
-        self._setting = replace(self._setting, plan=replace(self._setting.plan, budget=budget))
+    def spend(self, budget: Budget, seconds: float | None) -> None:
+        """What the kernels of the next workload may take each, and all of them with the final."""
+        plan = replace(self._setting.plan, budget=budget, seconds=seconds)
+        self._setting = replace(self._setting, plan=plan)
 
     @abstractmethod
     def choose(
@@ -158,6 +170,8 @@ class _Way(ABC):
 
 class _Measured(_Way):
     measured = True
+    _peaks: Peaks | None = None
+    _peaks_tries = 0
 
     def choose(
         self, workload: Workload, names: Sequence[str], baselines: bool
@@ -179,8 +193,12 @@ class _Measured(_Way):
         self, workload: Workload, kernels: Sequence[Kernel], skipped: Mapping[str, str], shop: Workshop,
         log: PartLog,
     ) -> campaign.Outcome:  # fmt: skip
-        outcome = campaign.run_campaign(workload, kernels, self._setting, skipped, shop, log)
-        # The peaks of this hour are known.
+        peaks = self._peaks if self._peaks_tries >= _PEAKS_TRIES else None
+        outcome = campaign.run_campaign(workload, kernels, self._setting, skipped, shop, log, peaks)
+        # The peaks of this hour are known: on a busy machine the larger ones of two attempts.
+        if outcome.limits and self._peaks_tries < _PEAKS_TRIES:
+            self._peaks_tries = self._peaks_tries + 1 if outcome.peaks_disturbed else _PEAKS_TRIES
+            self._peaks = larger_peaks(self._peaks, Peaks(outcome.limits, outcome.peaks_disturbed))
         plan = replace(self._setting.plan, refresh_limits=False)
         self._setting = replace(self._setting, plan=plan)
         return outcome
@@ -202,6 +220,15 @@ class _OnPaper(_Way):
         log: PartLog,
     ) -> campaign.Outcome:  # fmt: skip
         return rank(workload, kernels, self._setting, skipped, shop, log)
+
+
+def _event(outcome: campaign.Outcome) -> LayerEvent:
+    ranking, kernel, time_s = outcome.ranking, "", None
+    if ranking is not None and ranking.winner is not None:
+        entry = ranking.entries[ranking.winner]
+        kernel, time_s = entry.finalist.label, entry.interval.mid if entry.interval else None
+    trials = sum(len(sweep.trials) for sweep in outcome.sweeps.values())
+    return LayerEvent(outcome.workload, kernel, time_s, trials, ranking.disturbed if ranking else "")
 
 
 def _named(workload: Workload, kernels: Sequence[str]) -> Sequence[str]:

@@ -101,7 +101,7 @@ class Sweep:
             self._observer.note(f"{kernel.name}: {why}")
         return searcher
 
-    def run(self, pause_at: int | None = None) -> SweepResult:
+    def run(self, pause_at: int | None = None, pause_s: float | None = None) -> SweepResult:
         """Proposes, builds, measures and stores until the budget is spent or all was tried.
 
         A failed candidate is a trial like any other. Ctrl-C ends the sweep in good order: what was
@@ -109,6 +109,7 @@ class Sweep:
 
         Args:
             pause_at: stop for now at so many trials; the next call goes on, `close` ends the sweep.
+            pause_s: stop for now after so many seconds, but for one batch at least.
 
         Raises:
             MachineFault: the machine failed, not a candidate. What was measured is stored, and the sweep can
@@ -123,7 +124,10 @@ class Sweep:
             companions = self._companions()
             self._workshop.prepare(self._operator, self._request.workload)
             searcher = self._seeker = self._seeker or self._searcher()
+            before = self._ledger.tried
             while (room := self._room(started, pause_at)) > 0:
+                if pause_s is not None and (room := self._fitting(room, started, before, pause_s)) <= 0:
+                    break
                 asked = time.perf_counter()
                 configs = self._first(room, searcher) or seeking.ask(searcher, room)
                 if not configs:
@@ -208,6 +212,13 @@ class Sweep:
         if budget.seconds is not None and self._spent_s + time.monotonic() - started >= budget.seconds:
             return 0
         return min(rooms)
+
+    def _fitting(self, room: int, started: float, before: int, pause_s: float) -> int:
+        """How many of `room` trials fit in a run of `pause_s` seconds, by what those so far took."""
+        done, spent_s = self._ledger.tried - before, time.monotonic() - started
+        if not done:
+            return min(room, self._workshop.jobs if pause_s >= 1.0 else 1)
+        return min(room, int((pause_s - spent_s) * done / max(spent_s, 1e-9)))
 
     def _batch(self, configs: Sequence[Config], companions: Sequence[Workload], ask_s: float) -> list[Trial]:
         """Measures and stores proposals; their trials in the order of the proposals, however they came."""
