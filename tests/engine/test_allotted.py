@@ -171,3 +171,22 @@ def test_a_layer_is_one_line_and_what_its_sweeps_say_is_left_out(capsys: Any) ->
     before, head, line = capsys.readouterr().err.splitlines()
     assert before == "before" and "tuned" in head
     assert all(word in line for word in ("1/2", "2.00 ms", "1.00 ms", "12", "cpp_packed", LAYERS[0].key))
+
+
+def test_where_the_winner_is_wanted_what_cannot_be_tuned_takes_no_time(
+    monkeypatch: Any, tmp_path: Path
+) -> None:
+    seen: list[tuple[set[str], set[str]]] = []
+
+    def campaign_of(workload: Workload, kernels: Any, setting: Any, skipped: Any, *_: Any) -> Any:
+        seen.append(({kernel.name for kernel in kernels}, set(skipped)))
+        return SimpleNamespace(workload=workload, interrupted=False, limits={}, ranking=None, sweeps={})
+
+    monkeypatch.setattr(campaign, "run_campaign", campaign_of)
+    with open_store(tmp_path / "r.db") as store:
+        for only in (True, False):
+            plan = campaign.Plan(winner_only=only)
+            setting = campaign.Setting(default_device("cpu"), Protocol(), plan, store)
+            run_series([SeriesLayer(LAYERS[0])], setting, baselines=False)
+    (winner, left), (every, _) = seen
+    assert "cpp_naive" in left and "cpp_packed" in winner and every == winner | {"cpp_naive"}

@@ -178,9 +178,27 @@ class _Measured(_Way):
     ) -> tuple[list[Kernel], dict[str, str]]:
         device = self._setting.device
         campaign.check_memory(workload, device)
-        return campaign.choose_kernels(
+        chosen, skipped = campaign.choose_kernels(
             workload, device, self._setting.protocol, names, baselines, strict=False
         )
+        if self._setting.plan.winner_only and not names:
+            return self._without_untunable(workload, chosen, skipped)
+        return chosen, skipped
+
+    def _without_untunable(
+        self, workload: Workload, chosen: list[Kernel], skipped: dict[str, str]
+    ) -> tuple[list[Kernel], dict[str, str]]:
+        """Without kernels of one configuration (naive ones, 100 times slower) where others can be tuned."""
+        target = self._setting.device.target_for(self._setting.protocol.threads)
+        fixed = {
+            kernel.name for kernel in chosen
+            if not (kernel.baseline or kernel.searcher) and kernel.space(workload, target).size == 1
+        }  # fmt: skip
+        tuned = [kernel for kernel in chosen if not kernel.baseline and kernel.name not in fixed]
+        if not tuned:
+            return chosen, skipped
+        why = dict.fromkeys(sorted(fixed), "it has one configuration: nothing to tune")
+        return [kernel for kernel in chosen if kernel.name not in fixed], {**skipped, **why}
 
     def check(self, chosen: Mapping[Workload, Sequence[Kernel]]) -> None:
         target = self._setting.device.target_for(self._setting.protocol.threads)
