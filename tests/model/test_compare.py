@@ -125,7 +125,7 @@ def test_sums_and_activations_are_part_of_the_convolution_before_them(tmp_path: 
         {"residual"},
     ]  # fmt: skip
     assert [graph.nodes[i].outputs[0] for i in found.reasons] == ["late"]
-    # The sum of two convolutions is the later one's, and waits for the other.
+    # The sum of two convolutions is the main path's, and waits for the other.
     assert found.layers[3].bound("residual").value == "shifted"
 
 

@@ -74,8 +74,9 @@ def _only_user(graph: Graph, value: str) -> Node | None:
 def _residual(graph: Graph, node: Node, value: str) -> str:
     """The value that a node adds to a convolution's; empty where it adds none of the same shape.
 
-    A sum of two convolutions belongs to the later one, whose output is in the caches still. To wait for the
-    other operand makes no circle: only the sum uses `value`, so nothing the operand depends on does.
+    A sum of two convolutions belongs to the one whose input is made later, which is the main path and not the
+    shortcut: all blocks of a network then have it in the same layer. To wait for the other operand makes no
+    circle: only the sum uses `value`, so nothing the operand depends on does.
     """
     if node.op not in ("Add", "Sum") or len(node.inputs) != 2:
         return ""
@@ -87,18 +88,21 @@ def _residual(graph: Graph, node: Node, value: str) -> str:
     return other if same and other not in graph.constants and not later else ""
 
 
-def _convolution_of(graph: Graph, value: str) -> int:
-    """Index of the convolution whose scaled and shifted result a value is; -1 where it is of none."""
+def _convolution_of(graph: Graph, value: str) -> tuple[int, int]:
+    """Of the convolution whose scaled and shifted result a value is: index of the node that makes its input,
+    and its own; (-1, -1) where it is of none."""
+    none = (-1, -1)
     while (node := graph.producers.get(value)) is not None and not node.domain:
         if node.op == "Conv":
-            return node.index
+            maker = graph.producers.get(node.input(0))
+            return (-1 if maker is None else maker.index, node.index)
         given = [name for name in node.inputs if name and name not in graph.constants]
         if node.op not in ("BatchNormalization", "Add", "Mul", "Sum") or len(given) != 1:
-            return -1
+            return none
         if graph.only_consumer(value) is None:
-            return -1
+            return none
         value = given[0]
-    return -1
+    return none
 
 
 def activation(graph: Graph, value: str) -> tuple[str, list[Node]]:
