@@ -18,14 +18,11 @@ static inline int32_t as_bits(float value) {
 
 // x = n ln 2 + f with |f| <= ln 2 / 2, e^x = 2^n e^f. Adding 1.5 * 2^23 rounds to an integer, which then is in the low
 // bits. ln 2 in two parts, the first of few bits, so that n times it is exact. The polynomial errs by 1.9e-9 relative.
-// 2^n in two factors: of the largest and of denormal results no single float is the factor. A NaN stays.
-static inline float exp_of(float x) {
-    x = x > 89.0f ? 89.0f : x;
-    x = x < -105.0f ? -105.0f : x;
+static inline __attribute__((always_inline)) float exp_parts(float x, int32_t* n) {
     const float magic = 12582912.0f;
     const float rounded = x * 1.44269504f + magic;
-    const float n = rounded - magic;
-    const float f = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    const float whole = rounded - magic;
+    const float f = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
     float p = 0.001395604f;
     p = p * f + 0.008375129f;
     p = p * f + 0.041666083f;
@@ -33,8 +30,25 @@ static inline float exp_of(float x) {
     p = p * f + 0.5f;
     p = p * f + 1.0f;
     p = p * f + 1.0f;
-    const int32_t whole = as_bits(rounded) - as_bits(magic), half = whole >> 1;
-    return p * as_float((half + 127) << 23) * as_float((whole - half + 127) << 23);
+    *n = as_bits(rounded) - as_bits(magic);
+    return p;
+}
+
+// 2^n in two factors: of the largest and of denormal results no single float is the factor. A NaN stays.
+static inline float exp_of(float x) {
+    x = x > 89.0f ? 89.0f : x;
+    x = x < -105.0f ? -105.0f : x;
+    int32_t n;
+    const float p = exp_parts(x, &n);
+    const int32_t half = n >> 1;
+    return p * as_float((half + 127) << 23) * as_float((n - half + 127) << 23);
+}
+
+// For |x| <= 80, where one factor is enough.
+static inline float exp_of_few(float x) {
+    int32_t n;
+    const float p = exp_parts(x, &n);
+    return p * as_float((n + 127) << 23);
 }
 
 static inline float relu_of(float x) { return x < 0.0f ? 0.0f : x; }
@@ -53,7 +67,7 @@ static inline float smaller_of(float a, float b) { return a < b || a != a ? a : 
 
 // Below 0.625 x + x z P(z) with z = x^2 (relative error 1.2e-9), above 1 - 2 / (e^2x + 1).
 static inline float tanh_of(float x) {
-    const float size = abs_of(x), z = x * x;
+    const float size = abs_of(x), z = x * x, far_x = size > 20.0f ? 20.0f : size;
     float p = 0.002122733f;
     p = p * z - 0.008156265f;
     p = p * z + 0.0216926f;
@@ -61,7 +75,7 @@ static inline float tanh_of(float x) {
     p = p * z + 0.13333195f;
     p = p * z - 0.3333333f;
     const float near = x + x * z * p;
-    const float far = __builtin_copysignf(1.0f - 2.0f / (exp_of(2.0f * size) + 1.0f), x);
+    const float far = __builtin_copysignf(1.0f - 2.0f / (exp_of_few(2.0f * far_x) + 1.0f), x);
     return size < 0.625f ? near : x != x ? x : far;
 }
 
@@ -82,6 +96,6 @@ static inline float erf_of(float x) {
     q = q * far_x - 0.6382254f;
     q = q * far_x - 1.1270403f;
     q = q * far_x - 0.00035367746f;
-    const float far = __builtin_copysignf(1.0f - exp_of(q), x);
+    const float far = __builtin_copysignf(1.0f - exp_of_few(q), x);
     return size < 1.0f ? x * p : x != x ? x : far;
 }

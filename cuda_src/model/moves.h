@@ -68,7 +68,7 @@ static inline void plane(T* to, const T* from, const int64_t* sizes, const int64
         for (int64_t y = 0; y < sizes[0]; y++) to[2 * y] = to[2 * y + 1] = from[y];
         return;
     }
-    const int64_t tile = in[1] > 1 && in[0] == 1 ? TILE : sizes[1];
+    const int64_t tile = in[1] > 1 && in[0] == 1 ? int64_t{TILE} : sizes[1];
     for (int64_t first = 0; first < sizes[1]; first += tile)
         for (int64_t y = 0; y < sizes[0]; y++)
             line(to + y * out[0] + first * out[1], from + y * in[0] + first * in[1], min_of(tile, sizes[1] - first),

@@ -88,7 +88,8 @@ def test_a_chain_is_one_pass(tmp_path: Path) -> None:
     """Batch normalisation, scales, SiLU, powers; a value that is asked for ends a chain."""
     nodes = [
         helper.make_node("BatchNormalization", ["x", "g", "b", "m", "v"], ["n"], epsilon=1e-3),
-        helper.make_node("Mul", ["n", "s"], ["k"]),
+        helper.make_node("Identity", ["n"], ["i"]),
+        helper.make_node("Mul", ["i", "s"], ["k"]),
         helper.make_node("Sigmoid", ["k"], ["q"]),
         helper.make_node("Mul", ["k", "q"], ["y"]),
         helper.make_node("Pow", ["y", "two"], ["p"]),
@@ -146,6 +147,8 @@ POOLS: Sequence[tuple[str, dict[str, Any], list[int]]] = [
     ("MaxPool", {"kernel_shape": [5, 5], "pads": [2, 2, 2, 2]}, [1, 4, 7, 6]),
     ("MaxPool", {"kernel_shape": [3, 2], "strides": [2, 3], "ceil_mode": 1}, [1, 3, 10, 10]),
     ("MaxPool", {"kernel_shape": [3], "strides": [2], "pads": [1, 0]}, [2, 3, 11]),
+    ("MaxPool", {"kernel_shape": [2, 3], "strides": [1, 2], "auto_pad": "SAME_UPPER"}, [1, 3, 9, 8]),
+    ("MaxPool", {"kernel_shape": [2, 3], "strides": [1, 2], "auto_pad": "SAME_LOWER"}, [1, 3, 9, 8]),
     ("AveragePool", {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 1, 2, 1]}, [1, 3, 12, 11]),
     ("AveragePool", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}, [1, 3, 8, 9]),
     ("AveragePool", {"kernel_shape": [7, 7]}, [1, 33, 7, 7]),

@@ -14,7 +14,7 @@ MOST_OPERANDS, MOST_AXES = 12, 8
 _ONE = {
     "Relu": "relu_of({0})", "Sigmoid": "sigmoid_of({0})", "Tanh": "tanh_of({0})", "Erf": "erf_of({0})",
     "Sqrt": "sqrt_of({0})", "Exp": "exp_of({0})", "Abs": "abs_of({0})", "Neg": "-{0}",
-    "Reciprocal": "1.0f / {0}",
+    "Identity": "{0}", "Reciprocal": "1.0f / {0}",
     "HardSwish": "{0} * hard_sigmoid_of({0}, 1.0f / 6.0f, 0.5f)",
 }  # fmt: skip
 _TWO = {"Add": "{0} + {1}", "Sub": "{0} - {1}", "Mul": "{0} * {1}", "Div": "{0} / {1}"}
@@ -113,10 +113,11 @@ def groups(graph: Graph, nodes: Sequence[Node]) -> list[Program]:
             chain = chain[len(chain) // 2 :] if len(chain) > 2 else chain[1:]
             chain = _closed(graph, chain)
             made = _program(graph, chain)
-        if made is not None:
+        for node in chain if made is not None else ():
+            free.pop(node.index, None)
+        # Identity alone is another name for the same memory, but where it is asked for.
+        if made is not None and (last.outputs[0] in graph.outputs or {n.op for n in chain} != {"Identity"}):
             found.append(made)
-            for node in chain:
-                free.pop(node.index, None)
     return found[::-1]
 
 

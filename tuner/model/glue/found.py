@@ -21,7 +21,9 @@ def programs(graph: Graph, nodes: Sequence[Node], views: frozenset[str] = frozen
         views: operators that only change a shape.
     """
     others = [node for node in nodes if node.op not in views or node.domain]
-    found = elementwise.groups(graph, others)
+    found = elementwise.groups(
+        graph, [n for n in nodes if n.op == "Identity" or n.op not in views or n.domain]
+    )
     for node in others:
         if node.op in _KINDS:
             try:

@@ -45,17 +45,31 @@ def _reduced(graph: Graph, node: Node, rank: int) -> int:
     return len(axes) if axes == list(range(rank - len(axes), rank)) else 0
 
 
+def _padding(
+    node: Node, shape: tuple[int, ...], result: tuple[int, ...], window: tuple[int, ...],
+    steps: tuple[int, ...],
+) -> tuple[int, ...]:  # fmt: skip
+    """At the beginning and the end of each axis; with SAME_UPPER an odd one more is at the end."""
+    automatic = node.attributes.get("auto_pad", "NOTSET")
+    automatic = automatic.decode() if isinstance(automatic, bytes) else automatic
+    if not str(automatic).startswith("SAME"):
+        return integers(node.attributes.get("pads"), 2 * len(shape), 0)
+    sizes = zip(shape, result, window, steps, strict=True)
+    missing = [max((out - 1) * step + taps - size, 0) for size, out, taps, step in sizes]
+    begin = [(n + (automatic == "SAME_LOWER")) // 2 for n in missing]
+    return (*begin, *(n - b for n, b in zip(missing, begin, strict=True)))
+
+
 def _windows(
     node: Node, names: tuple[str, str], shape: tuple[int, ...], result: tuple[int, ...]
 ) -> Call | None:
     axes = len(shape) - 2
-    automatic = node.attributes.get("auto_pad", "NOTSET")
-    if axes not in (1, 2) or automatic not in ("NOTSET", b"NOTSET", "VALID", b"VALID"):
+    if axes not in (1, 2):
         return None
     window = integers(node.attributes["kernel_shape"], axes, 1)
     steps = integers(node.attributes.get("strides"), axes, 1)
     dilations = integers(node.attributes.get("dilations"), axes, 1)
-    pads = integers(node.attributes.get("pads"), 2 * axes, 0)
+    pads = _padding(node, shape[2:], result[2:], window, steps)
     counted = bool(node.attributes.get("count_include_pad", 0))
     if set(dilations) != {1} or (counted and node.attributes.get("ceil_mode", 0)):
         return None
