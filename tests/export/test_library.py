@@ -114,11 +114,31 @@ def check(library: ctypes.CDLL, key: str, seed: int = 0) -> float:
 @pytest.mark.sampled(7)
 def test_tuned_or_not_every_size_is_right_on_every_processor(library: ctypes.CDLL, key: str) -> None:
     try:
-        for level in range(3):
+        for level in range(4):
             library.operators_limit_level(level)
             assert check(library, key) <= 1, f"level {library.operators_level()}"
     finally:
         library.operators_limit_level(0)
+
+
+def test_tiles_are_for_processors_that_have_them(tmp_path: Path) -> None:
+    """A library without them serves the others, and products of a type that no tile multiplies."""
+    device = CpuDevice()
+    if "amx-int8" not in device.target.features:
+        pytest.skip("this processor has no tiles")
+    tiled, plain = "gemm/int8/m64-n64-k64", "gemm/f32/m64-n64-k64"
+    with open_store(str(tmp_path / "made.db")) as store:
+        one = {"threads": 1}
+        stored_here(store, [(tiled, "cpp_amx", one, 1e-3), (plain, "cpp_tiled", one, 1e-3)])
+        workloads = [Workload.from_key(key) for key in (tiled, plain)]
+        written = write_library(tmp_path / "package", "operators", workloads, device, store)
+    assert written.levels[0].endswith("-amx") and not any("amx" in name for name in written.levels[1:])
+    library = ctypes.CDLL(str(written.folder / "lib" / "liboperators.so"))
+    for level in range(len(written.levels)):
+        library.operators_limit_level(level)
+        assert kernel_of(library, tiled).startswith("cpp_amx") == (library.operators_level() == 0)
+        assert kernel_of(library, plain).startswith("cpp_tiled")
+        assert max(check(library, tiled), check(library, "gemm/int8/m33-n50-k70")) <= 1
 
 
 def test_of_a_frozen_workload_it_holds_what_takes_other_weights_in_every_call(library: ctypes.CDLL) -> None:

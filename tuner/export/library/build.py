@@ -24,12 +24,10 @@ _REFUSED = re.compile(r"parameter to builtin not valid: ([\w.\-]+)|invalid cpu f
 def testable_features(target: Target) -> tuple[str, ...]:
     """Of a target's features those that a program can ask its processor for, with this compiler.
 
-    Tiles (amx) are left out: a process has to ask the kernel for them first.
-
     Raises:
         Unavailable: there is no C++ compiler.
     """
-    names = [f for f in target.features if not f.startswith("amx") and f != "neon"]
+    names = [f for f in target.features if f != "neon"]
     if not names:
         return ()
     with Scratch("features") as folder:

@@ -11,7 +11,7 @@ from tuner.export.tree import SIZE, Leaf, Node
 _HEAD = """// Picks a compiled kernel. Written by kernel-tuner-lab.
 #include "{name}.h"
 
-#include <atomic>
+{system}#include <atomic>
 #include <cstring>
 
 extern "C" {{
@@ -36,7 +36,7 @@ int find(const int64_t* rows, int count, int width, const int64_t* wanted) {{
     return -1;
 }}
 
-int detect() {{
+{permission}int detect() {{
 {detect}
 }}
 
@@ -63,6 +63,17 @@ extern "C" const char* {name}_message(int result) {{
 """
 
 
+_PERMISSION = """// Linux gives a process the tiles' state when it asks for it (arch_prctl(2), ARCH_REQ_XCOMP_PERM).
+bool may_use_tiles() { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
+
+"""
+
+
+def needs_permission(feature: str) -> bool:
+    """Whether a process has to ask the operating system for a feature of the processor: AMX's tiles."""
+    return feature.startswith("amx-")
+
+
 def dispatcher(
     name: str, plans: Sequence[OperatorPlan], levels: Sequence[tuple[str, ...]],
     embedded: Mapping[str, Embedded],
@@ -81,12 +92,17 @@ def dispatcher(
         declared += "".join(f"\nint {function}({kind}, void**);" for function in sorted(through))
     lines = ["    __builtin_cpu_init();"] if any(levels) else []
     for place, features in enumerate(levels[:-1]):
-        asked = " && ".join(f'__builtin_cpu_supports("{feature}")' for feature in features) or "true"
+        asks = [f'__builtin_cpu_supports("{feature}")' for feature in features]
+        asks += ["may_use_tiles()"] if any(map(needs_permission, features)) else []
+        asked = " && ".join(asks) or "true"
         lines.append(f"    if ({asked}) return {place};")
     lines.append(f"    return {len(levels) - 1};")
+    tiles = any(needs_permission(feature) for features in levels for feature in features)
     head = _HEAD.format(
-        name=name, upper=name.upper(), declarations=declared, detect="\n".join(lines), last=len(levels) - 1
-    )
+        name=name, upper=name.upper(), declarations=declared, detect="\n".join(lines), last=len(levels) - 1,
+        permission=_PERMISSION if tiles else "",
+        system="#include <sys/syscall.h>\n#include <unistd.h>\n\n" if tiles else "",
+    )  # fmt: skip
     return head + "".join(_operator(name, plan, levels, embedded) for plan in plans)
 
 

@@ -16,6 +16,7 @@ from tuner.core.scratch import Scratch
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.export.library.build import build_library, testable_features
+from tuner.export.library.dispatcher import needs_permission
 from tuner.export.library.plan import LibraryPlan, make_plan
 from tuner.export.library.readme import readme
 from tuner.export.provenance import entry_of
@@ -78,10 +79,16 @@ class Written:
 
 
 def levels_of(device: Device) -> list[Target]:
-    """What a library compiles for: this processor, then each architecture below it that it also is."""
+    """What a library compiles for: this processor, then each architecture below it that it also is.
+
+    One with tiles is two levels, with them and without: they are asked for of the kernel, which may refuse.
+    """
     own = device.target
     testable = testable_features(own)
-    found = [Target(own.kind, own.arch, testable, own.limits)]
+    without = tuple(feature for feature in testable if not needs_permission(feature))
+    found = [Target(own.kind, own.arch, without, own.limits)]
+    if without != testable:
+        found.insert(0, Target(own.kind, f"{own.arch}-amx", testable, own.limits))
     if platform.machine() in ("x86_64", "AMD64"):
         for target in (t for t in named_targets().values() if t.arch in _X86):
             features = tuple(f for f in target.features if f in testable)

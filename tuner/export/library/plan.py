@@ -259,8 +259,9 @@ class _Maker:
 
     def option_class(self, members: Sequence[Workload]) -> OptionClass:
         largest = max(members, key=lambda w: registry.operator(w.operator).flops(w))
-        levels = [self.tuned_level(members, largest)]
-        for target in self.levels[1:]:
+        first = self.own_level(members)
+        levels = [self.tuned_level(members, largest, self.levels[first])]
+        for target in self.levels[first + 1 :]:
             picked = self.plain(levels[0].default, largest, target)
             if picked is not None:
                 levels.append(Level(target.features, {}, Leaf(0, 0, 1.0), (picked,), picked))
@@ -277,8 +278,17 @@ class _Maker:
         unusual = sum(largest.option(name, value) != value for name, value in usual.items())
         return OptionClass(largest.dtype, fixed, tuple(levels), options, unusual)
 
-    def tuned_level(self, members: Sequence[Workload], largest: Workload) -> Level:
-        target = self.levels[0]
+    def own_level(self, members: Sequence[Workload]) -> int:
+        """The place of the least level of this processor that all their kernels run on."""
+        place = 0
+        for target in self.levels[1:]:
+            kernels = ((registry.kernel(self.rows[w].kernel.name), w) for w in members)
+            if target.limits != self.levels[0].limits or any(k.unsupported(w, target) for k, w in kernels):
+                break
+            place += 1
+        return place
+
+    def tuned_level(self, members: Sequence[Workload], largest: Workload, target: Target) -> Level:
         # Of one shape what was tuned with weights that may change counts, as they may in every call here.
         ordered = sorted(members, key=lambda w: not w.option(FROZEN, False))
         exact = {tuple(size for _, size in w.dims): self.tuned(w, target) for w in ordered}
@@ -306,7 +316,7 @@ class _Maker:
         names = [
             k.name
             for k in registry.kernels_of(members[0].operator, target.kind)
-            if _embeddable(k) and _any_shape(k)
+            if _embeddable(k) and _any_shape(k) and k.unsupported(members[0], target) is None
         ]
         counts = [self.rows[w].threads for w in members]
         # First what `tuner.load` asks for, then what most were fastest with.
@@ -351,10 +361,10 @@ def _start(
     kernel: Kernel, workload: Workload, target: Target, like: Config | None,
     adapt: Callable[[str, Workload, Config], Config | None],
 ) -> Config | None:  # fmt: skip
-    if like is not None:
-        return adapt(kernel.name, workload, like)
     if kernel.unsupported(workload, target):
         return None
+    if like is not None:
+        return adapt(kernel.name, workload, like)
     try:
         return default_config(kernel.space(workload, target))
     except TunerError:
