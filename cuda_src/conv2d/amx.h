@@ -6,10 +6,15 @@
 
 #include "../common/amx.h"
 
+#if DTYPE_BF16
+#define AMX_DOT _tile_dpbf16ps
+#else
 static_assert(QUADS, "units of four bytes");
+#define AMX_DOT _tile_dpbusd
+#endif
 static_assert(TILES <= 2 && N <= 32, "four registers of sums, two of pixels, two of weights");
 
-// sums[i] [16][N] of the pieces that begin at x[i], their pixels `step` units apart. `weights` are [taps][N], `taps` a
+// sums[i] [16][N], int32 or the bits of f32, of the pieces that begin at x[i], their pixels `step` units apart. `weights` are [taps][N], `taps` a
 // multiple of 16, and behind them what every sum begins with.
 static __attribute__((noinline)) void amx_tiles(const int32_t* const (&x)[TILES], int64_t step, const int32_t* offsets,
                                                 const int32_t* weights, int64_t taps, int32_t (&sums)[TILES][16 * N]) {
@@ -25,16 +30,16 @@ static __attribute__((noinline)) void amx_tiles(const int32_t* const (&x)[TILES]
     for (int64_t chunk = 0; chunk * CHUNK < taps; ++chunk, weights += CHUNK * N) {
         _tile_loadd(4, x[0] + offsets[chunk], pixel);
         _tile_loadd(6, weights, line);
-        _tile_dpbusd(0, 4, 6);
+        AMX_DOT(0, 4, 6);
 #if TILES > 1
         _tile_loadd(5, x[1] + offsets[chunk], pixel);
-        _tile_dpbusd(2, 5, 6);
+        AMX_DOT(2, 5, 6);
 #endif
         if (N == 16) continue;
         _tile_loadd(7, weights + 16, line);
-        _tile_dpbusd(1, 4, 7);
+        AMX_DOT(1, 4, 7);
 #if TILES > 1
-        _tile_dpbusd(3, 5, 7);
+        AMX_DOT(3, 5, 7);
 #endif
     }
     _tile_stored(0, sums[0], line);

@@ -1,6 +1,7 @@
 """The GEMM rungs with tile registers, where there are such: right for every option and ragged shape."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,51 @@ def test_rows_of_whole_lines_are_written_past_the_caches(dtype: str, tmp_path: P
     for m, n, k in ((300, 192, 800), (70, 203, 1100)):
         error, where = run.error(operator.workload(dtype, m=m, n=n, k=k, **options))
         assert error <= 1, where
+
+
+CONVOLUTIONS = ("conv_amx_bf16", "conv_amx_bf16_ahead")
+
+
+def check_convolution(name: str, seed: int, folder: Path) -> None:
+    """A random configuration on a random workload and its ragged companions."""
+    kernel, rng = registry.kernel(name), random.Random(f"{name} {seed}")
+    workload = served(kernel, HERE, rng, "bf16")
+    run = Run(kernel, workload, kernel.space(workload, HERE).sample(rng), HERE, folder)
+    for at in (workload, *registry.operator("conv2d").companions(workload)):
+        if kernel.unsupported(at, HERE) is None:
+            error, where = run.error(at, seed)
+            assert error <= 1, where
+            assert run.mismatch(at, seed) is None, (at.key, run.config)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize(
+    "seeds", [(0,), pytest.param(range(1, 30), marks=pytest.mark.slow)], ids=("one", "many")
+)
+def test_convolutions_are_right_with_random_options(name: str, seeds: Sequence[int], tmp_path: Path) -> None:
+    for seed in seeds:
+        check_convolution(name, seed, tmp_path / str(seed))
+
+
+@pytest.mark.parametrize(
+    ("shape", "windows"),
+    [
+        ("n2 c64 h9 w20 k40 r1 s1 nhwc bias relu", False),  # read where it lies
+        ("n1 c40 h19 w35 k48 r3 s3 pad1 stride2 bias", False),
+        ("n1 c3 h23 w41 k17 r7 s7 pad3 stride2 relu", True),
+    ],
+)
+def test_of_an_image_each_way_to_copy_it_is_right(shape: str, windows: bool, tmp_path: Path) -> None:
+    kernel, operator = registry.kernel("conv_amx_bf16"), registry.operator("conv2d")
+    workload = operator.parse(shape, "bf16")
+    if reason := kernel.unsupported(workload, HERE):
+        pytest.skip(reason)
+    config = {"CHANNELS": 16, "TILES": 2, "BLOCK": 4, "SPLIT_K": 1, "WINDOWS": windows, "threads": 2}
+    run = Run(kernel, workload, kernel.space(workload, HERE).nearest(config), HERE, tmp_path)
+    assert run.config["WINDOWS"] == windows
+    error, where = run.error(workload)
+    assert error <= 1, where
+    assert run.mismatch(workload, 1) is None
 
 
 @pytest.mark.parametrize("name", KERNELS)

@@ -210,8 +210,9 @@ class Conv2d(Operator):
 
         Pixels: of a few windows at most each, one if the image is tiny. Of the filters a quarter have a NaN
         or an infinity, where no output multiplies it by padding, and as many have one in their bias. The
-        largest finite value is in pixels alone, far enough from each other, so that no sum overflows. int8
-        sums are the largest.
+        largest finite value is in pixels alone, far enough from each other, so that no sum overflows. Zeros and
+        denormals lie in the first half of a group's channels, the filters' values in the second, so that 0 times
+        infinity is no matter of flushed denormals; of a single channel it is. int8 sums are the largest.
         """
         tensors = self.inputs(workload, seed)
         rng = np.random.default_rng((seed, 1))
@@ -229,17 +230,21 @@ class Conv2d(Operator):
                 weights[filters[number]] = extremes("int8")[number % 2]
             return tensors
         dtype = str(x.dtype)
-        values = (*NON_FINITE, largest(dtype), *tiny(dtype))
+        inner = weights.shape[1]
+        first, second = ((0, inner // 2), (inner // 2, inner)) if inner > 1 else ((0, 1), (0, 1))
+        values = [(value, (0, inner)) for value in (*NON_FINITE, largest(dtype))]
+        values += [(value, first) for value in tiny(dtype)]
         apart = n * h * w // (4 * r * s)
         pixels = rng.permutation(n * h * w)[: max(1, min(apart, len(values)))]
-        for pixel, value in zip(pixels, values, strict=False):
+        for pixel, (value, channels) in zip(pixels, values, strict=False):
             image, place = divmod(int(pixel), h * w)
-            x[(image, rng.integers(c), *divmod(place, w))] = value
+            channel = rng.integers(c // inner) * inner + rng.integers(*channels)
+            x[(image, channel, *divmod(place, w))] = value
         taps = self._inner_taps(workload)
         for number, chosen in enumerate(filters[: k // 4]):
             if taps:
                 tap = taps[rng.integers(len(taps))]
-                weights[(chosen, rng.integers(weights.shape[1]), *tap)] = NON_FINITE[number % 3]
+                weights[(chosen, rng.integers(*second), *tap)] = NON_FINITE[number % 3]
             if "bias" in tensors:
                 tensors["bias"][filters[-1 - number]] = NON_FINITE[number % 3]
         if "residual" in tensors:

@@ -63,7 +63,7 @@ extern "C" const char* {name}_message(int result) {{
 """
 
 
-_PERMISSION = """// Linux gives a process the tiles' state when it asks for it (arch_prctl(2), ARCH_REQ_XCOMP_PERM).
+_PERMISSION = """// Linux gives a process the state of tiles when asked (arch_prctl(2), ARCH_REQ_XCOMP_PERM).
 bool may_use_tiles() { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
 
 """
