@@ -12,6 +12,11 @@ use = ["cores", "amx_bf16_tiles"]
 [supports]
 "sums over one channel fill no tile" = "group_c > 1"
 
+[let]
+# Units of two channels, in runs filled up to sixteen; a row more is what sums begin with.
+run = "ceildiv((s if WINDOWS else 1) * group_c, 32) * 16"
+runs = "r if WINDOWS else r * s"
+
 [workspace]
 ahead = "4 * groups * ceildiv(group_k, CHANNELS) * CHANNELS * (runs * run + 1)"
 

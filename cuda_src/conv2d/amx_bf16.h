@@ -13,10 +13,6 @@ BLOCK = { values = [0, 4, 8, 16, 32, 64], doc = "tiles that all output channels 
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
 WINDOWS = { values = [false, true], doc = "copy a window's rows, so that few channels fill a tile's row" }
 
-[amx_bf16_tiles.let]
-run = "ceildiv((s if WINDOWS else 1) * group_c, 32) * 16"
-runs = "r if WINDOWS else r * s"
-
 [amx_bf16_tiles.constraints]
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
 channels_used = "CHANNELS < 2 * group_k or CHANNELS == 16"
