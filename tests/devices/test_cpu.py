@@ -149,6 +149,8 @@ def test_limits_are_measured_and_flush_works() -> None:
         rates = [limits[f"{kind}_bytes_per_s{suffix}"] for kind in ("read", "copy", "triad")]
         assert limits[f"bandwidth_bytes_per_s{suffix}"] == max(rates)
         assert limits[f"peak_flops_f32{suffix}"] > 0
+        for dtype, feature in (("bf16", "amx-bf16"), ("int8", "avx512vnni"), ("f16", "avx512fp16")):
+            assert (f"peak_flops_{dtype}{suffix}" in limits) >= (feature in device.target.features)
     device.flush()
 
 

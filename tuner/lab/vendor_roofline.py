@@ -7,7 +7,7 @@ Langou and van de Geijn, A tight I/O lower bound for matrix multiplication, 2019
 square root off (Chen, Demmel et al., Communication-optimal convolutional neural nets, 2018). Never less
 than every tensor once, where they do not all fit in the smaller memory: calls are repeated on warm caches.
 Of attention only the latter is counted. Rates are measured in the same run by reading arrays that fit;
-peaks are measured of f32 alone.
+peaks are measured of f32, and of f16, bf16 and int8 where the processor has an instruction for them.
 """
 
 import ctypes
@@ -68,7 +68,7 @@ class Roofs:
     """What a workload costs at least, in seconds.
 
     Attributes:
-        compute: by the measured FMA peak; of f32 alone, else `None`.
+        compute: by the measured peak of the type; `None` where it has none.
         levels: by those of `LEVELS` whose rate was measured: what has to come out of it, over that rate.
     """
 
@@ -154,12 +154,12 @@ def roofs(
     Args:
         workload: what is computed.
         limits: of the target: sizes of caches and of vectors.
-        peaks: measured: `peak_flops_f32`, `bandwidth_bytes_per_s`.
+        peaks: measured: `peak_flops_` of types, `bandwidth_bytes_per_s`.
         rates: of `cache_rates`.
         threads: that work on it; each has an L1 and an L2 of its own.
     """
     operator = registry.operator(workload.operator)
-    peak = peaks.get("peak_flops_f32") if workload.dtype == "f32" else None
+    peak = peaks.get(f"peak_flops_{workload.dtype}")
     compute = operator.flops(workload) / peak if peak else None
     # Registers, L1 and L2 of all threads, L3: the smaller memory below each of LEVELS.
     registers = 32 if limits["vector_bytes"] == 64 else 16  # AVX-512 has 32 vectors, AVX2 16

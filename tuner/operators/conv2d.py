@@ -210,9 +210,10 @@ class Conv2d(Operator):
 
         Pixels: of a few windows at most each, one if the image is tiny. Of the filters a quarter have a NaN
         or an infinity, where no output multiplies it by padding, and as many have one in their bias. The
-        largest finite value is in pixels alone, far enough from each other, so that no sum overflows. Zeros and
-        denormals lie in the first half of a group's channels, the filters' values in the second, so that 0 times
-        infinity is no matter of flushed denormals; of a single channel it is. int8 sums are the largest.
+        largest finite value is in pixels alone, far enough from each other, so that no sum overflows. Zeros
+        and denormals lie in the first half of a group's channels, values of filters in the second, so that 0
+        times infinity is no matter of flushed denormals, but where a group has one channel. int8 sums are
+        the largest.
         """
         tensors = self.inputs(workload, seed)
         rng = np.random.default_rng((seed, 1))
@@ -236,9 +237,9 @@ class Conv2d(Operator):
         values += [(value, first) for value in tiny(dtype)]
         apart = n * h * w // (4 * r * s)
         pixels = rng.permutation(n * h * w)[: max(1, min(apart, len(values)))]
-        for pixel, (value, channels) in zip(pixels, values, strict=False):
+        for pixel, (value, half) in zip(pixels, values, strict=False):
             image, place = divmod(int(pixel), h * w)
-            channel = rng.integers(c // inner) * inner + rng.integers(*channels)
+            channel = rng.integers(c // inner) * inner + rng.integers(*half)
             x[(image, channel, *divmod(place, w))] = value
         taps = self._inner_taps(workload)
         for number, chosen in enumerate(filters[: k // 4]):

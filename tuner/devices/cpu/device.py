@@ -17,6 +17,7 @@ from tuner.core.disturbance import Waits, calm
 from tuner.core.errors import Unavailable
 from tuner.core.host_cxx import missing_compiler
 from tuner.core.target import Target
+from tuner.devices.cpu.dots import dot_rates
 from tuner.devices.cpu.info import available_cpus, cpu_info
 from tuner.devices.cpu.load import cpu_quota, load_conditions, load_state, threads_within, waits
 from tuner.devices.cpu.runtime import Runtime, is_cached, runtime
@@ -29,6 +30,8 @@ __all__ = ["CpuDevice", "SharedLibrary", "named_targets"]
 CALIBRATION_ROUNDS = 600_000
 # Rounds and repetitions of the peak: 5 x 10 ms, the best counts, since nothing makes a core too fast.
 PEAK_ROUNDS, REPEATS = 6_000_000, 5
+# Of the peaks of other types, several of which are measured: 5 ms a reading.
+_DOT_ROUNDS = 3_000_000
 _NO_CLOCK_HZ = 7e9
 # Readings at most, where others take cores away; those of 1 ms fit between two time slices of theirs.
 _TRIES, _SHORT_TRIES, _LONG_TRIES = 15, 60, 3
@@ -244,8 +247,10 @@ class CpuDevice(Device):
         It takes a second, and five where the last-level cache is said to have hundreds of megabytes.
 
         `peak_flops_f32`: FMAs between registers, 12 independent chains of full vectors, all cores at
-        once; `..._core`: one core alone. `read_`, `copy_` and `triad_bytes_per_s`: one pass over arrays of
-        together at least four times the last-level cache, counted as STREAM (McCalpin 1995) does;
+        once; `..._core`: one core alone. `peak_flops_f16`, `_bf16` and `_int8` likewise, of the type's own
+        instruction (tiles, dot products, FMAs of FP16), f32's where that is slower; not there without one.
+        `read_`, `copy_` and `triad_bytes_per_s`: one pass over arrays of together at least four times the
+        last-level cache, counted as STREAM (McCalpin 1995) does;
         `bandwidth_bytes_per_s` is the largest of the three, and each has its `_core` too. Readings during
         which a thread lost its core do not count; `disturbed` is there, and 1, where no reading counted.
         """
@@ -265,6 +270,11 @@ class CpuDevice(Device):
                 peak = max(peak, short)
             disturbed |= not quiet
             found[f"peak_flops_f32{suffix}"] = peak
+            for dtype, take in dot_rates(self._info.features, cpus, _DOT_ROUNDS).items():
+                rate, quiet = best(take, _TRIES)
+                # A dot product of bf16 may be slower than FMAs of what was converted to f32.
+                found[f"peak_flops_{dtype}{suffix}"] = max(rate, peak)
+                disturbed |= not quiet
             # Three arrays a thread; never more than an eighth of the memory.
             size = max(4 * limits["l3_bytes"], 64 * 2**20) / 3 / len(cpus)
             size = int(min(size, limits["memory_bytes"] / 8 / 3 / len(cpus)))

@@ -1,0 +1,56 @@
+"""Peaks of narrow types on the CPU (`cuda_src/runtime/dots.cpp`): tiles, dot products, FP16."""
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+
+from tuner.core.compiled import compiled
+from tuner.core.errors import BuildError, Unavailable
+from tuner.core.places import CUDA_SRC
+
+SOURCE = CUDA_SRC / "runtime" / "dots.cpp"
+_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-ffp-contract=fast", "-fvisibility=hidden")
+_TYPES = ("f16", "bf16", "int8")  # in the order of the file's `Type`
+
+
+@cache
+def _library(features: tuple[str, ...]) -> ctypes.CDLL | None:
+    """The compiled file; `None` where there is no compiler for it: these peaks are then not known."""
+    try:
+        library = ctypes.CDLL(str(compiled(SOURCE, _FLAGS, ".so", features)))
+    except (BuildError, Unavailable):
+        return None
+    ints, size = ctypes.POINTER(ctypes.c_int), ctypes.c_int64
+    library.tuner_dot_rate.argtypes = [ctypes.c_int, ints, ctypes.c_int, size]
+    library.tuner_dot_rate.restype = ctypes.c_double
+    return library
+
+
+def dot_rates(
+    features: tuple[str, ...], cpus: Sequence[int], rounds: int
+) -> Mapping[str, Callable[[], float]]:
+    """What takes a reading of the peak, operations a second, of each type that has an instruction.
+
+    Args:
+        features: of the processor; a type without an instruction of its own is left out.
+        cpus: that compute at the same time, together.
+        rounds: of a reading: 12 vector instructions each, or as long a time of tiles.
+
+    Raises:
+        RuntimeError: threads cannot be had.
+    """
+    library = _library(features)
+    if library is None:
+        return {}
+    return {
+        dtype: partial(_rate, library, number, tuple(cpus), rounds)
+        for number, dtype in enumerate(_TYPES)
+        if _rate(library, number, tuple(cpus[:1]), 100) > 0
+    }
+
+
+def _rate(library: ctypes.CDLL, number: int, cpus: Sequence[int], rounds: int) -> float:
+    rate = float(library.tuner_dot_rate(number, (ctypes.c_int * len(cpus))(*cpus), len(cpus), rounds))
+    if rate < 0:
+        raise RuntimeError("measurement of a peak failed: threads could not be had")
+    return rate
