@@ -27,12 +27,12 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
     """uvicorn's, with limits and with errors as the protocol has them; plain inferences go past it.
 
     Attributes:
-        direct: reads those; `None`: none goes past.
+        direct: reads those.
     """
 
-    direct: Direct | None = None
-    # What is read here is copied before anything else is read: one is enough for all connections.
-    _scratch = memoryview(bytearray(_PIECE))
+    direct: Direct
+    # What is read here is copied before anything else is read: one is enough for all connections of a loop.
+    _scratch: memoryview
     _watch: asyncio.TimerHandle | None = None
     _stuck: asyncio.TimerHandle | None = None
     _asked: Inference | None = None
@@ -67,7 +67,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             if len(self._later) > _PIECE:
                 self.transport.pause_reading()
             return
-        head = self.direct.head(data) if self.direct is not None and self._is_fresh() else None
+        head = self.direct.head(data) if self._is_fresh() else None
         if head is not None:
             self._begin(head, data)
             return
@@ -121,7 +121,6 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         """A plain inference, and perhaps what follows it."""
         self._unset_keepalive_if_required()
         self._cancel()
-        assert self.direct is not None
         end = head.end + head.length
         self._later = data[end:]
         headers = self.server_state.default_headers
@@ -161,3 +160,13 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+
+
+def connections_of(server: Direct) -> type[Connection]:
+    """The class of a server's connections, with what they share."""
+
+    class Own(Connection):
+        direct = server
+        _scratch = memoryview(bytearray(_PIECE))
+
+    return Own

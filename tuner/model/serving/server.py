@@ -13,7 +13,7 @@ import uvicorn
 
 from tuner.core.errors import TunerError, UnknownName
 from tuner.model.serving.application import Answers, application
-from tuner.model.serving.connections import Connection
+from tuner.model.serving.connections import connections_of
 from tuner.model.serving.direct import Direct
 from tuner.model.serving.loading import Served
 from tuner.model.serving.scheduler import Scheduler
@@ -102,14 +102,10 @@ def made(scheduler: Scheduler, address: Address, version: str) -> uvicorn.Server
     names = frozenset({"localhost", socket.gethostname(), address.host.strip("[]"), *address.names})
     answers = Answers(scheduler, version)
     guarded = Guard(application(answers), names, address.token, frozenset({"GET", "POST"}), pages=False)
-
-    class Own(Connection):
-        direct = Direct(scheduler, answers.intake, guarded)
-
     return _Server(
         uvicorn.Config(
             guarded,
-            http=Own,
+            http=connections_of(Direct(scheduler, answers.intake, guarded)),
             log_level="error",
             access_log=False,
             lifespan="off",
