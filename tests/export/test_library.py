@@ -81,7 +81,7 @@ def call(library: ctypes.CDLL, key: str, inputs: dict[str, np.ndarray]) -> tuple
     operator = registry.operator(workload.operator)
     names = {
         "gemm": ("A", "B", "C", "bias", "scale", "Z", "D"),
-        "conv2d": ("X", "W", "bias", "scale", "Z", "Y"),
+        "conv2d": ("X", "W", "bias", "residual", "scale", "Z", "Y"),
         "attention": ("Q", "K", "V", "block_table", "O"),
     }  # fmt: skip
     problem = problem_of(workload)
