@@ -72,6 +72,9 @@ SWEEP = ("sweep", "gemm", "--shape", "8x8x8")
         ((*SWEEP, "--default", "cpp_tiled:TILE_M=999"), ["default of cpp_tiled", "missing parameter"]),
         ((*SWEEP, "--default", "numpy:A=1"), ["no default for numpy", "cpp_tiled"]),
         (("frobnicate",), ["frobnicate"]),
+        # Was taken for f32.
+        (("kernels", "gemm", "--dtype", "f31"), ["dtype of gemm", "'f32'"]),
+        (("kernels", "--dtype", "f31"), ["unknown dtype 'f31'", "'f32'"]),
         (("show", "x9"), ["'x9'", "t42", "s3"]),
         (("best", "--shape", "8x8x8"), ["operator"]),
         (("compare", "nowhere.toml"), ["nowhere.toml"]),

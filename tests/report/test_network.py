@@ -9,7 +9,7 @@ import pytest
 from tests.report.makers import FLOPS, timing
 from tuner import registry
 from tuner.core.stats import Interval
-from tuner.report.network import LayerRow, geometric_mean_interval, network_markdown, summaries
+from tuner.report.network import LayerRow, geometric_mean_interval, network_markdown, noted, summaries
 from tuner.report.network_chart import network_chart
 from tuner.report.records_json import network_json
 from tuner.report.rows import RowContext, comparison_rows
@@ -82,3 +82,13 @@ def test_a_layer_without_a_tuned_kernel_says_whether_it_was_interrupted_or_none_
     stopped = replace(found, context=replace(found.context, unfinished=True))
     first, second = (network_markdown("L", "c", [each]).splitlines()[-1] for each in (found, stopped))
     assert "| none was right |" in first and "| interrupted |" in second
+
+
+def test_a_layer_whose_final_declared_nothing_is_marked_and_what_is_true_of_several_is_said_once():
+    loud = [replace(each, notes=["a loud peak"]) for each in ROWS]
+    loud[1] = replace(loud[1], notes=["a loud peak", "no final was held"])
+    # The first and the third are one layer, of two models.
+    assert noted(loud) == ["3 layers: a loud peak", "gemm/f32/m16-n16-k16: no final was held"]
+    busy = replace(ROWS[0], context=replace(ROWS[0].context, disturbed="others had the cores"))
+    assert "mine (undeclared)" in network_markdown("L", "c", [busy])
+    assert "undeclared" not in network_markdown("L", "c", ROWS[:1])

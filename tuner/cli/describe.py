@@ -33,7 +33,10 @@ def kernels(
         str | None,
         typer.Option(help="Count valid configurations for this shape; default: an example."),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Element type.")] = "f32",
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="Element type. Default: f32, or an operator's first.", show_default=False),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, max=MAX_COUNT, help="CPU threads; default all cores.")
     ] = None,
@@ -44,16 +47,21 @@ def kernels(
 ) -> None:
     """The kernels, their parameters and how many configurations are valid; what cannot be used, and why."""
     from tuner import registry
+    from tuner.core.errors import UnknownName
 
     if searchers:
         _searchers(json)
         return
-    names = [operator] if operator else list(registry.operators())
+    chosen = [registry.operator(name) for name in ([operator] if operator else registry.operators())]
+    having = [op for op in chosen if dtype in (None, *op.dtypes)]
+    if dtype is not None and not having:
+        of = f"dtype of {operator}" if operator else "dtype"
+        raise UnknownName(of, dtype, sorted({known for op in chosen for known in op.dtypes}))
     listed = []
-    for name in names:
-        op = registry.operator(name)
-        workload = op.parse(shape or op.example, dtype if dtype in op.dtypes else op.dtypes[0])
-        listed += [_describe(kernel, workload, threads) for kernel in registry.kernels_of(name)]
+    for op in having:
+        usual = "f32" if "f32" in op.dtypes else op.dtypes[0]
+        workload = op.parse(shape or op.example, dtype or usual)
+        listed += [_describe(kernel, workload, threads) for kernel in registry.kernels_of(op.name)]
     registry.builders(), registry.device_classes(), registry.searchers()
     if json:
         from tuner.cli.common import print_json

@@ -80,11 +80,27 @@ def layer_rows(campaign: StoredCampaign, store: "Store") -> list[LayerRow]:
             part, comparison = gathered[layer.workload]
             notes = [] if part.final_id is not None else ["no final was held"]
             notes += [n for n in comparison.notes if "nothing right" in n or "declares nothing" in n]
-            notes += [f"{row.implementation}: {row.remark}" for row in comparison.rows if row.remark]
+            remarks: dict[str, list[str]] = {}
+            for row in comparison.rows:
+                if row.remark:
+                    remarks.setdefault(row.remark, []).append(row.implementation)
+            notes += [f"{', '.join(names)}: {remark}" for remark, names in remarks.items()]
             if comparison.context.peak_doubt:
                 notes.append(comparison.context.peak_doubt)
             found.append(LayerRow(layer.model, layer.count, comparison.context, comparison.rows, notes))
     return found
+
+
+def noted(rows: Sequence[LayerRow]) -> list[str]:
+    """What is to be said of the layers, a line each; what is said of several of them, once."""
+    of: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for note in row.notes:
+            of.setdefault(note, {})[row.context.workload.key] = None
+    return [
+        f"{next(iter(keys)) if len(keys) == 1 else f'{len(keys)} layers'}: {note}"
+        for note, keys in of.items()
+    ]
 
 
 def geometric_mean_interval(speedups: Sequence[Interval]) -> Interval:
@@ -133,9 +149,10 @@ def _cells(row: LayerRow) -> tuple[str, ...]:
     workload, tuned, library = row.context.workload, row.tuned, row.library
     shape = workload.key.split("/", 1)[1]
     nothing = "interrupted" if row.context.unfinished else "none was right"
+    doubt = row.context.disturbed or row.context.unfinished
     return (
         row.model, shape, str(row.count),
-        tuned.implementation if tuned else nothing,
+        tuned.implementation + (" (undeclared)" if doubt else "") if tuned else nothing,
         seconds(tuned.interval.mid) if tuned else "-", spread(tuned.interval) if tuned else "-",
         library.implementation if library else "none", seconds(library.interval.mid) if library else "-",
         ratio(row.speedup),
@@ -146,7 +163,7 @@ def summary_line(summary: Summary) -> str:
     """`resnet50 conv2d: 1.10x [1.08, 1.12] ...` in words."""
     name = f"{summary.model} {summary.operator}".strip()
     if summary.mean is None:
-        return f"{name}: nothing to compare ({summary.layers} layers)"
+        return f"{name}: nothing to compare ({summary.layers} layer{'s' if summary.layers != 1 else ''})"
     left = summary.layers - summary.compared
     text = f"{name}: {ratio(summary.mean)} the speed of each layer's fastest library, "
     text += f"geometric mean of {summary.compared} distinct layers" if summary.compared > 1 else "one layer"
@@ -187,5 +204,5 @@ def network_markdown(title: str, command: str, rows: Sequence[LayerRow]) -> str:
     lines += ["", "| " + " | ".join(name for name, _ in _HEAD) + " |"]
     lines.append("|" + "|".join(" ---: " if side == "right" else " --- " for _, side in _HEAD) + "|")
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    notes = [f"* {row.context.workload.key}: {note}" for row in rows for note in row.notes]
+    notes = [f"* {note}" for note in noted(rows)]
     return "\n".join([*lines, *(["", "Notes", "", *notes] if notes else [])]) + "\n"

@@ -13,7 +13,14 @@ from tuner.report.bars import caption
 from tuner.report.campaign_view import view
 from tuner.report.comparison import Comparison, gather, write_pictures
 from tuner.report.left_out import once
-from tuner.report.network import layer_rows, network_markdown, network_table, summaries, summary_line
+from tuner.report.network import (
+    layer_rows,
+    network_markdown,
+    network_table,
+    noted,
+    summaries,
+    summary_line,
+)
 from tuner.report.network_chart import network_chart
 from tuner.report.network_paper import paper_layers, paper_markdown, paper_network_json, paper_table, words
 from tuner.report.paper import PaperRow, paper_rows, paper_words
@@ -235,9 +242,8 @@ def _present_network(campaign: StoredCampaign, store: "Store", folder: Path | No
     out.print("")
     for summary in summaries(rows):
         out.print(safe(summary_line(summary)), markup=False, soft_wrap=True)
-    for row in rows:
-        for note in row.notes:
-            out.print(safe(f"{row.context.workload.key}: {note}"), markup=False, soft_wrap=True)
+    for note in noted(rows):
+        out.print(safe(note), markup=False, soft_wrap=True)
     _print_pictures(out, written)
     if line := state_line(campaign):
         out.print(safe(line), markup=False, soft_wrap=True)
