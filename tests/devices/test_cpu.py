@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,8 +142,11 @@ def test_two_processes_compile_the_calibration_kernel_at_once(tmp_path: Path) ->
     assert len(left) == 1 and is_whole(left[0]), "one library, and nothing half-written beside it"
 
 
-def test_limits_are_measured_and_flush_works() -> None:
+def test_limits_are_measured_and_flush_works(monkeypatch: pytest.MonkeyPatch) -> None:
     device = CpuDevice()
+    # Arrays four times as large as a cache of hundreds of megabytes take twenty seconds, and tell no more.
+    small = replace(device.target, limits={**device.target.limits, "l3_bytes": 2**22})
+    monkeypatch.setattr(CpuDevice, "target", property(lambda self: small))
     limits = device.measure_limits()
     assert all(np.isfinite(value) and value > 0 for value in limits.values())
     for suffix in ("", "_core"):

@@ -82,7 +82,11 @@ GPU_SHAPES = {
 GPU = [k for k in registry.kernels().values() if k.searcher and "cuda" in k.target_kinds]
 
 
-@pytest.mark.parametrize("kernel", GPU, ids=lambda k: k.name)
+# Four builds by TVM and NVRTC and as many runs on the emulator each: by default of one operator alone.
+@pytest.mark.parametrize(
+    "kernel",
+    [pytest.param(k, id=k.name, marks=[] if k.operator == "gemm" else [pytest.mark.slow]) for k in GPU],
+)
 def test_a_gpu_candidate_compiles_and_computes_on_the_emulator(kernel: Kernel, tmp_path) -> None:
     if reason := TensorIRCudaBuilder().unavailable():
         pytest.skip(reason)
