@@ -63,6 +63,17 @@ def too_long(text: str, path: str) -> list[str]:
     return found
 
 
+def test_two_classes_have_two_names() -> None:
+    """Whoever reads `Outcome` need not ask which one; names that begin with `_` are a file's own."""
+    places: dict[str, list[str]] = {}
+    for path in tracked():
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in ("tuner", "schedules"):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def packages() -> list[Path]:
     """The `__init__` of each."""
     return sorted(p for folder in ("tuner", "schedules") for p in (ROOT / folder).rglob("__init__.py"))

@@ -38,7 +38,7 @@ def tune(
     db: str | None = None,
     observer: Observer | None = None,
     **values: Any,
-) -> campaign.Outcome:
+) -> campaign.CampaignOutcome:
     """Tunes one workload, as `tuner sweep` does; every trial is stored.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tuner.builders.triton.interpreter import Interpreter
+from tuner.builders.triton.interpreter import TritonInterpreter
 from tuner.builders.triton.triton_jit import TritonBuilder, _reason
 from tuner.core.artifact import Artifact
 from tuner.core.errors import BuildError, Unavailable
@@ -142,12 +142,12 @@ needs_torch = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def interpreter() -> Iterator[Interpreter]:
-    with Interpreter() as running:
+def interpreter() -> Iterator[TritonInterpreter]:
+    with TritonInterpreter() as running:
         yield running
 
 
-def error_of(interpreter: Interpreter, workload: Workload, config: dict[str, Any]) -> tuple[float, str]:
+def error_of(interpreter: TritonInterpreter, workload: Workload, config: dict[str, Any]) -> tuple[float, str]:
     inputs = GEMM.inputs(workload, 1)
     poison = {s.name: np.full(s.shape, np.nan if s.dtype[0] == "f" else -(2**30), s.dtype)
               for s in GEMM.signature(workload) if s.output}  # fmt: skip
@@ -161,7 +161,7 @@ def error_of(interpreter: Interpreter, workload: Workload, config: dict[str, Any
 
 
 @needs_torch
-def test_the_interpreter_sees_what_is_wrong(interpreter: Interpreter) -> None:
+def test_the_interpreter_sees_what_is_wrong(interpreter: TritonInterpreter) -> None:
     workload = GEMM.workload("f32", m=32, n=32, k=64)
     source = KERNEL.lower(workload, {**CONFIG, "INPUT_PRECISION": "ieee"}, SM_80)
     # The last tile along k is left out.
@@ -178,7 +178,7 @@ def test_the_interpreter_sees_what_is_wrong(interpreter: Interpreter) -> None:
 
 
 @needs_torch
-def test_an_error_in_the_interpreter_is_reported_and_survived(interpreter: Interpreter) -> None:
+def test_an_error_in_the_interpreter_is_reported_and_survived(interpreter: TritonInterpreter) -> None:
     workload = GEMM.workload("f32", m=32, n=32, k=64)
     source = KERNEL.lower(workload, {**CONFIG, "INPUT_PRECISION": "ieee"}, SM_80)
     lacking = Source(
@@ -224,7 +224,7 @@ def test_a_kernel_that_means_harm_costs_the_interpreter_and_no_more(
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     options = {"constants": {}, "signature": {}}
     source = Source("triton", f"harm_of_triton:{name}", name, (), options=options)
-    running = Interpreter()
+    running = TritonInterpreter()
     with pytest.raises(RuntimeError, match=words):
         running.run(source, {}, timeout_s=3.0 if name in ("loops", "closes") else 60.0)
     assert not running.alive and running._process._process.poll() is not None

@@ -6,14 +6,14 @@ import pytest
 
 from tuner.cli.verify import _print
 from tuner.core.artifact import Toolchain
-from tuner.core.reproduction import Finding, Mark
+from tuner.core.reproduction import Mark, Reproduction
 from tuner.core.stats import Interval
 from tuner.engine.tuning.verification import Number, Verified
 
 
 def test_a_reason_of_many_numbers_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    busy = Finding(Mark.UNDECIDED, why="disturbed then: others had the cores")
-    own = Finding(Mark.NOT_HERE, why="numpy is not installed")
+    busy = Reproduction(Mark.UNDECIDED, why="disturbed then: others had the cores")
+    own = Reproduction(Mark.NOT_HERE, why="numpy is not installed")
     then = Interval(1.0, 1.1, 1.2)
     numbers = [
         Number("gemm/f32/m8-n8-k8", 1, kernel, {}, trial, "", then, None, finding)
@@ -30,7 +30,7 @@ def test_where_another_run_may_help_it_is_told_to(
     when: str, helps: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     then = Interval(1.0, 1.1, 1.2)
-    finding = Finding(Mark.UNDECIDED, why=f"{when}: others had the cores")
+    finding = Reproduction(Mark.UNDECIDED, why=f"{when}: others had the cores")
     _print(Verified((Number("w", 1, "a", {}, 1, "", then, None, finding),), 0.05), Path("result.json"))
     told = capsys.readouterr().out
     assert ("tuner verify result.json" in told) == helps
@@ -40,7 +40,7 @@ def test_where_another_run_may_help_it_is_told_to(
 def test_a_kernel_s_default_is_told_apart_from_its_tuned_configurations(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    then, found = Interval(1.0, 1.1, 1.2), Finding(Mark.REPRODUCES, Interval(0.99, 1.0, 1.01))
+    then, found = Interval(1.0, 1.1, 1.2), Reproduction(Mark.REPRODUCES, Interval(0.99, 1.0, 1.01))
     numbers = [Number("w", 1, "a", {}, trial, "", then, then, found, trial == 2) for trial in (1, 2)]
     _print(Verified(tuple(numbers), 0.05), Path("result.json"))
     told = capsys.readouterr().out

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.strategies import FLOATS, INTEGERS, expressions
-from tuner.core.columns import Column, column, evaluate, needs_wide
+from tuner.core.columns import ValueColumn, column, evaluate, needs_wide
 from tuner.core.errors import InvalidSpace
 from tuner.core.expression import Undefined, parse
 
@@ -264,7 +264,7 @@ def test_membership_among_columns_is_row_by_row():
 
 
 def test_a_column_keeps_undefined_rows_when_rows_are_taken():
-    part = Column(np.array([1, 2, 3]), np.array([False, True, False]))
+    part = ValueColumn(np.array([1, 2, 3]), np.array([False, True, False]))
     taken = part.take(np.array([1, 2]), 3)
     assert taken.values.tolist() == [2, 3] and taken.undefined.tolist() == [True, False]
     assert part.repeat(2).holds(6).tolist() == [True, True, False, False, True, True]

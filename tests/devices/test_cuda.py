@@ -16,7 +16,7 @@ from tuner import registry
 from tuner.core.artifact import Artifact
 from tuner.core.device import Executable
 from tuner.core.errors import Unavailable
-from tuner.core.kernel import Argument, Launch, Source, Step
+from tuner.core.kernel import Argument, KernelStep, Launch, Source
 from tuner.core.operator import worst_error
 from tuner.devices.cuda import facts as _cuda_facts
 from tuner.devices.cuda.device import CudaDevice
@@ -362,7 +362,7 @@ extern "C" __global__ void added(const float* a, float* c, const float* kept) {
 }
 """
     kept, launch = Argument("kept", "workspace", 128), Launch((1, 1, 1), (32, 1, 1))
-    before = (Step("doubled", (Argument("a"), kept), launch),)
+    before = (KernelStep("doubled", (Argument("a"), kept), launch),)
     source = Source(
         "nvrtc", text, "added", (Argument("a"), Argument("c"), kept), launch=launch, before=before
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
-from tuner.core.kernel import Argument, Launch, Source, Step
+from tuner.core.kernel import Argument, KernelStep, Launch, Source
 from tuner.core.target import Target
 from tuner.devices.emulator.check import check_emulated
 from tuner.devices.emulator.device import EmulatedDevice
@@ -33,7 +33,7 @@ extern "C" __global__ void differences(float* c, const float* sums) {
 }
 """
 SUMS = Argument("sums", "workspace", 8 * 4)
-FIRST = Step("sum_rows", (Argument("a"), SUMS), Launch((8, 1, 1), (32, 1, 1)))
+FIRST = KernelStep("sum_rows", (Argument("a"), SUMS), Launch((8, 1, 1), (32, 1, 1)))
 SOURCE = Source(
     "nvrtc", TEXT, "differences", (Argument("c"), SUMS), launch=Launch((1, 1, 1), (8, 1, 1)), before=(FIRST,)
 )
@@ -89,7 +89,7 @@ extern "C" __global__ void fill(float* c) { c[threadIdx.x] = 2.0f; }
 extern "C" __global__ void grow(float* c) { c[threadIdx.x] += 1.0f; }
 """
     launch = Launch((1, 1, 1), (8, 1, 1))
-    step = Step("fill", (Argument("c"),), launch)
+    step = KernelStep("fill", (Argument("c"),), launch)
     source = Source("nvrtc", text, "grow", (Argument("c"),), launch=launch, before=(step,))
     (tmp_path / "both").mkdir()
     result = check_emulated(

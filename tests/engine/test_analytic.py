@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tuner.core.artifact import Artifact, Toolchain
-from tuner.core.kernel import Launch, Step
+from tuner.core.kernel import KernelStep, Launch
 from tuner.operators.gemm import Gemm
 from tuner.targets.cuda import target
 from tuner.targets.gpu_model.analytic import LAUNCH_S, predict, predict_artifact
@@ -77,7 +77,7 @@ def test_several_kernels_take_the_sum_of_their_times() -> None:
     work = {"flops": 2.0 * 4096**3, "least_bytes": 3 * 4096 * 4096 * 4.0}
 
     def artifact(count: int) -> Artifact:
-        steps = [Step("k", (), LAUNCH, {**METRICS, **work}) for _ in range(count)]
+        steps = [KernelStep("k", (), LAUNCH, {**METRICS, **work}) for _ in range(count)]
         return Artifact(
             Path("kernel.cubin"), "cubin", "k", (), "0", Toolchain("test", "1"), 1, LAUNCH, steps[-1].metrics,
             tuple(steps[:-1]),

@@ -10,7 +10,7 @@ import pytest
 from tuner.builders.cuda.nvrtc_program import include_folders
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.compute_capability import compute_capability
-from tuner.core.kernel import Launch, Step
+from tuner.core.kernel import KernelStep, Launch
 from tuner.core.target import Target
 from tuner.targets.cuda import names, target
 from tuner.targets.gpu_model.occupancy import artifact_problem, occupancy, resource_problem, with_occupancy
@@ -122,11 +122,12 @@ def test_a_cpu_target_has_no_such_limits() -> None:
 def test_of_several_kernels_the_worst_counts() -> None:
     sm_80 = target("cuda:sm_80")
 
-    def step(entry: str, threads: int, **metrics: float) -> Step:
+    def step(entry: str, threads: int, **metrics: float) -> KernelStep:
         base = {"registers": 32.0, "shared_bytes": 0.0, "static_shared_bytes": 0.0, "spill_bytes": 0.0}
-        return Step(entry, (), Launch((10, 1, 1), (threads, 1, 1)), {**base, "code_bytes": 100.0, **metrics})
+        known = {**base, "code_bytes": 100.0, **metrics}
+        return KernelStep(entry, (), Launch((10, 1, 1), (threads, 1, 1)), known)
 
-    def artifact(first: Step, last: Step) -> Artifact:
+    def artifact(first: KernelStep, last: KernelStep) -> Artifact:
         chain = Toolchain("test", "1")
         return Artifact(
             Path("kernel.cubin"), "cubin", last.entry, (), "0", chain, 1, last.launch, last.metrics, (first,)

@@ -19,7 +19,7 @@ from tuner.core.artifact import Toolchain
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
 from tuner.engine.building.bundle import bundle_name, pack
-from tuner.engine.candidate.evaluator import Evaluated, Job, Place, Standing
+from tuner.engine.candidate.evaluator import Evaluated, Place, Standing, TrialJob
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.judging.dataset import DatasetRequest, request_for
 from tuner.engine.processes.channel import Channel
@@ -73,7 +73,7 @@ class Remote:
     def stop(self) -> None:
         pass
 
-    def evaluate(self, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+    def evaluate(self, jobs: Sequence[TrialJob], standing: Standing) -> Iterator[Evaluated]:
         for job, built in zip(jobs, self._shop.build_all([job.request for job in jobs]), strict=True):
             assert built.status is Status.OK, built.error
             data = pack(built)

@@ -12,7 +12,7 @@ from tuner.core.disturbance import is_disturbed
 from tuner.core.measurement import Measurement, Status
 from tuner.core.protocol import Protocol
 from tuner.engine.candidate.workshop import Workshop
-from tuner.engine.judging.clocks import Timing
+from tuner.engine.judging.clocks import RequestTiming
 from tuner.engine.judging.proofs import PROOFS_S, Proofs
 from tuner.engine.judging.sampling import Timed
 
@@ -70,7 +70,7 @@ def confirmed(*shown: tuple[float, float, float]) -> tuple[bool, Proofs]:
     proofs = Proofs(CLAIMED_S, patience_s=0.0)
     for told, ours, share in shown:
         calls = proofs.calls
-        timing = Timing(told * calls, ours * calls, 0.0, ours * calls, ours * calls, threads=1)
+        timing = RequestTiming(told * calls, ours * calls, 0.0, ours * calls, ours * calls, threads=1)
         if proofs.confirms(Timed(told, share, told * calls), timing):
             return True, proofs
     return False, proofs
@@ -99,36 +99,36 @@ def test_a_claim_is_confirmed_by_a_proof_that_waited_for_a_core():
     proofs = Proofs(CLAIMED_S, patience_s=0.0)
     calls = proofs.calls
     waited = CLAIMED_S * calls
-    waiting = Timing(2 * waited, 2 * waited, waited, waited, 2 * waited, threads=1)
+    waiting = RequestTiming(2 * waited, 2 * waited, waited, waited, 2 * waited, threads=1)
     assert proofs.confirms(Timed(2 * CLAIMED_S, 0.5, 2 * waited), waiting)
     # Another thread of its own had the core meanwhile.
-    cheating = Timing(2 * waited, 2 * waited, waited, 2 * waited, 2 * waited, threads=1)
+    cheating = RequestTiming(2 * waited, 2 * waited, waited, 2 * waited, 2 * waited, threads=1)
     assert not proofs.confirms(Timed(2 * CLAIMED_S, 0.5, 2 * waited), cheating)
 
 
 def test_a_disturbed_proof_is_asked_again():
     proofs = Proofs(CLAIMED_S, patience_s=1e6)
     for _ in range(20):
-        slow = Timing(0.5, 0.5, 0.0, 0.5, 0.5, threads=1)
+        slow = RequestTiming(0.5, 0.5, 0.0, 0.5, 0.5, threads=1)
         assert not proofs.confirms(Timed(88 * CLAIMED_S, 1.0, 0.5), slow)
     assert proofs.calls
     calls = proofs.calls
-    calm = Timing(CLAIMED_S * calls, CLAIMED_S * calls, 0.0, 0.0, CLAIMED_S * calls, threads=1)
+    calm = RequestTiming(CLAIMED_S * calls, CLAIMED_S * calls, 0.0, 0.0, CLAIMED_S * calls, threads=1)
     assert proofs.confirms(Timed(CLAIMED_S, 0.0, CLAIMED_S * calls), calm)
 
 
 @pytest.mark.parametrize(
     ("timing", "apart"),
     [
-        (Timing(0.005, 0.006, 0.0, 0.006, 0.006, 1), False),
-        (Timing(0.005, 0.46, 0.0, 0.006, 0.46, 1), True),
+        (RequestTiming(0.005, 0.006, 0.0, 0.006, 0.006, 1), False),
+        (RequestTiming(0.005, 0.46, 0.0, 0.006, 0.46, 1), True),
         # It waited for a core; or the judge did, while threads of the runner went on spinning.
-        (Timing(0.005, 0.46, 0.45, 0.006, 0.46, 1), False),
-        (Timing(0.005, 0.006, 0.0, 0.4, 0.25, 2), False),
+        (RequestTiming(0.005, 0.46, 0.45, 0.006, 0.46, 1), False),
+        (RequestTiming(0.005, 0.006, 0.0, 0.4, 0.25, 2), False),
         # It computed for longer than it says, however long it waited.
-        (Timing(0.005, 0.46, 0.45, 0.4, 0.46, 1), True),
+        (RequestTiming(0.005, 0.46, 0.45, 0.4, 0.46, 1), True),
     ],
 )
-def test_clocks_that_are_apart(timing: Timing, apart: bool) -> None:
+def test_clocks_that_are_apart(timing: RequestTiming, apart: bool) -> None:
     assert timing.apart is apart
     assert not timing.cores_problem or timing.threads == 1

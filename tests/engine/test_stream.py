@@ -13,7 +13,7 @@ from tuner.core.artifact import Toolchain
 from tuner.core.errors import MachineFault
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
-from tuner.engine.candidate.evaluator import Evaluated, Job, Place, Standing
+from tuner.engine.candidate.evaluator import Evaluated, Place, Standing, TrialJob
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
@@ -35,7 +35,7 @@ def store(tmp_path):
         yield made
 
 
-def outcome(job: Job) -> Measurement:
+def outcome(job: TrialJob) -> Measurement:
     """The same for a configuration whenever it is asked for; some fail."""
     value = int(job.request.config["UNUSED"])
     if value % 7 == 3:
@@ -59,10 +59,10 @@ class Scripted:
     def stop(self) -> None:
         pass
 
-    def place(self, job: Job) -> Place | None:
+    def place(self, job: TrialJob) -> Place | None:
         return None
 
-    def evaluate(self, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+    def evaluate(self, jobs: Sequence[TrialJob], standing: Standing) -> Iterator[Evaluated]:
         self.asked += [job.ticket for job in jobs]
         todo = list(jobs)
         if self.order is not None:
@@ -175,7 +175,7 @@ def test_an_interrupted_sweep_goes_on_from_outcomes_with_gaps(store, tmp_path):
 class TwoDevices(Scripted):
     """The sweep's own device on a host of its own with another compiler, and a second device."""
 
-    def place(self, job: Job) -> Place:
+    def place(self, job: TrialJob) -> Place:
         own = DeviceInfo.of(self.device)
         chain = Toolchain("g++", "99.1", ("-O9",))
         if job.ticket % 2 == 0:

@@ -14,7 +14,7 @@ from tuner.core.stats import Interval
 from tuner.core.turns import Turns
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
-from tuner.engine.tuning.finals import Finalist, Placing, Ranking
+from tuner.engine.tuning.finals import Finalist, FinalPlacing, Ranking
 from tuner.engine.tuning.verdicts import chosen, kept_remarks, loud_remark
 from tuner.report.campaign_view import view
 from tuner.report.verdict import default_sentences
@@ -24,15 +24,15 @@ WORKLOAD = registry.operator("gemm").parse("32x32x32")
 QUICK = Protocol(threads=1, budget_s=0.02, run_timeout_s=5.0)
 
 
-def entry(label: str, number: int, seconds: float, **told: Any) -> Placing:
+def entry(label: str, number: int, seconds: float, **told: Any) -> FinalPlacing:
     """Nine processes that differ by 2%, in another order for each entry."""
     spread = [0.99 + 0.0025 * i for i in range(9)]
     random.Random(number).shuffle(spread)
     turns = Turns(tuple(seconds * s for s in spread), (1,) * 9)
-    return Placing(Finalist(label, number, None, **told), turns, "", Interval(1, 1, 1))  # type: ignore[arg-type]
+    return FinalPlacing(Finalist(label, number, None, **told), turns, "", Interval(1, 1, 1))  # type: ignore[arg-type]
 
 
-def ranking(*entries: Placing, disturbed: str = "") -> Ranking:
+def ranking(*entries: FinalPlacing, disturbed: str = "") -> Ranking:
     return Ranking(entries, 0, 0, (), disturbed=disturbed)
 
 

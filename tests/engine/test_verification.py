@@ -15,7 +15,7 @@ from tuner.core.reproduction import Mark
 from tuner.core.turns import Turns
 from tuner.devices.cpu.device import CpuDevice
 from tuner.engine.tuning import others, verification
-from tuner.engine.tuning.finals import Placing, Ranking
+from tuner.engine.tuning.finals import FinalPlacing, Ranking
 from tuner.engine.tuning.others import Readings
 from tuner.engine.tuning.verification import verify_result
 from tuner.interchange.result import read_result
@@ -102,9 +102,9 @@ def verified(document: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ) -> Any:  # fmt: skip
         def final(shop: Any, workload: Any, finalists: Any, rounds: int, report: Any) -> Ranking:
             placings = [
-                Placing(f, Turns((), ()), error="its calls took longer by the lab's clock")
+                FinalPlacing(f, Turns((), ()), error="its calls took longer by the lab's clock")
                 if f.label == dropped
-                else Placing(f, turns(TIMES[f.label], factors.get(f.label, 1.0)))
+                else FinalPlacing(f, turns(TIMES[f.label], factors.get(f.label, 1.0)))
                 for f in finalists
             ]
             return Ranking(tuple(placings), None, None, (), disturbed=disturbed)

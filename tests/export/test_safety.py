@@ -29,7 +29,7 @@ from tuner.export.best import Best
 from tuner.export.formats.listed import writers
 from tuner.export.library.package import levels_of
 from tuner.export.library.plan import make_plan
-from tuner.export.verify import Mark, verify
+from tuner.export.verify import Holding, verify
 from tuner.interchange.exported import read_entries
 from tuner.store.records import BestRow, DeviceInfo, KernelInfo
 from tuner.store.store import open_store
@@ -193,7 +193,7 @@ def test_sentence_26(tmp_path: Path) -> None:
             (verdict,) = verify(read_entries(file), 0.1)
         except TunerError:
             continue  # it is not even read
-        assert verdict.mark is Mark.INVALID and verdict.time_s is None
+        assert verdict.mark is Holding.INVALID and verdict.time_s is None
 
 
 def test_sentence_27(tmp_path: Path) -> None:

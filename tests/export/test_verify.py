@@ -14,8 +14,8 @@ from tuner.core.errors import TunerError
 from tuner.core.stats import Interval
 from tuner.core.turns import Turns
 from tuner.engine.program.load import OtherToolchain
-from tuner.engine.tuning.finals import Finalist, Placing, Ranking
-from tuner.export.verify import Mark, mark_of, verdict_of, verify
+from tuner.engine.tuning.finals import Finalist, FinalPlacing, Ranking
+from tuner.export.verify import Holding, mark_of, verdict_of, verify
 from tuner.interchange.exported import read_entries
 from tuner.store.store import open_store
 
@@ -46,8 +46,10 @@ def edit(file: Path, **values: object) -> dict:
 def test_a_time_that_was_too_long_is_said_to_be(best: Path) -> None:
     (verdict,) = verify(read_entries(best), 0.1)
     assert verdict.stale == ()
-    assert verdict.mark in (Mark.FASTER, Mark.NO_BETTER, Mark.UNDECIDED), verdict  # others may have the cores
-    if verdict.mark is Mark.FASTER:
+    assert verdict.mark in (Holding.FASTER, Holding.NO_BETTER, Holding.UNDECIDED), (
+        verdict
+    )  # others may have the cores
+    if verdict.mark is Holding.FASTER:
         assert verdict.time_s is not None and verdict.time_s < 0.1
 
 
@@ -67,7 +69,7 @@ def test_a_time_that_was_too_long_is_said_to_be(best: Path) -> None:
 def test_what_cannot_be_timed_here_is_invalid_and_says_why(best: Path, changes: dict, why: str) -> None:
     edit(best, **changes)
     (verdict,) = verify(read_entries(best), 0.1)
-    assert verdict.mark is Mark.INVALID and why in verdict.why and verdict.time_s is None
+    assert verdict.mark is Holding.INVALID and why in verdict.why and verdict.time_s is None
 
 
 def test_what_has_changed_since_is_named(best: Path) -> None:
@@ -83,7 +85,7 @@ def test_what_has_changed_since_is_named(best: Path) -> None:
 def ranking(tuned: float | None, default: float | None, **more: Any) -> Ranking:
     """A final of two: seconds, or `None` for one that was thrown out."""
     standings = [
-        Placing(Finalist(name, n, None), Turns((s,) * 6 if s else ()), "" if s else "it crashed")  # type: ignore[arg-type]
+        FinalPlacing(Finalist(name, n, None), Turns((s,) * 6 if s else ()), "" if s else "it crashed")  # type: ignore[arg-type]
         for n, (name, s) in enumerate((("tuned", tuned), ("default", default)))
     ]
     winner = 0 if default is None or (tuned or 9) <= default else 1
@@ -93,36 +95,42 @@ def ranking(tuned: float | None, default: float | None, **more: Any) -> Ranking:
 @pytest.mark.parametrize(
     ("final", "elsewhere", "mark"),
     [
-        (ranking(1.0, 2.0), False, Mark.HOLDS),
-        (ranking(0.5, 2.0), False, Mark.FASTER),
-        (ranking(1.5, 2.0), False, Mark.SLOWER),
-        (ranking(1.5, 2.0), True, Mark.HOLDS),  # what was said is of another machine
-        (ranking(1.0, 0.9), False, Mark.NO_BETTER),
-        (ranking(1.0, 1.01, tied=(1,)), False, Mark.NO_BETTER),
-        (ranking(1.0, None), False, Mark.HOLDS),
-        (ranking(None, 1.0), False, Mark.INVALID),
-        (ranking(1.0, 2.0, disturbed="other programs had the cores"), False, Mark.UNDECIDED),
+        (ranking(1.0, 2.0), False, Holding.HOLDS),
+        (ranking(0.5, 2.0), False, Holding.FASTER),
+        (ranking(1.5, 2.0), False, Holding.SLOWER),
+        (ranking(1.5, 2.0), True, Holding.HOLDS),  # what was said is of another machine
+        (ranking(1.0, 0.9), False, Holding.NO_BETTER),
+        (ranking(1.0, 1.01, tied=(1,)), False, Holding.NO_BETTER),
+        (ranking(1.0, None), False, Holding.HOLDS),
+        (ranking(None, 1.0), False, Holding.INVALID),
+        (ranking(1.0, 2.0, disturbed="other programs had the cores"), False, Holding.UNDECIDED),
     ],
 )
-def test_what_a_final_says(best: Path, final: Ranking, elsewhere: bool, mark: Mark) -> None:
+def test_what_a_final_says(best: Path, final: Ranking, elsewhere: bool, mark: Holding) -> None:
     (entry,) = read_entries(best)  # 1 s was said
     assert verdict_of(entry, final, False, elsewhere, 0.1).mark is mark
 
 
 @pytest.mark.parametrize(
     ("time_s", "mark"),
-    [(1.0, Mark.HOLDS), (1.09, Mark.HOLDS), (1.2, Mark.SLOWER), (0.92, Mark.HOLDS), (0.8, Mark.FASTER)],
+    [
+        (1.0, Holding.HOLDS),
+        (1.09, Holding.HOLDS),
+        (1.2, Holding.SLOWER),
+        (0.92, Holding.HOLDS),
+        (0.8, Holding.FASTER),
+    ],
 )
-def test_marks(time_s: float, mark: Mark) -> None:
+def test_marks(time_s: float, mark: Holding) -> None:
     assert mark_of(Interval(time_s, time_s, time_s), Interval(1.0, 1.0, 1.0), 0.1) is mark
 
 
 def test_a_time_has_moved_only_where_the_intervals_are_apart() -> None:
     wide = Interval(0.9, 1.0, 1.8)  # a busy machine's
-    assert mark_of(Interval(1.15, 1.2, 1.3), wide, 0.1) is Mark.UNDECIDED
-    assert mark_of(Interval(2.0, 2.1, 2.2), wide, 0.1) is Mark.SLOWER
-    assert mark_of(Interval(0.7, 0.75, 0.79), wide, 0.1) is Mark.FASTER
-    assert mark_of(Interval(0.95, 1.05, 1.5), wide, 0.1) is Mark.HOLDS
+    assert mark_of(Interval(1.15, 1.2, 1.3), wide, 0.1) is Holding.UNDECIDED
+    assert mark_of(Interval(2.0, 2.1, 2.2), wide, 0.1) is Holding.SLOWER
+    assert mark_of(Interval(0.7, 0.75, 0.79), wide, 0.1) is Holding.FASTER
+    assert mark_of(Interval(0.95, 1.05, 1.5), wide, 0.1) is Holding.HOLDS
 
 
 def test_the_command_ends_with_1_where_an_entry_does_not_hold(

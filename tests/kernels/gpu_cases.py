@@ -10,7 +10,7 @@ import numpy as np
 from tests.kernels.draws import DRAW
 from tuner import registry
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
-from tuner.builders.triton.interpreter import Interpreter
+from tuner.builders.triton.interpreter import TritonInterpreter
 from tuner.core.kernel import Kernel, Source
 from tuner.core.operator import Operator, Tensors, special_mismatch, worst_error
 from tuner.core.space import Config
@@ -86,7 +86,7 @@ def _roomy(kernel: Kernel, workload: Workload) -> Workload:
     return workload
 
 
-def wrong(case: Case, folder: Path, interpreter: Callable[[], Interpreter]) -> str | None:
+def wrong(case: Case, folder: Path, interpreter: Callable[[], TritonInterpreter]) -> str | None:
     """What is wrong with the kernel in this case, on random inputs and on special values; `None` if nothing.
 
     CUDA and TensorIR run twice on the emulator with all sanitizers, threads in an order of their own; Triton
@@ -160,7 +160,7 @@ def _cuda(case: Case, folder: Path) -> _Judge:
     return judge
 
 
-def _triton(case: Case, interpreter: Interpreter) -> _Judge:
+def _triton(case: Case, interpreter: TritonInterpreter) -> _Judge:
     def judge(workload: Workload, inputs: Tensors) -> tuple[Tensors, str]:
         source = case.kernel.lower(workload, case.config, case.target)
         blank = _blank(case.operator, workload)

@@ -11,7 +11,7 @@ import pytest
 from tests.kernels.gpu_cases import KERNELS, Case, draw, wrong
 from tuner import registry
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
-from tuner.builders.triton.interpreter import Interpreter
+from tuner.builders.triton.interpreter import TritonInterpreter
 from tuner.core.kernel import Kernel, Source
 from tuner.core.protocol import Protocol
 from tuner.core.space import Config
@@ -30,13 +30,13 @@ every_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: ker
 
 
 @pytest.fixture(scope="module")
-def interpreter() -> Iterator[Callable[[], Interpreter]]:
+def interpreter() -> Iterator[Callable[[], TritonInterpreter]]:
     """One process for all tests, started by the first that asks; a new one where it died."""
-    kept: list[Interpreter] = []
+    kept: list[TritonInterpreter] = []
 
-    def running() -> Interpreter:
+    def running() -> TritonInterpreter:
         if not kept or not kept[-1].alive:
-            kept.append(Interpreter())
+            kept.append(TritonInterpreter())
         return kept[-1]
 
     yield running
@@ -78,7 +78,7 @@ class _UnmaskedAttention(TensorIRFlashCuda):
         return replace(source, options={**source.options, "sizes": sizes})
 
 
-def test_a_mistake_is_seen(tmp_path: Path, interpreter: Callable[[], Interpreter]) -> None:
+def test_a_mistake_is_seen(tmp_path: Path, interpreter: Callable[[], TritonInterpreter]) -> None:
     shifted, unmasked = _ShiftedConv(), _UnmaskedAttention()
     conv, attention = registry.operator("conv2d"), registry.operator("attention")
     image = conv.workload("f32", n=1, c=3, h=5, w=6, k=4, r=3, s=3)
@@ -124,7 +124,7 @@ def test_tensorir_takes_bf16_where_the_gpu_has_it() -> None:
 # One number a kernel by default, all dtypes in the slow suite's twenty.
 @every_kernel
 def test_a_random_configuration_is_right_and_clean(
-    kernel: Kernel, tmp_path: Path, interpreter: Callable[[], Interpreter]
+    kernel: Kernel, tmp_path: Path, interpreter: Callable[[], TritonInterpreter]
 ) -> None:
     needs(kernel)
     assert wrong(draw(kernel, 0), tmp_path / "0", interpreter) is None
@@ -135,7 +135,7 @@ def test_a_random_configuration_is_right_and_clean(
 @pytest.mark.parametrize("part", range(4))
 @every_kernel
 def test_random_configurations_are_right_and_clean(
-    kernel: Kernel, part: int, tmp_path: Path, interpreter: Callable[[], Interpreter]
+    kernel: Kernel, part: int, tmp_path: Path, interpreter: Callable[[], TritonInterpreter]
 ) -> None:
     needs(kernel)
     for number in range(1 + 5 * part, 6 + 5 * part):

@@ -12,7 +12,7 @@ from tuner.core.errors import TunerError
 from tuner.core.stats import Interval
 from tuner.core.turns import Turns
 from tuner.devices.cpu.device import CpuDevice
-from tuner.engine.tuning.finals import Finalist, Placing, Ranking
+from tuner.engine.tuning.finals import Finalist, FinalPlacing, Ranking
 from tuner.lab import bench_vendor, vendor_page, vendor_roofline
 from tuner.lab.vendor_cases import OPERATORS, cases
 
@@ -56,9 +56,9 @@ def test_who_stops_early_has_f32_of_every_operator() -> None:
     assert len(cases([2], quick=True)) < len(cases([2])) / 2
 
 
-def placing(label: str, seconds: float, baseline: bool = True) -> Placing:
+def placing(label: str, seconds: float, baseline: bool = True) -> FinalPlacing:
     turns = Turns((seconds,) * 9, (1,) * 9)
-    return Placing(Finalist(label, 1, None, baseline), turns, "", Interval(1, 1, 1))  # type: ignore[arg-type]
+    return FinalPlacing(Finalist(label, 1, None, baseline), turns, "", Interval(1, 1, 1))  # type: ignore[arg-type]
 
 
 def test_ours_is_held_against_the_best_library() -> None:

@@ -256,7 +256,9 @@ def test_a_busy_machine_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(comparison, "race", lambda right, rounds: [])
     path = save(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], {"x": [2, 2]}, ["y"])
     with open_store(tmp_path / "r.db") as store:
-        (found,) = comparison.compare_model(comparison.Asked(path, rounds=3), store, default_device(), 1)
+        (found,) = comparison.compare_model(
+            comparison.ComparisonAsked(path, rounds=3), store, default_device(), 1
+        )
     assert compared_plain(found, 1)["disturbed"] == "other programs took 1.0 of 2 cores"
 
 
@@ -270,7 +272,7 @@ def test_models_are_compared_on_the_inputs_of_a_file(monkeypatch: pytest.MonkeyP
     file = tmp_path / "inputs.npz"
     np.savez(file, x=np.array([[1, 2], [3, 4]], np.float32))
     with open_store(tmp_path / "r.db") as store:
-        asked = comparison.Asked(path, batches=[None, 3], inputs=file)
+        asked = comparison.ComparisonAsked(path, batches=[None, 3], inputs=file)
         comparison.compare_model(asked, store, default_device(), 1)
     assert [found.tolist() for found in seen] == [[[-1, -2], [-3, -4]], [[-1, -2], [-3, -4], [-1, -2]]]
     np.savez(file, x=np.ones((2, 3), np.float32))

@@ -18,7 +18,7 @@ from tuner.model.profile import attribute, profile
 from tuner.model.reading import graph_of, prepared, read_model
 from tuner.model.runtime import random_inputs
 from tuner.model.split import FEWEST, LEAST_SHARE, shares, split_trials, weights
-from tuner.model.tuning import Asked, file_digest, prepare
+from tuner.model.tuning import TuningAsked, file_digest, prepare
 from tuner.store.store import open_store
 
 
@@ -86,7 +86,7 @@ def test_without_the_package_the_command_names_the_extra(tmp_path: Path, monkeyp
 def test_an_interrupted_run_is_gone_on_with_as_it_was_split(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
     device = default_device()
-    asked = Asked(convolutional(tmp_path / "m.onnx"), {}, trials=20)
+    asked = TuningAsked(convolutional(tmp_path / "m.onnx"), {}, trials=20)
     with open_store(str(tmp_path / "r.db")) as store:
         setting = campaign.Setting(device, campaign.default_protocol(device), campaign.Plan(), store)
         workload = find_layers(read_model(asked.path)).layers[1].workload

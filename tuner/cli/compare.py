@@ -12,7 +12,7 @@ from tuner.report.text import safe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tuner.engine.tuning.campaign_outcome import Outcome
+    from tuner.engine.tuning.campaign_outcome import CampaignOutcome
     from tuner.engine.tuning.experiment import Experiment
     from tuner.store.campaign_records import StoredCampaign
     from tuner.store.store import Store
@@ -96,7 +96,7 @@ def compare(
             found = [_stored(store, file, name, each, campaign) for name, each in names]
             _show(found, store, output, experiment, json)
             return
-        outcomes: list[Outcome] = []
+        outcomes: list[CampaignOutcome] = []
         campaigns: list[int] = []
         with SweepProgress(quiet=json) as progress:
             # What an interrupted run measured again is not measured a third time.

@@ -9,7 +9,7 @@ from tuner.cli.common import Json
 from tuner.core.bounds import MAX_SEED
 
 if TYPE_CHECKING:
-    from tuner.engine.examine.inspect import Inspection, Stage
+    from tuner.engine.examine.inspect import CandidateInspection, Stage
 
 _EXAMPLES = """
 Examples:
@@ -80,7 +80,7 @@ def inspect(
     _print(shown, diffs if other is not None else list(shown.stages), stage)
 
 
-def _print(shown: "Inspection", stages: "list[Stage]", only: str | None) -> None:
+def _print(shown: "CandidateInspection", stages: "list[Stage]", only: str | None) -> None:
     from rich.syntax import Syntax
 
     from tuner.cli.common import config_text, console

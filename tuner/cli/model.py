@@ -179,7 +179,7 @@ def tune(
     from tuner.engine.tuning import campaign
     from tuner.engine.tuning.budget import Budget
     from tuner.model.guards import require_file
-    from tuner.model.tuning import Asked, prepare, project, projection_plain, tune_model
+    from tuner.model.tuning import TuningAsked, prepare, project, projection_plain, tune_model
     from tuner.report.present import present
     from tuner.store.store import open_store
 
@@ -192,7 +192,7 @@ def tune(
     plan = campaign.Plan(
         searcher, budget=Budget(trials=24), rounds=rounds, give_up_after=give_up_after, final_within=2.0
     )
-    asked = Asked(model, parse_dims(dim or ()), batch, trials, minutes and minutes * 60, inputs, cache)
+    asked = TuningAsked(model, parse_dims(dim or ()), batch, trials, minutes and minutes * 60, inputs, cache)
     protocol = campaign.default_protocol(device, threads=threads, cache=cache)
     with open_store(db) as store:
         with LayerProgress(json, verbose) as progress:

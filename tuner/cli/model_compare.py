@@ -56,7 +56,7 @@ def compare(
     from tuner.engine.tuning.campaign import default_protocol
     from tuner.model.beside import Neighbour
     from tuner.model.comparing import compared_plain
-    from tuner.model.comparison import Asked, compare_model
+    from tuner.model.comparison import ComparisonAsked, compare_model
     from tuner.model.guards import require_file
     from tuner.store.store import open_store
 
@@ -67,7 +67,7 @@ def compare(
     for named in (model, *([] if beside is None else [beside])):
         require_file(named)
     with open_store(db, read_only=True) as store:
-        asked = Asked(model, parse_dims(dim or ()), batches, rounds, inputs, mix is Mix.AUTO)
+        asked = ComparisonAsked(model, parse_dims(dim or ()), batches, rounds, inputs, mix is Mix.AUTO)
         other = None
         if beside is not None:
             other = Neighbour(beside, parse_dims(beside_dim or ()), db, protocol.threads)

@@ -10,7 +10,7 @@ from tuner.cli.common import Json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tuner.model.load.arrivals import Outcome
+    from tuner.model.load.arrivals import RequestOutcome
 
 EXAMPLES = """
 Examples:
@@ -50,7 +50,7 @@ def load(
     from tuner.cli.model_compare import parse_batches
     from tuner.core.bounds import check_positive, check_seed
     from tuner.core.errors import TunerError
-    from tuner.model.load.arrivals import Plan
+    from tuner.model.load.arrivals import Schedule
     from tuner.model.load.arrivals import load as run
 
     rates = parse_rates(rate)
@@ -59,7 +59,7 @@ def load(
     if chart is not None and len(rates) < 2:
         raise TunerError("--chart draws latency over the rate: give two with --rate, as 10,50")
     batches = [size for size in parse_batches(batch) if size is not None]
-    plan = Plan(rates, batches, seconds, seed, verify)
+    plan = Schedule(rates, batches, seconds, seed, verify)
     if max(rates) * seconds > 10**6:
         raise TunerError("--rate times --seconds is more than a million requests: give less")
 
@@ -103,7 +103,7 @@ def parse_rates(given: str) -> list[float]:
     return list(dict.fromkeys(found))
 
 
-def _lines(found: "Sequence[Outcome]", verify: bool) -> "Iterator[str]":
+def _lines(found: "Sequence[RequestOutcome]", verify: bool) -> "Iterator[str]":
     from tuner.cli.common import aligned, seconds
 
     rows = [

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tuner.core.protocol import Protocol
     from tuner.core.workload import Workload
     from tuner.engine.candidate.described import DescribedDevice
-    from tuner.engine.tuning.campaign_outcome import Outcome
+    from tuner.engine.tuning.campaign_outcome import CampaignOutcome
     from tuner.engine.tuning.plan import Plan
     from tuner.engine.tuning.series import SeriesLayer
     from tuner.engine.tuning.setting import Setting
@@ -222,7 +222,7 @@ def _sweep_layers(
     end(list(outcomes.values()))
 
 
-def number_of(outcomes: "Mapping[Workload, Outcome]") -> int:
+def number_of(outcomes: "Mapping[Workload, CampaignOutcome]") -> int:
     """The campaign in the store that outcomes are of."""
     found = next(iter(outcomes.values())).campaign_id
     assert found is not None
@@ -243,7 +243,7 @@ def _compile_only(
     plan: "Plan",
     db: str | None,
     json: bool,
-) -> "Outcome":
+) -> "CampaignOutcome":
     """Ranks candidates for a described target on paper."""
     from tuner.cli.progress import SweepProgress
     from tuner.engine.tuning import compile_only
@@ -260,7 +260,7 @@ def _compile_only(
     return outcome
 
 
-def end(outcomes: "Sequence[Outcome]") -> None:
+def end(outcomes: "Sequence[CampaignOutcome]") -> None:
     """The end of a command that tunes: says what was all wrong, and gives the exit code.
 
     Raises:

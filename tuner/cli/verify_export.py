@@ -40,7 +40,7 @@ def verify_export(
     from tuner.cli.common import aligned, print_json, say, seconds
     from tuner.cli.dispatch import fraction
     from tuner.cli.progress import SweepProgress
-    from tuner.export.verify import GOOD, Mark, described, verify
+    from tuner.export.verify import GOOD, Holding, described, verify
     from tuner.interchange.exported import read_entries
 
     share, named = fraction(within), parse_defaults(default or ())
@@ -65,7 +65,7 @@ def verify_export(
             for text in verdict.stale:
                 say(f"{verdict.entry.workload}: {text}")
         counts = Counter(verdict.mark for verdict in verdicts)
-        told = ", ".join(f"{counts[mark]} {mark}" for mark in Mark if counts[mark])
+        told = ", ".join(f"{counts[mark]} {mark}" for mark in Holding if counts[mark])
         entries_said = f"{len(verdicts):,} entr{'y' if len(verdicts) == 1 else 'ies'}"
         say(f"{file}: {entries_said}: {told}.")
     if any(verdict.mark not in GOOD for verdict in verdicts):

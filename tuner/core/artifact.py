@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tuner.core.digest import digest
-from tuner.core.source import Argument, Launch, Source, Step
+from tuner.core.source import Argument, KernelStep, Launch, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,13 @@ class Artifact:
     threads: int = 1
     launch: Launch | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    before: tuple[Step, ...] = ()
-    prepare: Step | None = None
+    before: tuple[KernelStep, ...] = ()
+    prepare: KernelStep | None = None
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[KernelStep, ...]:
         """All kernels of a call, in order."""
-        return (*self.before, Step(self.entry, self.arguments, self.launch, self.metrics))
+        return (*self.before, KernelStep(self.entry, self.arguments, self.launch, self.metrics))
 
     def sized(self, source: Source) -> "Artifact":
         """This binary with the arguments of another shape, as `source` has them."""

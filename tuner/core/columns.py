@@ -20,7 +20,7 @@ Mask = np.ndarray | None  # bool, broadcastable to the values; None: no row
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ValueColumn:
     """One value a row, and which rows have none.
 
     Attributes:
@@ -31,15 +31,15 @@ class Column:
     values: np.ndarray
     undefined: Mask = None
 
-    def take(self, rows: np.ndarray, length: int) -> "Column":
+    def take(self, rows: np.ndarray, length: int) -> "ValueColumn":
         """The rows of the given numbers, of a column that may still be a single value for all."""
         undefined = None if self.undefined is None else np.broadcast_to(self.undefined, length)[rows]
-        return Column(np.broadcast_to(self.values, length)[rows], undefined)
+        return ValueColumn(np.broadcast_to(self.values, length)[rows], undefined)
 
-    def repeat(self, times: int) -> "Column":
+    def repeat(self, times: int) -> "ValueColumn":
         """Every row `times` times in a row."""
         undefined = None if self.undefined is None else np.repeat(self.undefined, times)
-        return Column(np.repeat(self.values, times), undefined)
+        return ValueColumn(np.repeat(self.values, times), undefined)
 
     def holds(self, length: int) -> np.ndarray:
         """bool[length]: where the value is defined and true."""
@@ -47,16 +47,16 @@ class Column:
         return true if self.undefined is None else true & ~self.undefined
 
 
-def column(values: Sequence[Any], wide: bool = False) -> Column:
+def column(values: Sequence[Any], wide: bool = False) -> ValueColumn:
     """Values of plain types as a column; `wide` keeps Python's unlimited integers."""
     kinds = {type(value) for value in values}
     uniform = kinds <= {bool} or kinds == {float} or kinds == {str}
     whole = kinds == {int} and not wide and all(-(2**62) < v < 2**62 for v in values)
     if uniform or whole:
-        return Column(np.array(values))
+        return ValueColumn(np.array(values))
     result = np.empty(len(values), dtype=object)
     result[:] = values
-    return Column(result)
+    return ValueColumn(result)
 
 
 def needs_wide(expression: Expression, domains: Mapping[str, Sequence[Any]]) -> bool:
@@ -105,7 +105,7 @@ def _magnitude(node: ast.AST, largest: Mapping[str, float]) -> float:
     return 1.0
 
 
-def evaluate(expression: Expression, known: Mapping[str, Column], wide: bool = False) -> Column:
+def evaluate(expression: Expression, known: Mapping[str, ValueColumn], wide: bool = False) -> ValueColumn:
     """The value of an expression in every row.
 
     Args:
@@ -124,26 +124,26 @@ def evaluate(expression: Expression, known: Mapping[str, Column], wide: bool = F
 
 
 class _Evaluator:
-    def __init__(self, texts: Mapping[int, str], known: Mapping[str, Column], wide: bool) -> None:
+    def __init__(self, texts: Mapping[int, str], known: Mapping[str, ValueColumn], wide: bool) -> None:
         self._texts, self._known, self._wide = texts, known, wide
 
-    def visit(self, node: ast.expr) -> Column:
+    def visit(self, node: ast.expr) -> ValueColumn:
         known = self._known.get(self._texts[id(node)])
         if known is not None:
             return known
         match node:
             case ast.Constant(value=value):
-                return Column(np.array(value, dtype=object if self._wide else None))
+                return ValueColumn(np.array(value, dtype=object if self._wide else None))
             case ast.Name(id=name):
                 raise InvalidSpace(f"name {name!r} is not defined")
             case ast.BoolOp(op=op, values=operands):
                 return self._choose([self.visit(operand) for operand in operands], isinstance(op, ast.Or))
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 inner = self.visit(operand)
-                return Column(~_truth(inner.values), inner.undefined)
+                return ValueColumn(~_truth(inner.values), inner.undefined)
             case ast.UnaryOp(operand=operand):
                 inner = self.visit(operand)
-                return Column(np.asarray(-_number(inner.values)), inner.undefined)
+                return ValueColumn(np.asarray(-_number(inner.values)), inner.undefined)
             case ast.BinOp(left=left, op=op, right=right):
                 return self._arithmetic(op, self.visit(left), self.visit(right))
             case ast.Compare(left=left, ops=ops, comparators=comparators):
@@ -156,7 +156,7 @@ class _Evaluator:
                 return self._call(name, [self.visit(argument) for argument in args])
         raise TypeError(f"{type(node).__name__} has no value")
 
-    def _choose(self, parts: list[Column], stop: bool) -> Column:
+    def _choose(self, parts: list[ValueColumn], stop: bool) -> ValueColumn:
         """`or` (stop is true) and `and`: what stands behind the first part equal to `stop` is not seen."""
         value = _truth(parts[0].values)
         undefined = parts[0].undefined
@@ -165,9 +165,9 @@ class _Evaluator:
             if part.undefined is not None:
                 undefined = _either(undefined, part.undefined & seen)
             value = np.where(seen, _truth(part.values), value)
-        return Column(value, undefined)
+        return ValueColumn(value, undefined)
 
-    def _compare(self, op: ast.cmpop, left: ast.expr, right: ast.expr) -> Column:
+    def _compare(self, op: ast.cmpop, left: ast.expr, right: ast.expr) -> ValueColumn:
         a = self.visit(left)
         if isinstance(op, ast.In | ast.NotIn):
             assert isinstance(right, ast.Tuple | ast.List)
@@ -177,14 +177,14 @@ class _Evaluator:
             for option in options:
                 value = value | _compared(ast.Eq(), a.values, option.values)
                 undefined = _either(undefined, option.undefined)
-            return Column(~value if isinstance(op, ast.NotIn) else value, undefined)
+            return ValueColumn(~value if isinstance(op, ast.NotIn) else value, undefined)
         b = self.visit(right)
-        return Column(_compared(op, a.values, b.values), _either(a.undefined, b.undefined))
+        return ValueColumn(_compared(op, a.values, b.values), _either(a.undefined, b.undefined))
 
-    def _arithmetic(self, op: ast.operator, left: Column, right: Column) -> Column:
+    def _arithmetic(self, op: ast.operator, left: ValueColumn, right: ValueColumn) -> ValueColumn:
         undefined = _either(left.undefined, right.undefined)
         if isinstance(op, ast.BitAnd):
-            return Column(np.asarray(left.values & right.values), undefined)
+            return ValueColumn(np.asarray(left.values & right.values), undefined)
         a, b = _number(left.values), _number(right.values)
         if isinstance(op, ast.Pow | ast.LShift):
             return self._elementwise(power if isinstance(op, ast.Pow) else shift_left, [a, b], undefined)
@@ -196,9 +196,9 @@ class _Evaluator:
             b, undefined = _replace(b, negative), _either(undefined, negative)
         value = np.asarray(_BINARY[type(op)](a, b))
         # Two single values give a plain integer: it must not shrink back to 64 bits.
-        return Column(value.astype(object) if self._wide else value, undefined)
+        return ValueColumn(value.astype(object) if self._wide else value, undefined)
 
-    def _call(self, name: str, args: list[Column]) -> Column:
+    def _call(self, name: str, args: list[ValueColumn]) -> ValueColumn:
         undefined: Mask = None
         for argument in args:
             undefined = _either(undefined, argument.undefined)
@@ -208,18 +208,20 @@ class _Evaluator:
             value = numbers[0]
             for number in numbers[1:]:
                 value = np.asarray(pick(value, number))
-            return Column(value, undefined)
+            return ValueColumn(value, undefined)
         if name == "abs":
-            return Column(np.asarray(np.abs(numbers[0])), undefined)
+            return ValueColumn(np.asarray(np.abs(numbers[0])), undefined)
         if name == "int" and numbers[0].dtype.kind == "i":
-            return Column(numbers[0], undefined)
+            return ValueColumn(numbers[0], undefined)
         if name == "ceildiv":
             zero = np.asarray(numbers[1] == 0, dtype=bool)
             quotient = -(-numbers[0] // _replace(numbers[1], zero))
-            return Column(np.asarray(quotient), _either(undefined, zero))
+            return ValueColumn(np.asarray(quotient), _either(undefined, zero))
         return self._elementwise(FUNCTIONS[name][0], numbers, undefined)
 
-    def _elementwise(self, function: Callable[..., Any], args: list[np.ndarray], undefined: Mask) -> Column:
+    def _elementwise(
+        self, function: Callable[..., Any], args: list[np.ndarray], undefined: Mask
+    ) -> ValueColumn:
         """A Python function row by row: slower, and exactly the scalar form."""
 
         def attempt(*values: Any) -> Any:
@@ -234,7 +236,7 @@ class _Evaluator:
         if not self._wide:
             kinds = {type(value) for value in values.flat}
             values = values.astype(np.float64 if float in kinds else np.int64)
-        return Column(values, _either(undefined, failed))
+        return ValueColumn(values, _either(undefined, failed))
 
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -298,7 +300,7 @@ def _compared(op: ast.cmpop, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(_COMPARE[type(op)](a, b), dtype=bool)
 
 
-def _where(test: Column, body: Column, other: Column) -> Column:
+def _where(test: ValueColumn, body: ValueColumn, other: ValueColumn) -> ValueColumn:
     chosen = _truth(test.values)
     undefined = test.undefined
     if body.undefined is not None:
@@ -308,4 +310,4 @@ def _where(test: Column, body: Column, other: Column) -> Column:
     a, b = body.values, other.values
     if (a.dtype.kind == "U") != (b.dtype.kind == "U"):
         a, b = a.astype(object), b.astype(object)
-    return Column(np.where(chosen, a, b), undefined)
+    return ValueColumn(np.where(chosen, a, b), undefined)

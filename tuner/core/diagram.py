@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.core.columns import Column, column, evaluate, needs_wide
+from tuner.core.columns import ValueColumn, column, evaluate, needs_wide
 from tuner.core.expression import Expression
 
 # Past this many (state, value) pairs in one layer the diagram is given up: under a second and 100 MB.
@@ -87,7 +87,7 @@ class Diagram:
         successors: list[np.ndarray] = []
         bound: set[str] = set()
         # Columns of the present layer: subexpression text -> its value in every state.
-        columns: dict[str, Column] = {}
+        columns: dict[str, ValueColumn] = {}
         states = 1
         for index in order:
             name = self._names[index]
@@ -97,7 +97,7 @@ class Diagram:
             if pairs > MAX_PAIRS:
                 raise DiagramTooLarge(f"{pairs} pairs at parameter {name}")
             known = {text: part.repeat(width) for text, part in columns.items()}
-            known[name] = Column(np.tile(values.values, states))
+            known[name] = ValueColumn(np.tile(values.values, states))
             bound.add(name)
             frozen = frozenset(bound)
             valid = np.ones(pairs, dtype=bool)
@@ -197,7 +197,7 @@ class Diagram:
         return tuple(chosen)
 
 
-def _group(columns: Sequence[Column], rows: int) -> tuple[np.ndarray, np.ndarray]:
+def _group(columns: Sequence[ValueColumn], rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers rows with equal columns alike: (group of each row, first row of each group)."""
     key = np.zeros(rows, dtype=np.int64)
     for part in columns:

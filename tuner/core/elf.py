@@ -15,7 +15,7 @@ _SYMBOL_BYTES = _RELOCATION_BYTES = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ElfSection:
     """A section header: its name, and its type, offset, size (bytes), link and info as in the file."""
 
     name: str
@@ -63,14 +63,14 @@ class Elf:
         return self.data[at : self.data.index(b"\0", at)].decode(errors="replace")
 
     @cached_property
-    def sections(self) -> list[Section]:
+    def sections(self) -> list[ElfSection]:
         """In the file's order: symbols name them by their index."""
         (start,) = struct.unpack_from("<Q", self.data, 0x28)
         size, count, names = struct.unpack_from("<HHH", self.data, 0x3A)
         rows = [struct.unpack_from("<IIQQQQIIQQ", self.data, start + i * size) for i in range(count)]
-        return [Section(self._text(rows[names][4] + r[0]), r[1], r[4], r[5], r[6], r[7]) for r in rows]
+        return [ElfSection(self._text(rows[names][4] + r[0]), r[1], r[4], r[5], r[6], r[7]) for r in rows]
 
-    def section(self, name: str) -> Section | None:
+    def section(self, name: str) -> ElfSection | None:
         """The last section of a name."""
         return next((s for s in reversed(self.sections) if s.name == name), None)
 

@@ -33,7 +33,7 @@ class Interpreter(typing.Protocol):
         """Ends what it started."""
 
 
-class Finding(typing.Protocol):
+class SanitizerFinding(typing.Protocol):
     """Something that a sanitizer saw; its text names the place."""
 
     @property
@@ -52,7 +52,7 @@ class Emulated(typing.Protocol):
         """Whether it ran to its end."""
 
     @property
-    def findings(self) -> Sequence[Finding]:
+    def findings(self) -> Sequence[SanitizerFinding]:
         """What the sanitizers saw."""
 
     @property

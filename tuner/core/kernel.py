@@ -8,12 +8,12 @@ from typing import Any
 from tuner.core.digest import digest_files
 from tuner.core.errors import Unavailable
 from tuner.core.python_imports import imported_files
-from tuner.core.source import Argument, Launch, Source, Step
+from tuner.core.source import Argument, KernelStep, Launch, Source
 from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
 
-__all__ = ["FROZEN", "STRICT", "Argument", "Kernel", "Launch", "Source", "Step", "unfrozen"]
+__all__ = ["FROZEN", "STRICT", "Argument", "Kernel", "KernelStep", "Launch", "Source", "unfrozen"]
 
 STRICT = "strict"
 """An operator's option of this name, a boolean, keeps kernels away that are not of `special_values`."""

@@ -41,7 +41,7 @@ class Mark(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Reproduction:
     """A verdict on one number.
 
     Attributes:
@@ -73,7 +73,7 @@ def of_pairs(slower: Turns, faster: Turns) -> list[float]:
     return found
 
 
-def judge(then: Sequence[float], now: Sequence[float], numbers: int, within: float = WITHIN) -> Finding:
+def judge(then: Sequence[float], now: Sequence[float], numbers: int, within: float = WITHIN) -> Reproduction:
     """The verdict on one number.
 
     Args:
@@ -86,12 +86,12 @@ def judge(then: Sequence[float], now: Sequence[float], numbers: int, within: flo
     """
     if min(len(then), len(now)) < FEWEST:
         few = f"{len(then)} samples then, {len(now)} now: an interval needs {FEWEST} of each"
-        return Finding(Mark.UNDECIDED, None, few)
+        return Reproduction(Mark.UNDECIDED, None, few)
     ratio = ratio_of(now, then, 0.05 / max(1, numbers))
     mark, why = mark_of(ratio, within), ""
     if mark is Mark.UNDECIDED:
         why = f"its processes differ too much: now/then is anything from {ratio.low:.2f} to {ratio.high:.2f}"
-    return Finding(mark, ratio, why)
+    return Reproduction(mark, ratio, why)
 
 
 def mark_of(ratio: Interval, within: float) -> Mark:

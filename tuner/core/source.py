@@ -40,7 +40,7 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class KernelStep:
     """One GPU kernel of several that make one call, launched one after the other.
 
     Attributes:
@@ -73,7 +73,7 @@ class Source:
             `launch` are the last one's.
         prepare: of a CPU kernel: called with the inputs that it takes, before the first call and whenever
             one of them changes; it fills workspaces that `entry` reads. Not part of a call's time.
-        metrics: what is known of the last kernel before it is built, as in `Step`.
+        metrics: what is known of the last kernel before it is built, as in `KernelStep`.
     """
 
     language: str
@@ -83,11 +83,11 @@ class Source:
     threads: int = 1
     launch: Launch | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    before: tuple[Step, ...] = ()
+    before: tuple[KernelStep, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
-    prepare: Step | None = None
+    prepare: KernelStep | None = None
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[KernelStep, ...]:
         """All kernels of a call, in order."""
-        return (*self.before, Step(self.entry, self.arguments, self.launch, self.metrics))
+        return (*self.before, KernelStep(self.entry, self.arguments, self.launch, self.metrics))

@@ -18,7 +18,7 @@ from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.expression import Expression
 from tuner.core.found_files import UnreadableFile, read_file
 from tuner.core.includes import absolute_flags, included_files
-from tuner.core.kernel import Argument, Kernel, Launch, Source, Step
+from tuner.core.kernel import Argument, Kernel, KernelStep, Launch, Source
 from tuner.core.kernel_header import DTYPE_MACRO, OPTION_MACRO, KernelHeader, read_declaration, read_header
 from tuner.core.operator import Operator
 from tuner.core.shared_declarations import with_shared
@@ -169,7 +169,7 @@ class SourceKernel(Kernel):
             threads, self._launch(scope),
             {"include": str(self.path.parent), "flags": flags, **({"requires": requires} if requires else {}),
              **({"constants": constants} if (constants := self._declared.get("constants")) else {})},
-            prepare=None if prepare is None else Step(
+            prepare=None if prepare is None else KernelStep(
                 prepare["entry"], self._arguments(workload, options, scope, prepare["arguments"]), None
             ),
         )  # fmt: skip

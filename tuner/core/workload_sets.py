@@ -12,7 +12,7 @@ from tuner.core.errors import UnknownName
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ListedLayer:
     """A workload of a model.
 
     Attributes:
@@ -40,9 +40,9 @@ class WorkloadSet:
     name: str
     summary: str
     source: str
-    layers: tuple[Layer, ...]
+    layers: tuple[ListedLayer, ...]
 
-    def of(self, operator: str) -> tuple[Layer, ...]:
+    def of(self, operator: str) -> tuple[ListedLayer, ...]:
         """The layers of one operator."""
         return tuple(layer for layer in self.layers if layer.operator == operator)
 
@@ -209,4 +209,4 @@ def workload_set(name: str) -> WorkloadSet:
         raise UnknownName("workload set", name, list(_SETS))
     summary, source, layers = _SETS[name]
     counts = Counter(layers())  # keeps the order of first use
-    return WorkloadSet(name, summary, source, tuple(Layer(*layer, n) for layer, n in counts.items()))
+    return WorkloadSet(name, summary, source, tuple(ListedLayer(*layer, n) for layer, n in counts.items()))

@@ -28,7 +28,7 @@ nobody, and each one costs as many measurements as there are shapes."""
 
 
 @dataclass(frozen=True)
-class Choice:
+class KernelChoice:
     """A configuration of a kernel: a row of the table.
 
     Attributes:
@@ -82,7 +82,7 @@ class Matrix:
     group: Group
     shapes: tuple[Workload, ...]
     weights: tuple[float, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[KernelChoice, ...]
     times: np.ndarray
     best_s: np.ndarray
     adapted: Mapping[tuple[int, int], Config]
@@ -127,7 +127,7 @@ class _Column:
 
     workload: Workload
     times: dict[str, float]
-    choices: dict[str, Choice]
+    choices: dict[str, KernelChoice]
     stale: int = 0
 
 
@@ -228,7 +228,7 @@ def _collect(store: "Store", sweep: StoredSweep, column: _Column) -> None:
         if kernel is not None and kernel.digest != trial.key.kernel_digest:
             column.stale += 1
             continue
-        choice = Choice(trial.key.kernel, dict(trial.key.config), trial.id or 0)
+        choice = KernelChoice(trial.key.kernel, dict(trial.key.config), trial.id or 0)
         # A pruned trial was stopped because it is far behind: it is no good here, and how bad is not known.
         time_s = measurement.time_s if measurement.ok and measurement.time_s else math.inf
         before = column.times.get(choice.digest, math.inf)
@@ -240,7 +240,7 @@ def _table(
     operator: str, dtype: str, group: Group, columns: Sequence[_Column], weights: tuple[float, ...],
     adapt: Adapt | None,
 ) -> Matrix:  # fmt: skip
-    proposed: dict[str, Choice] = {}
+    proposed: dict[str, KernelChoice] = {}
     for column in columns:
         fastest = sorted((t, d) for d, t in column.times.items() if math.isfinite(t))
         proposed.update((d, column.choices[d]) for _, d in fastest[:_PER_SHAPE])
@@ -256,7 +256,7 @@ def _table(
                     known = math.inf
                 elif dict(config) != dict(choice.config):
                     adapted[r, c] = config
-                    known = column.times.get(Choice(choice.kernel, config).digest)
+                    known = column.times.get(KernelChoice(choice.kernel, config).digest)
             if known is not None:
                 times[r, c] = known
     best = np.array([min(column.times.values()) for column in columns])

@@ -9,7 +9,7 @@ import numpy as np
 from tuner.core.errors import TunerError
 from tuner.core.workload import Workload
 from tuner.export.cover import regrets, smallest_cover
-from tuner.export.matrix import Choice, Group, Matrix
+from tuner.export.matrix import Group, KernelChoice, Matrix
 from tuner.export.tree import Node, features, grow_no_deeper_than_helps, leaf_of, to_plain
 
 _REACH = 2.0
@@ -28,7 +28,7 @@ class Picked:
         why: where not sure, the reason, for people.
     """
 
-    choice: Choice
+    choice: KernelChoice
     sure: bool
     why: str = ""
 
@@ -51,7 +51,7 @@ class Rule:
     operator: str
     dtype: str
     group: Group
-    choices: tuple[Choice, ...]
+    choices: tuple[KernelChoice, ...]
     tree: Node
     default: int
     table: Mapping[Workload, tuple[int, float]]

@@ -31,7 +31,7 @@ _FEWEST = 2
 
 
 @dataclass(frozen=True)
-class Served:
+class RulePick:
     """What the rule picks for a shape.
 
     Attributes:
@@ -74,7 +74,7 @@ def load_by_rule(
 def pick_by_rule(
     workload: Workload, rows: Sequence[BestRow], device: Device, store: "Store", kernels: Sequence[str],
     threads: int | None,
-) -> Served | None:  # fmt: skip
+) -> RulePick | None:  # fmt: skip
     """What the rule says of a shape that was not tuned; `None` without a rule, or where it has nothing valid.
 
     It is the rule of the tuned shapes with the same options, as in a shared library; of all of this dtype
@@ -102,7 +102,7 @@ def pick_by_rule(
     return None  # the nearest of anything is next
 
 
-def _pick(workload: Workload, matrix: Matrix, adapt: Adapt) -> Served | None:
+def _pick(workload: Workload, matrix: Matrix, adapt: Adapt) -> RulePick | None:
     rule = make_rule(matrix, WITHIN)
     picked = rule.pick(workload)
     # Options that the one picked does not honour another one may.
@@ -115,7 +115,7 @@ def _pick(workload: Workload, matrix: Matrix, adapt: Adapt) -> Served | None:
             of += f", in place of {picked.choice.kernel}, which cannot serve"
         elif not picked.sure:
             of += f", its default: {picked.why}"
-        return Served(choice.kernel, config, choice.trial, of)
+        return RulePick(choice.kernel, config, choice.trial, of)
     return None
 
 

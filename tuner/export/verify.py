@@ -29,7 +29,7 @@ from tuner.interchange.exported import Entry
 _ROUNDS, _BUDGET_S = 9, 8.0
 
 
-class Mark(StrEnum):
+class Holding(StrEnum):
     """What became of an entry."""
 
     HOLDS = "holds"
@@ -40,7 +40,7 @@ class Mark(StrEnum):
     UNDECIDED = "undecided"  # other programs had the cores, or the intervals are too wide
 
 
-GOOD = frozenset({Mark.HOLDS, Mark.FASTER})
+GOOD = frozenset({Holding.HOLDS, Holding.FASTER})
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Verdict:
     """
 
     entry: Entry
-    mark: Mark
+    mark: Holding
     time_s: float | None = None
     default_s: float | None = None
     why: str = ""
@@ -84,7 +84,7 @@ def verify(
         except MachineFault:
             raise
         except TunerError as error:
-            found.append(Verdict(entry, Mark.INVALID, why=str(error).splitlines()[0]))
+            found.append(Verdict(entry, Holding.INVALID, why=str(error).splitlines()[0]))
     return found
 
 
@@ -102,7 +102,7 @@ def _verify(entry: Entry, within: float, observer: Observer, default: Config | N
     except MachineFault:
         raise
     except TunerError as error:
-        return Verdict(entry, Mark.INVALID, why=str(error).splitlines()[0], stale=stale)
+        return Verdict(entry, Holding.INVALID, why=str(error).splitlines()[0], stale=stale)
 
 
 def _compared(
@@ -122,7 +122,7 @@ def _compared(
         workshop.prepare(registry.operator(workload.operator), workload)
         ranking, why = _timed(workshop, workload, kernel, [config, plain], observer)
     if ranking is None:
-        return Verdict(entry, Mark.INVALID, why=why, stale=stale)
+        return Verdict(entry, Holding.INVALID, why=why, stale=stale)
     elsewhere = entry.fingerprint != device.fingerprint or entry.evidence != Evidence.MEASURED
     return verdict_of(entry, ranking, dict(config) == plain, elsewhere, within, stale)
 
@@ -144,19 +144,21 @@ def verdict_of(
     tuned, default = (placing.interval for placing in ranking.entries)
     times = tuned.mid if tuned else None, default.mid if default else None
     if ranking.entries[0].error:
-        return Verdict(entry, Mark.INVALID, None, times[1], ranking.entries[0].error.splitlines()[0], stale)
+        return Verdict(
+            entry, Holding.INVALID, None, times[1], ranking.entries[0].error.splitlines()[0], stale
+        )
     if ranking.disturbed or times[0] is None:
-        return Verdict(entry, Mark.UNDECIDED, *times, ranking.disturbed, stale)
+        return Verdict(entry, Holding.UNDECIDED, *times, ranking.disturbed, stale)
     # Where the default fails, anything right is better than it.
     if times[1] is not None and (ranking.winner != 0 or ranking.tied):
-        return Verdict(entry, Mark.NO_BETTER, *times, "it is the default" if is_default else "", stale)
+        return Verdict(entry, Holding.NO_BETTER, *times, "it is the default" if is_default else "", stale)
     if elsewhere:
         why = "better than the default; what was said is of elsewhere"
-        return Verdict(entry, Mark.HOLDS, *times, why, stale)
+        return Verdict(entry, Holding.HOLDS, *times, why, stale)
     assert tuned is not None
     mark = mark_of(tuned, entry.said, within)
     why = ""
-    if mark is Mark.UNDECIDED:
+    if mark is Holding.UNDECIDED:
         wide = [f"±{100 * each.relative_half_width:.0f}%" for each in (entry.said, tuned)]
         why = (
             f"{tuned.mid / entry.said.mid:.2f} times what was said, by the medians, and the intervals "
@@ -165,17 +167,17 @@ def verdict_of(
     return Verdict(entry, mark, *times, why, stale)
 
 
-def mark_of(now: Interval, said: Interval, within: float) -> Mark:
+def mark_of(now: Interval, said: Interval, within: float) -> Holding:
     """What a time here says of a time that was said, for an entry that is better than its default.
 
     It has moved where the intervals, one of them widened by the share `within`, do not meet; it holds where
     the medians are within that share. Between the two nothing is said.
     """
     if now.low > said.high * (1 + within):
-        return Mark.SLOWER
+        return Holding.SLOWER
     if now.high * (1 + within) < said.low:
-        return Mark.FASTER
-    return Mark.HOLDS if 1 / (1 + within) <= now.mid / said.mid <= 1 + within else Mark.UNDECIDED
+        return Holding.FASTER
+    return Holding.HOLDS if 1 / (1 + within) <= now.mid / said.mid <= 1 + within else Holding.UNDECIDED
 
 
 def _timed(

@@ -87,14 +87,14 @@ class ResultCampaign:
 
 
 @dataclass(frozen=True)
-class Result:
+class ResultFile:
     """A file of `tuner compare`, checked to be plain values."""
 
     title: str
     campaigns: tuple[ResultCampaign, ...]
 
 
-def read_result(file: Path) -> Result:
+def read_result(file: Path) -> ResultFile:
     """The content of a `result.json`.
 
     Raises:
@@ -117,7 +117,7 @@ def read_result(file: Path) -> Result:
     )
     if not any(part.entries for campaign in campaigns for part in campaign.parts):
         raise InterchangeError(f"{file} holds no number to verify: no final was held in it")
-    return Result(top.text("title", str(file.stem)), campaigns)
+    return ResultFile(top.text("title", str(file.stem)), campaigns)
 
 
 def _campaign(fields: Fields) -> ResultCampaign:

@@ -47,7 +47,7 @@ if __name__ == "__main__":
 
 
 @dataclass(frozen=True)
-class Side:
+class Contender:
     """What one side did.
 
     Attributes:
@@ -91,7 +91,7 @@ def _run(command: list[str], limit_s: float) -> tuple[float, bool]:
 
 def run_ours(
     operator: str, shape: str, kernel: str, trials: int, seed: int, folder: Path, limit_s: float
-) -> Side:
+) -> Contender:
     """A sweep into a database of its own."""
     from tuner.store.store import open_store
 
@@ -106,10 +106,10 @@ def run_ours(
     right = sorted((t for t in found if t.measurement.ok), key=lambda t: t.measurement.time_s or 0.0)
     best = tuple(str(t.key.config[PARAMETER]) for t in right[:_FINALISTS])
     failed = sum(t.measurement.time_s is None for t in found)
-    return Side(len(found), failed, seconds, complete, best)
+    return Contender(len(found), failed, seconds, complete, best)
 
 
-def run_stock(space: TraceSpace, trials: int, seed: int, folder: Path, limit_s: float) -> Side:
+def run_stock(space: TraceSpace, trials: int, seed: int, folder: Path, limit_s: float) -> Contender:
     """`tune_tir` as it comes: its builder, its runner, its database."""
     from tuner.interchange.metaschedule import read_database
 
@@ -125,10 +125,12 @@ def run_stock(space: TraceSpace, trials: int, seed: int, folder: Path, limit_s: 
     records = read_database(folder / "stock")
     timed = sorted((r for r in records if r.samples), key=lambda r: statistics.median(r.samples))
     best = tuple(r.trace for r in timed[:_FINALISTS])
-    return Side(len(lines), len(records) - len(timed), seconds, complete, best)
+    return Contender(len(lines), len(records) - len(timed), seconds, complete, best)
 
 
-def final(workload: Workload, kernel: Kernel, ours: Side, stock: Side, rounds: int) -> dict[str, Any]:
+def final(
+    workload: Workload, kernel: Kernel, ours: Contender, stock: Contender, rounds: int
+) -> dict[str, Any]:
     """The fastest of both sides in one interleaved run, and how many times faster ours is.
 
     Stock kernels are built with LLVM's switches and level as they are by default, as stock builds them.
@@ -210,7 +212,7 @@ def main() -> int:
     return 0
 
 
-def _line(label: str, side: Side) -> str:
+def _line(label: str, side: Contender) -> str:
     ended = "" if side.complete else " (cut off)"
     return (
         f"{label}: {side.trials} trials ({side.failed} failed) in {side.seconds:.1f} s{ended}, start-up "

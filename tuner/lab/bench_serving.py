@@ -30,11 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import TunerError
-from tuner.lab.closed_loop import Asked, Connection, Ran, made, run
+from tuner.lab.closed_loop import Asked, ClientConnection, Ran, made, run
 from tuner.model.comparing import difference
-from tuner.model.load.arrivals import Plan, load
+from tuner.model.load.arrivals import Schedule, load
 from tuner.model.load.http import Client
-from tuner.model.load.target import VARIANTS, Body, Target, arrays_of, error_of
+from tuner.model.load.target import VARIANTS, AskedModel, Body, arrays_of, error_of
 
 CLIENTS, REQUESTS = 32, 10_000
 GOAL_RATIO, GOAL_TAIL = 0.9, 3.0
@@ -42,7 +42,7 @@ GOAL_RATIO, GOAL_TAIL = 0.9, 3.0
 
 
 @dataclass(frozen=True)
-class Setting:
+class ServingSetting:
     """How the model is run, by the server and bare.
 
     Attributes:
@@ -67,7 +67,7 @@ class Setting:
 class Bare:
     """The executor at one batch, in a process that runs it when it is told to."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: ServingSetting) -> None:
         command = [sys.executable, "-m", "tuner.lab.bench_serving", str(setting.model), "--bare",
                    "--batch", str(setting.batch)]  # fmt: skip
         command += ["--db", setting.db] if setting.db else []
@@ -95,7 +95,7 @@ class Bare:
         self._process.communicate()
 
 
-def run_bare(setting: Setting) -> None:
+def run_bare(setting: ServingSetting) -> None:
     """What the process of `Bare` does: for each number of seconds on stdin a line with rows a second."""
     from contextlib import nullcontext
 
@@ -126,16 +126,16 @@ class Server:
     def __init__(self, process: "subprocess.Popen[str]", host: str, port: int, name: str) -> None:
         self._process, self.host, self.port, self.name = process, host, port, name
 
-    def target(self) -> Target:
+    def target(self) -> AskedModel:
         """What makes requests to the model."""
-        return Target(Client(f"http://{self.host}:{self.port}"), self.name, self._inputs())
+        return AskedModel(Client(f"http://{self.host}:{self.port}"), self.name, self._inputs())
 
     def _inputs(self) -> list[tuple[str, str, tuple[int, ...]]]:
         said = self._get(f"/v2/models/{self.name}")
         return [(i["name"], i["datatype"], tuple(i["shape"])) for i in said["inputs"]]
 
     def _get(self, path: str) -> Any:
-        connection = Connection(self.host, self.port)
+        connection = ClientConnection(self.host, self.port)
         try:
             asked = f"GET {path} HTTP/1.1\r\nhost: {self.host}:{self.port}\r\n\r\n"
             return json.loads(connection.ask(asked.encode()).body)
@@ -163,7 +163,7 @@ class Server:
 
 
 @contextmanager
-def served(setting: Setting) -> Iterator[Server]:
+def served(setting: ServingSetting) -> Iterator[Server]:
     """A server of the model, on a port of its own."""
     name = "m"
     command = [sys.executable, "-m", "tuner", "model", "serve", f"{name}={setting.model}", "--port", "0",
@@ -218,7 +218,7 @@ def saturated(server: Server, rows: int, clients: int, seconds: float, most: int
     }
 
 
-def rounds(setting: Setting, server: Server, count: int, seconds: float) -> dict[str, Any]:
+def rounds(setting: ServingSetting, server: Server, count: int, seconds: float) -> dict[str, Any]:
     """Bare and served in turn; medians of each figure, and of the ratios of neighbours."""
     bare, found = Bare(setting), list[dict[str, dict[str, float]]]()
     try:
@@ -248,7 +248,7 @@ def half_load(server: Server, capacity: float, seconds: float) -> dict[str, floa
     """p50, p99 and their ratio at half of a capacity in rows a second, by requests of one row."""
     found: dict[str, float] = {}
     for name, spaced in (("poisson", False), ("spaced", True)):
-        plan = Plan([capacity / 2], [1], seconds, spaced=spaced)
+        plan = Schedule([capacity / 2], [1], seconds, spaced=spaced)
         _, (outcome,) = load(f"http://{server.host}:{server.port}", None, server.name, plan)
         p50, p99 = outcome.percentile(50), outcome.percentile(99)
         found |= {f"{name}_p50_ms": 1e3 * p50, f"{name}_p99_ms": 1e3 * p99, f"{name}_p99_over_p50": p99 / p50,
@@ -261,7 +261,7 @@ def half_load(server: Server, capacity: float, seconds: float) -> dict[str, floa
 def checked(server: Server, clients: int, total: int) -> dict[str, float]:
     """Requests of many clients, each answer held against that of the same input when it was asked alone."""
     bodies = requests(server, 1, clients, 2)
-    alone, asked, rights = Connection(server.host, server.port), list[list[Asked]](), list[Any]()
+    alone, asked, rights = ClientConnection(server.host, server.port), list[list[Asked]](), list[Any]()
     for own in bodies:
         asked.append([])
         for body in own:
@@ -282,7 +282,7 @@ def checked(server: Server, clients: int, total: int) -> dict[str, float]:
     }
 
 
-def measure(setting: Setting, count: int, seconds: float, total: int) -> dict[str, Any]:
+def measure(setting: ServingSetting, count: int, seconds: float, total: int) -> dict[str, Any]:
     """All figures of a model."""
     with served(setting) as server:
         found: dict[str, Any] = {"model": setting.model.stem, "batch": setting.batch}
@@ -317,7 +317,7 @@ def main(given: Sequence[str] | None = None) -> None:
     said = parser.parse_args(given)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            setting = Setting(_named(said.model, Path(folder)), said.batch, said.threads, said.db)
+            setting = ServingSetting(_named(said.model, Path(folder)), said.batch, said.threads, said.db)
             if said.bare:
                 run_bare(setting)
                 return

@@ -25,7 +25,7 @@ from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.processes.locks import measuring
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
-from tuner.engine.tuning.finals import Placing, Ranking
+from tuner.engine.tuning.finals import FinalPlacing, Ranking
 from tuner.lab import vendor_page
 from tuner.lab.vendor_cases import OPERATORS, Case, cases
 from tuner.lab.vendor_roofline import cache_rates, roofs
@@ -50,7 +50,7 @@ class _NoKernel(TunerError):
     """No kernel of ours takes a case: another run would find none either."""
 
 
-class Bench:
+class VendorBench:
     """The comparisons of one run on one device.
 
     Args:
@@ -180,7 +180,7 @@ def placings(ranking: Ranking) -> dict[str, Any]:
     return found
 
 
-def _fastest(timed: Sequence[tuple[float, Placing]]) -> Placing | None:
+def _fastest(timed: Sequence[tuple[float, FinalPlacing]]) -> FinalPlacing | None:
     return min(timed, key=lambda pair: pair[0])[1] if timed else None
 
 
@@ -267,7 +267,9 @@ def main() -> int:
             vendor_page.write_page(told.page, run["about"]["model"], vendor_page.body(run))
 
         with open_store(str(told.output / "bench-vendor.db")) as store:
-            bench = Bench(device, store, run, save, told.trials or (_QUICK_TRIALS if told.quick else _TRIALS))
+            bench = VendorBench(
+                device, store, run, save, told.trials or (_QUICK_TRIALS if told.quick else _TRIALS)
+            )
             missing = bench.run(wanted, until)
     except TunerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -67,7 +67,7 @@ class Ran:
         return (len(self.ended_s) - most) / (self.ended_s[-1] - self.ended_s[most - 1])
 
 
-class Connection:
+class ClientConnection:
     """A kept connection that asks one thing at a time."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -120,7 +120,7 @@ def run(host: str, port: int, clients: Sequence[Sequence[Asked]], until: Callabl
         ended, wrong, failed = list[float](), 0, Counter[str]()
         connection = None
         try:
-            connection = Connection(host, port)
+            connection = ClientConnection(host, port)
         except OSError as error:
             failed[str(error)] += 1
         begin.wait()

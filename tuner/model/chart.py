@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.model.comparing import AtBatch, Timed
+from tuner.model.comparing import AtBatch, ContestantTimes
 from tuner.model.contestants import OURS, RUNTIME
 from tuner.report.style import DASHES, MUTED, SERIES, drawing, heading, new_figure, save
 
@@ -28,7 +28,7 @@ def batch_chart(title: str, subtitle: str, found: Sequence[AtBatch], path: Path)
     Raises:
         TunerError: they cannot be written.
     """
-    curves: dict[str, list[tuple[int, Timed]]] = {}
+    curves: dict[str, list[tuple[int, ContestantTimes]]] = {}
     for at in found:
         best: set[str] = set()
         for timed in at.timed:  # fastest first
@@ -55,7 +55,9 @@ def batch_chart(title: str, subtitle: str, found: Sequence[AtBatch], path: Path)
         return save(figure, path)
 
 
-def _curve(axes: "Axes", name: str, points: Sequence[tuple[int, Timed]], place: int, each: bool) -> None:
+def _curve(
+    axes: "Axes", name: str, points: Sequence[tuple[int, ContestantTimes]], place: int, each: bool
+) -> None:
     by = [1e3 / (batch if each else 1) for batch, _ in points]
     mids = [timed.latency.mid * f for (_, timed), f in zip(points, by, strict=True)]
     below = [(t.latency.mid - t.latency.low) * f for (_, t), f in zip(points, by, strict=True)]

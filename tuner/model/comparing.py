@@ -20,7 +20,7 @@ TURN_S, PAUSE_S = 0.1, 0.02
 
 
 @dataclass(frozen=True)
-class Timed:
+class ContestantTimes:
     """One contestant's times at one batch.
 
     Attributes:
@@ -62,7 +62,7 @@ class AtBatch:
     """
 
     batch: int | None
-    timed: Sequence[Timed]
+    timed: Sequence[ContestantTimes]
     wrong: Mapping[str, float] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, int] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class AtBatch:
     beside: Sequence[Beside] = ()
 
     @property
-    def ours(self) -> Timed | None:
+    def ours(self) -> ContestantTimes | None:
         """The lab's."""
         return next((t for t in self.timed if t.name == OURS), None)
 
@@ -136,7 +136,9 @@ def check(
     return [(c, e) for c, e in pairs if e <= 1], {c.name: e for c, e in pairs if e > 1}
 
 
-def race(right: Sequence[tuple[Contestant, float]], rounds: int, turn_s: float = TURN_S) -> list[Timed]:
+def race(
+    right: Sequence[tuple[Contestant, float]], rounds: int, turn_s: float = TURN_S
+) -> list[ContestantTimes]:
     """Times contestants in turn, each round in another order; fastest first.
 
     A turn is one call that is not counted, then calls for `turn_s`, three at least. ONNX Runtime's best
@@ -172,7 +174,7 @@ def race(right: Sequence[tuple[Contestant, float]], rounds: int, turn_s: float =
         over = None if best in (None, who) else paired_ratio(turns[best], turns[who])
         p50, p95, p99 = (float(p) for p in np.percentile(calls[who], (50, 95, 99)))
         found.append(
-            Timed(contestant.name, contestant.note, median_interval(turns[who]), p50, p95, p99,
+            ContestantTimes(contestant.name, contestant.note, median_interval(turns[who]), p50, p95, p99,
                   len(calls[who]), error, over, tuple(turns[who]))
         )  # fmt: skip
     return sorted(found, key=lambda t: t.latency.mid)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ComparisonAsked:
     """What is compared, and how.
 
     Attributes:
@@ -71,7 +71,7 @@ def contestants_of(
 
 
 def compare_model(
-    asked: Asked, store: "Store", device: Device, threads: int,
+    asked: ComparisonAsked, store: "Store", device: Device, threads: int,
     tell: Callable[[str], None] = lambda _: None, other: Neighbour | None = None,
 ) -> list[AtBatch]:  # fmt: skip
     """Compares all that can run a model, at each batch, alone on the device.

@@ -17,7 +17,7 @@ from tuner.core.stats import Interval
 from tuner.core.workload import Workload
 from tuner.engine.tuning.allotment import Allotment
 from tuner.engine.tuning.budget import Budget
-from tuner.engine.tuning.campaign_outcome import Outcome
+from tuner.engine.tuning.campaign_outcome import CampaignOutcome
 from tuner.engine.tuning.series import SeriesLayer, run_series
 from tuner.engine.tuning.setting import Setting
 from tuner.model.graph import Graph
@@ -38,7 +38,7 @@ _RESERVE = 0.03
 
 
 @dataclass(frozen=True)
-class Asked:
+class TuningAsked:
     """Which model, at which sizes, and how long.
 
     Attributes:
@@ -94,7 +94,7 @@ class Prepared:
     again: bool = False
 
 
-def prepare(asked: Asked, setting: Setting) -> Prepared:
+def prepare(asked: TuningAsked, setting: Setting) -> Prepared:
     """Reads the model, lets ONNX Runtime profile it and splits the budget.
 
     A run that was interrupted is gone on with: the split is the one it began with, as times vary.
@@ -116,7 +116,7 @@ def prepare(asked: Asked, setting: Setting) -> Prepared:
     return Prepared(graph, found, taken, told, split, before is not None)
 
 
-def _unfinished(asked: Asked, setting: Setting) -> dict[Workload, int] | None:
+def _unfinished(asked: TuningAsked, setting: Setting) -> dict[Workload, int] | None:
     question = asked.as_plain(file_digest(asked.path))
     for campaign in reversed(setting.store.campaigns()):
         known = campaign.spec.asked.get("of_model")
@@ -168,9 +168,9 @@ def as_in_the_model(protocol: Protocol, cache: str, found: Layers) -> Protocol:
 
 
 def tune_model(
-    asked: Asked, ready: Prepared, setting: Setting, kernels: Sequence[str] = (), baselines: bool = True,
-    command: str = "", began: float | None = None,
-) -> dict[Workload, Outcome]:  # fmt: skip
+    asked: TuningAsked, ready: Prepared, setting: Setting, kernels: Sequence[str] = (),
+    baselines: bool = True, command: str = "", began: float | None = None,
+) -> dict[Workload, CampaignOutcome]:  # fmt: skip
     """Tunes the layers that matter, one series, and returns their outcomes; none matters: no outcome.
 
     Args:

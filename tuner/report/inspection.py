@@ -16,7 +16,7 @@ _ROWS = 4_000  # of a comparison; a kernel that is another one throughout says n
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownRow:
     """One row of a table of values: in words, with units; `other` and `change` where two are compared."""
 
     words: str
@@ -88,12 +88,12 @@ def _prediction(predicted: Mapping[str, Any]) -> str:
     return f"{seconds(predicted['time_s'])} a call, bound by {bound}"
 
 
-def _config(config: Mapping[str, Any], other: Mapping[str, Any] | None) -> list[Shown]:
+def _config(config: Mapping[str, Any], other: Mapping[str, Any] | None) -> list[ShownRow]:
     names = [*config, *(name for name in other or {} if name not in config)]
     rows = []
     for name in names:
         one, two = _value(config.get(name, "–")), _value((other or {}).get(name, "–"))
-        rows.append(Shown(name, "", one, two if other else "", "changed" if other and one != two else ""))
+        rows.append(ShownRow(name, "", one, two if other else "", "changed" if other and one != two else ""))
     return rows
 
 
@@ -104,21 +104,21 @@ def _value(value: Any) -> str:
 
 def _resources(
     metrics: Mapping[str, float], other: Mapping[str, float] | None
-) -> list[tuple[str, list[Shown]]]:
+) -> list[tuple[str, list[ShownRow]]]:
     names = [*metrics, *(name for name in other or {} if name not in metrics)]
     return [(group, [_metric(name, metrics, other) for name in own]) for group, own in grouped(names)]
 
 
-def _metric(name: str, metrics: Mapping[str, float], other: Mapping[str, float] | None) -> Shown:
+def _metric(name: str, metrics: Mapping[str, float], other: Mapping[str, float] | None) -> ShownRow:
     known, one = metric(name), metrics.get(name)
     value = known.text(one) if one is not None else "–"
     if other is None:
-        return Shown(known.words, name, value)
+        return ShownRow(known.words, name, value)
     two = other.get(name)
     change = ""
     if one != two:
         change = f"{(two - one) / one:+.1%}" if one and two is not None else "changed"
-    return Shown(known.words, name, value, known.text(two) if two is not None else "–", change)
+    return ShownRow(known.words, name, value, known.text(two) if two is not None else "–", change)
 
 
 def _parts(predicted: Mapping[str, Any] | None) -> list[tuple[str, str, float]]:

@@ -14,7 +14,7 @@ from tuner.serve import api, events, pages, record_pages, rendering
 from tuner.serve.database import Database
 from tuner.serve.feed import Feed
 from tuner.serve.lists import BadQuestion
-from tuner.serve.making import Maker
+from tuner.serve.making import PageMaker
 from tuner.store.errors import NotStored, StoreDamaged
 
 _MOST_TOLD = 20
@@ -41,7 +41,7 @@ def application(database: Database) -> FastAPI:
     app.state.database = database
     app.state.told = set()
     app.state.feed = Feed(database)
-    app.state.maker = Maker(database.where)
+    app.state.maker = PageMaker(database.where)
     app.include_router(events.router)
     app.include_router(api.router)
     app.include_router(pages.router)

@@ -10,7 +10,7 @@ from tuner.core.workload import Workload
 from tuner.report.records_json import best_json
 from tuner.report.text import ratio
 from tuner.serve.database import Look
-from tuner.serve.lists import Asked, BadQuestion, chosen_sweeps, cut, in_order
+from tuner.serve.lists import BadQuestion, ListAsked, chosen_sweeps, cut, in_order
 from tuner.serve.sources import digests
 from tuner.store.browse.catalogue import Catalogue, SweepEntry
 from tuner.store.browse.final_list import last_final_id
@@ -35,7 +35,7 @@ def _reached(catalogue: Catalogue) -> dict[int, _Reached]:
     return found
 
 
-def workloads(look: Look, asked: Asked) -> dict[str, Any]:
+def workloads(look: Look, asked: ListAsked) -> dict[str, Any]:
     """A page of workloads, each with the fastest kernel of all that was measured."""
     catalogue = look.catalogue
     reached = _reached(catalogue)
@@ -147,7 +147,7 @@ def _best_by_workload(look: Look, chosen: Sequence[Workload]) -> dict[str, list[
     return found
 
 
-def best(look: Look, asked: Asked) -> dict[str, Any]:
+def best(look: Look, asked: ListAsked) -> dict[str, Any]:
     """A page of workloads on a device, thread count and cache state, each with its fastest configuration."""
     catalogue = look.catalogue
     evidence = asked["evidence"] or str(Evidence.MEASURED)

@@ -21,7 +21,7 @@ class BadQuestion(TunerError):
 
 
 @dataclass(frozen=True)
-class Asked:
+class ListAsked:
     """What a list is asked for; every filter is a text as it stood in the address, empty for none.
 
     Attributes:
@@ -54,7 +54,10 @@ def _page(total: int, matching: int, rows: Sequence[Mapping[str, Any]], after: s
 
 
 def cut(
-    ids: Sequence[Any], asked: Asked, total: int, made: Callable[[Sequence[Any]], Iterable[Mapping[str, Any]]]
+    ids: Sequence[Any],
+    asked: ListAsked,
+    total: int,
+    made: Callable[[Sequence[Any]], Iterable[Mapping[str, Any]]],
 ) -> dict[str, Any]:
     """A page of a list whose keys are in memory; `after` is the text of the last line's key."""
     start = 0
@@ -72,7 +75,7 @@ _Id = TypeVar("_Id", int, str)
 
 
 def in_order(
-    ids: Collection[_Id], keys: Mapping[str, Callable[[_Id], Any]], asked: Asked, default: str
+    ids: Collection[_Id], keys: Mapping[str, Callable[[_Id], Any]], asked: ListAsked, default: str
 ) -> list[_Id]:
     """Ids by a column; what has no value comes last either way."""
     name = asked.sort or default
@@ -96,7 +99,9 @@ def names_of(catalogue: Catalogue, sweep: SweepEntry) -> tuple[str, str, str]:
     )
 
 
-def chosen_sweeps(catalogue: Catalogue, asked: Asked, words: Sequence[str] | None = None) -> list[SweepEntry]:
+def chosen_sweeps(
+    catalogue: Catalogue, asked: ListAsked, words: Sequence[str] | None = None
+) -> list[SweepEntry]:
     """The sweeps that meet the filters and whose names hold the words."""
     words = asked.words if words is None else words
     wanted_workload = _number(asked["workload"], "workload")
@@ -163,7 +168,7 @@ def sweep_row(catalogue: Catalogue, sweep: SweepEntry) -> dict[str, Any]:
     }
 
 
-def sweeps(look: Look, asked: Asked) -> dict[str, Any]:
+def sweeps(look: Look, asked: ListAsked) -> dict[str, Any]:
     """A page of sweeps."""
     catalogue = look.catalogue
     found = {s.id: s for s in chosen_sweeps(catalogue, asked)}
@@ -186,7 +191,7 @@ def sweeps(look: Look, asked: Asked) -> dict[str, Any]:
 # Trials
 
 
-def trials(look: Look, asked: Asked) -> dict[str, Any]:
+def trials(look: Look, asked: ListAsked) -> dict[str, Any]:
     """A page of trials, `sort` being `number` (by sweep and number in it) or `time_s`."""
     for name, known in (("status", Status), ("evidence", Evidence)):
         if asked[name] and asked[name] not in set(known):
@@ -197,7 +202,7 @@ def trials(look: Look, asked: Asked) -> dict[str, Any]:
     if not asked.sort or asked["status"] not in ("", str(Status.OK)):
         order = "newest"  # what failed has no time
     scope = chosen_sweeps(
-        look.catalogue, Asked({k: v for k, v in asked.filters.items() if k in ("sweep", "workload")})
+        look.catalogue, ListAsked({k: v for k, v in asked.filters.items() if k in ("sweep", "workload")})
     )
     found = chosen_sweeps(look.catalogue, asked)
     query = TrialQuery(

@@ -25,7 +25,7 @@ _WAITING = 8
 _READS_S = 60.0
 
 
-class Maker:
+class PageMaker:
     """Makes pages, one after the other, for whoever asks.
 
     Args:

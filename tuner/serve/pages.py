@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from tuner.serve import charts, columns, views
-from tuner.serve.lists import Asked, trial_row
+from tuner.serve.lists import ListAsked, trial_row
 from tuner.serve.rendering import html
 from tuner.serve.requests import Asking, Looking
 from tuner.store.browse.news import last_trial, trials_since
@@ -18,7 +18,7 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 def overview(look: Looking) -> Response:
     """What the database holds, what runs, what came last."""
     found = views.overview(look)
-    latest = views.campaigns(look, Asked(limit=8))["rows"]
+    latest = views.campaigns(look, ListAsked(limit=8))["rows"]
     table = columns.remote(columns.BEST, "/api/best", look, "best configurations", limit=10)
     return html(
         "overview.html",

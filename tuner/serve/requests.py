@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Query, Request
 
 from tuner.serve.database import Look
-from tuner.serve.lists import MOST, Asked
+from tuner.serve.lists import MOST, ListAsked
 
 _LONGEST = 200
 
@@ -42,7 +42,7 @@ def asked(
     descending: Annotated[bool, Query(description="in reverse")] = False,
     after: Annotated[str, _text("`after` of the page before")] = "",
     limit: Annotated[int, Query(ge=1, le=MOST, description="lines a page")] = 50,
-) -> Asked:
+) -> ListAsked:
     """The filters, order and page of a list."""
     filters = {
         "operator": operator,
@@ -57,9 +57,9 @@ def asked(
         "evidence": evidence,
         "kind": kind,
     }
-    return Asked(
+    return ListAsked(
         {name: value for name, value in filters.items() if value}, text, sort, descending, after, limit
     )
 
 
-Asking = Annotated[Asked, Depends(asked)]
+Asking = Annotated[ListAsked, Depends(asked)]

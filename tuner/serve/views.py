@@ -7,7 +7,7 @@ from typing import Any
 from tuner.report.records_json import campaign_json, interval_list
 from tuner.serve.best_lists import best_row, best_rows, workload_facts
 from tuner.serve.database import Look
-from tuner.serve.lists import Asked, BadQuestion, sweep_row, trial_row
+from tuner.serve.lists import BadQuestion, ListAsked, sweep_row, trial_row
 from tuner.serve.sources import digests
 from tuner.store.browse.campaign_list import campaign_count, campaign_page
 from tuner.store.browse.catalogue import SweepEntry
@@ -120,7 +120,7 @@ def _entry_json(entry: FinalLine) -> dict[str, Any]:
 # Campaigns
 
 
-def campaigns(look: Look, asked: Asked) -> dict[str, Any]:
+def campaigns(look: Look, asked: ListAsked) -> dict[str, Any]:
     """A page of campaigns, the newest first."""
     for name in ("after", "workload"):
         value = asked.after if name == "after" else asked["workload"]

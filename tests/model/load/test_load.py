@@ -12,7 +12,7 @@ import pytest
 from tests.in_process import run_here
 from tests.model.serving.made import by_hand, running
 from tuner.core.errors import TunerError
-from tuner.model.load.arrivals import Outcome, Plan, arrivals, load
+from tuner.model.load.arrivals import RequestOutcome, Schedule, arrivals, load
 from tuner.model.load.chart import rate_chart
 from tuner.model.serving.loading import Served
 
@@ -34,7 +34,7 @@ def test_arrivals_are_a_poisson_process_of_the_seed() -> None:
 
 def test_all_is_answered_and_right() -> None:
     with running(by_hand(), token=TOKEN) as server:
-        plan = Plan([100, 300], [1, 4], 0.1, verify=True)
+        plan = Schedule([100, 300], [1, 4], 0.1, verify=True)
         name, found = load(f"http://{server.where}/v2", TOKEN, None, plan)
         assert name == "m" and [(o.batch, o.rate) for o in found] == [(1, 100), (1, 300), (4, 100), (4, 300)]
         for outcome in found:
@@ -57,7 +57,7 @@ def test_who_came_while_the_server_stood_still_waited_all_the_time() -> None:
             time.sleep(0.3)
 
     with running(by_hand(batches=(1,), hook=hook), delay_s=0) as server:
-        _, (found,) = load(server.where, None, None, Plan([200], [1], 0.4))
+        _, (found,) = load(server.where, None, None, Schedule([200], [1], 0.4))
     assert stood.is_set() and found.sent == len(found.latencies_s)
     assert sum(latency > 0.1 for latency in found.latencies_s) >= 15
     assert found.percentile(100) >= 0.3
@@ -75,13 +75,13 @@ def test_a_server_that_mixes_up_rows_is_found() -> None:
         return model
 
     with running(mixing((1, 2, 4)), delay_s=0.005) as server:
-        _, (found,) = load(server.where, None, None, Plan([400], [1], 0.1, verify=True))
+        _, (found,) = load(server.where, None, None, Schedule([400], [1], 0.1, verify=True))
     assert found.wrong > 0 and len(found.latencies_s) == found.sent
 
 
 def test_what_is_refused_is_counted_and_not_timed() -> None:
     with running(by_hand(batches=(1,), hook=lambda x: time.sleep(0.01)), queue=2, delay_s=0) as server:
-        _, (found,) = load(server.where, None, None, Plan([600], [1], 0.1))
+        _, (found,) = load(server.where, None, None, Schedule([600], [1], 0.1))
     assert found.refused > 0 and found.refused + len(found.latencies_s) == found.sent and not found.failed
 
 
@@ -107,8 +107,8 @@ def test_latency_is_drawn_for_each_batch_and_a_rate_without_answers_too(tmp_path
         outcome
         for batch in (1, 8)
         for outcome in (
-            Outcome(1, batch, 1, 1, [0.01], [0.0], took_s=1),
-            Outcome(9, batch, 1, 9, refused=9, took_s=1),
+            RequestOutcome(1, batch, 1, 1, [0.01], [0.0], took_s=1),
+            RequestOutcome(9, batch, 1, 9, refused=9, took_s=1),
         )
     ]
     drawn = rate_chart("m", "", found, tmp_path / "c")

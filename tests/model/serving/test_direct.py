@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.model.serving.made import Running, by_hand, running
-from tuner.lab.closed_loop import Connection
+from tuner.lab.closed_loop import ClientConnection
 from tuner.model.load.http import Answer
 from tuner.model.load.target import arrays_of
 from tuner.model.serving import connections, direct
@@ -56,7 +56,7 @@ def posted(body: bytes, *more: str, path: str = "/v2/models/m/infer") -> bytes:
 def answers(server: Running, pieces: Sequence[bytes], count: int = 1) -> list[Answer]:
     """Sends pieces, a moment apart, and reads so many answers."""
     host, port = server.where.split(":")
-    connection = Connection(host, int(port))
+    connection = ClientConnection(host, int(port))
     try:
         for piece in pieces[:-1]:
             connection._socket.sendall(piece)

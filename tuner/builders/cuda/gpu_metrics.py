@@ -9,13 +9,13 @@ from tuner.builders.cuda import sass
 from tuner.builders.cuda.cubin import Resources, resources
 from tuner.core.digest import digest
 from tuner.core.errors import BuildError
-from tuner.core.kernel import Argument, Source, Step
+from tuner.core.kernel import Argument, KernelStep, Source
 
 # Cooperative groups have no other way to the barrier of a grid.
 _WHOLE_GRID = re.compile(r"\bthis_grid\s*\(|\bgrid_group\b")
 
 
-def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]) -> tuple[Step, ...]:
+def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]) -> tuple[KernelStep, ...]:
     """The steps of a source, each with what its kernel takes and does.
 
     - `registers` (a thread), `stack_bytes` (a thread), `static_shared_bytes`, `dynamic_shared_bytes` and
@@ -49,7 +49,7 @@ def measured(cubin: bytes, path: Path, source: Source, spills: Mapping[str, int]
     )
 
 
-def _metrics(step: Step, found: Resources, text: str, spill_bytes: int | None) -> dict[str, float]:
+def _metrics(step: KernelStep, found: Resources, text: str, spill_bytes: int | None) -> dict[str, float]:
     dynamic = step.launch.shared_bytes if step.launch else 0
     values: dict[str, float] = {
         "registers": found.registers,

@@ -30,7 +30,7 @@ _WIDE = re.compile(r"(\d+)x(\d+)x(\d+)")  # HGMMA.64x128x16
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
+class SassInstruction:
     """One instruction: its address, operation with modifiers (`LDG.E.128`), operands, label it jumps to."""
 
     address: int
@@ -108,9 +108,9 @@ def disassemble(cubin: Path) -> str:
     return done.stdout
 
 
-def instructions(text: str, entry: str) -> tuple[list[Instruction], dict[str, int]]:
+def instructions(text: str, entry: str) -> tuple[list[SassInstruction], dict[str, int]]:
     """The instructions of one kernel, and the address each label stands before."""
-    found: list[Instruction] = []
+    found: list[SassInstruction] = []
     labels: dict[str, int] = {}
     waiting: list[str] = []
     inside = False
@@ -126,11 +126,11 @@ def instructions(text: str, entry: str) -> tuple[list[Instruction], dict[str, in
             labels.update((label, address) for label in waiting)
             waiting.clear()
             target = _TARGET.search(match[4])
-            found.append(Instruction(address, match[3], match[4].strip(), target[1] if target else ""))
+            found.append(SassInstruction(address, match[3], match[4].strip(), target[1] if target else ""))
     return found, labels
 
 
-def _macs(instruction: Instruction) -> float:
+def _macs(instruction: SassInstruction) -> float:
     """Multiply-adds of one thread; 0 for what is none: a 32nd of a warp's operation, a 128th of a group's."""
     name, modifiers = instruction.name, instruction.operation.split(".")[1:]
     if name in ("HMMA", "IMMA", "DMMA", "QMMA"):
@@ -150,11 +150,11 @@ def _macs(instruction: Instruction) -> float:
     return 0
 
 
-def _is_tensor(instruction: Instruction) -> bool:
+def _is_tensor(instruction: SassInstruction) -> bool:
     return instruction.name.endswith("MMA") and instruction.name != "FMMA"
 
 
-def _operand_bytes(instruction: Instruction) -> float:
+def _operand_bytes(instruction: SassInstruction) -> float:
     """Bytes that a warpgroup's operation reads from shared memory, of one thread: 32 bytes of depth a row or
     column."""
     shape = _WIDE.search(instruction.operation)
@@ -164,11 +164,11 @@ def _operand_bytes(instruction: Instruction) -> float:
     return 32 * (int(shape[2]) + (0 if from_registers else int(shape[1]))) / 128
 
 
-def _is_integer_mac(instruction: Instruction) -> bool:
+def _is_integer_mac(instruction: SassInstruction) -> bool:
     return instruction.operation == "IMAD" and "RZ" not in instruction.operands
 
 
-def _bytes(instruction: Instruction) -> int:
+def _bytes(instruction: SassInstruction) -> int:
     for modifier in instruction.operation.split("."):
         if modifier in ("32", "64", "128", "256"):
             return int(modifier) // 8
@@ -181,7 +181,7 @@ def _bytes(instruction: Instruction) -> int:
     return 4
 
 
-def _global_loads(body: Sequence[Instruction]) -> list[int]:
+def _global_loads(body: Sequence[SassInstruction]) -> list[int]:
     return [_bytes(i) for i in body if i.name in ("LDG", "LDGSTS")]
 
 

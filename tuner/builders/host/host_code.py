@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.core.elf import FUNCTION, INDIRECT_FUNCTION, Elf, Section, Symbol
+from tuner.core.elf import FUNCTION, INDIRECT_FUNCTION, Elf, ElfSection, Symbol
 
 # Of the ELF specification (gABI, "Sections"): SHT_INIT_ARRAY, SHT_FINI_ARRAY, SHT_PREINIT_ARRAY.
 _ARRAYS = (14, 15, 16)
@@ -68,7 +68,7 @@ def _entries(elf: Elf, index: int) -> Iterator[Symbol]:
         yield next(named, target)
 
 
-def _place(library: Path, sections: list[Section], symbol: Symbol) -> tuple[str, int]:
+def _place(library: Path, sections: list[ElfSection], symbol: Symbol) -> tuple[str, int]:
     tool = shutil.which("addr2line")
     nowhere = library.with_suffix(".cu").name, 0
     if tool is None or symbol.section >= len(sections):

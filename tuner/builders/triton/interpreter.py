@@ -1,8 +1,8 @@
 """Triton's interpreter in a process of its own: right or wrong, never a time.
 
 One import of Triton either compiles or interprets (`TRITON_INTERPRET` when `@triton.jit` is met), so the
-process that compiles cannot interpret. `Interpreter` starts one that can, and keeps it: importing torch takes
-seconds.
+process that compiles cannot interpret. `TritonInterpreter` starts one that can, and keeps it: to import torch
+takes seconds.
 """
 
 import os
@@ -32,7 +32,7 @@ _TORCH_BYTES, _STARTS_WITHIN_S = 2**30, 180.0
 _TELLS_WITHIN_S = 10.0
 
 
-class Interpreter:
+class TritonInterpreter:
     """A process that runs Triton sources on NumPy arrays, under the limits of a run; a context manager.
 
     After an error of the process itself (`alive` is false) another one is needed.
@@ -129,7 +129,7 @@ class Interpreter:
         self._process.close()
         self._scratch.close()
 
-    def __enter__(self) -> "Interpreter":
+    def __enter__(self) -> "TritonInterpreter":
         return self
 
     def __exit__(

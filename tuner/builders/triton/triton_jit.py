@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.builders.cuda import gpu_metrics
-from tuner.builders.triton.interpreter import Interpreter
+from tuner.builders.triton.interpreter import TritonInterpreter
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.builder import Builder
 from tuner.core.compute_capability import compute_capability
@@ -49,9 +49,9 @@ class TritonBuilder(Builder):
 
         get_ptxas_version(80)
 
-    def interpreter(self) -> Interpreter:
+    def interpreter(self) -> TritonInterpreter:
         """Triton's own, in a process of its own; needs torch."""
-        return Interpreter()
+        return TritonInterpreter()
 
     def toolchain(self, target: Target) -> Toolchain:
         """Triton's version, and whether it may fuse multiply and add.

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from tuner.core.errors import BuildError
-from tuner.core.kernel import Argument, Launch, Step
+from tuner.core.kernel import Argument, KernelStep, Launch
 
 # Loops that are to be unrolled get a pragma instead of copies of their body: the text stays small.
 # Storage rewriting would give sums (f32) the place of tiles (f16), which wmma's pointers do not allow.
@@ -54,7 +54,7 @@ def _not_compiled_by_tvm() -> Iterator[None]:
             register_global_func(_COMPILES, own, override=True)
 
 
-def cuda_program(module: Any, tensors: Mapping[str, Argument], arch: str) -> tuple[str, list[Step]]:
+def cuda_program(module: Any, tensors: Mapping[str, Argument], arch: str) -> tuple[str, list[KernelStep]]:
     """The CUDA C of a scheduled module, and its kernels in the order the host calls them.
 
     Their metrics are `flops` of their work, where it is in blocks and so can be counted, and `least_bytes`,
@@ -190,7 +190,7 @@ def _constant(value: Any, what: str) -> int:
     return int(value)
 
 
-def _step(call: Any, tensors: Mapping[str, Argument], sizes: Mapping[str, int]) -> Step:
+def _step(call: Any, tensors: Mapping[str, Argument], sizes: Mapping[str, int]) -> KernelStep:
     entry, *values = call.args
     names = [str(name) for name in call.attrs.launch_params]
     extents = dict(zip(names, values[len(values) - len(names) :], strict=True))
@@ -209,4 +209,4 @@ def _step(call: Any, tensors: Mapping[str, Argument], sizes: Mapping[str, int]) 
         for tag in ("blockIdx", "threadIdx")
     )
     shared = _constant(extents.get(_SHARED, 0), "the size of dynamic shared memory")
-    return Step(entry, tuple(arguments), Launch(grid, block, shared))  # type: ignore[arg-type]
+    return KernelStep(entry, tuple(arguments), Launch(grid, block, shared))  # type: ignore[arg-type]

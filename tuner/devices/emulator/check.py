@@ -19,7 +19,7 @@ from tuner.core.brief import brief
 from tuner.core.builder import Builder
 from tuner.core.contained import ISOLATED, Caps, run_contained
 from tuner.core.host_cxx import compilers_limited
-from tuner.core.kernel import Launch, Source, Step
+from tuner.core.kernel import KernelStep, Launch, Source
 from tuner.core.protocol import Protocol
 from tuner.core.scratch import Scratch
 from tuner.core.target import Target
@@ -250,7 +250,9 @@ def _check(
     return CheckResult(tuple(found), results, True, banks=tuple(banks))
 
 
-def _job(artifact: Artifact, step: Step, symbol: str, memory: list[_Memory], folder: Path) -> dict[str, Any]:
+def _job(
+    artifact: Artifact, step: KernelStep, symbol: str, memory: list[_Memory], folder: Path
+) -> dict[str, Any]:
     assert step.launch is not None
     (folder / "findings").write_bytes(bytes(_LOG_BYTES))
     (folder / "banks").unlink(missing_ok=True)
@@ -283,7 +285,7 @@ def _run_child(job: Path, timeout_s: float) -> str:
     return known.get(word, f"the emulator ended with status {brief(word)}")
 
 
-def _context(artifact: Artifact, step: Step, memory: list[_Memory]) -> LaunchContext:
+def _context(artifact: Artifact, step: KernelStep, memory: list[_Memory]) -> LaunchContext:
     launch = step.launch
     assert launch is not None
     description = json.loads(artifact.path.with_suffix(".json").read_text())

@@ -9,7 +9,7 @@ from typing import Any
 from tuner import registry
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.errors import BuildError, InvalidConfig, TunerError
-from tuner.core.kernel import Argument, Kernel, Launch, Step
+from tuner.core.kernel import Argument, Kernel, KernelStep, Launch
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.engine.processes import machine_faults
@@ -21,9 +21,9 @@ def artifact_to_plain(artifact: Artifact) -> dict[str, Any]:
     return {**asdict(artifact), "path": str(artifact.path), "metrics": dict(artifact.metrics)}
 
 
-def _step_from_plain(values: Mapping[str, Any]) -> Step:
+def _step_from_plain(values: Mapping[str, Any]) -> KernelStep:
     arguments = tuple(Argument(**a) for a in values["arguments"])
-    return Step(values["entry"], arguments, _launch_from_plain(values["launch"]), values["metrics"])
+    return KernelStep(values["entry"], arguments, _launch_from_plain(values["launch"]), values["metrics"])
 
 
 def _launch_from_plain(values: Mapping[str, Any] | None) -> Launch | None:

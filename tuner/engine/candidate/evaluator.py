@@ -17,7 +17,7 @@ from tuner.store.records import DeviceInfo
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialJob:
     """One candidate of a sweep.
 
     Attributes:
@@ -96,7 +96,7 @@ class Evaluator(typing.Protocol):
     def prepare(self, operator: Operator, workload: Workload, companions: bool = True) -> None:
         """Makes ready for a workload."""
 
-    def evaluate(self, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+    def evaluate(self, jobs: Sequence[TrialJob], standing: Standing) -> Iterator[Evaluated]:
         """Outcomes as they come, in any order; leaving the iterator early drops the rest.
 
         A job whose outcome is lost is left out: the sweep asks for it again, once. A second outcome of one

@@ -10,7 +10,7 @@ from tuner.core.measurement import Measurement
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.engine.building.build_stage import BuildRequest, Built
-from tuner.engine.candidate.evaluator import Evaluated, Job, Standing
+from tuner.engine.candidate.evaluator import Evaluated, Standing, TrialJob
 
 
 class Shop(typing.Protocol):
@@ -27,7 +27,7 @@ class Shop(typing.Protocol):
         """What came of a candidate."""
 
 
-def in_turn(shop: Shop, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+def in_turn(shop: Shop, jobs: Sequence[TrialJob], standing: Standing) -> Iterator[Evaluated]:
     """The outcomes in the order of the jobs; what was built is removed, however the iterator is left."""
     built = shop.build_all([job.request for job in jobs])
     waiting = deque(zip(jobs, built, strict=True))

@@ -24,7 +24,7 @@ from tuner.engine.building.answers import trial_answer
 from tuner.engine.building.build_process import artifact_to_plain
 from tuner.engine.building.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.candidate import device_jobs
-from tuner.engine.candidate.evaluator import Evaluated, Job, Standing
+from tuner.engine.candidate.evaluator import Evaluated, Standing, TrialJob
 from tuner.engine.candidate.in_turn import in_turn
 from tuner.engine.judging import runner
 from tuner.engine.judging.judge_client import JudgeClient, Seat
@@ -160,7 +160,7 @@ class Workshop:
         """Builds several candidates, `jobs` at a time; in the order given."""
         return self._stage.build_all(requests)
 
-    def evaluate(self, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+    def evaluate(self, jobs: Sequence[TrialJob], standing: Standing) -> Iterator[Evaluated]:
         """Builds the candidates, then runs each alone on the device; outcomes in the order of the jobs."""
         return in_turn(self, jobs, standing)
 

@@ -57,7 +57,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class CandidateInspection:
     """All that can be seen of a candidate without running it.
 
     Attributes:
@@ -124,7 +124,7 @@ class Inspection:
 def inspect(
     kernel: Kernel, workload: Workload, config: Config, target: Target,
     limits: Mapping[str, float] | None = None,
-) -> Inspection:  # fmt: skip
+) -> CandidateInspection:  # fmt: skip
     """Lowers and builds one configuration in a temporary folder and collects its stages.
 
     Args:
@@ -151,7 +151,7 @@ def inspect(
         features = kernel.features(workload, config, target)
         prediction = target.predict(operator, workload, artifact, features)
     chain = artifact.toolchain
-    return Inspection(
+    return CandidateInspection(
         kernel.name, workload, config, target, tuple(stages),
         target.metrics(artifact), target.problem(artifact), operator.flops(workload),
         operator.min_bytes(workload), prediction,
@@ -224,7 +224,7 @@ def _clip(text: str) -> str:
     return text if len(text) <= _MOST else f"{text[:_MOST]}\n... {len(text) - _MOST} more characters"
 
 
-def stage_diffs(before: Inspection, after: Inspection, context: int = 3) -> list[Stage]:
+def stage_diffs(before: CandidateInspection, after: CandidateInspection, context: int = 3) -> list[Stage]:
     """Unified diffs of the stages of two candidates, stage by stage; empty text where nothing changed."""
     diffs = []
     later = {stage.name: stage for stage in after.stages}

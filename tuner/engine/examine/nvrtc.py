@@ -62,13 +62,13 @@ def _compile(path: Path) -> None:
     """The child: builds what the job says and leaves the first line of the refusal, or nothing."""
     from tuner.builders.cuda.nvrtc import Nvrtc
     from tuner.core.errors import TunerError
-    from tuner.core.kernel import Argument, Launch, Step
+    from tuner.core.kernel import Argument, KernelStep, Launch
     from tuner.targets.cuda import target
 
     job = json.loads(path.read_text())
     launch = Launch((1, 1, 1), (32, 1, 1))
     options = {name: job[name] for name in ("include", "flags", "requires") if job[name]}
-    before = tuple(Step(entry, (), launch) for entry in job["before"])
+    before = tuple(KernelStep(entry, (), launch) for entry in job["before"])
     source = Source("nvrtc", job["text"], job["entry"], (Argument("x"),), 1, launch, options, before)
     answer = ""
     try:

@@ -20,7 +20,7 @@ _CPU_SHARE, _CPU_S = 1.1, 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class RequestTiming:
     """A request; all in seconds.
 
     Attributes:

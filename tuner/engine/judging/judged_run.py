@@ -16,7 +16,7 @@ from tuner.core.protocol import Protocol
 from tuner.engine.judging import told
 from tuner.engine.judging.asked_runner import CandidateRefused, Clocks, Runner
 from tuner.engine.judging.challenge import Challenger
-from tuner.engine.judging.clocks import Timing
+from tuner.engine.judging.clocks import RequestTiming
 from tuner.engine.judging.dataset import Dataset
 from tuner.engine.judging.pauses import AfterPauses
 from tuner.engine.judging.proofs import PROOFS_S, UNLIKE, Proofs
@@ -158,7 +158,7 @@ class JudgedRun:
         """At most a quarter fewer, by chance: a kernel that counts cannot know which call is compared."""
         return int(self._rng.integers(max(1, math.ceil(0.75 * calls)), calls + 1))
 
-    def _sample(self, calls: Sequence[int], apart: bool, warm: bool) -> tuple[list[Timed], Timing]:
+    def _sample(self, calls: Sequence[int], apart: bool, warm: bool) -> tuple[list[Timed], RequestTiming]:
         """Each sample as the runner tells it, and the request by all clocks, without the load before it.
 
         A request whose clocks are apart is dropped and asked again. Dropping helps nobody: whose clock lies
@@ -189,7 +189,7 @@ class JudgedRun:
                 return False
         return True
 
-    def _never_together(self, timing: Timing, again: bool) -> CandidateRefused:
+    def _never_together(self, timing: RequestTiming, again: bool) -> CandidateRefused:
         """A lie, unless the machine stood still for others' questions too, or the clocks agreed in between:
         then it is a fault of the machine, which is nothing known of the candidate."""
         if not (again or self._held_up):
@@ -200,7 +200,9 @@ class JudgedRun:
         )
         return CandidateRefused("environment", reason, passing=True)
 
-    def _sample_once(self, calls: Sequence[int], apart: bool, warm: bool) -> tuple[list[Timed], Timing]:
+    def _sample_once(
+        self, calls: Sequence[int], apart: bool, warm: bool
+    ) -> tuple[list[Timed], RequestTiming]:
         """One request of `_sample`."""
         if self._challenger is None:
             self._challenger = Challenger(self._data, self._constant, self._rng)
@@ -232,7 +234,7 @@ class JudgedRun:
         self._plausible([sample.seconds for sample in timed])
         told_s = sum(sample.seconds * count for sample, count in zip(timed, calls, strict=True))
         filled_s = len(calls) * self._data.layout.outputs_bytes / _FILLED_BYTES_S
-        return timed, Timing(told_s, elapsed, *counted, self._protocol.threads, filled_s)
+        return timed, RequestTiming(told_s, elapsed, *counted, self._protocol.threads, filled_s)
 
     def _load_s(self) -> float:
         """How long the candidate is to keep the device busy first: all that is asked for at the beginning,
@@ -376,7 +378,7 @@ class JudgedRun:
             inputs = "are all other than before" if fresh else "change between calls"
             raise self._wrong(f"on inputs that {inputs} {problem}")
         told_s = told.seconds(answer.get("seconds"))
-        timing = Timing(told_s, elapsed_s, *counted, self._protocol.threads)
+        timing = RequestTiming(told_s, elapsed_s, *counted, self._protocol.threads)
         return told_s, timing.busy_s if self._own_clock else told_s, told.share(answer.get("share"))
 
     def state(self) -> dict[str, float]:
@@ -393,5 +395,5 @@ class JudgedRun:
         return told.seconds(answer.get("seconds")), bool(answer.get("quiet"))
 
 
-def _apart_words(timing: Timing) -> str:
+def _apart_words(timing: RequestTiming) -> str:
     return f"its calls took {timing.elapsed_s:.3g} s by the lab's clock, it says {timing.told_s:.3g} s"

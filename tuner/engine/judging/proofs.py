@@ -1,7 +1,7 @@
 """The proofs of one claimed time: requests that last, until one confirms it or there are enough of them."""
 
 from tuner.core.disturbance import Patience, undisturbed
-from tuner.engine.judging.clocks import Timing
+from tuner.engine.judging.clocks import RequestTiming
 from tuner.engine.judging.sampling import Timed
 
 # Seconds of the requests that show whether a claim of microseconds is true. A true clock may look false in a
@@ -36,7 +36,7 @@ class Proofs:
             return 0
         return max(1, min(_CALLS_AT_MOST, round(self._left_s[0] / self._call_s)))
 
-    def confirms(self, sample: Timed, timing: Timing) -> bool:
+    def confirms(self, sample: Timed, timing: RequestTiming) -> bool:
         """Whether the request that was asked for confirms the claim; else it is kept, and held against it.
 
         One that others disturbed is kept when patience has ended only.

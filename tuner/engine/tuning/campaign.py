@@ -19,7 +19,7 @@ from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.allotment import final_s
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
-from tuner.engine.tuning.campaign_outcome import Outcome
+from tuner.engine.tuning.campaign_outcome import CampaignOutcome
 from tuner.engine.tuning.choice import searcher_for
 from tuner.engine.tuning.defaults import check_defaults, fitting_defaults
 from tuner.engine.tuning.final_stage import Held, Start, hold_final
@@ -33,7 +33,7 @@ from tuner.store.campaign_records import CampaignSpec
 from tuner.store.records import DeviceInfo
 
 __all__ = [
-    "Outcome", "Plan", "Setting", "campaign_spec", "check_memory", "choose_kernels", "default_device",
+    "CampaignOutcome", "Plan", "Setting", "campaign_spec", "check_memory", "choose_kernels", "default_device",
     "default_protocol", "fresh_seed", "run_campaign",
 ]  # fmt: skip
 
@@ -140,7 +140,7 @@ def run_campaign(
     shared: Workshop | None = None,
     log: PartLog | None = None,
     peaks: Peaks | None = None,
-) -> Outcome:
+) -> CampaignOutcome:
     """Tunes each kernel in turn, then holds a final between their best and the baselines.
 
     Args:
@@ -174,7 +174,7 @@ def _run(
     shared: Workshop | None,
     log: PartLog,
     peaks: Peaks | None,
-) -> Outcome:
+) -> CampaignOutcome:
     device, protocol, plan, store = setting.device, setting.protocol, setting.plan, setting.store
     until = None if plan.seconds is None else time.monotonic() + plan.seconds
     searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}
@@ -203,7 +203,7 @@ def _run(
                 held = hold_final(workload, kernels, sweeps, workshop, setting, start)
             except KeyboardInterrupt:
                 interrupted = True
-        outcome = Outcome(
+        outcome = CampaignOutcome(
             workload, DeviceInfo.of(device), protocol, sweeps, skipped, held.ranking, held.final_id,
             held.peaks.limits, interrupted or held.interrupted, race.given_up, frozenset(race.reused),
             held.exclusions, held.peaks.disturbed, log.campaign_id, held.defaults,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tuner.core.errors import StoreError
 from tuner.core.kernel import Kernel
 from tuner.core.space import SearchSpace
-from tuner.engine.tuning.campaign_outcome import Outcome
+from tuner.engine.tuning.campaign_outcome import CampaignOutcome
 from tuner.engine.tuning.observer import Observer, Relay
 from tuner.engine.tuning.request import SweepRequest
 from tuner.store.campaign_records import CampaignKernel, CampaignPart, CampaignSpec
@@ -102,7 +102,7 @@ class PartLog:
         """The sweep of a kernel has begun."""
         self._store.note_sweep(self.campaign_id, self.number, kernel, sweep_id)
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: CampaignOutcome) -> None:
         """Stores how the workload ended."""
         remarks = outcome.ranking.remarks if outcome.ranking is not None else ()
         part = CampaignPart(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CampaignOutcome:
     """What a campaign found.
 
     Attributes:
@@ -80,7 +80,7 @@ class Outcome:
         )  # fmt: skip
 
 
-def outcome_of(part: CampaignPart, device: DeviceInfo, protocol: Protocol, store: "Store") -> Outcome:
+def outcome_of(part: CampaignPart, device: DeviceInfo, protocol: Protocol, store: "Store") -> CampaignOutcome:
     """The outcome of a workload that an earlier run of its campaign finished, out of the store.
 
     The ranking is not made again: the final's entries are in the store under `final_id`.
@@ -102,7 +102,7 @@ def outcome_of(part: CampaignPart, device: DeviceInfo, protocol: Protocol, store
         if kernel.reused:
             reused.add(kernel.name)
     skipped = {kernel.name: kernel.skipped for kernel in part.kernels if kernel.skipped}
-    return Outcome(
+    return CampaignOutcome(
         part.workload, device, protocol, sweeps, skipped, None, part.final_id, part.limits, False,
         given_up, frozenset(reused), tuple(part.exclusions), part.peaks_disturbed,
     )  # fmt: skip

@@ -22,14 +22,14 @@ from tuner.core.protocol import Protocol
 from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.engine.building.build_stage import BuildRequest, BuildStage, Built
-from tuner.engine.candidate.evaluator import Evaluated, Job, Standing
+from tuner.engine.candidate.evaluator import Evaluated, Standing, TrialJob
 from tuner.engine.candidate.in_turn import in_turn
 from tuner.engine.examine.check import check_kernel
 from tuner.engine.processes.preflight import prepared_scratch
 from tuner.engine.processes.workers import Workers
 from tuner.engine.tuning.campaign import campaign_spec
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
-from tuner.engine.tuning.campaign_outcome import Outcome
+from tuner.engine.tuning.campaign_outcome import CampaignOutcome
 from tuner.engine.tuning.choice import searcher_for
 from tuner.engine.tuning.race import Race
 from tuner.engine.tuning.request import SweepRequest
@@ -87,7 +87,7 @@ class CompileShop:
                 self._requests[made.folder] = request
         return built
 
-    def evaluate(self, jobs: Sequence[Job], standing: Standing) -> Iterator[Evaluated]:
+    def evaluate(self, jobs: Sequence[TrialJob], standing: Standing) -> Iterator[Evaluated]:
         """Builds the candidates, then checks and predicts each; outcomes in the order of the jobs."""
         return in_turn(self, jobs, standing)
 
@@ -196,7 +196,7 @@ def kernels_to_compile(
 def run_compile_only(
     workload: Workload, kernels: Sequence[Kernel], setting: Setting, skipped: dict[str, str],
     jobs: int | None = None,
-) -> Outcome:  # fmt: skip
+) -> CampaignOutcome:  # fmt: skip
     """Ranks the configurations of each kernel for a device that is not there.
 
     Args:
@@ -218,7 +218,7 @@ def run_compile_only(
 def rank(
     workload: Workload, kernels: Sequence[Kernel], setting: Setting, skipped: Mapping[str, str],
     shop: CompileShop, log: PartLog,
-) -> Outcome:  # fmt: skip
+) -> CampaignOutcome:  # fmt: skip
     """One workload of a campaign whose device is not there; `run_campaign` without peaks and a final.
 
     Raises:
@@ -238,7 +238,7 @@ def rank(
             requests, shop, store, log.watched(setting.observer), None, plan.reuse, plan.give_up_after
         )
         sweeps = race.run()
-        outcome = Outcome(
+        outcome = CampaignOutcome(
             workload, DeviceInfo.of(setting.device), setting.protocol, sweeps, skipped,
             interrupted=race.interrupted, given_up=race.given_up, reused=frozenset(race.reused),
             campaign_id=log.campaign_id,

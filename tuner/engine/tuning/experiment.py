@@ -278,7 +278,7 @@ def read_experiment(
 
 def run_experiment(
     experiment: Experiment, store: "Store", observer: Observer, name: str = "", command: str = ""
-) -> dict[Workload, campaign.Outcome]:
+) -> dict[Workload, campaign.CampaignOutcome]:
     """Runs the campaign of an experiment, workload by workload.
 
     Sweeps that the store holds finished, of the same kernel source, device, protocol and at least as

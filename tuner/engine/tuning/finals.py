@@ -22,10 +22,10 @@ from tuner.engine.processes import machine_faults
 from tuner.engine.processes.channel import ChannelClosed, ChannelGarbage
 from tuner.engine.processes.locks import measuring
 from tuner.engine.tuning.disturbance_log import DisturbanceLog
-from tuner.engine.tuning.ranking import Finalist, Placing, Ranking, decide
+from tuner.engine.tuning.ranking import Finalist, FinalPlacing, Ranking, decide
 from tuner.engine.tuning.seating import Seating
 
-__all__ = ["SITTINGS", "Finalist", "Placing", "Ranking", "run_final"]
+__all__ = ["SITTINGS", "FinalPlacing", "Finalist", "Ranking", "run_final"]
 
 SITTINGS = 9
 """Processes of a finalist: the fewest whose 95% interval leaves out the slowest and the fastest of them."""
@@ -93,7 +93,7 @@ def run_final(
     remarks = (*([seated] if seated else []), *table.log.remarks())
     if disturbed:
         placings = (
-            Placing(f, t, e if t.samples else e or "no samples")
+            FinalPlacing(f, t, e if t.samples else e or "no samples")
             for f, t, e in zip(finalists, turns, table.errors, strict=True)
         )
         return Ranking(tuple(placings), None, None, (), disturbed=disturbed, remarks=remarks)

@@ -7,7 +7,7 @@ from tuner.core.measurement import Status
 from tuner.core.trial import Trial
 
 
-class Ledger:
+class SweepLedger:
     """Trials of a sweep by the numbers of their proposals.
 
     Args:

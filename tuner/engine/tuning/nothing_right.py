@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.measurement import TIMED_STATUSES
-from tuner.engine.tuning.campaign_outcome import Outcome
+from tuner.engine.tuning.campaign_outcome import CampaignOutcome
 from tuner.engine.tuning.request import SweepResult
 
 _NUMBER = re.compile(r"\d+")
@@ -21,7 +21,7 @@ class NothingRight(TunerError):
         outcome: what the campaign found all the same.
     """
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: CampaignOutcome) -> None:
         super().__init__("; ".join(reasons([outcome])))
         self.outcome = outcome
 
@@ -45,7 +45,7 @@ def commonest(result: SweepResult) -> str:
     return f"{count} of {len(lines)} ended as {status}: {line[:_LONGEST]}"
 
 
-def reasons(outcomes: Iterable[Outcome]) -> list[str]:
+def reasons(outcomes: Iterable[CampaignOutcome]) -> list[str]:
     """One line for each sweep that was not interrupted and in which nothing was right."""
     return [
         f"{outcome.workload.key}: nothing of {name} was right: {commonest(result)}"
@@ -55,7 +55,7 @@ def reasons(outcomes: Iterable[Outcome]) -> list[str]:
     ]
 
 
-def has_failed(outcome: Outcome) -> bool:
+def has_failed(outcome: CampaignOutcome) -> bool:
     """Whether what was asked for is missing: tuned kernels took part and none of them is right.
 
     Without a tuned kernel: no library is right either. An interrupted campaign has not failed.

@@ -4,14 +4,14 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 from tuner.core.measurement import Evidence, Measurement, Status
-from tuner.engine.candidate.evaluator import Evaluated, Evaluator, Job, Standing
+from tuner.engine.candidate.evaluator import Evaluated, Evaluator, Standing, TrialJob
 
 _LOST = "no outcome came back from the evaluator, asked twice"
 
 
 def outcomes(
-    evaluator: Evaluator, jobs: Sequence[Job], standing: Standing, note: Callable[[str], None]
-) -> Generator[tuple[Job, Evaluated], None, None]:
+    evaluator: Evaluator, jobs: Sequence[TrialJob], standing: Standing, note: Callable[[str], None]
+) -> Generator[tuple[TrialJob, Evaluated], None, None]:
     """Every job once, with its outcome.
 
     A second outcome of a job is dropped: the first one is stored by then. Jobs whose outcome does not come
@@ -45,6 +45,6 @@ def outcomes(
 
 
 def _stream(
-    evaluator: Evaluator, jobs: Sequence[Job], standing: Standing
+    evaluator: Evaluator, jobs: Sequence[TrialJob], standing: Standing
 ) -> Generator[Evaluated, None, None]:
     yield from evaluator.evaluate(jobs, standing)

@@ -36,7 +36,7 @@ class Finalist:
 
 
 @dataclass(frozen=True)
-class Placing:
+class FinalPlacing:
     """What the final says of one finalist.
 
     Attributes:
@@ -74,7 +74,7 @@ class Ranking:
         remarks: what people should know of how it was held, a line each.
     """
 
-    entries: tuple[Placing, ...]
+    entries: tuple[FinalPlacing, ...]
     reference: int | None
     winner: int | None
     tied: tuple[int, ...]
@@ -95,7 +95,9 @@ def decide(finalists: Sequence[Finalist], turns: Sequence[Turns], errors: Sequen
         i: interval for i, error in enumerate(errors) if not error and (interval := turns[i].interval)
     }
     if not intervals:
-        out = tuple(Placing(f, Turns(), e or "no samples") for f, e in zip(finalists, errors, strict=True))
+        out = tuple(
+            FinalPlacing(f, Turns(), e or "no samples") for f, e in zip(finalists, errors, strict=True)
+        )
         return Ranking(out, None, None, ())
 
     def time_s(i: int) -> float:
@@ -108,7 +110,7 @@ def decide(finalists: Sequence[Finalist], turns: Sequence[Turns], errors: Sequen
     entries = []
     for i, finalist in enumerate(finalists):
         if i in intervals:
-            entries.append(Placing(finalist, turns[i], "", turns[reference].over(turns[i])))
+            entries.append(FinalPlacing(finalist, turns[i], "", turns[reference].over(turns[i])))
         else:
-            entries.append(Placing(finalist, Turns(), errors[i] or "no samples"))
+            entries.append(FinalPlacing(finalist, Turns(), errors[i] or "no samples"))
     return Ranking(tuple(entries), reference, winner, tied)

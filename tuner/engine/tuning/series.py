@@ -76,7 +76,7 @@ def run_series(
     budgets: Mapping[Workload, Budget] | None = None,
     allotment: Allotment | None = None,
     **named: Any,
-) -> dict[Workload, campaign.Outcome]:
+) -> dict[Workload, campaign.CampaignOutcome]:
     """Runs the campaign of each distinct workload, all in one workshop: processes warm up once.
 
     Where the device is only described, its candidates are compiled and ranked: no library takes part, and
@@ -108,7 +108,7 @@ def run_series(
     named["asked"] = {**named.get("asked", {}), "measured": way.measured}
     baselines = baselines and way.measured
     spec = campaign.campaign_spec(workloads, setting, kernels, baselines, **{"layers": asked, **named})
-    outcomes: dict[Workload, campaign.Outcome] = {}
+    outcomes: dict[Workload, campaign.CampaignOutcome] = {}
     with CampaignLog(setting.store, spec, setting.plan.resume) as log, way.shop() as shop:
         for number, workload in enumerate(workloads):
             setting.observer.layer_began(number + 1, len(workloads), workload)
@@ -164,7 +164,7 @@ class _Way(ABC):
     def run(
         self, workload: Workload, kernels: Sequence[Kernel], skipped: Mapping[str, str], shop: Any,
         log: PartLog,
-    ) -> campaign.Outcome:  # fmt: skip
+    ) -> campaign.CampaignOutcome:  # fmt: skip
         """The campaign of one workload."""
 
 
@@ -210,7 +210,7 @@ class _Measured(_Way):
     def run(
         self, workload: Workload, kernels: Sequence[Kernel], skipped: Mapping[str, str], shop: Workshop,
         log: PartLog,
-    ) -> campaign.Outcome:  # fmt: skip
+    ) -> campaign.CampaignOutcome:  # fmt: skip
         peaks = self._peaks if self._peaks_tries >= _PEAKS_TRIES else None
         outcome = campaign.run_campaign(workload, kernels, self._setting, skipped, shop, log, peaks)
         # The peaks of this hour are known: on a busy machine the larger ones of two attempts.
@@ -236,11 +236,11 @@ class _OnPaper(_Way):
     def run(
         self, workload: Workload, kernels: Sequence[Kernel], skipped: Mapping[str, str], shop: CompileShop,
         log: PartLog,
-    ) -> campaign.Outcome:  # fmt: skip
+    ) -> campaign.CampaignOutcome:  # fmt: skip
         return rank(workload, kernels, self._setting, skipped, shop, log)
 
 
-def _event(outcome: campaign.Outcome) -> LayerEvent:
+def _event(outcome: campaign.CampaignOutcome) -> LayerEvent:
     ranking, kernel, time_s = outcome.ranking, "", None
     if ranking is not None and ranking.winner is not None:
         entry = ranking.entries[ranking.winner]

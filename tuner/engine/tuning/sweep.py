@@ -15,14 +15,14 @@ from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.engine.building.build_stage import BuildRequest
 from tuner.engine.candidate.domain import companions_of, space_of
-from tuner.engine.candidate.evaluator import Evaluator, Job
+from tuner.engine.candidate.evaluator import Evaluator, TrialJob
 from tuner.engine.processes import machine_faults
 from tuner.engine.tuning import seeking
 from tuner.engine.tuning.claiming import Claims
 from tuner.engine.tuning.filing import Filing
 from tuner.engine.tuning.foreseen import starts_of
 from tuner.engine.tuning.history import device_numbers, known_history, workload_numbers
-from tuner.engine.tuning.ledger import Ledger
+from tuner.engine.tuning.ledger import SweepLedger
 from tuner.engine.tuning.observer import Observer, TrialEvent
 from tuner.engine.tuning.outcomes import outcomes
 from tuner.engine.tuning.request import SweepRequest, SweepResult
@@ -63,7 +63,7 @@ class Sweep:
         )  # fmt: skip
         toolchain = registry.builder_of(request.kernel, workshop.target).toolchain(workshop.target)
         self._filing = Filing(store, spec, toolchain)
-        self._ledger = Ledger(workshop.device.fingerprint, reference_s)
+        self._ledger = SweepLedger(workshop.device.fingerprint, reference_s)
         self._next_number = self._faults_in_a_row = 0
         self._seeker: Searcher | None = None
         self._spent_s = 0.0
@@ -251,9 +251,9 @@ class Sweep:
             trials += self._batch([key.config for key in elsewhere], companions, ask_s)
         return trials
 
-    def _jobs(self, fresh: Mapping[int, TrialKey], companions: Sequence[Workload]) -> list[Job]:
+    def _jobs(self, fresh: Mapping[int, TrialKey], companions: Sequence[Workload]) -> list[TrialJob]:
         kernel, workload, beside = self._request.kernel, self._request.workload, tuple(companions)
-        return [Job(n, BuildRequest(kernel, workload, key.config, beside)) for n, key in fresh.items()]
+        return [TrialJob(n, BuildRequest(kernel, workload, key.config, beside)) for n, key in fresh.items()]
 
     def _reuse(self, reused: dict[int, Trial], before: int, done: dict[int, Trial], ask_s: float) -> None:
         """Serves the proposals up to a number that have stored outcomes."""

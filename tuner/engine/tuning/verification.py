@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from tuner import registry
 from tuner.core.errors import MachineFault, TunerError, Unavailable
-from tuner.core.reproduction import WITHIN, Finding, Mark, judge, of_pairs, of_processes
+from tuner.core.reproduction import WITHIN, Mark, Reproduction, judge, of_pairs, of_processes
 from tuner.core.space import Config
 from tuner.core.stats import Interval
 from tuner.core.turns import Turns
@@ -24,7 +24,7 @@ from tuner.engine.tuning.campaign import check_memory, default_protocol, fresh_s
 from tuner.engine.tuning.finals import Finalist, run_final
 from tuner.engine.tuning.observer import Observer
 from tuner.engine.tuning.others import watching
-from tuner.interchange.result import Result, ResultCampaign, ResultEntry, ResultPart
+from tuner.interchange.result import ResultCampaign, ResultEntry, ResultFile, ResultPart
 
 SPEED = 1.1
 """A calibration kernel that takes so many times what it took then, or the other way round, is another
@@ -51,7 +51,7 @@ class Number:
     over: str
     then: Interval
     now: Interval | None
-    finding: Finding
+    finding: Reproduction
     default: bool = False
 
 
@@ -107,7 +107,7 @@ class _Measured:
 
 
 def verify_result(
-    result: Result, within: float = WITHIN, observer: Observer | None = None, device: str | None = None
+    result: ResultFile, within: float = WITHIN, observer: Observer | None = None, device: str | None = None
 ) -> Verified:
     """Measures what a file tells, on this machine.
 
@@ -159,7 +159,7 @@ def _numbers(
         assert then is not None, "an entry of a file has samples"
         return Number(
             part.workload, int(campaign.protocol["threads"]), entry.kernel, entry.config, entry.trial, over,
-            then, now, Finding(mark, None, why), entry.default,
+            then, now, Reproduction(mark, None, why), entry.default,
         )  # fmt: skip
 
     doubt = f"disturbed then: {part.disturbed}" if part.disturbed else measured.disturbed

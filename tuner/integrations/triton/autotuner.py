@@ -20,7 +20,7 @@ from tuner.core.measurement import Evidence
 from tuner.integrations.triton import searching, timing
 from tuner.integrations.triton.identity import identity_of
 from tuner.integrations.triton.ledger import Ledger
-from tuner.integrations.triton.tuning import Call, Result, tune_list
+from tuner.integrations.triton.tuning import KernelCall, TuningResult, tune_list
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Autotuner(theirs.Autotuner):  # type: ignore[misc]
         self.cache = _Choices()
         self._chosen: dict[Any, tuple[Any, dict[str, Any]]] = {}
         self._chosen_of: Any = self.cache
-        self.last: Result | None = None
+        self.last: TuningResult | None = None
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Launches the kernel with the best configuration for the call's key, tuning where none is known."""
@@ -186,7 +186,7 @@ class Autotuner(theirs.Autotuner):  # type: ignore[misc]
         self._tell(key, best, result)
         return best
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> KernelCall:
         arguments = {**self.nargs, **kwargs}
 
         @contextmanager
@@ -214,13 +214,13 @@ class Autotuner(theirs.Autotuner):  # type: ignore[misc]
             return call
 
         own = self._do_bench if _interpreted() else self.do_bench
-        return Call(self.base_fn.__name__, arguments, timed, attempt, own)
+        return KernelCall(self.base_fn.__name__, arguments, timed, attempt, own)
 
     def _keeps(self, config: Any, kwargs: dict[str, Any]) -> bool:
         prune = self.early_config_prune
         return prune is None or bool(prune([config], self.nargs, **kwargs))
 
-    def _tell(self, key: Any, best: Any, result: Result) -> None:
+    def _tell(self, key: Any, best: Any, result: TuningResult) -> None:
         """One line for those who print, and Triton's listener where there is one."""
         knobs = triton.knobs.autotuning
         listener = getattr(knobs, "listener", None)  # Triton has one since 3.8

@@ -50,7 +50,7 @@ def tensors_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
-class Answer:
+class Agreement:
     """What configurations left behind that agree: the tensors they wrote, and which ones they were."""
 
     written: Mapping[str, Any]
@@ -79,7 +79,7 @@ class Outputs:
         self._tolerance = tolerance
         self._before = {name: tensor.clone() for name, tensor in self._tensors.items()}
         self._masks: dict[str, Any] | None = None
-        self.answers: list[Answer] = []
+        self.answers: list[Agreement] = []
 
     def restore(self) -> None:
         """Puts back what the tensors held before tuning."""
@@ -101,7 +101,7 @@ class Outputs:
             if self.difference(written, answer.written) is None:
                 answer.members.append(number)
                 return
-        self.answers.append(Answer(written, [number]))
+        self.answers.append(Agreement(written, [number]))
 
     def wrong(self, trusted: Sequence[int] = ()) -> dict[int, str]:
         """Of each configuration that disagrees with the right answer: how, one line.

@@ -11,7 +11,7 @@ from tuner.core.trial import Trial
 from tuner.engine.tuning import seeking
 from tuner.integrations.triton.identity import config_of
 from tuner.integrations.triton.ledger import Ledger
-from tuner.integrations.triton.tuning import Call, Result, Trier, warn_of
+from tuner.integrations.triton.tuning import KernelCall, Trier, TuningResult, warn_of
 
 # A pruning function that leaves out nearly everything ends a search after so many times the budget.
 _PRUNED = 20
@@ -47,13 +47,13 @@ def triton_config(config: Config) -> Any:
 
 
 def search(
-    call: Call,
+    call: KernelCall,
     space: SearchSpace,
     ledger: Ledger,
     problem: Mapping[str, Any],
     keep: Callable[[Any], bool],
     check: tuple[bool, float | None] = (True, None),
-) -> tuple[list[Any], Result]:
+) -> tuple[list[Any], TuningResult]:
     """Tries what a searcher proposes until so many configurations have outcomes: they and what came of them.
 
     What is stored of the kernel counts: the searcher is told of it, and it is not tried again.
@@ -86,7 +86,7 @@ def search(
 
 class _Search:
     def __init__(
-        self, call: Call, space: SearchSpace, ledger: Ledger, check: tuple[bool, float | None]
+        self, call: KernelCall, space: SearchSpace, ledger: Ledger, check: tuple[bool, float | None]
     ) -> None:
         self._space, self._ledger = space, ledger
         self._make_trier: Callable[[], Trier] = lambda: Trier(call, ledger, *check)
@@ -95,7 +95,7 @@ class _Search:
         self._budget = 0
         self._reused: list[Trial] | None = None
         self.configs: list[Any] = []
-        self.result = Result(where=ledger.name)
+        self.result = TuningResult(where=ledger.name)
 
     def take_stored(self) -> list[Observation]:
         """The stored outcomes of configurations of the space, which the searcher is to be told."""

@@ -29,7 +29,7 @@ class NoneRight(TunerError):
 
 
 @dataclass(frozen=True)
-class Call:
+class KernelCall:
     """A call of the user's kernel that is to be tuned.
 
     Attributes:
@@ -48,7 +48,7 @@ class Call:
 
 
 @dataclass
-class Result:
+class TuningResult:
     """What came of a tuning.
 
     Attributes:
@@ -95,7 +95,7 @@ class Trier:
         tolerance: see `Outputs`.
     """
 
-    def __init__(self, call: Call, ledger: Ledger, check: bool, tolerance: float | None) -> None:
+    def __init__(self, call: KernelCall, ledger: Ledger, check: bool, tolerance: float | None) -> None:
         self._call, self._ledger = call, ledger
         self._identity: Identity = ledger.identity
         self._journal = Journal()
@@ -205,8 +205,12 @@ class Trier:
 
 
 def tune_list(
-    call: Call, configs: Sequence[Any], ledger: Ledger, check: bool = True, tolerance: float | None = None
-) -> Result:
+    call: KernelCall,
+    configs: Sequence[Any],
+    ledger: Ledger,
+    check: bool = True,
+    tolerance: float | None = None,
+) -> TuningResult:
     """The outcomes of all configurations of a list; only those are tried that the store has none of.
 
     Where all stored outcomes are failures they are tried again: there is nothing to lose.
@@ -221,7 +225,7 @@ def tune_list(
     known = ledger.known(flat)
     if len(known) == len(configs) and not any(trial.measurement.ok for trial in known.values()):
         known = {}
-    result = Result(dict(known), where=ledger.name)
+    result = TuningResult(dict(known), where=ledger.name)
     fresh = [i for i in range(len(configs)) if i not in known]
     if not fresh:
         return result
@@ -235,7 +239,9 @@ def tune_list(
     return result
 
 
-def _try_all(call: Call, configs: Sequence[Any], fresh: Sequence[int], trier: Trier, result: Result) -> None:
+def _try_all(
+    call: KernelCall, configs: Sequence[Any], fresh: Sequence[int], trier: Trier, result: TuningResult
+) -> None:
     right = [i for i, trial in result.trials.items() if trial.measurement.ok]
     result.timed = list(fresh)
     try:

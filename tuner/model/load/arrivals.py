@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from tuner.model.load.http import Broken, Client
-from tuner.model.load.target import VARIANTS, Body, Target, error_of, find
+from tuner.model.load.target import VARIANTS, AskedModel, Body, error_of, find
 
 # Seconds after the last arrival in which answers count.
 GRACE_S = 30.0
 
 
 @dataclass
-class Outcome:
+class RequestOutcome:
     """What became of the requests at one rate. Times are measured, seconds.
 
     Attributes:
@@ -97,7 +97,11 @@ def arrivals(rate: float, seconds: float, seed: int, spaced: bool = False) -> np
 
 
 async def at_rate(
-    target: Target, bodies: Sequence[Body], found: Outcome, plan: "Plan", grace_s: float = GRACE_S
+    target: AskedModel,
+    bodies: Sequence[Body],
+    found: RequestOutcome,
+    plan: "Schedule",
+    grace_s: float = GRACE_S,
 ) -> None:
     """Sends requests when they are due, and fills in what becomes of them.
 
@@ -150,7 +154,7 @@ async def at_rate(
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """What is asked.
 
     Attributes:
@@ -171,8 +175,12 @@ class Plan:
 
 
 def load(
-    url: str, token: str | None, model: str | None, plan: Plan, tell: Callable[[str], None] = lambda _: None
-) -> tuple[str, list[Outcome]]:
+    url: str,
+    token: str | None,
+    model: str | None,
+    plan: Schedule,
+    tell: Callable[[str], None] = lambda _: None,
+) -> tuple[str, list[RequestOutcome]]:
     """Asks a server at each batch and rate in turn.
 
     Args:
@@ -193,8 +201,8 @@ def load(
 
 
 async def _load(
-    url: str, token: str | None, model: str | None, plan: Plan, tell: Callable[[str], None]
-) -> tuple[str, list[Outcome]]:
+    url: str, token: str | None, model: str | None, plan: Schedule, tell: Callable[[str], None]
+) -> tuple[str, list[RequestOutcome]]:
     client = Client(url, token)
     try:
         target = await find(client, model)
@@ -210,7 +218,7 @@ async def _load(
                 tell(f"batch {batch}: {alike} of {pairs} pairs of answers are too alike to tell apart")
             for rate in plan.rates:
                 tell(f"batch {batch}: {rate:g} requests/s for {plan.seconds:g} s")
-                found.append(Outcome(rate, batch, plan.seconds))
+                found.append(RequestOutcome(rate, batch, plan.seconds))
                 await at_rate(target, bodies, found[-1], plan)
         return target.name, found
     finally:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.model.load.arrivals import Outcome
+from tuner.model.load.arrivals import RequestOutcome
 from tuner.report.style import MUTED, SERIES, drawing, heading, new_figure, save
 
 
-def rate_chart(title: str, subtitle: str, found: Sequence[Outcome], path: Path) -> list[Path]:
+def rate_chart(title: str, subtitle: str, found: Sequence[RequestOutcome], path: Path) -> list[Path]:
     """Draws milliseconds from due to answered (p50, p99) and answered rows a second over the rate.
 
     Args:

@@ -42,7 +42,7 @@ class Body:
 
 
 @dataclass
-class Target:
+class AskedModel:
     """A model on a server.
 
     Attributes:
@@ -129,7 +129,7 @@ class Target:
             return False
 
 
-async def find(client: Client, name: str | None) -> Target:
+async def find(client: Client, name: str | None) -> AskedModel:
     """A server's model; its only one where no name is given.
 
     Raises:
@@ -148,7 +148,7 @@ async def find(client: Client, name: str | None) -> Target:
         inputs = [(str(i["name"]), str(i["datatype"]), tuple(map(int, i["shape"]))) for i in said["inputs"]]
     except (KeyError, TypeError, ValueError):
         raise TunerError(f"{client.where} does not say what model {brief(name, 60)} takes") from None
-    return Target(client, name, inputs)
+    return AskedModel(client, name, inputs)
 
 
 async def _reached(client: Client, asking: Any) -> Answer:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tuner.core.artifact import Artifact
-from tuner.core.source import Step
+from tuner.core.source import KernelStep
 from tuner.core.target import Target
 
 
@@ -81,7 +81,7 @@ def of_artifact(artifact: Artifact, target: Target) -> Occupancy | None:
     return _of_step(artifact.steps[-1], target)
 
 
-def _of_step(step: Step, target: Target) -> Occupancy | None:
+def _of_step(step: KernelStep, target: Target) -> Occupancy | None:
     if step.launch is None or "registers" not in step.metrics:
         return None
     x, y, z = step.launch.block
@@ -111,7 +111,7 @@ def _fold(name: str) -> Callable[[list[float]], float]:
     return min if name == "occupancy" or name.startswith("blocks_sm") else max
 
 
-def _step_metrics(step: Step, target: Target) -> dict[str, float]:
+def _step_metrics(step: KernelStep, target: Target) -> dict[str, float]:
     metrics = {name: float(value) for name, value in step.metrics.items()}
     found = _of_step(step, target)
     if found is None or step.launch is None:
