@@ -11,13 +11,13 @@ from tests.model.serving.made import by_hand, running
 from tuner.lab import bench_serving
 from tuner.lab.closed_loop import Asked, Ran, made, run
 from tuner.model.load.http import Client
-from tuner.model.load.target import Target
+from tuner.model.load.target import AskedModel
 
 
 def test_each_answer_is_held_against_its_own_requests() -> None:
     with running(by_hand(), delay_s=0) as server:
         host, port = server.where.split(":")
-        target = Target(Client(f"http://{server.where}"), "m", [("x", "FP32", (-1, 3))])
+        target = AskedModel(Client(f"http://{server.where}"), "m", [("x", "FP32", (-1, 3))])
         bodies = target.bodies(2, 1)
         rights = []
         for body in bodies:
