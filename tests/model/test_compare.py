@@ -67,7 +67,7 @@ def branches(path: Path, batch: Any = 1) -> Path:
         helper.make_node("MatMul", ["x", "w1"], ["a"]),
         helper.make_node("Add", ["a", "b1"], ["a1"]),
         helper.make_node("Sigmoid", ["a1"], ["s"]),
-        helper.make_node("Identity", ["s"], ["i"]),
+        helper.make_node("Flatten", ["s"], ["i"]),
         helper.make_node("MatMul", ["i", "w2"], ["c"]),
         helper.make_node("Relu", ["c"], ["d"]),
         helper.make_node("Mul", ["d", "s"], ["middle"]),
@@ -201,7 +201,7 @@ def test_parts_are_as_few_as_chains_of_kernels(tmp_path: Path) -> None:
     order = stages(graph, find_layers(graph).layers)
     parts = [stage for stage in order if isinstance(stage, Part)]
     assert [[node.op for node in part.nodes] for part in parts] == [
-        ["Sigmoid", "Identity"],
+        ["Sigmoid", "Flatten"],
         ["Mul"],
         ["Tanh", "Add"],
     ]

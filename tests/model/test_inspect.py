@@ -39,6 +39,21 @@ def test_what_follows_a_convolution_is_part_of_it(tmp_path: Path) -> None:
     assert {graph.nodes[i].op for i in found.reasons} == {"GlobalAveragePool", "Reshape"}
 
 
+def test_copies_between_nodes_part_nothing(tmp_path: Path) -> None:
+    """Some exporters put an Identity behind every node; one that is an output of the model is a node."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Identity", ["c"], ["i"]),
+        helper.make_node("Identity", ["i"], ["j"]),
+        helper.make_node("Relu", ["j"], ["r"]),
+        helper.make_node("Identity", ["r"], ["y"]),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 3, 6, 6]}, ["y"], [weight("w", 4, 3, 3, 3)])
+    (layer,) = find_layers(read_model(path)).layers
+    assert "relu" in layer.workload.key
+    assert [node.op for node in read_model(path).nodes] == ["Conv", "Relu", "Identity"]
+
+
 def test_another_batch_reaches_all_layers(tmp_path: Path) -> None:
     found = keys(convolutional(tmp_path / "m.onnx"), batch=4)
     assert [key.split("/")[2].split("-")[0] for key in found] == ["n4", "n4", "m4"]

@@ -11,6 +11,7 @@ from tuner.core.brief import brief
 from tuner.model import integer_shapes
 from tuner.model.graph import Graph, Node, Value
 from tuner.model.guards import MOST_TENSOR_BYTES, ModelError, captured, check, itemsize, onnx_library, parse
+from tuner.model.identities import without_identities
 
 # Constants of so many elements are kept: shapes, axes, scales and zero points of channels.
 SMALL = 8192
@@ -40,7 +41,7 @@ def read_model(path: Path, dims: Mapping[str, int] | None = None, batch: int | N
 
 
 def prepared(path: Path, dims: Mapping[str, int], batch: int | None = None, weights: bool = False) -> Any:
-    """The `ModelProto` with sizes in place of symbols, functions written out and shapes inferred.
+    """The `ModelProto` with sizes in place of symbols, functions written out, without copies, shapes inferred.
 
     Args:
         path, dims, batch: as for `read_model`.
@@ -57,6 +58,7 @@ def prepared(path: Path, dims: Mapping[str, int], batch: int | None = None, weig
 
         model = onnx.inliner.inline_local_functions(model)
         check(model, path)
+    without_identities(model.graph)
     if weights:
         onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
     else:
