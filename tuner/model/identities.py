@@ -12,9 +12,8 @@ def without_identities(graph: Any) -> None:
     Args:
         graph: a `GraphProto`, checked (`guards.check`).
     """
-    if any(
-        attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute
-    ):
+    attributes = (attribute for node in graph.node for attribute in node.attribute)
+    if any(attribute.HasField("g") or attribute.graphs for attribute in attributes):
         return
     asked = {value.name for value in graph.output}
     sources: dict[str, str] = {}
@@ -28,10 +27,20 @@ def without_identities(graph: Any) -> None:
         del graph.node[place]
     for node in graph.node:
         for i, name in enumerate(node.input):
-            # As many steps as there are copies: more is a circle, which whoever sorts the nodes reports.
-            for _ in range(len(taken)):
-                if name not in sources:
-                    break
-                name = sources[name]
-            if name != node.input[i]:
-                node.input[i] = name
+            if name in sources:
+                node.input[i] = _root(sources, name)
+
+
+def _root(sources: dict[str, str], name: str) -> str:
+    """The value that is copied, through however many copies; in a circle of copies one of them.
+
+    All on the way are then one step from it: a chain of many is walked once.
+    """
+    passed: dict[str, None] = {}
+    while name in sources and name not in passed:
+        passed[name] = None
+        name = sources[name]
+    for each in passed:
+        if each != name:
+            sources[each] = name
+    return name

@@ -41,7 +41,7 @@ def read_model(path: Path, dims: Mapping[str, int] | None = None, batch: int | N
 
 
 def prepared(path: Path, dims: Mapping[str, int], batch: int | None = None, weights: bool = False) -> Any:
-    """The `ModelProto` with sizes in place of symbols, functions written out, without copies, shapes inferred.
+    """The `ModelProto` with sizes in place of symbols, functions written out, no copies, shapes inferred.
 
     Args:
         path, dims, batch: as for `read_model`.
