@@ -19,6 +19,7 @@ from tuner import registry
 from tuner.cli import app
 from tuner.cli.dispatch import _lines, fraction
 from tuner.core.errors import TunerError, Unavailable
+from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
 from tuner.export.cover import smallest_cover
 from tuner.export.matrix import read_matrix
@@ -277,3 +278,14 @@ def test_any_shape_is_loaded_by_the_rule(tmp_path: Path) -> None:
     assert "nearest stored configuration" in near.note and "too few shapes are tuned for a rule" in near.note
     with pytest.raises(Unavailable, match="nothing stored"):
         tuner.load("gemm", dtype="int8", m=31, n=32, k=48, db=db, threads=1, any_shape=True)
+
+
+def test_of_several_states_of_the_caches_the_one_with_most_shapes_makes_the_rule(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "r.db")) as store:
+        stored(store, SHAPES[:4], SMALL, by_rows)
+        stored(store, SHAPES[:6], SMALL, by_rows, protocol=Protocol(cache="model"))
+        stored(store, SHAPES[:4], SMALL, by_rows, protocol=Protocol(cache="cold"))
+        found = read_matrix(store, "made")
+        assert (found.group.cache, len(found.shapes)) == ("model", 6)
+        stored(store, SHAPES, SMALL, by_rows)
+        assert read_matrix(store, "made").group.cache == "warm"

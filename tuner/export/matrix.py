@@ -11,6 +11,7 @@ from tuner import registry
 from tuner.core.digest import digest
 from tuner.core.errors import TunerError
 from tuner.core.measurement import Evidence, Status
+from tuner.core.protocol import CACHES
 from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.store.records import DeviceInfo, StoredSweep
@@ -206,6 +207,7 @@ def _one_group(
             groups.setdefault(place, []).append(sweep)
     if not groups:
         raise TunerError(_nothing(operator, 0, None))
+    groups = _one_state_each(groups)
     if len(groups) > 1:
         listed = "; ".join(
             f"{s[0].spec.device.name} with {t} threads, {cache} cache, {kind}"
@@ -215,6 +217,22 @@ def _one_group(
             f"several are stored of {operator}: choose with --device, --threads, --dtype: {listed}"
         )
     return next(iter(groups.values()))
+
+
+def _one_state_each(
+    groups: Mapping[tuple[str, int, str, str], list[StoredSweep]],
+) -> dict[tuple[str, int, str, str], list[StoredSweep]]:
+    """Of several states of the caches the one in which most workloads were tuned."""
+
+    def rank(place: tuple[str, int, str, str]) -> tuple[int, int]:
+        return len({sweep.spec.workload for sweep in groups[place]}), -CACHES.index(place[2])
+
+    chosen: dict[tuple[str, int, str], tuple[str, int, str, str]] = {}
+    for place in groups:
+        others = (place[0], place[1], place[3])
+        if others not in chosen or rank(place) > rank(chosen[others]):
+            chosen[others] = place
+    return {place: groups[place] for place in chosen.values()}
 
 
 def _collect(store: "Store", sweep: StoredSweep, column: _Column) -> None:
