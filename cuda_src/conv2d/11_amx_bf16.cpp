@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "bf16 by AMX: 16 pixels x 16 output channels an instruction, products added in f32."
 dtypes = ["bf16"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "Y", "n", "c", "h", "w", "k", "r", "s"]
-options = "operator"
+arguments = ["X", "W", "bias", "residual", "Y", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "residual", "relu6", "silu", "hardswish"]
 requires = ["amx-bf16", "avx512bw"]
 use = ["cores", "amx_bf16_tiles"]
 
@@ -18,7 +18,7 @@ use = ["cores", "amx_bf16_tiles"]
 #define W_AHEAD 0
 #include "amx_bf16.h"
 
-extern "C" int conv2d(const element* X, const element* W, const addend* bias, result* Y, int64_t n, int64_t c, int64_t h,
-                      int64_t w, int64_t k, int64_t r, int64_t s) {
-    return convolve(X, W, nullptr, bias, Y, Shape(n, c, h, w, k, r, s));
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual, result* Y,
+                      int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+    return convolve(X, W, nullptr, {bias, nullptr, nullptr, residual}, Y, Shape(n, c, h, w, k, r, s));
 }

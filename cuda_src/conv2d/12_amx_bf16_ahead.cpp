@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "conv_amx_bf16 with constant weights, packed before any call: for workloads that are frozen."
 dtypes = ["bf16"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
-options = "operator"
+arguments = ["X", "W", "bias", "residual", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "residual", "relu6", "silu", "hardswish"]
 requires = ["amx-bf16", "avx512bw"]
 use = ["cores", "amx_bf16_tiles"]
 
@@ -34,12 +34,12 @@ constant = ["W"]
 extern "C" int pack_ahead(const element* W, int32_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k,
                           int64_t r, int64_t s) {
     const Shape at(n, c, h, w, k, r, s);
-    const TileConvolution work = {at, {at}, W, nullptr, nullptr, nullptr, nullptr, ahead, false};
+    const TileConvolution work = {at, {at}, W, {nullptr, nullptr}, nullptr, nullptr, nullptr, ahead, false};
     for (int64_t block = 0; block < work.all_blocks(); ++block) work.pack(block);
     return 0;
 }
 
-extern "C" int conv2d(const element* X, const element* W, const addend* bias, result* Y, int32_t* ahead, int64_t n,
-                      int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
-    return convolve(X, W, ahead, bias, Y, Shape(n, c, h, w, k, r, s));
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual, result* Y,
+                      int32_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+    return convolve(X, W, ahead, {bias, nullptr, nullptr, residual}, Y, Shape(n, c, h, w, k, r, s));
 }

@@ -166,7 +166,7 @@ struct TileConvolution {
     const Shape& at;
     const Pairs pairs;
     const element* W;
-    const addend* bias;
+    const Epilogue epilogue;
     result* Y;
     const int32_t* image;    // [n][y][x][units]
     const int32_t* offsets;  // of each chunk, from a window's first unit
@@ -211,8 +211,13 @@ struct TileConvolution {
         }
     }
 
-    static void put(result* to, vec value, int64_t count) {
-        if (OPT_RELU) value = value < vec{} ? vec{} : value;  // not value > 0 ? value : 0, which would hide a NaN
+    void put(result* to, vec value, int64_t count) const {
+        if (OPT_RESIDUAL) {
+            result more[16] = {};
+            memcpy(more, epilogue.residual + (to - Y), size_t(count) * sizeof(result));
+            value += load(more);
+        }
+        value = activated(value);
         if (count == 16) return store(to, value);
         result part[16];
         store(part, value);
@@ -224,7 +229,7 @@ struct TileConvolution {
     // 16 output channels, of which `channels` are there, of each pixel.
     void put_pixels(const int32_t* sums, int64_t k, int64_t channels, result* to) const {
         addend more[16] = {};
-        if (OPT_BIAS) memcpy(more, bias + k, size_t(channels) * sizeof(addend));
+        if (OPT_BIAS) memcpy(more, epilogue.bias + k, size_t(channels) * sizeof(addend));
         const vec shift = load(more);
         for (int64_t i = 0; i < pixels(); ++i) {
             put(to + i * at.k, OPT_BIAS ? sums_at(sums + i * N) + shift : sums_at(sums + i * N), channels);
@@ -237,7 +242,7 @@ struct TileConvolution {
         transpose_tile(planes, 16, sums, N);
         for (int64_t j = 0; j < channels; ++j, to += at.rows * at.columns) {
             const vec sum = sums_at(planes + j * 16);
-            put(to, OPT_BIAS ? sum + splat(Sum(bias[k + j])) : sum, pixels());
+            put(to, OPT_BIAS ? sum + splat(Sum(epilogue.bias[k + j])) : sum, pixels());
         }
     }
 
@@ -262,12 +267,13 @@ struct TileConvolution {
 };
 
 // `ahead` is all blocks as `pack` makes them; null where they are packed in the call.
-static int convolve(const element* X, const element* W, int32_t* ahead, const addend* bias, result* Y, const Shape& at) {
+static int convolve(const element* X, const element* W, int32_t* ahead, const Epilogue& epilogue, result* Y,
+                    const Shape& at) {
     if (!may_use_tiles()) return 3;
     static thread_local Arena arena;
     const Pairs pairs = {at};
     if (pairs.of_image() >= int64_t(1) << 31) return 2;  // an offset stays within one image
-    TileConvolution work = {at, pairs, W, bias, Y, nullptr, nullptr, ahead, false};
+    TileConvolution work = {at, pairs, W, epilogue, Y, nullptr, nullptr, ahead, false};
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
     const int64_t copy = pairs.in_place() ? 0 : lines(at.n * pairs.of_image()), table = lines(pairs.taps() / CHUNK);
     Sum* memory = arena.reserve(copy + table + (W_AHEAD ? 0 : work.all_blocks() * work.block_size()));
