@@ -13,6 +13,7 @@ from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.trial import Trial
 from tuner.serve import sources
 from tuner.serve.application import application
+from tuner.serve.charts import bars
 from tuner.serve.database import Database
 from tuner.store.store import open_store
 
@@ -155,6 +156,22 @@ def test_a_kernel_edited_while_serving_counts_as_changed(tmp_path, monkeypatch) 
 def test_a_campaign_s_page_says_who_won(client: TestClient) -> None:
     page = client.get("/campaigns/1").text
     assert "cpp_packed is the fastest with 120 µs, 1.08x as fast as numpy" in page
+
+
+def test_configurations_of_one_kernel_have_a_bar_each() -> None:
+    entry = {"interval_s": None, "baseline": False, "label": ""}
+    chart = bars(
+        "one",
+        [{**entry, "kernel": name, "trial": trial, "shown_s": 1e-6 * trial}
+         for name, trial in (("packed", 1), ("packed", 2), ("naive", 9))],
+    )  # fmt: skip
+    assert chart is not None
+    # Of one name they would be stacked: 3 us where the slower one takes 2.
+    assert [value["kernel"] for value in chart.spec["data"]["values"]] == [
+        "packed (t1)",
+        "packed (t2)",
+        "naive",
+    ]
 
 
 def test_scripts_are_sent_once(client: TestClient) -> None:

@@ -1,5 +1,6 @@
 """Charts of served pages, as Vega-Lite specifications in the style of reports."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,21 +91,23 @@ def bars(name: str, entries: Sequence[Mapping[str, Any]], caption: str = "") -> 
 
     Args:
         name: of the chart, unique on its page.
-        entries: `kernel`, `shown_s` (seconds), `interval_s` (low, median, high; or `None`), `baseline` and
-            `label`, a remark.
+        entries: `kernel`, `trial`, `shown_s` (seconds), `interval_s` (low, median, high; or `None`),
+            `baseline` and `label`, a remark. A kernel with several has a bar for each, named with its trial.
         caption: what stands below it.
     """
     if not entries:
         return None
     ordered = sorted(entries, key=lambda entry: entry["shown_s"])
     unit, size = unit_of(ordered[0]["shown_s"])
-    values = []
+    often = Counter(entry["kernel"] for entry in ordered)
+    values: list[dict[str, Any]] = []
     for place, entry in enumerate(ordered):
         low, _, high = entry["interval_s"] or (entry["shown_s"],) * 3
         values.append(
             {
                 "place": place,
-                "kernel": entry["kernel"],
+                # Bars of one name would be stacked on each other.
+                "kernel": entry["kernel"] + (f" (t{entry['trial']})" if often[entry["kernel"]] > 1 else ""),
                 "time": entry["shown_s"] / size,
                 "low": low / size,
                 "high": high / size,
@@ -136,7 +139,8 @@ def bars(name: str, entries: Sequence[Mapping[str, Any]], caption: str = "") -> 
             },
         ],
     }
-    about = f"Bars of {len(values)} kernels; {values[0]['kernel']} is the fastest with {values[0]['shown']}."
+    first = values[0]
+    about = f"Bars of {len(values)} configurations; {first['kernel']} is the fastest with {first['shown']}."
     return Chart(name, spec, caption or "Shorter is faster.", about)
 
 

@@ -66,6 +66,7 @@ def _bar(row: dict[str, Any]) -> dict[str, Any]:
     worth = "" if row["evidence"] == Evidence.MEASURED else f", {row['evidence']}"
     return {
         "kernel": row["kernel"],
+        "trial": row["trial"],
         "shown_s": row["shown_s"],
         "baseline": False,
         "label": label + worth,
@@ -210,6 +211,7 @@ def _entry(entry: dict[str, Any]) -> dict[str, Any]:
     label = "winner" if entry["winner"] else "shares the first place" if entry["tie"] else ""
     return {
         "kernel": entry["kernel"],
+        "trial": entry["trial"],
         "shown_s": entry["interval_s"][1],
         "interval_s": entry["interval_s"],
         "baseline": entry["baseline"],
