@@ -17,9 +17,11 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-# Tests start hundreds of commands. Without bytecode each compiles a hundred files of the lab anew, a fifth of
-# all the time they take; a user's Python keeps it.
+# Tests start hundreds of commands. Without bytecode each compiles a hundred files of the lab anew, a good
+# part of the time they take; a user's Python keeps it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Nor are the tests' assertions rewritten anew: half of the time before the first test.
+sys.dont_write_bytecode = False
 
 # Equal examples on every run: a failure in CI is a failure here, and no run fails by bad luck.
 hypothesis.settings.register_profile("tuner", deadline=None, derandomize=True, database=None)
