@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.model.graphs import helper, save, weight
+from tests.model.graphs import convolutional, helper, save, weight
 from tests.model.test_compare import opened, untuned
 from tuner.core.errors import Unavailable
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.program.bound_call import BoundCall
 from tuner.model.comparing import difference
 from tuner.model.executor import Executor
+from tuner.model.glue.found import programs
 from tuner.model.glue.library import Library
 from tuner.model.glue.moves import copy_of
 from tuner.model.glue.walk import joined
+from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs, run, session
+from tuner.model.stages import VIEWS, Part, rest_of, stages
 
 pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-40, -1e-40, 88.0, -88.0, 3e38, -100, 12], "f4")
@@ -238,6 +241,18 @@ def test_views_are_copied_whatever_their_axes_and_elements() -> None:
             library.bound(call, (view, to), 2)()
             np.testing.assert_array_equal(to, view)
     assert copy_of(np.zeros((2, 2), complex)) is None
+
+
+def test_what_follows_a_convolution_that_is_left_to_onnx_runtime_stays_with_it(tmp_path: Path) -> None:
+    """It fuses them; the rest of the model is not drawn in by the sum that takes what it made."""
+    model, graph = opened(convolutional(tmp_path / "m.onnx"))
+    _, *others = find_layers(graph).layers
+    own = programs(graph, rest_of(graph, others), VIEWS)
+    parts = [stage for stage in stages(graph, others, own) if isinstance(stage, Part)]
+    assert [[node.op for node in part.nodes] for part in parts] == [["Conv", "BatchNormalization", "Relu"]]
+    assert [node.op for program in own for node in program.nodes] == ["GlobalAveragePool"]
+    executor, inputs = untuned(model, graph, layers=others), random_inputs(graph, 1)
+    assert difference(executor(inputs), run(session(model, 1), inputs)) <= 1
 
 
 def test_without_a_compiler_onnx_runtime_computes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,10 @@ _KINDS = {op: kind for kind in (moves, pooling, rows) for op in kind.OPERATORS}
 def programs(graph: Graph, nodes: Sequence[Node], views: frozenset[str] = frozenset()) -> list[Program]:
     """The programs among a model's nodes that no kernel computes.
 
-    What has only nodes of ONNX Runtime around it stays with them: a session that is one part with its
-    neighbours costs less than two with a program between.
+    Two kinds stay ONNX Runtime's although a program could compute them. What has only its nodes around it: a
+    session that is one part with its neighbours costs less than two with a program between. And elementwise
+    chains behind one of its nodes, which it may make part of that one: a convolution that is left to it has
+    its normalisation, sum and activation.
 
     Args:
         graph: of the model.
@@ -21,9 +23,10 @@ def programs(graph: Graph, nodes: Sequence[Node], views: frozenset[str] = frozen
         views: operators that only change a shape.
     """
     others = [node for node in nodes if node.op not in views or node.domain]
-    found = elementwise.groups(
+    chains = elementwise.groups(
         graph, [n for n in nodes if n.op == "Identity" or n.op not in views or n.domain]
     )
+    found = list(chains)
     for node in others:
         if node.op in _KINDS:
             try:
@@ -32,15 +35,24 @@ def programs(graph: Graph, nodes: Sequence[Node], views: frozenset[str] = frozen
                 made = None  # ONNX Runtime says what is wrong with the node
             if made is not None and any(name not in graph.constants for name in made.outputs):
                 found.append(made)
-    found.sort(key=lambda program: program.nodes[-1].index)
-    return _worth_it(graph, found, {node.index for node in nodes}, views)
+    theirs = _theirs(others, found)
+    behind = {id(p) for p in chains if any(_maker(graph, name, views) in theirs for name in p.inputs)}
+    found = sorted((p for p in found if id(p) not in behind), key=lambda program: program.nodes[-1].index)
+    return _worth_it(graph, found, others, views)
 
 
-def _worth_it(graph: Graph, found: list[Program], rest: set[int], views: frozenset[str]) -> list[Program]:
+def _theirs(nodes: Sequence[Node], found: Sequence[Program]) -> set[int]:
+    """Nodes that stay ONNX Runtime's."""
+    ours = {node.index for program in found for node in program.nodes}
+    return {node.index for node in nodes} - ours
+
+
+def _worth_it(
+    graph: Graph, found: list[Program], others: Sequence[Node], views: frozenset[str]
+) -> list[Program]:
     while True:
-        ours = {node.index for program in found for node in program.nodes}
-        theirs = {i for i in rest - ours if graph.nodes[i].op not in views or graph.nodes[i].domain}
-        kept = [p for p in found if not _among(graph, p, theirs, views)]
+        theirs = _theirs(others, found)
+        kept = [program for program in found if not _among(graph, program, theirs, views)]
         if len(kept) == len(found):
             return found
         found = kept
@@ -48,13 +60,15 @@ def _worth_it(graph: Graph, found: list[Program], rest: set[int], views: frozens
 
 def _among(graph: Graph, program: Program, theirs: set[int], views: frozenset[str]) -> bool:
     """Whether ONNX Runtime makes all that it takes and takes all that it makes."""
-    if not theirs:
+    if not theirs or any(_maker(graph, name, views) not in theirs for name in program.inputs):
         return False
-    for name in program.inputs:
-        node = graph.producers.get(name)
-        while node is not None and node.op in views and not node.domain:
-            node = graph.producers.get(node.input(0))
-        if node is None or node.index not in theirs:
-            return False
     users = [user for name in program.outputs for user in graph.consumers.get(name, ())]
     return all(user.index in theirs for user in users)
+
+
+def _maker(graph: Graph, name: str, views: frozenset[str]) -> int:
+    """Index of the node that makes a value, whatever shape it is given then; -1: it is the model's input."""
+    node = graph.producers.get(name)
+    while node is not None and node.op in views and not node.domain:
+        node = graph.producers.get(node.input(0))
+    return -1 if node is None else node.index
