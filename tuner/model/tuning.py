@@ -137,6 +137,7 @@ def file_digest(path: Path) -> str:
 
 _STEP = 32 * 2**20
 _MOST = 256 * 2**20
+_SAMPLES_S = 0.15
 
 
 def passing_bytes(found: Layers) -> int:
@@ -163,8 +164,11 @@ def as_in_the_model(protocol: Protocol, cache: str, found: Layers) -> Protocol:
     Raises:
         TunerError: there is no such state of the caches.
     """
-    between = passing_bytes(found) if cache == "model" else 0
-    return replace(protocol, cache=cache, between_bytes=between)
+    if cache != "model":
+        return replace(protocol, cache=cache)
+    # A sample waits for all that passes, so there are fewer; the final has many processes of each finalist.
+    budget_s = min(protocol.budget_s, _SAMPLES_S)
+    return replace(protocol, cache=cache, between_bytes=passing_bytes(found), budget_s=budget_s)
 
 
 def tune_model(
