@@ -93,8 +93,7 @@ def test_kernels_behind_give_up_in_stages_and_the_front_has_the_trials(monkeypat
 @pytest.mark.parametrize("seconds", [3.0, 30.0, 100.0])
 def test_a_race_ends_in_time_and_nobody_is_left_out(monkeypatch: Any, seconds: float) -> None:
     _, tried, took = raced(monkeypatch, seconds)
-    # Late, each stage still has one trial of each kernel that is in it.
-    assert took <= max(seconds + 2, 5 + 3 * 4 + 2) and all(tried.values())
+    assert took <= max(seconds, 5) + 2 and all(tried.values())
     if seconds == 100.0:
         assert took > 90 and tried["1.0"] > 2 * tried["2.0"]
 

@@ -119,6 +119,8 @@ class Race:
         stages = [(times * first, share, factor) for times, share, factor in self._stages] if first else []
         for pause_at, share, factor in (*stages, (None, 1.0, None)):
             for name, pause_s in self._parts(list(sweeps), share):
+                if pause_s == 0 and name in results:
+                    continue  # the time is over, and it has been tried
                 sweep = open_sweeps[name] = sweeps[name]
                 results[name] = self._run_on(sweep, name, pause_at, pause_s)
                 if sweep.closed:
