@@ -94,6 +94,13 @@ def test_times_of_bursts_and_under_a_load_that_lasts_are_not_compared(store: Sto
     assert (row.time_s, row.config) == (0.5, {"MC": 3})
 
 
+def test_a_row_says_what_passed_between_its_calls(store: Store, make: Any) -> None:
+    for protocol in (make.protocol, Protocol(cache="model", between_bytes=2**25)):
+        layer = make.with_(protocol=protocol)
+        store.add_trials(store.begin_sweep(layer.spec), [layer.timed(1.0)])
+    assert [(row.cache, row.between_bytes) for row in store.best()] == [("model", 2**25), ("warm", 0)]
+
+
 def test_kernels_of_a_workload_come_fastest_first(store: Store, make: Any) -> None:
     for name, seconds in [("a", 3.0), ("b", 1.0), ("c", 2.0)]:
         maker = make.with_(kernel=replace(make.kernel, name=name))

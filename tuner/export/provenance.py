@@ -21,7 +21,9 @@ def entry_of(row: BestRow) -> dict[str, Any]:
         "driver": str(row.device.facts.get("driver", "")), "threads": row.threads, "cache": row.cache,
         "time_s": row.time_s, "interval_s": [row.interval.low, row.interval.mid, row.interval.high],
         "evidence": row.evidence, "artifact": row.artifact, "trial": row.trial_id,
-        **({"timer": row.timer} if row.timer else {}), "measured_at": row.measured_at.isoformat(),
+        **({"timer": row.timer} if row.timer else {}),
+        **({"between_bytes": row.between_bytes} if row.between_bytes else {}),
+        "measured_at": row.measured_at.isoformat(),
     }  # fmt: skip
 
 

@@ -109,7 +109,9 @@ def _compared(
     entry: Entry, workload: Workload, kernel: Kernel, device: Device, within: float, observer: Observer,
     stale: tuple[str, ...], default: Config | None,
 ) -> Verdict:  # fmt: skip
-    protocol = default_protocol(device, threads=entry.threads, cache=entry.cache)
+    protocol = default_protocol(
+        device, threads=entry.threads, cache=entry.cache, between_bytes=entry.between_bytes
+    )
     check_memory(workload, device)
     with Workshop(device, protocol, fresh_seed()) as workshop:
         space = space_of(kernel, workload, workshop)

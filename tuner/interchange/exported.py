@@ -14,6 +14,7 @@ _BEST = "kernel-tuner-lab/best"
 # By format the version that is read: a later one may mean other things by the same names.
 _FORMATS = {_BEST: 1, "kernel-tuner-lab/library": "1.0", "kernel-tuner-lab/cubins": 1}
 _MOST_THREADS = 2**20
+_MOST_BETWEEN = 2**40
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Entry:
     kernel_digest: str
     toolchain: str
     toolchain_text: str
+    between_bytes: int = 0
 
 
 def read_entries(file: Path) -> list[Entry]:
@@ -87,12 +89,15 @@ def _entry(fields: Fields) -> Entry:
         raise TunerError(f"{fields.where}: {clip(threads)} is no number of threads")
     if (cache := fields.text("cache", "warm")) not in CACHES:
         raise TunerError(f"{fields.where}: caches are warm or cold or a model's, not {clip(cache)}")
+    between = fields.get("between_bytes", int, 0) if cache == "model" else 0
+    if isinstance(between, bool) or not 0 <= between <= _MOST_BETWEEN:
+        raise TunerError(f"{fields.where}: {clip(between)} is no number of bytes between two calls")
     version = f"{fields.text('toolchain_name', '')} {fields.text('toolchain_version', '')}".strip()
     return Entry(
         fields.text("workload"), fields.text("kernel"), config, fields.text("device", ""),
         fields.text("fingerprint", ""), fields.text("device_kind", ""), fields.text("evidence", ""),
         threads, cache, said,
-        fields.text("kernel_digest", ""), fields.text("toolchain", ""), version,
+        fields.text("kernel_digest", ""), fields.text("toolchain", ""), version, between,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from tuner.core.workload import Workload
 from tuner.store.checked import positive, scalars, whole, words
 from tuner.store.convert import chunks, from_finite_json, from_stamp, workload_of
 from tuner.store.finals import interval_of
-from tuner.store.queries import device_of, kernel_of, timer_of
+from tuner.store.queries import between_of, device_of, kernel_of, timer_of
 from tuner.store.records import BestRow, DeviceInfo, KernelInfo
 from tuner.store.writes import (
     DEVICES,
@@ -225,4 +225,5 @@ def _best_row(
         winner=bool(final.winner) if final else False,
         tie=bool(final.tie) if final else False,
         timer=timer_of(row.protocol),
+        between_bytes=between_of(row.protocol),
     )

@@ -220,6 +220,11 @@ def timer_of(protocol: Any) -> str:
     return words(record(protocol).get("timer", "")) if '"timer"' in words(protocol) else ""
 
 
+def between_of(protocol: Any) -> int:
+    """Bytes that pass between two calls by a sweep's protocol; read only where it says so, which few do."""
+    return whole(record(protocol).get("between_bytes", 0)) if '"between_bytes"' in words(protocol) else 0
+
+
 def device_of(row: Any) -> DeviceInfo:
     """The device of a row with the columns of `devices`."""
     return DeviceInfo(

@@ -180,6 +180,7 @@ class BestRow:
         kernel: with the digest it was measured at: another digest now means the result is stale.
         toolchain: digest of what built it.
         timer: whose stopwatch it was, see `Protocol.timer`; empty for the judge's.
+        between_bytes: of other data before each call, with a `model` cache.
     """
 
     workload: Workload
@@ -205,6 +206,7 @@ class BestRow:
     winner: bool = False
     tie: bool = False
     timer: str = ""
+    between_bytes: int = 0
 
     @property
     def shown_s(self) -> float:
