@@ -8,7 +8,7 @@ from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.attention.options import OPTIONS
-from tuner.schedules.attention.tensorir.program import AttentionProgram, Rows, needs_copy, rounded
+from tuner.schedules.attention.tensorir.program import Program, Rows, needs_copy, rounded
 from tuner.schedules.attention.tensorir.vectors import Sizes
 from tuner.schedules.library import target_threads
 from tuner.schedules.scheduled import ScheduledKernel, too_large
@@ -160,7 +160,7 @@ class FlashTensorIR(ScheduledKernel):
         needed = needs_copy(workload, lanes, sizes.along_head)
         for (name, where), copied in zip(tuple(copies.items()), needed, strict=True):
             copies[name] = "block" if copied and where == "none" else where
-        program = AttentionProgram(
+        program = Program(
             workload, sizes, c["PANELS"], c["SPLIT_KV"], *(w != "none" for w in copies.values())
         )
         schedule = tvm.s_tir.Schedule(tvm.script.from_source(program.source()), debug_mask="none")

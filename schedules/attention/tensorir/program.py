@@ -23,7 +23,7 @@ from tuner.core.integers import ceildiv
 from tuner.core.workload import Workload
 from tuner.schedules.attention.options import heads_of, masked, scale_of
 from tuner.schedules.attention.tensorir import vectors
-from tuner.schedules.attention.tensorir.vectors import Sizes, VectorBody
+from tuner.schedules.attention.tensorir.vectors import Body, Sizes
 
 LOG2_E = 1.4426950408889634
 
@@ -59,7 +59,7 @@ def needs_copy(workload: Workload, lanes: int, along_head: bool) -> tuple[bool, 
     return paged or (ragged and along_head), paged or ragged
 
 
-class AttentionProgram:
+class Program:
     """The blocks of a workload.
 
     Args:
@@ -257,11 +257,11 @@ class AttentionProgram:
             "k": (self.blocks, "R" if reduction else "S"),
         }  # fmt: skip
 
-    def _where_any(self, body: VectorBody) -> VectorBody:
+    def _where_any(self, body: Body) -> Body:
         """Only where the block has keys that the panel sees."""
         if self._count == str(self.sizes.block):
             return body
-        return VectorBody(body.locals, f"if {self._count} > 0:\n{indent(body.text, '    ')}", body.init)
+        return Body(body.locals, f"if {self._count} > 0:\n{indent(body.text, '    ')}", body.init)
 
     def _cache_head(self) -> str:
         return "vh" if self.matrix.share == 1 else f"vh // {self.matrix.share}"
@@ -330,14 +330,10 @@ def _region(tensor: str, index: str, size: int) -> str:
 
 
 def _block(
-    name: str,
-    axes: Mapping[str, tuple[int, str]],
-    reads: list[str],
-    writes: list[str],
-    body: VectorBody | str,
+    name: str, axes: Mapping[str, tuple[int, str]], reads: list[str], writes: list[str], body: Body | str
 ) -> str:
     """A block in a loop nest of its own; its variables are the loops' names behind a v."""
-    body = body if isinstance(body, VectorBody) else VectorBody((), body)
+    body = body if isinstance(body, Body) else Body((), body)
     loops = ", ".join(axes)
     kinds = "".join(kind for _, kind in axes.values())
     lines = [

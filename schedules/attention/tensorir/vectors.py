@@ -90,7 +90,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class VectorBody:
+class Body:
     """The inside of a block: its own buffers, its statements, and the initial ones of a reduction."""
 
     locals: tuple[str, ...]
@@ -156,7 +156,7 @@ def _vectors(s: Sizes, *loops: str) -> tuple[str, ...]:
 def score(
     s: Sizes, count: str,
     key: Callable[[str, str, str], str], hidden: Callable[[str, str, str], str],
-) -> VectorBody:  # fmt: skip
+) -> Body:  # fmt: skip
     """Scores of all `count` keys, and of some behind them, which are hidden.
 
     Args:
@@ -181,12 +181,12 @@ def score(
         _loops(f"{s.score(f'{first} + i', lane)} = {value}", *tiles),
     ]
     loop = f"tile in T.serial({_ceildiv(count, s.keys)})"
-    return VectorBody((_local("s", s.keys, s.queries),), _loops("\n".join(lines), loop))
+    return Body((_local("s", s.keys, s.queries),), _loops("\n".join(lines), loop))
 
 
 def _score_along_head(
     s: Sizes, count: str, key: Callable[[str, str, str], str], hidden: Callable[[str, str, str], str]
-) -> VectorBody:
+) -> Body:
     first = f"tile * {s.keys}"
     tile = (f"r in T.unroll({s.queries})", f"i in T.unroll({s.keys})")
 
@@ -202,7 +202,7 @@ def _score_along_head(
         _loops(f"{s.score(f'{first} + i', 'r')} = {hidden('s[r, i, 0]', f'{first} + i', 'r')}", *tile),
     ]
     tiles = f"{_ceildiv(count, s.key_step)} * {s.key_step // s.keys}"
-    return VectorBody(
+    return Body(
         (_local("s", s.queries, s.keys, s.lanes),), _loops("\n".join(lines), f"tile in T.serial({tiles})")
     )
 
@@ -223,7 +223,7 @@ def _ceildiv(count: str, by: int) -> str:
 
 def attend(
     s: Sizes, count: str, value: Callable[[str, str], str], seen: Callable[[str], str] | None = None
-) -> VectorBody:
+) -> Body:
     """The softmax of a block of scores and what it weights, behind what was seen before.
 
     Args:
@@ -239,10 +239,10 @@ def attend(
     init = _loops(none, row) + "\n" + _loops(zero, row, vectors, f"l in T.vectorized({s.lanes})")
     softmax = _softmax_of_rows(s, count) if s.along_head else _softmax_of_panel(s, count)
     locals_ = (*softmax.locals, _local("o", s.rows, s.columns), *exp2_locals(s.lanes))
-    return VectorBody(locals_, softmax.text + "\n" + _output(s, count, value, seen), init)
+    return Body(locals_, softmax.text + "\n" + _output(s, count, value, seen), init)
 
 
-def _softmax_of_panel(s: Sizes, count: str) -> VectorBody:
+def _softmax_of_panel(s: Sizes, count: str) -> Body:
     lane = f"v * {s.lanes} + l"
     top, total, score = s.state("top", lane), s.state("total", lane), s.score("j", lane)
     vectors = f"v in T.unroll({s.queries // s.lanes})"
@@ -259,10 +259,10 @@ def _softmax_of_panel(s: Sizes, count: str) -> VectorBody:
         _loops(f"{total} = sum[{lane}]", *_vectors(s)),
     ]
     own = (_local("new", s.queries), _local("sum", s.queries), _local("factor", s.queries))
-    return VectorBody((*own, _local("P", s.block, s.queries)), "\n".join(lines))
+    return Body((*own, _local("P", s.block, s.queries)), "\n".join(lines))
 
 
-def _softmax_of_rows(s: Sizes, count: str) -> VectorBody:
+def _softmax_of_rows(s: Sizes, count: str) -> Body:
     """Vectors of neighbouring keys; every lane of `factor` is the same."""
     top, total, score = s.state("top", "r"), s.state("total", "r"), s.score(f"j * {s.lanes} + l", "r")
     keys, lanes = f"j in T.serial({_ceildiv(count, s.lanes)})", f"l in T.vectorized({s.lanes})"
@@ -284,7 +284,7 @@ def _softmax_of_rows(s: Sizes, count: str) -> VectorBody:
         _local("sum", s.lanes),
         _local("factor", s.queries, s.lanes),
     )
-    return VectorBody((*own, _local("P", s.queries, s.block)), _loops(text, f"r in T.unroll({s.queries})"))
+    return Body((*own, _local("P", s.queries, s.block)), _loops(text, f"r in T.unroll({s.queries})"))
 
 
 def _output(s: Sizes, count: str, value: Callable[[str, str], str], seen: Callable[[str], str] | None) -> str:
@@ -329,7 +329,7 @@ def _clamped(keys: str, count: str) -> str:
     return f"T.max(0, T.min({keys}, {count}))"
 
 
-def write(s: Sizes, rows: int, whole: bool, parts: int) -> VectorBody:
+def write(s: Sizes, rows: int, whole: bool, parts: int) -> Body:
     """The parts' sums, each times what its largest score says, over the sum of all probabilities.
 
     Args:
@@ -374,4 +374,4 @@ def write(s: Sizes, rows: int, whole: bool, parts: int) -> VectorBody:
     if d % s.lanes:
         text += "\n" + _loops(store(f"{d // s.lanes * s.lanes} + t"), f"t in T.serial({d % s.lanes})")
     lines.append(_loops(text.strip(), *loops))
-    return VectorBody(tuple(own), "\n".join(lines))
+    return Body(tuple(own), "\n".join(lines))

@@ -9,7 +9,7 @@ from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.attention.options import OPTIONS, heads_of, masked, scale_of
 from tuner.schedules.attention.tensorir.program import LOG2_E, Rows
-from tuner.schedules.attention.tensorir_cuda.program import AttentionCudaProgram
+from tuner.schedules.attention.tensorir_cuda.program import Program
 from tuner.schedules.scheduled import launched, no_bf16, too_large
 
 
@@ -73,7 +73,7 @@ class TensorIRFlashCuda(Kernel):
         constants = {**self.constants(workload, target), "rows": Rows.of(workload).rows}
         return SearchSpace(parameters, constraints, constants)
 
-    def _program(self, workload: Workload, config: Config) -> AttentionCudaProgram:
+    def _program(self, workload: Workload, config: Config) -> Program:
         matrix, paged = Rows.of(workload), bool(workload.option("paged", False))
         page = int(workload.option("page_size", 16)) if paged else 0
         sizes: dict[str, Any] = {
@@ -82,7 +82,7 @@ class TensorIRFlashCuda(Kernel):
             "pages": ceildiv(workload["kv"], page) if paged else 0, "masked": masked(workload),
             "factor": scale_of(workload) * LOG2_E, "dtype": workload.dtype,
         }  # fmt: skip
-        return AttentionCudaProgram(sizes, dict(config))
+        return Program(sizes, dict(config))
 
     def lower(self, workload: Workload, config: Config, target: Target) -> Source:
         """The sizes and choices of which `program.module` makes the kernel."""

@@ -22,7 +22,7 @@ _LOWEST = "T.float32('-inf')"
 
 
 @dataclass(frozen=True)
-class AttentionCudaProgram(Choices):
+class Program(Choices):
     """A workload and a configuration, as plain values.
 
     Attributes:
@@ -280,4 +280,4 @@ def module(options: Mapping[str, Any]) -> Any:
     import tvm.script.parser  # noqa: F401 (it registers the dialect)
     from tvm.script import from_source
 
-    return from_source(AttentionCudaProgram(options["sizes"], options["config"]).script)
+    return from_source(Program(options["sizes"], options["config"]).script)

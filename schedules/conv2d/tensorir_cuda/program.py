@@ -10,14 +10,14 @@ from functools import cached_property
 
 from tuner.schedules.conv2d.shapes import Shape
 from tuner.schedules.conv2d.tensorir.activation import activated
-from tuner.schedules.gemm.tensorir_cuda.program import ProductProgram
+from tuner.schedules.gemm.tensorir_cuda.program import Program
 
 _TYPES = {"f32": ("float32", "float32", "float32"), "f16": ("float16", "float32", "float16"),
           "bf16": ("bfloat16", "float32", "bfloat16"), "int8": ("int8", "int32", "int32")}  # fmt: skip
 
 
-class ConvProgram(ProductProgram):
-    """A workload and a configuration as the GEMM's `ProductProgram`, whose `sizes` have more.
+class ConvProgram(Program):
+    """A workload and a configuration as the GEMM's `Program`, whose `sizes` have more.
 
     `shape`; `residual`, whether there is one; `activation`, a name or empty; `scale`, 0 for none, 1 for one
     of the tensor, 2 for one a channel.

@@ -12,7 +12,7 @@ from tuner.schedules.gemm.tensorir.pack import pack_a, pack_b
 from tuner.schedules.gemm.tensorir.tiles import TiledFunction
 
 
-class PackedProgram(TiledFunction):
+class Program(TiledFunction):
     """The blocks `pack_a`, `pack_b`, `multiply` and `write`, unscheduled.
 
     Args:

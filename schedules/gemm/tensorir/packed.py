@@ -7,7 +7,7 @@ from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.gemm.options import OPTIONS, largest_tensor
-from tuner.schedules.gemm.tensorir.blocks import PackedProgram
+from tuner.schedules.gemm.tensorir.blocks import Program
 from tuner.schedules.gemm.tensorir.tiles import Tiles
 from tuner.schedules.library import target_threads
 from tuner.schedules.scheduled import ScheduledKernel, too_large
@@ -118,7 +118,7 @@ class PackedTensorIR(ScheduledKernel):
             mr, nr, min(c["KC"], k), min(c["UNROLL"], k), lanes, pack_a, pack_b,
             a_columns=c["A_LAYOUT"] == "columns",
         )  # fmt: skip
-        program = PackedProgram(workload, tiles)
+        program = Program(workload, tiles)
         schedule = tvm.s_tir.Schedule(program.module(), debug_mask="none")
         write = schedule.get_sblock("write")
         k_loop, b_loop, m_loop, n_loop = schedule.get_loops(write)

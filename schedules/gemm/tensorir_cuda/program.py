@@ -21,7 +21,7 @@ EDGE = 16  # of a wmma fragment
 
 
 @dataclass(frozen=True)
-class ProductProgram(Choices):
+class Program(Choices):
     """A workload and a configuration, as plain values.
 
     Attributes:
@@ -161,7 +161,7 @@ class Module:
                     {self._result(row, col, f"S[{axes}]")}"""
 
 
-def fetch(made: Any, program: ProductProgram, around: Any, lanes: list[tuple[str, int]]) -> None:
+def fetch(made: Any, program: Program, around: Any, lanes: list[tuple[str, int]]) -> None:
     """Brings the tiles of A and B in under a loop, vectors of elements by all threads.
 
     With DOUBLE_BUFFER a thread reads its part of the next tile into registers before the block computes, and

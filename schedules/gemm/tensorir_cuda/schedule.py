@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuner.schedules.gemm.tensorir_cuda import wmma
-from tuner.schedules.gemm.tensorir_cuda.program import ProductProgram, fetch
+from tuner.schedules.gemm.tensorir_cuda.program import Program, fetch
 
 
 def module(options: Mapping[str, Any]) -> Any:
     """The scheduled module (`tvm.IRModule`) of `sizes` and `config`: what the builder calls."""
-    return scheduled(ProductProgram(options["sizes"], options["config"]))
+    return scheduled(Program(options["sizes"], options["config"]))
 
 
-def scheduled(program: ProductProgram) -> Any:
+def scheduled(program: Program) -> Any:
     """The scheduled module (`tvm.IRModule`) of a program."""
     import tvm
     import tvm.script.parser
@@ -26,7 +26,7 @@ def scheduled(program: ProductProgram) -> Any:
     return made.mod
 
 
-def _schedule_threads(made: Any, program: ProductProgram) -> None:
+def _schedule_threads(made: Any, program: Program) -> None:
     total = made.get_sblock("sum")
     b, r, c, p = made.get_loops(total)
     lanes_m, lanes_n = program.BM // program.TM, program.BN // program.TN

@@ -5,7 +5,7 @@ from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.schedules.gemm.options import OPTIONS, largest_tensor
-from tuner.schedules.gemm.tensorir_cuda.program import ProductProgram
+from tuner.schedules.gemm.tensorir_cuda.program import Program
 from tuner.schedules.product_tiles import ThreadTiles, WarpTiles
 from tuner.schedules.scheduled import launched, too_large
 
@@ -80,9 +80,9 @@ class _TensorIRCuda(Kernel):
         constants["b_row"] = workload["k"] if constants["trans_b"] else workload["n"]
         return SearchSpace([*_BLOCK, *parameters, *_FETCH], constraints, constants)
 
-    def _program(self, workload: Workload, config: Config) -> ProductProgram:
+    def _program(self, workload: Workload, config: Config) -> Program:
         sizes = {**self.options, **dict(workload.options), **dict(workload.dims), "dtype": workload.dtype}
-        return ProductProgram(sizes, {**config, "TENSOR": int(self.tensor)})
+        return Program(sizes, {**config, "TENSOR": int(self.tensor)})
 
     def lower(self, workload: Workload, config: Config, target: Target) -> Source:
         """The sizes and choices of which `schedule.module` makes the program."""

@@ -6,7 +6,7 @@ functions); the few that are needed here are made from text when they are first 
 
 from typing import Any
 
-from tuner.schedules.gemm.tensorir_cuda.program import EDGE, ProductProgram, fetch
+from tuner.schedules.gemm.tensorir_cuda.program import EDGE, Program, fetch
 
 _DTYPES = {"f16": ("float16", "float32"), "bf16": ("bfloat16", "float32"), "int8": ("int8", "int32")}
 
@@ -173,7 +173,7 @@ def impl(a: T.handle, c: T.handle) -> None:
     )
 
 
-def schedule(made: Any, program: ProductProgram) -> None:
+def schedule(made: Any, program: Program) -> None:
     """Maps the program's sum to warps of WM x WN elements each, in fragments."""
     narrow, wide = _DTYPES[program.dtype]
     a_columns, b_columns = bool(program.trans_a), bool(program.trans_b)
