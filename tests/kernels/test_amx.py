@@ -113,8 +113,8 @@ def test_convolutions_are_right_with_random_options(name: str, seeds: Sequence[i
 @pytest.mark.parametrize(
     ("shape", "windows"),
     [
-        ("n2 c64 h9 w20 k40 r1 s1 nhwc bias relu", False),  # read where it lies
-        ("n1 c40 h19 w35 k48 r3 s3 pad1 stride2 bias", False),
+        ("n2 c64 h9 w20 k40 r1 s1 nhwc bias residual relu", False),  # read where it lies
+        ("n1 c40 h19 w35 k48 r3 s3 pad1 stride2 bias residual silu", False),
         ("n1 c3 h23 w41 k17 r7 s7 pad3 stride2 relu", True),
     ],
 )
