@@ -54,6 +54,8 @@ static inline float exp_of_few(float x) {
 static inline float relu_of(float x) { return x < 0.0f ? 0.0f : x; }
 static inline float abs_of(float x) { return __builtin_fabsf(x); }
 static inline float sqrt_of(float x) { return __builtin_sqrtf(x); }
+// x to the power of 0.5, which of -infinity and of -0 is no root: infinity and 0.
+static inline float half_power_of(float x) { return x < -3.402823466e38f ? -x : __builtin_sqrtf(x + 0.0f); }
 static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 static inline float clip_of(float x, float low, float high) {
     x = x < low ? low : x;

@@ -65,6 +65,25 @@ def test_functions_of_one_element(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, wanted, rtol=share, atol=size, err_msg=op)
 
 
+@pytest.mark.parametrize(("opset", "limits"), [(10, ()), (17, ()), (17, ("zero",)), (17, ("", "zero"))])
+def test_a_clip_without_a_limit_ends_at_the_largest_number(
+    opset: int, limits: tuple[str, ...], tmp_path: Path
+) -> None:
+    node, zero = helper.make_node("Clip", ["x", *limits], ["y"]), constant("zero", 0.0, "float32")
+    path = save(tmp_path / "m.onnx", [node], {"x": [SPECIAL.size]}, ["y"], [zero], opset)
+    (found,), (wanted,) = both(path, {"x": SPECIAL})
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_power_of_a_half_is_no_root_of_infinity(tmp_path: Path) -> None:
+    half = constant("half", 0.5, "float32")
+    node = helper.make_node("Pow", ["x", "half"], ["y"])
+    path = save(tmp_path / "m.onnx", [node], {"x": [SPECIAL.size]}, ["y"], [half])
+    (found,), (wanted,) = both(path, {"x": SPECIAL})
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert not np.signbit(found[SPECIAL == 0]).any()
+
+
 BROADCASTS = [
     ([2, 3, 5, 7], [3, 1, 1]), ([2, 3, 5, 7], [7]), ([2, 3, 5, 7], []), ([1, 64, 31, 33], [1, 64, 1, 1]),
     ([2, 3, 5, 7], [2, 1, 5, 1]), ([4, 1, 6], [1, 5, 1]), ([1], [1]), ([2, 3, 5, 7], [2, 3, 5, 7]),
@@ -150,6 +169,9 @@ POOLS: Sequence[tuple[str, dict[str, Any], list[int]]] = [
     ("MaxPool", {"kernel_shape": [5, 5], "pads": [2, 2, 2, 2]}, [1, 4, 7, 6]),
     ("MaxPool", {"kernel_shape": [3, 2], "strides": [2, 3], "ceil_mode": 1}, [1, 3, 10, 10]),
     ("MaxPool", {"kernel_shape": [3], "strides": [2], "pads": [1, 0]}, [2, 3, 11]),
+    # The last window would begin behind the image: it is left out, unlike what ONNX infers.
+    ("MaxPool", {"kernel_shape": [2], "strides": [2], "pads": [1, 1], "ceil_mode": 1}, [1, 3, 1]),
+    ("AveragePool", {"kernel_shape": [3, 1], "strides": [3, 3], "ceil_mode": 1}, [1, 3, 12, 6]),
     ("MaxPool", {"kernel_shape": [2, 3], "strides": [1, 2], "auto_pad": "SAME_UPPER"}, [1, 3, 9, 8]),
     ("MaxPool", {"kernel_shape": [2, 3], "strides": [1, 2], "auto_pad": "SAME_LOWER"}, [1, 3, 9, 8]),
     ("AveragePool", {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 1, 2, 1]}, [1, 3, 12, 11]),

@@ -12,6 +12,7 @@ from tuner.model import integer_shapes
 from tuner.model.graph import Graph, Node, Value
 from tuner.model.guards import MOST_TENSOR_BYTES, ModelError, captured, check, itemsize, onnx_library, parse
 from tuner.model.identities import without_identities
+from tuner.model.pools import without_empty_windows
 
 # Constants of so many elements are kept: shapes, axes, scales and zero points of channels.
 SMALL = 8192
@@ -157,6 +158,8 @@ def _inferred(model: Any, path: Path) -> Any:
         except Exception as error:  # the library's own kinds of errors, from C++
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(f"{path}: shapes cannot be inferred: {brief(said, 300)}") from None
+        if without_empty_windows(model):
+            continue
         alike, integers = _infer_alike(model), integer_shapes.infer(model)
         if not alike and not integers:
             break

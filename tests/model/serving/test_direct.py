@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,3 +170,39 @@ def test_a_timeout_is_answered_while_the_model_runs_and_the_memory_is_not_used_a
         opened.set()
         assert answers(server, [binary(np.full((1, 3), 7))])[0].status == 200
     assert seen == [5, 7]
+
+
+def test_who_does_not_read_has_no_more_answered_until_it_does(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers that nobody reads would pile up in the server's memory."""
+    one, count, piled = binary(np.ones((1, 3))), 1500, [0]
+    made, answered = connections.Connection.connection_made, connections.Connection._answered
+
+    def small(self: connections.Connection, transport: Any) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        made(self, transport)
+
+    def noted(self: connections.Connection, answer: bytes, close: bool) -> None:
+        answered(self, answer, close)
+        piled.append(self.transport.get_write_buffer_size())
+
+    monkeypatch.setattr(connections.Connection, "connection_made", small)
+    monkeypatch.setattr(connections.Connection, "_answered", noted)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        host, port = server.where.split(":")
+        client.connect((host, int(port)))
+        client.settimeout(30)
+        sender = threading.Thread(target=client.sendall, args=(one * count,))
+        sender.start()
+        until = time.monotonic() + 30
+        while max(piled) < 2**16:  # the connection's high water
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        time.sleep(0.1)
+        assert len(piled) < count and max(piled) < 2**17
+        read = b""
+        while read.count(b"HTTP/1.1 200") < count:
+            read += client.recv(2**16)
+        sender.join()

@@ -19,7 +19,7 @@ _ONE = {
 }  # fmt: skip
 _TWO = {"Add": "{0} + {1}", "Sub": "{0} - {1}", "Mul": "{0} * {1}", "Div": "{0} / {1}"}
 _MANY = {"Sum": "{0} + {1}", "Max": "larger_of({0}, {1})", "Min": "smaller_of({0}, {1})"}
-_POWERS = {2.0: "{0} * {0}", 3.0: "{0} * {0} * {0}", 0.5: "sqrt_of({0})", 1.0: "{0}"}
+_POWERS = {2.0: "{0} * {0}", 3.0: "{0} * {0} * {0}", 0.5: "half_power_of({0})", 1.0: "{0}"}
 _SLOPES = {"LeakyRelu": ("leaky_of", ("alpha", 0.01)),
            "HardSigmoid": ("hard_sigmoid_of", ("alpha", 0.2), ("beta", 0.5))}  # fmt: skip
 
@@ -213,9 +213,11 @@ def _affine(node: Node) -> tuple[Callable[..., np.ndarray], Callable[..., np.nda
 
 
 def _bounds(graph: Graph, node: Node) -> tuple[float, float]:
-    """Of Clip: attributes before opset 11, inputs since."""
+    """Of Clip: attributes before opset 11, inputs since; where there is none, the largest finite number, as
+    ONNX defines it, so that an infinity becomes that."""
     found = []
-    for place, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
+    largest = float(np.finfo(np.float32).max)
+    for place, name, default in ((1, "min", -largest), (2, "max", largest)):
         given = graph.scalar(node.input(place)) if node.input(place) else None
         found.append(float(node.attributes.get(name, default)) if given is None else given)
     return found[0], found[1]

@@ -62,7 +62,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads; what begins a request has to go on."""
-        if self._asked is not None or self._later:
+        if self._waits():
             self._later += data
             if len(self._later) > _PIECE:
                 self.transport.pause_reading()
@@ -105,12 +105,19 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             self._stuck.cancel()
             self._stuck = None
         super().resume_writing()
+        if self._later and self._asked is None:
+            self.loop.call_soon(self._go_on)
 
     def send_400_response(self, msg: str) -> None:
         """What was sent is no HTTP; behind a request that is being answered, its answer ends there."""
         if self._between():
             self.transport.write(_raw("400 Bad Request", msg))
         self.transport.close()
+
+    def _waits(self) -> bool:
+        """Whether what comes now has to wait: for the requests before it, or for a client that does not read
+        the answers to them, which pile up in memory."""
+        return self._asked is not None or bool(self._later) or (self.flow.write_paused and self._between())
 
     def _is_fresh(self) -> bool:
         """Whether uvicorn has read nothing of a request."""
@@ -134,7 +141,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
             self.transport.close()
             return
         self.on_response_complete()
-        if self._later:
+        if self._later and not self.flow.write_paused:
             # Not from here: many short requests in one piece would go as deep as they are many.
             self.loop.call_soon(self._go_on)
 
