@@ -1,4 +1,4 @@
-"""Pooling with `ceil_mode` as ONNX Runtime counts its windows, which is not as ONNX's shape inference does."""
+"""Pooling with `ceil_mode`: windows counted as ONNX Runtime does, not as ONNX's shape inference."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ _POOLS = frozenset({"MaxPool", "AveragePool", "LpPool"})
 
 
 def without_empty_windows(model: Any) -> bool:
-    """Rewrites pools whose last window would begin behind the image, which ONNX Runtime and PyTorch leave out.
+    """Rewrites pools whose last window would begin behind the image: ONNX Runtime leaves it out.
 
     Where it is left out along every axis that is rounded up, the node is one that rounds down; elsewhere it
     stays as it is.
