@@ -102,6 +102,7 @@ def test_errors_are_the_same_ones(server: Running, begun: list[int], body: bytes
         (posted(b"{}").replace(b"127.0.0.1", b"evil.example"), 421),
         (posted(b"{}", "Sec-Fetch-Site: cross-site"), 403),
         (posted(b"{}", "bad header: 1"), 400),
+        (posted(b"{}", "none"), 400),
         (posted(b"{}", "a: b\n c"), 400),
     ],
 )
@@ -110,6 +111,15 @@ def test_what_is_refused_by_its_head_is_left_to_uvicorn(
 ) -> None:
     (found,) = answers(server, [request_])
     assert found.status == status and "error" in json.loads(found.body) and not begun
+
+
+def test_a_header_takes_no_more_time_than_it_is_long(server: Running) -> None:
+    """It is read before the token is asked for. Were a space looked at as often as there are spaces, these
+    heads would take minutes."""
+    head = connection_of(server).direct.head
+    bad, good = (posted(b"{}", "a:" + " " * 16_000 + end) for end in ("\x01", "b \t c \t"))
+    assert not any(head(bad) for _ in range(1000))
+    assert head(good) is not None and head(posted(b"{}", "a:")) is not None
 
 
 def test_requests_behind_each_other_and_in_any_pieces(server: Running, begun: list[int]) -> None:
@@ -136,10 +146,21 @@ def test_a_body_that_comes_slowly_is_whole_and_memory_is_given_back(server: Runn
     assert intake_of(server).held == 0
 
 
-def intake_of(server: Running) -> direct.Intake:
+def connection_of(server: Running) -> type[connections.Connection]:
     own = server._server.config.http
-    assert isinstance(own, type) and issubclass(own, connections.Connection) and own.direct is not None
-    return own.direct.intake
+    assert isinstance(own, type) and issubclass(own, connections.Connection)
+    return own
+
+
+def intake_of(server: Running) -> direct.Intake:
+    return connection_of(server).direct.intake
+
+
+def test_memory_of_a_body_that_is_too_large_to_be_kept_is_let_go_and_leaves_the_others() -> None:
+    intake = direct.Intake(2**30)
+    intake.back(intake.memory(2**13, 0))
+    intake.back(intake.memory(2**26 + 1, 0))  # pages that nothing is written to are never there
+    assert (list(intake._spare), intake._kept) == ([2**13], 2**13)
 
 
 def test_who_is_gone_gives_back_what_was_read(server: Running) -> None:

@@ -1,7 +1,6 @@
 """The addresses of the KServe v2 protocol, and what each answers."""
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -14,9 +13,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from tuner.model.serving import protocol
-from tuner.model.serving.handover import Handover
 from tuner.model.serving.intake import Intake, header_bytes
 from tuner.model.serving.protocol import HEADER, Refused, Tensor
+from tuner.model.serving.refusals import body_of, crashed, headers_of, no_answer
 from tuner.model.serving.scheduler import Scheduler
 from tuner.model.serving.statistics import exposition
 from tuner.model.serving.waiting import Job, Outcome, Waiting
@@ -211,7 +210,10 @@ class Answers:
             else:
                 future.set_result(found)
 
-        job = Job(asked.arrays, asked.rows, lambda found: Handover(loop).put(settle, found))
+        def done(found: Outcome) -> None:
+            loop.call_soon_threadsafe(settle, found)
+
+        job = Job(asked.arrays, asked.rows, done)
         try:
             self.scheduler.submit(waiting, job)
         except Refused as why:
@@ -227,7 +229,7 @@ class Answers:
             waiting.statistics.refused("gone" if gone.done() else "timeout")
             if gone.done():
                 return None
-            raise Refused(503, f"no answer within the request's timeout of {asked.timeout_s:g} s")
+            raise no_answer(asked.timeout_s or 0.0)
         finally:
             gone.cancel()
             if not future.done():
@@ -256,13 +258,7 @@ def application(answers: Answers) -> Starlette:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    headers = {}
-    if error.retry_after_s is not None:
-        headers["retry-after"] = str(math.ceil(error.retry_after_s))
-    if error.status in (408, 413, 503):
-        # Of the request there may be more, which nobody reads.
-        headers["connection"] = "close"
-    return JSONResponse({"error": str(error)}, error.status, headers)
+    return Response(body_of(error), error.status, headers_of(error))
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -274,5 +270,4 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _crashed(request: Request, error: Exception) -> Response:
-    # The traceback goes to the server's log.
-    return JSONResponse({"error": "this request made the server fail: its log says how"}, 500)
+    return await _refused(request, crashed())

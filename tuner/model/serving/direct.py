@@ -6,31 +6,30 @@ every head with something unusual in it, is left to uvicorn and the application,
 """
 
 import asyncio
-import json
 import logging
-import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from tuner.model.serving import intake, protocol
 from tuner.model.serving.handover import Handover
 from tuner.model.serving.intake import Intake
 from tuner.model.serving.protocol import HEADER, Refused
+from tuner.model.serving.refusals import body_of, crashed, headers_of, late_body, no_answer, no_memory
 from tuner.model.serving.scheduler import Scheduler
 from tuner.model.serving.waiting import Job, Outcome, Waiting
 from tuner.serve.guard import FIXED_HEADERS, Guard
 
 _MOST_HEAD = 2**14
 _FIRST = re.compile(rb"POST /v2/models/([A-Za-z0-9_.-]+)(?:/versions/([A-Za-z0-9_.-]+))?/infer HTTP/1\.1")
-_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e]?(?:[\x20-\x7e\t]*[\x21-\x7e])?)[ \t]*")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(rb"[\x20-\x7e\t]*")
 # What these say changes how a body or an answer is read; only one value of each is plain.
 _PLAIN = {"connection": "keep-alive", "content-encoding": "identity"}
 _UNUSUAL = frozenset({"transfer-encoding", "expect", "upgrade", "te", "trailer"})
 _FIXED = "".join(f"{name}: {value}\r\n" for name, value in FIXED_HEADERS.items()).encode()
-_REASONS = {200: "OK", 400: "Bad Request", 408: "Request Timeout", 429: "Too Many Requests",
-            500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,14 @@ class Direct:
             return None
         headers: dict[str, str] = {}
         for line in lines:
-            found = _LINE.fullmatch(line)
-            name = found[1].decode().lower() if found else ""
-            if found is None or name in headers or name in _UNUSUAL:
+            name, colon, value = line.partition(b":")
+            value = value.strip(b" \t")
+            if not (colon and _NAME.fullmatch(name) and _VALUE.fullmatch(value)):
                 return None
-            headers[name] = found[2].decode()
+            key = name.decode().lower()
+            if key in headers or key in _UNUSUAL:
+                return None
+            headers[key] = value.decode()
         if any(headers.get(name, plain).lower() != plain for name, plain in _PLAIN.items()):
             return None
         length, header_bytes = _number(headers, "content-length"), _number(headers, HEADER)
@@ -145,7 +147,7 @@ class Inference:
         counted = self._direct.intake
         if counted.held + size > counted.most:
             self._head.waiting.statistics.refused("memory")
-            self._refuse(Refused(503, "other requests hold the memory: ask again later", 1.0))
+            self._refuse(no_memory())
             return
         counted.held += size
         self._got += size
@@ -167,7 +169,7 @@ class Inference:
 
     def _late(self) -> None:
         self._head.waiting.statistics.refused("invalid")
-        self._refuse(Refused(408, f"the body did not come within {intake.BODY_S:g} s"))
+        self._refuse(late_body(intake.BODY_S))
 
     def _whole(self) -> None:
         """The body is all there: it is read, and waits for its turn."""
@@ -195,7 +197,7 @@ class Inference:
 
     def _expire(self, timeout_s: float) -> None:
         self._head.waiting.statistics.refused("timeout")
-        self._refuse(Refused(503, f"no answer within the request's timeout of {timeout_s:g} s"))
+        self._refuse(no_answer(timeout_s))
 
     def _settle(self, asked: protocol.Request, found: Outcome) -> None:
         if self._over:
@@ -220,25 +222,17 @@ class Inference:
 
     def _refuse(self, why: Refused, ran: bool = False) -> None:
         self._end(ran)
-        named = {"content-type": "application/json"}
-        if why.retry_after_s is not None:
-            named["retry-after"] = str(math.ceil(why.retry_after_s))
-        # Of the request there may be more, which nobody reads.
-        close = why.status in (408, 503)
-        if close:
-            named["connection"] = "close"
-        self._write(
-            why.status, named, [json.dumps({"error": str(why)}, separators=(",", ":")).encode()], close
-        )
+        named = headers_of(why)
+        self._write(why.status, named, [body_of(why)], "connection" in named)
 
     def _crash(self) -> None:
         logging.getLogger("uvicorn.error").exception("an inference failed")
-        self._refuse(Refused(500, "this request made the server fail: its log says how"))
+        self._refuse(crashed())
 
     def _write(self, status: int, named: Mapping[str, str], pieces: list[bytes], close: bool = False) -> None:
         own = "".join(f"{name}: {value}\r\n" for name, value in named.items())
         usual = b"".join(b"%s: %s\r\n" % header for header in self._headers)
-        head = f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\n{own}"
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{own}"
         size = sum(map(len, pieces))
         start = head.encode("latin-1") + usual + _FIXED + b"content-length: %d\r\n\r\n" % size
         self._answer(b"".join([start, *pieces]), close)

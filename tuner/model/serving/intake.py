@@ -6,6 +6,7 @@ import numpy as np
 from starlette.requests import Request
 
 from tuner.model.serving.protocol import HEADER, Refused
+from tuner.model.serving.refusals import late_body, no_memory
 
 # Seconds in which a body has to be there.
 BODY_S = 30.0
@@ -54,7 +55,7 @@ class Intake:
         except BaseException as error:
             self.held -= sum(map(len, pieces))
             if isinstance(error, TimeoutError):
-                raise Refused(408, f"the body did not come within {BODY_S:g} s") from None
+                raise late_body(BODY_S) from None
             raise
 
     async def _take(self, request: Request, most: int, pieces: list[bytes]) -> str:
@@ -73,7 +74,7 @@ class Intake:
             if why:
                 continue
             if self.held + len(piece) > self.most:
-                raise Refused(503, "other requests hold the memory: ask again later", 1.0)
+                raise no_memory()
             self.held += len(piece)
             pieces.append(piece)
         return why
@@ -92,7 +93,7 @@ class Intake:
     def back(self, memory: memoryview) -> None:
         """Takes a body's memory that nobody reads any more, for another one of its size."""
         size = len(memory)
-        if size < _LEAST_KEPT:
+        if not _LEAST_KEPT <= size <= _KEPT:
             return
         if self._kept + size > _KEPT:
             self._spare.clear()
