@@ -1,5 +1,5 @@
-// 2^x for vectors of x <= 0: the largest score is subtracted before, and scores are multiplied by log2(e) with
-// their scale, so that no exponential needs it.
+// 2^x for vectors of x <= 0: of attention's scores the largest is subtracted before, and SiLU takes e^-|x|. Whoever wants
+// e^x multiplies by log2(e) before; scores are multiplied by it with their scale, so no exponential needs it.
 #pragma once
 #include <utility>
 

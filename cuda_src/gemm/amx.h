@@ -253,7 +253,7 @@ public:
 static int multiply(const Input* A, const Input* B, const Sum* ahead, const Addend* C, const Addend* bias, Output* D,
                     int64_t m, int64_t n, int64_t k, int64_t batch, float alpha, float beta, const float* scale,
                     const int32_t* zero) {
-    if (!may_use_tiles()) return 2;
+    if (!may_use_tiles()) return 3;
     static thread_local Arena arena;
     const int64_t panels = ceil_div(n, COLS), room_b = AHEAD || OWN_B ? 0 : packed_units_b(n, k);
     const int64_t room = ceil_div(Product::units(m, n, k), TILE) * TILE;

@@ -45,7 +45,7 @@ static inline float exp_of(float x) {
 }
 
 // For |x| <= 80, where one factor is enough.
-static inline float exp_of_few(float x) {
+static inline float exp_in_range(float x) {
     int32_t n;
     const float p = exp_parts(x, &n);
     return p * as_float((n + 127) << 23);
@@ -77,7 +77,7 @@ static inline float tanh_of(float x) {
     p = p * z + 0.13333195f;
     p = p * z - 0.3333333f;
     const float near = x + x * z * p;
-    const float far = __builtin_copysignf(1.0f - 2.0f / (exp_of_few(2.0f * far_x) + 1.0f), x);
+    const float far = __builtin_copysignf(1.0f - 2.0f / (exp_in_range(2.0f * far_x) + 1.0f), x);
     return size < 0.625f ? near : x != x ? x : far;
 }
 
@@ -98,6 +98,6 @@ static inline float erf_of(float x) {
     q = q * far_x - 0.6382254f;
     q = q * far_x - 1.1270403f;
     q = q * far_x - 0.00035367746f;
-    const float far = __builtin_copysignf(1.0f - exp_of_few(q), x);
+    const float far = __builtin_copysignf(1.0f - exp_in_range(q), x);
     return size < 1.0f ? x * p : x != x ? x : far;
 }

@@ -9,8 +9,8 @@ EXPORTED void move1(const int64_t* p, void* const* a) { move<int8_t>(p, a); }
 EXPORTED void move2(const int64_t* p, void* const* a) { move<int16_t>(p, a); }
 EXPORTED void move4(const int64_t* p, void* const* a) { move<int32_t>(p, a); }
 EXPORTED void move8(const int64_t* p, void* const* a) { move<int64_t>(p, a); }
-EXPORTED void largest(const int64_t* p, void* const* a) { pool<false>(p, a); }
-EXPORTED void mean(const int64_t* p, void* const* a) { pool<true>(p, a); }
-EXPORTED void means(const int64_t* p, void* const* a) { mean_rows(p, a); }
+EXPORTED void max_pool(const int64_t* p, void* const* a) { pool<false>(p, a); }
+EXPORTED void average_pool(const int64_t* p, void* const* a) { pool<true>(p, a); }
+EXPORTED void row_means(const int64_t* p, void* const* a) { mean_rows(p, a); }
 EXPORTED void softmax(const int64_t* p, void* const* a) { softmax_rows(p, a); }
-EXPORTED void normalised(const int64_t* p, void* const* a) { normalise_rows(p, a); }
+EXPORTED void layer_norm(const int64_t* p, void* const* a) { normalise_rows(p, a); }

@@ -8,14 +8,15 @@ struct Step {
     const int64_t* numbers;  // null for a kernel
 };
 
-// 0, or what the kernel that failed returned.
-EXPORTED int walk(const Step* steps, int64_t count) {
-    for (const Step* step = steps; step != steps + count; step++) {
-        if (step->numbers) {
-            reinterpret_cast<void (*)(const int64_t*, void* const*)>(step->function)(step->numbers, step->addresses);
-        } else if (const int status = reinterpret_cast<int (*)(void**)>(step->function)(step->addresses)) {
-            return status;
+// The place of the kernel that failed, with what it returned in `status`; `count` where none did.
+EXPORTED int64_t walk(const Step* steps, int64_t count, int* status) {
+    for (int64_t place = 0; place < count; place++) {
+        const Step& step = steps[place];
+        if (step.numbers) {
+            reinterpret_cast<void (*)(const int64_t*, void* const*)>(step.function)(step.numbers, step.addresses);
+        } else if ((*status = reinterpret_cast<int (*)(void**)>(step.function)(step.addresses))) {
+            return place;
         }
     }
-    return 0;
+    return count;
 }

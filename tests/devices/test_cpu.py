@@ -14,7 +14,7 @@ from tuner.core.cache import is_whole
 from tuner.core.device import Executable
 from tuner.core.errors import Unavailable
 from tuner.core.kernel import Argument, Source
-from tuner.devices.cpu import info
+from tuner.devices.cpu import dots, info
 from tuner.devices.cpu.device import CpuDevice, named_targets
 from tuner.targets import cpu as targets
 
@@ -42,6 +42,16 @@ def test_the_target_describes_this_machine() -> None:
     assert 1 <= limits["cores"] <= len(os.sched_getaffinity(0))
     assert limits["line_bytes"] < limits["l1d_bytes"] <= limits["l2_bytes"] <= limits["l3_bytes"]
     assert limits["l3_bytes"] < limits["memory_bytes"]
+
+
+def test_peaks_of_a_helper_that_cannot_be_loaded_are_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the cache is on a file system that executes nothing."""
+    broken = tmp_path / "dots.so"
+    broken.write_bytes(b"")
+    monkeypatch.setattr(dots, "compiled", lambda *_: broken)
+    assert dots._library.__wrapped__(()) is None
 
 
 def test_named_targets_state_what_a_real_one_does() -> None:

@@ -129,6 +129,17 @@ def test_sums_and_activations_are_part_of_the_convolution_before_them(tmp_path: 
     assert found.layers[3].bound("residual").value == "shifted"
 
 
+@pytest.mark.parametrize("upper", [(), ("largest",)])
+def test_a_clip_to_the_largest_number_is_one_without_a_limit(upper: tuple[str, ...], tmp_path: Path) -> None:
+    clip = helper.make_node("Clip", ["c", "zero", *upper], ["y"])
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), clip]
+    limits = {"zero": np.float32(0), "largest": np.finfo(np.float32).max}
+    weights = [weight("w", 4, 3, 1, 1), *(onnx.numpy_helper.from_array(v, n) for n, v in limits.items())]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 3, 6, 6]}, ["y"], weights)
+    (layer,) = find_layers(opened(path)[1]).layers
+    assert layer.workload.option("relu", False)
+
+
 @pytest.mark.parametrize("make", [convolutional, attending, branches, residual])
 def test_kernels_and_parts_give_what_onnx_runtime_gives(make: Any, tmp_path: Path) -> None:
     model, graph = opened(make(tmp_path / "m.onnx"))

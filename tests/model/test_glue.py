@@ -17,7 +17,7 @@ from tuner.engine.program.bound_call import BoundCall
 from tuner.model.comparing import difference
 from tuner.model.executor import Executor
 from tuner.model.glue.found import programs
-from tuner.model.glue.library import Library
+from tuner.model.glue.library import Library, _loaded
 from tuner.model.glue.moves import copy_of
 from tuner.model.glue.walk import joined
 from tuner.model.layers import find_layers
@@ -238,16 +238,16 @@ def test_steps_in_c_are_one_call_in_their_order_and_errors_come_back() -> None:
     def step(number: int, status: int = 0) -> BoundCall:
         called = kernel(lambda at: (done.append((number, at)), status)[1])
         address = ctypes.cast(called, ctypes.c_void_p).value
-        return BoundCall(lambda: called, False, address or 0, 1000 + number)
+        return BoundCall(lambda: called, False, address or 0, 1000 + number, name=f"layer {number}")
 
     steps = joined(
-        [step(1), step(2), lambda: done.append("python"), step(3), step(4, 7), step(5)], library.walk
+        [step(1), step(2), lambda: done.append("python"), step(3), step(4, 1), step(5)], library.walk
     )
     assert len(steps) == 3
     steps[0]()
     steps[1]()
     assert done == [(1, 1001), (2, 1002), "python"]
-    with pytest.raises(RuntimeError, match="error 7"):
+    with pytest.raises(RuntimeError, match=r"^layer 4: the kernel returned error 1, .* no memory$"):
         steps[2]()
     assert done[3:] == [(3, 1003), (4, 1004)]
 
@@ -288,3 +288,15 @@ def test_without_a_compiler_onnx_runtime_computes_it(tmp_path: Path, monkeypatch
     assert executor.parts > 0 == executor.programs
     inputs = random_inputs(graph, 1)
     assert difference(executor(inputs), run(session(model, 1), inputs)) <= 1
+
+
+def test_programs_that_cannot_be_loaded_are_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the cache is on a file system that executes nothing; ONNX Runtime then computes all."""
+    broken = tmp_path / "program.so"
+    broken.write_bytes(b"")
+    monkeypatch.setattr("tuner.model.glue.library.compiled", lambda *_: broken)
+    monkeypatch.setattr("tuner.model.glue.library._loaded", _loaded.__wrapped__)
+    with pytest.raises(Unavailable, match=r"^program\.so cannot be loaded: .*$"):
+        Library([], ())

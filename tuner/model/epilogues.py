@@ -4,8 +4,12 @@ import math
 from collections.abc import Container
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from tuner.model.graph import Graph, Node
-from tuner.model.layer import NotTuned
+
+LARGEST = float(np.finfo(np.float32).max)
+"""What a Clip of floats without a limit ends at."""
 
 
 @dataclass
@@ -136,28 +140,25 @@ def _gate(node: Node) -> str:
 
 def _clip(graph: Graph, node: Node) -> str:
     """The activation that a Clip is: from 0 to 6, or from 0 on."""
-    if node.op != "Clip":
+    limits = clip_limits(graph, node) if node.op == "Clip" else None
+    if limits is None or limits[0] != 0:
         return ""
-    try:
-        limits = clip_limits(graph, node)
-    except NotTuned:
-        return ""
-    return {(0.0, 6.0): "relu6", (0.0, math.inf): "relu"}.get(limits, "")
+    return "relu" if limits[1] >= LARGEST else "relu6" if limits[1] == 6 else ""
 
 
-def clip_limits(graph: Graph, node: Node) -> tuple[float, float]:
-    """Lower and upper limit of a Clip: inputs, or attributes before opset 11; infinite where it has none.
+def clip_limits(graph: Graph, node: Node) -> tuple[float, float] | None:
+    """Lower and upper limit of a Clip: inputs, or attributes before opset 11; where it has none, the largest
+    finite number of either sign, as ONNX defines it, so that an infinity becomes that.
 
-    Raises:
-        NotTuned: a limit is computed when the model runs.
+    `None`: a limit is computed when the model runs, or is NaN.
     """
     found = []
-    for place, name, none in ((1, "min", -math.inf), (2, "max", math.inf)):
+    for place, name, none in ((1, "min", -LARGEST), (2, "max", LARGEST)):
         limit = node.attributes.get(name, none)
         if node.input(place):
             limit = graph.scalar(node.input(place))
         if limit is None or math.isnan(limit):
-            raise NotTuned("a Clip whose limits are not constant")
+            return None
         found.append(float(limit))
     return found[0], found[1]
 

@@ -4,6 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ class Executor:
         Raises:
             KeyError: an input is missing.
             ValueError: one has another shape.
-            RuntimeError: a kernel has no memory.
+            RuntimeError: a kernel failed: which layer's, and its status.
         """
         for name in self._graph.inputs:
             if inputs[name] is not self._values[name]:
@@ -255,7 +256,8 @@ class Executor:
         if result is None:
             shape = output.shape if layer.shape is None else layer.shape
             result = _empty(math.prod(output.shape), target.dtype).reshape(output.shape)
-        self._steps.append(kernel.bound({**tensors, output.name: result}))
+        call = kernel.bound({**tensors, output.name: result})
+        self._steps.append(replace(call, name=f"layer {brief(layer.output, 80)} ({layer.workload.key})"))
         if layer.axes is not None:
             view = result.reshape(shape).transpose(layer.axes)
             self._steps.append(self._copy(target.reshape(view.shape), view))

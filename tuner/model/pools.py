@@ -15,7 +15,7 @@ def without_empty_windows(model: Any) -> bool:
     stays as it is.
 
     Args:
-        model: a `ModelProto` with inferred shapes; of a changed one all that was inferred is taken away.
+        model: a `ModelProto` whose shapes are all inferred; of a changed one they are taken away.
 
     Returns:
         Whether a node was changed: shapes are to be inferred again.

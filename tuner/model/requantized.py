@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tuner.model.epilogues import clip_limits
+from tuner.model.epilogues import LARGEST, clip_limits
 from tuner.model.graph import Graph, Node
 from tuner.model.layer import NotTuned
 from tuner.model.linear import activation, dequantized, dequantizer
@@ -48,7 +48,7 @@ def requantized(graph: Graph, value: str, bias: str, channels: int) -> Requantiz
     Raises:
         NotTuned: something else lies between.
     """
-    found, low, high = Requantized(value, None, bias=bias), -math.inf, math.inf
+    found, low, high = Requantized(value, None, bias=bias), -LARGEST, LARGEST
     while True:
         node = graph.only_consumer(found.output)
         if node is None:
@@ -56,9 +56,12 @@ def requantized(graph: Graph, value: str, bias: str, channels: int) -> Requantiz
         if node.op == "QuantizeLinear":
             break
         if node.op in ("Relu", "Clip") and not node.domain:
-            least, most = (0.0, math.inf) if node.op == "Relu" else clip_limits(graph, node)
+            limits = (0.0, LARGEST) if node.op == "Relu" else clip_limits(graph, node)
+            if limits is None:
+                raise NotTuned("a Clip whose limits are not constant")
+            least, most = limits
             low, high = max(low, least), min(max(high, least), most)
-        elif node.op == "Add" and not found.bias and (low, high) == (-math.inf, math.inf):
+        elif node.op == "Add" and not found.bias and (low, high) == (-LARGEST, LARGEST):
             found.bias = _added(graph, node, found.output, channels)
         else:
             raise NotTuned(f"its result is not quantized: {node.spelled} follows")
@@ -79,7 +82,7 @@ def requantized(graph: Graph, value: str, bias: str, channels: int) -> Requantiz
 
 
 def _as_stored(limit: float, y: Linear) -> float:
-    if math.isinf(limit):
+    if abs(limit) >= LARGEST:
         return limit
     return float(np.rint(np.float32(limit) / y.scale[0])) + y.zero
 

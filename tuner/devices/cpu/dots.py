@@ -15,10 +15,10 @@ _TYPES = ("f16", "bf16", "int8")  # in the order of the file's `Type`
 
 @cache
 def _library(features: tuple[str, ...]) -> ctypes.CDLL | None:
-    """The compiled file; `None` where there is no compiler for it: these peaks are then not known."""
+    """The compiled file; `None` where it cannot be compiled or loaded: these peaks are then not known."""
     try:
         library = ctypes.CDLL(str(compiled(SOURCE, _FLAGS, ".so", features)))
-    except (BuildError, Unavailable):
+    except (BuildError, Unavailable, OSError):  # the last where nothing in the cache may be executed
         return None
     ints, size = ctypes.POINTER(ctypes.c_int), ctypes.c_int64
     library.tuner_dot_rate.argtypes = [ctypes.c_int, ints, ctypes.c_int, size]

@@ -10,6 +10,7 @@ from tuner.core.artifact import Artifact
 from tuner.core.changes import Changes
 from tuner.core.device import Executable
 from tuner.core.guarded import Guarded
+from tuner.core.kernel_status import status_error
 from tuner.core.source import Argument
 from tuner.devices.cpu.runtime import Runtime
 
@@ -148,7 +149,7 @@ class SharedLibrary(Executable):
 
     def _check(self, status: int) -> None:
         if status != 0:
-            raise RuntimeError(f"the kernel returned error {status}")
+            raise RuntimeError(status_error(status))
 
     def read(self, name: str) -> np.ndarray:
         """The bound array itself."""

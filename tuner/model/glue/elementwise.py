@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tuner.model.epilogues import clip_limits
 from tuner.model.glue.program import Call, Folded, Operand, Program, constant, floats
 from tuner.model.graph import Graph, Node
 
@@ -83,7 +84,7 @@ def covered(graph: Graph, node: Node) -> bool:
     if node.op == "Pow":
         return graph.scalar(node.input(1)) in _POWERS and graph.shape(node.input(0)) == shape
     if node.op == "Clip":
-        return all(graph.scalar(name) is not None for name in tensors[1:])
+        return clip_limits(graph, node) is not None
     if node.op == "Gelu":
         return node.attributes.get("approximate", "none") in ("none", b"none")
     return node.op in {*_ONE, *_TWO, *_MANY, *_SLOPES} and (node.op not in _TWO or len(tensors) == 2)
@@ -175,8 +176,10 @@ def _write(graph: Graph, node: Node, text: _Text) -> None:
         return
     first = text.of(graph, names[0])
     if node.op == "Clip":
-        low, high = _bounds(graph, node)
-        text.line(f"clip_of({first}, {text.number(low)}, {text.number(high)})", out)
+        limits = clip_limits(graph, node)
+        assert limits is not None, "it is covered"
+        low, high = map(text.number, limits)
+        text.line(f"clip_of({first}, {low}, {high})", out)
     elif node.op == "Pow":
         text.line(_POWERS[graph.scalar(names[1]) or 0.0].format(first), out)
     elif node.op == "Gelu":
@@ -210,17 +213,6 @@ def _affine(node: Node) -> tuple[Callable[..., np.ndarray], Callable[..., np.nda
         return found.astype(np.float32)
 
     return scale, shift
-
-
-def _bounds(graph: Graph, node: Node) -> tuple[float, float]:
-    """Of Clip: attributes before opset 11, inputs since; where there is none, the largest finite number, as
-    ONNX defines it, so that an infinity becomes that."""
-    found = []
-    largest = float(np.finfo(np.float32).max)
-    for place, name, default in ((1, "min", -largest), (2, "max", largest)):
-        given = graph.scalar(node.input(place)) if node.input(place) else None
-        found.append(float(node.attributes.get(name, default)) if given is None else given)
-    return found[0], found[1]
 
 
 def collapsed(

@@ -11,7 +11,7 @@ import numpy as np
 
 from tuner.core.cache import cache_folder, entry, newest
 from tuner.core.digest import digest, digest_files
-from tuner.core.errors import BuildError
+from tuner.core.errors import BuildError, Unavailable
 from tuner.core.host_cxx import (
     compiler_identity,
     find_compiler,
@@ -62,7 +62,11 @@ def compiled(text: str, features: tuple[str, ...]) -> Path:
 
 @cache
 def _loaded(text: str, features: tuple[str, ...]) -> ctypes.CDLL:
-    return ctypes.CDLL(str(compiled(text, features)))
+    path = compiled(text, features)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:  # such as a cache on a file system that executes nothing
+        raise Unavailable(f"{path.name} cannot be loaded: {error}") from None
 
 
 class Library:
@@ -73,7 +77,7 @@ class Library:
         features: of the processor.
 
     Raises:
-        Unavailable: there is no C++ compiler, or the cache cannot be written.
+        Unavailable: there is no C++ compiler, the cache cannot be written, or what is in it cannot be loaded.
         BuildError: one does not compile.
     """
 
@@ -92,7 +96,7 @@ class Library:
         """A call on these arrays, which stay bound as long as it is there.
 
         Args:
-            call: one of those that the library was made for.
+            call: one of those that the library was made for, or one of `programs.h`, which are always there.
             arrays: C-contiguous, in the order of the call's operands; `None` is a null pointer.
             threads: at most; small work is one's.
         """

@@ -22,18 +22,18 @@ def program(graph: Graph, node: Node) -> Program | None:
     shape, result = graph.shape(node.input(0)) or (), graph.shape(outputs[0]) or ()
     names = (node.input(0), outputs[0])
     if node.op == "GlobalAveragePool":
-        return of_node(graph, node, [means(names, math.prod(shape[:2]), math.prod(shape[2:]))])
+        return of_node(graph, node, [row_means(names, math.prod(shape[:2]), math.prod(shape[2:]))])
     if node.op == "ReduceMean":
         width = _reduced(graph, node, len(shape))
         rows = math.prod(shape[: len(shape) - width])
-        return of_node(graph, node, [means(names, rows, math.prod(shape[-width:]))]) if width else None
+        return of_node(graph, node, [row_means(names, rows, math.prod(shape[-width:]))]) if width else None
     call = _windows(node, names, shape, result)
     return of_node(graph, node, [call]) if call else None
 
 
-def means(names: tuple[str, str], rows: int, width: int) -> Call:
+def row_means(names: tuple[str, str], rows: int, width: int) -> Call:
     """Of rows that lie one behind the other."""
-    return Call("means", "", (rows, width), names)
+    return Call("row_means", "", (rows, width), names)
 
 
 def _reduced(graph: Graph, node: Node, rank: int) -> int:
@@ -74,7 +74,7 @@ def _windows(
     if set(dilations) != {1} or (counted and node.attributes.get("ceil_mode", 0)):
         return None
     if node.op == "AveragePool" and window == shape[2:] and set(pads) == {0} and set(result[2:]) == {1}:
-        return means(names, math.prod(shape[:2]), math.prod(shape[2:]))
+        return row_means(names, math.prod(shape[:2]), math.prod(shape[2:]))
     for axis in range(axes):
         # Each window has an element of the image, the first and the last too.
         last = (result[2 + axis] - 1) * steps[axis] - pads[axis]
@@ -90,4 +90,4 @@ def _windows(
         math.prod(shape[:2]), height, width, high, wide, window_h, window_w, step_h, step_w, top, left,
         int(counted),
     )  # fmt: skip
-    return Call("largest" if node.op == "MaxPool" else "mean", "", numbers, names)
+    return Call("max_pool" if node.op == "MaxPool" else "average_pool", "", numbers, names)

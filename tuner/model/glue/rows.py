@@ -34,4 +34,4 @@ def program(graph: Graph, node: Node) -> Program | None:
     epsilon = np.array([float(node.attributes.get("epsilon", 1e-5))], np.float32)
     bias = operand(graph, tensors[2]) if len(tensors) > 2 else None
     operands = (operand(graph, tensors[0]), operand(graph, tensors[1]), bias, epsilon, outputs[0])
-    return of_node(graph, node, [Call("normalised", "", (rows, width), operands)])
+    return of_node(graph, node, [Call("layer_norm", "", (rows, width), operands)])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
+from tuner.core.kernel_status import status_error
 from tuner.engine.program.bound_call import BoundCall
 
 Step = Callable[[], object]
@@ -36,11 +37,13 @@ def _walked(calls: Sequence[Any], walk: Any) -> BoundCall:
     entries = (_Entry * len(calls))(
         *(_Entry(call.function, call.addresses, call.numbers or None) for call in calls)
     )
-    walk.argtypes, walk.restype = [ctypes.c_void_p, ctypes.c_int64], ctypes.c_int
+    walk.argtypes, walk.restype = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p], ctypes.c_int64
     kept = calls  # what the addresses lead to
+    status = ctypes.c_int()
+    at_status = ctypes.byref(status)
 
     def run() -> None:
-        if status := walk(entries, len(kept)):
-            raise RuntimeError(f"the kernel returned error {status}")
+        if (place := walk(entries, len(kept), at_status)) < len(kept):
+            raise RuntimeError(f"{kept[place].name}: {status_error(status.value)}")
 
     return BoundCall(run, any(call.parallel for call in calls))
