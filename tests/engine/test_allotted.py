@@ -1,5 +1,6 @@
 """Time that is bounded as a whole: parts of layers, races that end in time, finals that end early."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +16,14 @@ from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.tuning import campaign, finals, race
 from tuner.engine.tuning.allotment import LEAST_FINAL_S, MOST_FINAL_S, Allotment, final_s
-from tuner.engine.tuning.few import MOST, clear, few
+from tuner.engine.tuning.campaign_log import CampaignLog
 from tuner.engine.tuning.finals import SITTINGS, Finalist, run_final
 from tuner.engine.tuning.observer import LayerEvent, Observer
 from tuner.engine.tuning.peaks import Peaks
 from tuner.engine.tuning.race import STAGES, Race
 from tuner.engine.tuning.series import SeriesLayer, run_series
+from tuner.engine.tuning.shortlist import MOST, may_end, shortlist
+from tuner.store.campaign_records import CampaignPart
 from tuner.store.store import open_store
 
 GEMM = registry.operator("gemm")
@@ -101,7 +104,8 @@ def test_a_race_ends_in_time_and_nobody_is_left_out(monkeypatch: Any, seconds: f
 def lean(*scripts: Any, late: bool = False) -> tuple[Any, int]:
     shop = Shop(*scripts)
     finalists = [Finalist(f"k{i}", i, Built(i)) for i in range(len(scripts))]  # type: ignore[arg-type]
-    ranking = run_final(shop, None, finalists, 9, stop=lambda r, n: clear(r, n, late))  # type: ignore[arg-type]
+    stop = partial(may_end, late=late)
+    ranking = run_final(shop, None, finalists, 9, stop=stop)  # type: ignore[arg-type]
     return ranking, shop.started // len(scripts)
 
 
@@ -126,13 +130,13 @@ def trial(seconds: float) -> Any:
 
 def test_what_is_near_the_front_meets_with_what_was_best_before() -> None:
     leaders = {"a": [trial(1.0), trial(1.1)], "b": [trial(1.15), trial(1.3)], "c": [trial(5.0)], "d": []}
-    found = few(leaders, {"a": trial(2.0), "c": trial(0.9)})
+    found = shortlist(leaders, {"a": trial(2.0), "c": trial(0.9)})
     assert {name: len(of) for name, of in found.leaders.items()} == {"a": 2, "b": 1}
     assert (set(found.compared), set(found.previous)) == ({"a"}, {"a", "c"})
     many = {name: [trial(1.0), trial(1.0)] for name in "abcde"}
-    assert sum(len(of) for of in few(many, {}).leaders.values()) == MOST
-    assert sum(len(of) for of in few(many, {}, left_s=1.0).leaders.values()) == 2
-    assert not few({"a": []}, {}).leaders
+    assert sum(len(of) for of in shortlist(many, {}).leaders.values()) == MOST
+    assert sum(len(of) for of in shortlist(many, {}, left_s=1.0).leaders.values()) == 2
+    assert not shortlist({"a": []}, {}).leaders
 
 
 @pytest.mark.parametrize(("busy", "asked"), [([False], [0]), ([True, False], [0, 1]), ([True, True], [0, 1])])
@@ -170,6 +174,19 @@ def test_a_layer_is_one_line_and_what_its_sweeps_say_is_left_out(capsys: Any) ->
     before, head, line = capsys.readouterr().err.splitlines()
     assert before == "before" and "tuned" in head
     assert all(word in line for word in ("1/2", "2.00 ms", "1.00 ms", "12", "cpp_packed", LAYERS[0].key))
+
+
+def test_a_layer_of_an_earlier_run_has_its_line_too(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
+    def kept(_: Any, number: int, *__: Any) -> CampaignPart:
+        return CampaignPart(number, LAYERS[number], "finished")
+
+    monkeypatch.setattr(CampaignLog, "kept", kept)
+    with open_store(tmp_path / "r.db") as store, LayerProgress() as progress:
+        setting = campaign.Setting(default_device("cpu"), Protocol(), campaign.Plan(), store, progress)
+        run_series([SeriesLayer(workload) for workload in LAYERS], setting, ["cpp_naive"], False)
+    _, *lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == ["1/3", "2/3", "3/3"]
+    assert all("finished in an earlier run" in line and "declared" not in line for line in lines)
 
 
 def test_where_the_winner_is_wanted_what_cannot_be_tuned_takes_no_time(

@@ -72,8 +72,7 @@ class LayerProgress(SweepProgress):
             return
         runtime_s = self.runtime_s.get(event.workload)
         spent_s = time.monotonic() - self._layer_began
-        nothing = f"nothing declared ({event.why[:60]})" if event.why else "no final"
         line = f"{self._place:>7}  {seconds(runtime_s):>12}  {seconds(event.time_s):>9}  {event.trials:>6}  "
-        line += f"{spent_s:>4.0f} s  {event.kernel or nothing} at {event.workload.key}"
+        line += f"{spent_s:>4.0f} s  {event.kernel or event.why[:78] or 'no final'} at {event.workload.key}"
         self._place = ""
         super().note(line)

@@ -13,7 +13,6 @@ from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.engine.candidate.domain import companions_of
 from tuner.engine.candidate.workshop import Workshop
-from tuner.engine.tuning.few import Few, clear, few
 from tuner.engine.tuning.finals import Finalist, Ranking, run_final
 from tuner.engine.tuning.lineup import Pick, default_trial, line_up, place, usable_previous
 from tuner.engine.tuning.others import watching
@@ -27,6 +26,7 @@ from tuner.engine.tuning.peaks import (
 )
 from tuner.engine.tuning.request import SweepResult
 from tuner.engine.tuning.setting import Setting
+from tuner.engine.tuning.shortlist import Shortlist, may_end, shortlist
 from tuner.engine.tuning.verdicts import chosen, kept_remarks, loud_remark
 from tuner.store.campaign_records import Exclusion
 from tuner.store.records import Final, FinalEntry
@@ -138,28 +138,29 @@ class _Lineup:
         """Those of the final, built; what was built goes when `builds` is left."""
         slowest_s = _slowest_finalist_s(self.sweeps, kernels, self.setting.plan.final_within)
         # First all that is still to be measured: nothing is timed beside a build.
-        few = self._few(kernels) if self.setting.plan.winner_only else None
-        picks = [(kernel, pick) for kernel in kernels for pick in self._picks(kernel, slowest_s, few)]
+        listed = self._shortlist(kernels) if self.setting.plan.winner_only else None
+        picks = [(kernel, pick) for kernel in kernels for pick in self._picks(kernel, slowest_s, listed)]
         built = (self._built(kernel, pick, builds) for kernel, pick in picks)
         return [finalist for finalist in built if finalist is not None]
 
-    def _few(self, kernels: Sequence[Kernel]) -> Few:
+    def _shortlist(self, kernels: Sequence[Kernel]) -> Shortlist:
         names = [kernel.name for kernel in kernels if not kernel.baseline]
         leaders = {name: _leaders(self.sweeps[name], self.setting.plan.finalists) for name in names}
         trials = {n: usable_previous(self._start.previous.get(n), self.setting.store) for n in names}
         previous = {name: trial for name, trial in trials.items() if trial is not None}
-        return few(leaders, previous, self.left_s)
+        return shortlist(leaders, previous, self.left_s)
 
     @property
     def left_s(self) -> float | None:
         """Seconds until the final should be over."""
         return None if self._start.until is None else self._start.until - time.monotonic()
 
-    def _picks(self, kernel: Kernel, slowest_s: float, few: Few | None) -> list[Pick]:
-        if few is not None and not kernel.baseline:
-            leaders = list(few.leaders.get(kernel.name, ()))
-            default = self._default(kernel) if kernel.name in few.compared and not kernel.searcher else None
-            return line_up(leaders, default, self._previous(kernel) if kernel.name in few.previous else None)
+    def _picks(self, kernel: Kernel, slowest_s: float, listed: Shortlist | None) -> list[Pick]:
+        if listed is not None and not kernel.baseline:
+            name = kernel.name
+            default = self._default(kernel) if name in listed.compared and not kernel.searcher else None
+            previous = self._previous(kernel) if name in listed.previous else None
+            return line_up(list(listed.leaders.get(name, ())), default, previous)
         leaders = [
             trial
             for trial in _leaders(self.sweeps[kernel.name], self.setting.plan.finalists)
@@ -185,7 +186,7 @@ class _Lineup:
 
     def stop(self, ranking: Ranking, sittings: int) -> bool:
         """Whether the final may end here, where only the winner is wanted."""
-        return clear(ranking, sittings, late=self.left_s is not None and self.left_s <= 0)
+        return may_end(ranking, sittings, late=self.left_s is not None and self.left_s <= 0)
 
     def _built(self, kernel: Kernel, pick: Pick, builds: contextlib.ExitStack) -> Finalist | None:
         trial, workload = pick.trial, self.workload

@@ -30,7 +30,8 @@ class LayerEvent:
         kernel: that won its final; empty where nothing is declared.
         time_s: seconds of one call of the winner.
         trials: of all kernels.
-        why: nothing is declared; empty where no final was held.
+        why: there is no kernel: nothing is declared, or an earlier run had the workload; empty where no final
+            was held.
     """
 
     workload: Workload

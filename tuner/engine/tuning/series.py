@@ -105,9 +105,8 @@ def run_series(
     chosen = {w: way.choose(w, _named(w, kernels), baselines) for w in workloads}
     way.check({workload: taking_part for workload, (taking_part, _) in chosen.items()})
     asked = [CampaignLayer(layer.workload.key, layer.model, layer.count) for layer in layers]
-    named["asked"] = {**named.get("asked", {}), "measured": way.measured}
-    baselines = baselines and way.measured
-    spec = campaign.campaign_spec(workloads, setting, kernels, baselines, **{"layers": asked, **named})
+    named = {"layers": asked, **named, "asked": {**named.get("asked", {}), "measured": way.measured}}
+    spec = campaign.campaign_spec(workloads, setting, kernels, baselines and way.measured, **named)
     outcomes: dict[Workload, campaign.CampaignOutcome] = {}
     with CampaignLog(setting.store, spec, setting.plan.resume) as log, way.shop() as shop:
         for number, workload in enumerate(workloads):
@@ -117,6 +116,7 @@ def run_series(
                 setting.observer.note(f"{workload.key}: finished in an earlier run of campaign {log.id}")
                 stored = outcome_of(kept, spec.device, setting.protocol, setting.store)
                 outcomes[workload] = replace(stored, campaign_id=log.id)
+                setting.observer.layer_ended(_event(outcomes[workload], "finished in an earlier run"))
                 if allotment is not None:
                     allotment.skip(workload)
                 continue
@@ -240,13 +240,16 @@ class _OnPaper(_Way):
         return rank(workload, kernels, self._setting, skipped, shop, log)
 
 
-def _event(outcome: campaign.CampaignOutcome) -> LayerEvent:
+def _event(outcome: campaign.CampaignOutcome, why: str = "") -> LayerEvent:
+    """What an observer is told of an outcome; `why` it has no ranking, though a final may have been held."""
     ranking, kernel, time_s = outcome.ranking, "", None
     if ranking is not None and ranking.winner is not None:
         entry = ranking.entries[ranking.winner]
         kernel, time_s = entry.finalist.label, entry.interval.mid if entry.interval else None
+    if ranking is not None and ranking.disturbed:
+        why = f"nothing declared: {ranking.disturbed}"
     trials = sum(len(sweep.trials) for sweep in outcome.sweeps.values())
-    return LayerEvent(outcome.workload, kernel, time_s, trials, ranking.disturbed if ranking else "")
+    return LayerEvent(outcome.workload, kernel, time_s, trials, why)
 
 
 def _named(workload: Workload, kernels: Sequence[str]) -> Sequence[str]:

@@ -16,8 +16,8 @@ _FINALIST_S = 2.5
 
 
 @dataclass(frozen=True)
-class Few:
-    """The few.
+class Shortlist:
+    """The finalists of tuned kernels.
 
     Attributes:
         leaders: trials by kernel, the fastest first; kernels that are not there have none.
@@ -30,9 +30,9 @@ class Few:
     previous: Collection[str]
 
 
-def few(
+def shortlist(
     leaders: Mapping[str, Sequence[Trial]], previous: Mapping[str, Trial], left_s: float | None = None
-) -> Few:
+) -> Shortlist:
     """Chooses among the leaders of all tuned kernels.
 
     Args:
@@ -48,10 +48,10 @@ def few(
         chosen.setdefault(name, []).append(trial)
     first = {near[0][0]} if near else set()
     before = min(previous, key=lambda name: _time_s(previous[name]), default=None)
-    return Few(chosen, first, first | ({before} if before is not None else set()))
+    return Shortlist(chosen, first, first | ({before} if before is not None else set()))
 
 
-def clear(ranking: Ranking, sittings: int, late: bool) -> bool:
+def may_end(ranking: Ranking, sittings: int, late: bool) -> bool:
     """Whether a final may end after so many sittings.
 
     It is looked once, after the fewest that have an interval, whether all that ties is of one kernel; looking
