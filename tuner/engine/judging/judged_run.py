@@ -143,33 +143,34 @@ class JudgedRun:
 
     def samples(self, count: int, calls: int) -> list[Timed]:
         """So many samples in a row, challenged."""
-        apart = not self._protocol.warm
+        single = not self._protocol.warm
         if self.pause_s:
             return [self._after_pause() for _ in range(count)]
-        if self.doubted and not apart:
+        if self.doubted and not single:
             calls = max(calls, round(PROOFS_S[0] / max(self.last_s, 1e-8)))
             asked = [self._sample([calls], False, False) for _ in range(count)]
             return [Timed(t.elapsed_s / calls, timed.share, t.elapsed_s) for (timed,), t in asked]
         # Between two requests threads of the kernel may have gone to sleep.
-        warm = not apart and self.last_s < _WARM_BELOW_S
-        return self._sample([self._fewer(calls) for _ in range(count)], apart, warm)[0]
+        warm = not single and self.last_s < _WARM_BELOW_S
+        return self._sample([self._fewer(calls) for _ in range(count)], single, warm)[0]
 
     def _fewer(self, calls: int) -> int:
         """At most a quarter fewer, by chance: a kernel that counts cannot know which call is compared."""
         return int(self._rng.integers(max(1, math.ceil(0.75 * calls)), calls + 1))
 
-    def _sample(self, calls: Sequence[int], apart: bool, warm: bool) -> tuple[list[Timed], RequestTiming]:
+    def _sample(self, calls: Sequence[int], single: bool, warm: bool) -> tuple[list[Timed], RequestTiming]:
         """Each sample as the runner tells it, and the request by all clocks, without the load before it.
 
-        A request whose clocks are apart is dropped and asked again. Dropping helps nobody: whose clock lies
-        now and then is left with what it said truly.
+        With `single` each is one call, before which the caches are seen to. A request whose clocks are apart
+        is dropped and asked again. Dropping helps nobody: whose clock lies now and then is left with what it
+        said truly.
 
         Raises:
             CandidateRefused: the clocks are apart each time.
         """
         for pause_s in (*_PAUSES_S, None):
-            timed, timing = self._sample_once(calls, apart, warm)
-            if apart or not self._own_clock or not timing.apart:
+            timed, timing = self._sample_once(calls, single, warm)
+            if single or not self._own_clock or not timing.apart:
                 self.last_s = timed[-1].seconds
                 return timed, timing
             self._apart += 1
@@ -201,7 +202,7 @@ class JudgedRun:
         return CandidateRefused("environment", reason, passing=True)
 
     def _sample_once(
-        self, calls: Sequence[int], apart: bool, warm: bool
+        self, calls: Sequence[int], single: bool, warm: bool
     ) -> tuple[list[Timed], RequestTiming]:
         """One request of `_sample`."""
         if self._challenger is None:
@@ -216,7 +217,7 @@ class JudgedRun:
             self._ask({"do": "busy", "seconds": busy_s})
         clock = Clocks(self.runner)
         began = time.perf_counter()
-        answer = self._ask({"do": "sample", "steps": steps, "apart": apart, "warm": warm})
+        answer = self._ask({"do": "sample", "steps": steps, "single": single, "warm": warm})
         self._idle_since = time.perf_counter()
         elapsed = self._idle_since - began
         counted = clock.since()

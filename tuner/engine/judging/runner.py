@@ -238,7 +238,7 @@ class _Runner:
         steps = [(int(step["calls"]), *self._challenge(step)) for step in request["steps"]]
         if request["warm"]:
             run.executable.sample(1)
-        caches = self._caches() if request["apart"] else None
+        caches = self._caches() if request["single"] else None
         for calls, changes, probe in steps:
             before, began = device.waits(), time.perf_counter()
             seconds.append(run.sample(calls, caches, changes))
