@@ -258,7 +258,7 @@ def test_exit_codes_and_words(verified: Verify, document: Any, tmp_path: Path) -
         (lambda d: d.update(format="x"), "no result of tuner compare"),
         (lambda d: d.update(campaigns=[]), "no number to verify"),
         (lambda d: d["campaigns"][0]["protocol"].update(threads="all"), "threads is a number from 1"),
-        (lambda d: d["campaigns"][0]["protocol"].update(cache="hot"), "caches are warm or cold or a model's"),
+        (lambda d: d["campaigns"][0]["protocol"].update(cache="hot"), "cache is model, warm or cold"),
         (lambda d: d["campaigns"][0]["asked"].update(rounds=10**9), "rounds is a number from 0 to 1000"),
         (lambda d: first(d).update(samples_s=[]), "holds 0 numbers"),
         (lambda d: first(d).update(samples_s=[1.0, -1.0]), "is not a time"),

@@ -147,7 +147,7 @@ def test_the_command_ends_with_1_where_an_entry_does_not_hold(
     ("changed", "said"),
     [({"threads": 0}, "0 is no number of threads"), ({"threads": True}, "True is no number of threads"),
      ({"threads": 10**18}, "no number of threads"),
-     ({"cache": "hot"}, "warm or cold or a model's, not 'hot'"),
+     ({"cache": "hot"}, "cache is model, warm or cold, not 'hot'"),
      ({"cache": "model", "between_bytes": -1}, "-1 is no number of bytes")],
 )  # fmt: skip
 def test_an_entry_with_impossible_conditions_is_refused(best: Path, changed: dict, said: str) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 from tuner.core.brief import brief
 from tuner.core.errors import InterchangeError
+from tuner.core.protocol import CACHES
 from tuner.core.space import Value
 
 MAX_PARAMETERS = 200
 MAX_TEXT = 2000
+_MOST_BETWEEN = 2**40
 NAME = re.compile(r"[\w.:/+\- ]{1,100}")
 
 
@@ -65,6 +67,17 @@ class Fields:
                 problem = f"{name!r} is not an ISO 8601 time: {clip(value)}"
                 raise InterchangeError(f"{self.where}: {problem}") from None
         return value
+
+    def caches(self) -> tuple[str, int]:
+        """What calls found in the caches, and bytes of other data that passed through them before each."""
+        cache = self.text("cache", "warm")
+        if cache not in CACHES:
+            known = f"{', '.join(CACHES[:-1])} or {CACHES[-1]}"
+            raise InterchangeError(f"{self.where}: cache is {known}, not {clip(cache)}")
+        between = self.get("between_bytes", int, 0) if cache == "model" else 0
+        if isinstance(between, bool) or not 0 <= between <= _MOST_BETWEEN:
+            raise InterchangeError(f"{self.where}: {clip(between)} is no number of bytes between two calls")
+        return cache, between
 
     def seconds(self, name: str, unit: float) -> float | None:
         """A duration; `None` where it is absent."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.core.errors import TunerError
-from tuner.core.protocol import CACHES
 from tuner.core.space import Config
 from tuner.core.stats import Interval
 from tuner.interchange._fields import Fields, clip, plain_name, plain_value
@@ -14,7 +13,6 @@ _BEST = "kernel-tuner-lab/best"
 # By format the version that is read: a later one may mean other things by the same names.
 _FORMATS = {_BEST: 1, "kernel-tuner-lab/library": "1.0", "kernel-tuner-lab/cubins": 1}
 _MOST_THREADS = 2**20
-_MOST_BETWEEN = 2**40
 
 
 @dataclass(frozen=True)
@@ -87,11 +85,7 @@ def _entry(fields: Fields) -> Entry:
     said, threads = _said(fields), fields.get("threads", int, 1)
     if isinstance(threads, bool) or not 1 <= threads <= _MOST_THREADS:
         raise TunerError(f"{fields.where}: {clip(threads)} is no number of threads")
-    if (cache := fields.text("cache", "warm")) not in CACHES:
-        raise TunerError(f"{fields.where}: caches are warm or cold or a model's, not {clip(cache)}")
-    between = fields.get("between_bytes", int, 0) if cache == "model" else 0
-    if isinstance(between, bool) or not 0 <= between <= _MOST_BETWEEN:
-        raise TunerError(f"{fields.where}: {clip(between)} is no number of bytes between two calls")
+    cache, between = fields.caches()
     version = f"{fields.text('toolchain_name', '')} {fields.text('toolchain_version', '')}".strip()
     return Entry(
         fields.text("workload"), fields.text("kernel"), config, fields.text("device", ""),

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import InterchangeError
-from tuner.core.protocol import CACHES
 from tuner.core.result_form import FORMAT, VERSION
 from tuner.core.space import Config, Value
 from tuner.core.trace_space import LONGEST, PARAMETER
@@ -17,7 +16,6 @@ from tuner.interchange._reading import parse_json, read_text
 
 _MOST_THREADS, _MOST_ROUNDS, _MOST_SAMPLES = 2**20, 1000, 100_000
 _MOST_MHZ = 100_000
-_MOST_BETWEEN = 2**40
 # A clock ticks a thousand times slower, and nobody waits for a kernel so long: what is beyond is made up.
 _SHORTEST_S, _LONGEST_S = 1e-12, 1e8
 
@@ -125,9 +123,7 @@ def _campaign(fields: Fields) -> ResultCampaign:
     device = Fields(fields.get("device", dict), f"{where}: device")
     protocol = Fields(fields.get("protocol", dict), f"{where}: protocol")
     asked = Fields(fields.get("asked", dict), f"{where}: asked")
-    cache = protocol.text("cache", "warm")
-    if cache not in CACHES:
-        raise InterchangeError(f"{where}: caches are warm or cold or a model's, not {clip(cache)}")
+    cache, between = protocol.caches()
     told: dict[str, Any] = {
         "threads": _whole(protocol, "threads", 1, _MOST_THREADS),
         "cache": cache,
@@ -138,8 +134,8 @@ def _campaign(fields: Fields) -> ResultCampaign:
         told["sustained_s"] = duration(protocol.content["sustained_s"], 1.0, where, zero=True)
     if "clock_mhz" in protocol.content:
         told["clock_mhz"] = _whole(protocol, "clock_mhz", 0, _MOST_MHZ)
-    if cache == "model" and "between_bytes" in protocol.content:
-        told["between_bytes"] = _whole(protocol, "between_bytes", 0, _MOST_BETWEEN)
+    if between:
+        told["between_bytes"] = between
     if protocol.text("timer", ""):
         raise InterchangeError(f"{where}: its times are of another stopwatch, {clip(protocol.text('timer'))}")
     return ResultCampaign(
