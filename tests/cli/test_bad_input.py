@@ -55,6 +55,7 @@ SWEEP = ("sweep", "gemm", "--shape", "8x8x8")
         (("model", "compare", "nowhere.onnx"), ["nowhere.onnx: there is no such file"]),
         ((*SWEEP, "--threads", "4096"), ["--threads is at most", "cores", "not 4096"]),
         ((*SWEEP, "--cache", "hot"), ["'warm', 'cold' or 'model'", "'hot'"]),
+        ((*SWEEP, "--between", "64"), ["error: --between is of --cache model: give that too"]),
         ((*SWEEP, "--frobnicate"), ["--frobnicate"]),
         (("sweep", "gemm"), ["--shape", "--workloads"]),
         (("sweep",), ["operator", "--shape", "--workloads"]),

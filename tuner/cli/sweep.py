@@ -146,6 +146,8 @@ def sweep(
         searcher, seed, Budget(trials, seconds, patience), resume, remeasure, rounds=rounds,
         give_up_after=give_up_after, defaults=parse_defaults(default or ()), foresee=foresee,
     )  # fmt: skip
+    if between and cache != "model":
+        raise TunerError("--between is of --cache model: give that too")
     timing = {"threads": threads, "cache": cache, "sustained_s": sustained, "clock_mhz": lock_clock}
     timing |= {"relative_interval": relative_interval, "between_bytes": between * 2**20 or None}
     if workloads:
