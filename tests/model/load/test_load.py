@@ -32,6 +32,13 @@ def test_arrivals_are_a_poisson_process_of_the_seed() -> None:
     assert 0.6 < counts.var() / counts.mean() < 1.5
 
 
+@pytest.mark.parametrize(("rate", "seconds", "count"), [(10, 1, 10), (10, 0.1, 1), (1, 0.01, 1), (3, 1.1, 3)])
+def test_spaced_arrivals_are_as_many_as_were_asked_for(rate: float, seconds: float, count: int) -> None:
+    times = arrivals(rate, seconds, 1, spaced=True)
+    assert len(times) == count and times[0] == 0 and times[-1] < seconds
+    np.testing.assert_allclose(np.diff(times), 1 / rate)
+
+
 def test_all_is_answered_and_right() -> None:
     with running(by_hand(), token=TOKEN) as server:
         plan = Schedule([100, 300], [1, 4], 0.1, verify=True)

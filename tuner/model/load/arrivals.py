@@ -82,10 +82,10 @@ def arrivals(rate: float, seconds: float, seed: int, spaced: bool = False) -> np
         rate: mean requests a second.
         seconds: in which they come.
         seed: equal ones give equal times.
-        spaced: evenly, in place of at random: what is late then, no burst has made so.
+        spaced: evenly, in place of at random, the first at once: what is late then, no burst has made so.
     """
     if spaced:
-        return np.arange(1, int(rate * seconds)) / rate
+        return np.arange(max(1, round(rate * seconds))) / rate
     rng = np.random.default_rng(seed)
     times, last = [], 0.0
     while last < seconds:
