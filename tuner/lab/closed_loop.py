@@ -4,7 +4,6 @@ Each client is a thread with a connection of its own: one call sends the request
 two read the answer. On the server's own machine what clients cost is taken from the server: it is counted.
 """
 
-import json
 import socket
 import threading
 import time
@@ -17,7 +16,7 @@ import numpy as np
 
 from tuner.model.comparing import difference
 from tuner.model.load.http import Answer, Broken
-from tuner.model.load.target import HEADER, Body, arrays_of
+from tuner.model.load.target import HEADER, Body, arrays_of, error_of
 
 _PATIENCE_S = 120.0
 
@@ -134,7 +133,7 @@ def run(host: str, port: int, clients: Sequence[Sequence[Asked]], until: Callabl
                 failed[str(error)[:150] or type(error).__name__] += 1
                 break
             if answer.status != 200:
-                failed[f"status {answer.status}: {_error(answer)}"] += 1
+                failed[f"status {answer.status}: {error_of(answer)}"] += 1
                 continue
             ended.append(time.perf_counter() - started[0])
             if one.right is not None:
@@ -163,10 +162,3 @@ def _is_right(answer: Answer, right: Sequence[np.ndarray]) -> bool:
         return difference(arrays_of(answer), right) <= 1
     except (Broken, ValueError, TypeError):
         return False
-
-
-def _error(answer: Answer) -> str:
-    try:
-        return str(json.loads(answer.body)["error"])[:100]
-    except (ValueError, KeyError, TypeError):
-        return "no error of the protocol"

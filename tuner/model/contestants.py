@@ -187,8 +187,8 @@ def _made(
 
 def _kernel(workload: Workload, rows: "Sequence[BestRow]", device: Device) -> TunedKernel | None:
     """The kernel tuned for a workload, else one tuned for it at another batch or for weights that may change,
-    else one tuned for it without its sum and activation, which older databases have as nodes of their own;
-    `None`: none is stored."""
+    else one tuned for it with or without its sum and activation, which older databases have as nodes of their
+    own; `None`: none is stored."""
     own = one_state([row for row in rows if row.workload == workload])
     near = own or one_state([row for row in rows if _alike(row.workload, workload)])
     near = near or one_state([r for r in rows if _alike(r.workload, workload, _ELSEWHERE)])

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tuner import registry
 from tuner.core.digest import digest
 from tuner.core.kernel import FROZEN
@@ -151,10 +149,7 @@ def passing_bytes(found: Layers) -> int:
         if layer.workload.option(FROZEN, False):
             operator = registry.operator(layer.workload.operator)
             signature = operator.signature(layer.workload)
-            total += sum(
-                math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
-                for spec in signature if spec.name in operator.weights
-            )  # fmt: skip
+            total += sum(spec.nbytes for spec in signature if spec.name in operator.weights)
     return min(_MOST, round(total / _STEP) * _STEP)
 
 

@@ -15,7 +15,7 @@ HIDDEN = "T.float32('-inf')"
 LARGEST_OF_NONE = "T.float32(-3.4028234663852886e38)"
 """The largest score of no keys. Not infinity: the difference of two would be a NaN."""
 
-# 2^x = 2^n * 2^f for x <= 0 by the polynomial of cuda_src/attention/exp2.h: it errs by at most 1.94e-7
+# 2^x = 2^n * 2^f for x <= 0 by the polynomial of cuda_src/common/exp2.h: it errs by at most 1.94e-7
 # for -126 <= x <= 0 and is 0 below -127; tests/kernels/test_attention_tensorir.py measures it.
 _COEFFICIENTS = (
     0.001326465280726552, 0.009671511128544807, 0.05550733953714371, 0.24022242426872253, 0.6931470036506653,

@@ -16,7 +16,7 @@ class CudnnConv2d(LibraryKernel):
 
     name = "conv_cudnn"
     operator = "conv2d"
-    summary = "torch.conv2d on the GPU (cuDNN, benchmark on, without TF32), ReLU in place"
+    summary = "torch.conv2d on the GPU (cuDNN, benchmark on, without TF32), epilogue in place"
     dtypes = ("f32", "f16")
     options: ClassVar[Mapping[str, Option]] = {**OPTIONS, **EPILOGUE}
     target_kinds = ("cuda",)

@@ -51,9 +51,8 @@ def prepare(
         row = tensors["bias"]
         bias = dnn.of_array(row, (1,) * (d.ndim - 1) + row.shape)
         memories[BIAS] = dnn.memory(bias, row)
-    primitive = dnn.matmul(
-        source, wanted, bias, result, dnn.attributes("relu" * workload.option("relu", False))
-    )
+    activation = "relu" if workload.option("relu", False) else ""
+    primitive = dnn.matmul(source, wanted, bias, result, dnn.attributes(activation))
     if frozen:
         memories[WEIGHTS], reorder = dnn.weights_for(primitive, weights, b)
         reorder()
