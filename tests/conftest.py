@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,6 +24,13 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Nor are the tests' assertions rewritten anew: half of the time before the first test.
 sys.dont_write_bytecode = False
+
+# What a script starts in the background (`make test &`) ignores Ctrl-C, what nohup starts SIGHUP. Commands
+# that the tests start would too, and a signal sent to it would end nothing; a handler is not handed on.
+# The suite itself goes on, as whoever started it wants.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(_number) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(_number, lambda _number, _frame: None)
 
 # Equal examples on every run: a failure in CI is a failure here, and no run fails by bad luck.
 hypothesis.settings.register_profile("tuner", deadline=None, derandomize=True, database=None)

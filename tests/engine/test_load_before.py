@@ -53,7 +53,8 @@ def test_cpu_time_of_the_load_accuses_nobody(monkeypatch) -> None:
     # Its word of how long the calls lasted is another question.
     monkeypatch.setattr("tuner.engine.judging.clocks.believable", lambda told_s, elapsed_s: True)
     layout = SimpleNamespace(outputs_bytes=0, as_plain=dict)
-    data = SimpleNamespace(workload=SimpleNamespace(key="gemm"), layout=layout, sent=0, shown=0)
+    workload = SimpleNamespace(key="gemm")
+    data = SimpleNamespace(workload=workload, layout=layout, sent=0, shown=0, activations=[])
     runner = _Runner()
     run = JudgedRun(runner, data, None, Protocol(sustained_s=0.5), np.random.default_rng(1))  # type: ignore[arg-type]
     run._challenger = _Asks()  # type: ignore[assignment]

@@ -20,6 +20,7 @@ from tuner.model.glue.found import programs
 from tuner.model.glue.library import Library, _loaded
 from tuner.model.glue.moves import copy_of
 from tuner.model.glue.walk import joined
+from tuner.model.guards import ModelError
 from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs, run, session
@@ -190,6 +191,16 @@ def test_windows_and_rows(op: str, attributes: dict[str, Any], shape: list[int],
     x = np.random.default_rng(2).normal(0, 3, shape).astype(np.float32)
     (found,), (wanted,) = both(path, {"x": x})
     np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=1e-6)
+
+
+def test_what_onnx_runtime_fails_to_run_is_one_line(tmp_path: Path) -> None:
+    """A window is left out along one axis and one is added along the other, unlike what ONNX infers."""
+    rounded = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1, 0, 1, 0], "ceil_mode": 1}
+    nodes = [helper.make_node("MaxPool", ["x"], ["y"], **rounded)]
+    model, graph = opened(save(tmp_path / "m.onnx", nodes, {"x": [1, 3, 1, 5]}, ["y"], []))
+    executor = Executor(model, graph, [], 1)
+    with pytest.raises(ModelError, match=r"^ONNX Runtime fails to run the model: .*MaxPool[^\n]*$"):
+        executor(random_inputs(graph, 1))
 
 
 def test_layer_normalisation(tmp_path: Path) -> None:

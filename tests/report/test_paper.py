@@ -89,16 +89,21 @@ def test_rows_on_paper_have_no_time_and_a_column_of_their_own(
 
 
 def test_the_layers_of_a_model_on_paper_have_ranks_and_no_times(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     with open_store(tmp_path / "r.db") as store:
         paper = on_paper(store, stored(store, outcome(store)))
         layer = CampaignLayer(paper.parts[0].workload.key, "bert-base", 12)
         spec = replace(paper.spec, kind="network", layers=[layer], command="tuner compare x.toml")
         present(replace(paper, spec=spec), store, tmp_path / "out")
         told = capsys.readouterr().out
+        monkeypatch.setenv("COLUMNS", "80")
+        present(replace(paper, spec=spec), store)
+        narrow = capsys.readouterr().out
     page = (tmp_path / "out" / "network.md").read_text()
     document = json.loads((tmp_path / "out" / "network.json").read_text())
+    assert "cuda_tiles" in narrow, "what a narrow terminal may not cut"
     for text in (told, page):
         assert "cuda_tiles" in text and "96 registers" in text
         assert "nothing was measured" in " ".join(text.split())

@@ -70,14 +70,15 @@ def _names_of(file: Path, *state: int) -> tuple[tuple[int, str], ...]:
     return tuple(dict.fromkeys(_imports(tree)))
 
 
-# The lab imports its schedules by their whole names, and names functions of theirs in texts.
-_LAB_NAME = re.compile(r"\btuner\.schedules\.[\w.]+")
+# The lab imports its schedules by their whole names, and names functions of theirs in texts; a docstring that
+# names one, in backquotes, is made of nothing.
+_LAB_NAME = re.compile(r"""(?:^ *(?:from|import) |["'])(tuner\.schedules\.[\w.]+)""", re.MULTILINE)
 _LAB_FROM = re.compile(r"^ *from (tuner\.schedules[\w.]*) import (?:\(([^)]*)\)|(.*))", re.MULTILINE)
 
 
 def _lab_imports(text: str) -> Iterator[tuple[int, str]]:
     """As `_imports`, of a file in `schedules/`; without a syntax tree, since each start reads them all."""
-    yield from ((0, match[0]) for match in _LAB_NAME.finditer(text))
+    yield from ((0, match[1]) for match in _LAB_NAME.finditer(text))
     for match in _LAB_FROM.finditer(text):
         for name in (match[2] or match[3]).split(","):
             yield 0, f"{match[1]}.{name.strip().split(' ')[0]}"

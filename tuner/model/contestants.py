@@ -20,7 +20,7 @@ from tuner.model.guards import ModelError
 from tuner.model.layer import Layer
 from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of
-from tuner.model.runtime import run, session
+from tuner.model.runtime import bound_run, run, session
 from tuner.model.signed import signed
 from tuner.operators.activations import ACTIVATIONS
 
@@ -87,8 +87,10 @@ def _bound(made: Any, graph: Graph, inputs: Mapping[str, np.ndarray]) -> Callabl
     if len(outputs) < len(graph.outputs):
         return lambda: run(made, inputs)
 
+    again = bound_run(made, binding)
+
     def call() -> Sequence[np.ndarray]:
-        made.run_with_iobinding(binding)
+        again()
         return outputs
 
     return call

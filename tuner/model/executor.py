@@ -29,7 +29,7 @@ from tuner.model.guards import ModelError
 from tuner.model.int8_weights import column_sums, computed_bias
 from tuner.model.layer import Binding, Layer
 from tuner.model.quantization import SHIFT
-from tuner.model.runtime import session
+from tuner.model.runtime import bound_run, session
 from tuner.model.stages import VIEWS, Part, buffers, rest_of, sources, stages
 
 _ALIGNED = 64
@@ -111,6 +111,7 @@ class Executor:
             KeyError: an input is missing.
             ValueError: one has another shape.
             RuntimeError: a kernel failed: which layer's, and its status.
+            ModelError: ONNX Runtime fails to run a part.
         """
         for name in self._graph.inputs:
             if inputs[name] is not self._values[name]:
@@ -228,7 +229,7 @@ class Executor:
                 kind: Any = array.dtype if array.dtype.kind != "V" else _type_of(self._model, name)
                 bind(name, "cpu", 0, kind, array.shape, array.ctypes.data)
         self._kept.append(made)
-        return lambda: made.run_with_iobinding(binding)
+        return bound_run(made, binding)
 
     def _add_layer(self, layer: Layer, kernel: TunedKernel, arrays: dict[str, np.ndarray]) -> None:
         """A kernel bound to the buffers, with permutations before and behind it where axes differ.

@@ -1,7 +1,7 @@
 """ONNX Runtime: sessions of models and of parts of them, and inputs to run them on."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,5 +129,25 @@ def run(of: Any, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
             outputs: list[np.ndarray] = of.run(None, dict(inputs))
             return outputs
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"ONNX Runtime fails to run the model: {brief(said, 300)}") from None
+        raise _failed(error) from None
+
+
+def bound_run(of: Any, binding: Any) -> Callable[[], None]:
+    """Runs of a session on the memory that is bound to it: the function to call.
+
+    The function raises `ModelError` where ONNX Runtime fails: the shape of an output may be another one than
+    was inferred, as of pools with `ceil_mode` along one axis.
+    """
+
+    def call() -> None:
+        try:
+            of.run_with_iobinding(binding)
+        except Exception as error:
+            raise _failed(error) from None
+
+    return call
+
+
+def _failed(error: Exception) -> ModelError:
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ModelError(f"ONNX Runtime fails to run the model: {brief(said, 300)}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tuner.store.store import Store
 
 _HEAD = (
-    ("model", "left"), ("layer", "left"), ("times", "right"), ("the model ranks first", "left"),
+    ("model", "left"), ("layer", "left"), ("times", "right"), ("ranks first", "left"),
     ("of", "right"), ("resources", "left"), ("on the emulator", "left"),
 )  # fmt: skip
 
@@ -73,7 +73,8 @@ def paper_table(title: str, layers: Sequence[PaperLayer]) -> "Table":
         title=escape(safe(title)), title_justify="left", title_style="", box=None, header_style="bold"
     )
     for name, side in _HEAD:
-        table.add_column(name, justify=side, no_wrap=name == "layer")  # type: ignore[arg-type]
+        whole = name in ("layer", "ranks first")  # names: a narrow terminal may not cut them
+        table.add_column(name, justify=side, no_wrap=whole)  # type: ignore[arg-type]
     for layer in layers:
         table.add_row(*(escape(safe(cell)) for cell in _cells(layer)))
     return table

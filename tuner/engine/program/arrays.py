@@ -13,6 +13,7 @@ def as_input(spec: TensorSpec, given: Any, workload: str) -> np.ndarray:
     Arrays, and what NumPy takes for one (tensors of other libraries on the CPU, memory maps), have to have
     the dtype: a conversion unasked for would hide a mistake, or a copy in each call. Lists, tuples and
     numbers have no dtype of their own and get the specification's, as Python's numbers do beside an array.
+    Neither has what NumPy loads from a file of bfloat16: bytes, two an element.
 
     Raises:
         TypeError: it is no array, or a list of something else than numbers that the dtype holds.
@@ -30,6 +31,10 @@ def as_input(spec: TensorSpec, given: Any, workload: str) -> np.ndarray:
         ) from None
     if array.dtype == object:
         raise TypeError(f"array {spec.name} is a {type(given).__name__} and no array of {spec.dtype}")
+    wanted = np.dtype(spec.dtype)
+    if wanted.isbuiltin != 1 and array.dtype == np.dtype(f"V{wanted.itemsize}"):
+        # NumPy's files keep the bytes of a type that is not its own, such as bfloat16, and no name.
+        array = array.view(wanted)
     return np.require(_checked(spec, array, workload), requirements=("C", "A"))
 
 
