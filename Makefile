@@ -2,7 +2,7 @@
 # Needs Python 3.11 or later, a C++ compiler, and an index that pip can reach.
 #
 #   make demo       tune a GEMM on this machine's CPU, compare, write a page of it
-#   make test       the test suite, about 11 minutes on 2 cores
+#   make test       the test suite, about 9 minutes on 2 cores
 #   make test-slow  the tests that take minutes each
 #   make bench      the figures the project promises, against the peers (PEERS=0: without installing them);
 #                   one rule for 60 GEMM shapes takes an hour: make bench ARGS="--only dispatch"
