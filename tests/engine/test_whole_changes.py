@@ -112,6 +112,24 @@ def test_the_verdict(rounds: list[tuple[float, float, float]], anew: bool, kept:
     found = WholeChanges(1e-3)
     assert math.isinf(found.known_s)
     for known_s, fresh_s, share in rounds:
-        found.add_known(known_s)
+        found.add_known(known_s, known_s)
         found.add_fresh(fresh_s, share)
     assert (found.anew, found.kept) == (anew, kept)
+
+
+@pytest.mark.parametrize(
+    ("known_busy_s", "fresh_s", "kept"),
+    [
+        # The question takes as long as the call, for both kinds.
+        (275e-6, 275e-6, False),
+        # Answers to what it knows come late, and what is new takes longer than that explains.
+        (5e-3, 1e-3, True),
+        (2e-4, 5e-4, True),
+    ],
+)
+def test_what_asking_takes_is_no_computing(known_busy_s: float, fresh_s: float, kept: bool) -> None:
+    found = WholeChanges(118e-6)
+    for _ in range(8):
+        found.add_known(118e-6, known_busy_s)
+        found.add_fresh(fresh_s, 0.0)
+    assert (found.anew, found.kept) == (not kept, kept)
