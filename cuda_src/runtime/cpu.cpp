@@ -1,15 +1,12 @@
 // What the CPU device needs beside the kernels: a timing loop, a calibration kernel, peaks, cache eviction.
-// Compiled once by tuner/devices/cpu/runtime.py with the target's instruction set. Threads are plain
-// pthreads pinned one to a core, not OpenMP: an OpenMP runtime loaded here would decide the affinity and the
-// spinning of the kernels that are measured in the same process.
+// Compiled once by tuner/devices/cpu/runtime.py with the target's instruction set.
 #include <dlfcn.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <string.h>
-#include <time.h>
+#include <sys/mman.h>
+
+#include "team.h"
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -22,12 +19,6 @@
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 typedef float vec __attribute__((vector_size(LANES * 4)));
-
-static double now() {
-    timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
-}
 
 // Seconds of one call, the mean of `calls` calls back to back; returns the first non-zero status.
 EXPORT int tuner_time(int (*call)(void**), void** args, int64_t calls, double* seconds) {
@@ -56,13 +47,7 @@ EXPORT int tuner_time_changing(int (*call)(void**), void** args, int64_t calls, 
     return 0;
 }
 
-// --- a team of pinned threads -------------------------------------------------------------------------
-
-struct Team {
-    int threads;
-    int arrived;      // atomic
-    int generation;   // atomic
-};
+// --- the team's members -------------------------------------------------------------------------------
 
 struct Member {
     Team* team;
@@ -73,62 +58,6 @@ struct Member {
     int passes;       // of each stream, at most PASSES
     double begin[3][8], end[3][8];
 };
-
-static void barrier(Team& team) {
-    int generation = __atomic_load_n(&team.generation, __ATOMIC_ACQUIRE);
-    if (__atomic_add_fetch(&team.arrived, 1, __ATOMIC_ACQ_REL) == team.threads) {
-        __atomic_store_n(&team.arrived, 0, __ATOMIC_RELAXED);
-        __atomic_add_fetch(&team.generation, 1, __ATOMIC_ACQ_REL);
-        return;
-    }
-    // The yield matters where two threads share a core (a machine with fewer cores than it says).
-    for (int spins = 0; __atomic_load_n(&team.generation, __ATOMIC_ACQUIRE) == generation; ++spins) {
-        if (spins > 2000) sched_yield();
-    }
-}
-
-static void* enter(void* argument) {
-    Member& member = *static_cast<Member*>(argument);
-    member.work(member);
-    return nullptr;
-}
-
-// Runs `work` on threads pinned to `cpus`, one each; the caller only waits. Returns 0, or -1 where a thread
-// cannot be made: then none of the members' results means anything.
-static int run_team(const int* cpus, int threads, Member* members) {
-    Team team = {threads, 0, 0};
-    pthread_t handles[1024];
-    if (threads < 1 || threads > 1024) return -1;
-    int made = 0;
-    for (; made < threads; ++made) {
-        members[made].team = &team;
-        members[made].index = made;
-        pthread_attr_t attributes;
-        pthread_attr_init(&attributes);
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET(cpus[made], &set);
-        pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
-        int failed = pthread_create(&handles[made], &attributes, enter, &members[made]);
-        pthread_attr_destroy(&attributes);
-        if (failed) break;
-    }
-    if (made < threads) {
-        // The others wait at their barrier for members that will not come: let them through.
-        __atomic_store_n(&team.threads, made, __ATOMIC_RELEASE);
-        __atomic_add_fetch(&team.generation, 1, __ATOMIC_ACQ_REL);
-    }
-    for (int i = 0; i < made; ++i) pthread_join(handles[i], nullptr);
-    return made == threads ? 0 : -1;
-}
-
-static double slowest(const Member* members, int threads) {
-    double seconds = 0;
-    for (int i = 0; i < threads; ++i) {
-        if (members[i].seconds > seconds) seconds = members[i].seconds;
-    }
-    return seconds;
-}
 
 // --- FMA peak and calibration -------------------------------------------------------------------------
 

@@ -1,16 +1,15 @@
 // Peaks of the instructions that multiply narrow types: of tiles (AMX), of dot products (VNNI, AVX-512 BF16), of FP16.
 // Compiled by tuner/devices/cpu/dots.py with the target's instruction set; what that has not is a peak of 0. Operands
 // are ordinary numbers: a processor whose multipliers see zeros alone keeps a clock that no kernel ever has.
-#include <pthread.h>
-#include <sched.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+#include "team.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -131,58 +130,32 @@ static double half_rounds(int64_t rounds) {
 #define BYTE_ROUNDS none
 #endif
 
-static double now() {
-    timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
-}
-
 struct Member {
-    double (*work)(int64_t);
+    Team* team;
+    int index;
+    void (*work)(Member&);
+    double (*products)(int64_t);   // of a type; returns operations
     int64_t rounds;
-    int *arrived, threads;
     double operations, seconds;
 };
 
-static void* enter(void* argument) {
-    Member& member = *static_cast<Member*>(argument);
-    member.work(member.rounds / 10 + 1);  // the clock and the units wake up
-    __atomic_add_fetch(member.arrived, 1, __ATOMIC_ACQ_REL);
-    while (__atomic_load_n(member.arrived, __ATOMIC_ACQUIRE) < member.threads) sched_yield();
+static void multiply(Member& member) {
+    member.products(member.rounds / 10 + 1);  // the clock and the units wake up
+    barrier(*member.team);
     const double start = now();
-    member.operations = member.work(member.rounds);
+    member.operations = member.products(member.rounds);
     member.seconds = now() - start;
-    return nullptr;
 }
 
 // Operations a second of so many rounds of a type's products on every core of `cpus`, together and by the slowest
 // core's time; 0 where this instruction set has none for it, negative where a thread cannot be made.
 EXPORT double tuner_dot_rate(int type, const int* cpus, int threads, int64_t rounds) {
-    static Member members[1024];
-    pthread_t handles[1024];
-    if (threads < 1 || threads > 1024) return -1;
-    int arrived = 0, made = 0;
-    for (; made < threads; ++made) {
-        const auto work = type == F16 ? HALF_ROUNDS : type == BF16 ? BRAIN_ROUNDS : BYTE_ROUNDS;
-        members[made] = {work, rounds, &arrived, threads, 0, 0};
-        pthread_attr_t attributes;
-        pthread_attr_init(&attributes);
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET(cpus[made], &set);
-        pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
-        const int failed = pthread_create(&handles[made], &attributes, enter, &members[made]);
-        pthread_attr_destroy(&attributes);
-        if (failed) break;
-    }
-    // Those that were made wait for the others: let them through.
-    if (made < threads) __atomic_add_fetch(&arrived, threads - made, __ATOMIC_ACQ_REL);
-    double operations = 0, seconds = 0;
-    for (int i = 0; i < made; ++i) {
-        pthread_join(handles[i], nullptr);
-        operations += members[i].operations;
-        if (members[i].seconds > seconds) seconds = members[i].seconds;
-    }
-    if (made < threads) return -1;
+    static Member members[MOST_MEMBERS];
+    const auto products = type == F16 ? HALF_ROUNDS : type == BF16 ? BRAIN_ROUNDS : BYTE_ROUNDS;
+    for (int i = 0; i < threads && i < MOST_MEMBERS; ++i) members[i] = {nullptr, i, multiply, products, rounds, 0, 0};
+    if (run_team(cpus, threads, members)) return -1;
+    double operations = 0;
+    for (int i = 0; i < threads; ++i) operations += members[i].operations;
+    const double seconds = slowest(members, threads);
     return seconds > 0 ? operations / seconds : 0;
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from tuner.core.activations import BEYOND_RELU
 from tuner.core.workload import Option, Workload
 
 OPTIONS: Mapping[str, Option] = {
@@ -18,8 +19,7 @@ OPTIONS: Mapping[str, Option] = {
     "relu": False,
 }
 """What f32 and f16 workloads have."""
-ACTIVATIONS = ("relu", "relu6", "silu", "hardswish")
-EPILOGUE: Mapping[str, Option] = {"residual": False, **dict.fromkeys(ACTIVATIONS[1:], False)}
+EPILOGUE: Mapping[str, Option] = {"residual": False, **dict.fromkeys(BEYOND_RELU, False)}
 """What they have besides; a kernel says that it has them."""
 SCALES: Mapping[str, Option] = {"scale_tensor": False, "scale_channel": False}
 """What int8 ones have besides."""
@@ -33,8 +33,3 @@ def padding_of(workload: Workload) -> tuple[tuple[int, int], tuple[int, int]]:
         for side in ("top", "left", "bottom", "right")
     )
     return (top, bottom), (left, right)
-
-
-def activation_of(workload: Workload) -> str:
-    """Which of `ACTIVATIONS` ends the workload; empty for none."""
-    return next((name for name in ACTIVATIONS if workload.option(name, False)), "")

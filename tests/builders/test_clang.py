@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tuner import registry
-from tuner.builders.host.cxx import COMMON_FLAGS, _include_flags, wrapper
-from tuner.core.host_cxx import isa_flags, run_compiler
+from tuner.builders.host.cxx import _include_flags, wrapper
+from tuner.core.host_cxx import KERNEL_FLAGS, isa_flags, run_compiler
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
 CLANG = shutil.which("clang++")
@@ -47,6 +47,6 @@ def test_clang_accepts_every_kernel(name: str, dtype: str, arch: str, tmp_path: 
     for config in alone:
         source = kernel.lower(workload, config, target)
         (tmp_path / "kernel.cpp").write_text(f"{source.text}\n{wrapper(source.entry, source.arguments)}")
-        flags = [*COMMON_FLAGS, *isa_flags((CLANG,), target.features), *_include_flags(source.options)]
+        flags = [*KERNEL_FLAGS, *isa_flags((CLANG,), target.features), *_include_flags(source.options)]
         code, output = run_compiler([CLANG, *flags, "-S", "kernel.cpp", "-o", "kernel.s"], tmp_path)
         assert code == 0, f"{config}: {output}"

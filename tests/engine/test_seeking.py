@@ -73,8 +73,13 @@ def workshop():
         yield made
 
 
+# Many times the other's work: with `give_up_after` the kernel of the searcher that works is given up.
+SLOWER = "for (volatile int again = 0; again < 20; again = again + 1) right(A, B, D, m, n, k);"
+
+
 def race(store, workshop, folder, searcher, give_up_after=None, trials=12):
-    kernels = [planted(folder, f"planted_{i}", values=[0, 1, 2]) for i in range(2)]
+    slower = planted(folder, "planted_0", SLOWER, values=[0, 1, 2])
+    kernels = [slower, planted(folder, "planted_1", values=[0, 1, 2])]
     requests = [
         SweepRequest(k, WORKLOAD, name, 5, Budget(trials=trials))
         for k, name in zip(kernels, ("random", searcher), strict=True)

@@ -29,6 +29,14 @@ X86_FEATURES = frozenset(
     )
 )  # fmt: skip
 
+KERNEL_FLAGS = (
+    "-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-fno-math-errno",
+    "-fno-trapping-math", "-ffp-contract=fast", "-frandom-seed=tuner",
+)  # fmt: skip
+"""Of C++ that computes. No -ffast-math: it lets the compiler assume that there is no NaN, and a check for one
+would vanish. Contraction to FMA is what every BLAS does; errno and floating-point traps nobody reads."""
+LINK_FLAGS = ("-shared", "-Wl,--build-id=none", "-Wl,--as-needed")
+"""A build id would differ with the linker's mood; --as-needed spares the load of an unused libstdc++."""
 
 Command = tuple[str, ...]
 """A compiler as it is run: its program's path, and the arguments that `$CXX` gives it."""

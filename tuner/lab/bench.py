@@ -172,7 +172,7 @@ def dispatch(store: "Store", trials: int, shapes: int) -> list[Figure]:
 
 
 def main() -> int:
-    """Measures everything, prints a table, writes JSON; exit code 1 where a goal is missed."""
+    """Measures everything, prints a table, writes JSON; 1 where a goal is missed or a part failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=120, help="a kernel in the GEMM sweeps")
     parser.add_argument(
@@ -184,6 +184,7 @@ def main() -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     chosen = arguments.only or list(_USUAL)
     figures: list[Figure] = []
+    failed: list[str] = []
     with open_store(str(arguments.output / "bench.db")) as store:
         device = campaign.default_device()
         cores = int(device.target.limits["cores"])
@@ -204,12 +205,13 @@ def main() -> int:
                     measured = part()
                 except (TunerError, subprocess.CalledProcessError) as error:
                     measured = [Figure(name, None, "", note=str(error))]
+                    failed.append(name)
                 for figure in measured:
                     print(_line(figure), flush=True)
                 figures += measured
     path = arguments.output / "bench.json"
     path.write_text(json.dumps([{**asdict(f), "reached": f.reached} for f in figures], indent=2) + "\n")
-    missed = [f.name for f in figures if f.reached is False]
+    missed = [f.name for f in figures if f.reached is False] + [f"{name} (not measured)" for name in failed]
     print(f"figures in {path}; " + (f"missed: {', '.join(missed)}" if missed else "every goal is reached"))
     return 1 if missed else 0
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from tuner import registry
 from tuner.model import int8_weights
-from tuner.model.graph import Graph
+from tuner.model.graph import Graph, Node
 from tuner.model.guards import onnx_library
 from tuner.model.layer import Binding, Layer
 from tuner.model.runtime import run, session
@@ -131,6 +131,23 @@ def weights(graph: Graph, layer: Layer, arrays: dict[str, np.ndarray]) -> dict[s
     return found
 
 
+def normalisation(
+    node: Node, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and shift of each channel of a BatchNormalization, in float64.
+
+    y = gamma * (x - mean) / sqrt(variance + epsilon) + beta (Ioffe and Szegedy, arXiv:1502.03167, 2015).
+
+    Args:
+        node: has epsilon.
+        gamma, beta, mean, variance: a value a channel.
+    """
+    spread = np.sqrt(variance.astype(np.float64) + float(node.attributes.get("epsilon", 1e-5)))
+    scale: np.ndarray = gamma.astype(np.float64) / spread
+    shift: np.ndarray = beta.astype(np.float64) - mean.astype(np.float64) * scale
+    return scale, shift
+
+
 def _affine(
     graph: Graph, layer: Layer, arrays: dict[str, np.ndarray], channels: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -139,10 +156,8 @@ def _affine(
     for index in layer.folded:
         node = graph.nodes[index]
         if node.op == "BatchNormalization":
-            # y = gamma * (x - mean) / sqrt(variance + epsilon) + beta (Ioffe and Szegedy, 2015).
-            gamma, beta, mean, variance = (arrays[name].astype(np.float64) for name in node.inputs[1:5])
-            factor = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-            scale, shift = scale * factor, (shift - mean) * factor + beta
+            factor, added = normalisation(node, *(arrays[name] for name in node.inputs[1:5]))
+            scale, shift = scale * factor, shift * factor + added
             continue
         other = next(name for name in node.inputs if name in arrays)
         each = np.broadcast_to(arrays[other].astype(np.float64).reshape(-1), (channels,))

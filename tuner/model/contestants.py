@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuner.core.activations import ACTIVATIONS
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.core.kernel import FROZEN
@@ -22,7 +23,6 @@ from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of
 from tuner.model.runtime import bound_run, run, session
 from tuner.model.signed import signed
-from tuner.operators.activations import ACTIVATIONS
 
 if TYPE_CHECKING:
     from tuner.store.records import BestRow

@@ -1,12 +1,10 @@
-"""Activations as options of an operator: what they compute in float64, and how they pass errors on.
-
-At most one of them, which is the last thing that is done to a result.
-"""
+"""Activations as options of an operator: what they compute in float64, and how they pass errors on."""
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tuner.core.activations import ACTIVATIONS, activation_of
 from tuner.core.errors import InvalidWorkload
 from tuner.core.workload import Workload
 
@@ -29,15 +27,6 @@ _COMPUTED: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 # The largest absolute derivative: of silu 1.0998 at x = 2.4, of hardswish 3/2 at x = 3.
 _SLOPE = {"silu": 1.1, "hardswish": 1.5}
 
-ACTIVATIONS = tuple(_COMPUTED)
-BEYOND_RELU = ACTIVATIONS[1:]
-"""Those that operators got after `relu`; kernels name them where they have them."""
-
-
-def of(workload: Workload) -> str:
-    """The activation of a workload; empty for none."""
-    return next((name for name in ACTIVATIONS if workload.option(name, False)), "")
-
 
 def validate(workload: Workload) -> None:
     """Raises `InvalidWorkload` where there are two, or one beyond ReLU of integers."""
@@ -50,17 +39,17 @@ def validate(workload: Workload) -> None:
 
 def applied(workload: Workload, x: np.ndarray) -> np.ndarray:
     """The activation of a workload in the array's own type; `x` where it has none."""
-    name = of(workload)
+    name = activation_of(workload)
     with np.errstate(invalid="ignore"):  # special values
         return _COMPUTED[name](x) if name else x
 
 
 def slope(workload: Workload) -> float:
     """How many times an error of its argument an activation's own error is, at most."""
-    return _SLOPE.get(of(workload), 1.0)
+    return _SLOPE.get(activation_of(workload), 1.0)
 
 
 def curved(workload: Workload) -> bool:
     """Whether results may be much smaller than their arguments, as those of -3: where a library stores the
     argument first, its rounding shows."""
-    return of(workload) in _SLOPE
+    return activation_of(workload) in _SLOPE

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tuner.core.activations import BEYOND_RELU
 from tuner.core.errors import InvalidWorkload
 from tuner.core.excerpt import Excerpt
 from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, draw, sum_tolerance
@@ -93,12 +94,12 @@ class Conv2d(Operator):
         "bias": False,
         "relu": False,
         "residual": False,
-        **dict.fromkeys(activations.BEYOND_RELU, False),
+        **dict.fromkeys(BEYOND_RELU, False),
         **quantized.OPTIONS,
         "strict": False,
         "frozen": False,
     }
-    named_options = (quantized.ZERO_POINTS, "residual", *activations.BEYOND_RELU)
+    named_options = (quantized.ZERO_POINTS, "residual", *BEYOND_RELU)
     example = "1x64x56x56x64x3x3"
     untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {
         "nhwc": (False, True), "stride": (1, 2, 4), "pad": (0, 1, 2, 3), "dilation": (1, 2),

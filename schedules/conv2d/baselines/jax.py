@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tuner.core.activations import activation_of
 from tuner.core.workload import Option, Workload
-from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, TENSORS, activation_of, padding_of
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, TENSORS, padding_of
 from tuner.schedules.library import LibraryKernel, compiled_jax
 
 

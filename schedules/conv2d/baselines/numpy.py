@@ -6,8 +6,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tuner.core.activations import activation_of
 from tuner.core.workload import Option, Workload
-from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, TENSORS, activation_of, padding_of
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, TENSORS, padding_of
 from tuner.schedules.library import LibraryKernel
 
 

@@ -5,7 +5,7 @@ def activated(name: str, value: str, kind: str = "float32") -> str:
     """An expression for an activation of an expression.
 
     Args:
-        name: of `tuner.schedules.conv2d.options.ACTIVATIONS`; empty for none.
+        name: of `tuner.core.activations.ACTIVATIONS`; empty for none.
         value: TVMScript, of type `kind`; it is repeated.
         kind: `float32`, or `int32` where it is ReLU or none.
     """

@@ -1,7 +1,8 @@
 """conv2d as TensorIR by its definition, unscheduled: padding, a sum over channels and taps, an epilogue."""
 
+from tuner.core.activations import activation_of
 from tuner.core.workload import Workload
-from tuner.schedules.conv2d.options import activation_of, padding_of
+from tuner.schedules.conv2d.options import padding_of
 from tuner.schedules.conv2d.tensorir.activation import activated
 from tuner.schedules.conv2d.tensorir.program import output_pixels, padded_pixels
 

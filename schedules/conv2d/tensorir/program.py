@@ -5,9 +5,10 @@ channels is one program: `acc[n, group, block, p, q, channel]` sums up over pack
 `packed[group, block, tap..., channel]`, and only `write` knows where a result lies in Y.
 """
 
+from tuner.core.activations import activation_of
 from tuner.core.integers import ceildiv
 from tuner.core.workload import Workload
-from tuner.schedules.conv2d.options import activation_of, padding_of
+from tuner.schedules.conv2d.options import padding_of
 from tuner.schedules.conv2d.tensorir.activation import activated
 
 

@@ -3,11 +3,12 @@
 from dataclasses import asdict
 from typing import Any, ClassVar
 
+from tuner.core.activations import activation_of
 from tuner.core.kernel import Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
-from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, SCALES, activation_of
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, SCALES
 from tuner.schedules.conv2d.shapes import Shape
 from tuner.schedules.conv2d.tensorir_cuda.program import ConvProgram, a_row
 from tuner.schedules.product_tiles import ThreadTiles, WarpTiles

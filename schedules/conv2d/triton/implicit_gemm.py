@@ -2,12 +2,13 @@
 
 from typing import Any, ClassVar
 
+from tuner.core.activations import activation_of
 from tuner.core.integers import ceildiv
 from tuner.core.kernel import Argument, Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
-from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, SCALES, activation_of
+from tuner.schedules.conv2d.options import EPILOGUE, OPTIONS, SCALES
 from tuner.schedules.conv2d.shapes import Shape
 from tuner.schedules.triton_types import lacking
 

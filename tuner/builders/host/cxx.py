@@ -11,6 +11,8 @@ from tuner.core.digest import digest_files
 from tuner.core.elf import Elf
 from tuner.core.errors import BuildError
 from tuner.core.host_cxx import (
+    KERNEL_FLAGS,
+    LINK_FLAGS,
     compiler_name,
     compiler_version,
     first_error,
@@ -24,15 +26,6 @@ from tuner.core.target import Target
 
 CALL, PREPARE = "tuner_call", "tuner_prepare"
 """The one symbol a device calls: `int tuner_call(void** args)`, 0 for success."""
-
-# No -ffast-math: it lets the compiler assume that there is no NaN, and a check for one would vanish.
-# Contraction to FMA is what every BLAS does; errno and floating-point traps nobody reads.
-COMMON_FLAGS = (
-    "-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-fno-math-errno",
-    "-fno-trapping-math", "-ffp-contract=fast", "-frandom-seed=tuner",
-)  # fmt: skip
-# A build id would differ with the linker's mood; --as-needed spares the load of an unused libstdc++.
-LINK_FLAGS = ("-shared", "-Wl,--build-id=none", "-Wl,--as-needed")
 
 _SCALARS = {"int32": "__INT32_TYPE__", "int64": "__INT64_TYPE__", "float32": "float"}
 
@@ -119,7 +112,7 @@ class CxxBuilder(Builder):
             Unavailable: there is no C++ compiler.
         """
         compiler = require_compiler()
-        flags = (*COMMON_FLAGS, *isa_flags(compiler, target.features))
+        flags = (*KERNEL_FLAGS, *isa_flags(compiler, target.features))
         return Toolchain(compiler_name(compiler), compiler_version(compiler), flags)
 
     def build(self, source: Source, target: Target, folder: Path) -> Artifact:

@@ -7,9 +7,9 @@ from functools import cache, partial
 from tuner.core.compiled import compiled
 from tuner.core.errors import BuildError, Unavailable
 from tuner.core.places import CUDA_SRC
+from tuner.devices.cpu.runtime import FLAGS, HEADERS
 
 SOURCE = CUDA_SRC / "runtime" / "dots.cpp"
-_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-ffp-contract=fast", "-fvisibility=hidden")
 _TYPES = ("f16", "bf16", "int8")  # in the order of the file's `Type`
 
 
@@ -17,7 +17,7 @@ _TYPES = ("f16", "bf16", "int8")  # in the order of the file's `Type`
 def _library(features: tuple[str, ...]) -> ctypes.CDLL | None:
     """The compiled file; `None` where it cannot be compiled or loaded: these peaks are then not known."""
     try:
-        library = ctypes.CDLL(str(compiled(SOURCE, _FLAGS, ".so", features)))
+        library = ctypes.CDLL(str(compiled(SOURCE, FLAGS, ".so", features, HEADERS)))
     except (BuildError, Unavailable, OSError):  # the last where nothing in the cache may be executed
         return None
     ints, size = ctypes.POINTER(ctypes.c_int), ctypes.c_int64

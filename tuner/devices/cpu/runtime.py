@@ -11,7 +11,9 @@ from tuner.core.compiled import already_compiled, compiled
 from tuner.core.places import CUDA_SRC
 
 SOURCE = CUDA_SRC / "runtime" / "cpu.cpp"
-_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-ffp-contract=fast", "-fvisibility=hidden")
+FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-ffp-contract=fast", "-fvisibility=hidden")
+"""Of what measures the machine."""
+HEADERS = (CUDA_SRC / "runtime" / "team.h",)
 
 
 def library_path(features: tuple[str, ...]) -> Path:
@@ -21,12 +23,12 @@ def library_path(features: tuple[str, ...]) -> Path:
         Unavailable: there is no C++ compiler and none has compiled it before.
         BuildError: it does not compile.
     """
-    return compiled(SOURCE, _FLAGS, ".so", features)
+    return compiled(SOURCE, FLAGS, ".so", features, HEADERS)
 
 
 def is_cached(features: tuple[str, ...]) -> bool:
     """Whether the helper can be loaded where there is no compiler."""
-    return already_compiled(SOURCE, _FLAGS, ".so", features) is not None
+    return already_compiled(SOURCE, FLAGS, ".so", features, HEADERS) is not None
 
 
 class Runtime:

@@ -8,9 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.builders.host.cxx import COMMON_FLAGS
 from tuner.core.errors import Unavailable
-from tuner.core.host_cxx import isa_flags, require_compiler, run_compiler
+from tuner.core.host_cxx import KERNEL_FLAGS, isa_flags, require_compiler, run_compiler
 from tuner.core.scratch import Scratch
 from tuner.core.target import Target
 from tuner.export.library.dispatcher import dispatcher
@@ -71,7 +70,7 @@ def build_library(plan: LibraryPlan, name: str, levels: Sequence[Target], folder
     (folder / f"{name}.h").write_text(header(name, plan.operators))
     text = dispatcher(name, plan.operators, [level.features for level in levels], embedded)
     (folder / "dispatch.cpp").write_text(text)
-    flags = [*COMMON_FLAGS, *isa_flags(compiler, levels[-1].features)]
+    flags = [*KERNEL_FLAGS, *isa_flags(compiler, levels[-1].features)]
     run_tool([*compiler, *flags, "-c", "dispatch.cpp", "-o", "dispatch.o"], folder, "the dispatcher")
     library = f"lib{name}.so"
     (folder / "exports.map").write_text(f"{{ global: {name}_*; local: *; }};\n")

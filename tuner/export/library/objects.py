@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner import registry
-from tuner.builders.host.cxx import CALL, COMMON_FLAGS, wrapper
+from tuner.builders.host.cxx import CALL, wrapper
 from tuner.builders.tvm.tensorir import RUNTIME
 from tuner.core.errors import BuildError
-from tuner.core.host_cxx import first_error, isa_flags, require_compiler, run_compiler
+from tuner.core.host_cxx import KERNEL_FLAGS, first_error, isa_flags, require_compiler, run_compiler
 from tuner.core.kernel import Argument
 from tuner.core.places import CUDA_SRC
 from tuner.export.library.plan import Variant
@@ -60,7 +60,7 @@ def _of_cxx(variant: Variant, folder: Path) -> Embedded:
     (folder / f"{name}.cpp").write_text(f"{source.text}\n{wrapper(source.entry, source.arguments)}")
     declared = source.options.get("include", ())
     includes = [declared] if isinstance(declared, str | Path) else list(declared)
-    flags = [*COMMON_FLAGS, *isa_flags(compiler, variant.target.features)]
+    flags = [*KERNEL_FLAGS, *isa_flags(compiler, variant.target.features)]
     flags += [text for place in includes for text in (f"-I{place}", f"-ffile-prefix-map={place}=.")]
     flags += source.options.get("flags", ())
     what = _what(variant)
@@ -95,7 +95,7 @@ def shared_runtime(folder: Path) -> str:
     for source in _RUNTIME_FILES:
         files.append(f"{source.stem}.0.o")
         # Of the base instruction set: every processor may come by.
-        command = [*require_compiler(), *COMMON_FLAGS, "-fno-exceptions", "-c", str(source), "-o", files[-1]]
+        command = [*require_compiler(), *KERNEL_FLAGS, "-fno-exceptions", "-c", str(source), "-o", files[-1]]
         run_tool(command, folder, what)
     return _only(folder, "tensorir", files, [THROUGH, *_POINTERS], what)
 

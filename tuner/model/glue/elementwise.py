@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tuner.model.constants import normalisation
 from tuner.model.epilogues import clip_limits
 from tuner.model.glue.program import Call, Folded, Operand, Program, constant, floats
 from tuner.model.graph import Graph, Node
@@ -171,7 +172,7 @@ def _write(graph: Graph, node: Node, text: _Text) -> None:
     if node.op == "BatchNormalization":
         x, channels = text.of(graph, names[0]), len(text.output) - 2
         each = ((graph.shape(names[0]) or ())[1], *[1] * channels)
-        scale, shift = (text.given(Folded(tuple(names[1:]), part), each) for part in _affine(node))
+        scale, shift = (text.given(Folded(tuple(names[1:]), _affine(node, part)), each) for part in (0, 1))
         text.line(f"{x} * {scale} + {shift}", out)
         return
     first = text.of(graph, names[0])
@@ -197,22 +198,9 @@ def _write(graph: Graph, node: Node, text: _Text) -> None:
             text.line(joined.format(text.names[out], text.of(graph, name)), out)
 
 
-def _affine(node: Node) -> tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]:
-    """Scale and shift of batch normalisation, in float64, as `constants._affine` has them."""
-    epsilon = float(node.attributes.get("epsilon", 1e-5))
-
-    def factor(gamma: np.ndarray, variance: np.ndarray) -> np.ndarray:
-        found: np.ndarray = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-        return found
-
-    def scale(gamma: np.ndarray, _beta: np.ndarray, _mean: np.ndarray, var: np.ndarray) -> np.ndarray:
-        return factor(gamma, var).astype(np.float32)
-
-    def shift(gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
-        found: np.ndarray = beta.astype(np.float64) - mean.astype(np.float64) * factor(gamma, var)
-        return found.astype(np.float32)
-
-    return scale, shift
+def _affine(node: Node, part: int) -> Callable[..., np.ndarray]:
+    """What computes scale (0) or shift (1) of a batch normalisation from its constants."""
+    return lambda *given: normalisation(node, *given)[part].astype(np.float32)
 
 
 def collapsed(

@@ -9,55 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from tuner.core.cache import cache_folder, entry, newest
-from tuner.core.digest import digest, digest_files
-from tuner.core.errors import BuildError, Unavailable
-from tuner.core.host_cxx import (
-    compiler_identity,
-    find_compiler,
-    first_error,
-    isa_flags,
-    require_compiler,
-    run_compiler,
-)
+from tuner.core.compiled import compiled_text
+from tuner.core.errors import Unavailable
+from tuner.core.host_cxx import KERNEL_FLAGS, LINK_FLAGS
 from tuner.core.places import CUDA_SRC
 from tuner.engine.program.bound_call import BoundCall
 from tuner.model.glue.program import Call
 
 _FOLDER = CUDA_SRC / "model"
-# As kernels are compiled (`builders/host/cxx.py`): no -ffast-math, which loses NaN.
-_FLAGS = (
-    "-std=c++17", "-O3", "-fPIC", "-shared", "-fopenmp", "-fvisibility=hidden", "-fno-math-errno",
-    "-fno-trapping-math", "-ffp-contract=fast", "-Wl,--as-needed",
-)  # fmt: skip
+_FLAGS = (*KERNEL_FLAGS, *LINK_FLAGS)
 _COMMON = '#include "programs.h"\n'
 # A program that touches less runs on one thread: a team's barriers take a microsecond.
 ONE_THREAD_BYTES = 2**16
-_MADE = "program.so"
 
 
 def compiled(text: str, features: tuple[str, ...]) -> Path:
-    """The library of a C++ text, compiled where the cache has not got it; where there is no compiler, what
-    any compiler made of the same serves.
+    """The library of a C++ text, as kernels are compiled.
 
     Raises:
         Unavailable: there is no C++ compiler, or the cache cannot be written.
         BuildError: it does not compile.
     """
-    headers = digest_files([*sorted(_FOLDER.glob("*.h")), CUDA_SRC / "common" / "range.h"])
-    made_from, kept = digest([text, headers, list(_FLAGS), list(features)]), cache_folder() / "model"
-    if find_compiler() is None and (found := newest(kept, f"{made_from}-")):
-        return found / _MADE
-    compiler = require_compiler()
-
-    def fill(folder: Path) -> None:
-        (folder / "program.cpp").write_text(text)
-        flags = (*_FLAGS, f"-I{_FOLDER}", *isa_flags(compiler, features))
-        code, output = run_compiler([*compiler, *flags, "program.cpp", "-o", _MADE], folder)
-        if code != 0:
-            raise BuildError(f"{first_error(output)}\n{output[:20_000]}")
-
-    return entry(kept / f"{made_from}-{digest([compiler_identity(compiler)])}", fill) / _MADE
+    headers = [*sorted(_FOLDER.glob("*.h")), CUDA_SRC / "common" / "range.h"]
+    return compiled_text("program.cpp", text, _FLAGS, ".so", features, headers)
 
 
 @cache

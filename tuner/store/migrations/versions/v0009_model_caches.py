@@ -26,9 +26,9 @@ def upgrade() -> None:
     connection.execute(
         sa.text(
             "UPDATE sqlite_master SET sql = replace(sql, :before, :after) "
-            "WHERE type = 'table' AND name IN ('campaigns', 'finals', 'sweeps', 'trials')"
-        ),
-        {"before": _BEFORE, "after": _AFTER},
+            "WHERE type = 'table' AND name IN :tables"
+        ).bindparams(sa.bindparam("tables", expanding=True)),
+        {"before": _BEFORE, "after": _AFTER, "tables": _TABLES},
     )
     connection.execute(sa.text(f"PRAGMA schema_version = {int(version) + 1}"))
     connection.execute(sa.text("PRAGMA writable_schema = RESET"))
