@@ -8,11 +8,11 @@ import pytest
 
 from tests.kernels.running import Run, lacking
 from tuner import registry
+from tuner.core.activations import ACTIVATIONS
 from tuner.core.errors import InvalidWorkload
 from tuner.core.kernel import Kernel
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
-from tuner.operators.activations import ACTIVATIONS
 
 CONV = registry.operator("conv2d")
 

@@ -9,8 +9,8 @@ import pytest
 from tests.kernels.conv2d_cases import CONV, cases, served
 from tests.kernels.running import Run, lacking
 from tuner import registry
+from tuner.core.activations import BEYOND_RELU
 from tuner.devices.cpu.device import CpuDevice, named_targets
-from tuner.operators.activations import BEYOND_RELU
 
 HERE = CpuDevice().target
 KERNELS = [(k.name, dtype) for k in registry.kernels_of("conv2d", "cpu") for dtype in k.dtypes]
