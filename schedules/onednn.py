@@ -28,6 +28,8 @@ _ELTWISE = {
     "relu6": (0x2E, 0, 6),
     "silu": (0x2C, 1, 0),
     "hardswish": (0x34, 1 / 6, 0.5),
+    "gelu": (0x31, 0, 0),
+    "tanh": (0x21, 0, 0),
 }
 _WEIGHTS_MD = 131
 SRC, DST, WEIGHTS, BIAS = 1, 17, 33, 41
@@ -145,7 +147,7 @@ class OneDnn:
         """What is done to the sum.
 
         Args:
-            activation: `relu`, `relu6`, `silu`, `hardswish` or empty; the last step.
+            activation: of `tuner.core.activations`, or empty; the last step.
             added: layout of a tensor of the result's shape that is added first, memory `ADDED`; `None`: none.
         """
         found, steps = ctypes.c_void_p(), ctypes.c_void_p()

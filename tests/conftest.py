@@ -19,6 +19,9 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+# Help and errors of the command line are as wide as the terminal of whoever runs the tests: here always 80.
+os.environ.update(COLUMNS="80", LINES="24")
+
 # Tests start hundreds of commands. Without bytecode each compiles a hundred files of the lab anew, a good
 # part of the time they take; a user's Python keeps it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

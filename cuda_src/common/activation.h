@@ -1,14 +1,26 @@
-// What is done last to a result, as the workload asks: OPT_RELU, OPT_RELU6, OPT_SILU or OPT_HARDSWISH, at most one.
-// `activated(x)` is for a float and for a vector. A NaN stays one.
+// What is done last to a result, as the workload asks: OPT_RELU, OPT_RELU6, OPT_SILU, OPT_HARDSWISH, OPT_GELU or OPT_TANH,
+// at most one. `activated(x)` is for a float and for a vector; for integers, which have ReLU alone, too. A NaN stays one.
 #pragma once
 
-#if !defined(OPT_RELU6)  // of kernels that honour ReLU alone
+// Of kernels that do not honour them.
+#if !defined(OPT_RELU6)
 #define OPT_RELU6 0
+#endif
+#if !defined(OPT_SILU)
 #define OPT_SILU 0
+#endif
+#if !defined(OPT_HARDSWISH)
 #define OPT_HARDSWISH 0
 #endif
+#if !defined(OPT_GELU)
+#define OPT_GELU 0
+#endif
+#if !defined(OPT_TANH)
+#define OPT_TANH 0
+#endif
 
-#if OPT_SILU
+#if OPT_SILU || OPT_GELU || OPT_TANH
+#include "curves.h"
 #include "exp2.h"
 #endif
 
@@ -42,5 +54,36 @@ inline vec activated(vec value) {
 template <>
 inline float activated(float value) {
     return value / (1.0f + __builtin_expf(-value));
+}
+#elif OPT_GELU
+// x (1 + erf(t)) / 2 with t = x / sqrt 2. Away from 0 it is made of erfc: what is left of x far below 0 is then no
+// difference of numbers near 1. Beyond 4 there is nothing left: 8e-9 of x.
+template <>
+inline vec activated(vec x) {
+    const vec t = x * splat(0.70710678f), size = t < vec{} ? -t : t, half = splat(0.5f);
+    const vec near = half + half * t * erf_over_x(t * t);
+    vec tail = half * exp2_negative(log_erfc(size) * splat(1.44269504f));  // log2(e)
+    tail = size > splat(4.0f) ? vec{} : tail;
+    const vec far = t < vec{} ? tail : splat(1.0f) - tail;
+    return x * (size < splat(1.0f) ? near : far);
+}
+
+template <>
+inline float activated(float x) {
+    return x * 0.5f * __builtin_erfcf(x * -0.70710678f);
+}
+#elif OPT_TANH
+// With t = e^-2|x| it is (1 - t) / (1 + t), and of a negative x minus that.
+template <>
+inline vec activated(vec x) {
+    const vec size = x < vec{} ? -x : x, one = splat(1.0f);
+    const vec t = exp2_negative(size * splat(-2.88539008f));  // -2 log2(e)
+    const vec far = (one - t) / (one + t);
+    return size < splat(0.625f) ? tanh_near_zero(x) : x < vec{} ? -far : far;
+}
+
+template <>
+inline float activated(float x) {
+    return __builtin_tanhf(x);
 }
 #endif

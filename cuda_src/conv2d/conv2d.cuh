@@ -4,15 +4,12 @@
 // matrix with the filters: `depth` runs over the taps of one filter in the order in which W holds them, which is
 // (channel, y, x) or, with OPT_NHWC, (y, x, channel); a `pixel` over the output pixels of all images.
 #pragma once
-#include "../common/epilogue.cuh"
+#include "../common/activation.cuh"
 #include "../common/half.cuh"
 #include "../common/resources.cuh"
 
-#if !defined(OPT_RESIDUAL)  // of kernels that do not honour them
+#if !defined(OPT_RESIDUAL)  // of kernels that do not honour it
 #define OPT_RESIDUAL 0
-#define OPT_RELU6 0
-#define OPT_SILU 0
-#define OPT_HARDSWISH 0
 #endif
 
 #define SCALED (OPT_SCALE_TENSOR || OPT_SCALE_CHANNEL)
@@ -65,18 +62,6 @@ struct Sizes {
     return OPT_NHWC ? (size_t(image) * p * q + within) * k + filter : (size_t(image) * k + filter) * p * q + within;
   }
 };
-
-// The activation; a NaN stays one. x / (1 + e^-x) is -0 where e^-x is infinite, and NaN of -inf.
-__device__ __forceinline__ Acc activated(Acc x) {
-  if (OPT_RELU || OPT_RELU6) x = relu(x);
-  if (OPT_RELU6) x = x > Acc(6) ? Acc(6) : x;
-  if (OPT_SILU) x = Acc(x / (1.0f + expf(-float(x))));
-  if (OPT_HARDSWISH) {
-    const float gate = relu(float(x) + 3.0f);
-    x = Acc(x * ((gate > 6.0f ? 6.0f : gate) * (1.0f / 6.0f)));  // x times 6 might overflow
-  }
-  return x;
-}
 
 // The epilogue of one sum. Each int8 step is one IEEE 754 operation, rounded to nearest, ties to even.
 struct Finish {

@@ -5,12 +5,14 @@ summary = "Three loops in the order of the formula, one thread: what everything 
 dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta", "scale", "Z"]
-options = ["operator", "scale_tensor", "scale_channel", "zero_points"]
+options = ["operator", "scale_tensor", "scale_channel", "zero_points", "silu", "gelu", "tanh"]
 */
 // Rung 0. What a programmer writes from the definition, compiled with -O3. The sum over k is one chain of
 // dependent additions, which the compiler may not reorder into vectors, and without trans_b every element
 // of B comes from another cache line: it reaches about a hundredth of what the machine can do.
 #include <cstdint>
+
+#include "../common/activation.h"
 
 #if DTYPE_F16
 typedef _Float16 In;         // A and B
@@ -61,7 +63,7 @@ extern "C" void gemm(const In* A, const In* B, const Add* C, const Add* bias, Ou
                 Acc value = Acc(alpha) * sum;
                 if (C) value += Acc(beta) * Acc(C[(b * m + i) * n + j]);
                 if (bias) value += Acc(bias[j]);
-                if (OPT_RELU) value = value < 0 ? 0 : value;  // a NaN stays one
+                value = activated(value);
                 D[i * n + j] = stored(value, scale, Z, j);
             }
         }

@@ -5,7 +5,7 @@ summary = "One thread an element of D, threads down the rows: every access of a 
 dtypes = ["f32", "f16", "int8", "bf16", "e4m3", "e5m2"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 
 [parameters]
 BLOCK_M = { values = [8, 16, 32], doc = "rows of D a block; consecutive threads take consecutive rows" }

@@ -7,7 +7,7 @@ claims = ["wide_loads", "tensor_cores"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 requires = ["cp_async"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 # An infinity has no small part: it makes a NaN of sums that it should make infinite.
 special_values = false
 use = ["warp_tiles", "swizzled_stages", "pieces", "block_tiles", "occupancy", "large_shared"]

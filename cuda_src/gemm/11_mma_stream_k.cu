@@ -7,7 +7,7 @@ claims = ["wide_loads", "tensor_cores", "tensor_cores:int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "partial", "arrived"]
 requires = ["cp_async", "fp8:e4m3", "fp8:e5m2"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 use = ["warp_tiles", "swizzled_stages", "pieces", "shares"]
 
 [parameters]

@@ -7,7 +7,7 @@ claims = ["wide_loads", "tensor_cores", "tensor_cores:int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 requires = ["wgmma"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 use = ["pieces", "block_tiles", "occupancy", "large_shared"]
 
 [supports]

@@ -5,7 +5,7 @@ summary = "One thread an element of D, threads along the columns: B and D are re
 dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 
 [parameters]
 BLOCK_M = { values = [1, 2, 4, 8, 16, 32], doc = "rows of D a block" }

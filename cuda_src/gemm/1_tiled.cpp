@@ -5,7 +5,7 @@ summary = "Loops reordered so that the compiler vectorizes, and tiled for the ca
 dtypes = ["f32"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 use = ["cores"]
 
 [parameters]

@@ -5,7 +5,7 @@ summary = "A tile of D held in vector registers over a block of k, operands read
 dtypes = ["f32"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 use = ["register_tiles", "cores"]
 
 [parameters]

@@ -5,7 +5,7 @@ summary = "Square tiles of A and B in shared memory: each element is fetched onc
 dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 
 [parameters]
 TILE = { values = [8, 16, 32], doc = "edge of the tiles of A, B and D" }

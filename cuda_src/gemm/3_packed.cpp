@@ -5,7 +5,7 @@ summary = "Blocked for three cache levels, operands packed or in place, a regist
 dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta", "scale", "Z"]
-options = ["operator", "scale_tensor", "scale_channel", "zero_points"]
+options = ["operator", "scale_tensor", "scale_channel", "zero_points", "silu", "gelu", "tanh"]
 use = ["register_tiles", "cores"]
 
 [parameters]

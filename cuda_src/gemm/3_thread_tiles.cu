@@ -5,7 +5,7 @@ summary = "Each thread computes TM x TN elements in registers: shared memory is 
 dtypes = ["f32", "f16", "int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 
 [parameters]
 BM = { values = [16, 32, 64, 128], doc = "rows of D a block" }

@@ -5,7 +5,7 @@ summary = "cpp_packed of a constant B, packed as a whole before any call: for wo
 dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "gemm_ahead"
 arguments = ["A", "B", "C", "bias", "D", "ahead", "m", "n", "k", "batch", "alpha", "beta", "scale", "Z"]
-options = ["operator", "scale_tensor", "scale_channel", "zero_points"]
+options = ["operator", "scale_tensor", "scale_channel", "zero_points", "silu", "gelu", "tanh"]
 use = ["register_tiles", "cores"]
 
 [parameters]

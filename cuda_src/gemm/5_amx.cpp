@@ -6,7 +6,7 @@ dtypes = ["bf16", "int8"]
 requires = ["amx-tile", "amx-bf16:bf16", "amx-int8:int8"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta", "scale", "Z"]
-options = ["operator", "scale_tensor", "scale_channel", "zero_points"]
+options = ["operator", "scale_tensor", "scale_channel", "zero_points", "silu", "gelu", "tanh"]
 use = ["amx_tiles", "cores"]
 
 [parameters]

@@ -6,7 +6,7 @@ dtypes = ["f32", "f16", "int8"]
 claims = ["wide_loads"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 use = ["warps_of_threads", "thread_tiles", "stages", "padded_rows", "pieces", "block_tiles", "occupancy", "large_shared"]
 
 [parameters]

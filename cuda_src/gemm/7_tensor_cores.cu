@@ -7,7 +7,7 @@ claims = ["wide_loads", "tensor_cores"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k"]
 requires = ["wmma_f16"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 use = ["warp_tiles", "stages", "padded_rows", "pieces", "block_tiles", "occupancy", "large_shared"]
 
 [parameters]

@@ -1,5 +1,6 @@
 // What happens to a finished sum on its way to D: act(alpha * sum + beta * C + bias), and of scaled int8 what
-// requantize.h says. The macros OPT_ALPHA, OPT_BETA, OPT_BIAS, OPT_RELU of the declaration decide at compile time what is there at all.
+// requantize.h says. The macros OPT_ALPHA, OPT_BETA, OPT_BIAS of the declaration and those of
+// activation.h decide at compile time what is there at all.
 /*[tuner.shared]
 [cores.parameters]
 threads = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
@@ -24,6 +25,7 @@ tile_intensity = "MR * NR / (MR + NR)"
 passes_over_d = "ceildiv(k, KC)"
 */
 #pragma once
+#include "../common/activation.h"
 #include "../common/requantize.h"
 
 struct Epilogue {
@@ -38,7 +40,7 @@ struct Epilogue {
         Sum value = OPT_ALPHA == 1.0f ? sum : alpha * sum;
         if (OPT_BETA != 0.0f) value += beta * Sum(C[i * n + j]);
         if (OPT_BIAS) value += Sum(bias[j]);
-        if (OPT_RELU) value = value < 0 ? 0 : value;  // not value > 0 ? value : 0, which would hide a NaN
+        value = activated(value);
 #if REQUANTIZED
         return requantize(value, scale[OPT_SCALE_CHANNEL ? j : 0], OPT_ZERO_POINTS ? zero[1] : 0);
 #endif
@@ -50,7 +52,7 @@ struct Epilogue {
         vec value = OPT_ALPHA == 1.0f ? sum : splat(alpha) * sum;
         if (OPT_BETA != 0.0f) value += splat(beta) * load(C + i * n + j);
         if (OPT_BIAS) value += load(bias + j);
-        if (OPT_RELU) value = value < vec{} ? vec{} : value;
+        value = activated(value);
 #if REQUANTIZED
         const floats by = OPT_SCALE_CHANNEL ? load_floats(scale + j) : floats{} + *scale;
         return requantize(value, by, OPT_ZERO_POINTS ? zero[1] : 0);

@@ -2,8 +2,8 @@
 //
 // D[b] = act(alpha * op(A[b]) op(B[b]) + beta * C[b] + bias), row-major. The configuration and the options
 // arrive as macros: DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_TF32, DTYPE_E4M3, DTYPE_E5M2 or
-// DTYPE_INT8, OPT_TRANS_A, OPT_TRANS_B, OPT_ALPHA, OPT_BETA, OPT_BIAS,
-// OPT_RELU.
+// DTYPE_INT8, OPT_TRANS_A, OPT_TRANS_B, OPT_ALPHA, OPT_BETA, OPT_BIAS
+// and those of activation.cuh.
 /*[tuner.shared]
 # A block computes a tile of D at a time, BM x BN.
 [block_tiles.parameters]
@@ -54,7 +54,7 @@ warp_intensity = "WM * WN / (WM + WN)"
 registers = "sums"
 */
 #pragma once
-#include "../common/epilogue.cuh"
+#include "../common/activation.cuh"
 #include "../common/half.cuh"
 #include "../common/resources.cuh"
 
@@ -98,7 +98,7 @@ __device__ __forceinline__ Out finish(Acc sum, Out c, Out bias) {
   Acc value = Acc(OPT_ALPHA) * sum;
   if (OPT_BETA != 0) value += Acc(OPT_BETA) * widen(c);
   if (OPT_BIAS) value += widen(bias);
-  if (OPT_RELU) value = relu(value);
+  value = activated(value);
   Out result;
   narrow(value, result);
   return result;

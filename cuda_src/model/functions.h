@@ -4,6 +4,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "../common/curves.h"
+
 static inline float as_float(int32_t bits) {
     float value;
     __builtin_memcpy(&value, &bits, 4);
@@ -67,37 +69,16 @@ static inline float hard_sigmoid_of(float x, float alpha, float beta) { return c
 static inline float larger_of(float a, float b) { return a > b || a != a ? a : b; }
 static inline float smaller_of(float a, float b) { return a < b || a != a ? a : b; }
 
-// Below 0.625 x + x z P(z) with z = x^2 (relative error 1.2e-9), above 1 - 2 / (e^2x + 1).
+// Above 0.625 it is 1 - 2 / (e^2x + 1).
 static inline float tanh_of(float x) {
-    const float size = abs_of(x), z = x * x, far_x = size > 20.0f ? 20.0f : size;
-    float p = 0.002122733f;
-    p = p * z - 0.008156265f;
-    p = p * z + 0.0216926f;
-    p = p * z - 0.053945377f;
-    p = p * z + 0.13333195f;
-    p = p * z - 0.3333333f;
-    const float near = x + x * z * p;
+    const float size = abs_of(x), far_x = size > 20.0f ? 20.0f : size;
     const float far = __builtin_copysignf(1.0f - 2.0f / (exp_in_range(2.0f * far_x) + 1.0f), x);
-    return size < 0.625f ? near : x != x ? x : far;
+    return size < 0.625f ? tanh_near_zero(x) : x != x ? x : far;
 }
 
-// Below 1 x P(x^2) (absolute error 1.2e-9), above 1 - e^Q(x), where Q is log(erfc) on [1, 4]; beyond 4 it is 1.
+// Above 1 it is 1 - erfc; beyond 4 it is 1.
 static inline float erf_of(float x) {
-    const float size = abs_of(x), z = x * x, far_x = size > 4.0f ? 4.0f : size;
-    float p = 7.889109e-05f;
-    p = p * z - 0.0008020838f;
-    p = p * z + 0.005189535f;
-    p = p * z - 0.026854444f;
-    p = p * z + 0.112836f;
-    p = p * z - 0.37612626f;
-    p = p * z + 1.1283791f;
-    float q = 0.00018557752f;
-    q = q * far_x - 0.0029396408f;
-    q = q * far_x + 0.021805448f;
-    q = q * far_x - 0.10303763f;
-    q = q * far_x - 0.6382254f;
-    q = q * far_x - 1.1270403f;
-    q = q * far_x - 0.00035367746f;
-    const float far = __builtin_copysignf(1.0f - exp_in_range(q), x);
-    return size < 1.0f ? x * p : x != x ? x : far;
+    const float size = abs_of(x), far_x = size > 4.0f ? 4.0f : size;
+    const float far = __builtin_copysignf(1.0f - exp_in_range(log_erfc(far_x)), x);
+    return size < 1.0f ? x * erf_over_x(x * x) : x != x ? x : far;
 }

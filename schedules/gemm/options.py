@@ -1,7 +1,8 @@
-"""The options of the GEMM operator, all of which every kernel in this folder honours."""
+"""The options of the GEMM operator: those that every kernel in this folder honours, and more activations."""
 
 from collections.abc import Mapping
 
+from tuner.core.activations import OF_PRODUCTS
 from tuner.core.workload import Option, Workload
 
 OPTIONS: Mapping[str, Option] = {
@@ -13,6 +14,8 @@ OPTIONS: Mapping[str, Option] = {
     "bias": False,
     "relu": False,
 }
+ACTIVATED: Mapping[str, Option] = {**OPTIONS, **dict.fromkeys(OF_PRODUCTS, False)}
+"""With those that a kernel says it has."""
 TENSORS = ("A", "B", "C", "bias", "scale", "Z", "D")
 
 

@@ -13,8 +13,10 @@ import pytest
 
 from tuner import registry
 from tuner.builders.host.python_callable import PythonBuilder
+from tuner.core.activations import OF_PRODUCTS
 from tuner.core.environment import SCRUBBED, clean_environment
 from tuner.core.errors import BuildError, Unavailable
+from tuner.core.kernel import Kernel
 from tuner.core.operator import worst_error
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -45,28 +47,43 @@ def _workloads(count: int, dtype: str) -> list[Workload]:
 
 @pytest.mark.parametrize(("name", "dtype"), DTYPES)
 def test_agrees_with_the_reference_and_leaves_its_inputs(name: str, dtype: str, tmp_path: Path) -> None:
-    kernel, gemm = registry.kernel(name), registry.operator("gemm")
+    kernel = registry.kernel(name)
     if reason := kernel.unavailable():
         pytest.skip(reason)
     served = [w for w in _workloads(60, dtype) if kernel.unsupported(w, TARGET) is None]
     assert len(served) >= 5 and (dtype != "f32" or len(served) == 60)
     for i, workload in enumerate(served):
-        folder = tmp_path / str(i)
-        folder.mkdir()
-        executable = load(PythonBuilder().build(kernel.lower(workload, {}, TARGET), TARGET, folder), 2)
-        inputs = gemm.inputs(workload, seed=i)
-        before = {key: value.copy() for key, value in inputs.items()}
-        output = {s.name: np.full(s.shape, np.nan, s.dtype) for s in gemm.signature(workload) if s.output}
-        executable.bind({**inputs, **output})
-        for _ in range(2):  # a second call must not build on the first one's output
-            executable.run()
-        assert executable.sample(2) > 0
-        reference = gemm.reference(workload, inputs)
-        tolerance = gemm.tolerance(workload, inputs, reference)
-        error, where = worst_error({"D": executable.read("D")}, reference, tolerance)
-        assert error <= 1.0, f"{workload.key}: {where}"
-        assert executable.read("D") is output["D"]
-        assert all(np.array_equal(inputs[key], before[key]) for key in inputs), workload.key
+        _judge(kernel, workload, i, tmp_path / str(i))
+
+
+def _judge(kernel: Kernel, workload: Workload, seed: int, folder: Path) -> None:
+    gemm = registry.operator("gemm")
+    folder.mkdir()
+    executable = load(PythonBuilder().build(kernel.lower(workload, {}, TARGET), TARGET, folder), 2)
+    inputs = gemm.inputs(workload, seed=seed)
+    before = {key: value.copy() for key, value in inputs.items()}
+    output = {s.name: np.full(s.shape, np.nan, s.dtype) for s in gemm.signature(workload) if s.output}
+    executable.bind({**inputs, **output})
+    for _ in range(2):  # a second call must not build on the first one's output
+        executable.run()
+    assert executable.sample(2) > 0
+    reference = gemm.reference(workload, inputs)
+    tolerance = gemm.tolerance(workload, inputs, reference)
+    error, where = worst_error({"D": executable.read("D")}, reference, tolerance)
+    assert error <= 1.0, f"{workload.key}: {where}"
+    assert executable.read("D") is output["D"]
+    assert all(np.array_equal(inputs[key], before[key]) for key in inputs), workload.key
+
+
+@pytest.mark.parametrize("name", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("activation", OF_PRODUCTS)
+def test_activations_agree_with_the_reference(name: str, activation: str, tmp_path: Path) -> None:
+    kernel = registry.kernel(name)
+    if reason := kernel.unavailable():
+        pytest.skip(reason)
+    for i, options in enumerate(({}, {"bias": True}, {"batch": 2, "bias": True, "beta": 1.0})):
+        workload = registry.operator("gemm").workload(m=7, n=33, k=16, **options, **{activation: True})
+        _judge(kernel, workload, i, tmp_path / str(i))
 
 
 @pytest.mark.parametrize("name", NAMES)

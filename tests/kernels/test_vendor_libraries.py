@@ -11,6 +11,7 @@ import pytest
 
 from tuner import registry
 from tuner.builders.host.python_callable import PythonBuilder
+from tuner.core.activations import OF_PRODUCTS
 from tuner.core.errors import Unavailable
 from tuner.core.kernel import Kernel
 from tuner.core.operator import worst_error
@@ -33,9 +34,11 @@ def workloads(kernel: Kernel, count: int) -> list[Workload]:
     found: list[Workload] = []
     while len(found) < count:
         options: dict[str, Option]
+        dtype = kernel.dtypes[len(found) % len(kernel.dtypes)]
         if kernel.operator == "gemm":
             dims = {d: rng.choice([1, 7, 16, 33, 129]) for d in ("m", "n", "k")}
-            options = {name: rng.random() < 0.3 for name in ("trans_a", "trans_b", "bias", "relu")}
+            activation = "relu" if dtype == "int8" else rng.choice(("relu", *OF_PRODUCTS))
+            options = {name: rng.random() < 0.3 for name in ("trans_a", "trans_b", "bias", activation)}
             options |= {"batch": rng.choice([1, 1, 3]), "alpha": rng.choice([1.0, 1.0, 2.0])}
         else:
             groups, taps = rng.choice([1, 1, 4]), rng.choice([1, 3])
@@ -44,7 +47,6 @@ def workloads(kernel: Kernel, count: int) -> list[Workload]:
             options = {name: rng.random() < 0.3 for name in ("nhwc", "bias", "relu")}
             options |= {"groups": groups, "stride": rng.choice([1, 2]), "pad_top": rng.choice([0, 1])}
         options["frozen"] = kernel.only_frozen
-        dtype = kernel.dtypes[len(found) % len(kernel.dtypes)]
         workload = operator.workload(dtype, **dims, **options)
         if kernel.unsupported(workload, TARGET) is None:
             found.append(workload)

@@ -269,11 +269,23 @@ def test_views_are_copied_whatever_their_axes_and_elements() -> None:
         whole = rng.integers(0, 100, (3, 34, 5, 40)).astype(dtype)
         for axes in itertools.permutations(range(4)):
             view = whole.transpose(axes)
-            to, call = np.zeros(view.shape, dtype), copy_of(view)
-            assert call is not None
-            library.bound(call, (view, to), 2)()
+            to = np.zeros(view.shape, dtype)
+            copy = library.copied(view, to, 2)
+            assert copy is not None
+            copy()
             np.testing.assert_array_equal(to, view)
-    assert copy_of(np.zeros((2, 2), complex)) is None
+    wide = np.zeros((2, 2), complex)
+    assert library.copied(wide, wide.copy(), 1) is None
+
+
+def test_arrays_whose_elements_are_elsewhere_are_refused() -> None:
+    library, rows = Library([], default_device("cpu").target.features), np.zeros((4, 6), np.float32)
+    call = copy_of(rows)
+    assert call is not None
+    with pytest.raises(ValueError, match=r"^operand 0 of move4, \[6, 4\] with strides \[4, 24\]"):
+        library.bound(call, (rows.T, rows), 1)
+    with pytest.raises(ValueError, match="no C-contiguous"):
+        library.copied(rows, np.zeros((6, 4), np.float32).T, 1)
 
 
 def test_what_follows_a_convolution_that_is_left_to_onnx_runtime_stays_with_it(tmp_path: Path) -> None:

@@ -188,3 +188,32 @@ def test_flops_and_bytes():
     assert GEMM.flops(workload) == 2 * 2 * 3 * 5 * 7
     assert GEMM.min_bytes(workload) == 4 * (2 * 21 + 2 * 35 + 2 * 15 + 5 + 2 * 15)
     assert GEMM.memory_bytes(GEMM.parse("999999x999999x999999")) == 3 * 4 * 999999**2
+
+
+def test_activations_are_what_their_papers_say():
+    rows = np.array([[-np.inf], [-30.0], [-1.0], [0.0], [1.0], [30.0], [np.inf], [np.nan]], np.float32)
+    inputs = {"A": rows, "B": np.ones((1, 1), np.float32)}
+    wanted = {
+        "silu": [np.nan, -2.8e-12, -0.268941421, 0, 0.731058579, 30, np.inf, np.nan],
+        "gelu": [np.nan, 0, -0.158655254, 0, 0.841344746, 30, np.inf, np.nan],
+        "tanh": [-1, -1, -0.761594156, 0, 0.761594156, 1, 1, np.nan],
+    }
+    for name, values in wanted.items():
+        found = GEMM.reference(GEMM.workload(m=8, n=1, k=1, **{name: True}), inputs)["D"][:, 0]
+        np.testing.assert_allclose(found, values, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "tanh"])
+def test_an_activation_that_is_left_out_or_another_one_fails(name):
+    workload = GEMM.workload(m=9, n=9, k=50, **{name: True})
+    inputs = GEMM.inputs(workload, 3)
+    for other in {"", "relu", "silu", "gelu", "tanh"} - {name}:
+        instead = GEMM.workload(m=9, n=9, k=50, **({other: True} if other else {}))
+        assert share(workload, inputs, GEMM.reference(instead, inputs)["D"]) > 1
+
+
+def test_two_activations_and_those_of_integers_are_refused():
+    with pytest.raises(InvalidWorkload, match="relu and gelu exclude each other"):
+        GEMM.workload(m=2, n=2, k=2, relu=True, gelu=True)
+    with pytest.raises(InvalidWorkload, match="gelu is for floating-point results, not int8"):
+        GEMM.workload("int8", m=2, n=2, k=2, gelu=True)

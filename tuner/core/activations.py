@@ -2,10 +2,12 @@
 
 from tuner.core.workload import Workload
 
-ACTIVATIONS = ("relu", "relu6", "silu", "hardswish")
+ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu", "tanh")
 """At most one of them ends a workload, the last thing that is done to a result."""
-BEYOND_RELU = ACTIVATIONS[1:]
-"""Those that operators got after `relu`; kernels name them where they have them."""
+BEYOND_RELU = ("relu6", "silu", "hardswish")
+"""Those of convolutions that came after `relu`; kernels name them where they have them."""
+OF_PRODUCTS = ("silu", "gelu", "tanh")
+"""Those of matrix products that came after `relu`; kernels name them where they have them."""
 
 
 def activation_of(workload: Workload) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tuner.core.activations import OF_PRODUCTS
+from tuner.model.gelu import gelu_nodes
 from tuner.model.graph import Graph, Node
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -129,6 +131,17 @@ def activation(graph: Graph, value: str) -> tuple[str, list[Node]]:
     return "", []
 
 
+def row_activation(graph: Graph, value: str) -> tuple[str, list[Node]]:
+    """As `activation`, of those that products have; Tanh and GELU besides."""
+    if nodes := gelu_nodes(graph, value):
+        return "gelu", nodes
+    node = _only_user(graph, value)
+    if node is not None and node.op == "Tanh":
+        return "tanh", [node]
+    name, nodes = activation(graph, value)
+    return (name, nodes) if name in ("relu", *OF_PRODUCTS) else ("", [])
+
+
 def _gate(node: Node) -> str:
     """What x times this function of x is."""
     if node.op == "Sigmoid":
@@ -179,7 +192,7 @@ def _is_affine(graph: Graph, node: Node, value: str, channels: int) -> bool:
 
 def row_epilogue(graph: Graph, output: str, bias: str, addend: str, claimed: Container[int]) -> Epilogue:
     """What follows a matrix product [..., m, n]: a constant or computed bias [n], a tensor of the same shape,
-    ReLU.
+    an activation.
 
     Args:
         graph: of the model.
@@ -189,24 +202,23 @@ def row_epilogue(graph: Graph, output: str, bias: str, addend: str, claimed: Con
     """
     found = Epilogue(output, bias=bias, addend=addend)
     while (node := graph.only_consumer(found.output)) is not None and not node.domain:
-        if node.index in claimed:
-            return found
-        if node.op == "Relu":
-            found.take(node)
-            found.activation = "relu"
-            return found
-        if node.op not in ("Add", "Sum") or len(node.inputs) != 2:
-            return found
+        if node.index in claimed or node.op not in ("Add", "Sum") or len(node.inputs) != 2:
+            break
         other = node.inputs[1] if node.inputs[0] == found.output else node.inputs[0]
         shape, own = graph.shape(other), graph.shape(found.output)
         if shape is None or own is None or other == found.output:
-            return found
+            break
         width = own[-1:]
         if not found.bias and shape in (width, (*[1] * (len(own) - 1), *width)) and width != (1,):
             found.bias = other
         elif not found.addend and shape == own:
             found.addend = other
         else:
-            return found
+            break
         found.take(node)
+    name, nodes = row_activation(graph, found.output)
+    if not any(node.index in claimed for node in nodes):
+        found.activation = name
+        for node in nodes:
+            found.take(node)
     return found

@@ -20,7 +20,6 @@ from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.constants import constant_arrays, constant_nodes, constants_of, sub_model, weights
 from tuner.model.glue.found import programs
 from tuner.model.glue.library import Library
-from tuner.model.glue.moves import copy_of
 from tuner.model.glue.placing import Placing, placing, without_copies
 from tuner.model.glue.program import Folded, Operand, Program
 from tuner.model.glue.walk import joined
@@ -167,10 +166,10 @@ class Executor:
 
     def _copy(self, to: np.ndarray, source: np.ndarray) -> Callable[[], object]:
         """A view, its axes in another order, copied to an array whose elements follow each other."""
-        call = copy_of(source) if self._library and to.flags.c_contiguous else None
-        if call is None or self._library is None:
-            return lambda: np.copyto(to, source)
-        return self._library.bound(call, (source, to), self._threads)
+        made = None
+        if self._library is not None and to.flags.c_contiguous:
+            made = self._library.copied(source, to, self._threads)
+        return (lambda: np.copyto(to, source)) if made is None else made
 
     def _operand(self, operand: Operand, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
         if isinstance(operand, str):

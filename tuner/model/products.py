@@ -1,10 +1,11 @@
-"""Gemm and MatMul nodes as workloads of gemm, with bias, addend and ReLU."""
+"""Gemm and MatMul nodes as workloads of gemm, with bias, addend and activation."""
 
 import math
 from collections.abc import Container
 from typing import Any
 
 from tuner import registry
+from tuner.core.activations import OF_PRODUCTS
 from tuner.core.errors import InvalidWorkload
 from tuner.core.kernel import FROZEN
 from tuner.core.workload import Workload
@@ -85,7 +86,7 @@ def _layer(graph: Graph, node: Node, after: Any, values: dict[str, Any], beta: f
     dtype = dtype_of(graph.value(node.input(0)).dtype)
     options: dict[str, Any] = {
         "bias": bool(after.bias),
-        "relu": after.activation == "relu",
+        **{name: name == after.activation for name in ("relu", *OF_PRODUCTS)},
         "beta": beta if after.addend else 0.0,
     }
     options[FROZEN] = node.input(1) in graph.constants

@@ -1,5 +1,6 @@
 """Activations as options of an operator: what they compute in float64, and how they pass errors on."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -16,16 +17,28 @@ def _silu(x: np.ndarray) -> np.ndarray:
     return found
 
 
+_ERFC = np.frompyfunc(math.erfc, 1, 1)
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    """x times the standard normal distribution's share below x; NaN of -inf."""
+    found: np.ndarray = x * (0.5 * np.asarray(_ERFC(x * -math.sqrt(0.5)), np.float64))
+    return found
+
+
 # relu6: Howard et al., MobileNets, arXiv:1704.04861, 2017; silu: Elfwing et al., Neural Networks 107, 2018;
-# hardswish: Howard et al., Searching for MobileNetV3, ICCV 2019.
+# hardswish: Howard et al., Searching for MobileNetV3, ICCV 2019; gelu: Hendrycks and Gimpel,
+# arXiv:1606.08415, 2016, by erf.
 _COMPUTED: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0.0),
     "relu6": lambda x: np.minimum(np.maximum(x, 0.0), 6.0),
     "silu": _silu,
     "hardswish": lambda x: x * (np.minimum(np.maximum(x + 3.0, 0.0), 6.0) / 6.0),
+    "gelu": _gelu,
+    "tanh": np.tanh,
 }
-# The largest absolute derivative: of silu 1.0998 at x = 2.4, of hardswish 3/2 at x = 3.
-_SLOPE = {"silu": 1.1, "hardswish": 1.5}
+# The largest absolute derivative: of silu 1.0998 at x = 2.4, of hardswish 3/2 at 3, of gelu 1.129 at sqrt 2.
+_SLOPE = {"silu": 1.1, "hardswish": 1.5, "gelu": 1.13}
 
 
 def validate(workload: Workload) -> None:

@@ -6,13 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from tuner.core.activations import OF_PRODUCTS
 from tuner.core.errors import InvalidWorkload
 from tuner.core.excerpt import Excerpt, flat_indices
 from tuner.core.numerics import F16_LARGEST, INT8_ADDEND, STORAGE, TF32_LARGEST, draw, sum_tolerance
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.special import NON_FINITE, extremes, largest, places, plant, tiny
 from tuner.core.workload import Option, Workload
-from tuner.operators import quantized
+from tuner.operators import activations, quantized
 
 # Rows and columns of an excerpt.
 _SIDE = 8
@@ -24,7 +25,8 @@ class Gemm(Operator):
     D[b] = act(alpha * op(A[b]) @ op(B[b]) + beta * C[b] + bias), where op(X) is X, or its transpose with
     `trans_a` / `trans_b`. Shapes: A [batch, m, k] (or [batch, k, m] with trans_a), B [batch, k, n]
     (or [batch, n, k]), C and D [batch, m, n], bias [n], added to every row. C is there only where
-    beta is not 0, bias only with `bias`; `relu` makes act(x) = max(x, 0). With batch 1 the batch axis
+    beta is not 0, bias only with `bias`; act is at most one of `relu` (max(x, 0)), `silu` (x / (1 + e^-x)),
+    `gelu` (x times the standard normal distribution's share below x) and `tanh`. With batch 1 the batch axis
     is left out of every shape. D is a tensor of its own: no kernel writes to its inputs.
 
     dtypes: `f32`; `f16` and `bf16`: all tensors are, sums and epilogue in f32, one rounding at the end;
@@ -43,9 +45,9 @@ class Gemm(Operator):
     Special values: every product and sum of the formula is one of IEEE 754, in any order, and there are no
     others. So a NaN in row i of op(A) makes row i of D NaN and nothing else, 0 times an infinity is a NaN,
     also where that 0 is alpha (a BLAS would not read A and B), and C is not there where beta is 0. act of a
-    NaN is a NaN, of -inf 0, as in PyTorch, NumPy and ONNX. An f32 sum that overflows on its way is infinite
-    or NaN though the result might be finite. Denormals count, but what is smaller than a rounding error may
-    be taken for 0.
+    NaN is a NaN, ReLU of -inf 0, SiLU and GELU of -inf a NaN, as in PyTorch, NumPy and ONNX. An f32 sum that
+    overflows on its way is infinite or NaN though the result might be finite. Denormals count, but what is
+    smaller than a rounding error may be taken for 0.
     """
 
     name = "gemm"
@@ -62,10 +64,11 @@ class Gemm(Operator):
         "beta": 0.0,
         "bias": False,
         "relu": False,
+        **dict.fromkeys(OF_PRODUCTS, False),
         **quantized.OPTIONS,
         "frozen": False,
     }
-    named_options = tuple(quantized.OPTIONS)
+    named_options = (*quantized.OPTIONS, *OF_PRODUCTS)
     example = "1024x1024x1024"
     large = "4096x4096x4096"
     untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {
@@ -85,6 +88,7 @@ class Gemm(Operator):
             if not math.isfinite(workload.option(name, 0.0)):
                 raise InvalidWorkload(f"gemm: {name} is a finite number")
         quantized.validate(workload)
+        activations.validate(workload)
         alpha, beta = abs(workload.option("alpha", 1.0)), abs(workload.option("beta", 0.0))
         if workload.dtype == "f16" and 8 * alpha * math.sqrt(workload["k"]) / 3 + beta + 1 > F16_LARGEST:
             raise InvalidWorkload("gemm: f16 results would overflow 65504: take a smaller alpha, beta or k")
@@ -177,7 +181,7 @@ class Gemm(Operator):
                 d += workload.option("beta", 0.0) * inputs["C"].astype(np.float64)
             if "bias" in inputs:
                 d += inputs["bias"].astype(np.float64)
-            d = np.maximum(d, 0.0) if workload.option("relu", False) else d
+            d = activations.applied(workload, d)
         if "scale" in inputs:
             d = quantized.requantized(d, inputs["scale"], inputs)
         return {"D": d.astype(np.int64) if workload.dtype == "int8" else d}
@@ -189,13 +193,14 @@ class Gemm(Operator):
     def tolerance_of(
         self, workload: Workload, inputs: Tensors, reference: Tensors, accumulator: str
     ) -> Tensors:
-        """As `tolerance`, for sums in f32, f16 or bf16."""
+        """As `tolerance`, for sums in f32, f16 or bf16; errors grow by the activation's largest slope."""
         if workload.dtype == "int8":
             return {"D": np.zeros(())}
         k, alpha = workload["k"], abs(workload.option("alpha", 1.0))
         largest = alpha * (math.sqrt(k) + 1) + abs(workload.option("beta", 0.0)) + 1
-        epilogue = "C" in inputs or "bias" in inputs
-        return {"D": sum_tolerance(workload.dtype, k, reference["D"], largest, alpha, epilogue, accumulator)}
+        more, d = bool({"C", "bias"} & inputs.keys()) or activations.curved(workload), reference["D"]
+        allowed = sum_tolerance(workload.dtype, k, d, largest, alpha, more, accumulator)
+        return {"D": activations.slope(workload) * allowed}
 
     def flops(self, workload: Workload) -> int:
         """2*m*n*k a batch entry; the epilogue is not counted, as BLAS benchmarks do not."""

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tuner.core.activations import activation_of
 from tuner.core.workload import Workload
-from tuner.schedules.gemm.options import OPTIONS, TENSORS
+from tuner.schedules.gemm.options import ACTIVATED, TENSORS
 from tuner.schedules.onednn import BIAS, DST, SRC, WEIGHTS, OneDnn, OneDnnKernel
 
-_OPTIONS = {name: value for name, value in OPTIONS.items() if name not in ("alpha", "beta")}
+_OPTIONS = {name: value for name, value in ACTIVATED.items() if name not in ("alpha", "beta")}
 
 
 class OneDnnGemm(OneDnnKernel):
@@ -16,7 +17,7 @@ class OneDnnGemm(OneDnnKernel):
 
     name = "onednn"
     operator = "gemm"
-    summary = "oneDNN matmul through its C interface, operands as they lie, bias and ReLU fused"
+    summary = "oneDNN matmul through its C interface, operands as they lie, bias and activation fused"
     dtypes = ("f32", "f16", "int8", "bf16")
     options = _OPTIONS
     factory = "tuner.schedules.gemm.baselines.onednn:prepare"
@@ -51,8 +52,7 @@ def prepare(
         row = tensors["bias"]
         bias = dnn.of_array(row, (1,) * (d.ndim - 1) + row.shape)
         memories[BIAS] = dnn.memory(bias, row)
-    activation = "relu" if workload.option("relu", False) else ""
-    primitive = dnn.matmul(source, wanted, bias, result, dnn.attributes(activation))
+    primitive = dnn.matmul(source, wanted, bias, result, dnn.attributes(activation_of(workload)))
     if frozen:
         memories[WEIGHTS], reorder = dnn.weights_for(primitive, weights, b)
         reorder()

@@ -1,12 +1,14 @@
 """ONNX Runtime on the CPU: a graph of one Gemm (or MatMul) with its epilogue, bound to the arrays."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tuner.core.activations import OF_PRODUCTS, activation_of
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.schedules.gemm.options import OPTIONS, TENSORS
+from tuner.schedules.gemm.options import ACTIVATED, TENSORS
 from tuner.schedules.library import LibraryKernel, OnnxGraph
 
 
@@ -21,7 +23,7 @@ class OnnxRuntimeGemm(LibraryKernel):
     operator = "gemm"
     summary = "ONNX Gemm / MatMul / MatMulInteger through ONNX Runtime (MLAS), IO binding"
     dtypes = ("f32", "f16", "int8")
-    options = OPTIONS
+    options = ACTIVATED
     libraries = ("onnxruntime", "onnx")
     extra = "onnxruntime"
     factory = "tuner.schedules.gemm.baselines.onnxruntime:prepare"
@@ -45,7 +47,7 @@ class OnnxRuntimeFrozenGemm(OnnxRuntimeGemm):
     factory = "tuner.schedules.gemm.baselines.onnxruntime:prepare_frozen"
 
 
-_EPILOGUE = {"alpha", "beta", "bias"}
+_EPILOGUE = {"alpha", "beta", "bias", *OF_PRODUCTS}
 
 
 def prepare(
@@ -75,9 +77,20 @@ def prepare(
         result = scale(result, alpha) if alpha != 1 else result
     for name in addends:
         result = graph.node("Add", result, scale(name, beta) if name == "C" and beta != 1 else name)
-    if workload.option("relu", False):
-        graph.node("Relu", result)
+    _activated(graph, result, activation_of(workload))
     return graph.bind(tensors, "D", threads)
+
+
+def _activated(graph: OnnxGraph, value: str, name: str) -> None:
+    """As exporters write it, which is what ONNX Runtime's optimizer looks for."""
+    if name == "silu":
+        graph.node("Mul", value, graph.node("Sigmoid", value))
+    elif name == "gelu":
+        half, one, root = (graph.constant(number, "float32") for number in (0.5, 1, math.sqrt(2)))
+        bracket = graph.node("Add", graph.node("Erf", graph.node("Div", value, root)), one)
+        graph.node("Mul", graph.node("Mul", value, bracket), half)
+    elif name:
+        graph.node({"relu": "Relu", "tanh": "Tanh"}[name], value)
 
 
 def prepare_frozen(

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from tuner.core.activations import activation_of
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.schedules.gemm.options import OPTIONS, TENSORS
+from tuner.schedules.gemm.options import ACTIVATED, TENSORS
 from tuner.schedules.library import LibraryKernel, start_torch, torch_tensor
 
 
@@ -21,7 +22,7 @@ class TorchGemm(LibraryKernel):
     operator = "gemm"
     summary = "torch.matmul / addmm / baddbmm, int8: _int_mm, with out= (MKL, oneDNN), zero-copy"
     dtypes = ("f32", "f16", "int8", "bf16")
-    options = OPTIONS
+    options = ACTIVATED
     libraries = ("torch",)
     extra = "torch"
     factory = "tuner.schedules.gemm.baselines.torch:prepare"
@@ -74,8 +75,9 @@ def prepare(workload: Workload, tensors: Mapping[str, np.ndarray], threads: int)
         steps.append(lambda: add(d, a, b, beta=0, alpha=alpha, out=d))
     else:
         steps.append(lambda: torch.matmul(a, b, out=d))
-    if workload.option("relu", False):
-        steps.append(lambda: d.relu_())
+    if name := activation_of(workload):
+        activate = getattr(torch.ops.aten, f"{name}_")
+        steps.append(lambda: activate(d))
     if len(steps) == 1:
         return steps[0]
 

@@ -14,6 +14,7 @@ from tuner.core.errors import Unavailable
 from tuner.core.host_cxx import KERNEL_FLAGS, LINK_FLAGS
 from tuner.core.places import CUDA_SRC
 from tuner.engine.program.bound_call import BoundCall
+from tuner.model.glue.moves import copy_of
 from tuner.model.glue.program import Call
 
 _FOLDER = CUDA_SRC / "model"
@@ -30,7 +31,8 @@ def compiled(text: str, features: tuple[str, ...]) -> Path:
         Unavailable: there is no C++ compiler, or the cache cannot be written.
         BuildError: it does not compile.
     """
-    headers = [*sorted(_FOLDER.glob("*.h")), CUDA_SRC / "common" / "range.h"]
+    shared = (CUDA_SRC / "common" / name for name in ("curves.h", "range.h"))
+    headers = [*sorted(_FOLDER.glob("*.h")), *shared]
     return compiled_text("program.cpp", text, _FLAGS, ".so", features, headers)
 
 
@@ -73,7 +75,31 @@ class Library:
             call: one of those that the library was made for, or one of `programs.h`, which are always there.
             arrays: C-contiguous, in the order of the call's operands; `None` is a null pointer.
             threads: at most; small work is one's.
+
+        Raises:
+            ValueError: an array is not C-contiguous: a call finds elements by its numbers, not by strides.
         """
+        for place, array in enumerate(arrays):
+            if array is not None and not array.flags.c_contiguous:
+                raise ValueError(
+                    f"operand {place} of {call.function}, {list(array.shape)} with strides "
+                    f"{list(array.strides)}, is not C-contiguous"
+                )
+        return self._bound(call, arrays, threads)
+
+    def copied(self, view: np.ndarray, to: np.ndarray, threads: int) -> BoundCall | None:
+        """The copy of a view, its axes in whatever order, to a C-contiguous array of its shape; `None` where
+        there is no program for elements of this size.
+
+        Raises:
+            ValueError: `to` is not C-contiguous, or of another shape or dtype.
+        """
+        if not to.flags.c_contiguous or (to.shape, to.dtype) != (view.shape, view.dtype):
+            raise ValueError(f"a copy of {view.shape} {view.dtype} is no C-contiguous {to.shape} {to.dtype}")
+        call = copy_of(view)
+        return None if call is None else self._bound(call, (view, to), threads)
+
+    def _bound(self, call: Call, arrays: Sequence[np.ndarray | None], threads: int) -> BoundCall:
         function = getattr(_loaded(call.text or _COMMON, self._features), call.function)
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
         touched = sum(array.nbytes for array in arrays if array is not None)
