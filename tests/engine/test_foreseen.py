@@ -1,5 +1,6 @@
 """What a sweep measures first where nothing is known: the best predicted of a random draw."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from tuner.core.measurement import Evidence, Status
 from tuner.core.target import Prediction, Target, TargetModel
 from tuner.engine.building.build_stage import BuildRequest, Built
 from tuner.engine.processes.machine_faults import Fault
+from tuner.engine.tuning import known_starts
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.foreseen import foreseen_starts, starts_of
 from tuner.engine.tuning.plan import Plan
@@ -128,6 +130,28 @@ def test_who_foresees(changed: dict[str, Any], why: str) -> None:
     kind: Any = registry.searcher(asked.searcher)
     found = starts_of(asked, shop, space, store, kind, 7, changed.get("proposed", 0))  # type: ignore[arg-type]
     assert bool(found.configs) == (why == ""), why
+
+
+@pytest.mark.parametrize(
+    ("changed", "begins"),
+    [
+        ({}, True),
+        ({"foresee": False}, False),
+        ({"searcher": "random"}, False),
+        ({"searcher": "genetic"}, True),
+    ],
+)
+def test_what_was_good_elsewhere_comes_before_what_is_predicted(
+    changed: dict[str, Any], begins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, shop = request(**changed), Shop()
+    space = KERNEL.space(WORKLOAD, shop.target)
+    good = [space.sample(random.Random(3)), space.sample(random.Random(4))]
+    monkeypatch.setattr(known_starts, "shipped", lambda: {KERNEL.name: {"f32": [*good, good[0]]}})
+    kind: Any = registry.searcher(asked.searcher)
+    found = starts_of(asked, shop, space, _store({}), kind, 7, 0)  # type: ignore[arg-type]
+    assert found.configs == (tuple(good) if begins else ())
+    assert shop.asked == 0
 
 
 def test_what_was_asked_is_recorded() -> None:

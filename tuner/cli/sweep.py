@@ -79,7 +79,8 @@ def sweep(
         typer.Option(help="Trials after which a kernel far behind another one is given up."),
     ] = None,
     foresee: Annotated[
-        bool, typer.Option(help="Where a GPU's kernel was never run, begin at what the model ranks best.")
+        bool,
+        typer.Option(help="Where a kernel was never run, begin at what was good elsewhere or is predicted."),
     ] = True,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Makes the proposals reproducible.")] = 0,
     resume: Annotated[

@@ -118,9 +118,11 @@ class Searcher(ABC):
     """Whether it learns from what is stored of other shapes and devices: `Problem.history`."""
     chooses: ClassVar[bool] = False
     """Whether it hands the work to another searcher: of an open space to the only one that can propose."""
+    own_order: bool = False
+    """Whether the order of its proposals is the method: then nothing else is measured before them."""
     foresight: bool = True
-    """Whether a sweep of it may begin with what the target's model ranks best: not where the order of its
-    proposals is the method, or where it has first trials of its own."""
+    """Whether a sweep of it may begin with what the target's model ranks best: not where it has first trials
+    of its own."""
     why: str = ""
     """What it decided at the start and why, one line for people; empty where it decides nothing."""
 

@@ -48,7 +48,7 @@ class AutoSearcher(Searcher):
         super().__init__(problem)
         kind, self.why = choose_searcher(problem)
         self.chosen = kind(problem)
-        self.foresight = self.chosen.foresight
+        self.own_order, self.foresight = self.chosen.own_order, self.chosen.foresight
 
     def ask(self, n: int) -> list[Config]:
         """As the chosen one."""

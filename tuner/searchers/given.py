@@ -11,7 +11,7 @@ class GivenSearcher(TrackingSearcher):
     """Proposes the configurations of its option `configs` and no others; with no such option, any."""
 
     name = "given"
-    foresight = False
+    own_order = True
     summary = "the configurations it is given (option configs), in their order; uniform where none are"
 
     def ask(self, n: int) -> list[Config]:

@@ -39,7 +39,7 @@ class GridSearcher(TrackingSearcher):
     """
 
     name = "grid"
-    foresight = False
+    own_order = True
     summary = "valid configurations spread evenly in order; all in order if the budget allows"
 
     def __init__(self, problem: Problem) -> None:

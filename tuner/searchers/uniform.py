@@ -11,7 +11,7 @@ class UniformSearcher(TrackingSearcher):
     """Draws uniformly from the valid configurations not seen yet, never listing a large space."""
 
     name = "random"
-    foresight = False
+    own_order = True
     summary = "uniform over the valid configurations, without replacement"
 
     def propose(self, n: int, rng: random.Random) -> Iterable[Config]:

@@ -6,6 +6,7 @@ changed input, a stray write) helps honest mistakes to be seen; a kernel that hi
 """
 
 import base64
+import contextlib
 import ctypes
 import mmap
 import os
@@ -312,6 +313,11 @@ def runner_job(payload: Mapping[str, Any], channel: Channel) -> None:
     device: Device = payload["device"]
     protocol: Protocol = payload["protocol"]
     runner: _Runner | None = None
+    if not device.shares_cpu:
+        # Opening a GPU takes half a second, during which the judge has others to ask. What fails here fails
+        # again, and is told, with the first request.
+        with contextlib.suppress(Exception):
+            device.prepare(protocol.threads)
     while (request := channel.receive()) is not None:
         try:
             if runner is None:

@@ -196,9 +196,13 @@ class _Table:
         calls: dict[int, int] = {}
         try:
             # In another order each time: the finalist that starts first has other memory to choose from.
+            # Processes that do not compute on what is measured open their contexts side by side.
+            for i in [] if self._workshop.device.shares_cpu else group:
+                children[i] = self._workshop.serve(self._workload, self._built[i])
             for i in group:
                 self._asked = i
-                children[i] = self._workshop.serve(self._workload, self._built[i])
+                if i not in children:
+                    children[i] = self._workshop.serve(self._workload, self._built[i])
                 hello = _talk(children[i], None, self._timeout)
                 children[i].pause()
                 number, self.errors[i] = _checked(answers.greeting, hello, 0)

@@ -16,8 +16,9 @@ from tuner.core.searcher import Searcher
 from tuner.core.space import Config, SearchSpace
 from tuner.engine.building.build_stage import BuildRequest, Built
 from tuner.engine.candidate.evaluator import Evaluator
+from tuner.engine.tuning.known_starts import known_starts
 from tuner.engine.tuning.request import SweepRequest
-from tuner.engine.tuning.starting import Starts, most_starts, predicted_starts
+from tuner.engine.tuning.starting import Starts, best_predicted, most_starts, predicted_starts
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
@@ -41,7 +42,8 @@ def starts_of(
     request: SweepRequest, workshop: Evaluator, space: SearchSpace, store: "Store", searcher: Searcher,
     sweep_id: int, proposed: int,
 ) -> Starts:  # fmt: skip
-    """What a sweep measures before its searcher is asked: best by an earlier sweep's model, or by this one's.
+    """What a sweep measures before its searcher is asked: best by an earlier sweep's model, good at other
+    shapes, or best by this sweep's model.
 
     Equal seeds, spaces and budgets give equal starts, so that a resumed sweep goes on with those it has left.
 
@@ -56,11 +58,14 @@ def starts_of(
         return Starts()
     trials = request.budget.trials
     found = predicted_starts(kernel, workload, target, space, store, trials)
-    asked = request.foresee and searcher.foresight and not kernel.searcher and target.model is not None
-    if found.configs or not asked or proposed >= most_starts(trials):
+    begins = request.foresee and not kernel.searcher and not searcher.own_order
+    if found.configs or not begins or proposed >= most_starts(trials):
         return found
-    if not isinstance(workshop, _Builds) or _has_history(request, workshop, store, sweep_id):
+    if _has_history(request, workshop, store, sweep_id):
         return found
+    known = known_starts(kernel, workload, space, trials)
+    if known.configs or not searcher.foresight or target.model is None or not isinstance(workshop, _Builds):
+        return known
     return foreseen_starts(request, workshop, workshop.build_all, space)
 
 
@@ -111,7 +116,7 @@ def foreseen_starts(
         for candidate in built:
             candidate.discard()
     best = sorted(predicted.values(), key=lambda each: each[:2])[: max(1, len(predicted) // DRAWN)]
-    return Starts(tuple(config for _, _, config in best[:count]), len(predicted), target.name)
+    return best_predicted(tuple(config for _, _, config in best[:count]), len(predicted), target.name)
 
 
 def _draw(space: SearchSpace, count: int, rng: random.Random) -> list[Config]:

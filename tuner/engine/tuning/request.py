@@ -22,7 +22,8 @@ class SweepRequest:
         resume: continue the latest unfinished sweep of the same kind, if there is one.
         remeasure: measure known identities again instead of reusing their outcome.
         options: of the searcher.
-        foresee: where nothing is known, begin at what the target's model ranks best (`foreseen.py`).
+        foresee: where nothing is known, begin at what was good elsewhere (`known_starts.py`), or at what the
+            target's model ranks best (`foreseen.py`).
     """
 
     kernel: Kernel

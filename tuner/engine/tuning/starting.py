@@ -1,4 +1,7 @@
-"""Where a measured sweep starts: at what a compile-only sweep of the same kernel and target ranked best."""
+"""Where a measured sweep starts: at what a compile-only sweep of the same kernel and target ranked best.
+
+What was good elsewhere is `known_starts.py`, what the sweep itself predicts `foreseen.py`.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,22 +25,23 @@ class Starts:
     """Configurations to measure before the searcher is asked.
 
     Attributes:
-        configs: the best predicted first.
-        ranked: how many predictions they were chosen from.
-        device: what those were for, as the store names it.
+        configs: the most promising first.
+        ranked: how many predictions they were chosen from; 0 where none were made.
+        why: for people, one line: where they come from.
     """
 
     configs: tuple[Config, ...] = ()
     ranked: int = 0
-    device: str = ""
+    why: str = ""
 
-    @property
-    def why(self) -> str:
-        """For people, one line; says that the ranking is no measurement."""
-        return (
-            f"starts from the best {len(self.configs)} of {self.ranked} configurations predicted for "
-            f"{self.device} (evidence: predicted, not measured)"
-        )
+
+def best_predicted(configs: tuple[Config, ...], ranked: int, device: str) -> Starts:
+    """The best of so many predictions for a device, in words that say that they are no measurement."""
+    why = (
+        f"starts from the best {len(configs)} of {ranked} configurations predicted for {device} "
+        f"(evidence: predicted, not measured)"
+    )
+    return Starts(configs, ranked, why)
 
 
 def most_starts(trials: int | None) -> int:
@@ -65,5 +69,5 @@ def predicted_starts(
         ranked, right = store.fastest_predicted(group, LOOKED_AT)
         valid = [o.config for o in right if space.why_invalid(o.config) is None]
         if valid and ranked >= best.ranked:
-            best = Starts(tuple(valid[: most_starts(budget)]), ranked, group.device.name)
+            best = best_predicted(tuple(valid[: most_starts(budget)]), ranked, group.device.name)
     return best

@@ -1,0 +1,54 @@
+"""Where a sweep begins that knows nothing of its own: at shipped configurations that were good elsewhere."""
+
+import random
+
+import pytest
+
+from tuner import registry
+from tuner.engine.tuning.known_starts import fitted, known_starts, shipped
+
+AVX2, AVX512 = registry.target("cpu:avx2"), registry.target("cpu:avx512")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dtype"), [(name, dtype) for name, dtypes in shipped().items() for dtype in dtypes]
+)
+def test_what_is_shipped_names_kernels_and_their_parameters(kernel: str, dtype: str) -> None:
+    known = registry.kernel(kernel)
+    assert dtype in known.dtypes
+    operator = registry.operator(known.operator)
+    workload = operator.parse(operator.example, dtype)
+    if known.only_frozen:
+        workload = operator.parse(operator.example, dtype, frozen=True)
+    names = {p.name for p in known.space(workload, AVX512).parameters}
+    for config in shipped()[kernel][dtype]:
+        assert config.keys() <= names
+
+
+@pytest.mark.parametrize("on", [AVX2, AVX512], ids=lambda each: each.name)
+@pytest.mark.parametrize("shape", ["2048x2048x2048", "1x4096x64", "127x129x131"])
+def test_every_start_is_valid_where_the_sweep_is(shape: str, on: object) -> None:
+    kernel = registry.kernel("cpp_packed")
+    workload = registry.operator("gemm").parse(shape)
+    space = kernel.space(workload, on)  # type: ignore[arg-type]
+    found = known_starts(kernel, workload, space, 24)
+    assert 1 <= len(found.configs) <= 8
+    assert all(space.why_invalid(config) is None for config in found.configs)
+    assert len({space.indices(config) for config in found.configs}) == len(found.configs)
+    assert "good at other shapes" in found.why
+    # A third of the trials at most.
+    assert len(known_starts(kernel, workload, space, 6).configs) <= 2
+
+
+def test_a_start_that_fits_is_taken_as_it_is() -> None:
+    kernel, workload = registry.kernel("cpp_packed"), registry.operator("gemm").parse("2048x2048x2048")
+    space = kernel.space(workload, AVX512)
+    rng = random.Random(0)
+    for asked in (space.sample(rng) for _ in range(5)):
+        assert fitted(space, asked) == asked
+
+
+def test_values_that_are_in_no_list_here_become_the_nearest() -> None:
+    kernel, workload = registry.kernel("cpp_packed"), registry.operator("gemm").parse("2048x2048x2048")
+    found = fitted(kernel.space(workload, AVX512), {"KC": 250, "INNER": "sideways", "MR": 8})
+    assert found is not None and (found["KC"], found["MR"]) == (256, 8) and found["INNER"] in ("m", "n")
