@@ -10,6 +10,7 @@ from typing import Any
 
 from tuner.core.brief import brief
 from tuner.core.declared_arguments import check_arguments, check_beginnings, names_in
+from tuner.core.declared_maps import check_maps, written_maps
 from tuner.core.definitions import Definitions
 from tuner.core.errors import InvalidSpace, UnknownName, nearest
 from tuner.core.expression import Expression, parse
@@ -25,7 +26,7 @@ _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "let", "parameters",
     "constraints", "features", "launch", "macros", "flags", "requires", "claims", "workspace",
     "supports", "accumulator", "initial", "constants", "fewer_operations", "special_values", "shape_generic",
-    "use", "prepare",
+    "use", "prepare", "maps",
 }  # fmt: skip
 _TEXTS = ("accumulator", "name", "operator", "summary", "entry", "fewer_operations")
 _LISTS = ("dtypes", "arguments", "flags", "requires", "claims")
@@ -41,6 +42,7 @@ _TABLES = (
     "supports",
     "macros",
     "prepare",
+    "maps",
 )
 _SWITCHES = ("special_values", "shape_generic")
 _EXPRESSIONS = ("let", "constraints", "features", "workspace", "supports", "macros")
@@ -148,6 +150,7 @@ def read_header(declared: Mapping[str, Any], cuda: bool, operators: Mapping[str,
     _check_names(header)
     if cuda:
         check_arguments(declared["arguments"])
+    check_maps(declared, cuda, operator)
     check_beginnings(declared)
     for name in declared.get("initial", {}):
         known = [*operator.tensors, *declared.get("workspace", {})]
@@ -200,7 +203,7 @@ def _check_keys(declared: Mapping[str, Any]) -> None:
             raise InvalidSpace(f"[{key}] is a table, not {brief(value)}")
         if key in _SWITCHES and not isinstance(value, bool):
             raise InvalidSpace(f"{key} is true or false, not {brief(value)}")
-        _check_one_line(key, value, key in (*_EXPRESSIONS, "launch", "fewer_operations"))
+        _check_one_line(key, value, key in (*_EXPRESSIONS, "launch", "maps", "fewer_operations"))
 
 
 def _check_one_line(place: str, value: Any, expressions: bool) -> None:
@@ -276,6 +279,7 @@ def _written(declared: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield "launch", f"{key} {i}", str(text)
     if launch:
         yield "launch", "shared_bytes", str(launch.get("shared_bytes", 0))
+    yield from written_maps(declared)
 
 
 def _check_macros(header: KernelHeader) -> None:
@@ -325,7 +329,7 @@ def _check_argument(header: KernelHeader, name: str) -> None:
     numbers = [n for n, value in header.options.items() if not isinstance(value, bool)]
     known = [
         *operator.tensors, *operator.dims, *numbers, *sizes, *header.definitions.written,
-        *header.declared.get("workspace", {}),
+        *header.declared.get("workspace", {}), *header.declared.get("maps", {}),
     ]  # fmt: skip
     if name in known:
         return

@@ -12,15 +12,15 @@ class Argument:
     Attributes:
         name: of a tensor of the operator's signature (`kind` "tensor"; a null pointer where the workload
             has no such tensor), or of a scalar.
-        kind: `tensor`, `int32`, `int64`, `float32`, `struct` (by value) or `workspace`: device memory of the
-            kernel's own, set to zero once, before the first call. What must be zero for the next call the
-            kernel leaves so.
+        kind: `tensor`, `int32`, `int64`, `float32`, `struct` (by value), `map` (a tensor as the copy engine
+            is told of it: `tuner.core.tensor_map`) or `workspace`: device memory of the kernel's own, set to
+            zero once, before the first call. What must be zero for the next call the kernel leaves so.
         value: of a scalar; of a workspace its bytes.
-        fields: of a struct, with C's alignment.
+        fields: of a struct, with C's alignment; of a map its numbers.
     """
 
     name: str
-    kind: Literal["tensor", "int32", "int64", "float32", "workspace", "struct"] = "tensor"
+    kind: Literal["tensor", "int32", "int64", "float32", "workspace", "struct", "map"] = "tensor"
     value: float | int | None = None
     fields: tuple["Argument", ...] = ()
 

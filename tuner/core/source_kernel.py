@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.declared_arguments import checked_only, read_argument
+from tuner.core.declared_maps import map_argument
 from tuner.core.device_part import device_part, host_names, with_headers
 from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidConfig, InvalidSpace
@@ -28,7 +29,7 @@ from tuner.core.workload import Workload
 
 _LANGUAGES = {".cpp": ("cxx", ("cpu",)), ".cu": ("nvrtc", ("cuda",))}
 # Tables whose expressions are evaluated for a workload on a target with a configuration.
-_CONFIGURED = ("let", "constraints", "features", "workspace", "launch", "macros")
+_CONFIGURED = ("let", "constraints", "features", "workspace", "launch", "macros", "maps")
 _LARGEST_INT32 = 2**31 - 1
 
 
@@ -194,6 +195,8 @@ class SourceKernel(Kernel):
         def named(name: str) -> Argument:
             if name in workspace:
                 return Argument(name, "workspace", int(workspace[name](scope)))
+            if name in self._declared.get("maps", {}):
+                return map_argument(name, self._declared, dict(self.header.table("maps")), scope)
             if name in definitions:
                 return self._number(name, definitions.expand(name)(scope))
             return self._number(name, numbers[name]) if name in numbers else Argument(name)
@@ -233,6 +236,16 @@ class SourceKernel(Kernel):
     def workspace_rule(self) -> Mapping[str, Expression]:
         """The declared `[workspace]`, written out: bytes of each."""
         return dict(self.header.table("workspace"))
+
+    @property
+    def map_rule(self) -> Mapping[str, Expression]:
+        """The declared `[maps]`, written out: `NAME dims 0`, `NAME box 0`, `NAME swizzle`, ..."""
+        return dict(self.header.table("maps"))
+
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        """The names in `[maps]`."""
+        return tuple(self._declared.get("maps", {}))
 
     def runs_with_any(self, option: str) -> bool:
         """Whether one binary honours an option in every value: no file and no macro of it looks at that."""

@@ -26,7 +26,8 @@ enum FindingKind : uint32_t {
   NOT_WAITED_FOR = 15,
 };
 
-enum AccessFlag : uint32_t { READ = 0, WRITE = 1, ATOMIC = 2, ASYNC = 4, BLIND = 8 };  // BLIND: it reads nothing
+// BLIND: it reads nothing; PROXY: of the copy engine, which needs no fence for the tensor cores
+enum AccessFlag : uint32_t { READ = 0, WRITE = 1, ATOMIC = 2, ASYNC = 4, BLIND = 8, PROXY = 16 };
 
 struct Finding {
   uint32_t kind, count;

@@ -6,6 +6,7 @@
 
 #include "async.cpp"
 #include "banks.cpp"
+#include "bulk.cpp"
 #include "callbacks.cpp"
 #include "happens_before.cpp"
 #include "meeting.cpp"

@@ -81,6 +81,7 @@ std::unique_ptr<Block> make_block(uint32_t linear) {
   for (NamedBarrier& barrier : block->named) barrier = NamedBarrier{};
   block->proxy_phases[0] = block->proxy_phases[1] = 0;
   forget_products(*block);
+  block->bulk_barriers.clear();
   block->shared.clear();
   if (launch.sanitize) block->cells.assign(launch.shared_bytes, Cell{});
   if (free_stacks.size() < launch.threads) allocate_stacks(launch.threads);
@@ -112,6 +113,7 @@ void retire(std::unique_ptr<Block> block) {
   if (block_now == block.get()) block_now = nullptr;
   if (launch.sanitize) count_banks(*block);
   if (launch.sanitize) check_products(*block);
+  if (launch.sanitize) check_copies(*block);
   block->gone = true;
   if (!block->cluster.empty()) {  // others may still look at its memory: it is kept until all have ended
     for (Thread& t : block->threads) free_stacks.push_back(t.stack);

@@ -96,6 +96,23 @@ struct NamedBarrier {
   Clock clock;         // what all that came had done
 };
 
+// A box on its way to shared memory.
+struct BulkCopy {
+  uint32_t to;
+  uintptr_t pc;
+  std::vector<char> bytes;
+};
+
+// An mbarrier (bulk.cpp): what its phase still waits for.
+struct BulkBarrier {
+  uint32_t expected = 0, pending = 0;
+  int64_t bytes = 0;
+  uint64_t phase = 0;
+  std::vector<BulkCopy> copies;
+  Clock clock, ended;  // what those that came had done, in this phase and before it
+  uint32_t maker = 0, made_at = 0, made_in = 0;
+};
+
 struct Block {
   uint3 index{};
   uint32_t linear = 0;
@@ -113,6 +130,7 @@ struct Block {
   NamedBarrier named[16];
   uint32_t proxy_phases[2] = {};      // the last phases in which a thread fenced for tensor cores
   std::vector<WarpProducts> products;  // a warp
+  std::unordered_map<uint32_t, BulkBarrier> bulk_barriers;  // by their place in shared memory
 
   Block();
   ~Block();
@@ -183,6 +201,9 @@ Clock known_now(Thread& self);
 // Products of warpgroups (warpgroups.cpp).
 void check_products(Block& block);
 void forget_products(Block& block);
+
+// Copies that mbarriers count (bulk.cpp).
+void check_copies(Block& block);
 
 // Bank conflicts of shared memory (banks.cpp).
 inline bool banks_watched = true;  // false while the emulator reads on behalf of an instruction it counts itself

@@ -127,7 +127,7 @@ void read_at_issue(Thread& lane, std::vector<Piece>& pieces) {
     piece.writer = cells->writer, piece.clock = cells->w_clock, piece.phase = cells->w_phase;
     for (int i = 0; i < 16 && !complained; ++i) {
       const bool same = i && cells[i].writer == cells[i - 1].writer && cells[i].w_clock == cells[i - 1].w_clock;
-      if (same || !cells[i].writer || (cells[i].w_flags & ASYNC) || fenced_for(lane, cells[i])) continue;
+      if (same || !cells[i].writer || (cells[i].w_flags & (ASYNC | PROXY)) || fenced_for(lane, cells[i])) continue;
       Finding* f = report(MISSING_FENCE, place(lane.pc), cells[i].w_pc);
       f->thread = lane.gid, f->thread2 = cells[i].writer - 1;
       complained = true;

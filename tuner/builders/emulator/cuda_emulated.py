@@ -48,7 +48,9 @@ from tuner.core.target import Target
 FORMAT = "emulated_cuda"
 """`Artifact.format` of what this builder makes; beside the library lies a `.json` that describes it."""
 
-_KINDS = {"struct": "s", "tensor": "t", "workspace": "t", "int32": "i", "int64": "l", "float32": "f"}
+_KINDS = {
+    "struct": "s", "tensor": "t", "workspace": "t", "int32": "i", "int64": "l", "float32": "f", "map": "m",
+}  # fmt: skip
 
 
 @cache

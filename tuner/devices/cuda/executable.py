@@ -19,10 +19,12 @@ from tuner.core.guarded import Guarded
 from tuner.core.kernel import Argument, Launch
 from tuner.core.resident import Resident
 from tuner.core.target import Target
+from tuner.core.tensor_map import TensorMap
 from tuner.core.workload import Workload
 from tuner.devices.cuda.context import Function, GpuContext
 from tuner.devices.cuda.memory import Region
 from tuner.devices.cuda.resident import after, launch_stream
+from tuner.devices.cuda.tensor_maps import encoded
 from tuner.targets.gpu_model.occupancy import occupancy
 
 _SCALARS: Mapping[str, type[Any]] = {
@@ -239,6 +241,8 @@ class Cubin(OnDevice):
                 _fields_ = tuple((f"f{i}", type(value)) for i, value in enumerate(values))
 
             return Struct(*values)
+        if argument.kind == "map":
+            return encoded(TensorMap.of(argument), addresses[argument.name])
         return ctypes.c_void_p(addresses.get(argument.name))  # absent: a null pointer
 
     def _prepare(self) -> Callable[[], object]:

@@ -23,6 +23,7 @@ SCALARS: dict[str, type[Any]] = {
     "float32": ctypes.c_float,
 }
 _BANK_RECORD, _MOST_BANK_RECORDS = 32, 4096  # bytes of a `BankRecord` of banks.cpp
+_MAP_BYTES, _MAP_FORM, _MAP_MAGIC = 128, "<QQ4Q5I5HHHH", 0x70616D726F736E74
 _PLACED = 256  # cudaMalloc's alignment (CUDA C++ Programming Guide, "Device Memory Accesses")
 
 
@@ -161,9 +162,40 @@ def by_value(argument: dict[str, Any], addresses: dict[str, int]) -> Any:
             _fields_ = tuple((f"f{i}", type(value)) for i, value in enumerate(fields))
 
         return Struct(*fields)
+    if argument["kind"] == "map":
+        return tensor_map(argument, addresses[argument["name"]])
     if argument["kind"] in SCALARS:
         return SCALARS[argument["kind"]](argument.get("value"))
     return ctypes.c_void_p(addresses.get(argument["name"]))
+
+
+def tensor_map(argument: dict[str, Any], address: int) -> Any:
+    """A tensor map of an emulated kernel: `EmulatedMap` of bulk.cpp, at a multiple of 64 bytes."""
+    values = [(field["name"].partition(" ")[0], field["value"]) for field in argument["fields"]]
+    dims, box = ([value for name, value in values if name == which] for which in ("dim", "box"))
+    rest, rank, strides = dict(values), len(dims), []
+    size = rest["element_bytes"]
+    for dim in dims[:-1]:
+        size *= dim
+        strides.append(size)
+    padded = [
+        [*numbers, *[0] * (count - len(numbers))] for numbers, count in ((strides, 4), (dims, 5), (box, 5))
+    ]
+    packed = struct.pack(
+        _MAP_FORM,
+        _MAP_MAGIC,
+        address,
+        *padded[0],
+        *padded[1],
+        *padded[2],
+        rank,
+        rest["element_bytes"],
+        rest["swizzle"],
+    )
+    memory = (ctypes.c_ubyte * (_MAP_BYTES + 64))()
+    made = (ctypes.c_ubyte * _MAP_BYTES).from_buffer(memory, -ctypes.addressof(memory) % 64)
+    ctypes.memmove(made, packed, len(packed))
+    return made
 
 
 def run(job: dict[str, Any]) -> int:

@@ -209,7 +209,7 @@ def artifact_of(raw: Any) -> Artifact:
     return artifact_from_plain(plain)
 
 
-_KINDS = ("tensor", "int64", "int32", "float32", "workspace", "struct")
+_KINDS = ("tensor", "int64", "int32", "float32", "workspace", "struct", "map")
 
 
 def _check_step(step: Mapping[str, Any]) -> None:
@@ -232,13 +232,17 @@ def _check_argument(raw: Any, inside: bool = False) -> None:
         raise UnusableAnswer(f"an argument is not a name, a kind, a value and fields but {brief(raw)}")
     name, kind, value = argument["name"], argument["kind"], argument["value"]
     fields = argument["fields"]
-    if not isinstance(name, str) or kind not in _KINDS or (inside and kind == "struct"):
+    if not isinstance(name, str) or kind not in _KINDS or (inside and kind in ("struct", "map")):
         raise UnusableAnswer(f"argument {brief(name)} cannot be of kind {brief(kind)}")
     if value is not None:
         number(value, f"argument {name}", -(2.0**63), 2.0**63)
         if kind in ("int64", "int32", "workspace") and type(value) is not int:
             raise UnusableAnswer(f"argument {name} is not a whole number but {brief(value)}")
-    if not isinstance(fields, list) or len(fields) > _MOST_STEPS or (fields and kind != "struct"):
+    if (
+        not isinstance(fields, list)
+        or len(fields) > _MOST_STEPS
+        or (fields and kind not in ("struct", "map"))
+    ):
         raise UnusableAnswer(f"argument {name} cannot have the fields {brief(fields)}")
     for part in fields:
         _check_argument(part, True)

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from tuner.store.store import Store
 
 _EVIDENCE = ("measured", "predicted")
+_SCALARS = ("int32", "int64", "float32", "struct")
 _ABOUT = (
     "Load file, take entry, pass arguments in order: tensors and workspaces as device pointers, workspaces "
-    "zeroed once. grid, block, shared_bytes and the bytes of workspaces are integer expressions over the "
-    "dimensions and the run_time options; // divides and rounds down, ceildiv(a, b) up, X if C else Y picks. "
-    "Of the entries of one operator, dtype, options and arch the one with these dims serves them, the one "
-    "marked default every other size."
+    "zeroed once, maps by value as the CUtensorMap of their tensor (cuTensorMapEncodeTiled: dims and box, "
+    "the contiguous dimension first, rows without gaps, swizzle in bytes, integers of element_bytes, zeros "
+    "outside). grid, block, shared_bytes, the bytes of workspaces, dims, box and swizzle are integer "
+    "expressions over the dimensions and the run_time options; // divides and rounds down, ceildiv(a, b) up, "
+    "X if C else Y picks. Of the entries of one operator, dtype, options and arch the one with these dims "
+    "serves them, the one marked default every other size."
 )
 
 
@@ -91,8 +94,9 @@ def _entry(place: Path, row: BestRow) -> dict[str, Any]:
     workspaces = {name: e.fold(constants).text for name, e in kernel.workspace_rule.items()}
     arguments = [
         {"name": a.name, "kind": a.kind, **({"bytes": workspaces[a.name]} if a.kind == "workspace" else {}),
-         **({"value": a.value} if a.kind not in ("workspace", "tensor") and a.name not in sizes else {})}
-        for a in source.arguments
+         **(_map(kernel, name, constants) if a.kind == "map" else {}),
+         **({"value": a.value} if a.kind in _SCALARS and a.name not in sizes else {})}
+        for name, a in zip(kernel.argument_names, source.arguments, strict=True)
     ]  # fmt: skip
     tensors = {
         spec.name: {"dtype": spec.dtype, "output": spec.output}
@@ -122,11 +126,21 @@ def _launch(kernel: SourceKernel, constants: Mapping[str, Any]) -> dict[str, Any
     }
 
 
+def _map(kernel: SourceKernel, name: str, constants: Mapping[str, Any]) -> dict[str, Any]:
+    """What a program gives cuTensorMapEncodeTiled for the tensor of that argument, as its dimensions say."""
+    rule = {key: expression.fold(constants).text for key, expression in kernel.map_rule.items()}
+    found: dict[str, Any] = {
+        what: [rule[key] for key in (f"{name} {what} {i}" for i in range(5)) if key in rule]
+        for what in ("dims", "box")
+    }
+    return {**found, "swizzle": rule[f"{name} swizzle"], "element_bytes": constants["element_bytes"]}
+
+
 def _any_size(kernel: SourceKernel, sizes: Sequence[str], operator: Operator) -> bool:
     """Whether a program that knows dimensions and run-time options can launch it for any of them."""
-    rules = [*kernel.launch_rule.values(), *kernel.workspace_rule.values()]
+    rules = [*kernel.launch_rule.values(), *kernel.workspace_rule.values(), *kernel.map_rule.values()]
     derived = set(operator.derived(operator.parse(operator.example, operator.dtypes[0])))
-    told = {*operator.tensors, *operator.options, *sizes, *kernel.workspace_rule}
+    told = {*operator.tensors, *operator.options, *sizes, *kernel.workspace_rule, *kernel.map_names}
     return (
         not kernel.restricted
         and all(name in told for name in kernel.argument_names)

@@ -5,12 +5,13 @@
 namespace cuda_emulator {
 
 // Whether a parameter can take an argument of a kind: t a pointer, i and l integers of 4 and 8 bytes, f a float, s a
-// struct.
+// struct, m a tensor map.
 template <class T>
 struct Takes {
   static constexpr bool kind(char k) {
     return (k == 'i' && ::std::is_integral<T>::value && sizeof(T) == 4) || (k == 'f' && ::std::is_same<T, float>::value) ||
-           (k == 'l' && ::std::is_integral<T>::value && sizeof(T) == 8) || (k == 's' && ::std::is_class<T>::value);
+           (k == 'l' && ::std::is_integral<T>::value && sizeof(T) == 8) || (k == 's' && ::std::is_class<T>::value) ||
+           (k == 'm' && ::std::is_class<T>::value && sizeof(T) == 128);
   }
 };
 template <class T>
@@ -58,7 +59,7 @@ extern thread_local char cuda_emu_dynamic[];
 #define CUDA_EMULATOR_CALL(name, kinds, ...)                                                                     \
   static_assert(cuda_emulator::takes(__VA_ARGS__, kinds),                                                        \
                 "the parameters of kernel " #__VA_ARGS__ " differ from the declared arguments (" kinds           \
-                ": t tensor, i int32, l int64, f float32, s struct)");                                                     \
+                ": t tensor, i int32, l int64, f float32, s struct, m map)");               \
   extern "C" __attribute__((visibility("default"), no_sanitize("thread", "alignment"))) void name(void** arguments) { \
     cuda_emulator::call(__VA_ARGS__, arguments);                                                                 \
   }

@@ -1,6 +1,6 @@
 """PTX of clusters: shared memory of the other blocks, the barrier in two halves (PTX ISA 9.7.9, 9.7.13).
 
-Not there, and naming themselves: `mbarrier`, `st.async`, `red.async` and copies to several blocks.
+Not there, and naming themselves: `st.async` and `red.async`. Barriers and copies of blocks: `bulk`.
 """
 
 from collections.abc import Sequence

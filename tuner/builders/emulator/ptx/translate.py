@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tuner.builders.emulator.ptx.arithmetic import ARITHMETIC
 from tuner.builders.emulator.ptx.asm_statements import AsmStatement, asm_statements
+from tuner.builders.emulator.ptx.bulk import BULK
 from tuner.builders.emulator.ptx.cluster import CLUSTER
 from tuner.builders.emulator.ptx.data import DATA
 from tuner.builders.emulator.ptx.names import Unknown, Writer
@@ -15,7 +16,7 @@ from tuner.builders.emulator.ptx.warpgroup import WARPGROUP
 Emit = Callable[[Writer, list[str], Sequence[str]], str]
 """What an instruction does in C++: given the modifiers behind its name, and its operands."""
 
-TABLE: Mapping[str, Emit] = {**ARITHMETIC, **DATA, **WARP, **WARPGROUP, **CLUSTER}
+TABLE: Mapping[str, Emit] = {**ARITHMETIC, **DATA, **WARP, **WARPGROUP, **CLUSTER, **BULK}
 """Instructions by the first part of their opcode; `Unknown` is raised for modifiers that are not known."""
 
 _TYPES = {"h": "b16", "r": "b32", "l": "b64", "f": "f32", "d": "f64"}

@@ -1,0 +1,95 @@
+// Tiles that the copy engine of Hopper fetches by itself (TMA, sm_90): one thread asks, an mbarrier counts the bytes.
+//
+// What is fetched is a box of a tensor of up to three dimensions, the contiguous one first. Where the tensor lies, its
+// sizes and the box are in a tensor map, which the host makes before the launch and passes as an argument
+// ([maps] in the kernel's declaration). What lies outside of the tensor arrives as zeros and counts as bytes too.
+//
+// An mbarrier is at a phase, which ends when all expected arrivals and all expected bytes are there (PTX ISA
+// 9.7.13.15). Who waits names the parity of the phase that he wants to have ended: in a ring of slots it changes with
+// each turn.
+//
+//   ring of 3    fetched into   0  1  2  0  1  2  0     who fetches waits until `empty` of the slot has ended,
+//                parity         0  0  0  1  1  1  0     who reads until `full` has
+#pragma once
+
+// What cuTensorMapEncodeTiled fills.
+struct __align__(64) TensorMap {
+  unsigned long long opaque[16];
+};
+
+// Addresses are those of shared memory, 32 bits: barriers are 8 bytes each, on a boundary of 8.
+__device__ __forceinline__ void barrier_init(unsigned barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+// What `barrier_init` wrote is there for other blocks of the cluster and for the copy engine, after a barrier.
+__device__ __forceinline__ void barriers_ready() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+// One arrival; the phase also waits for this many bytes.
+__device__ __forceinline__ void arrive_expecting(unsigned barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void arrive(unsigned barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+// The barrier at the same place of another block of the cluster.
+__device__ __forceinline__ void arrive_at(unsigned barrier, int rank) {
+  unsigned there;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(barrier), "r"(rank));
+  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(there) : "memory");
+}
+__device__ __forceinline__ void await(unsigned barrier, int parity) {
+  unsigned ended = 0;
+#ifdef WAIT_LIMIT
+  int tries = 0;
+#endif
+  do {
+    asm volatile(
+        "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+        : "=r"(ended)
+        : "r"(barrier), "r"(parity)
+        : "memory");
+#ifdef WAIT_LIMIT
+    if (++tries > WAIT_LIMIT) __trap();
+#endif
+  } while (!ended);
+}
+
+__device__ __forceinline__ void prefetch_map(const TensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+// The box whose first element is (x, y, z) to shared memory; its bytes are counted by `barrier`.
+__device__ __forceinline__ void fetch_box(unsigned to, const TensorMap* map, int x, int y, int z, unsigned barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::
+          "r"(to), "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier)
+      : "memory");
+}
+// The same for all blocks of the cluster that `ranks` has a bit for: to the same places, counted by their barriers.
+__device__ __forceinline__ void fetch_box_for(unsigned to, const TensorMap* map, int x, int y, int z, unsigned barrier,
+                                              unsigned short ranks) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+      "[%1, {%2, %3, %4}], [%5], %6;" ::"r"(to),
+      "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier), "h"(ranks)
+      : "memory");
+}
+
+// Every thread of the cluster: who has come has written all before for who goes on.
+__device__ __forceinline__ void cluster_barrier() {
+  asm volatile("barrier.cluster.arrive;" ::: "memory");
+  asm volatile("barrier.cluster.wait;" ::: "memory");
+}
+__device__ __forceinline__ int rank_in_cluster() {
+  unsigned rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return int(rank);
+}
+
+// A warpgroup's share of registers from here on: a producer needs few, a consumer all it can have.
+template <int REGISTERS>
+__device__ __forceinline__ void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+template <int REGISTERS>
+__device__ __forceinline__ void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
