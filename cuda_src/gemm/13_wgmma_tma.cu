@@ -12,19 +12,19 @@ use = ["large_shared"]
 
 [supports]
 "8-bit elements are multiplied where k is contiguous in both operands" = "element_bytes > 1 or (trans_b and not trans_a)"
-"the copy engine wants rows of A that are a multiple of 16 bytes apart" = "(m if trans_a else k) * element_bytes % 16 == 0"
-"the copy engine wants rows of B that are a multiple of 16 bytes apart" = "(k if trans_b else n) * element_bytes % 16 == 0"
+"the copy engine wants rows of A that are a multiple of 16 bytes apart" = "a_along * element_bytes % 16 == 0"
+"the copy engine wants rows of B that are a multiple of 16 bytes apart" = "b_along * element_bytes % 16 == 0"
 
 [maps.map_a]
 tensor = "A"
-dims = ["m if trans_a else k", "k if trans_a else m", "batch"]
-box = ["128 // element_bytes", "BK if trans_a else BM // CLUSTER_N", "1"]
+dims = ["a_along", "k if trans_a else m", "batch"]
+box = ["panel", "BK if trans_a else a_share", "1"]
 swizzle = "128"
 
 [maps.map_b]
 tensor = "B"
-dims = ["k if trans_b else n", "n if trans_b else k", "batch"]
-box = ["128 // element_bytes", "BN // CLUSTER_M if trans_b else BK", "1"]
+dims = ["b_along", "n if trans_b else k", "batch"]
+box = ["panel", "b_share if trans_b else BK", "1"]
 swizzle = "128"
 
 [parameters]
@@ -40,6 +40,12 @@ PINGPONG = { values = [0, 1], doc = "1: two warpgroups with a tile of D each, on
 GROUP_M = { values = [1, 4, 8, 16], doc = "rows of blocks (or of clusters) visited together" }
 
 [let]
+# Elements of a row in memory; of 128 bytes; rows and columns of a tile that a block of a cluster fetches.
+a_along = "m if trans_a else k"
+b_along = "k if trans_b else n"
+panel = "128 // element_bytes"
+a_share = "BM // CLUSTER_N"
+b_share = "BN // CLUSTER_M"
 cluster = "CLUSTER_M * CLUSTER_N"
 groups = "2 if PINGPONG else (BM // WM) * (BN // WN)"
 threads = "128 * (groups + 1)"
@@ -50,6 +56,7 @@ tiles_bytes = "STAGES * tile_bytes"
 # Tiles; rows of finished elements for each warp; barriers.
 shared = "tiles_bytes + 4 * groups * 2560 + 8 * (2 * STAGES + 2)"
 visits = "ceildiv(m, BM * CLUSTER_M) * ceildiv(n, BN * CLUSTER_N) * batch"
+tiles = "visits * cluster"
 blocks = "min(sm_count // cluster, visits) * cluster"
 
 [constraints]
@@ -58,16 +65,16 @@ a_tile_a_warpgroup = "not PINGPONG or (BM == WM and BN == WN)"
 rows_are_panels = "BK * element_bytes in (128, 256)"
 at_most_two_share = "cluster <= 2"
 # Of an operand whose rows are the contiguous ones a share is whole panels of 128 bytes.
-a_shares_are_boxes = "not trans_a or BM * element_bytes % (128 * CLUSTER_N) == 0"
-b_shares_are_boxes = "trans_b or BN * element_bytes % (128 * CLUSTER_M) == 0"
+a_shares_are_boxes = "not trans_a or a_share % panel == 0"
+b_shares_are_boxes = "trans_b or b_share % panel == 0"
 groups_fit = "groups <= 4"
 threads_fit = "threads <= max_threads_block"
 # What setmaxnreg leaves to a warpgroup that multiplies, beside about 30 for descriptors and loops.
 registers_fit = "sums + 30 <= (232 if groups <= 2 else 160 if groups == 3 else 120)"
 
 [features]
-macs = "visits * cluster * BM * BN * k"
-traffic_bytes = "visits * cluster * (BM / CLUSTER_N + BN / CLUSTER_M) * k * element_bytes"
+macs = "tiles * BM * BN * k"
+traffic_bytes = "tiles * (a_share + b_share) * k * element_bytes"
 steps = "ceildiv(k, BK)"
 intensity = "BM * BN / (BM + BN)"
 threads = "threads"
