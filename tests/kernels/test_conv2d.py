@@ -175,6 +175,30 @@ def test_last_pixels_as_dot_products(shape: str, tmp_path: Path) -> None:
             assert error <= 1.0, where
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "n1 c40 h7 w7 k24 r1 s1 bias relu residual",
+        "n2 c50 h14 w14 k20 r1 s1 residual",
+        "n1 c35 h14 w14 k10 r3 s3 pad=1 stride=2 bias",
+    ],
+)
+@pytest.mark.sampled(1)
+def test_slices_of_the_depth_and_pixels_left_over(shape: str, tmp_path: Path) -> None:
+    """Sums that Y holds meanwhile, in both orders of loops, copied panels or not, and with threads."""
+    kernel = registry.kernel("conv_blocked_ahead")
+    workload = CONV.parse(f"{shape} frozen")
+    space = [c for c in kernel.space(workload, HERE) if 0 < c["KC"] < 256 or c["KC"] == 0]
+    chosen = [next(c for c in space if c["ODD"] and c["INNER"] == inner) for inner in "mn"]
+    chosen += [next((c for c in space if not c["COPY"] and c["INNER"] == "n"), space[-1])]
+    for number, config in enumerate(chosen):
+        # Shapes of the random tests have few channels: here a slice is less than all of them.
+        run = Run(kernel, workload, {**config, "KC": 16}, HERE, tmp_path / str(number))
+        for case in (workload, *CONV.companions(workload)):
+            error, where = run.error(case)
+            assert error <= 1.0, where
+
+
 # What a wrong kernel does -> (what of the naive one is replaced, by what).
 PLANTED = {
     "leaves out the last channel": ("in < inner;", "in < inner - 1;"),

@@ -1,9 +1,9 @@
 """Tensors with guards: whatever a kernel writes outside of its output is seen.
 
 Each tensor lies in memory of its own: a margin filled with a pattern, the data on a page of its own, a margin
-up to the page's end and one page more, and on both sides a stretch of addresses that cannot be touched at
-all. A stray write changes a margin (found by `Guarded.damage`) or dies of a signal; a stray read of a float
-margin yields NaN, which no verification passes.
+up to the page's end and one page more (of a huge page, up to its end), and on both sides a stretch of
+addresses that cannot be touched at all. A stray write changes a margin (found by `Guarded.damage`) or dies of
+a signal; a stray read of a float margin yields NaN, which no verification passes.
 """
 
 import ctypes
@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 
 from tuner.core.dtypes import dtype_named
+from tuner.core.huge_pages import HUGE, LEAST, ask_for
 
 PATTERN = 0xFF
 """All bits set is a NaN in every IEEE format and -1 in every integer one."""
@@ -22,8 +23,7 @@ RESERVED = 128 * 2**20
 
 _PAGE = mmap.PAGESIZE
 _MARGIN = _PAGE
-_HUGE = 2 * 2**20
-_PROT_NONE, _MADV_HUGEPAGE = 0, 14
+_PROT_NONE = 0
 
 
 @cache
@@ -68,19 +68,23 @@ class Guarded:
     def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
         kind = dtype_named(dtype)
         size = int(np.prod(shape, dtype=object)) * kind.itemsize if shape else kind.itemsize
-        # Large tensors start on a huge page, as a program's own large arrays do.
-        lead = _HUGE if size >= 4 * _HUGE else 0
-        inner = lead + _MARGIN + -(-size // _PAGE) * _PAGE + _MARGIN
+        # Large tensors lie in huge pages, as weights and values of a model do (`huge_pages`).
+        lead = HUGE if size >= LEAST else 0
+        room = -(-size // _PAGE) * _PAGE + _MARGIN
+        # A huge page is there as a whole or not at all: what a tensor begins of one is margin up to its end.
+        if lead and LEAST <= size % HUGE <= HUGE - _MARGIN:
+            room = -(-size // HUGE) * HUGE
+        inner = lead + _MARGIN + room
         self._map, side = _reserve(inner)
         memory = np.frombuffer(self._map, dtype=np.uint8)
         base = memory.ctypes.data
         start = side + _MARGIN
         if lead:
             start += -(base + start) % lead
-        end = start + -(-size // _PAGE) * _PAGE + _MARGIN
+        end = start + room
         if sys.platform == "linux":
             if lead:
-                self._advise(base + start, end - start)
+                ask_for(self._map, start, end - start)
             for place, length in ((base, start - _MARGIN), (base + end, len(memory) - end)):
                 if _libc().mprotect(ctypes.c_void_p(place), ctypes.c_size_t(length), _PROT_NONE) != 0:
                     raise MemoryError("the pages around a tensor cannot be protected")
@@ -91,10 +95,6 @@ class Guarded:
         self._before[:] = PATTERN
         self._after[:] = PATTERN
 
-    @staticmethod
-    def _advise(place: int, length: int) -> None:
-        _libc().madvise(ctypes.c_void_p(place), ctypes.c_size_t(length), _MADV_HUGEPAGE)
-
     def poison(self) -> None:
         """Fills the tensor with NaN (or -1), so that an element not written is a wrong one."""
         self._payload[:] = PATTERN
@@ -102,7 +102,6 @@ class Guarded:
     def damage(self) -> str | None:
         """What a stray write did to the margins; `None` if nothing."""
         for margin, where in ((self._before, "before"), (self._after, "after")):
-            changed = np.flatnonzero(margin != PATTERN)
-            if changed.size:
-                return f"{changed.size} bytes changed {where} the tensor"
+            if not (margin == PATTERN).all():
+                return f"{np.count_nonzero(margin != PATTERN)} bytes changed {where} the tensor"
         return None

@@ -12,6 +12,7 @@ import numpy as np
 from tuner import registry
 from tuner.core.brief import brief
 from tuner.core.errors import TunerError
+from tuner.core.huge_pages import in_huge_pages
 from tuner.core.kernel import FROZEN
 from tuner.core.tensors import TensorSpec
 from tuner.core.workload import Workload
@@ -201,7 +202,7 @@ class Executor:
         sizes: dict[int, int] = {}
         for name, piece in pieces.items():
             sizes[piece] = max(sizes.get(piece, 0), needed.get(name, 0))
-        memory = {piece: _aligned(size) for piece, size in sizes.items()}
+        memory = _cut(sizes)
         self.planned_bytes = sum(sizes.values())
         self._values: dict[str, np.ndarray] = {}
         for name, piece in pieces.items():
@@ -305,6 +306,16 @@ def _aligned(nbytes: int) -> np.ndarray:
     raw = np.zeros(nbytes + _ALIGNED, np.uint8)
     begin = -raw.ctypes.data % _ALIGNED
     return raw[begin : begin + nbytes]
+
+
+def _cut(sizes: Mapping[int, int]) -> dict[int, np.ndarray]:
+    """Memory of so many bytes by name, which begins at a cache line, all of it in the same huge pages."""
+    padded = {name: -(-size // _ALIGNED) * _ALIGNED for name, size in sizes.items()}
+    whole, begin, found = in_huge_pages(sum(padded.values())), 0, {}
+    for name, size in sizes.items():
+        found[name] = whole[begin : begin + size]
+        begin += padded[name]
+    return found
 
 
 def _empty(size: int, dtype: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ from tuner import registry
 from tuner.core.artifact import Artifact
 from tuner.core.device import Device, Executable
 from tuner.core.errors import TunerError, Unavailable
+from tuner.core.huge_pages import LEAST, in_huge_pages
 from tuner.core.kernel import FROZEN, Kernel
 from tuner.core.resident import Resident
 from tuner.core.space import Config
@@ -88,7 +89,7 @@ class TunedKernel:
             raise TypeError(f"{what}; {self.workload.key} takes {', '.join(specs)}")
         made, key = object.__new__(type(self)), self.workload.key
         made.__dict__.update(self.__dict__)
-        held = {name: as_input(specs[name], array, key).copy() for name, array in weights.items()}
+        held = {name: _kept(as_input(specs[name], array, key)) for name, array in weights.items()}
         made._weights = {**self._weights, **held}
         made._inputs = [spec for spec in specs.values() if spec.name not in made._weights]
         made._idle = [made._load()]
@@ -240,6 +241,15 @@ class TunedKernel:
                 return loaded
         except RuntimeError as error:
             raise Unavailable(f"kernel {self.kernel} cannot be loaded: {error}") from error
+
+
+def _kept(weights: np.ndarray) -> np.ndarray:
+    """A copy that a kernel reads fast."""
+    if weights.nbytes < LEAST:
+        return weights.copy()
+    made = in_huge_pages(weights.nbytes).view(weights.dtype).reshape(weights.shape)
+    made[...] = weights
+    return made
 
 
 def rebuild(
