@@ -39,12 +39,18 @@ __device__ __forceinline__ void arrive_at(unsigned barrier, int rank) {
 }
 __device__ __forceinline__ void await(unsigned barrier, int parity) {
   unsigned ended = 0;
+#ifdef WAIT_LIMIT
+  int tries = 0;
+#endif
   do {
     asm volatile(
         "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
         : "=r"(ended)
         : "r"(barrier), "r"(parity)
         : "memory");
+#ifdef WAIT_LIMIT
+    if (++tries > WAIT_LIMIT) __trap();
+#endif
   } while (!ended);
 }
 

@@ -41,8 +41,6 @@ __device__ __forceinline__ void write_finished(Out* patch, const Acc (&sum)[COUN
             if (row < rows && col + e < cols) result[e] = finish(two[e], place(row, col + e), row, col + e);
         }
         store(patch + (g + 8 * half) * STRIDE + 8 * j + 2 * t, result);
-        // Else the compiler would read all before the first is finished, for which there are no registers.
-        if (READS && j % 4 == 3) asm volatile("" ::: "memory");
       }
     }
     __syncwarp();

@@ -203,6 +203,10 @@ __device__ __forceinline__ void produce(unsigned stages, const Barriers& barrier
     for (int tile = 0; tile < tiles; ++tile, ring.next()) {
       await(barriers.empty(ring.slot), ring.parity ^ 1);
       const unsigned full = barriers.full(ring.slot), to = stages + ring.slot * STAGE_BYTES;
+#if ABLATE == 3
+      arrive(full);
+      continue;
+#endif
       arrive_expecting(full, STAGE_BYTES);
       fetch_tile<TileA, !OPT_TRANS_A, CLUSTER_N>(to, map_a, row, tile * BK, batch, full, rank_n, for_a);
       fetch_tile<TileB, bool(OPT_TRANS_B), CLUSTER_M>(to + A_BYTES, map_b, col, tile * BK, batch, full, rank_m, for_b);
@@ -230,6 +234,10 @@ __device__ __forceinline__ void consume(unsigned stages, Out* patches, const Bar
     int last = 0;
     for (int tile = 0; tile < tiles; ++tile, ring.next()) {
       await(barriers.full(ring.slot), ring.parity);
+#if ABLATE == 2
+      release(ring.slot);
+      continue;
+#endif
       multiply_tile(sum, stages + ring.slot * STAGE_BYTES, within_row, within_col);
       // The products before these are done.
       wgmma_wait<1>();
@@ -238,9 +246,14 @@ __device__ __forceinline__ void consume(unsigned stages, Out* patches, const Bar
     }
     if (PINGPONG && lane == 0) arrive(barriers.turn(1 - group));
     wgmma_wait<0>();
+#if ABLATE != 2
     release(last);
+#endif
 #pragma unroll
     for (int i = 0; i < HIGH; ++i) arrived(sum[i][0]);
+#if ABLATE == 1
+    if (visits.m == -1)
+#endif
 #pragma unroll
     for (int i = 0; i < HIGH; ++i)
       write_finished<OPT_BETA != 0 || OPT_BIAS>(patch, sum[i][0], D, row + within_row + 64 * i + warp % 4 * 16,

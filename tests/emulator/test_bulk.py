@@ -69,7 +69,6 @@ def expected(x: int, y: int, swizzle: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("x", "y", "swizzle"), [(0, 0, 128), (4, 3, 0), (30, 15, 128), (-5, -2, 128)])
-@pytest.mark.sampled(2)
 def test_a_box_arrives_with_zeros_where_there_is_no_tensor(x: int, y: int, swizzle: int) -> None:
     result = run(ONE, x, y, swizzle)
     assert result.completed, result.error
@@ -100,7 +99,6 @@ _PLANTED = {
 
 
 @pytest.mark.parametrize("name", _PLANTED)
-@pytest.mark.sampled(2)
 def test_a_mistake_is_named(name: str) -> None:
     form, changes, kind = _PLANTED[name]
     result = run(form, 0, 0, changes=changes)

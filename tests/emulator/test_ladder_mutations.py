@@ -24,8 +24,6 @@ STEPS = re.compile(
     r"(__syncthreads\(\)|__syncwarp\([^()]*\)|__pipeline_wait_prior\([^;]*\)|__pipeline_commit\(\)"
     r'|asm volatile\("(?:cp\.async\.(?:wait|commit)|bar\.|barrier\.|wgmma\.[cfw]|fence\.proxy)[^;]*;[^;]*\)'
     r"|wgmma_(?:fence|commit|wait<\d>)\(\)|fence_async_proxy\(\)"
-    # Whose turn it is to multiply changes no result.
-    r"|await\(barriers\.(?:full|empty)[^;]*\)|release\(last\)|cluster_barrier\(\)"
     r"|(?<=\n      )__threadfence\(\));"
 )
 

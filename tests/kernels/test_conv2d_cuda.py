@@ -19,7 +19,7 @@ def test_the_ladder_is_there() -> None:
         for k in registry.kernels_of("conv2d", "cuda")
         if k.language == "nvrtc"
     }
-    assert sorted(rungs) == list("0123456")
+    assert sorted(rungs) == list("01234567")
 
 
 # The contract's small images have too few channels for F(4x4); 70 are two sums of 32 and a rest.
@@ -46,6 +46,38 @@ def test_int8_on_tensor_cores_in_whole_pieces(nhwc: bool, tmp_path: Path) -> Non
     )  # fmt: skip
     config = kernel.space(workload, chosen).sample(random.Random(1))
     assert wrong(Case(kernel, workload, config, chosen, 1), tmp_path / "x", lambda: None) is None
+
+
+# What the contract's small images do not take: NCHW's pixels turned four at a time, its planes as they lie,
+# and NHWC's channels in whole pieces, in several patches of several tiles.
+_WGMMA = {
+    "turned": ("c72 h6 w10 r3 s3 pad1 bias relu", {"WP": 96, "STAGES": 3}),
+    "planes": ("c72 h4 w22 r1 s1 silu", {"WP": 80, "GP": 2}),
+    "nhwc": ("c72 h6 w7 r2 s3 pad1 nhwc", {"GF": 2}),
+    "a tap at a time": ("c144 h9 w7 r3 s3 pad1 nhwc stride2 groups2 residual", {"SHIFT": 0, "WF": 128}),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [n if n == "turned" else pytest.param(n, marks=pytest.mark.slow) for n in _WGMMA]
+)
+def test_wgmma_in_whole_pieces(name: str, tmp_path: Path) -> None:
+    kernel, chosen = registry.kernel("cuda_conv_wgmma"), target("sm_90")
+    needs(kernel)
+    shape, config = _WGMMA[name]
+    workload = CONV.parse(f"n2 k72 {shape}", "f16")
+    whole = {
+        "SHIFT": 1,
+        "WP": 64,
+        "GP": 1,
+        "WF": 64,
+        "GF": 1,
+        "STAGES": 4,
+        "GROUP_M": 1,
+        "MIN_BLOCKS": 1,
+        **config,
+    }
+    assert wrong(Case(kernel, workload, whole, chosen, 1), tmp_path / "x", lambda: None) is None
 
 
 def test_no_other_kernel_than_winograd_claims_fewer_products() -> None:

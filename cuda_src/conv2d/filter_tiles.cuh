@@ -1,0 +1,67 @@
+// Tiles of filters for products (wgmma): [filter][128 bytes of channels of one tap], swizzled (panels.cuh).
+//
+// NHWC's filters hold their channels together. NCHW's, [filter][channel][tap], are turned first, by all blocks together
+// at the start of the launch, into workspace that all then read: [tap][filter][channel]. A call has to do so anew, since
+// weights may have changed.
+#pragma once
+#include "patches.cuh"
+
+constexpr int FILTER_BYTES = BF * 128;                                // of a tile
+constexpr int PIECES_C = (SIZE_C / OPT_GROUPS + PIECE - 1) / PIECE;   // of a turned filter's channels
+constexpr int WORKERS = 72;                                           // blocks that turn: fewer than run at once
+
+// `state`: how many workers are done, how many blocks have seen it; both 0 before and after a call.
+__device__ __forceinline__ void turn_filters(const Sizes& of, const In* W, In* turned, int* state) {
+  const int blocks = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x, workers = min(WORKERS, blocks);
+  if (block >= workers) return;
+  for (int i = block * THREADS + threadIdx.x; i < of.k * PIECES_C * TAPS; i += workers * THREADS) {
+    const int tap = i % TAPS, piece = i / TAPS % PIECES_C, filter = i / TAPS / PIECES_C, channel = piece * PIECE;
+    In held[PIECE];
+#pragma unroll
+    for (int e = 0; e < PIECE; ++e)
+      held[e] = channel + e < of.group_c() ? W[(size_t(filter) * of.group_c() + channel + e) * TAPS + tap] : In(0);
+    store(turned + ((size_t(tap) * of.k + filter) * PIECES_C + piece) * PIECE, held);
+  }
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) atomicAdd(state, 1);
+}
+
+__device__ __forceinline__ void wait_for_turned(int* state) {
+  if (threadIdx.x == 0) {
+    const int blocks = gridDim.x * gridDim.y;
+    while (atomicAdd(state, 0) < min(WORKERS, blocks)) __nanosleep(20);
+    __threadfence();
+    // The last one leaves zeros for the next call.
+    if (atomicAdd(state + 1, 1) == blocks - 1) atomicExch(state, 0), atomicExch(state + 1, 0);
+  }
+  __syncthreads();
+}
+
+// A tile of a block's filters, of the channels from channel0 on under one tap.
+template <bool ALIGNED>
+__device__ __forceinline__ void fetch_filters(unsigned char* to, const Tile& tile, const In* W, const In* turned,
+                                              int channel0, int tap) {
+  constexpr int STEP = THREADS / 8;
+  const Sizes& of = tile.of;
+  const int row0 = threadIdx.x / 8, piece = threadIdx.x % 8, channel = channel0 + piece * PIECE, filters = tile.filters();
+  const size_t filter = tile.first_filter() + row0;
+  const In* const from = OPT_NHWC ? W + (filter * TAPS + tap) * of.group_c() + channel
+                                  : turned + (size_t(tap) * of.k + filter) * PIECES_C * PIECE + channel;
+  const size_t stride = size_t(STEP) * (OPT_NHWC ? TAPS * of.group_c() : PIECES_C * PIECE);
+  unsigned char* const row = to + row0 * 128 + (piece ^ row0 % 8) * 16;
+#pragma unroll
+  for (int i = 0; i < (BF + STEP - 1) / STEP; ++i) {
+    if (BF % STEP != 0 && row0 + i * STEP >= BF) break;
+    const bool inside = channel < of.group_c() && row0 + i * STEP < filters;
+    static_assert(STEP % 8 == 0, "all of a thread's rows are swizzled alike");
+    if constexpr (ALIGNED || !OPT_NHWC) {
+      copy_piece_async(row + i * STEP * 128, inside ? from + i * stride : (OPT_NHWC ? W : turned), inside);
+    } else {
+      In held[PIECE];
+#pragma unroll
+      for (int e = 0; e < PIECE; ++e) held[e] = inside && channel + e < of.group_c() ? from[i * stride + e] : In(0);
+      store(reinterpret_cast<In*>(row + i * STEP * 128), held);
+    }
+  }
+}
