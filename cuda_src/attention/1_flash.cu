@@ -9,7 +9,7 @@ arguments = ["Q", "K", "V", "block_table", "O", "kv_h", "rows", "q", "kv", "fact
 options = "operator"
 requires = ["cp_async"]
 shape_generic = false
-use = ["scores", "key_tiles", "occupancy", "large_shared"]
+use = ["scores", "small_key_tiles", "key_tiles", "occupancy", "large_shared"]
 
 [parameters]
 BQ = { values = [16, 32, 64, 128], doc = "queries a block" }

@@ -11,9 +11,13 @@
 # By which scores are multiplied: the scale, and log2(e).
 factor = "(scale if scale > 0 else d ** -0.5) * 1.4426950408889634"
 
-# Keys and values in tiles of BK in shared memory.
-[key_tiles.parameters]
+[small_key_tiles.parameters]
 BK = { values = [16, 32, 64, 128], doc = "keys of a tile" }
+
+[small_key_tiles.constraints]
+keys_used = "BK < 2 * kv or BK == 16"
+
+# Keys and values in tiles of BK in shared memory, a parameter.
 
 [key_tiles.let]
 key_tiles = "ceildiv(kv, BK)"
@@ -23,7 +27,6 @@ keys_computed = "key_tiles * BK * (0.5 + 0.5 * max(0, kv - q) / kv if causal els
 [key_tiles.constraints]
 shared_of_sm_fits = "MIN_BLOCKS * (shared + shared_bytes_reserved) <= shared_bytes_sm"
 grid_fits = "blocks <= max_grid_x"
-keys_used = "BK < 2 * kv or BK == 16"
 
 [key_tiles.features]
 steps = "key_tiles"

@@ -33,8 +33,8 @@ struct Panels {
   }
 
   // The whole tile, without passing through registers where ALIGNED; complete after the pipeline's wait.
-  template <bool ALIGNED>
-  static __device__ __forceinline__ void copy_async(T* tile, const Window& window, int thread) {
+  template <bool ALIGNED, typename Gather>
+  static __device__ __forceinline__ void copy_async(T* tile, const Gather& window, int thread) {
     if (!ALIGNED) {
 #pragma unroll 2
       for (int i = thread; i < SIZE; i += THREADS) {
@@ -43,10 +43,10 @@ struct Panels {
       }
       return;
     }
-    // In one column of pieces rows are STEP apart, a power of two above all bits of the first row: one pointer serves
-    // all, and what the swizzle differs by is a constant.
+    // In one column of pieces rows are STEP apart, a power of two above all bits of the first row or a multiple of the
+    // swizzle's eight: one pointer serves all, and what the swizzle differs by is a constant.
     constexpr int STEP = THREADS / PER_ROW;
-    constexpr bool DOWN = THREADS % PER_ROW == 0 && (STEP & (STEP - 1)) == 0;
+    constexpr bool DOWN = Gather::UNIFORM && THREADS % PER_ROW == 0 && (STEP % 8 == 0 || (STEP & (STEP - 1)) == 0);
     const int row = thread / PER_ROW, piece = thread % PER_ROW;
     T* const to = tile + piece / 8 * PANEL + row * ROW;
     const T* const from = DOWN ? window.at(row, piece * VECTOR) : nullptr;

@@ -44,7 +44,7 @@ def longer(case: Case) -> Case:
 
 
 def test_the_ladder_is_there() -> None:
-    assert sorted(RUNGS) == list("01234")
+    assert sorted(RUNGS) == list("012345")
 
 
 @pytest.mark.slow
@@ -87,6 +87,7 @@ class Changed(Kernel):
 MISTAKES = [
     ("1", "if (key >= seen[i]) continue;", "", "special values"),
     ("2", "careful(row, patch + row * STRIDE);", ";", "special values"),
+    ("5", "if (special(r)) careful(first + r);", ";", "special values"),
     ("3", "if (OPT_CAUSAL && token + k * GROUPS >= seen[r]) continue;", "", "special values"),
     ("4", "+ i];\n  __syncthreads();", "+ i];", "race"),
 ]  # fmt: skip
@@ -95,11 +96,12 @@ MISTAKES = [
 @pytest.mark.parametrize(("rung", "old", "new", "found"), MISTAKES)
 def test_planted_mistakes_are_seen(rung: str, old: str, new: str, found: str, tmp_path: Path) -> None:
     needs(RUNGS[rung])
-    dtype = "f16" if rung == "2" else "f32"
+    dtype = "f16" if rung in "25" else "f32"
     workload = ATTENTION.parse(f"b1 h4 q3 kv37 d24 kv_heads2 causal{' paged' if rung == '4' else ''}", dtype)
     kernel = Changed(RUNGS[rung], old, new, tmp_path / "sources")
-    config = kernel.space(workload, SM_80).sample(random.Random(1))
-    case = Case(kernel, workload, config, SM_80, 1)
+    chosen = target("sm_90") if rung == "5" else SM_80
+    config = kernel.space(workload, chosen).sample(random.Random(1))
+    case = Case(kernel, workload, config, chosen, 1)
     assert found in (wrong(case, tmp_path / "built", no_interpreter) or "")
 
 
