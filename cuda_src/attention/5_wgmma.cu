@@ -169,7 +169,8 @@ __device__ __forceinline__ void attend(Element* memory, const Problem& of, const
   const Part part(of, blockIdx.x, (of.rows + BQ - 1) / BQ, heads, group);
   Element *const queries = memory + group * QTile::SIZE, *const tiles = memory + GROUPS * QTile::SIZE;
   const size_t head = size_t(part.head) * of.rows * HEAD;
-  QTile::copy_async<ALIGNED>(queries, MatrixWindow<Element, true>(in.Q + head, part.first, 0, of.rows, HEAD), thread % 128);
+  const MatrixWindow<Element, true> rows(in.Q + head, part.first, 0, of.rows, HEAD);
+  QTile::copy_async<ALIGNED>(queries, rows, thread % 128);
   for (int i = 0; i < STAGES - 1; ++i) fetch<ALIGNED>(tiles + i * SLOT, of, in, part, i);
   Slots<ALIGNED> slots{tiles, of, in, part};
   Own own;
