@@ -18,10 +18,10 @@ static inline __attribute__((always_inline)) block read(const float* p) {
     return *reinterpret_cast<const block_unaligned*>(p);
 }
 
-// A NaN stays where it is the first.
+// The larger one is a NaN where either is, wherever in a window it lies.
 template <bool MEAN, class T>
 static inline __attribute__((always_inline)) T joined(T a, T b) {
-    return MEAN ? a + b : b > a ? b : a;
+    return MEAN ? a + b : (b > a) | (b != b) ? b : a;
 }
 
 // Elements 0, STEP, 2 STEP ... of a line; 0: STEP is `step`.

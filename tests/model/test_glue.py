@@ -193,6 +193,18 @@ def test_windows_and_rows(op: str, attributes: dict[str, Any], shape: list[int],
     np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("taps", "steps"), [([3, 3], [2, 2]), ([2, 2], [1, 1]), ([1, 5], [3, 3])])
+def test_a_nan_in_a_window_is_its_largest(taps: list[int], steps: list[int], tmp_path: Path) -> None:
+    """Wherever in the window it lies, as PyTorch has it; in ONNX Runtime that depends on the place."""
+    nodes = [helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=taps, strides=steps)]
+    shape, rng = [2, 3, 21, 37], np.random.default_rng(5)
+    x = rng.normal(0, 1, shape).astype(np.float32)
+    x[rng.random(shape) < 0.05], x[rng.random(shape) < 0.05] = np.nan, -np.inf
+    (found,), _ = both(save(tmp_path / "m.onnx", nodes, {"x": shape}, ["y"], []), {"x": x})
+    windows = np.lib.stride_tricks.sliding_window_view(x, taps, (2, 3))[:, :, :: steps[0], :: steps[1]]
+    np.testing.assert_array_equal(found, windows.max((-2, -1)))
+
+
 def test_what_onnx_runtime_fails_to_run_is_one_line(tmp_path: Path) -> None:
     """A window is left out along one axis and one is added along the other, unlike what ONNX infers."""
     rounded = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1, 0, 1, 0], "ceil_mode": 1}
