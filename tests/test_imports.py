@@ -43,7 +43,7 @@ HEAVY = frozenset(
 # Modules about one heavy library: imported where it is used, and by nothing that the registry scans.
 ABOUT = frozenset(
     {"tuner/builders/tvm/warm.py", "tuner/builders/tvm/tensor_intrin.py", "schedules/gemm/triton/program.py"}
-    | {"schedules/conv2d/triton/program.py", "schedules/triton_sums.py"}
+    | {"schedules/conv2d/triton/program.py", "schedules/triton_sums.py", "schedules/triton_activations.py"}
     | {f"schedules/attention/triton/{name}.py" for name in ("tile", "forward_program", "decode_program")}
     | {"tuner/searchers/optuna/bridge.py", "tuner/integrations/triton/autotuner.py"}
 )

@@ -26,7 +26,7 @@ def compared(name: str = "tuned kernels", **changed: Any) -> dict[str, Any]:
 def test_a_row_is_the_fastest_of_onnx_runtimes_settings_beside_the_kernels() -> None:
     row = row_of("m", compared())
     assert (row.ours_s, row.runtime_s, row.ratio) == (0.02, 0.04, (1.9, 2, 2.1))
-    assert " ".join(row.line().split()) == "m 20.00 ms 40.00 ms 2.00x [1.90, 2.10] 9 layers"
+    assert " ".join(row.line().split()) == "m 20 ms 40 ms 2.00x [1.90, 2.10] 9 layers"
     assert "disturbed: 20% taken" in row_of("m", compared(disturbed="20% taken")).note
 
 

@@ -49,7 +49,7 @@ class Row:
             return f"{self.model:<20} {self.note}"
         low, middle, high = self.ratio
         return (
-            f"{self.model:<20} {1e3 * self.ours_s:8.2f} ms {1e3 * self.runtime_s:8.2f} ms "
+            f"{self.model:<20} {1e3 * self.ours_s:8.3g} ms {1e3 * self.runtime_s:8.3g} ms "
             f"{middle:.2f}x [{low:.2f}, {high:.2f}]  {self.note}"
         )
 
@@ -96,10 +96,14 @@ def model_file(given: str, folder: Path) -> Path:
 
 
 def one_each(path: Path) -> dict[str, int]:
-    """Sizes of symbolic first dimensions of a model's inputs: batch 1."""
-    from tuner.model.guards import onnx_library
+    """Sizes of symbolic first dimensions of a model's inputs: batch 1.
 
-    graph = onnx_library().load(str(path), load_external_data=False).graph
+    Raises:
+        ModelError: it is no ONNX file.
+    """
+    from tuner.model.guards import parse
+
+    graph = parse(path).graph
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
     firsts = [value.type.tensor_type.shape.dim[:1] for value in inputs]

@@ -9,6 +9,7 @@ that find a pixel become multiplications.
 import triton
 import triton.language as tl
 
+from tuner.schedules.triton_activations import activated
 from tuner.schedules.triton_sums import add_product
 
 # Adding 1.5 * 2^23 to an f32 of less than 2^22 in size leaves no bits behind the point: the sum is rounded to
@@ -35,22 +36,6 @@ def _gather(
 
 
 @triton.jit
-def _activated(value, ACTIVATION: tl.constexpr):
-    """A NaN stays one: comparisons with it are false, and what they choose is the value."""
-    if ACTIVATION == "relu" or ACTIVATION == "relu6":
-        value = tl.where(value < 0, 0, value)
-    if ACTIVATION == "relu6":
-        value = tl.where(value > 6, 6, value)
-    if ACTIVATION == "silu":
-        value = value / (1.0 + tl.exp(-value))
-    if ACTIVATION == "hardswish":
-        gate = value + 3.0
-        gate = tl.where(gate < 0, 0, gate)
-        value = value * (tl.where(gate > 6, 6, gate) * (1.0 / 6.0))
-    return value
-
-
-@triton.jit
 def _finish(
     total, bias, residual, scale, Y, place, channel, inside, inside_channel,
     HAS_BIAS: tl.constexpr, RESIDUAL: tl.constexpr, ACTIVATION: tl.constexpr, SCALE: tl.constexpr,
@@ -62,7 +47,7 @@ def _finish(
         value += tl.load(bias + channel, mask=inside_channel, other=0).to(total.dtype)[None, :]
     if RESIDUAL:
         value += tl.load(residual + place, mask=inside, other=0).to(total.dtype)
-    value = _activated(value, ACTIVATION)
+    value = activated(value, ACTIVATION)
     if SCALE != 0:
         factor = tl.load(scale + (channel if SCALE == 2 else channel * 0), mask=inside_channel, other=0)
         value = value.to(tl.float32) * factor[None, :]

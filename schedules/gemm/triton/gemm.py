@@ -1,13 +1,14 @@
-"""Triton GEMM: grouped ordering, split-K in one launch, fused bias and ReLU."""
+"""Triton GEMM: grouped ordering, split-K in one launch, fused bias and activation."""
 
 from typing import Any
 
+from tuner.core.activations import activation_of
 from tuner.core.integers import ceildiv
 from tuner.core.kernel import Argument, Kernel, Launch, Source
 from tuner.core.space import Config, Constraint, Parameter, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.schedules.gemm.options import OPTIONS
+from tuner.schedules.gemm.options import ACTIVATED
 from tuner.schedules.triton_types import lacking
 
 # Triton's names for the element types of A and B, and of C, bias and D; NumPy's, for the signature.
@@ -31,7 +32,7 @@ class TritonGemm(Kernel):
     dtypes = ("f32", "f16", "int8", "bf16", "tf32", "e4m3", "e5m2")
     target_kinds = ("cuda",)
     claims = ("wide_loads", "tensor_cores:f16")
-    options = OPTIONS
+    options = ACTIVATED
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also dtypes that the target's tensor cores do not know."""
@@ -96,7 +97,7 @@ class TritonGemm(Kernel):
             "ALPHA": int(alpha) if integer else alpha,
             "BETA": int(beta) if integer else beta,
             "HAS_BIAS": workload.option("bias", False),
-            "RELU": workload.option("relu", False),
+            "ACTIVATION": activation_of(workload),
             "INTEGER": integer,
             "EVEN_K": k % (tile["BLOCK_K"] * split) == 0,
             "INPUT_PRECISION": config.get("INPUT_PRECISION", "tf32" if workload.dtype == "tf32" else "ieee"),

@@ -7,6 +7,7 @@ reads the function's source from its file, so the kernel has a file of its own.
 import triton
 import triton.language as tl
 
+from tuner.schedules.triton_activations import activated
 from tuner.schedules.triton_sums import add_product
 
 
@@ -27,7 +28,7 @@ def gemm(
     ALPHA: tl.constexpr,
     BETA: tl.constexpr,
     HAS_BIAS: tl.constexpr,
-    RELU: tl.constexpr,
+    ACTIVATION: tl.constexpr,
     INTEGER: tl.constexpr,
     EVEN_K: tl.constexpr,
     INPUT_PRECISION: tl.constexpr,
@@ -112,6 +113,5 @@ def gemm(
             value += BETA * tl.load(C + place, mask=inside_d, other=0).to(kind)
         if HAS_BIAS:
             value += tl.load(bias + col, mask=col < n, other=0).to(kind)[None, :]
-        if RELU:
-            value = tl.where(value < 0, 0, value)  # in this order a NaN stays a NaN
+        value = activated(value, ACTIVATION)
         tl.store(D + place, value.to(D.dtype.element_ty), mask=inside_d)
