@@ -6,8 +6,8 @@ import triton.language as tl
 
 @triton.jit
 def activated(value, ACTIVATION: tl.constexpr):
-    """By its name in `tuner.core.activations`, or nothing. A NaN stays one: comparisons with it are false, and what
-    they choose is the value."""
+    """By its name in `tuner.core.activations`, or none. A NaN stays one: comparisons with it are false, and
+    what they choose is the value."""
     if ACTIVATION == "relu" or ACTIVATION == "relu6":
         value = tl.where(value < 0, 0, value)
     if ACTIVATION == "relu6":

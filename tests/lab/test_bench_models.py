@@ -9,7 +9,7 @@ import pytest
 
 from tests.model.graphs import convolutional
 from tuner.lab import bench_models
-from tuner.lab.bench_models import Row, one_each, row_of, summary
+from tuner.lab.bench_models import ModelRow, one_each, row_of, summary
 
 
 def compared(name: str = "tuned kernels", **changed: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def test_who_was_not_timed_is_said_and_not_averaged() -> None:
     absent = row_of("a", compared("openvino", missing={"tuned kernels": "no kernel is tuned for a.onnx"}))
     wrong = row_of("w", compared("openvino", wrong={"tuned kernels": 7.0}))
     assert absent.note == "no kernel is tuned for a.onnx" and wrong.note == "its outputs are wrong"
-    rows = [Row("x", 1, 2, (1, 2.0, 3)), Row("y", 1, 2, (0.4, 0.5, 0.6)), absent]
+    rows = [ModelRow("x", 1, 2, (1, 2.0, 3)), ModelRow("y", 1, 2, (0.4, 0.5, 0.6)), absent]
     assert summary(rows) == "geometric mean of 2: 1.00x, least 0.50x; 1 not timed"
     assert summary([absent]) == "no model was timed" and math.isnan(absent.ratio[1])
 

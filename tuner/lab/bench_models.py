@@ -27,7 +27,7 @@ _SAMPLES = 4
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelRow:
     """One model compared.
 
     Attributes:
@@ -54,20 +54,20 @@ class Row:
         )
 
 
-def row_of(model: str, compared: Mapping[str, Any]) -> Row:
+def row_of(model: str, compared: Mapping[str, Any]) -> ModelRow:
     """The row of what `tuner model compare --json` says of one batch."""
     timed = {each["name"]: each for each in compared["timed"]}
     theirs = [each["latency_s"] for name, each in timed.items() if name.startswith(RUNTIME)]
     mine = timed.get(OURS)
     if mine is None or not theirs or mine["speedup_over_best_onnxruntime"] is None:
         wrong = "its outputs are wrong" if OURS in compared["wrong"] else "not timed"
-        return Row(model, note=compared["missing"].get(OURS, wrong))
+        return ModelRow(model, note=compared["missing"].get(OURS, wrong))
     note = mine["note"] + (f"; disturbed: {compared['disturbed']}" if compared["disturbed"] else "")
     low, middle, high = mine["speedup_over_best_onnxruntime"]
-    return Row(model, mine["latency_s"], min(theirs), (low, middle, high), note)
+    return ModelRow(model, mine["latency_s"], min(theirs), (low, middle, high), note)
 
 
-def summary(rows: Sequence[Row]) -> str:
+def summary(rows: Sequence[ModelRow]) -> str:
     """The ratios' geometric mean and the least of them; models without a time are counted."""
     ratios = [row.ratio[1] for row in rows if not math.isnan(row.ratio[1])]
     if not ratios:
@@ -138,7 +138,7 @@ def _tuner(*arguments: str, may_fail: bool = False) -> str:
     return done.stdout
 
 
-def measured(path: Path, dims: Mapping[str, int], said: argparse.Namespace) -> Row:
+def measured(path: Path, dims: Mapping[str, int], said: argparse.Namespace) -> ModelRow:
     """Tunes a model, where minutes are given, and compares it."""
     common = [str(path), *(f"--dim={name}={size}" for name, size in dims.items()), "--db", said.db]
     common += ["--threads", str(said.threads)] if said.threads else []
@@ -164,7 +164,7 @@ def _asked(given: Sequence[str] | None) -> argparse.Namespace:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Prints a line a model; exit code 1 where one could not be timed."""
-    said, rows = _asked(given), list[Row]()
+    said, rows = _asked(given), list[ModelRow]()
     try:
         for name in said.models:
             path = model_file(name, Path(said.db).resolve().parent)
