@@ -180,6 +180,9 @@ POOLS: Sequence[tuple[str, dict[str, Any], list[int]]] = [
     ("AveragePool", {"kernel_shape": [7, 7]}, [1, 33, 7, 7]),
     ("GlobalAveragePool", {}, [2, 17, 5, 3]),
     ("Softmax", {}, [3, 5, 33]),
+    ("LRN", {"size": 5}, [2, 7, 33, 33]),
+    ("LRN", {"size": 3, "alpha": 0.5, "beta": 0.5, "bias": 2.0}, [2, 3, 9, 1]),
+    ("LRN", {"size": 9, "alpha": 2.0, "beta": 1.0, "bias": 0.5}, [1, 20, 3, 5]),
 ]
 
 

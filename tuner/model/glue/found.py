@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from tuner.model.glue import elementwise, moves, pooling, rows
+from tuner.model.glue import elementwise, local_response, moves, pooling, rows
 from tuner.model.glue.program import Program
 from tuner.model.graph import Graph, Node
 
-_KINDS = {op: kind for kind in (moves, pooling, rows) for op in kind.OPERATORS}
+_KINDS = {op: kind for kind in (local_response, moves, pooling, rows) for op in kind.OPERATORS}
 
 
 def programs(graph: Graph, nodes: Sequence[Node], views: frozenset[str] = frozenset()) -> list[Program]:
