@@ -37,7 +37,9 @@ image_bytes = "transformed_bytes * BLOCK * TILES"
 
 enum : int64_t { NV = CHANNELS / LANES, TILES_A_BLOCK = BLOCK * TILES };
 
-// sums[i][j] over `depth` channels, added to `to` unless they are the first.
+// sums[i][j] over `depth` channels, added to `to` unless they are the first. With `FETCH` as many of the filters behind
+// these are fetched meanwhile: those that were transformed ahead come from beyond L2.
+template <bool FETCH>
 static __attribute__((noinline)) void multiply(float* to, const float* tiles, int64_t step, const float* filters,
                                                int64_t depth, bool first) {
     vec sums[TILES][NV] = {};
@@ -46,6 +48,8 @@ static __attribute__((noinline)) void multiply(float* to, const float* tiles, in
         vec row[NV];
 #pragma GCC unroll 16
         for (int j = 0; j < NV; ++j) row[j] = load(filters + j * LANES);
+#pragma GCC unroll 16
+        for (int j = 0; FETCH && j < CHANNELS; j += 16) __builtin_prefetch(filters + depth * CHANNELS + j);
 #pragma GCC unroll 16
         for (int i = 0; i < TILES; ++i) {
             vec value = in_register(splat(tiles[i * step + p]));
@@ -215,8 +219,9 @@ struct Winograd {
                     float* m = products + p * TILES_A_BLOCK * CHANNELS;
                     for (int64_t c = 0; c < at.c; c += depth) {
                         for (int64_t i = 0; i < count; i += TILES) {
-                            multiply(m + i * CHANNELS, v + i * row() + c, row(), u + c * CHANNELS,
-                                     min_of(depth, at.c - c), c == 0);
+                            const auto product = W_AHEAD && i == 0 ? multiply<true> : multiply<false>;
+                            product(m + i * CHANNELS, v + i * row() + c, row(), u + c * CHANNELS,
+                                    min_of(depth, at.c - c), c == 0);
                         }
                     }
                 }
