@@ -2,7 +2,7 @@
 name = "attn_flash"
 operator = "attention"
 summary = "FlashAttention: blocks of queries and keys, online softmax, vector exp; split over keys for decode."
-dtypes = ["f32", "f16"]
+dtypes = ["f32", "f16", "bf16"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "b", "h", "q", "kv", "d", "scale"]
 options = "operator"
@@ -15,7 +15,7 @@ KEYS = { values = [2, 3, 4, 5, 6, 8, 10, 12, 14, 16], doc = "keys of the registe
 ROWS = { values = [2, 3, 4, 6, 8, 12, 16], doc = "queries of the register tile of the output" }
 COLUMNS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "columns of the register tile of the output, whole vectors" }
 UNROLL = { values = [1, 2, 4, 8], doc = "steps of d, and of keys, in the bodies of the two products' loops" }
-COPY_KV = { values = [false, true], doc = "copy each block of keys and values; f16, pages and ragged d always are" }
+COPY_KV = { values = [false, true], doc = "copy each block of keys and values; narrow types, pages and ragged d always are" }
 DECODE_ROWS = { values = [1, 4, 8, 16], doc = "up to so many rows vectors run along d, as suits one query" }
 DECODE_KEYS = { values = [2, 4, 8], doc = "keys whose scores such a row computes together" }
 PREFETCH = { values = [0, 8, 16, 32, 64], doc = "tokens that decoding fetches ahead; 0: by the hardware alone" }
@@ -81,9 +81,11 @@ passes_over_cache = "passes"
 #include "decode.h"
 #include "tiles.h"
 
-#if defined(DTYPE_F16)
+#if defined(DTYPE_F16) || defined(DTYPE_BF16)
+#define WIDENED 1  // f32 in registers
 enum { COPY = 1 };
 #else
+#define WIDENED 0
 enum { COPY = COPY_KV || OPT_PAGED };
 #endif
 
@@ -97,7 +99,7 @@ struct Scratch {
     float *panels;         // Q [BLOCK_Q / QUERIES][d][QUERIES], or [rows][padded] for decoding
     float *scores;         // [BLOCK_KV][QUERIES], or [DECODE_CHUNK][BLOCK_KV]
     float *keys, *values;  // [BLOCK_KV][padded]
-    float *wide;           // [BLOCK_Q][d]: rows of an f16 Q
+    float *wide;           // [BLOCK_Q][d]: rows of a narrow Q
     float *factors;        // [QUERIES]
     float *limits;         // [BLOCK_Q] as integers: keys that a row sees
     Partial own;
@@ -133,7 +135,7 @@ struct Tokens {
 
 // Tokens begin ... begin + n - 1 as f32 rows: in place where the caller's memory serves.
 static Tokens tokens(Cache cache, int64_t begin, int64_t n, int64_t d, int64_t padded, float* copy, bool whole) {
-#if !defined(DTYPE_F16)
+#if !WIDENED
     if (!COPY && (whole || d == padded)) return {cache[begin], cache.stride};
 #endif
     for (int64_t j = 0; j < n; ++j) {
@@ -148,7 +150,7 @@ static void tiled(const Problem& at, int64_t head, int64_t row, int64_t rows, Ra
                   const Partial& to) {
     const int64_t d = at.d, padded = at.padded(), panels = ceil_div(rows, QUERIES);
     const element* from = at.Q + (at.first_row(head) + row) * d;
-#if defined(DTYPE_F16)
+#if WIDENED
     widen(own.wide, from, rows * d);
     const float* source = own.wide;
 #else
