@@ -7,8 +7,6 @@
 // From one row of scores to the next; not a power of two, since lines 4 KiB apart share a set of L1.
 enum : int64_t { SCORES = BLOCK_KV + TILE };
 
-static const float HIDDEN = -__builtin_inff(), LARGEST_OF_NONE = -3.402823466e38f;
-
 // Keys a row of a panel sees: `seen` of the first `wide`, a multiple of 32.
 struct Seen {
     int64_t seen, wide;

@@ -3,6 +3,10 @@
 #include "../common/simd.h"
 #include "types.h"
 
+// A score that is not there: below any that is, however negative. The largest score of none is finite, since the
+// difference of two infinities would be a NaN: so a row that sees nothing yet has probabilities of 0.
+static const float HIDDEN = -__builtin_inff(), LARGEST_OF_NONE = -3.402823466e38f;
+
 struct Problem {
     const element *Q, *K, *V;
     const int32_t* block_table;

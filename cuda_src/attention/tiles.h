@@ -2,12 +2,9 @@
 // softmax over keys runs from vector to vector, with no work across lanes, and keys are read as they lie.
 #pragma once
 #include "../common/exp2.h"
+#include "problem.h"
 
 enum : int64_t { QV = QUERIES / LANES, CV = COLUMNS / LANES };
-
-// A score that is not there: below any that is, however negative. The largest score of none is finite, since the
-// difference of two infinities would be a NaN: so a row that sees nothing yet has probabilities of 0.
-static const float HIDDEN = -__builtin_inff(), LARGEST_OF_NONE = -3.402823466e38f;
 
 // Scores of M keys and QUERIES queries: S[key][query] = sum over t of keys[key][t] * panel[t][query].
 // With `hide`, lanes whose limit is not beyond the key (counted from `first`) are hidden.
