@@ -82,3 +82,19 @@ static inline float erf_of(float x) {
     const float far = __builtin_copysignf(1.0f - exp_in_range(log_erfc(far_x)), x);
     return size < 1.0f ? x * erf_over_x(x * x) : x != x ? x : far;
 }
+
+// What stands for x: round(x / scale) + zero within low and high, ties to even; of a NaN it is low. The quotient is
+// rounded as a division rounds it, by a correction of what the reciprocal gives; 512 steps are beyond any 8 bits.
+static inline float quantized_of(float x, float scale, float zero, float low, float high) {
+    const float most = 512.0f * scale, reciprocal = 1.0f / scale;
+    x = x > -most ? x : -most;
+    x = x < most ? x : most;
+    float quotient = x * reciprocal;
+    quotient = __builtin_fmaf(__builtin_fmaf(-quotient, scale, x), reciprocal, quotient);
+    return clip_of(__builtin_rintf(quotient) + zero, low, high);
+}
+
+// A sum of quantized numbers as ONNX Runtime computes it: each times its scale over the result's, zero points together.
+static inline float quantized_sum_of(float x, float by_x, float y, float by_y, float zeros, float low, float high) {
+    return clip_of(__builtin_rintf(__builtin_fmaf(x, by_x, __builtin_fmaf(y, by_y, zeros))), low, high);
+}

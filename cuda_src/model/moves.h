@@ -108,3 +108,13 @@ static inline void move(const int64_t* p, void* const* a) {
         }
     });
 }
+
+// uint8 less 128 as int8, and back. p: threads, count; a: source, result, which may be the same.
+static inline void flip_bytes(const int64_t* p, void* const* a) {
+    const uint8_t* from = static_cast<const uint8_t*>(a[0]);
+    uint8_t* to = static_cast<uint8_t*>(a[1]);
+    by_team(p[0], p[1], 64, [&](int64_t begin, int64_t end) {
+#pragma omp simd
+        for (int64_t i = begin; i < end; i++) to[i] = from[i] ^ 128;
+    });
+}

@@ -18,6 +18,7 @@ from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.executor import Executor
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
+from tuner.model.integer_moves import with_integer_moves
 from tuner.model.layer import Layer
 from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of
@@ -138,12 +139,27 @@ def ours(
         TunerError: nothing is stored of any layer (says what to run), a kernel does not load, or the model
             cannot be run by parts.
     """
-    changed, values = signed(model, graph)
-    if values:
-        again = graph_of(changed, graph.path, graph.dims)
+    changed, again = of_integers(model, graph)
+    if changed is not model:
         with contextlib.suppress(ModelError):  # an operator that ONNX Runtime has for uint8 only
             return _ours(changed, again, inputs, store, device, threads)
     return _ours(model, graph, inputs, store, device, threads)
+
+
+def of_integers(model: Any, graph: Graph) -> tuple[Any, Graph]:
+    """A quantized model as kernels and programs take it: integers are moved as they are, and are int8.
+
+    Args:
+        model: the `ModelProto` of `graph`; not changed.
+        graph: what was read of it.
+
+    Returns:
+        Both anew; the same ones where nothing is quantized.
+    """
+    moved = with_integer_moves(model, graph)
+    between = graph if moved is model else graph_of(moved, graph.path, graph.dims)
+    changed, values = signed(moved, between)
+    return changed, graph_of(changed, graph.path, graph.dims) if values else between
 
 
 def _ours(

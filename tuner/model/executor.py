@@ -22,7 +22,7 @@ from tuner.model.constants import constant_arrays, constant_nodes, constants_of,
 from tuner.model.glue.found import programs
 from tuner.model.glue.library import Library
 from tuner.model.glue.placing import Placing, placing, without_copies
-from tuner.model.glue.program import Folded, Operand, Program
+from tuner.model.glue.program import Call, Folded, Operand, Program
 from tuner.model.glue.walk import joined
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
@@ -30,7 +30,7 @@ from tuner.model.int8_weights import column_sums, computed_bias
 from tuner.model.layer import Binding, Layer
 from tuner.model.quantization import SHIFT
 from tuner.model.runtime import bound_run, session
-from tuner.model.stages import VIEWS, Part, buffers, rest_of, sources, stages
+from tuner.model.stages import VIEWS, Part, buffers, needs, rest_of, sources, stages
 
 _ALIGNED = 64
 # Parts that touch less than this run on one thread: waking a second one takes longer than their work.
@@ -150,7 +150,8 @@ class Executor:
 
     def _compiled(self, layers: Sequence[Layer]) -> list[Program]:
         """The programs between kernels, compiled; none where that cannot be, and `missing` says why."""
-        found = programs(self._graph, rest_of(self._graph, layers), VIEWS)
+        asked = {name for layer in layers for name in needs(layer)}
+        found = programs(self._graph, rest_of(self._graph, layers), VIEWS, asked)
         try:
             calls = [call for program in found for call in program.calls]
             self._library = Library(calls, default_device("cpu").target.features)
@@ -171,6 +172,12 @@ class Executor:
         if self._library is not None and to.flags.c_contiguous:
             made = self._library.copied(source, to, self._threads)
         return (lambda: np.copyto(to, source)) if made is None else made
+
+    def _shift(self, to: np.ndarray, source: np.ndarray) -> Callable[[], object]:
+        """uint8 less 128 as int8, and back: the highest bit is another."""
+        if self._library is None:
+            return lambda: np.bitwise_xor(source, np.int8(-SHIFT), out=to)
+        return self._library.bound(Call("flip", "", (to.size,), (None, None)), (source, to), self._threads)
 
     def _operand(self, operand: Operand, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
         if isinstance(operand, str):
@@ -263,7 +270,7 @@ class Executor:
             view = result.reshape(shape).transpose(layer.axes)
             self._steps.append(self._copy(target.reshape(view.shape), view))
         if shifted:
-            self._steps.append(_shift(target, target))
+            self._steps.append(self._shift(target, target))
 
     def _correction(self, layer: Layer, arrays: dict[str, np.ndarray]) -> np.ndarray:
         """The bias that a zero point makes which each run computes: -zero * sum of the weights."""
@@ -280,7 +287,7 @@ class Executor:
         array, shape = self._values[binding.value], spec.shape
         if array.dtype == np.uint8 and spec.dtype == "int8":
             own = _empty(array.size, np.int8).reshape(array.shape)
-            self._steps.append(_shift(own, array.view(np.int8)))
+            self._steps.append(self._shift(own, array.view(np.int8)))
             array = own
         view = array if binding.shape is None else array.reshape(binding.shape)
         if binding.axes is None:
@@ -289,11 +296,6 @@ class Executor:
         own = _empty(view.size, view.dtype).reshape(view.shape)
         self._steps.append(self._copy(own, view))
         return own.reshape(shape)
-
-
-def _shift(to: np.ndarray, source: np.ndarray) -> Callable[[], object]:
-    """uint8 less 128 as int8, and back: the highest bit is another."""
-    return lambda: np.bitwise_xor(source, np.int8(-SHIFT), out=to)
 
 
 def _is_dead(stage: Any) -> bool:

@@ -51,9 +51,8 @@ def stages(graph: Graph, layers: Sequence[Layer], programs: Sequence[Program] = 
         programs: of nodes in `rest_of`.
     """
     done = set(graph.inputs) | graph.constants | {""}
-    ours = {node.index for program in programs for node in program.nodes}
-    rest = [node for node in rest_of(graph, layers) if node.index not in ours]
-    asked = set(graph.outputs).union(*map(_needs, layers), *map(_needs, programs))
+    rest = rest_of(graph, layers, programs)
+    asked = set(graph.outputs).union(*map(needs, layers), *map(needs, programs))
     users: dict[str, set[int]] = {}
     for node in rest:
         for name in (*node.inputs, *node.captures):
@@ -63,7 +62,7 @@ def stages(graph: Graph, layers: Sequence[Layer], programs: Sequence[Program] = 
     while waiting or ready or rest:
         before = len(found)
         for layer in list(waiting):
-            if all(name in done for name in _needs(layer)):
+            if all(name in done for name in needs(layer)):
                 found.append(layer)
                 waiting.remove(layer)
                 done.add(layer.output)
@@ -96,16 +95,19 @@ def stages(graph: Graph, layers: Sequence[Layer], programs: Sequence[Program] = 
     return found
 
 
-def rest_of(graph: Graph, layers: Sequence[Layer]) -> list[Node]:
-    """Nodes that are no kernel's and that somebody needs.
+def rest_of(graph: Graph, layers: Sequence[Layer], programs: Sequence[Program] = ()) -> list[Node]:
+    """Nodes that are no kernel's and no program's, and that somebody needs.
 
     A node of a layer is among them where another node takes what it makes: a DequantizeLinear whose layer
     reads its input is of no use to that one's kernel.
     """
     made = {index: layer.output for layer in layers for index in layer.nodes}
-    needed = set(graph.outputs).union(*(_needs(layer) for layer in layers))
+    ours = {node.index for program in programs for node in program.nodes}
+    needed = set(graph.outputs).union(*map(needs, layers), *map(needs, programs))
     found = []
     for node in reversed(graph.nodes):
+        if node.index in ours:
+            continue
         outputs = [name for name in node.outputs if name and name != made.get(node.index)]
         if not _constant(graph, node) and any(name in needed for name in outputs):
             found.append(node)
@@ -113,7 +115,8 @@ def rest_of(graph: Graph, layers: Sequence[Layer]) -> list[Node]:
     return found[::-1]
 
 
-def _needs(stage: Layer | Program) -> list[str]:
+def needs(stage: Layer | Program) -> list[str]:
+    """Values that a stage takes."""
     if isinstance(stage, Program):
         return list(stage.inputs)
     return [binding.value for binding in stage.inputs if binding.value]
@@ -171,7 +174,7 @@ def buffers(
         elif isinstance(stage, Part | Program):
             used, made = list(stage.inputs), list(stage.outputs)
         else:
-            used, made = _needs(stage), [stage.output]
+            used, made = needs(stage), [stage.output]
         for name in used:
             last[placed.where(name)[0]] = number
         for name in made:

@@ -1,13 +1,14 @@
 """Chains of operators on corresponding elements, as one C++ function of them, in one pass."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tuner.model.constants import normalisation
 from tuner.model.epilogues import clip_limits
+from tuner.model.glue.linear import BYTES, linear
 from tuner.model.glue.program import Call, Folded, Operand, Program, constant, floats
 from tuner.model.graph import Graph, Node
 
@@ -24,6 +25,7 @@ _MANY = {"Sum": "{0} + {1}", "Max": "larger_of({0}, {1})", "Min": "smaller_of({0
 _POWERS = {2.0: "{0} * {0}", 3.0: "{0} * {0} * {0}", 0.5: "half_power_of({0})", 1.0: "{0}"}
 _SLOPES = {"LeakyRelu": ("leaky_of", ("alpha", 0.01)),
            "HardSigmoid": ("hard_sigmoid_of", ("alpha", 0.2), ("beta", 0.5))}  # fmt: skip
+_TYPES = {"float32": "float", "int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t"}
 
 
 @dataclass
@@ -32,8 +34,8 @@ class _Text:
 
     Attributes:
         output: its shape.
-        operands: with their shapes.
-        places: where values and constants of the graph are among them.
+        operands: with their shapes and types.
+        numbers: C++ variables of operands that are one number, by the constant's name.
         names: C++ variables of values that are computed in it.
         lines: of it.
     """
@@ -41,26 +43,43 @@ class _Text:
     output: tuple[int, ...]
     operands: list[Operand] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
-    places: dict[str, int] = field(default_factory=dict)
+    types: list[str] = field(default_factory=list)
+    numbers: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
-    def given(self, operand: Operand, shape: tuple[int, ...]) -> str:
+    def given(self, operand: Operand, shape: tuple[int, ...], dtype: str = "float32") -> str:
         """One more operand."""
         self.operands.append(operand)
         self.shapes.append(shape)
+        self.types.append(_TYPES[dtype])
         return f"x{len(self.operands) - 1}"
 
     def of(self, graph: Graph, name: str) -> str:
         """The variable of a value or constant."""
-        if name not in self.names:
+        maker = graph.producers.get(name)
+        if name not in self.names and maker is not None and read_quantized(graph, maker):
+            # Integers are a quarter of the bytes of the floats that they stand for.
+            _write(graph, maker, self)
+        elif name not in self.names:
             found: Operand = constant(name) if name in graph.constants else name
-            self.names[name] = self.given(found, graph.shape(name) or ())
+            self.names[name] = self.given(found, graph.shape(name) or (), graph.value(name).dtype)
         return self.names[name]
 
-    def number(self, value: float) -> str:
-        """An operand that is one number: another value of it needs no other function."""
-        return self.given(np.array([value], np.float32), ())
+    def number(self, value: float, name: str = "") -> str:
+        """An operand that is one number, the same for all of a name: other values, the same function."""
+        if name not in self.numbers:
+            found = self.given(np.array([value], np.float32), ())
+            if not name:
+                return found
+            self.numbers[name] = found
+        return self.numbers[name]
+
+    def linear(self, graph: Graph, node: Node) -> tuple[str, str]:
+        """Scale and zero point of a QuantizeLinear or DequantizeLinear."""
+        found = linear(graph, node)
+        assert found is not None, "it is covered"
+        return self.number(found[0], node.input(1)), self.number(found[1], node.input(2))
 
     def line(self, expression: str, name: str) -> None:
         """The value is that."""
@@ -74,6 +93,8 @@ def covered(graph: Graph, node: Node) -> bool:
     if node.domain or len([name for name in node.outputs if name]) != 1 or not node.outputs[0]:
         return False
     tensors = [name for name in node.inputs if name]
+    if node.op in _CONVERSIONS:
+        return _CONVERSIONS[node.op](graph, node)
     if not tensors or not floats(graph, node.outputs[0], *tensors):
         return False
     shape = graph.shape(node.outputs[0]) or ()
@@ -91,25 +112,62 @@ def covered(graph: Graph, node: Node) -> bool:
     return node.op in {*_ONE, *_TWO, *_MANY, *_SLOPES} and (node.op not in _TWO or len(tensors) == 2)
 
 
+def _is_quantize(graph: Graph, node: Node) -> bool:
+    values = graph.value(node.input(0)), graph.value(node.outputs[0])
+    known = values[0].dtype == "float32" and values[1].dtype in BYTES and bool(values[0].elements)
+    return known and linear(graph, node) is not None
+
+
+def _is_dequantize(graph: Graph, node: Node) -> bool:
+    values = graph.value(node.input(0)), graph.value(node.outputs[0])
+    known = values[0].dtype in BYTES and values[1].dtype == "float32" and bool(values[0].elements)
+    return known and linear(graph, node) is not None
+
+
+def _is_cast(graph: Graph, node: Node) -> bool:
+    values = graph.value(node.input(0)), graph.value(node.outputs[0])
+    return values[0].dtype in _TYPES and values[1].dtype == "float32" and bool(values[0].elements)
+
+
+_CONVERSIONS = {"QuantizeLinear": _is_quantize, "DequantizeLinear": _is_dequantize, "Cast": _is_cast}
+
+
+def read_quantized(graph: Graph, node: Node) -> bool:
+    """Whether whoever takes what a node makes may as well take the integers that it dequantizes."""
+    return (
+        node.op == "DequantizeLinear"
+        and not node.domain
+        and node.outputs[0] not in graph.constants
+        and _is_dequantize(graph, node)
+    )
+
+
 def _fits(shape: tuple[int, ...], output: tuple[int, ...]) -> bool:
     """Whether it is broadcast to the output, with fewer or as many axes."""
     behind = output[len(output) - len(shape) :]
     return len(shape) <= len(output) and all(n in (1, m) for n, m in zip(shape, behind, strict=True))
 
 
-def groups(graph: Graph, nodes: Sequence[Node]) -> list[Program]:
+def groups(graph: Graph, nodes: Sequence[Node], asked: Container[str] = ()) -> list[Program]:
     """Chains of such nodes, as long as they can be: what only a chain's own nodes use is never written.
 
     Args:
         graph: of the model.
         nodes: that may be taken, in the graph's order.
+        asked: values that kernels take.
     """
     free = {node.index: node for node in nodes if covered(graph, node)}
+    others = {node.index for node in nodes}
     found = []
     for last in reversed(list(free.values())):
         if last.index not in free:
             continue
-        chain = _chain(graph, last, free)
+        if read_quantized(graph, last) and not _wanted(graph, last.outputs[0], others, asked):
+            continue  # chains read what it dequantizes
+        # Where others read the integers, they are written.
+        read = read_quantized(graph, last)
+        alone = read and any(user.index not in others for user in graph.consumers.get(last.outputs[0], ()))
+        chain = [last] if alone else _chain(graph, last, free, asked)
         made = _program(graph, chain)
         while made is None and len(chain) > 1:  # too many operands: what is before them is another chain
             chain = chain[len(chain) // 2 :] if len(chain) > 2 else chain[1:]
@@ -117,13 +175,20 @@ def groups(graph: Graph, nodes: Sequence[Node]) -> list[Program]:
             made = _program(graph, chain)
         for node in chain if made is not None else ():
             free.pop(node.index, None)
+            others.discard(node.index)
         # Identity alone is another name for the same memory, but where it is asked for.
         if made is not None and (last.outputs[0] in graph.outputs or {n.op for n in chain} != {"Identity"}):
             found.append(made)
     return found[::-1]
 
 
-def _chain(graph: Graph, last: Node, free: Mapping[int, Node]) -> list[Node]:
+def _wanted(graph: Graph, name: str, others: Container[int], asked: Container[str]) -> bool:
+    """Whether somebody besides chains takes a value."""
+    users = graph.consumers.get(name, ())
+    return name in graph.outputs or name in asked or any(user.index in others for user in users)
+
+
+def _chain(graph: Graph, last: Node, free: Mapping[int, Node], asked: Container[str]) -> list[Node]:
     shape, chain = graph.shape(last.outputs[0]), {last.index: last}
     changed = True
     while changed:
@@ -132,7 +197,7 @@ def _chain(graph: Graph, last: Node, free: Mapping[int, Node]) -> list[Node]:
             maker = graph.producers.get(name)
             if maker is None or maker.index in chain or maker.index not in free or name in graph.outputs:
                 continue
-            inside = all(user.index in chain for user in graph.consumers[name])
+            inside = name not in asked and all(user.index in chain for user in graph.consumers[name])
             if inside and graph.shape(name) == shape:
                 chain[maker.index] = maker
                 changed = True
@@ -151,8 +216,11 @@ def _closed(graph: Graph, chain: Sequence[Node]) -> list[Node]:
 def _program(graph: Graph, chain: Sequence[Node]) -> Program | None:
     output = chain[-1].outputs[0]
     text = _Text(graph.shape(output) or ())
+    inner = {node.index for node in chain}
     for node in chain:
-        _write(graph, node, text)
+        # What is dequantized is written where it is used, and a sum that is quantized with that.
+        if node is chain[-1] or not (read_quantized(graph, node) or _is_term(graph, node, inner)):
+            _write(graph, node, text)
     sizes, strides = collapsed(text.output, text.shapes)
     if len(text.operands) > MOST_OPERANDS or len(sizes) > MOST_AXES:
         return None
@@ -160,7 +228,8 @@ def _program(graph: Graph, chain: Sequence[Node]) -> Program | None:
     arguments = ", ".join(f"float x{i}" for i in range(len(strides)))
     body = "\n".join([*text.lines, f"    return {text.names[output]};"])
     function = f"static inline float function({arguments}) {{\n{body}\n}}\n"
-    code = f'#include "elementwise.h"\n\n{function}ELEMENTWISE({len(strides)}, {flat}u)\n'
+    types = ", ".join((_TYPES[graph.value(output).dtype], *text.types))
+    code = f'#include "elementwise.h"\n\n{function}ELEMENTWISE({flat}u, {types})\n'
     numbers = (len(sizes), *sizes, *(n for each in strides for n in each))
     inputs = tuple(dict.fromkeys(o for o in text.operands if isinstance(o, str)))
     call = Call("elementwise_call", code, numbers, (*text.operands, output))
@@ -175,8 +244,16 @@ def _write(graph: Graph, node: Node, text: _Text) -> None:
         scale, shift = (text.given(Folded(tuple(names[1:]), _affine(node, part)), each) for part in (0, 1))
         text.line(f"{x} * {scale} + {shift}", out)
         return
+    if node.op == "QuantizeLinear":
+        text.line(_quantized(graph, node, text), out)
+        return
     first = text.of(graph, names[0])
-    if node.op == "Clip":
+    if node.op == "DequantizeLinear":
+        scale, zero = text.linear(graph, node)
+        text.line(f"({first} - {zero}) * {scale}", out)
+    elif node.op == "Cast":
+        text.names[out] = first
+    elif node.op == "Clip":
         limits = clip_limits(graph, node)
         assert limits is not None, "it is covered"
         low, high = map(text.number, limits)
@@ -196,6 +273,46 @@ def _write(graph: Graph, node: Node, text: _Text) -> None:
         text.names[out] = first
         for name in names[1:]:
             text.line(joined.format(text.names[out], text.of(graph, name)), out)
+
+
+def _quantized(graph: Graph, node: Node, text: _Text) -> str:
+    """What a QuantizeLinear computes; behind a sum of two quantized values the same as ONNX Runtime's sum."""
+    found = linear(graph, node)
+    assert found is not None, "it is covered"
+    scale, zero = found
+    low, high = (-128.0, 127.0) if graph.value(node.outputs[0]).dtype == "int8" else (0.0, 255.0)
+    terms = _terms(graph, node.inputs[0])
+    if terms is None or node.inputs[0] in text.names:
+        names = text.of(graph, node.inputs[0]), *text.linear(graph, node)
+        return f"quantized_of({', '.join(names)}, {low}f, {high}f)"
+    arguments, zeros = list[str](), np.float32(zero)
+    for value, its_scale, its_zero in terms:
+        by = np.float32(its_scale) / np.float32(scale)
+        arguments += [text.of(graph, value), text.number(float(by))]
+        zeros -= by * np.float32(its_zero)
+    return f"quantized_sum_of({', '.join(arguments)}, {text.number(float(zeros))}, {low}f, {high}f)"
+
+
+def _is_term(graph: Graph, node: Node, inner: Container[int]) -> bool:
+    """Whether a sum becomes part of the QuantizeLinear behind it."""
+    user = graph.only_consumer(node.outputs[0])
+    quantized = user is not None and user.op == "QuantizeLinear" and user.index in inner
+    return quantized and _terms(graph, node.outputs[0]) is not None
+
+
+def _terms(graph: Graph, name: str) -> list[tuple[str, float, float]] | None:
+    """(integers, scale, zero point) of the two dequantized values of one shape that a value is the sum of."""
+    node = graph.producers.get(name)
+    if node is None or node.domain or node.op != "Add" or graph.only_consumer(name) is None:
+        return None
+    makers = [graph.producers.get(each) for each in node.inputs]
+    found = []
+    for maker in makers:
+        known = linear(graph, maker) if maker is not None and read_quantized(graph, maker) else None
+        if maker is None or known is None or graph.shape(maker.outputs[0]) != graph.shape(name):
+            return None
+        found.append((maker.input(0), *known))
+    return found if len(found) == 2 else None
 
 
 def _affine(node: Node, part: int) -> Callable[..., np.ndarray]:

@@ -8,6 +8,7 @@ from tuner.model.graph import Graph, Node
 OPERATORS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"})
 # Floats of a line in `cuda_src/model/pooling.h`, and of a block of it.
 _MOST_WIDTH, _BLOCK = 4096, 16
+_LARGEST = {"float32": "max_pool", "int8": "max_pool_s8", "uint8": "max_pool_u8"}
 
 
 def program(graph: Graph, node: Node) -> Program | None:
@@ -17,7 +18,7 @@ def program(graph: Graph, node: Node) -> Program | None:
         TypeError, ValueError, LookupError: its attributes are not those of its operator.
     """
     outputs = [name for name in node.outputs if name]
-    if node.domain or len(outputs) != 1 or not floats(graph, node.input(0), outputs[0]):
+    if node.domain or len(outputs) != 1 or not _alike(graph, node, node.input(0), outputs[0]):
         return None
     shape, result = graph.shape(node.input(0)) or (), graph.shape(outputs[0]) or ()
     names = (node.input(0), outputs[0])
@@ -27,8 +28,22 @@ def program(graph: Graph, node: Node) -> Program | None:
         width = _reduced(graph, node, len(shape))
         rows = math.prod(shape[: len(shape) - width])
         return of_node(graph, node, [row_means(names, rows, math.prod(shape[-width:]))]) if width else None
-    call = _windows(node, names, shape, result)
-    return of_node(graph, node, [call]) if call else None
+    numbers = windows(node, shape, result)
+    if numbers is None:
+        return None
+    if node.op == "MaxPool":
+        return of_node(graph, node, [Call(_LARGEST[graph.value(names[0]).dtype], "", numbers, names)])
+    _, height, width, *sizes = numbers
+    if sizes[:4] == [1, 1, height, width] and sizes[6:8] == [0, 0]:
+        return of_node(graph, node, [row_means(names, math.prod(shape[:2]), math.prod(shape[2:]))])
+    return of_node(graph, node, [Call("average_pool", "", numbers, names)])
+
+
+def _alike(graph: Graph, node: Node, *names: str) -> bool:
+    """Whether its values are floats, or what the largest is taken of is of 8 bits."""
+    dtypes = {graph.value(name).dtype for name in names}
+    small = node.op == "MaxPool" and len(dtypes) == 1 and dtypes <= _LARGEST.keys()
+    return floats(graph, *names) or (small and all(graph.value(name).elements for name in names))
 
 
 def row_means(names: tuple[str, str], rows: int, width: int) -> Call:
@@ -60,9 +75,16 @@ def _padding(
     return (*begin, *(n - b for n, b in zip(missing, begin, strict=True)))
 
 
-def _windows(
-    node: Node, names: tuple[str, str], shape: tuple[int, ...], result: tuple[int, ...]
-) -> Call | None:
+def windows(node: Node, shape: tuple[int, ...], result: tuple[int, ...]) -> tuple[int, ...] | None:
+    """What `pooling.h` wants to know of a MaxPool or AveragePool; `None` where it has no such windows.
+
+    Args:
+        node: the pool.
+        shape, result: of its input and output.
+
+    Raises:
+        TypeError, ValueError, LookupError: its attributes are not those of its operator.
+    """
     axes = len(shape) - 2
     if axes not in (1, 2):
         return None
@@ -73,8 +95,6 @@ def _windows(
     counted = bool(node.attributes.get("count_include_pad", 0))
     if set(dilations) != {1} or (counted and node.attributes.get("ceil_mode", 0)):
         return None
-    if node.op == "AveragePool" and window == shape[2:] and set(pads) == {0} and set(result[2:]) == {1}:
-        return row_means(names, math.prod(shape[:2]), math.prod(shape[2:]))
     for axis in range(axes):
         # Each window has an element of the image, the first and the last too.
         last = (result[2 + axis] - 1) * steps[axis] - pads[axis]
@@ -86,8 +106,7 @@ def _windows(
     top, left = (0, *pads[:axes])[-2:]
     if max((wide + 2 * _BLOCK) * step_w + window_w, left + width + _BLOCK) > _MOST_WIDTH:
         return None
-    numbers = (
+    return (
         math.prod(shape[:2]), height, width, high, wide, window_h, window_w, step_h, step_w, top, left,
         int(counted),
     )  # fmt: skip
-    return Call("max_pool" if node.op == "MaxPool" else "average_pool", "", numbers, names)
