@@ -68,10 +68,10 @@ struct Panel {
     int64_t stride, odd_stride;
 };
 
-// Rows of four cache lines each, to be fetched while a tile is computed.
+// What is fetched while a tile is computed: rows of four cache lines each, and the tile of Y that is so far behind.
 struct Next {
     const float* first;
-    int64_t stride, rows;
+    int64_t stride, rows, tile;
 };
 
 static inline void fetch_to_write(const float* p) {
@@ -99,15 +99,15 @@ static inline __attribute__((always_inline)) void step(vec (&sums)[MR][V], colum
     if (E) odd += *reinterpret_cast<const column_unaligned*>(w) * (*behind - column{});
 }
 
-// Row i of the tile in Y, and of what is added to it.
+// Row i of the next tile in Y, and of what is added to it.
 template <int V>
-static inline void fetch_row(const Tile& at, int64_t i) {
-    const float* to = at.Y + i * at.pixels;
+static inline void fetch_row(const Tile& at, int64_t i, int64_t next) {
+    const float* to = at.Y + next + i * at.pixels;
 #pragma GCC unroll 16
     for (int j = 0; j < V * LANES; j += 16) fetch_to_write(to + j);
     fetch_to_write(to + at.columns - 1);
     if (!OPT_RESIDUAL || !at.last) return;
-    const float* more = at.residual + i * at.pixels;
+    const float* more = at.residual + next + i * at.pixels;
 #pragma GCC unroll 16
     for (int j = 0; j < V * LANES; j += 16) __builtin_prefetch(more + j);
     __builtin_prefetch(more + at.columns - 1);
@@ -124,7 +124,7 @@ static inline __attribute__((always_inline)) void add_up(vec (&sums)[MR][V], col
     const int64_t each = ceil_div(next.rows, max_of(1, chunks));
     int64_t row = 0;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-        if (row < at.rows) fetch_row<V>(at, row++);
+        if (row < at.rows) fetch_row<V>(at, row++, next.tile);
         for (int64_t r = 0; FETCH_NEXT && r < each && next.rows > 0; ++r, --next.rows, next.first += next.stride) {
 #pragma GCC unroll 4
             for (int line = 0; line < 4; ++line) __builtin_prefetch(next.first + line * 16);
@@ -299,7 +299,9 @@ struct Convolution {
                 for (int64_t i = mine.begin; i < mine.end; ++i) {
                     Range part = {0, 0};
                     if (flat()) part = share(then.size(), 1, mine.size(), i - mine.begin);
-                    const Next next = {source(other, then.begin + part.begin), strides.channel, part.size()};
+                    // Behind the last filters the first ones of the next panel.
+                    const int64_t tile = i + 1 < mine.end ? MR * pixels() : NR - (mine.size() - 1) * MR * pixels();
+                    const Next next = {source(other, then.begin + part.begin), strides.channel, part.size(), tile};
                     one(i, now, panel(now, depth, buffer), depth, next);
                 }
             }
@@ -318,7 +320,7 @@ struct Convolution {
                 const int64_t rows = i + 1 < mine.end ? depth.size() * MR / 64 : 0;
                 for (int64_t j = columns.begin; j < columns.end; ++j) {
                     const Range part = share(rows, 1, columns.size(), j - columns.begin);
-                    const Next next = {weights(i + 1, depth) + part.begin * 64, 64, part.size()};
+                    const Next next = {weights(i + 1, depth) + part.begin * 64, 64, part.size(), NR};
                     const float* copied = buffer + (j - columns.begin) * each;
                     one(i, place(j), panel(place(j), depth, copied), depth, next);
                 }
