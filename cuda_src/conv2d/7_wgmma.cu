@@ -71,7 +71,7 @@ intensity = "tile_pixels * tile_filters / (tile_pixels + tile_filters)"
 warp_intensity = "WP * WF / (WP + WF)"
 
 [workspace]
-turned = "16 if nhwc else k * r * s * pieces * 16"
+turned = "16 if nhwc or r * s == 1 else k * r * s * pieces * 16"
 state = "8"
 
 [macros]
@@ -174,11 +174,11 @@ __device__ __forceinline__ void multiply(Sums& sum, unsigned filters, unsigned p
 template <bool ALIGNED>
 __device__ __forceinline__ void convolve(unsigned char* memory, const Tile& tile, const In* X, const In* W,
                                          const Finish& finish, Out* Y, In* turned, int* state) {
-  if (!OPT_NHWC) turn_filters(tile.of, W, turned, state);
+  if (TURNED) turn_filters(tile.of, W, turned, state);
   const Loads<ALIGNED> loads{tile, Order(blockIdx.x), memory, X, W, turned};
   if (IN_RUNS && ALIGNED) loads.clear();
   loads.start_patch(0);
-  if (!OPT_NHWC) wait_for_turned(state);
+  if (TURNED) wait_for_turned(state);
 #pragma unroll 1
   for (int i = 0; i < AHEAD; ++i) {
     if (i > 0) loads.start_patch(i);
@@ -223,8 +223,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
   grouped_tile<GROUP_M>(blockIdx.x, (of.n * GRID_HIGH * GRID_WIDE + BP - 1) / BP, (of.group_k() + BF - 1) / BF, tile_p,
                         tile_f);
   const Tile tile(of, tile_p, tile_f, blockIdx.y);
-  const size_t starts = reinterpret_cast<size_t>(X) | (OPT_NHWC ? reinterpret_cast<size_t>(W) : 0);
-  if (starts % 16 == 0 && (!OPT_NHWC || of.group_c() % PIECE == 0))
+  const size_t starts = reinterpret_cast<size_t>(X) | (TURNED ? 0 : reinterpret_cast<size_t>(W));
+  if (starts % 16 == 0 && (TURNED || of.group_c() % PIECE == 0))
     convolve<true>(memory, tile, X, W, finish, Y, turned, state);
   else
     convolve<false>(memory, tile, X, W, finish, Y, turned, state);

@@ -1,11 +1,12 @@
 // Tiles of filters for products (wgmma): [filter][128 bytes of channels of one tap], swizzled (panels.cuh).
 //
-// NHWC's filters hold their channels together. NCHW's, [filter][channel][tap], are turned first, by all blocks together
-// at the start of the launch, into workspace that all then read: [tap][filter][channel]. A call has to do so anew, since
-// weights may have changed.
+// NHWC's filters hold their channels together, and so do those of one tap. NCHW's others, [filter][channel][tap], are
+// turned first, by all blocks together at the start of the launch, into workspace that all then read:
+// [tap][filter][channel]. A call has to do so anew, since weights may have changed.
 #pragma once
 #include "patches.cuh"
 
+constexpr bool TURNED = !OPT_NHWC && TAPS > 1;
 constexpr int FILTER_BYTES = BF * 128;                                // of a tile
 constexpr int PIECES_C = (SIZE_C / OPT_GROUPS + PIECE - 1) / PIECE;   // of a turned filter's channels
 constexpr int WORKERS = 72;                                           // blocks that turn: fewer than run at once
@@ -46,17 +47,17 @@ __device__ __forceinline__ void fetch_filters(unsigned char* to, const Tile& til
   const Sizes& of = tile.of;
   const int row0 = threadIdx.x / 8, piece = threadIdx.x % 8, channel = channel0 + piece * PIECE, filters = tile.filters();
   const size_t filter = tile.first_filter() + row0;
-  const In* const from = OPT_NHWC ? W + (filter * TAPS + tap) * of.group_c() + channel
-                                  : turned + (size_t(tap) * of.k + filter) * PIECES_C * PIECE + channel;
-  const size_t stride = size_t(STEP) * (OPT_NHWC ? TAPS * of.group_c() : PIECES_C * PIECE);
+  const In* const from = TURNED ? turned + (size_t(tap) * of.k + filter) * PIECES_C * PIECE + channel
+                                : W + (filter * TAPS + tap) * of.group_c() + channel;
+  const size_t stride = size_t(STEP) * (TURNED ? PIECES_C * PIECE : TAPS * of.group_c());
   unsigned char* const row = to + row0 * 128 + (piece ^ row0 % 8) * 16;
 #pragma unroll
   for (int i = 0; i < (BF + STEP - 1) / STEP; ++i) {
     if (BF % STEP != 0 && row0 + i * STEP >= BF) break;
     const bool inside = channel < of.group_c() && row0 + i * STEP < filters;
     static_assert(STEP % 8 == 0, "all of a thread's rows are swizzled alike");
-    if constexpr (ALIGNED || !OPT_NHWC) {
-      copy_piece_async(row + i * STEP * 128, inside ? from + i * stride : (OPT_NHWC ? W : turned), inside);
+    if constexpr (ALIGNED || TURNED) {
+      copy_piece_async(row + i * STEP * 128, inside ? from + i * stride : (TURNED ? turned : W), inside);
     } else {
       In held[PIECE];
 #pragma unroll
