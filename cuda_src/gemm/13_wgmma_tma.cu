@@ -7,7 +7,7 @@ claims = ["tensor_cores", "tensor_cores:int8"]
 entry = "gemm"
 arguments = ["map_a", "map_b", "C", "bias", "D", "m", "n", "k", "batch"]
 requires = ["wgmma"]
-options = "operator"
+options = ["operator", "silu", "gelu", "tanh"]
 use = ["large_shared"]
 
 [supports]

@@ -300,3 +300,12 @@ def test_the_space_is_large_and_holds_the_configurations_known_to_be_good() -> N
     for split in (1, 2):
         assert space.why_invalid({**good, "SPLIT_N": split}) is None
     assert space.why_invalid({**good, "MR": 14}) is not None  # 14 x 4 sums do not fit 32 registers
+
+
+@pytest.mark.parametrize("option", OF_PRODUCTS)
+def test_every_kernel_in_cpp_cuda_and_triton_takes_activations(option: str) -> None:
+    found = [kernel for kind in ("cpu", "cuda") for kernel in registry.kernels_of("gemm", kind)]
+    ours = [kernel for kernel in found if kernel.language in ("cxx", "nvrtc", "triton")]
+    assert {kernel.language for kernel in ours} == {"cxx", "nvrtc", "triton"}
+    for kernel in ours:
+        assert option in kernel.options or set(kernel.dtypes) == {"int8"}, kernel.name
