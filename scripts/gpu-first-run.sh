@@ -129,6 +129,7 @@ rungs() {
 # Ragged, so that every edge is taken, and small, so that the emulator and the sanitizer are quick.
 ragged() { # OPERATOR KERNEL
   case $1/$2 in
+    gemm/*tma) echo "m123 n72 k88" ;; # the copy engine wants whole pieces of 16 bytes
     gemm/*) echo "m123 n77 k88" ;;
     conv2d/*depthwise*) echo "n1 c32 h13 w11 k32 r3 s3 pad=1 groups=32" ;;
     conv2d/*) echo "n1 c16 h13 w11 k24 r3 s3 pad=1" ;;
