@@ -8,6 +8,7 @@ from tuner import registry
 from tuner.engine.tuning.known_starts import fitted, known_starts, shipped
 
 AVX2, AVX512 = registry.target("cpu:avx2"), registry.target("cpu:avx512")
+HOPPER = registry.target("cuda:sm_90")
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,8 @@ def test_what_is_shipped_names_kernels_and_their_parameters(kernel: str, dtype: 
     workload = operator.parse(operator.example, dtype)
     if known.only_frozen:
         workload = operator.parse(operator.example, dtype, frozen=True)
-    names = {p.name for p in known.space(workload, AVX512).parameters}
+    chosen = AVX512 if "cpu" in known.target_kinds else HOPPER
+    names = {p.name for p in known.space(workload, chosen).parameters}
     for config in shipped()[kernel][dtype]:
         assert config.keys() <= names
 
@@ -52,3 +54,11 @@ def test_values_that_are_in_no_list_here_become_the_nearest() -> None:
     kernel, workload = registry.kernel("cpp_packed"), registry.operator("gemm").parse("2048x2048x2048")
     found = fitted(kernel.space(workload, AVX512), {"KC": 250, "INNER": "sideways", "MR": 8})
     assert found is not None and (found["KC"], found["MR"]) == (256, 8) and found["INNER"] in ("m", "n")
+
+
+@pytest.mark.parametrize("dtype", ["f16", "int8"])
+def test_what_is_shipped_for_a_gpu_is_taken_as_it_is(dtype: str) -> None:
+    kernel, gemm = registry.kernel("cuda_wgmma_tma"), registry.operator("gemm")
+    workload = gemm.parse("4096x4096x4096", dtype, trans_b=dtype == "int8")
+    found = known_starts(kernel, workload, kernel.space(workload, HOPPER), 24)
+    assert list(found.configs) == shipped()[kernel.name][dtype]
