@@ -69,8 +69,8 @@ a_shares_are_boxes = "not trans_a or a_share % panel == 0"
 b_shares_are_boxes = "trans_b or b_share % panel == 0"
 groups_fit = "groups <= 4"
 threads_fit = "threads <= max_threads_block"
-# What setmaxnreg leaves to a warpgroup that multiplies, beside about 30 for descriptors and loops.
-registers_fit = "sums + 30 <= (232 if groups <= 2 else 160 if groups == 3 else 120)"
+# Beside about 30 for descriptors and loops. More than two groups begin with so few that no product may have more sums.
+registers_fit = "sums + 30 <= (232 if groups <= 2 else 128 if groups == 3 else 96)"
 
 [features]
 macs = "tiles * BM * BN * k"
@@ -114,9 +114,12 @@ typedef Acc Sums[HIGH][1][WN / 8][4];
 constexpr int A_BYTES = TileA::SIZE * sizeof(In), STAGE_BYTES = A_BYTES + TileB::SIZE * int(sizeof(In));
 constexpr int PATCH_BYTES = 2560;  // of a warp, in the declaration too
 static_assert(FINISHED_PATCH<Out> * sizeof(Out) <= PATCH_BYTES, "the patch holds 16 rows");
-// Registers of a thread: 65536 are shared out to the warpgroups, in eights.
-constexpr int FOR_PRODUCER = GROUPS == 2 ? 40 : GROUPS == 3 ? 32 : 24;
-constexpr int FOR_CONSUMER = GROUPS == 2 ? 232 : GROUPS == 3 ? 160 : 120;
+// Registers of a thread. What a block began with is shared out anew, in eights: 168, 128 or 96 for each of 3, 4 or 5
+// warpgroups. Who asks for more than is left waits for ever.
+constexpr int AT_FIRST = GROUPS == 2 ? 168 : GROUPS == 3 ? 128 : 96;
+constexpr int FOR_PRODUCER = GROUPS == 2 ? 40 : 32;
+constexpr int FOR_CONSUMER = GROUPS == 2 ? 232 : GROUPS == 3 ? 160 : 112;
+static_assert(GROUPS == 1 || GROUPS * FOR_CONSUMER + FOR_PRODUCER <= (GROUPS + 1) * AT_FIRST, "there are as many");
 static_assert(PINGPONG == 0 || (WM == BM && WN == BN), "a warpgroup has a tile of its own");
 
 // A tile's boxes, as the tensor map has them: 128 bytes of the contiguous dimension. Of SHARES blocks that need the
