@@ -12,8 +12,8 @@ options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "d
 use = ["occupancy", "large_shared"]
 
 [supports]
-"its pixels are counted in 32 bits" = "n * (h + top + bottom) * (w + left + right) < 2**30"
-"it divides rows and columns by 32-bit multiplication" = "max(h + top + bottom, w + left + right) < 2**15"
+"its pixels are counted in 32 bits" = "n * padded_high * padded_wide < 2**30"
+"it divides rows and columns by 32-bit multiplication" = "max(padded_high, padded_wide) < 2**15"
 
 [parameters]
 SHIFT = { values = [0, 1], doc = "one patch of pixels for all taps (stride 1), or a patch a tap" }
@@ -29,6 +29,9 @@ MIN_BLOCKS = { values = [1, 2, 3, 4], doc = "blocks an SM shall hold: caps the r
 threads = "128 * GP * GF"
 tile_pixels = "WP * GP"
 tile_filters = "WF * GF"
+padded_high = "h + top + bottom"
+padded_wide = "w + left + right"
+half = "element_bytes == 2"
 # The padded grid whose pixels are counted; without SHIFT that of the output.
 high = "max(h + max(top, bottom), p) if SHIFT else p"
 wide = "max(w + max(left, right), q) if SHIFT else q"
@@ -37,12 +40,12 @@ tiles = "ceildiv(pixels, tile_pixels) * ceildiv(group_k, tile_filters)"
 blocks = "tiles * groups"
 rows = "tile_pixels + (((r - 1) * wide + s - 1) * dilation if SHIFT else 0)"
 # NCHW as it is, where there is one tap and no border.
-planes = "not nhwc and r * s == 1 and stride == 1 and top + left + bottom + right == 0 and h * w % 8 == 0 and element_bytes == 2"
+planes = "not nhwc and r * s == 1 and stride == 1 and top + left + bottom + right == 0 and h * w % 8 == 0 and half"
 patch_bytes = "GP * ceildiv(WP, 64) * 8192 if planes else (rows + 1 - rows % 2) * 128"
 taps_a_patch = "r * s if SHIFT else 1"
 patches = "(STAGES - 2 + taps_a_patch) // taps_a_patch + 1"
 tiles_bytes = "STAGES * tile_filters * 128 + patches * patch_bytes"
-staged_bytes = "2 if element_bytes == 2 and not residual else 4"
+staged_bytes = "2 if half and not residual else 4"
 lines_bytes = "staged_bytes * (tile_pixels * (tile_filters + 8) if nhwc else tile_filters * (tile_pixels + 8))"
 # Tiles, and afterwards the sums.
 shared = "max(tiles_bytes, lines_bytes)"

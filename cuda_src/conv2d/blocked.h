@@ -16,25 +16,26 @@ SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads 
 [blocked.let]
 lanes = "vector_bytes // 4"
 in_registers = "(MR + 1) * VECTORS + 1"
-left_over = "p * q % (VECTORS * lanes)"
+panel_pixels = "VECTORS * lanes"
+left_over = "p * q % panel_pixels"
 one_row = "r * s == 1 and top + left + bottom + right == 0 and stride == 1"
 
 [blocked.constraints]
 # Sums, a row of pixels, one weight, and the sums of the pixel left over.
 registers = "in_registers + (1 if ODD else 0) <= vector_registers"
 # Few channels or pixels have to do with fewer.
-registers_used = "4 * in_registers >= 3 * vector_registers or MR * 2 > k or VECTORS * lanes * 2 > p * q"
+registers_used = "4 * in_registers >= 3 * vector_registers or MR * 2 > k or panel_pixels * 2 > p * q"
 channels_used = "MR < 2 * k or MR == 4"
 pixels_used = "(VECTORS - 1) * lanes < p * q"
-odd_pixels = "not ODD or MR <= lanes and 1 <= left_over <= p * q // (VECTORS * lanes)"
+odd_pixels = "not ODD or MR <= lanes and 1 <= left_over <= p * q // panel_pixels"
 slices = "KC == 0 or KC < c * r * s"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * MR < 2 * k)"
-panels_in_order = "INNER == 'm' or p * q > VECTORS * lanes"
+panels_in_order = "INNER == 'm' or p * q > panel_pixels"
 in_place = "COPY or one_row"
 
 [blocked.features]
 tile_area = "MR * VECTORS"
-slice_bytes = "(KC if KC else c * r * s) * VECTORS * lanes * 4"
+slice_bytes = "(KC if KC else c * r * s) * panel_pixels * 4"
 */
 #pragma once
 #include "../common/arena.h"
