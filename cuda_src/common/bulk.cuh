@@ -37,20 +37,15 @@ __device__ __forceinline__ void arrive_at(unsigned barrier, int rank) {
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(barrier), "r"(rank));
   asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(there) : "memory");
 }
+// Until the phase of this parity has ended.
 __device__ __forceinline__ void await(unsigned barrier, int parity) {
   unsigned ended = 0;
-#ifdef WAIT_LIMIT
-  int tries = 0;
-#endif
   do {
     asm volatile(
         "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
         : "=r"(ended)
         : "r"(barrier), "r"(parity)
         : "memory");
-#ifdef WAIT_LIMIT
-    if (++tries > WAIT_LIMIT) __trap();
-#endif
   } while (!ended);
 }
 

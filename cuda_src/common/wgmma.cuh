@@ -18,6 +18,8 @@
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 
+#include "wgmma_registers.cuh"
+
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int LEFT>
@@ -48,47 +50,21 @@ __device__ __forceinline__ unsigned long long describe(unsigned at, int next_pan
          1024ull >> 4 << 32 | 1ull << 62;
 }
 
-#define REGISTERS_32                                                                                              \
-  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
-  "%24, %25, %26, %27, %28, %29, %30, %31"
-#define REGISTERS_64                                                                                               \
-  REGISTERS_32                                                                                                     \
-  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, " \
-  "%54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define REGISTERS_96                                                                                               \
-  REGISTERS_64                                                                                                     \
-  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, " \
-  "%86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
-#define REGISTERS_128                                                                                             \
-  REGISTERS_96                                                                                                    \
-  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, "    \
-  "%114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
-#define SUM_4(kept, j) kept(sum[j][0]), kept(sum[j][1]), kept(sum[j][2]), kept(sum[j][3])
-#define SUM_16(kept, j) SUM_4(kept, j), SUM_4(kept, j + 1), SUM_4(kept, j + 2), SUM_4(kept, j + 3)
-#define SUM_32(kept, j) SUM_16(kept, j), SUM_16(kept, j + 4)
-#define SUM_64(kept, j) SUM_32(kept, j), SUM_32(kept, j + 8)
-#define SUM_96(kept, j) SUM_64(kept, j), SUM_32(kept, j + 16)
-#define SUM_128(kept, j) SUM_64(kept, j), SUM_64(kept, j + 16)
-
 // Products of elements of a type with N columns; OUTER_A, OUTER_B: whether the operand's outer dimension is the
-// contiguous one, which 16-bit elements may have.
+// contiguous one, which 16-bit elements may have. a, b, c, d: operands behind the `count` registers of the sum.
 template <typename T, int N> struct Wgmma;
-#define WGMMA_16(T, n, count, a, b, c, types)                                                                      \
+#define WGMMA_16(T, n, count, a, b, c, d, types)                                                                   \
   template <> struct Wgmma<T, n> {                                                                                 \
     template <bool OUTER_A, bool OUTER_B>                                                                          \
     static __device__ __forceinline__ void add(float (&sum)[n / 8][4], unsigned long long of_a,                    \
                                                unsigned long long of_b) {                                          \
       asm volatile("{ .reg .pred kept; setp.ne.b32 kept, 1, 0; wgmma.mma_async.sync.aligned.m64n" #n "k16." types   \
-                   " {" REGISTERS_##count "}, %" #a ", %" #b ", kept, 1, 1, %" #c ", " WGMMA_NEXT_##count "; }"      \
+                   " {" REGISTERS_##count "}, %" #a ", %" #b ", kept, 1, 1, %" #c ", %" #d "; }"                    \
                    : SUM_##count("+f", 0)                                                                          \
                    : "l"(of_a), "l"(of_b), "n"(int(OUTER_A)), "n"(int(OUTER_B))                                    \
                    : "memory");                                                                                    \
     }                                                                                                              \
   }
-#define WGMMA_NEXT_32 "%35"
-#define WGMMA_NEXT_64 "%67"
-#define WGMMA_NEXT_96 "%99"
-#define WGMMA_NEXT_128 "%131"
 // 8-bit elements: depth is the contiguous dimension.
 #define WGMMA_8(T, element, n, count, a, b, types, kept_as, scales)                                                \
   template <> struct Wgmma<T, n> {                                                                                 \
@@ -104,8 +80,8 @@ template <typename T, int N> struct Wgmma;
     }                                                                                                              \
   }
 #define WGMMA_ALL_16(T, types)                                                                               \
-  WGMMA_16(T, 64, 32, 32, 33, 34, types); WGMMA_16(T, 128, 64, 64, 65, 66, types);                           \
-  WGMMA_16(T, 192, 96, 96, 97, 98, types); WGMMA_16(T, 256, 128, 128, 129, 130, types)
+  WGMMA_16(T, 64, 32, 32, 33, 34, 35, types); WGMMA_16(T, 128, 64, 64, 65, 66, 67, types);                   \
+  WGMMA_16(T, 192, 96, 96, 97, 98, 99, types); WGMMA_16(T, 256, 128, 128, 129, 130, 131, types)
 #define WGMMA_ALL_8(T, element, types, kept_as, scales)                                                      \
   WGMMA_8(T, element, 64, 32, 32, 33, types, kept_as, scales);                                               \
   WGMMA_8(T, element, 128, 64, 64, 65, types, kept_as, scales);                                              \
@@ -118,5 +94,3 @@ WGMMA_ALL_8(__nv_fp8_e4m3, float, "f32.e4m3.e4m3", "+f", ", 1, 1");
 WGMMA_ALL_8(__nv_fp8_e5m2, float, "f32.e5m2.e5m2", "+f", ", 1, 1");
 #undef WGMMA_ALL_8
 #undef WGMMA_ALL_16
-#undef WGMMA_8
-#undef WGMMA_16

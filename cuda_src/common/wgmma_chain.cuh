@@ -11,17 +11,6 @@
 #pragma once
 #include "wgmma.cuh"
 
-#define REGISTERS_40 REGISTERS_32 ", %32, %33, %34, %35, %36, %37, %38, %39"
-#define REGISTERS_48 REGISTERS_40 ", %40, %41, %42, %43, %44, %45, %46, %47"
-#define REGISTERS_80                                                                                              \
-  REGISTERS_64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
-#define REGISTERS_88 REGISTERS_80 ", %80, %81, %82, %83, %84, %85, %86, %87"
-#define SUM_8(kept, j) SUM_4(kept, j), SUM_4(kept, j + 1)
-#define SUM_40(kept, j) SUM_32(kept, j), SUM_8(kept, j + 8)
-#define SUM_48(kept, j) SUM_32(kept, j), SUM_16(kept, j + 8)
-#define SUM_80(kept, j) SUM_64(kept, j), SUM_16(kept, j + 16)
-#define SUM_88(kept, j) SUM_80(kept, j), SUM_8(kept, j + 20)
-
 // Factors in registers are there: the compiler does not know how long a product reads them.
 template <int COUNT>
 __device__ __forceinline__ void held(unsigned (&factor)[COUNT][4]) {

@@ -57,30 +57,13 @@ shared_bytes = "shared"
 //   STAGES = 4        tile t - 1   tile t        tile t + 1   tile t + 2
 //   barrier of t      multiplied   is there      on its way   slot of t - 2, done: fetched from here on
 #include "../common/blocks_out.cuh"
-#include "../common/panels.cuh"
 #include "../common/visits.cuh"
-#include "gemm.cuh"
+#include "warpgroup_tiles.cuh"
 #include <cuda_pipeline.h>
 
-constexpr int GROUPS_N = BN / WN, GROUPS = BM / WM * GROUPS_N, THREADS = 128 * GROUPS;
-constexpr int HIGH = WM / 64, STEPS = BK / BLOCK_DEPTH<In>;
-typedef Panels<In, !OPT_TRANS_A, BM, BK, THREADS> TileA;
-typedef Panels<In, bool(OPT_TRANS_B), BN, BK, THREADS> TileB;
-typedef Acc Sums[HIGH][1][WN / 8][4];
-
-// Issues the products of one tile; row and column are those of the warpgroup in the block's tile.
-__device__ __forceinline__ void multiply_tile(Sums& sum, unsigned tiles, int row, int col) {
-  const unsigned long long a = describe(tiles + TileA::offset(row, 0), TileA::NEXT_PANEL);
-  const unsigned long long b = describe(tiles + TileA::SIZE * sizeof(In) + TileB::offset(col, 0), TileB::NEXT_PANEL);
-  wgmma_fence();
-#pragma unroll
-  for (int step = 0; step < STEPS; ++step)
-#pragma unroll
-    for (int i = 0; i < HIGH; ++i)
-      Wgmma<In, WN>::template add<bool(OPT_TRANS_A), !OPT_TRANS_B>(
-          sum[i][0], a + (TileA::offset(64 * i, step) >> 4), b + (TileB::offset(0, step) >> 4));
-  wgmma_commit();
-}
+constexpr int GROUPS = BM / WM * GROUPS_N, THREADS = 128 * GROUPS;
+typedef TileOfA<THREADS> TileA;
+typedef TileOfB<THREADS> TileB;
 
 template <bool ALIGNED>
 __device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, const Out* C, const Out* bias, Out* D,
@@ -109,7 +92,7 @@ __device__ __forceinline__ void multiply(In* stages, const In* A, const In* B, c
     fence_async_proxy();
     // This tile is there for all; all are done with the tile before the last.
     __syncthreads();
-    multiply_tile(sum, first + slot * STAGE * int(sizeof(In)), row, col);
+    multiply_tile<TileA, TileB>(sum, first + slot * STAGE * int(sizeof(In)), row, col);
     start(tile + AHEAD, free_slot);
     wgmma_wait<1>();
     slot = slot + 1 == STAGES ? 0 : slot + 1;

@@ -101,16 +101,13 @@ shared_bytes = "shared"
 // PINGPONG: each warpgroup has a tile of its own, one writes while the other multiplies.
 #include "../common/bulk.cuh"
 #include "../common/finished_out.cuh"
-#include "../common/panels.cuh"
 #include "../common/visits.cuh"
-#include "gemm.cuh"
+#include "warpgroup_tiles.cuh"
 
 constexpr int CLUSTER = CLUSTER_M * CLUSTER_N;
-constexpr int GROUPS_N = BN / WN, GROUPS = PINGPONG ? 2 : BM / WM * GROUPS_N, THREADS = 128 * (GROUPS + 1);
-constexpr int HIGH = WM / 64, STEPS = BK / BLOCK_DEPTH<In>;
-typedef Panels<In, !OPT_TRANS_A, BM, BK, 128> TileA;
-typedef Panels<In, bool(OPT_TRANS_B), BN, BK, 128> TileB;
-typedef Acc Sums[HIGH][1][WN / 8][4];
+constexpr int GROUPS = PINGPONG ? 2 : BM / WM * GROUPS_N, THREADS = 128 * (GROUPS + 1);
+typedef TileOfA<128> TileA;
+typedef TileOfB<128> TileB;
 constexpr int A_BYTES = TileA::SIZE * sizeof(In), STAGE_BYTES = A_BYTES + TileB::SIZE * int(sizeof(In));
 constexpr int PATCH_BYTES = 2560;  // of a warp, in the declaration too
 static_assert(FINISHED_PATCH<Out> * sizeof(Out) <= PATCH_BYTES, "the patch holds 16 rows");
@@ -141,20 +138,6 @@ __device__ __forceinline__ void fetch_tile(unsigned to, const TensorMap* map, in
     else
       fetch_box(to + panel * Tile::NEXT_PANEL, map, x, y, batch, full);
   }
-}
-
-// Issues the products of one tile; row and column are those of the warpgroup in the block's tile.
-__device__ __forceinline__ void multiply_tile(Sums& sum, unsigned tiles, int row, int col) {
-  const unsigned long long a = describe(tiles + TileA::offset(row, 0), TileA::NEXT_PANEL);
-  const unsigned long long b = describe(tiles + A_BYTES + TileB::offset(col, 0), TileB::NEXT_PANEL);
-  wgmma_fence();
-#pragma unroll
-  for (int step = 0; step < STEPS; ++step)
-#pragma unroll
-    for (int i = 0; i < HIGH; ++i)
-      Wgmma<In, WN>::template add<bool(OPT_TRANS_A), !OPT_TRANS_B>(
-          sum[i][0], a + (TileA::offset(64 * i, step) >> 4), b + (TileB::offset(0, step) >> 4));
-  wgmma_commit();
 }
 
 // Where the ring stands after so many tiles.
@@ -192,7 +175,6 @@ struct Barriers {
   __device__ __forceinline__ unsigned empty(int slot) const { return first + 8 * (STAGES + slot); }
   __device__ __forceinline__ unsigned turn(int group) const { return first + 8 * (2 * STAGES + group); }
 };
-constexpr int BARRIER_BYTES = 8 * (2 * STAGES + 2);
 
 __device__ __forceinline__ void produce(unsigned stages, const Barriers& barriers, const Visits& visits,
                                         const TensorMap* map_a, const TensorMap* map_b, int k) {
@@ -206,10 +188,6 @@ __device__ __forceinline__ void produce(unsigned stages, const Barriers& barrier
     for (int tile = 0; tile < tiles; ++tile, ring.next()) {
       await(barriers.empty(ring.slot), ring.parity ^ 1);
       const unsigned full = barriers.full(ring.slot), to = stages + ring.slot * STAGE_BYTES;
-#if ABLATE == 3
-      arrive(full);
-      continue;
-#endif
       arrive_expecting(full, STAGE_BYTES);
       fetch_tile<TileA, !OPT_TRANS_A, CLUSTER_N>(to, map_a, row, tile * BK, batch, full, rank_n, for_a);
       fetch_tile<TileB, bool(OPT_TRANS_B), CLUSTER_M>(to + A_BYTES, map_b, col, tile * BK, batch, full, rank_m, for_b);
@@ -237,11 +215,7 @@ __device__ __forceinline__ void consume(unsigned stages, Out* patches, const Bar
     int last = 0;
     for (int tile = 0; tile < tiles; ++tile, ring.next()) {
       await(barriers.full(ring.slot), ring.parity);
-#if ABLATE == 2
-      release(ring.slot);
-      continue;
-#endif
-      multiply_tile(sum, stages + ring.slot * STAGE_BYTES, within_row, within_col);
+      multiply_tile<TileA, TileB>(sum, stages + ring.slot * STAGE_BYTES, within_row, within_col);
       // The products before these are done.
       wgmma_wait<1>();
       if (tile > 0) release(last);
@@ -249,14 +223,9 @@ __device__ __forceinline__ void consume(unsigned stages, Out* patches, const Bar
     }
     if (PINGPONG && lane == 0) arrive(barriers.turn(1 - group));
     wgmma_wait<0>();
-#if ABLATE != 2
     release(last);
-#endif
 #pragma unroll
     for (int i = 0; i < HIGH; ++i) arrived(sum[i][0]);
-#if ABLATE == 1
-    if (visits.m == -1)
-#endif
 #pragma unroll
     for (int i = 0; i < HIGH; ++i)
       write_finished<OPT_BETA != 0 || OPT_BIAS>(patch, sum[i][0], D, row + within_row + 64 * i + warp % 4 * 16,
