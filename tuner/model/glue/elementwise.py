@@ -112,21 +112,22 @@ def covered(graph: Graph, node: Node) -> bool:
     return node.op in {*_ONE, *_TWO, *_MANY, *_SLOPES} and (node.op not in _TWO or len(tensors) == 2)
 
 
-def _is_quantize(graph: Graph, node: Node) -> bool:
+def _converts(graph: Graph, node: Node, given: Container[str], made: Container[str]) -> bool:
+    """Whether it makes elements of one of some types of elements of one of others."""
     values = graph.value(node.input(0)), graph.value(node.outputs[0])
-    known = values[0].dtype == "float32" and values[1].dtype in BYTES and bool(values[0].elements)
-    return known and linear(graph, node) is not None
+    return values[0].dtype in given and values[1].dtype in made and bool(values[0].elements)
+
+
+def _is_quantize(graph: Graph, node: Node) -> bool:
+    return _converts(graph, node, ("float32",), BYTES) and linear(graph, node) is not None
 
 
 def _is_dequantize(graph: Graph, node: Node) -> bool:
-    values = graph.value(node.input(0)), graph.value(node.outputs[0])
-    known = values[0].dtype in BYTES and values[1].dtype == "float32" and bool(values[0].elements)
-    return known and linear(graph, node) is not None
+    return _converts(graph, node, BYTES, ("float32",)) and linear(graph, node) is not None
 
 
 def _is_cast(graph: Graph, node: Node) -> bool:
-    values = graph.value(node.input(0)), graph.value(node.outputs[0])
-    return values[0].dtype in _TYPES and values[1].dtype == "float32" and bool(values[0].elements)
+    return _converts(graph, node, _TYPES, ("float32",))
 
 
 _CONVERSIONS = {"QuantizeLinear": _is_quantize, "DequantizeLinear": _is_dequantize, "Cast": _is_cast}
@@ -162,10 +163,10 @@ def groups(graph: Graph, nodes: Sequence[Node], asked: Container[str] = ()) -> l
     for last in reversed(list(free.values())):
         if last.index not in free:
             continue
-        if read_quantized(graph, last) and not _wanted(graph, last.outputs[0], others, asked):
+        read = read_quantized(graph, last)
+        if read and not _wanted(graph, last.outputs[0], others, asked):
             continue  # chains read what it dequantizes
         # Where others read the integers, they are written.
-        read = read_quantized(graph, last)
         alone = read and any(user.index not in others for user in graph.consumers.get(last.outputs[0], ()))
         chain = [last] if alone else _chain(graph, last, free, asked)
         made = _program(graph, chain)
