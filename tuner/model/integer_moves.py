@@ -10,7 +10,7 @@ from typing import Any
 
 from tuner.model.graph import Graph
 from tuner.model.guards import onnx_library
-from tuner.model.quantization import MOVERS
+from tuner.model.quantization import BYTES, MOVERS
 
 # Their inputs are (values, scale, zero point) for each operand, then those of the result.
 _WRITTEN_OUT: Mapping[str, tuple[str, int]] = {
@@ -152,7 +152,7 @@ class _Rewriting:
         scale = self._graph.small.get(names[1])
         integers = node.output[0] if node.op_type == "QuantizeLinear" else names[0]
         dtype = self._graph.value(integers).dtype
-        if scale is None or scale.size != 1 or dtype not in ("int8", "uint8"):
+        if scale is None or scale.size != 1 or dtype not in BYTES:
             return None
         if any(a.name in ("block_size", "precision") and a.i for a in node.attribute):
             return None

@@ -4,9 +4,7 @@ import numpy as np
 
 from tuner.model.graph import Graph, Node
 from tuner.model.layer import NotTuned
-from tuner.model.quantization import SHIFT, Linear
-
-BYTES = ("int8", "uint8")
+from tuner.model.quantization import BYTES, SHIFT, Linear
 
 
 def dequantizer(graph: Graph, name: str) -> Node | None:

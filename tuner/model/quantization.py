@@ -7,6 +7,9 @@ import numpy as np
 SHIFT = 128
 """uint8 is carried as int8: 128 is taken off each value, and off the zero point, which changes no number."""
 
+BYTES = frozenset(("int8", "uint8"))
+"""Types of such integers."""
+
 MOVERS = frozenset(
     ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split", "MaxPool")
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tuner.model.graph import Graph
-from tuner.model.quantization import MOVERS
+from tuner.model.quantization import BYTES, MOVERS
 
 _QUANTIZED = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinear", "QGemm")
 _SUMS = ("MatMulInteger", "ConvInteger")
@@ -51,4 +51,4 @@ def _step(graph: Graph, name: str) -> Step:
         scale = graph.small.get(node.input(1))
         return OF_RANGE if scale is None or not scale.size else Step(float(scale.astype("f8").max()))
     integer = node.op.startswith(("QuantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm"))
-    return Step(1.0) if integer and graph.value(name).dtype in ("int8", "uint8") else OF_RANGE
+    return Step(1.0) if integer and graph.value(name).dtype in BYTES else OF_RANGE

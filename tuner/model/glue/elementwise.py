@@ -8,9 +8,10 @@ import numpy as np
 
 from tuner.model.constants import normalisation
 from tuner.model.epilogues import clip_limits
-from tuner.model.glue.linear import BYTES, linear
+from tuner.model.glue.linear import linear
 from tuner.model.glue.program import Call, Folded, Operand, Program, constant, floats
 from tuner.model.graph import Graph, Node
+from tuner.model.quantization import BYTES
 
 # Of a C++ function with so many operands; more would not fit in registers.
 MOST_OPERANDS, MOST_AXES = 12, 8

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tuner.model.glue.linear import BYTES, linear
+from tuner.model.glue.linear import linear
 from tuner.model.glue.pooling import windows
 from tuner.model.glue.program import Call, Program
 from tuner.model.graph import Graph, Node
+from tuner.model.quantization import BYTES
 
 _NAMES = {"int8": "s8", "uint8": "u8"}
 

@@ -4,7 +4,6 @@ import numpy as np
 
 from tuner.model.graph import Graph, Node
 
-BYTES = frozenset({"int8", "uint8"})
 # Beyond, products with a scale or its reciprocal would leave the normal numbers of f32.
 _LEAST, _MOST = 2.0**-60, 2.0**60
 
