@@ -50,7 +50,8 @@ lines_bytes = "staged_bytes * (tile_pixels * (tile_filters + 8) if nhwc else til
 # Tiles, and afterwards the sums.
 shared = "max(tiles_bytes, lines_bytes)"
 sums = "WP * WF // 128"
-registers_needed = "sums + 64"
+# Pixels that are turned on their way are held besides: capped at 128, 56 to 64 sums spilled 4 to 80 bytes (3 x 3).
+registers_needed = "sums + (80 if SHIFT and not nhwc and not planes else 64)"
 pieces = "ceildiv(group_c * element_bytes, 16)"
 steps = "ceildiv(pieces, 8) * r * s"
 
@@ -90,6 +91,8 @@ SIZE_Q = "q"
 GRID_HIGH = "high"
 GRID_WIDE = "wide"
 PLANES = "planes"
+# Blocks that turn filters: all run at once.
+WORKERS = "min(72, sm_count)"
 
 [launch]
 grid = ["tiles", "groups", "1"]
@@ -112,28 +115,15 @@ shared_bytes = "shared"
 constexpr int AHEAD = STAGES - 2, DEPTHS = (SIZE_C / OPT_GROUPS + BC - 1) / BC, STEPS = DEPTHS * TAPS;
 constexpr int PATCHES = (AHEAD + TAPS_A_PATCH) / TAPS_A_PATCH + 1;
 
-// Blocks that run at once begin with different taps and channels: they would all ask for the same filters else, of which
-// a few slices of L2 have all.
-struct Order {
-  const int tap0, depth0;
-
-  __device__ __forceinline__ explicit Order(int block) : tap0(block % TAPS), depth0(block / TAPS % DEPTHS) {}
-  __device__ __forceinline__ int tap(int step) const {
-    const int tap = step % TAPS + tap0;
-    return tap < TAPS ? tap : tap - TAPS;
-  }
-  __device__ __forceinline__ int channel(int step) const {
-    const int depth = step / TAPS + depth0;
-    return (depth < DEPTHS ? depth : depth - DEPTHS) * BC;
-  }
-};
+// Of a step: its tap, and the first of its channels.
+__device__ __forceinline__ int tap_of(int step) { return step % TAPS; }
+__device__ __forceinline__ int channel_of(int step) { return step / TAPS * BC; }
 
 // What a block brings to shared memory: step's tile of filters into slot step % STAGES, and with the first step of a
 // patch that.
 template <bool ALIGNED>
 struct Loads {
   const Tile& tile;
-  const Order order;
   unsigned char* const memory;
   const In *const X, *const W, *const turned;
 
@@ -148,15 +138,15 @@ struct Loads {
     if (step >= STEPS || step % TAPS_A_PATCH != 0) return;
     unsigned char* const to = patches() + step / TAPS_A_PATCH % PATCHES * PATCH_BYTES;
     if constexpr (PLANES)
-      tile.template copy_planes<ALIGNED>(to, X, order.channel(step));
+      tile.template copy_planes<ALIGNED>(to, X, channel_of(step));
     else if constexpr (IN_RUNS && ALIGNED)
-      tile.turn(to, X, order.channel(step));
+      tile.turn(to, X, channel_of(step));
     else
-      tile.template fetch<ALIGNED>(to, X, order.channel(step), order.tap(step));
+      tile.template fetch<ALIGNED>(to, X, channel_of(step), tap_of(step));
   }
   __device__ __forceinline__ void start_filters(int step, int slot) const {
     if (step < STEPS)
-      fetch_filters<ALIGNED>(memory + slot * FILTER_BYTES, tile, W, turned, order.channel(step), order.tap(step));
+      fetch_filters<ALIGNED>(memory + slot * FILTER_BYTES, tile, W, turned, channel_of(step), tap_of(step));
     __pipeline_commit();
   }
 };
@@ -178,10 +168,10 @@ template <bool ALIGNED>
 __device__ __forceinline__ void convolve(unsigned char* memory, const Tile& tile, const In* X, const In* W,
                                          const Finish& finish, Out* Y, In* turned, int* state) {
   if (TURNED) turn_filters(tile.of, W, turned, state);
-  const Loads<ALIGNED> loads{tile, Order(blockIdx.x), memory, X, W, turned};
+  const Loads<ALIGNED> loads{tile, memory, X, W, turned};
   if (IN_RUNS && ALIGNED) loads.clear();
   loads.start_patch(0);
-  if (TURNED) wait_for_turned(state);
+  if (TURNED) wait_for_turned(tile.of, W, turned, state);
 #pragma unroll 1
   for (int i = 0; i < AHEAD; ++i) {
     if (i > 0) loads.start_patch(i);
@@ -199,7 +189,7 @@ __device__ __forceinline__ void convolve(unsigned char* memory, const Tile& tile
     fence_async_proxy();
     // This step's operands are there for all; all are done with the step before the last.
     __syncthreads();
-    const int tap = loads.order.tap(step), shift = SHIFT ? (tap / SIZE_S * GRID_WIDE + tap % SIZE_S) * OPT_DILATION : 0;
+    const int tap = tap_of(step), shift = SHIFT ? (tap / SIZE_S * GRID_WIDE + tap % SIZE_S) * OPT_DILATION : 0;
     multiply(sum, filters + slot * FILTER_BYTES, pixels + step / TAPS_A_PATCH % PATCHES * PATCH_BYTES + shift * 16);
     loads.start_patch(step + AHEAD);
     loads.start_filters(step + AHEAD, free_slot);

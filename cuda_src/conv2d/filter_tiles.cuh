@@ -1,21 +1,23 @@
 // Tiles of filters for products (wgmma): [filter][128 bytes of channels of one tap], swizzled (panels.cuh).
 //
 // NHWC's filters hold their channels together, and so do those of one tap. NCHW's others, [filter][channel][tap], are
-// turned first, by all blocks together at the start of the launch, into workspace that all then read:
+// turned first, by WORKERS blocks together at the start of the launch, into workspace that all then read:
 // [tap][filter][channel]. A call has to do so anew, since weights may have changed.
+//
+// Blocks wait for others, which have to run: the first WORKERS blocks turn, no more than the GPU has SMs, and GPUs
+// start blocks in the order of their numbers. Nobody promises that, and SMs may be taken by another kernel. So a block that
+// has waited for long turns all filters itself, into the same place: the values are the same.
 #pragma once
 #include "patches.cuh"
 
 constexpr bool TURNED = !OPT_NHWC && TAPS > 1;
 constexpr int FILTER_BYTES = BF * 128;                                // of a tile
 constexpr int PIECES_C = (SIZE_C / OPT_GROUPS + PIECE - 1) / PIECE;   // of a turned filter's channels
-constexpr int WORKERS = 72;                                           // blocks that turn: fewer than run at once
+constexpr int PATIENCE = 1 << 16;                                     // looks at `state`: tens of milliseconds
 
-// `state`: how many workers are done, how many blocks have seen it; both 0 before and after a call.
-__device__ __forceinline__ void turn_filters(const Sizes& of, const In* W, In* turned, int* state) {
-  const int blocks = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x, workers = min(WORKERS, blocks);
-  if (block >= workers) return;
-  for (int i = block * THREADS + threadIdx.x; i < of.k * PIECES_C * TAPS; i += workers * THREADS) {
+// One of `shares` shares of all filters.
+__device__ __forceinline__ void turn_share(const Sizes& of, const In* W, In* turned, int share, int shares) {
+  for (int i = share * THREADS + threadIdx.x; i < of.k * PIECES_C * TAPS; i += shares * THREADS) {
     const int tap = i % TAPS, piece = i / TAPS % PIECES_C, filter = i / TAPS / PIECES_C, channel = piece * PIECE;
     In held[PIECE];
 #pragma unroll
@@ -25,18 +27,26 @@ __device__ __forceinline__ void turn_filters(const Sizes& of, const In* W, In* t
   }
   __threadfence();
   __syncthreads();
+}
+
+// `state`: how many workers are done, how many blocks wait no longer; both 0 before and after a call.
+__device__ __forceinline__ void turn_filters(const Sizes& of, const In* W, In* turned, int* state) {
+  const int blocks = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x, workers = min(WORKERS, blocks);
+  if (block >= workers) return;
+  turn_share(of, W, turned, block, workers);
   if (threadIdx.x == 0) atomicAdd(state, 1);
 }
 
-__device__ __forceinline__ void wait_for_turned(int* state) {
+__device__ __forceinline__ void wait_for_turned(const Sizes& of, const In* W, In* turned, int* state) {
+  int looks = 0;
   if (threadIdx.x == 0) {
     const int blocks = gridDim.x * gridDim.y;
-    while (atomicAdd(state, 0) < min(WORKERS, blocks)) __nanosleep(20);
+    while (atomicAdd(state, 0) < min(WORKERS, blocks) && ++looks < PATIENCE) __nanosleep(20);
     __threadfence();
-    // The last one leaves zeros for the next call.
+    // The last one leaves zeros for the next call: all workers were done before they waited.
     if (atomicAdd(state + 1, 1) == blocks - 1) atomicExch(state, 0), atomicExch(state + 1, 0);
   }
-  __syncthreads();
+  if (__syncthreads_or(looks == PATIENCE)) turn_share(of, W, turned, 0, 1);
 }
 
 // A tile of a block's filters, of the channels from channel0 on under one tap.
