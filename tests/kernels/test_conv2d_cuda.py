@@ -1,13 +1,18 @@
 """What is of conv2d's CUDA ladder alone; tests/kernels/test_gpu_contract.py runs every rung."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.kernels.gpu_cases import Case, wrong
 from tests.kernels.test_gpu_contract import needs
 from tuner import registry
+from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
+from tuner.core.operator import worst_error
+from tuner.devices.emulator.check import check_emulated
 from tuner.targets.cuda import target
 
 CONV = registry.operator("conv2d")
@@ -56,28 +61,38 @@ _WGMMA = {
     "nhwc": ("c72 h6 w7 r2 s3 pad1 nhwc", {"GF": 2}),
     "a tap at a time": ("c144 h9 w7 r3 s3 pad1 nhwc stride2 groups2 residual", {"SHIFT": 0, "WF": 128}),
 }
+_WHOLE = {"SHIFT": 1, "WP": 64, "GP": 1, "WF": 64, "GF": 1, "STAGES": 4, "GROUP_M": 1, "MIN_BLOCKS": 1}
 
 
-@pytest.mark.parametrize(
-    "name", [n if n == "turned" else pytest.param(n, marks=pytest.mark.slow) for n in _WGMMA]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _WGMMA)
 def test_wgmma_in_whole_pieces(name: str, tmp_path: Path) -> None:
     kernel, chosen = registry.kernel("cuda_conv_wgmma"), target("sm_90")
     needs(kernel)
     shape, config = _WGMMA[name]
     workload = CONV.parse(f"n2 k72 {shape}", "f16")
-    whole = {
-        "SHIFT": 1,
-        "WP": 64,
-        "GP": 1,
-        "WF": 64,
-        "GF": 1,
-        "STAGES": 4,
-        "GROUP_M": 1,
-        "MIN_BLOCKS": 1,
-        **config,
-    }
-    assert wrong(Case(kernel, workload, whole, chosen, 1), tmp_path / "x", lambda: None) is None
+    case = Case(kernel, workload, {**_WHOLE, **config}, chosen, 1)
+    assert wrong(case, tmp_path / "x", lambda: None) is None
+
+
+@pytest.mark.slow
+def test_wgmma_turns_filters_itself_where_others_do_not_come(tmp_path: Path) -> None:
+    """Blocks of no patience. Values alone are judged: others write the same ones meanwhile."""
+    kernel, chosen = registry.kernel("cuda_conv_wgmma"), target("sm_90")
+    needs(kernel)
+    workload = CONV.parse("n2 k72 c72 h6 w10 r3 s3 pad1", "f16")
+    source = kernel.lower(workload, _WHOLE, chosen)
+    name, patience = "filter_tiles.cuh", "PATIENCE = 1 << 16"
+    text = (kernel.source_files()[0].parent / name).read_text().replace("#pragma once", "")
+    assert patience in text and f'#include "{name}"' in source.text
+    text = source.text.replace(f'#include "{name}"', text.replace(patience, "PATIENCE = 1"))
+    artifact = CudaEmulatedBuilder().build(replace(source, text=text), chosen, tmp_path)
+    inputs = CONV.inputs(workload, 1)
+    blank = {s.name: np.full(s.shape, np.nan, s.dtype) for s in CONV.signature(workload) if s.output}
+    result = check_emulated(artifact, chosen, {**inputs, **blank}, list(blank), launches=2)
+    assert result.completed, result.error
+    reference = CONV.reference(workload, inputs)
+    assert worst_error(result.outputs, reference, CONV.tolerance(workload, inputs, reference))[0] <= 1
 
 
 def test_no_other_kernel_than_winograd_claims_fewer_products() -> None:
