@@ -16,8 +16,8 @@ threads = [1, 2, 4, 8, 16, 32, 64]
 
 [let]
 passes = "ceildiv(rows, BLOCK_Q)"
-# Scores of the present panel and the next one, probabilities of the last and the present one.
-panel_bytes = "TALL * 16 * BLOCK_KV * (2 * 4 + 2 * 2)"
+# Scores and probabilities.
+panel_bytes = "TALL * 16 * BLOCK_KV * (4 + 2)"
 
 [constraints]
 queries_used = "BLOCK_Q < 2 * rows or BLOCK_Q == 32"
@@ -37,10 +37,10 @@ cache_bytes = "2 * BLOCK_KV * d * 2"
 passes_over_cache = "passes"
 */
 // Rung 2. A tile instruction multiplies 8192 pairs of bf16, sixteen times what a vector instruction does, so the softmax
-// takes as long as both products. They run at the same time: while the vector units take the softmax of one panel of
-// scores (TALL * 16 queries by BLOCK_KV keys), the tiles' unit multiplies the next panel's queries and keys and the last
-// one's probabilities and values, a few tiles after each row. Keys and values of a head are packed into tiles once, by
-// the thread that reads them. Products are added in f32; denormals count as zero.
+// takes longer than either product. Panel after panel (TALL * 16 queries by BLOCK_KV keys) has its scores multiplied,
+// their softmax taken and its probabilities multiplied by the values. Keys and values of a head are packed into tiles
+// once, by the thread that reads them. Products are added in f32; denormals count as zero. Tried: the products of the
+// next and the last panel a few tiles at a time during a softmax, which took as long, within 2% (Xeon with AMX).
 #define HUGE_PAGES 0
 #include "../common/arena.h"
 #include "../common/team.h"
@@ -55,8 +55,6 @@ struct Panel {
     int64_t clear;                // keys that all rows see
     bool first, moved;            // no sums yet; sums are to be rescaled before
     bool spoilt;                  // some rows must not see a value that is no number
-    float* scores;                // [ROWS][SCORES]
-    char* probabilities;          // [BLOCK_KV / 32][TALL] tiles
     float factors[ROWS] __attribute__((aligned(64)));
 };
 
@@ -67,8 +65,9 @@ struct Scratch {
     char* queries;         // [PANELS][TALL][steps of d]
     float* sums;           // [PANELS * ROWS][columns]
     float *largest, *totals;  // [PANELS * ROWS], [PANELS * ROWS][16]
-    float* scores[2];
-    char *probabilities[2], *clean;  // values of one block of keys, without those that are no numbers
+    float* scores;         // [ROWS][SCORES]
+    char *probabilities;   // [BLOCK_KV / 32][TALL] tiles
+    char *clean;  // values of one block of keys, without those that are no numbers
 
     int64_t place(Sum* base, int64_t kv, int64_t d) {
         const int64_t tokens = ceil_div(kv, DEEP) * DEEP, columns = ceil_div(d, DEEP) * DEEP;
@@ -84,8 +83,8 @@ struct Scratch {
         take(sums, PANELS * ROWS * columns);
         take(largest, PANELS * ROWS);
         take(totals, PANELS * ROWS * TILE);
-        for (auto& part : scores) take(part, ROWS * SCORES);
-        for (auto& part : probabilities) take(part, ROWS * BLOCK_KV / 2);
+        take(scores, ROWS * SCORES);
+        take(probabilities, ROWS * BLOCK_KV / 2);
         take(clean, OPT_CAUSAL ? BLOCK_KV * columns / 2 : 0);
         return used;
     }
@@ -146,7 +145,7 @@ class Block {
     void score(const Panel& p, int64_t step) const {
         multiply(own.queries + p.number * TALL * deep * TILE_BYTES, deep * TILE_BYTES, TILE_BYTES,
                  own.keys + (p.begin / TILE + 2 * step) * deep * TILE_BYTES, deep * TILE_BYTES, TILE_BYTES, deep,
-                 p.scores + step * DEEP, SCORES, true);
+                 own.scores + step * DEEP, SCORES, true);
     }
 
     // The panel's probabilities times 32 columns of the values.
@@ -160,7 +159,7 @@ class Block {
             }
         }
         const char* values = (OPT_CAUSAL && p.spoilt ? own.clean : own.values + p.begin * columns * 2) + column / TILE * TILE_BYTES;
-        multiply(p.probabilities, TILE_BYTES, TALL * TILE_BYTES, values, TILE_BYTES, columns / TILE * TILE_BYTES,
+        multiply(own.probabilities, TILE_BYTES, TALL * TILE_BYTES, values, TILE_BYTES, columns / TILE * TILE_BYTES,
                  p.wide / DEEP, sums, columns, p.first);
         if (OPT_CAUSAL && p.spoilt && column + DEEP == columns) add_special(p);
     }
@@ -190,7 +189,7 @@ class Block {
                 if ((value.bits & 0x7f80) != 0x7f80) continue;
                 for (int64_t r = 0; r < ROWS; ++r) {
                     if (seen(p, r) <= j) continue;
-                    const char* of_row = p.probabilities + (j / DEEP * TALL + r / TILE) * TILE_BYTES + r % TILE * TILE_ROW_BYTES;
+                    const char* of_row = own.probabilities + (j / DEEP * TALL + r / TILE) * TILE_BYTES + r % TILE * TILE_ROW_BYTES;
                     own.sums[(p.number * ROWS + r) * columns + t] +=
                         float(reinterpret_cast<const bfloat16*>(of_row)[j % DEEP]) * float(value);
                 }
@@ -198,32 +197,11 @@ class Block {
         }
     }
 
-    // What the tiles' unit has to do during a softmax: scores of the next panel, products of the last.
-    struct Tasks {
-        const Block& block;
-        const Panel *next, *last;
-        int64_t scores, count, done;
-
-        Tasks(const Block& block, const Panel* next, const Panel* last)
-            : block(block), next(next), last(last), scores(next ? next->wide / DEEP : 0),
-              count(scores + (last ? block.columns / DEEP : 0)), done(0) {}
-
-        __attribute__((noinline)) void one() {
-            if (done < scores) block.score(*next, done);
-            else block.add(*last, (done - scores) * DEEP);
-            ++done;
-        }
-        // As many as come to `part` of `parts`.
-        void run(int64_t part, int64_t parts) {
-            while (done * parts < count * part) one();
-        }
-    };
-
     // Of 16 rows of the panel, from r on.
-    void softmax(Panel& p, int64_t r, Tasks& tasks) const {
+    void softmax(Panel& p, int64_t r) const {
         float* largest = own.largest + p.number * ROWS + r;
         __m512 found[TILE];
-        for (int64_t i = 0; i < TILE; ++i) found[i] = largest_of_row(p.scores + (r + i) * SCORES, {seen(p, r + i), p.wide});
+        for (int64_t i = 0; i < TILE; ++i) found[i] = largest_of_row(own.scores + (r + i) * SCORES, {seen(p, r + i), p.wide});
         const vec best = (vec)across_rows(found, [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); });
         const vec before = load(largest), top = larger(before, best * splat(at.scale));
         const vec factors = exp2_negative(before - top);
@@ -232,15 +210,14 @@ class Block {
         p.moved = p.moved || _mm512_cmp_ps_mask((__m512)factors, _mm512_set1_ps(1.0f), _CMP_NEQ_UQ);
         const bool far = _mm512_cmp_ps_mask(_mm512_abs_ps((__m512)top), _mm512_set1_ps(1 << 14), _CMP_NLT_UQ) != 0;
         for (int64_t i = r; i < r + TILE; ++i) {
-            char* to = p.probabilities + i / TILE * TILE_BYTES + i % TILE * TILE_ROW_BYTES;
+            char* to = own.probabilities + i / TILE * TILE_BYTES + i % TILE * TILE_ROW_BYTES;
             float* totals = own.totals + (p.number * ROWS + i) * TILE;
             const __m512 total = _mm512_mul_ps(_mm512_loadu_ps(totals), _mm512_set1_ps(p.factors[i]));
             const Seen row = {seen(p, i), p.wide};
-            const float* scores = p.scores + i * SCORES;
+            const float* scores = own.scores + i * SCORES;
             const float most = own.largest[p.number * ROWS + i];
             _mm512_storeu_ps(totals, far ? probabilities_of_row<true>(to, scores, row, at.scale, most, total)
                                          : probabilities_of_row<false>(to, scores, row, at.scale, most, total));
-            tasks.run(i + 1, ROWS);
         }
     }
 
@@ -283,26 +260,12 @@ public:
         memset(own.totals, 0, size_t(panels * ROWS * TILE) * sizeof(float));
         int64_t end = OPT_CAUSAL ? 0 : at.kv;
         for (int64_t r = 0; OPT_CAUSAL && r < rows; ++r) end = max_of(end, limit(r));
-        // Ring of three: the next panel, the present one, the last one.
-        Panel ring[3];
-        for (int i = 0; i < 2; ++i) ring[i].scores = own.scores[i], ring[i].probabilities = own.probabilities[i];
-        Panel *last = nullptr, *now = nullptr, *next = ring;
-        bool more = find(*next, end, true);
-        for (int64_t i = 0; more || now || last; ++i) {
-            if (more) next->scores = own.scores[i % 2], next->probabilities = own.probabilities[i % 2];
-            Tasks tasks(*this, more ? next : nullptr, last);
-            if (now) {
-                for (int64_t r = 0; r < ROWS; r += TILE) softmax(*now, r, tasks);
-            }
-            tasks.run(1, 1);
-            if (OPT_CAUSAL && now) clean(*now);
-            last = now;
-            now = more ? next : nullptr;
-            if (more) {
-                next = ring + (i + 1) % 3;
-                next->number = now->number, next->begin = now->begin;
-                more = find(*next, end, false);
-            }
+        Panel p;
+        for (bool more = find(p, end, true); more; more = find(p, end, false)) {
+            for (int64_t step = 0; step < p.wide / DEEP; ++step) score(p, step);
+            for (int64_t r = 0; r < ROWS; r += TILE) softmax(p, r);
+            if (OPT_CAUSAL) clean(p);
+            for (int64_t column = 0; column < columns; column += DEEP) add(p, column);
         }
         element* out = at.O + (at.first_row(head) + row) * at.d;
         for (int64_t r = 0; r < rows; ++r) {
