@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tuner import registry
+from tuner.core.errors import TunerError
 from tuner.engine.program.load import load_rows
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.engine.tuning import campaign
@@ -11,7 +12,7 @@ from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign_log import CampaignLog
 from tuner.engine.tuning.nothing_right import NothingRight, has_failed
 from tuner.engine.tuning.observer import Observer
-from tuner.export.serve import load_by_rule
+from tuner.export.serve import load_by_rule, try_here
 from tuner.store.records import BestRow
 from tuner.store.store import open_store
 
@@ -117,7 +118,8 @@ def best(
 
 def load(
     operator: str, *, dtype: str = "f32", db: str | None = None, kernel: str | None = None,
-    threads: int | None = None, device: str | None = None, any_shape: bool = False, **values: Any,
+    threads: int | None = None, device: str | None = None, any_shape: bool = False, measure: bool = False,
+    **values: Any,
 ) -> TunedKernel:  # fmt: skip
     """A callable on NumPy arrays, compiled from the best stored configuration (cached on disk).
 
@@ -137,17 +139,28 @@ def load(
         any_shape: where this shape was not tuned here, ask the rule that `tuner dispatch` makes of all that
             were, in place of the nearest one (which it is where fewer than two were); `note` says what was
             picked, and nothing warns.
+        measure: with `any_shape`, and where this shape is not stored: time the most promising of the stored
+            configurations at it, six at most, and keep what came out in the database. Takes ten seconds or
+            so, once.
         **values: dimensions and options: `m=1024, n=1024, k=1024, trans_b=True`.
 
     Raises:
+        TunerError: `measure` without `any_shape`.
         Unavailable: nothing stored can serve (says what to run), the shape is larger than this machine's
             memory, or the cache cannot be written.
         BuildError: it does not compile on this machine.
     """
+    if measure and not any_shape:
+        raise TunerError("measure=True times configurations of other shapes: give any_shape=True too")
     workload = registry.operator(operator).workload(dtype, **values)
     where = campaign.default_device(device)
-    with open_store(db, read_only=True) as store:
+    if measure:
+        # A database that is not there has no rule, and is not made.
+        open_store(db, read_only=True).close()
+    with open_store(db, read_only=not measure) as store:
         rows = store.best(operator=operator, threads=threads)
+        if measure and try_here(workload, rows, where, store, kernel, threads):
+            rows = store.best(operator=operator, threads=threads)
         if any_shape and (served := load_by_rule(workload, rows, where, store, kernel, threads)) is not None:
             return served
     return load_rows(workload, rows, where, kernel, any_shape)

@@ -21,14 +21,14 @@ def shape(m: int, n: int, k: int) -> Workload:
 def stored(
     store: Store, workloads: Sequence[Workload], configs: Sequence[Mapping[str, Any]],
     time_s: Callable[[Workload, Mapping[str, Any]], float | None], device: DeviceInfo = DEVICE,
-    protocol: Protocol | None = None, name: str = "made_kernel",
+    protocol: Protocol | None = None, name: str = "made_kernel", searcher: str = "random",
 ) -> None:  # fmt: skip
     """A sweep a shape; `None` is a failure, 0 was not tried."""
     evidence = Evidence.REPLAYED if device.kind == "replay" else Evidence.MEASURED
     protocol = protocol or Protocol()
     kernel = KernelInfo(name, "digest", "cxx", "made")
     for workload in workloads:
-        sweep = store.begin_sweep(SweepSpec(workload, device, kernel, device.target, "random", 0, protocol))
+        sweep = store.begin_sweep(SweepSpec(workload, device, kernel, device.target, searcher, 0, protocol))
         trials = []
         for config in configs:
             seconds = time_s(workload, config)

@@ -100,7 +100,11 @@ def test_far_from_every_tuned_shape_the_default_is_used_and_said_to_be(tmp_path:
     assert picked.choice == rule.choices[rule.default]
 
 
-def test_where_like_shapes_disagree_the_default_is_used(tmp_path: Path) -> None:
+def test_where_like_shapes_disagree_the_rule_says_that_it_is_unsure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.export.rule.FEWEST", 99)  # the tree of what was measured, without a model
+
     def at_random(workload: Workload, config) -> float:
         wanted = random.Random(workload.key).randrange(4) + 1
         return 1e-3 * (1 if config["tile"] == wanted else 1.5)
@@ -253,6 +257,57 @@ def test_to_measure_in_a_database_that_is_not_there_makes_none(tmp_path: Path) -
     missing = tmp_path / "none.db"
     with pytest.raises(TunerError, match="no database at"):
         app(["dispatch", "gemm", "--measure", "--db", str(missing)], standalone_mode=False)
+    assert not missing.exists()
+
+
+def test_a_shape_tried_at_first_use_teaches_the_tree_and_chooses_no_configurations(tmp_path: Path) -> None:
+    few = [shape(m, 64, 64) for m in (440, 456, 472, 488)]
+
+    def tile_1_there(workload: Workload, config) -> float:
+        return (
+            by_rows(workload, config) if workload not in few else 1e-4 * (1 if config["tile"] == 1 else 1.3)
+        )
+
+    with open_store(str(tmp_path / "made.db")) as store:
+        stored(store, SHAPES, SMALL, by_rows)
+        before = make_rule(read_matrix(store, "made"))
+        stored(store, few, [SMALL[0], SMALL[3]], tile_1_there, searcher="given")
+        # A rule of other configurations was tried there: of those of the present one nothing is known.
+        stored(store, [shape(48, 64, 64)], [SMALL[1]], by_rows, searcher="given")
+        matrix = read_matrix(store, "made")
+        rule, held = make_rule(matrix), leave_one_out(matrix)
+        alone = read_matrix(store, "made", shapes=dict.fromkeys(few, 1.0))
+    assert len(matrix.tried) == 5 and len(matrix.searched) == len(held) == len(SHAPES)
+    assert rule.choices == before.choices and not matrix.missing
+    new = shape(464, 64, 64)
+    assert [r.predict(new).choice.config["tile"] for r in (before, rule)] == [4, 1]
+    assert rule.pick(few[0]).choice.config["tile"] == 1 and shape(48, 64, 64) not in rule.table
+    assert len(alone.searched) == len(few)  # nobody searched any of these: they are all there is
+
+
+@pytest.mark.slow
+def test_at_first_use_the_configurations_of_the_rule_are_timed_and_kept(tmp_path: Path) -> None:
+    db = str(tmp_path / "results.db")
+    with open_store(db) as store:
+        stored_here(store, [(f"gemm/f32/m{m}-n32-k48", "cpp_register", {"MR": mr}, 1e-6)
+                            for m, mr in ((24, 2), (40, 4))], threads=1)  # fmt: skip
+    asked = {"n": 32, "k": 48, "db": db, "threads": 1, "any_shape": True, "measure": True}
+    with warnings.catch_warnings(action="error"):
+        gemm = tuner.load("gemm", m=31, **asked)
+        again = tuner.load("gemm", m=31, **asked)
+    assert gemm.exact and gemm.time_s and dict(gemm.config) == dict(again.config)
+    with open_store(db, read_only=True) as store:
+        sweeps = store.sweeps("gemm")
+        assert [s.spec.searcher for s in sweeps] == ["random", "random", "given"]  # timed once
+        assert sum(sweeps[-1].statuses.values()) == 2 and not read_matrix(store, "gemm").missing
+
+
+def test_measuring_at_first_use_asks_for_a_rule_and_a_database(tmp_path: Path) -> None:
+    missing = tmp_path / "none.db"
+    with pytest.raises(TunerError, match="give any_shape=True too"):
+        tuner.load("gemm", m=8, n=8, k=8, db=str(missing), measure=True)
+    with pytest.raises(TunerError, match="no database at"):
+        tuner.load("gemm", m=8, n=8, k=8, db=str(missing), any_shape=True, measure=True)
     assert not missing.exists()
 
 

@@ -51,10 +51,7 @@ def test_recorded_sizes_are_served_by_the_rule_of_the_others(store: Store) -> No
 
 
 def test_figures_have_goals_and_a_shape_that_cannot_be_served_counts() -> None:
-    class Rule:
-        choices = (1, 2)
-
-    figures = by_name(bench_dispatch._figures("x", Rule(), [1.0, 1.04, float("inf")], "note"))  # type: ignore[arg-type]
+    figures = by_name(bench_dispatch._figures("x", 2, [1.0, 1.04, float("inf")], "note"))  # type: ignore[arg-type]
     share = figures["x: held-out shapes within 5% of tuning each"]
     assert share.value == pytest.approx(2 / 3) and share.reached is False
     assert figures["x: configurations"].reached is True
@@ -91,3 +88,7 @@ def test_a_rule_is_measured_on_shapes_held_out(store: Store, monkeypatch: pytest
     share = figures["dispatch, gemm f32: held-out shapes within 5% of tuning each"]
     assert share.value is None or 0 <= share.value <= 1
     assert "of 3 held-out shapes, 3 tuned" in share.note
+    tried = figures["dispatch, gemm f32, timed at first use: held-out shapes within 5% of tuning each"]
+    assert tried.value is None or 0 <= tried.value <= 1
+    again = by_name(bench_dispatch.dispatch(store, trials=3, count=6, reuse=True))
+    assert "what was stored" in again[share.name].note

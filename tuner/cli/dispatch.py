@@ -81,7 +81,7 @@ def dispatch(
         )  # fmt: skip
         matrix = _measured(read, store, quiet=json) if measure else read()
     rule = make_rule(matrix, share, at_most)
-    held_out = leave_one_out(matrix, share, at_most) if len(matrix.shapes) > 2 else []
+    held_out = leave_one_out(matrix, share, at_most) if len(matrix.searched) > 2 else []
     untuned = [w.key for w in asked or () if w not in rule.table]
     if output is not None:
         import json as writer
@@ -175,7 +175,7 @@ def _lines(matrix: "Matrix", rule: "Rule", held_out: "list[HeldOut]") -> "list[s
     group = rule.group
     lines = [
         f"{rule.operator}/{rule.dtype} on {group.device.name}, {group.threads} threads, {group.cache} cache: "
-        f"{counted(len(rule.choices), 'configuration')} for {counted(len(matrix.shapes), 'tuned shape')}, "
+        f"{counted(len(rule.choices), 'configuration')} for {counted(len(matrix.searched), 'tuned shape')}, "
         f"each within {rule.within:.0%} of its own best"
         + ("" if rule.served > 1 - 1e-9 else f" for {rule.served:.0%} of the weight")
     ]
@@ -183,8 +183,13 @@ def _lines(matrix: "Matrix", rule: "Rule", held_out: "list[HeldOut]") -> "list[s
         lines.append(f"{group.evidence} times: recorded elsewhere, not measured here")
     if group.stale:
         lines.append(f"{counted(group.stale, 'trial')} left out: the kernel's source has changed since")
+    if matrix.tried:
+        lines.append(
+            f"{counted(len(matrix.tried), 'shape')} more, where a few of these configurations were timed at "
+            "first use, teach the tree"
+        )
     if matrix.missing:
-        cells = len(matrix.choices) * len(matrix.shapes)
+        cells = len(matrix.choices) * len(matrix.searched)
         lines.append(f"{len(matrix.missing)} of {cells} times are not stored: --measure takes them")
     names = [f"c{i}" for i in range(len(rule.choices))]
     lines += [""]
@@ -194,11 +199,10 @@ def _lines(matrix: "Matrix", rule: "Rule", held_out: "list[HeldOut]") -> "list[s
     lines += [""]
     head = ["shape", "weight", "best", "uses", "slower by", "by the tree alone", "default slower by"]
     defaults = matrix.ratios()[[c.digest for c in matrix.choices].index(rule.choices[rule.default].digest)]
-    trees = [_by_tree(matrix, rule, names, c) for c in range(len(matrix.shapes))]
     rows = [
         [w.key, f"{matrix.weights[c]:g}", _seconds(matrix.best_s[c]), names[rule.table[w][0]],
-         _slower(rule.table[w][1]), trees[c], _slower(float(defaults[c]))]
-        for c, w in enumerate(matrix.shapes)
+         _slower(rule.table[w][1]), _by_tree(matrix, rule, names, c), _slower(float(defaults[c]))]
+        for c, w in ((c, matrix.shapes[c]) for c in matrix.searched)
     ]  # fmt: skip
     lines += aligned(head, rows, "lrrlrlr", {0: "tuned shapes"})
     lines += ["", "tree, for shapes that are not in the table", *tree_lines(rule.tree, names, "  "), ""]
@@ -229,7 +233,10 @@ def _held_lines(rule: "Rule", held_out: "list[HeldOut]") -> "list[str]":
         f"{_slower(said['worst'])}; the default alone: {said['default_within']:.0%} within"
     ]
     if said["unsure"]:
-        lines.append(f"unsure of {said['unsure']} of {len(held_out)} shapes, which got the default")
+        lines.append(
+            f"unsure of {said['unsure']} of {len(held_out)} shapes: far from tuned ones, or shapes like "
+            "them disagree"
+        )
     if said["unknown"]:
         lines.append(f"{said['unknown']} of {len(held_out)} picks were not measured and count as not within")
     return lines

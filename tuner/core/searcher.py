@@ -120,6 +120,9 @@ class Searcher(ABC):
     """Whether it hands the work to another searcher: of an open space to the only one that can propose."""
     own_order: bool = False
     """Whether the order of its proposals is the method: then nothing else is measured before them."""
+    searches: ClassVar[bool] = True
+    """Whether it looks for the fastest one: what it found tells how fast a shape can be. Not where it times
+    what somebody names."""
     foresight: bool = True
     """Whether a sweep of it may begin with what the target's model ranks best: not where it has first trials
     of its own."""

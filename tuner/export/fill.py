@@ -1,6 +1,6 @@
 """Measures what a table lacks: each shape's fastest configurations at every other shape."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from tuner import registry
 from tuner.core.device import Device
 from tuner.core.protocol import Protocol
 from tuner.core.space import Config
+from tuner.core.workload import Workload
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign import check_memory, fresh_seed
@@ -48,15 +49,27 @@ def fill(matrix: Matrix, device: Device, protocol: Protocol, store: "Store", obs
         TunerError: a shape does not fit in memory.
         MachineFault: the machine failed; what was measured is stored.
     """
-    wanted = gaps(matrix)
+    wanted = {(name, matrix.shapes[column]): configs for (name, column), configs in gaps(matrix).items()}
+    protocol = replace(protocol, threads=matrix.group.threads, cache=matrix.group.cache)
+    return time_all(wanted, device, protocol, store, observer)
+
+
+def time_all(
+    wanted: Mapping[tuple[str, Workload], Sequence[Config]], device: Device, protocol: Protocol,
+    store: "Store", observer: Observer,
+) -> bool:  # fmt: skip
+    """Times configurations, by kernel and shape, in sweeps with the searcher `given`.
+
+    What is stored is reused.
+
+    Returns, raises: as `fill`.
+    """
     if not wanted:
         return True
     kernels = {name: registry.kernel(name) for name, _ in wanted}
-    protocol = replace(protocol, threads=matrix.group.threads, cache=matrix.group.cache)
     with Workshop(device, protocol, fresh_seed()) as workshop:
         workshop.warm(list(kernels.values()))
-        for number, ((name, column), configs) in enumerate(wanted.items(), 1):
-            workload = matrix.shapes[column]
+        for number, ((name, workload), configs) in enumerate(wanted.items(), 1):
             check_memory(workload, device)
             observer.note(
                 f"{number} of {len(wanted)}: {len(configs)} configurations of {name} at {workload.key}"
@@ -69,7 +82,7 @@ def fill(matrix: Matrix, device: Device, protocol: Protocol, store: "Store", obs
             result = Sweep(request, workshop, store, observer, reference_s).run()
             if result.interrupted:
                 return False
-            if all(later != column for _, later in list(wanted)[number:]):
+            if all(later != workload for _, later in list(wanted)[number:]):
                 workshop.forget(registry.operator(workload.operator), workload)
     return True
 

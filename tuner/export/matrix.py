@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,6 +76,8 @@ class Matrix:
             failed or has no valid form at the shape.
         best_s: seconds `[shapes]` of the fastest configuration stored of each shape.
         adapted: what a row is at a column where it is not valid as it is.
+        tried: columns nobody searched: a few configurations of other shapes were timed there, at first use.
+            `best_s` is the fastest of these alone, so they say which of them to pick and nothing of the rest.
     """
 
     operator: str
@@ -87,11 +89,18 @@ class Matrix:
     times: np.ndarray
     best_s: np.ndarray
     adapted: Mapping[tuple[int, int], Config]
+    tried: frozenset[int] = frozenset()
 
     @property
     def missing(self) -> list[tuple[int, int]]:
-        """Cells with nothing stored: (row, column)."""
-        return [(int(r), int(c)) for r, c in np.argwhere(np.isnan(self.times))]
+        """Cells with nothing stored, of shapes that were searched: (row, column)."""
+        found = [(int(r), int(c)) for r, c in np.argwhere(np.isnan(self.times))]
+        return [(r, c) for r, c in found if c not in self.tried]
+
+    @property
+    def searched(self) -> list[int]:
+        """The other columns than `tried`."""
+        return [c for c in range(len(self.shapes)) if c not in self.tried]
 
     def config_at(self, row: int, column: int) -> Config:
         """A row's configuration at a column."""
@@ -104,14 +113,15 @@ class Matrix:
     def without(self, column: int) -> "Matrix":
         """The table had one shape never been tuned: its column goes, and the rows that only it proposed."""
         keep = [c for c in range(len(self.shapes)) if c != column]
-        ratios = self.ratios()[:, keep]
-        rows = [r for r in range(len(self.choices)) if (ratios[r] <= _near(ratios)).any()]
+        searched = self.ratios()[:, [c for c in self.searched if c != column]]
+        rows = [r for r in range(len(self.choices)) if (searched[r] <= _near(searched)).any()]
         place = {(r, c): (rows.index(r), keep.index(c)) for r, c in self.adapted if r in rows and c in keep}
+        tried = frozenset(keep.index(c) for c in self.tried if c in keep)
         return Matrix(
             self.operator, self.dtype, self.group, tuple(self.shapes[c] for c in keep),
             tuple(self.weights[c] for c in keep), tuple(self.choices[r] for r in rows),
             self.times[np.ix_(rows, keep)], self.best_s[keep],
-            {at: self.adapted[old] for old, at in place.items()},
+            {at: self.adapted[old] for old, at in place.items()}, tried,
         )  # fmt: skip
 
 
@@ -124,12 +134,18 @@ def _near(ratios: np.ndarray) -> np.ndarray:
 
 @dataclass
 class _Column:
-    """What is stored of one shape: seconds by choice, infinite for a failure."""
+    """What is stored of one shape: seconds by choice, infinite for a failure.
+
+    Attributes:
+        found: choices that a search came upon. Those that somebody named, the adapted ones of `fill` among
+            them, are proposed to no other shape: to measure gaps would else make new ones.
+    """
 
     workload: Workload
     times: dict[str, float]
     choices: dict[str, KernelChoice]
     stale: int = 0
+    found: set[str] = field(default_factory=set)
 
 
 def read_matrix(
@@ -236,6 +252,8 @@ def _one_state_each(
 
 
 def _collect(store: "Store", sweep: StoredSweep, column: _Column) -> None:
+    searcher = registry.searchers().get(sweep.spec.searcher.partition(":")[0])
+    searched = searcher is None or searcher.searches
     # A recording may bear the name of a kernel of ours; its source is not here to have changed.
     recorded = sweep.spec.device.recorded
     kernel = None if recorded else registry.kernels().get(sweep.spec.kernel.name)
@@ -252,15 +270,23 @@ def _collect(store: "Store", sweep: StoredSweep, column: _Column) -> None:
         before = column.times.get(choice.digest, math.inf)
         column.times[choice.digest] = min(time_s, before)
         column.choices.setdefault(choice.digest, choice)
+        if searched:
+            column.found.add(choice.digest)
 
 
 def _table(
     operator: str, dtype: str, group: Group, columns: Sequence[_Column], weights: tuple[float, ...],
     adapt: Adapt | None,
 ) -> Matrix:  # fmt: skip
+    tried = frozenset(c for c, column in enumerate(columns) if not column.found)
+    named = len(tried) == len(columns)
+    if named:
+        tried = frozenset()  # nobody searched anywhere: what was named is all there is to choose from
     proposed: dict[str, KernelChoice] = {}
     for column in columns:
-        fastest = sorted((t, d) for d, t in column.times.items() if math.isfinite(t))
+        fastest = sorted(
+            (t, d) for d, t in column.times.items() if math.isfinite(t) and (named or d in column.found)
+        )
         proposed.update((d, column.choices[d]) for _, d in fastest[:_PER_SHAPE])
     choices = tuple(proposed.values())
     times = np.full((len(choices), len(columns)), math.nan)
@@ -279,5 +305,14 @@ def _table(
                 times[r, c] = known
     best = np.array([min(column.times.values()) for column in columns])
     return Matrix(
-        operator, dtype, group, tuple(c.workload for c in columns), weights, choices, times, best, adapted
+        operator,
+        dtype,
+        group,
+        tuple(c.workload for c in columns),
+        weights,
+        choices,
+        times,
+        best,
+        adapted,
+        tried,
     )

@@ -9,7 +9,9 @@ import numpy as np
 from tuner.core.errors import TunerError
 from tuner.core.workload import Workload
 from tuner.export.cover import regrets, smallest_cover
+from tuner.export.distilled import distilled
 from tuner.export.matrix import Group, KernelChoice, Matrix
+from tuner.export.pooled import FEWEST, PooledModel
 from tuner.export.tree import Node, features, grow_no_deeper_than_helps, leaf_of, to_plain
 
 _REACH = 2.0
@@ -24,7 +26,7 @@ class Picked:
 
     Attributes:
         choice: the configuration to use, adapted where it is not valid as it is.
-        sure: whether the tree was followed; else it is the default.
+        sure: whether tuned shapes like it are served well by this.
         why: where not sure, the reason, for people.
     """
 
@@ -40,7 +42,7 @@ class Rule:
     Attributes:
         choices: the configurations.
         tree: picks one of them, by its place.
-        default: place of the one to use where the tree is unsure: the least slow over all tuned shapes.
+        default: place of the one to use far from all tuned shapes: the least slow over all of them.
         table: of each tuned shape the place of its choice and its time over the shape's own best.
         ranges: smallest and largest value of each feature among the tuned shapes.
         within: what was asked: 0.05 for 5%.
@@ -68,11 +70,13 @@ class Rule:
 
     def predict(self, workload: Workload) -> Picked:
         """What the tree says, as if the shape had not been tuned."""
-        why = self._beyond(workload)
+        if why := self._beyond(workload):
+            return Picked(self.choices[self.default], False, f"its default: {why}")
         leaf = leaf_of(self.tree, workload)
-        if not why and leaf.good < _GOOD_ENOUGH:
+        if leaf.good < _GOOD_ENOUGH:
+            # Still the least slow of shapes like it: measured, better than what is the least slow of all.
             why = f"of the {leaf.shapes} tuned shapes like it {1 - leaf.good:.0%} need something else"
-        return Picked(self.choices[self.default if why else leaf.choice], not why, why)
+        return Picked(self.choices[leaf.choice], not why, why)
 
     def _beyond(self, workload: Workload) -> str:
         for name, value in features(workload).items():
@@ -99,26 +103,45 @@ def make_rule(matrix: Matrix, within: float = 0.05, at_most: int | None = None) 
     """The rule of a table.
 
     Args:
-        matrix: the times.
+        matrix: the times. Shapes that were only tried choose no configurations; they teach the tree.
         within: every tuned shape is to have a choice within this share of its own best.
         at_most: configurations; where that is too few, those that serve the most weight.
     """
     ratios, weights = matrix.ratios(), matrix.weights
-    rows = smallest_cover(ratios, within, weights, at_most)
-    kept = ratios[rows]
+    searched = matrix.searched
+    rows = smallest_cover(ratios[:, searched], within, [weights[c] for c in searched], at_most)
+    # A shape that was tried with another rule's configurations tells nothing of those that it lacks.
+    known = ~np.isnan(ratios[rows]).any(axis=0)
+    columns = [c for c in range(len(matrix.shapes)) if known[c] or c not in matrix.tried]
+    shapes, kept, weight = (
+        [matrix.shapes[c] for c in columns],
+        ratios[np.ix_(rows, columns)],
+        np.array(weights)[columns],
+    )
     costs, good = regrets(kept), np.nan_to_num(kept, nan=np.inf) <= 1 + within + 1e-12
-    weight = np.asarray(weights)
+    tuned = np.array([c not in matrix.tried for c in columns])
     picked = np.argmin(costs, axis=0)
-    table = {s: (int(picked[c]), float(kept[picked[c], c])) for c, s in enumerate(matrix.shapes)}
-    rows_of = [features(shape) for shape in matrix.shapes]
+    table = {s: (int(picked[c]), float(kept[picked[c], c])) for c, s in enumerate(shapes)}
+    rows_of = [features(shape) for shape in shapes]
     names = dict.fromkeys(name for row in rows_of for name in row)
     ranges = {n: (min(r.get(n, 0.0) for r in rows_of), max(r.get(n, 0.0) for r in rows_of)) for n in names}
     return Rule(
         matrix.operator, matrix.dtype, matrix.group, tuple(matrix.choices[r] for r in rows),
-        grow_no_deeper_than_helps(matrix.shapes, costs, good, weights),
+        _tree(matrix, rows, shapes, costs, good, weight.tolist(), within),
         int(np.argmin(costs @ weight)), table, ranges, within,
-        float(good.any(axis=0) @ weight / weight.sum()),
+        float(good.any(axis=0)[tuned] @ weight[tuned] / weight[tuned].sum()),
     )  # fmt: skip
+
+
+def _tree(
+    matrix: Matrix, rows: Sequence[int], shapes: Sequence[Workload], costs: np.ndarray, good: np.ndarray,
+    weights: Sequence[float], within: float,
+) -> Node:  # fmt: skip
+    """Of few shapes the tree is as small as serves those kept out; of more a model says what lies between
+    them."""
+    if len(matrix.searched) < FEWEST or len(rows) < 2:
+        return grow_no_deeper_than_helps(shapes, costs, good, weights)
+    return distilled(PooledModel(matrix), rows, shapes, costs, good, weights, within)
 
 
 @dataclass(frozen=True)
@@ -128,7 +151,7 @@ class HeldOut:
     Attributes:
         ratio: time of what the rule picks over the shape's own best; NaN where that was not measured there.
         default: the same of the rule's default.
-        sure: whether the tree was followed.
+        sure: whether the shapes like it agreed.
     """
 
     workload: Workload
@@ -139,21 +162,22 @@ class HeldOut:
 
     @property
     def sure(self) -> bool:
-        """Whether the tree was followed."""
+        """Whether the shapes like it agreed."""
         return self.picked.sure
 
 
 def leave_one_out(matrix: Matrix, within: float = 0.05, at_most: int | None = None) -> list[HeldOut]:
-    """Each shape in turn left out of set and tree, and then served by them.
+    """Each shape that was searched in turn left out of set and tree, and then served by them.
 
     Raises:
         TunerError: there are fewer than three shapes.
     """
-    if len(matrix.shapes) < 3:
+    if len(matrix.searched) < 3:
         raise TunerError("leaving one shape out needs at least 3 tuned shapes")
     ratios, found = matrix.ratios(), []
     place = {choice.digest: row for row, choice in enumerate(matrix.choices)}
-    for column, workload in enumerate(matrix.shapes):
+    for column in matrix.searched:
+        workload = matrix.shapes[column]
         rule = make_rule(matrix.without(column), within, at_most)
         picked = rule.predict(workload)
         default = rule.choices[rule.default]

@@ -1,7 +1,7 @@
 """A tuned kernel for a shape that was not tuned, by the rule of those that were."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tuner import registry
@@ -13,9 +13,12 @@ from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.load import load_rows
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.engine.tuning.campaign import default_protocol
+from tuner.engine.tuning.observer import Observer
 from tuner.export.adapt import adapter
+from tuner.export.fill import time_all
 from tuner.export.local import read_local
 from tuner.export.matrix import Adapt, Matrix
+from tuner.export.pooled import FEWEST, Pair, promising
 from tuner.export.provenance import same_but_dims
 from tuner.export.rule import make_rule
 from tuner.store.records import BestRow
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 WITHIN = 0.05
 """Of its own best: what the rule keeps every tuned shape within, in `tuner.load` and in shared libraries."""
+
+TRIED = 6
+"""Configurations that are timed at a shape's first use, at most: each takes about a second."""
 
 _FEWEST = 2
 """Of fewer tuned shapes no rule is made: the nearest one is as good."""
@@ -85,6 +91,71 @@ def pick_by_rule(
         kernels: only these, if any are named.
         threads: only what was measured with so many; by default the device's own count.
     """
+    matrix = _ruling(workload, rows, device, store, kernels, threads)
+    return (
+        None if matrix is None else _pick(workload, matrix, adapter(device.target_for(matrix.group.threads)))
+    )
+
+
+def try_here(
+    workload: Workload, rows: Sequence[BestRow], device: Device, store: "Store", kernel: str | None,
+    threads: int | None, observer: Observer | None = None,
+) -> bool:  # fmt: skip
+    """Times a few of the stored configurations at a shape that nobody tuned, and stores what came out.
+
+    From then on the shape is served by the fastest of them, in other processes too. It counts as tried, not
+    as
+    tuned: it teaches later rules, and proposes no configurations.
+
+    Args:
+        workload: the shape; one that is stored is not timed again.
+        rows: what is stored.
+        store: one that can be written.
+        observer: is told of every trial.
+
+    Returns:
+        Whether anything was timed; not where the shape is stored, or there is no rule.
+
+    Raises:
+        TunerError: the shape does not fit in memory.
+        MachineFault: the machine failed.
+        KeyboardInterrupt: after Ctrl-C; what was measured is stored.
+    """
+    mine = [r for r in rows if r.device.fingerprint == device.fingerprint and kernel in (None, r.kernel.name)]
+    if any(row.workload == workload and _serves(row) for row in mine):
+        return False
+    matrix = _ruling(workload, mine, device, store, [kernel] if kernel else (), threads)
+    if matrix is None:
+        return False
+    wanted: dict[tuple[str, Workload], list[Config]] = {}
+    for name, config in worth_a_try(workload, matrix, adapter(device.target_for(matrix.group.threads))):
+        wanted.setdefault((name, workload), []).append(config)
+    protocol = replace(default_protocol(device, threads=matrix.group.threads), cache=matrix.group.cache)
+    if not time_all(wanted, device, protocol, store, observer or Observer()):
+        raise KeyboardInterrupt(f"{workload.key}: interrupted; what was measured is stored")
+    return bool(wanted)
+
+
+def worth_a_try(workload: Workload, matrix: Matrix, adapt: Adapt) -> list[tuple[str, Config]]:
+    """The kernels and configurations to time at a shape that nobody tuned, six at most: of all that are
+    stored those that a model of all shapes finds promising; where there are too few shapes for one, the
+    rule's."""
+    few = len(matrix.searched) < FEWEST
+    pairs: list[Pair] = []
+    for choice in make_rule(matrix, WITHIN, TRIED).choices if few else matrix.choices:
+        config = adapt(choice.kernel, workload, choice.config)
+        if config is not None and not registry.kernel(choice.kernel).unavailable():
+            pair = choice.kernel, dict(config), workload
+            pairs += [pair] if pair not in pairs else []
+    chosen = pairs if few or not pairs else promising(matrix, pairs, TRIED)
+    return [(kernel, config) for kernel, config, _ in chosen]
+
+
+def _ruling(
+    workload: Workload, rows: Sequence[BestRow], device: Device, store: "Store", kernels: Sequence[str],
+    threads: int | None,
+) -> Matrix | None:  # fmt: skip
+    """The table that makes the rule of a shape, as `pick_by_rule` says; `None` where there is none."""
     protocol = default_protocol(device, threads=threads)
     alike = {r.workload for r in rows if same_but_dims(r.workload) == same_but_dims(workload)}
     for shapes in (dict.fromkeys(alike, 1.0), None):
@@ -97,8 +168,8 @@ def pick_by_rule(
             )  # fmt: skip
         except TunerError:
             continue  # nothing with this thread count is stored of them
-        if len(matrix.shapes) >= _FEWEST:
-            return _pick(workload, matrix, adapter(device.target_for(protocol.threads)))
+        if len(matrix.searched) >= _FEWEST:
+            return matrix
     return None  # the nearest of anything is next
 
 
@@ -110,11 +181,11 @@ def _pick(workload: Workload, matrix: Matrix, adapt: Adapt) -> RulePick | None:
         config = adapt(choice.kernel, workload, choice.config)
         if config is None or registry.kernel(choice.kernel).unavailable():
             continue
-        of = f"by the rule of {len(matrix.shapes)} tuned shapes"
+        of = f"by the rule of {len(matrix.searched)} tuned shapes"
         if choice is not picked.choice:
             of += f", in place of {picked.choice.kernel}, which cannot serve"
         elif not picked.sure:
-            of += f", its default: {picked.why}"
+            of += f", which is unsure: {picked.why}"
         return RulePick(choice.kernel, config, choice.trial, of)
     return None
 

@@ -41,7 +41,8 @@ class Leaf:
     Attributes:
         choice: which configuration, by its place in the rule's list.
         shapes: how many tuned shapes lie in it.
-        good: share of their weight for which the choice is within what was asked.
+        good: share of their weight for which the choice is within what was asked; with fewer than two of
+            them that of the drawn shapes in it.
     """
 
     choice: int
@@ -65,7 +66,7 @@ Node = Leaf | Question
 
 def grow(
     shapes: Sequence[Workload], costs: np.ndarray, good: np.ndarray, weights: Sequence[float],
-    least: int = 2, depth: int = _DEPTH,
+    least: int = 2, depth: int = _DEPTH, counted: int = 0,
 ) -> Node:  # fmt: skip
     """Grows a tree.
 
@@ -76,11 +77,12 @@ def grow(
         weights: of the shapes.
         least: shapes in a leaf, at least.
         depth: questions in a row, at most.
+        counted: where the tuned shapes begin; those before were drawn.
     """
     rows = [features(shape) for shape in shapes]
     names = list(dict.fromkeys(n for row in rows for n in row))
     table = np.array([[row.get(name, 0.0) for name in names] for row in rows])
-    return _Grower(names, table, costs, good, np.asarray(weights, float), least).node(
+    return _Grower(names, table, costs, good, np.asarray(weights, float), least, counted).node(
         np.arange(len(rows)), depth
     )
 
@@ -88,17 +90,20 @@ def grow(
 class _Grower:
     def __init__(
         self, names: Sequence[str], table: np.ndarray, costs: np.ndarray, good: np.ndarray,
-        weights: np.ndarray, least: int,
+        weights: np.ndarray, least: int, counted: int,
     ) -> None:  # fmt: skip
         self.names, self.table, self.costs, self.good = names, table, costs, good
-        self.weights, self.least = weights, least
+        self.weights, self.least, self.counted = weights, least, counted
 
     def node(self, members: np.ndarray, depth: int) -> Node:
         weighted = self.costs * self.weights
         whole = weighted[:, members].sum(axis=1)
         choice = int(np.argmin(whole))
         weight = self.weights[members]
-        leaf = Leaf(choice, len(members), float(self.good[choice, members] @ weight / weight.sum()))
+        tuned = members[members >= self.counted]
+        told = tuned if len(tuned) > 1 else members
+        good = self.good[choice, told] @ self.weights[told] / self.weights[told].sum()
+        leaf = Leaf(choice, len(tuned), float(good))
         found = self._split(members, weighted) if depth else None
         if found is None or whole[choice] - found[0] <= _LEAST_GAIN * weight.sum():
             return leaf
@@ -128,13 +133,14 @@ class _Grower:
         return best
 
 
-def leaf_of(node: Node, workload: Workload, depth: int = _DEPTH) -> Leaf:
+def leaf_of(node: Node, workload: Workload, depth: int | None = None) -> Leaf:
     """Where a shape ends up, after `depth` questions at most."""
     row = features(workload)
+    asked = 0
     while isinstance(node, Question):
-        if not depth:
+        if asked == depth:
             return node.leaf
-        node, depth = (node.low if row.get(node.feature, 0.0) <= node.at else node.high), depth - 1
+        node, asked = (node.low if row.get(node.feature, 0.0) <= node.at else node.high), asked + 1
     return node
 
 

@@ -163,12 +163,15 @@ def served() -> list[Figure]:
     ]
 
 
-def dispatch(store: "Store", trials: int, shapes: int) -> list[Figure]:
+def dispatch(store: "Store", trials: int, shapes: int, reuse: Path | None) -> list[Figure]:
     """One rule for GEMMs that nobody tuned: on this machine, and on the recorded spaces."""
     files = sorted((ROOT / "experiments" / "spaces").glob("*.gz"))
     with Scratch("bench-recorded-") as folder, open_store(folder / "recorded.db") as empty:
         figures = bench_dispatch.recorded(files, empty)
-    return [*figures, *bench_dispatch.dispatch(store, trials, shapes)]
+    if reuse is None:
+        return [*figures, *bench_dispatch.dispatch(store, trials, shapes)]
+    with open_store(str(reuse), read_only=True) as stored:
+        return [*figures, *bench_dispatch.dispatch(stored, trials, shapes, reuse=True)]
 
 
 def main() -> int:
@@ -180,6 +183,10 @@ def main() -> int:
     )
     parser.add_argument("--only", choices=[*_USUAL, "dispatch"], action="append")
     parser.add_argument("--shapes", type=int, default=60, help="GEMMs of dispatch, half of them tuned")
+    parser.add_argument(
+        "--reuse", type=Path, metavar="DATABASE",
+        help="dispatch tunes nothing: what its rule picks is timed beside the winners stored there",
+    )  # fmt: skip
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     chosen = arguments.only or list(_USUAL)
@@ -196,7 +203,9 @@ def main() -> int:
             "rate": [lambda: trial_rate(store, 80)],
             "autotune": [lambda: bench_autotune.cached_call(device.fingerprint)],
             "library": [lambda: bench_library.library(store, max(1, arguments.trials // 2))],
-            "dispatch": [lambda: dispatch(store, max(1, arguments.trials // 3), arguments.shapes)],
+            "dispatch": [
+                lambda: dispatch(store, max(1, arguments.trials // 3), arguments.shapes, arguments.reuse)
+            ],
             "gemm": [partial(gemm, store, t, arguments.trials) for t in dict.fromkeys([min(2, cores), 1])],
         }
         for name in chosen:

@@ -8,14 +8,15 @@ import contextlib
 import math
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner import registry
 from tuner.core.errors import TunerError
-from tuner.core.kernel import Kernel
+from tuner.core.scratch import Scratch
 from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.core.workload_sets import set_names, workload_set
@@ -26,11 +27,13 @@ from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.finals import Finalist, run_final
 from tuner.engine.tuning.observer import Observer
 from tuner.export.adapt import adapter
-from tuner.export.fill import fill
+from tuner.export.fill import fill, time_all
 from tuner.export.local import read_local
 from tuner.export.matrix import Matrix, read_matrix
 from tuner.export.rule import Rule, make_rule
+from tuner.export.serve import TRIED, worth_a_try
 from tuner.lab.figures import Figure
+from tuner.store.store import open_store
 
 if TYPE_CHECKING:
     from tuner.core.device import Device
@@ -41,7 +44,8 @@ WITHIN, AT_MOST, SHARE = 0.05, 6, 0.9
 """A held-out shape is served well within this share of its own best, by so many configurations at most; so
 many shapes have to be."""
 _KERNEL = "cpp_packed"
-_ROUNDS, _BUDGET_S, _TRIES = 18, 6.0, 2
+# Seconds are of one configuration.
+_ROUNDS, _BUDGET_S, _TRIES = 18, 3.0, 2
 # Operations of one call: beyond, a shape takes longer to tune than it tells.
 _FLOPS = 2**32
 _SIZES = (16, 2048)
@@ -72,49 +76,92 @@ def shapes(count: int, seed: int = 0) -> tuple[list[Workload], list[Workload]]:
     return chosen[: count // 2], chosen[count // 2 :]
 
 
-def dispatch(store: "Store", trials: int = 40, count: int = 60) -> list[Figure]:
-    """The figures of this machine's CPU. Takes an hour; a second run goes on with what is stored.
+@dataclass(frozen=True)
+class _Asked:
+    """A held-out shape, and the configurations whose times are compared there.
+
+    Attributes:
+        own: what tuning it found.
+        picked: what the rule says of it.
+        tried: the fastest of those that `load(measure=True)` times there at first use.
+    """
+
+    workload: Workload
+    own: Config
+    picked: Config
+    tried: Config
+
+
+def dispatch(store: "Store", trials: int = 40, count: int = 60, reuse: bool = False) -> list[Figure]:
+    """The figures of this machine's CPU. Takes 50 minutes; a second run goes on with what is stored.
 
     Args:
         store: keeps every trial.
         trials: of each shape's sweep.
         count: of shapes.
+        reuse: tune nothing: only what the rule picks is timed beside the stored winners. Ten minutes.
+
+    Raises:
+        TunerError: with `reuse`, where there is nothing to reuse.
     """
     device = campaign.default_device()
     protocol = campaign.default_protocol(device)
     tuned, held_out = shapes(count)
-    kernel = registry.kernel(_KERNEL)
-    setting = campaign.Setting(
-        device, protocol,
-        campaign.Plan("auto", 0, Budget(trials=trials), resume=True, reuse=True, rounds=0), store,
-    )  # fmt: skip
-    for workload in [*tuned, *held_out]:
-        kernels, _ = campaign.choose_kernels(workload, device, protocol, [_KERNEL], baselines=False)
-        campaign.run_campaign(workload, kernels, setting)
     read = partial(
         read_local, store, "gemm", "f32", shapes=dict.fromkeys(tuned, 1.0), device=device.fingerprint,
         threads=protocol.threads, kernels=[_KERNEL],
     )  # fmt: skip
-    fill(read(), device, protocol, store, Observer())
-    rule = make_rule(read(), WITHIN, AT_MOST)
-    adapt = adapter(device.target_for(protocol.threads))
-    pairs: list[tuple[Workload, Config, Config]] = []
-    unserved = 0
-    for workload in held_out:
-        picked = adapt(_KERNEL, workload, rule.predict(workload).choice.config)
-        rows = store.best("gemm", workload.key, device.fingerprint, _KERNEL, protocol.threads)
-        if picked is not None and rows:
-            pairs.append((workload, picked, rows[0].config))
-        else:
-            unserved += 1
-    ratios, disturbed = _side_by_side(kernel, pairs, device, protocol)
-    ratios += [math.inf] * unserved
-    note = f"{len(ratios)} of {len(held_out)} held-out shapes, {len(tuned)} tuned, {_KERNEL}, {trials} trials"
+    if not reuse:
+        setting = campaign.Setting(
+            device, protocol,
+            campaign.Plan("auto", 0, Budget(trials=trials), resume=True, reuse=True, rounds=0), store,
+        )  # fmt: skip
+        for workload in [*tuned, *held_out]:
+            kernels, _ = campaign.choose_kernels(workload, device, protocol, [_KERNEL], baselines=False)
+            campaign.run_campaign(workload, kernels, setting)
+        fill(read(), device, protocol, store, Observer())
+    matrix = read()
+    rule = make_rule(matrix, WITHIN, AT_MOST)
+    asked = _asked(store, rule, matrix, held_out, device, protocol)
+    picked, tried, disturbed = _side_by_side(asked, device, protocol)
+    unserved = {w.key: math.inf for w in held_out if all(one.workload != w for one in asked)}
+    note = f"of {len(held_out)} held-out shapes, {len(tuned)} tuned, {_KERNEL}, "
+    note += "what was stored" if reuse else f"{trials} trials"
     note += f"; {disturbed} left out: other programs had the cores" if disturbed else ""
-    return _figures("dispatch, gemm f32", rule, ratios, note)
+    what = "dispatch, gemm f32"
+    picked |= unserved
+    figures = _figures(what, len(rule.choices), list(picked.values()), _worst(picked, note))
+    tried |= unserved
+    return figures + _figures(f"{what}, timed at first use", TRIED, list(tried.values()), _worst(tried, note))
 
 
-def _figures(what: str, rule: Rule, ratios: Sequence[float], note: str, goal: bool = True) -> list[Figure]:
+def _worst(ratios: Mapping[str, float], note: str) -> str:
+    """The note, with the shapes that are served worst."""
+    last = sorted(ratios, key=lambda key: -ratios[key])[:4]
+    return f"{len(ratios)} {note}; worst: " + ", ".join(f"{key} {ratios[key]:.2f}" for key in last)
+
+
+def _asked(
+    store: "Store", rule: Rule, matrix: Matrix, held_out: Sequence[Workload], device: "Device",
+    protocol: "Protocol",
+) -> list[_Asked]:  # fmt: skip
+    """What is compared at each held-out shape that has a stored winner and is served by the rule."""
+    adapt = adapter(device.target_for(protocol.threads))
+    found: list[_Asked] = []
+    # Elsewhere than in `store`, whose best of a held-out shape is to be what tuning it found.
+    with Scratch("bench-tried-") as folder, open_store(folder / "tried.db") as tries:
+        place = device.fingerprint, _KERNEL, protocol.threads
+        wanted = {(_KERNEL, w): [config for _, config in worth_a_try(w, matrix, adapt)] for w in held_out}
+        time_all(wanted, device, protocol, tries, Observer())
+        for workload in held_out:
+            own, tried = (there.best("gemm", workload.key, *place) for there in (store, tries))
+            picked = adapt(_KERNEL, workload, rule.predict(workload).choice.config)
+            if own and tried and picked is not None:
+                found.append(_Asked(workload, own[0].config, picked, tried[0].config))
+    return found
+
+
+def _figures(what: str, count: int, ratios: Sequence[float], note: str, goal: bool = True) -> list[Figure]:
     """The share served well, the number of configurations, and how far the others are."""
     if not ratios:
         return [Figure(f"{what}: held-out shapes within {WITHIN:.0%}", None, "", SHARE, note=note)]
@@ -122,7 +169,7 @@ def _figures(what: str, rule: Rule, ratios: Sequence[float], note: str, goal: bo
     share, most = (SHARE, float(AT_MOST)) if goal else (None, None)
     return [
         Figure(f"{what}: held-out shapes within {WITHIN:.0%} of tuning each", good, "", share, note=note),
-        Figure(f"{what}: configurations", len(rule.choices), "", most, True),
+        Figure(f"{what}: configurations", count, "", most, True),
         _over_best(f"{what}: median held-out time over its own best", statistics.median(ratios)),
         _over_best(f"{what}: worst held-out time over its own best", max(ratios)),
     ]
@@ -136,38 +183,43 @@ def _over_best(name: str, ratio: float) -> Figure:
 
 
 def _side_by_side(
-    kernel: Kernel, pairs: Sequence[tuple[Workload, Config, Config]], device: "Device", protocol: "Protocol"
-) -> tuple[list[float], int]:
-    """Time of the picked configuration over that of the shape's own best, and how many are disturbed."""
-    found: list[float] = []
+    asked: Sequence[_Asked], device: "Device", protocol: "Protocol"
+) -> tuple[dict[str, float], dict[str, float], int]:
+    """By shape the time over its own best of what was picked, and of what was tried; and how many are
+    disturbed."""
+    picked: dict[str, float] = {}
+    tried: dict[str, float] = {}
     disturbed = 0
     with Workshop(device, protocol, campaign.fresh_seed()) as workshop:
-        workshop.warm([kernel])
-        for workload, picked, own in pairs:
-            if dict(picked) == dict(own):
-                found.append(1.0)
-                continue
-            operator = registry.operator(workload.operator)
-            workshop.prepare(operator, workload)
-            ratio = None
+        workshop.warm([registry.kernel(_KERNEL)])
+        for one in asked:
+            operator = registry.operator(one.workload.operator)
+            workshop.prepare(operator, one.workload)
+            configs = [dict(one.own), dict(one.picked), dict(one.tried)]
+            distinct = [c for i, c in enumerate(configs) if c not in configs[:i]]
+            ratios: list[float] | None = None
             for _ in range(_TRIES):
-                ratio = _ratio(workshop, workload, kernel, [picked, own])
-                if ratio is not None:
+                ratios = _ratios(workshop, one.workload, distinct)
+                if ratios is not None:
                     break
-            workshop.forget(operator, workload)
-            if ratio is None:
+            workshop.forget(operator, one.workload)
+            if ratios is None:
                 disturbed += 1
             else:
-                found.append(ratio)
-    return found, disturbed
+                picked[one.workload.key] = ratios[distinct.index(configs[1])]
+                tried[one.workload.key] = ratios[distinct.index(configs[2])]
+    return picked, tried, disturbed
 
 
-def _ratio(workshop: Workshop, workload: Workload, kernel: Kernel, configs: Sequence[Config]) -> float | None:
-    """Time of the first configuration over that of the second, from paired turns; `None` where disturbed.
+def _ratios(workshop: Workshop, workload: Workload, configs: Sequence[Config]) -> list[float] | None:
+    """Time of each configuration over that of the first, from paired turns; `None` where disturbed.
 
     Raises:
         TunerError: one of them cannot be built or is wrong here: it was right when it was tuned.
     """
+    if len(configs) == 1:
+        return [1.0]
+    kernel = registry.kernel(_KERNEL)
     with contextlib.ExitStack() as builds:
         finalists = []
         companions = companions_of(kernel, workload, workshop.target)
@@ -176,14 +228,14 @@ def _ratio(workshop: Workshop, workload: Workload, kernel: Kernel, configs: Sequ
             builds.callback(built.discard)
             if built.artifact is None:
                 raise TunerError(f"{kernel.name} at {workload.key}: {built.error.splitlines()[0]}")
-            finalists.append(Finalist(("picked", "own")[number], number, built, baseline=number == 1))
-        ranking = run_final(workshop, workload, finalists, _ROUNDS, _BUDGET_S)
+            finalists.append(Finalist(f"c{number}", number, built, baseline=number == 0))
+        ranking = run_final(workshop, workload, finalists, _ROUNDS, _BUDGET_S * len(configs))
     if ranking.disturbed:
         return None
-    picked, own = ranking.entries
-    if picked.error or own.error:
-        raise TunerError(f"{kernel.name} at {workload.key}: {(picked.error or own.error).splitlines()[0]}")
-    return picked.turns.over(own.turns).mid
+    for entry in ranking.entries:
+        if entry.error:
+            raise TunerError(f"{kernel.name} at {workload.key}: {entry.error.splitlines()[0]}")
+    return [entry.turns.over(ranking.entries[0].turns).mid for entry in ranking.entries]
 
 
 def recorded(files: Sequence[Path], store: "Store") -> list[Figure]:
@@ -219,4 +271,4 @@ def _held_out_of(kernel: str, device: str, matrix: Matrix) -> list[Figure]:
         picked = make_rule(matrix.without(column), WITHIN, AT_MOST).predict(workload)
         ratios.append(float(table[place[picked.choice.digest], column]))
     note = f"replayed: {len(ratios)} recorded sizes on {device}, each left out in turn"
-    return _figures(f"dispatch, recorded {kernel}", rule, ratios, note, goal=len(ratios) >= 30)
+    return _figures(f"dispatch, recorded {kernel}", len(rule.choices), ratios, note, goal=len(ratios) >= 30)

@@ -12,6 +12,7 @@ class GivenSearcher(TrackingSearcher):
 
     name = "given"
     own_order = True
+    searches = False
     summary = "the configurations it is given (option configs), in their order; uniform where none are"
 
     def ask(self, n: int) -> list[Config]:

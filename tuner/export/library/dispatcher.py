@@ -214,9 +214,7 @@ def _level(dims: Sequence[str], level: Level, one: OptionClass, place: Mapping[s
 
 def _tree(node: Node, level: Level, dims: Sequence[str], place: Mapping[str, int], pad: str) -> Iterable[str]:
     if isinstance(node, Leaf):
-        # Where fewer than half of the tuned shapes like it are served well, the rule is unsure.
-        variant = level.choices[node.choice] if node.good >= 0.5 else level.default
-        yield f"{pad}return {place[variant.symbol]};"
+        yield f"{pad}return {place[level.choices[node.choice].symbol]};"
         return
     value = "size" if node.feature == SIZE else f"dims[{list(dims).index(node.feature)}]"
     yield f"{pad}if ({value} <= {node.at!r}) {{"

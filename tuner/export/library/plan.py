@@ -328,7 +328,7 @@ class _Maker:
                 )  # fmt: skip
             except TunerError:
                 continue
-            if len(matrix.shapes) >= 2:
+            if len(matrix.searched) >= 2:
                 break
         else:
             return None
