@@ -14,6 +14,7 @@ from tests.devices.test_cuda import GEMM, is_right
 from tuner import registry
 from tuner.core.operator import worst_error
 from tuner.devices.cuda.device import CudaDevice
+from tuner.engine.candidate.domain import companions_of
 from tuner.engine.tuning import campaign
 from tuner.schedules import cublaslt
 from tuner.targets.cuda import target
@@ -109,6 +110,13 @@ def test_what_a_backend_of_torch_does_not_take_is_said_before_it_is_called() -> 
         assert words in str(registry.kernel(name).unsupported(attention.parse(shape, dtype), sm90))
     decode = attention.parse("b1 h4 q1 kv16 d64 causal", "f16")
     assert registry.kernel("attn_sdpa_flash").unsupported(decode, sm90) is None
+
+
+def test_a_backend_that_refuses_by_rules_of_its_own_is_verified_where_it_was_asked_alone() -> None:
+    # cuDNN's took 64 columns a head and was thrown out of a final for "No available kernel" at 67.
+    asked, sm90 = registry.operator("attention").parse("b4 h16 q2048 kv2048 d64 causal", "f16"), target("cuda:sm_90")
+    assert companions_of(registry.kernel("attn_sdpa_cudnn"), asked, sm90) == ()
+    assert companions_of(registry.kernel("cuda_attn_wgmma"), asked, target("cuda:sm_90a"))
 
 
 @pytest.mark.parametrize("backend", ["MATH", "FLASH_ATTENTION"])

@@ -162,7 +162,9 @@ def tune(
     cache: Annotated[
         str, typer.Option(help="What a layer finds in the caches: model (as in a run), warm or cold.")
     ] = "model",
-    baselines: Annotated[bool, typer.Option(help="Measure the libraries too.")] = True,
+    baselines: Annotated[
+        bool, typer.Option(help="Measure the libraries too, layer by layer: as much time again.")
+    ] = False,
     db: Db = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="All notes of all sweeps, not a line a layer.")

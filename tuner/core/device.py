@@ -238,6 +238,14 @@ class Device(ABC):
         """Modules the warm process imports before the first run."""
         return ()
 
+    @property
+    def preload_of_libraries(self) -> tuple[str, ...]:
+        """Modules that the processes of library baselines have imported before they start, too.
+
+        Worth naming where a library takes seconds to import; a fork must be able to inherit it.
+        """
+        return ()
+
     def warm_up(self) -> None:
         """Once in the warm process, before anything is forked from it: what every run would otherwise repeat.
 

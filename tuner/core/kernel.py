@@ -58,6 +58,10 @@ class Kernel(ABC):
     baseline: bool = False
     """Whether it is a library people use, that others are compared with: its space is empty."""
 
+    refuses_at_run: bool = False
+    """Whether a library refuses shapes by rules of its own, which only a call tells: it is verified at the asked
+    shape alone, since a refusal of a ragged companion would not be an error of its."""
+
     claims: tuple[str, ...] = ()
     """What its machine code shows and `tuner.lab.ladder` holds it to: `wide_loads`, 128 bits a load;
     `tensor_cores`, their instructions in the main loop. `tensor_cores:f16` is claimed of f16 alone."""

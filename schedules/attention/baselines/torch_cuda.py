@@ -23,6 +23,7 @@ class _Forced(LibraryKernel):
     libraries = ("torch", "cupy")
     extra = "torch"
     tensors = TENSORS
+    refuses_at_run = True
     takes_masks: ClassVar[bool] = True
     takes_groups: ClassVar[bool] = True
 

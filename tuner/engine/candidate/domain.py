@@ -21,5 +21,7 @@ def space_of(kernel: Kernel, workload: Workload, workshop: Evaluator) -> SearchS
 
 def companions_of(kernel: Kernel, workload: Workload, target: Target) -> tuple[Workload, ...]:
     """The ragged shapes beside a workload that a kernel is made for: those it is verified on too."""
+    if kernel.refuses_at_run:
+        return ()
     companions = registry.operator(workload.operator).companions(workload)
     return tuple(w for w in companions if kernel.unsupported(w, target) is None)

@@ -79,6 +79,7 @@ class Workshop:
             "tuner.engine.judging.runner",
         )
         self._run = Warm(modules, device.warm_up)
+        self._run_library = Warm((*modules, *device.preload_of_libraries), device.warm_up)
         beyond = protocol.memory_bytes + _ADDRESSES if protocol.memory_bytes and device.limits_memory else 0
         self._limits = Limits(beyond, device.child_file_bytes)
         self._judge = JudgeClient(self._workers, self._run, device, protocol, _PATIENCE_S)
@@ -166,13 +167,15 @@ class Workshop:
 
     def serve(self, workload: Workload, built: Built) -> Seat:
         """A child that holds a verified candidate and is timed turn by turn."""
-        return self._judge.seat(self._runner(), self._request(workload, built))
+        assert built.artifact is not None
+        warm = self._run_library if built.artifact.format == "callable" else self._run
+        return self._judge.seat(self._runner(warm), self._request(workload, built))
 
-    def _runner(self) -> Child:
+    def _runner(self, warm: Warm | None = None) -> Child:
         if self.device.exclusive:
             self._workers.collect()
         payload = {"device": self.device, "protocol": self.protocol}
-        return self._workers.start(self._run, runner.runner_job, payload, self._limits)
+        return self._workers.start(warm or self._run, runner.runner_job, payload, self._limits)
 
     def _request(
         self, workload: Workload, built: Built, incumbent_s: float | None = None,
