@@ -119,8 +119,8 @@ constexpr int PATCHES = (AHEAD + TAPS_A_PATCH) / TAPS_A_PATCH + 1;
 __device__ __forceinline__ int tap_of(int step) { return step % TAPS; }
 __device__ __forceinline__ int channel_of(int step) { return step / TAPS * BC; }
 
-// What a block brings to shared memory: step's tile of filters into slot step % STAGES, and with the first step of a
-// patch that.
+// What a block brings to shared memory: for each step a tile of filters, to slot step % STAGES; with the first step of a
+// patch its pixels.
 template <bool ALIGNED>
 struct Loads {
   const Tile& tile;

@@ -57,14 +57,12 @@ def test_a_map_is_an_argument_that_says_what_one_copy_fetches(tmp_path: Path) ->
         ('tensor = "A"', 'tensor = "W"', "map_a: tensor is one of A, B"),
         ('dims = ["k", "m"]', 'dims = ["k"]', "of one length"),
         ('swizzle = "128"', 'stride = "128"', "has tensor, dims and box, and swizzle"),
-        ("map_a", "map_b", "argument 'map_a' is no tensor"),
-        ("ROWS]", "ROW]", "unknown"),
+        ("[maps.map_a]", "[maps.map_b]", "argument 'map_a' is no tensor"),
+        ('"ROWS"', '"ROW"', "unknown"),
     ],
 )
 def test_a_wrong_map_is_refused_in_one_line(old: str, new: str, said: str, tmp_path: Path) -> None:
-    text = MAPPED.replace("[maps.map_a]", "[maps.map_b]") if old == "map_a" else MAPPED.replace(old, new)
-    if old == "ROWS]":
-        text = MAPPED.replace('"ROWS"', '"ROW"')
+    workload = Workload("gemm", "f16", (("m", 8), ("n", 8), ("k", 8)))
     with pytest.raises(InvalidSpace) as caught:
-        mapped(tmp_path, text).space(Workload("gemm", "f16", (("m", 8), ("n", 8), ("k", 8))), GPU)
+        mapped(tmp_path, MAPPED.replace(old, new)).space(workload, GPU)
     assert said in str(caught.value) and "\n" not in str(caught.value)
