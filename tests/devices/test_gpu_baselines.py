@@ -114,9 +114,9 @@ def test_what_a_backend_of_torch_does_not_take_is_said_before_it_is_called() -> 
 
 def test_a_backend_that_refuses_by_rules_of_its_own_is_verified_where_it_was_asked_alone() -> None:
     # cuDNN's took 64 columns a head and was thrown out of a final for "No available kernel" at 67.
-    asked, sm90 = registry.operator("attention").parse("b4 h16 q2048 kv2048 d64 causal", "f16"), target("cuda:sm_90")
-    assert companions_of(registry.kernel("attn_sdpa_cudnn"), asked, sm90) == ()
-    assert companions_of(registry.kernel("cuda_attn_wgmma"), asked, target("cuda:sm_90a"))
+    workload = registry.operator("attention").parse("b4 h16 q2048 kv2048 d64 causal", "f16")
+    assert companions_of(registry.kernel("attn_sdpa_cudnn"), workload, target("sm_90")) == ()
+    assert companions_of(registry.kernel("cuda_attn_wgmma"), workload, target("sm_90a"))
 
 
 @pytest.mark.parametrize("backend", ["MATH", "FLASH_ATTENTION"])

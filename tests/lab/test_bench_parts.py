@@ -51,7 +51,7 @@ def test_recorded_sizes_are_served_by_the_rule_of_the_others(store: Store) -> No
 
 
 def test_figures_have_goals_and_a_shape_that_cannot_be_served_counts() -> None:
-    figures = by_name(bench_dispatch._figures("x", 2, [1.0, 1.04, float("inf")], "note"))  # type: ignore[arg-type]
+    figures = by_name(bench_dispatch._figures("x", 2, [1.0, 1.04, float("inf")], "note"))
     share = figures["x: held-out shapes within 5% of tuning each"]
     assert share.value == pytest.approx(2 / 3) and share.reached is False
     assert figures["x: configurations"].reached is True

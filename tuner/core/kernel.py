@@ -59,8 +59,8 @@ class Kernel(ABC):
     """Whether it is a library people use, that others are compared with: its space is empty."""
 
     refuses_at_run: bool = False
-    """Whether a library refuses shapes by rules of its own, which only a call tells: it is verified at the asked
-    shape alone, since a refusal of a ragged companion would not be an error of its."""
+    """Whether a library refuses shapes by rules of its own, which only a call tells: it is verified at the
+    asked shape alone, since to refuse a ragged companion would be no error of it."""
 
     claims: tuple[str, ...] = ()
     """What its machine code shows and `tuner.lab.ladder` holds it to: `wide_loads`, 128 bits a load;
