@@ -113,10 +113,11 @@ constexpr int PATCH_BYTES = 2560;  // of a warp, in the declaration too
 static_assert(FINISHED_PATCH<Out> * sizeof(Out) <= PATCH_BYTES, "the patch holds 16 rows");
 // Registers of a thread. What a block began with is shared out anew, in eights: 168, 128 or 96 for each of 3, 4 or 5
 // warpgroups. Who asks for more than is left waits for ever.
-constexpr int AT_FIRST = GROUPS == 2 ? 168 : GROUPS == 3 ? 128 : 96;
+constexpr int REGISTERS_AT_FIRST = GROUPS == 2 ? 168 : GROUPS == 3 ? 128 : 96;
 constexpr int FOR_PRODUCER = GROUPS == 2 ? 40 : 32;
 constexpr int FOR_CONSUMER = GROUPS == 2 ? 232 : GROUPS == 3 ? 160 : 112;
-static_assert(GROUPS == 1 || GROUPS * FOR_CONSUMER + FOR_PRODUCER <= (GROUPS + 1) * AT_FIRST, "there are as many");
+static_assert(GROUPS == 1 || GROUPS * FOR_CONSUMER + FOR_PRODUCER <= (GROUPS + 1) * REGISTERS_AT_FIRST,
+              "there are as many");
 static_assert(PINGPONG == 0 || (WM == BM && WN == BN), "a warpgroup has a tile of its own");
 
 // A tile's boxes, as the tensor map has them: 128 bytes of the contiguous dimension. Of SHARES blocks that need the

@@ -36,6 +36,7 @@ class Shop:
     class device:
         fingerprint = "scripted"
         exclusive = False
+        shares_cpu = True
         own_memory_free_bytes = staticmethod(lambda: None)
         called = staticmethod(lambda: "script")
 

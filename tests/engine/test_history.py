@@ -98,4 +98,4 @@ def test_the_best_predictions_start_a_sweep(store: Store) -> None:
     store.add_trials(sweep, trials)
     found = predicted_starts(KERNEL, make.workload, TARGET, space, store, 9)
     assert [dict(c) for c in found.configs] == [dict(c) for c in configs[:-4:-1]]
-    assert (found.ranked, found.device) == (30, "a board")
+    assert found.ranked == 30 and "predicted for a board" in found.why
