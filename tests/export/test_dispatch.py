@@ -299,7 +299,10 @@ def test_at_first_use_the_configurations_of_the_rule_are_timed_and_kept(tmp_path
     with open_store(db, read_only=True) as store:
         sweeps = store.sweeps("gemm")
         assert [s.spec.searcher for s in sweeps] == ["random", "random", "given"]  # timed once
-        assert sum(sweeps[-1].statuses.values()) == 2 and not read_matrix(store, "gemm").missing
+        assert sum(sweeps[-1].statuses.values()) == 2
+        table = read_matrix(store, "gemm")
+        asked_for = [w["m"] for w in table.shapes].index(31)
+        assert asked_for in table.tried and not any(column == asked_for for _, column in table.missing)
 
 
 def test_measuring_at_first_use_asks_for_a_rule_and_a_database(tmp_path: Path) -> None:
