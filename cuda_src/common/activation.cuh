@@ -1,24 +1,8 @@
 // What is done last to a result, as the workload asks: OPT_RELU, OPT_RELU6, OPT_SILU, OPT_HARDSWISH, OPT_GELU or OPT_TANH,
 // at most one. A NaN stays one. Integers have ReLU alone.
 #pragma once
+#include "activation_options.h"
 #include "epilogue.cuh"
-
-// Of kernels that do not honour them.
-#if !defined(OPT_RELU6)
-#define OPT_RELU6 0
-#endif
-#if !defined(OPT_SILU)
-#define OPT_SILU 0
-#endif
-#if !defined(OPT_HARDSWISH)
-#define OPT_HARDSWISH 0
-#endif
-#if !defined(OPT_GELU)
-#define OPT_GELU 0
-#endif
-#if !defined(OPT_TANH)
-#define OPT_TANH 0
-#endif
 
 // SiLU, x / (1 + e^-x), is -0 where e^-x is infinite. It and GELU, which multiplies x by the normal distribution's share
 // below it, are NaN of -inf.

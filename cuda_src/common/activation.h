@@ -2,22 +2,7 @@
 // at most one. `activated(x)` is for a float and for a vector; for integers, which have ReLU alone, too. A NaN stays one.
 #pragma once
 
-// Of kernels that do not honour them.
-#if !defined(OPT_RELU6)
-#define OPT_RELU6 0
-#endif
-#if !defined(OPT_SILU)
-#define OPT_SILU 0
-#endif
-#if !defined(OPT_HARDSWISH)
-#define OPT_HARDSWISH 0
-#endif
-#if !defined(OPT_GELU)
-#define OPT_GELU 0
-#endif
-#if !defined(OPT_TANH)
-#define OPT_TANH 0
-#endif
+#include "activation_options.h"
 
 #if OPT_SILU || OPT_GELU || OPT_TANH
 #include "curves.h"

@@ -40,12 +40,10 @@ slice_bytes = "(KC if KC else c * r * s) * panel_pixels * 4"
 #pragma once
 #include "../common/arena.h"
 #include "../common/team.h"
+#include "../common/text.h"
 #include "image.h"
 #include "pack.h"
 #include "panel.h"
-
-#define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
 
 // Pixels of a panel; steps between which something is fetched.
 enum : int64_t { NV = VECTORS, NR = NV * LANES, CHUNK = 8 };

@@ -31,13 +31,11 @@ panel_bytes = "group_c * r * s * NR * 4"
 #pragma once
 #include "../common/arena.h"
 #include "../common/team.h"
+#include "../common/text.h"
 #include "dots.h"
 #include "image.h"
 #include "pack.h"
 #include "panel.h"
-
-#define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
 
 enum : int64_t { NV = NR / LANES };
 enum { STEPS = UNROLL };  // a pragma expands no macro

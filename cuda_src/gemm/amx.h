@@ -54,11 +54,9 @@ passes_over_d = "ceildiv(k, KL)"
 
 #include "../common/arena.h"
 #include "../common/team.h"
+#include "../common/text.h"
 #include "amx_pack.h"
 #include "epilogue.h"
-
-#define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
 
 // PACK_B is `whole` (all threads pack all of B first), `blocks` (each what it multiplies next) or `ahead`.
 static constexpr bool OWN_B = TEXT(PACK_B)[0] == 'b', AHEAD = TEXT(PACK_B)[0] == 'a';

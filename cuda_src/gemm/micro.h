@@ -1,6 +1,7 @@
 // The microkernel of rung 3: one register tile of D over a block of k, from two panels.
 // The configuration's macros MR, NR, PACK_A, ... are defined before this is included.
 #pragma once
+#include "../common/text.h"
 #include "epilogue.h"
 #if DTYPE_INT8
 #include "int8.h"
@@ -9,9 +10,6 @@
 enum : int64_t { GROUP = 1, EXTRA = 0 };
 static inline vec multiply_add(vec a, vec b, vec sums) { return sums + a * b; }
 #endif
-
-#define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
 
 static constexpr bool N_OUTSIDE = TEXT(OUTER)[0] == 'n', M_INSIDE = TEXT(INNER)[0] == 'm';
 enum : int64_t {

@@ -96,6 +96,7 @@ def test_the_best_predictions_start_a_sweep(store: Store) -> None:
         key = make.with_(device=spec.device).key(dict(config))
         trials.append(Trial(type(key)(**{**key.__dict__, "target": TARGET.name}), predicted))
     store.add_trials(sweep, trials)
-    found = predicted_starts(KERNEL, make.workload, TARGET, space, store, 9)
+    groups = store.history_groups(KERNEL.name, KERNEL.operator)
+    found = predicted_starts(KERNEL, make.workload, TARGET, space, store, groups, 9)
     assert [dict(c) for c in found.configs] == [dict(c) for c in configs[:-4:-1]]
     assert found.ranked == 30 and "predicted for a board" in found.why

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from tuner import registry
+from tuner.core.default_config import default_config
 from tuner.engine.tuning.known_starts import fitted, known_starts, shipped
 
 AVX2, AVX512 = registry.target("cpu:avx2"), registry.target("cpu:avx512")
@@ -47,12 +48,13 @@ def test_a_start_that_fits_is_taken_as_it_is() -> None:
     space = kernel.space(workload, AVX512)
     rng = random.Random(0)
     for asked in (space.sample(rng) for _ in range(5)):
-        assert fitted(space, asked) == asked
+        assert fitted(space, asked, default_config(space)) == asked
 
 
 def test_values_that_are_in_no_list_here_become_the_nearest() -> None:
     kernel, workload = registry.kernel("cpp_packed"), registry.operator("gemm").parse("2048x2048x2048")
-    found = fitted(kernel.space(workload, AVX512), {"KC": 250, "INNER": "sideways", "MR": 8})
+    space = kernel.space(workload, AVX512)
+    found = fitted(space, {"KC": 250, "INNER": "sideways", "MR": 8}, default_config(space))
     assert found is not None and (found["KC"], found["MR"]) == (256, 8) and found["INNER"] in ("m", "n")
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import random
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from tuner.cli.dispatch import _lines, fraction
 from tuner.core.errors import TunerError, Unavailable
 from tuner.core.protocol import Protocol
 from tuner.core.workload import Workload
+from tuner.export import serve
 from tuner.export.cover import smallest_cover
+from tuner.export.local import read_local
 from tuner.export.matrix import read_matrix
 from tuner.export.rule import leave_one_out, make_rule, summary
 from tuner.export.shapes import read_shapes
@@ -312,6 +315,23 @@ def test_measuring_at_first_use_asks_for_a_rule_and_a_database(tmp_path: Path) -
     with pytest.raises(TunerError, match="no database at"):
         tuner.load("gemm", m=8, n=8, k=8, db=str(missing), any_shape=True, measure=True)
     assert not missing.exists()
+
+
+def test_a_program_reads_the_table_once_for_all_shapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db, asked = str(tmp_path / "results.db"), []
+    monkeypatch.setattr(serve, "read_local", lambda *a, **b: asked.append(a) or read_local(*a, **b))
+    made = [(f"gemm/f32/m{m}-n32-k48", "cpp_register", {}, m * 1e-6) for m in (24, 40, 56)]
+    with open_store(db) as store:
+        stored_here(store, made[:2], threads=1)
+    load = partial(tuner.load, "gemm", n=32, k=48, db=db, threads=1, any_shape=True)
+    with warnings.catch_warnings(action="error"):
+        notes = [load(m=m).note for m in (31, 33)]
+        assert len(asked) == 1 and all("by the rule of 2 tuned shapes" in note for note in notes)
+        with open_store(db) as store:
+            stored_here(store, made[2:], threads=1)
+        assert "by the rule of 3 tuned shapes" in load(m=33).note and len(asked) == 2
 
 
 def test_any_shape_is_loaded_by_the_rule(tmp_path: Path) -> None:

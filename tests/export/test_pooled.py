@@ -10,7 +10,7 @@ from tests.export.makers import shape, stored
 from tuner.core.workload import Workload
 from tuner.export.distilled import between
 from tuner.export.matrix import Matrix, read_matrix
-from tuner.export.pooled import FEWEST, PooledModel, promising
+from tuner.export.pooled import FEWEST, Panel, PooledModel
 from tuner.export.rule import make_rule
 from tuner.store.store import open_store
 
@@ -39,10 +39,11 @@ def test_what_divides_a_size_nobody_tuned_is_among_the_first_to_be_tried(
     new = shape(m, 48, 64)
     assert len(SHAPES) >= FEWEST and new not in SHAPES
     pairs = [(choice.kernel, choice.config, new) for choice in matrix.choices]
-    chosen = promising(matrix, pairs, 2)
+    panel = Panel(matrix)
+    chosen = panel.promising(pairs, 2)
     assert len(chosen) == 2 and all(config["way"] == "by rows" for _, config, _ in chosen)
     assert tile in [config["tile"] for _, config, _ in chosen]
-    assert len(promising(matrix, pairs, 50)) == len(pairs)
+    assert len(panel.promising(pairs, 50)) == len(pairs)
 
 
 def test_expected_costs_are_those_of_the_best_row(matrix: Matrix) -> None:

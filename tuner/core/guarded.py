@@ -39,6 +39,17 @@ def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.array_equal(one.reshape(-1).view(word), other.reshape(-1).view(word)))
 
 
+def _untouched(margin: np.ndarray) -> bool:
+    """Whether a margin is all pattern.
+
+    Of a huge page it may be a megabyte, looked at after each call. Whether each byte equals the next one
+    takes 0.04 ms, whether each equals the pattern 0.08.
+    """
+    place, size = margin.ctypes.data, margin.size
+    alike = _libc().memcmp(ctypes.c_void_p(place), ctypes.c_void_p(place + 1), ctypes.c_size_t(size - 1)) == 0
+    return bool(margin[0] == PATTERN) and alike
+
+
 def _reserve(inner: int) -> tuple[mmap.mmap, int]:
     """Memory of `inner` bytes between two stretches that cannot be touched, and how long one of these is.
 
@@ -102,6 +113,6 @@ class Guarded:
     def damage(self) -> str | None:
         """What a stray write did to the margins; `None` if nothing."""
         for margin, where in ((self._before, "before"), (self._after, "after")):
-            if not (margin == PATTERN).all():
+            if not _untouched(margin):
                 return f"{np.count_nonzero(margin != PATTERN)} bytes changed {where} the tensor"
         return None

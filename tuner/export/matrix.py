@@ -305,14 +305,6 @@ def _table(
                 times[r, c] = known
     best = np.array([min(column.times.values()) for column in columns])
     return Matrix(
-        operator,
-        dtype,
-        group,
-        tuple(c.workload for c in columns),
-        weights,
-        choices,
-        times,
-        best,
-        adapted,
+        operator, dtype, group, tuple(c.workload for c in columns), weights, choices, times, best, adapted,
         tried,
-    )
+    )  # fmt: skip

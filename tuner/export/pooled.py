@@ -66,30 +66,38 @@ class PooledModel:
         return np.asarray(found - found.min(axis=0))
 
 
-def promising(matrix: Matrix, pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """The pairs to time at a shape that nobody tuned, the most promising first.
-
-    Several models, that see other parts of the table, disagree where it says little. Chosen is, one after
-    the other, what brings the least time expected of the fastest one chosen down the most, on average over
-    the models: of two that are fast for the same reason the second tells little.
+class Panel:
+    """Several models that see other parts of the table: they disagree where it says little.
 
     Args:
         matrix: what is known of other shapes.
-        pairs: to choose from, of one shape.
-        count: how many, at most.
     """
-    expected = np.array([PooledModel(matrix, seed).predict(pairs) for seed in range(_MODELS)])
-    expected -= expected.min(axis=1, keepdims=True)
-    mean = expected.mean(axis=0)
-    chosen: list[int] = []
-    least = np.full(_MODELS, np.inf)
-    for _ in range(min(count, len(pairs))):
-        # Where nothing brings it down any more, those that are fast on average.
-        gains = np.minimum(least[:, None], expected).mean(axis=0) + 1e-3 * mean
-        gains[chosen] = np.inf
-        chosen.append(int(np.argmin(gains)))
-        least = np.minimum(least, expected[:, chosen[-1]])
-    return [pairs[place] for place in chosen]
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._models = [PooledModel(matrix, seed) for seed in range(_MODELS)]
+
+    def promising(self, pairs: Sequence[Pair], count: int) -> list[Pair]:
+        """The pairs to time at a shape that nobody tuned, the most promising first.
+
+        Chosen is, one after the other, what brings the least time expected of the fastest one chosen down the
+        most, on average over the models: of two that are fast for the same reason the second tells little.
+
+        Args:
+            pairs: to choose from, of one shape.
+            count: how many, at most.
+        """
+        expected = np.array([model.predict(pairs) for model in self._models])
+        expected -= expected.min(axis=1, keepdims=True)
+        mean = expected.mean(axis=0)
+        chosen: list[int] = []
+        least = np.full(len(self._models), np.inf)
+        for _ in range(min(count, len(pairs))):
+            # Where nothing brings it down any more, those that are fast on average.
+            gains = np.minimum(least[:, None], expected).mean(axis=0) + 1e-3 * mean
+            gains[chosen] = np.inf
+            chosen.append(int(np.argmin(gains)))
+            least = np.minimum(least, expected[:, chosen[-1]])
+        return [pairs[place] for place in chosen]
 
 
 class _Pairs:

@@ -1,7 +1,8 @@
 """A tuned kernel for a shape that was not tuned, by the rule of those that were."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tuner import registry
@@ -18,9 +19,9 @@ from tuner.export.adapt import adapter
 from tuner.export.fill import time_all
 from tuner.export.local import read_local
 from tuner.export.matrix import Adapt, Matrix
-from tuner.export.pooled import FEWEST, Pair, promising
+from tuner.export.pooled import FEWEST, Pair, Panel
 from tuner.export.provenance import same_but_dims
-from tuner.export.rule import make_rule
+from tuner.export.rule import Rule, make_rule
 from tuner.store.records import BestRow
 
 if TYPE_CHECKING:
@@ -91,10 +92,10 @@ def pick_by_rule(
         kernels: only these, if any are named.
         threads: only what was measured with so many; by default the device's own count.
     """
-    matrix = _ruling(workload, rows, device, store, kernels, threads)
-    return (
-        None if matrix is None else _pick(workload, matrix, adapter(device.target_for(matrix.group.threads)))
-    )
+    ruling = _ruling(workload, rows, device, store, kernels, threads)
+    if ruling is None:
+        return None
+    return _pick(workload, ruling, adapter(device.target_for(ruling.matrix.group.threads)))
 
 
 def try_here(
@@ -103,9 +104,8 @@ def try_here(
 ) -> bool:  # fmt: skip
     """Times a few of the stored configurations at a shape that nobody tuned, and stores what came out.
 
-    From then on the shape is served by the fastest of them, in other processes too. It counts as tried, not
-    as
-    tuned: it teaches later rules, and proposes no configurations.
+    From then on the shape is served by the fastest of them, in other processes too. It counts as tried and
+    not as tuned: it teaches later rules, and proposes no configurations.
 
     Args:
         workload: the shape; one that is stored is not timed again.
@@ -124,11 +124,13 @@ def try_here(
     mine = [r for r in rows if r.device.fingerprint == device.fingerprint and kernel in (None, r.kernel.name)]
     if any(row.workload == workload and _serves(row) for row in mine):
         return False
-    matrix = _ruling(workload, mine, device, store, [kernel] if kernel else (), threads)
-    if matrix is None:
+    ruling = _ruling(workload, mine, device, store, [kernel] if kernel else (), threads)
+    if ruling is None:
         return False
+    matrix = ruling.matrix
     wanted: dict[tuple[str, Workload], list[Config]] = {}
-    for name, config in worth_a_try(workload, matrix, adapter(device.target_for(matrix.group.threads))):
+    adapt = adapter(device.target_for(matrix.group.threads))
+    for name, config in worth_a_try(workload, matrix, panel_of(matrix), adapt):
         wanted.setdefault((name, workload), []).append(config)
     protocol = replace(default_protocol(device, threads=matrix.group.threads), cache=matrix.group.cache)
     if not time_all(wanted, device, protocol, store, observer or Observer()):
@@ -136,52 +138,90 @@ def try_here(
     return bool(wanted)
 
 
-def worth_a_try(workload: Workload, matrix: Matrix, adapt: Adapt) -> list[tuple[str, Config]]:
+def panel_of(matrix: Matrix) -> Panel | None:
+    """The models of a table, which take seconds to learn; `None` where there are too few shapes for any."""
+    return None if len(matrix.searched) < FEWEST else Panel(matrix)
+
+
+def worth_a_try(
+    workload: Workload, matrix: Matrix, panel: Panel | None, adapt: Adapt
+) -> list[tuple[str, Config]]:
     """The kernels and configurations to time at a shape that nobody tuned, six at most: of all that are
-    stored those that a model of all shapes finds promising; where there are too few shapes for one, the
-    rule's."""
-    few = len(matrix.searched) < FEWEST
+    stored those that the table's models find promising; where there are none, the rule's."""
     pairs: list[Pair] = []
-    for choice in make_rule(matrix, WITHIN, TRIED).choices if few else matrix.choices:
+    for choice in matrix.choices if panel else make_rule(matrix, WITHIN, TRIED).choices:
         config = adapt(choice.kernel, workload, choice.config)
         if config is not None and not registry.kernel(choice.kernel).unavailable():
             pair = choice.kernel, dict(config), workload
             pairs += [pair] if pair not in pairs else []
-    chosen = pairs if few or not pairs else promising(matrix, pairs, TRIED)
+    chosen = panel.promising(pairs, TRIED) if panel and pairs else pairs
     return [(kernel, config) for kernel, config, _ in chosen]
+
+
+@dataclass(frozen=True)
+class _Ruling:
+    """The table that makes the rule of a shape, and the rule."""
+
+    matrix: Matrix
+
+    @cached_property
+    def rule(self) -> Rule:
+        return make_rule(self.matrix, WITHIN)
+
+
+# To adapt hundreds of configurations to each of sixty shapes takes seconds: a program that loads kernels for
+# many shapes does it once, as long as the same is stored.
+_KNOWN: dict[Hashable, _Ruling | None] = {}
+_MOST_KNOWN = 8
 
 
 def _ruling(
     workload: Workload, rows: Sequence[BestRow], device: Device, store: "Store", kernels: Sequence[str],
     threads: int | None,
-) -> Matrix | None:  # fmt: skip
-    """The table that makes the rule of a shape, as `pick_by_rule` says; `None` where there is none."""
+) -> _Ruling | None:  # fmt: skip
+    """Of a shape, as `pick_by_rule` says; `None` where there is none."""
     protocol = default_protocol(device, threads=threads)
     alike = {r.workload for r in rows if same_but_dims(r.workload) == same_but_dims(workload)}
+    stored = frozenset((r.workload.key, r.trial_id, r.time_s) for r in rows)
+    key = (
+        store.name, store.count(), stored, frozenset(w.key for w in alike), workload.operator, workload.dtype,
+        device.fingerprint, protocol.threads, tuple(kernels),
+    )  # fmt: skip
+    if key not in _KNOWN:
+        for oldest in list(_KNOWN)[: len(_KNOWN) + 1 - _MOST_KNOWN]:
+            _KNOWN.pop(oldest, None)
+        _KNOWN[key] = _read(workload, alike, device, store, kernels, protocol.threads)
+    return _KNOWN[key]
+
+
+def _read(
+    workload: Workload, alike: Collection[Workload], device: Device, store: "Store", kernels: Sequence[str],
+    threads: int,
+) -> _Ruling | None:  # fmt: skip
     for shapes in (dict.fromkeys(alike, 1.0), None):
         if shapes is not None and len(shapes) < _FEWEST:
             continue
         try:
             matrix = read_local(
                 store, workload.operator, workload.dtype, shapes=shapes, device=device.fingerprint,
-                threads=protocol.threads, kernels=kernels,
+                threads=threads, kernels=kernels,
             )  # fmt: skip
         except TunerError:
             continue  # nothing with this thread count is stored of them
         if len(matrix.searched) >= _FEWEST:
-            return matrix
+            return _Ruling(matrix)
     return None  # the nearest of anything is next
 
 
-def _pick(workload: Workload, matrix: Matrix, adapt: Adapt) -> RulePick | None:
-    rule = make_rule(matrix, WITHIN)
+def _pick(workload: Workload, ruling: _Ruling, adapt: Adapt) -> RulePick | None:
+    rule = ruling.rule
     picked = rule.pick(workload)
     # Options that the one picked does not honour another one may.
     for choice in (picked.choice, rule.choices[rule.default], *rule.choices):
         config = adapt(choice.kernel, workload, choice.config)
         if config is None or registry.kernel(choice.kernel).unavailable():
             continue
-        of = f"by the rule of {len(matrix.searched)} tuned shapes"
+        of = f"by the rule of {len(ruling.matrix.searched)} tuned shapes"
         if choice is not picked.choice:
             of += f", in place of {picked.choice.kernel}, which cannot serve"
         elif not picked.sure:

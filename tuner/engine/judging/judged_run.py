@@ -355,9 +355,9 @@ class JudgedRun:
         found = WholeChanges(call_s)
         while True:
             began = time.perf_counter()
-            known_s, busy_s, _ = self._whole_call(challenger, False)
+            known_s, busy_s, share = self._whole_call(challenger, False)
             gap_s = time.perf_counter() - began - known_s
-            found.add_known(known_s, busy_s)
+            found.add_known(known_s, busy_s, share)
             _, busy_s, share = self._whole_call(challenger, True)
             found.add_fresh(busy_s, share)
             if found.anew:

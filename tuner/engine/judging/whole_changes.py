@@ -19,10 +19,11 @@ from tuner.engine.judging.proofs import UNLIKE
 # Rounds before a verdict, at least: of each kind one call; for kernels that take long one is enough, since it
 # is not by chance that a call of a fifth of a second takes half as much again.
 _FEWEST, _LONG_S = 2, 0.2
-# Quiet calls on new inputs that took too long and make a verdict; one of them may have waited for a page.
-_TELLING = 8
-# Rounds and seconds after which a machine that is never quiet leaves the question open.
-_ROUNDS, _PATIENCE_S = 100, 3.0
+# The chance that all quick calls were on known inputs by luck, below which there is a verdict: after 12 quiet
+# rounds in which one kind was always quick and the other never; of calls that take long after 8.
+_CHANCE, _LONG_CHANCE = 1e-6, 1e-4
+# Rounds, and seconds with so many rounds, after which a machine that is never quiet leaves the question open.
+_ROUNDS, _PATIENCE_S, _CLEAR = 100, 3.0, 12
 # What a clock may err by, in seconds.
 _CLOCK_S = 2e-5
 # Our clock has the question and its answer in it, the runner's has not: a convolution of 118 us was called a
@@ -72,26 +73,36 @@ class WholeChanges:
     A call for which threads waited for a core convicts nobody: its kernel would be called a liar for what
     another program did. It can acquit: no call takes less than its computation.
 
+    Nor does luck: a kernel of TVM whose threads were still awake took 0.46 ms in one call of five and 1.05 ms
+    in the others, on new and on known inputs alike, and eight calls on new ones may all be of the others. So
+    there are rounds until it is no luck any more that the quick calls are all on known inputs (the
+    hypergeometric distribution, as in Fisher's exact test).
+
     Args:
         call_s: seconds of a call, as claimed.
     """
 
     def __init__(self, call_s: float) -> None:
-        self._fewest = _FEWEST if call_s < _LONG_S else 1
+        long = call_s >= _LONG_S
+        self._fewest, self._chance = (1, _LONG_CHANCE) if long else (_FEWEST, _CHANCE)
         self._fresh: list[float] = []
         self._known: list[float] = []
+        self._quiet_known: list[float] = []
         self._answering: list[float] = []
         self._telling = 0
         self._began = time.monotonic()
 
-    def add_known(self, seconds: float, busy_s: float) -> None:
+    def add_known(self, seconds: float, busy_s: float, share: float) -> None:
         """A call on known inputs, waiting for cores included: it was no longer than this.
 
         Args:
             seconds: as the runner says.
             busy_s: by the clock that calls on new inputs are timed with.
+            share: of it that others had its cores.
         """
         self._known.append(seconds)
+        if share <= DISTURBED:
+            self._quiet_known.append(seconds)
         self._answering.append(busy_s - seconds)
 
     def add_fresh(self, busy_s: float, share: float) -> None:
@@ -107,8 +118,11 @@ class WholeChanges:
     @property
     def anew(self) -> bool:
         """Whether a call on new inputs took no longer than one on known inputs."""
-        allowed_s = UNLIKE * self.known_s + max(_CLOCK_S, self._answer_s)
-        return len(self._fresh) >= self._fewest and self.fresh_s <= allowed_s
+        return len(self._fresh) >= self._fewest and not self._longer_than(self.known_s)
+
+    def _longer_than(self, known_s: float) -> bool:
+        """Whether every call on new inputs took longer than one on known inputs that took so long."""
+        return self.fresh_s > UNLIKE * known_s + max(_CLOCK_S, self._answer_s)
 
     @property
     def _answer_s(self) -> float:
@@ -117,15 +131,17 @@ class WholeChanges:
 
     @property
     def kept(self) -> bool:
-        """Whether quiet calls on new inputs took longer, all of them."""
-        return not self.anew and self._telling >= _TELLING
+        """Whether calls on new inputs took longer, and not by luck."""
+        quick, known = sum(map(self._longer_than, self._quiet_known)), len(self._quiet_known)
+        luck = math.comb(known, quick) / math.comb(known + self._telling, quick)
+        return not self.anew and luck < self._chance
 
     @property
     def undecided(self) -> bool:
         """Whether others had the cores for so long that the question is left open."""
         rounds = len(self._fresh)
         late = time.monotonic() - self._began > _PATIENCE_S
-        return not (self.anew or self.kept) and (rounds >= _ROUNDS or (late and rounds >= _TELLING))
+        return not (self.anew or self.kept) and (rounds >= _ROUNDS or (late and rounds >= _CLEAR))
 
     @property
     def fresh_s(self) -> float:

@@ -196,13 +196,11 @@ class _Table:
         calls: dict[int, int] = {}
         try:
             # In another order each time: the finalist that starts first has other memory to choose from.
-            # Processes that do not compute on what is measured open their contexts side by side.
-            for i in [] if self._workshop.device.shares_cpu else group:
-                children[i] = self._workshop.serve(self._workload, self._built[i])
+            if not self._workshop.device.shares_cpu:
+                self._start(group, children)  # they open their contexts side by side, and disturb nothing
             for i in group:
                 self._asked = i
-                if i not in children:
-                    children[i] = self._workshop.serve(self._workload, self._built[i])
+                self._start([i], children)
                 hello = _talk(children[i], None, self._timeout)
                 children[i].pause()
                 number, self.errors[i] = _checked(answers.greeting, hello, 0)
@@ -222,6 +220,12 @@ class _Table:
                 child.kill()
             for child in children.values():
                 child.wait()
+
+    def _start(self, who: Sequence[int], children: dict[int, Seat]) -> None:
+        """A process for each that has none yet."""
+        for i in who:
+            if i not in children:
+                children[i] = self._workshop.serve(self._workload, self._built[i])
 
     def _time(
         self, children: dict[int, Seat], calls: dict[int, int], rng: random.Random, part: float

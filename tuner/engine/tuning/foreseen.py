@@ -21,6 +21,7 @@ from tuner.engine.tuning.request import SweepRequest
 from tuner.engine.tuning.starting import Starts, best_predicted, most_starts, predicted_starts
 
 if TYPE_CHECKING:
+    from tuner.store.records import HistoryGroup
     from tuner.store.store import Store
 
 DRAWN = 3
@@ -57,11 +58,12 @@ def starts_of(
     if not measured or kernel.baseline or "configs" in request.options:
         return Starts()
     trials = request.budget.trials
-    found = predicted_starts(kernel, workload, target, space, store, trials)
+    groups = store.history_groups(kernel.name, kernel.operator)
+    found = predicted_starts(kernel, workload, target, space, store, groups, trials)
     begins = request.foresee and not kernel.searcher and not searcher.own_order
     if found.configs or not begins or proposed >= most_starts(trials):
         return found
-    if _has_history(request, workshop, store, sweep_id):
+    if _has_history(request, workshop, groups, sweep_id):
         return found
     known = known_starts(kernel, workload, space, trials)
     if known.configs or not searcher.foresight or target.model is None or not isinstance(workshop, _Builds):
@@ -69,13 +71,15 @@ def starts_of(
     return foreseen_starts(request, workshop, workshop.build_all, space)
 
 
-def _has_history(request: SweepRequest, workshop: Evaluator, store: "Store", sweep_id: int) -> bool:
+def _has_history(
+    request: SweepRequest, workshop: Evaluator, groups: Sequence["HistoryGroup"], sweep_id: int
+) -> bool:
     """Whether this very kernel source has been run for the workload on the device, by another sweep."""
     kernel = request.kernel
     own = (request.workload, workshop.device.fingerprint, kernel.digest)
     return any(
         counts.get(evidence, 0) > 0
-        for group in store.history_groups(kernel.name, kernel.operator)
+        for group in groups
         if (group.workload, group.device.fingerprint, group.kernel.digest) == own
         for sweep, counts in group.sweeps.items()
         if sweep != sweep_id

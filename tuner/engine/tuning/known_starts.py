@@ -34,25 +34,28 @@ def known_starts(kernel: Kernel, workload: Workload, space: SearchSpace, budget:
         kernel, workload, space: of the sweep.
         budget: trials of the sweep, where it has such a bound; a third of them at most.
     """
+    given = shipped().get(kernel.name, {}).get(workload.dtype, ())
+    if not given:
+        return Starts()
+    default = default_config(space)
     found: dict[tuple[int, ...], Config] = {}
-    for config in shipped().get(kernel.name, {}).get(workload.dtype, ()):
-        if (moved := fitted(space, config)) is not None:
+    for config in given:
+        if (moved := fitted(space, config, default)) is not None:
             found.setdefault(space.indices(moved), moved)
     configs = tuple(found.values())[: most_starts(budget)]
     return Starts(configs, why=f"starts from {len(configs)} configurations that were good at other shapes")
 
 
-def fitted(space: SearchSpace, config: Config) -> dict[str, Value] | None:
+def fitted(space: SearchSpace, config: Config, default: Config) -> dict[str, Value] | None:
     """The valid configuration nearest to one of another shape or machine; `None` where none can be found.
 
     Args:
         space: to find it in.
-        config: values that may not be in this space's lists, or break its constraints; what it leaves out
-            is as in the kernel's default.
+        config: values that may not be in this space's lists, or break its constraints.
+        default: of the space; what the configuration leaves out is as there.
     """
+    values = {p.name: _nearest(p, config.get(p.name, default[p.name]), default) for p in space.parameters}
     try:
-        default = default_config(space)
-        values = {p.name: _nearest(p, config.get(p.name, default[p.name]), default) for p in space.parameters}
         return space.nearest(values)
     except InvalidSpace:
         return None

@@ -3,6 +3,7 @@
 What was good elsewhere is `known_starts.py`, what the sweep itself predicts `foreseen.py`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from tuner.core.target import Target
 from tuner.core.workload import Workload
 
 if TYPE_CHECKING:
+    from tuner.store.records import HistoryGroup
     from tuner.store.store import Store
 
 MOST = 12
@@ -51,7 +53,7 @@ def most_starts(trials: int | None) -> int:
 
 def predicted_starts(
     kernel: Kernel, workload: Workload, target: Target, space: SearchSpace, store: "Store",
-    budget: int | None,
+    groups: Sequence["HistoryGroup"], budget: int | None,
 ) -> Starts:  # fmt: skip
     """The best predicted configurations of this very kernel source, workload and target.
 
@@ -59,10 +61,11 @@ def predicted_starts(
         kernel, workload, target: of the measured sweep.
         space: of the measured sweep; what is not valid in it (a board with fewer SMs) is left out.
         store: where compile-only sweeps are.
+        groups: what it has of the kernel.
         budget: trials of the sweep, where it has such a bound.
     """
     best = Starts()
-    for group in store.history_groups(kernel.name, kernel.operator):
+    for group in groups:
         same = (group.workload, group.kernel.digest, group.target) == (workload, kernel.digest, target.name)
         if not same:
             continue
