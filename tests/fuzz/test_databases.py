@@ -133,7 +133,8 @@ def sweep_start(database: Path) -> None:
     with open_store(database) as store:
         known_history(kernel, workload, target, DeviceInfo.of(device), store)
         space = kernel.space(make.workload, target)
-        predicted_starts(kernel, make.workload, target, space, store, 10)
+        groups = store.history_groups(kernel.name, kernel.operator)
+        predicted_starts(kernel, make.workload, target, space, store, groups, 10)
         store.device_limits("cpu-1")
         found = store.resumable(make.spec)
         if found is not None:

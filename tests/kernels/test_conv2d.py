@@ -224,7 +224,8 @@ PLANTED = {
 @pytest.mark.parametrize("dtype", ["f32", "f16", "int8"])
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_wrong_kernel_fails(name: str, dtype: str, tmp_path: Path) -> None:
-    source = Path(registry.kernel("conv_naive").path)
+    naive = registry.kernel("conv_naive")
+    source = Path(naive.path)
     old, new = PLANTED[name]
     text = source.read_text()
     assert old in text
@@ -236,9 +237,10 @@ def test_a_wrong_kernel_fails(name: str, dtype: str, tmp_path: Path) -> None:
     folder = tmp_path / "conv2d"
     folder.mkdir()
     (folder / "wrong.cpp").write_text(text)
-    for header in ("conv2d/types.h", "common/activation.h"):
-        (tmp_path / header).parent.mkdir(exist_ok=True)
-        (tmp_path / header).write_text((source.parents[1] / header).read_text())
+    for header in naive.source_files()[1:]:
+        copy = tmp_path / header.relative_to(source.parents[1])
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(header.read_text())
     kernel = registry.source_kernel(folder / "wrong.cpp")
     workload = CONV.parse("n1 c8 h9 w11 k5 r3 s3 pad1 bias relu", dtype)
     run = Run(kernel, workload, {}, HERE, tmp_path / "build")
