@@ -143,6 +143,22 @@ def test_the_live_page_shows_a_trial_as_it_is_stored(visit: Any, place: tuple[st
     assert "3 of 9 trials" in card.inner_text()
 
 
+def test_the_page_is_not_live_before_the_server_has_looked(visit: Any, place: tuple[str, Path]) -> None:
+    """A trial stored between the connection and the server's first look would never be shown."""
+    page = visit(place[0] + "live")
+    page.route(
+        "**/api/events",
+        lambda route: route.fulfill(content_type="text/event-stream", body="retry: 60000\n\n"),
+    )
+    page.add_init_script("""new MutationObserver((changes) => {
+        window.states = [...(window.states || []), ...changes.map((c) => c.target.className)];
+    }).observe(document, { subtree: true, attributes: true, attributeFilter: ["class"] });""")
+    page.reload()
+    until(page, "document.querySelector('.state').textContent.includes('trying again')")
+    states = page.evaluate("window.states")
+    assert "state off" in states and "state on" not in states
+
+
 def test_hostile_names_stay_text_in_tables_and_filters(visit: Any, place: tuple[str, Path]) -> None:
     page = visit(place[0] + "sweeps")
     page.on("dialog", lambda dialog: pytest.fail("a stored name ran as a script"))

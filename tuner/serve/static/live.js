@@ -92,8 +92,9 @@
     if (source || document.hidden) return;
     source = new EventSource("/api/events");
     const on = (name, act) => source.addEventListener(name, (event) => act(JSON.parse(event.data)));
-    source.addEventListener("open", () => state("live", true));
     source.addEventListener("error", () => state("no connection to the server: trying again", false));
+    // The page is live from the server's first look on, not from the open connection: what is stored
+    // between the two is no news to the server.
     on("running", ({ sweeps: rows }) => { state("live", true); rows.forEach(onSweep); });
     on("sweep", onSweep);
     on("trial", onTrial);
