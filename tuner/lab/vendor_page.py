@@ -39,14 +39,20 @@ def section_name(facts: Mapping[str, Any], fingerprint: str) -> str:
     return f"{model}, {fingerprint}"
 
 
-def write_page(path: Path, name: str, body: str) -> None:
+def write_page(path: Path, name: str, body: str, head: str = _HEAD) -> None:
     """Puts a section into the page, in the place of the one of the same name; others stay as they are.
+
+    Args:
+        path: of the page; made where there is none.
+        name: of the section.
+        body: its text.
+        head: of a page that is made; of one that is there it stays as it is.
 
     Raises:
         TunerError: the page cannot be read or written.
     """
     try:
-        whole = path.read_text() if path.exists() else _HEAD
+        whole = path.read_text() if path.exists() else head
         sections = re.split(r"(?m)^(?=## )", whole)
         kept = [part for part in sections[1:] if part.splitlines()[0] != f"## {name}"]
         parts = [sections[0], *kept, f"## {name}\n\n{body.strip()}\n"]
