@@ -1,8 +1,8 @@
 """The bench of short searches: what it compares, keeps and says, never how fast anything is."""
 
-import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,7 +83,7 @@ def test_each_sweep_is_what_its_fastest_takes_in_the_final() -> None:
     assert found.ratio.mid == pytest.approx(1.1)
     # One that both found is as fast as it is itself.
     assert bench_depth.compared(ranking, [(2, 0), (3, 2)]).ratio == Interval(1.0, 1.0, 1.0)
-    with pytest.raises(TunerError, match="survived the final: it is wrong$"):
+    with pytest.raises(TunerError, match=r"survived the final: it is wrong$"):
         bench_depth.compared(ranking, [(0, 1), (4,)])
 
 
@@ -132,17 +132,21 @@ def test_what_was_measured_of_another_source_does_not_count(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_bench_that_was_stopped_goes_on_in_the_middle_of_a_sweep(tmp_path: Path) -> None:
+def test_a_bench_that_was_stopped_goes_on_in_the_middle_of_a_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its clock stands still: a moment is left when the first sweep begins, whatever came before.
+    monkeypatch.setattr(bench_depth, "time", SimpleNamespace(monotonic=lambda: 0.0))
     if find_compiler() is None:
         pytest.skip("no C++ compiler")
     kept: dict[str, Any] = {}
     saved: list[int] = []
     bench = bench_depth.DepthBench(CpuDevice(), tmp_path, kept, lambda: saved.append(1), (2, 5))
-    assert bench.run([SMALL], time.monotonic() + 0.01) == 1 and not saved
+    assert bench.run([SMALL], 1e-6) == 1 and not saved
     (short,) = tmp_path.glob("*-2.db")
     with open_store(str(short)) as store:
         assert [sweep.status for sweep in store.sweeps()] == ["interrupted"]
-    assert bench.run([SMALL], time.monotonic() + 300) == 0 and saved == [1]
+    assert bench.run([SMALL], 300) == 0 and saved == [1]
     assert len(list(tmp_path.glob("*.db"))) == 2
     for path in tmp_path.glob("*.db"):
         with open_store(str(path)) as store:
@@ -151,5 +155,5 @@ def test_a_bench_that_was_stopped_goes_on_in_the_middle_of_a_sweep(tmp_path: Pat
     (found,) = kept["cases"].values()
     assert found["kernel"] == "cpp_register" and found["ratio"][0] > 0
     assert [side["tried"] for side in found["sides"]] == [2, 5]
-    assert "1 of 1 shapes" in depth_page.body(kept) or "0 of 1 shapes" in depth_page.body(kept)
-    assert bench.run([SMALL], time.monotonic() + 300) == 0 and saved == [1]
+    assert "of 1 shapes within 3%" in depth_page.body(kept)
+    assert bench.run([SMALL], 300) == 0 and saved == [1]

@@ -1,7 +1,7 @@
 """What 40 trials find of what 400 find: ten shapes that no other figure of the lab was made with.
 
-Run as `python -m tuner.lab.bench_depth`. It stops after half an hour, in the middle of a sweep too; another run
-goes on from there. Results are kept in `results/bench-depth.json`, each sweep in a database of its own in
+Run as `python -m tuner.lab.bench_depth`. It stops after half an hour, in the middle of a sweep too; another
+run goes on from there. Results are kept in `results/bench-depth.json`, each sweep in a database of its own in
 `results/bench-depth/`, because a sweep that saw another one's trials would begin at its best.
 `docs/search-depth.md` gets a section of this CPU. The machine has to be idle: a final that other programs
 disturbed is not kept.
@@ -89,7 +89,7 @@ class DepthBench:
         self._device, self._folder, self._kept, self._save = device, folder, kept, save
         few, many = self._trials = trials
         if not 0 < few < many:
-            raise TunerError(f"the longer sweep has more trials than the shorter one, and that one at least 1: not {few}, {many}")
+            raise TunerError(f"--trials takes two numbers from 1, the smaller one first: not {few}, {many}")
         self._protocol = campaign.default_protocol(device)
         kept.setdefault("cases", {})
         facts = device.facts()
@@ -111,7 +111,9 @@ class DepthBench:
     def key(self, case: DepthCase) -> str:
         """The name of a case in the file of results."""
         few, many = self._trials
-        return f"{case.operator} {case.dtype} {case.shape}, {self._protocol.threads} threads, {few} and {many}"
+        return (
+            f"{case.operator} {case.dtype} {case.shape}, {self._protocol.threads} threads, {few} and {many}"
+        )
 
     def known(self, case: DepthCase) -> bool:
         """Whether it is compared already, with the kernel's present source."""
@@ -308,13 +310,18 @@ def _line(key: str, found: Mapping[str, Any]) -> str:
         return f"{key}: {found['error']}"
     low, middle, high = found["ratio"]
     at = found["sides"][1]["at"]
-    return f"{key}: {found['kernel']} {middle:.3f} [{low:.3f}, {high:.3f}], the longer sweep's best was trial {at}"
+    ratio = f"{middle:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{key}: {found['kernel']} {ratio}, the longer sweep's best is trial {at}"
 
 
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=_MINUTES, help="stop after so many (default: %(default)g)")
-    parser.add_argument("--only", choices=sorted({c.operator for c in CASES}), action="append", help="these only")
+    parser.add_argument(
+        "--minutes", type=float, default=_MINUTES, help="stop after so many (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--only", choices=sorted({c.operator for c in CASES}), action="append", help="these only"
+    )
     parser.add_argument(
         "--trials", type=int, nargs=2, metavar=("FEW", "MANY"), default=_TRIALS, help="default: 40 400"
     )

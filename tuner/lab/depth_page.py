@@ -13,10 +13,10 @@ WITHIN = 0.03
 HEAD = """# What a short search leaves
 
 Written by `python -m tuner.lab.bench_depth`, a section a CPU model; a run replaces the section of its own CPU
-alone. The shapes are of no other bench of the lab and of none of its workload sets, so that nothing was chosen
-at them (`tuner/lab/depth_cases.py`). Each is tuned twice with one kernel and the searcher `auto`: with few
-trials, and with ten times as many by another seed. Each sweep has a database of its own, empty before: what it
-knows at its start is what the lab ships ([where a sweep begins](searchers.md#where-a-sweep-begins)).
+alone. The shapes are of no other bench of the lab and of none of its workload sets, so that nothing was
+chosen at them (`tuner/lab/depth_cases.py`). Each is tuned twice with one kernel and the searcher `auto`: with
+few trials, and with ten times as many by another seed. Each sweep has a database of its own, empty before:
+what it knows at its start is what the lab ships ([where a sweep begins](searchers.md#where-a-sweep-begins)).
 
 Then one interleaved final on one machine between the two fastest configurations of each sweep; the fastest
 there of a sweep is what it found. "few over many" is the time of what few trials found over that of what many
@@ -63,13 +63,16 @@ def _summary(found: Sequence[Mapping[str, Any]]) -> str:
     mean = geometric_mean([middle for _, middle, _ in ratios])
     sure = sum(high <= 1 + WITHIN for _, _, high in ratios)
     return (
-        f"{sum(map(within, ratios))} of {len(ratios)} shapes within 3%, {sure} of them with their whole interval; "
-        f"geometric mean {mean:.3f}, at worst {max(middle for _, middle, _ in ratios):.2f}."
+        f"{sum(map(within, ratios))} of {len(ratios)} shapes within 3%, {sure} of them with their whole "
+        f"interval; geometric mean {mean:.3f}, at worst {max(middle for _, middle, _ in ratios):.2f}."
     )
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> str:
-    lines = [f"| {' | '.join(_COLUMNS)} |", "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |"]
+    lines = [
+        f"| {' | '.join(_COLUMNS)} |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |",
+    ]
     for case in found:
         name = f"{case['operator']} {case['dtype']} {case['shape']}"
         if not case.get("ratio"):
@@ -79,8 +82,9 @@ def _table(found: Sequence[Mapping[str, Any]]) -> str:
         few, many = case["sides"]
         size = f"{case['space']:,}" if case["space"] else "uncounted"
         cells = [
-            name, case["kernel"], size, seconds(few["seconds"]), _place(few), seconds(many["seconds"]),
-            _place(many), ratio(Interval(*case["ratio"])), _verdict(case["ratio"]), f"{case['own_first']:.2f}",
+            name, case["kernel"], size,
+            seconds(few["seconds"]), _place(few), seconds(many["seconds"]), _place(many),
+            ratio(Interval(*case["ratio"])), _verdict(case["ratio"]), f"{case['own_first']:.2f}",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
