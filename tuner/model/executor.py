@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tuner.core.kernel import FROZEN
 from tuner.core.tensors import TensorSpec
 from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import default_device
+from tuner.engine.program.after_fork import call_parallel
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.constants import constant_arrays, constant_nodes, constants_of, sub_model, weights
 from tuner.model.glue.found import programs
@@ -33,7 +35,7 @@ from tuner.model.runtime import bound_run, session
 from tuner.model.stages import VIEWS, Part, buffers, needs, rest_of, sources, stages
 
 _ALIGNED = 64
-# Parts that touch less than this run on one thread: waking a second one takes longer than their work.
+# What touches less than this, a part or a copy, runs on one thread: waking a second one takes longer.
 _ONE_THREAD_BYTES = 2**18
 # A kernel's threads and ONNX Runtime's take turns: one that waits must not spin where the other works.
 # Between QuantizeLinear and DequantizeLinear: by default it computes int8 in floats on x86, uint8 not.
@@ -115,7 +117,7 @@ class Executor:
         """
         for name in self._graph.inputs:
             if inputs[name] is not self._values[name]:
-                np.copyto(self._values[name], inputs[name], casting="no")
+                self._take(self._values[name], inputs[name])
         for step in self._joined:
             step()
         return [self._values[name] for name in self._graph.outputs]
@@ -127,6 +129,31 @@ class Executor:
         A run may write other values there: they are to be filled before each.
         """
         return {name: self._values[name] for name in self._graph.inputs}
+
+    def fill(self, name: str, parts: Sequence[np.ndarray]) -> None:
+        """Puts arrays behind each other where a run reads an input from (`memory`).
+
+        Args:
+            name: of the input.
+            parts: rows of it, of its dtype; no more than it has.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        to = self._values[name]
+        large = sum(part.nbytes for part in parts) >= _ONE_THREAD_BYTES
+        if large and self._library is not None and all(part.flags.c_contiguous for part in parts):
+            call_parallel(partial(self._library.gathered, to, parts, self._threads))
+        else:
+            np.concatenate(parts, out=to[: sum(map(len, parts))], casting="no")
+
+    def _take(self, to: np.ndarray, given: np.ndarray) -> None:
+        """An input, copied by the team where it is large and lies in one piece."""
+        alike = (given.shape, given.dtype) == (to.shape, to.dtype) and given.flags.c_contiguous
+        if self._library is None or not alike or to.nbytes < _ONE_THREAD_BYTES:
+            np.copyto(to, given, casting="no")
+        else:
+            call_parallel(partial(self._library.gathered, to, (given,), self._threads))
 
     def layer_seconds(self, inputs: Mapping[str, np.ndarray], runs: int = 7) -> dict[Workload, float]:
         """Seconds that a run spends in the kernels of each workload, copies to and from them included.
