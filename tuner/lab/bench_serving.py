@@ -114,7 +114,7 @@ def at_half(server: Server, rate: float, seconds: float, spaced: bool) -> Figure
             "late_p99_ms": 1e3 * outcome.late_p99}  # fmt: skip
 
 
-class Checked:
+class HeldAnswers:
     """Requests of many clients, each answer held against that of the same input when it was asked alone."""
 
     def __init__(self, server: Server, clients: int) -> None:
@@ -178,11 +178,11 @@ def _half_load(server: Server, capacity: float, seconds: float, steps: KeptSteps
 
 def _requests(server: Server, clients: int, total: int, steps: KeptSteps) -> dict[str, float]:
     """Sums over steps of some requests of each client."""
-    each, checked, found = -(-total // clients), list[Checked](), list[Figures]()
+    each, checked, found = -(-total // clients), list[HeldAnswers](), list[Figures]()
 
     def measured(count: int) -> Figures:
         if not checked:
-            checked.append(Checked(server, clients))
+            checked.append(HeldAnswers(server, clients))
         return checked[0](count)
 
     for begin in range(0, each, _EACH):
