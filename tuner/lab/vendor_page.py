@@ -20,9 +20,9 @@ above 1 ours is faster, a tie where the interval contains 1. In tables of frozen
 convolution's filters or an attention's keys and values are the same in every call: our kernels and the
 libraries' frozen modes, which stand beside their other ones, lay them out ahead, outside of what is timed
 (no library has one for attention: keys and values are given to them as they are). In the other tables
-nobody does. Roofs are least times (formulas and their sources are in `tuner/lab/vendor_roofline.py`): arithmetic
-at the peak of the type's own instruction, where there is one; what must come out of each cache level; and
-out of memory. A geometric mean is over the lines of its table.
+nobody does. Roofs are least times (formulas and their sources are in `tuner/lab/vendor_roofline.py`):
+arithmetic at the peak of the type's own instruction, where there is one; what must come out of each cache
+level; and out of memory. A geometric mean is over the lines of its table.
 """
 _COLUMNS = (
     "shape", "ours", "time", "best library", "speed over best", "compute", *LEVELS, "held by",
