@@ -5,7 +5,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from tuner.core.kernel import FROZEN
 from tuner.core.tensors import TensorSpec
 from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import default_device
-from tuner.engine.program.after_fork import call_parallel
+from tuner.engine.program.bound_call import BoundCall
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.constants import constant_arrays, constant_nodes, constants_of, sub_model, weights
 from tuner.model.glue.found import programs
@@ -28,6 +27,7 @@ from tuner.model.glue.program import Call, Folded, Operand, Program
 from tuner.model.glue.walk import joined
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
+from tuner.model.in_place import InPlace
 from tuner.model.int8_weights import column_sums, computed_bias
 from tuner.model.layer import Binding, Layer
 from tuner.model.quantization import SHIFT
@@ -35,7 +35,7 @@ from tuner.model.runtime import bound_run, session
 from tuner.model.stages import VIEWS, Part, buffers, needs, rest_of, sources, stages
 
 _ALIGNED = 64
-# What touches less than this, a part or a copy, runs on one thread: waking a second one takes longer.
+# Parts that touch less than this run on one thread: waking a second one takes longer than their work.
 _ONE_THREAD_BYTES = 2**18
 # A kernel's threads and ONNX Runtime's take turns: one that waits must not spin where the other works.
 # Between QuantizeLinear and DequantizeLinear: by default it computes int8 in floats on x86, uint8 not.
@@ -104,6 +104,7 @@ class Executor:
                 self._add_layer(stage, by_layer[id(stage)], arrays)
                 self._of_layers.append((stage, slice(before, len(self._steps))))
                 self.kernels += 1
+        self._moved = self._movable(placed)
         self._joined = joined(self._steps, self._library.walk) if self._library else self._steps
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -117,7 +118,7 @@ class Executor:
         """
         for name in self._graph.inputs:
             if inputs[name] is not self._values[name]:
-                self._take(self._values[name], inputs[name])
+                np.copyto(self._values[name], inputs[name], casting="no")
         for step in self._joined:
             step()
         return [self._values[name] for name in self._graph.outputs]
@@ -141,19 +142,42 @@ class Executor:
             ValueError: they do not fit.
         """
         to = self._values[name]
-        large = sum(part.nbytes for part in parts) >= _ONE_THREAD_BYTES
-        if large and self._library is not None and all(part.flags.c_contiguous for part in parts):
-            call_parallel(partial(self._library.gathered, to, parts, self._threads))
+        if self._library is not None and all(part.flags.c_contiguous for part in parts):
+            # Whoever reads requests has the other cores meanwhile.
+            self._library.gathered(to, parts, 1)
         else:
             np.concatenate(parts, out=to[: sum(map(len, parts))], casting="no")
 
-    def _take(self, to: np.ndarray, given: np.ndarray) -> None:
-        """An input, copied by the team where it is large and lies in one piece."""
-        alike = (given.shape, given.dtype) == (to.shape, to.dtype) and given.flags.c_contiguous
-        if self._library is None or not alike or to.nbytes < _ONE_THREAD_BYTES:
-            np.copyto(to, given, casting="no")
-        else:
-            call_parallel(partial(self._library.gathered, to, (given,), self._threads))
+    def run_on(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """As a call, but a run may write other values to what is given: where that lies in one piece, from a
+        cache line on, it is not copied.
+
+        Raises:
+            KeyError, ValueError, RuntimeError, ModelError: as for a call.
+        """
+        for name, moved in self._moved.items():
+            own, given = self._values[name], inputs[name]
+            fits = (given.shape, given.dtype) == (own.shape, own.dtype) and given.flags.c_contiguous
+            if fits and given is not own and given.ctypes.data % _ALIGNED == 0:
+                moved.read(given)
+                inputs = {**inputs, name: own}
+        try:
+            return self(inputs)
+        finally:
+            for moved in self._moved.values():
+                moved.read(None)
+
+    def _movable(self, placed: Placing) -> dict[str, InPlace]:
+        """Inputs that a run can read elsewhere: only C functions touch them, and no output lies in them."""
+        calls = [step for step in self._steps if isinstance(step, BoundCall) and step.function]
+        if len(calls) < len(self._steps):
+            return {}
+        return {
+            name: InPlace(calls, self._values[name])
+            for name in self._graph.inputs
+            if placed.where(name) == (name, 0)
+            and not any(np.may_share_memory(self._values[name], self._values[o]) for o in self._graph.outputs)
+        }
 
     def layer_seconds(self, inputs: Mapping[str, np.ndarray], runs: int = 7) -> dict[Workload, float]:
         """Seconds that a run spends in the kernels of each workload, copies to and from them included.

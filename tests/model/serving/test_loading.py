@@ -13,7 +13,6 @@ from tuner.core.errors import TunerError
 from tuner.core.kernel import unfrozen
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.tuning.campaign import default_protocol
-from tuner.model import executor
 from tuner.model.comparing import difference
 from tuner.model.guards import ModelError
 from tuner.model.layers import find_layers
@@ -53,10 +52,7 @@ def test_batches_are_prepared_and_padded(tmp_path: Path) -> None:
             assert difference([found], [np.concatenate(wanted)]) <= 1
 
 
-def test_the_tuned_kernels_serve_what_onnx_runtime_would(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(executor, "_ONE_THREAD_BYTES", 0)  # rows are put together in C
+def test_the_tuned_kernels_serve_what_onnx_runtime_would(tmp_path: Path) -> None:
     path = convolutional(tmp_path / "m.onnx")
     graph = graph_of(prepared(path, {}, None), path, {})
     device = default_device()

@@ -135,4 +135,5 @@ class Library:
             function(kept[1], kept[2])
 
         address = ctypes.cast(function, ctypes.c_void_p).value or 0
-        return BoundCall(run, team > 1, address, ctypes.addressof(addresses), ctypes.addressof(numbers))
+        tables = ctypes.addressof(addresses), ctypes.addressof(numbers)
+        return BoundCall(run, team > 1, address, *tables, places=len(places))

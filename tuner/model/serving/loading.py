@@ -47,6 +47,7 @@ class Made:
         memory: where it reads its inputs from, by name, if it has such a place: what is written there before
             a run, and given to it, is not copied.
         fill: puts arrays there behind each other, as the rows of an input that is named.
+        run_on: as `run`, but may write to what it is given; it copies less.
     """
 
     graph: Graph
@@ -55,6 +56,7 @@ class Made:
     seconds: float = 0.0
     memory: Mapping[str, np.ndarray] = field(default_factory=dict)
     fill: Callable[[str, Sequence[np.ndarray]], None] | None = None
+    run_on: Run | None = None
 
 
 class Served:
@@ -126,7 +128,8 @@ class Served:
 
     def run(self, batch: int, inputs: Mapping[str, np.ndarray], instance: int = 0) -> Sequence[np.ndarray]:
         """The outputs at a prepared batch, in memory that the next run of the instance may write to."""
-        return self._made[instance][batch].run(inputs)
+        made = self._made[instance][batch]
+        return (made.run_on or made.run)(inputs)
 
 
 def _signature(graph: Graph, batch: int) -> Signature:
@@ -175,7 +178,7 @@ class Maker:
         if batch in (None, 1):
             self._check(model, graph, found.executor)
         one = found.executor
-        return Made(graph, one, found.contestant.note, memory=one.memory, fill=one.fill)
+        return Made(graph, one, found.contestant.note, memory=one.memory, fill=one.fill, run_on=one.run_on)
 
     def _check(self, model: Any, graph: Graph, executor: Run) -> None:
         inputs = random_inputs(graph, _SEED)
