@@ -30,6 +30,12 @@ static inline void mean_integer_rows(const int64_t* p, void* const* a) {
     });
 }
 
+// Every STEP-th element of a row (0: `step`-th) to the sums of its window, in whole blocks.
+template <int STEP>
+static inline void add_apart(float* sums, const float* row, int64_t count, int64_t step) {
+    for (int64_t x = 0; x < count; x += BLOCK) write(sums + x, read(sums + x) + apart<STEP>(row + x * step, step));
+}
+
 // p: as `pool`. Floats: scale and zero of the source, of the result. The zero is added before rounding. Sums go along
 // the rows of a window, one row after the other; columns of the result are computed side by side.
 template <class T>
@@ -41,28 +47,32 @@ static inline void average_integers(const int64_t* p, void* const* a) {
     const float* numbers = static_cast<const float*>(a[1]);
     T* result = static_cast<T*>(a[2]);
     by_team(threads, images * high, 1, [&](int64_t begin, int64_t until) {
-        float row[MOST_WIDTH], sums[MOST_WIDTH];
-        for (int64_t x = 0; x < MOST_WIDTH && x < wide * step_w + window_w; x++) row[x] = 0.0f;
+        float row[MOST_WIDTH], sums[MOST_WIDTH], columns[MOST_WIDTH];
+        for (int64_t x = 0; x < MOST_WIDTH && x < (whole_blocks(wide) + BLOCK) * step_w + window_w; x++) row[x] = 0.0f;
+        for (int64_t x = 0; x < wide; x++) {
+            const int64_t first = x * step_w - left, inside = min_of(first + window_w, width) - max_of(first, 0);
+            columns[x] = static_cast<float>(padding_counts ? window_w : inside);
+        }
         for (int64_t index = begin; index < until; index++) {
             const int64_t above = index % high * step_h - top, first = max_of(above, 0);
             const int64_t last = min_of(above + window_h, height);
             const T* image = source + index / high * height * width;
-            for (int64_t x = 0; x < wide; x++) sums[x] = 0.0f;
+            for (int64_t x = 0; x < whole_blocks(wide); x++) sums[x] = 0.0f;
             for (int64_t y = first; y < last; y++) {
                 const T* from = image + y * width;
 #pragma omp simd
                 for (int64_t x = 0; x < width; x++) row[left + x] = numbers[0] * (static_cast<float>(from[x]) - numbers[1]);
                 for (int64_t tap = 0; tap < window_w; tap++) {
-#pragma omp simd
-                    for (int64_t x = 0; x < wide; x++) sums[x] += row[x * step_w + tap];
+                    if (step_w == 1) add_apart<1>(sums, row + tap, wide, step_w);
+                    else if (step_w == 2) add_apart<2>(sums, row + tap, wide, step_w);
+                    else add_apart<0>(sums, row + tap, wide, step_w);
                 }
             }
+            const float lines = static_cast<float>(padding_counts ? window_h : last - first);
             T* to = result + index * wide;
-            for (int64_t x = 0; x < wide; x++) {
-                const int64_t column = x * step_w - left, columns = min_of(column + window_w, width) - max_of(column, 0);
-                const int64_t count = padding_counts ? window_h * window_w : (last - first) * columns;
-                to[x] = in_range<T>(__builtin_rintf(sums[x] / static_cast<float>(count) / numbers[2] + numbers[3]));
-            }
+#pragma omp simd
+            for (int64_t x = 0; x < wide; x++)
+                to[x] = in_range<T>(__builtin_rintf(sums[x] / (columns[x] * lines) / numbers[2] + numbers[3]));
         }
     });
 }
