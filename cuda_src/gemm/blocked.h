@@ -25,8 +25,8 @@ class Gemm {
     int64_t m, n, k;
     Epilogue epilogue;
     Team team;
-    Range rows, cols, depth;  // of the present blocks
-    int64_t layer;            // which block of k that is
+    Range rows = {}, cols = {}, depth = {};  // of the present blocks
+    int64_t layer = 0;                       // which block of k that is
     bool reused_a = false, reused_b = false;  // whether what was packed before may still be read by others
     Arrivals arrivals = {};
 
@@ -105,10 +105,10 @@ class Gemm {
         return {team.edge_b, NR};
     }
 
-    Tile tile_at(int64_t i, int64_t j) const {
+    Tile tile_at(int64_t i, int64_t j) {
         const int64_t first = first_row(i);
         return {D, sums, n, first, j, i - first, min_of(MR, rows.end - first), min_of(NR, cols.end - j),
-                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare, nullptr};
+                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare, &arrivals};
     }
 
     // The rows of memory of the panels that this thread packs of rows (columns) `block` and steps of k `deep`.
@@ -147,7 +147,7 @@ class Gemm {
                 Panel b = panel_b(j), next = j + NR < cols.end ? panel_b(j + NR) : Panel{nullptr, 0};
                 for (int64_t i = rows.begin; i < rows.end; i += MR) {
                     Tile at = tile_at(i, j);
-                    at.next = next, at.turn = (i - rows.begin) / MR, at.turns = ceil_div(rows.size(), MR), at.arrivals = &arrivals;
+                    at.next = next, at.turn = (i - rows.begin) / MR, at.turns = ceil_div(rows.size(), MR);
                     tile(panel_a(i), b, units(), at, epilogue);
                 }
             }
@@ -156,7 +156,7 @@ class Gemm {
                 Panel a = panel_a(i), next = i + MR < rows.end ? panel_a(i + MR) : Panel{nullptr, 0};
                 for (int64_t j = cols.begin; j < cols.end; j += NR) {
                     Tile at = tile_at(i, j);
-                    at.next = next, at.turn = (j - cols.begin) / NR, at.turns = ceil_div(cols.size(), NR), at.arrivals = &arrivals;
+                    at.next = next, at.turn = (j - cols.begin) / NR, at.turns = ceil_div(cols.size(), NR);
                     tile(a, panel_b(j), units(), at, epilogue);
                 }
             }
@@ -166,7 +166,7 @@ class Gemm {
 public:
     Gemm(const Input* A, const Input* B, Output* D, Sum* sums, int64_t m, int64_t n, int64_t k,
          const Epilogue& epilogue, const Team& team, const Sum* ahead = nullptr)
-        : A(A), B(B), ahead(ahead), D(D), sums(sums), m(m), n(n), k(k), epilogue(epilogue), team(team), rows(), cols(), depth(), layer(0) {}
+        : A(A), B(B), ahead(ahead), D(D), sums(sums), m(m), n(n), k(k), epilogue(epilogue), team(team) {}
 
     __attribute__((noinline)) void run() {
         Blocks down(m, MR, MCB, team.down, team.row), across(n, NR, NCB, team.across, team.col);

@@ -14,7 +14,7 @@ struct Coming {
 
     int64_t lines() const { return rows * ceil_div(width, LINE); }
 
-    // Fetches so many lines, or what is left; returns how many more it might have been.
+    // Fetches so many lines, or what is left; returns how many of them there were not.
     int64_t fetch(int64_t count) {
         for (; count && rows; --count) {
             __builtin_prefetch(row + column, 0, 2);

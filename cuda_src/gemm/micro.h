@@ -131,8 +131,8 @@ static inline __attribute__((always_inline)) void add_up(vec (&sums)[MR][V], Pan
     for (; p < depth; ++p) step<V, !WHOLE>(sums, a, b, p, inside);
 }
 
-static inline __attribute__((always_inline)) void fetch_d(const Tile& at) {
-    for (int64_t i = at.above; PREFETCH_D && i < at.rows; ++i) {
+static inline __attribute__((always_inline)) void fetch_d(const Tile& at, int64_t begin, int64_t end) {
+    for (int64_t i = begin; PREFETCH_D && i < end; ++i) {
         for (int64_t j = 0; j < NR; j += 16) __builtin_prefetch(at.D + (at.i + i) * at.n + at.j + j, 1);
     }
 }
@@ -141,7 +141,7 @@ static __attribute__((noinline)) void whole_tile(Panel a, Panel b, int64_t depth
                                                  const Epilogue& epilogue) {
     Output* D = at.D + at.i * at.n + at.j;
     Sum* partial = at.sums + at.i * at.n + at.j;
-    fetch_d(at);
+    fetch_d(at, 0, MR);
     vec sums[MR][NV] = {};
     add_up<NV, true>(sums, a, b, depth, at, Lanes{});
 #pragma GCC unroll 16
@@ -164,7 +164,7 @@ static __attribute__((noinline)) void edge_tile(Panel a, Panel b, int64_t depth,
                                                 const Epilogue& epilogue) {
     if (V > 1 && at.cols <= (V - 1) * LANES) return edge_tile<(V > 1 ? V - 1 : 1)>(a, b, depth, at, epilogue);
     const Lanes inside = first_lanes(at.cols - (V - 1) * LANES), all = first_lanes(LANES);
-    fetch_d(at);
+    fetch_d(at, at.above, at.rows);
     vec sums[MR][V] = {};
     add_up<V, false>(sums, a, b, depth, at, inside);
 #pragma GCC unroll 16
@@ -187,7 +187,7 @@ template <int V>
 static __attribute__((noinline)) void edge_tile(Panel a, Panel b, int64_t depth, const Tile& at,
                                                 const Epilogue& epilogue) {
     Sum* whole = at.spare;
-    fetch_d(at);
+    fetch_d(at, at.above, at.rows);
     vec sums[MR][V] = {};
     add_up<V, false>(sums, a, b, depth, at, Lanes{});
 #pragma GCC unroll 16
