@@ -11,7 +11,7 @@ options = "operator"
 PAGE = { values = [16, 32, 64, 128, 256], doc = "tokens of a page, whole vectors: its keys transposed, then its values" }
 ROWS = { values = [1, 2, 4, 8], doc = "queries that pass over a page together" }
 COLUMNS = { values = [1, 2, 4, 8], doc = "vectors of keys, or of values' columns, whose sums they hold" }
-PREFETCH = { values = [0, 8, 16, 32, 64, 128], doc = "lines of the cache fetched ahead; 0: by the hardware alone" }
+PREFETCH = { values = [0, 32, 128, 512], doc = "lines fetched ahead, into L2; 0: by the hardware alone" }
 SPLIT_KV = { values = [1, 2, 4, 8, 16, 32, 64], doc = "parts of the keys that threads compute apart, and combine" }
 threads = [1, 2, 4, 8, 16, 32, 64]
 
@@ -91,7 +91,7 @@ struct Found {
 };
 
 static inline void fetch_ahead(const element* at) {
-    if (PREFETCH) __builtin_prefetch(reinterpret_cast<const char*>(at) + PREFETCH * 64);
+    if (PREFETCH) __builtin_prefetch(reinterpret_cast<const char*>(at) + PREFETCH * 64, 0, 2);
 }
 
 // Vectors that begin a line: one prefetch each.
@@ -134,13 +134,13 @@ class Head {
     }
 
     // Scores of one row to probabilities; returns what was summed before is to be multiplied by.
-    float softmax(float* s, int64_t seen, float& largest, float* totals) const {
-        for (int64_t j = seen; j < PAGE; ++j) s[j] = HIDDEN;
+    float softmax(float* s, int64_t seen, int64_t wide, float& largest, float* totals) const {
+        for (int64_t j = seen; j < wide; ++j) s[j] = HIDDEN;
         vec found = splat(largest);
-        for (int64_t j = 0; j < PAGE; j += LANES) found = larger(found, load(s + j));
+        for (int64_t j = 0; j < wide; j += LANES) found = larger(found, load(s + j));
         const float top = largest_across(found), factor = exp2_negative(splat(largest - top))[0];
         vec total = load(totals) * splat(factor);
-        for (int64_t j = 0; j < PAGE; j += LANES) {
+        for (int64_t j = 0; j < wide; j += LANES) {
             const vec p = exp2_negative(load(s + j) - splat(top));
             store(s + j, p);
             total += p;
@@ -194,16 +194,17 @@ class Head {
 
     template <int R>
     void pass(const element* keys, int64_t begin, int64_t n, int64_t row, const Found& to) const {
-        enum : int64_t { VECTORS = PAGE / LANES };
+        // What lies behind the last token is not read.
+        const int64_t key_vectors = ceil_div(n, LANES);
         int64_t c = 0;
-        for (; c + COLUMNS <= VECTORS; c += COLUMNS) score<R, COLUMNS>(keys, row, c);
-        for (; c < VECTORS; ++c) score<R, 1>(keys, row, c);
+        for (; c + COLUMNS <= key_vectors; c += COLUMNS) score<R, COLUMNS>(keys, row, c);
+        for (; c < key_vectors; ++c) score<R, 1>(keys, row, c);
         float factors[ROWS];
         int64_t seen[ROWS], all = n;
         for (int r = 0; r < R; ++r) {
             seen[r] = max_of(0, min_of(n, at.limit(row + r) - begin));
             all = min_of(all, seen[r]);
-            factors[r] = softmax(scores + r * PAGE, seen[r], to.largest[row + r], to.totals + (row + r) * LANES);
+            factors[r] = softmax(scores + r * PAGE, seen[r], key_vectors * LANES, to.largest[row + r], to.totals + (row + r) * LANES);
         }
         const int64_t vectors = pages.padded / LANES;
         float* sums = to.sums + row * pages.padded;
