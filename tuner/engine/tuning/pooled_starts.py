@@ -23,7 +23,7 @@ from tuner.engine.tuning.starting import Starts, most_starts
 
 FEWEST = 12
 """Of fewer shapes nothing is predicted: they have too little to teach."""
-MOST = 4
+MOST = 6
 """Predicted configurations that are measured first."""
 _TIMES = 10
 """A shape with fewer times was not searched."""
