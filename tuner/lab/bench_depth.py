@@ -110,10 +110,8 @@ class DepthBench:
 
     def key(self, case: DepthCase) -> str:
         """The name of a case in the file of results."""
-        few, many = self._trials
-        return (
-            f"{case.operator} {case.dtype} {case.shape}, {self._protocol.threads} threads, {few} and {many}"
-        )
+        (few, many), threads = self._trials, self._protocol.threads
+        return f"{case.operator} {case.dtype} {case.shape}, {threads} threads, {few} and {many} trials"
 
     def known(self, case: DepthCase) -> bool:
         """Whether it is compared already, with the kernel's present source."""

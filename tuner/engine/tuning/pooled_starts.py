@@ -29,7 +29,8 @@ _TIMES = 10
 """A shape with fewer times was not searched."""
 _NEAR, _EACH = 20, 2
 """From so many of the most similar shapes so many of the best are asked of: to move one takes 10 ms."""
-_LEARNT = 3_000
+_LEARNT = 1_500
+"""Trials, drawn from all: of twice as many the predictions are no better, and take twice as long."""
 
 
 def pooled_starts(kernel: Kernel, dtype: str, problem: Problem, threads: int) -> Starts:
@@ -46,6 +47,8 @@ def pooled_starts(kernel: Kernel, dtype: str, problem: Problem, threads: int) ->
     if len({tuple(sorted(h.workload.items())) for h in known}) < FEWEST or find_spec("xgboost") is None:
         return Starts()
     candidates = _candidates(known, problem)
+    if not candidates:
+        return Starts()
     asked = [(kernel.name, config, problem.workload) for config in candidates]
     predicted = _predicted(kernel.name, known, asked, threads)
     count = min(MOST, most_starts(problem.budget))
