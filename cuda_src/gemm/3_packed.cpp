@@ -24,7 +24,6 @@ PREFETCH_D = { values = [false, true], doc = "fetch the tile of D while its sum 
 HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
 SPLIT_N = { values = [1, 2, 3, 4, 6, 8, 12, 16], doc = "threads along n; the rest of them along m" }
 TOGETHER = { values = [true, false], doc = "threads pack what they share together, or each all that it reads" }
-PREFETCH_SOURCE = { values = [false, true], doc = "fetch what is packed next into L2 meanwhile" }
 
 [let]
 vectors = "NR * 4 // vector_bytes"
@@ -62,8 +61,6 @@ converted = "element_bytes == 4 or PACK_A and PACK_B"
 b_in_place = "PACK_B or m <= 512 and not trans_b"
 grid = "threads % SPLIT_N == 0"
 together = "TOGETHER or PACK_B and threads > SPLIT_N or PACK_A and SPLIT_N > 1"
-# The only block is followed by none.
-source_to_come = "not PREFETCH_SOURCE or (PACK_A or PACK_B) and (KC < k or MC < m or NC < n)"
 
 [features]
 panel_bytes = "panel * 4"

@@ -24,7 +24,6 @@ PREFETCH_D = { values = [false, true], doc = "fetch the tile of D while its sum 
 HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
 SPLIT_N = { values = [1, 2, 3, 4, 6, 8, 12, 16], doc = "threads along n; the rest of them along m" }
 TOGETHER = { values = [true, false], doc = "threads pack what they share together, or each all that it reads" }
-PREFETCH_SOURCE = { values = [false, true], doc = "fetch what is packed next into L2 meanwhile" }
 
 [let]
 vectors = "NR * 4 // vector_bytes"
@@ -59,8 +58,6 @@ deep_enough = "KC >= 128 or KC * 2 >= k or m <= 16"
 converted = "element_bytes == 4 or PACK_A"
 grid = "threads % SPLIT_N == 0"
 together = "TOGETHER or PACK_A and SPLIT_N > 1"
-# The only block is followed by none.
-source_to_come = "not PREFETCH_SOURCE or PACK_A and (KC < k or MC < m)"
 
 [workspace]
 # Where int8 takes one byte and not two there is room for a row more of each block of k; of k = 1 and 2 by the one.

@@ -28,7 +28,6 @@ class Gemm {
     Range rows = {}, cols = {}, depth = {};  // of the present blocks
     int64_t layer = 0;                       // which block of k that is
     bool reused_a = false, reused_b = false;  // whether what was packed before may still be read by others
-    Arrivals arrivals = {};
 
     // Threads that pack a block of A (B) together.
     int64_t sharers_a() const { return TOGETHER ? team.across : 1; }
@@ -105,43 +104,13 @@ class Gemm {
         return {team.edge_b, NR};
     }
 
-    Tile tile_at(int64_t i, int64_t j) {
+    Tile tile_at(int64_t i, int64_t j) const {
         const int64_t first = first_row(i);
         return {D, sums, n, first, j, i - first, min_of(MR, rows.end - first), min_of(NR, cols.end - j),
-                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare, &arrivals};
+                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare};
     }
 
-    // The rows of memory of the panels that this thread packs of rows (columns) `block` and steps of k `deep`.
-    Coming coming_a(Range block, Range deep) const {
-        if (!PACK_A) return {};
-        const Range part = share(block.size(), MR, sharers_a(), TOGETHER ? team.col : 0);
-        const Input* from = at_a(block.begin + part.begin, deep.begin);
-        if (OPT_TRANS_A) return {from, m, part.size(), deep.size(), 0};
-        return {from, k, deep.size(), part.size(), 0};
-    }
-
-    Coming coming_b(Range block, Range deep) const {
-        if (!PACK_B || B_AHEAD) return {};
-        const Range part = share(block.size(), NR, sharers_b(), TOGETHER ? team.row : 0);
-        const Input* from = at_b(deep.begin, block.begin + part.begin);
-        if (OPT_TRANS_B) return {from, k, deep.size(), part.size(), 0};
-        return {from, n, part.size(), deep.size(), 0};
-    }
-
-    // What is packed after the `inner`th of the blocks inside: the next of them, or both operands' first ones of the next
-    // block of k.
-    void look_ahead(const Blocks& inside, int64_t inner, int64_t layers) {
-        const bool same = inner + 1 < inside.count;
-        arrivals = {};
-        if (!same && layer + 1 == layers) return;
-        const Range deep = same ? depth : share(k, GROUP, layers, layer + 1), block = inside[same ? inner + 1 : 0];
-        arrivals.of[0] = N_OUTSIDE ? coming_a(block, deep) : coming_b(block, deep);
-        if (!same) arrivals.of[1] = N_OUTSIDE ? coming_b(cols, deep) : coming_a(rows, deep);
-        const int64_t turns = ceil_div(rows.size(), MR) * ceil_div(cols.size(), NR) * (units() / 16);
-        arrivals.a_turn = ceil_div(arrivals.of[0].lines() + arrivals.of[1].lines(), max_of(1, turns));
-    }
-
-    void multiply_blocks() {
+    void multiply_blocks() const {
         if (M_INSIDE) {
             for (int64_t j = cols.begin; j < cols.end; j += NR) {
                 Panel b = panel_b(j), next = j + NR < cols.end ? panel_b(j + NR) : Panel{nullptr, 0};
@@ -181,7 +150,6 @@ public:
                     (N_OUTSIDE ? rows : cols) = N_OUTSIDE ? down[inner] : across[inner];
                     if (N_OUTSIDE) pack_a();
                     else pack_b();
-                    if (PREFETCH_SOURCE) look_ahead(N_OUTSIDE ? down : across, inner, layers);
                     multiply_blocks();
                 }
             }

@@ -2,7 +2,6 @@
 // The configuration's macros MR, NR, PACK_A, ... are defined before this is included.
 #pragma once
 #include "../common/text.h"
-#include "coming.h"
 #include "edge.h"
 #if DTYPE_INT8
 #include "int8.h"
@@ -72,7 +71,6 @@ struct Tile {
     Panel next;           // the panel that will be kept in L1 after the present one; null where there is none
     int64_t turn, turns;  // this tile's place among those that the present panel serves
     Sum* spare;           // room for one tile; not on the stack, where a register spill would hide among it
-    Arrivals* arrivals;   // of this thread, with PREFETCH_SOURCE
 };
 
 // While 16 steps of k are computed, the next kept panel is fetched by so many steps, its lines dealt out
@@ -113,10 +111,9 @@ static inline __attribute__((always_inline)) void add_up(vec (&sums)[MR][V], Pan
         for (int j = 0; j < V; ++j) sums[i][j] = load(row_b(b, depth) + j * LANES);
     }
     int64_t p = 0;
-    if (PREFETCH_SOURCE || FETCH_NEXT && at.next.data) {
+    if (FETCH_NEXT && at.next.data) {
         for (; p + 16 <= depth; p += 16) {
-            if (PREFETCH_SOURCE) at.arrivals->fetch();
-            if (FETCH_NEXT && at.next.data) fetch_next(at, p);
+            fetch_next(at, p);
 #pragma GCC unroll 1
             for (int64_t q = p; q < p + 16; q += STEPS) {
 #pragma GCC unroll 8

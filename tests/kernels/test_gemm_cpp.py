@@ -29,7 +29,7 @@ RUN = ((1, 1, 1), (1, 67, 131), (83, 1, 19), (5, 3, 2), (37, 29, 53), (130, 200,
 BASE: Config = {
     "MR": 6, "NR": 32, "MC": 32, "NC": 128, "KC": 128, "OUTER": "n", "INNER": "n", "PACK_A": True,
     "PACK_B": True, "UNROLL": 2, "PREFETCH": 8, "PREFETCH_NEXT": "l2", "PREFETCH_D": True, "HUGE_PAGES": True,
-    "threads": 2, "SPLIT_N": 1, "TOGETHER": True, "PREFETCH_SOURCE": False,
+    "threads": 2, "SPLIT_N": 1, "TOGETHER": True,
 }  # fmt: skip
 
 
