@@ -16,6 +16,7 @@ from tuner.core.kernel import FROZEN
 from tuner.core.workload import Workload
 from tuner.engine.program.load import load_rows, one_state
 from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.engine.tuning.campaign import default_protocol
 from tuner.model.executor import Executor
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
@@ -183,8 +184,11 @@ def _ours(
         if kernel is not None:
             chosen.append((layer, kernel))
     if not chosen:
+        usual = default_protocol(device).threads == threads
+        more = "" if usual else f" --threads {threads}"
         raise TunerError(
-            f"no kernel is tuned for {graph.path.name}: run 'tuner model tune {graph.path}' first"
+            f"no kernel is tuned for {graph.path.name}{'' if usual else f' on {threads} threads'}: run "
+            f"'tuner model tune {graph.path}{more}' first"
         )
     return _made(model, graph, inputs, chosen, len(layers) - len(chosen), threads)
 
