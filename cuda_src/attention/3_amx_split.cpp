@@ -12,12 +12,13 @@ options = "operator"
 BLOCK_Q = { values = [32, 64, 96, 128, 192, 256, 384, 512, 1024], doc = "query rows of a block: what one pass over the keys serves" }
 BLOCK_KV = { values = [32, 64, 96, 128, 192, 256, 384, 512], doc = "keys between two rescalings" }
 TALL = { values = [1, 2], doc = "tiles of 16 queries whose products are computed together" }
+BETWEEN = { values = [true, false], doc = "probabilities between the products of the next panel's scores, or after them" }
 threads = [1, 2, 4, 8, 16, 32, 64]
 
 [let]
 passes = "ceildiv(rows, BLOCK_Q)"
 # Scores and the parts of probabilities.
-panel_bytes = "TALL * 16 * BLOCK_KV * (4 + 6)"
+panel_bytes = "TALL * 16 * BLOCK_KV * (8 + 6)"
 
 [constraints]
 queries_used = "BLOCK_Q < 2 * rows or BLOCK_Q == 32"
@@ -38,8 +39,9 @@ passes_over_cache = "passes"
 */
 // Rung 3. A tile instruction multiplies sixteen times as many pairs of bf16 as a vector instruction does of f32. A number
 // of f32 is the sum of three of bf16, and six of the nine products of such sums err as f32 does (amx_split.h): so f32 takes
-// six tile instructions for what sixteen vector instructions do. Order and softmax are attn_amx's; probabilities are split as
-// they are made. What is no number has no parts: logits of such keys are computed one by one, and such values are added
+// six tile instructions for what sixteen vector instructions do. Probabilities are split as they are made, between the
+// products of the next panel's scores: one after the other took 1.15 times as long for 384 keys, and as long for 128 (Xeon
+// with AMX). What is no number has no parts: logits of such keys are computed one by one, and such values are added
 // behind the others.
 #define HUGE_PAGES 0
 #include "../common/arena.h"
@@ -55,6 +57,8 @@ struct Panel {
     int64_t number, begin, wide;  // which rows; its first key, and how many, filled up to a multiple of 32
     int64_t clear;                // keys that all rows see
     bool first, moved;            // no sums yet; sums are to be rescaled before
+    int64_t buffer;               // which of two has its scores
+    __mmask16 far[TALL];          // rows whose scores are so large that the product's rounding counts
     float factors[ROWS] __attribute__((aligned(64)));
 };
 
@@ -65,7 +69,7 @@ struct Scratch {
     char* queries;            // [PANELS][TALL][part][steps of d]
     float* sums;              // [PANELS * ROWS][columns]
     float *largest, *totals;  // [PANELS * ROWS], [PANELS * ROWS][16]
-    float* scores;            // [ROWS][SCORES]
+    float* scores;            // [2][ROWS][SCORES]
     char* probabilities;      // [BLOCK_KV / 32][part][TALL] tiles
 
     int64_t place(Sum* base, int64_t kv, int64_t d) {
@@ -82,7 +86,7 @@ struct Scratch {
         take(sums, PANELS * ROWS * columns);
         take(largest, PANELS * ROWS);
         take(totals, PANELS * ROWS * TILE);
-        take(scores, ROWS * SCORES);
+        take(scores, 2 * ROWS * SCORES);
         take(probabilities, PARTS * ROWS * BLOCK_KV / 2);
         return used;
     }
@@ -108,7 +112,10 @@ struct Places {
 
 // Sums (tiles 0 ... 3) of TALL x 2 tiles over `steps`. With `fresh` they begin at 0, else they go on from `sums`. Each of the
 // six products after the first brings in one part of one operand.
-static inline void multiply(Places a, Places b, int64_t steps, float* sums, int64_t stride, bool fresh) {
+// `between` is called after each of the six: vector instructions that a tile instruction need not wait for.
+template <class Between>
+static inline __attribute__((always_inline)) void multiply(Places a, Places b, int64_t steps, float* sums, int64_t stride,
+                                                           bool fresh, Between&& between) {
     if (fresh) {
         tile_zero<0>(), tile_zero<1>();
         if (TALL == 2) tile_zero<2>(), tile_zero<3>();
@@ -136,9 +143,11 @@ static inline void multiply(Places a, Places b, int64_t steps, float* sums, int6
             if (TALL == 2) tile_multiply<2, 5, 6>(), tile_multiply<3, 5, 7>();
             if (TALL == 2) tile_load<5>(x + part * a.part + a.second, TILE_ROW_BYTES);
         };
-        next_right(1), next_left(1), next_right(0), next_left(2), next_left(0);
+        next_right(1), between(), next_left(1), between(), next_right(0), between();
+        next_left(2), between(), next_left(0), between();
         tile_multiply<0, 4, 6>(), tile_multiply<1, 4, 7>();
         if (TALL == 2) tile_multiply<2, 5, 6>(), tile_multiply<3, 5, 7>();
+        between();
     }
     store_sums<0>(sums, stride);
     if (TALL == 2) store_sums<2>(sums + TILE * stride, stride);
@@ -156,12 +165,15 @@ class Block {
         return OPT_CAUSAL ? max_of(0, min_of(p.wide, limit(p.number * ROWS + r) - p.begin)) : p.clear;
     }
 
+    float* scores_of(const Panel& p) const { return own.scores + p.buffer * ROWS * SCORES; }
+
     // The panel's scores of 32 keys.
-    void score(const Panel& p, int64_t step) const {
+    template <class Between>
+    void score(const Panel& p, int64_t step, Between&& between) const {
         const int64_t part = deep * TILE_BYTES, tile = PARTS * part;
         multiply({own.queries + p.number * TALL * tile, tile, part, TILE_BYTES},
-                 {own.keys + (p.begin / TILE + 2 * step) * tile, tile, part, TILE_BYTES}, deep, own.scores + step * DEEP,
-                 SCORES, true);
+                 {own.keys + (p.begin / TILE + 2 * step) * tile, tile, part, TILE_BYTES}, deep, scores_of(p) + step * DEEP,
+                 SCORES, true, between);
         if (own.special[p.begin / DEEP + step] & SPECIAL_KEY) score_special(p, step * DEEP);
     }
 
@@ -177,7 +189,7 @@ class Block {
                 const float* query = at.Q + (at.first_row(head) + row + r) * at.d;
                 float sum = 0;
                 for (int64_t t = 0; t < at.d; ++t) sum += query[t] * key[t];
-                own.scores[(r - p.number * ROWS) * SCORES + j] = sum;
+                scores_of(p)[(r - p.number * ROWS) * SCORES + j] = sum;
             }
         }
     }
@@ -195,7 +207,7 @@ class Block {
         const int64_t part = columns / TILE * TILE_BYTES;
         multiply({own.probabilities, TILE_BYTES, TALL * TILE_BYTES, PARTS * TALL * TILE_BYTES},
                  {own.values + p.begin / DEEP * PARTS * part + column / TILE * TILE_BYTES, TILE_BYTES, part, PARTS * part},
-                 p.wide / DEEP, sums, columns, p.first);
+                 p.wide / DEEP, sums, columns, p.first, [] {});
     }
 
     // Values that are no numbers, which the tiles lack, to the rows that see them.
@@ -229,11 +241,11 @@ class Block {
         return sum;
     }
 
-    // Of 16 rows of the panel, from r on.
-    void softmax(Panel& p, int64_t r) const {
+    // The largest scores of 16 rows of the panel, from r on, and what their sums are to be multiplied by.
+    void largest_of(Panel& p, int64_t r) const {
         float* largest = own.largest + p.number * ROWS + r;
         __m512 found[TILE];
-        for (int64_t i = 0; i < TILE; ++i) found[i] = largest_of_row(own.scores + (r + i) * SCORES, {seen(p, r + i), p.wide});
+        for (int64_t i = 0; i < TILE; ++i) found[i] = largest_of_row(scores_of(p) + (r + i) * SCORES, {seen(p, r + i), p.wide});
         const vec best = (vec)across_rows(found, [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); });
         const vec before = load(largest), top = larger(before, best * splat(at.scale));
         const vec factors = exp2_negative(before - top);
@@ -241,17 +253,20 @@ class Block {
         store(p.factors + r, factors);
         p.moved = p.moved || _mm512_cmp_ps_mask((__m512)factors, _mm512_set1_ps(1.0f), _CMP_NEQ_UQ);
         // By row: no bit of a row may depend on what other rows see.
-        const __mmask16 far = _mm512_cmp_ps_mask(_mm512_abs_ps((__m512)top), _mm512_set1_ps(1 << 14), _CMP_NLT_UQ);
-        for (int64_t i = r; i < r + TILE; ++i) {
-            char* to = own.probabilities + i / TILE * TILE_BYTES + i % TILE * TILE_ROW_BYTES;
-            float* totals = own.totals + (p.number * ROWS + i) * TILE;
-            const __m512 total = _mm512_mul_ps(_mm512_loadu_ps(totals), _mm512_set1_ps(p.factors[i]));
-            const Seen row = {seen(p, i), p.wide};
-            const float* scores = own.scores + i * SCORES;
-            const float most = own.largest[p.number * ROWS + i];
-            _mm512_storeu_ps(totals, far >> (i - r) & 1 ? split_probabilities<true>(to, scores, row, at.scale, most, total)
-                                                    : split_probabilities<false>(to, scores, row, at.scale, most, total));
-        }
+        p.far[r / TILE] = _mm512_cmp_ps_mask(_mm512_abs_ps((__m512)top), _mm512_set1_ps(1 << 14), _CMP_NLT_UQ);
+    }
+
+    // Of one row, in parts; the row's sum.
+    void probabilities(const Panel& p, int64_t i) const {
+        char* to = own.probabilities + i / TILE * TILE_BYTES + i % TILE * TILE_ROW_BYTES;
+        float* totals = own.totals + (p.number * ROWS + i) * TILE;
+        const __m512 total = _mm512_mul_ps(_mm512_loadu_ps(totals), _mm512_set1_ps(p.factors[i]));
+        const Seen row = {seen(p, i), p.wide};
+        const float* scores = scores_of(p) + i * SCORES;
+        const float most = own.largest[p.number * ROWS + i];
+        const bool far = p.far[i / TILE] >> (i % TILE) & 1;
+        _mm512_storeu_ps(totals, far ? split_probabilities<true>(to, scores, row, at.scale, most, total)
+                                     : split_probabilities<false>(to, scores, row, at.scale, most, total));
     }
 
     // The panel after (number, begin) that sees a key; false where there is none.
@@ -279,6 +294,32 @@ class Block {
         }
     }
 
+    // Panel after panel that sees one of the first `end` keys: the largest of its scores; while tiles multiply the next one's
+    // scores, its probabilities, a few rows between the products; then their products with the values.
+    void pass(int64_t end) const {
+        Panel both[2];
+        bool more = find(both[0], end, true);
+        both[0].buffer = 0;
+        for (int64_t step = 0; step < both[0].wide / DEEP; ++step) score(both[0], step, [] {});
+        for (int64_t k = 0; more; k = 1 - k) {
+            Panel &now = both[k], &next = both[1 - k];
+            for (int64_t r = 0; r < ROWS; r += TILE) largest_of(now, r);
+            next = now;
+            next.buffer = 1 - k;
+            more = find(next, end, false);
+            const int64_t places = next.wide / DEEP * deep * 6;
+            int64_t done = 0, place = 0;
+            auto between = [&]() __attribute__((always_inline)) {
+                ++place;
+                for (; BETWEEN && done * places < ROWS * place; ++done) probabilities(now, done);
+            };
+            for (int64_t step = 0; more && step < next.wide / DEEP; ++step) score(next, step, between);
+            for (; done < ROWS; ++done) probabilities(now, done);
+            for (int64_t column = 0; column < columns; column += DEEP) add(now, column);
+            add_special(now);
+        }
+    }
+
 public:
     Block(const Problem& at, const Scratch& own, int64_t head, int64_t row, int64_t rows)
         : at(at), own(own), head(head), row(row), rows(rows), deep(ceil_div(at.d, DEEP)), columns(deep * DEEP) {}
@@ -294,13 +335,7 @@ public:
         memset(own.totals, 0, size_t(panels * ROWS * TILE) * sizeof(float));
         int64_t end = OPT_CAUSAL ? 0 : at.kv;
         for (int64_t r = 0; OPT_CAUSAL && r < rows; ++r) end = max_of(end, limit(r));
-        Panel p;
-        for (bool more = find(p, end, true); more; more = find(p, end, false)) {
-            for (int64_t step = 0; step < p.wide / DEEP; ++step) score(p, step);
-            for (int64_t r = 0; r < ROWS; r += TILE) softmax(p, r);
-            for (int64_t column = 0; column < columns; column += DEEP) add(p, column);
-            add_special(p);
-        }
+        pass(end);
         float* out = at.O + (at.first_row(head) + row) * at.d;
         for (int64_t r = 0; r < rows; ++r) {
             const float total = _mm512_reduce_add_ps(_mm512_loadu_ps(own.totals + r * TILE));
