@@ -123,6 +123,11 @@ class Product {
     const Sum* complete = nullptr;
     int64_t complete_i = 0, complete_j = 0, next_row = 0, last_row = 0;
 
+    // Of a B that is packed as a whole the lines of the panel after this one, which are asked for while this one is
+    // multiplied: so many a step. A block that a thread packed itself is near.
+    const char* coming = nullptr;
+    int64_t lines_a_step = 0;
+
     // Of rows from `i` on, from a step of the block on.
     PanelA panel_a(int64_t i, int64_t into) const {
         if (!in_place(k) || i + ROWS > m) {
@@ -185,6 +190,7 @@ class Product {
         begin_sums(first ? nullptr : sums, All{});
         for (int64_t s = 0; s < count; ++s, tiles_a += a.step, tiles_b += COLS * TILE * 4) {
             multiply_step(a, tiles_a, tiles_b, Down{}, Across{});
+            for (int64_t l = 0; !OWN_B && l < lines_a_step; ++l, coming += 64) __builtin_prefetch(coming, 0, 2);
             finish(min_of(next_row + rows_a_step, last_row));
         }
         keep_sums(sums, All{});
@@ -204,6 +210,9 @@ class Product {
         const Sum* b = (OWN_B ? panels_b : packed_b) + at * TILE;
         const PanelA a = panel_a(i, into);
         if (part.end == all && !STREAM_D) fetch_d(i, j);
+        lines_a_step = ceil_div(COLS, ceil_div(rows.size(), ROWS));
+        const int64_t asked = (i - rows.begin) / ROWS * part.size() * lines_a_step;
+        coming = reinterpret_cast<const char*>(b + (part.size() * COLS + asked) * TILE);
         multiply_block(a, b, part.size(), sums, part.begin == 0);
         if (part.end < all) return;
         complete = sums, complete_i = i, complete_j = j, next_row = 0, last_row = min_of(ROWS, m - i);
