@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import sys
 from typing import Any
 
 import h11
@@ -17,7 +18,8 @@ HEADERS_S, ANSWER_S = 10.0, 60.0
 # and little of the body behind it, which is copied once more.
 _PIECE, _SCRATCH = 2**16, 2**14
 # Of a body, that are to be there before the loop is woken for it: waking costs more than copying a piece.
-_AT_A_TIME = 2**20
+# Linux makes room for what is waited for; elsewhere a buffer that is too small for it would wake nobody.
+_AT_A_TIME = 2**20 if sys.platform == "linux" else 1
 
 
 def _raw(status: str, text: str) -> bytes:
@@ -148,7 +150,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         wanted = min(left, _AT_A_TIME) if left >= _PIECE else 1
         if wanted != self._woken_at and not self.transport.is_closing():
             self._woken_at = wanted
-            # TCP makes room for so many; an end of the connection, or memory that is short, wakes it before.
+            # An end of the connection, or memory that is short, wakes it before.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
 
     def _answered(self, answer: bytes, close: bool) -> None:
