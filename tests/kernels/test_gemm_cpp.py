@@ -148,6 +148,20 @@ def test_many_threads_on_few_tiles(tmp_path: Path) -> None:
             assert error <= 1, where
 
 
+@pytest.mark.parametrize(("aim_name", "nr", "mr"), [("cpu:avx2", 24, 4), ("cpu:avx512", 48, 8)])
+def test_an_edge_of_every_width_and_height(aim_name: str, nr: int, mr: int, tmp_path: Path) -> None:
+    """What a mask lets through is read and stored, and nothing beside it; the last tile's first rows stay as they are."""
+    aim, kernel = runnable(target(aim_name)), kernel_of("cpp_packed")
+    chosen = {"beta": 1.0, "bias": True}
+    tuned = GEMM.workload("f32", m=200, n=200, k=200, **chosen)
+    config = {**BASE, "NR": nr, "MR": mr, "PACK_A": False, "PACK_B": False, "TOGETHER": True}
+    run = Run(kernel, tuned, kernel.space(tuned, aim).check(config), aim, tmp_path)
+    for n in range(nr + 1, 2 * nr + 1):
+        at = GEMM.workload("f32", m=mr + n % mr, n=n, k=130 if n % 2 else 9, **chosen)
+        error, where = run.error(at)
+        assert error <= 1, where
+
+
 def test_a_kernel_that_skips_one_step_of_k_fails(tmp_path: Path) -> None:
     aim, honest = CpuDevice().target, kernel_of("cpp_naive")
     found = honest.text.replace("../common/", f"{CUDA_SRC}/common/")  # the copy lies elsewhere
