@@ -150,7 +150,7 @@ def test_many_threads_on_few_tiles(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("aim_name", "nr", "mr"), [("cpu:avx2", 24, 4), ("cpu:avx512", 48, 8)])
 def test_an_edge_of_every_width_and_height(aim_name: str, nr: int, mr: int, tmp_path: Path) -> None:
-    """What a mask lets through is read and stored, and nothing beside it; the last tile's first rows stay as they are."""
+    """What a mask lets through is read and stored, nothing beside it; rows computed twice are stored once."""
     aim, kernel = runnable(target(aim_name)), kernel_of("cpp_packed")
     chosen = {"beta": 1.0, "bias": True}
     tuned = GEMM.workload("f32", m=200, n=200, k=200, **chosen)
