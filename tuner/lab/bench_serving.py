@@ -104,14 +104,17 @@ def one_round(setting: ServingSetting, server: Server, bare: Sequence[Bare], sec
 
 
 def at_half(server: Server, rate: float, seconds: float, spaced: bool) -> Figures:
-    """p50, p99 and their ratio at a rate of requests of one row a second."""
+    """p50, p99 and their ratio, of what is answered, at a rate of requests of one row a second."""
     plan = Schedule([rate], [1], seconds, spaced=spaced)
     _, (outcome,) = load(f"http://{server.host}:{server.port}", None, server.name, plan)
-    if outcome.refused or outcome.failed:
-        raise TunerError(f"at half load: {outcome.refused} refused, failed {dict(outcome.failed)}")
+    if not outcome.latencies_s:
+        raise TunerError(
+            f"at half load: {outcome.refused} refused, failed {dict(outcome.failed)}, none answered"
+        )
     p50, p99 = outcome.percentile(50), outcome.percentile(99)
     return {"rate": rate, "p50_ms": 1e3 * p50, "p99_ms": 1e3 * p99, "p99_over_p50": p99 / p50,
-            "late_p99_ms": 1e3 * outcome.late_p99}  # fmt: skip
+            "late_p99_ms": 1e3 * outcome.late_p99, "refused": outcome.refused,
+            "failed": outcome.failed.total()}  # fmt: skip
 
 
 class HeldAnswers:
@@ -171,7 +174,12 @@ def _half_load(server: Server, capacity: float, seconds: float, steps: KeptSteps
     found: dict[str, float] = {}
     for name, spaced in (("poisson", False), ("spaced", True)):
         measured = partial(at_half, server, capacity / 2, seconds, spaced)
-        figures = steps.step(f"half load, {name}", measured, ("p50_ms", "p99_ms", "p99_over_p50")) or {}
+        figures = (
+            steps.step(
+                f"half load, {name}", measured, ("p50_ms", "p99_ms", "p99_over_p50", "refused", "failed")
+            )
+            or {}
+        )
         found |= {f"{name}_{figure}": value for figure, value in figures.items()}
     return found
 
