@@ -8,6 +8,8 @@
 #include "functions.h"
 #include "pooling.h"
 
+typedef int32_t block_of_integers __attribute__((vector_size(4 * BLOCK)));
+
 template <class T>
 static inline T in_range(float x) {
     const float low = sizeof(T) == 1 && T(-1) < T(0) ? -128.0f : 0.0f;
@@ -39,7 +41,9 @@ static inline void as_floats(float* to, const T* from, int64_t width, const T* e
         block<T> found = {};
         if (from + x + BLOCK <= end) found = read(from + x);
         else __builtin_memcpy(&found, from + x, (end - from - x) * sizeof(T));
-        write(to + x, numbers[0] * (__builtin_convertvector(found, block<float>) - numbers[1]));
+        // By way of integers: what makes floats of bytes at once is compiled to an element at a time.
+        const auto wide = __builtin_convertvector(__builtin_convertvector(found, block_of_integers), block<float>);
+        write(to + x, numbers[0] * (wide - numbers[1]));
     }
     for (int64_t x = width; x < whole_blocks(width); x++) to[x] = 0.0f;
 }
@@ -95,9 +99,12 @@ static inline void average_integers(const int64_t* p, void* const* a) {
                 mean = mean < low ? low : mean;
                 mean = mean > high_end ? high_end : mean;
                 mean = (mean + 12582912.0f) - 12582912.0f;
-                typedef int32_t integers __attribute__((vector_size(4 * BLOCK)));
-                const block<T> found = __builtin_convertvector(__builtin_convertvector(mean, integers), block<T>);
-                __builtin_memcpy(result + index * wide + x, &found, min_of(BLOCK, wide - x) * sizeof(T));
+                const auto whole = __builtin_convertvector(mean, block_of_integers);
+                const block<T> found = __builtin_convertvector(whole, block<T>);
+                // Whole blocks go beyond the row, where this thread's next one will be.
+                T* to = result + index * wide + x;
+                if (index * wide + x + BLOCK <= until * wide) write(to, found);
+                else __builtin_memcpy(to, &found, min_of(BLOCK, wide - x) * sizeof(T));
             }
         }
     });
