@@ -8,6 +8,7 @@ MC = { values = [32, 64, 128, 256, 512, 1024, 2048], doc = "rows of a block of A
 NC = { values = [64, 128, 256, 512, 1024, 2048, 4096], doc = "columns of B between two packings of A" }
 KC = { values = [64, 128, 256, 512, 1024, 2048, 4096], doc = "depth of both blocks" }
 KL = { values = [64, 128, 256, 512, 1024, 2048, 4096], doc = "depth of the panel of B past which A streams" }
+FETCH_B = { values = [true, false], doc = "fetch the next panel of B into L2 meanwhile, where all of B is packed" }
 SPLIT_N = { values = [1, 2, 3, 4, 6, 8, 12, 16], doc = "threads along n; the rest of them along m" }
 
 [amx_split.let]
@@ -115,6 +116,10 @@ struct Product {
     const Sum* complete = nullptr;
     int64_t complete_i = 0, complete_j = 0, next_row = 0, last_row = 0;
 
+    // What is left to fetch of the next panel of B, and how much of it at each step.
+    const Sum *coming = nullptr, *last_coming = nullptr;
+    int64_t coming_each = 0;
+
     static int64_t depth_of(int64_t k) { return min_of(KC / STEP, steps_of(k)); }
     static int64_t units_a(int64_t m, int64_t k) { return ceil_div(min_of(MC, m), ROWS) * depth_of(k) * STEP_A; }
     static int64_t units_b(int64_t n, int64_t k) {
@@ -156,11 +161,19 @@ struct Product {
         }
     }
 
+    // The next part of the next panel of B, into L2.
+    __attribute__((always_inline)) void fetch_coming(int64_t count) {
+        if (OWN_B || !FETCH_B) return;
+        const Sum* end = coming + count < last_coming ? coming + count : last_coming;
+        for (; coming < end; coming += TILE) __builtin_prefetch(coming, 0, 2);
+    }
+
     // Some steps of one block of D, ROWS x COLS.
     __attribute__((noinline)) void multiply_block(int64_t i, int64_t j, const Sum* a, const Sum* b, Range part, Sum* at) {
         begin_sums(part.begin ? at : nullptr);
         const int64_t count = part.size(), each = ceil_div(last_row - next_row, count);
         for (int64_t s = 0; s < count; ++s, a += STEP_A, b += STEP_B) {
+            fetch_coming(coming_each);
             multiply_step(reinterpret_cast<const char*>(a), reinterpret_cast<const char*>(b));
             finish(min_of(next_row + each, last_row));
         }
@@ -174,6 +187,11 @@ struct Product {
     void panel_of_columns(Range rows, int64_t j, Sum* column, int64_t next) {
         const Sum* panel = OWN_B ? panels_b + (j - cols.begin) / COLS * steps.size() * STEP_B
                                  : packed_b + (j / COLS * steps_of(k) + steps.begin) * STEP_B;
+        if (!OWN_B) {
+            coming = panel + steps_of(k) * STEP_B;
+            last_coming = j + COLS < cols.end ? coming + steps.size() * STEP_B : coming;
+            coming_each = ceil_div(STEP_B, ceil_div(rows.size(), ROWS) * TILE) * TILE;
+        }
         for (int64_t p = steps.begin; p < steps.end; p += KL / STEP) {
             const Range part = {p, min_of(p + KL / STEP, steps.end)};
             Sum* at = column;
