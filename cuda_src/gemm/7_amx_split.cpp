@@ -19,8 +19,8 @@ own_block_in_l2 = "PACK_B == 'whole' or KC * NC * 6 <= l2_bytes"
 // Rung 7. A tile instruction multiplies sixteen times as many pairs of bf16 as a vector instruction does of f32, and
 // three numbers of bf16 are one of f32: six tile instructions do what sixteen vector instructions did (amx_split.h).
 //
-// Measured against f64, 512 x 512 x 512, the largest error as a share of the sum of magnitudes, beside cpp_packed's: 1.4e-7
-// and 3.4e-7 of normally distributed numbers, 6.4e-7 and 14.6e-7 of numbers from 0 to 1, 8.0e-7 and 6.7e-7 of numbers of
+// Measured against f64, 512 x 512 x 512, the largest error as a share of the sum of magnitudes, beside cpp_packed's:
+// 1.4e-7 and 3.4e-7 of normally distributed numbers, 6.4e-7 and 14.6e-7 of numbers from 0 to 1, 8.0e-7 and 6.7e-7 of numbers of
 // both signs from 2^-40 to 2^40.
 //
 // What differs from f32: denormals count as zero, of A, of B and of D's products, and so do those low parts of a number

@@ -182,8 +182,8 @@ struct Product {
         complete = at, complete_i = i, complete_j = j, next_row = 0, last_row = min_of(ROWS, m - i);
     }
 
-    // The block of rows of D, COLS wide. A part of the panel of B after the other stays near while all rows of the block of
-    // A stream past it. Sums of one block and of the one below it are `next` apart.
+    // The block of rows of D, COLS wide. A part of the panel of B after the other stays near while all rows of the block
+    // of A stream past it. Sums of one block and of the one below it are `next` apart.
     void panel_of_columns(Range rows, int64_t j, Sum* column, int64_t next) {
         const Sum* panel = OWN_B ? panels_b + (j - cols.begin) / COLS * steps.size() * STEP_B
                                  : packed_b + (j / COLS * steps_of(k) + steps.begin) * STEP_B;
@@ -231,7 +231,8 @@ struct Product {
 
     float a_at(int64_t i, int64_t p) const { return OPT_TRANS_A ? A[p * m + i] : A[i * k + p]; }
     float b_at(int64_t p, int64_t j) const { return OPT_TRANS_B ? B[j * k + p] : B[p * n + j]; }
-    static bool without_parts(float x) { return !(__builtin_fabsf(x) < 3.3895314e38f); }  // 2^128 - 2^119, the largest bf16
+    // From 2^128 - 2^119 on, halfway between the largest bf16 and the next.
+    static bool without_parts(float x) { return !(__builtin_fabsf(x) < 0x1.ffp127f); }
 
     // Elements of row i in plain f32.
     __attribute__((noinline)) void plain(int64_t i, Range columns) const {

@@ -80,7 +80,8 @@ static inline void transpose_tile(char* to, const char* tile) {
 // The parts of 16 rows (or columns) of which `there` exist, `depth` elements along k of each. ALONG: those are neighbours
 // in memory, else the 16 are. Returns which lanes saw a number without parts.
 template <bool ALONG>
-static inline __mmask16 split_tile(char* to, int64_t next, const float* from, int64_t stride, int64_t there, int64_t depth) {
+static inline __mmask16 split_tile(char* to, int64_t next, const float* from, int64_t stride, int64_t there,
+                                   int64_t depth) {
     const int64_t count = ALONG ? there : depth, length = ALONG ? depth : there;
     const __mmask16 below = first_lanes(length), above = ALONG ? first_lanes(length - TILE) : below;
     const int64_t second = ALONG ? TILE : TILE * stride;

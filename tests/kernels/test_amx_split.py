@@ -50,7 +50,8 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if reason := kernel.unsupported(workload, HERE):
         pytest.skip(reason)
     config = {
-        "MT": 2, "MC": 64, "NC": 128, "KC": 256, "KL": 128, "SPLIT_N": 2, "threads": 2, "PACK_B": request.param,
+        "MT": 2, "MC": 64, "NC": 128, "KC": 256, "KL": 128, "SPLIT_N": 2, "threads": 2,
+        "PACK_B": request.param,
     }  # fmt: skip
     chosen = kernel.space(workload, HERE).nearest({**config, "FETCH_B": request.param == "whole"})
     assert {key: chosen[key] for key in config} == config
