@@ -18,13 +18,15 @@ threads = [1, 2, 4, 8, 16, 32, 64]
 [let]
 lanes = "vector_bytes // 4"
 padded = "ceildiv(d, lanes) * lanes"
+sums = "ROWS * COLUMNS"
+wide = "COLUMNS * lanes"
 
 [constraints]
 whole_vectors = "PAGE % lanes == 0"
-registers = "ROWS * COLUMNS + COLUMNS + 1 <= vector_registers"
+registers = "sums + COLUMNS + 1 <= vector_registers"
 # 4 independent sums at least, where there are so many: loads bound a single query, not the latency of its sums.
-latency = "ROWS * COLUMNS >= 4 or COLUMNS == 1"
-vectors_used = "COLUMNS * lanes <= max(PAGE, lanes) and (COLUMNS == 1 or COLUMNS * lanes < 2 * padded)"
+latency = "sums >= 4 or COLUMNS == 1"
+vectors_used = "wide <= PAGE and (COLUMNS == 1 or wide < 2 * padded)"
 rows_used = "ROWS < 2 * rows or ROWS == 1"
 page_used = "PAGE < 2 * kv or PAGE == 16"
 # The rows' scores stay in L1, the page in L2 while all rows pass over it.
