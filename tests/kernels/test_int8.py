@@ -126,11 +126,19 @@ def test_the_largest_sums_there_are(name: str, shape: str, tmp_path: Path) -> No
         # Rows longer than a register, of several registers of results.
         ("conv_depthwise_int8", "n1 c3 h5 w150 k3 r3 s3 pad1 groups3 bias scale_channel zero_points"),
         # Several rows of results in one register, the last of them no whole one.
-        ("conv_depthwise_int8", "n2 c20 h14 w14 k20 r3 s3 pad1 stride2 groups20 relu scale_channel"),
+        pytest.param(
+            "conv_depthwise_int8",
+            "n2 c20 h14 w14 k20 r3 s3 pad1 stride2 groups20 relu scale_channel",
+            marks=pytest.mark.slow,
+        ),
         # Pixels that no result belongs to, several times in a register; every second pixel; point by point.
         ("conv_amx_planes", "n2 c70 h6 w3 k37 r3 s3 pad1 bias relu scale_channel zero_points frozen"),
         ("conv_amx_planes", "n1 c9 h23 w45 k20 r3 s3 pad1 stride2 bias scale_tensor zero_points frozen"),
-        ("conv_amx_planes", "n1 c136 h15 w15 k34 r1 s1 groups2 stride2 scale_channel frozen"),
+        pytest.param(
+            "conv_amx_planes",
+            "n1 c136 h15 w15 k34 r1 s1 groups2 stride2 scale_channel frozen",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_rows_that_do_not_fit_a_register(name: str, shape: str, tmp_path: Path) -> None:
