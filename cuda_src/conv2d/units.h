@@ -112,6 +112,12 @@ private:
         for (int64_t i = 0; i < count; ++i) to[i] = value;
     }
 
+    // Units of so many channels, as many as there are in code: they are computed side by side.
+    template <int64_t COUNT>
+    static void sixteen(int32_t* to, const int8_t* from, int64_t plane) {
+        for (int64_t x = 0; x < 16; ++x) to[x] = unit_x(from + x, plane, COUNT);
+    }
+
     void line_of_channels(int32_t* to, const int8_t* X, int64_t n, int64_t y) const {
         if (OPT_NHWC) {
             const int8_t* from = X + (n * at.h + y) * at.w * at.c;
@@ -136,9 +142,12 @@ private:
                     const int64_t left = at.inner - u * GROUP;
                     const int8_t* from = X + (n * at.c + group * at.inner + u * GROUP) * plane + y * at.w + begin;
                     int32_t* place = to + begin * of_pixel() + group * of_group() + u;
-                    if (count == 16 && left >= GROUP) {
+                    if (count == 16) {
                         int32_t block[16];
-                        for (int64_t x = 0; x < 16; ++x) block[x] = unit_x(from + x, plane, GROUP);
+                        if (left >= GROUP) sixteen<GROUP>(block, from, plane);
+                        else if (left == 3) sixteen<3>(block, from, plane);
+                        else if (left == 2) sixteen<2>(block, from, plane);
+                        else sixteen<1>(block, from, plane);
                         for (int64_t x = 0; x < 16; ++x) place[x * of_pixel()] = block[x];
                         continue;
                     }

@@ -9,7 +9,7 @@ options = ["operator", "scale_tensor", "scale_channel", "zero_points", "silu", "
 use = ["register_tiles", "cores"]
 
 [parameters]
-MR = { values = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14], doc = "rows of the register tile" }
+MR = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "rows of the register tile" }
 MC = { values = [32, 64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "rows of a block of A" }
 NC = { values = [64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "columns of a block of B" }
 KC = { values = [16, 64, 128, 192, 256, 384, 512, 768, 1024, 2048], doc = "depth of both blocks" }
@@ -23,6 +23,7 @@ PREFETCH_NEXT = { values = ["no", "l1", "l2"], doc = "fetch the next kept panel 
 PREFETCH_D = { values = [false, true], doc = "fetch the tile of D while its sum is computed" }
 HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
 SPLIT_N = { values = [1, 2, 3, 4, 6, 8, 12, 16], doc = "threads along n; the rest of them along m" }
+TOGETHER = { values = [true, false], doc = "threads pack what they share together, or each all that it reads" }
 
 [let]
 vectors = "NR * 4 // vector_bytes"
@@ -56,6 +57,7 @@ deep_enough = "KC >= 128 or KC * 2 >= k or m <= 16"
 # Other types than f32 are converted when they are packed.
 converted = "element_bytes == 4 or PACK_A"
 grid = "threads % SPLIT_N == 0"
+together = "TOGETHER or PACK_A and SPLIT_N > 1"
 
 [workspace]
 # Where int8 takes one byte and not two there is room for a row more of each block of k; of k = 1 and 2 by the one.

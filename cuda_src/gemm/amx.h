@@ -1,5 +1,11 @@
 // The product of the AMX rungs: what a thread does with its part of D, and how it is dealt out.
 // The configuration's macros are defined before this is included.
+//
+// What holds it, in cycles a product of two tiles, of which the peak allows one every 16 (bf16, one thread of a Xeon with
+// 2 MiB of L2, sums of 2 x 2 tiles): 20 from operands in L1, 16 if they are zeros, so the clock sinks; 24 where A comes
+// from L2 past a panel of 16 KiB, 30 past one of 32 KiB; 42 where its rows are 4 KiB apart, in one set of L1. Sums that
+// are stored after 16 steps add 4, those that are loaded before 2 more; finishing D after each block 7, beside the next 2.
+// Adding up the parts of k by vectors, lines of A asked for, and of a block of B before it is packed, brought nothing.
 /*[tuner.shared]
 [amx_tiles.parameters]
 MT = { values = [1, 2, 3], doc = "tiles of sums, 16 x 16, along m" }
@@ -94,23 +100,6 @@ static inline __attribute__((always_inline)) void keep_sums(Sum* sums, std::inte
     (tile_store<T>(sums + T * TILE_UNITS, TILE_ROW_BYTES), ...);
 }
 
-// The sums of one block of D, ROWS x COLS, over some steps of k; they lie tile after tile. `first`: they begin with 0.
-// The panel comes by reference: as a value it is stored in words and loaded as a vector, which waits for all earlier
-// stores, those to D among them, to reach the caches.
-static __attribute__((noinline)) void multiply_block(const PanelA& panel_a, const Sum* panel_b, int64_t steps, Sum* sums,
-                                                     bool first) {
-    using Down = std::make_integer_sequence<int, MT>;
-    using Across = std::make_integer_sequence<int, NT>;
-    using All = std::make_integer_sequence<int, MT * NT>;
-    const PanelA a = panel_a;
-    const char *tiles_a = a.data, *tiles_b = reinterpret_cast<const char*>(panel_b);
-    begin_sums(first ? nullptr : sums, All{});
-    for (int64_t s = 0; s < steps; ++s, tiles_a += a.step, tiles_b += COLS * TILE * 4) {
-        multiply_step(a, tiles_a, tiles_b, Down{}, Across{});
-    }
-    keep_sums(sums, All{});
-}
-
 // A whole vector of D, at a multiple of its size where it is written past the caches.
 static inline __attribute__((always_inline)) void put(Output* to, vec value, bool past_caches) {
     if (!STREAM_D || !past_caches) return store(to, value);
@@ -134,6 +123,21 @@ class Product {
     Range steps, rows, cols;   // of the present blocks
     Sum *panels_a, *panels_b;  // of these; of B where it is not packed as a whole
 
+    // The block of D whose sums are complete, and which of its rows is the next to be finished. That is done while the
+    // block after it is multiplied: tile instructions leave most cycles to vectors, and sums that were just stored are
+    // not there yet.
+    const Sum* complete = nullptr;
+    int64_t complete_i = 0, complete_j = 0, next_row = 0, last_row = 0;
+
+    // Of a B that is packed as a whole the lines of the panel after this one, which are asked for while this one is
+    // multiplied: so many a step. A block that a thread packed itself is near.
+    const char* coming = nullptr;
+    int64_t lines_a_step = 0;
+
+    // The next row of D that is asked for, and how many are a step.
+    const Output* fetched = nullptr;
+    int64_t fetched_a_step = 0;
+
     // Of rows from `i` on, from a step of the block on.
     PanelA panel_a(int64_t i, int64_t into) const {
         if (!in_place(k) || i + ROWS > m) {
@@ -155,44 +159,81 @@ class Product {
         pack_panels_a(reinterpret_cast<Input*>(panels_a), A + begin * row + first * next, row, next, end - begin, depth);
     }
 
-    void finish(const Sum* sums, int64_t i, int64_t j) const {
-        const int64_t tall = min_of(ROWS, m - i), wide = min_of(COLS, n - j);
-        const bool streamed = STREAM_D && (reinterpret_cast<uintptr_t>(D + j) | n * sizeof(Output)) % 64 == 0;
-        for (int64_t r = 0; r < tall; ++r) {
-            const Sum* row = sums + r / TILE * NT * TILE_UNITS + r % TILE * TILE;
-            Output* to = D + (i + r) * n + j;
-            for (int64_t c = 0; c < wide; c += TILE, row += TILE_UNITS) {
-                const int64_t inside = min_of(TILE, wide - c);
-                int64_t l = 0;
-                for (; l + LANES <= inside; l += LANES) {
-                    put(to + c + l, epilogue(load(row + l), i + r, j + c + l), streamed);
-                }
-                for (; l < inside; ++l) to[c + l] = Output(epilogue(row[l], i + r, j + c + l));
-            }
+    // What a row of the complete block has of D, where that is less than COLS.
+    __attribute__((noinline)) void finish_edge(const Sum* row, Output* to, int64_t i, int64_t j) const {
+        int64_t c = 0;
+        for (; j + c + LANES <= n; c += LANES) {
+            store(to + c, epilogue(load(row + c / TILE * TILE_UNITS + c % TILE), i, j + c));
         }
+        for (; j + c < n; ++c) to[c] = Output(epilogue(row[c / TILE * TILE_UNITS + c % TILE], i, j + c));
     }
 
-    // Lines of D that are written after the products: a store that misses holds up those behind it.
-    void fetch_d(int64_t i, int64_t j) const {
-        for (int64_t r = 0; r < min_of(ROWS, m - i); ++r) {
-            const char* row = reinterpret_cast<const char*>(D + (i + r) * n + j);
+    // Rows of D that are written while the next block is multiplied: a store that misses holds up those behind it. A few a
+    // step: all at once, products of 512 x 512 x 512 took 1.05 of the time, and none, int8 of 1024 x 1024 x 1024 1.08.
+    __attribute__((always_inline)) void fetch_d() {
+        for (int64_t r = 0; r < fetched_a_step; ++r, fetched += n) {
+            const char* row = reinterpret_cast<const char*>(fetched);
             for (int64_t line = 0; line < COLS * int64_t(sizeof(Output)); line += 64) __builtin_prefetch(row + line, 1);
         }
     }
 
-    void block(int64_t i, int64_t j, Range part, Sum* sums) const {
+    // The next rows of the complete block, up to one of them.
+    __attribute__((always_inline)) void finish(int64_t end) {
+        const int64_t j = complete_j;
+        const bool streamed = STREAM_D && (reinterpret_cast<uintptr_t>(D + j) | n * sizeof(Output)) % 64 == 0;
+        for (; next_row < end; ++next_row) {
+            const int64_t i = complete_i + next_row;
+            const Sum* row = complete + next_row / TILE * NT * TILE_UNITS + next_row % TILE * TILE;
+            Output* to = D + i * n + j;
+            if (j + COLS > n) {
+                finish_edge(row, to, i, j);
+                continue;
+            }
+            for (int64_t c = 0; c < COLS; c += LANES) {
+                put(to + c, epilogue(load(row + c / TILE * TILE_UNITS + c % TILE), i, j + c), streamed);
+            }
+        }
+    }
+
+    // The sums of one block of D, ROWS x COLS, over some steps of k; they lie tile after tile. `first`: they begin with 0.
+    // The panel comes by reference: as a value it is stored in words and loaded as a vector, which waits for all earlier
+    // stores, those to D among them, to reach the caches.
+    __attribute__((noinline)) void multiply_block(const PanelA& panel_a, const Sum* panel_b, int64_t count, Sum* sums,
+                                                  bool first) {
+        using Down = std::make_integer_sequence<int, MT>;
+        using Across = std::make_integer_sequence<int, NT>;
+        using All = std::make_integer_sequence<int, MT * NT>;
+        const PanelA a = panel_a;
+        const char *tiles_a = a.data, *tiles_b = reinterpret_cast<const char*>(panel_b);
+        const int64_t rows_a_step = ceil_div(last_row - next_row, count);
+        begin_sums(first ? nullptr : sums, All{});
+        for (int64_t s = 0; s < count; ++s, tiles_a += a.step, tiles_b += COLS * TILE * 4) {
+            multiply_step(a, tiles_a, tiles_b, Down{}, Across{});
+            for (int64_t l = 0; !OWN_B && l < lines_a_step; ++l, coming += 64) __builtin_prefetch(coming, 0, 2);
+            if (!STREAM_D) fetch_d();
+            finish(min_of(next_row + rows_a_step, last_row));
+        }
+        keep_sums(sums, All{});
+    }
+
+    void block(int64_t i, int64_t j, Range part, Sum* sums) {
         const int64_t all = steps_of(k), into = part.begin - steps.begin;
         const int64_t at = OWN_B ? (j - cols.begin) * steps.size() + into * COLS : j * all + part.begin * COLS;
         const Sum* b = (OWN_B ? panels_b : packed_b) + at * TILE;
         const PanelA a = panel_a(i, into);
-        if (part.end == all && !STREAM_D) fetch_d(i, j);
+        fetched = D + i * n + j;
+        fetched_a_step = part.end == all ? ceil_div(ROWS, part.size()) : 0;
+        lines_a_step = ceil_div(COLS, ceil_div(rows.size(), ROWS));
+        const int64_t asked = (i - rows.begin) / ROWS * part.size() * lines_a_step;
+        coming = reinterpret_cast<const char*>(b + (part.size() * COLS + asked) * TILE);
         multiply_block(a, b, part.size(), sums, part.begin == 0);
-        if (part.end == all) finish(sums, i, j);
+        if (part.end < all) return;
+        complete = sums, complete_i = i, complete_j = j, next_row = 0, last_row = min_of(ROWS, m - i);
     }
 
     // The present rows of D, COLS wide. A part of the panel of B after the other stays in L1 while all rows of the block
     // of A stream past it. Sums of one block of D and of the next below it are `next` apart.
-    void panel_of_columns(int64_t j, Sum* sums, int64_t next) const {
+    void panel_of_columns(int64_t j, Sum* sums, int64_t next) {
         for (int64_t p = steps.begin; p < steps.end; p += KL / STEP) {
             const Range part = {p, min_of(p + KL / STEP, steps.end)};
             Sum* at = sums;
@@ -216,13 +257,15 @@ public:
     }
     static int64_t units(int64_t tall, int64_t wide, int64_t k) {
         const int64_t low = ceil_div(tall, ROWS) * ROWS, broad = ceil_div(min_of(NCB, wide), COLS) * COLS;
-        return units_a(tall, k) + units_b(wide, k) + (KC >= k ? min_of(MCB, low) * COLS : low * broad);
+        return units_a(tall, k) + units_b(wide, k) + (KC >= k ? (KL >= k ? ROWS : min_of(MCB, low)) * COLS : low * broad);
     }
 
     // A part of D; rows begin at a multiple of ROWS, columns of COLS.
     __attribute__((noinline)) void run(Range down, Range across, Sum* memory) {
         if (down.size() <= 0 || across.size() <= 0) return;
         const int64_t layers = ceil_div(k, KC);
+        // From one block to that below it; a block of all of k is finished before the next one is kept.
+        const auto next = [&](int64_t wide) { return layers > 1 ? wide * ROWS * COLS : KL < k ? ROWS * COLS : 0; };
         panels_a = memory;
         panels_b = panels_a + units_a(m, k);
         Sum* sums = panels_b + units_b(n, k);
@@ -239,11 +282,12 @@ public:
                     for (int64_t j = 0; j < wide; ++j) {
                         // Sums of one column of blocks, or of all of them where another layer adds to them.
                         Sum* column = sums + (layers > 1 ? ((top - down.begin) * wide + j * ROWS) * COLS : 0);
-                        panel_of_columns(left + j * COLS, column, (layers > 1 ? wide : 1) * ROWS * COLS);
+                        panel_of_columns(left + j * COLS, column, next(wide));
                     }
                 }
             }
         }
+        finish(last_row);
     }
 };
 

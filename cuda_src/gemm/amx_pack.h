@@ -81,6 +81,35 @@ static inline void interleave_rows(uint32_t* to, const Input* source, int64_t ne
     for (int64_t p = 0; p < STEP; p += GROUP, to += TILE) interleave(to, source, next, p, depth);
 }
 
+// Two neighbouring tiles of bf16 at once, in vectors of 64 bytes: a quarter of the instructions. A product of 128 x 3072 x
+// 768 that packs block by block took 0.85 to 0.92 of the time (one thread). int8 gained nothing: it needs more shuffles.
+#if DTYPE_BF16 && defined(__AVX512BW__) && __has_builtin(__builtin_shufflevector)
+enum : bool { TILES_IN_PAIRS = !OPT_TRANS_B };
+typedef uint16_t row32 __attribute__((vector_size(64)));
+
+static inline row32 wide_row_or_zeros(const Input* source, int64_t next, int64_t p, int64_t depth) {
+    row32 row = {};
+    if (p < depth) memcpy(&row, source + p * next, sizeof row);
+    return row;
+}
+
+static inline void pack_two_tiles_b(uint32_t* to, const Input* source, int64_t next, int64_t depth) {
+    for (int64_t p = 0; p < STEP; p += GROUP, to += TILE) {
+        const row32 a = wide_row_or_zeros(source, next, p, depth), b = wide_row_or_zeros(source, next, p + 1, depth);
+        const row32 left = __builtin_shufflevector(a, b, 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 8,
+                                                   40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47);
+        const row32 right = __builtin_shufflevector(a, b, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23,
+                                                    55, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31,
+                                                    63);
+        memcpy(to, &left, sizeof left);
+        memcpy(to + TILE_UNITS, &right, sizeof right);
+    }
+}
+#else
+enum : bool { TILES_IN_PAIRS = false };
+static inline void pack_two_tiles_b(uint32_t*, const Input*, int64_t, int64_t) {}
+#endif
+
 static inline vec4 load4_bytes(const Input* from) {
     vec4 value;
     memcpy(&value, from, sizeof value);
@@ -128,9 +157,14 @@ static void pack_panels_b(Sum* packed, const Input* B, int64_t n, int64_t k, Ran
         for (int64_t q = 0; q < inner; ++q) {
             const int64_t panel = OPT_TRANS_B ? o : q, step = OPT_TRANS_B ? q : o, p = (steps.begin + step) * STEP;
             uint32_t* to = reinterpret_cast<uint32_t*>(packed) + (panel * steps.size() + step) * NT * TILE_UNITS;
-            for (int64_t t = cols.begin + panel * COLS, tile = 0; tile < NT; ++tile, t += TILE, to += TILE_UNITS) {
+            const int64_t depth = min_of(STEP, k - p);
+            int64_t t = cols.begin + panel * COLS, tile = 0;
+            for (; TILES_IN_PAIRS && tile + 2 <= NT && t + 2 * TILE <= n; tile += 2, t += 2 * TILE, to += 2 * TILE_UNITS) {
+                pack_two_tiles_b(to, B + p * next + t, next, depth);
+            }
+            for (; tile < NT; ++tile, t += TILE, to += TILE_UNITS) {
                 const int64_t inside = max_of(0, min_of(TILE, n - t));
-                pack_tile_b(to, B + p * next + t * col, next, col, inside, min_of(STEP, k - p));
+                pack_tile_b(to, B + p * next + t * col, next, col, inside, depth);
             }
         }
     }

@@ -25,47 +25,65 @@ class Gemm {
     int64_t m, n, k;
     Epilogue epilogue;
     Team team;
-    Range rows, cols, depth;  // of the present blocks
-    int64_t layer;            // which block of k that is
+    Range rows = {}, cols = {}, depth = {};  // of the present blocks
+    int64_t layer = 0;                       // which block of k that is
+    bool reused_a = false, reused_b = false;  // whether what was packed before may still be read by others
+
+    // Threads that pack a block of A (B) together.
+    int64_t sharers_a() const { return TOGETHER ? team.across : 1; }
+    int64_t sharers_b() const { return TOGETHER ? team.down : 1; }
 
     int64_t units() const { return ceil_div(depth.size(), GROUP); }  // depth of a packed panel
     int64_t units_b() const { return units() + EXTRA; }
     const Input* at_a(int64_t i, int64_t p) const { return A + (OPT_TRANS_A ? p * m + i : i * k + p); }
     const Input* at_b(int64_t p, int64_t j) const { return B + (OPT_TRANS_B ? j * k + p : p * n + j); }
 
+    // Where the tile of rows i ... begins: the matrix's last tile is whole, so that nothing is filled up and masked, but
+    // its first rows are the last of the tile before, computed twice.
+    int64_t first_row(int64_t i) const { return i + MR > rows.end && m >= MR ? rows.end - MR : i; }
+
+    // Panels of `count` rows, the first of which is row i.
+    void pack_rows_of_a(Sum* to, int64_t i, int64_t count) const {
+        const Input* from = at_a(i, depth.begin);
+        if (OPT_TRANS_A) pack_rows<MR PANEL_OF_A>(to, from, m, count, depth.size());
+        else pack_transposed<MR PANEL_OF_A>(to, from, k, count, depth.size());
+    }
+
     // The threads of a grid row share a block of A: each packs its part of the panels, then all may read.
-    void pack_a() const {
+    void pack_a() {
         if (PACK_A) {
-            Team::wait(team.across);
-            Range part = share(rows.size(), MR, team.across, team.col);
-            const Input* from = at_a(rows.begin + part.begin, depth.begin);
+            if (reused_a) Team::wait(sharers_a());
+            reused_a = true;
+            const Range part = share(rows.size(), MR, sharers_a(), TOGETHER ? team.col : 0);
+            const int64_t whole = m >= MR ? part.size() / MR * MR : part.size();
             Sum* to = team.packed_a + part.begin * units();
-            if (OPT_TRANS_A) pack_rows<MR PANEL_OF_A>(to, from, m, part.size(), depth.size());
-            else pack_transposed<MR PANEL_OF_A>(to, from, k, part.size(), depth.size());
-            Team::wait(team.across);
-        } else if (int64_t over = rows.size() % MR) {
+            pack_rows_of_a(to, rows.begin + part.begin, whole);
+            if (whole < part.size()) pack_rows_of_a(to + whole * units(), rows.end - MR, MR);
+            Team::wait(sharers_a());
+        } else if (m < MR) {
             // Laid out as the matrix is, so that one microkernel serves both: [MR][depth], or [depth][MR].
-            int64_t i = rows.end - over, size = depth.size();
+            const int64_t size = depth.size();
             for (int64_t p = 0; p < size; ++p) {
                 for (int64_t r = 0; r < MR; ++r) {
-                    Sum value = r < over ? Sum(*at_a(i + r, depth.begin + p)) : 0;
+                    Sum value = r < m ? Sum(*at_a(r, depth.begin + p)) : 0;
                     team.edge_a[OPT_TRANS_A ? p * MR + r : r * size + p] = value;
                 }
             }
         }
     }
 
-    void pack_b() const {
+    void pack_b() {
         if (B_AHEAD) return;
         if (PACK_B) {
-            Team::wait(team.down);
-            Range part = share(cols.size(), NR, team.down, team.row);
+            if (reused_b) Team::wait(sharers_b());
+            reused_b = true;
+            Range part = share(cols.size(), NR, sharers_b(), TOGETHER ? team.row : 0);
             const Input* from = at_b(depth.begin, cols.begin + part.begin);
             Sum* to = team.packed_b + part.begin * units_b();
             if (OPT_TRANS_B) pack_transposed<NR PANEL_OF_B>(to, from, k, part.size(), depth.size());
             else pack_rows<NR PANEL_OF_B>(to, from, n, part.size(), depth.size());
-            Team::wait(team.down);
-        } else if (int64_t over = cols.size() % NR) {
+            Team::wait(sharers_b());
+        } else if (int64_t over = MASKS ? 0 : cols.size() % NR) {
             pack_rows<NR PANEL_OF_B>(team.edge_b, at_b(depth.begin, cols.end - over), n, over, depth.size());
         }
     }
@@ -75,19 +93,20 @@ class Gemm {
 
     Panel panel_a(int64_t i) const {
         if (PACK_A) return {team.packed_a + (i - rows.begin) * units(), MR};
-        if (i + MR <= rows.end) return {in_place(at_a(i, depth.begin)), OPT_TRANS_A ? m : k};
+        if (m >= MR) return {in_place(at_a(first_row(i), depth.begin)), OPT_TRANS_A ? m : k};
         return {team.edge_a, OPT_TRANS_A ? MR : depth.size()};
     }
 
     Panel panel_b(int64_t j) const {
         if (B_AHEAD) return {ahead + ahead_rows(layer, depth.begin) * (ceil_div(n, NR) * NR) + j * units_b(), NR};
         if (PACK_B) return {team.packed_b + (j - cols.begin) * units_b(), NR};
-        if (j + NR <= cols.end) return {in_place(at_b(depth.begin, j)), n};
+        if (MASKS || j + NR <= cols.end) return {in_place(at_b(depth.begin, j)), n};
         return {team.edge_b, NR};
     }
 
     Tile tile_at(int64_t i, int64_t j) const {
-        return {D, sums, n, i, j, min_of(MR, rows.end - i), min_of(NR, cols.end - j),
+        const int64_t first = first_row(i);
+        return {D, sums, n, first, j, i - first, min_of(MR, rows.end - first), min_of(NR, cols.end - j),
                 depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare};
     }
 
@@ -116,7 +135,7 @@ class Gemm {
 public:
     Gemm(const Input* A, const Input* B, Output* D, Sum* sums, int64_t m, int64_t n, int64_t k,
          const Epilogue& epilogue, const Team& team, const Sum* ahead = nullptr)
-        : A(A), B(B), ahead(ahead), D(D), sums(sums), m(m), n(n), k(k), epilogue(epilogue), team(team), rows(), cols(), depth(), layer(0) {}
+        : A(A), B(B), ahead(ahead), D(D), sums(sums), m(m), n(n), k(k), epilogue(epilogue), team(team) {}
 
     __attribute__((noinline)) void run() {
         Blocks down(m, MR, MCB, team.down, team.row), across(n, NR, NCB, team.across, team.col);
@@ -151,7 +170,7 @@ static int multiply(const Input* A, const Input* B, const Sum* ahead, const Adde
     const Sizes sizes(m, n, k);
     // Half precision cannot hold sums between blocks of k.
     const int64_t apart = sizeof(Output) == sizeof(Sum) || k <= KC ? 0 : ceil_div(m * n, 16) * 16;
-    Sum* memory = arena.reserve((sizes.one() + apart) * threads);
+    Sum* memory = arena.reserve(max_of(16, (sizes.one() + apart) * threads));
     if (!memory) return 1;
 
     // Batch entry b on a grid of down x across threads, as its thread `index`, in a place of its team's.
@@ -181,7 +200,7 @@ static int multiply(const Input* A, const Input* B, const Sum* ahead, const Adde
         if (ceil_div(m, MR) < down) across = team, down = 1;
         else if (ceil_div(n, NR) < across) across = 1, down = team;
         for (int64_t b = alone; b < batch; ++b) {
-            wait_for_team();
+            if (b > 0) wait_for_team();
             entry(b, down, across, index, memory);
         }
     }

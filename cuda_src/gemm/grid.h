@@ -10,7 +10,7 @@ struct Team {
     int64_t row, col;      // of this thread
     Sum *packed_a, *packed_b;  // of this thread's row, of its column
     Sum *edge_a, *edge_b;      // of this thread alone: the ragged last panel of an operand read in place
-    Sum* spare;                  // of this thread alone: a tile over the edge
+    Sum* spare;                // of this thread alone: a tile over the edge
 
     static void wait(int64_t sharers) {
         if (sharers > 1) wait_for_team();
@@ -45,18 +45,19 @@ struct Sizes {
         auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
         a = PACK_A ? lines(min_of(MCB, ceil_div(m, MR) * MR) * depth) : 0;
         b = PACK_B && !B_AHEAD ? lines(min_of(NCB, ceil_div(n, NR) * NR) * (depth + EXTRA)) : 0;
-        edge_a = PACK_A ? 0 : lines(MR * depth);
-        edge_b = PACK_B ? 0 : lines(NR * depth);
-        spare = lines(MR * NR);
+        edge_a = PACK_A || m >= MR ? 0 : lines(MR * depth);
+        edge_b = PACK_B || MASKS ? 0 : lines(NR * depth);
+        spare = MASKS ? 0 : lines(MR * NR);
     }
 
     int64_t one() const { return a + b + edge_a + edge_b + spare; }
 
-    // Memory of the thread at (row, col) of a grid: the first thread of a row owns its A, of a column its B.
+    // Memory of the thread at (row, col) of a grid: the first thread of a row owns its A, of a column its B; where nothing
+    // is packed together, each thread its own.
     Team place(Sum* memory, int64_t down, int64_t across, int64_t index) const {
         Team team = {down, across, index / across, index % across, nullptr, nullptr, nullptr, nullptr, nullptr};
-        team.packed_a = memory + team.row * across * one();
-        team.packed_b = memory + team.col * one() + a;
+        team.packed_a = memory + (TOGETHER ? team.row * across : index) * one();
+        team.packed_b = memory + (TOGETHER ? team.col : index) * one() + a;
         team.edge_a = memory + index * one() + a + b;
         team.edge_b = team.edge_a + edge_a;
         team.spare = team.edge_b + edge_b;

@@ -2,7 +2,7 @@
 // The configuration's macros MR, NR, PACK_A, ... are defined before this is included.
 #pragma once
 #include "../common/text.h"
-#include "epilogue.h"
+#include "edge.h"
 #if DTYPE_INT8
 #include "int8.h"
 #else
@@ -36,27 +36,37 @@ static inline Sum element_a(Panel a, int64_t p, int i) {
 
 static inline const Sum* row_b(Panel b, int64_t p) { return b.data + p * (PACK_B ? NR : b.stride); }
 
-static inline __attribute__((always_inline)) void step(vec (&sums)[MR][NV], Panel a, Panel b, int64_t p) {
+// V vectors of a row of B. CUT: `inside` says which lanes of the last one are inside the matrix.
+template <int V, bool CUT>
+static inline __attribute__((always_inline)) void step(vec (&sums)[MR][V], Panel a, Panel b, int64_t p, Lanes inside) {
     if (AHEAD_A && PACK_A) __builtin_prefetch(a.data + (p + AHEAD_A) * MR);
-    vec row[NV];
+    vec row[V];
 #pragma GCC unroll 16
-    for (int j = 0; j < NV; ++j) {
-        row[j] = load(row_b(b, p) + j * LANES);
+    for (int j = 0; j < V; ++j) {
+        const Sum* from = row_b(b, p) + j * LANES;
+#if MASKS
+        // A packed panel goes on with zeros.
+        if (CUT && !PACK_B && j == V - 1) row[j] = load_first(from, inside);
+        else row[j] = load(from);
+#else
+        row[j] = load(from);
+#endif
         if (AHEAD_B) __builtin_prefetch(row_b(b, p + AHEAD_B) + j * LANES);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
         vec x = in_register(splat(element_a(a, p, i)));
 #pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) sums[i][j] = multiply_add(x, row[j], sums[i][j]);
+        for (int j = 0; j < V; ++j) sums[i][j] = multiply_add(x, row[j], sums[i][j]);
     }
 }
 
-// One tile of D: rows i ..., columns j ..., `rows` x `cols` of them inside the matrix.
+// One tile of D: rows i ..., columns j ..., `rows` x `cols` of them inside the matrix. The first `above` rows belong to the
+// tile before: the last tile of a matrix begins so early that it is whole, and stores what is its own.
 struct Tile {
     Output* D;
     Sum* sums;   // of the blocks of k so far: D itself, or where D is half precision, a matrix as large as D
-    int64_t n, i, j, rows, cols;
+    int64_t n, i, j, above, rows, cols;
     bool first, last;     // the first and the last block of k
     Panel next;           // the panel that will be kept in L1 after the present one; null where there is none
     int64_t turn, turns;  // this tile's place among those that the present panel serves
@@ -92,63 +102,109 @@ static inline void fetch_next(const Tile& at, int64_t p) {
     }
 }
 
-static __attribute__((noinline)) void tile(Panel a, Panel b, int64_t depth, const Tile& at,
-                                           const Epilogue& epilogue) {
-    Output* D = at.D + at.i * at.n + at.j;
-    Sum* partial = at.sums + at.i * at.n + at.j;
-    if (PREFETCH_D) {
-        for (int64_t i = 0; i < at.rows; ++i) {
-            for (int64_t j = 0; j < NR; j += 16) __builtin_prefetch(D + i * at.n + j, 1);
-        }
-    }
-    vec sums[MR][NV] = {};
+// WHOLE: MR x NR. Otherwise V vectors hold the columns that are inside.
+template <int V, bool WHOLE>
+static inline __attribute__((always_inline)) void add_up(vec (&sums)[MR][V], Panel a, Panel b, int64_t depth,
+                                                         const Tile& at, Lanes inside) {
+    constexpr int STEPS = WHOLE ? UNROLL : 1;
     for (int i = 0; EXTRA && i < MR; ++i) {
-        for (int j = 0; j < NV; ++j) sums[i][j] = load(row_b(b, depth) + j * LANES);
+        for (int j = 0; j < V; ++j) sums[i][j] = load(row_b(b, depth) + j * LANES);
     }
     int64_t p = 0;
     if (FETCH_NEXT && at.next.data) {
         for (; p + 16 <= depth; p += 16) {
             fetch_next(at, p);
 #pragma GCC unroll 1
-            for (int64_t q = p; q < p + 16; q += UNROLL) {
+            for (int64_t q = p; q < p + 16; q += STEPS) {
 #pragma GCC unroll 8
-                for (int u = 0; u < UNROLL; ++u) step(sums, a, b, q + u);
+                for (int u = 0; u < STEPS; ++u) step<V, !WHOLE>(sums, a, b, q + u, inside);
             }
         }
     }
-    for (; p + UNROLL <= depth; p += UNROLL) {
+    for (; p + STEPS <= depth; p += STEPS) {
 #pragma GCC unroll 8
-        for (int u = 0; u < UNROLL; ++u) step(sums, a, b, p + u);
+        for (int u = 0; u < STEPS; ++u) step<V, !WHOLE>(sums, a, b, p + u, inside);
     }
-    for (; p < depth; ++p) step(sums, a, b, p);
-    if (at.rows == MR && at.cols == NR) {
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; ++i) {
-#pragma GCC unroll 16
-            for (int j = 0; j < NV; ++j) {
-                vec value = sums[i][j];
-                const int64_t place = i * at.n + j * LANES;
-                if (!at.first) value += load(partial + place);
-                if (at.last) store(D + place, epilogue(value, at.i + i, at.j + j * LANES));
-                else store(partial + place, value);
-            }
-        }
-        return;
+    for (; p < depth; ++p) step<V, !WHOLE>(sums, a, b, p, inside);
+}
+
+static inline __attribute__((always_inline)) void fetch_d(const Tile& at, int64_t begin, int64_t end) {
+    for (int64_t i = begin; PREFETCH_D && i < end; ++i) {
+        for (int64_t j = 0; j < NR; j += 16) __builtin_prefetch(at.D + (at.i + i) * at.n + at.j + j, 1);
     }
-    // A tile over the edge was computed whole, on zeros; only what is inside is stored.
-    Sum* whole = at.spare;
+}
+
+static __attribute__((noinline)) void whole_tile(Panel a, Panel b, int64_t depth, const Tile& at,
+                                                 const Epilogue& epilogue) {
+    Output* D = at.D + at.i * at.n + at.j;
+    Sum* partial = at.sums + at.i * at.n + at.j;
+    fetch_d(at, 0, MR);
+    vec sums[MR][NV] = {};
+    add_up<NV, true>(sums, a, b, depth, at, Lanes{});
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 16
-        for (int j = 0; j < NV; ++j) store(whole + i * NR + j * LANES, sums[i][j]);
-    }
-    for (int64_t i = 0; i < at.rows; ++i) {
-        for (int64_t j = 0; j < at.cols; ++j) {
-            Sum value = whole[i * NR + j];
-            const int64_t place = i * at.n + j;
-            if (!at.first) value += partial[place];
-            if (at.last) D[place] = Output(epilogue(value, at.i + i, at.j + j));
-            else partial[place] = value;
+        for (int j = 0; j < NV; ++j) {
+            vec value = sums[i][j];
+            const int64_t place = i * at.n + j * LANES;
+            if (!at.first) value += load(partial + place);
+            if (at.last) store(D + place, epilogue(value, at.i + i, at.j + j * LANES));
+            else store(partial + place, value);
         }
     }
+}
+
+#if MASKS
+// A tile over an edge, of which V vectors are inside at least in part.
+template <int V>
+static __attribute__((noinline)) void edge_tile(Panel a, Panel b, int64_t depth, const Tile& at,
+                                                const Epilogue& epilogue) {
+    if (V > 1 && at.cols <= (V - 1) * LANES) return edge_tile<(V > 1 ? V - 1 : 1)>(a, b, depth, at, epilogue);
+    const Lanes inside = first_lanes(at.cols - (V - 1) * LANES), all = first_lanes(LANES);
+    fetch_d(at, at.above, at.rows);
+    vec sums[MR][V] = {};
+    add_up<V, false>(sums, a, b, depth, at, inside);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+        if (i < at.above || i >= at.rows) continue;
+        Sum* row = at.sums + (at.i + i) * at.n + at.j;  // D itself
+#pragma GCC unroll 16
+        for (int j = 0; j < V; ++j) {
+            const Lanes lanes = j == V - 1 ? inside : all;
+            vec value = sums[i][j];
+            if (!at.first) value += load_first(row + j * LANES, lanes);
+            if (at.last) value = finished(epilogue, value, at.i + i, at.j + j * LANES, lanes);
+            store_first(row + j * LANES, value, lanes);
+        }
+    }
+}
+#else
+// A tile over an edge was computed whole, on zeros; only what is inside is stored.
+template <int V>
+static __attribute__((noinline)) void edge_tile(Panel a, Panel b, int64_t depth, const Tile& at,
+                                                const Epilogue& epilogue) {
+    Sum* whole = at.spare;
+    fetch_d(at, at.above, at.rows);
+    vec sums[MR][V] = {};
+    add_up<V, false>(sums, a, b, depth, at, Lanes{});
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 16
+        for (int j = 0; j < V; ++j) store(whole + i * NR + j * LANES, sums[i][j]);
+    }
+    for (int64_t i = at.above; i < at.rows; ++i) {
+        for (int64_t j = 0; j < at.cols; ++j) {
+            Sum value = whole[i * NR + j];
+            const int64_t place = (at.i + i) * at.n + at.j + j;
+            if (!at.first) value += at.sums[place];
+            if (at.last) at.D[place] = Output(epilogue(value, at.i + i, at.j + j));
+            else at.sums[place] = value;
+        }
+    }
+}
+#endif
+
+static inline void tile(Panel a, Panel b, int64_t depth, const Tile& at, const Epilogue& epilogue) {
+    if (at.above == 0 && at.rows == MR && at.cols == NR) whole_tile(a, b, depth, at, epilogue);
+    else edge_tile<NV>(a, b, depth, at, epilogue);
 }

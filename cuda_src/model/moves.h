@@ -113,8 +113,11 @@ static inline void move(const int64_t* p, void* const* a) {
 static inline void flip_bytes(const int64_t* p, void* const* a) {
     const uint8_t* from = static_cast<const uint8_t*>(a[0]);
     uint8_t* to = static_cast<uint8_t*>(a[1]);
-    by_team(p[0], p[1], 64, [&](int64_t begin, int64_t end) {
+    // Copies of the pointers: bytes that are written may be anything, also what the lambda holds by reference.
+    by_team(p[0], p[1], 64, [=](int64_t begin, int64_t end) {
+        const uint8_t* source = from;
+        uint8_t* result = to;
 #pragma omp simd
-        for (int64_t i = begin; i < end; i++) to[i] = from[i] ^ 128;
+        for (int64_t i = begin; i < end; i++) result[i] = source[i] ^ 128;
     });
 }

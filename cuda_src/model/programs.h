@@ -1,5 +1,6 @@
 // The programs that are the same for every model. Elementwise ones are written for theirs.
 #pragma once
+#include "gather.h"
 #include "integer_pooling.h"
 #include "local_response.h"
 #include "moves.h"
@@ -11,6 +12,7 @@ EXPORTED void move1(const int64_t* p, void* const* a) { move<int8_t>(p, a); }
 EXPORTED void move2(const int64_t* p, void* const* a) { move<int16_t>(p, a); }
 EXPORTED void move4(const int64_t* p, void* const* a) { move<int32_t>(p, a); }
 EXPORTED void move8(const int64_t* p, void* const* a) { move<int64_t>(p, a); }
+EXPORTED void gather(const int64_t* p, void* const* a) { gather_arrays(p, a); }
 EXPORTED void flip(const int64_t* p, void* const* a) { flip_bytes(p, a); }
 EXPORTED void max_pool(const int64_t* p, void* const* a) { pool<false, float>(p, a); }
 EXPORTED void max_pool_s8(const int64_t* p, void* const* a) { pool<false, int8_t>(p, a); }

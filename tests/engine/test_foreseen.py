@@ -11,6 +11,7 @@ import pytest
 from tuner import registry
 from tuner.core.errors import MachineFault
 from tuner.core.measurement import Evidence, Status
+from tuner.core.searcher import Problem
 from tuner.core.target import Prediction, Target, TargetModel
 from tuner.engine.building.build_stage import BuildRequest, Built
 from tuner.engine.processes.machine_faults import Fault
@@ -127,8 +128,10 @@ def test_who_foresees(changed: dict[str, Any], why: str) -> None:
     if "model" in changed:
         shop.target = replace(shop.target, model=None)
     space, store = KERNEL.space(WORKLOAD, shop.target), _store(changed.get("sweeps", {}))
-    kind: Any = registry.searcher(asked.searcher)
-    found = starts_of(asked, shop, space, store, kind, 7, changed.get("proposed", 0))  # type: ignore[arg-type]
+    searcher = registry.searcher(asked.searcher)(
+        Problem(space, budget=asked.budget.trials, options=asked.options)
+    )
+    found = starts_of(asked, shop, space, store, searcher, 7, changed.get("proposed", 0))  # type: ignore[arg-type]
     assert bool(found.configs) == (why == ""), why
 
 
@@ -148,8 +151,8 @@ def test_what_was_good_elsewhere_comes_before_what_is_predicted(
     space = KERNEL.space(WORKLOAD, shop.target)
     good = [space.sample(random.Random(3)), space.sample(random.Random(4))]
     monkeypatch.setattr(known_starts, "shipped", lambda: {KERNEL.name: {"f32": [*good, good[0]]}})
-    kind: Any = registry.searcher(asked.searcher)
-    found = starts_of(asked, shop, space, _store({}), kind, 7, 0)  # type: ignore[arg-type]
+    searcher = registry.searcher(asked.searcher)(Problem(space, budget=asked.budget.trials))
+    found = starts_of(asked, shop, space, _store({}), searcher, 7, 0)  # type: ignore[arg-type]
     assert found.configs == (tuple(good) if begins else ())
     assert shop.asked == 0
 

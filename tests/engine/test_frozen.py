@@ -149,6 +149,18 @@ def test_convolutions_lay_their_filters_out(name: str, workshop: Workshop) -> No
     assert outcome.status is Status.OK, outcome.error
 
 
+@pytest.mark.slow
+def test_attention_lays_its_keys_and_values_out(workshop: Workshop) -> None:
+    attention, kernel = registry.operator("attention"), registry.kernel("attn_decode_ahead")
+    workload = attention.parse("b1 h8 q1 kv200 d64 kv_heads2 frozen")
+    workshop.prepare(attention, workload)
+    config = kernel.space(workload, default_device("cpu").target_for(1)).sample(random.Random(0))
+    built = workshop.build(kernel, workload, config, attention.companions(workload))
+    assert built.constant == ("K", "V"), built.error
+    outcome = workshop.measure(workload, built, None, None)
+    assert outcome.status is Status.OK, outcome.error
+
+
 class Unlucky(np.random.Generator):
     """Draws the number of B's rows first, by which moved they are where they were."""
 

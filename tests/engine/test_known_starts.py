@@ -28,6 +28,19 @@ def test_what_is_shipped_names_kernels_and_their_parameters(kernel: str, dtype: 
         assert config.keys() <= names
 
 
+@pytest.mark.parametrize(
+    ("kernel", "dtype"),
+    [(name, dtype) for name, dtypes in shipped().items() for dtype in dtypes
+     if "cpu" in registry.kernel(name).target_kinds],
+)  # fmt: skip
+def test_a_sweep_on_several_cores_begins_with_several_threads(kernel: str, dtype: str) -> None:
+    known = registry.kernel(kernel)
+    operator = registry.operator(known.operator)
+    workload = operator.parse(operator.example, dtype, **({"frozen": True} if known.only_frozen else {}))
+    for config in known_starts(known, workload, known.space(workload, AVX512), 40).configs:
+        assert int(config.get("threads", 2)) > 1
+
+
 @pytest.mark.parametrize("on", [AVX2, AVX512], ids=lambda each: each.name)
 @pytest.mark.parametrize("shape", ["2048x2048x2048", "1x4096x64", "127x129x131"])
 def test_every_start_is_valid_where_the_sweep_is(shape: str, on: object) -> None:

@@ -20,7 +20,9 @@ def draw(rng: random.Random, dtype: str = "f32", **fixed: object) -> Workload:
             "d": rng.choice([16, 32, 64, 128, 256, rng.randint(16, 130)]),
             "causal": rng.random() < 0.5, "kv_heads": kv_heads, "paged": rng.random() < 0.4,
             "scale": rng.choice([0.0, 0.0, 0.25, 0.015625]),
+            "frozen": rng.random() < 0.2,
         }  # fmt: skip
+        values["paged"] = bool(values["paged"]) and not fixed.get("frozen", values["frozen"])
         if values["paged"]:
             values["page_size"] = rng.choice([1, 7, 16, 16, 64])
         try:

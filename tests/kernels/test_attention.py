@@ -40,7 +40,7 @@ def run(kernel: Kernel, builds: int, shapes: int, seed: int, folder: Path) -> No
 
 @each_kernel
 def test_agrees_with_the_reference(kernel: Kernel, tmp_path: Path) -> None:
-    run(kernel, 40 if kernel.baseline else 3, 20, 1, tmp_path)
+    run(kernel, 40 if kernel.baseline else 2, 20, 1, tmp_path)
 
 
 @pytest.mark.slow

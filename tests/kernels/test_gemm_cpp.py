@@ -29,7 +29,7 @@ RUN = ((1, 1, 1), (1, 67, 131), (83, 1, 19), (5, 3, 2), (37, 29, 53), (130, 200,
 BASE: Config = {
     "MR": 6, "NR": 32, "MC": 32, "NC": 128, "KC": 128, "OUTER": "n", "INNER": "n", "PACK_A": True,
     "PACK_B": True, "UNROLL": 2, "PREFETCH": 8, "PREFETCH_NEXT": "l2", "PREFETCH_D": True, "HUGE_PAGES": True,
-    "threads": 2, "SPLIT_N": 1,
+    "threads": 2, "SPLIT_N": 1, "TOGETHER": True,
 }  # fmt: skip
 
 
@@ -146,6 +146,20 @@ def test_many_threads_on_few_tiles(tmp_path: Path) -> None:
             at = GEMM.workload("f32", m=m, n=n, k=150, batch=batch)
             error, where = run.error(at)
             assert error <= 1, where
+
+
+@pytest.mark.parametrize(("aim_name", "nr", "mr"), [("cpu:avx2", 24, 4), ("cpu:avx512", 48, 8)])
+def test_an_edge_of_every_width_and_height(aim_name: str, nr: int, mr: int, tmp_path: Path) -> None:
+    """What a mask lets through is read and stored, nothing beside it; rows computed twice are stored once."""
+    aim, kernel = runnable(target(aim_name)), kernel_of("cpp_packed")
+    chosen = {"beta": 1.0, "bias": True}
+    tuned = GEMM.workload("f32", m=200, n=200, k=200, **chosen)
+    config = {**BASE, "NR": nr, "MR": mr, "PACK_A": False, "PACK_B": False, "TOGETHER": True}
+    run = Run(kernel, tuned, kernel.space(tuned, aim).check(config), aim, tmp_path)
+    for n in range(nr + 1, 2 * nr + 1):
+        at = GEMM.workload("f32", m=mr + n % mr, n=n, k=130 if n % 2 else 9, **chosen)
+        error, where = run.error(at)
+        assert error <= 1, where
 
 
 def test_a_kernel_that_skips_one_step_of_k_fails(tmp_path: Path) -> None:

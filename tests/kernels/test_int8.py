@@ -21,6 +21,8 @@ KERNELS = ("cpp_packed", "cpp_ahead", "conv_int8", "conv_int8_ahead")
 # VNNI in registers of both widths, and what there is without it.
 PATHS = ("avx512+avx512vnni", "avx2+avxvnni", "avx512", "avx2", "x86_64")
 QUICK = {("cpp_packed", "avx2+avxvnni"), ("conv_int8", "avx2+avxvnni"), ("conv_int8", "avx2")}
+# With tile registers, or permutations of bytes: those of this machine, where it has them.
+OF_SOME = ("conv_amx_ahead", "conv_amx_planes", "conv_depthwise_int8")
 
 
 def path(text: str) -> Target:
@@ -77,11 +79,11 @@ def test_a_quantized_library_call_is_exact_too(tmp_path: Path) -> None:
         assert error <= 1, where
 
 
-@pytest.mark.skipif("amx-int8" not in HERE.features, reason="this processor has no AMX")
 @pytest.mark.parametrize("seeds", [(0,), pytest.param(range(1, 12), marks=pytest.mark.slow)])
-def test_random_options_on_amx(seeds: Sequence[int], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", OF_SOME)
+def test_random_options_of_what_few_processors_have(name: str, seeds: Sequence[int], tmp_path: Path) -> None:
     for seed in seeds:
-        check(built("conv_amx_ahead", HERE, seed, tmp_path / str(seed)), seed)
+        check(built(name, HERE, seed, tmp_path / str(seed)), seed)
 
 
 def filled(workload: Workload, first: int, second: int) -> dict[str, np.ndarray]:
@@ -98,6 +100,8 @@ def filled(workload: Workload, first: int, second: int) -> dict[str, np.ndarray]
         ("cpp_packed", "m7 n21 k131000 bias"),
         ("conv_int8", "n1 c3600 h6 w6 k5 r6 s6 pad2 bias scale_channel zero_points"),
         ("conv_amx_ahead", "n1 c1500 h5 w4 k33 r3 s3 pad2 bias scale_channel zero_points frozen"),
+        ("conv_amx_planes", "n1 c1500 h5 w4 k33 r3 s3 pad2 bias scale_channel zero_points frozen"),
+        ("conv_depthwise_int8", "n1 c18 h9 w9 k18 r5 s5 pad2 groups18 relu scale_tensor zero_points"),
         ("conv_int8", "n1 c18 h9 w9 k18 r5 s5 pad2 groups18 relu scale_tensor zero_points nhwc"),
     ],
 )
@@ -114,3 +118,33 @@ def test_the_largest_sums_there_are(name: str, shape: str, tmp_path: Path) -> No
         inputs = filled(workload, first, second)
         for output, values in operator.reference(workload, inputs).items():
             np.testing.assert_array_equal(run.computed(workload, inputs)[output], values)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        # Rows longer than a register, of several registers of results.
+        ("conv_depthwise_int8", "n1 c3 h5 w150 k3 r3 s3 pad1 groups3 bias scale_channel zero_points"),
+        # Several rows of results in one register, the last of them no whole one.
+        pytest.param(
+            "conv_depthwise_int8",
+            "n2 c20 h14 w14 k20 r3 s3 pad1 stride2 groups20 relu scale_channel",
+            marks=pytest.mark.slow,
+        ),
+        # Pixels that no result belongs to, several times in a register; every second pixel; point by point.
+        ("conv_amx_planes", "n2 c70 h6 w3 k37 r3 s3 pad1 bias relu scale_channel zero_points frozen"),
+        ("conv_amx_planes", "n1 c9 h23 w45 k20 r3 s3 pad1 stride2 bias scale_tensor zero_points frozen"),
+        pytest.param(
+            "conv_amx_planes",
+            "n1 c136 h15 w15 k34 r1 s1 groups2 stride2 scale_channel frozen",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_rows_that_do_not_fit_a_register(name: str, shape: str, tmp_path: Path) -> None:
+    kernel, target = registry.kernel(name), HERE.with_limits(cores=2)
+    workload = registry.operator(kernel.operator).parse(shape, "int8")
+    if reason := kernel.unsupported(workload, target):
+        pytest.skip(reason)
+    config = kernel.space(workload, target).sample(random.Random(1))
+    check(Run(kernel, workload, config, target, tmp_path), 1)

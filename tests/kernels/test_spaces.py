@@ -27,7 +27,7 @@ AVX2 = Target(
 AVX512 = replace(
     AVX2, arch="avx512",
     features=(*AVX2.features, "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "amx-tile",
-              "amx-bf16", "amx-int8", "avx512bf16"),
+              "amx-bf16", "amx-int8", "avx512bf16", "avx512vbmi", "avx512vbmi2"),
     limits={**AVX2.limits, "vector_bytes": 64, "vector_registers": 32},
 )  # fmt: skip
 TARGETS = {"cpu": (AVX2, AVX512), "cuda": (cuda.target("sm_75"), cuda.target("sm_90"))}

@@ -43,15 +43,27 @@ def test_the_rate_leaves_out_the_first_batch() -> None:
 def test_the_command_measures_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = convolutional(tmp_path / "net.onnx")
     bench_serving.main(
-        [str(path), "--batch", "2", "--rounds", "1", "--seconds", "0.5", "--requests", "64"]
+        [str(path), "--batch", "2", "--rounds", "1", "--seconds", "0.5", "--requests", "64",
+         "--state", str(tmp_path / "steps.json")]
     )  # fmt: skip
     found = json.loads(capsys.readouterr().out)
     assert (found["requests"], found["answered"], found["wrong"], found["failed"]) == (64, 64, 0, 0)
     assert found["rows_ratio"] > 0 and found["whole_rows_per_batch"] == 2
     assert found["rows_loop_cpu_ms_per_row"] >= 0 and found["poisson_p99_ms"] >= found["poisson_p50_ms"]
+    assert found["steps_left"] == []
 
 
 def test_a_model_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         bench_serving.main(["nonesuch"])
     assert ended.value.code == 2 and capsys.readouterr().err.startswith("error: no model 'nonesuch'")
+
+
+@pytest.mark.slow
+def test_what_there_was_no_time_for_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = convolutional(tmp_path / "net.onnx")
+    bench_serving.main([str(path), "--batch", "2", "--rounds", "1", "--requests", "2048", "--minutes", "0"])
+    found = json.loads(capsys.readouterr().out)
+    left = ["round 1 of 1", "half load", "requests 1 to 1024 of 2048", "requests 1025 to 2048 of 2048"]
+    assert found["steps_left"] == left
+    assert found["answered"] == 0 and "rows_ratio" not in found

@@ -338,3 +338,55 @@ def test_programs_that_cannot_be_loaded_are_said_to_be_so(
     monkeypatch.setattr("tuner.model.glue.library._loaded", _loaded.__wrapped__)
     with pytest.raises(Unavailable, match=r"^program\.so cannot be loaded: .*$"):
         Library([], ())
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_arrays_are_put_behind_each_other_by_a_team(threads: int) -> None:
+    library = Library([], default_device("cpu").target.features)
+    rng = np.random.default_rng(1)
+    for sizes in ([5], [1, 4095, 4096, 4097, 0, 7, 20_000], [30_000] * 3):
+        parts = [rng.random((size, 3)).astype(np.float32) for size in sizes]
+        to = np.full((sum(sizes) + 2, 3), 7, np.float32)
+        library.gathered(to, parts, threads)
+        assert np.array_equal(to[:-2], np.concatenate(parts)) and np.all(to[-2:] == 7)
+
+
+def test_arrays_that_do_not_fit_are_not_put_anywhere() -> None:
+    library = Library([], default_device("cpu").target.features)
+    to = np.zeros((4, 3), np.float32)
+    with pytest.raises(ValueError, match="60 bytes do not fit in 48"):
+        library.gathered(to, [np.ones((5, 3), np.float32)], 1)
+    for part in (np.ones((2, 3)), np.ones((2, 6), np.float32)[:, ::2]):
+        with pytest.raises(ValueError, match="not all C-contiguous float32"):
+            library.gathered(to, [part], 1)
+    assert not to.any()
+
+
+def at_line(values: np.ndarray, more: int = 0) -> np.ndarray:
+    """A copy that begins so many elements behind a cache line."""
+    memory = np.zeros(values.size + 32, np.float32)
+    begin = -memory.ctypes.data % 64 // 4 + more
+    made = memory[begin : begin + values.size].reshape(values.shape)
+    made[...] = values
+    return made
+
+
+def test_an_input_is_read_where_it_lies_and_then_in_the_own_memory_again(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Split", ["x", "sizes"], ["a", "b"], axis=0),
+        helper.make_node("Sub", ["a", "b"], ["c"]),
+        helper.make_node("Relu", ["b"], ["d"]),
+        helper.make_node("Concat", ["c", "d"], ["y"], axis=0),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [8, 33]}, ["y"], [constant("sizes", [4, 4])])
+    model = prepared(path, {}, None, weights=True)
+    executor = Executor(model, graph_of(model, path, {}), [], 2)
+    own, rng = executor.memory["x"], np.random.default_rng(1)
+    for more in (0, 1, 0):
+        own[...] = 7
+        given = at_line(rng.standard_normal((8, 33)).astype(np.float32), more)
+        wanted = run(session(model, 1), {"x": given.copy()})
+        assert np.array_equal(executor.run_on({"x": given})[0], wanted[0])
+        assert bool(np.all(own == 7)) == (not more), "copied where it does not begin at a line only"
+        plain = rng.standard_normal((8, 33)).astype(np.float32)
+        assert np.array_equal(executor({"x": plain})[0], run(session(model, 1), {"x": plain})[0])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.export.real import stored_here
 from tests.in_process import run_here
 from tests.model.graphs import damaged, helper, onnx, save
 from tests.model.int8_graphs import (
@@ -17,13 +18,14 @@ from tests.model.int8_graphs import (
     residual,
     stored,
 )  # fmt: skip
-from tests.model.test_compare import opened, untuned
+from tests.model.test_compare import KERNELS, opened, untuned
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.engine.candidate.devices import default_device
 from tuner.lab.graphs import bert_base, light_models, make
 from tuner.model.comparing import difference
 from tuner.model.constants import constant_arrays, constants_of, weights
+from tuner.model.contestants import of_integers, ours
 from tuner.model.inspection import as_plain, inspect
 from tuner.model.int8_weights import as_int8
 from tuner.model.layers import find_layers
@@ -32,6 +34,7 @@ from tuner.model.reading import graph_of, model_inputs, prepared, read_model
 from tuner.model.runtime import random_inputs, run, session
 from tuner.model.signed import signed
 from tuner.model.steps import OF_RANGE, output_steps
+from tuner.store.store import open_store
 
 CONV = "conv2d/int8/n2-c3-h6-w6-k8-r3-s3/bias,frozen,pad=1,scale_channel,zero_points"
 ROUND = "conv2d/int8/n2-c8-h6-w6-k8-r3-s3/bias,frozen,pad=1,relu,scale_channel,zero_points"
@@ -334,6 +337,19 @@ def test_around_an_average_uint8_stays_as_onnx_runtime_rounds_it(tmp_path: Path)
     executor = untuned(changed, graph_of(changed, graph.path, {}))
     inputs = {name: 4 * array - 2 for name, array in random_inputs(graph, 1).items()}
     assert np.array_equal(executor(inputs)[0], run(session(model, 1), inputs)[0])
+
+
+def test_a_layer_that_was_not_tuned_is_computed_as_one_of_another_size(tmp_path: Path) -> None:
+    """A part by ONNX Runtime between two kernels takes longer than the layer. A product has no such one."""
+    model, graph = opened(residual(tmp_path / "m.onnx"))
+    first = find_layers(of_integers(model, graph)[1]).layers[0].workload
+    inputs = random_inputs(graph, 1)
+    with open_store(tmp_path / "r.db") as store:
+        stored_here(store, [(first.key, KERNELS["conv2d"], {}, 1e-3)], threads=1)
+        found = ours(model, graph, inputs, store, default_device(), 1)
+    assert (found.exact, found.near, found.left) == (1, 1, 1)
+    wanted = run(session(model, 1), inputs)
+    assert difference(found.contestant.call(), wanted, output_steps(graph)) <= 1
 
 
 @pytest.mark.slow

@@ -98,6 +98,25 @@ def test_a_sum_is_that_of_qlinearadd(write_out: bool, tmp_path: Path) -> None:
     assert executor.parts == 0 and apart.max() < 0.1301 and np.count_nonzero(apart) < 70
 
 
+def test_a_relu_behind_a_sum_cuts_off_what_is_under_the_zero_point(tmp_path: Path) -> None:
+    """One pass, also where what is left of the chain is another program."""
+    nodes = [
+        node("QuantizeLinear", "x s0 z0", "a"), node("DequantizeLinear", "a s0 z0", "ad"),
+        node("QuantizeLinear", "w s1 z1", "b"), node("DequantizeLinear", "b s1 z1", "bd"),
+        node("Add", "ad bd", "sum"), node("Relu", "sum", "r"), node("QuantizeLinear", "r s2 z2", "c"),
+        *(node("DequantizeLinear", f"c s{i} z{i}", f"c{i}") for i in range(4)),
+        node("Mul", "c0 c1", "m0"), node("Mul", "c2 c3", "m1"), node("Mul", "m0 m1", "m"),
+        node("QuantizeLinear", "m s3 z3", "q"), node("DequantizeLinear", "q s3 z3", "y"),
+    ]  # fmt: skip
+    weights = numbers("uint8", 0.1, 0.07, 0.15, 0.9)
+    path = save(tmp_path / "m.onnx", nodes, {"x": [999], "w": [999]}, ["y", "c2"], weights)
+    rng = np.random.default_rng(1)
+    given = {name: rng.normal(0, 9, 999).astype(np.float32) for name in "xw"}
+    (_, found), (_, wanted), _ = both(path, given)
+    assert wanted.min() == 0
+    assert np.abs(found - wanted).max() < 0.1501 and np.count_nonzero(found != wanted) <= 2
+
+
 MOVED: Mapping[str, tuple[list[Any], tuple[int, ...]]] = {
     "pool": ([node("MaxPool", "ad", "m", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])],
              (1, 5, 37, 41)),

@@ -153,8 +153,8 @@ def _compared_lines(found: "AtBatch") -> "Iterator[str]":
         )
     if found.facts.get("near") or found.facts.get("left"):
         yield (
-            f"{found.facts['near']} layers use a configuration tuned for another batch or for weights that "
-            "may change, "
+            f"{found.facts['near']} layers use a configuration tuned for another batch or size, or for "
+            "weights that may change, "
             f"{found.facts['left']} layers have none and are ONNX Runtime's"
         )
 

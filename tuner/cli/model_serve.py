@@ -57,8 +57,12 @@ def serve(
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each run. Default: all cores.")
+        int | None,
+        typer.Option(min=1, help="CPU threads of each run. Default: all cores, or an instance's part."),
     ] = None,
+    instances: Annotated[
+        int, typer.Option(min=1, max=64, help="Batches that run at a time, each on cores of its own.")
+    ] = 1,
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8000,
     token: Annotated[
@@ -109,13 +113,15 @@ def serve(
     found = listening(address)
     spin_briefly()
     ready_models = apart(
-        lambda: _loaded(paths, dim or (), max_batch, threads, db if executor == "tuned" else False)
+        lambda: _loaded(
+            paths, dim or (), (max_batch, instances), threads, db if executor == "tuned" else False
+        )
     )
-    scheduler = scheduled(ready_models, Rules(max_delay_ms / 1e3, max_queue, shares))
+    scheduler = scheduled(ready_models, Rules(max_delay_ms / 1e3, max_queue, shares, instances))
 
     def ready() -> None:
         for waiting in scheduler.models.values():
-            say(_line(waiting.model, waiting.share, max_delay_ms, len(paths)))
+            say(_line(waiting.model, waiting.share, max_delay_ms, len(paths), instances))
         say(f"serving at {url_of(found, address)}v2  (Ctrl-C drains and ends it)")
         if token:
             say(f"clients send the header Authorization: Bearer {token}")
@@ -184,19 +190,28 @@ def parse_shares(given: "Sequence[str]") -> dict[str, float]:
 
 
 def _loaded(
-    paths: "dict[str, Path]", dim: "Sequence[str]", most: int, threads: int | None, db: "str | bool | None"
-) -> "list[Served]":
-    """The models with their executors; `db` is False where ONNX Runtime runs them."""
+    paths: "dict[str, Path]", dim: "Sequence[str]", sizes: tuple[int, int], threads: int | None,
+    db: "str | bool | None",
+) -> "list[Served]":  # fmt: skip
+    """The models with their executors.
+
+    Args:
+        paths: by the models' names.
+        dim: sizes of symbolic dimensions, as the user gave them.
+        sizes: the largest batch, and how many instances.
+        threads: of each run.
+        db: is False where ONNX Runtime runs them.
+    """
     from contextlib import nullcontext
 
     from tuner.core.errors import TunerError
     from tuner.engine.candidate.devices import default_device
-    from tuner.engine.tuning.campaign import default_protocol
-    from tuner.model.serving.loading import Maker, load, symbols
+    from tuner.model.serving.loading import Maker, load, symbols, threads_each
     from tuner.store.store import open_store
 
     device, dims = default_device(None), parse_dims(dim)
-    usable = default_protocol(device, threads=threads).threads
+    most, instances = sizes
+    usable = threads_each(device, threads, instances)
     known = set[str]().union(*(symbols(path) for path in paths.values()))
     for unknown in dims.keys() - known:
         raise TunerError(f"--dim {unknown}: no model has a symbolic dimension of this name")
@@ -206,11 +221,12 @@ def _loaded(
         def tell(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
 
-        return [load(name, path, dims, most, maker, tell) for name, path in paths.items()]
+        return [load(name, path, dims, most, maker, tell, instances) for name, path in paths.items()]
 
 
-def _line(model: "Served", share: float, delay_ms: float, models: int) -> str:
+def _line(model: "Served", share: float, delay_ms: float, models: int, instances: int) -> str:
     part = f"; share {share:g}" if models > 1 else ""
+    part += f"; {instances} instances" if instances > 1 else ""
     if not model.batches:
         return f"{model.name}: by {model.note}; requests run one by one: {model.why_alone}{part}"
     batches = ", ".join(map(str, model.batches))

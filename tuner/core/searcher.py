@@ -42,6 +42,7 @@ class History:
         device: facts of the device as numbers (SMs, clocks, bandwidth, caches); may be empty.
         workload: its dimensions and options as numbers.
         label: for messages: `gemm/f32/m512-n512-k512 on RTX 3090`.
+        dtype: element type; empty where that is not known.
     """
 
     observations: Sequence[Observation]
@@ -49,6 +50,7 @@ class History:
     device: Mapping[str, float] = field(default_factory=dict)
     workload: Mapping[str, float] = field(default_factory=dict)
     label: str = ""
+    dtype: str = ""
 
 
 def similarity(

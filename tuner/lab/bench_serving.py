@@ -11,176 +11,38 @@ The model is an `.onnx` file or one that `tuner.lab.graphs` makes. Printed is JS
   and evenly spaced ones, for what the server adds by itself. A queue with Poisson arrivals and a service that
   always takes the same time has a p99 of 4.4 times the p50 at half load (M/D/1).
 * 10,000 requests of 32 clients, each with inputs of its own, each answer held against its own input's.
+
+A line on stderr says what each step found. With `--minutes` no step begins later than that, with `--state`
+the steps that are done are kept in a file, and the same command goes on behind them.
 """
 
 import argparse
 import json
-import os
-import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import TunerError
 from tuner.lab.closed_loop import Asked, ClientConnection, Ran, made, run
+from tuner.lab.kept_steps import Figures, KeptSteps
+from tuner.lab.serving_processes import Bare, Server, ServingSetting, run_bare, served
 from tuner.model.comparing import difference
 from tuner.model.load.arrivals import Schedule, load
-from tuner.model.load.http import Client
-from tuner.model.load.target import VARIANTS, AskedModel, Body, arrays_of, error_of
+from tuner.model.load.target import VARIANTS, Body, arrays_of, error_of
 
 CLIENTS, REQUESTS = 32, 10_000
 GOAL_RATIO, GOAL_TAIL = 0.9, 3.0
 """Of the bare executor's throughput at least; p99 over p50 at half load at most."""
-
-
-@dataclass(frozen=True)
-class ServingSetting:
-    """How the model is run, by the server and bare.
-
-    Attributes:
-        model: its file.
-        batch: the largest.
-        threads: of each run; `None`: all cores.
-        db: of tuned kernels; `None`: ONNX Runtime runs it.
-    """
-
-    model: Path
-    batch: int
-    threads: int | None
-    db: str | None
-
-    def arguments(self) -> list[str]:
-        """Of `tuner model serve`."""
-        found = ["--max-batch", str(self.batch)]
-        found += ["--executor", "onnxruntime"] if self.db is None else ["--db", self.db]
-        return found + (["--threads", str(self.threads)] if self.threads else [])
-
-
-class Bare:
-    """The executor at one batch, in a process that runs it when it is told to."""
-
-    def __init__(self, setting: ServingSetting) -> None:
-        command = [sys.executable, "-m", "tuner.lab.bench_serving", str(setting.model), "--bare",
-                   "--batch", str(setting.batch)]  # fmt: skip
-        command += ["--db", setting.db] if setting.db else []
-        command += ["--threads", str(setting.threads)] if setting.threads else []
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._line()
-
-    def rate(self, seconds: float) -> float:
-        """Rows a second, over so many seconds."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{seconds}\n")
-        self._process.stdin.flush()
-        return float(self._line())
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise TunerError("the bare executor did not begin: it says why above")
-        return line
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.communicate()
-
-
-def run_bare(setting: ServingSetting) -> None:
-    """What the process of `Bare` does: for each number of seconds on stdin a line with rows a second."""
-    from contextlib import nullcontext
-
-    from tuner.engine.candidate.devices import default_device
-    from tuner.engine.tuning.campaign import default_protocol
-    from tuner.model.runtime import random_inputs
-    from tuner.model.serving.loading import Maker
-    from tuner.store.store import open_store
-
-    device = default_device(None)
-    with nullcontext() if setting.db is None else open_store(setting.db, read_only=True) as store:
-        threads = default_protocol(device, threads=setting.threads).threads
-        one = Maker(threads, device, store).make(setting.model, {}, setting.batch)
-    inputs = random_inputs(one.graph, 1)
-    one.run(inputs)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        begun, runs = time.perf_counter(), 0
-        while time.perf_counter() - begun < float(line):
-            one.run(inputs)
-            runs += 1
-        print(runs * setting.batch / (time.perf_counter() - begun), flush=True)
-
-
-class Server:
-    """`tuner model serve` in a process of its own."""
-
-    def __init__(self, process: "subprocess.Popen[str]", host: str, port: int, name: str) -> None:
-        self._process, self.host, self.port, self.name = process, host, port, name
-
-    def target(self) -> AskedModel:
-        """What makes requests to the model."""
-        return AskedModel(Client(f"http://{self.host}:{self.port}"), self.name, self._inputs())
-
-    def _inputs(self) -> list[tuple[str, str, tuple[int, ...]]]:
-        said = self._get(f"/v2/models/{self.name}")
-        return [(i["name"], i["datatype"], tuple(i["shape"])) for i in said["inputs"]]
-
-    def _get(self, path: str) -> Any:
-        connection = ClientConnection(self.host, self.port)
-        try:
-            asked = f"GET {path} HTTP/1.1\r\nhost: {self.host}:{self.port}\r\n\r\n"
-            return json.loads(connection.ask(asked.encode()).body)
-        finally:
-            connection.close()
-
-    def counts(self) -> dict[str, float]:
-        """Rows, batches, and seconds of each part, since it began."""
-        found = self._get(f"/v2/models/{self.name}/stats")["model_stats"][0]
-        parts = ("compute_input", "compute_infer", "compute_output")
-        sums = {
-            part: sum(batch[part]["ns"] for batch in found["batch_stats"]) / 1e9 for part in parts
-        }  # fmt: skip
-        return {"rows": found["inference_count"], "batches": found["execution_count"], **sums}
-
-    def cpu_s(self) -> tuple[float, float]:
-        """Seconds of a core that the event loop took, and all other threads together."""
-        loop, whole, ticks = 0.0, 0.0, os.sysconf("SC_CLK_TCK")
-        for task in Path(f"/proc/{self._process.pid}/task").iterdir():
-            fields = (task / "stat").read_text().rpartition(")")[2].split()
-            spent = (int(fields[11]) + int(fields[12])) / ticks
-            whole += spent
-            loop += spent if int(task.name) == self._process.pid else 0.0
-        return loop, whole - loop
-
-
-@contextmanager
-def served(setting: ServingSetting) -> Iterator[Server]:
-    """A server of the model, on a port of its own."""
-    name = "m"
-    command = [sys.executable, "-m", "tuner", "model", "serve", f"{name}={setting.model}", "--port", "0",
-               *setting.arguments()]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        found = None
-        while found is None:
-            line = process.stdout.readline() if process.stdout else ""
-            if not line:
-                raise TunerError("tuner model serve did not begin: it says why above")
-            print(line.rstrip(), file=sys.stderr)
-            found = re.search(r"http://([^:]+):(\d+)/v2", line)
-        yield Server(process, found[1], int(found[2]), name)
-    finally:
-        process.terminate()
-        process.wait()
+_EACH = 32
+"""Requests of each client in one step: seconds, so that a step is lost and not the whole."""
+_OF_A_COMMAND = frozenset({"minutes", "state"})
+"""Arguments that do not change what is measured."""
 
 
 def requests(server: Server, rows: int, clients: int, each: int) -> list[list[Body]]:
@@ -218,77 +80,142 @@ def saturated(server: Server, rows: int, clients: int, seconds: float, most: int
     }
 
 
-def rounds(setting: ServingSetting, server: Server, count: int, seconds: float) -> dict[str, Any]:
-    """Bare and served in turn; medians of each figure, and of the ratios of neighbours."""
-    bare, found = Bare(setting), list[dict[str, dict[str, float]]]()
-    try:
-        for _ in range(count):
-            alone = bare.rate(seconds)
-            ways = {
-                "whole": saturated(server, setting.batch, 2, seconds, setting.batch),
-                "rows": saturated(server, 1, 2 * setting.batch, seconds, setting.batch),
-            }
-            again = bare.rate(seconds)
-            for way in ways.values():
-                way["bare_rows_per_s"] = (alone + again) / 2
-                way["ratio"] = way["rows_per_s"] / way["bare_rows_per_s"]
-            found.append(ways)
-            said = ", ".join(f"{name} {way['ratio']:.3f}" for name, way in ways.items())
-            print(f"round {len(found)}: {said} of {way['bare_rows_per_s']:.1f} rows/s", file=sys.stderr)
-    finally:
-        bare.close()
-    return {
-        f"{name}_{figure}": statistics.median(one[name][figure] for one in found)
-        for name in found[0]
-        for figure in found[0][name]
+def one_round(setting: ServingSetting, server: Server, bare: Sequence[Bare], seconds: float) -> Figures:
+    """Bare, served, and bare again; of the server what each way gives, and its ratio to its neighbours.
+
+    Args:
+        setting: how.
+        server: that is measured.
+        bare: the executor alone; and, where the server has instances, as many beside each other.
+        seconds: of each part.
+    """
+    under_way = 2 * setting.instances
+    before = [one.rate(seconds) for one in bare]
+    ways = {
+        "whole": saturated(server, setting.batch, under_way, seconds, setting.batch * setting.instances),
+        "rows": saturated(server, 1, under_way * setting.batch, seconds, setting.batch * setting.instances),
     }
-
-
-def half_load(server: Server, capacity: float, seconds: float) -> dict[str, float]:
-    """p50, p99 and their ratio at half of a capacity in rows a second, by requests of one row."""
-    found: dict[str, float] = {}
-    for name, spaced in (("poisson", False), ("spaced", True)):
-        plan = Schedule([capacity / 2], [1], seconds, spaced=spaced)
-        _, (outcome,) = load(f"http://{server.host}:{server.port}", None, server.name, plan)
-        p50, p99 = outcome.percentile(50), outcome.percentile(99)
-        found |= {f"{name}_p50_ms": 1e3 * p50, f"{name}_p99_ms": 1e3 * p99, f"{name}_p99_over_p50": p99 / p50,
-                  f"{name}_late_p99_ms": 1e3 * outcome.late_p99}  # fmt: skip
-        if outcome.refused or outcome.failed:
-            raise TunerError(f"at half load: {outcome.refused} refused, failed {dict(outcome.failed)}")
+    alone = [(first + one.rate(seconds)) / 2 for first, one in zip(before, bare, strict=True)]
+    found = {"bare_rows_per_s": alone[0]} | ({"bare_instances_rows_per_s": alone[1]} if alone[1:] else {})
+    for name, way in ways.items():
+        found |= {f"{name}_{figure}": value for figure, value in way.items()}
+        found[f"{name}_ratio"] = way["rows_per_s"] / alone[0]
     return found
 
 
-def checked(server: Server, clients: int, total: int) -> dict[str, float]:
+def at_half(server: Server, rate: float, seconds: float, spaced: bool) -> Figures:
+    """p50, p99 and their ratio, of what is answered, at a rate of requests of one row a second."""
+    plan = Schedule([rate], [1], seconds, spaced=spaced)
+    _, (outcome,) = load(f"http://{server.host}:{server.port}", None, server.name, plan)
+    if not outcome.latencies_s:
+        raise TunerError(
+            f"at half load: {outcome.refused} refused, failed {dict(outcome.failed)}, none answered"
+        )
+    p50, p99 = outcome.percentile(50), outcome.percentile(99)
+    return {"rate": rate, "p50_ms": 1e3 * p50, "p99_ms": 1e3 * p99, "p99_over_p50": p99 / p50,
+            "late_p99_ms": 1e3 * outcome.late_p99, "refused": outcome.refused,
+            "failed": outcome.failed.total()}  # fmt: skip
+
+
+class HeldAnswers:
     """Requests of many clients, each answer held against that of the same input when it was asked alone."""
-    bodies = requests(server, 1, clients, 2)
-    alone, asked, rights = ClientConnection(server.host, server.port), list[list[Asked]](), list[Any]()
-    for own in bodies:
-        asked.append([])
-        for body in own:
-            answer = alone.ask(made(server.host, server.port, server.name, body).data)
-            if answer.status != 200:
-                raise TunerError(f"the server does not answer: {error_of(answer)}")
-            rights.append(arrays_of(answer))
-            asked[-1].append(made(server.host, server.port, server.name, body, rights[-1]))
-    alone.close()
-    each = -(-total // clients)
-    ran: Ran = run(server.host, server.port, asked, lambda number, _: number >= each)
-    return {
-        "requests": clients * each,
-        "answered": len(ran.ended_s),
-        "wrong": ran.wrong,
-        "failed": ran.failed.total(),
-        "alike_pairs": sum(difference(a, b) <= 1 for a, b in combinations(rights, 2)),
-    }
+
+    def __init__(self, server: Server, clients: int) -> None:
+        self._server, self._asked, rights = server, list[list[Asked]](), list[Any]()
+        alone = ClientConnection(server.host, server.port)
+        for own in requests(server, 1, clients, 2):
+            self._asked.append([])
+            for body in own:
+                answer = alone.ask(made(server.host, server.port, server.name, body).data)
+                if answer.status != 200:
+                    raise TunerError(f"the server does not answer: {error_of(answer)}")
+                rights.append(arrays_of(answer))
+                self._asked[-1].append(made(server.host, server.port, server.name, body, rights[-1]))
+        alone.close()
+        self._alike = sum(difference(a, b) <= 1 for a, b in combinations(rights, 2))
+
+    def __call__(self, each: int) -> Figures:
+        """Has every client ask so often."""
+        ran: Ran = run(self._server.host, self._server.port, self._asked, lambda number, _: number >= each)
+        return {
+            "requests": len(self._asked) * each,
+            "answered": len(ran.ended_s),
+            "wrong": ran.wrong,
+            "failed": ran.failed.total(),
+            "alike_pairs": self._alike,
+        }
 
 
-def measure(setting: ServingSetting, count: int, seconds: float, total: int) -> dict[str, Any]:
-    """All figures of a model."""
+def _rounds(
+    setting: ServingSetting, server: Server, count: int, seconds: float, steps: KeptSteps
+) -> dict[str, float]:
+    """Medians of the figures of all rounds."""
+    bare, found = list[Bare](), list[Figures]()
+
+    def measured() -> Figures:
+        if not bare:
+            sides = [1] if setting.instances == 1 else [1, setting.instances]
+            bare.extend(Bare(setting, side) for side in sides)
+        return one_round(setting, server, bare, seconds)
+
+    shown = ("whole_ratio", "rows_ratio", "bare_rows_per_s")
+    try:
+        for number in range(count):
+            one = steps.step(f"round {number + 1} of {count}", measured, shown)
+            found += [one] if one is not None else []
+    finally:
+        for process in bare:
+            process.close()
+    return {figure: statistics.median(one[figure] for one in found) for figure in (found or [{}])[0]}
+
+
+def _half_load(server: Server, capacity: float, seconds: float, steps: KeptSteps) -> dict[str, float]:
+    """At half of a capacity in rows a second."""
+    found: dict[str, float] = {}
+    for name, spaced in (("poisson", False), ("spaced", True)):
+        measured = partial(at_half, server, capacity / 2, seconds, spaced)
+        figures = (
+            steps.step(
+                f"half load, {name}", measured, ("p50_ms", "p99_ms", "p99_over_p50", "refused", "failed")
+            )
+            or {}
+        )
+        found |= {f"{name}_{figure}": value for figure, value in figures.items()}
+    return found
+
+
+def _requests(server: Server, clients: int, total: int, steps: KeptSteps) -> dict[str, float]:
+    """Sums over steps of some requests of each client."""
+    each, checked, found = -(-total // clients), list[HeldAnswers](), list[Figures]()
+
+    def measured(count: int) -> Figures:
+        if not checked:
+            checked.append(HeldAnswers(server, clients))
+        return checked[0](count)
+
+    for begin in range(0, each, _EACH):
+        count = min(_EACH, each - begin)
+        name = f"requests {clients * begin + 1} to {clients * (begin + count)} of {clients * each}"
+        one = steps.step(name, partial(measured, count))
+        found += [one] if one is not None else []
+    sums = {name: sum(one[name] for one in found) for name in ("requests", "answered", "wrong", "failed")}
+    return sums | {"alike_pairs": max((one["alike_pairs"] for one in found), default=0)}
+
+
+def measure(
+    setting: ServingSetting, count: int, seconds: float, total: int, steps: KeptSteps
+) -> dict[str, Any]:
+    """All figures of a model that the time was enough for; `steps_left` names what is missing."""
+    found: dict[str, Any] = {"model": setting.model.stem, "batch": setting.batch,
+                             "instances": setting.instances}  # fmt: skip
     with served(setting) as server:
-        found: dict[str, Any] = {"model": setting.model.stem, "batch": setting.batch}
-        found |= rounds(setting, server, count, seconds)
-        found |= half_load(server, found["rows_rows_per_s"], max(4 * seconds, 10.0))
-        return found | checked(server, CLIENTS, total)
+        found |= _rounds(setting, server, count, seconds, steps)
+        if "rows_rows_per_s" in found:
+            found |= _half_load(server, found["rows_rows_per_s"], max(4 * seconds, 10.0), steps)
+        else:
+            steps.left.append("half load")
+        found |= _requests(server, CLIENTS, total, steps)
+    return found | {"steps_left": steps.left}
 
 
 def _named(given: str, folder: Path) -> Path:
@@ -301,29 +228,44 @@ def _named(given: str, folder: Path) -> Path:
     return path
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    """Prints the figures as JSON."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuner.lab.bench_serving", description="Measures tuner model serve."
     )
     parser.add_argument("model", help="an .onnx file, or the name of a model of tuner.lab.graphs")
     parser.add_argument("--db", help="of tuned kernels; without it ONNX Runtime runs the model")
     parser.add_argument("--batch", type=int, default=8, help="the largest")
-    parser.add_argument("--threads", type=int, help="of each run; all cores if left out")
+    parser.add_argument("--threads", type=int, help="of all runs together; all cores if left out")
+    parser.add_argument("--instances", type=int, default=1, help="batches that run at a time")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each part of a round")
     parser.add_argument("--requests", type=int, default=REQUESTS, help="that 32 clients send")
+    parser.add_argument("--minutes", type=float, help="after which no further step begins")
+    parser.add_argument("--state", type=Path, help="a file that keeps the steps that are done: "
+                        "the same command goes on behind them")  # fmt: skip
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Prints the figures as JSON."""
+    parser = _parser()
     said = parser.parse_args(given)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            setting = ServingSetting(_named(said.model, Path(folder)), said.batch, said.threads, said.db)
+            path = _named(said.model, Path(folder))
+            setting = ServingSetting(path, said.batch, said.threads, said.db, said.instances)
             if said.bare:
                 run_bare(setting)
                 return
-            figures = measure(setting, said.rounds, said.seconds, said.requests)
+            kept = {name: str(value) for name, value in vars(said).items() if name not in _OF_A_COMMAND}
+            limit_s = None if said.minutes is None else 60 * said.minutes
+            steps = KeptSteps(said.state, kept, limit_s)
+            figures = measure(setting, said.rounds, said.seconds, said.requests, steps)
     except TunerError as error:
         parser.exit(2, f"error: {error}\n")
+    if steps.left:
+        print(f"{len(steps.left)} steps are left: {', '.join(steps.left)}", file=sys.stderr)
     print(json.dumps({n: round(v, 4) if isinstance(v, float) else v for n, v in figures.items()}, indent=2))
 
 

@@ -80,10 +80,12 @@ def _named(shape: str) -> str:
 _OF_WEIGHTS = tuple(shape for shape in GEMMS if "batch" not in shape)
 # One filter a channel is next to no memory: nothing is gained by a layout of its own.
 _OF_FILTERS = tuple(shape for shape in CONVOLUTIONS if "groups" not in shape)
+# Steps of decoding read the cache once each: there its layout counts.
+_OF_STEPS = tuple(shape for shape in ATTENTIONS if " q1 " in shape)
 SUITES = (
     Suite("gemm", GEMMS, ("int8", "bf16", "f16"), _OF_WEIGHTS),
     Suite("conv2d", CONVOLUTIONS, ("int8", "bf16", "f16"), _OF_FILTERS),
-    Suite("attention", ATTENTIONS, ("bf16", "f16")),
+    Suite("attention", ATTENTIONS, ("bf16", "f16"), _OF_STEPS),
 )
 OPERATORS = tuple(suite.operator for suite in SUITES)
 # Shapes of each operator in a quick run.

@@ -16,12 +16,13 @@ _HEAD = """# CPU kernels beside the vendors' libraries
 Written by `make bench-vendor`, a section a CPU model; a run replaces the section of its own CPU alone. A
 line is one interleaved final on one machine: our fastest C++ kernel as tuned in that run, and every
 library that was installed. "speed over best" is the best library's time over ours, with its 95% interval:
-above 1 ours is faster, a tie where the interval contains 1. In tables of frozen weights a product's B or
-a convolution's filters are the same in every call: our kernels and the libraries' frozen modes, which
-stand beside their other ones, lay them out ahead, outside of what is timed. In the other tables nobody
-does. Roofs are least times (formulas and their sources are in `tuner/lab/vendor_roofline.py`): arithmetic
-at the peak of the type's own instruction, where there is one; what must come out of each cache level; and
-out of memory. A geometric mean is over the lines of its table.
+above 1 ours is faster, a tie where the interval contains 1. In tables of frozen weights a product's B, a
+convolution's filters or an attention's keys and values are the same in every call: our kernels and the
+libraries' frozen modes, which stand beside their other ones, lay them out ahead, outside of what is timed
+(no library has one for attention: keys and values are given to them as they are). In the other tables
+nobody does. Roofs are least times (formulas and their sources are in `tuner/lab/vendor_roofline.py`):
+arithmetic at the peak of the type's own instruction, where there is one; what must come out of each cache
+level; and out of memory. A geometric mean is over the lines of its table.
 """
 _COLUMNS = (
     "shape", "ours", "time", "best library", "speed over best", "compute", *LEVELS, "held by",
@@ -39,14 +40,20 @@ def section_name(facts: Mapping[str, Any], fingerprint: str) -> str:
     return f"{model}, {fingerprint}"
 
 
-def write_page(path: Path, name: str, body: str) -> None:
+def write_page(path: Path, name: str, body: str, head: str = _HEAD) -> None:
     """Puts a section into the page, in the place of the one of the same name; others stay as they are.
+
+    Args:
+        path: of the page; made where there is none.
+        name: of the section.
+        body: its text.
+        head: of a page that is made; of one that is there it stays as it is.
 
     Raises:
         TunerError: the page cannot be read or written.
     """
     try:
-        whole = path.read_text() if path.exists() else _HEAD
+        whole = path.read_text() if path.exists() else head
         sections = re.split(r"(?m)^(?=## )", whole)
         kept = [part for part in sections[1:] if part.splitlines()[0] != f"## {name}"]
         parts = [sections[0], *kept, f"## {name}\n\n{body.strip()}\n"]

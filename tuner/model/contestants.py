@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tuner import registry
 from tuner.core.activations import ACTIVATIONS
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
@@ -15,6 +16,7 @@ from tuner.core.kernel import FROZEN
 from tuner.core.workload import Workload
 from tuner.engine.program.load import load_rows, one_state
 from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.engine.tuning.campaign import default_protocol
 from tuner.model.executor import Executor
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
@@ -105,7 +107,7 @@ class Ours:
         contestant: to be timed.
         executor: what it calls.
         exact, near: layers with a kernel tuned for this very workload, or for another batch, or for weights
-            that may change.
+            that may change, or, of quantized ones, for another size.
         left: layers that ONNX Runtime keeps, as nothing is stored for them.
         model, graph: what it runs; of a quantized model not what it was given.
         chosen: the kernel of each layer that one computes.
@@ -175,15 +177,18 @@ def _ours(
                 rows[workload.operator] = store.best(
                     workload.operator, None, device.fingerprint, threads=threads
                 )
-            known[workload] = _kernel(workload, rows[workload.operator], device)
+            known[workload] = _kernel(layer, rows[workload.operator], device)
     chosen: list[tuple[Layer, TunedKernel]] = []
     for layer in layers:
         kernel = known[layer.workload]
         if kernel is not None:
             chosen.append((layer, kernel))
     if not chosen:
+        usual = default_protocol(device).threads == threads
+        more = "" if usual else f" --threads {threads}"
         raise TunerError(
-            f"no kernel is tuned for {graph.path.name}: run 'tuner model tune {graph.path}' first"
+            f"no kernel is tuned for {graph.path.name}{'' if usual else f' on {threads} threads'}: run "
+            f"'tuner model tune {graph.path}{more}' first"
         )
     return _made(model, graph, inputs, chosen, len(layers) - len(chosen), threads)
 
@@ -203,13 +208,20 @@ def _made(
     return Ours(contestant, executor, exact, len(chosen) - exact, left, model, graph, chosen)
 
 
-def _kernel(workload: Workload, rows: "Sequence[BestRow]", device: Device) -> TunedKernel | None:
+def _kernel(layer: Layer, rows: "Sequence[BestRow]", device: Device) -> TunedKernel | None:
     """The kernel tuned for a workload, else one tuned for it at another batch or for weights that may change,
     else one tuned for it with or without its sum and activation, which older databases have as nodes of their
-    own; `None`: none is stored."""
+    own; of a quantized layer else one of the nearest size; `None`: none is stored.
+
+    A quantized layer that is left to ONNX Runtime is a part of its own between kernels, which takes several
+    times what its product does: tuning gives none of its minutes to the smallest.
+    """
+    workload = layer.workload
     own = one_state([row for row in rows if row.workload == workload])
     near = own or one_state([row for row in rows if _alike(row.workload, workload)])
     near = near or one_state([r for r in rows if _alike(r.workload, workload, _ELSEWHERE)])
+    if layer.quantization is not None:
+        near = near or one_state([r for r in rows if _of_kind(r.workload, workload)])
     if not near:
         return None
     try:
@@ -227,3 +239,14 @@ def _alike(stored: Workload, wanted: Workload, apart: Collection[str] = ()) -> b
     options = [{k: v for k, v in w.options if k not in ("batch", FROZEN, *apart)} for w in (stored, wanted)]
     pairs = zip(stored.dims, wanted.dims, strict=True)
     return options[0] == options[1] and all(a == b or a[0] in _BATCHED for a, b in pairs)
+
+
+def _of_kind(stored: Workload, wanted: Workload) -> bool:
+    """Whether they multiply weights of the same taps, and both of one channel (depthwise) or neither."""
+    return stored.dtype == wanted.dtype and _taps(stored) == _taps(wanted)
+
+
+def _taps(workload: Workload) -> tuple[object, ...]:
+    operator = registry.operator(workload.operator)
+    shapes = [spec.shape for spec in operator.signature(workload) if spec.name in operator.weights]
+    return tuple((shape[2:], shape[1] == 1) for shape in shapes if len(shape) > 1)

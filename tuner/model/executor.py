@@ -17,6 +17,7 @@ from tuner.core.kernel import FROZEN
 from tuner.core.tensors import TensorSpec
 from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import default_device
+from tuner.engine.program.bound_call import BoundCall
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.model.constants import constant_arrays, constant_nodes, constants_of, sub_model, weights
 from tuner.model.glue.found import programs
@@ -26,6 +27,7 @@ from tuner.model.glue.program import Call, Folded, Operand, Program
 from tuner.model.glue.walk import joined
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
+from tuner.model.in_place import InPlace
 from tuner.model.int8_weights import column_sums, computed_bias
 from tuner.model.layer import Binding, Layer
 from tuner.model.quantization import SHIFT
@@ -102,6 +104,7 @@ class Executor:
                 self._add_layer(stage, by_layer[id(stage)], arrays)
                 self._of_layers.append((stage, slice(before, len(self._steps))))
                 self.kernels += 1
+        self._moved = self._movable(placed)
         self._joined = joined(self._steps, self._library.walk) if self._library else self._steps
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -127,6 +130,54 @@ class Executor:
         A run may write other values there: they are to be filled before each.
         """
         return {name: self._values[name] for name in self._graph.inputs}
+
+    def fill(self, name: str, parts: Sequence[np.ndarray]) -> None:
+        """Puts arrays behind each other where a run reads an input from (`memory`).
+
+        Args:
+            name: of the input.
+            parts: rows of it, of its dtype; no more than it has.
+
+        Raises:
+            ValueError: they do not fit.
+        """
+        to = self._values[name]
+        if self._library is not None and all(part.flags.c_contiguous for part in parts):
+            # Whoever reads requests has the other cores meanwhile.
+            self._library.gathered(to, parts, 1)
+        else:
+            np.concatenate(parts, out=to[: sum(map(len, parts))], casting="no")
+
+    def run_on(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """As a call, but a run may write other values to what is given: where that lies in one piece, from a
+        cache line on, it is not copied.
+
+        Raises:
+            KeyError, ValueError, RuntimeError, ModelError: as for a call.
+        """
+        for name, moved in self._moved.items():
+            own, given = self._values[name], inputs[name]
+            fits = (given.shape, given.dtype) == (own.shape, own.dtype) and given.flags.c_contiguous
+            if fits and given is not own and given.ctypes.data % _ALIGNED == 0:
+                moved.read(given)
+                inputs = {**inputs, name: own}
+        try:
+            return self(inputs)
+        finally:
+            for moved in self._moved.values():
+                moved.read(None)
+
+    def _movable(self, placed: Placing) -> dict[str, InPlace]:
+        """Inputs that a run can read elsewhere: only C functions touch them, and no output lies in them."""
+        calls = [step for step in self._steps if isinstance(step, BoundCall) and step.function]
+        if len(calls) < len(self._steps):
+            return {}
+        return {
+            name: InPlace(calls, self._values[name])
+            for name in self._graph.inputs
+            if placed.where(name) == (name, 0)
+            and not any(np.may_share_memory(self._values[name], self._values[o]) for o in self._graph.outputs)
+        }
 
     def layer_seconds(self, inputs: Mapping[str, np.ndarray], runs: int = 7) -> dict[Workload, float]:
         """Seconds that a run spends in the kernels of each workload, copies to and from them included.

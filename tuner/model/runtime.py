@@ -124,10 +124,19 @@ def run(of: Any, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     Raises:
         ModelError: ONNX Runtime fails.
     """
+    with _lock:
+        return run_beside(of, inputs)
+
+
+def run_beside(of: Any, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The outputs of a session; others may run at the same time.
+
+    Raises:
+        ModelError: ONNX Runtime fails.
+    """
     try:
-        with _lock:
-            outputs: list[np.ndarray] = of.run(None, dict(inputs))
-            return outputs
+        outputs: list[np.ndarray] = of.run(None, dict(inputs))
+        return outputs
     except Exception as error:
         raise _failed(error) from None
 

@@ -37,6 +37,8 @@ class Attention(Operator):
     SOSP 2023): [pages, page_size, kv_heads, d], and token j of sequence b lies in page
     block_table[b, j // page_size] at place j % page_size; block_table is int32 [b, ceil(kv/page_size)]. The
     pool has pages that no sequence uses; all sequences of a batch are of one length.
+    `frozen`: K and V are the same in every call, as in cross-attention or for many questions about a text; a
+    kernel may lay them out ahead. Not with `paged`, which is a layout already.
 
     dtypes: `f32`; `f16` and `bf16`: all tensors are, scores, softmax and sums in f32, one rounding at the end
     (libraries also round p, as tensor cores want it, which the tolerance allows for).
@@ -57,12 +59,9 @@ class Attention(Operator):
     dims = ("b", "h", "q", "kv", "d")
     tensors = ("Q", "K", "V", "block_table", "O")
     options: ClassVar[dict[str, Option]] = {
-        "causal": False,
-        "kv_heads": 0,
-        "scale": 0.0,
-        "paged": False,
-        "page_size": 16,
-    }
+        "causal": False, "kv_heads": 0, "scale": 0.0, "paged": False, "page_size": 16, "frozen": False,
+    }  # fmt: skip
+    weights = ("K", "V")
     example = "1x12x512x512x64"
     untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {"causal": (False, True)}
 
@@ -86,6 +85,8 @@ class Attention(Operator):
                 f"attention: causal with q {q} > kv {kv} leaves the first {q - kv} queries without a key: "
                 "take q up to kv"
             )
+        if workload.option("frozen", False) and workload.option("paged", False):
+            raise InvalidWorkload("attention: frozen keys and values lie in one piece: leave out paged")
         page = workload.option("page_size", 16)
         if not 1 <= page <= LARGEST_PAGE:
             raise InvalidWorkload(f"attention: page_size is 1 to {LARGEST_PAGE} tokens, not {page}")
@@ -382,8 +383,7 @@ class Attention(Operator):
         batch, head, query = int(rng.integers(b)), int(rng.integers(h)), int(rng.integers(q))
         group = head // (h // self.kv_heads(workload))
         seen = query + kv - q + 1 if workload.option("causal", False) else kv
-        options = {"scale": workload.option("scale", 0.0)}
-        part = self.workload(workload.dtype, b=1, h=1, q=1, kv=seen, d=d, **options)
+        part = self.workload(workload.dtype, b=1, h=1, q=1, kv=seen, d=d, scale=workload.option("scale", 0.0))
         signature = {spec.name: spec.shape for spec in self.signature(workload)}
         asked = flat_indices(signature["Q"], batch, head, query, slice(None))
         # Flat indices of the keys (and values) that the query sees, in their order.

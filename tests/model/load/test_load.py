@@ -75,8 +75,8 @@ def test_a_server_that_mixes_up_rows_is_found() -> None:
         model = by_hand(batches=batches, hook=lambda x: time.sleep(0.005))
         run = model.run
 
-        def mixed(batch: int, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-            return [np.roll(output, 1, 0) for output in run(batch, inputs)]
+        def mixed(batch: int, inputs: dict[str, np.ndarray], instance: int) -> list[np.ndarray]:
+            return [np.roll(output, 1, 0) for output in run(batch, inputs, instance)]
 
         model.run = mixed  # type: ignore[method-assign, assignment]
         return model

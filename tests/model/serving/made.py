@@ -21,7 +21,9 @@ Hook = Callable[[np.ndarray], None]
 ROW = 3
 
 
-def by_hand(name: str = "m", batches: Sequence[int] = (1, 2, 4), hook: Hook = lambda x: None) -> Served:
+def by_hand(
+    name: str = "m", batches: Sequence[int] = (1, 2, 4), hook: Hook = lambda x: None, instances: int = 1
+) -> Served:
     """A model of rows of three; `hook` is called with the inputs of each run."""
 
     def at(batch: int) -> Made:
@@ -41,7 +43,8 @@ def by_hand(name: str = "m", batches: Sequence[int] = (1, 2, 4), hook: Hook = la
         }
         return Made(Graph(Path("m"), [], values, ["x"], ["y", "sign"], frozenset(), {}), run, "NumPy")
 
-    return Served(name, Path("m.onnx"), {batch: at(batch) for batch in batches})
+    first, *others = ({batch: at(batch) for batch in batches} for _ in range(instances))
+    return Served(name, Path("m.onnx"), first, others=others)
 
 
 @contextmanager

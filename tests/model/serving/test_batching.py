@@ -194,3 +194,32 @@ def test_a_share_of_nobody_and_two_of_one_name_are_errors() -> None:
         scheduled([by_hand()], Rules(shares={"n": 2}))
     with pytest.raises(TunerError, match="NAME=MODEL"):
         scheduled([by_hand(), by_hand()], Rules())
+
+
+def test_instances_run_batches_at_the_same_time_each_in_memory_of_its_own() -> None:
+    both = threading.Barrier(2)  # passed by two runs only that are under way together
+
+    def hook(x: np.ndarray) -> None:
+        both.wait(30)
+
+    rows = [np.full((1, 3), value) for value in range(16)]
+    with started(by_hand(hook=hook, instances=2), delay_s=60, instances=2) as scheduler:
+        futures = [sent(scheduler, one) for one in rows]
+        for one, future in zip(rows, futures, strict=True):
+            found = future.result(30)
+            assert not isinstance(found, Exception) and np.array_equal(found["y"], 3 * one + 1)
+    plain = scheduler.models["m"].statistics.plain("m", "1")
+    assert (plain["inference_count"], plain["execution_count"]) == (16, 4)
+
+
+def test_what_one_instance_leaves_another_takes_when_it_is_due(gate: Gate) -> None:
+    with started(by_hand(hook=gate, instances=2), delay_s=0.2, instances=2) as scheduler:
+        futures = [sent(scheduler, np.zeros((3, 3))) for _ in range(2)]
+        # Three rows of six are a batch; the other three are due while that one is held up.
+        until = time.monotonic() + 30
+        while len(scheduler.models["m"]):
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        gate.open.set()
+        for future in futures:
+            assert not isinstance(future.result(30), Exception)

@@ -227,3 +227,24 @@ def test_who_does_not_read_has_no_more_answered_until_it_does(
         while read.count(b"HTTP/1.1 200") < count:
             read += client.recv(2**16)
         sender.join()
+
+
+def test_the_loop_is_woken_for_a_large_body_once_and_for_what_follows_as_usual(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_PIECE", 16)
+    sizes, came = list[int](), direct.Inference.came
+
+    def noted(self: direct.Inference, size: int) -> None:
+        sizes.append(size)
+        came(self, size)
+
+    monkeypatch.setattr(direct.Inference, "came", noted)
+    x = np.arange(12).reshape(4, 3)
+    data, short = binary(x), binary(x[:1])
+    pieces = [data[:-48], data[-48:-32], data[-32:-9], data[-9:] + short[:-3], short[-3:]]
+    first, second = answers(server, pieces, 2)
+    assert np.array_equal(arrays_of(first)[0], 3 * x + 1) and np.array_equal(
+        arrays_of(second)[0], [[1, 4, 7]]
+    )
+    assert sizes[1] == 48, sizes

@@ -9,15 +9,17 @@ import pytest
 
 from tests.export.real import stored_here
 from tests.model.graphs import attending, convolutional, helper, save, weight
+from tuner.core.errors import TunerError
 from tuner.core.kernel import unfrozen
 from tuner.engine.candidate.devices import default_device
+from tuner.engine.tuning.campaign import default_protocol
 from tuner.model.comparing import difference
 from tuner.model.guards import ModelError
 from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import random_inputs, run, session
 from tuner.model.serving import loading
-from tuner.model.serving.loading import Maker, Served, load
+from tuner.model.serving.loading import Maker, Served, load, threads_each
 from tuner.store.store import open_store
 
 pytest.importorskip("onnxruntime", reason="needs the extra 'model'")
@@ -56,7 +58,8 @@ def test_the_tuned_kernels_serve_what_onnx_runtime_would(tmp_path: Path) -> None
     device = default_device()
     workloads = [layer.workload for layer in find_layers(graph).layers]
     with open_store(tmp_path / "r.db") as store:
-        with pytest.raises(Exception, match="tuner model tune"):
+        threads = " --threads 1" if default_protocol(device).threads > 1 else ""
+        with pytest.raises(TunerError, match=rf"run 'tuner model tune .*m\.onnx{threads}' first"):
             load("m", path, {}, 2, Maker(1, device, store))
         stored_here(store, [(unfrozen(w).key, NAIVE[w.operator], {}, 1e-3) for w in workloads], threads=1)
         model = load("m", path, {}, 2, Maker(1, device, store))
@@ -66,7 +69,7 @@ def test_the_tuned_kernels_serve_what_onnx_runtime_would(tmp_path: Path) -> None
     for one, found in zip(requests, answered(model, requests), strict=True):
         assert difference([found], run(plain, one)) <= 1
     inputs, batch = model.gather(requests, 2)
-    assert np.shares_memory(inputs["x"], model._made[batch].memory["x"]), "put where the kernels read it"
+    assert np.shares_memory(inputs["x"], model._made[0][batch].memory["x"]), "put where the kernels read it"
 
 
 def test_what_the_batches_take_says_how_many_rows_run_together(
@@ -140,3 +143,25 @@ def test_indices_are_rows_too(tmp_path: Path) -> None:
     rows = np.array([[0, 1, 2, 3, 4], [6, 5, 0, 0, 1]])
     one, two = answered(found, [{"i": rows[:1]}, {"i": rows[1:]}])
     assert np.array_equal(one[0], table[rows[0]]) and np.array_equal(two[0], table[rows[1]])
+
+
+def test_instances_are_made_alike_and_have_memory_of_their_own(tmp_path: Path) -> None:
+    path, said = convolutional(tmp_path / "m.onnx"), list[str]()
+    model = load("m", path, {}, 2, runtime(), said.append, instances=2)
+    assert len(model._made) == 2 and any("instance 2 of 2" in line for line in said)
+    rng = np.random.default_rng(3)
+    given = [[{"x": rng.random((1, 3, 6, 6), np.float32)} for _ in range(2)] for _ in range(2)]
+    gathered = [model.gather(rows, 2, instance) for instance, rows in enumerate(given)]
+    plain = session(prepared(path, {}, 1, weights=True), 1)
+    for instance, (inputs, batch) in enumerate(gathered):
+        (output, *_) = model.run(batch, inputs, instance)
+        for row, one in enumerate(given[instance]):
+            assert difference([np.array(output)[row : row + 1]], run(plain, one)) <= 1
+
+
+def test_each_instance_has_its_part_of_the_cores() -> None:
+    cores = default_protocol(default_device()).threads
+    assert threads_each(default_device(), None, 1) == cores
+    assert threads_each(default_device(), None, cores) == 1
+    with pytest.raises(TunerError, match=f"--instances {cores + 1} of 1 threads: {cores} cores"):
+        threads_each(default_device(), None, cores + 1)

@@ -50,7 +50,7 @@ def test_a_request_of_more_rows_than_the_plan_says_runs_whole_and_full_batches_s
         return Job({}, rows, lambda found: None)
 
     made = by_hand()
-    planned = Served("m", made.path, made._made)
+    planned = Served("m", made.path, made._made[0])
     planned.plan = [0, 1, 1, 1, 4]
     waiting = Waiting(planned, 1.0, 100, 0.0)
     for rows in (1, 1, 1, 1, 3, 1):

@@ -16,6 +16,7 @@ class BoundCall:
         function: address of a C function; 0: it is none. With `numbers` 0 it is `int f(void** addresses)`,
             which returns 0 for success, else `void f(const int64_t* numbers, void* const* addresses)`.
         addresses, numbers: addresses of its arguments, which live as long as this object.
+        places: how many `addresses` there are.
         name: what it is, for messages; a program has none, since it cannot fail.
     """
 
@@ -24,6 +25,7 @@ class BoundCall:
     function: int = 0
     addresses: int = 0
     numbers: int = 0
+    places: int = 0
     name: str = ""
 
     def __call__(self) -> None:

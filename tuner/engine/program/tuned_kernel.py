@@ -157,7 +157,8 @@ class TunedKernel:
         executable = self._taken()  # not given back: weights that are laid out stay so
         executable.bind({**self._weights, **used})
         function, addresses = executable.entry() or (0, 0)
-        return BoundCall(executable.run, self._artifact.threads > 1, function, addresses)
+        places = len(self._artifact.arguments)
+        return BoundCall(executable.run, self._artifact.threads > 1, function, addresses, places=places)
 
     def _on_device(self, arrays: dict[str, Resident], out: Any) -> Any:
         key, name = self.workload.key, self._output.name

@@ -17,8 +17,9 @@ from tuner.core.space import Config, SearchSpace
 from tuner.engine.building.build_stage import BuildRequest, Built
 from tuner.engine.candidate.evaluator import Evaluator
 from tuner.engine.tuning.known_starts import known_starts
+from tuner.engine.tuning.pooled_starts import pooled_starts
 from tuner.engine.tuning.request import SweepRequest
-from tuner.engine.tuning.starting import Starts, best_predicted, most_starts, predicted_starts
+from tuner.engine.tuning.starting import Starts, best_predicted, both, most_starts, predicted_starts
 
 if TYPE_CHECKING:
     from tuner.store.records import HistoryGroup
@@ -44,9 +45,10 @@ def starts_of(
     sweep_id: int, proposed: int,
 ) -> Starts:  # fmt: skip
     """What a sweep measures before its searcher is asked: best by an earlier sweep's model, good at other
-    shapes, or best by this sweep's model.
+    shapes (of the store, and as the lab ships them), or best by this sweep's model.
 
-    Equal seeds, spaces and budgets give equal starts, so that a resumed sweep goes on with those it has left.
+    Equal seeds, spaces, budgets and histories give equal starts, so that a resumed sweep goes on with those
+    it has left.
 
     Args:
         request, workshop, space, store, searcher: of the sweep.
@@ -65,7 +67,8 @@ def starts_of(
         return found
     if _has_history(request, workshop, groups, sweep_id):
         return found
-    known = known_starts(kernel, workload, space, trials)
+    pooled = pooled_starts(kernel, workload.dtype, searcher.problem, int(target.limits.get("cores", 1)))
+    known = both(pooled, known_starts(kernel, workload, space, trials), most_starts(trials))
     if known.configs or not searcher.foresight or target.model is None or not isinstance(workshop, _Builds):
         return known
     return foreseen_starts(request, workshop, workshop.build_all, space)

@@ -76,5 +76,7 @@ def known_history(
         room -= len(observations)
         label = f"{group.workload.key} on {group.device.name}"
         theirs = workload_numbers(group.workload)
-        found.append(History(observations, space, device_numbers(group.device), theirs, label))
+        found.append(
+            History(observations, space, device_numbers(group.device), theirs, label, group.workload.dtype)
+        )
     return found

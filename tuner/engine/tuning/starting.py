@@ -51,6 +51,14 @@ def most_starts(trials: int | None) -> int:
     return MOST if trials is None else min(MOST, max(1, trials // 3))
 
 
+def both(first: Starts, then: Starts, most: int) -> Starts:
+    """Starts of two kinds, no configuration twice."""
+    rest = [config for config in then.configs if config not in first.configs]
+    if not first.configs or not rest:
+        return first if first.configs else then
+    return Starts((*first.configs, *rest)[:most], why=f"{first.why}; {then.why}")
+
+
 def predicted_starts(
     kernel: Kernel, workload: Workload, target: Target, space: SearchSpace, store: "Store",
     groups: Sequence["HistoryGroup"], budget: int | None,

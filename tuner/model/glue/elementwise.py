@@ -14,7 +14,7 @@ from tuner.model.graph import Graph, Node
 from tuner.model.quantization import BYTES
 
 # Of a C++ function with so many operands; more would not fit in registers.
-MOST_OPERANDS, MOST_AXES = 12, 8
+MOST_OPERANDS, MOST_AXES = 14, 8
 _ONE = {
     "Relu": "relu_of({0})", "Sigmoid": "sigmoid_of({0})", "Tanh": "tanh_of({0})", "Erf": "erf_of({0})",
     "Sqrt": "sqrt_of({0})", "Exp": "exp_of({0})", "Abs": "abs_of({0})", "Neg": "-{0}",
@@ -35,6 +35,7 @@ class _Text:
 
     Attributes:
         output: its shape.
+        inner: indices of the nodes that it computes.
         operands: with their shapes and types.
         numbers: C++ variables of operands that are one number, by the constant's name.
         names: C++ variables of values that are computed in it.
@@ -42,6 +43,7 @@ class _Text:
     """
 
     output: tuple[int, ...]
+    inner: frozenset[int] = frozenset()
     operands: list[Operand] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
@@ -217,8 +219,8 @@ def _closed(graph: Graph, chain: Sequence[Node]) -> list[Node]:
 
 def _program(graph: Graph, chain: Sequence[Node]) -> Program | None:
     output = chain[-1].outputs[0]
-    text = _Text(graph.shape(output) or ())
-    inner = {node.index for node in chain}
+    inner = frozenset(node.index for node in chain)
+    text = _Text(graph.shape(output) or (), inner)
     for node in chain:
         # What is dequantized is written where it is used, and a sum that is quantized with that.
         if node is chain[-1] or not (read_quantized(graph, node) or _is_term(graph, node, inner)):
@@ -283,8 +285,9 @@ def _quantized(graph: Graph, node: Node, text: _Text) -> str:
     assert found is not None, "it is covered"
     scale, zero = found
     low, high = (-128.0, 127.0) if graph.value(node.outputs[0]).dtype == "int8" else (0.0, 255.0)
-    terms = _terms(graph, node.inputs[0])
-    if terms is None or node.inputs[0] in text.names:
+    source, positive = _before_relu(graph, node.inputs[0], text.inner)
+    terms = _terms(graph, source, text.inner)
+    if terms is None:
         names = text.of(graph, node.inputs[0]), *text.linear(graph, node)
         return f"quantized_of({', '.join(names)}, {low}f, {high}f)"
     arguments, zeros = list[str](), np.float32(zero)
@@ -292,20 +295,42 @@ def _quantized(graph: Graph, node: Node, text: _Text) -> str:
         by = np.float32(its_scale) / np.float32(scale)
         arguments += [text.of(graph, value), text.number(float(by))]
         zeros -= by * np.float32(its_zero)
-    return f"quantized_sum_of({', '.join(arguments)}, {text.number(float(zeros))}, {low}f, {high}f)"
+    # Rounding keeps the order: what a Relu cuts off before it is what lies under the zero point behind it.
+    least = max(low, float(zero)) if positive else low
+    return f"quantized_sum_of({', '.join(arguments)}, {text.number(float(zeros))}, {least}f, {high}f)"
+
+
+def _before_relu(graph: Graph, name: str, inner: Container[int]) -> tuple[str, bool]:
+    """What a value is the Relu of, where that is in the chain and nobody else uses it; whether it is one."""
+    maker = graph.producers.get(name)
+    relu = maker is not None and maker.op == "Relu" and not maker.domain and maker.index in inner
+    if maker is None or not relu or graph.only_consumer(name) is None:
+        return name, False
+    return maker.inputs[0], True
 
 
 def _is_term(graph: Graph, node: Node, inner: Container[int]) -> bool:
-    """Whether a sum becomes part of the QuantizeLinear behind it."""
+    """Whether a sum, or the Relu behind one, becomes part of the QuantizeLinear behind it."""
     user = graph.only_consumer(node.outputs[0])
+    if (
+        node.op != "Relu"
+        and user is not None
+        and user.op == "Relu"
+        and not user.domain
+        and user.index in inner
+    ):
+        user = graph.only_consumer(user.outputs[0])
     quantized = user is not None and user.op == "QuantizeLinear" and user.index in inner
-    return quantized and _terms(graph, node.outputs[0]) is not None
+    return quantized and _terms(graph, _before_relu(graph, node.outputs[0], inner)[0], inner) is not None
 
 
-def _terms(graph: Graph, name: str) -> list[tuple[str, float, float]] | None:
-    """(integers, scale, zero point) of the two dequantized values of one shape that a value is the sum of."""
+def _terms(graph: Graph, name: str, inner: Container[int]) -> list[tuple[str, float, float]] | None:
+    """(integers, scale, zero point) of the two dequantized values of one shape that a value is the sum of,
+    where that is a node of the chain: what it takes is there then."""
     node = graph.producers.get(name)
-    if node is None or node.domain or node.op != "Add" or graph.only_consumer(name) is None:
+    if node is None or node.index not in inner or node.domain or node.op not in ("Add", "Sum"):
+        return None
+    if graph.only_consumer(name) is None:
         return None
     makers = [graph.producers.get(each) for each in node.inputs]
     found = []

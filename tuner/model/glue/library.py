@@ -99,6 +99,28 @@ class Library:
         call = copy_of(view)
         return None if call is None else self._bound(call, (view, to), threads)
 
+    def gathered(self, to: np.ndarray, arrays: Sequence[np.ndarray], threads: int) -> None:
+        """Copies arrays behind each other, by a team, in one call: Python's lock is let go of once.
+
+        Args:
+            to: C-contiguous, as large as all of them or larger.
+            arrays: C-contiguous, of the dtype of `to`.
+            threads: of the team.
+
+        Raises:
+            ValueError: an array is not so.
+        """
+        sizes = [array.nbytes for array in arrays]
+        if sum(sizes) > to.nbytes or not to.flags.c_contiguous:
+            raise ValueError(f"{sum(sizes)} bytes do not fit in {to.nbytes} that follow each other")
+        if not all(array.flags.c_contiguous and array.dtype == to.dtype for array in arrays):
+            raise ValueError(f"arrays to be gathered are not all C-contiguous {to.dtype}")
+        numbers = (ctypes.c_int64 * (2 + len(sizes)))(threads, len(sizes), *sizes)
+        places = (ctypes.c_void_p * (1 + len(sizes)))(*(array.ctypes.data for array in (to, *arrays)))
+        function = _loaded(_COMMON, self._features).gather
+        function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
+        function(numbers, places)
+
     def _bound(self, call: Call, arrays: Sequence[np.ndarray | None], threads: int) -> BoundCall:
         function = getattr(_loaded(call.text or _COMMON, self._features), call.function)
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
@@ -113,4 +135,5 @@ class Library:
             function(kept[1], kept[2])
 
         address = ctypes.cast(function, ctypes.c_void_p).value or 0
-        return BoundCall(run, team > 1, address, ctypes.addressof(addresses), ctypes.addressof(numbers))
+        tables = ctypes.addressof(addresses), ctypes.addressof(numbers)
+        return BoundCall(run, team > 1, address, *tables, places=len(places))

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import sys
 from typing import Any
 
 import h11
@@ -12,8 +14,12 @@ from tuner.model.serving.direct import Direct, Head, Inference
 MOST_CONNECTIONS = 512
 # Seconds in which a request's headers have to be there, and in which an answer has to be read.
 HEADERS_S, ANSWER_S = 10.0, 60.0
-# Bytes that are read at a time where nobody says where they belong, and that wait behind a request.
-_PIECE = 2**16
+# Bytes that wait behind a request; and that are read at a time where nobody says where they belong: a head,
+# and little of the body behind it, which is copied once more.
+_PIECE, _SCRATCH = 2**16, 2**14
+# Of a body, that are to be there before the loop is woken for it: waking costs more than copying a piece.
+# Linux makes room for what is waited for; elsewhere a buffer that is too small for it would wake nobody.
+_AT_A_TIME = 2**20 if sys.platform == "linux" else 1
 
 
 def _raw(status: str, text: str) -> bytes:
@@ -37,11 +43,13 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
     _stuck: asyncio.TimerHandle | None = None
     _asked: Inference | None = None
     _later = b""
+    _woken_at = 1
     _ending = False
 
     def connection_made(self, transport: Any) -> None:
         """Takes a connection, unless there are too many."""
         super().connection_made(transport)
+        self._socket = transport.get_extra_info("socket")
         if len(self.connections) > MOST_CONNECTIONS:
             transport.write(_raw("503 Service Unavailable", "too many connections: ask again later"))
             transport.close()
@@ -57,6 +65,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         """So many bytes are there."""
         if self._asked is not None and self._asked.reading:
             self._asked.came(nbytes)
+            self._wake_at()
         else:
             self.data_received(bytes(self._scratch[:nbytes]))
 
@@ -133,6 +142,16 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         headers = self.server_state.default_headers
         self._asked = Inference(self.direct, head, self.loop, headers, self._answered)
         self._asked.begin(data[head.end : end])
+        self._wake_at()
+
+    def _wake_at(self) -> None:
+        """Has the loop woken once the rest of a body, or a large piece, is there; else by anything."""
+        left = len(self._asked.room()) if self._asked is not None and self._asked.reading else 1
+        wanted = min(left, _AT_A_TIME) if left >= _PIECE else 1
+        if wanted != self._woken_at and not self.transport.is_closing():
+            self._woken_at = wanted
+            # An end of the connection, or memory that is short, wakes it before.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
 
     def _answered(self, answer: bytes, close: bool) -> None:
         self._asked = None
@@ -174,6 +193,6 @@ def connections_of(server: Direct) -> type[Connection]:
 
     class Own(Connection):
         direct = server
-        _scratch = memoryview(bytearray(_PIECE))
+        _scratch = memoryview(bytearray(_SCRATCH))
 
     return Own

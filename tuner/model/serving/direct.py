@@ -23,6 +23,8 @@ from tuner.model.serving.waiting import Job, Outcome, Waiting
 from tuner.serve.guard import FIXED_HEADERS, Guard
 
 _MOST_HEAD = 2**14
+# Heads that are kept as they were read: how many, and how long each.
+_MOST_KNOWN, _MOST_KNOWN_BYTES = 256, 2**11
 _FIRST = re.compile(rb"POST /v2/models/([A-Za-z0-9_.-]+)(?:/versions/([A-Za-z0-9_.-]+))?/infer HTTP/1\.1")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\x20-\x7e\t]*")
@@ -61,6 +63,7 @@ class Direct:
     def __init__(self, scheduler: Scheduler, counted: Intake, guard: Guard) -> None:
         self.scheduler, self.intake, self._guard = scheduler, counted, guard
         self._handover: Handover | None = None
+        self._known: dict[bytes, Head] = {}
 
     def handover(self, loop: asyncio.AbstractEventLoop) -> Handover:
         """To this loop, which is the server's."""
@@ -73,7 +76,17 @@ class Direct:
         end = data.find(b"\r\n\r\n", 0, _MOST_HEAD)
         if end < 0 or not data.startswith(b"POST "):
             return None
-        first, *lines = data[:end].split(b"\r\n")
+        text = data[:end]
+        found = self._known.get(text)
+        if found is None and (found := self._read(text)) is not None and end <= _MOST_KNOWN_BYTES:
+            # A client's next request mostly has the very same head: what it says does not change.
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[text] = found
+        return found
+
+    def _read(self, text: bytes) -> Head | None:
+        first, *lines = text.split(b"\r\n")
         asked = _FIRST.fullmatch(first)
         waiting = self.scheduler.models.get(asked[1].decode()) if asked else None
         if asked is None or waiting is None or (asked[2] or b"1").decode() != waiting.model.version:
@@ -96,7 +109,7 @@ class Direct:
             return None
         if not self._guard.admits("POST", headers):
             return None
-        return Head(waiting, end + 4, length, header_bytes)
+        return Head(waiting, len(text) + 4, length, header_bytes)
 
 
 def _number(headers: Mapping[str, str], name: str) -> int | None:

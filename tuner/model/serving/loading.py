@@ -12,12 +12,14 @@ import numpy as np
 
 from tuner.core.brief import brief
 from tuner.core.device import Device
+from tuner.core.errors import TunerError
+from tuner.engine.tuning.campaign import default_protocol
 from tuner.model.comparing import difference
 from tuner.model.contestants import ours
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError, parse
 from tuner.model.reading import graph_of, model_inputs, prepared
-from tuner.model.runtime import random_inputs, run, session
+from tuner.model.runtime import random_inputs, run, run_beside, session
 from tuner.model.serving.plan import least_waiting
 from tuner.model.serving.protocol import DATATYPES, Signature, Tensor
 
@@ -44,6 +46,8 @@ class Made:
         seconds: that a run takes, the least of a few; 0: not known.
         memory: where it reads its inputs from, by name, if it has such a place: what is written there before
             a run, and given to it, is not copied.
+        fill: puts arrays there behind each other, as the rows of an input that is named.
+        run_on: as `run`, but may write to what it is given; it copies less.
     """
 
     graph: Graph
@@ -51,16 +55,19 @@ class Made:
     note: str
     seconds: float = 0.0
     memory: Mapping[str, np.ndarray] = field(default_factory=dict)
+    fill: Callable[[str, Sequence[np.ndarray]], None] | None = None
+    run_on: Run | None = None
 
 
 class Served:
-    """A model that is served; one run at a time.
+    """A model that is served; one run of each instance at a time.
 
     Args:
         name: that requests have in their addresses.
         path: of its file.
         made: by batch; a single one of batch 0 where the model has none.
         why_alone: why requests are not put together; empty where they are.
+        others: further instances, each with memory of its own: what runs at the same time.
 
     Attributes:
         signature: what it takes and gives.
@@ -70,27 +77,34 @@ class Served:
 
     version = "1"
 
-    def __init__(self, name: str, path: Path, made: Mapping[int, Made], why_alone: str = "") -> None:
+    def __init__(
+        self, name: str, path: Path, made: Mapping[int, Made], why_alone: str = "",
+        others: Sequence[Mapping[int, Made]] = (),
+    ) -> None:  # fmt: skip
         self.name, self.path, self.why_alone = name, path, why_alone
         self.batches = sorted(batch for batch in made if batch)
-        self._made = dict(made)
+        self._made = [dict(one) for one in (made, *others)]
         self.plan = least_waiting({b: made[b].seconds for b in self.batches}) if self.batches else [0]
         self.note = made[max(made)].note
         self.signature = _signature(made[max(made)].graph, max(made))
-        self._inputs = {
-            batch: dict(made[batch].memory)
-            or {t.name: np.zeros((batch, *(t.shape or ())), t.dtype) for t in self.signature.inputs}
-            for batch in self.batches
-        }
+        self._inputs = [
+            {
+                batch: dict(one[batch].memory)
+                or {t.name: np.zeros((batch, *(t.shape or ())), t.dtype) for t in self.signature.inputs}
+                for batch in self.batches
+            }
+            for one in self._made
+        ]
 
     def gather(
-        self, given: Sequence[Mapping[str, np.ndarray]], rows: int
+        self, given: Sequence[Mapping[str, np.ndarray]], rows: int, instance: int = 0
     ) -> tuple[Mapping[str, np.ndarray], int]:
-        """Puts requests together; the next call, and the run, write to what this one returns.
+        """Puts requests together; the next call for this instance, and its run, write to what is returned.
 
         Args:
             given: inputs of each request, in order.
             rows: of all of them.
+            instance: that is going to run them.
 
         Returns:
             Inputs of the smallest prepared batch that holds the rows, and that batch. Rows that are left over
@@ -101,19 +115,21 @@ class Served:
         batch = self.batches[bisect_left(self.batches, rows)]
         if len(given) == 1 and rows == batch:
             return given[0], batch
-        inputs = self._inputs[batch]
+        inputs = self._inputs[instance][batch]
+        fill = self._made[instance][batch].fill
         for name, array in inputs.items():
-            place = 0
-            for one in given:
-                part = one[name]
-                array[place : place + len(part)] = part
-                place += len(part)
-            array[place:] = array[place - 1]
+            parts = [one[name] for one in given]
+            if fill is not None:
+                fill(name, parts)
+            else:
+                np.concatenate(parts, out=array[:rows], casting="no")
+            array[rows:] = array[rows - 1]
         return inputs, batch
 
-    def run(self, batch: int, inputs: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        """The outputs at a prepared batch, in memory that the next run may write to."""
-        return self._made[batch].run(inputs)
+    def run(self, batch: int, inputs: Mapping[str, np.ndarray], instance: int = 0) -> Sequence[np.ndarray]:
+        """The outputs at a prepared batch, in memory that the next run of the instance may write to."""
+        made = self._made[instance][batch]
+        return (made.run_on or made.run)(inputs)
 
 
 def _signature(graph: Graph, batch: int) -> Signature:
@@ -157,11 +173,12 @@ class Maker:
         graph = graph_of(model, path, dims)
         if self.store is None:
             made = session(model, self.threads, **_BESIDE_OTHERS)
-            return Made(graph, lambda inputs: run(made, inputs), "ONNX Runtime")
+            return Made(graph, lambda inputs: run_beside(made, inputs), "ONNX Runtime")
         found = ours(model, graph, {}, self.store, self.device, self.threads)
         if batch in (None, 1):
             self._check(model, graph, found.executor)
-        return Made(graph, found.executor, found.contestant.note, memory=found.executor.memory)
+        one = found.executor
+        return Made(graph, one, found.contestant.note, memory=one.memory, fill=one.fill, run_on=one.run_on)
 
     def _check(self, model: Any, graph: Graph, executor: Run) -> None:
         inputs = random_inputs(graph, _SEED)
@@ -173,9 +190,30 @@ class Maker:
             )
 
 
+def threads_each(device: Device, threads: int | None, instances: int) -> int:
+    """Threads of each run.
+
+    Args:
+        device: that runs.
+        threads: as the user says; `None`: all cores, each instance its part of them.
+        instances: that run at a time.
+
+    Raises:
+        InvalidSetting: more threads than cores.
+        TunerError: more instances than cores, or threads for all of them.
+    """
+    cores = default_protocol(device).threads
+    each = default_protocol(device, threads=threads or max(1, cores // instances)).threads
+    if instances > 1 and instances * each > cores:
+        raise TunerError(
+            f"--instances {instances} of {each} threads: {cores} cores are there, for {cores // each} of them"
+        )
+    return each
+
+
 def load(
     name: str, path: Path, dims: Mapping[str, int], most_batch: int, maker: Maker,
-    tell: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str], None] = lambda _: None, instances: int = 1,
 ) -> Served:  # fmt: skip
     """Makes a model's executors.
 
@@ -190,6 +228,7 @@ def load(
         most_batch: largest batch; prepared are powers of two below it, and itself.
         maker: how it is run.
         tell: is told what takes long.
+        instances: how many batches are to run at a time.
 
     Raises:
         TunerError: as `Maker.make`.
@@ -204,11 +243,25 @@ def load(
     if not why:
         why, made = _batched(path, own, most_batch, maker, lambda text: tell(f"{name}: {text}"))
         if not why:
-            return Served(name, path, made)
+            others = _others(path, own, list(made), maker, instances, lambda text: tell(f"{name}: {text}"))
+            return Served(name, path, made, others=others)
     try:
-        return Served(name, path, {0: maker.make(path, own, None)}, why)
+        alone = [{0: maker.make(path, own, None)} for _ in range(instances)]
+        return Served(name, path, alone[0], why, alone[1:])
     except ModelError as error:
         raise ModelError(f"{error} (requests cannot be put into batches: {why})") from None
+
+
+def _others(
+    path: Path, dims: Mapping[str, int], batches: Sequence[int], maker: Maker, instances: int,
+    tell: Callable[[str], None],
+) -> list[dict[int, Made]]:  # fmt: skip
+    """Further instances, made as the first one that was proven: the same kernels and weights."""
+    found = []
+    for number in range(1, instances):
+        tell(f"instance {number + 1} of {instances} is prepared")
+        found.append({batch: maker.make(path, dims, batch) for batch in batches})
+    return found
 
 
 def symbols(path: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""Runs what waits: one batch at a time on all cores, models in turn by their shares.
+"""Runs what waits: a batch at a time on all cores, or on each part of them; models in turn by their shares.
 
 Of the models whose batch is due, the one runs next that had the least of the machine's time by its share.
 That is start-time fair queueing (Goyal, Vin and Cheng, "Start-time fair queueing", SIGCOMM 1996): a model
@@ -18,18 +18,22 @@ from tuner.model.serving.waiting import Job, Outcome, Waiting
 
 
 class Scheduler:
-    """Queues of all models and the one thread that runs them.
+    """Queues of all models and the threads that run them, one for each instance.
 
     Args:
         models: by name.
+        instances: that each of them has: so many batches run at a time.
     """
 
-    def __init__(self, models: Mapping[str, Waiting]) -> None:
+    def __init__(self, models: Mapping[str, Waiting], instances: int = 1) -> None:
         self.models = models
         self._changed = threading.Condition()
         self._draining = False
         self._virtual_s = 0.0
-        self._thread = threading.Thread(target=self._work, name="models", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._work, args=(number,), name=f"models {number}", daemon=True)
+            for number in range(instances)
+        ]
 
     @property
     def draining(self) -> bool:
@@ -38,18 +42,21 @@ class Scheduler:
 
     def start(self) -> None:
         """Begins to run what waits."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def drain(self) -> None:
-        """Takes nothing more in; what waits is run at once, and then the thread ends."""
+        """Takes nothing more in; what waits is run at once, and then the threads end."""
         with self._changed:
             self._draining = True
-            self._changed.notify()
+            self._changed.notify_all()
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Waits until all is done; whether it is."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def submit(self, waiting: Waiting, job: Job) -> None:
         """Takes a request in, from any thread.
@@ -82,30 +89,34 @@ class Scheduler:
                 ready = [self.models[name] for name, when in due.items() if when <= now]
                 if ready:
                     waiting = min(ready, key=lambda w: w.virtual_s)
-                    self._virtual_s = waiting.virtual_s
-                    return waiting, waiting.take()
+                    self._virtual_s = max(self._virtual_s, waiting.virtual_s)
+                    taken = waiting.take()
+                    if any(map(len, self.models.values())):
+                        # Another thread may rest, for whom there is work now, or when this is due.
+                        self._changed.notify()
+                    return waiting, taken
                 if self._draining:
                     return None
                 first = min(due.values(), default=float("inf"))
                 self._changed.wait(None if first == float("inf") else first - now)
 
-    def _work(self) -> None:
+    def _work(self, instance: int) -> None:
         while (found := self._next()) is not None:
             waiting, jobs = found
             began = time.monotonic()
-            self._run(waiting, jobs, began)
+            self._run(waiting, jobs, began, instance)
             with self._changed:
                 waiting.took(sum(job.rows for job in jobs), time.monotonic() - began)
 
-    def _run(self, waiting: Waiting, jobs: Sequence[Job], began: float) -> None:
+    def _run(self, waiting: Waiting, jobs: Sequence[Job], began: float, instance: int) -> None:
         """Runs a batch and tells each request its rows."""
         try:
-            outputs, execution = run_batch(waiting, jobs, began)
+            outputs, execution = run_batch(waiting, jobs, began, instance)
         except Exception as error:
             if len(jobs) > 1:
                 # One request's inputs may be what fails (an index out of range): the others' are not.
                 for job in jobs:
-                    self._run(waiting, [job], began)
+                    self._run(waiting, [job], began, instance)
                 return
             waiting.statistics.failed(time.monotonic() - jobs[0].came_s)
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -125,7 +136,7 @@ def _tell(done: Callable[[Outcome], None], outcome: Outcome) -> None:
 
 
 def run_batch(
-    waiting: Waiting, jobs: Sequence[Job], began: float
+    waiting: Waiting, jobs: Sequence[Job], began: float, instance: int = 0
 ) -> tuple[list[dict[str, np.ndarray]], Execution]:
     """Runs requests as one batch.
 
@@ -134,9 +145,9 @@ def run_batch(
     """
     model = waiting.model
     rows = sum(job.rows for job in jobs)
-    inputs, prepared = model.gather([job.arrays for job in jobs], rows)
+    inputs, prepared = model.gather([job.arrays for job in jobs], rows, instance)
     gathered = time.monotonic()
-    outputs = model.run(prepared, inputs)
+    outputs = model.run(prepared, inputs, instance)
     ran = time.monotonic()
     names = [tensor.name for tensor in model.signature.outputs]
     found, place = [], 0

@@ -36,11 +36,13 @@ class Rules:
         delay_s: for which a request waits for others to fill its batch.
         queue: rows that may wait for each model; at least two of its batches may.
         shares: of the machine's time, by the model's name; 1 for those that are not named.
+        instances: that each model was made with: so many batches run at a time.
     """
 
     delay_s: float = 0.001
     queue: int = 256
     shares: Mapping[str, float] = field(default_factory=dict)
+    instances: int = 1
 
 
 def scheduled(models: Sequence[Served], rules: Rules) -> Scheduler:
@@ -62,7 +64,8 @@ def scheduled(models: Sequence[Served], rules: Rules) -> Scheduler:
             m.name: Waiting(m, rules.shares.get(m.name, 1.0),
                             max(rules.queue, 2 * m.signature.most_rows), rules.delay_s)
             for m in models
-        }
+        },
+        rules.instances,
     )  # fmt: skip
 
 

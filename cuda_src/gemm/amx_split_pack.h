@@ -1,0 +1,144 @@
+// Operands of f32 as three of bf16 in whole tiles of 1 KiB, filled up with zeros. A number is the sum of its parts: the
+// nearest bf16, the nearest to what that leaves, and the rest, which is one: 8 bits and a sign each, of the 24 that there
+// are (Henry, Tang and Heinecke, Leveraging the bfloat16 artificial intelligence datatype for higher-precision
+// computations, ARITH 2019). A panel is MT tiles of A tall or NT tiles of B wide:
+//
+//   step 0: part 0 of tile 0 ... tile MT-1, part 1 of the same tiles, part 2   step 1: ...
+//
+// A step is 32 elements along k. A unit of a tile, two bf16, holds elements u and u + 16 of a step in place of neighbours:
+// any order will do if both operands have it, and these two vectors need no permutation.
+#pragma once
+#include <immintrin.h>
+
+#include "../common/amx.h"
+#include "../common/simd.h"
+
+enum : int64_t { PARTS = 3, STEP = 32, TILE_BYTES = 1024, NT = 2, ROWS = TILE * MT, COLS = TILE * NT };
+
+static inline int64_t steps_of(int64_t depth) { return ceil_div(depth, STEP); }
+
+// Units of a panel of A and of B, for each step.
+enum : int64_t { STEP_A = PARTS * MT * TILE_UNITS, STEP_B = PARTS * NT * TILE_UNITS };
+
+// NaN, infinities, and what is rounded to an infinity: such a number has no parts.
+static inline __mmask16 without_parts(__m512 x) {
+    const __m512i size = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+    return _mm512_cmp_epi32_mask(size, _mm512_set1_epi32(0x7f7f8000), _MM_CMPINT_NLT);
+}
+
+// The nearest bf16, the larger of two, as f32.
+static inline __m512 rounded(__m512 x) {
+    const __m512i up = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
+    return _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32(int(0xffff0000))));
+}
+
+// The upper halves of two vectors, as units.
+static inline __m512i units_of(__m512 low, __m512 high) {
+    const __m512i below = _mm512_srli_epi32(_mm512_castps_si512(low), 16), upper = _mm512_set1_epi32(int(0xffff0000));
+    return _mm512_ternarylogic_epi32(below, _mm512_castps_si512(high), upper, 0xf8);  // below | (high & upper)
+}
+
+// The parts of two vectors, as rows of three tiles that are `next` bytes apart.
+static inline __attribute__((always_inline)) void put_parts(char* to, int64_t next, __m512 low, __m512 high) {
+    for (int64_t part = 0; part + 1 < PARTS; ++part, to += next) {
+        const __m512 low_part = rounded(low), high_part = rounded(high);
+        _mm512_storeu_si512(to, units_of(low_part, high_part));
+        low = _mm512_sub_ps(low, low_part), high = _mm512_sub_ps(high, high_part);
+    }
+    _mm512_storeu_si512(to, units_of(low, high));
+}
+
+static inline __mmask16 first_lanes(int64_t count) {
+    return count >= TILE ? __mmask16(0xffff) : __mmask16((1u << max_of(count, 0)) - 1);
+}
+
+// Four rows of a tile, 16 bytes of each from `at` on: rows i, i + 4, i + 8, i + 12.
+static inline __m512i four_rows(const char* tile, int64_t i, int64_t at) {
+    const auto piece = [&](int64_t row) {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile + row * TILE_ROW_BYTES + at));
+    };
+    __m512i v = _mm512_castsi128_si512(piece(i));
+    v = _mm512_inserti32x4(v, piece(i + 4), 1);
+    v = _mm512_inserti32x4(v, piece(i + 8), 2);
+    return _mm512_inserti32x4(v, piece(i + 12), 3);
+}
+
+// 16 rows of 16 units become columns.
+static inline void transpose_tile(char* to, const char* tile) {
+    for (int64_t at = 0; at < TILE_ROW_BYTES; at += 16, to += 4 * TILE_ROW_BYTES) {
+        const __m512i a = four_rows(tile, 0, at), b = four_rows(tile, 1, at);
+        const __m512i c = four_rows(tile, 2, at), d = four_rows(tile, 3, at);
+        const __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
+        const __m512i cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
+        _mm512_storeu_si512(to, _mm512_unpacklo_epi64(ab_low, cd_low));
+        _mm512_storeu_si512(to + TILE_ROW_BYTES, _mm512_unpackhi_epi64(ab_low, cd_low));
+        _mm512_storeu_si512(to + 2 * TILE_ROW_BYTES, _mm512_unpacklo_epi64(ab_high, cd_high));
+        _mm512_storeu_si512(to + 3 * TILE_ROW_BYTES, _mm512_unpackhi_epi64(ab_high, cd_high));
+    }
+}
+
+// The parts of 16 rows (or columns) of which `there` exist, `depth` elements along k of each. ALONG: those are neighbours
+// in memory, else the 16 are. Returns which lanes saw a number without parts.
+template <bool ALONG>
+static inline __mmask16 split_tile(char* to, int64_t next, const float* from, int64_t stride, int64_t there,
+                                   int64_t depth) {
+    const int64_t count = ALONG ? there : depth, length = ALONG ? depth : there;
+    const __mmask16 below = first_lanes(length), above = ALONG ? first_lanes(length - TILE) : below;
+    const int64_t second = ALONG ? TILE : TILE * stride;
+    __mmask16 wrong = 0;
+    for (int64_t i = 0; i < TILE; ++i, from += stride, to += TILE_ROW_BYTES) {
+        __m512 low = _mm512_setzero_ps(), high = low;
+        if (i < count) low = _mm512_maskz_loadu_ps(below, from);
+        if (i + (ALONG ? 0 : TILE) < count) high = _mm512_maskz_loadu_ps(above, from + second);
+        wrong = __mmask16(wrong | without_parts(low) | without_parts(high));
+        put_parts(to, next, low, high);
+    }
+    return wrong;
+}
+
+// Panels of op(A), or with RIGHT of op(B), over a range of its rows or columns, of which there are `end`, and some steps
+// of k. Rows of the source are read along their length. Of panels with a number without parts `special` becomes 1.
+template <bool RIGHT, bool ALONG>
+static void pack_panels(Sum* packed, const float* source, int64_t end, int64_t k, Range across, Range steps,
+                        int32_t* special) {
+    constexpr int64_t TILES = RIGHT ? NT : MT, WIDE = TILES * TILE, NEXT = TILES * TILE_BYTES;
+    const int64_t stride = ALONG ? k : end, panels = ceil_div(across.size(), WIDE);
+    const int64_t outer = ALONG ? panels : steps.size(), inner = ALONG ? steps.size() : panels;
+    for (int64_t o = 0; o < outer; ++o) {
+        for (int64_t q = 0; q < inner; ++q) {
+            const int64_t panel = ALONG ? o : q, step = ALONG ? q : o, p = (steps.begin + step) * STEP;
+            char* to = reinterpret_cast<char*>(packed) + (panel * steps.size() + step) * PARTS * NEXT;
+            __mmask16 wrong = 0;
+            for (int64_t t = 0; t < TILES; ++t, to += TILE_BYTES) {
+                const int64_t at = across.begin + panel * WIDE + t * TILE, there = max_of(0, min_of(TILE, end - at));
+                const float* from = source + (ALONG ? at * stride + p : p * stride + at);
+                const int64_t depth = min_of(STEP, k - p);
+                if (RIGHT != ALONG) {
+                    wrong = __mmask16(wrong | split_tile<ALONG>(to, NEXT, from, stride, there, depth));
+                    continue;
+                }
+                alignas(64) char other[PARTS * TILE_BYTES];
+                wrong = __mmask16(wrong | split_tile<ALONG>(other, TILE_BYTES, from, stride, there, depth));
+                for (int64_t part = 0; part < PARTS; ++part) transpose_tile(to + part * NEXT, other + part * TILE_BYTES);
+            }
+            if (wrong) special[across.begin / WIDE + panel] = 1;
+        }
+    }
+}
+
+static void pack_a(Sum* packed, const float* A, int64_t m, int64_t k, Range rows, Range steps, int32_t* special) {
+    pack_panels<false, !OPT_TRANS_A>(packed, A, m, k, rows, steps, special);
+}
+
+static void pack_b(Sum* packed, const float* B, int64_t n, int64_t k, Range cols, Range steps, int32_t* special) {
+    pack_panels<true, bool(OPT_TRANS_B)>(packed, B, n, k, cols, steps, special);
+}
+
+// Units of one packed B: its panels, and behind them whether each is special.
+static inline int64_t units_of_panels_b(int64_t n, int64_t k) { return ceil_div(n, COLS) * steps_of(k) * STEP_B; }
+static inline int64_t packed_units_b(int64_t n, int64_t k) {
+    return units_of_panels_b(n, k) + ceil_div(ceil_div(n, COLS), TILE) * TILE;
+}
+static inline int32_t* special_of(Sum* packed, int64_t n, int64_t k) {
+    return reinterpret_cast<int32_t*>(packed + units_of_panels_b(n, k));
+}

@@ -1,0 +1,52 @@
+// Vectors over the right edge of D: lanes beyond it are neither read nor written.
+//
+//     const Lanes inside = first_lanes(3);     x x x - - - - -     of a vector of eight
+//     load_first(p, inside)                    p0 p1 p2 0 0 0 0 0
+//
+// AVX and AVX-512 have masked loads and stores of 32 bits. MASKS: the target has them, and D is of such elements.
+#pragma once
+#include "epilogue.h"
+
+#define NARROW_D (DTYPE_F16 || DTYPE_BF16 || REQUANTIZED)
+
+#if defined(__AVX512F__) && !NARROW_D
+#define MASKS 1
+typedef uint16_t Lanes;
+static inline Lanes first_lanes(int64_t count) { return Lanes((1u << count) - 1); }
+#if DTYPE_INT8
+static inline vec load_first(const Sum* p, Lanes inside) { return (vec)__builtin_ia32_loaddqusi512_mask(p, vec{}, inside); }
+static inline void store_first(Sum* p, vec v, Lanes inside) { __builtin_ia32_storedqusi512_mask(p, v, inside); }
+#else
+static inline vec load_first(const Sum* p, Lanes inside) { return (vec)__builtin_ia32_loadups512_mask(p, vec{}, inside); }
+static inline void store_first(Sum* p, vec v, Lanes inside) { __builtin_ia32_storeups512_mask(p, v, inside); }
+#endif
+
+#elif (defined(__AVX2__) || defined(__AVX__) && !DTYPE_INT8) && !NARROW_D
+#define MASKS 1
+typedef int32_t Lanes __attribute__((vector_size(VECTOR_BYTES)));
+static inline Lanes first_lanes(int64_t count) { return Lanes{0, 1, 2, 3, 4, 5, 6, 7} < Lanes{} + int32_t(count); }
+static inline const vec* vector_at(const Sum* p) { return reinterpret_cast<const vec*>(p); }
+static inline vec* vector_at(Sum* p) { return reinterpret_cast<vec*>(p); }
+#if DTYPE_INT8
+static inline vec load_first(const Sum* p, Lanes inside) { return __builtin_ia32_maskloadd256(vector_at(p), inside); }
+static inline void store_first(Sum* p, vec v, Lanes inside) { __builtin_ia32_maskstored256(vector_at(p), inside, v); }
+#else
+static inline vec load_first(const Sum* p, Lanes inside) { return __builtin_ia32_maskloadps256(vector_at(p), inside); }
+static inline void store_first(Sum* p, vec v, Lanes inside) { __builtin_ia32_maskstoreps256(vector_at(p), inside, v); }
+#endif
+
+#else
+#define MASKS 0
+typedef int Lanes;
+static inline Lanes first_lanes(int64_t count) { return Lanes(count); }
+#endif
+
+#if MASKS
+// The epilogue of columns j ... of row i, those inside.
+static inline vec finished(const Epilogue& epilogue, vec sum, int64_t i, int64_t j, Lanes inside) {
+    vec value = OPT_ALPHA == 1.0f ? sum : splat(epilogue.alpha) * sum;
+    if (OPT_BETA != 0.0f) value += splat(epilogue.beta) * load_first(epilogue.C + i * epilogue.n + j, inside);
+    if (OPT_BIAS) value += load_first(epilogue.bias + j, inside);
+    return activated(value);
+}
+#endif
