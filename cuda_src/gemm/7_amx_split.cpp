@@ -12,9 +12,12 @@ use = ["amx_split", "cores"]
 [parameters]
 PACK_B = { values = ["whole", "blocks"], doc = "all threads pack all of B first, or each what it multiplies next" }
 
+[let]
+whole = "PACK_B == 'whole'"
+
 [constraints]
-nothing_to_fetch = "PACK_B == 'whole' or not FETCH_B"
-own_block_in_l2 = "PACK_B == 'whole' or KC * NC * 6 <= l2_bytes"
+nothing_to_fetch = "whole or not FETCH_B"
+own_block_in_l2 = "whole or KC * NC * 6 <= l2_bytes"
 */
 // Rung 7. A tile instruction multiplies sixteen times as many pairs of bf16 as a vector instruction does of f32, and
 // three numbers of bf16 are one of f32: six tile instructions do what sixteen vector instructions did (amx_split.h).

@@ -9,9 +9,12 @@ arguments = ["A", "B", "C", "bias", "D", "ahead", "m", "n", "k", "batch", "alpha
 options = ["operator", "silu", "gelu", "tanh"]
 use = ["amx_split", "cores"]
 
+[let]
+panels = "ceildiv(n, 32)"
+
 [workspace]
 # Six bytes an element, and of each panel whether it is special.
-ahead = "batch * (ceildiv(n, 32) * 32 * ceildiv(k, 32) * 32 * 6 + ceildiv(ceildiv(n, 32), 16) * 64)"
+ahead = "batch * (panels * ceildiv(k, 32) * 6144 + ceildiv(panels, 16) * 64)"
 
 [prepare]
 entry = "pack_ahead"
