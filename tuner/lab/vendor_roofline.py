@@ -91,7 +91,11 @@ def holds(roofs: Roofs, measured_s: float) -> str:
     name, least = roofs.binding
     share = least / measured_s
     if share > 1.05:
-        fewer = "fewer operations than the definition counts (Winograd), or " if name == "compute" else ""
+        fewer = (
+            "fewer operations than the definition counts (Winograd), tiles in place of FMA, or "
+            if name == "compute"
+            else ""
+        )
         return f"beyond {name} ({share:.0%}): {fewer}a rate that was measured too low"
     if share >= 0.85:
         return f"{name}: {share:.0%} of that roof"
