@@ -74,9 +74,10 @@ static inline void average_integers(const int64_t* p, void* const* a) {
     const float* numbers = static_cast<const float*>(a[1]);
     T* result = static_cast<T*>(a[2]);
     const int64_t length = max_of((whole_blocks(wide) + BLOCK) * step_w + window_w, left + whole_blocks(width));
+    const int64_t held = min_of(window_h, height);  // a window may be taller than the image, with padding
     by_team(threads, images * high, 1, [&](int64_t begin, int64_t until) {
         float sums[MOST_WIDTH], columns[MOST_WIDTH];
-        const std::unique_ptr<float[]> rows(new float[window_h * length]());
+        const std::unique_ptr<float[]> rows(new float[held * length]());
         for (int64_t x = 0; x < whole_blocks(wide); x++) {
             const int64_t first = x * step_w - left, inside = min_of(first + window_w, width) - max_of(first, 0);
             columns[x] = static_cast<float>(padding_counts || x >= wide ? window_w : inside);
@@ -88,9 +89,9 @@ static inline void average_integers(const int64_t* p, void* const* a) {
             const T* image = source + index / high * height * width;
             next = index == begin || index % high == 0 ? first : max_of(next, first);
             for (; next < last; next++)
-                as_floats(rows.get() + next % window_h * length + left, image + next * width, width, end, numbers);
+                as_floats(rows.get() + next % held * length + left, image + next * width, width, end, numbers);
             const auto sum = step_w == 1 ? sum_windows<1> : step_w == 2 ? sum_windows<2> : sum_windows<0>;
-            sum(sums, rows.get(), length, window_h, first, last, window_w, wide, step_w);
+            sum(sums, rows.get(), length, held, first, last, window_w, wide, step_w);
             const float lines = static_cast<float>(padding_counts ? window_h : last - first);
             for (int64_t x = 0; x < wide; x += BLOCK) {
                 const block<float> low = block<float>{} + (T(-1) < T(0) ? -128.0f : 0.0f), high_end = low + 255.0f;

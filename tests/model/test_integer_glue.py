@@ -143,6 +143,32 @@ def test_integers_are_moved_as_they_are(kind: str, dtype: str, tmp_path: Path) -
     assert executor.programs == (2 if kind == "reshape" else 3)
 
 
+AVERAGED: Mapping[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "by two": ({"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, (2, 3, 9, 37)),
+    "padding counts": (
+        {"kernel_shape": [3, 2], "strides": [1, 3], "pads": [1, 0, 2, 1], "count_include_pad": 1},
+        (1, 5, 8, 50),
+    ),
+    "taller than the image": ({"kernel_shape": [9, 3], "pads": [4, 1, 8, 1]}, (1, 3, 5, 18)),
+}
+
+
+@pytest.mark.parametrize("kind", AVERAGED)
+def test_averages_of_integers_over_the_edges_of_the_image(kind: str, tmp_path: Path) -> None:
+    """One step apart at most, and hardly ever: where a mean is between two."""
+    attributes, shape = AVERAGED[kind]
+    nodes = [
+        node("QuantizeLinear", "x s0 z0", "a"), node("DequantizeLinear", "a s0 z0", "ad"),
+        node("AveragePool", "ad", "m", **attributes),
+        node("QuantizeLinear", "m s1 z1", "b"), node("DequantizeLinear", "b s1 z1", "y"),
+    ]  # fmt: skip
+    path = save(tmp_path / "m.onnx", nodes, {"x": list(shape)}, ["y"], numbers("uint8", 0.1, 0.07))
+    x = np.random.default_rng(1).normal(4, 3, shape).astype(np.float32)
+    (found,), (wanted,), executor = both(path, {"x": x}, threads=3)
+    apart = np.abs(found - wanted)
+    assert executor.programs == 3 and apart.max() < 0.0701 and np.count_nonzero(apart) <= 2
+
+
 def test_what_is_concatenated_gets_the_scale_of_the_whole(tmp_path: Path) -> None:
     nodes = [
         node("QuantizeLinear", "x s0 z0", "a"), node("DequantizeLinear", "a s0 z0", "ad"),

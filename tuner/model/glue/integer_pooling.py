@@ -12,6 +12,8 @@ from tuner.model.graph import Graph, Node
 from tuner.model.quantization import BYTES
 
 _NAMES = {"int8": "s8", "uint8": "u8"}
+# Of a window, or of the image where that is lower: each thread holds so many rows as floats.
+_MOST_ROWS = 1024
 
 
 def averages(graph: Graph, nodes: Sequence[Node]) -> list[Program]:
@@ -61,7 +63,7 @@ def _program(graph: Graph, node: Node, quantize: Node) -> Program | None:
         call = Call(f"mean_integers_{kind}", "", (math.prod(shape[:2]), width), (names[0], numbers, names[1]))
     else:
         found = windows(node, shape, result)
-        if found is None:
+        if found is None or min(found[1], found[5]) > _MOST_ROWS:
             return None
         numbers = np.array([scales[0], given[1], scales[1], wanted[1]], np.float32)
         call = Call(f"average_integers_{kind}", "", found, (names[0], numbers, names[1]))
