@@ -340,14 +340,13 @@ def test_programs_that_cannot_be_loaded_are_said_to_be_so(
         Library([], ())
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_arrays_are_put_behind_each_other_by_a_team(threads: int) -> None:
+def test_arrays_are_put_behind_each_other() -> None:
     library = Library([], default_device("cpu").target.features)
     rng = np.random.default_rng(1)
     for sizes in ([5], [1, 4095, 4096, 4097, 0, 7, 20_000], [30_000] * 3):
         parts = [rng.random((size, 3)).astype(np.float32) for size in sizes]
         to = np.full((sum(sizes) + 2, 3), 7, np.float32)
-        library.gathered(to, parts, threads)
+        library.gather(to, parts)
         assert np.array_equal(to[:-2], np.concatenate(parts)) and np.all(to[-2:] == 7)
 
 
@@ -355,10 +354,10 @@ def test_arrays_that_do_not_fit_are_not_put_anywhere() -> None:
     library = Library([], default_device("cpu").target.features)
     to = np.zeros((4, 3), np.float32)
     with pytest.raises(ValueError, match="60 bytes do not fit in 48"):
-        library.gathered(to, [np.ones((5, 3), np.float32)], 1)
+        library.gather(to, [np.ones((5, 3), np.float32)])
     for part in (np.ones((2, 3)), np.ones((2, 6), np.float32)[:, ::2]):
         with pytest.raises(ValueError, match="not all C-contiguous float32"):
-            library.gathered(to, [part], 1)
+            library.gather(to, [part])
     assert not to.any()
 
 

@@ -143,14 +143,13 @@ class Executor:
         """
         to = self._values[name]
         if self._library is not None and all(part.flags.c_contiguous for part in parts):
-            # Whoever reads requests has the other cores meanwhile.
-            self._library.gathered(to, parts, 1)
+            self._library.gather(to, parts)
         else:
             np.concatenate(parts, out=to[: sum(map(len, parts))], casting="no")
 
     def run_on(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """As a call, but a run may write other values to what is given: where that lies in one piece, from a
-        cache line on, it is not copied.
+        """As a call, but the run may overwrite its inputs: where all its steps are C functions, one that is
+        C-contiguous and begins at a cache line is read where it lies and not copied.
 
         Raises:
             KeyError, ValueError, RuntimeError, ModelError: as for a call.
@@ -168,7 +167,7 @@ class Executor:
                 moved.read(None)
 
     def _movable(self, placed: Placing) -> dict[str, InPlace]:
-        """Inputs that a run can read elsewhere: only C functions touch them, and no output lies in them."""
+        """Inputs that a run can read elsewhere: only C functions know where they lie, and no output lies there."""
         calls = [step for step in self._steps if isinstance(step, BoundCall) and step.function]
         if len(calls) < len(self._steps):
             return {}

@@ -1,4 +1,4 @@
-"""A run that reads an input where it was given: the addresses that led to its own memory lead there."""
+"""A run that reads an input where it was given: addresses of the run's own memory for it are replaced."""
 
 import ctypes
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from tuner.engine.program.bound_call import BoundCall
 
 
 class InPlace:
-    """The addresses, in the calls of a run, that lie in an input's memory.
+    """Every address, in the calls of a run, that leads into an input's memory.
 
     Args:
-        calls: all of a run, C functions.
-        own: the input's memory, where the addresses lead at first.
+        calls: all of the run's; C functions.
+        own: the run's memory for the input, where the addresses lead at first. No other value lies in it.
     """
 
     def __init__(self, calls: Sequence[BoundCall], own: np.ndarray) -> None:
@@ -27,11 +27,11 @@ class InPlace:
                     self._slots.append((table, place, address - self._own))
 
     def read(self, given: np.ndarray | None) -> None:
-        """Has the next runs read, and write where they write to an input, an array as the own one.
+        """Puts an array in the place of the run's own memory, for the runs from now on.
 
         Args:
-            given: C-contiguous, of the same shape and dtype; it has to live until the last of these runs has
-                ended. `None`: the own memory again.
+            given: C-contiguous, of the own memory's shape and dtype. A run may write to it, and it has to be
+                there until the last of these runs has ended. `None`: the own memory again.
         """
         address = self._own if given is None else given.ctypes.data
         if address != self._now:

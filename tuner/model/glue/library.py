@@ -99,13 +99,12 @@ class Library:
         call = copy_of(view)
         return None if call is None else self._bound(call, (view, to), threads)
 
-    def gathered(self, to: np.ndarray, arrays: Sequence[np.ndarray], threads: int) -> None:
-        """Copies arrays behind each other, by a team, in one call: Python's lock is let go of once.
+    def gather(self, to: np.ndarray, arrays: Sequence[np.ndarray]) -> None:
+        """Copies arrays behind each other in one call, on this thread: Python's lock is let go of once.
 
         Args:
             to: C-contiguous, as large as all of them or larger.
             arrays: C-contiguous, of the dtype of `to`.
-            threads: of the team.
 
         Raises:
             ValueError: an array is not so.
@@ -115,7 +114,7 @@ class Library:
             raise ValueError(f"{sum(sizes)} bytes do not fit in {to.nbytes} that follow each other")
         if not all(array.flags.c_contiguous and array.dtype == to.dtype for array in arrays):
             raise ValueError(f"arrays to be gathered are not all C-contiguous {to.dtype}")
-        numbers = (ctypes.c_int64 * (2 + len(sizes)))(threads, len(sizes), *sizes)
+        numbers = (ctypes.c_int64 * (1 + len(sizes)))(len(sizes), *sizes)
         places = (ctypes.c_void_p * (1 + len(sizes)))(*(array.ctypes.data for array in (to, *arrays)))
         function = _loaded(_COMMON, self._features).gather
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
