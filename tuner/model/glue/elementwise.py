@@ -303,30 +303,29 @@ def _quantized(graph: Graph, node: Node, text: _Text) -> str:
 def _before_relu(graph: Graph, name: str, inner: Container[int]) -> tuple[str, bool]:
     """What a value is the Relu of, where that is in the chain and nobody else uses it; whether it is one."""
     maker = graph.producers.get(name)
-    relu = maker is not None and maker.op == "Relu" and not maker.domain and maker.index in inner
-    if maker is None or not relu or graph.only_consumer(name) is None:
+    if maker is None or not _is_relu(maker, inner) or graph.only_consumer(name) is None:
         return name, False
     return maker.inputs[0], True
+
+
+def _is_relu(node: Node, inner: Container[int]) -> bool:
+    return node.op == "Relu" and not node.domain and node.index in inner
 
 
 def _is_term(graph: Graph, node: Node, inner: Container[int]) -> bool:
     """Whether a sum, or the Relu behind one, becomes part of the QuantizeLinear behind it."""
     user = graph.only_consumer(node.outputs[0])
-    if (
-        node.op != "Relu"
-        and user is not None
-        and user.op == "Relu"
-        and not user.domain
-        and user.index in inner
-    ):
+    if node.op != "Relu" and user is not None and _is_relu(user, inner):
         user = graph.only_consumer(user.outputs[0])
     quantized = user is not None and user.op == "QuantizeLinear" and user.index in inner
     return quantized and _terms(graph, _before_relu(graph, node.outputs[0], inner)[0], inner) is not None
 
 
 def _terms(graph: Graph, name: str, inner: Container[int]) -> list[tuple[str, float, float]] | None:
-    """(integers, scale, zero point) of the two dequantized values of one shape that a value is the sum of,
-    where that is a node of the chain: what it takes is there then."""
+    """(integers, scale, zero point) of the two dequantized values of one shape that a value is the sum of.
+
+    `None` of other values, and of a sum that is no node of the chain, as another program computes it then.
+    """
     node = graph.producers.get(name)
     if node is None or node.index not in inner or node.domain or node.op not in ("Add", "Sum"):
         return None
