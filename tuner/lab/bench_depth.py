@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.kernel import Kernel
+from tuner.core.output_file import put
 from tuner.core.places import ROOT
 from tuner.core.stats import Interval
 from tuner.core.trial import Trial
@@ -341,9 +342,7 @@ def main() -> int:
         run = kept.setdefault(device.fingerprint, {})
 
         def save() -> None:
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(kept, indent=1) + "\n")
-            partial.replace(path)
+            put(path, json.dumps(kept, indent=1) + "\n")
             write_page(told.page, run["about"]["model"], depth_page.body(run), depth_page.HEAD)
 
         few, many = told.trials

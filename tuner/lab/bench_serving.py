@@ -172,14 +172,10 @@ def _rounds(
 def _half_load(server: Server, capacity: float, seconds: float, steps: KeptSteps) -> dict[str, float]:
     """At half of a capacity in rows a second."""
     found: dict[str, float] = {}
+    shown = ("p50_ms", "p99_ms", "p99_over_p50", "refused", "failed")
     for name, spaced in (("poisson", False), ("spaced", True)):
         measured = partial(at_half, server, capacity / 2, seconds, spaced)
-        figures = (
-            steps.step(
-                f"half load, {name}", measured, ("p50_ms", "p99_ms", "p99_over_p50", "refused", "failed")
-            )
-            or {}
-        )
+        figures = steps.step(f"half load, {name}", measured, shown) or {}
         found |= {f"{name}_{figure}": value for figure, value in figures.items()}
     return found
 

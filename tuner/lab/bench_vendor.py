@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner import registry
 from tuner.core.errors import TunerError
+from tuner.core.output_file import put
 from tuner.core.places import ROOT
 from tuner.core.scratch import Scratch
 from tuner.core.workload import Workload
@@ -261,9 +262,7 @@ def main() -> int:
                 run.get("cases", {}).pop(case.key, None)
 
         def save() -> None:
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(kept, indent=1) + "\n")
-            partial.replace(path)
+            put(path, json.dumps(kept, indent=1) + "\n")
             vendor_page.write_page(told.page, run["about"]["model"], vendor_page.body(run))
 
         with open_store(str(told.output / "bench-vendor.db")) as store:

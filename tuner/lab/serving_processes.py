@@ -146,9 +146,7 @@ class Server:
         """Rows, batches, and seconds of each part, since it began."""
         found = self._get(f"/v2/models/{self.name}/stats")["model_stats"][0]
         parts = ("compute_input", "compute_infer", "compute_output")
-        sums = {
-            part: sum(batch[part]["ns"] for batch in found["batch_stats"]) / 1e9 for part in parts
-        }  # fmt: skip
+        sums = {part: sum(batch[part]["ns"] for batch in found["batch_stats"]) / 1e9 for part in parts}
         return {"rows": found["inference_count"], "batches": found["execution_count"], **sums}
 
     def cpu_s(self) -> tuple[float, float]:
