@@ -61,7 +61,7 @@ def serve(
         typer.Option(min=1, help="CPU threads of each run. Default: all cores, or an instance's part."),
     ] = None,
     instances: Annotated[
-        int, typer.Option(min=1, max=64, help="Batches that run at a time, each on cores of its own.")
+        int, typer.Option(min=1, max=64, help="Batches that run at a time, each on its part of the cores.")
     ] = 1,
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8000,
@@ -114,7 +114,7 @@ def serve(
     spin_briefly()
     ready_models = apart(
         lambda: _loaded(
-            paths, dim or (), (max_batch, instances), threads, db if executor == "tuned" else False
+            paths, dim or (), max_batch, instances, threads, db if executor == "tuned" else False
         )
     )
     scheduler = scheduled(ready_models, Rules(max_delay_ms / 1e3, max_queue, shares, instances))
@@ -190,7 +190,7 @@ def parse_shares(given: "Sequence[str]") -> dict[str, float]:
 
 
 def _loaded(
-    paths: "dict[str, Path]", dim: "Sequence[str]", sizes: tuple[int, int], threads: int | None,
+    paths: "dict[str, Path]", dim: "Sequence[str]", most: int, instances: int, threads: int | None,
     db: "str | bool | None",
 ) -> "list[Served]":  # fmt: skip
     """The models with their executors.
@@ -198,8 +198,9 @@ def _loaded(
     Args:
         paths: by the models' names.
         dim: sizes of symbolic dimensions, as the user gave them.
-        sizes: the largest batch, and how many instances.
-        threads: of each run.
+        most: rows of the largest batch.
+        instances: of each model.
+        threads: of each run; `None`: an instance's part of the cores.
         db: is False where ONNX Runtime runs them.
     """
     from contextlib import nullcontext
@@ -210,7 +211,6 @@ def _loaded(
     from tuner.store.store import open_store
 
     device, dims = default_device(None), parse_dims(dim)
-    most, instances = sizes
     usable = threads_each(device, threads, instances)
     known = set[str]().union(*(symbols(path) for path in paths.values()))
     for unknown in dims.keys() - known:
