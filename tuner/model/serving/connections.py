@@ -14,11 +14,12 @@ from tuner.model.serving.direct import Direct, Head, Inference
 MOST_CONNECTIONS = 512
 # Seconds in which a request's headers have to be there, and in which an answer has to be read.
 HEADERS_S, ANSWER_S = 10.0, 60.0
-# Bytes that wait behind a request; and that are read at a time where nobody says where they belong: a head,
-# and little of the body behind it, which is copied once more.
-_PIECE, _SCRATCH = 2**16, 2**14
-# Of a body, that are to be there before the loop is woken for it: waking costs more than copying a piece.
-# Linux makes room for what is waited for; elsewhere a buffer that is too small for it would wake nobody.
+# Bytes that may wait behind a request that is being answered. A body that lacks fewer is read as it comes.
+_PIECE = 2**16
+# Bytes that are read at a time outside of bodies: a head, and the beginning of its body, which is copied.
+_SCRATCH = 2**14
+# Bytes of a body for which the loop is woken once: waking costs more than copying a piece. Linux enlarges the
+# socket's buffer for them (tcp_set_rcvlowat); elsewhere a buffer that is too small would never wake the loop.
 _AT_A_TIME = 2**20 if sys.platform == "linux" else 1
 
 
@@ -150,7 +151,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
         wanted = min(left, _AT_A_TIME) if left >= _PIECE else 1
         if wanted != self._woken_at and not self.transport.is_closing():
             self._woken_at = wanted
-            # An end of the connection, or memory that is short, wakes it before.
+            # The end of the connection wakes the loop before, and so does the system where memory is short.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
 
     def _answered(self, answer: bytes, close: bool) -> None:

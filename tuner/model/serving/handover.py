@@ -1,4 +1,4 @@
-"""From the thread that runs models to the one that answers requests."""
+"""From the threads that run models to the one that answers requests."""
 
 import asyncio
 from collections import deque
@@ -8,7 +8,7 @@ from tuner.model.serving.waiting import Outcome
 
 
 class Handover:
-    """Outcomes on their way from the scheduler's thread to an event loop: one wake-up for all of a batch.
+    """Outcomes on their way from the scheduler's threads to an event loop: one wake-up for all of a batch.
 
     Args:
         loop: whose thread calls what is put.

@@ -46,8 +46,8 @@ class Made:
         seconds: that a run takes, the least of a few; 0: not known.
         memory: where it reads its inputs from, by name, if it has such a place: what is written there before
             a run, and given to it, is not copied.
-        fill: puts arrays there behind each other, as the rows of an input that is named.
-        run_on: as `run`, but may write to what it is given; it copies less.
+        fill: writes arrays to the named input's place in `memory`, one behind the other, if there is that.
+        run_on: as `run`, but it may overwrite its inputs and copies less, if there is such a way.
     """
 
     graph: Graph

@@ -92,7 +92,7 @@ class Scheduler:
                     self._virtual_s = max(self._virtual_s, waiting.virtual_s)
                     taken = waiting.take()
                     if any(map(len, self.models.values())):
-                        # Another thread may rest, for whom there is work now, or when this is due.
+                        # A thread that rests takes what is due too, or waits until the rest is.
                         self._changed.notify()
                     return waiting, taken
                 if self._draining:

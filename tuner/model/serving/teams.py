@@ -3,8 +3,8 @@
 Kernels share libgomp. It keeps a team for each thread that ever ran one, as long as that thread lives; a
 member that waits spins for milliseconds, in which whoever reads requests, or a member whose core they took,
 waits for a core. With more members than cores libgomp hardly spins at all, and every kernel wakes its threads
-up anew. So models are loaded on a thread that ends, they run on one thread, and their team spins for as long
-as it takes from one kernel to the next.
+up anew. So models are loaded on a thread that ends, each instance of them runs on one thread, and its team
+spins for as long as it takes from one kernel to the next.
 """
 
 import os

@@ -24,7 +24,7 @@ class Job:
     Attributes:
         arrays: its inputs by name.
         rows: of them.
-        done: is told the outputs, arrays of its own, or why there are none; from the scheduler's thread.
+        done: is told the outputs, arrays of its own, or why there are none; from a thread of the scheduler.
         came_s: when, by `time.monotonic`.
     """
 
