@@ -167,7 +167,7 @@ class Executor:
                 moved.read(None)
 
     def _movable(self, placed: Placing) -> dict[str, InPlace]:
-        """Inputs that a run can read elsewhere: only C functions know where they lie, and no output lies there."""
+        """Inputs that a run can read elsewhere: only C functions read them, and no output lies in one."""
         calls = [step for step in self._steps if isinstance(step, BoundCall) and step.function]
         if len(calls) < len(self._steps):
             return {}
