@@ -389,3 +389,14 @@ def test_an_input_is_read_where_it_lies_and_then_in_the_own_memory_again(tmp_pat
         assert bool(np.all(own == 7)) == (not more), "copied where it does not begin at a line only"
         plain = rng.standard_normal((8, 33)).astype(np.float32)
         assert np.array_equal(executor({"x": plain})[0], run(session(model, 1), {"x": plain})[0])
+
+
+def test_a_run_that_lacks_an_input_leaves_no_address_of_another_one_behind(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Concat", ["x", "w"], ["y"], axis=0)]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [4, 16], "w": [4, 16]}, ["y"])
+    model = prepared(path, {}, None, weights=True)
+    executor = Executor(model, graph_of(model, path, {}), [], 1)
+    x, w = (np.full((4, 16), value, np.float32) for value in (1, 2))
+    with pytest.raises(KeyError, match="w"):
+        executor.run_on({"x": at_line(np.full((4, 16), np.nan))})
+    assert np.array_equal(executor({"x": x, "w": w})[0], np.concatenate([x, w]))

@@ -154,14 +154,15 @@ class Executor:
         Raises:
             KeyError, ValueError, RuntimeError, ModelError: as for a call.
         """
-        for name, moved in self._moved.items():
-            own, given = self._values[name], inputs[name]
-            fits = (given.shape, given.dtype) == (own.shape, own.dtype) and given.flags.c_contiguous
-            if fits and given is not own and given.ctypes.data % _ALIGNED == 0:
-                moved.read(given)
-                inputs = {**inputs, name: own}
+        taken = dict(inputs)
         try:
-            return self(inputs)
+            for name, moved in self._moved.items():
+                own, given = self._values[name], inputs[name]
+                fits = (given.shape, given.dtype) == (own.shape, own.dtype) and given.flags.c_contiguous
+                if fits and given is not own and given.ctypes.data % _ALIGNED == 0:
+                    moved.read(given)
+                    taken[name] = own
+            return self(taken)
         finally:
             for moved in self._moved.values():
                 moved.read(None)
