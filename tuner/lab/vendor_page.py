@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import TunerError
+from tuner.core.output_file import put
 from tuner.core.stats import Interval
 from tuner.lab.vendor_cases import is_frozen
 from tuner.lab.vendor_roofline import LEVELS, Roofs, geometric_mean, holds
@@ -54,12 +55,12 @@ def write_page(path: Path, name: str, body: str, head: str = _HEAD) -> None:
     """
     try:
         whole = path.read_text() if path.exists() else head
-        sections = re.split(r"(?m)^(?=## )", whole)
-        kept = [part for part in sections[1:] if part.splitlines()[0] != f"## {name}"]
-        parts = [sections[0], *kept, f"## {name}\n\n{body.strip()}\n"]
-        path.write_text("\n".join(part.strip() + "\n" for part in parts))
     except (OSError, UnicodeDecodeError) as error:
-        raise TunerError(f"{path} cannot be written: {error}") from None
+        raise TunerError(f"{path} cannot be read: {error}") from None
+    sections = re.split(r"(?m)^(?=## )", whole)
+    kept = [part for part in sections[1:] if part.splitlines()[0] != f"## {name}"]
+    parts = [sections[0], *kept, f"## {name}\n\n{body.strip()}\n"]
+    put(path, "\n".join(part.strip() + "\n" for part in parts))
 
 
 def body(run: Mapping[str, Any]) -> str:
