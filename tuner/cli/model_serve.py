@@ -113,9 +113,7 @@ def serve(
     found = listening(address)
     spin_briefly()
     ready_models = apart(
-        lambda: _loaded(
-            paths, dim or (), max_batch, instances, threads, db if executor == "tuned" else False
-        )
+        lambda: _loaded(paths, dim or (), max_batch, instances, threads, db if executor == "tuned" else False)
     )
     scheduler = scheduled(ready_models, Rules(max_delay_ms / 1e3, max_queue, shares, instances))
 
