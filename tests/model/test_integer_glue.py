@@ -150,6 +150,7 @@ AVERAGED: Mapping[str, tuple[dict[str, Any], tuple[int, ...]]] = {
         (1, 5, 8, 50),
     ),
     "taller than the image": ({"kernel_shape": [9, 3], "pads": [4, 1, 8, 1]}, (1, 3, 5, 18)),
+    "taller than memory": ({"kernel_shape": [2**30, 3], "pads": [0, 1, 2**30 - 1, 1]}, (1, 3, 5, 18)),
 }
 
 
