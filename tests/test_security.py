@@ -396,5 +396,5 @@ def test_a_made_up_time_is_believed(tmp_path: Path) -> None:
     forged(tmp_path / "r.db", kernel.name, dict(config))
     with open_store(str(tmp_path / "r.db")) as store:
         rows = store.best("gemm")
-    row, chosen, used, note = choose(WORKLOAD, rows, device, device.target, None)
+    row, chosen, used, note = choose(WORKLOAD, rows, device, None)
     assert (row.time_s, chosen.name, used, note) == (1e-12, kernel.name, config, "")

@@ -1,5 +1,6 @@
 """`load`: what it refuses and how it says so, and that a damaged cache is mended."""
 
+import pickle
 import random
 from pathlib import Path
 
@@ -118,14 +119,32 @@ def test_times_as_in_a_model_choose_before_warm_ones(tmp_path: Path) -> None:
                 kernel = registry.kernel(name)
                 info = KernelInfo(name, kernel.digest, "cxx", "gemm")
                 made = Maker(WORKLOAD, info, DeviceInfo.of(device), Protocol(cache=state))
-                config = kernel.space(WORKLOAD, device.target).sample(random.Random(0))
+                config = kernel.space(WORKLOAD, device.target_for(1)).sample(random.Random(0))
                 store.add_trials(store.begin_sweep(made.spec), [made.timed(time_s, **config)])
         rows = store.best("gemm")
     assert [row.cache for row in rows] == ["model", "model", "warm", "warm", "cold", "cold"]
     without = [row for row in rows if row.cache != "model"]
-    chosen = [choose(WORKLOAD, r, device, device.target, None)[1].name for r in (rows, without)]
+    chosen = [choose(WORKLOAD, r, device, None)[1].name for r in (rows, without)]
     assert chosen == ["cpp_packed", "cpp_tiled"]
     assert [{row.cache for row in one_state(r)} for r in (rows, without, [])] == [{"model"}, {"warm"}, set()]
+
+
+def test_what_was_measured_on_one_thread_is_built_for_one(tmp_path: Path, cache: Path) -> None:
+    """Not for all cores, where its space may lack it and another kernel, however slow, was taken."""
+    device, workload = CpuDevice(), Workload.from_key("conv2d/f32/n8-c16-h9-w9-k32-r1-s1/frozen")
+    times = {"conv_blocked_ahead": 1.0, "conv_naive": 9.0}
+    with open_store(tmp_path / "r.db") as store:
+        for name, time_s in times.items():
+            kernel = registry.kernel(name)
+            info = KernelInfo(name, kernel.digest, "cxx", "conv2d")
+            made = Maker(workload, info, DeviceInfo.of(device), Protocol(threads=1))
+            config = kernel.space(workload, device.target_for(1)).sample(random.Random(0))
+            store.add_trials(store.begin_sweep(made.spec), [made.timed(time_s, **config)])
+        rows = store.best("conv2d", threads=1)
+    found = load_rows(workload, rows, device)
+    for kernel in (found, pickle.loads(pickle.dumps(found))):
+        assert (kernel.kernel, kernel.threads, kernel.note) == ("conv_blocked_ahead", 1, "")
+        assert kernel._artifact.threads == 1
 
 
 def test_files_that_are_not_the_lab_s_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_they_pick_alike_for_random_shapes(made: tuple[Path, Written], library: 
             variant = of_label[kernel_of(library, key)]
             served = pick_by_rule(workload, rows, device, store, (), None)
             if any(row.workload == workload for row in rows):
-                _, kernel, config, note = choose(workload, rows, device, device.target, None)
+                _, kernel, config, note = choose(workload, rows, device, None)
                 assert not note
                 expected = kernel.name, config
             else:

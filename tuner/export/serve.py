@@ -44,12 +44,14 @@ class RulePick:
     Attributes:
         config: adapted to the shape.
         trial: the stored one that proposed it.
+        threads: with which the rule's trials were measured.
         note: by which rule, and whether it was sure.
     """
 
     kernel: str
     config: Config
     trial: int
+    threads: int
     note: str
 
 
@@ -71,9 +73,10 @@ def load_by_rule(
     if served is None:
         return None
     found = registry.kernel(served.kernel)
-    artifact = build_cached(found, workload, served.config, device.target)
+    artifact = build_cached(found, workload, served.config, device.target_for(served.threads))
     return TunedKernel(
-        workload, found, served.config, artifact, device, trial_id=served.trial, time_s=None,
+        workload, found, served.config, artifact, device,
+        trial_id=served.trial, time_s=None, threads=served.threads,
         note=f"no measurement of {workload.key} here: {served.note}",
     )  # fmt: skip
 
@@ -226,7 +229,7 @@ def _pick(workload: Workload, ruling: _Ruling, adapt: Adapt) -> RulePick | None:
             of += f", in place of {picked.choice.kernel}, which cannot serve"
         elif not picked.sure:
             of += f", which is unsure: {picked.why}"
-        return RulePick(choice.kernel, config, choice.trial, of)
+        return RulePick(choice.kernel, config, choice.trial, ruling.matrix.group.threads, of)
     return None
 
 

@@ -43,7 +43,7 @@ def one_state(rows: Sequence[BestRow]) -> list[BestRow]:
 
 
 def choose(
-    workload: Workload, rows: Sequence[BestRow], device: Device, target: Target, kernel_name: str | None
+    workload: Workload, rows: Sequence[BestRow], device: Device, kernel_name: str | None
 ) -> tuple[BestRow, Kernel, Config, str]:
     """The stored configuration to use for a workload: (row, kernel, configuration, note).
 
@@ -51,7 +51,8 @@ def choose(
     then of warm ones, then of cold ones; else that of the nearest shape (of the same
     options first, then of any) whose configuration is valid here; where none is, the nearest one's,
     adapted (`SearchSpace.nearest`). Another device's only where this one has none. The note is empty for an
-    exact match.
+    exact match. What was measured with so many threads is chosen, and has to be built, for a target of so
+    many cores: on all cores a space may not have it, and a kernel may start threads of its own accord.
 
     Raises:
         Unavailable: nothing stored can serve.
@@ -61,7 +62,9 @@ def choose(
         if row.workload.operator != workload.operator or row.workload.dtype != workload.dtype:
             continue
         kernel = registry.kernels().get(row.kernel.name)
-        if kernel is None or kernel.baseline or kernel.unavailable() or kernel.unsupported(workload, target):
+        if kernel is None or kernel.baseline or kernel.unavailable():
+            continue
+        if kernel.unsupported(workload, device.target_for(row.threads)):
             continue
         if kernel_name not in (None, kernel.name) or (kernel.searcher and row.workload != workload):
             continue  # a trace is of one workload alone
@@ -75,7 +78,7 @@ def choose(
     # First what is valid as it is; only then what has to be adapted.
     passes = [(c, repair) for repair in (False, True) for c in candidates]
     for ((foreign, far, _, _), row, kernel), repair in passes:
-        config = _valid(kernel, workload, row.config, target, repair)
+        config = _valid(kernel, workload, row.config, device.target_for(row.threads), repair)
         if config is None:
             continue
         notes = ["adapted to the nearest configuration that is valid"] if repair else []
@@ -117,17 +120,18 @@ def load_rows(
     """
     registry.require_whole(workload.operator)
     _check_size(workload, device.target)
-    row, kernel, config, note = choose(workload, rows, device, device.target, kernel_name)
+    row, kernel, config, note = choose(workload, rows, device, kernel_name)
     if note and not any_shape:
         warnings.warn(note, NearestConfiguration, stacklevel=3)
     if other := _other_toolchain(row, kernel, device.target):
         warnings.warn(other, OtherToolchain, stacklevel=3)
     if note and any_shape:
         note += " (too few shapes are tuned for a rule)"
-    artifact = build_cached(kernel, workload, config, device.target)
+    artifact = build_cached(kernel, workload, config, device.target_for(row.threads))
     return TunedKernel(
-        workload, kernel, config, artifact, device, trial_id=row.trial_id, time_s=row.time_s, note=note
-    )
+        workload, kernel, config, artifact, device,
+        trial_id=row.trial_id, time_s=row.time_s, note=note, threads=row.threads,
+    )  # fmt: skip
 
 
 def _other_toolchain(row: BestRow, kernel: Kernel, target: Target) -> str:

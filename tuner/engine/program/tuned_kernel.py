@@ -47,14 +47,15 @@ class TunedKernel:
         exact: whether that trial was of this workload on this device with this source.
         note: where not exact, what was used instead.
         time_s: seconds of a call in that trial; `None` where not exact.
+        threads: CPU threads of that trial, for which it is built; `None`: all cores.
     """
 
     def __init__(
         self, workload: Workload, kernel: Kernel, config: Config, artifact: Artifact, device: Device, *,
-        trial_id: int, time_s: float | None, note: str,
+        trial_id: int, time_s: float | None, note: str, threads: int | None = None,
     ) -> None:  # fmt: skip
         self.workload, self.kernel, self.config = workload, kernel.name, dict(config)
-        self.trial_id, self.exact, self.note = trial_id, not note, note
+        self.trial_id, self.exact, self.note, self.threads = trial_id, not note, note, threads
         self.time_s = time_s if not note else None
         signature = registry.operator(workload.operator).signature(workload)
         self._inputs = [spec for spec in signature if not spec.output]
@@ -105,7 +106,9 @@ class TunedKernel:
         return f"<TunedKernel {self.workload.key} by {self.kernel}: {config}>"
 
     def __reduce__(self) -> tuple[Callable[..., "TunedKernel"], tuple[Any, ...]]:
-        origin = {"trial_id": self.trial_id, "time_s": self.time_s, "note": self.note}
+        origin = {
+            "trial_id": self.trial_id, "time_s": self.time_s, "note": self.note, "threads": self.threads,
+        }  # fmt: skip
         measured = {"digest": self._digest, "fingerprint": self._fingerprint, "device": self._device.name}
         return rebuild, (self.workload.key, self.kernel, self.config, origin, measured, self._weights)
 
@@ -263,7 +266,7 @@ def rebuild(
         key: of the workload.
         kernel_name: of the implementation; a plug-in's is found where `TUNER_PLUGINS` names its folder.
         config: its parameters.
-        origin: `trial_id`, `time_s` and `note` of the kernel that was pickled.
+        origin: `trial_id`, `time_s`, `note` and `threads` of the kernel that was pickled.
         measured: `digest` of the kernel's source, `fingerprint` of the device there and its class, `device`.
         weights: that it was given (`TunedKernel.with_weights`), if any.
 
@@ -278,6 +281,8 @@ def rebuild(
     if kernel.digest != measured["digest"]:
         notes.append("the kernel's source has changed since it was pickled")
     workload = Workload.from_key(key)
-    artifact = build_cached(kernel, workload, config, device.target)
+    threads = origin.get("threads")
+    target = device.target if threads is None else device.target_for(threads)
+    artifact = build_cached(kernel, workload, config, target)
     made = TunedKernel(workload, kernel, config, artifact, device, **{**origin, "note": "; ".join(notes)})
     return made.with_weights(**weights) if weights else made
