@@ -13,7 +13,7 @@ from tuner import registry
 from tuner.core.errors import Unavailable
 from tuner.core.kernel import Argument, Launch, Source
 from tuner.devices.cuda.device import CudaDevice
-from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.engine.program.tuned_kernel import Origin, TunedKernel
 
 _WAITING = """#include <cooperative_groups.h>
 extern "C" __global__ void waiting(const float* a, float* c, float* kept) {
@@ -80,7 +80,7 @@ def loaded(fake_gpu: ModuleType, tmp_path: Path) -> TunedKernel:
     artifact = registry.builder_of(kernel, device.target).build(
         kernel.lower(workload, config, device.target), device.target, folder
     )
-    return TunedKernel(workload, kernel, config, artifact, device, trial_id=1, time_s=None, note="")
+    return TunedKernel(workload, kernel, config, artifact, device, Origin(1))
 
 
 def test_a_loaded_kernel_of_a_gpu_gives_its_output_back(loaded: TunedKernel) -> None:

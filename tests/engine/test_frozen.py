@@ -26,7 +26,7 @@ from tuner.engine.judging import dataset
 from tuner.engine.judging.challenge import Challenger, moved
 from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.load import NearestConfiguration
-from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.engine.program.tuned_kernel import Origin, TunedKernel
 from tuner.engine.tuning.campaign import default_device
 from tuner.store.store import open_store
 
@@ -221,7 +221,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TunedKernel:
     config = next(iter(kernel.space(WORKLOAD, device.target)))
     artifact = build_cached(kernel, WORKLOAD, config, device.target)
     assert artifact_from_plain(artifact_to_plain(artifact)) == artifact
-    return TunedKernel(WORKLOAD, kernel, config, artifact, device, trial_id=1, time_s=None, note="")
+    return TunedKernel(WORKLOAD, kernel, config, artifact, device, Origin(1))
 
 
 def test_a_frozen_workload_shares_no_trial_with_the_plain_one(tmp_path: Path) -> None:
@@ -283,9 +283,7 @@ def test_wrong_weights_are_refused(loaded: TunedKernel, monkeypatch: pytest.Monk
     kernel, plain = registry.kernel("cpp_packed"), GEMM.parse("16x16x16")
     device = CpuDevice()
     config = next(iter(kernel.space(plain, device.target)))
-    made = TunedKernel(
-        plain, kernel, config, build_cached(kernel, plain, config, device.target), device, trial_id=1,
-        time_s=None, note="",
-    )  # fmt: skip
+    artifact = build_cached(kernel, plain, config, device.target)
+    made = TunedKernel(plain, kernel, config, artifact, device, Origin(1))
     with pytest.raises(TunerError, match="frozen=True"):
         made.with_weights(B=GEMM.inputs(plain, 0)["B"])

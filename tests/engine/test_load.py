@@ -17,7 +17,7 @@ from tuner.devices.cpu.device import CpuDevice
 from tuner.devices.cpu.runtime import runtime
 from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.load import choose, load_rows, one_state
-from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.engine.program.tuned_kernel import Origin, TunedKernel
 from tuner.store.records import DeviceInfo, KernelInfo
 from tuner.store.store import open_store
 
@@ -35,7 +35,7 @@ def loaded(name: str = "cpp_naive") -> TunedKernel:
     kernel, device = registry.kernel(name), CpuDevice()
     config = kernel.space(WORKLOAD, device.target).sample(random.Random(0))
     artifact = build_cached(kernel, WORKLOAD, config, device.target)
-    return TunedKernel(WORKLOAD, kernel, config, artifact, device, trial_id=1, time_s=1.0, note="")
+    return TunedKernel(WORKLOAD, kernel, config, artifact, device, Origin(1, 1.0))
 
 
 def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:

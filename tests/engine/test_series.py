@@ -92,6 +92,25 @@ def test_a_series_runs_each_workload_once_and_measures_peaks_once(store):
     assert all(set(o.sweeps) == {"cpp_naive", "cpp_tiled"} for o in outcomes.values())
 
 
+def test_a_campaign_cut_off_in_its_final_keeps_the_sweeps_that_finished(store, monkeypatch):
+    """Asked again with `resume` it holds the final; asked anew it measures."""
+    plan = campaign.Plan("random", 0, Budget(trials=2), rounds=6, resume=True)
+    setting = campaign.Setting(CalmCpu(), QUICK, plan, store)
+
+    def swept():
+        outcome = run_series([SeriesLayer(WORKLOAD)], setting, ["cpp_naive", "cpp_tiled"], False)[WORKLOAD]
+        return outcome, {name: (r.sweep_id, len(r.trials)) for name, r in outcome.sweeps.items()}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(campaign, "hold_final", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        first, before = swept()
+    again, after = swept()
+    assert first.interrupted and first.final_id is None and again.final_id is not None
+    assert after == before and again.campaign_id == first.campaign_id
+    _, anew = swept()  # that one finished: this is another campaign
+    assert not {i for i, _ in anew.values()} & {i for i, _ in after.values()}
+
+
 def test_a_kernel_of_no_operator_of_the_series_is_named():
     layers = [SeriesLayer(GEMM.parse("8x8x8"))]
     device = campaign.default_device()

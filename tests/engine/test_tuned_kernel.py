@@ -25,7 +25,7 @@ from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice
 from tuner.engine.program.arrays import as_input
 from tuner.engine.program.build_cache import build_cached
-from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.engine.program.tuned_kernel import Origin, TunedKernel
 
 # Small, and so that the output has an input's shape. Another operator's are its smallest companions.
 WORKLOADS = {
@@ -83,7 +83,7 @@ def served(name: str) -> TunedKernel:
     drawn = (space.sample(rng) for _ in range(300))
     config = next((c for c in drawn if kernel.lower(workload, c, target).threads == 2), space.sample(rng))
     artifact = build_cached(kernel, workload, config, target)
-    return TunedKernel(workload, kernel, config, artifact, device, trial_id=7, time_s=1e-3, note="")
+    return TunedKernel(workload, kernel, config, artifact, device, Origin(7, 1e-3))
 
 
 def inputs_of(kernel: TunedKernel, seed: int = 0) -> dict[str, np.ndarray]:

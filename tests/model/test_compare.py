@@ -17,7 +17,7 @@ from tuner.core.kernel import unfrozen
 from tuner.devices.cpu.shared_library import SharedLibrary
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.program.build_cache import build_cached
-from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.engine.program.tuned_kernel import Origin, TunedKernel
 from tuner.model.chart import batch_chart
 from tuner.model.comparing import AtBatch, check, compared_plain, difference, race
 from tuner.model.contestants import Contestant, ours
@@ -55,9 +55,7 @@ def untuned(
         kernel = registry.kernel(own[workload.operator])
         config = default_config(kernel.space(workload, target))
         artifact = build_cached(kernel, workload, config, target)
-        chosen.append(
-            (layer, TunedKernel(workload, kernel, config, artifact, device, trial_id=0, time_s=None, note=""))
-        )
+        chosen.append((layer, TunedKernel(workload, kernel, config, artifact, device, Origin(0))))
     return Executor(model, graph, chosen, 1)
 
 

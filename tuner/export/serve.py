@@ -12,7 +12,7 @@ from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.load import load_rows
-from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.engine.program.tuned_kernel import Origin, TunedKernel
 from tuner.engine.tuning.campaign import default_protocol
 from tuner.engine.tuning.observer import Observer
 from tuner.export.adapt import adapter
@@ -76,8 +76,7 @@ def load_by_rule(
     artifact = build_cached(found, workload, served.config, device.target_for(served.threads))
     return TunedKernel(
         workload, found, served.config, artifact, device,
-        trial_id=served.trial, time_s=None, threads=served.threads,
-        note=f"no measurement of {workload.key} here: {served.note}",
+        Origin(served.trial, None, f"no measurement of {workload.key} here: {served.note}", served.threads),
     )  # fmt: skip
 
 

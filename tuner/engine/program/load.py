@@ -13,7 +13,7 @@ from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.engine.program.build_cache import build_cached
-from tuner.engine.program.tuned_kernel import TunedKernel
+from tuner.engine.program.tuned_kernel import Origin, TunedKernel
 from tuner.store.records import BestRow
 
 
@@ -129,9 +129,8 @@ def load_rows(
         note += " (too few shapes are tuned for a rule)"
     artifact = build_cached(kernel, workload, config, device.target_for(row.threads))
     return TunedKernel(
-        workload, kernel, config, artifact, device,
-        trial_id=row.trial_id, time_s=row.time_s, note=note, threads=row.threads,
-    )  # fmt: skip
+        workload, kernel, config, artifact, device, Origin(row.trial_id, row.time_s, note, row.threads)
+    )
 
 
 def _other_toolchain(row: BestRow, kernel: Kernel, target: Target) -> str:

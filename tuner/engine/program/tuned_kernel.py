@@ -1,6 +1,7 @@
 """A compiled kernel as a function of a user's program."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,23 @@ from tuner.engine.program.arrays import apart_from, as_input, as_output
 from tuner.engine.program.bound_call import BoundCall
 from tuner.engine.program.build_cache import build_cached
 from tuner.engine.program.residents import check_apart, check_resident, residents
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the configuration of a kernel comes from.
+
+    Attributes:
+        trial_id: the stored trial.
+        time_s: seconds of a call in it; `None` where it has none.
+        note: where it is not of this workload, device and source: what was used instead.
+        threads: CPU threads of that trial, for which the kernel is built; `None`: all cores.
+    """
+
+    trial_id: int
+    time_s: float | None = None
+    note: str = ""
+    threads: int | None = None
 
 
 class TunedKernel:
@@ -51,12 +69,12 @@ class TunedKernel:
     """
 
     def __init__(
-        self, workload: Workload, kernel: Kernel, config: Config, artifact: Artifact, device: Device, *,
-        trial_id: int, time_s: float | None, note: str, threads: int | None = None,
+        self, workload: Workload, kernel: Kernel, config: Config, artifact: Artifact, device: Device,
+        origin: Origin,
     ) -> None:  # fmt: skip
         self.workload, self.kernel, self.config = workload, kernel.name, dict(config)
-        self.trial_id, self.exact, self.note, self.threads = trial_id, not note, note, threads
-        self.time_s = time_s if not note else None
+        self.trial_id, self.exact, self.note = origin.trial_id, not origin.note, origin.note
+        self.time_s, self.threads = origin.time_s if self.exact else None, origin.threads
         signature = registry.operator(workload.operator).signature(workload)
         self._inputs = [spec for spec in signature if not spec.output]
         (self._output,) = (spec for spec in signature if spec.output)
@@ -281,8 +299,8 @@ def rebuild(
     if kernel.digest != measured["digest"]:
         notes.append("the kernel's source has changed since it was pickled")
     workload = Workload.from_key(key)
-    threads = origin.get("threads")
-    target = device.target if threads is None else device.target_for(threads)
+    came = Origin(**{**origin, "note": "; ".join(notes)})
+    target = device.target if came.threads is None else device.target_for(came.threads)
     artifact = build_cached(kernel, workload, config, target)
-    made = TunedKernel(workload, kernel, config, artifact, device, **{**origin, "note": "; ".join(notes)})
+    made = TunedKernel(workload, kernel, config, artifact, device, came)
     return made.with_weights(**weights) if weights else made

@@ -193,7 +193,9 @@ def _run(
         previous = previous_best(workload, kernels, workshop, store) if plan.rounds else {}
         start = Start(previous, reference_s, unfit, peaks, until)
         requests = _requests(workload, kernels, searchers, setting)
-        race = Race(requests, workshop, store, observer, reference_s, plan.reuse, plan.give_up_after)
+        race = Race(
+            requests, workshop, store, observer, reference_s, plan.reuse, plan.give_up_after, log.swept
+        )
         if plan.winner_only:
             race.for_the_winner(until and until - final_s(plan.seconds or 0.0))
         sweeps = race.run()

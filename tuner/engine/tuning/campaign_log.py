@@ -59,17 +59,24 @@ class CampaignLog:
 
     def part(self, number: int) -> "PartLog":
         """The record of one workload, by its place among the campaign's."""
-        return PartLog(self._store, self.id, number, self._open)
+        swept = frozenset(k.sweep_id for k in self._before[number].kernels if k.sweep_id is not None)
+        return PartLog(self._store, self.id, number, self._open, swept)
 
 
 class PartLog:
     """The record of one workload of a campaign; make it with `CampaignLog.part`.
 
     A context manager: an error that leaves it marks the part as interrupted.
+
+    Attributes:
+        swept: the sweeps that an earlier run of the campaign began for this workload.
     """
 
-    def __init__(self, store: "Store", campaign_id: int, number: int, still_open: set[int]) -> None:
-        self._store, self._open = store, still_open
+    def __init__(
+        self, store: "Store", campaign_id: int, number: int, still_open: set[int],
+        swept: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
+        self._store, self._open, self.swept = store, still_open, swept
         self.campaign_id, self.number = campaign_id, number
         self._kernels: list[CampaignKernel] = []
 

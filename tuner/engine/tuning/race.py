@@ -1,7 +1,7 @@
 """The sweeps of one campaign: one after the other, or as a race in which kernels far behind give up."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,7 @@ class Race:
         requests: one a kernel.
         workshop, store, observer, reference_s: as for `Sweep`.
         reuse: take finished sweeps of the store that had the same budget or more.
+        own: sweeps of an earlier run of the same campaign: those that finished are taken in any case.
         give_up_after: all sweeps begin with so many trials; then those go on whose best is at most
             `FAR_BEHIND` times slower than the best of all, libraries included. `None`: each has all its
             budget at once.
@@ -63,9 +64,11 @@ class Race:
         reference_s: float | None,
         reuse: bool = False,
         give_up_after: int | None = None,
+        own: Collection[int] = (),
     ) -> None:
         self._requests, self._workshop, self._store, self._observer = requests, workshop, store, observer
         self._reference_s, self._reuse, self._give_up_after = reference_s, reuse, give_up_after
+        self._own = own
         self.interrupted = False
         self.given_up: dict[str, GivenUp] = {}
         self.reused: set[str] = set()
@@ -108,7 +111,7 @@ class Race:
         sweeps: dict[str, Sweep] = {}
         for request in self._requests:
             name = request.kernel.name
-            known = self._finished(request) if self._reuse else None
+            known = self._finished(request) if self._reuse or self._own else None
             if known is not None:
                 self._observer.note(f"{name}: sweep s{known.sweep_id} of the store is reused")
                 results[name] = known
@@ -178,7 +181,8 @@ class Race:
         return results
 
     def _finished(self, request: SweepRequest) -> SweepResult | None:
-        """The latest finished sweep of the store that had this request's budget in trials or more.
+        """The latest finished sweep of the store that had this request's budget in trials or more, or that an
+        earlier run of the same campaign finished.
 
         It must be of the same workload, kernel source, device, protocol and searcher.
         """
@@ -198,7 +202,8 @@ class Race:
             # A sweep that was given up after fewer trials than this race allows goes on from there.
             wait = self._give_up_after
             behind = wait is not None and tried >= wait and bool(sweep.summary.get("behind"))
-            enough = exhausted or behind or (wanted is not None and tried >= wanted)
+            large = exhausted or behind or (wanted is not None and tried >= wanted)
+            enough = sweep.id in self._own or (self._reuse and large)
             if not (same and enough):
                 continue
             trials = tuple(self._store.sweep_history(sweep.id))
