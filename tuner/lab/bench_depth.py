@@ -326,7 +326,12 @@ def _parsed() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder of what is kept")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "search-depth.md")
-    return parser.parse_args()
+    told = parser.parse_args()
+    if not told.minutes > 0:
+        parser.error(f"--minutes {told.minutes:g}: minutes are more than 0; one comparison takes about three")
+    if not 0 < told.trials[0] < told.trials[1]:
+        parser.error(f"--trials {told.trials[0]} {told.trials[1]}: few, then many")
+    return told
 
 
 def main() -> int:
@@ -353,7 +358,8 @@ def main() -> int:
     except KeyboardInterrupt:
         print(f"stopped; what was measured is in {folder}, the same command goes on", file=sys.stderr)
         return 130
-    print(f"{len(wanted) - missing} of {len(wanted)} comparisons in {told.page}")
+    where = told.page if told.page.exists() else f"no page yet; trials are kept in {folder}"
+    print(f"{len(wanted) - missing} of {len(wanted)} comparisons: {where}")
     if missing:
         print(f"{missing} are missing: the same command goes on with them")
     return 1 if missing else 0

@@ -239,7 +239,10 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="measure what is known too")
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder of .json and .db")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "cpu-performance.md")
-    return parser.parse_args()
+    told = parser.parse_args()
+    if told.minutes is not None and not told.minutes > 0:
+        parser.error(f"--minutes {told.minutes:g}: minutes are more than 0; one comparison takes one or two")
+    return told
 
 
 def main() -> int:

@@ -225,6 +225,8 @@ def main() -> None:
         given.output.write_bytes(make(given.model, given.tokens, given.size).SerializeToString())
     except TunerError as error:
         parser.error(str(error))
+    except OSError as error:
+        parser.error(f"{given.output} cannot be written: {error.strerror}")
     print(given.output)
 
 
