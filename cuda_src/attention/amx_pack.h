@@ -1,10 +1,9 @@
 // Queries, keys and values as tiles of 1 KiB (common/amx.h), filled up with zeros: of queries 16 rows of 32 elements; of
 // keys 16 units of two neighbours along d, each of 16 keys; of values 16 units of two neighbouring keys, each of 16 columns.
 #pragma once
-#include <immintrin.h>
 #include <string.h>
 
-#include "../common/amx.h"
+#include "../common/amx_rows.h"
 #include "problem.h"
 
 enum : int64_t { DEEP = 32, TILE_BYTES = 1024 };  // elements along the sum of a tile's row
@@ -19,27 +18,6 @@ static inline void pack_queries(char* to, const element* from, int64_t rows, int
             const __m512i row = i < rows ? _mm512_maskz_loadu_epi16(there, from + i * d + t) : _mm512_setzero_si512();
             _mm512_storeu_si512(to + i * TILE_ROW_BYTES, row);
         }
-    }
-}
-
-static inline __m512i four_rows(const char* const* rows, int64_t i, int64_t at) {
-    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i] + at)));
-    v = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i + 4] + at)), 1);
-    v = _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i + 8] + at)), 2);
-    return _mm512_inserti32x4(v, _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i + 12] + at)), 3);
-}
-
-// 16 rows of 16 units become columns: four units of four rows that lie in one 16-byte lane each are exchanged at a time.
-static inline void transpose_units(char* to, const char* const* rows) {
-    for (int64_t c = 0; c < 4; ++c, to += 4 * TILE_ROW_BYTES) {
-        const __m512i a = four_rows(rows, 0, 16 * c), b = four_rows(rows, 1, 16 * c);
-        const __m512i e = four_rows(rows, 2, 16 * c), f = four_rows(rows, 3, 16 * c);
-        const __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
-        const __m512i ef_low = _mm512_unpacklo_epi32(e, f), ef_high = _mm512_unpackhi_epi32(e, f);
-        _mm512_storeu_si512(to, _mm512_unpacklo_epi64(ab_low, ef_low));
-        _mm512_storeu_si512(to + TILE_ROW_BYTES, _mm512_unpackhi_epi64(ab_low, ef_low));
-        _mm512_storeu_si512(to + 2 * TILE_ROW_BYTES, _mm512_unpacklo_epi64(ab_high, ef_high));
-        _mm512_storeu_si512(to + 3 * TILE_ROW_BYTES, _mm512_unpackhi_epi64(ab_high, ef_high));
     }
 }
 
@@ -59,7 +37,7 @@ static inline void pack_keys(char* to, const Cache& keys, int64_t first, int64_t
             if (first + i < end) row = _mm512_maskz_loadu_epi16(first_of(d - t), keys[first + i] + t);
             _mm512_store_si512(copy + i * TILE_ROW_BYTES, row);
         }
-        transpose_units(to, rows);
+        transpose_units(to, [&](int64_t i) { return rows[i]; });
     }
 }
 

@@ -12,8 +12,6 @@ struct Seen {
     int64_t seen, wide;
 };
 
-static inline __mmask16 first_lanes(int64_t count) { return count >= TILE ? __mmask16(-1) : __mmask16((1 << count) - 1); }
-
 // 2^x, plus half of the last place of a bf16: its upper half is 2^x rounded to bf16. The polynomial's coefficients, of
 // 2^f on [0, 1), minimise the largest relative error, 7.5e-5 (a linear program over 2001 Chebyshev points), a fiftieth
 // of what rounding to bf16 errs. Where x is -inf the result is 0, a NaN stays.
@@ -69,6 +67,19 @@ static inline __m512 across_rows(__m512* v, Combine combine) {
     return _mm512_permutexvar_ps(order, all);
 }
 
+// A row's scores by 32, the last ones filled up with scores that are not there: put(low, high). Returns the keys that were.
+template <class Put>
+static inline __attribute__((always_inline)) int64_t by_pairs(const float* scores, Seen row, Put&& put) {
+    int64_t j = 0;
+    for (; j + DEEP <= row.seen; j += DEEP) put(_mm512_loadu_ps(scores + j), _mm512_loadu_ps(scores + j + TILE));
+    if (j == row.seen) return j;
+    const __m512 hidden = _mm512_set1_ps(HIDDEN);
+    const int64_t rest = row.seen - j;
+    put(_mm512_mask_loadu_ps(hidden, first_lanes(rest), scores + j),
+        _mm512_mask_loadu_ps(hidden, first_lanes(rest - TILE), scores + j + TILE));
+    return j + DEEP;
+}
+
 // How far a scaled score is from the largest. With `FAR` the scores are so large that the product's rounding counts: the
 // largest has to be rounded as it was before, to be at 0 (a builtin in place of `*`, which the compiler fuses).
 template <bool FAR>
@@ -91,15 +102,7 @@ static inline __m512 probabilities_of_row(char* to, const float* scores, Seen ro
         total = _mm512_dpbf16_ps(total, (__m512bh)p, (__m512bh)ones);
         to += TALL * TILE_BYTES;
     };
-    int64_t j = 0;
-    for (; j + DEEP <= row.seen; j += DEEP) put(_mm512_loadu_ps(scores + j), _mm512_loadu_ps(scores + j + TILE));
-    if (j < row.seen) {
-        const __m512 hidden = _mm512_set1_ps(HIDDEN);
-        const int64_t rest = row.seen - j;
-        put(_mm512_mask_loadu_ps(hidden, first_lanes(rest), scores + j),
-            _mm512_mask_loadu_ps(hidden, first_lanes(max_of(rest - TILE, 0)), scores + j + TILE));
-        j += DEEP;
-    }
+    int64_t j = by_pairs(scores, row, put);
     for (; j < row.wide; j += DEEP, to += TALL * TILE_BYTES) _mm512_storeu_si512(to, _mm512_setzero_si512());
     return total;
 }

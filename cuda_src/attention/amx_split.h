@@ -15,25 +15,18 @@ static inline __m512 rest_of(__m512 x) {
 
 static inline __mmask16 not_finite(__m512 x) { return _mm512_fpclass_ps_mask(x, 0x99); }  // NaN of both kinds, infinities
 
-// The upper halves of two vectors as one row of a tile: units of elements i of both. Along the sum any order will do, if both
-// operands have the same; to put neighbours beside each other takes a permutation.
-static inline __m512i row_of(__m512 low, __m512 high) {
-    const __m512i below = _mm512_srli_epi32(_mm512_castps_si512(low), 16), upper = _mm512_set1_epi32(int(0xffff0000));
-    return _mm512_ternarylogic_epi32(below, _mm512_castps_si512(high), upper, 0xf8);  // below | (high & upper)
-}
-
 // The parts of two vectors, as three rows of a tile, `next` bytes from one to the next.
 static inline void put_parts(char* to, int64_t next, __m512 low, __m512 high) {
 #pragma GCC unroll 3
     for (int64_t part = 0; part < PARTS; ++part) {
-        _mm512_storeu_si512(to + part * next, row_of(low, high));
+        _mm512_storeu_si512(to + part * next, units_of(low, high));
         if (part + 1 < PARTS) low = rest_of(low), high = rest_of(high);
     }
 }
 
 // Elements t ... t + 15 of a row of d.
 static inline __m512 piece(const float* row, int64_t t, int64_t d) {
-    return _mm512_maskz_loadu_ps(first_lanes(max_of(d - t, 0)), row + t);
+    return _mm512_maskz_loadu_ps(first_lanes(d - t), row + t);
 }
 
 // 16 rows of queries, of which `rows` are there: [part][step of d] tiles.
@@ -62,9 +55,7 @@ static inline bool split_keys(char* to, const Cache& keys, int64_t first, int64_
             put_parts(copy[0] + i * TILE_ROW_BYTES, TILE_BYTES, low, high);
         }
         for (int64_t part = 0; part < PARTS; ++part) {
-            const char* rows[TILE];
-            for (int64_t i = 0; i < TILE; ++i) rows[i] = copy[part] + i * TILE_ROW_BYTES;
-            transpose_units(to + part * next, rows);
+            transpose_units(to + part * next, [&](int64_t i) { return copy[part] + i * TILE_ROW_BYTES; });
         }
     }
     return special != 0;
@@ -115,15 +106,7 @@ static inline __m512 split_probabilities(char* to, const float* scores, Seen row
         put_parts(to, TALL * TILE_BYTES, low, high);
         to += PARTS * TALL * TILE_BYTES;
     };
-    int64_t j = 0;
-    for (; j + DEEP <= row.seen; j += DEEP) put(_mm512_loadu_ps(scores + j), _mm512_loadu_ps(scores + j + TILE));
-    if (j < row.seen) {
-        const __m512 hidden = _mm512_set1_ps(HIDDEN);
-        const int64_t rest = row.seen - j;
-        put(_mm512_mask_loadu_ps(hidden, first_lanes(rest), scores + j),
-            _mm512_mask_loadu_ps(hidden, first_lanes(max_of(rest - TILE, 0)), scores + j + TILE));
-        j += DEEP;
-    }
+    int64_t j = by_pairs(scores, row, put);
     for (; j < row.wide; j += DEEP, to += PARTS * TALL * TILE_BYTES) {
         for (int64_t part = 0; part < PARTS; ++part) _mm512_storeu_si512(to + part * TALL * TILE_BYTES, _mm512_setzero_si512());
     }

@@ -51,7 +51,7 @@ constant = ["W"]
 
 #include <utility>
 
-#include "../common/amx.h"
+#include "../common/amx_rows.h"
 #include "../common/arena.h"
 #include "../common/requantize.h"
 #include "../common/team.h"
@@ -59,10 +59,6 @@ constant = ["W"]
 #include "image.h"
 
 static_assert(LANES == TILE, "a register holds a row of a tile");
-
-static inline __mmask16 first_lanes(int64_t count) {
-    return __mmask16(count >= LANES ? 0xFFFF : count <= 0 ? 0 : (1 << count) - 1);
-}
 
 struct Planes {
     const Shape at;

@@ -8,9 +8,7 @@
 // A step is 32 elements along k. A unit of a tile, two bf16, holds elements u and u + 16 of a step in place of neighbours:
 // any order will do if both operands have it, and these two vectors need no permutation.
 #pragma once
-#include <immintrin.h>
-
-#include "../common/amx.h"
+#include "../common/amx_rows.h"
 #include "../common/simd.h"
 
 enum : int64_t { PARTS = 3, STEP = 32, TILE_BYTES = 1024, NT = 2, ROWS = TILE * MT, COLS = TILE * NT };
@@ -32,12 +30,6 @@ static inline __m512 rounded(__m512 x) {
     return _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32(int(0xffff0000))));
 }
 
-// The upper halves of two vectors, as units.
-static inline __m512i units_of(__m512 low, __m512 high) {
-    const __m512i below = _mm512_srli_epi32(_mm512_castps_si512(low), 16), upper = _mm512_set1_epi32(int(0xffff0000));
-    return _mm512_ternarylogic_epi32(below, _mm512_castps_si512(high), upper, 0xf8);  // below | (high & upper)
-}
-
 // The parts of two vectors, as rows of three tiles that are `next` bytes apart.
 static inline __attribute__((always_inline)) void put_parts(char* to, int64_t next, __m512 low, __m512 high) {
     for (int64_t part = 0; part + 1 < PARTS; ++part, to += next) {
@@ -46,35 +38,6 @@ static inline __attribute__((always_inline)) void put_parts(char* to, int64_t ne
         low = _mm512_sub_ps(low, low_part), high = _mm512_sub_ps(high, high_part);
     }
     _mm512_storeu_si512(to, units_of(low, high));
-}
-
-static inline __mmask16 first_lanes(int64_t count) {
-    return count >= TILE ? __mmask16(0xffff) : __mmask16((1u << max_of(count, 0)) - 1);
-}
-
-// Four rows of a tile, 16 bytes of each from `at` on: rows i, i + 4, i + 8, i + 12.
-static inline __m512i four_rows(const char* tile, int64_t i, int64_t at) {
-    const auto piece = [&](int64_t row) {
-        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(tile + row * TILE_ROW_BYTES + at));
-    };
-    __m512i v = _mm512_castsi128_si512(piece(i));
-    v = _mm512_inserti32x4(v, piece(i + 4), 1);
-    v = _mm512_inserti32x4(v, piece(i + 8), 2);
-    return _mm512_inserti32x4(v, piece(i + 12), 3);
-}
-
-// 16 rows of 16 units become columns.
-static inline void transpose_tile(char* to, const char* tile) {
-    for (int64_t at = 0; at < TILE_ROW_BYTES; at += 16, to += 4 * TILE_ROW_BYTES) {
-        const __m512i a = four_rows(tile, 0, at), b = four_rows(tile, 1, at);
-        const __m512i c = four_rows(tile, 2, at), d = four_rows(tile, 3, at);
-        const __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
-        const __m512i cd_low = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
-        _mm512_storeu_si512(to, _mm512_unpacklo_epi64(ab_low, cd_low));
-        _mm512_storeu_si512(to + TILE_ROW_BYTES, _mm512_unpackhi_epi64(ab_low, cd_low));
-        _mm512_storeu_si512(to + 2 * TILE_ROW_BYTES, _mm512_unpacklo_epi64(ab_high, cd_high));
-        _mm512_storeu_si512(to + 3 * TILE_ROW_BYTES, _mm512_unpackhi_epi64(ab_high, cd_high));
-    }
 }
 
 // The parts of 16 rows (or columns) of which `there` exist, `depth` elements along k of each. ALONG: those are neighbours
@@ -119,7 +82,9 @@ static void pack_panels(Sum* packed, const float* source, int64_t end, int64_t k
                 }
                 alignas(64) char other[PARTS * TILE_BYTES];
                 wrong = __mmask16(wrong | split_tile<ALONG>(other, TILE_BYTES, from, stride, there, depth));
-                for (int64_t part = 0; part < PARTS; ++part) transpose_tile(to + part * NEXT, other + part * TILE_BYTES);
+                for (int64_t part = 0; part < PARTS; ++part) {
+                    transpose_units(to + part * NEXT, [&](int64_t i) { return other + part * TILE_BYTES + i * TILE_ROW_BYTES; });
+                }
             }
             if (wrong) special[across.begin / WIDE + panel] = 1;
         }
