@@ -1,6 +1,7 @@
 """`make bench-vendor`: what it compares, what it keeps and what its page says, never how fast anything is."""
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tuner.core.stats import Interval
 from tuner.core.turns import Turns
 from tuner.devices.cpu.device import CpuDevice
 from tuner.engine.tuning.finals import Finalist, FinalPlacing, Ranking
-from tuner.lab import bench_vendor, vendor_page, vendor_roofline
+from tuner.lab import bench_depth, bench_vendor, resumable, vendor_page, vendor_roofline
 from tuner.lab.vendor_cases import OPERATORS, cases
 
 LIMITS = {"l1d_bytes": 32e3, "l2_bytes": 1e6, "l3_bytes": 32e6, "vector_bytes": 64.0, "cores": 2}
@@ -135,10 +136,44 @@ def test_a_section_of_another_cpu_is_never_touched(tmp_path: Path) -> None:
 
 def test_a_file_that_is_none_of_its_own_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bench-vendor.json"
-    assert bench_vendor.read_kept(path) == {}
+    assert resumable.read_kept(path) == {}
     path.write_text(json.dumps({"a device": {"cases": {}}}))
-    assert bench_vendor.read_kept(path) == {"a device": {"cases": {}}}
+    assert resumable.read_kept(path) == {"a device": {"cases": {}}}
     for text in ("[1]", "{", '{"a": 1}'):
         path.write_text(text)
         with pytest.raises(TunerError, match="is no file of this bench"):
-            bench_vendor.read_kept(path)
+            resumable.read_kept(path)
+
+
+@pytest.mark.parametrize("bench", [bench_vendor, bench_depth])
+@pytest.mark.parametrize("minutes", ["-1", "0", "nan", "soon"])
+def test_minutes_that_are_none_are_refused(
+    bench: Any, minutes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "--minutes", minutes])
+    with pytest.raises(SystemExit) as ended:
+        bench.main()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 2 and said.endswith(
+        f"argument --minutes: {minutes}: minutes are a number above 0"
+    )
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_bench_says_how_far_it_came_and_where(
+    exists: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, kept = tmp_path / "page.md", tmp_path / "kept"
+    if exists:
+        page.write_text("")
+    assert resumable.concluded(lambda: (3, 10), page, kept) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("7 of 10 comparisons: ") and (str(page) in said) == exists
+    assert (str(kept) in said) != exists and "3 are missing" in said
+    assert resumable.concluded(lambda: (0, 10), page, kept) == 0
+
+    def fails() -> tuple[int, int]:
+        raise TunerError("no compiler")
+
+    assert resumable.concluded(fails, page, kept) == 2
+    assert capsys.readouterr().err == "error: no compiler\n"

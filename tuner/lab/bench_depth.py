@@ -9,7 +9,6 @@ disturbed is not kept.
 
 import argparse
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.kernel import Kernel
-from tuner.core.output_file import put
 from tuner.core.places import ROOT
 from tuner.core.stats import Interval
 from tuner.core.trial import Trial
@@ -37,8 +35,8 @@ from tuner.engine.tuning.peaks import calibration_reference
 from tuner.engine.tuning.request import SweepRequest
 from tuner.engine.tuning.sweep import Sweep
 from tuner.lab import depth_page
-from tuner.lab.bench_vendor import read_kept
 from tuner.lab.depth_cases import CASES, DepthCase
+from tuner.lab.resumable import concluded, minutes, read_kept, write_kept
 from tuner.lab.vendor_page import section_name, write_page
 from tuner.store.store import open_store
 
@@ -316,7 +314,7 @@ def _line(key: str, found: Mapping[str, Any]) -> str:
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--minutes", type=float, default=_MINUTES, help="stop after so many (default: %(default)g)"
+        "--minutes", type=minutes, default=_MINUTES, help="stop after so many (default: %(default)g)"
     )
     parser.add_argument(
         "--only", choices=sorted({c.operator for c in CASES}), action="append", help="these only"
@@ -327,8 +325,6 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder of what is kept")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "search-depth.md")
     told = parser.parse_args()
-    if not told.minutes > 0:
-        parser.error(f"--minutes {told.minutes:g}: minutes are more than 0; one comparison takes about three")
     if not 0 < told.trials[0] < told.trials[1]:
         parser.error(f"--trials {told.trials[0]} {told.trials[1]}: few, then many")
     return told
@@ -341,28 +337,20 @@ def main() -> int:
     path, folder = told.output / "bench-depth.json", told.output / "bench-depth"
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [case for case in CASES if case.operator in (told.only or [case.operator])]
-    try:
+
+    def measure() -> tuple[int, int]:
         kept = read_kept(path)
         device = campaign.default_device()
         run = kept.setdefault(device.fingerprint, {})
 
         def save() -> None:
-            put(path, json.dumps(kept, indent=1) + "\n")
+            write_kept(path, kept)
             write_page(told.page, run["about"]["model"], depth_page.body(run), depth_page.HEAD)
 
         few, many = told.trials
-        missing = DepthBench(device, folder, run, save, (few, many)).run(wanted, until)
-    except TunerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"stopped; what was measured is in {folder}, the same command goes on", file=sys.stderr)
-        return 130
-    where = told.page if told.page.exists() else f"no page yet; trials are kept in {folder}"
-    print(f"{len(wanted) - missing} of {len(wanted)} comparisons: {where}")
-    if missing:
-        print(f"{missing} are missing: the same command goes on with them")
-    return 1 if missing else 0
+        return DepthBench(device, folder, run, save, (few, many)).run(wanted, until), len(wanted)
+
+    return concluded(measure, told.page, folder)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ to be idle: a final that other programs disturbed is not kept.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from tuner import registry
 from tuner.core.errors import TunerError
-from tuner.core.output_file import put
 from tuner.core.places import ROOT
 from tuner.core.scratch import Scratch
 from tuner.core.workload import Workload
@@ -28,6 +26,7 @@ from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.finals import FinalPlacing, Ranking
 from tuner.lab import vendor_page
+from tuner.lab.resumable import concluded, minutes, read_kept, write_kept
 from tuner.lab.vendor_cases import OPERATORS, Case, cases
 from tuner.lab.vendor_roofline import cache_rates, roofs
 from tuner.store.store import open_store
@@ -210,24 +209,9 @@ def _line(case: Case, found: Mapping[str, Any]) -> str:
     return f"{case.key}: {found['ours']} {found['ours_s']:.3g} s, {against}"
 
 
-def read_kept(path: Path) -> dict[str, Any]:
-    """Results by the fingerprint of the device; nothing where there is no file.
-
-    Raises:
-        TunerError: the file is none of this bench.
-    """
-    try:
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        if not isinstance(kept, dict) or not all("cases" in run for run in kept.values()):
-            raise ValueError("it has no cases")
-    except (OSError, ValueError, TypeError) as error:
-        raise TunerError(f"{path} is no file of this bench ({error}): move it away") from None
-    return kept
-
-
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=float, help=f"stop after so many (default {_MINUTES:g})")
+    parser.add_argument("--minutes", type=minutes, help=f"stop after so many (default {_MINUTES:g})")
     parser.add_argument("--quick", action="store_true", help="ten minutes, few shapes, fewer trials")
     parser.add_argument("--only", choices=OPERATORS, action="append", help="these operators only")
     parser.add_argument("--dtype", action="append", help="these element types only")
@@ -239,20 +223,17 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--again", action="store_true", help="measure what is known too")
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder of .json and .db")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "cpu-performance.md")
-    told = parser.parse_args()
-    if told.minutes is not None and not told.minutes > 0:
-        parser.error(f"--minutes {told.minutes:g}: minutes are more than 0; one comparison takes one or two")
-    return told
+    return parser.parse_args()
 
 
 def main() -> int:
     """Measures until the time is over, and writes the page; exit code 1 where comparisons are missing."""
     told = _parsed()
-    minutes = told.minutes or (_QUICK_MINUTES if told.quick else _MINUTES)
-    until = time.monotonic() + 60 * minutes
+    until = time.monotonic() + 60 * (told.minutes or (_QUICK_MINUTES if told.quick else _MINUTES))
     told.output.mkdir(parents=True, exist_ok=True)
     path = told.output / "bench-vendor.json"
-    try:
+
+    def measure() -> tuple[int, int]:
         kept = read_kept(path)
         device = campaign.default_device()
         run = kept.setdefault(device.fingerprint, {})
@@ -265,24 +246,14 @@ def main() -> int:
                 run.get("cases", {}).pop(case.key, None)
 
         def save() -> None:
-            put(path, json.dumps(kept, indent=1) + "\n")
+            write_kept(path, kept)
             vendor_page.write_page(told.page, run["about"]["model"], vendor_page.body(run))
 
+        trials = told.trials or (_QUICK_TRIALS if told.quick else _TRIALS)
         with open_store(str(told.output / "bench-vendor.db")) as store:
-            bench = VendorBench(
-                device, store, run, save, told.trials or (_QUICK_TRIALS if told.quick else _TRIALS)
-            )
-            missing = bench.run(wanted, until)
-    except TunerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"stopped; what was measured is in {path}, the same command goes on", file=sys.stderr)
-        return 130
-    print(f"{len(wanted) - missing} of {len(wanted)} comparisons in {told.page}")
-    if missing:
-        print(f"{missing} are missing: the same command goes on with them")
-    return 1 if missing else 0
+            return VendorBench(device, store, run, save, trials).run(wanted, until), len(wanted)
+
+    return concluded(measure, told.page, path)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuner.core.errors import TunerError
 from tuner.lab.closed_loop import ClientConnection
 from tuner.model.load.http import Client
 from tuner.model.load.target import AskedModel
+
+if TYPE_CHECKING:
+    from tuner.model.serving.loading import Made
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,10 @@ class Bare:
 
 
 def run_bare(setting: ServingSetting) -> None:
-    """What the process of `Bare` does: for each number of seconds on stdin a line with rows a second."""
+    """What the process of `Bare` does: for each number of seconds on stdin a line with rows a second.
+
+    Inputs lie where a run reads them, if it has such a place: nothing is copied but by the model itself.
+    """
     from tuner.engine.candidate.devices import default_device
     from tuner.model.runtime import random_inputs
     from tuner.model.serving.loading import Maker, threads_each
@@ -98,23 +104,25 @@ def run_bare(setting: ServingSetting) -> None:
         maker = Maker(threads, device, store)
         made = [maker.make(setting.model, {}, setting.batch) for _ in range(setting.instances)]
     inputs = random_inputs(made[0].graph, 1)
+    for one in made:
+        one.run(inputs)
+        for name, array in one.memory.items():
+            array[...] = inputs[name]
 
-    def loop(run: Callable[[Any], Any], seconds: float, counts: list[int]) -> None:
-        begun, runs = time.perf_counter(), 0
+    def loop(one: "Made", seconds: float, counts: list[int]) -> None:
+        begun, runs, given = time.perf_counter(), 0, {**inputs, **one.memory}
         while time.perf_counter() - begun < seconds:
-            run(inputs)
+            one.run(given)
             runs += 1
         counts.append(runs)
 
-    for one in made:
-        one.run(inputs)
     print("ready", flush=True)
     for line in sys.stdin:
         counts, begun = list[int](), time.perf_counter()
-        others = [threading.Thread(target=loop, args=(m.run, float(line), counts)) for m in made[1:]]
+        others = [threading.Thread(target=loop, args=(m, float(line), counts)) for m in made[1:]]
         for other in others:
             other.start()
-        loop(made[0].run, float(line), counts)
+        loop(made[0], float(line), counts)
         for other in others:
             other.join()
         print(sum(counts) * setting.batch / (time.perf_counter() - begun), flush=True)
