@@ -20,7 +20,7 @@ from tuner.core.errors import StoreError
 from tuner.serve.application import application
 from tuner.serve.database import Database
 from tuner.serve.feed import Feed
-from tuner.store.browse.news import last_trial
+from tuner.store.browse.news import trials_between
 from tuner.store.errors import StoreDamaged, StoreMissing, StoreReadOnly
 from tuner.store.reading import open_reader
 from tuner.store.store import open_store
@@ -61,9 +61,23 @@ def test_nothing_can_be_written_through_it(path: Path, database: Database) -> No
 
 def test_a_writer_is_never_kept_waiting(path: Path, database: Database) -> None:
     with database.look() as look, open_store(path, timeout_s=0) as store:
-        assert look.ask(last_trial) > 0  # the reader's transaction is open
+        assert look.ask(trials_between, 0, look.catalogue.last_trial)  # the reader's transaction is open
         swept(store, "cpp_late", 3)
     assert count(database) > 0
+
+
+def test_a_trial_is_told_with_the_counts_that_have_it(path: Path, database: Database) -> None:
+    """The catalogue may be a moment old: a trial that it does not count yet is told at a later look."""
+    feed, (number, spec) = Feed(database), begin(path)
+    database._reader._fresh_s = 0.0
+    feed._news()
+    database._reader._fresh_s = 1e9
+    with open_store(path) as store:
+        store.add_trials(number, trials(spec, 1, 0))
+    assert feed._news() == []
+    database._reader._fresh_s = 0.0
+    told = [(message.split("event: ")[1].split("\n")[0], message) for message in feed._news()]
+    assert [kind for kind, _ in told] == ["trial", "sweep"] and '"trials": 1' in told[1][1]
 
 
 def test_a_writer_that_holds_the_lock_keeps_no_reader_waiting(path: Path, database: Database) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from tuner.core.errors import TunerError
 from tuner.serve.database import Database
 from tuner.serve.lists import sweep_row, trial_row
-from tuner.store.browse.news import last_trial, trials_since
+from tuner.store.browse.news import trials_between
 
 EVERY_S = 0.4
 ALIVE_S = 15.0
@@ -97,9 +97,9 @@ class Feed:
             with self._database.look() as look:
                 running = [sweep_row(look.catalogue, sweep) for sweep in look.catalogue.running]
                 told = [message("running", {"sweeps": running})]
-                newest = look.ask(last_trial)
+                newest = look.catalogue.last_trial
                 if after is not None and 0 <= newest - after <= _MISSED:
-                    lines = look.ask(trials_since, after, _MISSED)
+                    lines = look.ask(trials_between, after, newest, _MISSED)
                     told += [message("trial", trial_row(look.catalogue, line), line.id) for line in lines]
                 return told, newest
         except TunerError as error:
@@ -128,10 +128,11 @@ class Feed:
                 if seen.trouble:
                     seen.trouble = ""
                     told.append(message("trouble", {"error": None}))
-                newest = look.ask(last_trial)
+                # Of the catalogue, which may be a moment old: its counts and names are those of these trials.
+                newest = look.catalogue.last_trial
                 if seen.trial is None or newest < seen.trial:  # the first look, or another database
                     seen.trial, seen.sweeps = newest, {}
-                lines = look.ask(trials_since, seen.trial) if newest > seen.trial else ()
+                lines = look.ask(trials_between, seen.trial, newest) if newest > seen.trial else ()
                 told += [message("trial", trial_row(look.catalogue, line), line.id) for line in lines]
                 seen.trial = max([seen.trial, *(line.id for line in lines)])
                 return told + self._of_sweeps(look.catalogue)

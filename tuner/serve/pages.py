@@ -9,7 +9,7 @@ from tuner.serve import charts, columns, views
 from tuner.serve.lists import ListAsked, trial_row
 from tuner.serve.rendering import html
 from tuner.serve.requests import Asking, Looking
-from tuner.store.browse.news import last_trial, trials_since
+from tuner.store.browse.news import trials_between
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -34,8 +34,8 @@ def overview(look: Looking) -> Response:
 @router.get("/live")
 def live(look: Looking) -> Response:
     """Running sweeps and the latest trials, kept up to date."""
-    newest = look.ask(last_trial)
-    lines = look.ask(trials_since, max(0, newest - 20), 20)
+    newest = look.catalogue.last_trial
+    lines = look.ask(trials_between, max(0, newest - 20), newest, 20)
     rows = [trial_row(look.catalogue, line) for line in reversed(lines)]
     return html(
         "live.html",
