@@ -57,6 +57,7 @@ def choose(
     Raises:
         Unavailable: nothing stored can serve.
     """
+    targets = {threads: device.target_for(threads) for threads in {row.threads for row in rows}}
     candidates = []
     for row in rows:
         if row.workload.operator != workload.operator or row.workload.dtype != workload.dtype:
@@ -64,7 +65,7 @@ def choose(
         kernel = registry.kernels().get(row.kernel.name)
         if kernel is None or kernel.baseline or kernel.unavailable():
             continue
-        if kernel.unsupported(workload, device.target_for(row.threads)):
+        if kernel.unsupported(workload, targets[row.threads]):
             continue
         if kernel_name not in (None, kernel.name) or (kernel.searcher and row.workload != workload):
             continue  # a trace is of one workload alone
@@ -78,7 +79,7 @@ def choose(
     # First what is valid as it is; only then what has to be adapted.
     passes = [(c, repair) for repair in (False, True) for c in candidates]
     for ((foreign, far, _, _), row, kernel), repair in passes:
-        config = _valid(kernel, workload, row.config, device.target_for(row.threads), repair)
+        config = _valid(kernel, workload, row.config, targets[row.threads], repair)
         if config is None:
             continue
         notes = ["adapted to the nearest configuration that is valid"] if repair else []
