@@ -161,7 +161,10 @@ class Server:
         """Seconds of a core that the event loop took, and all other threads together."""
         loop = whole = 0.0
         for task in Path(f"/proc/{self._process.pid}/task").iterdir():
-            spent = _ran_s(task)
+            try:
+                spent = _ran_s(task)
+            except (FileNotFoundError, ProcessLookupError):  # a thread that ended just now
+                continue
             whole += spent
             loop += spent if int(task.name) == self._process.pid else 0.0
         return loop, whole - loop

@@ -8,6 +8,7 @@ import pytest
 from tests.model.serving.made import by_hand
 from tuner.model.serving.loading import Served
 from tuner.model.serving.plan import least_waiting
+from tuner.model.serving.protocol import Refused
 from tuner.model.serving.waiting import Job, Waiting
 
 
@@ -62,3 +63,14 @@ def test_a_request_of_more_rows_than_the_plan_says_runs_whole_and_full_batches_s
     for rows in (2, 1):
         waiting.add(job(rows))
     assert [one.rows for one in waiting.take()] == [2] and [one.rows for one in waiting.take()] == [1]
+
+
+def test_who_is_refused_is_told_to_come_back_when_all_instances_have_worked_off_what_waits() -> None:
+    made = by_hand()
+    for others, seconds in ((), 80), ((made._made[0],), 40):
+        waiting = Waiting(Served("m", made.path, made._made[0], others=others), 1.0, 8, 0.0)
+        waiting.took(1, 10.0)
+        waiting.add(Job({}, 8, lambda found: None))
+        with pytest.raises(Refused) as refused:
+            waiting.add(Job({}, 1, lambda found: None))
+        assert refused.value.retry_after_s == seconds

@@ -73,6 +73,7 @@ class Served:
         signature: what it takes and gives.
         batches: that are prepared, ascending; empty where the model has no batch.
         plan: which of them to run first, by how many rows wait (`least_waiting`).
+        instances: how many batches run at the same time.
     """
 
     version = "1"
@@ -84,6 +85,7 @@ class Served:
         self.name, self.path, self.why_alone = name, path, why_alone
         self.batches = sorted(batch for batch in made if batch)
         self._made = [dict(one) for one in (made, *others)]
+        self.instances = len(self._made)
         self.plan = least_waiting({b: made[b].seconds for b in self.batches}) if self.batches else [0]
         self.note = made[max(made)].note
         self.signature = _signature(made[max(made)].graph, max(made))

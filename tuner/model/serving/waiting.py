@@ -70,7 +70,7 @@ class Waiting:
             raise Refused(
                 429,
                 f"{self.rows} rows wait for model {self.model.name}, {self.most_rows} may: ask again later",
-                retry_after_s=max(1.0, math.ceil(self.rows * self._row_s)),
+                retry_after_s=max(1.0, math.ceil(self.rows * self._row_s / self.model.instances)),
             )  # fmt: skip
         self._jobs.append(job)
         self.rows += job.rows
