@@ -11,7 +11,7 @@
 #pragma once
 #include "simd.h"
 
-#if DTYPE_BF16 && defined(__AVX512BF16__) && defined(__AVX512BW__)
+#if DTYPE_BF16 && defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #define DOTS16 1
 #else
 #define DOTS16 0
@@ -25,6 +25,8 @@ typedef uint16_t halves32 __attribute__((vector_size(64)));
 #include <immintrin.h>
 #define SUM_WORDS(sums, a, b) (vec)_mm512_dpbf16_ps((__m512)(sums), (__m512bh)(a), (__m512bh)(b))
 #define PICK(Type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define LOAD_FIRST_32(from, mask) (halves32)_mm512_maskz_loadu_epi16(mask, from)
+#define LOAD_FIRST_16(from, mask) (bits16)_mm256_maskz_loadu_epi16(mask, from)
 #else
 #if __GNUC__ >= 13
 typedef __bf16 brains32 __attribute__((vector_size(64)));
@@ -33,6 +35,12 @@ typedef short brains32 __attribute__((vector_size(64)));
 #endif
 #define SUM_WORDS(sums, a, b) __builtin_ia32_dpbf16ps_v16sf(sums, (brains32)(a), (brains32)(b))
 #define PICK(Type, a, b, ...) __builtin_shuffle(a, b, Type{__VA_ARGS__})
+typedef short shorts32 __attribute__((vector_size(64)));
+typedef short shorts16 __attribute__((vector_size(32)));
+#define LOAD_FIRST_32(from, mask) \
+    (halves32) __builtin_ia32_loaddquhi512_mask(reinterpret_cast<const short*>(from), shorts32{}, mask)
+#define LOAD_FIRST_16(from, mask) \
+    (bits16) __builtin_ia32_loaddquhi256_mask(reinterpret_cast<const short*>(from), shorts16{}, mask)
 #endif
 
 // sums + the products of the words of a and those of b.
@@ -57,29 +65,38 @@ static inline vec load_words(const bfloat16* from) {
     return words;
 }
 
-// Words of sixteen columns of a row and of zeros: the end of an odd depth.
-static inline vec row_of_words(const bfloat16* first) {
-    bits16 low;
-    __builtin_memcpy(&low, first, sizeof low);
-    return (vec)__builtin_convertvector(low, bits32);
+// The first so many of 32 neighbours, others as zeros; no more is read. Likewise of sixteen.
+static inline halves32 load_first_of_32(const bfloat16* from, int64_t count) {
+    return LOAD_FIRST_32(from, count >= 32 ? ~uint32_t(0) : (uint32_t(1) << count) - 1);
 }
 
-// Words of sixteen columns of two rows.
-static inline vec row_of_words(const bfloat16* first, const bfloat16* second) {
-    bits16 high;
-    __builtin_memcpy(&high, second, sizeof high);
-    return (vec)((bits32)row_of_words(first) | __builtin_convertvector(high, bits32) << 16);
+static inline bits16 load_first_of_16(const bfloat16* from, int64_t count) {
+    return LOAD_FIRST_16(from, uint16_t((uint32_t(1) << count) - 1));
+}
+
+static inline bits16 load_16(const bfloat16* from) {
+    bits16 halves;
+    __builtin_memcpy(&halves, from, sizeof halves);
+    return halves;
+}
+
+// Words of sixteen columns of two rows; of one row and zeros: the end of an odd depth.
+static inline vec row_of_words(bits16 first) { return (vec)__builtin_convertvector(first, bits32); }
+
+static inline vec row_of_words(bits16 first, bits16 second) {
+    return (vec)((bits32)row_of_words(first) | __builtin_convertvector(second, bits32) << 16);
 }
 
 // Words of 32 columns of two rows: `left` of the first sixteen. Half as many instructions as for sixteen twice.
-static inline void rows_of_words(const bfloat16* first, const bfloat16* second, vec& left, vec& right) {
-    halves32 a, b;
-    __builtin_memcpy(&a, first, sizeof a);
-    __builtin_memcpy(&b, second, sizeof b);
-    left = (vec)PICK(halves32, a, b, 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39,
+static inline void rows_of_words(halves32 first, halves32 second, vec& left, vec& right) {
+    left = (vec)PICK(halves32, first, second, 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39,
                      8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47);
-    right = (vec)PICK(halves32, a, b, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55,
+    right = (vec)PICK(halves32, first, second, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55,
                       24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63);
+}
+
+static inline void rows_of_words(const bfloat16* first, const bfloat16* second, vec& left, vec& right) {
+    rows_of_words((halves32)load_words(first), (halves32)load_words(second), left, right);
 }
 
 // Sixteen vectors of sixteen words become columns, in place: two steps exchange words within 16 bytes, two such pieces.

@@ -16,8 +16,9 @@ from tuner.core.declared_maps import map_argument
 from tuner.core.device_part import device_part, host_names, with_headers
 from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidConfig, InvalidSpace
-from tuner.core.expression import Expression
+from tuner.core.expression import Expression, parse
 from tuner.core.found_files import UnreadableFile, read_file
+from tuner.core.host_cxx import X86_FEATURES
 from tuner.core.includes import absolute_flags, included_files
 from tuner.core.kernel import Argument, Kernel, KernelStep, Launch, Source
 from tuner.core.kernel_header import DTYPE_MACRO, OPTION_MACRO, KernelHeader, read_declaration, read_header
@@ -111,8 +112,17 @@ class SourceKernel(Kernel):
         return text, "; ".join(said or ["left out as host code"]) + "; " + "; ".join(headers)
 
     def constants(self, workload: Workload, target: Target) -> dict[str, Any]:
-        """As `Kernel.constants`, and the operator's derived sizes."""
-        return {**super().constants(workload, target), **self.header.operator.derived(workload)}
+        """As `Kernel.constants`, the operator's derived sizes, `dtype`, and `has_FEATURE` of those asked for."""
+        has = {name: feature in target.features for name, feature in self._asked.items()}
+        derived = self.header.operator.derived(workload)
+        return {**super().constants(workload, target), **derived, "dtype": workload.dtype, **has}
+
+    @cached_property
+    def _asked(self) -> dict[str, str]:
+        """Of instruction sets that the file's expressions ask for: `has_amx_tile` -> `amx-tile`."""
+        used = frozenset[str]().union(*(parse(text).names for _, _, text in self.header.written))
+        sets = {f"has_{re.sub('[-.]', '_', feature)}": feature for feature in X86_FEATURES}
+        return {name: sets[name] for name in sorted(used & sets.keys())}
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
         """Also checks `[supports]`, and the features of the target that the file's `requires` names."""
