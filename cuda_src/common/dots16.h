@@ -25,8 +25,8 @@ typedef uint16_t halves32 __attribute__((vector_size(64)));
 #include <immintrin.h>
 #define SUM_WORDS(sums, a, b) (vec)_mm512_dpbf16_ps((__m512)(sums), (__m512bh)(a), (__m512bh)(b))
 #define PICK(Type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#define LOAD_FIRST_32(from, mask) (halves32)_mm512_maskz_loadu_epi16(mask, from)
-#define LOAD_FIRST_16(from, mask) (bits16)_mm256_maskz_loadu_epi16(mask, from)
+#define LOAD_32(from, mask) (halves32)_mm512_maskz_loadu_epi16(mask, from)
+#define LOAD_16(from, mask) (bits16)_mm256_maskz_loadu_epi16(mask, from)
 #else
 #if __GNUC__ >= 13
 typedef __bf16 brains32 __attribute__((vector_size(64)));
@@ -37,9 +37,9 @@ typedef short brains32 __attribute__((vector_size(64)));
 #define PICK(Type, a, b, ...) __builtin_shuffle(a, b, Type{__VA_ARGS__})
 typedef short shorts32 __attribute__((vector_size(64)));
 typedef short shorts16 __attribute__((vector_size(32)));
-#define LOAD_FIRST_32(from, mask) \
+#define LOAD_32(from, mask) \
     (halves32) __builtin_ia32_loaddquhi512_mask(reinterpret_cast<const short*>(from), shorts32{}, mask)
-#define LOAD_FIRST_16(from, mask) \
+#define LOAD_16(from, mask) \
     (bits16) __builtin_ia32_loaddquhi256_mask(reinterpret_cast<const short*>(from), shorts16{}, mask)
 #endif
 
@@ -65,20 +65,19 @@ static inline vec load_words(const bfloat16* from) {
     return words;
 }
 
-// The first so many of 32 neighbours, others as zeros; no more is read. Likewise of sixteen.
-static inline halves32 load_first_of_32(const bfloat16* from, int64_t count) {
-    return LOAD_FIRST_32(from, count >= 32 ? ~uint32_t(0) : (uint32_t(1) << count) - 1);
-}
-
-static inline bits16 load_first_of_16(const bfloat16* from, int64_t count) {
-    return LOAD_FIRST_16(from, uint16_t((uint32_t(1) << count) - 1));
-}
+// 32 or 16 neighbours; with a mask, those whose bits are set, others as zeros: no more is read.
+static inline halves32 load_32(const bfloat16* from) { return (halves32)load_words(from); }
+static inline halves32 load_32(const bfloat16* from, uint32_t mask) { return LOAD_32(from, mask); }
+static inline bits16 load_16(const bfloat16* from, uint16_t mask) { return LOAD_16(from, mask); }
 
 static inline bits16 load_16(const bfloat16* from) {
     bits16 halves;
     __builtin_memcpy(&halves, from, sizeof halves);
     return halves;
 }
+
+// The mask of the first so many of 32.
+static inline uint32_t first_of_32(int64_t count) { return count >= 32 ? ~uint32_t(0) : (uint32_t(1) << count) - 1; }
 
 // Words of sixteen columns of two rows; of one row and zeros: the end of an odd depth.
 static inline vec row_of_words(bits16 first) { return (vec)__builtin_convertvector(first, bits32); }
@@ -96,7 +95,7 @@ static inline void rows_of_words(halves32 first, halves32 second, vec& left, vec
 }
 
 static inline void rows_of_words(const bfloat16* first, const bfloat16* second, vec& left, vec& right) {
-    rows_of_words((halves32)load_words(first), (halves32)load_words(second), left, right);
+    rows_of_words(load_32(first), load_32(second), left, right);
 }
 
 // Sixteen vectors of sixteen words become columns, in place: two steps exchange words within 16 bytes, two such pieces.
