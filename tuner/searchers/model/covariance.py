@@ -32,6 +32,28 @@ def _correlation(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (1.0 + r * (1.0 + r / 3.0)) * decay, (5.0 / 6.0) * (1.0 + r) * decay
 
 
+def factor(covariance: np.ndarray) -> np.ndarray:
+    """The lower Cholesky factor of a covariance that rounding may have made indefinite.
+
+    Many near observations under long length scales have eigenvalues below what float64 resolves beside a
+    large signal: then the diagonal is raised, a hundred times more each time, until there is a factor.
+
+    Args:
+        covariance: float64[n, n], with its noise.
+
+    Raises:
+        np.linalg.LinAlgError: it is not finite.
+    """
+    raised = covariance
+    mean = float(np.mean(np.diag(covariance)))
+    for share in (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0):
+        try:
+            return np.linalg.cholesky(raised)
+        except np.linalg.LinAlgError:
+            raised = covariance + share * mean * np.eye(len(covariance))
+    return np.linalg.cholesky(raised)
+
+
 class Hyperparameters:
     """Length scales and deviations, found by the most probable a posteriori.
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from tuner.searchers.model.covariance import JITTER, Hyperparameters
+from tuner.searchers.model.covariance import JITTER, Hyperparameters, factor
 
 
 class CandidateProcess:
@@ -82,10 +82,11 @@ class CandidateProcess:
         from scipy.linalg import solve_triangular
 
         n = len(features)
-        places = (features / self._hyper.scales).astype(np.float32)
-        covariance = self._hyper.covariance(places, places).astype(float)
+        scaled = features / self._hyper.scales
+        places = scaled.astype(np.float32)
+        covariance = self._hyper.covariance(scaled, scaled)
         covariance[np.diag_indices(n)] += self._hyper.noise + 1e-6
-        lower = np.linalg.cholesky(covariance)
+        lower = factor(covariance)
         cross = self._hyper.covariance(places, self._scaled).astype(np.float32)
         self._rows[:n] = solve_triangular(lower.astype(np.float32), cross, lower=True, check_finite=False)
         self._lower[:n, :n] = lower
