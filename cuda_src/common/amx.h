@@ -1,6 +1,6 @@
 // Intel's tile registers (AMX): eight of them, each of 16 rows of 64 bytes, and one instruction that multiplies two
 // tiles and adds the product, 16 x 16, to a third (Intel 64 and IA-32 Architectures Software Developer's Manual,
-// volume 2, TDPBF16PS and TDPBSSD).
+// volume 2, TDPBF16PS, TDPBSSD and TDPBUSD).
 //
 // In C = A * B the tile of A has 16 rows of 16 units, that of B 16 units of 16 columns. A unit is 4 bytes of neighbours
 // in k, two bf16 or four int8, so a tile is 32 or 64 elements deep. Assembler text in place of intrinsics: those take
@@ -12,6 +12,9 @@
 
 enum : int64_t { TILE = 16, TILE_UNITS = TILE * TILE, TILE_ROW_BYTES = 64 };
 
+#if !__AMX_TILE__
+#include "amx_emulated.h"
+#else
 // Linux gives a process the tiles' 8 KiB of state when it asks for them (arch_prctl(2), ARCH_REQ_XCOMP_PERM).
 static inline bool may_use_tiles() {
     static const bool granted = syscall(SYS_arch_prctl, 0x1023, 18) == 0;
@@ -53,7 +56,7 @@ static inline __attribute__((always_inline)) void tile_zero() {
     asm volatile("tilezero %%tmm%c0" ::"i"(T));
 }
 
-// Tile C of the sums takes the product of tiles A and B.
+// Tile C of the sums takes the product of tiles A and B, bf16 or int8.
 template <int C, int A, int B>
 static inline __attribute__((always_inline)) void tile_multiply() {
 #if DTYPE_INT8
@@ -62,3 +65,10 @@ static inline __attribute__((always_inline)) void tile_multiply() {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
 #endif
 }
+
+// As `tile_multiply`, the bytes of A without a sign.
+template <int C, int A, int B>
+static inline __attribute__((always_inline)) void tile_multiply_unsigned() {
+    asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
+}
+#endif

@@ -7,10 +7,10 @@
 #include "../common/amx.h"
 
 #if DTYPE_BF16
-#define AMX_DOT _tile_dpbf16ps
+#define AMX_DOT tile_multiply
 #else
 static_assert(QUADS, "units of four bytes");
-#define AMX_DOT _tile_dpbusd
+#define AMX_DOT tile_multiply_unsigned
 #endif
 static_assert(TILES <= 2 && N <= 32, "four registers of sums, two of pixels, two of weights");
 
@@ -20,32 +20,32 @@ static __attribute__((noinline)) void amx_tiles(const int32_t* const (&x)[TILES]
                                                 const int32_t* weights, int64_t taps, int32_t (&sums)[TILES][16 * N]) {
     const int32_t* first = weights + taps * N;
     const int64_t line = N * 4, pixel = step * 4;
-    // A stride of 0 reads the same row sixteen times. The compiler wants registers as literals.
-    _tile_loadd(0, first, 0);
-    if (N > 16) _tile_loadd(1, first + 16, 0);
+    // A stride of 0 reads the same row sixteen times.
+    tile_load<0>(first, 0);
+    if (N > 16) tile_load<1>(first + 16, 0);
 #if TILES > 1
-    _tile_loadd(2, first, 0);
-    if (N > 16) _tile_loadd(3, first + 16, 0);
+    tile_load<2>(first, 0);
+    if (N > 16) tile_load<3>(first + 16, 0);
 #endif
     for (int64_t chunk = 0; chunk * CHUNK < taps; ++chunk, weights += CHUNK * N) {
-        _tile_loadd(4, x[0] + offsets[chunk], pixel);
-        _tile_loadd(6, weights, line);
-        AMX_DOT(0, 4, 6);
+        tile_load<4>(x[0] + offsets[chunk], pixel);
+        tile_load<6>(weights, line);
+        AMX_DOT<0, 4, 6>();
 #if TILES > 1
-        _tile_loadd(5, x[1] + offsets[chunk], pixel);
-        AMX_DOT(2, 5, 6);
+        tile_load<5>(x[1] + offsets[chunk], pixel);
+        AMX_DOT<2, 5, 6>();
 #endif
         if (N == 16) continue;
-        _tile_loadd(7, weights + 16, line);
-        AMX_DOT(1, 4, 7);
+        tile_load<7>(weights + 16, line);
+        AMX_DOT<1, 4, 7>();
 #if TILES > 1
-        AMX_DOT(3, 5, 7);
+        AMX_DOT<3, 5, 7>();
 #endif
     }
-    _tile_stored(0, sums[0], line);
-    if (N > 16) _tile_stored(1, sums[0] + 16, line);
+    tile_store<0>(sums[0], line);
+    if (N > 16) tile_store<1>(sums[0] + 16, line);
 #if TILES > 1
-    _tile_stored(2, sums[1], line);
-    if (N > 16) _tile_stored(3, sums[1] + 16, line);
+    tile_store<2>(sums[1], line);
+    if (N > 16) tile_store<3>(sums[1] + 16, line);
 #endif
 }

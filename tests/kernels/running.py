@@ -1,5 +1,6 @@
 """A kernel on a workload without the engine: built once, called on guarded tensors, compared."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,18 @@ from tuner.core.target import Target
 from tuner.core.tensors import Tensors
 from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice
+
+
+OWN = frozenset(CpuDevice().target.features)
+"""Features of this processor."""
+_TILES = ("amx-bf16", "amx-int8", "amx-tile")
+
+
+def with_tiles(target: Target) -> Target:
+    """The target with tile registers, where 512-bit vectors can stand in for them (amx_emulated.h)."""
+    if not {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= OWN & set(target.features):
+        return target
+    return replace(target, features=tuple(sorted({*target.features, *_TILES})))
 
 
 def lacking(kernel: Kernel, target: Target) -> set[str]:
@@ -36,7 +49,11 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.kernel, self.workload, self.config, self.target = kernel, workload, config, target
         source = kernel.lower(workload, config, target)
-        self.artifact: Artifact = registry.builder_of(kernel, target).build(source, target, folder)
+        # Without the compiler's flag for tile registers amx.h takes those that stand in for them.
+        built_for = replace(
+            target, features=tuple(f for f in target.features if f not in _TILES or f in OWN)
+        )
+        self.artifact: Artifact = registry.builder_of(kernel, target).build(source, built_for, folder)
 
     def computed(self, workload: Workload, inputs: Tensors) -> Tensors:
         """The outputs of two calls on poisoned, guarded tensors.

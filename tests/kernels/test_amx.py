@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.kernels.draws import served
-from tests.kernels.running import Run
+from tests.kernels.running import Run, with_tiles
 from tuner import registry
 from tuner.core.target import Target
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
-HERE = CpuDevice().target.with_limits(cores=2)
+HERE = with_tiles(CpuDevice().target).with_limits(cores=2)
 KERNELS = ("cpp_amx", "cpp_amx_ahead")
 RUN = ((1, 1, 1), (1, 67, 131), (83, 1, 19), (37, 29, 53), (130, 200, 270), (48, 64, 128), (7, 300, 40))
 

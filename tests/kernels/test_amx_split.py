@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.kernels.draws import served
-from tests.kernels.running import Run
+from tests.kernels.running import Run, with_tiles
 from tuner import registry
 from tuner.devices.cpu.device import CpuDevice
 
-HERE = CpuDevice().target.with_limits(cores=2)
+HERE = with_tiles(CpuDevice().target).with_limits(cores=2)
 KERNELS = ("cpp_amx_split", "cpp_amx_split_ahead")
 RUN = ((1, 1, 1), (1, 67, 131), (83, 1, 19), (37, 29, 53), (130, 200, 270), (7, 300, 40))
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.kernels.attention_cases import ATTENTION, draw, sibling
-from tests.kernels.running import Run, lacking
+from tests.kernels.running import Run, lacking, with_tiles
 from tuner import registry
 from tuner.core.kernel import Kernel
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
-TARGET = CpuDevice().target
+TARGET = with_tiles(CpuDevice().target)
 KERNELS = registry.kernels_of("attention", "cpu")
 each_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
 

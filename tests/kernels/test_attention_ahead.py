@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.attention_cases import ATTENTION
-from tests.kernels.running import Run, lacking
+from tests.kernels.running import Run, lacking, with_tiles
 from tuner import registry
 from tuner.core.errors import InvalidWorkload
 from tuner.core.operator import special_mismatch
@@ -19,7 +19,7 @@ from tuner.core.tensors import Tensors
 from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice
 
-HERE = CpuDevice().target
+HERE = with_tiles(CpuDevice().target)
 PAGES = {"PAGE": 16, "ROWS": 4, "COLUMNS": 1, "PREFETCH": 32, "SPLIT_KV": 1, "threads": 1}
 
 

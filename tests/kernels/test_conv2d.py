@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.kernels.conv2d_cases import CONV, cases, served
-from tests.kernels.running import Run, lacking
+from tests.kernels.running import Run, lacking, with_tiles
 from tuner import registry
 from tuner.core.activations import BEYOND_RELU
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
-HERE = CpuDevice().target
+HERE = with_tiles(CpuDevice().target)
 KERNELS = [(k.name, dtype) for k in registry.kernels_of("conv2d", "cpu") for dtype in k.dtypes]
 COMPILED = [(name, dtype) for name, dtype in KERNELS if registry.kernel(name).language == "cxx"]
 # What a build costs decides how many there are: C++ half a second, TensorIR three, a library nothing.

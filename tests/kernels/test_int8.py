@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tests.kernels.draws import served
-from tests.kernels.running import Run
+from tests.kernels.running import Run, with_tiles
 from tuner import registry
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
-HERE = CpuDevice().target
+HERE = with_tiles(CpuDevice().target)
 KERNELS = ("cpp_packed", "cpp_ahead", "conv_int8", "conv_int8_ahead")
 # VNNI in registers of both widths, and what there is without it.
 PATHS = ("avx512+avx512vnni", "avx2+avxvnni", "avx512", "avx2", "x86_64")
