@@ -17,7 +17,6 @@ from tuner.core.tensors import Tensors
 from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice
 
-
 OWN = frozenset(CpuDevice().target.features)
 """Features of this processor."""
 _TILES = ("amx-bf16", "amx-int8", "amx-tile")
@@ -50,9 +49,7 @@ class Run:
         self.kernel, self.workload, self.config, self.target = kernel, workload, config, target
         source = kernel.lower(workload, config, target)
         # Without the compiler's flag for tile registers amx.h takes those that stand in for them.
-        built_for = replace(
-            target, features=tuple(f for f in target.features if f not in _TILES or f in OWN)
-        )
+        built_for = replace(target, features=tuple(f for f in target.features if f not in _TILES or f in OWN))
         self.artifact: Artifact = registry.builder_of(kernel, target).build(source, built_for, folder)
 
     def computed(self, workload: Workload, inputs: Tensors) -> Tensors:
