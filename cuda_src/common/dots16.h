@@ -80,10 +80,10 @@ static inline bits16 load_16(const bfloat16* from) {
 static inline uint32_t first_of_32(int64_t count) { return count >= 32 ? ~uint32_t(0) : (uint32_t(1) << count) - 1; }
 
 // Words of sixteen columns of two rows; of one row and zeros: the end of an odd depth.
-static inline vec row_of_words(bits16 first) { return (vec)__builtin_convertvector(first, bits32); }
+static inline vec row_of_words(bits16 first) { return (vec)widened(first); }
 
 static inline vec row_of_words(bits16 first, bits16 second) {
-    return (vec)((bits32)row_of_words(first) | __builtin_convertvector(second, bits32) << 16);
+    return (vec)((bits32)row_of_words(first) | widened(second) << 16);
 }
 
 // Words of 32 columns of two rows: `left` of the first sixteen. Half as many instructions as for sixteen twice.

@@ -48,10 +48,21 @@ static inline void store(Sum* p, vec v) { *reinterpret_cast<vec_unaligned*>(p) =
 typedef uint16_t bits16 __attribute__((vector_size(VECTOR_BYTES / 2)));
 typedef uint32_t bits32 __attribute__((vector_size(VECTOR_BYTES)));
 
+// Each as a word whose upper half is 0. GCC's conversion makes two vectors and puts them together, five instructions for one.
+static inline bits32 widened(bits16 halves) {
+#if defined(__AVX512F__) && !defined(__clang__)
+    typedef short shorts __attribute__((vector_size(32)));
+    typedef int ints __attribute__((vector_size(64)));
+    return (bits32)__builtin_ia32_pmovzxwd512_mask((shorts)halves, ints{}, (unsigned short)0xFFFF);
+#else
+    return __builtin_convertvector(halves, bits32);
+#endif
+}
+
 static inline vec load(const bfloat16* p) {
     bits16 halves;
     __builtin_memcpy(&halves, p, sizeof halves);
-    return (vec)(__builtin_convertvector(halves, bits32) << 16);
+    return (vec)(widened(halves) << 16);
 }
 
 static inline void store(bfloat16* p, vec v) {
