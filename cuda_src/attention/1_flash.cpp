@@ -15,7 +15,7 @@ KEYS = { values = [2, 3, 4, 5, 6, 8, 10, 12, 14, 16], doc = "keys of the registe
 ROWS = { values = [2, 3, 4, 6, 8, 12, 16], doc = "queries of the register tile of the output" }
 COLUMNS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "columns of the register tile of the output, whole vectors" }
 UNROLL = { values = [1, 2, 4, 8], doc = "steps of d, and of keys, in the bodies of the two products' loops" }
-COPY_KV = { values = [false, true], doc = "copy each block of keys and values; narrow types, pages and ragged d always are" }
+COPY_KV = { values = [false, true], doc = "copy each block of keys and values; what is widened or interleaved, pages and ragged d always are" }
 DECODE_ROWS = { values = [1, 4, 8, 16], doc = "up to so many rows vectors run along d, as suits one query" }
 DECODE_KEYS = { values = [2, 4, 8], doc = "keys whose scores such a row computes together" }
 PREFETCH = { values = [0, 8, 16, 32, 64], doc = "tokens that decoding fetches ahead; 0: by the hardware alone" }
@@ -70,23 +70,20 @@ passes_over_cache = "passes"
 // Rung 1. The scores never leave the cache: a block of keys is multiplied by a block of queries, the softmax is
 // taken of what has been seen so far, and when a larger score turns up, the sums are rescaled (Dao et al.,
 // FlashAttention, NeurIPS 2022; Dao, FlashAttention-2, 2023). Both products run in register tiles, exp is a
-// polynomial (exp2.h). Where there are fewer blocks than threads, the keys are cut into parts and their
-// results combined (Dao et al., Flash-Decoding, 2023). Blocks that a causal mask hides are not computed.
+// polynomial (exp2.h, exp2_bf16.h). Products of bf16 take words of two neighbours where the processor has an
+// instruction for them (VDPBF16PS, words.h); f16, and bf16 elsewhere, are widened to f32. Where there are fewer
+// blocks than threads, the keys are cut into parts and their results combined (Dao et al., Flash-Decoding, 2023).
+// Blocks that a causal mask hides are not computed.
 #define HUGE_PAGES 0
 #include <string.h>
 
 #include "../common/arena.h"
-#include "../common/pack.h"
 #include "../common/team.h"
-#include "decode.h"
-#include "tiles.h"
-
-#if defined(DTYPE_F16) || defined(DTYPE_BF16)
-#define WIDENED 1  // f32 in registers
-enum { COPY = 1 };
+#include "softmax.h"
+#if DOTS16
+#include "decode_words.h"
 #else
-#define WIDENED 0
-enum { COPY = COPY_KV || OPT_PAGED };
+#include "decode_vectors.h"
 #endif
 
 template <int N>
@@ -128,38 +125,11 @@ struct Scratch {
     }
 };
 
-struct Tokens {
-    const float* first;
-    int64_t stride;
-};
-
-// Tokens begin ... begin + n - 1 as f32 rows: in place where the caller's memory serves.
-static Tokens tokens(Cache cache, int64_t begin, int64_t n, int64_t d, int64_t padded, float* copy, bool whole) {
-#if !WIDENED
-    if (!COPY && (whole || d == padded)) return {cache[begin], cache.stride};
-#endif
-    for (int64_t j = 0; j < n; ++j) {
-        widen(copy + j * padded, cache[begin + j], d);
-        for (int64_t t = d; t < padded; ++t) copy[j * padded + t] = 0;
-    }
-    return {copy, padded};
-}
-
 // Rows row ... row + rows - 1 of one head over the keys of `range`, to `to`.
 static void tiled(const Problem& at, int64_t head, int64_t row, int64_t rows, Range range, const Scratch& own,
                   const Partial& to) {
-    const int64_t d = at.d, padded = at.padded(), panels = ceil_div(rows, QUERIES);
-    const element* from = at.Q + (at.first_row(head) + row) * d;
-#if WIDENED
-    widen(own.wide, from, rows * d);
-    const float* source = own.wide;
-#else
-    const float* source = from;
-#endif
-    pack_transposed<QUERIES>(own.panels, source, d, rows, d);
-    for (int64_t i = 0; i < panels * QUERIES * d; i += LANES) {
-        store(own.panels + i, load(own.panels + i) * splat(at.scale));
-    }
+    const int64_t d = at.d, steps = ceil_div(d, PAIR), padded = at.padded(), panels = ceil_div(rows, QUERIES);
+    pack_queries(own.panels, at.Q + (at.first_row(head) + row) * d, rows, d, at.scale, own.wide);
     int32_t* all_limits = reinterpret_cast<int32_t*>(own.limits);
     for (int64_t i = 0; i < panels * QUERIES; ++i) {
         all_limits[i] = int32_t(at.limit(min_of(row + i, row + rows - 1)));
@@ -167,8 +137,8 @@ static void tiled(const Problem& at, int64_t head, int64_t row, int64_t rows, Ra
     const Cache keys = at.keys(head), values = at.values(head);
     for (int64_t begin = range.begin; begin < range.end; begin += BLOCK_KV) {
         const int64_t most = min_of(BLOCK_KV, range.end - begin);
-        const Tokens k = tokens(keys, begin, most, d, padded, own.keys, true);
-        const Tokens v = tokens(values, begin, most, d, padded, own.values, false);
+        const Tokens<Operand> k = keys_of(keys, begin, most, d, padded, own.keys);
+        const Tokens<float> v = values_of(values, begin, most, d, padded, own.values);
         for (int64_t g = 0; g < panels; ++g) {
             const int32_t* limits = all_limits + g * QUERIES;
             int64_t n = most, clear = most;  // keys that some row sees, that all rows see
@@ -181,18 +151,18 @@ static void tiled(const Problem& at, int64_t head, int64_t row, int64_t rows, Ra
                 n = min_of(most, last - begin);
                 if (n <= 0) continue;
             }
-            const float* panel = own.panels + g * QUERIES * d;
+            const float* panel = own.panels + g * QUERIES * steps;
             vec found[QV];
             for (int i = 0; i < QV; ++i) found[i] = splat(HIDDEN);
             auto score = [&](auto size, int64_t j) __attribute__((always_inline)) {
-                score_tile<decltype(size)::value>(k.first + j * k.stride, k.stride, panel, d, own.scores + j * QUERIES,
+                score_tile<decltype(size)::value>(k.first + j * k.stride, k.stride, panel, steps, own.scores + j * QUERIES,
                                                   found, j + decltype(size)::value > clear, int32_t(begin + j), limits);
             };
             // The last tile begins early enough to be whole: computing a score twice changes nothing.
             if (n >= KEYS) for (int64_t j = 0; j < n; j += KEYS) score(Size<KEYS>(), min_of(j, n - KEYS));
             else for (int64_t j = 0; j < n; ++j) score(Size<1>(), j);
             float* top = to.largest + g * QUERIES;
-            softmax_panel(own.scores, n, found, top, to.totals + g * QUERIES, own.factors);
+            softmax_panel(own.scores, n, found, top, to.totals + g * QUERIES, own.factors, at.scale);
             for (int64_t r = 0; r < QUERIES; r += ROWS) {
                 float* sums = to.sums + (g * QUERIES + r) * padded;
                 const Seen seen(n, n <= clear, limits + r, int32_t(begin));
@@ -206,12 +176,10 @@ static void tiled(const Problem& at, int64_t head, int64_t row, int64_t rows, Ra
 static void decoded(const Problem& at, int64_t head, int64_t rows, Range range, const Scratch& own, const Partial& to) {
     const int64_t padded = at.padded();
     for (int64_t r = 0; r < rows; ++r) {
-        float* query = own.panels + r * padded;
-        widen(query, at.Q + (at.first_row(head) + r) * at.d, at.d);
-        for (int64_t t = 0; t < at.d; ++t) query[t] *= at.scale;
-        for (int64_t t = 0; t < padded; ++t) to.sums[r * padded + t] = 0;
+        for (int64_t t = 0; t < padded; ++t) own.panels[r * padded + t] = to.sums[r * padded + t] = 0;
+        put_query(own.panels + r * padded, at.Q + (at.first_row(head) + r) * at.d, at.d, at.scale);
     }
-    Decode{at, own.panels, own.scores, at.keys(head), at.values(head)}.run(range, rows, to);
+    Decode(at, own.panels, own.scores, at.keys(head), at.values(head)).run(range, rows, to);
 }
 
 // The blocks of rows of all heads, each over `parts` parts of the keys it sees.

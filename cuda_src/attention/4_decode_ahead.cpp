@@ -18,6 +18,7 @@ threads = [1, 2, 4, 8, 16, 32, 64]
 [let]
 lanes = "vector_bytes // 4"
 padded = "ceildiv(d, lanes) * lanes"
+deep = "ceildiv(d, 2) * 2"
 sums = "ROWS * COLUMNS"
 wide = "COLUMNS * lanes"
 
@@ -36,7 +37,7 @@ threads_on_cores = "threads <= cores"
 split_needed = "SPLIT_KV == 1 or (SPLIT_KV * 64 <= kv and SPLIT_KV <= 4 * threads and b * kv_h < 4 * threads)"
 
 [workspace]
-ahead = "b * kv_h * ceildiv(kv, PAGE) * PAGE * (d + padded) * element_bytes"
+ahead = "b * kv_h * ceildiv(kv, PAGE) * PAGE * (deep + padded) * element_bytes"
 
 [prepare]
 entry = "lay_out"
@@ -55,30 +56,32 @@ passes_over_page = "ceildiv(rows, ROWS)"
 //
 //     page: K[0][tokens] K[1][tokens] ... K[d - 1][tokens]   V[token 0][columns] V[token 1][columns] ...
 //
-// `append` puts one more token into its place and moves nothing.
+// Where the processor multiplies words of two neighbouring bf16 (words.h), those of two elements of a key, or of two tokens of a
+// column, lie together. `append` puts one more token into its place and moves nothing.
 #define HUGE_PAGES 0
 #include <string.h>
 
 #include "../common/arena.h"
-#include "../common/exp2.h"
 #include "../common/team.h"
 #include "problem.h"
-#include "wide.h"
+#include "words.h"
 
 // Where the tokens of a head lie.
 struct Pages {
-    int64_t kv, d, padded;
+    int64_t kv, d, deep, padded;  // of keys, and of values
 
-    Pages(int64_t kv, int64_t d) : kv(kv), d(d), padded(ceil_div(d, LANES) * LANES) {}
-    int64_t size() const { return PAGE * (d + padded); }
+    Pages(int64_t kv, int64_t d)
+        : kv(kv), d(d), deep(ceil_div(d, 2) * 2), padded(ceil_div(d, LANES) * LANES) {}
+    int64_t size() const { return PAGE * (deep + padded); }
     int64_t of_head() const { return ceil_div(kv, PAGE) * size(); }
 
     // One token of the head whose pages begin at `head`.
     void put(element* head, int64_t token, const element* key, const element* value) const {
-        element *keys = head + token / PAGE * size(), *values = keys + PAGE * d;
+        element *keys = head + token / PAGE * size(), *values = keys + PAGE * deep;
         const int64_t place = token % PAGE;
-        for (int64_t t = 0; t < d; ++t) keys[t * PAGE + place] = key[t];
-        for (int64_t t = 0; t < padded; ++t) values[place * padded + t] = t < d ? value[t] : element(0.0f);
+        const auto of = [&](const element* row, int64_t t) { return t < d ? row[t] : element(0.0f); };
+        for (int64_t t = 0; t < deep; ++t) keys[(t / PAIR * PAGE + place) * PAIR + t % PAIR] = of(key, t);
+        for (int64_t t = 0; t < padded; ++t) values[(place / PAIR * padded + t) * PAIR + place % PAIR] = of(value, t);
     }
 };
 
@@ -97,41 +100,45 @@ static inline void fetch_ahead(const element* at) {
 }
 
 // Vectors that begin a line: one prefetch each.
-static inline bool begins_line(int64_t vector) { return vector * LANES * int64_t(sizeof(element)) % 64 == 0; }
+static inline bool begins_line(int64_t vector) { return vector * LANES * PAIR * int64_t(sizeof(element)) % 64 == 0; }
 
 // One head of keys and its rows of queries.
 class Head {
     const Problem& at;
     const Pages pages;
     const element* first;  // its pages
-    const float* queries;  // [rows][d], scaled
+    const float* queries;  // [rows][steps of d]
     float* scores;         // [ROWS][PAGE]
 
     // Scores of R rows and C vectors of keys from vector c on.
     template <int R, int C>
     void score(const element* keys, int64_t row, int64_t c) const {
         vec sums[R][C] = {};
-        const float* query = queries + row * at.d;
-        keys += c * LANES;
+        const int64_t steps = ceil_div(at.d, PAIR);
+        const float* query = queries + row * steps;
+        keys += c * LANES * PAIR;
 #pragma GCC unroll 1
-        for (int64_t t = 0; t < at.d; ++t) {
+        for (int64_t t = 0; t < steps; ++t) {
             vec key[C];
 #pragma GCC unroll 8
             for (int v = 0; v < C; ++v) {
-                if (begins_line(v)) fetch_ahead(keys + t * PAGE + v * LANES);
-                key[v] = load(keys + t * PAGE + v * LANES);
+                const element* from = keys + (t * PAGE + v * LANES) * PAIR;
+                if (begins_line(v)) fetch_ahead(from);
+                key[v] = load_step(from);
             }
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r) {
-                const vec x = splat(query[r * at.d + t]);
+                const vec x = spread(query + r * steps + t);
 #pragma GCC unroll 8
-                for (int v = 0; v < C; ++v) sums[r][v] += x * key[v];
+                for (int v = 0; v < C; ++v) sums[r][v] = multiply_add(x, key[v], sums[r][v]);
             }
         }
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-            for (int v = 0; v < C; ++v) store(scores + r * PAGE + (c + v) * LANES, sums[r][v]);
+            for (int v = 0; v < C; ++v) {
+                store(scores + r * PAGE + (c + v) * LANES, sums[r][v] * splat(score_factor(at.scale)));
+            }
         }
     }
 
@@ -142,11 +149,7 @@ class Head {
         for (int64_t j = 0; j < wide; j += LANES) found = larger(found, load(s + j));
         const float top = largest_across(found), factor = exp2_negative(splat(largest - top))[0];
         vec total = load(totals) * splat(factor);
-        for (int64_t j = 0; j < wide; j += LANES) {
-            const vec p = exp2_negative(load(s + j) - splat(top));
-            store(s + j, p);
-            total += p;
-        }
+        for (int64_t j = 0; j < wide; j += LANES) total += put_probabilities(s, j, load(s + j) - splat(top));
         store(totals, total);
         largest = top;
         return factor;
@@ -164,26 +167,29 @@ class Head {
 #pragma GCC unroll 8
             for (int v = 0; v < C; ++v) total[r][v] = load(sums + r * padded + column + v * LANES) * splat(factors[r]);
         }
-        values += column;
+        values += column * PAIR;
 #pragma GCC unroll 1
-        for (int64_t j = 0; j < all; ++j) {
+        for (int64_t j = 0; j < all / PAIR; ++j) {
             vec value[C];
 #pragma GCC unroll 8
             for (int v = 0; v < C; ++v) {
-                if (begins_line(v)) fetch_ahead(values + j * padded + v * LANES);
-                value[v] = load(values + j * padded + v * LANES);
+                const element* from = values + (j * padded + v * LANES) * PAIR;
+                if (begins_line(v)) fetch_ahead(from);
+                value[v] = load_step(from);
             }
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r) {
-                const vec p = splat(scores[r * PAGE + j]);
+                const vec p = spread(scores + r * PAGE + j);
 #pragma GCC unroll 8
-                for (int v = 0; v < C; ++v) total[r][v] += p * value[v];
+                for (int v = 0; v < C; ++v) total[r][v] = multiply_add(p, value[v], total[r][v]);
             }
         }
         for (int r = 0; r < R; ++r) {
-            for (int64_t j = all; OPT_CAUSAL && j < seen[r]; ++j) {
+            for (int64_t j = all / PAIR; (OPT_CAUSAL || PAIR > 1) && j * PAIR < seen[r]; ++j) {
+                const vec p = spread(scores + r * PAGE + j);
                 for (int v = 0; v < C; ++v) {
-                    total[r][v] += splat(scores[r * PAGE + j]) * load(values + j * padded + v * LANES);
+                    const vec value = seen_of(load_step(values + (j * padded + v * LANES) * PAIR), seen[r] - j * PAIR);
+                    total[r][v] = multiply_add(p, value, total[r][v]);
                 }
             }
         }
@@ -210,7 +216,7 @@ class Head {
         }
         const int64_t vectors = pages.padded / LANES;
         float* sums = to.sums + row * pages.padded;
-        const element* values = keys + PAGE * at.d;
+        const element* values = keys + PAGE * pages.deep;
         for (c = 0; c + COLUMNS <= vectors; c += COLUMNS) add<R, COLUMNS>(values, seen, all, c * LANES, sums, factors);
         for (; c < vectors; ++c) add<R, 1>(values, seen, all, c * LANES, sums, factors);
     }
@@ -218,9 +224,10 @@ class Head {
 public:
     Head(const Problem& at, const element* ahead, int64_t head, float* queries, float* scores)
         : at(at), pages(at.kv, at.d), first(ahead + head * pages.of_head()), queries(queries), scores(scores) {
-        const int64_t count = at.rows() * at.d;
-        widen(queries, at.Q + at.first_row(head) * at.d, count);
-        for (int64_t i = 0; i < count; ++i) queries[i] *= at.scale;
+        const int64_t steps = ceil_div(at.d, PAIR);
+        for (int64_t r = 0; r < at.rows(); ++r) {
+            put_query(queries + r * steps, at.Q + (at.first_row(head) + r) * at.d, at.d, at.scale);
+        }
     }
 
     void run(Range range, const Found& to) const {

@@ -2,14 +2,14 @@
 // softmax over keys runs from vector to vector, with no work across lanes, and keys are read as they lie.
 #pragma once
 #include "../common/exp2.h"
-#include "problem.h"
+#include "operands.h"
 
 enum : int64_t { QV = QUERIES / LANES, CV = COLUMNS / LANES };
 
-// Scores of M keys and QUERIES queries: S[key][query] = sum over t of keys[key][t] * panel[t][query].
+// Scores of M keys and QUERIES queries: S[key][query] = sum over `steps` t of keys[key][t] * panel[t][query].
 // With `hide`, lanes whose limit is not beyond the key (counted from `first`) are hidden.
 template <int M>
-static inline void score_tile(const float* keys, int64_t stride, const float* panel, int64_t d, float* S,
+static inline void score_tile(const Operand* keys, int64_t stride, const float* panel, int64_t steps, float* S,
                               vec (&largest)[QV], bool hide, int32_t first, const int32_t* limits) {
     vec sums[M][QV] = {};
     auto step = [&](int64_t t) __attribute__((always_inline)) {
@@ -18,19 +18,19 @@ static inline void score_tile(const float* keys, int64_t stride, const float* pa
         for (int v = 0; v < QV; ++v) row[v] = load(panel + t * QUERIES + v * LANES);
 #pragma GCC unroll 32
         for (int i = 0; i < M; ++i) {
-            const vec x = QV > 1 ? in_register(splat(keys[i * stride + t])) : splat(keys[i * stride + t]);
+            const vec key = spread_key(keys + i * stride, t), x = QV > 1 ? in_register(key) : key;
 #pragma GCC unroll 8
-            for (int v = 0; v < QV; ++v) sums[i][v] += x * row[v];
+            for (int v = 0; v < QV; ++v) sums[i][v] = multiply_add(x, row[v], sums[i][v]);
         }
     };
     int64_t t = 0;
 #pragma GCC unroll 1
-    for (; t + UNROLL <= d; t += UNROLL) {
+    for (; t + UNROLL <= steps; t += UNROLL) {
 #pragma GCC unroll 8
         for (int u = 0; u < UNROLL; ++u) step(t + u);
     }
 #pragma GCC unroll 1
-    for (; t < d; ++t) step(t);
+    for (; t < steps; ++t) step(t);
 #pragma GCC unroll 32
     for (int i = 0; i < M; ++i) {
 #pragma GCC unroll 8
@@ -47,54 +47,28 @@ static inline void score_tile(const float* keys, int64_t stride, const float* pa
     }
 }
 
-// Softmax of a panel of `n` keys, in place: scores become probabilities relative to the largest so far. What
-// was summed before is to be multiplied by `factors` (Milakov and Gimelshein, Online normalizer calculation
-// for softmax, 2018).
-static inline void softmax_panel(float* S, int64_t n, const vec (&found)[QV], float* largest, float* totals,
-                                 float* factors) {
-    vec top[QV], total[QV];
-#pragma GCC unroll 8
-    for (int v = 0; v < QV; ++v) {
-        const vec before = load(largest + v * LANES);
-        top[v] = larger(before, found[v]);
-        const vec factor = exp2_negative(before - top[v]);
-        store(largest + v * LANES, top[v]);
-        store(factors + v * LANES, factor);
-        total[v] = load(totals + v * LANES) * factor;
-    }
-    for (int64_t j = 0; j < n; ++j) {
-#pragma GCC unroll 8
-        for (int v = 0; v < QV; ++v) {
-            const vec p = exp2_negative(load(S + j * QUERIES + v * LANES) - top[v]);
-            store(S + j * QUERIES + v * LANES, p);
-            total[v] += p;
-        }
-    }
-#pragma GCC unroll 8
-    for (int v = 0; v < QV; ++v) store(totals + v * LANES, total[v]);
-}
-
-// Keys of a block that rows of the output's register tile see: all rows the first `all`, some rows up to `some`, and
-// row r those below limits[r], counted from `first`. A hidden key's probability is 0, but 0 times a NaN is a NaN.
+// Keys of a block that rows of the output's register tile see: all rows those of the first `all` steps, some rows those up to
+// `some`, and row r those below limits[r], counted from `first`. A hidden key's probability is 0, but 0 times a NaN is a NaN.
 struct Seen {
     int64_t all, some;
     const int32_t* limits;
     int32_t first;
 
     // Of the ROWS rows whose limits begin there, and of a block of n keys that each of them sees, if `clear`.
-    Seen(int64_t n, bool clear, const int32_t* limits, int32_t first) : all(n), some(n), limits(limits), first(first) {
+    Seen(int64_t n, bool clear, const int32_t* limits, int32_t first)
+        : all(ceil_div(n, PAIR)), some(all), limits(limits), first(first) {
         if (!OPT_CAUSAL || clear) return;
         int32_t least = limits[0], most = limits[0];
         for (int r = 1; r < ROWS; ++r) {
             least = limits[r] < least ? limits[r] : least;
             most = limits[r] > most ? limits[r] : most;
         }
-        all = max_of(0, min_of(n, least - first));
-        some = max_of(0, min_of(n, most - first));
+        all = max_of(0, min_of(n, least - first)) / PAIR;
+        some = ceil_div(max_of(0, min_of(n, most - first)), PAIR);
     }
 };
 
-// Sums of ROWS queries and V vectors of columns: O[r][:] = O[r][:] * factors[r] + sum over j of P[j][r] * values[j][:].
+// Sums of ROWS queries and V vectors of columns: O[r][:] = O[r][:] * factors[r] + sum over steps j of P[j][r] * values[j][:].
 template <int V>
 static inline void output_tile(const float* P, const Seen& seen, const float* values, int64_t stride, float* O,
                                int64_t row_stride, const float* factors, bool fresh) {
@@ -112,9 +86,9 @@ static inline void output_tile(const float* P, const Seen& seen, const float* va
         for (int v = 0; v < V; ++v) row[v] = load(values + j * stride + v * LANES);
 #pragma GCC unroll 32
         for (int r = 0; r < ROWS; ++r) {
-            const vec x = V > 1 ? in_register(splat(P[j * QUERIES + r])) : splat(P[j * QUERIES + r]);
+            const vec p = spread(P + j * QUERIES + r), x = V > 1 ? in_register(p) : p;
 #pragma GCC unroll 8
-            for (int v = 0; v < V; ++v) sums[r][v] += x * row[v];
+            for (int v = 0; v < V; ++v) sums[r][v] = multiply_add(x, row[v], sums[r][v]);
         }
     };
     int64_t j = 0;
@@ -130,9 +104,12 @@ static inline void output_tile(const float* P, const Seen& seen, const float* va
         const float *p = P + j * QUERIES, *row = values + j * stride;
 #pragma GCC unroll 32
         for (int r = 0; r < ROWS; ++r) {
-            if (seen.first + j >= seen.limits[r]) continue;
+            const int64_t keys = seen.limits[r] - seen.first - j * PAIR;
+            if (keys <= 0) continue;
 #pragma GCC unroll 8
-            for (int v = 0; v < V; ++v) sums[r][v] += splat(p[r]) * load(row + v * LANES);
+            for (int v = 0; v < V; ++v) {
+                sums[r][v] = multiply_add(spread(p + r), seen_of(load(row + v * LANES), keys), sums[r][v]);
+            }
         }
     }
 #pragma GCC unroll 32

@@ -64,3 +64,28 @@ static inline float sum_across(vec v) {
 static inline float largest_across(vec v) {
     return across(v, larger);
 }
+
+// Of each four lanes of a and b the lanes I ..., those of b counted from 4 on.
+template <int... I, int... L>
+static inline vec of_fours(vec a, vec b, std::integer_sequence<int, I...>, std::integer_sequence<int, L...>) {
+    constexpr int pick[4] = {I...};
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, (L / 4 * 4 + pick[L % 4] % 4 + pick[L % 4] / 4 * LANES)...);
+#else
+    return __builtin_shuffle(a, b, ints{(L / 4 * 4 + pick[L % 4] % 4 + pick[L % 4] / 4 * LANES)...});
+#endif
+}
+
+// The sums across four vectors, in the first four lanes: with half as many instructions as one after the other.
+static inline vec sums_across(vec a, vec b, vec c, vec d) {
+    const auto lanes = std::make_integer_sequence<int, LANES>();
+    const auto add = [&](vec x, vec y, auto low, auto high) { return of_fours(x, y, low, lanes) + of_fours(x, y, high, lanes); };
+    const std::integer_sequence<int, 0, 4, 1, 5> first;
+    const std::integer_sequence<int, 2, 6, 3, 7> last;
+    const std::integer_sequence<int, 0, 1, 4, 5> left;
+    const std::integer_sequence<int, 2, 3, 6, 7> right;
+    vec sums = add(add(a, b, first, last), add(c, d, first, last), left, right);
+    if constexpr (LANES > 8) sums += partners<8>(sums, lanes);
+    if constexpr (LANES > 4) sums += partners<4>(sums, lanes);
+    return sums;
+}

@@ -91,6 +91,32 @@ def test_every_path_on_every_instruction_set(
             assert worst <= 1, where
 
 
+@pytest.mark.parametrize(
+    ("shapes", "changes"),
+    [
+        (["1x2x70x131x40", "1x1x5x3x17", "2x3x33x64x256"], {"KEYS": 12, "QUERIES": 32}),
+        (["b1 h2 q70 kv131 d41 causal", "b1 h1 q200 kv200 d64 causal"], {"SPLIT_KV": 8}),
+        (["b1 h8 q9 kv50 d80 kv_heads2 paged page_size7 causal"], {"COPY_KV": True, "COLUMNS": 16}),
+        (["b1 h2 q1 kv1001 d72", "b2 h1 q3 kv777 d128", "b1 h1 q1 kv1 d16"], {"SPLIT_KV": 8, "PREFETCH": 16}),
+        (["b1 h1 q4 kv151 d67 causal", "b1 h2 q3 kv64 d256 causal"], {"SPLIT_KV": 2}),
+        (["b1 h8 q1 kv501 d48 kv_heads2 paged page_size7"], {"DECODE_ROWS": 8}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_words_of_bf16_on_every_path(shapes: list[str], changes: dict[str, object], tmp_path: Path) -> None:
+    """Odd d and odd numbers of keys end with half a word; so do the keys that a row of a mask sees."""
+    if "avx512bf16" not in TARGET.features:
+        pytest.skip("this processor has no instruction for words of bf16")
+    kernel = registry.kernel("attn_flash")
+    workloads = [ATTENTION.parse(shape, "bf16") for shape in shapes]
+    built = Run(kernel, workloads[0], {**SCORES, **REST, **changes}, TARGET, tmp_path)
+    for workload in workloads:
+        for seed in range(3):
+            worst, where = built.error(workload, seed)
+            assert worst <= 1, where
+            assert (wrong := built.mismatch(workload, seed)) is None, f"{workload.key}: {wrong}"
+
+
 @pytest.mark.parametrize("arch", ["x86_64", "avx2", "avx512"])
 @pytest.mark.parametrize("shape", ["1x12x512x512x64", "1x32x1x2048x128"])
 def test_every_target_has_a_space_that_its_registers_hold(arch: str, shape: str) -> None:

@@ -73,3 +73,42 @@ def test_the_ends_are_exact(exp2):
     y = exp2(x)
     assert y[:5].tolist() == [1.0, 1.0, 0.5, 0.25, 2.0**-126]
     assert (y[5:10] == 0).all() and np.isnan(y[10])
+
+
+@pytest.fixture(scope="module")
+def exp2_for_bf16(tmp_path_factory):
+    """The exponential of kernels that round it to bf16: f32 numbers whose upper halves are the results."""
+    needed = {"avx512f", "avx512dq"}
+    if not needed <= set(FEATURES):
+        pytest.skip("this processor has no AVX-512")
+    folder = tmp_path_factory.mktemp("exp_bf16")
+    (folder / "exp.cpp").write_text(f"""
+#include "{FOLDER.parent}/attention/exp2_bf16.h"
+extern "C" void apply(const float* x, float* y, long count) {{
+    for (long i = 0; i < count; i += 16) _mm512_storeu_ps(y + i, exp2_for_bf16(_mm512_loadu_ps(x + i)));
+}}
+""")
+    common = ["-std=c++17", "-O3", "-fPIC", "-shared", "-mavx512f", "-mavx512dq", "-ffp-contract=fast"]
+    subprocess.run([*find_compiler(), *common, "exp.cpp", "-o", "exp.so"], cwd=folder, check=True)
+    function = ctypes.CDLL(str(folder / "exp.so")).apply
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
+
+    def apply(x):
+        padded = np.concatenate([x, np.zeros(-len(x) % 16, np.float32)]).astype(np.float32)
+        y = np.empty_like(padded)
+        function(padded.ctypes.data, y.ctypes.data, len(padded))
+        return (y.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)[: len(x)]
+
+    return apply
+
+
+def test_what_is_rounded_to_bf16_errs_by_hardly_more_than_that(exp2_for_bf16):
+    """By half the last place, 2^-8 of the least number that has it, and a fiftieth of that."""
+    assert largest_error(exp2_for_bf16, 509) <= 2**-8 + 1e-4
+
+
+def test_the_ends_of_what_is_rounded_to_bf16_are_exact(exp2_for_bf16):
+    x = np.array([0.0, -0.0, -1.0, -126.0, -1e4, -1e30, -np.inf, np.nan], np.float32)
+    y = exp2_for_bf16(x)
+    assert y[:4].tolist() == [1.0, 1.0, 0.5, 2.0**-126]
+    assert (y[4:7] == 0).all() and np.isnan(y[7])

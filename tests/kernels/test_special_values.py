@@ -140,21 +140,32 @@ FLASH = {
         ("b1 h1 q4 kv150 d67 causal", {"SPLIT_KV": 4}),  # as in decoding, rows together
     ],
 )  # fmt: skip
-def test_no_query_of_flash_attention_is_reached_by_what_it_does_not_see(shape, changes, tmp_path) -> None:
-    kernel, workload = registry.kernel("attn_flash"), registry.operator("attention").parse(shape)
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+def test_no_query_of_flash_attention_is_reached_by_what_it_does_not_see(
+    shape, changes, dtype, tmp_path
+) -> None:
+    kernel, workload = registry.kernel("attn_flash"), registry.operator("attention").parse(shape, dtype)
     run = Run(kernel, workload, {**FLASH, **changes}, HERE, tmp_path)
     for seed in range(5):
         assert (wrong := run.mismatch(workload, seed)) is None, wrong
 
 
-@pytest.mark.parametrize("kernel", [k for k in OURS if k.operator == "attention"], ids=lambda k: k.name)
-def test_what_is_masked_changes_no_bit(kernel: Kernel, built: Any) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "dtype"),
+    [
+        pytest.param(k, dtype, id=f"{k.name}-{dtype}")
+        for k in OURS
+        if k.operator == "attention"
+        for dtype in sorted({k.dtypes[0], *{"bf16"}.intersection(k.dtypes)})
+    ],
+)
+def test_what_is_masked_changes_no_bit(kernel: Kernel, dtype: str, built: Any) -> None:
     """Keys and values of the future, replaced by NaN: queries of before get the very same result."""
     shape, seen = "b1 h4 q37 kv53 d40 kv_heads2 causal", 30
-    run = built(kernel, shape, kernel.dtypes[0])
+    run = built(kernel, shape, dtype)
     assert run is not None
     attention = registry.operator("attention")
-    workload = attention.parse(shape, kernel.dtypes[0])
+    workload = attention.parse(shape, dtype)
     inputs = attention.inputs(workload, 1)
     masked = {name: array.copy() for name, array in inputs.items()}
     for name in ("K", "V"):
