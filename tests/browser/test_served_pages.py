@@ -143,11 +143,31 @@ def test_the_live_page_shows_a_trial_as_it_is_stored(visit: Any, place: tuple[st
     assert "3 of 9 trials" in card.inner_text()
 
 
+def test_what_is_stored_before_the_page_listens_is_shown(visit: Any, place: tuple[str, Path]) -> None:
+    url, path = place
+    number, spec = begin(path)
+    made = trials(spec, 4, 0)
+    page = visit(url + "devices")
+    page.add_init_script("""window.Real = EventSource;
+        window.EventSource = function (url) {
+          window.asked = url;
+          return { addEventListener() {}, close() {} };
+        };""")
+    page.goto(url + "live")
+    until(page, "window.asked")
+    with open_store(path) as store:
+        ids = store.add_trials(number, made)
+    page.evaluate("dispatchEvent(new Event('pagehide'))")
+    page.evaluate("() => { window.EventSource = window.Real; dispatchEvent(new Event('pageshow')); }")
+    for trial in ids:
+        page.wait_for_selector(f'#latest [data-trial="{trial}"]')
+
+
 def test_the_page_is_not_live_before_the_server_has_looked(visit: Any, place: tuple[str, Path]) -> None:
     """A trial stored between the connection and the server's first look would never be shown."""
     page = visit(place[0] + "live")
     page.route(
-        "**/api/events",
+        "**/api/events*",
         lambda route: route.fulfill(content_type="text/event-stream", body="retry: 60000\n\n"),
     )
     page.add_init_script("""new MutationObserver((changes) => {

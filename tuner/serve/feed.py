@@ -2,8 +2,9 @@
 
 The events of `/api/events` (server-sent events, html.spec.whatwg.org/multipage/server-sent-events.html):
 `running` once, `sweep` for each running sweep whenever it has changed and once more when it has ended,
-`trial` for each new trial, `trouble` while the database cannot be read. The id of a trial's event is the
-trial's: a browser that was cut off says which it saw last, and is told what it missed.
+`trial` for each new trial, `trouble` while the database cannot be read. A page says which trial was the
+newest when it was made (`after`), and is told what came since. The id of a trial's event is the trial's: a
+browser that was cut off says which it saw last, and is told what it missed.
 """
 
 import asyncio
@@ -65,7 +66,7 @@ class Feed:
         return len(self._listeners) >= MOST_LISTENERS
 
     async def listen(self, after: int | None = None) -> AsyncIterator[str]:
-        """The events from now on; from after a trial, if one is given that is not long ago."""
+        """The events from now on; from after a trial, if one is given, of what came since the newest 200."""
         queue: asyncio.Queue[str | None] = asyncio.Queue()
         if self._closed or self.full:  # of many who came at once, all were told that there is room
             return
@@ -98,7 +99,7 @@ class Feed:
                 running = [sweep_row(look.catalogue, sweep) for sweep in look.catalogue.running]
                 told = [message("running", {"sweeps": running})]
                 newest = look.catalogue.last_trial
-                if after is not None and 0 <= newest - after <= _MISSED:
+                if after is not None and after < newest:
                     lines = look.ask(trials_between, after, newest, _MISSED)
                     told += [message("trial", trial_row(look.catalogue, line), line.id) for line in lines]
                 return told, newest

@@ -45,6 +45,7 @@ def live(look: Looking) -> Response:
         scripts=["live.js"],
         chart=charts.live_chart(),
         rows=rows,
+        newest=newest,
     )
 
 

@@ -102,6 +102,7 @@ def sweep(look: Looking, number: Id) -> Response:
         chart=chart,
         table=table,
         running=running,
+        newest=look.catalogue.last_trial,
         best=records[-1] if records else None,
         subtitle=f"{stored.spec.kernel.name} for {stored.spec.workload.key}",
     )

@@ -6,6 +6,7 @@
   const { element, format } = tuner;
   const sweeps = new Map(); // by number: {row, card, steps, first}
   let source = null, chart = null, wait = 0;
+  let newest = null; // the trial that the page was told of last; null: none since it was made
 
   const only = () => document.querySelector("[data-live]")?.dataset.live || "";
   const mine = (sweep) => !only() || Number(only()) === sweep;
@@ -69,6 +70,7 @@
   }
 
   function onTrial(row) {
+    newest = row.trial;
     if (!mine(row.sweep)) return;
     const body = document.getElementById("latest");
     if (!body || body.querySelector(`[data-trial="${row.trial}"]`)) return;
@@ -90,11 +92,12 @@
 
   function listen() {
     if (source || document.hidden) return;
-    source = new EventSource("/api/events");
+    // From the trial on that the page knows: what is stored before the server looks is news too.
+    const after = newest ?? document.querySelector("[data-newest]")?.dataset.newest;
+    source = new EventSource(`/api/events${after ? `?after=${after}` : ""}`);
     const on = (name, act) => source.addEventListener(name, (event) => act(JSON.parse(event.data)));
     source.addEventListener("error", () => state("no connection to the server: trying again", false));
-    // The page is live from the server's first look on, not from the open connection: what is stored
-    // between the two is no news to the server.
+    // The page is live from the server's first look on, not from the open connection.
     on("running", ({ sweeps: rows }) => { state("live", true); rows.forEach(onSweep); });
     on("sweep", onSweep);
     on("trial", onTrial);
