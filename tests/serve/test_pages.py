@@ -143,7 +143,7 @@ def test_times_that_nobody_measured_are_called_so(tmp_path) -> None:
 
 def test_a_kernel_edited_while_serving_counts_as_changed(tmp_path, monkeypatch) -> None:
     file = tmp_path / "k.cpp"
-    kernel = SimpleNamespace(digest="as it was read", source_files=lambda: (file,))
+    kernel = SimpleNamespace(digest="as it was read", present_digest=file.read_text)
     monkeypatch.setattr("tuner.registry.kernels", lambda: {"k": kernel})
     monkeypatch.setattr(sources, "_last", sources._Last())
     file.write_text("before")
@@ -151,6 +151,9 @@ def test_a_kernel_edited_while_serving_counts_as_changed(tmp_path, monkeypatch) 
     file.write_text("after")
     sources._look()
     assert sources.digests()["k"] != before
+    file.unlink()
+    sources._look()
+    assert sources.digests()["k"] == "as it was read"
 
 
 def test_a_campaign_s_page_says_who_won(client: TestClient) -> None:

@@ -171,7 +171,7 @@ def _items(text: str) -> Iterator[_Item]:
         mark = match["mark"]
         if match["directive"] is not None and depth == 0:
             if not _plain(text[start : match.start()]).strip():
-                yield _Item(match.start(), at, match[0])
+                yield _Item(match.start(), at, _plain(match[0]))
                 start = at
         elif mark == "{" and depth == 0 and _CONTAINER.search(_plain(text[start : match.start()])):
             containers += 1

@@ -19,9 +19,13 @@ def digest(value: Any) -> str:
 
 def digest_files(paths: Iterable[Path]) -> str:
     """A digest of the contents of files in the order given; their names and places do not count."""
+    return digest_contents(path.read_bytes() for path in paths)
+
+
+def digest_contents(contents: Iterable[bytes]) -> str:
+    """As `digest_files`, of what is in them."""
     state = hashlib.sha256()
-    for path in paths:
-        content = path.read_bytes()
+    for content in contents:
         state.update(len(content).to_bytes(8, "little"))
         state.update(content)
     return state.hexdigest()[:16]

@@ -3,8 +3,13 @@
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tuner.core.errors import TunerError
+
+if TYPE_CHECKING:
+    from tuner.core.kernel import Kernel
 
 _FRESH_S = 30.0
 
@@ -35,17 +40,22 @@ def digests() -> Mapping[str, str]:
 
 def _look() -> None:
     from tuner import registry
-    from tuner.core.digest import digest_files
 
-    # Of the files as they are now: a kernel's own `digest` may be of when the registry read it.
-    kernels = registry.kernels().items()
-    _last.digests = {name: digest_files(kernel.source_files()) for name, kernel in kernels}
+    _last.digests = {name: _present(kernel) for name, kernel in registry.kernels().items()}
     _last.at = time.monotonic()
+
+
+def _present(kernel: "Kernel") -> str:
+    """Of the files as they are now: a kernel's own `digest` may be of when the registry read it. It stands in
+    where they cannot be read: a file is being written, and the next look reads it."""
+    try:
+        return kernel.present_digest()
+    except (OSError, TunerError):
+        return kernel.digest
 
 
 def _look_again() -> None:
     try:
-        with suppress(OSError, ValueError):  # a file that is being written; the next look reads it
-            _look()
+        _look()
     finally:
         _last.lock.release()
