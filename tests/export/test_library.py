@@ -147,6 +147,26 @@ def test_of_a_frozen_workload_it_holds_what_takes_other_weights_in_every_call(li
     assert [check(library, plain, seed) <= 1 for seed in (0, 1)] == [True, True]
 
 
+def test_a_faster_kernel_that_it_cannot_hold_is_said_with_what_stands_in(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (left,) = json.loads((package / "share" / "operators" / "operators.json").read_text())["left_out"]
+    assert (left["workload"], left["kernel"], left["instead"]) == (FROZEN, "cpp_ahead", "cpp_packed")
+    db, alone = str(tmp_path / "made.db"), "gemm/f32/m8-n24-k8/frozen"
+    with open_store(db) as store:
+        stored_here(store, [*AHEAD, (alone, "cpp_ahead", {}, 1e-6)])
+    app(["export", FROZEN, alone, "--library", str(tmp_path / "out"), "--db", db], standalone_mode=False)
+    lines = capsys.readouterr().out.splitlines()
+    said = [line for line in lines if line.startswith("left out of ")]
+    why = "it lays B out ahead of its calls, and no C program can say that B will not change"
+    assert said == [
+        f"left out of {FROZEN}: cpp_ahead (500 \u00b5s), as {why}; cpp_packed (1.00 ms) stands in",
+        f"left out of {alone}: cpp_ahead (1.00 \u00b5s), as {why}; nothing stands in",
+    ]
+    with pytest.raises(TunerError, match="cpp_ahead is stored, but it lays B out ahead"):
+        app(["export", alone, "--library", str(tmp_path / "no"), "--db", db], standalone_mode=False)
+
+
 def test_threads_may_call_at_once(library: ctypes.CDLL) -> None:
     keys = [key for key in ASKED if key.startswith("gemm")] * 6
     with ThreadPoolExecutor(4) as pool:

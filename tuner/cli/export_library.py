@@ -10,9 +10,13 @@ if TYPE_CHECKING:
     from tuner.store.store import Store
 
 
+# Lines on kernels that a library cannot hold; of a model's layers there may be fifty.
+_TOLD = 8
+
+
 def export_library(folder: Path, what: "Sequence[str]", name: str, db: str | None) -> None:
     """Writes the library and says what is in it."""
-    from tuner.cli.common import counted, say
+    from tuner.cli.common import counted, say, seconds
     from tuner.core.errors import TunerError
     from tuner.engine.tuning.campaign import default_device
     from tuner.export.library.cubins import write_cubins
@@ -37,6 +41,13 @@ def export_library(folder: Path, what: "Sequence[str]", name: str, db: str | Non
             tuned = sum(len(one.levels[0].exact) for one in plan.classes)
             say(f"{plan.operator.name}: {counted(tuned, 'tuned shape')}, any other size by their rule")
         say(f"{counted(written.kernels, 'kernel')} for {', '.join(written.levels)}")
+        for each in written.plan.left[:_TOLD]:
+            row, other = each.row, each.instead
+            stands = f"{other.kernel.name} ({seconds(other.time_s)})" if other else "nothing"
+            faster = f"{row.kernel.name} ({seconds(row.time_s)})"
+            say(f"left out of {row.workload.key}: {faster}, as {each.why}; {stands} stands in")
+        if (beyond := len(written.plan.left) - _TOLD) > 0:
+            say(f"left out of {beyond} more, as share/{name}/{name}.json lists (left_out)")
         if written.plan.untuned:
             some = ", ".join(w.key for w in written.plan.untuned[:4])
             more = " ..." * (len(written.plan.untuned) > 4)

@@ -146,4 +146,5 @@ def _origin(folder: Path, name: str, plan: LibraryPlan, levels: Sequence[Target]
         "library": digest_files([folder / "lib" / f"lib{name}.so"]),
         "levels": [{"name": level.name, "features": list(level.features)} for level in levels],
         "entries": [entry_of(row) for row in plan.rows],
+        "left_out": [each.plain for each in plan.left],
     }  # fmt: skip

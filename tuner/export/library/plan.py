@@ -17,6 +17,7 @@ from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
 from tuner.engine.tuning.campaign import default_protocol
 from tuner.export.adapt import adapter
+from tuner.export.library.chosen import LeftOut, choose_rows, embeddable
 from tuner.export.local import read_local
 from tuner.export.provenance import same_but_dims
 from tuner.export.rule import make_rule
@@ -124,11 +125,13 @@ class LibraryPlan:
     Attributes:
         rows: what was measured of what it holds, for its provenance.
         untuned: workloads asked for of which nothing is stored here.
+        left: the fastest kernels of workloads that are not in it.
     """
 
     operators: tuple[OperatorPlan, ...]
     rows: tuple[BestRow, ...]
     untuned: tuple[Workload, ...]
+    left: tuple[LeftOut, ...] = ()
 
 
 def make_plan(
@@ -146,25 +149,14 @@ def make_plan(
     Raises:
         TunerError: nothing that can go into a library is stored of any of them.
     """
-    rows: dict[Workload, BestRow] = {}
-    for operator in dict.fromkeys(w.operator for w in workloads):
-        for row in store.best(operator=operator):
-            kernel = registry.kernels().get(row.kernel.name)
-            if row.device.fingerprint != device.fingerprint or kernel is None:
-                continue
-            if not (_embeddable(kernel) or _static(kernel, levels[0])):
-                continue
-            if row.kernel.digest == kernel.digest and kernel.unsupported(row.workload, levels[0]) is None:
-                known = rows.get(row.workload)
-                if known is None or row.time_s < known.time_s:
-                    rows[row.workload] = row
     wanted = list(dict.fromkeys(workloads))
-    rows = {workload: row for workload, row in rows.items() if _listed(row, device)}
+    rows, left = choose_rows(wanted, device, store, levels[0])
     untuned = tuple(w for w in wanted if w not in rows)
     if len(untuned) == len(wanted):
+        said = [f"; {each.row.kernel.name} is stored, but {each.why}" for each in left[:1]]
         raise TunerError(
             "nothing of this is stored that a library can hold, C++ or TensorIR kernels measured here: "
-            f"run 'tuner sweep {wanted[0].operator}' with a kernel of cuda_src first"
+            f"run 'tuner sweep {wanted[0].operator}' with a kernel of cuda_src first{''.join(said)}"
         )
     maker = _Maker(device, store, levels, rows)
     classes: dict[tuple[object, ...], list[Workload]] = {}
@@ -177,33 +169,7 @@ def make_plan(
     operators = tuple(
         OperatorPlan(registry.operator(name), _told_apart(found)) for name, found in made.items()
     )
-    return LibraryPlan(operators, tuple(rows[w] for w in wanted if w in rows), untuned)
-
-
-def _listed(row: BestRow, device: Device) -> bool:
-    """Whether its kernel's own space has the configuration: a database may hold anything."""
-    protocol = default_protocol(device, threads=row.threads)
-    target = device.target_for(protocol.threads)
-    try:
-        return registry.kernel(row.kernel.name).space(row.workload, target).why_invalid(row.config) is None
-    except TunerError:
-        return False
-
-
-def _embeddable(kernel: Kernel) -> bool:
-    """Whether one compiled copy serves all shapes and needs nothing at run time.
-
-    What lays weights out ahead does: a C program that calls the library says nowhere that they stay the same.
-    """
-    generic = kernel.language == "cxx" and kernel.shape_generic
-    return generic and not (kernel.baseline or kernel.only_frozen)
-
-
-def _static(kernel: Kernel, target: Target) -> bool:
-    """Whether a compiled copy serves one workload and needs nothing at run time: TensorIR, where TVM is."""
-    if kernel.language != "tensorir" or kernel.shape_generic or kernel.baseline or kernel.unavailable():
-        return False
-    return registry.builder_of(kernel, target).unavailable() is None
+    return LibraryPlan(operators, tuple(rows[w] for w in wanted if w in rows), untuned, tuple(left))
 
 
 def _told_apart(classes: Sequence[OptionClass]) -> tuple[OptionClass, ...]:
@@ -316,7 +282,7 @@ class _Maker:
         names = [
             k.name
             for k in registry.kernels_of(members[0].operator, target.kind)
-            if _embeddable(k) and _any_shape(k) and k.unsupported(members[0], target) is None
+            if embeddable(k) and _any_shape(k) and k.unsupported(members[0], target) is None
         ]
         counts = [self.rows[w].threads for w in members]
         # First what `tuner.load` asks for, then what most were fastest with.
@@ -348,7 +314,7 @@ class _Maker:
         adapt = adapter(bounded)
         named = [like.kernel, *registry.kernels_of(workload.operator, target.kind)]
         for kernel in named:
-            if not (_embeddable(kernel) and _any_shape(kernel)):
+            if not (embeddable(kernel) and _any_shape(kernel)):
                 continue
             start = like.config if kernel is like.kernel else None
             config = _start(kernel, workload, bounded, start, adapt)
