@@ -4,7 +4,7 @@ operator = "attention"
 summary = "Few queries over a cache of its own layout, pages of transposed keys and their values: for workloads that are frozen."
 dtypes = ["f32", "f16", "bf16"]
 entry = "attention_ahead"
-arguments = ["Q", "ahead", "O", "b", "h", "q", "kv", "d", "scale"]
+arguments = ["Q", "ahead", "O", "b", "h", "q", "kv", "room", "d", "scale"]
 options = "operator"
 
 [parameters]
@@ -16,6 +16,8 @@ SPLIT_KV = { values = [1, 2, 4, 8, 16, 32, 64], doc = "parts of the keys that th
 threads = [1, 2, 4, 8, 16, 32, 64]
 
 [let]
+# A head has room for so many tokens; `kv` of them are there, which are fewer in a cache that grows.
+room = "kv"
 lanes = "vector_bytes // 4"
 padded = "ceildiv(d, lanes) * lanes"
 deep = "ceildiv(d, 2) * 2"
@@ -37,12 +39,17 @@ threads_on_cores = "threads <= cores"
 split_needed = "SPLIT_KV == 1 or (SPLIT_KV * 64 <= kv and SPLIT_KV <= 4 * threads and b * kv_h < 4 * threads)"
 
 [workspace]
-ahead = "b * kv_h * ceildiv(kv, PAGE) * PAGE * (deep + padded) * element_bytes"
+ahead = "b * kv_h * ceildiv(room, PAGE) * PAGE * (deep + padded) * element_bytes"
 
 [prepare]
 entry = "lay_out"
 arguments = ["K", "V", "ahead", "b", "kv_h", "kv", "d"]
 constant = ["K", "V"]
+
+[append]
+entry = "append"
+arguments = ["K", "V", "ahead", "b", "kv_h", "kv", "room", "d", "added"]
+along = "kv"
 
 [features]
 page_bytes = "2 * PAGE * d * element_bytes"
@@ -57,7 +64,7 @@ passes_over_page = "ceildiv(rows, ROWS)"
 //     page: K[0][tokens] K[1][tokens] ... K[d - 1][tokens]   V[token 0][columns] V[token 1][columns] ...
 //
 // Where the processor multiplies words of two neighbouring bf16 (words.h), those of two elements of a key, or of two tokens of a
-// column, lie together. `append` puts one more token into its place and moves nothing.
+// column, lie together. `append` puts more tokens into their places and moves nothing.
 #define HUGE_PAGES 0
 #include <string.h>
 
@@ -66,14 +73,14 @@ passes_over_page = "ceildiv(rows, ROWS)"
 #include "problem.h"
 #include "words.h"
 
-// Where the tokens of a head lie.
+// Where the tokens of a head lie, which has room for so many.
 struct Pages {
-    int64_t kv, d, deep, padded;  // of keys, and of values
+    int64_t room, d, deep, padded;  // of keys, and of values
 
-    Pages(int64_t kv, int64_t d)
-        : kv(kv), d(d), deep(ceil_div(d, 2) * 2), padded(ceil_div(d, LANES) * LANES) {}
+    Pages(int64_t room, int64_t d)
+        : room(room), d(d), deep(ceil_div(d, 2) * 2), padded(ceil_div(d, LANES) * LANES) {}
     int64_t size() const { return PAGE * (deep + padded); }
-    int64_t of_head() const { return ceil_div(kv, PAGE) * size(); }
+    int64_t of_head() const { return ceil_div(room, PAGE) * size(); }
 
     // One token of the head whose pages begin at `head`.
     void put(element* head, int64_t token, const element* key, const element* value) const {
@@ -222,8 +229,8 @@ class Head {
     }
 
 public:
-    Head(const Problem& at, const element* ahead, int64_t head, float* queries, float* scores)
-        : at(at), pages(at.kv, at.d), first(ahead + head * pages.of_head()), queries(queries), scores(scores) {
+    Head(const Problem& at, const Pages& pages, const element* ahead, int64_t head, float* queries, float* scores)
+        : at(at), pages(pages), first(ahead + head * pages.of_head()), queries(queries), scores(scores) {
         const int64_t steps = ceil_div(at.d, PAIR);
         for (int64_t r = 0; r < at.rows(); ++r) {
             put_query(queries + r * steps, at.Q + (at.first_row(head) + r) * at.d, at.d, at.scale);
@@ -270,33 +277,29 @@ static void finish(const Problem& at, int64_t head, const Found& from) {
     }
 }
 
-extern "C" int lay_out(const element* K, const element* V, element* ahead, int64_t b, int64_t kv_h, int64_t kv, int64_t d) {
-    const Pages pages(kv, d);
+// Tokens of each head, K and V [b, kv_h, added, d], behind the `kv` that are there; `room` holds them all.
+extern "C" int append(const element* K, const element* V, element* ahead, int64_t b, int64_t kv_h, int64_t kv, int64_t room,
+                      int64_t d, int64_t added) {
+    const Pages pages(room, d);
     for (int64_t head = 0; head < b * kv_h; ++head) {
-        for (int64_t j = 0; j < kv; ++j) {
-            const int64_t at = (head * kv + j) * d;
-            pages.put(ahead + head * pages.of_head(), j, K + at, V + at);
+        for (int64_t j = 0; j < added; ++j) {
+            const int64_t at = (head * added + j) * d;
+            pages.put(ahead + head * pages.of_head(), kv + j, K + at, V + at);
         }
     }
     return 0;
 }
 
-// One more token of each head, K and V [b, kv_h, d], to place `token` of a cache that was laid out for `kv` tokens, or for as
-// many as fill the last page; token is below that.
-extern "C" __attribute__((visibility("default"))) int append(const element* K, const element* V, element* ahead, int64_t b,
-                                                             int64_t kv_h, int64_t kv, int64_t d, int64_t token) {
-    const Pages pages(kv, d);
-    for (int64_t head = 0; head < b * kv_h; ++head) {
-        pages.put(ahead + head * pages.of_head(), token, K + head * d, V + head * d);
-    }
-    return 0;
+extern "C" int lay_out(const element* K, const element* V, element* ahead, int64_t b, int64_t kv_h, int64_t kv, int64_t d) {
+    return append(K, V, ahead, b, kv_h, 0, kv, d, kv);
 }
 
 extern "C" int attention_ahead(const element* Q, const element* ahead, element* O, int64_t b, int64_t h, int64_t q, int64_t kv,
-                               int64_t d, float scale) {
+                               int64_t room, int64_t d, float scale) {
     static thread_local Arena arena;
     // log2(e), since probabilities are powers of 2.
     const Problem at = {Q, nullptr, nullptr, nullptr, O, b, h, q, kv, d, score_scale(scale, d) * 1.44269504f};
+    const Pages pages(room, d);
     const int64_t rows = at.rows(), heads = b * at.heads(), parts = min_of(SPLIT_KV, ceil_div(kv, PAGE));
     const int64_t found = ceil_div(Found::size(rows, at.padded()), 16) * 16, scores = ROWS * PAGE;
     const int64_t own = scores + ceil_div(rows * d, 16) * 16;
@@ -310,7 +313,7 @@ extern "C" int attention_ahead(const element* Q, const element* ahead, element* 
         const Range items = share(work, 1, TEAM_SIZE, TEAM_INDEX);
         for (int64_t i = items.begin; i < items.end; ++i) {
             const Found to(parts > 1 ? apart + i * found : mine + own, rows, at.padded());
-            Head(at, ahead, i / parts, mine + scores, mine).run(share(kv, PAGE, parts, i % parts), to);
+            Head(at, pages, ahead, i / parts, mine + scores, mine).run(share(kv, PAGE, parts, i % parts), to);
             if (parts == 1) finish(at, i, to);
         }
         if (parts > 1) {

@@ -5,6 +5,7 @@ import pickle
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 
 import tuner
 from tests.export.real import stored_here
+from tests.kernels.running import lacking
 from tuner import registry
-from tuner.core.errors import InvalidSpace, TunerError
+from tuner.core.errors import InvalidSpace, TunerError, Unavailable
 from tuner.core.measurement import Status
 from tuner.core.operator import worst_error
 from tuner.core.protocol import Protocol
@@ -235,9 +237,29 @@ def test_a_frozen_workload_shares_no_trial_with_the_plain_one(tmp_path: Path) ->
         assert not store.best("gemm", plain.key)
     ahead = tuner.load("gemm", m=96, n=96, k=96, frozen=True, db=db, threads=1)
     assert (ahead.kernel, ahead.exact, ahead.time_s) == ("cpp_ahead", True, 5e-4)
-    with pytest.warns(NearestConfiguration, match="frozen"):
+    for shape in ({"m": 96, "n": 96, "k": 96}, {"m": 96, "n": 96, "k": 48}):
+        for any_shape in (False, True):
+            with pytest.raises(Unavailable, match='--shape "m96 n96') as caught:
+                tuner.load("gemm", **shape, db=db, threads=1, any_shape=any_shape)
+            assert ("with frozen=True" in str(caught.value)) == (shape["k"] == 96)
+            assert "\n" not in str(caught.value)
+    with open_store(db) as store:
+        stored_here(store, [("gemm/f32/m8-n8-k8", "cpp_naive", {}, 1.0)], threads=1)
+    with pytest.warns(NearestConfiguration, match="of gemm/f32/m8-n8-k8$"):
         other = tuner.load("gemm", m=96, n=96, k=96, db=db, threads=1)
-    assert (other.kernel, other.exact, other.time_s) == ("cpp_packed", False, None)
+    assert (other.kernel, other.exact, other.time_s) == ("cpp_naive", False, None)
+
+
+def test_no_rule_is_of_frozen_workloads_and_others(tmp_path: Path) -> None:
+    db = str(tmp_path / "results.db")
+    shapes = [f"gemm/f32/m{m}-n32-k48" for m in (24, 40)]
+    with open_store(db) as store:
+        stored_here(store, [(f"{key}/frozen", "cpp_packed", {}, 1e-6) for key in shapes], threads=1)
+        stored_here(store, [(f"{shapes[0]}/relu", "cpp_naive", {}, 1e-3)], threads=1)
+    load = partial(tuner.load, "gemm", m=31, n=32, k=48, db=db, threads=1, any_shape=True)
+    assert "by the rule of 2 tuned shapes" in load(frozen=True).note
+    plain = load()
+    assert plain.kernel == "cpp_naive" and "nearest stored configuration" in plain.note
 
 
 def right(d: np.ndarray, a: np.ndarray, b: np.ndarray) -> bool:
@@ -272,12 +294,14 @@ def test_wrong_weights_are_refused(loaded: TunedKernel, monkeypatch: pytest.Monk
     with monkeypatch.context() as patch, pytest.raises(TypeError, match="lie in the host's memory"):
         patch.setattr(CpuDevice, "resident", lambda device, array: object())  # as arrays of a GPU are
         loaded.with_weights(B=b)(b)
-    with pytest.raises(TypeError, match="unexpected array 'W'"):
-        loaded.with_weights(W=b)
-    with pytest.raises(TypeError, match="no weights"):
+    for name in ("W", "A", "D"):
+        with pytest.raises(TypeError, match=rf"unexpected array '{name}': the weights of .* are B$"):
+            loaded.with_weights(**{"B": b, name: b})
+    with pytest.raises(TypeError, match=r"no weights: the weights of .* are B$"):
         loaded.with_weights()
-    with pytest.raises(ValueError, match="needs float32"):
-        loaded.with_weights(B=b[1:])
+    for wrong in (b[1:], b.astype(np.float64)):
+        with pytest.raises(ValueError, match="needs float32"):
+            loaded.with_weights(B=wrong)
     with pytest.raises(TypeError, match="takes 1 arrays"):
         loaded.with_weights(B=b)(b, b)
     kernel, plain = registry.kernel("cpp_packed"), GEMM.parse("16x16x16")
@@ -287,3 +311,43 @@ def test_wrong_weights_are_refused(loaded: TunedKernel, monkeypatch: pytest.Monk
     made = TunedKernel(plain, kernel, config, artifact, device, Origin(1))
     with pytest.raises(TunerError, match="frozen=True"):
         made.with_weights(B=GEMM.inputs(plain, 0)["B"])
+
+
+# Every kernel that lays something out ahead, and one of each operator that does not.
+LAYERS = sorted(
+    {k.name for k in registry.kernels().values() if getattr(k, "only_frozen", False) and not k.baseline}
+    | {"cpp_naive", "conv_naive", "attn_naive"}
+)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_all_weights_are_given_or_the_missing_one_is_named(name: str) -> None:
+    kernel, device = registry.kernel(name), CpuDevice()
+    if lacking(kernel, device.target):
+        pytest.skip("this processor lacks what it requires")
+    operator = registry.operator(kernel.operator)
+    more = {"bias": True} if operator.options.get("bias") is False and "bias" in kernel.options else {}
+    dtype = kernel.dtypes[0]
+    made = TunedKernel.__new__(TunedKernel)  # nothing is built to see what is refused
+    made.workload, made._weights = operator.parse(operator.example, dtype, frozen=True, **more), {}
+    signature = {spec.name: spec for spec in operator.signature(made.workload)}
+    weights = {name: np.zeros(signature[name].shape, signature[name].dtype) for name in operator.weights}
+    for missing in weights:
+        given = {name: array for name, array in weights.items() if name != missing}
+        given |= {"bias": np.zeros(signature["bias"].shape, signature["bias"].dtype)} if more else {}
+        with pytest.raises(TypeError, match=rf"array {missing} is missing|no weights") as caught:
+            made.with_weights(**given)
+        assert "\n" not in str(caught.value) and all(each in str(caught.value) for each in weights)
+
+
+def test_a_layer_keeps_the_weights_that_are_not_given_anew(tmp_path: Path) -> None:
+    attention, kernel, device = registry.operator("attention"), registry.kernel("attn_naive"), CpuDevice()
+    workload = attention.parse("b1 h2 q3 kv30 d16 frozen")
+    artifact = build_cached(kernel, workload, {}, device.target)
+    made = TunedKernel(workload, kernel, {}, artifact, device, Origin(1))
+    inputs, others = (attention.inputs(workload, seed) for seed in (1, 2))
+    both = made.with_weights(K=inputs["K"], V=inputs["V"])
+    mixed = both.with_weights(K=others["K"])
+    assert np.array_equal(mixed(inputs["Q"]), made(inputs["Q"], others["K"], inputs["V"]))
+    with pytest.raises(TypeError, match=r"array V is missing: the weights of .* are K and V$"):
+        made.with_weights(K=inputs["K"])

@@ -1,9 +1,9 @@
 """Keys and values in a layout of the kernel's own; f32 as sums of bf16: what is of these kernels alone.
 
-tests/kernels/test_attention.py and test_special_values.py run them on random shapes and special values.
+tests/kernels/test_attention.py and test_special_values.py run them on random shapes and special values,
+tests/engine/test_growing.py on a cache that grows.
 """
 
-import ctypes
 import random
 from pathlib import Path
 
@@ -21,30 +21,6 @@ from tuner.devices.cpu.device import CpuDevice
 
 HERE = with_tiles(CpuDevice().target)
 PAGES = {"PAGE": 16, "ROWS": 4, "COLUMNS": 1, "PREFETCH": 32, "SPLIT_KV": 1, "threads": 1}
-
-
-@pytest.mark.parametrize("dtype", ["bf16", pytest.param("f32", marks=pytest.mark.slow)])
-def test_a_cache_that_grew_token_by_token_is_one_that_was_laid_out(dtype: str, tmp_path: Path) -> None:
-    b, heads, kv, d = 2, 3, 37, 20
-    shape = f"b{b} h6 q1 kv{kv} d{d} kv_heads{heads} frozen"
-    kernel, workload = registry.kernel("attn_decode_ahead"), ATTENTION.parse(shape, dtype)
-    run = Run(kernel, workload, kernel.space(workload, HERE).nearest(PAGES), HERE, tmp_path)
-    inputs = ATTENTION.inputs(workload, 1)
-    library = ctypes.CDLL(str(run.artifact.path))
-    caches = [np.zeros(run.artifact.workspaces["ahead"], np.uint8) for _ in range(2)]
-    sizes = [ctypes.c_int64(size) for size in (b, heads, kv, d)]
-
-    def lay_out(keys: np.ndarray, values: np.ndarray, cache: np.ndarray) -> None:
-        pointers = [array.ctypes.data for array in (keys, values, cache)]
-        given = (ctypes.c_void_p * 7)(*pointers, *map(ctypes.addressof, sizes))
-        assert library.tuner_prepare(given) == 0
-
-    lay_out(inputs["K"], inputs["V"], caches[0])
-    for token in range(kv):
-        key, value = (np.ascontiguousarray(inputs[name][:, :, token]) for name in ("K", "V"))
-        pointers = (ctypes.c_void_p(array.ctypes.data) for array in (key, value, caches[1]))
-        assert library.append(*pointers, *sizes, ctypes.c_int64(token)) == 0
-    assert caches[0].any() and np.array_equal(*caches)
 
 
 @pytest.mark.parametrize(

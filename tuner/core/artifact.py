@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tuner.core.digest import digest
-from tuner.core.source import Argument, KernelStep, Launch, Source
+from tuner.core.source import Argument, Growth, KernelStep, Launch, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Artifact:
         metrics: resources: `registers`, `shared_bytes`, `spill_bytes`, `code_bytes`, `occupancy`, ...; of
             several kernels (`steps`) the last one's.
         before: GPU kernels launched before `entry` in every call, in order, each with its metrics.
-        prepare: as in `Source`.
+        prepare, growth: as in `Source`.
     """
 
     path: Path
@@ -60,6 +60,7 @@ class Artifact:
     metrics: Mapping[str, float] = field(default_factory=dict)
     before: tuple[KernelStep, ...] = ()
     prepare: KernelStep | None = None
+    growth: Growth | None = None
 
     @property
     def steps(self) -> tuple[KernelStep, ...]:
@@ -68,10 +69,12 @@ class Artifact:
 
     def sized(self, source: Source) -> "Artifact":
         """This binary with the arguments of another shape, as `source` has them."""
-        prepare = self.prepare
+        prepare, growth = self.prepare, self.growth
         if prepare is not None and source.prepare is not None:
             prepare = replace(prepare, arguments=source.prepare.arguments)
-        return replace(self, arguments=source.arguments, prepare=prepare)
+        if growth is not None and source.growth is not None:
+            growth = replace(growth, arguments=source.growth.arguments)
+        return replace(self, arguments=source.arguments, prepare=prepare, growth=growth)
 
     @property
     def workspaces(self) -> dict[str, int]:

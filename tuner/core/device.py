@@ -32,6 +32,19 @@ class Executable(ABC):
     def hold(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Lays constant inputs out ahead of all calls, where the artifact does so (`Artifact.prepare`)."""
 
+    def append(self, tensors: Mapping[str, np.ndarray], there: int, added: int) -> None:
+        """Lays out more of the constant inputs, for this and all calls to come (`Artifact.growth`).
+
+        Args:
+            tensors: the new entries, by the operator's names.
+            there: how many entries there are already; 0: none yet, and what was held is gone.
+            added: how many more.
+
+        Raises:
+            RuntimeError: the kernel reports an error, or nothing of it can grow.
+        """
+        raise RuntimeError("nothing that this kernel lays out can grow")
+
     def entry(self) -> tuple[int, int] | None:
         """The C function `int f(void** arguments)` that a call is, and its arguments as they are bound.
 

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.core.digest import digest_files
 from tuner.core.errors import Unavailable
+from tuner.core.identity import kernel_identity, read
 from tuner.core.python_imports import imported_files
-from tuner.core.source import Argument, KernelStep, Launch, Source
+from tuner.core.source import Argument, Growth, KernelStep, Launch, Source
 from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
 
-__all__ = ["FROZEN", "STRICT", "Argument", "Kernel", "KernelStep", "Launch", "Source", "unfrozen"]
+__all__ = ["FROZEN", "STRICT", "Argument", "Growth", "Kernel", "KernelStep", "Launch", "Source", "unfrozen"]
 
 STRICT = "strict"
 """An operator's option of this name, a boolean, keeps kernels away that are not of `special_values`."""
@@ -55,6 +55,8 @@ class Kernel(ABC):
     once. All others may change between two calls, and do while it is timed."""
     only_frozen: bool = False
     """Whether it serves frozen workloads alone: what it lays out ahead is no part of other comparisons."""
+    grows: bool = False
+    """Whether more can be laid out behind what is (`Growth`), as in a cache of keys and values."""
     baseline: bool = False
     """Whether it is a library people use, that others are compared with: its space is empty."""
 
@@ -142,7 +144,8 @@ class Kernel(ABC):
         return {}
 
     def source_files(self) -> tuple[Path, ...]:
-        """The files this kernel's source is made of, its own first: a change in any makes it another kernel.
+        """The files this kernel's source is made of, its own first: what is changed in any of them, but for
+        comments, makes it another kernel.
 
         By default the file of its class and what that imports from `schedules/` or a plug-in folder.
         """
@@ -153,5 +156,13 @@ class Kernel(ABC):
 
     @property
     def digest(self) -> str:
-        """A digest of `source_files`."""
-        return digest_files(self.source_files())
+        """The identity of its source: of `source_files` without what no compiler looks at."""
+        return self.present_digest()
+
+    def present_digest(self) -> str:
+        """The same of the files as they are now, where `digest` may be of when they were read.
+
+        Raises:
+            OSError, InvalidSpace: they cannot be read at this moment.
+        """
+        return kernel_identity(read(self.source_files()))

@@ -16,6 +16,7 @@ from tuner.core.errors import InvalidSpace, UnknownName, nearest
 from tuner.core.expression import Expression, parse
 from tuner.core.kernel import FROZEN, STRICT
 from tuner.core.operator import Operator
+from tuner.core.source import ADDED
 from tuner.core.space import Constraint, Parameter
 from tuner.core.toml_text import NotToml, parse_toml
 from tuner.core.workload import Option
@@ -26,7 +27,7 @@ _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "let", "parameters",
     "constraints", "features", "launch", "macros", "flags", "requires", "claims", "workspace",
     "supports", "accumulator", "initial", "constants", "fewer_operations", "special_values", "shape_generic",
-    "use", "prepare", "maps",
+    "use", "prepare", "append", "maps",
 }  # fmt: skip
 _TEXTS = ("accumulator", "name", "operator", "summary", "entry", "fewer_operations")
 _LISTS = ("dtypes", "arguments", "flags", "requires", "claims")
@@ -42,6 +43,7 @@ _TABLES = (
     "supports",
     "macros",
     "prepare",
+    "append",
     "maps",
 )
 _SWITCHES = ("special_values", "shape_generic")
@@ -158,9 +160,12 @@ def read_header(declared: Mapping[str, Any], cuda: bool, operators: Mapping[str,
             raise InvalidSpace(f"[initial] {brief(name)} is no tensor or workspace: {', '.join(known)}")
     if "prepare" in declared:
         _check_prepare(header, cuda)
-    prepare = declared.get("prepare", {})
-    for name in names_in([*declared["arguments"], *prepare.get("arguments", ())]):
-        _check_argument(header, name)
+    if "append" in declared:
+        _check_append(header)
+    more = [declared.get(table, {}).get("arguments", ()) for table in ("prepare", "append")]
+    for name in names_in([*declared["arguments"], *more[0], *more[1]]):
+        if name != ADDED or name not in more[1]:
+            _check_argument(header, name)
     return header
 
 
@@ -180,6 +185,29 @@ def _check_prepare(header: KernelHeader, cuda: bool) -> None:
     for name in names_in(declared["arguments"]):
         if name in operator.tensors and name not in declared["constant"]:
             raise InvalidSpace(f"[prepare] takes {name}, which is not among its constant inputs")
+
+
+def _check_append(header: KernelHeader) -> None:
+    """`entry`, `arguments` and `along`: the dimension that grows is told to the kernel and to the entry."""
+    operator, declared = header.operator, header.declared["append"]
+    arguments = declared.get("arguments")
+    texts = all(isinstance(declared.get(key), str) for key in ("entry", "along"))
+    listed = isinstance(arguments, list) and all(isinstance(text, str) for text in arguments)
+    if declared.keys() != {"entry", "arguments", "along"} or not texts or not listed:
+        raise InvalidSpace("[append] has entry and along (texts) and arguments (a list of texts)")
+    if "prepare" not in header.declared:
+        raise InvalidSpace("[append] lays out more of what [prepare] does, and there is none")
+    along = declared["along"]
+    if along not in operator.dims:
+        raise InvalidSpace(f"[append] along: {brief(along)} is no dimension of {operator.name}")
+    for where, names in (("arguments", header.declared["arguments"]), ("[append] arguments", arguments)):
+        if along not in names:
+            raise InvalidSpace(f"{where} lack {along}, along which [append] lays out more")
+    if ADDED not in arguments:
+        raise InvalidSpace(f"[append] arguments lack {ADDED}, how many entries are laid out more")
+    constant = header.declared["prepare"]["constant"]
+    if taken := [name for name in arguments if name in operator.tensors and name not in constant]:
+        raise InvalidSpace(f"[append] takes {taken[0]}, which is not among the constant inputs of [prepare]")
 
 
 def _hint(name: str, known: Any) -> str:

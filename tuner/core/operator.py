@@ -41,6 +41,8 @@ class Operator(ABC):
     For what an operator got after files were written that take all it had."""
     weights: ClassVar[tuple[str, ...]] = ()
     """Inputs that are the same in every call where the option `frozen` says so; others are activations."""
+    beside_weights: ClassVar[tuple[str, ...]] = ()
+    """Inputs that a program may give once, with frozen weights: a bias, scales. None has to be."""
     example: ClassVar[str]
     """A shape for help texts."""
     untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {}

@@ -57,6 +57,26 @@ class KernelStep:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+ADDED = "added"
+"""What arguments of a `Growth` call the number of entries that are laid out more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How more of constant inputs is laid out behind what `prepare`, or a growth before, has laid out.
+
+    Attributes:
+        entry: the symbol to call.
+        arguments: in call order. Tensors hold the new entries alone.
+        along: the dimension that grows. Its argument, here and in the kernel's own, is how many entries there
+            are (before); workspaces have room for as many as the workload has.
+    """
+
+    entry: str
+    arguments: tuple[Argument, ...]
+    along: str
+
+
 @dataclass(frozen=True)
 class Source:
     """What a builder compiles: complete, so that equal sources give equal artifacts.
@@ -73,6 +93,7 @@ class Source:
             `launch` are the last one's.
         prepare: of a CPU kernel: called with the inputs that it takes, before the first call and whenever
             one of them changes; it fills workspaces that `entry` reads. Not part of a call's time.
+        growth: where what `prepare` lays out can grow.
         metrics: what is known of the last kernel before it is built, as in `KernelStep`.
     """
 
@@ -86,6 +107,7 @@ class Source:
     before: tuple[KernelStep, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     prepare: KernelStep | None = None
+    growth: Growth | None = None
 
     @property
     def steps(self) -> tuple[KernelStep, ...]:

@@ -14,16 +14,17 @@ from typing import Any
 from tuner.core.declared_arguments import checked_only, read_argument
 from tuner.core.declared_maps import map_argument
 from tuner.core.device_part import device_part, host_names, with_headers
-from tuner.core.digest import digest_files
 from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.expression import Expression, parse
 from tuner.core.found_files import UnreadableFile, read_file
 from tuner.core.host_cxx import X86_FEATURES
+from tuner.core.identity import kernel_identity, read
 from tuner.core.includes import absolute_flags, included_files
-from tuner.core.kernel import Argument, Kernel, KernelStep, Launch, Source
+from tuner.core.kernel import Argument, Growth, Kernel, KernelStep, Launch, Source
 from tuner.core.kernel_header import DTYPE_MACRO, OPTION_MACRO, KernelHeader, read_declaration, read_header
 from tuner.core.operator import Operator
 from tuner.core.shared_declarations import with_shared
+from tuner.core.source import ADDED
 from tuner.core.space import Config, SearchSpace, Value
 from tuner.core.target import Target
 from tuner.core.workload import Workload
@@ -64,7 +65,7 @@ class SourceKernel(Kernel):
             declared = with_shared(self._declared, files[1:])
             self.header: KernelHeader = read_header(declared, self.language == "nvrtc", operators)
             self._declared = self.header.declared
-            self._digest = digest_files(files)
+            self._contents = read(files)
         except InvalidSpace as error:
             raise InvalidSpace(f"{path}: {error}") from None
         self.name = self._declared["name"]
@@ -81,6 +82,7 @@ class SourceKernel(Kernel):
         self.checked_only = checked_only(self._declared)
         if "prepare" in self._declared:
             self.constant, self.only_frozen = tuple(self._declared["prepare"]["constant"]), True
+        self.grows = "append" in self._declared
 
     @property
     def left_out(self) -> str:
@@ -173,7 +175,7 @@ class SourceKernel(Kernel):
         text = "\n".join([*lines, f'#line 1 "{self.path.name}"', self._device_part[0]])
         threads = int(config.get("threads", 1))
         flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
-        prepare = self._declared.get("prepare")
+        prepare, append = self._declared.get("prepare"), self._declared.get("append")
         requires = self._required(workload.dtype)
         return Source(
             self.language, text, self._declared["entry"], self._arguments(workload, options, scope),
@@ -182,6 +184,10 @@ class SourceKernel(Kernel):
              **({"constants": constants} if (constants := self._declared.get("constants")) else {})},
             prepare=None if prepare is None else KernelStep(
                 prepare["entry"], self._arguments(workload, options, scope, prepare["arguments"]), None
+            ),
+            growth=None if append is None else Growth(
+                append["entry"], self._arguments(workload, options, scope, append["arguments"]),
+                append["along"],
             ),
         )  # fmt: skip
 
@@ -200,7 +206,7 @@ class SourceKernel(Kernel):
         definitions, derived = self.header.definitions, self.header.operator.derived(workload)
         # A yes-or-no option is a macro only: GEMM's `bias` says whether there is a *tensor* of that name.
         numbers = {name: value for name, value in options.items() if not isinstance(value, bool)}
-        numbers = {**numbers, **derived, **dict(workload.dims)}
+        numbers = {ADDED: 0, **numbers, **derived, **dict(workload.dims)}
 
         def named(name: str) -> Argument:
             if name in workspace:
@@ -275,10 +281,21 @@ class SourceKernel(Kernel):
         scope = self._scope(workload, config, target)
         return {name: float(expression(scope)) for name, expression in self.header.table("features")}
 
+    # When it is asked for, not when kernels are listed.
+    @cached_property
+    def _digest(self) -> str:
+        return kernel_identity(self._contents, self._declared)
+
     @property
     def digest(self) -> str:
-        """A digest of `source_files` as they were when this kernel was read."""
+        """The identity of `source_files` as they were when this kernel was read."""
         return self._digest
+
+    def present_digest(self) -> str:
+        """The same of the files as they are now; raises `OSError` or `InvalidSpace`."""
+        files = read(self.source_files())
+        declared = read_declaration(files[0][1].decode(errors="replace").replace("\r\n", "\n"))
+        return kernel_identity(files, with_shared(declared, [path for path, _ in files[1:]]))
 
     def source_files(self) -> tuple[Path, ...]:
         """The file and every file of ours it may include, recursively; see `included_files`."""

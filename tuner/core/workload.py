@@ -71,6 +71,12 @@ class Workload:
             parts.append(",".join(_format_option(name, value) for name, value in self.options))
         return "/".join(parts)
 
+    @property
+    def shape(self) -> str:
+        """Dimensions and options as commands take them (`--shape`): `m64 n4096 k4096 relu`."""
+        options = (_format_option(name, value) for name, value in self.options)
+        return " ".join([*(f"{name}{size}" for name, size in self.dims), *options])
+
     @classmethod
     def from_key(cls, key: str) -> "Workload":
         """The inverse of `key`.

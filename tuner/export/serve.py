@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tuner import registry
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
+from tuner.core.kernel import FROZEN
 from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.engine.program.build_cache import build_cached
@@ -87,7 +88,7 @@ def pick_by_rule(
     """What the rule says of a shape that was not tuned; `None` without a rule, or where it has nothing valid.
 
     It is the rule of the tuned shapes with the same options, as in a shared library; of all of this dtype
-    where fewer than two of those were tuned.
+    where fewer than two of those were tuned, but never of frozen ones and others together.
 
     Args:
         rows: what is stored of the device.
@@ -183,25 +184,30 @@ def _ruling(
 ) -> _Ruling | None:  # fmt: skip
     """Of a shape, as `pick_by_rule` says; `None` where there is none."""
     protocol = default_protocol(device, threads=threads)
-    alike = {r.workload for r in rows if same_but_dims(r.workload) == same_but_dims(workload)}
+    # Times with weights laid out ahead say nothing of those without: no rule is of both.
+    frozen = workload.option(FROZEN, False)
+    kind = workload.dtype, frozen
+    ruled = {w for w in (r.workload for r in rows) if (w.dtype, w.option(FROZEN, False)) == kind}
+    alike = {w for w in ruled if same_but_dims(w) == same_but_dims(workload)}
     stored = frozenset((r.workload.key, r.trial_id, r.time_s) for r in rows)
     key = (
-        store.name, store.count(), stored, frozenset(w.key for w in alike), workload.operator, workload.dtype,
+        store.name, store.count(), stored, frozenset(w.key for w in alike), workload.operator, *kind,
         device.fingerprint, protocol.threads, tuple(kernels),
     )  # fmt: skip
     if key not in _KNOWN:
         for oldest in list(_KNOWN)[: len(_KNOWN) + 1 - _MOST_KNOWN]:
             _KNOWN.pop(oldest, None)
-        _KNOWN[key] = _read(workload, alike, device, store, kernels, protocol.threads)
+        _KNOWN[key] = _read(workload, (alike, ruled), device, store, kernels, protocol.threads)
     return _KNOWN[key]
 
 
 def _read(
-    workload: Workload, alike: Collection[Workload], device: Device, store: "Store", kernels: Sequence[str],
-    threads: int,
+    workload: Workload, classes: Sequence[Collection[Workload]], device: Device, store: "Store",
+    kernels: Sequence[str], threads: int,
 ) -> _Ruling | None:  # fmt: skip
-    for shapes in (dict.fromkeys(alike, 1.0), None):
-        if shapes is not None and len(shapes) < _FEWEST:
+    """The table of the first class of workloads that is enough for one."""
+    for shapes in (dict.fromkeys(ruled, 1.0) for ruled in classes):
+        if len(shapes) < _FEWEST:
             continue
         try:
             matrix = read_local(

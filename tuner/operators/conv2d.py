@@ -81,6 +81,7 @@ class Conv2d(Operator):
     dims = ("n", "c", "h", "w", "k", "r", "s")
     tensors = ("X", "W", "bias", "residual", "scale", "Z", "Y")
     weights = ("W",)
+    beside_weights = ("bias", "scale", "Z")
     options: ClassVar[dict[str, Option]] = {
         "stride": 1,
         "pad": 0,

@@ -56,6 +56,7 @@ class Gemm(Operator):
     dims = ("m", "n", "k")
     tensors = ("A", "B", "C", "bias", "scale", "Z", "D")
     weights = ("B",)
+    beside_weights = ("bias", "scale", "Z")
     options: ClassVar[dict[str, Option]] = {
         "batch": 1,
         "trans_a": False,

@@ -24,7 +24,7 @@ from tuner.core.host_cxx import (
 from tuner.core.kernel import Argument, Source
 from tuner.core.target import Target
 
-CALL, PREPARE = "tuner_call", "tuner_prepare"
+CALL, PREPARE, APPEND = "tuner_call", "tuner_prepare", "tuner_append"
 """The one symbol a device calls: `int tuner_call(void** args)`, 0 for success."""
 
 _SCALARS = {"int32": "__INT32_TYPE__", "int64": "__INT64_TYPE__", "float32": "float"}
@@ -126,7 +126,10 @@ class CxxBuilder(Builder):
         text = f"{source.text}\n{wrapper(source.entry, source.arguments)}"
         if source.prepare is not None:
             text += _symbol(PREPARE, source.prepare.entry, source.prepare.arguments)
+        if source.growth is not None:
+            text += _symbol(APPEND, source.growth.entry, source.growth.arguments)
         prepare = replace(source.prepare, entry=PREPARE) if source.prepare is not None else None
+        growth = replace(source.growth, entry=APPEND) if source.growth is not None else None
         (folder / "kernel.cpp").write_text(text)
         flags = [*toolchain.flags, *_include_flags(source.options), *source.options.get("flags", ())]
         # Two steps take as long as one, and leave the assembly to be counted and read.
@@ -142,7 +145,7 @@ class CxxBuilder(Builder):
         return Artifact(
             path=library, format="shared_library", entry=CALL, arguments=source.arguments,
             digest=digest_files([library]), toolchain=toolchain, threads=source.threads, metrics=metrics,
-            prepare=prepare,
+            prepare=prepare, growth=growth,
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from tuner.core.changes import Changes
 from tuner.core.device import Executable
 from tuner.core.guarded import Guarded
 from tuner.core.kernel_status import status_error
-from tuner.core.source import Argument
+from tuner.core.source import ADDED, Argument
 from tuner.devices.cpu.runtime import Runtime
 
 _SCALARS: dict[str, type[Any]] = {
@@ -34,21 +34,23 @@ class SharedLibrary(Executable):
 
     def __init__(self, artifact: Artifact, helper: Runtime) -> None:
         self._arguments = artifact.arguments
-        self._prepared = artifact.prepare
+        self._prepared, self._growth = artifact.prepare, artifact.growth
         self._helper = helper
         try:
             library = ctypes.CDLL(str(artifact.path))
             self._call = getattr(library, artifact.entry)
             self._prepare = getattr(library, artifact.prepare.entry) if artifact.prepare else None
+            self._append = getattr(library, artifact.growth.entry) if artifact.growth else None
         except (OSError, AttributeError) as error:
             raise RuntimeError(f"{artifact.path.name} cannot be loaded: {error}") from None
-        for symbol in filter(None, (self._call, self._prepare)):
+        for symbol in filter(None, (self._call, self._prepare, self._append)):
             symbol.argtypes, symbol.restype = [ctypes.c_void_p], ctypes.c_int
         self._address = ctypes.cast(self._call, ctypes.c_void_p)
         self._pointers = (ctypes.c_void_p * max(1, len(self._arguments)))()
         self._tensors: dict[str, np.ndarray] = {}
         self._scalars: list[Any] = []
         self._held = False
+        self._numbers: dict[str, int] = {}  # scalars that are not what the artifact says
         self._workspaces = {name: Guarded((size,), "uint8") for name, size in artifact.workspaces.items()}
 
     def bind(self, tensors: Mapping[str, np.ndarray]) -> None:
@@ -75,6 +77,23 @@ class SharedLibrary(Executable):
         """
         self._lay_out(tensors)
         self._held = True
+
+    def append(self, tensors: Mapping[str, np.ndarray], there: int, added: int) -> None:
+        """Lays out more, which the calls that are bound from now on see.
+
+        Raises:
+            ValueError, RuntimeError: as for `bind`.
+        """
+        if self._growth is None or self._append is None:
+            return super().append(tensors, there, added)
+        self._numbers = {self._growth.along: there, ADDED: added}
+        pointers = (ctypes.c_void_p * len(self._growth.arguments))()
+        scalars = self._point(pointers, self._growth.arguments, tensors)
+        self._check(self._append(pointers))
+        del scalars  # until here they had to live
+        self._numbers = {self._growth.along: there + added}
+        self._held = True
+        return None
 
     def push(self, names: Sequence[str]) -> None:
         """Lays out ahead again where one of these is what was laid out."""
@@ -105,9 +124,10 @@ class SharedLibrary(Executable):
             if argument.kind == "workspace":
                 pointers[i] = self._workspaces[argument.name].array.ctypes.data
                 continue
-            if argument.value is None:
+            value = self._numbers.get(argument.name, argument.value)
+            if value is None:
                 raise ValueError(f"argument {argument.name} has no value")
-            scalar = _SCALARS[argument.kind](argument.value)
+            scalar = _SCALARS[argument.kind](value)
             scalars.append(scalar)
             pointers[i] = ctypes.addressof(scalar)
         return scalars

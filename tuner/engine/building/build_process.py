@@ -9,7 +9,7 @@ from typing import Any
 from tuner import registry
 from tuner.core.artifact import Artifact, Toolchain
 from tuner.core.errors import BuildError, InvalidConfig, TunerError
-from tuner.core.kernel import Argument, Kernel, KernelStep, Launch
+from tuner.core.kernel import Argument, Growth, Kernel, KernelStep, Launch
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.engine.processes import machine_faults
@@ -46,7 +46,14 @@ def artifact_from_plain(values: Mapping[str, Any]) -> Artifact:
         metrics=last.metrics,
         before=tuple(_step_from_plain(step) for step in values["before"]),
         prepare=_step_from_plain(values["prepare"]) if values.get("prepare") else None,
+        growth=_growth_from_plain(values.get("growth")),
     )
+
+
+def _growth_from_plain(values: Mapping[str, Any] | None) -> Growth | None:
+    if not values:
+        return None
+    return Growth(values["entry"], tuple(Argument(**a) for a in values["arguments"]), values["along"])
 
 
 def build_job(payload: Mapping[str, Any], channel: Channel) -> None:

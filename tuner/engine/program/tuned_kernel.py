@@ -1,6 +1,6 @@
 """A compiled kernel as a function of a user's program."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from tuner.core.device import Device, Executable
 from tuner.core.errors import TunerError, Unavailable
 from tuner.core.huge_pages import LEAST, in_huge_pages
 from tuner.core.kernel import FROZEN, Kernel
+from tuner.core.operator import TensorSpec
 from tuner.core.resident import Resident
 from tuner.core.space import Config
 from tuner.core.workload import Workload
@@ -20,6 +21,7 @@ from tuner.engine.program.after_fork import call_parallel
 from tuner.engine.program.arrays import apart_from, as_input, as_output
 from tuner.engine.program.bound_call import BoundCall
 from tuner.engine.program.build_cache import build_cached
+from tuner.engine.program.growing import GrowingKernel
 from tuner.engine.program.residents import check_apart, check_resident, residents
 
 
@@ -91,27 +93,79 @@ class TunedKernel:
         >>> y = layer(x)  # doctest: +SKIP
 
         The weights are copied: changing the arrays afterwards changes no result. For other weights ask again,
-        this kernel or the result: they are laid out anew, in a kernel of their own. Calls that run at the
-        same time have a layout each. A kernel that lays nothing out ahead is given the weights in every call.
+        this kernel or the result, which keeps those of its own that are not given: they are laid out anew, in
+        a kernel of their own. Calls that run at the same time have a layout each. A kernel that lays nothing
+        out ahead is given the weights in every call.
+
+        Args:
+            **weights: all weights of the operator, and what it takes beside them (a bias, scales), if the
+                calls are not to bring it.
 
         Raises:
-            TypeError, ValueError: as for a call.
+            TypeError: one is missing, a name is no weight's, or something is no array.
+            ValueError: an array of the wrong shape or dtype.
             TunerError: the workload is not frozen.
             RuntimeError: there is no memory for the layout.
         """
+        specs, key = self._weight_specs(), self.workload.key
+        self._check_weights(weights.keys(), self._weights.keys())
+        held = {name: _kept(as_input(specs[name], array, key)) for name, array in weights.items()}
+        made = self._without({**self._weights, **held})
+        made._idle = [made._load()]
+        return made
+
+    def growing(self) -> GrowingKernel:
+        """The same kernel with a cache of its own, empty at first, for weights that come as a program runs.
+
+        The workload's size is the room of the cache: the `kv` of attention is how many keys it may hold.
+
+        Raises:
+            TunerError: the workload is not frozen, or this kernel lays out nothing that can grow.
+            RuntimeError: there is no memory for the cache.
+        """
+        specs, growth = self._weight_specs(), self._artifact.growth
+        if growth is None:
+            able = [k.name for k in registry.kernels_of(self.workload.operator) if k.grows]
+            hint = f": give load() kernel={able[0]!r}" if able else ""
+            raise TunerError(f"{self.kernel} lays out nothing that can grow{hint}")
+        names = [argument.name for argument in growth.arguments if argument.kind == "tensor"]
+        made = self._without({name: np.empty(0) for name in names})
+        made._weights = {}  # the calls take none of them, and are given none: they are in the cache
+        executable = made._load()
+        made._idle = [executable]
+        grown = [specs[name] for name in names]
+        return GrowingKernel(self.workload, self.kernel, made, executable, growth, grown)
+
+    def _weight_specs(self) -> dict[str, TensorSpec]:
+        """What `with_weights` takes; raises `TunerError` where the workload is not frozen."""
         if not self.workload.option(FROZEN, False):
             raise TunerError(f"{self.workload.key} is not frozen: give load() frozen=True")
-        signature = registry.operator(self.workload.operator).signature(self.workload)
-        specs = {spec.name: spec for spec in signature if not spec.output}
-        if not weights or (unknown := sorted(weights.keys() - specs.keys())):
-            what = f"unexpected array {unknown[0]!r}" if weights else "no weights"
-            raise TypeError(f"{what}; {self.workload.key} takes {', '.join(specs)}")
-        made, key = object.__new__(type(self)), self.workload.key
+        operator = registry.operator(self.workload.operator)
+        named = (*operator.weights, *operator.beside_weights)
+        return {spec.name: spec for spec in operator.signature(self.workload) if spec.name in named}
+
+    def _check_weights(self, given: Collection[str], held: Collection[str]) -> None:
+        """Raises `TypeError` where weights are missing or others are given."""
+        operator, specs = registry.operator(self.workload.operator), self._weight_specs()
+        needed = [name for name in operator.weights if name in specs]
+        beside = [name for name in specs if name not in needed]
+        theirs = f"the weights of {self.workload.key} are {' and '.join(needed)}"
+        if beside:
+            theirs += f", with {', '.join(beside)} where wanted"
+        if unknown := sorted(set(given) - specs.keys()):
+            raise TypeError(f"unexpected array {unknown[0]!r}: {theirs}")
+        if not given:
+            raise TypeError(f"no weights: {theirs}")
+        if missing := [name for name in needed if name not in (*given, *held)]:
+            raise TypeError(f"array {missing[0]} is missing: {theirs}")
+
+    def _without(self, weights: Mapping[str, np.ndarray]) -> "TunedKernel":
+        """A copy, without an executable, whose calls do not take these inputs."""
+        made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
-        held = {name: _kept(as_input(specs[name], array, key)) for name, array in weights.items()}
-        made._weights = {**self._weights, **held}
-        made._inputs = [spec for spec in specs.values() if spec.name not in made._weights]
-        made._idle = [made._load()]
+        signature = registry.operator(self.workload.operator).signature(self.workload)
+        made._weights = dict(weights)
+        made._inputs = [spec for spec in signature if not spec.output and spec.name not in weights]
         return made
 
     @property

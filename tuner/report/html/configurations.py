@@ -48,7 +48,7 @@ def _of(row: ComparisonRow, section: Section, database: str) -> Configuration:
     known, measured = workload.operator in registry.operators(), row.evidence == "measured"
     parts = ["tuner best", _quoted(workload.operator)]
     if known:
-        parts.append(f"--shape {_quoted(shape_text(workload))}")
+        parts.append(f"--shape {_quoted(workload.shape)}")
     if known and workload.dtype != "f32":
         parts.append(f"--dtype {workload.dtype}")
     parts += [f"--kernel {_quoted(row.kernel)}", f"--threads {context.threads}"]
@@ -61,13 +61,6 @@ def _of(row: ComparisonRow, section: Section, database: str) -> Configuration:
         row.implementation, trial, {k: safe(str(v)) for k, v in row.config.items()}, " ".join(parts),
         python(workload, row.kernel, database, section.loads_on) if known and measured else "",
     )  # fmt: skip
-
-
-def shape_text(workload: Workload) -> str:
-    """A workload as `--shape` takes it: `m64 n4096 k4096 relu`."""
-    dims = [f"{name}{size}" for name, size in workload.dims]
-    options = [name if value is True else f"{name}={value}" for name, value in workload.options]
-    return " ".join([*dims, *options])
 
 
 def python(workload: Workload, kernel: str, database: str, device: str = "") -> str:
