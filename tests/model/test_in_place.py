@@ -38,7 +38,7 @@ def test_an_input_is_read_where_it_lies_and_then_in_the_own_memory_again(tmp_pat
         own[...] = 7
         given = at_line(rng.standard_normal((8, 33)).astype(np.float32), more)
         wanted = run(session(model, 1), {"x": given.copy()})
-        assert np.array_equal(executor.run_on({"x": given})[0], wanted[0])
+        assert np.array_equal(executor({"x": given}, overwrite=True)[0], wanted[0])
         assert bool(np.all(own == 7)) == (not more), "copied where it does not begin at a line only"
         plain = rng.standard_normal((8, 33)).astype(np.float32)
         assert np.array_equal(executor({"x": plain})[0], run(session(model, 1), {"x": plain})[0])
@@ -51,5 +51,5 @@ def test_a_run_that_lacks_an_input_leaves_no_address_of_another_one_behind(tmp_p
     executor = Executor(model, graph_of(model, path, {}), [], 1)
     x, w = (np.full((4, 16), value, np.float32) for value in (1, 2))
     with pytest.raises(KeyError, match="w"):
-        executor.run_on({"x": at_line(np.full((4, 16), np.nan))})
+        executor({"x": at_line(np.full((4, 16), np.nan))}, overwrite=True)
     assert np.array_equal(executor({"x": x, "w": w})[0], np.concatenate([x, w]))

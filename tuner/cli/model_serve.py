@@ -219,6 +219,8 @@ def _loaded(
         def tell(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
 
+        for path in paths.values():
+            maker.check(path, dims)  # all of them before the first is built, which may take minutes
         return [load(name, path, dims, most, maker, tell, instances) for name, path in paths.items()]
 
 

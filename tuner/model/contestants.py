@@ -4,6 +4,8 @@ import contextlib
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from tuner import registry
 from tuner.core.activations import ACTIVATIONS
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
-from tuner.core.kernel import FROZEN
+from tuner.core.kernel import FROZEN, unfrozen
 from tuner.core.workload import Workload
 from tuner.engine.program.load import load_rows, one_state
 from tuner.engine.program.tuned_kernel import TunedKernel
@@ -23,7 +25,7 @@ from tuner.model.guards import ModelError
 from tuner.model.integer_moves import with_integer_moves
 from tuner.model.layer import Layer
 from tuner.model.layers import find_layers
-from tuner.model.reading import graph_of
+from tuner.model.reading import graph_of, prepared
 from tuner.model.runtime import bound_run, run, session
 from tuner.model.signed import signed
 
@@ -184,13 +186,45 @@ def _ours(
         if kernel is not None:
             chosen.append((layer, kernel))
     if not chosen:
-        usual = default_protocol(device).threads == threads
-        more = "" if usual else f" --threads {threads}"
-        raise TunerError(
-            f"no kernel is tuned for {graph.path.name}{'' if usual else f' on {threads} threads'}: run "
-            f"'tuner model tune {graph.path}{more}' first"
-        )
+        raise _untuned(graph.path, store, {layer.workload for layer in layers}, device, threads)
     return _made(model, graph, inputs, chosen, len(layers) - len(chosen), threads)
+
+
+def require_tuned(path: Path, dims: Mapping[str, int], store: "Store", device: Device, threads: int) -> None:
+    """Before anything of a model is built: something has to be stored for a layer of it, with these threads.
+
+    Only for what `ours` would surely refuse: it looks at the layers' operators and dtypes, at no size, and
+    says nothing of a model that it cannot read so.
+
+    Raises:
+        TunerError: nothing is; says what to run, and which threads there are kernels for.
+    """
+    graph = None
+    for batch in (1, None):
+        with contextlib.suppress(ModelError):
+            graph = graph or graph_of(prepared(path, dims, batch), path, dims)
+    workloads = {layer.workload for layer in find_layers(graph).layers if layer.runs} if graph else set()
+    if workloads and threads not in _threads(store, workloads, device):
+        raise _untuned(path, store, workloads, device, threads)
+
+
+def _threads(store: "Store", workloads: Collection[Workload], device: Device) -> set[int]:
+    """The numbers of threads that kernels of such workloads were measured with here."""
+    kinds = {(w.operator, w.dtype) for w in workloads}
+    rows = [row for name in {name for name, _ in kinds} for row in store.best(name, None, device.fingerprint)]
+    return {row.threads for row in rows if (row.workload.operator, row.workload.dtype) in kinds}
+
+
+def _untuned(
+    path: Path, store: "Store", workloads: Collection[Workload], device: Device, threads: int
+) -> TunerError:
+    usual = default_protocol(device).threads == threads
+    others = sorted(_threads(store, workloads, device) - {threads})
+    return TunerError(
+        f"no kernel is tuned for {path.name}{'' if usual else f' on {threads} threads'}: run "
+        f"'tuner model tune {path}{'' if usual else f' --threads {threads}'}' first"
+        + (f", or give --threads {' or '.join(map(str, others))}, which is tuned" if others else "")
+    )
 
 
 def _made(
@@ -198,7 +232,7 @@ def _made(
     chosen: Sequence[tuple[Layer, TunedKernel]], left: int, threads: int,
 ) -> Ours:  # fmt: skip
     executor = Executor(model, graph, chosen, threads)
-    exact = sum(kernel.exact for _, kernel in chosen)
+    exact = sum(kernel.exact and kernel.workload == layer.workload for layer, kernel in chosen)
     note = (
         f"{len(chosen)} layers by kernels, {executor.programs} programs between them, "
         f"{executor.parts} parts by ONNX Runtime"
@@ -209,41 +243,44 @@ def _made(
 
 
 def _kernel(layer: Layer, rows: "Sequence[BestRow]", device: Device) -> TunedKernel | None:
-    """The kernel tuned for a workload, else one tuned for it at another batch or for weights that may change,
-    else one tuned for it with or without its sum and activation, which older databases have as nodes of their
-    own; of a quantized layer else one of the nearest size; `None`: none is stored.
+    """The kernel tuned for a workload, else one tuned for it at another batch, else one tuned for it with or
+    without its sum and activation, which older databases have as nodes of their own; of a quantized layer
+    else one of the nearest size; `None`: none is stored.
+
+    Where the weights are frozen and nothing is tuned for that, each time one tuned for weights that may
+    change, as what it is: it is given them in every call.
 
     A quantized layer that is left to ONNX Runtime is a part of its own between kernels, which takes several
     times what its product does: tuning gives none of its minutes to the smallest.
     """
-    workload = layer.workload
-    own = one_state([row for row in rows if row.workload == workload])
-    near = own or one_state([row for row in rows if _alike(row.workload, workload)])
-    near = near or one_state([r for r in rows if _alike(r.workload, workload, _ELSEWHERE)])
-    if layer.quantization is not None:
-        near = near or one_state([r for r in rows if _of_kind(r.workload, workload)])
-    if not near:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of another compiler: said once, not a line a layer
-            return load_rows(workload, near, device, any_shape=True)
-    except TunerError:
-        return None
+    fitting: list[Callable[[Workload, Workload], bool]] = [
+        lambda stored, wanted: stored == wanted, _alike, partial(_alike, apart=_ELSEWHERE),
+        *([_of_kind] if layer.quantization is not None else []),
+    ]  # fmt: skip
+    for fits in fitting:
+        for wanted in dict.fromkeys((layer.workload, unfrozen(layer.workload))):
+            near = one_state([row for row in rows if fits(row.workload, wanted)])
+            # Of another compiler is said once, not a line a layer; what does not load is as if not stored.
+            with warnings.catch_warnings(), contextlib.suppress(TunerError):
+                warnings.simplefilter("ignore")
+                if near:
+                    return load_rows(wanted, near, device, any_shape=True)
+    return None
 
 
 def _alike(stored: Workload, wanted: Workload, apart: Collection[str] = ()) -> bool:
-    """Whether they differ in the batch, in frozen weights and in the options `apart` alone."""
+    """Whether they differ in the batch and in the options `apart` alone."""
     if (stored.operator, stored.dtype) != (wanted.operator, wanted.dtype):
         return False
-    options = [{k: v for k, v in w.options if k not in ("batch", FROZEN, *apart)} for w in (stored, wanted)]
+    options = [{k: v for k, v in w.options if k not in ("batch", *apart)} for w in (stored, wanted)]
     pairs = zip(stored.dims, wanted.dims, strict=True)
     return options[0] == options[1] and all(a == b or a[0] in _BATCHED for a, b in pairs)
 
 
 def _of_kind(stored: Workload, wanted: Workload) -> bool:
     """Whether they multiply weights of the same taps, and both of one channel (depthwise) or neither."""
-    return stored.dtype == wanted.dtype and _taps(stored) == _taps(wanted)
+    alike = stored.dtype == wanted.dtype and stored.option(FROZEN, False) == wanted.option(FROZEN, False)
+    return alike and _taps(stored) == _taps(wanted)
 
 
 def _taps(workload: Workload) -> tuple[object, ...]:

@@ -107,8 +107,13 @@ class Executor:
         self._moved = self._movable(placed)
         self._joined = joined(self._steps, self._library.walk) if self._library else self._steps
 
-    def __call__(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, inputs: Mapping[str, np.ndarray], overwrite: bool = False) -> list[np.ndarray]:
         """The outputs in the model's order, in memory that the next run writes to.
+
+        Args:
+            inputs: by name.
+            overwrite: whether the run may write to them. Then one that is C-contiguous and begins at a cache
+                line is read where it lies and not copied, if all steps of a run are C functions.
 
         Raises:
             KeyError: an input is missing.
@@ -116,11 +121,21 @@ class Executor:
             RuntimeError: a kernel failed: which layer's, and its status.
             ModelError: ONNX Runtime fails to run a part.
         """
-        for name in self._graph.inputs:
-            if inputs[name] is not self._values[name]:
-                np.copyto(self._values[name], inputs[name], casting="no")
-        for step in self._joined:
-            step()
+        movable = self._moved if overwrite else {}
+        try:
+            for name in self._graph.inputs:
+                own, given = self._values[name], inputs[name]
+                if given is own:
+                    continue
+                if name in movable and _in_place(given, own):
+                    movable[name].read(given)
+                else:
+                    np.copyto(own, given, casting="no")
+            for step in self._joined:
+                step()
+        finally:
+            for moved in movable.values():
+                moved.read(None)
         return [self._values[name] for name in self._graph.outputs]
 
     @property
@@ -146,26 +161,6 @@ class Executor:
             self._library.gather(to, parts)
         else:
             np.concatenate(parts, out=to[: sum(map(len, parts))], casting="no")
-
-    def run_on(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """As a call, but the run may overwrite its inputs: where all its steps are C functions, one that is
-        C-contiguous and begins at a cache line is read where it lies and not copied.
-
-        Raises:
-            KeyError, ValueError, RuntimeError, ModelError: as for a call.
-        """
-        taken = dict(inputs)
-        try:
-            for name, moved in self._moved.items():
-                own, given = self._values[name], inputs[name]
-                fits = (given.shape, given.dtype) == (own.shape, own.dtype) and given.flags.c_contiguous
-                if fits and given is not own and given.ctypes.data % _ALIGNED == 0:
-                    moved.read(given)
-                    taken[name] = own
-            return self(taken)
-        finally:
-            for moved in self._moved.values():
-                moved.read(None)
 
     def _movable(self, placed: Placing) -> dict[str, InPlace]:
         """Inputs that a run can read elsewhere: only C functions read them, and no output lies in one."""
@@ -294,14 +289,15 @@ class Executor:
 
         Constant weights are laid out here, once, where the kernel does so ahead of its calls.
         """
-        signature = registry.operator(layer.workload.operator).signature(layer.workload)
+        operator = registry.operator(layer.workload.operator)
+        signature = operator.signature(layer.workload)
         specs = {spec.name: spec for spec in signature}
         tensors = weights(self._graph, layer, arrays)
-        if tensors and layer.workload.option(FROZEN, False):
-            kernel, tensors = kernel.with_weights(**tensors), {}
-        held = kernel.weights
+        if tensors and kernel.workload.option(FROZEN, False):
+            kept = {*operator.weights, *operator.beside_weights} & tensors.keys()
+            kernel = kernel.with_weights(**{name: tensors.pop(name) for name in kept})
         for binding in layer.inputs:
-            if binding.tensor in (*tensors, *held):
+            if binding.tensor in (*tensors, *kernel.weights):
                 continue
             if computed_bias(binding, layer):
                 tensors[binding.tensor] = self._correction(layer, arrays)
@@ -347,6 +343,12 @@ class Executor:
         own = _empty(view.size, view.dtype).reshape(view.shape)
         self._steps.append(self._copy(own, view))
         return own.reshape(shape)
+
+
+def _in_place(given: np.ndarray, own: np.ndarray) -> bool:
+    """Whether functions that were bound to an array of ours may read another one in its place."""
+    alike = (given.shape, given.dtype) == (own.shape, own.dtype) and given.flags.c_contiguous
+    return alike and given.ctypes.data % _ALIGNED == 0
 
 
 def _is_dead(stage: Any) -> bool:

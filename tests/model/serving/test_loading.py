@@ -9,11 +9,13 @@ import pytest
 
 from tests.export.real import stored_here
 from tests.model.graphs import attending, convolutional, helper, save, weight
+from tuner.cli import model_serve
 from tuner.core.errors import TunerError
 from tuner.core.kernel import unfrozen
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.tuning.campaign import default_protocol
 from tuner.model.comparing import difference
+from tuner.model.contestants import require_tuned
 from tuner.model.guards import ModelError
 from tuner.model.layers import find_layers
 from tuner.model.reading import graph_of, prepared
@@ -70,6 +72,33 @@ def test_the_tuned_kernels_serve_what_onnx_runtime_would(tmp_path: Path) -> None
         assert difference([found], run(plain, one)) <= 1
     inputs, batch = model.gather(requests, 2)
     assert np.shares_memory(inputs["x"], model._made[0][batch].memory["x"]), "put where the kernels read it"
+
+
+def test_what_is_tuned_for_other_threads_is_said_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all models, before the first one is made; in a database that has others for these threads."""
+    made = {name: convolutional(tmp_path / f"{name}.onnx") for name in ("a", "b")}
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    gemm = save(tmp_path / "gemm.onnx", [node], {"x": [1, 8]}, ["y"], [weight("w", 8, 4)])
+    graph = graph_of(prepared(made["a"], {}, None), made["a"], {})
+    convs = [
+        w for w in (unfrozen(layer.workload) for layer in find_layers(graph).layers) if w.operator == "conv2d"
+    ]
+    monkeypatch.setattr(loading.Maker, "make", lambda *given: pytest.fail("a model was made"))
+    device, db = default_device(), str(tmp_path / "r.db")
+    with open_store(db) as store:
+        stored_here(store, [(w.key, NAIVE[w.operator], {}, 1e-3) for w in convs], threads=1)
+        require_tuned(made["a"], {}, store, device, 1)
+        with pytest.raises(
+            TunerError, match=r"tune .*a\.onnx( --threads 7)?' first, or give --threads 1, which"
+        ):
+            require_tuned(made["a"], {}, store, device, 7)
+        with pytest.raises(TunerError, match=r"no kernel is tuned for gemm\.onnx.* first$"):
+            require_tuned(gemm, {}, store, device, 1)
+    with pytest.raises(TunerError, match=r"no kernel is tuned for gemm\.onnx"):
+        model_serve._loaded({**made, "gemm": gemm}, [], 2, 1, 1, db)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_what_the_batches_take_says_how_many_rows_run_together(

@@ -5,6 +5,7 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from tuner.core.device import Device
 from tuner.core.errors import TunerError
 from tuner.engine.tuning.campaign import default_protocol
 from tuner.model.comparing import difference
-from tuner.model.contestants import ours
+from tuner.model.contestants import ours, require_tuned
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError, parse
 from tuner.model.reading import graph_of, model_inputs, prepared
@@ -47,7 +48,7 @@ class Made:
         memory: where it reads its inputs from, by name, if it has such a place: what is written there before
             a run, and given to it, is not copied.
         fill: writes arrays to the named input's place in `memory`, one behind the other, if there is that.
-        run_on: as `run`, but it may overwrite its inputs and copies less, if there is such a way.
+        overwriting: as `run`, but it may overwrite its inputs and copies less, if there is such a way.
     """
 
     graph: Graph
@@ -56,7 +57,7 @@ class Made:
     seconds: float = 0.0
     memory: Mapping[str, np.ndarray] = field(default_factory=dict)
     fill: Callable[[str, Sequence[np.ndarray]], None] | None = None
-    run_on: Run | None = None
+    overwriting: Run | None = None
 
 
 class Served:
@@ -131,7 +132,7 @@ class Served:
     def run(self, batch: int, inputs: Mapping[str, np.ndarray], instance: int = 0) -> Sequence[np.ndarray]:
         """The outputs at a prepared batch, in memory that the next run of the instance may write to."""
         made = self._made[instance][batch]
-        return (made.run_on or made.run)(inputs)
+        return (made.overwriting or made.run)(inputs)
 
 
 def _signature(graph: Graph, batch: int) -> Signature:
@@ -164,6 +165,13 @@ class Maker:
     device: Device
     store: "Store | None"
 
+    def check(self, path: Path, dims: Mapping[str, int]) -> None:
+        """What can be known before anything is made; raises `TunerError` as `make` would."""
+        if self.store is not None:
+            known = symbols(path)
+            own = {symbol: size for symbol, size in dims.items() if symbol in known}
+            require_tuned(path, own, self.store, self.device, self.threads)
+
     def make(self, path: Path, dims: Mapping[str, int], batch: int | None) -> Made:
         """A model at one batch; `None` as the file says.
 
@@ -180,7 +188,10 @@ class Maker:
         if batch in (None, 1):
             self._check(model, graph, found.executor)
         one = found.executor
-        return Made(graph, one, found.contestant.note, memory=one.memory, fill=one.fill, run_on=one.run_on)
+        return Made(
+            graph, one, found.contestant.note, memory=one.memory, fill=one.fill,
+            overwriting=partial(one, overwrite=True),
+        )  # fmt: skip
 
     def _check(self, model: Any, graph: Graph, executor: Run) -> None:
         inputs = random_inputs(graph, _SEED)
