@@ -20,7 +20,6 @@ from tuner.store.browse.catalogue import CatalogueReader
 from tuner.store.records import SweepSpec
 from tuner.store.store import open_store
 
-
 FRESH_S = inspect.signature(CatalogueReader).parameters["fresh_s"].default
 
 

@@ -114,7 +114,7 @@ class SourceKernel(Kernel):
         return text, "; ".join(said or ["left out as host code"]) + "; " + "; ".join(headers)
 
     def constants(self, workload: Workload, target: Target) -> dict[str, Any]:
-        """As `Kernel.constants`, the operator's derived sizes, `dtype`, and `has_FEATURE` of those asked for."""
+        """As `Kernel.constants`; the operator's derived sizes, `dtype`, `has_FEATURE` of those asked for."""
         has = {name: feature in target.features for name, feature in self._asked.items()}
         derived = self.header.operator.derived(workload)
         return {**super().constants(workload, target), **derived, "dtype": workload.dtype, **has}
