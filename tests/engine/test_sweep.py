@@ -67,7 +67,10 @@ def test_known_identities_are_reused_and_a_changed_source_is_not_known(store, tm
     assert store.sweep(second.sweep_id).reused == 4
     assert store.count() == 6
     assert {t.id for t in first.trials} <= {t.id for t in second.trials}
-    edited = planted(tmp_path, "reused", "right(A, B, D, m, n, k); // edited", values=list(range(6)))
+    commented = planted(tmp_path, "reused", "right(A, B, D, m, n, k);  // why", values=list(range(6)))
+    known = run(store, commented, 6, device=device)
+    assert store.sweep(known.sweep_id).reused == 6, "a comment makes it no other"
+    edited = planted(tmp_path, "reused", "right(A, B, D, m, n, k); (void)m;", values=list(range(6)))
     assert edited.digest != kernel.digest
     third = run(store, edited, 3, device=device)
     assert store.sweep(third.sweep_id).reused == 0
