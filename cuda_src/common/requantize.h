@@ -23,18 +23,42 @@ typedef int8_t bytes __attribute__((vector_size(VECTOR_BYTES / 4)));
 
 static inline floats load_floats(const float* p) { return *reinterpret_cast<const floats_unaligned*>(p); }
 
-// One scale for all: `by` is a vector of it.
-static inline ints requantize(ints sums, floats by, int32_t zero) {
+// AVX-512 rounds, takes the lesser and greater of two and narrows with saturation in one instruction each; Clang spells
+// them otherwise than GCC.
+#if defined(__AVX512F__) && defined(__clang__)
+#include <immintrin.h>
+#define ROUNDED_512(v) (ints)_mm512_cvtps_epi32((__m512)(v))
+#define LESSER_512(a, b) (floats)_mm512_min_ps((__m512)(a), (__m512)(b))
+#define GREATER_512(a, b) (floats)_mm512_max_ps((__m512)(a), (__m512)(b))
+#define SATURATED_512(v) (bytes)_mm512_cvtsepi32_epi8((__m512i)(v))
+#elif defined(__AVX512F__)
+#define ROUNDED_512(v) (ints)__builtin_ia32_cvtps2dq512_mask(v, ints{}, (unsigned short)0xFFFF, 4)
+#define LESSER_512(a, b) __builtin_ia32_minps512_mask(a, b, floats{}, (unsigned short)0xFFFF, 4)
+#define GREATER_512(a, b) __builtin_ia32_maxps512_mask(a, b, floats{}, (unsigned short)0xFFFF, 4)
+#define SATURATED_512(v) (bytes)__builtin_ia32_pmovsdb512_mask(v, (sixteen_bytes){}, (unsigned short)0xFFFF)
+typedef char sixteen_bytes __attribute__((vector_size(16)));
+#endif
+
+// Sums times scales, rounded, with the zero point: on the right side of int8's ends, but maybe beyond them. One scale
+// for all: `by` is a vector of it.
+static inline ints rescale(ints sums, floats by, int32_t zero) {
+    // Beyond int8 by more than a zero point may bring back.
     const floats low = floats{} - 512.0f, high = floats{} + 512.0f;
+    floats value = __builtin_convertvector(sums, floats) * by;
+#if defined(__AVX512F__)
+    ints whole = ROUNDED_512(LESSER_512(GREATER_512(value, low), high));
+#else
     // 1.5 * 2^23: what is added to it is rounded to an integer, which then is the difference of the bits.
     const floats large = floats{} + 12582912.0f;
-    floats value = __builtin_convertvector(sums, floats) * by;
-    // Beyond int8 by more than a zero point may bring back, and small enough for the sum with `large`. Between the
-    // product and the sum, so that no compiler fuses them.
+    // Small enough for the sum with `large`; between the product and the sum, so that no compiler fuses them.
     value = value < low ? low : value;
     value = value > high ? high : value;
     ints whole = (ints)(value + large) - 0x4B400000;
-    if (OPT_ZERO_POINTS) whole += zero;
+#endif
+    return OPT_ZERO_POINTS ? whole + zero : whole;
+}
+
+static inline ints clamped(ints whole) {
     const ints least = ints{} - 128, most = ints{} + 127;
     whole = whole < least ? least : whole;
     return whole > most ? most : whole;
@@ -47,9 +71,17 @@ static inline int32_t requantize(int32_t sum, float by, int32_t zero) {
     return whole < -128 ? -128 : whole > 127 ? 127 : whole;
 }
 
-// Sums that are known to lie in int8.
+// What lies beyond int8 becomes its ends.
+static inline bytes narrowed(ints v) {
+#if defined(__AVX512F__)
+    return SATURATED_512(v);
+#else
+    return __builtin_convertvector(clamped(v), bytes);
+#endif
+}
+
 static inline void store(int8_t* p, ints v) {
-    const bytes narrow = __builtin_convertvector(v, bytes);
+    const bytes narrow = narrowed(v);
     __builtin_memcpy(p, &narrow, sizeof narrow);
 }
 #endif

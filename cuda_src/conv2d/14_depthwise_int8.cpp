@@ -123,7 +123,7 @@ struct Int8Depthwise {
     static void finish(result* to, vec sums, floats by, int32_t zero_point, int64_t count) {
         if (OPT_RELU) sums = sums < vec{} ? vec{} : sums;
 #if REQUANTIZED
-        const bytes narrow = __builtin_convertvector(requantize(sums, by, zero_point), bytes);
+        const bytes narrow = narrowed(rescale(sums, by, zero_point));
         _mm_mask_storeu_epi8(to, __mmask16(first_bits(min_of(count, LANES))), (__m128i)narrow);
 #else
         (void)by, (void)zero_point;

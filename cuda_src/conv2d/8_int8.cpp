@@ -10,9 +10,12 @@ use = ["cores", "int8_tiles"]
 */
 // Rung 8. Rung 1 computes int8 as f32 and so at its rate. Here a vector register multiplies four times as many bytes
 // as floats and adds up quadruples of them (VNNI), or pairs of 16 bits, twice as many. What is added up has to lie
-// together: the image is copied with its padding as units of four (two) channels of a pixel (units.h), the weights
-// likewise, and otherwise the tile is that of rung 1. The sum is scaled, rounded and stored as int8 where it is: four
-// pixels of a channel are put together to a word in their registers, so that NCHW takes no transposition.
+// together: planes are copied with their padding as units of four (two) channels of a pixel (units.h), the weights
+// likewise (unit_weights.h), and otherwise the tile is that of rung 1. In NHWC any four bytes in a row are a quadruple:
+// an image without padding is read where it lies, and otherwise its rows are copied as they are.
+//
+// The sum is scaled, rounded and stored as int8 where it is. Of NHWC the registers of sums are rows of Y; of NCHW four
+// pixels of a channel are put together to a word, or int32 transposed in blocks of four by four.
 //
 // One pixel of six channels, and the unit of a depthwise convolution with three taps in a row, QUADS:
 //

@@ -3,7 +3,7 @@
 // the call, else 0.
 /*[tuner.shared]
 [int8_tiles.parameters]
-PIXELS = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "pixels of the register tile, of one row of the image" }
+PIXELS = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 28], doc = "pixels of the register tile, of one row of the image" }
 CHANNELS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "output channels of the register tile, whole vectors" }
 BLOCK = { values = [0, 4, 8, 16, 32, 64], doc = "tiles that all output channels are computed for before the next; 0: all tiles" }
 UNROLL = { values = [1, 2, 4], doc = "units of the depth in the body of the innermost loop" }
@@ -34,7 +34,7 @@ panel_bytes = "group_c * r * s * CHANNELS"
 #include "../common/arena.h"
 #include "../common/requantize.h"
 #include "../common/team.h"
-#include "units.h"
+#include "unit_weights.h"
 
 enum : int64_t { N = CHANNELS, NV = N / LANES };
 #if AMX
@@ -50,17 +50,18 @@ struct Int8Convolution {
     const int32_t *bias, *zero;
     const float* scale;
     result* Y;
-    const int32_t* image;    // [n][y][x][units]
+    const char* image;       // [n][y][x][units], or X
     const int32_t* offsets;  // [taps]: from a window's first unit
     int32_t* packed;         // [blocks][taps + EXTRA][N]; with W_AHEAD it is read alone
     bool flat;               // rows of the image follow each other without a gap: they are one row
+    const int64_t taps = units.taps();
 
     int64_t rows() const { return flat ? 1 : at.rows; }
     int64_t columns() const { return flat ? at.rows * at.columns : at.columns; }
     int64_t groups() const { return units.depthwise() ? 1 : OPT_GROUPS; }
     int64_t outer() const { return units.depthwise() ? at.k : at.outer; }
     int64_t blocks() const { return ceil_div(outer(), N); }  // of output channels, in a group
-    int64_t block_size() const { return (units.taps() + EXTRA) * N; }
+    int64_t block_size() const { return (taps + EXTRA) * N; }
 #if AMX
     // Rows are cut into pieces of up to 16 pixels, and TILES pieces, of whatever rows, are computed together.
     int64_t pieces() const { return ceil_div(columns(), 16); }
@@ -73,7 +74,8 @@ struct Int8Convolution {
 
     void pack(int64_t block) const {
         const int64_t begin = block % blocks() * N;
-        units.pack<N>(packed + block * block_size(), W, block / blocks() * outer() + begin, min_of(N, outer() - begin));
+        const UnitWeights weights = {units, W};
+        weights.pack<N>(packed + block * block_size(), block / blocks() * outer() + begin, min_of(N, outer() - begin));
     }
 
 #if AMX
@@ -86,11 +88,12 @@ struct Int8Convolution {
             const int64_t piece = min_of(number * TILES + i, at.n * rows() * pieces() - 1), row = piece / pieces();
             const int64_t p = row % rows(), n = row / rows();
             const int64_t q = min_of(piece % pieces() * pixels(), columns() - pixels()), pixel = (n * at.rows + p) * at.columns + q;
-            x[i] = image + n * units.of_image() + p * OPT_STRIDE * at.wide() * units.of_pixel() + q * step + group * units.of_group();
+            const int32_t* first = reinterpret_cast<const int32_t*>(image) + n * units.of_image();
+            x[i] = first + p * OPT_STRIDE * at.wide() * units.of_pixel() + q * step + group * units.of_group();
             to[i] = Y + (OPT_NHWC ? pixel * at.k + k : (n * at.k + k) * at.rows * at.columns + p * at.columns + q);
         }
         int32_t sums[TILES][16 * N] __attribute__((aligned(64)));
-        amx_tiles(x, step, offsets, packed + block * block_size(), units.taps(), sums);
+        amx_tiles(x, step, offsets, packed + block * block_size(), taps, sums);
         for (int64_t i = 0; i < TILES; ++i) {
             finish(sums[i], pixels(), k, channels);
             if (OPT_NHWC) put_rows(sums[i], pixels(), channels, to[i]);
@@ -98,35 +101,43 @@ struct Int8Convolution {
         }
     }
 #else
-    // M pixels whose windows begin at x, `step` units apart, to Y from element `to` on; channels k ..., `channels` of them.
+    // A unit of the image in all lanes, as VNNI takes it.
+    static vec everywhere(const char* from) {
+        int32_t unit;
+        memcpy(&unit, from, 4);
+        return in_register(Units::AS_IT_IS ? splat(unit) ^ int32_t(0x80808080u) : splat(unit));
+    }
+
+    // M pixels whose windows begin at x, `step` bytes apart, to Y from element `to` on; channels k ..., `channels` of them.
     template <int M, bool DEPTHWISE>
-    __attribute__((noinline)) void tile(const int32_t* x, int64_t step, const int32_t* weights, int64_t k,
+    __attribute__((noinline)) void tile(const char* x, int64_t step, const int32_t* weights, int64_t k,
                                         int64_t channels, result* to) const {
-        const int64_t taps = units.taps();
         vec sums[M][NV];
-#pragma GCC unroll 16
+#pragma GCC unroll 28
         for (int i = 0; i < M; ++i) {
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) sums[i][j] = EXTRA ? load(weights + taps * N + j * LANES) : vec{};
         }
 #pragma GCC unroll STEPS
         for (int64_t p = 0; p < taps; ++p) {
-            const int32_t* pixel = x + offsets[p];
+            const char* pixel = x + offsets[p];
             vec row[NV];
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) row[j] = load(weights + p * N + j * LANES);
-#pragma GCC unroll 16
+#pragma GCC unroll 28
             for (int i = 0; i < M; ++i) {
-                const vec one = DEPTHWISE ? vec{} : in_register(splat(pixel[i * step]));
+                const vec one = DEPTHWISE ? vec{} : everywhere(pixel + i * step);
 #pragma GCC unroll 16
                 for (int j = 0; j < NV; ++j) {
-                    sums[i][j] = multiply_add(DEPTHWISE ? load(pixel + i * step + j * LANES) : one, row[j], sums[i][j]);
+                    const int32_t* each = reinterpret_cast<const int32_t*>(pixel + i * step) + j * LANES;
+                    sums[i][j] = multiply_add(DEPTHWISE ? load(each) : one, row[j], sums[i][j]);
                 }
             }
         }
+        if (OPT_NHWC && channels == N) return finish_rows<M>(sums, k, to);
         // From here on in memory, where loops need not be unrolled: quick to compile, and little beside the sums.
         int32_t done[M * N] __attribute__((aligned(VECTOR_BYTES)));
-#pragma GCC unroll 16
+#pragma GCC unroll 28
         for (int i = 0; i < M; ++i) {
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) store(done + i * N + j * LANES, sums[i][j]);
@@ -134,6 +145,31 @@ struct Int8Convolution {
         finish(done, M, k, channels);
         if (OPT_NHWC) put_rows(done, M, channels, to);
         else put_planes(done, M, channels, to);
+    }
+
+    // Whole vectors of neighbours in Y go there from their registers.
+    template <int M>
+    __attribute__((always_inline)) void finish_rows(vec (&sums)[M][NV], int64_t k, result* to) const {
+        const int32_t zero_point = OPT_ZERO_POINTS ? zero[1] : 0;
+        (void)zero_point;
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) {
+            const vec addend = OPT_BIAS ? load(bias + k + j * LANES) : vec{};
+#if REQUANTIZED
+            const floats factor = OPT_SCALE_CHANNEL ? load_floats(scale + k + j * LANES) : floats{} + *scale;
+#endif
+#pragma GCC unroll 28
+            for (int i = 0; i < M; ++i) {
+                vec value = sums[i][j];
+                if (OPT_BIAS) value += addend;
+                if (OPT_RELU) value = value < vec{} ? vec{} : value;
+#if REQUANTIZED
+                store(to + i * at.k + j * LANES, rescale(value, factor, zero_point));
+#else
+                store(to + i * at.k + j * LANES, value);
+#endif
+            }
+        }
     }
 #endif
 
@@ -161,7 +197,8 @@ struct Int8Convolution {
                 if (OPT_BIAS) value += addend;
                 if (OPT_RELU) value = value < vec{} ? vec{} : value;
 #if REQUANTIZED
-                value = requantize(value, factor, OPT_ZERO_POINTS ? zero[1] : 0);
+                value = rescale(value, factor, OPT_ZERO_POINTS ? zero[1] : 0);
+                if (!OPT_NHWC) value = clamped(value);  // planes are put together of the lowest bytes
 #endif
                 store(sums + i * N + j, value);
             }
@@ -194,54 +231,78 @@ struct Int8Convolution {
         }
         if (pixels >= 4) return;
 #endif
+#if !REQUANTIZED
+        // Blocks of four by four; the last ones overlap those before.
+        if (pixels >= 4 && channels >= 4) {
+            for (int64_t j = 0; j < channels; j += 4) {
+                for (int64_t i = 0; i < pixels; i += 4) {
+                    const int64_t channel = min_of(j, channels - 4), pixel = min_of(i, pixels - 4);
+                    const float* from = reinterpret_cast<const float*>(sums + pixel * N + channel);
+                    transpose4(reinterpret_cast<float*>(to + channel * plane + pixel), plane, from, N);
+                }
+            }
+            return;
+        }
+#endif
         for (int64_t j = 0; j < channels; ++j) {
             for (int64_t i = 0; i < pixels; ++i) to[j * plane + i] = result(sums[i * N + j]);
         }
     }
 
-#if !AMX
-    void compute(int64_t block, int64_t number) const {
+#if AMX
+    void compute(int64_t block, Range tiles) const {
+        for (int64_t i = tiles.begin; i < tiles.end; ++i) compute(block, i);
+    }
+#else
+    // Tiles of a row follow each other, rows, and images: nothing is divided between them.
+    void compute(int64_t block, Range tiles) const {
         const int64_t group = block / blocks(), begin = block % blocks() * N, k = group * outer() + begin;
-        const int64_t row = number / tiles_a_row(), p = row % rows(), n = row / rows();
+        const int64_t channels = min_of(N, outer() - begin), a_row = tiles_a_row(), row = tiles.begin / a_row;
         // The last tile of a row begins early enough to be whole; rows shorter than a tile go pixel by pixel.
-        const int64_t unit = columns() < PIXELS ? 1 : PIXELS;
-        const int64_t q = min_of(number % tiles_a_row() * unit, columns() - unit);
-        const int64_t first = units.depthwise() ? begin : group * units.of_group(), step = OPT_STRIDE * units.of_pixel();
-        const int32_t* x = image + n * units.of_image() + p * OPT_STRIDE * at.wide() * units.of_pixel() + q * step + first;
+        const int64_t unit = columns() < PIXELS ? 1 : PIXELS, last = columns() - unit;
+        const int64_t first = units.depthwise() ? 4 * begin : group * units.group_bytes();
+        const int64_t step = OPT_STRIDE * units.pixel_bytes(), line = OPT_STRIDE * units.line_bytes();
         const int32_t* weights = packed + block * block_size();
-        const int64_t pixel = (n * at.rows + p) * at.columns + q;
-        result* to = Y + (OPT_NHWC ? pixel * at.k + k : (n * at.k + k) * at.rows * at.columns + p * at.columns + q);
-        const int64_t channels = min_of(N, outer() - begin);
+        const bool whole = unit == PIXELS;
+        int64_t n = row / rows(), p = row % rows(), number = tiles.begin % a_row;
+        for (int64_t i = tiles.begin; i < tiles.end; ++i) {
+            const int64_t q = min_of(number * unit, last), pixel = (n * at.rows + p) * at.columns + q;
+            const char* x = image + n * units.image_bytes() + p * line + q * step + first;
+            result* to = Y + (OPT_NHWC ? pixel * at.k + k : (n * at.k + k) * at.rows * at.columns + p * at.columns + q);
 #if OPT_GROUPS > 1
-        if (units.depthwise()) {
-            if (unit == PIXELS) tile<PIXELS, true>(x, step, weights, k, channels, to);
-            else tile<1, true>(x, step, weights, k, channels, to);
-            return;
-        }
+            if (units.depthwise()) {
+                if (whole) tile<PIXELS, true>(x, step, weights, k, channels, to);
+                else tile<1, true>(x, step, weights, k, channels, to);
+            } else
 #endif
-        if (unit == PIXELS) tile<PIXELS, false>(x, step, weights, k, channels, to);
-        else tile<1, false>(x, step, weights, k, channels, to);
+            if (whole) tile<PIXELS, false>(x, step, weights, k, channels, to);
+            else tile<1, false>(x, step, weights, k, channels, to);
+            if (++number < a_row) continue;
+            number = 0;
+            if (++p < rows()) continue;
+            p = 0, ++n;
+        }
     }
 #endif
 
     // What thread `index` of `team` does. `wait` is a barrier of the team.
     template <class Wait>
-    void run(const int8_t* X, int32_t* copy, int64_t team, int64_t index, Wait wait) const {
+    void run(const int8_t* X, char* copy, int64_t team, int64_t index, Wait wait) const {
         const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down, all = groups() * blocks();
         const Range channels = share(all, 1, down, index % down), pixels = share(tiles(), 1, across, index / down);
-        units.copy(copy, X, team, index);
+        if (!units.in_place()) units.copy(copy, X, team, index);
         if (!W_AHEAD) {
             const Range mine = share(all, 1, team, index);
             for (int64_t block = mine.begin; block < mine.end; ++block) pack(block);
         }
-        wait();
+        if (!W_AHEAD || !units.in_place()) wait();
 #if AMX
         const Tiles registers(this->pixels(), 6);  // sums and pixels; weights are whole
 #endif
         const int64_t most = BLOCK ? BLOCK : max_of(pixels.size(), 1);
         for (int64_t begin = pixels.begin; begin < pixels.end; begin += most) {
             for (int64_t block = channels.begin; block < channels.end; ++block) {
-                for (int64_t i = begin; i < min_of(begin + most, pixels.end); ++i) compute(block, i);
+                compute(block, Range{begin, min_of(begin + most, pixels.end)});
             }
         }
     }
@@ -255,19 +316,22 @@ static int convolve(const int8_t* X, const int8_t* W, int32_t* ahead, const int3
 #endif
     static thread_local Arena arena;
     const Units units = {at, OPT_ZERO_POINTS ? zero[0] : 0};
-    if (units.of_image() >= int64_t(1) << 31) return 2;  // an offset stays within one image
+    if (units.image_bytes() >= int64_t(1) << 31) return 2;  // an offset stays within one image
     Int8Convolution work = {at, units, W, bias, zero, scale, Y, nullptr, nullptr, ahead, false};
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
     // Behind the last pixel there is room for the rest of a vector of channels.
-    const int64_t copy = lines(at.n * units.of_image() + N), table = lines(units.taps());
+    const int64_t copied = units.in_place() ? 0 : lines(ceil_div(at.n * units.image_bytes(), 4) + N);
+    const int64_t table = lines(units.taps());
     const int64_t all = work.groups() * work.blocks() * work.block_size();
-    int32_t* memory = arena.reserve(copy + table + (W_AHEAD ? 0 : all));
+    int32_t* memory = arena.reserve(copied + table + (W_AHEAD ? 0 : all));
     if (!memory) return 1;
-    units.offsets(memory + copy);
-    work.image = memory, work.offsets = memory + copy;
-    if (!W_AHEAD) work.packed = memory + copy + table;
+    units.offsets(memory + copied);
+    char* copy = reinterpret_cast<char*>(memory);
+    work.image = units.in_place() ? reinterpret_cast<const char*>(X) : copy;
+    work.offsets = memory + copied;
+    if (!W_AHEAD) work.packed = memory + copied + table;
     work.flat = at.r == 1 && at.s == 1 && !PADDED && OPT_STRIDE == 1;
     BY_TEAM
-    work.run(X, memory, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
+    work.run(X, copy, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
     return 0;
 }

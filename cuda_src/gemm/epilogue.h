@@ -55,7 +55,7 @@ struct Epilogue {
         value = activated(value);
 #if REQUANTIZED
         const floats by = OPT_SCALE_CHANNEL ? load_floats(scale + j) : floats{} + *scale;
-        return requantize(value, by, OPT_ZERO_POINTS ? zero[1] : 0);
+        return rescale(value, by, OPT_ZERO_POINTS ? zero[1] : 0);  // `store` clamps
 #endif
         return value;
     }

@@ -1,0 +1,138 @@
+// int8 images of planes as rungs 15 and 21 read and write them, with pixels along a vector: nothing is transposed. Units of
+// four neighbours in the depth are four planes, interleaved byte by byte:
+//
+//   planes    a b c ...    units  [a e i m] [b f j n] [c g k o] ...
+//             e f g ...
+//             i j k ...    An image is one line of pixels, its padding included: a tap is a distance, and the pixels that
+//             m n o ...    no result belongs to are taken out of a register of results before it is written.
+//
+// With a stride of 2 lines and columns are sorted by their remainders into four such images. The macro SHIFTED is 1 where
+// an instruction wants units unsigned: 128 more.
+#pragma once
+#include <immintrin.h>
+
+#include "../common/requantize.h"
+#include "image.h"
+
+static_assert(LANES == 16, "an index of sixteen pixels");
+
+static inline __mmask16 first_pixels(int64_t count) { return count >= 16 ? 0xFFFF : __mmask16((1u << count) - 1); }
+
+struct Planes {
+    const Shape at;
+    const int8_t* X;
+    const int32_t *bias, *zero;
+    const float* scale;
+    result* Y;
+    int32_t* image;  // [n][groups][units][remainders][line]
+
+    // Without padding or stride rows follow each other: they are one.
+    static constexpr bool ONE_ROW = !PADDED && OPT_STRIDE == 1;
+    bool point() const { return at.r == 1 && at.s == 1; }
+    int64_t pitch() const { return ceil_div(at.wide(), OPT_STRIDE); }
+    int64_t line() const { return ceil_div(at.high(), OPT_STRIDE) * pitch(); }
+    // Of one unit; an odd number of cache lines, so that the same pixels of all units are not in one set of the cache.
+    int64_t unit() const { return (ceil_div((point() ? 1 : OPT_STRIDE * OPT_STRIDE) * line(), 16) | 1) * 16; }
+    int64_t units() const { return ceil_div(at.inner, 4); }
+    int64_t length() const { return (at.rows - 1) * pitch() + at.columns; }
+    int64_t pixel_tiles() const { return ceil_div(length(), LANES); }  // of an image
+    int64_t all_units() const { return at.n * OPT_GROUPS * units(); }
+
+    // From a pixel to what a tap meets.
+    int64_t distance(int64_t tap) const {
+        const int64_t y = tap / at.s * OPT_DILATION, x = tap % at.s * OPT_DILATION;
+        return (y % OPT_STRIDE * OPT_STRIDE + x % OPT_STRIDE) * line() + y / OPT_STRIDE * pitch() + x / OPT_STRIDE;
+    }
+
+    // The first pixel of a tile of an image, in a group's first unit.
+    const int32_t* pixels(int64_t group, int64_t tile) const {
+        const int64_t n = tile / pixel_tiles();
+        return image + (n * OPT_GROUPS + group) * units() * unit() + tile % pixel_tiles() * LANES;
+    }
+
+    // `count` pixels of up to four planes as units; with a stride of 2 every second one, from the first or the second on.
+    static void interleave(int32_t* to, const int8_t* from, int64_t plane, int64_t planes, int64_t count,
+                           int64_t begin) {
+        alignas(64) static constexpr uint8_t SIDE_BY_SIDE[64] = {
+            0,  16, 32, 48, 1,  17, 33, 49, 2,  18, 34, 50, 3,  19, 35, 51, 4,  20, 36, 52, 5,  21,
+            37, 53, 6,  22, 38, 54, 7,  23, 39, 55, 8,  24, 40, 56, 9,  25, 41, 57, 10, 26, 42, 58,
+            11, 27, 43, 59, 12, 28, 44, 60, 13, 29, 45, 61, 14, 30, 46, 62, 15, 31, 47, 63};
+        const __m512i order = _mm512_load_si512(SIDE_BY_SIDE);
+        const int64_t next = planes > 1 ? plane : 0, third = planes > 2 ? 2 * plane : 0, last = planes > 3 ? 3 * plane : 0;
+        from += begin;
+        for (int64_t x = 0; x < count; x += LANES) {
+            const __mmask16 mask = first_pixels(count - x);
+            auto row = [&](int64_t place) {
+                if (OPT_STRIDE == 1) return _mm_maskz_loadu_epi8(mask, from + place + x);
+                // The last pixel is the last byte that is read.
+                const int64_t bytes = 2 * min_of(count - x, LANES) - 1;
+                const __m256i both = _mm256_maskz_loadu_epi8(__mmask32((uint64_t(1) << bytes) - 1), from + place + 2 * x);
+                return _mm256_cvtepi16_epi8(both);
+            };
+            __m512i four = _mm512_castsi128_si512(row(0));
+            four = _mm512_inserti32x4(four, row(next), 1);
+            four = _mm512_inserti32x4(four, row(third), 2);
+            four = _mm512_inserti32x4(four, row(last), 3);
+            if (SHIFTED) four = _mm512_xor_si512(four, _mm512_set1_epi8(-128));
+            _mm512_mask_storeu_epi32(to + x, mask, _mm512_permutexvar_epi8(order, four));
+        }
+    }
+
+    // Unit `number` of all groups of all images.
+    void copy(int64_t number) const {
+        const int64_t u = number % units(), plane = at.h * at.w, planes = min_of(4, at.inner - u * 4);
+        const int8_t* from = X + (number / units() * at.inner + u * 4) * plane;
+        int32_t* to = image + number * unit();
+        if (ONE_ROW) return interleave(to, from, plane, planes, plane, 0);
+        if (PADDED) {
+            const int32_t value = (OPT_ZERO_POINTS ? zero[0] : 0) + (SHIFTED ? 128 : 0);
+            const uint32_t around = 0x01010101u * uint8_t(value);
+            for (int64_t i = 0; i < unit(); ++i) to[i] = int32_t(around);
+        }
+        for (int64_t y = 0; y < at.h; ++y) {
+            for (int64_t begin = 0; begin < OPT_STRIDE; ++begin) {
+                const int64_t row = y + TOP, column = begin + LEFT;
+                const int64_t remainder = row % OPT_STRIDE * OPT_STRIDE + column % OPT_STRIDE;
+                if (point() && remainder) continue;
+                int32_t* place = to + remainder * line() + row / OPT_STRIDE * pitch() + column / OPT_STRIDE;
+                interleave(place, from + y * at.w, plane, planes, (at.w - begin + OPT_STRIDE - 1) / OPT_STRIDE, begin);
+            }
+        }
+    }
+
+    // Where a tile's results are in a plane of Y, and which of its sixteen sums they are.
+    struct Results {
+        int64_t place;
+        __mmask16 mask, written;
+    };
+    Results results(int64_t tile) const {
+        const int64_t from = tile % pixel_tiles() * LANES, column = from % pitch();
+        __mmask16 mask = first_pixels(length() - from);
+        if (pitch() > at.columns) {
+            __m512i columns = _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                               _mm512_set1_epi32(int32_t(column)));
+            const __m512i all = _mm512_set1_epi32(int32_t(pitch()));
+            for (__mmask16 over; (over = _mm512_cmpge_epi32_mask(columns, all));) {
+                columns = _mm512_mask_sub_epi32(columns, over, columns, all);
+            }
+            mask &= _mm512_cmplt_epi32_mask(columns, _mm512_set1_epi32(int32_t(at.columns)));
+        }
+        const __mmask16 written = first_pixels(__builtin_popcount(mask));
+        return {from / pitch() * at.columns + min_of(column, at.columns), mask, written};
+    }
+
+    // The sums of a tile's pixels in one channel, to its plane of Y.
+    void put(vec value, int64_t channel, int64_t n, const Results& of) const {
+        result* to = Y + (n * at.k + channel) * at.rows * at.columns + of.place;
+        if (OPT_BIAS) value += bias[channel];
+        if (OPT_RELU) value = value < vec{} ? vec{} : value;
+#if REQUANTIZED
+        const floats by = floats{} + scale[OPT_SCALE_CHANNEL ? channel : 0];
+        const __m128i narrow = (__m128i)narrowed(rescale(value, by, OPT_ZERO_POINTS ? zero[1] : 0));
+        _mm_mask_storeu_epi8(to, of.written, of.mask == of.written ? narrow : _mm_maskz_compress_epi8(of.mask, narrow));
+#else
+        const __m512i wide = (__m512i)value;
+        _mm512_mask_storeu_epi32(to, of.written, of.mask == of.written ? wide : _mm512_maskz_compress_epi32(of.mask, wide));
+#endif
+    }
+};
