@@ -23,7 +23,8 @@ PATHS = ("avx512+avx512vnni", "avx2+avxvnni", "avx512", "avx2", "x86_64")
 QUICK = {("cpp_packed", "avx2+avxvnni"), ("conv_int8", "avx2+avxvnni"), ("conv_int8", "avx2")}
 # With tile registers, or permutations of bytes: those of this machine, where it has them.
 OF_SOME = (
-    "conv_amx_ahead", "conv_amx_planes", "conv_depthwise_int8", "conv_depthwise_int8_nhwc", "conv_int8_planes",
+    "conv_amx_ahead", "conv_amx_planes", "conv_depthwise_int8", "conv_depthwise_int8_nhwc",
+    "conv_int8_planes",
 )  # fmt: skip
 
 
@@ -106,7 +107,10 @@ def filled(workload: Workload, first: int, second: int) -> dict[str, np.ndarray]
         ("conv_int8_planes", "n1 c1500 h5 w4 k33 r3 s3 pad2 bias scale_channel zero_points frozen"),
         # Shifted when it is read, not when it is copied.
         ("conv_int8", "n1 c3600 h9 w9 k40 r6 s6 bias scale_channel zero_points nhwc"),
-        ("conv_depthwise_int8_nhwc", "n1 c70 h9 w9 k70 r5 s5 pad2 groups70 relu scale_tensor zero_points nhwc"),
+        (
+            "conv_depthwise_int8_nhwc",
+            "n1 c70 h9 w9 k70 r5 s5 pad2 groups70 relu scale_tensor zero_points nhwc",
+        ),
         ("conv_depthwise_int8", "n1 c18 h9 w9 k18 r5 s5 pad2 groups18 relu scale_tensor zero_points"),
         ("conv_int8", "n1 c18 h9 w9 k18 r5 s5 pad2 groups18 relu scale_tensor zero_points nhwc"),
     ],
@@ -138,7 +142,10 @@ def test_the_largest_sums_there_are(name: str, shape: str, tmp_path: Path) -> No
             marks=pytest.mark.slow,
         ),
         # More than 64 channels, of each extreme of the tile; a kernel of no code of its own.
-        ("conv_depthwise_int8_nhwc", "n1 c70 h5 w15 k70 r3 s3 pad1 groups70 bias scale_channel zero_points nhwc"),
+        (
+            "conv_depthwise_int8_nhwc",
+            "n1 c70 h5 w15 k70 r3 s3 pad1 groups70 bias scale_channel zero_points nhwc",
+        ),
         pytest.param(
             "conv_depthwise_int8_nhwc",
             "n2 c130 h9 w7 k130 r2 s7 pad2 stride2 groups130 relu nhwc",
@@ -165,20 +172,22 @@ def test_rows_that_do_not_fit_a_register(name: str, shape: str, tmp_path: Path) 
     check(Run(kernel, workload, config, target, tmp_path), 1)
 
 
+LAYOUTS = (
+    # In place, a row of taps and one tap; a copy because the last pixel ends within a unit; three channels.
+    "n1 c16 h7 w9 k35 r3 s3 nhwc bias scale_channel zero_points",
+    "n2 c8 h5 w6 k20 r1 s1 stride2 nhwc relu",
+    "n1 c7 h6 w6 k33 r3 s3 nhwc scale_tensor",
+    "n2 c3 h19 w23 k20 r7 s7 pad3 stride2 nhwc scale_channel zero_points",
+    "n2 c3 h19 w43 k20 r7 s7 pad3 stride2 bias scale_channel zero_points",
+    "n1 c12 h6 w9 k8 r3 s3 groups2 dilation2 nhwc",
+    # Weights of more taps than a vector, of channels that do not fill the last unit.
+    "n1 c22 h9 w20 k20 r9 s9 pad4 scale_tensor",
+)
+
+
 @pytest.mark.parametrize(
-    "shape",
-    [
-        # In place, a row of taps and one tap; a copy because the last pixel ends within a unit; three channels.
-        "n1 c16 h7 w9 k35 r3 s3 nhwc bias scale_channel zero_points",
-        pytest.param("n2 c8 h5 w6 k20 r1 s1 stride2 nhwc relu", marks=pytest.mark.slow),
-        pytest.param("n1 c7 h6 w6 k33 r3 s3 nhwc scale_tensor", marks=pytest.mark.slow),
-        pytest.param("n2 c3 h19 w23 k20 r7 s7 pad3 stride2 nhwc scale_channel zero_points", marks=pytest.mark.slow),
-        "n2 c3 h19 w43 k20 r7 s7 pad3 stride2 bias scale_channel zero_points",
-        pytest.param("n1 c12 h6 w9 k8 r3 s3 groups2 dilation2 nhwc", marks=pytest.mark.slow),
-        # Weights of more taps than a vector, of channels that do not fill the last unit.
-        pytest.param("n1 c22 h9 w20 k20 r9 s9 pad4 scale_tensor", marks=pytest.mark.slow),
-    ],
-)  # fmt: skip
+    "shape", [LAYOUTS[0], *(pytest.param(shape, marks=pytest.mark.slow) for shape in LAYOUTS[1:])]
+)
 @pytest.mark.parametrize("name", ["conv_int8", "conv_int8_ahead"])
 def test_every_way_to_lay_units_out(name: str, shape: str, tmp_path: Path) -> None:
     kernel, target = registry.kernel(name), HERE.with_limits(cores=2)
