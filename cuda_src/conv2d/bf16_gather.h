@@ -67,7 +67,16 @@ static inline vec vector_of_words(const element* low, const element* high) {
 template <bool BOTH>
 static inline void copy_words(float* to, const element* low, const element* high, int64_t count, const float* end,
                               const element* behind) {
-    for (int64_t i = 0; i < count; i += LANES) {
+    int64_t i = 0;
+#if DOTS16
+    for (; OPT_STRIDE == 1 && BOTH && i + 2 * LANES <= count && high + i + 2 * LANES <= behind; i += 2 * LANES) {
+        vec left, right;
+        rows_of_words(low + i, high + i, left, right);
+        store(to + i, left);
+        store(to + i + LANES, right);
+    }
+#endif
+    for (; i < count; i += LANES) {
         const int64_t step = i * OPT_STRIDE;
         vec words;
         if (OPT_STRIDE <= 2 && high + step + OPT_STRIDE * LANES <= behind) {

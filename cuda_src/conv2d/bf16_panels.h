@@ -50,7 +50,13 @@ struct Tile {
 
 template <int V>
 static __attribute__((noinline)) void multiply(const float* weights, const float* panel, int64_t words, const Tile& at) {
-    vec sums[MR][V] = {};
+    vec sums[MR][V];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+        const vec addend = OPT_BIAS && i < at.rows ? splat(float(at.bias[i])) : vec{};
+#pragma GCC unroll 16
+        for (int j = 0; j < V; ++j) sums[i][j] = addend;
+    }
     // Rows of channels are as many streams as no prefetcher follows.
     for (int64_t i = 0; OPT_RESIDUAL && i < at.rows; ++i) {
         for (int64_t j = 0; j < V * LANES; j += 32) __builtin_prefetch(at.residual + i * at.pixels + j);
@@ -74,15 +80,13 @@ static __attribute__((noinline)) void multiply(const float* weights, const float
         if (i >= at.rows) break;
         result* to = at.Y + i * at.pixels;
         const result* more = OPT_RESIDUAL ? at.residual + i * at.pixels : nullptr;
-        const vec addend = OPT_BIAS ? splat(float(at.bias[i])) : vec{};
 #pragma GCC unroll 16
         for (int j = 0; j < V; ++j) {
             // Only the last vector may be cut off.
             const int64_t count = j < V - 1 ? int64_t(LANES) : at.columns - j * LANES;
             vec value = sums[i][j];
-            if (OPT_BIAS) value += addend;
             if (OPT_RESIDUAL) value += load_some(more + j * LANES, count);
-            store_some(to + j * LANES, activated(value), count);
+            store_some(to + j * LANES, finished(value), count);
         }
     }
 }

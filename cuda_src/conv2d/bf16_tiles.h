@@ -110,7 +110,9 @@ struct Bf16Convolution {
     __attribute__((noinline)) void tile(const element* x, int64_t step, const float* weights, int64_t k, int64_t channels,
                                         int64_t place) const {
         const int64_t words = runs.run() / 2, odd = runs.run() % 2;
-        vec sums[M][NV] = {};
+        if (OPT_RESIDUAL && OPT_NHWC) fetch<M>(epilogue.residual + place);
+        vec sums[M][NV];
+        begin<M>(sums, k, channels);
         for (int64_t i = 0; i < runs.count(); ++i) {
             Pixels from(x + offsets[i], step);
 #pragma GCC unroll STEPS
@@ -119,43 +121,59 @@ struct Bf16Convolution {
             add<M, false>(sums, from, weights);
             weights += N;
         }
-        if (OPT_NHWC && channels == N) return put_pixels<M>(sums, k, place);
+        if (OPT_NHWC && channels == N) return put_pixels<M>(sums, place);
         float done[M * N] __attribute__((aligned(VECTOR_BYTES)));
 #pragma GCC unroll 16
         for (int i = 0; i < M; ++i) {
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) store(done + i * N + j * LANES, sums[i][j]);
         }
-        put_done<M>(done, k, channels, place);
+        put_done<M>(done, channels, place);
+    }
+
+    // Brings what is added to M pixels near, while their sums are made.
+    template <int M>
+    void fetch(const result* from) const {
+        for (int i = 0; i < M; ++i, from += at.k) {
+            for (int64_t j = 0; j < N; j += 32) __builtin_prefetch(from + j);
+        }
+    }
+
+    // Sums begin with the bias.
+    template <int M>
+    inline __attribute__((always_inline)) void begin(vec (&sums)[M][NV], int64_t k, int64_t channels) const {
+        addend some[N] = {};
+        const addend* from = OPT_BIAS ? epilogue.bias + k : nullptr;
+        if (OPT_BIAS && channels < N) {
+            memcpy(some, from, size_t(channels) * sizeof(addend));
+            from = some;
+        }
+#pragma GCC unroll 16
+        for (int j = 0; j < NV; ++j) {
+            const vec addend = OPT_BIAS ? load(from + j * LANES) : vec{};
+#pragma GCC unroll 16
+            for (int i = 0; i < M; ++i) sums[i][j] = addend;
+        }
     }
 
     // All N channels of M pixels.
     template <int M>
-    inline __attribute__((always_inline)) void put_pixels(vec (&sums)[M][NV], int64_t k, int64_t place) const {
-        vec addend[NV] = {};
-#pragma GCC unroll 16
-        for (int j = 0; OPT_BIAS && j < NV; ++j) addend[j] = load(epilogue.bias + k + j * LANES);
+    inline __attribute__((always_inline)) void put_pixels(vec (&sums)[M][NV], int64_t place) const {
 #pragma GCC unroll 16
         for (int i = 0; i < M; ++i, place += at.k) {
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) {
                 vec value = sums[i][j];
-                if (OPT_BIAS) value += addend[j];
                 if (OPT_RESIDUAL) value += load(epilogue.residual + place + j * LANES);
-                store_rounded(Y + place + j * LANES, activated(value));
+                store_rounded(Y + place + j * LANES, finished(value));
             }
         }
     }
 
     // Some channels of M pixels, or pixels of planes: by way of memory, where loops need not be unrolled.
     template <int M>
-    __attribute__((noinline)) void put_done(float* done, int64_t k, int64_t channels, int64_t place) const {
+    __attribute__((noinline)) void put_done(float* done, int64_t channels, int64_t place) const {
         const int64_t pixel = OPT_NHWC ? at.k : 1, channel = OPT_NHWC ? 1 : at.rows * at.columns;
-        addend more[N] = {};
-        if (OPT_BIAS) memcpy(more, epilogue.bias + k, size_t(channels) * sizeof(addend));
-        for (int i = 0; OPT_BIAS && i < M; ++i) {
-            for (int64_t j = 0; j < N; j += LANES) store(done + i * N + j, load(done + i * N + j) + load(more + j));
-        }
         for (int64_t j = 0; OPT_RESIDUAL && j < channels; ++j) {
             const result* from = epilogue.residual + place + j * channel;
             for (int i = 0; i < M; ++i) done[i * N + j] += float(from[i * pixel]);
@@ -168,7 +186,7 @@ struct Bf16Convolution {
     void put_rows(const float* done, int64_t channels, result* to) const {
         for (int i = 0; i < M; ++i, to += at.k) {
             result row[N];
-            for (int64_t j = 0; j < N; j += LANES) store_rounded(row + j, activated(load(done + i * N + j)));
+            for (int64_t j = 0; j < N; j += LANES) store_rounded(row + j, finished(load(done + i * N + j)));
             memcpy(to, row, size_t(channels) * sizeof(result));
         }
     }
@@ -182,7 +200,7 @@ struct Bf16Convolution {
             const float* first = done + first_of(w, M) * N;
             const float* second = M > 1 ? first + N : first;
             for (int64_t j = 0; j < N; j += LANES) {
-                const bits32 both = rounded(activated(load(first + j)), activated(load(second + j)));
+                const bits32 both = rounded(finished(load(first + j)), finished(load(second + j)));
                 memcpy(words[w] + j, &both, sizeof both);
             }
         }
