@@ -2,6 +2,7 @@
 // row of what its sums begin with, where there is such a thing.
 #pragma once
 #include "../common/dots8.h"
+#include "../common/pack.h"
 
 // As in pack.h, `depth` and `p` counting elements, GROUP to a unit: element (i, p) is source[p * stride + i].
 template <int W, bool OF_A>
@@ -32,12 +33,36 @@ static void pack_rows(int32_t* packed, const int8_t* source, int64_t stride, int
     }
 }
 
+// A whole panel of rows whose quadruples lie as they are wanted, `units` of them each: a transposition, after which A's are
+// shifted and B's added up.
+template <int W, bool OF_A>
+static void pack_quadruples(int32_t* packed, const int8_t* source, int64_t stride, int64_t units, int32_t (&first)[W]) {
+    const float* from = reinterpret_cast<const float*>(source);
+    pack_columns<W>(reinterpret_cast<float*>(packed), from, stride / 4, W, units);
+    if (OF_A) {
+        for (int64_t p = 0; p < units * W; ++p) packed[p] = shifted(packed[p]);
+        return;
+    }
+    const vec highest = vec{} + int32_t(0x80808080u);
+    for (int64_t j = 0; j + LANES <= W; j += LANES) {
+        vec sums = {};
+        for (int64_t p = 0; p < units; ++p) sums = multiply_add(highest, load(packed + p * W + j), sums);
+        store(first + j, -sums);
+    }
+}
+
 // Element (i, p) is source[i * stride + p].
 template <int W, bool OF_A>
 static void pack_transposed(int32_t* packed, const int8_t* source, int64_t stride, int64_t width, int64_t depth) {
     for (int64_t i = 0; i < width; i += W) {
         int32_t first[W] = {};
-        for (int64_t p = 0; p < depth; p += GROUP, packed += W) {
+        int64_t p = 0;
+        if (QUADS && (OF_A || W % LANES == 0) && i + W <= width && stride % 4 == 0) {
+            p = depth / GROUP * GROUP;
+            pack_quadruples<W, OF_A>(packed, source + i * stride, stride, depth / GROUP, first);
+            packed += depth / GROUP * W;
+        }
+        for (; p < depth; p += GROUP, packed += W) {
             for (int64_t r = 0; r < W; ++r) {
                 const int8_t* from = source + (i + r) * stride + p;
                 const int64_t count = i + r < width ? depth - p : 0;
