@@ -66,7 +66,12 @@ static inline vec load(const bfloat16* p) {
 }
 
 static inline void store(bfloat16* p, vec v) {
+#if defined(__AVX512BF16__) && !defined(__clang__)
+    // Rounds to nearest even too, and a denormal to zero.
+    const auto halves = __builtin_ia32_cvtneps2bf16_v16sf(v);
+#else
     const bits16 halves = __builtin_convertvector(upper_half<bits32>((bits32)v, v != v), bits16);
+#endif
     __builtin_memcpy(p, &halves, sizeof halves);
 }
 #endif

@@ -28,16 +28,18 @@ TOGETHER = { values = [true, false], doc = "threads pack what they share togethe
 [let]
 vectors = "NR * 4 // vector_bytes"
 few_rows = "MR * 2 > m"
-# An element takes four bytes when it is packed, an int8 two.
-packed_bytes = "2 if element_bytes == 1 else 4"
+# bf16 is multiplied as it is, in words of two neighbours in k, where the processor does that (common/dots16.h).
+words = "dtype == 'bf16' and has_avx512bf16 and has_avx512bw and has_avx512vl"
+# An element takes four bytes when it is packed, an int8 or one of a word two.
+packed_bytes = "2 if element_bytes == 1 or words else 4"
 # Elements of the panel that stays in L1, of the block that its partner comes from, and of its own block.
 panel = "KC * (NR if INNER == 'm' else MR)"
 streamed = "KC * (MC if INNER == 'm' else NC)"
 kept = "KC * (NC if INNER == 'm' else MC)"
 
 [constraints]
-# Sums, a row of B and one element of A.
-registers = "(MR + 1) * vectors + 1 <= vector_registers"
+# Sums, a row of B and one element of A; two rows that become words in registers, and two permutations.
+registers = "(MR + 1) * vectors + 1 + (4 if words and not PACK_B else 0) <= vector_registers"
 # 8 sums or more keep two FMA pipes of latency 4 busy; few rows have to do with fewer.
 latency_hidden = "MR * vectors >= 8 or few_rows"
 # A step loads MR + vectors and multiplies MR * vectors, both at two a cycle: leave the loads a quarter of slack.
@@ -55,17 +57,17 @@ kept_in_place = """
 tile_in_block = "MR <= MC and NR <= NC"
 # A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
 deep_enough = "KC >= 128 or KC * 2 >= k or m <= 16"
-# Other types than f32 are converted when they are packed.
-converted = "element_bytes == 4 or PACK_A and PACK_B"
+# Other types than f32 are converted when they are packed, but for words: those of A lie in its rows.
+converted = "element_bytes == 4 or PACK_A and PACK_B or words and (PACK_A or not trans_a)"
 # B in place costs a line and a page for each step of k: worth it where B is used a few times only.
 b_in_place = "PACK_B or m <= 512 and not trans_b"
 grid = "threads % SPLIT_N == 0"
 together = "TOGETHER or PACK_B and threads > SPLIT_N or PACK_A and SPLIT_N > 1"
 
 [features]
-panel_bytes = "panel * 4"
-streamed_bytes = "streamed * 4"
-kept_bytes = "kept * 4"
+panel_bytes = "panel * packed_bytes"
+streamed_bytes = "streamed * packed_bytes"
+kept_bytes = "kept * packed_bytes"
 */
 // Rung 3. The register tile of rung 2 computes as fast as its operands arrive. Packing copies a block of A and
 // of B into the order in which the microkernel reads them, so that every line and every page is used up at
@@ -75,6 +77,9 @@ kept_bytes = "kept * 4"
 // Threads form a grid over D and pack together what they share (Smith et al., Anatomy of high-performance
 // many-threaded matrix multiplication, IPDPS 2014).
 // Packing also converts: half precision to single (half.h), int8 to quadruples of bytes or pairs of 16 bits (int8.h).
+// bf16 becomes words of two neighbours in k (words.h) where the processor multiplies those, AVX512_BF16: twice as many
+// products an instruction, and half the bytes. Sums are f32 all the same, and denormals count as zero. A's words lie in its
+// rows as they are; B in place becomes words in registers. Other processors convert bf16 to single.
 //
 // Five rows of A, three steps of k, packed into panels of MR = 2 rows (B likewise, of NR columns):
 //

@@ -28,8 +28,10 @@ TOGETHER = { values = [true, false], doc = "threads pack what they share togethe
 [let]
 vectors = "NR * 4 // vector_bytes"
 few_rows = "MR * 2 > m"
-# An element takes four bytes when it is packed, an int8 two.
-packed_bytes = "2 if element_bytes == 1 else 4"
+# bf16 is multiplied as it is, in words of two neighbours in k, where the processor does that (common/dots16.h).
+words = "dtype == 'bf16' and has_avx512bf16 and has_avx512bw and has_avx512vl"
+# An element takes four bytes when it is packed, an int8 or one of a word two.
+packed_bytes = "2 if element_bytes == 1 or words else 4"
 # Elements of the panel that stays in L1, of the block that its partner comes from, and of its own block.
 panel = "KC * (NR if INNER == 'm' else MR)"
 streamed = "KC * (MC if INNER == 'm' else NC)"
@@ -54,8 +56,8 @@ kept_in_place = """
 tile_in_block = "MR <= MC and NR <= NC"
 # A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
 deep_enough = "KC >= 128 or KC * 2 >= k or m <= 16"
-# Other types than f32 are converted when they are packed.
-converted = "element_bytes == 4 or PACK_A"
+# Other types than f32 are converted when they are packed, but for words: those of A lie in its rows.
+converted = "element_bytes == 4 or PACK_A or words and not trans_a"
 grid = "threads % SPLIT_N == 0"
 together = "TOGETHER or PACK_A and SPLIT_N > 1"
 
@@ -69,14 +71,15 @@ arguments = ["B", "ahead", "n", "k", "batch"]
 constant = ["B"]
 
 [features]
-panel_bytes = "panel * 4"
-streamed_bytes = "streamed * 4"
-kept_bytes = "kept * 4"
+panel_bytes = "panel * packed_bytes"
+streamed_bytes = "streamed * packed_bytes"
+kept_bytes = "kept * packed_bytes"
 */
 // Rung 4. In inference B is a matrix of weights, the same in every call. What rung 3 copies in each call is copied
 // once, before the first: the panels of all of B, block of k after block of k, in the order in which the
 // microkernel reads them. A call packs A alone; threads do not wait for each other's panels of B. Where B is
-// converted (half precision, int8) that is done once too, and takes memory: 4 bytes an element, 2 or 1 of int8.
+// converted (half precision, int8) that is done once too, and takes memory: 4 bytes an element, 2 or 1 of int8, 2 of bf16
+// where the processor multiplies it as it is (rung 3).
 //
 // A row or a column times B (m or n of 1) reads each element once: it takes B as it lies.
 #define B_AHEAD 1

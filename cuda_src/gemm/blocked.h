@@ -4,14 +4,16 @@
 #include "../common/arena.h"
 #include "../common/team.h"
 #include "grid.h"
-#if !DTYPE_INT8
-#include "gemv.h"
-#include "../common/pack.h"
-#define PANEL_OF_A
-#define PANEL_OF_B
-#else
+#if DTYPE_INT8
 #define PANEL_OF_A , true
 #define PANEL_OF_B , false
+#else
+#include "gemv.h"
+#if !DOTS16
+#include "../common/pack.h"
+#endif
+#define PANEL_OF_A
+#define PANEL_OF_B
 #endif
 
 // Rows of a panel of all of B before those of a block of k, the `layer`th, that begins with element `first`.
@@ -35,6 +37,8 @@ class Gemm {
 
     int64_t units() const { return ceil_div(depth.size(), GROUP); }  // depth of a packed panel
     int64_t units_b() const { return units() + EXTRA; }
+    bool half() const { return HALVES && depth.size() % GROUP; }
+    int64_t steps() const { return units() - half(); }  // of whole units
     const Input* at_a(int64_t i, int64_t p) const { return A + (OPT_TRANS_A ? p * m + i : i * k + p); }
     const Input* at_b(int64_t p, int64_t j) const { return B + (OPT_TRANS_B ? j * k + p : p * n + j); }
 
@@ -63,10 +67,10 @@ class Gemm {
         } else if (m < MR) {
             // Laid out as the matrix is, so that one microkernel serves both: [MR][depth], or [depth][MR].
             const int64_t size = depth.size();
+            InPlace* edge = reinterpret_cast<InPlace*>(team.edge_a);
             for (int64_t p = 0; p < size; ++p) {
                 for (int64_t r = 0; r < MR; ++r) {
-                    Sum value = r < m ? Sum(*at_a(r, depth.begin + p)) : 0;
-                    team.edge_a[OPT_TRANS_A ? p * MR + r : r * size + p] = value;
+                    edge[OPT_TRANS_A ? p * MR + r : r * size + p] = r < m ? InPlace(*at_a(r, depth.begin + p)) : InPlace{};
                 }
             }
         }
@@ -88,7 +92,7 @@ class Gemm {
         }
     }
 
-    // Only single precision is read in place.
+    // What is converted is not read in place.
     static const Sum* in_place(const Input* p) { return reinterpret_cast<const Sum*>(p); }
 
     Panel panel_a(int64_t i) const {
@@ -107,7 +111,7 @@ class Gemm {
     Tile tile_at(int64_t i, int64_t j) const {
         const int64_t first = first_row(i);
         return {D, sums, n, first, j, i - first, min_of(MR, rows.end - first), min_of(NR, cols.end - j),
-                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare};
+                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare, half()};
     }
 
     void multiply_blocks() const {
@@ -117,7 +121,7 @@ class Gemm {
                 for (int64_t i = rows.begin; i < rows.end; i += MR) {
                     Tile at = tile_at(i, j);
                     at.next = next, at.turn = (i - rows.begin) / MR, at.turns = ceil_div(rows.size(), MR);
-                    tile(panel_a(i), b, units(), at, epilogue);
+                    tile(panel_a(i), b, steps(), at, epilogue);
                 }
             }
         } else {
@@ -126,7 +130,7 @@ class Gemm {
                 for (int64_t j = cols.begin; j < cols.end; j += NR) {
                     Tile at = tile_at(i, j);
                     at.next = next, at.turn = (j - cols.begin) / NR, at.turns = ceil_div(cols.size(), NR);
-                    tile(a, panel_b(j), units(), at, epilogue);
+                    tile(a, panel_b(j), steps(), at, epilogue);
                 }
             }
         }

@@ -3,13 +3,19 @@
 //     const Lanes inside = first_lanes(3);     x x x - - - - -     of a vector of eight
 //     load_first(p, inside)                    p0 p1 p2 0 0 0 0 0
 //
-// AVX and AVX-512 have masked loads and stores of 32 bits. MASKS: the target has them, and D is of such elements.
+// AVX and AVX-512 have masked loads and stores of 32 bits, AVX-512 of 16 bits too. MASKS: the target has those of D's
+// elements and of sums.
 #pragma once
 #include "epilogue.h"
 
 #define NARROW_D (DTYPE_F16 || DTYPE_BF16 || REQUANTIZED)
+#if defined(__AVX512BW__) && defined(__AVX512VL__) && !REQUANTIZED
+#define MASKS_OF_16 (DTYPE_F16 || DTYPE_BF16)
+#else
+#define MASKS_OF_16 0
+#endif
 
-#if defined(__AVX512F__) && !NARROW_D
+#if defined(__AVX512F__) && (!NARROW_D || MASKS_OF_16)
 #define MASKS 1
 typedef uint16_t Lanes;
 static inline Lanes first_lanes(int64_t count) { return Lanes((1u << count) - 1); }
@@ -19,6 +25,34 @@ static inline void store_first(Sum* p, vec v, Lanes inside) { __builtin_ia32_sto
 #else
 static inline vec load_first(const Sum* p, Lanes inside) { return (vec)__builtin_ia32_loadups512_mask(p, vec{}, inside); }
 static inline void store_first(Sum* p, vec v, Lanes inside) { __builtin_ia32_storeups512_mask(p, v, inside); }
+#endif
+#if MASKS_OF_16
+#if defined(__clang__)
+#include <immintrin.h>  // its builtins take other pointers
+#define LOAD_NARROW(p, inside) _mm256_maskz_loadu_epi16(inside, p)
+#define STORE_NARROW(p, bits, inside) _mm256_mask_storeu_epi16(p, inside, bits)
+typedef __m256i narrow_row;
+#else
+typedef short narrow_row __attribute__((vector_size(32)));
+#define LOAD_NARROW(p, inside) __builtin_ia32_loaddquhi256_mask(reinterpret_cast<const short*>(p), narrow_row{}, inside)
+#define STORE_NARROW(p, bits, inside) __builtin_ia32_storedquhi256_mask(reinterpret_cast<short*>(p), bits, inside)
+#endif
+
+// By way of an array, which the compiler keeps in a register: conversions are from memory and to it.
+static inline vec load_first(const Output* p, Lanes inside) {
+    const narrow_row bits = LOAD_NARROW(p, inside);
+    Output row[LANES];
+    __builtin_memcpy(row, &bits, sizeof row);
+    return load(row);
+}
+
+static inline void store_first(Output* p, vec v, Lanes inside) {
+    Output row[LANES];
+    store(row, v);
+    narrow_row bits;
+    __builtin_memcpy(&bits, row, sizeof bits);
+    STORE_NARROW(p, bits, inside);
+}
 #endif
 
 #elif (defined(__AVX2__) || defined(__AVX__) && !DTYPE_INT8) && !NARROW_D

@@ -3,6 +3,46 @@
 #pragma once
 #include "epilogue.h"
 
+#if DOTS16
+// As below, in words of two neighbours; the last of a row are filled up with zeros.
+template <class Put>
+static void gemv_dot(const Input* M, const Input* x, int64_t k, Range rows, Put put) {
+    constexpr int64_t STEP = GROUP * LANES;
+    const int64_t whole = k / STEP * STEP;
+    const uint32_t rest = first_of_32(k - whole);
+    int64_t r = rows.begin;
+    for (; r + 4 <= rows.end; r += 4) {
+        const Input* row = M + r * k;
+        vec sums[4] = {};
+        for (int64_t p = 0; p < whole; p += STEP) {
+            const vec v = load_words(x + p);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; ++i) sums[i] = dot_pairs(load_words(row + i * k + p), v, sums[i]);
+        }
+        if (rest) {
+            const vec v = (vec)load_32(x + whole, rest);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; ++i) sums[i] = dot_pairs((vec)load_32(row + i * k + whole, rest), v, sums[i]);
+        }
+        for (int i = 0; i < 4; ++i) put(sum(sums[i]), r + i);
+    }
+    for (; r < rows.end; ++r) {
+        const Input* row = M + r * k;
+        vec sums[4] = {};
+        int64_t p = 0;
+        for (; p + 4 * STEP <= whole; p += 4 * STEP) {
+#pragma GCC unroll 4
+            for (int64_t i = 0; i < 4; ++i) {
+                const int64_t at = p + i * STEP;
+                sums[i] = dot_pairs(load_words(row + at), load_words(x + at), sums[i]);
+            }
+        }
+        for (; p < whole; p += STEP) sums[0] = dot_pairs(load_words(row + p), load_words(x + p), sums[0]);
+        if (rest) sums[1] = dot_pairs((vec)load_32(row + whole, rest), (vec)load_32(x + whole, rest), sums[1]);
+        put(sum(sums[0] + sums[1] + (sums[2] + sums[3])), r);
+    }
+}
+#else
 // y[r] = sum over p of M[r * k + p] * x[p] for rows r of a range; put(sum, r) takes the result.
 template <class Put>
 static void gemv_dot(const Input* M, const Input* x, int64_t k, Range rows, Put put) {
@@ -41,6 +81,40 @@ static void gemv_dot(const Input* M, const Input* x, int64_t k, Range rows, Put 
         put(t, r);
     }
 }
+#endif
+
+// sums[c] += the products of eight rows of M, `width` apart, and x, over columns c of `count`; returns how many of these.
+static inline int64_t add_eight_rows(float* sums, const Input* row, const Input* x, int64_t width, int64_t count) {
+    int64_t c = 0;
+#if DOTS16
+    const vec factors[4] = {splat_word(word_at(x)), splat_word(word_at(x + 2)), splat_word(word_at(x + 4)),
+                            splat_word(word_at(x + 6))};
+    for (; c + 2 * LANES <= count; c += 2 * LANES) {
+        vec a = load(sums + c), b = load(sums + c + LANES);
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; ++q) {
+            const Input* pair = row + 2 * q * width + c;
+            vec left, right;
+            rows_of_words(pair, pair + width, left, right);
+            a = dot_pairs(factors[q], left, a), b = dot_pairs(factors[q], right, b);
+        }
+        store(sums + c, a), store(sums + c + LANES, b);
+    }
+#else
+    float factors[8];
+    for (int q = 0; q < 8; ++q) factors[q] = float(x[q]);
+    for (; c + LANES <= count; c += LANES) {
+        vec a = load(sums + c), b = {};
+#pragma GCC unroll 4
+        for (int q = 0; q < 8; q += 2) {
+            a += splat(factors[q]) * load(row + q * width + c);
+            b += splat(factors[q + 1]) * load(row + (q + 1) * width + c);
+        }
+        store(sums + c, a + b);
+    }
+#endif
+    return c;
+}
 
 // y[c] = sum over p of x[p] * M[p * width + c] for columns c of a range, eight rows of M at a time: a sum is
 // loaded and stored once for eight loads of M, and stays in the L1 cache, 8 KiB of columns at a time.
@@ -54,20 +128,8 @@ static void gemv_axpy(const Input* M, const Input* x, int64_t width, int64_t k, 
         int64_t p = 0;
         for (; p + ROWS <= k; p += ROWS) {
             const Input* row = M + p * width + begin;
-            float factors[ROWS];
-            for (int q = 0; q < ROWS; ++q) factors[q] = float(x[p + q]);
-            int64_t c = 0;
-            for (; c + LANES <= count; c += LANES) {
-                vec a = load(sums + c), b = {};
-#pragma GCC unroll 4
-                for (int q = 0; q < ROWS; q += 2) {
-                    a += splat(factors[q]) * load(row + q * width + c);
-                    b += splat(factors[q + 1]) * load(row + (q + 1) * width + c);
-                }
-                store(sums + c, a + b);
-            }
-            for (; c < count; ++c) {
-                for (int q = 0; q < ROWS; ++q) sums[c] += factors[q] * float(row[q * width + c]);
+            for (int64_t c = add_eight_rows(sums, row, x + p, width, count); c < count; ++c) {
+                for (int q = 0; q < ROWS; ++q) sums[c] += float(x[p + q]) * float(row[q * width + c]);
             }
         }
         for (; p < k; ++p) {

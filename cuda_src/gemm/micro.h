@@ -3,12 +3,21 @@
 #pragma once
 #include "../common/text.h"
 #include "edge.h"
+#include "../common/dots16.h"
+// GROUP: neighbours in k that one unit of a packed panel holds. EXTRA: rows at its end that hold what sums begin with.
+// An operand that is not packed has elements of type InPlace.
 #if DTYPE_INT8
 #include "int8.h"
+typedef Sum InPlace;
+#elif DOTS16
+enum : int64_t { GROUP = 2, EXTRA = 0 };
+#include "words.h"
+static inline vec multiply_add(vec a, vec b, vec sums) { return dot_pairs(a, b, sums); }
+typedef Input InPlace;
 #else
-// Neighbours in k that one unit of a packed panel holds, and rows at its end that hold what sums begin with.
 enum : int64_t { GROUP = 1, EXTRA = 0 };
 static inline vec multiply_add(vec a, vec b, vec sums) { return sums + a * b; }
+typedef Sum InPlace;
 #endif
 
 static constexpr bool N_OUTSIDE = TEXT(OUTER)[0] == 'n', M_INSIDE = TEXT(INNER)[0] == 'm';
@@ -21,26 +30,49 @@ enum : int64_t {
 // Packed panels lie [depth][MR] and [depth][NR]. An operand that is not packed is read where it is.
 static constexpr bool FETCH_NEXT = TEXT(PREFETCH_NEXT)[0] == 'l';
 static constexpr int NEXT_LOCALITY = TEXT(PREFETCH_NEXT)[1] == '1' ? 3 : 2;  // of __builtin_prefetch
+static constexpr int LINE = 64 / sizeof(InPlace);  // elements in place of a line
 static constexpr int64_t AHEAD_A = M_INSIDE ? PREFETCH : 0, AHEAD_B = M_INSIDE ? 0 : PREFETCH;
 
 // A panel of A or B as the microkernel reads it; the stride is a constant where it is packed.
 struct Panel {
-    const Sum* data;  // units as wide as a sum, also where one holds several int8
+    const Sum* data;  // units as wide as a sum, also where one holds several int8; in place, elements
     int64_t stride;
+
+    const InPlace* in_place() const { return reinterpret_cast<const InPlace*>(data); }
 };
 
-static inline Sum element_a(Panel a, int64_t p, int i) {
-    if (PACK_A) return a.data[p * MR + i];
-    return OPT_TRANS_A ? a.data[p * a.stride + i] : a.data[i * a.stride + p];
+// HALF: the last step of an odd depth, of half a unit: an operand that is read in place has no more.
+static constexpr bool HALVES = GROUP > 1 && !(PACK_A && PACK_B);
+
+// Unit p of row i of A, in all lanes.
+template <bool HALF>
+static inline vec splat_a(Panel a, int64_t p, int i) {
+#if DOTS16
+    if (!PACK_A) {
+        const Input* from = a.in_place() + i * a.stride + p * GROUP;
+        return splat_word(HALF ? word_of(*from) : word_at(from));
+    }
+#endif
+    if (PACK_A) return splat(a.data[p * MR + i]);
+    return splat(OPT_TRANS_A ? a.data[p * a.stride + i] : a.data[i * a.stride + p]);
 }
 
 static inline const Sum* row_b(Panel b, int64_t p) { return b.data + p * (PACK_B ? NR : b.stride); }
 
-// V vectors of a row of B. CUT: `inside` says which lanes of the last one are inside the matrix.
-template <int V, bool CUT>
-static inline __attribute__((always_inline)) void step(vec (&sums)[MR][V], Panel a, Panel b, int64_t p, Lanes inside) {
-    if (AHEAD_A && PACK_A) __builtin_prefetch(a.data + (p + AHEAD_A) * MR);
-    vec row[V];
+// V vectors of a row of B's units. CUT: `inside` says which lanes of the last one are inside the matrix.
+template <int V, bool CUT, bool HALF>
+static inline __attribute__((always_inline)) void load_b(vec (&row)[V], Panel b, int64_t p, Lanes inside) {
+#if DOTS16
+    if (!PACK_B) {
+        const Input* from = b.in_place() + p * GROUP * b.stride;
+        words_of_rows<V, CUT, HALF>(row, from, b.stride, inside);
+        for (int64_t r = 0; AHEAD_B && r < GROUP; ++r) {
+            const Input* ahead = from + (AHEAD_B * GROUP + r) * b.stride;
+            for (int j = 0; j < V * LANES; j += LINE) __builtin_prefetch(ahead + j);
+        }
+        return;
+    }
+#endif
 #pragma GCC unroll 16
     for (int j = 0; j < V; ++j) {
         const Sum* from = row_b(b, p) + j * LANES;
@@ -53,9 +85,16 @@ static inline __attribute__((always_inline)) void step(vec (&sums)[MR][V], Panel
 #endif
         if (AHEAD_B) __builtin_prefetch(row_b(b, p + AHEAD_B) + j * LANES);
     }
+}
+
+template <int V, bool CUT, bool HALF>
+static inline __attribute__((always_inline)) void step(vec (&sums)[MR][V], Panel a, Panel b, int64_t p, Lanes inside) {
+    if (AHEAD_A && PACK_A) __builtin_prefetch(a.data + (p + AHEAD_A) * MR);
+    vec row[V];
+    load_b<V, CUT, HALF>(row, b, p, inside);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
-        vec x = in_register(splat(element_a(a, p, i)));
+        vec x = in_register(splat_a<HALF>(a, p, i));
 #pragma GCC unroll 16
         for (int j = 0; j < V; ++j) sums[i][j] = multiply_add(x, row[j], sums[i][j]);
     }
@@ -71,21 +110,21 @@ struct Tile {
     Panel next;           // the panel that will be kept in L1 after the present one; null where there is none
     int64_t turn, turns;  // this tile's place among those that the present panel serves
     Sum* spare;           // room for one tile; not on the stack, where a register spill would hide among it
+    bool half;            // a step of half a unit follows (HALVES)
 };
 
 // While 16 steps of k are computed, the next kept panel is fetched by so many steps, its lines dealt out
 // among the tiles of the present one: it lies in L3 or, not packed, anywhere, and has all this time to come.
 static inline void fetch_next(const Tile& at, int64_t p) {
     const Sum* next = at.next.data;
+    const InPlace* there = at.next.in_place() + (M_INSIDE || OPT_TRANS_A ? p * GROUP * at.next.stride : p * GROUP);
     if (M_INSIDE && PACK_B) {
         for (int64_t r = at.turn; r < NR; r += at.turns) {
             __builtin_prefetch(next + p * NR + r * 16, 0, NEXT_LOCALITY);
         }
     } else if (M_INSIDE) {
-        for (int64_t r = at.turn; r < 16; r += at.turns) {
-            for (int64_t j = 0; j < NR; j += 16) {
-                __builtin_prefetch(next + (p + r) * at.next.stride + j, 0, NEXT_LOCALITY);
-            }
+        for (int64_t r = at.turn; r < 16 * GROUP; r += at.turns) {
+            for (int64_t j = 0; j < NR; j += LINE) __builtin_prefetch(there + r * at.next.stride + j, 0, NEXT_LOCALITY);
         }
     } else if (PACK_A) {
         for (int64_t r = at.turn; r < MR; r += at.turns) {
@@ -93,11 +132,11 @@ static inline void fetch_next(const Tile& at, int64_t p) {
         }
     } else if (OPT_TRANS_A) {
         for (int64_t r = at.turn; r < 16; r += at.turns) {
-            __builtin_prefetch(next + (p + r) * at.next.stride, 0, NEXT_LOCALITY);
+            __builtin_prefetch(there + r * at.next.stride, 0, NEXT_LOCALITY);
         }
     } else {
         for (int64_t r = at.turn; r < MR; r += at.turns) {
-            __builtin_prefetch(next + r * at.next.stride + p, 0, NEXT_LOCALITY);
+            __builtin_prefetch(there + r * at.next.stride, 0, NEXT_LOCALITY);
         }
     }
 }
@@ -117,15 +156,18 @@ static inline __attribute__((always_inline)) void add_up(vec (&sums)[MR][V], Pan
 #pragma GCC unroll 1
             for (int64_t q = p; q < p + 16; q += STEPS) {
 #pragma GCC unroll 8
-                for (int u = 0; u < STEPS; ++u) step<V, !WHOLE>(sums, a, b, q + u, inside);
+                for (int u = 0; u < STEPS; ++u) step<V, !WHOLE, false>(sums, a, b, q + u, inside);
             }
         }
     }
     for (; p + STEPS <= depth; p += STEPS) {
 #pragma GCC unroll 8
-        for (int u = 0; u < STEPS; ++u) step<V, !WHOLE>(sums, a, b, p + u, inside);
+        for (int u = 0; u < STEPS; ++u) step<V, !WHOLE, false>(sums, a, b, p + u, inside);
     }
-    for (; p < depth; ++p) step<V, !WHOLE>(sums, a, b, p, inside);
+    for (; p < depth; ++p) step<V, !WHOLE, false>(sums, a, b, p, inside);
+    if constexpr (HALVES) {
+        if (at.half) step<V, !WHOLE, true>(sums, a, b, p, inside);
+    }
 }
 
 static inline __attribute__((always_inline)) void fetch_d(const Tile& at, int64_t begin, int64_t end) {
@@ -167,14 +209,15 @@ static __attribute__((noinline)) void edge_tile(Panel a, Panel b, int64_t depth,
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
         if (i < at.above || i >= at.rows) continue;
-        Sum* row = at.sums + (at.i + i) * at.n + at.j;  // D itself
+        Sum* partial = at.sums + (at.i + i) * at.n + at.j;
+        Output* D = at.D + (at.i + i) * at.n + at.j;
 #pragma GCC unroll 16
         for (int j = 0; j < V; ++j) {
             const Lanes lanes = j == V - 1 ? inside : all;
             vec value = sums[i][j];
-            if (!at.first) value += load_first(row + j * LANES, lanes);
-            if (at.last) value = finished(epilogue, value, at.i + i, at.j + j * LANES, lanes);
-            store_first(row + j * LANES, value, lanes);
+            if (!at.first) value += load_first(partial + j * LANES, lanes);
+            if (at.last) store_first(D + j * LANES, finished(epilogue, value, at.i + i, at.j + j * LANES, lanes), lanes);
+            else store_first(partial + j * LANES, value, lanes);
         }
     }
 }
