@@ -3,7 +3,7 @@
 // the call, else 0.
 /*[tuner.shared]
 [int8_tiles.parameters]
-PIXELS = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 28], doc = "pixels of the register tile, of one row of the image" }
+PIXELS = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "pixels of the register tile, of one row of the image" }
 CHANNELS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "output channels of the register tile, whole vectors" }
 BLOCK = { values = [0, 4, 8, 16, 32, 64], doc = "tiles that all output channels are computed for before the next; 0: all tiles" }
 UNROLL = { values = [1, 2, 4], doc = "units of the depth in the body of the innermost loop" }
@@ -113,7 +113,7 @@ struct Int8Convolution {
     __attribute__((noinline)) void tile(const char* x, int64_t step, const int32_t* weights, int64_t k,
                                         int64_t channels, result* to) const {
         vec sums[M][NV];
-#pragma GCC unroll 28
+#pragma GCC unroll 16
         for (int i = 0; i < M; ++i) {
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) sums[i][j] = EXTRA ? load(weights + taps * N + j * LANES) : vec{};
@@ -124,7 +124,7 @@ struct Int8Convolution {
             vec row[NV];
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) row[j] = load(weights + p * N + j * LANES);
-#pragma GCC unroll 28
+#pragma GCC unroll 16
             for (int i = 0; i < M; ++i) {
                 const vec one = DEPTHWISE ? vec{} : everywhere(pixel + i * step);
 #pragma GCC unroll 16
@@ -137,7 +137,7 @@ struct Int8Convolution {
         if (OPT_NHWC && channels == N) return finish_rows<M>(sums, k, to);
         // From here on in memory, where loops need not be unrolled: quick to compile, and little beside the sums.
         int32_t done[M * N] __attribute__((aligned(VECTOR_BYTES)));
-#pragma GCC unroll 28
+#pragma GCC unroll 16
         for (int i = 0; i < M; ++i) {
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) store(done + i * N + j * LANES, sums[i][j]);
@@ -158,7 +158,7 @@ struct Int8Convolution {
 #if REQUANTIZED
             const floats factor = OPT_SCALE_CHANNEL ? load_floats(scale + k + j * LANES) : floats{} + *scale;
 #endif
-#pragma GCC unroll 28
+#pragma GCC unroll 16
             for (int i = 0; i < M; ++i) {
                 vec value = sums[i][j];
                 if (OPT_BIAS) value += addend;
