@@ -1,44 +1,20 @@
-// Operands of f32 as three of bf16 in whole tiles of 1 KiB, filled up with zeros. A number is the sum of its parts: the
-// nearest bf16, the nearest to what that leaves, and the rest, which is one: 8 bits and a sign each, of the 24 that there
-// are (Henry, Tang and Heinecke, Leveraging the bfloat16 artificial intelligence datatype for higher-precision
-// computations, ARITH 2019). A panel is MT tiles of A tall or NT tiles of B wide:
+// Operands of f32 as three of bf16 (amx_parts.h) in whole tiles of 1 KiB, filled up with zeros. A panel is MT tiles of A
+// tall or NT tiles of B wide:
 //
 //   step 0: part 0 of tile 0 ... tile MT-1, part 1 of the same tiles, part 2   step 1: ...
 //
 // A step is 32 elements along k. A unit of a tile, two bf16, holds elements u and u + 16 of a step in place of neighbours:
 // any order will do if both operands have it, and these two vectors need no permutation.
 #pragma once
-#include "../common/amx_rows.h"
+#include "../common/amx_parts.h"
 #include "../common/simd.h"
 
-enum : int64_t { PARTS = 3, STEP = 32, TILE_BYTES = 1024, NT = 2, ROWS = TILE * MT, COLS = TILE * NT };
+enum : int64_t { STEP = 32, NT = 2, ROWS = TILE * MT, COLS = TILE * NT };
 
 static inline int64_t steps_of(int64_t depth) { return ceil_div(depth, STEP); }
 
 // Units of a panel of A and of B, for each step.
 enum : int64_t { STEP_A = PARTS * MT * TILE_UNITS, STEP_B = PARTS * NT * TILE_UNITS };
-
-// NaN, infinities, and what is rounded to an infinity: such a number has no parts.
-static inline __mmask16 without_parts(__m512 x) {
-    const __m512i size = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
-    return _mm512_cmp_epi32_mask(size, _mm512_set1_epi32(0x7f7f8000), _MM_CMPINT_NLT);
-}
-
-// The nearest bf16, the larger of two, as f32.
-static inline __m512 rounded(__m512 x) {
-    const __m512i up = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
-    return _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32(int(0xffff0000))));
-}
-
-// The parts of two vectors, as rows of three tiles that are `next` bytes apart.
-static inline __attribute__((always_inline)) void put_parts(char* to, int64_t next, __m512 low, __m512 high) {
-    for (int64_t part = 0; part + 1 < PARTS; ++part, to += next) {
-        const __m512 low_part = rounded(low), high_part = rounded(high);
-        _mm512_storeu_si512(to, units_of(low_part, high_part));
-        low = _mm512_sub_ps(low, low_part), high = _mm512_sub_ps(high, high_part);
-    }
-    _mm512_storeu_si512(to, units_of(low, high));
-}
 
 // The parts of 16 rows (or columns) of which `there` exist, `depth` elements along k of each. ALONG: those are neighbours
 // in memory, else the 16 are. Returns which lanes saw a number without parts.

@@ -31,7 +31,8 @@ Measured against f64 at 512 x 512 x 512, the largest error as a share of the sum
 `cpp_packed`'s: 1.4e-7 and 3.4e-7 of normally distributed numbers, 6.4e-7 and 14.6e-7 of numbers from 0 to
 1, 8.0e-7 and 6.7e-7 of both signs from 2^-40 to 2^40. Numbers below 2^-102 (2e-31) have no room for their
 low parts: of operands that are all of about 1e-35 the error is 3e-4 of the sum, of about 1e-37 2e-2, and
-what is below 2^-126 counts as zero. Infinities and NaN are as in f32. MKL's modes of this kind
+what is below 2^-126 counts as zero. Infinities and NaN are as in f32. Convolutions (`conv_amx_split`) are
+sums of the same products, with the same limits. MKL's modes of this kind
 (`MKL_BLAS_COMPUTE_MODE=FLOAT_TO_BF16X3`) change nothing on a CPU.
 """
 _COLUMNS = (
