@@ -86,6 +86,8 @@ passes_over_cache = "passes"
 #include "decode_vectors.h"
 #endif
 
+enum : int64_t { AHEAD = 32 };  // keys from one that is read to one that is asked for
+
 template <int N>
 struct Size {
     enum { value = N };
@@ -138,7 +140,9 @@ static void tiled(const Problem& at, int64_t head, int64_t row, int64_t rows, Ra
     for (int64_t begin = range.begin; begin < range.end; begin += BLOCK_KV) {
         const int64_t most = min_of(BLOCK_KV, range.end - begin);
         const Tokens<Operand> k = keys_of(keys, begin, most, d, padded, own.keys);
-        const Tokens<float> v = values_of(values, begin, most, d, padded, own.values);
+        Tokens<float> v = {};
+        // Of keys that are read in place a row is read by and by with its neighbours: nothing but this asks for them early.
+        const int64_t ahead = static_cast<const void*>(k.first) == own.keys ? BLOCK_KV : AHEAD;
         for (int64_t g = 0; g < panels; ++g) {
             const int32_t* limits = all_limits + g * QUERIES;
             int64_t n = most, clear = most;  // keys that some row sees, that all rows see
@@ -155,12 +159,17 @@ static void tiled(const Problem& at, int64_t head, int64_t row, int64_t rows, Ra
             vec found[QV];
             for (int i = 0; i < QV; ++i) found[i] = splat(HIDDEN);
             auto score = [&](auto size, int64_t j) __attribute__((always_inline)) {
+                if (!v.first) {
+                    fetch(keys, begin + j + ahead, decltype(size)::value, d);
+                    fetch(values, begin + j, decltype(size)::value, d);
+                }
                 score_tile<decltype(size)::value>(k.first + j * k.stride, k.stride, panel, steps, own.scores + j * QUERIES,
                                                   found, j + decltype(size)::value > clear, int32_t(begin + j), limits);
             };
             // The last tile begins early enough to be whole: computing a score twice changes nothing.
             if (n >= KEYS) for (int64_t j = 0; j < n; j += KEYS) score(Size<KEYS>(), min_of(j, n - KEYS));
             else for (int64_t j = 0; j < n; ++j) score(Size<1>(), j);
+            if (!v.first) v = values_of(values, begin, most, d, padded, own.values);
             float* top = to.largest + g * QUERIES;
             softmax_panel(own.scores, n, found, top, to.totals + g * QUERIES, own.factors, at.scale);
             for (int64_t r = 0; r < QUERIES; r += ROWS) {

@@ -10,6 +10,13 @@ struct Tokens {
     int64_t stride;
 };
 
+// Asks for the rows of `n` tokens, which are read soon.
+static inline void fetch(const Cache& cache, int64_t token, int64_t n, int64_t d) {
+    for (int64_t j = token; !OPT_PAGED && j < token + n; ++j) {
+        for (int64_t t = 0; t < d; t += 64 / int64_t(sizeof(element))) __builtin_prefetch(cache[j] + t);
+    }
+}
+
 #if DOTS16
 typedef bfloat16 Operand;  // of keys
 enum { COPY = COPY_KV || OPT_PAGED };
