@@ -31,7 +31,7 @@ _ELTWISE = {
     "gelu": (0x31, 0, 0),
     "tanh": (0x21, 0, 0),
 }
-_WEIGHTS_MD = 131
+_IMPLEMENTATION, _SRC_MD, _WEIGHTS_MD, _DST_MD = 8, 129, 131, 133
 SRC, DST, WEIGHTS, BIAS = 1, 17, 33, 41
 """Of dnnl_exec_arg_t; a reorder reads SRC and writes DST."""
 ADDED = 1 << 15 | 2
@@ -164,16 +164,44 @@ class OneDnn:
             self._do("dnnl_primitive_attr_set_post_ops", found, steps)
         return found
 
+    def is_reference(self, primitive: ctypes.c_void_p) -> bool:
+        """Whether the library has only its plain loops for it, which are a hundred times slower."""
+        name = ctypes.c_char_p()
+        told = (primitive, _IMPLEMENTATION, 0, ctypes.byref(name))
+        self._do("dnnl_primitive_desc_query", *told)
+        return bool(name.value) and str(name.value, "ascii", "replace").startswith("ref")
+
     def weights_for(
         self, primitive: ctypes.c_void_p, layout: ctypes.c_void_p, array: np.ndarray
     ) -> tuple[ctypes.c_void_p, Callable[[], object]]:
         """Memory for the weights as the primitive wants them, and the call that fills it from the array."""
-        wanted = ctypes.c_void_p(self._library.dnnl_primitive_desc_query_md(primitive, _WEIGHTS_MD, 0))
-        laid = self.memory(wanted, _aligned(self._library.dnnl_memory_desc_get_size(wanted)))
+        wanted, laid = self._wanted(primitive, _WEIGHTS_MD)
+        return laid, self._reorder(layout, self.memory(layout, array), wanted, laid)
+
+    def source_for(
+        self, primitive: ctypes.c_void_p, layout: ctypes.c_void_p, array: np.ndarray
+    ) -> tuple[ctypes.c_void_p, Callable[[], object]]:
+        """`weights_for` of a source."""
+        wanted, laid = self._wanted(primitive, _SRC_MD)
+        return laid, self._reorder(layout, self.memory(layout, array), wanted, laid)
+
+    def result_for(
+        self, primitive: ctypes.c_void_p, layout: ctypes.c_void_p, array: np.ndarray
+    ) -> tuple[ctypes.c_void_p, Callable[[], object]]:
+        """Memory for the result as the primitive wants it, and the call that brings it into the array."""
+        wanted, laid = self._wanted(primitive, _DST_MD)
+        return laid, self._reorder(wanted, laid, layout, self.memory(layout, array))
+
+    def _wanted(self, primitive: ctypes.c_void_p, which: int) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
+        """The layout that a primitive chose for a tensor, and memory of it."""
+        wanted = ctypes.c_void_p(self._library.dnnl_primitive_desc_query_md(primitive, which, 0))
+        return wanted, self.memory(wanted, _aligned(self._library.dnnl_memory_desc_get_size(wanted)))
+
+    def _reorder(self, layout: Any, memory: Any, wanted: Any, laid: Any) -> Callable[[], object]:
         described = ctypes.c_void_p()
         told = (layout, self._engine, wanted, self._engine, None)
         self._do("dnnl_reorder_primitive_desc_create", ctypes.byref(described), *told)
-        return laid, self.call(described, {SRC: self.memory(layout, array), DST: laid})
+        return self.call(described, {SRC: memory, DST: laid})
 
     def call(self, primitive: ctypes.c_void_p, memories: Mapping[int, Any]) -> Callable[[], object]:
         """A call that executes the primitive and waits for it."""

@@ -1,7 +1,11 @@
-"""oneDNN's convolution primitive, called directly: weights reordered in the call, or ahead of it."""
+"""oneDNN's convolution primitive, called directly: weights reordered in the call, or ahead of it.
+
+Images are read and written as they lie, unless oneDNN has only its reference loops for that layout (int8 of
+planes: seconds a call). Then they are reordered in the call too, into what the primitive chooses.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,30 +59,40 @@ def prepare(
         shape = [groups, shape[0] // groups, *shape[1:]]
         steps = [steps[0] * shape[1], *steps]
     weights = dnn.layout(shape, w.dtype.name, steps)
-    memories, bias = {SRC: dnn.memory(source, x), DST: dnn.memory(result, y)}, None
+    memories: dict[int, Any] = {}
+    bias = added = None
     if "bias" in tensors:
         bias = dnn.of_array(tensors["bias"])
         memories[BIAS] = dnn.memory(bias, tensors["bias"])
-    added = None
     if "residual" in tensors:
         more = tensors["residual"]
         more = more.transpose(0, 3, 1, 2) if workload.option("nhwc", False) else more
         added = dnn.of_array(more)
         memories[ADDED] = dnn.memory(added, more)
-    primitive = dnn.convolution(
-        (source, dnn.layout(shape, w.dtype.name, free=True), bias, result),
-        int(workload.option("stride", 1)), int(workload.option("dilation", 1)), padding_of(workload),
-        dnn.attributes(activation_of(workload), added),
-    )  # fmt: skip
+
+    def described(source: Any, result: Any) -> Any:
+        return dnn.convolution(
+            (source, dnn.layout(shape, w.dtype.name, free=True), bias, result),
+            int(workload.option("stride", 1)), int(workload.option("dilation", 1)), padding_of(workload),
+            dnn.attributes(activation_of(workload), added),
+        )  # fmt: skip
+
+    primitive, before, after = described(source, result), [], []
+    if dnn.is_reference(primitive):
+        primitive = described(*(dnn.layout(a.shape, a.dtype.name, free=True) for a in (x, y)))
+        memories[SRC], bring = dnn.source_for(primitive, source, x)
+        memories[DST], take = dnn.result_for(primitive, result, y)
+        before, after = [bring], [take]
+    else:
+        memories |= {SRC: dnn.memory(source, x), DST: dnn.memory(result, y)}
     memories[WEIGHTS], reorder = dnn.weights_for(primitive, weights, w)
-    convolve = dnn.call(primitive, memories)
     if frozen:
         reorder()
-        return convolve
+    in_order = [*before, *([] if frozen else [reorder]), dnn.call(primitive, memories), *after]
 
     def call() -> None:
-        reorder()
-        convolve()
+        for step in in_order:
+            step()
 
     return call
 
