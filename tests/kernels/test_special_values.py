@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.kernels.draws import DRAW, served
-from tests.kernels.running import Run, lacking
+from tests.kernels.running import Run, lacking, with_tiles
 from tests.kernels.test_metaschedule import HERE as FEW_CORES
 from tests.kernels.test_metaschedule import proposals
 from tuner import registry
@@ -20,7 +20,7 @@ from tuner.core.target import Target
 from tuner.devices.cpu.device import CpuDevice, named_targets
 from tuner.targets import cuda
 
-HERE = CpuDevice().target
+HERE = with_tiles(CpuDevice().target)
 CPU = [k for k in registry.kernels().values() if not k.baseline and "cpu" in k.target_kinds]
 OURS, TRACED = [k for k in CPU if not k.searcher], [k for k in CPU if k.searcher]
 CASES = [
