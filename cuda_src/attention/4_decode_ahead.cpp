@@ -209,7 +209,7 @@ class Head {
 
     template <int R>
     void pass(const element* keys, int64_t begin, int64_t n, int64_t row, const Found& to) const {
-        // What lies behind the last token is not read.
+        // Vectors behind that of the last token are not read.
         const int64_t key_vectors = ceil_div(n, LANES);
         int64_t c = 0;
         for (; c + COLUMNS <= key_vectors; c += COLUMNS) score<R, COLUMNS>(keys, row, c);

@@ -12,8 +12,10 @@
 
 enum : int64_t { TILE = 16, TILE_UNITS = TILE * TILE, TILE_ROW_BYTES = 64 };
 
-#if !__AMX_TILE__
+#if AMX_EMULATED
 #include "amx_emulated.h"
+#elif !defined(__AMX_TILE__)
+#error "tile registers: the compiler has no -mamx-tile, or was not given it"
 #else
 // Linux gives a process the tiles' 8 KiB of state when it asks for them (arch_prctl(2), ARCH_REQ_XCOMP_PERM).
 static inline bool may_use_tiles() {

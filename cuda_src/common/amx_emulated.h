@@ -1,5 +1,5 @@
 // The tile registers of amx.h in memory, for tests on processors without them: the same sums, roundings and zeros,
-// about a hundred times slower. A kernel that is tuned or exported is never built so: its `requires` asks for the real ones.
+// about a hundred times slower. Only they define AMX_EMULATED.
 // What the instructions do is from the manual that amx.h names: TDPBF16PS adds the even and the odd products of a row
 // apart by FMA, then both to the sum, with numbers below 2^-126 as zero, in what it reads and in what it writes.
 #pragma once

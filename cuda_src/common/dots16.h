@@ -11,7 +11,7 @@
 #pragma once
 #include "simd.h"
 
-#if DTYPE_BF16 && defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#if DTYPE_BF16 && defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define DOTS16 1
 #else
 #define DOTS16 0

@@ -23,8 +23,7 @@ static inline vec larger(vec a, vec b) {
 // polynomial of degree 5 with 2^0 = 1 exactly, since a rescaling by 1 must change nothing. Its coefficients
 // minimise the largest relative error, 1.1e-7 before rounding (a linear program over 4001 Chebyshev points).
 // The whole errs by at most 1.94e-7 for -126 <= x <= 0 (1.9e-7 where products and sums are fused), measured over every
-// 509th float (slowly: every one) by
-// tests/kernels/test_attention_exp.py; below -127 the result is 0, between them less than 1.2e-38. A NaN stays.
+// 509th float (slowly: every one) by tests/kernels/test_attention_exp.py; below -127 the result is 0, between them less than 1.2e-38. A NaN stays.
 static inline vec exp2_negative(vec x) {
     const vec magic = splat(12582912.0f + 127.0f);
     x = larger(splat(-127.0f), x);

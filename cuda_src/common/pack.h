@@ -70,6 +70,12 @@ static inline void transpose4(float* to, int64_t to_stride, const Source* from, 
     store4(to + 3 * to_stride, PICK4(ab_high, cd_high, 2, 3, 6, 7));
 }
 
+// What is packed as floats may be words of other types (quadruples of int8, pairs of bf16), which are read as such later.
+typedef float __attribute__((may_alias)) word;
+static inline float value_at(const float* p) { return *reinterpret_cast<const word*>(p); }
+template <class Source>
+static inline float value_at(const Source* p) { return float(*p); }
+
 // One panel of `width` rows, at most W: element (i, p) is source[i * stride + p], a transposition in blocks
 // of 4 x 4. Sixteen steps of p at a time: rows whose stride is a power of two fall into one set of the cache,
 // and each line has to be used up before it is evicted.
@@ -86,8 +92,9 @@ static void pack_columns(float* packed, const Source* source, int64_t stride, in
             }
         }
     }
+    word* to = reinterpret_cast<word*>(packed);
     for (; p < depth; ++p) {
-        for (int64_t i = 0; i < W; ++i) packed[p * W + i] = i < width ? float(source[i * stride + p]) : 0.0f;
+        for (int64_t i = 0; i < W; ++i) to[p * W + i] = i < width ? value_at(source + i * stride + p) : 0.0f;
     }
 }
 

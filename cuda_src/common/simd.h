@@ -67,7 +67,7 @@ static inline vec load(const bfloat16* p) {
 
 static inline void store(bfloat16* p, vec v) {
 #if defined(__AVX512BF16__) && !defined(__clang__)
-    // Rounds to nearest even too, and a denormal to zero.
+    // Rounds to nearest even too, and a denormal to zero: single elements (bfloat16.h) and Clang's vectors keep theirs.
     const auto halves = __builtin_ia32_cvtneps2bf16_v16sf(v);
 #else
     const bits16 halves = __builtin_convertvector(upper_half<bits32>((bits32)v, v != v), bits16);

@@ -1,7 +1,7 @@
 /*[tuner]
 name = "conv_bf16"
 operator = "conv2d"
-summary = "bf16 by dot products of pairs (AVX512_BF16): a tile of pixels x vectors of channels, any layout."
+summary = "bf16 in words of two, by their dot product where there is one (AVX512_BF16): a tile of pixels x vectors of channels, any layout."
 dtypes = ["bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "Y", "n", "c", "h", "w", "k", "r", "s"]

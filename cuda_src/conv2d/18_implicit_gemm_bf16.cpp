@@ -1,7 +1,7 @@
 /*[tuner]
 name = "conv_implicit_gemm_bf16"
 operator = "conv2d"
-summary = "conv_implicit_gemm for bf16, by dot products of pairs (AVX512_BF16): panels of words of two taps."
+summary = "conv_implicit_gemm for bf16 in words of two taps, by their dot product where there is one (AVX512_BF16): panels along pixels."
 dtypes = ["bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "Y", "n", "c", "h", "w", "k", "r", "s"]
@@ -10,8 +10,8 @@ use = ["cores", "bf16_panels"]
 */
 // Rung 18. In NCHW rung 16 turns the image on its way in and the result on its way out, which for few channels takes as
 // long as the product. Here, as in rung 2, vectors lie along pixels and nothing is turned; a panel is gathered in words of
-// two neighbouring taps, as one instruction multiplies them. Sums are f32; denormals count as zero. The weights of a filter
-// are words as they lie.
+// two neighbouring taps, as one instruction multiplies them. Sums are f32; denormals count as zero. An even number
+// of weights of a filter are words as they lie.
 #define HUGE_PAGES 1
 #define OPT_NHWC 0
 #define OPT_SCALE_TENSOR 0

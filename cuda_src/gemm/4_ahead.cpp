@@ -29,13 +29,13 @@ TOGETHER = { values = [true, false], doc = "threads pack what they share togethe
 vectors = "NR * 4 // vector_bytes"
 few_rows = "MR * 2 > m"
 # bf16 is multiplied as it is, in words of two neighbours in k, where the processor does that (common/dots16.h).
-words = "dtype == 'bf16' and has_avx512bf16 and has_avx512bw and has_avx512vl"
+words = "dtype == 'bf16' and has_avx512bf16 and has_avx512bw and has_avx512dq and has_avx512vl"
 # An element takes four bytes when it is packed, an int8 or one of a word two.
 packed_bytes = "2 if element_bytes == 1 or words else 4"
-# Elements of the panel that stays in L1, of the block that its partner comes from, and of its own block.
-panel = "KC * (NR if INNER == 'm' else MR)"
-streamed = "KC * (MC if INNER == 'm' else NC)"
-kept = "KC * (NC if INNER == 'm' else MC)"
+# Bytes of the panel that stays in L1, of the block that its partner comes from, and of its own block.
+panel = "KC * (NR if INNER == 'm' else MR) * packed_bytes"
+streamed = "KC * (MC if INNER == 'm' else NC) * packed_bytes"
+kept = "KC * (NC if INNER == 'm' else MC) * packed_bytes"
 
 [constraints]
 # Sums, a row of B and one element of A.
@@ -44,9 +44,9 @@ registers = "(MR + 1) * vectors + 1 <= vector_registers"
 latency_hidden = "MR * vectors >= 8 or few_rows"
 # A step loads MR + vectors and multiplies MR * vectors, both at two a cycle: leave the loads a quarter of slack.
 loads_hidden = "(MR + vectors) * 4 <= MR * vectors * 3 or few_rows or n * 4 <= vector_bytes"
-panel_in_l1 = "panel * packed_bytes <= l1d_bytes"
-streamed_block_in_l2 = "streamed * packed_bytes <= l2_bytes"
-kept_block_in_l3 = "kept * packed_bytes <= l3_bytes"
+panel_in_l1 = "panel <= l1d_bytes"
+streamed_block_in_l2 = "streamed <= l2_bytes"
+kept_block_in_l3 = "kept <= l3_bytes"
 # A block larger than the operand is the operand: only the smallest such value is kept.
 blocks_used = "(MC < 2 * m or MC == 32) and (NC < 2 * n or NC == 64) and (KC < 2 * k or KC == 16)"
 blocks_worth_a_loop = "(MC * KC >= 16384 or MC >= m or MC == 32) and (NC * KC >= 16384 or NC >= n or NC == 64)"
@@ -71,9 +71,9 @@ arguments = ["B", "ahead", "n", "k", "batch"]
 constant = ["B"]
 
 [features]
-panel_bytes = "panel * packed_bytes"
-streamed_bytes = "streamed * packed_bytes"
-kept_bytes = "kept * packed_bytes"
+panel_bytes = "panel"
+streamed_bytes = "streamed"
+kept_bytes = "kept"
 */
 // Rung 4. In inference B is a matrix of weights, the same in every call. What rung 3 copies in each call is copied
 // once, before the first: the panels of all of B, block of k after block of k, in the order in which the

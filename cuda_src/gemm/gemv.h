@@ -142,7 +142,7 @@ static void gemv_axpy(const Input* M, const Input* x, int64_t width, int64_t k, 
 // The part of one product with m == 1 or n == 1 that falls to thread `index` of `team`.
 static __attribute__((noinline)) void gemv(const Input* A, const Input* B, Output* D, int64_t m, int64_t n,
                                            int64_t k, const Epilogue& epilogue, int team, int index) {
-    Range part = share(m == 1 ? n : m, 16, team, index);  // 16 floats: threads never share a line of D
+    Range part = share(m == 1 ? n : m, 64 / sizeof(Output), team, index);  // threads share no line of D
     auto column = [&](float sum, int64_t r) { D[r] = Output(epilogue(sum, r, 0)); };
     auto row = [&](float sum, int64_t c) { D[c] = Output(epilogue(sum, 0, c)); };
     if (m == 1) {

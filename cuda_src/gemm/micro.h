@@ -172,7 +172,7 @@ static inline __attribute__((always_inline)) void add_up(vec (&sums)[MR][V], Pan
 
 static inline __attribute__((always_inline)) void fetch_d(const Tile& at, int64_t begin, int64_t end) {
     for (int64_t i = begin; PREFETCH_D && i < end; ++i) {
-        for (int64_t j = 0; j < NR; j += 16) __builtin_prefetch(at.D + (at.i + i) * at.n + at.j + j, 1);
+        for (int64_t j = 0; j < NR; j += 64 / sizeof(Output)) __builtin_prefetch(at.D + (at.i + i) * at.n + at.j + j, 1);
     }
 }
 

@@ -197,3 +197,19 @@ def test_flags_a_compiler_does_not_know_are_left_out() -> None:
     assert host_cxx.accepts(compiler, ("-mavx2",))
     assert not host_cxx.accepts(compiler, ("-mno-such-instructions",))
     assert host_cxx.isa_flags(compiler, ("neon",)) == ()
+
+
+def test_a_kernel_made_for_instructions_that_the_compiler_does_not_know_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its sizes are those of code with them: without, it would write behind the end of what it is given."""
+    accepts = host_cxx.accepts
+    monkeypatch.setattr(host_cxx, "accepts", lambda c, flags: "-mf16c" not in flags and accepts(c, flags))
+    host_cxx.isa_flags.cache_clear()
+    try:
+        needing, other = (source(AXPY, "axpy", AXPY_ARGUMENTS, requires=[name]) for name in ("f16c", "avx2"))
+        with pytest.raises(BuildError, match="too old for -mf16c"):
+            CxxBuilder().build(needing, AVX2, tmp_path)
+        assert CxxBuilder().build(other, AVX2, tmp_path).path.exists()
+    finally:
+        host_cxx.isa_flags.cache_clear()

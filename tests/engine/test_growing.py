@@ -1,7 +1,9 @@
 """A cache that grows while a program runs: right at every length, and what does not fit is refused."""
 
 import copy
+import os
 import pickle
+import signal
 import threading
 from pathlib import Path
 
@@ -113,6 +115,24 @@ def test_threads_may_share_one() -> None:
     for thread in threads:
         thread.join(60)
     assert not wrong and not any(thread.is_alive() for thread in threads)
+
+
+def test_a_forked_child_goes_on_though_another_thread_was_at_the_cache() -> None:
+    kernel = loaded(shaped())
+    cache, inputs = kernel.growing(), ATTENTION.inputs(kernel.workload, 5)
+    cache.append(**part(inputs, 0, 20))
+    with cache._lock:  # as a thread has it that is in a call when another one forks
+        child = os.fork()
+        if not child:
+            signal.alarm(30)
+            status = 1
+            try:
+                cache.append(**part(inputs, 20, 40))
+                status = 0 if right(cache, inputs) <= 1 else 2
+            finally:
+                os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert cache.length == 20 and right(cache, inputs) <= 1
 
 
 def test_what_does_not_fit_is_refused_in_one_line_and_changes_nothing() -> None:

@@ -108,3 +108,13 @@ def test_patience_is_for_the_pauses_too() -> None:
         found.add(3e-3, 0.9, 0.5)
         asked += 1
     assert asked < 20 and found.disturbed_share == 1.0
+
+
+def test_a_lie_among_longer_times_is_not_taken_with_them() -> None:
+    """Half of the samples lie, so their median may be a lie: calls after pauses take longer, but those that
+    lie again say a twentieth, which one call is too short to refute."""
+    found = AfterPauses(1.2e-5, threads=1)
+    for seconds in (2.4e-4, 1.2e-5, 2.4e-4, 2.5e-4, 1.2e-5, 2.4e-4, 2.6e-4, 1.2e-5, 2.4e-4):
+        found.add(seconds, 0.0, 0.01)
+    assert not found.missing and not found.alike
+    assert found.seconds == [2.4e-4, 2.4e-4, 2.5e-4, 2.4e-4, 2.6e-4, 2.4e-4]

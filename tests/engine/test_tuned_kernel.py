@@ -33,6 +33,7 @@ WORKLOADS = {
     "conv2d": (
         "conv2d/f32/n1-c16-h14-w14-k16-r3-s3/pad=1",
         "conv2d/f32/n1-c16-h14-w14-k16-r3-s3/groups=16,pad=1",
+        "conv2d/f32/n1-c16-h14-w14-k16-r3-s3/groups=16,nhwc,pad=1",
         "conv2d/f32/n1-c16-h14-w14-k16-r3-s3/frozen,pad=1",
     ),
     "attention": ("attention/f32/b1-h4-q32-kv32-d16", "attention/f32/b1-h4-q32-kv32-d16/frozen"),

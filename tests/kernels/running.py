@@ -48,9 +48,12 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.kernel, self.workload, self.config, self.target = kernel, workload, config, target
         source = kernel.lower(workload, config, target)
-        # Without the compiler's flag for tile registers amx.h takes those that stand in for them.
-        built_for = replace(target, features=tuple(f for f in target.features if f not in _TILES or f in OWN))
-        self.artifact: Artifact = registry.builder_of(kernel, target).build(source, built_for, folder)
+        emulated = {f for f in target.features if f in _TILES and f not in OWN}
+        if emulated:
+            flags = [*source.options.get("flags", ()), "-DAMX_EMULATED=1"]
+            source = replace(source, options={**source.options, "flags": flags})
+            target = replace(target, features=tuple(f for f in target.features if f not in emulated))
+        self.artifact: Artifact = registry.builder_of(kernel, target).build(source, target, folder)
 
     def computed(self, workload: Workload, inputs: Tensors) -> Tensors:
         """The outputs of two calls on poisoned, guarded tensors.

@@ -82,6 +82,7 @@ def test_padding_by_side(name: str, dtype: str, tmp_path: Path) -> None:
         "n1 c6 h10 w12 k7 r2 s4 pad_bottom1 pad_left1 pad_right2 relu",
         "n1 c4 h7 w9 k4 r1 s1 stride2 pad_top1",
         "n1 c4 h6 w11 k20 r1 s5 pad_left4 nhwc",
+        "n1 c6 h9 w14 k6 r3 s3 stride2 pad_bottom1 pad_right1 groups6 nhwc",
     ]
     # What is built takes its time.
     twice = dtype == "f32" and not kernel.only_frozen

@@ -100,5 +100,5 @@ def _whole(content: bytes) -> str:
 @cache
 def _earlier() -> Mapping[str, str]:
     """Digests that kernels had before, by those that they would have now."""
-    known: dict[str, str] = json.loads(_EARLIER.read_text()) if _EARLIER.exists() else {}
+    known: dict[str, str] = json.loads(_EARLIER.read_text())
     return known

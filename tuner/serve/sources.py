@@ -1,5 +1,6 @@
 """The kernels' present sources: a look at all files takes 0.2 s, so lists use the last one."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -46,12 +47,15 @@ def _look() -> None:
 
 
 def _present(kernel: "Kernel") -> str:
-    """Of the files as they are now: a kernel's own `digest` may be of when the registry read it. It stands in
-    where they cannot be read: a file is being written, and the next look reads it."""
+    """Of the files as they are now: a kernel's own `digest` may be of when the registry read it. The
+    last one found stands in where they cannot be read: a file is being written, the next look reads it."""
     try:
         return kernel.present_digest()
     except (OSError, TunerError):
-        return kernel.digest
+        known = (_last.digests or {}).get(kernel.name, "")
+        with contextlib.suppress(OSError, TunerError):
+            return known or kernel.digest
+        return known
 
 
 def _look_again() -> None:

@@ -13,6 +13,7 @@ from tuner.core.errors import BuildError
 from tuner.core.host_cxx import (
     KERNEL_FLAGS,
     LINK_FLAGS,
+    X86_FEATURES,
     compiler_name,
     compiler_version,
     first_error,
@@ -123,6 +124,12 @@ class CxxBuilder(Builder):
             Unavailable: there is no C++ compiler.
         """
         compiler, toolchain = require_compiler(), self.toolchain(target)
+        # Who wrote the kernel and chose its configuration reckoned with the target's instructions.
+        for name in X86_FEATURES.intersection(target.features, source.options.get("requires", ())):
+            if f"-m{name}" not in toolchain.flags:
+                raise BuildError(
+                    f"{compiler_version(compiler)} is too old for -m{name}, which this kernel needs"
+                )
         text = f"{source.text}\n{wrapper(source.entry, source.arguments)}"
         if source.prepare is not None:
             text += _symbol(PREPARE, source.prepare.entry, source.prepare.arguments)

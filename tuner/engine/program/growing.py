@@ -1,6 +1,8 @@
 """A loaded kernel whose weights grow while a program runs: keys and values of the tokens so far."""
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +15,17 @@ from tuner.core.operator import TensorSpec
 from tuner.core.source import Growth
 from tuner.core.workload import Workload
 from tuner.engine.program.arrays import as_input
+
+_caches: "weakref.WeakSet[GrowingKernel]" = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    """A thread that held a lock at the fork is not in the child, and would hold it for ever."""
+    for cache in _caches:
+        cache._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 class GrowingKernel:
@@ -50,6 +63,7 @@ class GrowingKernel:
         self._axes = {spec.name: _axis(self.workload, growth.along, spec) for spec in weights}
         self._specs = {spec.name: spec for spec in weights}
         self._lock = threading.Lock()
+        _caches.add(self)
 
     @property
     def length(self) -> int:
