@@ -30,6 +30,8 @@ vectors = "NR * 4 // vector_bytes"
 few_rows = "MR * 2 > m"
 # bf16 is multiplied as it is, in words of two neighbours in k, where the processor does that (common/dots16.h).
 words = "dtype == 'bf16' and has_avx512bf16 and has_avx512bw and has_avx512dq and has_avx512vl"
+# int8 by VNNI, in quadruples of neighbours in k (common/dots8.h).
+quads = "dtype == 'int8' and (has_avx512vnni or has_avxvnni and vector_bytes == 32)"
 # An element takes four bytes when it is packed, an int8 or one of a word two.
 packed_bytes = "2 if element_bytes == 1 or words else 4"
 # Bytes of the panel that stays in L1, of the block that its partner comes from, and of its own block.
@@ -57,12 +59,15 @@ kept_in_place = """
 tile_in_block = "MR <= MC and NR <= NC"
 # A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
 deep_enough = "KC >= 128 or KC * 2 >= k or m <= 16"
-# Other types than f32 are converted when they are packed, but for words: those of A lie in its rows.
-converted = "element_bytes == 4 or PACK_A and PACK_B or words and (PACK_A or not trans_a)"
+# Other types than f32 are converted when they are packed, but for words and quadruples: those of A lie in its rows.
+converted = "element_bytes == 4 or PACK_A and PACK_B or words and (PACK_A or not trans_a) or quads and PACK_B and not trans_a"
 # B in place costs a line and a page for each step of k: worth it where B is used a few times only.
 b_in_place = "PACK_B or m <= 512 and not trans_b"
 grid = "threads % SPLIT_N == 0"
 together = "TOGETHER or PACK_B and threads > SPLIT_N or PACK_A and SPLIT_N > 1"
+
+[macros]
+IN_PLACE = "words or quads"
 
 [features]
 panel_bytes = "panel"

@@ -30,6 +30,8 @@ vectors = "NR * 4 // vector_bytes"
 few_rows = "MR * 2 > m"
 # bf16 is multiplied as it is, in words of two neighbours in k, where the processor does that (common/dots16.h).
 words = "dtype == 'bf16' and has_avx512bf16 and has_avx512bw and has_avx512dq and has_avx512vl"
+# int8 by VNNI, in quadruples of neighbours in k (common/dots8.h).
+quads = "dtype == 'int8' and (has_avx512vnni or has_avxvnni and vector_bytes == 32)"
 # An element takes four bytes when it is packed, an int8 or one of a word two.
 packed_bytes = "2 if element_bytes == 1 or words else 4"
 # Bytes of the panel that stays in L1, of the block that its partner comes from, and of its own block.
@@ -56,8 +58,8 @@ kept_in_place = """
 tile_in_block = "MR <= MC and NR <= NC"
 # A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
 deep_enough = "KC >= 128 or KC * 2 >= k or m <= 16"
-# Other types than f32 are converted when they are packed, but for words: those of A lie in its rows.
-converted = "element_bytes == 4 or PACK_A or words and not trans_a"
+# Other types than f32 are converted when they are packed, but for words and quadruples: those of A lie in its rows.
+converted = "element_bytes == 4 or PACK_A or (words or quads) and not trans_a"
 grid = "threads % SPLIT_N == 0"
 together = "TOGETHER or PACK_A and SPLIT_N > 1"
 
@@ -69,6 +71,9 @@ ahead = "4 * batch * ceildiv(n, NR) * NR * (ceildiv(k * packed_bytes, 4) + 1)"
 entry = "pack_ahead"
 arguments = ["B", "ahead", "n", "k", "batch"]
 constant = ["B"]
+
+[macros]
+IN_PLACE = "words or quads"
 
 [features]
 panel_bytes = "panel"

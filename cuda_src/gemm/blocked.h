@@ -37,8 +37,8 @@ class Gemm {
 
     int64_t units() const { return ceil_div(depth.size(), GROUP); }  // depth of a packed panel
     int64_t units_b() const { return units() + EXTRA; }
-    bool half() const { return HALVES && depth.size() % GROUP; }
-    int64_t steps() const { return units() - half(); }  // of whole units
+    int64_t rest() const { return HALVES ? depth.size() % GROUP : 0; }
+    int64_t steps() const { return units() - (rest() > 0); }  // of whole units
     const Input* at_a(int64_t i, int64_t p) const { return A + (OPT_TRANS_A ? p * m + i : i * k + p); }
     const Input* at_b(int64_t p, int64_t j) const { return B + (OPT_TRANS_B ? j * k + p : p * n + j); }
 
@@ -111,7 +111,7 @@ class Gemm {
     Tile tile_at(int64_t i, int64_t j) const {
         const int64_t first = first_row(i);
         return {D, sums, n, first, j, i - first, min_of(MR, rows.end - first), min_of(NR, cols.end - j),
-                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare, half()};
+                depth.begin == 0, depth.end == k, {nullptr, 0}, 0, 1, team.spare, rest()};
     }
 
     void multiply_blocks() const {

@@ -4,6 +4,14 @@
 #include "../common/dots8.h"
 #include "../common/pack.h"
 
+// A unit of A where it lies, whole or its first `rest` elements, in all lanes.
+static inline vec splat_unit(const int8_t* from) {
+    int32_t unit;
+    __builtin_memcpy(&unit, from, sizeof unit);
+    return in_register(splat(unit)) ^ (vec{} + int32_t(0x80808080u));
+}
+static inline vec splat_unit(const int8_t* from, int64_t rest) { return splat(unit_x(from, 1, rest)); }
+
 // As in pack.h, `depth` and `p` counting elements, GROUP to a unit: element (i, p) is source[p * stride + i].
 template <int W, bool OF_A>
 static void pack_rows(int32_t* packed, const int8_t* source, int64_t stride, int64_t width, int64_t depth) {

@@ -8,15 +8,23 @@
 // An operand that is not packed has elements of type InPlace.
 #if DTYPE_INT8
 #include "int8.h"
-typedef Sum InPlace;
+#define IN_UNITS QUADS
 #elif DOTS16
 enum : int64_t { GROUP = 2, EXTRA = 0 };
 #include "words.h"
 static inline vec multiply_add(vec a, vec b, vec sums) { return dot_pairs(a, b, sums); }
-typedef Input InPlace;
+static inline vec splat_unit(const bfloat16* from) { return splat_word(word_at(from)); }
+static inline vec splat_unit(const bfloat16* from, int64_t) { return splat_word(word_of(*from)); }
+#define IN_UNITS 1
 #else
 enum : int64_t { GROUP = 1, EXTRA = 0 };
 static inline vec multiply_add(vec a, vec b, vec sums) { return sums + a * b; }
+#define IN_UNITS 0
+#endif
+static_assert(bool(IN_PLACE) == bool(IN_UNITS), "the compiler lacks an instruction of the target, and a newer one has it");
+#if IN_UNITS
+typedef Input InPlace;  // several are a unit, as they lie
+#else
 typedef Sum InPlace;
 #endif
 
@@ -41,16 +49,16 @@ struct Panel {
     const InPlace* in_place() const { return reinterpret_cast<const InPlace*>(data); }
 };
 
-// HALF: the last step of an odd depth, of half a unit: an operand that is read in place has no more.
+// HALF: a last step of less than a unit, `rest` elements: an operand that is read in place has no more.
 static constexpr bool HALVES = GROUP > 1 && !(PACK_A && PACK_B);
 
 // Unit p of row i of A, in all lanes.
 template <bool HALF>
-static inline vec splat_a(Panel a, int64_t p, int i) {
-#if DOTS16
+static inline vec splat_a(Panel a, int64_t p, int i, int64_t rest) {
+#if IN_UNITS
     if (!PACK_A) {
         const Input* from = a.in_place() + i * a.stride + p * GROUP;
-        return splat_word(HALF ? word_of(*from) : word_at(from));
+        return HALF ? splat_unit(from, rest) : splat_unit(from);
     }
 #endif
     if (PACK_A) return splat(a.data[p * MR + i]);
@@ -88,13 +96,14 @@ static inline __attribute__((always_inline)) void load_b(vec (&row)[V], Panel b,
 }
 
 template <int V, bool CUT, bool HALF>
-static inline __attribute__((always_inline)) void step(vec (&sums)[MR][V], Panel a, Panel b, int64_t p, Lanes inside) {
+static inline __attribute__((always_inline)) void step(vec (&sums)[MR][V], Panel a, Panel b, int64_t p, Lanes inside,
+                                                       int64_t rest = 0) {
     if (AHEAD_A && PACK_A) __builtin_prefetch(a.data + (p + AHEAD_A) * MR);
     vec row[V];
     load_b<V, CUT, HALF>(row, b, p, inside);
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
-        vec x = in_register(splat_a<HALF>(a, p, i));
+        vec x = in_register(splat_a<HALF>(a, p, i, rest));
 #pragma GCC unroll 16
         for (int j = 0; j < V; ++j) sums[i][j] = multiply_add(x, row[j], sums[i][j]);
     }
@@ -110,7 +119,7 @@ struct Tile {
     Panel next;           // the panel that will be kept in L1 after the present one; null where there is none
     int64_t turn, turns;  // this tile's place among those that the present panel serves
     Sum* spare;           // room for one tile; not on the stack, where a register spill would hide among it
-    bool half;            // a step of half a unit follows (HALVES)
+    int64_t rest;         // elements of a step of less than a unit that follows (HALVES); 0: there is none
 };
 
 // While 16 steps of k are computed, the next kept panel is fetched by so many steps, its lines dealt out
@@ -147,7 +156,7 @@ static inline __attribute__((always_inline)) void add_up(vec (&sums)[MR][V], Pan
                                                          const Tile& at, Lanes inside) {
     constexpr int STEPS = WHOLE ? UNROLL : 1;
     for (int i = 0; EXTRA && i < MR; ++i) {
-        for (int j = 0; j < V; ++j) sums[i][j] = load(row_b(b, depth) + j * LANES);
+        for (int j = 0; j < V; ++j) sums[i][j] = load(row_b(b, depth + (HALVES && at.rest)) + j * LANES);
     }
     int64_t p = 0;
     if (FETCH_NEXT && at.next.data) {
@@ -166,7 +175,7 @@ static inline __attribute__((always_inline)) void add_up(vec (&sums)[MR][V], Pan
     }
     for (; p < depth; ++p) step<V, !WHOLE, false>(sums, a, b, p, inside);
     if constexpr (HALVES) {
-        if (at.half) step<V, !WHOLE, true>(sums, a, b, p, inside);
+        if (at.rest) step<V, !WHOLE, true>(sums, a, b, p, inside, at.rest);
     }
 }
 

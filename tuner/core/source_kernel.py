@@ -176,8 +176,7 @@ class SourceKernel(Kernel):
         threads = int(config.get("threads", 1))
         flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
         prepare, append = self._declared.get("prepare"), self._declared.get("append")
-        asked = (feature for feature in self._asked.values() if feature in target.features)
-        requires = list(dict.fromkeys([*self._required(workload.dtype), *asked]))
+        requires = self._required(workload.dtype)
         return Source(
             self.language, text, self._declared["entry"], self._arguments(workload, options, scope),
             threads, self._launch(scope),
