@@ -26,14 +26,9 @@ ARCHES = [
 ]
 
 
-@pytest.fixture(scope="module", params=ARCHES)
-def exp2(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exp")
-    (folder / "exp.cpp").write_text(SOURCE)
-    flags = isa_flags(find_compiler(), named_targets()[request.param].features)
-    common = ["-std=c++17", "-O3", "-fPIC", "-shared", "-fno-trapping-math", "-ffp-contract=fast"]
-    subprocess.run([*find_compiler(), *common, *flags, "exp.cpp", "-o", "exp.so"], cwd=folder, check=True)
-    function = ctypes.CDLL(str(folder / "exp.so")).apply
+def applied(library):
+    """What a library's `apply` makes of any number of floats; it takes sixteen at a time."""
+    function = ctypes.CDLL(str(library)).apply
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
 
     def apply(x):
@@ -43,6 +38,16 @@ def exp2(request, tmp_path_factory):
         return y[: len(x)]
 
     return apply
+
+
+@pytest.fixture(scope="module", params=ARCHES)
+def exp2(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exp")
+    (folder / "exp.cpp").write_text(SOURCE)
+    flags = isa_flags(find_compiler(), named_targets()[request.param].features)
+    common = ["-std=c++17", "-O3", "-fPIC", "-shared", "-fno-trapping-math", "-ffp-contract=fast"]
+    subprocess.run([*find_compiler(), *common, *flags, "exp.cpp", "-o", "exp.so"], cwd=folder, check=True)
+    return applied(folder / "exp.so")
 
 
 def largest_error(exp2, step, phase=0):
@@ -90,16 +95,8 @@ extern "C" void apply(const float* x, float* y, long count) {{
 """)
     common = ["-std=c++17", "-O3", "-fPIC", "-shared", "-mavx512f", "-mavx512dq", "-ffp-contract=fast"]
     subprocess.run([*find_compiler(), *common, "exp.cpp", "-o", "exp.so"], cwd=folder, check=True)
-    function = ctypes.CDLL(str(folder / "exp.so")).apply
-    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
-
-    def apply(x):
-        padded = np.concatenate([x, np.zeros(-len(x) % 16, np.float32)]).astype(np.float32)
-        y = np.empty_like(padded)
-        function(padded.ctypes.data, y.ctypes.data, len(padded))
-        return (y.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)[: len(x)]
-
-    return apply
+    function = applied(folder / "exp.so")
+    return lambda x: (function(x).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def test_what_is_rounded_to_bf16_errs_by_hardly_more_than_that(exp2_for_bf16):
