@@ -108,9 +108,11 @@ class TunedKernel:
             RuntimeError: there is no memory for the layout.
         """
         specs, key = self._weight_specs(), self.workload.key
-        self._check_weights(weights.keys(), self._weights.keys())
+        self._check_weights(specs, weights.keys())
         held = {name: _kept(as_input(specs[name], array, key)) for name, array in weights.items()}
-        made = self._without({**self._weights, **held})
+        all_held = {**self._weights, **held}
+        made = self._without(all_held)
+        made._weights = all_held
         made._idle = [made._load()]
         return made
 
@@ -129,8 +131,7 @@ class TunedKernel:
             hint = f": give load() kernel={able[0]!r}" if able else ""
             raise TunerError(f"{self.kernel} lays out nothing that can grow{hint}")
         names = [argument.name for argument in growth.arguments if argument.kind == "tensor"]
-        made = self._without({name: np.empty(0) for name in names})
-        made._weights = {}  # the calls take none of them, and are given none: they are in the cache
+        made = self._without(names)  # and given none: they are in the cache
         executable = made._load()
         made._idle = [executable]
         grown = [specs[name] for name in names]
@@ -144,28 +145,28 @@ class TunedKernel:
         named = (*operator.weights, *operator.beside_weights)
         return {spec.name: spec for spec in operator.signature(self.workload) if spec.name in named}
 
-    def _check_weights(self, given: Collection[str], held: Collection[str]) -> None:
-        """Raises `TypeError` where weights are missing or others are given."""
-        operator, specs = registry.operator(self.workload.operator), self._weight_specs()
+    def _check_weights(self, specs: Collection[str], given: Collection[str]) -> None:
+        """Raises `TypeError` where weights are missing or others are given than `_weight_specs` has."""
+        operator = registry.operator(self.workload.operator)
         needed = [name for name in operator.weights if name in specs]
         beside = [name for name in specs if name not in needed]
         theirs = f"the weights of {self.workload.key} are {' and '.join(needed)}"
         if beside:
             theirs += f", with {', '.join(beside)} where wanted"
-        if unknown := sorted(set(given) - specs.keys()):
+        if unknown := sorted(set(given).difference(specs)):
             raise TypeError(f"unexpected array {unknown[0]!r}: {theirs}")
         if not given:
             raise TypeError(f"no weights: {theirs}")
-        if missing := [name for name in needed if name not in (*given, *held)]:
+        if missing := [name for name in needed if name not in (*given, *self._weights)]:
             raise TypeError(f"array {missing[0]} is missing: {theirs}")
 
-    def _without(self, weights: Mapping[str, np.ndarray]) -> "TunedKernel":
-        """A copy, without an executable, whose calls do not take these inputs."""
+    def _without(self, names: Collection[str]) -> "TunedKernel":
+        """A copy, without weights or an executable, whose calls do not take these inputs."""
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
         signature = registry.operator(self.workload.operator).signature(self.workload)
-        made._weights = dict(weights)
-        made._inputs = [spec for spec in signature if not spec.output and spec.name not in weights]
+        made._weights, made._idle = {}, []
+        made._inputs = [spec for spec in signature if not spec.output and spec.name not in names]
         return made
 
     @property
