@@ -13,7 +13,10 @@ from tuner.core.space import Config, SearchSpace
 from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
 
-__all__ = ["FROZEN", "STRICT", "Argument", "Growth", "Kernel", "KernelStep", "Launch", "Source", "unfrozen"]
+__all__ = [
+    "FROZEN", "STRICT", "Argument", "Growth", "Kernel", "KernelStep", "Launch", "Source", "kind_of",
+    "unfrozen",
+]  # fmt: skip
 
 STRICT = "strict"
 """An operator's option of this name, a boolean, keeps kernels away that are not of `special_values`."""
@@ -27,6 +30,12 @@ def unfrozen(workload: Workload) -> Workload:
     """The workload without that option: the same tensors and the same result."""
     options = tuple((name, value) for name, value in workload.options if name != FROZEN)
     return Workload(workload.operator, workload.dtype, workload.dims, options)
+
+
+def kind_of(workload: Workload) -> tuple[str, str, bool]:
+    """Operator, dtype, and whether it is frozen: workloads that differ here never stand in for each other. A
+    time with weights laid out ahead says nothing of one without."""
+    return workload.operator, workload.dtype, bool(workload.option(FROZEN, False))
 
 
 class Kernel(ABC):

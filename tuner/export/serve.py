@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tuner import registry
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
-from tuner.core.kernel import FROZEN
+from tuner.core.kernel import kind_of
 from tuner.core.space import Config
 from tuner.core.workload import Workload
 from tuner.engine.program.build_cache import build_cached
@@ -184,15 +184,13 @@ def _ruling(
 ) -> _Ruling | None:  # fmt: skip
     """Of a shape, as `pick_by_rule` says; `None` where there is none."""
     protocol = default_protocol(device, threads=threads)
-    # Times with weights laid out ahead say nothing of those without: no rule is of both.
-    frozen = workload.option(FROZEN, False)
-    kind = workload.dtype, frozen
-    ruled = {w for w in (r.workload for r in rows) if (w.dtype, w.option(FROZEN, False)) == kind}
+    kind = kind_of(workload)
+    ruled = {w for w in (r.workload for r in rows) if kind_of(w) == kind}
     alike = {w for w in ruled if same_but_dims(w) == same_but_dims(workload)}
     stored = frozenset((r.workload.key, r.trial_id, r.time_s) for r in rows)
     key = (
-        store.name, store.count(), stored, frozenset(w.key for w in alike), workload.operator, *kind,
-        device.fingerprint, protocol.threads, tuple(kernels),
+        store.name, store.count(), stored, frozenset(w.key for w in alike), kind, device.fingerprint,
+        protocol.threads, tuple(kernels),
     )  # fmt: skip
     if key not in _KNOWN:
         for oldest in list(_KNOWN)[: len(_KNOWN) + 1 - _MOST_KNOWN]:

@@ -14,7 +14,7 @@ from tuner import registry
 from tuner.core.activations import ACTIVATIONS
 from tuner.core.device import Device
 from tuner.core.errors import TunerError
-from tuner.core.kernel import FROZEN, unfrozen
+from tuner.core.kernel import kind_of, unfrozen
 from tuner.core.workload import Workload
 from tuner.engine.program.load import load_rows, one_state
 from tuner.engine.program.tuned_kernel import TunedKernel
@@ -255,7 +255,7 @@ def _kernel(layer: Layer, rows: "Sequence[BestRow]", device: Device) -> TunedKer
     """
     fitting: list[Callable[[Workload, Workload], bool]] = [
         lambda stored, wanted: stored == wanted, _alike, partial(_alike, apart=_ELSEWHERE),
-        *([_of_kind] if layer.quantization is not None else []),
+        *([_same_taps] if layer.quantization is not None else []),
     ]  # fmt: skip
     for fits in fitting:
         for wanted in dict.fromkeys((layer.workload, unfrozen(layer.workload))):
@@ -277,10 +277,9 @@ def _alike(stored: Workload, wanted: Workload, apart: Collection[str] = ()) -> b
     return options[0] == options[1] and all(a == b or a[0] in _BATCHED for a, b in pairs)
 
 
-def _of_kind(stored: Workload, wanted: Workload) -> bool:
+def _same_taps(stored: Workload, wanted: Workload) -> bool:
     """Whether they multiply weights of the same taps, and both of one channel (depthwise) or neither."""
-    alike = stored.dtype == wanted.dtype and stored.option(FROZEN, False) == wanted.option(FROZEN, False)
-    return alike and _taps(stored) == _taps(wanted)
+    return kind_of(stored) == kind_of(wanted) and _taps(stored) == _taps(wanted)
 
 
 def _taps(workload: Workload) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tuner import registry
 from tuner.core.device import Device
 from tuner.core.errors import InvalidConfig, InvalidSpace, InvalidWorkload, Unavailable
-from tuner.core.kernel import FROZEN, Kernel, unfrozen
+from tuner.core.kernel import FROZEN, Kernel, kind_of, unfrozen
 from tuner.core.protocol import CACHES
 from tuner.core.space import Config
 from tuner.core.target import Target
@@ -48,13 +48,11 @@ def choose(
     """The stored configuration to use for a workload: (row, kernel, configuration, note).
 
     The fastest one of this very workload on this device, of those timed as in a model where there are any,
-    then of warm ones, then of cold ones; else that of the nearest shape (of the same
-    options first, then of any) whose configuration is valid here; where none is, the nearest one's,
-    adapted (`SearchSpace.nearest`). Another device's only where this one has none. Frozen workloads and
-    others never stand in for each other: a time with weights laid out ahead says nothing of one without. The
-    note is empty for an exact match. What was measured with so many threads is chosen, and has to be built,
-    for a target of so many cores: on all cores a space may not have it, and a kernel may start threads of its
-    own accord.
+    then of warm ones, then of cold ones; else that of the nearest shape (of the same options first, then of
+    any of its kind, `kind_of`) whose configuration is valid here; where none is, the nearest one's, adapted
+    (`SearchSpace.nearest`). Another device's only where this one has none. The note is empty for an exact
+    match. What was measured with so many threads is chosen, and has to be built, for a target of so many
+    cores: on all cores a space may not have it, and a kernel may start threads of its own accord.
 
     Raises:
         Unavailable: nothing stored can serve.
@@ -62,7 +60,7 @@ def choose(
     targets = {threads: device.target_for(threads) for threads in {row.threads for row in rows}}
     candidates = []
     for row in rows:
-        if not _of_kind(row.workload, workload):
+        if kind_of(row.workload) != kind_of(workload):
             continue
         kernel = registry.kernels().get(row.kernel.name)
         if kernel is None or kernel.baseline or kernel.unavailable():
@@ -96,25 +94,20 @@ def choose(
     raise Unavailable(_nothing(workload, rows, kernel_name))
 
 
-def _of_kind(stored: Workload, wanted: Workload) -> bool:
-    """Whether they differ in dimensions and in options other than `frozen` alone."""
-    kinds = [(w.operator, w.dtype, w.option(FROZEN, False)) for w in (stored, wanted)]
-    return kinds[0] == kinds[1]
-
-
 def _nothing(workload: Workload, rows: Sequence[BestRow], kernel_name: str | None) -> str:
     """That nothing can serve a workload, and what to do."""
     frozen = workload.option(FROZEN, False)
     others = any(
         unfrozen(row.workload) == unfrozen(workload) and kernel_name in (None, row.kernel.name)
         for row in rows
-        if not _of_kind(row.workload, workload)
+        if kind_of(row.workload) != kind_of(workload)
     )
     what = f"kernel {kernel_name}" if kernel_name else "any kernel"
+    kind = f"{workload.operator}/{workload.dtype}" + (", frozen," if frozen else "")
     dtype = f" --dtype {workload.dtype}" if workload.dtype != "f32" else ""
     return (
-        f"nothing stored of {what} for {workload.operator}/{workload.dtype}{', frozen,' * frozen} can serve "
-        f"{workload.key}: run 'tuner sweep {workload.operator} --shape \"{workload.shape}\"{dtype}' first"
+        f"nothing stored of {what} for {kind} can serve {workload.key}: run "
+        f"'tuner sweep {workload.operator} --shape \"{workload.shape}\"{dtype}' first"
         + (f", or load it {'without' if frozen else 'with'} frozen=True, as it is stored" if others else "")
     )
 
