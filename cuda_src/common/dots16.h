@@ -6,8 +6,8 @@
 //     p      b0 b1 b2 ...   (b0 c0) (b1 c1) (b2 c2) ...              s0 += a_p b0 + a_p+1 c0,  s1 += a_p b1 + a_p+1 c1, ...
 //     p + 1  c0 c1 c2 ...
 //
-// DOTS16: the target has it, and operands are bf16. Where it is 0 nothing else is here. Vectors of words are of type `vec`,
-// as packed panels are of floats: no arithmetic but this is done on them.
+// DOTS16: the target has it, and operands are bf16. Where it is 0 only single words are here, of bf16. Vectors of words are of
+// type `vec`, as packed panels are of floats: no arithmetic but this is done on them.
 #pragma once
 #include "simd.h"
 
@@ -15,6 +15,20 @@
 #define DOTS16 1
 #else
 #define DOTS16 0
+#endif
+
+#if DTYPE_BF16
+// Two neighbours in memory, at any address of an element, as a word.
+static inline uint32_t word_at(const bfloat16* from) {
+    uint32_t word;
+    __builtin_memcpy(&word, from, sizeof word);
+    return word;
+}
+
+static inline uint32_t word_of(bfloat16 first) { return first.bits; }  // and zero: the end of an odd depth
+static inline uint32_t word_of(bfloat16 first, bfloat16 second) { return first.bits | uint32_t(second.bits) << 16; }
+
+static inline vec splat_word(uint32_t word) { return (vec)(bits32{} + word); }
 #endif
 
 #if DOTS16
@@ -45,18 +59,6 @@ typedef short shorts16 __attribute__((vector_size(32)));
 
 // sums + the products of the words of a and those of b.
 static inline vec dot_pairs(vec a, vec b, vec sums) { return SUM_WORDS(sums, a, b); }
-
-// Two neighbours in memory, at any address of an element, as a word.
-static inline uint32_t word_at(const bfloat16* from) {
-    uint32_t word;
-    __builtin_memcpy(&word, from, sizeof word);
-    return word;
-}
-
-static inline uint32_t word_of(bfloat16 first) { return first.bits; }  // and zero: the end of an odd depth
-static inline uint32_t word_of(bfloat16 first, bfloat16 second) { return first.bits | uint32_t(second.bits) << 16; }
-
-static inline vec splat_word(uint32_t word) { return (vec)(bits32{} + word); }
 
 // 32 neighbours in memory: sixteen words.
 static inline vec load_words(const bfloat16* from) {

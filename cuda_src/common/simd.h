@@ -45,6 +45,9 @@ static inline void store(Sum* p, vec v) { *reinterpret_cast<vec_unaligned*>(p) =
 #if DTYPE_F16
 #include "half.h"
 #elif DTYPE_BF16
+#if defined(__AVX512BF16__) && defined(__clang__)
+#include <immintrin.h>  // its builtins want other types
+#endif
 typedef uint16_t bits16 __attribute__((vector_size(VECTOR_BYTES / 2)));
 typedef uint32_t bits32 __attribute__((vector_size(VECTOR_BYTES)));
 
@@ -65,13 +68,20 @@ static inline vec load(const bfloat16* p) {
     return (vec)(widened(halves) << 16);
 }
 
-static inline void store(bfloat16* p, vec v) {
-#if defined(__AVX512BF16__) && !defined(__clang__)
-    // Rounds to nearest even too, and a denormal to zero: single elements (bfloat16.h) and Clang's vectors keep theirs.
-    const auto halves = __builtin_ia32_cvtneps2bf16_v16sf(v);
+// Rounded to nearest even: by one instruction where there is one, which makes zeros of denormals. Single elements (bfloat16.h)
+// keep theirs.
+static inline bits16 rounded(vec v) {
+#if defined(__AVX512BF16__) && defined(__clang__)
+    return (bits16)_mm512_cvtneps_pbh((__m512)v);
+#elif defined(__AVX512BF16__)
+    return (bits16)__builtin_ia32_cvtneps2bf16_v16sf(v);
 #else
-    const bits16 halves = __builtin_convertvector(upper_half<bits32>((bits32)v, v != v), bits16);
+    return __builtin_convertvector(upper_half<bits32>((bits32)v, v != v), bits16);
 #endif
+}
+
+static inline void store(bfloat16* p, vec v) {
+    const bits16 halves = rounded(v);
     __builtin_memcpy(p, &halves, sizeof halves);
 }
 #endif

@@ -165,7 +165,7 @@ struct Bf16Convolution {
             for (int j = 0; j < NV; ++j) {
                 vec value = sums[i][j];
                 if (OPT_RESIDUAL) value += load(epilogue.residual + place + j * LANES);
-                store_rounded(Y + place + j * LANES, finished(value));
+                store(Y + place + j * LANES, finished(value));
             }
         }
     }
@@ -186,7 +186,7 @@ struct Bf16Convolution {
     void put_rows(const float* done, int64_t channels, result* to) const {
         for (int i = 0; i < M; ++i, to += at.k) {
             result row[N];
-            for (int64_t j = 0; j < N; j += LANES) store_rounded(row + j, finished(load(done + i * N + j)));
+            for (int64_t j = 0; j < N; j += LANES) store(row + j, finished(load(done + i * N + j)));
             memcpy(to, row, size_t(channels) * sizeof(result));
         }
     }
