@@ -40,7 +40,6 @@ typedef uint16_t halves32 __attribute__((vector_size(64)));
 #define SUM_WORDS(sums, a, b) (vec)_mm512_dpbf16_ps((__m512)(sums), (__m512bh)(a), (__m512bh)(b))
 #define PICK(Type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #define LOAD_32(from, mask) (halves32)_mm512_maskz_loadu_epi16(mask, from)
-#define LOAD_16(from, mask) (bits16)_mm256_maskz_loadu_epi16(mask, from)
 #else
 #if __GNUC__ >= 13
 typedef __bf16 brains32 __attribute__((vector_size(64)));
@@ -50,11 +49,8 @@ typedef short brains32 __attribute__((vector_size(64)));
 #define SUM_WORDS(sums, a, b) __builtin_ia32_dpbf16ps_v16sf(sums, (brains32)(a), (brains32)(b))
 #define PICK(Type, a, b, ...) __builtin_shuffle(a, b, Type{__VA_ARGS__})
 typedef short shorts32 __attribute__((vector_size(64)));
-typedef short shorts16 __attribute__((vector_size(32)));
 #define LOAD_32(from, mask) \
     (halves32) __builtin_ia32_loaddquhi512_mask(reinterpret_cast<const short*>(from), shorts32{}, mask)
-#define LOAD_16(from, mask) \
-    (bits16) __builtin_ia32_loaddquhi256_mask(reinterpret_cast<const short*>(from), shorts16{}, mask)
 #endif
 
 // sums + the products of the words of a and those of b.
@@ -67,10 +63,9 @@ static inline vec load_words(const bfloat16* from) {
     return words;
 }
 
-// 32 or 16 neighbours; with a mask, those whose bits are set, others as zeros: no more is read.
+// 32 or 16 neighbours; with a mask, as `load_16` of simd.h.
 static inline halves32 load_32(const bfloat16* from) { return (halves32)load_words(from); }
 static inline halves32 load_32(const bfloat16* from, uint32_t mask) { return LOAD_32(from, mask); }
-static inline bits16 load_16(const bfloat16* from, uint16_t mask) { return LOAD_16(from, mask); }
 
 static inline bits16 load_16(const bfloat16* from) {
     bits16 halves;

@@ -42,13 +42,28 @@ static inline vec load(const Sum* p) { return *reinterpret_cast<const vec_unalig
 
 static inline void store(Sum* p, vec v) { *reinterpret_cast<vec_unaligned*>(p) = v; }
 
+#if DTYPE_F16 || DTYPE_BF16
+typedef uint16_t bits16 __attribute__((vector_size(VECTOR_BYTES / 2)));
+
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+#if defined(__clang__)
+#include <immintrin.h>  // its builtins want other types
+#define LOAD_16(from, mask) _mm256_maskz_loadu_epi16(mask, from)
+#else
+typedef short shorts16 __attribute__((vector_size(32)));
+#define LOAD_16(from, mask) __builtin_ia32_loaddquhi256_mask(static_cast<const short*>(from), shorts16{}, mask)
+#endif
+// Of sixteen neighbours those whose bits are set, others as zeros: no more is read.
+static inline bits16 load_16(const void* from, uint16_t mask) { return (bits16)LOAD_16(from, mask); }
+#endif
+#endif
+
 #if DTYPE_F16
 #include "half.h"
 #elif DTYPE_BF16
 #if defined(__AVX512BF16__) && defined(__clang__)
-#include <immintrin.h>  // its builtins want other types
+#include <immintrin.h>
 #endif
-typedef uint16_t bits16 __attribute__((vector_size(VECTOR_BYTES / 2)));
 typedef uint32_t bits32 __attribute__((vector_size(VECTOR_BYTES)));
 
 // Each as a word whose upper half is 0. GCC's conversion makes two vectors and puts them together, five instructions for one.

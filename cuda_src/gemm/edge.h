@@ -29,18 +29,14 @@ static inline void store_first(Sum* p, vec v, Lanes inside) { __builtin_ia32_sto
 #if MASKS_OF_16
 #if defined(__clang__)
 #include <immintrin.h>  // its builtins take other pointers
-#define LOAD_NARROW(p, inside) _mm256_maskz_loadu_epi16(inside, p)
-#define STORE_NARROW(p, bits, inside) _mm256_mask_storeu_epi16(p, inside, bits)
-typedef __m256i narrow_row;
+#define STORE_16(p, bits, inside) _mm256_mask_storeu_epi16(p, inside, (__m256i)(bits))
 #else
-typedef short narrow_row __attribute__((vector_size(32)));
-#define LOAD_NARROW(p, inside) __builtin_ia32_loaddquhi256_mask(reinterpret_cast<const short*>(p), narrow_row{}, inside)
-#define STORE_NARROW(p, bits, inside) __builtin_ia32_storedquhi256_mask(reinterpret_cast<short*>(p), bits, inside)
+#define STORE_16(p, bits, inside) __builtin_ia32_storedquhi256_mask(reinterpret_cast<short*>(p), (shorts16)(bits), inside)
 #endif
 
 // By way of an array, which the compiler keeps in a register: conversions are from memory and to it.
 static inline vec load_first(const Output* p, Lanes inside) {
-    const narrow_row bits = LOAD_NARROW(p, inside);
+    const bits16 bits = load_16(p, inside);
     Output row[LANES];
     __builtin_memcpy(row, &bits, sizeof row);
     return load(row);
@@ -49,9 +45,9 @@ static inline vec load_first(const Output* p, Lanes inside) {
 static inline void store_first(Output* p, vec v, Lanes inside) {
     Output row[LANES];
     store(row, v);
-    narrow_row bits;
+    bits16 bits;
     __builtin_memcpy(&bits, row, sizeof bits);
-    STORE_NARROW(p, bits, inside);
+    STORE_16(p, bits, inside);
 }
 #endif
 
