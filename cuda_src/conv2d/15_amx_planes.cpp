@@ -39,37 +39,36 @@ constant = ["W"]
 // the columns. The second operand of a tile product wants units of four neighbours in the depth, so four planes are
 // interleaved byte by byte, and its rows, sixteen such units of the same pixels, are planes apart; a row of the result is
 // sixteen pixels of one channel, as Y has them.
-#define HUGE_PAGES 1
 #define SHIFTED 0
 #include <utility>
 
-#include "../common/amx_rows.h"
-#include "../common/arena.h"
-#include "../common/team.h"
-#include "../common/text.h"
+#include "../common/amx.h"
 #include "planes.h"
 
 static_assert(LANES == TILE, "a register holds a row of a tile");
 
 struct Product {
-    const Planes planes;
-    const Shape& at;
+    const Planes& planes;
     const int8_t* W;
-    int8_t* packed;          // [groups][tiles of channels][chunks][16 channels][16 units]
-    const int32_t* offsets;  // [chunks]: from a pixel of the image
-    enum : int64_t { TILE_BYTES = TILE * TILE_ROW_BYTES };
+    int8_t* packed;          // [groups][tiles of channels][steps][16 channels][16 units]
+    const int32_t* offsets;  // [steps]: from a pixel of the image
+    enum : int64_t { TILE_BYTES = TILE * TILE_ROW_BYTES, TOGETHER = ACROSS };
+    typedef Tiles Registers;
 
     int64_t chunks_a_tap() const { return ceil_div(planes.units(), TILE); }
-    int64_t chunks() const { return at.r * at.s * chunks_a_tap(); }
-    int64_t channel_tiles() const { return ceil_div(at.outer, TILE); }  // of a group
+    int64_t steps() const { return planes.at.r * planes.at.s * chunks_a_tap(); }
+    int64_t channel_tiles() const { return ceil_div(planes.at.outer, TILE); }  // of a group
+    int64_t blocks() const { return ceil_div(channel_tiles(), DOWN); }
+    int64_t reach() const { return 16 * planes.unit() * (chunks_a_tap() + 1); }
     // Rows of the last tile may be units that are not there; they are multiplied by 0.
     int64_t memory() const { return (planes.all_units() + TILE) * planes.unit() + 4 * TILE; }
 
     void pack() const {
+        const Shape& at = planes.at;
         int8_t* to = packed;
         for (int64_t i = 0; i < OPT_GROUPS * channel_tiles(); ++i) {
             const int64_t group = i / channel_tiles(), first = i % channel_tiles() * TILE;
-            for (int64_t chunk = 0; chunk < chunks(); ++chunk, to += TILE_BYTES) {
+            for (int64_t chunk = 0; chunk < steps(); ++chunk, to += TILE_BYTES) {
                 const int64_t tap = chunk / chunks_a_tap(), c = chunk % chunks_a_tap() * TILE_ROW_BYTES;
                 memset(to, 0, TILE_BYTES);
                 for (int64_t k = 0; k < min_of(TILE, at.outer - first); ++k) {
@@ -83,6 +82,7 @@ struct Product {
     }
 
     void find_offsets(int32_t* to) const {
+        const Shape& at = planes.at;
         for (int64_t tap = 0; tap < at.r * at.s; ++tap) {
             const int64_t first = planes.distance(tap), step = TILE * planes.unit();
             for (int64_t chunk = 0; chunk < chunks_a_tap(); ++chunk) *to++ = int32_t(first + chunk * step);
@@ -106,19 +106,20 @@ struct Product {
         (tile_store<I>(to + I * TILE_UNITS, TILE_ROW_BYTES), ...);
     }
 
-    // Tiles `block` of a group's channels and `begin` of the pixels, and those behind them, as many as there are.
+    // Block `block` of a group's channels, DOWN tiles, and tiles `begin` ... of the pixels, as many as there are.
     void compute(int64_t group, int64_t block, int64_t begin) const {
-        const int64_t tiles = at.n * planes.pixel_tiles();
+        const Shape& at = planes.at;
+        const int64_t tiles = at.n * planes.pixel_tiles(), first = block * DOWN;
         const int8_t *weights[DOWN], *pixels[ACROSS], *rows[ACROSS];
         for (int64_t i = 0; i < DOWN; ++i) {
-            const int64_t tile = group * channel_tiles() + min_of(block + i, channel_tiles() - 1);
-            weights[i] = packed + tile * chunks() * TILE_BYTES;
+            const int64_t tile = group * channel_tiles() + min_of(first + i, channel_tiles() - 1);
+            weights[i] = packed + tile * steps() * TILE_BYTES;
         }
         for (int64_t j = 0; j < ACROSS; ++j) {
             pixels[j] = reinterpret_cast<const int8_t*>(planes.pixels(group, min_of(begin + j, tiles - 1)));
         }
         clear(std::make_integer_sequence<int, DOWN * ACROSS>());
-        for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
+        for (int64_t chunk = 0; chunk < steps(); ++chunk) {
             for (int64_t j = 0; j < ACROSS; ++j) rows[j] = pixels[j] + 4 * int64_t(offsets[chunk]);
             fetch<DOWN * ACROSS>(weights, TILE_ROW_BYTES, std::make_integer_sequence<int, DOWN>());
             fetch<DOWN * ACROSS + DOWN>(rows, 4 * planes.unit(), std::make_integer_sequence<int, ACROSS>());
@@ -127,9 +128,9 @@ struct Product {
         }
         int32_t sums[DOWN * ACROSS * TILE_UNITS] __attribute__((aligned(64)));
         keep(sums, std::make_integer_sequence<int, DOWN * ACROSS>());
-        for (int64_t i = 0; i < DOWN && block + i < channel_tiles(); ++i) {
+        for (int64_t i = 0; i < DOWN && first + i < channel_tiles(); ++i) {
             for (int64_t j = 0; j < ACROSS && begin + j < tiles; ++j) {
-                finish(sums + (i * ACROSS + j) * TILE_UNITS, group * at.outer, (block + i) * TILE, begin + j);
+                finish(sums + (i * ACROSS + j) * TILE_UNITS, group * at.outer, (first + i) * TILE, begin + j);
             }
         }
     }
@@ -137,30 +138,8 @@ struct Product {
     // A tile of sums: channels `first` ... of the group that begins at channel `group`.
     void finish(const int32_t* sums, int64_t group, int64_t first, int64_t tile) const {
         const Planes::Results of = planes.results(tile);
-        for (int64_t i = 0; i < min_of(TILE, at.outer - first); ++i) {
+        for (int64_t i = 0; i < min_of(TILE, planes.at.outer - first); ++i) {
             planes.put(load(sums + i * TILE), group + first + i, tile / planes.pixel_tiles(), of);
-        }
-    }
-
-    // What thread `index` of `team` does. `wait` is a barrier of the team.
-    template <class Wait>
-    void run(int64_t team, int64_t index, Wait wait) const {
-        const Range units_copied = share(planes.all_units(), 1, team, index);
-        for (int64_t i = units_copied.begin; i < units_copied.end; ++i) planes.copy(i);
-        wait();
-        const Tiles registers;
-        const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, blocks = ceil_div(channel_tiles(), DOWN);
-        const Range channels = share(OPT_GROUPS * blocks, 1, down, index % down);
-        const Range pixels = share(at.n * planes.pixel_tiles(), ACROSS, team / down, index / down);
-        auto both = [&](int64_t block, int64_t tile) { compute(block / blocks, block % blocks * DOWN, tile); };
-        if (TEXT(INNER)[0] == 'c') {
-            for (int64_t tile = pixels.begin; tile < pixels.end; tile += ACROSS) {
-                for (int64_t block = channels.begin; block < channels.end; ++block) both(block, tile);
-            }
-        } else {
-            for (int64_t block = channels.begin; block < channels.end; ++block) {
-                for (int64_t tile = pixels.begin; tile < pixels.end; tile += ACROSS) both(block, tile);
-            }
         }
     }
 };
@@ -168,25 +147,14 @@ struct Product {
 extern "C" int pack_ahead(const element* W, int8_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
                           int64_t s) {
     const Planes planes = {Shape(n, c, h, w, k, r, s), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
-    const Product work = {planes, planes.at, W, ahead, nullptr};
-    work.pack();
+    Product{planes, W, ahead, nullptr}.pack();
     return 0;
 }
 
 extern "C" int conv2d(const element* X, const element* W, const addend* bias, const float* scale, const int32_t* Z,
                       result* Y, int8_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
     if (!may_use_tiles()) return 3;
-    static thread_local Arena arena;
     Planes planes = {Shape(n, c, h, w, k, r, s), X, bias, Z, scale, Y, nullptr};
-    const Product sizes = {planes, planes.at, W, ahead, nullptr};
-    if (16 * planes.unit() * (sizes.chunks_a_tap() + 1) >= int64_t(1) << 31) return 2;  // an offset is 32 bits
-    const int64_t copied = ceil_div(sizes.memory(), 16) * 16;
-    int32_t* memory = arena.reserve(copied + sizes.chunks());
-    if (!memory) return 1;
-    sizes.find_offsets(memory + copied);
-    planes.image = memory;
-    const Product work = {planes, planes.at, W, ahead, memory + copied};
-    BY_TEAM
-    work.run(TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
-    return 0;
+    Product work = {planes, W, ahead, nullptr};
+    return convolve(planes, work);
 }

@@ -43,48 +43,48 @@ constant = ["W"]
 // Rung 21. What rung 15 is for AMX: rungs 8 and 9 transpose planes to pixels with their channels, and the results back. Here
 // a vector holds one unit of sixteen pixels (planes.h), a weight is in all its lanes, and a register of sums is sixteen
 // pixels of a channel, as Y has them.
-#define HUGE_PAGES 1
 #define SHIFTED 1
-#include "../common/arena.h"
 #include "../common/dots8.h"
-#include "../common/team.h"
-#include "../common/text.h"
 #include "planes.h"
 
 static_assert(QUADS, "units of four bytes");
 enum { STEPS = UNROLL };  // a pragma expands no macro
 
 struct Product {
-    const Planes planes;
-    const Shape& at;
+    const Planes& planes;
     const int8_t* W;
-    int32_t* packed;         // [groups][blocks of channels][taps + 1][ROWS]
-    const int32_t* offsets;  // [taps]: from a pixel of the image
+    int32_t* packed;         // [groups][blocks of channels][steps + 1][ROWS]
+    const int32_t* offsets;  // [steps]: from a pixel of the image
+    enum : int64_t { TOGETHER = VECTORS };
+    struct Registers {};
 
-    int64_t taps() const { return at.r * at.s * planes.units(); }
-    int64_t blocks() const { return ceil_div(at.outer, ROWS); }  // of a group
+    int64_t steps() const { return planes.at.r * planes.at.s * planes.units(); }
+    int64_t blocks() const { return ceil_div(planes.at.outer, ROWS); }  // of a group
+    int64_t reach() const { return 4 * planes.unit() * (planes.units() + 1); }
     // Behind the last pixel there is room for the rest of a vector.
     int64_t memory() const { return planes.all_units() * planes.unit() + LANES; }
 
     void pack() const {
+        const Shape& at = planes.at;
         const int64_t window = at.r * at.s;
         int32_t* to = packed;
-        for (int64_t i = 0; i < OPT_GROUPS * blocks(); ++i, to += (taps() + 1) * ROWS) {
+        for (int64_t i = 0; i < OPT_GROUPS * blocks(); ++i, to += (steps() + 1) * ROWS) {
             const int64_t first = i / blocks() * at.outer + i % blocks() * ROWS;
             const int64_t count = min_of(ROWS, at.outer - i % blocks() * ROWS);
-            memset(to, 0, size_t((taps() + 1) * ROWS) * 4);
+            memset(to, 0, size_t((steps() + 1) * ROWS) * 4);
             for (int64_t j = 0; j < count; ++j) {
-                for (int64_t t = 0; t < taps(); ++t) {
+                for (int64_t t = 0; t < steps(); ++t) {
                     const int64_t channel = t / window * GROUP, left = at.inner - channel;
                     const int8_t* from = W + ((first + j) * at.inner + channel) * window + t % window;
                     to[t * ROWS + j] = unit_w(from, window, left);
-                    to[taps() * ROWS + j] += first_of(from, window, left);
+                    to[steps() * ROWS + j] += first_of(from, window, left);
                 }
             }
         }
     }
 
     void find_offsets(int32_t* to) const {
+        const Shape& at = planes.at;
         for (int64_t u = 0; u < planes.units(); ++u) {
             for (int64_t tap = 0; tap < at.r * at.s; ++tap) *to++ = int32_t(planes.distance(tap) + u * planes.unit());
         }
@@ -92,7 +92,8 @@ struct Product {
 
     // Block `block` of a group's channels, and vectors `begin` ... of pixels, as many as there are.
     __attribute__((noinline)) void compute(int64_t group, int64_t block, int64_t begin) const {
-        const int64_t tiles = at.n * planes.pixel_tiles(), taps = this->taps();
+        const Shape& at = planes.at;
+        const int64_t tiles = at.n * planes.pixel_tiles(), taps = steps();
         const int32_t* weights = packed + (group * blocks() + block) * (taps + 1) * ROWS;
         const int32_t* x[VECTORS];
         vec sums[ROWS][VECTORS];
@@ -129,50 +130,18 @@ struct Product {
             for (int64_t i = 0; i < channels; ++i) planes.put(load(done[j][i]), channel + i, n, of);
         }
     }
-
-    // What thread `index` of `team` does. `wait` is a barrier of the team.
-    template <class Wait>
-    void run(int64_t team, int64_t index, Wait wait) const {
-        const Range copied = share(planes.all_units(), 1, team, index);
-        for (int64_t i = copied.begin; i < copied.end; ++i) planes.copy(i);
-        wait();
-        const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1;
-        const Range channels = share(OPT_GROUPS * blocks(), 1, down, index % down);
-        const Range pixels = share(at.n * planes.pixel_tiles(), VECTORS, team / down, index / down);
-        auto both = [&](int64_t block, int64_t tile) { compute(block / blocks(), block % blocks(), tile); };
-        if (TEXT(INNER)[0] == 'c') {
-            for (int64_t tile = pixels.begin; tile < pixels.end; tile += VECTORS) {
-                for (int64_t block = channels.begin; block < channels.end; ++block) both(block, tile);
-            }
-        } else {
-            for (int64_t block = channels.begin; block < channels.end; ++block) {
-                for (int64_t tile = pixels.begin; tile < pixels.end; tile += VECTORS) both(block, tile);
-            }
-        }
-    }
 };
 
 extern "C" int pack_ahead(const element* W, int32_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
                           int64_t s) {
     const Planes planes = {Shape(n, c, h, w, k, r, s), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
-    const Product work = {planes, planes.at, W, ahead, nullptr};
-    work.pack();
+    Product{planes, W, ahead, nullptr}.pack();
     return 0;
 }
 
 extern "C" int conv2d(const element* X, const element* W, const addend* bias, const float* scale, const int32_t* Z,
                       result* Y, int32_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
-    static thread_local Arena arena;
     Planes planes = {Shape(n, c, h, w, k, r, s), X, bias, Z, scale, Y, nullptr};
-    const Product sizes = {planes, planes.at, W, ahead, nullptr};
-    if (4 * planes.unit() * (planes.units() + 1) >= int64_t(1) << 31) return 2;  // an offset is 32 bits
-    const int64_t copied = ceil_div(sizes.memory(), 16) * 16;
-    int32_t* memory = arena.reserve(copied + sizes.taps());
-    if (!memory) return 1;
-    sizes.find_offsets(memory + copied);
-    planes.image = memory;
-    const Product work = {planes, planes.at, W, ahead, memory + copied};
-    BY_TEAM
-    work.run(TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
-    return 0;
+    Product work = {planes, W, ahead, nullptr};
+    return convolve(planes, work);
 }

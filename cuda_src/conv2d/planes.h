@@ -8,10 +8,16 @@
 //
 // With a stride of 2 lines and columns are sorted by their remainders into four such images. The macro SHIFTED is 1 where
 // an instruction wants units unsigned: 128 more.
+//
+// A rung is a Product of weights and such an image, of members of these names, and `convolve` a call of it.
 #pragma once
+#define HUGE_PAGES 1
 #include <immintrin.h>
 
+#include "../common/arena.h"
 #include "../common/requantize.h"
+#include "../common/team.h"
+#include "../common/text.h"
 #include "image.h"
 
 static_assert(LANES == 16, "an index of sixteen pixels");
@@ -136,3 +142,44 @@ struct Planes {
 #endif
     }
 };
+
+// What thread `index` of `team` does: it copies some units, then computes some of the `blocks()` of each group's channels with
+// some pixels, TOGETHER tiles at a time. `Registers` lives meanwhile.
+template <class Product>
+static void run(const Product& work, int64_t team, int64_t index) {
+    const Planes& planes = work.planes;
+    const Range copied = share(planes.all_units(), 1, team, index);
+    for (int64_t i = copied.begin; i < copied.end; ++i) planes.copy(i);
+    wait_for_team();
+    const typename Product::Registers registers{};
+    constexpr int64_t TOGETHER = Product::TOGETHER;
+    const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, blocks = work.blocks();
+    const Range channels = share(OPT_GROUPS * blocks, 1, down, index % down);
+    const Range pixels = share(planes.at.n * planes.pixel_tiles(), TOGETHER, team / down, index / down);
+    auto both = [&](int64_t block, int64_t tile) { work.compute(block / blocks, block % blocks, tile); };
+    if (TEXT(INNER)[0] == 'c') {
+        for (int64_t tile = pixels.begin; tile < pixels.end; tile += TOGETHER) {
+            for (int64_t block = channels.begin; block < channels.end; ++block) both(block, tile);
+        }
+    } else {
+        for (int64_t block = channels.begin; block < channels.end; ++block) {
+            for (int64_t tile = pixels.begin; tile < pixels.end; tile += TOGETHER) both(block, tile);
+        }
+    }
+}
+
+// `work` refers to `planes`. Its offsets, one for each of its `steps()`, are below its `reach()`.
+template <class Product>
+static int convolve(Planes& planes, Product& work) {
+    static thread_local Arena arena;
+    if (work.reach() >= int64_t(1) << 31) return 2;  // an offset is 32 bits
+    const int64_t copied = ceil_div(work.memory(), 16) * 16;
+    int32_t* memory = arena.reserve(copied + work.steps());
+    if (!memory) return 1;
+    planes.image = memory;
+    work.find_offsets(memory + copied);
+    work.offsets = memory + copied;
+    BY_TEAM
+    run(work, TEAM_SIZE, TEAM_INDEX);
+    return 0;
+}
