@@ -1,14 +1,9 @@
-// Rows of a tile (amx.h) as vectors: masks of what is there, units of two bf16 made of floats, rows that become columns.
+// Rows of a tile (amx.h) as vectors: units of two bf16 made of floats, rows that become columns.
 #pragma once
 #include <immintrin.h>
 
 #include "amx.h"
-#include "range.h"
-
-// The first so many of 16 lanes; none of a negative number.
-static inline __mmask16 first_lanes(int64_t count) {
-    return count >= TILE ? __mmask16(0xffff) : __mmask16((1u << max_of(count, 0)) - 1);
-}
+#include "masks.h"
 
 // The upper halves of two vectors of floats, as a row of units of elements i of both. Along the sum any order will do, if
 // both operands have the same; to put neighbours beside each other takes a permutation.

@@ -137,7 +137,7 @@ struct Product {
 
     // A tile of sums: channels `first` ... of the group that begins at channel `group`.
     void finish(const int32_t* sums, int64_t group, int64_t first, int64_t tile) const {
-        const Planes::Results of = planes.results(tile);
+        const Results of = planes.results(tile);
         for (int64_t i = 0; i < min_of(TILE, planes.at.outer - first); ++i) {
             planes.put(load(sums + i * TILE), group + first + i, tile / planes.pixel_tiles(), of);
         }

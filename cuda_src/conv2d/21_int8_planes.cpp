@@ -125,7 +125,7 @@ struct Product {
         }
         const int64_t channel = group * at.outer + block * ROWS, channels = min_of(ROWS, at.outer - block * ROWS);
         for (int64_t j = 0; j < min_of(VECTORS, tiles - begin); ++j) {
-            const Planes::Results of = planes.results(begin + j);
+            const Results of = planes.results(begin + j);
             const int64_t n = (begin + j) / planes.pixel_tiles();
             for (int64_t i = 0; i < channels; ++i) planes.put(load(done[j][i]), channel + i, n, of);
         }

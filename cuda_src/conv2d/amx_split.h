@@ -43,33 +43,12 @@ panel_bytes = "panel"
 #include "../common/text.h"
 #include "amx_split_plain.h"
 #include "amx_split_tiles.h"
+#include "results.h"
 
 static_assert(int(LANES) == int(TILE), "a vector is a row of a tile");
 
 // PACK_W is `whole` (all threads pack all weights first), `blocks` (each what it multiplies next) or `ahead`.
 static constexpr bool OWN_W = TEXT(PACK_W)[0] == 'b', AHEAD = TEXT(PACK_W)[0] == 'a';
-
-// What of a tile of PIXELS' places is results, and where the first of them lies in an image of Y.
-struct Results {
-    __mmask16 there;
-    int64_t count, pixel;
-
-    Results(const Layout& lay, int64_t place) {
-        const int64_t column = place % lay.pitch;
-        there = first_lanes(lay.length - place);
-        if (lay.pitch > lay.at.columns) {
-            __m512i columns = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-            columns = _mm512_add_epi32(columns, _mm512_set1_epi32(int(column)));
-            const __m512i all = _mm512_set1_epi32(int(lay.pitch));
-            for (__mmask16 over; (over = _mm512_cmpge_epi32_mask(columns, all));) {
-                columns = _mm512_mask_sub_epi32(columns, over, columns, all);
-            }
-            there = __mmask16(there & _mm512_cmplt_epi32_mask(columns, _mm512_set1_epi32(int(lay.at.columns))));
-        }
-        count = __builtin_popcount(there);
-        pixel = place / lay.pitch * lay.at.columns + min_of(column, lay.at.columns);
-    }
-};
 
 // What one thread does.
 struct Worker {
@@ -81,7 +60,7 @@ struct Worker {
 
     // Sums that are complete, and which of their rows comes next: they are finished while the block after them is
     // multiplied, which leaves most cycles to vectors.
-    Results results[2] = {{lay, 0}, {lay, 0}};
+    Results results[2] = {};
     int64_t image = 0, filter = 0, channels = 0, next_row = 0, last_row = 0;
     // How many rows, and how many items of the next slab, after each of a step's six products.
     int64_t rows_each = 0, items_each = 0;
@@ -90,8 +69,7 @@ struct Worker {
     const char *coming = nullptr, *last_coming = nullptr;
     int64_t coming_each = 0;
 
-    void put(float* to, vec sum, int64_t count) const {
-        const __mmask16 there = first_lanes(count);
+    void put(float* to, vec sum, __mmask16 there) const {
         if (OPT_RESIDUAL) sum += (vec)_mm512_maskz_loadu_ps(there, work.epilogue.residual + (to - work.Y));
         _mm512_mask_storeu_ps(to, there, (__m512)activated(sum));
     }
@@ -103,8 +81,8 @@ struct Worker {
         for (int64_t tile = 0; tile < ACROSS; ++tile, row += TILE_UNITS) {
             const Results& of = results[tile];
             vec sum = load(row);
-            if (of.there != first_lanes(of.count)) sum = (vec)_mm512_maskz_compress_ps(of.there, (__m512)sum);
-            put(to + of.pixel, OPT_BIAS ? sum + splat(work.epilogue.bias[filter + i]) : sum, of.count);
+            if (of.there != of.written) sum = (vec)_mm512_maskz_compress_ps(of.there, (__m512)sum);
+            put(to + of.pixel, OPT_BIAS ? sum + splat(work.epilogue.bias[filter + i]) : sum, of.written);
         }
     }
 
@@ -118,8 +96,9 @@ struct Worker {
         const float* row = sums + i / TILE * DOWN * TILE_UNITS + i % TILE * TILE;
         for (int64_t j = 0; j < channels; j += TILE, row += TILE_UNITS) {
             vec sum = load(row);
-            if (OPT_BIAS) sum += (vec)_mm512_maskz_loadu_ps(first_lanes(channels - j), work.epilogue.bias + filter + j);
-            put(to + j, sum, channels - j);
+            const __mmask16 there = first_lanes(channels - j);
+            if (OPT_BIAS) sum += (vec)_mm512_maskz_loadu_ps(there, work.epilogue.bias + filter + j);
+            put(to + j, sum, there);
         }
     }
 
@@ -166,7 +145,9 @@ struct Worker {
             const int64_t place = block % lay.blocks_of_image * PIXELS, n = block / lay.blocks_of_image;
             const int64_t line = n * lay.lines_of_image - first_line;
             multiply(packed, slab + group * lay.chunks * lay.chunk_bytes + (line * lay.pitch + place) * Layout::PLACE_BYTES);
-            for (int64_t tile = 0; tile < ACROSS; ++tile) results[tile] = Results(lay, place + tile * TILE);
+            for (int64_t tile = 0; tile < ACROSS; ++tile) {
+                results[tile] = results_from(place + tile * TILE, lay.pitch, lay.at.columns, lay.length);
+            }
             image = n, filter = work.weights.first_filter(panel), channels = work.weights.filters(panel);
             next_row = 0, last_row = OPT_NHWC ? PIXELS : channels;
         }

@@ -19,10 +19,9 @@
 #include "../common/team.h"
 #include "../common/text.h"
 #include "image.h"
+#include "results.h"
 
 static_assert(LANES == 16, "an index of sixteen pixels");
-
-static inline __mmask16 first_pixels(int64_t count) { return count >= 16 ? 0xFFFF : __mmask16((1u << count) - 1); }
 
 struct Planes {
     const Shape at;
@@ -67,7 +66,7 @@ struct Planes {
         const int64_t next = planes > 1 ? plane : 0, third = planes > 2 ? 2 * plane : 0, last = planes > 3 ? 3 * plane : 0;
         from += begin;
         for (int64_t x = 0; x < count; x += LANES) {
-            const __mmask16 mask = first_pixels(count - x);
+            const __mmask16 mask = first_lanes(count - x);
             auto row = [&](int64_t place) {
                 if (OPT_STRIDE == 1) return _mm_maskz_loadu_epi8(mask, from + place + x);
                 // The last pixel is the last byte that is read.
@@ -106,39 +105,22 @@ struct Planes {
         }
     }
 
-    // Where a tile's results are in a plane of Y, and which of its sixteen sums they are.
-    struct Results {
-        int64_t place;
-        __mmask16 mask, written;
-    };
     Results results(int64_t tile) const {
-        const int64_t from = tile % pixel_tiles() * LANES, column = from % pitch();
-        __mmask16 mask = first_pixels(length() - from);
-        if (pitch() > at.columns) {
-            __m512i columns = _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                               _mm512_set1_epi32(int32_t(column)));
-            const __m512i all = _mm512_set1_epi32(int32_t(pitch()));
-            for (__mmask16 over; (over = _mm512_cmpge_epi32_mask(columns, all));) {
-                columns = _mm512_mask_sub_epi32(columns, over, columns, all);
-            }
-            mask &= _mm512_cmplt_epi32_mask(columns, _mm512_set1_epi32(int32_t(at.columns)));
-        }
-        const __mmask16 written = first_pixels(__builtin_popcount(mask));
-        return {from / pitch() * at.columns + min_of(column, at.columns), mask, written};
+        return results_from(tile % pixel_tiles() * LANES, pitch(), at.columns, length());
     }
 
     // The sums of a tile's pixels in one channel, to its plane of Y.
     void put(vec value, int64_t channel, int64_t n, const Results& of) const {
-        result* to = Y + (n * at.k + channel) * at.rows * at.columns + of.place;
+        result* to = Y + (n * at.k + channel) * at.rows * at.columns + of.pixel;
         if (OPT_BIAS) value += bias[channel];
         if (OPT_RELU) value = value < vec{} ? vec{} : value;
 #if REQUANTIZED
         const floats by = floats{} + scale[OPT_SCALE_CHANNEL ? channel : 0];
         const __m128i narrow = (__m128i)narrowed(rescale(value, by, OPT_ZERO_POINTS ? zero[1] : 0));
-        _mm_mask_storeu_epi8(to, of.written, of.mask == of.written ? narrow : _mm_maskz_compress_epi8(of.mask, narrow));
+        _mm_mask_storeu_epi8(to, of.written, of.there == of.written ? narrow : _mm_maskz_compress_epi8(of.there, narrow));
 #else
         const __m512i wide = (__m512i)value;
-        _mm512_mask_storeu_epi32(to, of.written, of.mask == of.written ? wide : _mm512_maskz_compress_epi32(of.mask, wide));
+        _mm512_mask_storeu_epi32(to, of.written, of.there == of.written ? wide : _mm512_maskz_compress_epi32(of.there, wide));
 #endif
     }
 };
