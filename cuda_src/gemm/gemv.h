@@ -3,60 +3,40 @@
 #pragma once
 #include "epilogue.h"
 
+// A step's elements of a row; and the last ones of a row of words, with zeros behind them, at most a step. What is no words ends
+// one by one.
 #if DOTS16
-// As below, in words of two neighbours; the last of a row are filled up with zeros.
-template <class Put>
-static void gemv_dot(const Input* M, const Input* x, int64_t k, Range rows, Put put) {
-    constexpr int64_t STEP = GROUP * LANES;
-    const int64_t whole = k / STEP * STEP;
-    const uint32_t rest = first_of_32(k - whole);
-    int64_t r = rows.begin;
-    for (; r + 4 <= rows.end; r += 4) {
-        const Input* row = M + r * k;
-        vec sums[4] = {};
-        for (int64_t p = 0; p < whole; p += STEP) {
-            const vec v = load_words(x + p);
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; ++i) sums[i] = dot_pairs(load_words(row + i * k + p), v, sums[i]);
-        }
-        if (rest) {
-            const vec v = (vec)load_32(x + whole, rest);
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; ++i) sums[i] = dot_pairs((vec)load_32(row + i * k + whole, rest), v, sums[i]);
-        }
-        for (int i = 0; i < 4; ++i) put(sum(sums[i]), r + i);
-    }
-    for (; r < rows.end; ++r) {
-        const Input* row = M + r * k;
-        vec sums[4] = {};
-        int64_t p = 0;
-        for (; p + 4 * STEP <= whole; p += 4 * STEP) {
-#pragma GCC unroll 4
-            for (int64_t i = 0; i < 4; ++i) {
-                const int64_t at = p + i * STEP;
-                sums[i] = dot_pairs(load_words(row + at), load_words(x + at), sums[i]);
-            }
-        }
-        for (; p < whole; p += STEP) sums[0] = dot_pairs(load_words(row + p), load_words(x + p), sums[0]);
-        if (rest) sums[1] = dot_pairs((vec)load_32(row + whole, rest), (vec)load_32(x + whole, rest), sums[1]);
-        put(sum(sums[0] + sums[1] + (sums[2] + sums[3])), r);
-    }
-}
+static inline vec load_step(const Input* from) { return load_words(from); }
+static inline vec load_rest(const Input* from, int64_t count) { return (vec)load_32(from, first_of_32(count)); }
 #else
+static inline vec load_step(const Input* from) { return load(from); }
+static inline vec load_rest(const Input*, int64_t) { return vec{}; }
+#endif
+
 // y[r] = sum over p of M[r * k + p] * x[p] for rows r of a range; put(sum, r) takes the result.
 template <class Put>
 static void gemv_dot(const Input* M, const Input* x, int64_t k, Range rows, Put put) {
+    constexpr int64_t STEP = GROUP * LANES;
     int64_t r = rows.begin;
     for (; r + 4 <= rows.end; r += 4) {
         const Input* row = M + r * k;
         vec s0 = {}, s1 = {}, s2 = {}, s3 = {};
         int64_t p = 0;
-        for (; p + LANES <= k; p += LANES) {
-            vec v = load(x + p);
-            s0 += load(row + p) * v;
-            s1 += load(row + k + p) * v;
-            s2 += load(row + 2 * k + p) * v;
-            s3 += load(row + 3 * k + p) * v;
+        for (; p + STEP <= k; p += STEP) {
+            vec v = load_step(x + p);
+            s0 = multiply_add(load_step(row + p), v, s0);
+            s1 = multiply_add(load_step(row + k + p), v, s1);
+            s2 = multiply_add(load_step(row + 2 * k + p), v, s2);
+            s3 = multiply_add(load_step(row + 3 * k + p), v, s3);
+        }
+        if (DOTS16 && p < k) {
+            const int64_t rest = k - p;
+            vec v = load_rest(x + p, rest);
+            s0 = multiply_add(load_rest(row + p, rest), v, s0);
+            s1 = multiply_add(load_rest(row + k + p, rest), v, s1);
+            s2 = multiply_add(load_rest(row + 2 * k + p, rest), v, s2);
+            s3 = multiply_add(load_rest(row + 3 * k + p, rest), v, s3);
+            p = k;
         }
         float t0 = sum(s0), t1 = sum(s1), t2 = sum(s2), t3 = sum(s3);
         for (; p < k; ++p) {
@@ -70,18 +50,20 @@ static void gemv_dot(const Input* M, const Input* x, int64_t k, Range rows, Put 
         const Input* row = M + r * k;
         vec s0 = {}, s1 = {}, s2 = {}, s3 = {};
         int64_t p = 0;
-        for (; p + 4 * LANES <= k; p += 4 * LANES) {
-            s0 += load(row + p) * load(x + p);
-            s1 += load(row + p + LANES) * load(x + p + LANES);
-            s2 += load(row + p + 2 * LANES) * load(x + p + 2 * LANES);
-            s3 += load(row + p + 3 * LANES) * load(x + p + 3 * LANES);
+        for (; p + 4 * STEP <= k; p += 4 * STEP) {
+            s0 = multiply_add(load_step(x + p), load_step(row + p), s0);
+            s1 = multiply_add(load_step(x + p + STEP), load_step(row + p + STEP), s1);
+            s2 = multiply_add(load_step(x + p + 2 * STEP), load_step(row + p + 2 * STEP), s2);
+            s3 = multiply_add(load_step(x + p + 3 * STEP), load_step(row + p + 3 * STEP), s3);
+        }
+        if (DOTS16) {
+            for (; p < k; p += STEP) s0 = multiply_add(load_rest(row + p, k - p), load_rest(x + p, k - p), s0);
         }
         float t = sum(s0 + s1 + s2 + s3);
         for (; p < k; ++p) t += float(row[p]) * float(x[p]);
         put(t, r);
     }
 }
-#endif
 
 // sums[c] += the products of eight rows of M, `width` apart, and x, over columns c of `count`; returns how many of these.
 static inline int64_t add_eight_rows(float* sums, const Input* row, const Input* x, int64_t width, int64_t count) {
