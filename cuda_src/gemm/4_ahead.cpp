@@ -32,6 +32,8 @@ few_rows = "MR * 2 > m"
 words = "dtype == 'bf16' and has_avx512bf16 and has_avx512bw and has_avx512dq and has_avx512vl"
 # int8 by VNNI, in quadruples of neighbours in k (common/dots8.h).
 quads = "dtype == 'int8' and (has_avx512vnni or has_avxvnni and vector_bytes == 32)"
+# Rows of A hold these as they lie.
+in_units = "words or quads"
 # An element takes four bytes when it is packed, an int8 or one of a word two.
 packed_bytes = "2 if element_bytes == 1 or words else 4"
 # Bytes of the panel that stays in L1, of the block that its partner comes from, and of its own block.
@@ -59,7 +61,7 @@ tile_in_block = "MR <= MC and NR <= NC"
 # A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
 deep_enough = "KC >= 128 or KC * 2 >= k or m <= 16"
 # Other types than f32 are converted when they are packed, but for words and quadruples: those of A lie in its rows.
-converted = "element_bytes == 4 or PACK_A or (words or quads) and not trans_a"
+converted = "element_bytes == 4 or PACK_A or in_units and not trans_a"
 grid = "threads % SPLIT_N == 0"
 together = "TOGETHER or PACK_A and SPLIT_N > 1"
 
@@ -73,7 +75,7 @@ arguments = ["B", "ahead", "n", "k", "batch"]
 constant = ["B"]
 
 [macros]
-IN_PLACE = "words or quads"
+IN_PLACE = "in_units"
 
 [features]
 panel_bytes = "panel"

@@ -268,6 +268,7 @@ def test_kernels_that_are_what_they_were_keep_the_digest_of_before(tmp_path: Pat
 def test_the_table_of_before_names_a_digest_once_and_only_while_nothing_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "none.json").write_text("{}")
     monkeypatch.setattr(identity, "_EARLIER", tmp_path / "none.json")
     identity._earlier.cache_clear()
     try:
