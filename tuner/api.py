@@ -163,4 +163,4 @@ def load(
             rows = store.best(operator=operator, threads=threads)
         if any_shape and (served := load_by_rule(workload, rows, where, store, kernel, threads)) is not None:
             return served
-    return load_rows(workload, rows, where, kernel, any_shape)
+    return load_rows(workload, rows, where, kernel, any_shape, threads)

@@ -158,3 +158,20 @@ def test_files_that_are_not_the_lab_s_are_no_error(monkeypatch: pytest.MonkeyPat
         monkeypatch.setitem(registry.broken, name, "SyntaxError: no")
     for name in registry.operators():
         registry.require_whole(name)
+
+
+def test_what_is_asked_for_with_so_many_threads_is_said_with_them(tmp_path: Path) -> None:
+    """The command did not have them, so that running it changed nothing."""
+    with open_store(tmp_path / "r.db"):
+        pass
+    with pytest.raises(Unavailable) as caught:
+        tuner.load("gemm", m=24, n=16, k=8, threads=1, db=str(tmp_path / "r.db"))
+    assert "with 1 thread can" in one_line(caught) and one_line(caught).count("--threads 1'") == 1
+
+
+def test_a_kernel_that_cannot_serve_says_why_and_names_no_sweep(tmp_path: Path) -> None:
+    with open_store(tmp_path / "r.db"):
+        pass
+    with pytest.raises(Unavailable) as caught:
+        tuner.load("gemm", m=24, n=16, k=8, kernel="cpp_ahead", db=str(tmp_path / "r.db"))
+    assert "add frozen to the shape" in one_line(caught) and "tuner sweep" not in one_line(caught)

@@ -43,8 +43,9 @@ def one_state(rows: Sequence[BestRow]) -> list[BestRow]:
 
 
 def choose(
-    workload: Workload, rows: Sequence[BestRow], device: Device, kernel_name: str | None
-) -> tuple[BestRow, Kernel, Config, str]:
+    workload: Workload, rows: Sequence[BestRow], device: Device, kernel_name: str | None,
+    threads: int | None = None,
+) -> tuple[BestRow, Kernel, Config, str]:  # fmt: skip
     """The stored configuration to use for a workload: (row, kernel, configuration, note).
 
     The fastest one of this very workload on this device, of those timed as in a model where there are any,
@@ -53,6 +54,7 @@ def choose(
     (`SearchSpace.nearest`). Another device's only where this one has none. The note is empty for an exact
     match. What was measured with so many threads is chosen, and has to be built, for a target of so many
     cores: on all cores a space may not have it, and a kernel may start threads of its own accord.
+    `threads` is what all rows were chosen by, if they were: an error names it.
 
     Raises:
         Unavailable: nothing stored can serve.
@@ -91,11 +93,17 @@ def choose(
             notes.append("the kernel's source has changed since")
         note = f"no measurement of {workload.key} here: " + "; ".join(notes) if notes else ""
         return row, kernel, config, note
-    raise Unavailable(_nothing(workload, rows, kernel_name))
+    raise Unavailable(_nothing(workload, rows, device, kernel_name, threads))
 
 
-def _nothing(workload: Workload, rows: Sequence[BestRow], kernel_name: str | None) -> str:
+def _nothing(
+    workload: Workload, rows: Sequence[BestRow], device: Device, kernel_name: str | None, threads: int | None
+) -> str:
     """That nothing can serve a workload, and what to do."""
+    asked = registry.kernels().get(kernel_name or "")
+    target = device.target if threads is None else device.target_for(threads)
+    if asked is not None and (reason := asked.unsupported(workload, target)):
+        return f"{kernel_name} cannot serve {workload.key}: {reason}"
     frozen = workload.option(FROZEN, False)
     others = any(
         unfrozen(row.workload) == unfrozen(workload) and kernel_name in (None, row.kernel.name)
@@ -105,6 +113,9 @@ def _nothing(workload: Workload, rows: Sequence[BestRow], kernel_name: str | Non
     what = f"kernel {kernel_name}" if kernel_name else "any kernel"
     kind = f"{workload.operator}/{workload.dtype}" + (", frozen," if frozen else "")
     dtype = f" --dtype {workload.dtype}" if workload.dtype != "f32" else ""
+    if threads is not None:
+        kind += f" with {threads} thread{'s' if threads > 1 else ''}"
+        dtype += f" --threads {threads}"
     return (
         f"nothing stored of {what} for {kind} can serve {workload.key}: run "
         f"'tuner sweep {workload.operator} --shape \"{workload.shape}\"{dtype}' first"
@@ -122,11 +133,12 @@ def _valid(kernel: Kernel, workload: Workload, config: Config, target: Target, r
 
 def load_rows(
     workload: Workload, rows: Sequence[BestRow], device: Device, kernel_name: str | None = None,
-    any_shape: bool = False,
+    any_shape: bool = False, threads: int | None = None,
 ) -> TunedKernel:  # fmt: skip
     """Chooses, builds or takes from the cache, and loads; warns where the match is not exact.
 
-    With `any_shape` a match that is not exact is what was asked for: `note` of the result says it.
+    With `any_shape` a match that is not exact is what was asked for: `note` of the result says it. `threads`
+    is as in `choose`.
 
     Raises:
         Unavailable: nothing stored can serve, this machine cannot hold the workload's tensors, or a file of
@@ -135,7 +147,7 @@ def load_rows(
     """
     registry.require_whole(workload.operator)
     _check_size(workload, device.target)
-    row, kernel, config, note = choose(workload, rows, device, kernel_name)
+    row, kernel, config, note = choose(workload, rows, device, kernel_name, threads)
     if note and not any_shape:
         warnings.warn(note, NearestConfiguration, stacklevel=3)
     if other := _other_toolchain(row, kernel, device.target):
