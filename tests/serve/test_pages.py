@@ -156,6 +156,24 @@ def test_a_kernel_edited_while_serving_counts_as_changed(tmp_path, monkeypatch) 
     assert sources.digests()["k"] == "as it was read"
 
 
+def test_a_python_kernel_whose_file_is_being_written_keeps_its_last_digest(tmp_path, monkeypatch) -> None:
+    class Kernel:
+        @property
+        def digest(self) -> str:
+            return self.present_digest()
+
+        def present_digest(self) -> str:
+            return (tmp_path / "k.py").read_text()
+
+    monkeypatch.setattr("tuner.registry.kernels", lambda: {"k": Kernel()})
+    monkeypatch.setattr(sources, "_last", sources._Last())
+    (tmp_path / "k.py").write_text("before")
+    assert sources.digests()["k"] == "before"
+    (tmp_path / "k.py").unlink()
+    sources._look()
+    assert sources.digests()["k"] == "before"
+
+
 def test_a_campaign_s_page_says_who_won(client: TestClient) -> None:
     page = client.get("/campaigns/1").text
     assert "cpp_packed is the fastest with 120 µs, 1.08x as fast as numpy" in page

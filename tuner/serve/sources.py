@@ -42,20 +42,19 @@ def digests() -> Mapping[str, str]:
 def _look() -> None:
     from tuner import registry
 
-    _last.digests = {name: _present(kernel) for name, kernel in registry.kernels().items()}
+    _last.digests = {name: _present(name, kernel) for name, kernel in registry.kernels().items()}
     _last.at = time.monotonic()
 
 
-def _present(kernel: "Kernel") -> str:
-    """Of the files as they are now: a kernel's own `digest` may be of when the registry read it. The
-    last one found stands in where they cannot be read: a file is being written, the next look reads it."""
+def _present(name: str, kernel: "Kernel") -> str:
+    """Of the files as they are now: a kernel's own `digest` may be of when the registry read it. It stands in
+    where they cannot be read, or what was found last: a file is being written, and the next look reads it."""
     try:
         return kernel.present_digest()
     except (OSError, TunerError):
-        known = (_last.digests or {}).get(kernel.name, "")
         with contextlib.suppress(OSError, TunerError):
-            return known or kernel.digest
-        return known
+            return kernel.digest
+        return (_last.digests or {}).get(name, "")  # a Python kernel reads its files anew each time
 
 
 def _look_again() -> None:
