@@ -6,7 +6,7 @@ dtypes = ["bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "Y", "n", "c", "h", "w", "k", "r", "s"]
 options = ["operator", "residual", "relu6", "silu", "hardswish"]
-use = ["cores", "bf16_tiles"]
+use = ["cores", "pixel_shape", "bf16_tiles"]
 */
 // Rung 16. Rung 8 with pairs of bf16 in place of four bytes: an instruction multiplies 32 pairs of numbers where f32 has 16,
 // and nothing is converted. An image in NHWC already lies as it is read, so that it is copied only for its padding. Sums

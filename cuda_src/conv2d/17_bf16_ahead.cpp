@@ -6,7 +6,7 @@ dtypes = ["bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
 options = ["operator", "residual", "relu6", "silu", "hardswish"]
-use = ["cores", "bf16_tiles"]
+use = ["cores", "pixel_shape", "bf16_tiles"]
 
 [let]
 row_is_run = "dilation == 1 and groups == 1"

@@ -6,7 +6,7 @@ dtypes = ["bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "Y", "n", "c", "h", "w", "k", "r", "s"]
 options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
-use = ["cores", "bf16_panels"]
+use = ["cores", "panel_shape", "bf16_panels"]
 */
 // Rung 18. In NCHW rung 16 turns the image on its way in and the result on its way out, which for few channels takes as
 // long as the product. Here, as in rung 2, vectors lie along pixels and nothing is turned; a panel is gathered in words of

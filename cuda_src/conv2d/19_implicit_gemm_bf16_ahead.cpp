@@ -6,7 +6,7 @@ dtypes = ["bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
 options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
-use = ["cores", "bf16_panels"]
+use = ["cores", "panel_shape", "bf16_panels"]
 
 [workspace]
 ahead = "4 * groups * ceildiv(group_k, MR) * MR * ceildiv(taps, 2)"

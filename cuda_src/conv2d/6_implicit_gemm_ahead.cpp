@@ -6,7 +6,7 @@ dtypes = ["f32"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "scale", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
 options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
-use = ["cores", "windows"]
+use = ["cores", "panel_shape", "windows"]
 
 [parameters]
 DOTS = { values = [false], doc = "dot products want weights in rows, and panels are columns" }

@@ -6,7 +6,7 @@ dtypes = ["int8"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Z", "Y", "n", "c", "h", "w", "k", "r", "s"]
 options = ["operator", "zero_points"]
-use = ["cores", "int8_tiles"]
+use = ["cores", "pixel_shape", "int8_tiles"]
 */
 // Rung 8. Rung 1 computes int8 as f32 and so at its rate. Here a vector register multiplies four times as many bytes
 // as floats and adds up quadruples of them (VNNI), or pairs of 16 bits, twice as many. What is added up has to lie

@@ -6,7 +6,7 @@ dtypes = ["int8"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "scale", "Z", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
 options = ["operator", "zero_points"]
-use = ["cores", "int8_tiles"]
+use = ["cores", "pixel_shape", "int8_tiles"]
 
 [workspace]
 # Units hold two or four; a row more is what sums begin with.

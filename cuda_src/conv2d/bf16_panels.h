@@ -2,43 +2,22 @@
 // The configuration's macros are defined before this is included, and W_AHEAD as 1 where the weights were packed before
 // the call, else 0.
 /*[tuner.shared]
-[bf16_panels.parameters]
-MR = { values = [1, 2, 4, 6, 8, 10, 12, 13, 14], doc = "output channels of the register tile" }
-NR = { values = [4, 8, 16, 24, 32, 48, 64], doc = "pixels of the register tile, whole vectors" }
-PANELS = { values = [1, 2, 4, 8, 16], doc = "panels of pixels that are packed before they are multiplied" }
-INNER = { values = ["m", "n"], doc = "innermost loop over tiles: m keeps a panel of pixels in L1, n one of weights" }
-UNROLL = { values = [1, 2, 4], doc = "words in the body of the innermost loop" }
-SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
-
 [bf16_panels.let]
-vectors = "NR * 4 // vector_bytes"
 taps = "group_c * r * s"
 
 [bf16_panels.constraints]
-whole_vectors = "NR * 4 % vector_bytes == 0"
 # Sums, a row of pixels and one word of weights; without the instruction the halves of both, and a mask.
 registers = "(MR + 1) * vectors + 1 + (0 if has_avx512bf16 else vectors + 2) <= vector_registers"
-# 8 independent sums keep two pipes of latency 4 busy; few channels have to do with fewer.
-latency = "MR * vectors >= 8 or MR * 2 > group_k"
-channels_used = "MR < 2 * group_k"
-unrolled_body = "UNROLL * MR * vectors <= 112"
-grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * MR < 2 * k)"
-panels_in_order = "PANELS > 1 or INNER == 'm'"
 
 [bf16_panels.features]
-tile_area = "MR * NR"
 panel_bytes = "taps * NR * 2"
 */
 #pragma once
 #include "../common/arena.h"
 #include "../common/pack.h"
 #include "../common/team.h"
-#include "../common/text.h"
 #include "bf16_gather.h"
-
-enum : int64_t { NV = NR / LANES };
-enum { STEPS = UNROLL };  // a pragma expands no macro
-static constexpr bool M_INSIDE = TEXT(INNER)[0] == 'm';
+#include "panel_shape.h"
 
 // Output channels of a group x pixels of an image: `rows` x `columns` of them exist.
 struct Tile {

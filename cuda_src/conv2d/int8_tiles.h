@@ -2,45 +2,27 @@
 // The configuration's macros are defined before this is included, and W_AHEAD as 1 where the weights were packed before
 // the call, else 0.
 /*[tuner.shared]
-[int8_tiles.parameters]
-PIXELS = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "pixels of the register tile, of one row of the image" }
-CHANNELS = { values = [4, 8, 16, 24, 32, 48, 64], doc = "output channels of the register tile, whole vectors" }
-BLOCK = { values = [0, 4, 8, 16, 32, 64], doc = "tiles that all output channels are computed for before the next; 0: all tiles" }
-UNROLL = { values = [1, 2, 4], doc = "units of the depth in the body of the innermost loop" }
-SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
-
 [int8_tiles.let]
-vectors = "CHANNELS * 4 // vector_bytes"
 # Channels that one block may hold.
 together = "k if group_c == 1 and group_k == 1 else group_k"
-one_row = "r * s == 1 and top + left + bottom + right == 0 and stride == 1"
 
 [int8_tiles.constraints]
-whole_vectors = "CHANNELS * 4 % vector_bytes == 0"
-grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * CHANNELS < 2 * k)"
 # Sums, a row of weights and one pixel.
 registers = "(PIXELS + 1) * vectors + 1 <= vector_registers"
-# 8 independent sums keep two pipes of latency 4 busy; narrow images have to do with fewer.
-latency = "PIXELS * vectors >= 8 or PIXELS * 2 > q"
 channels_used = "CHANNELS < 2 * together or CHANNELS * 4 == vector_bytes"
-pixels_used = "PIXELS == 1 or PIXELS <= q * (h if one_row else 1)"
-unrolled_body = "UNROLL * PIXELS * vectors <= 112"
 
 [int8_tiles.features]
-tile_area = "PIXELS * CHANNELS"
 panel_bytes = "group_c * r * s * CHANNELS"
 */
 #pragma once
 #include "../common/arena.h"
 #include "../common/requantize.h"
 #include "../common/team.h"
+#include "pixel_shape.h"
 #include "unit_weights.h"
 
-enum : int64_t { N = CHANNELS, NV = N / LANES };
 #if AMX
 #include "amx.h"
-#else
-enum { STEPS = UNROLL };  // a pragma expands no macro
 #endif
 
 struct Int8Convolution {
