@@ -1,5 +1,62 @@
 // The blocked product of rungs 3 and 4: what a thread of the grid does with one matrix product.
 // The configuration's macros are defined before this is included, and B_AHEAD where B was packed before the call.
+/*[tuner.shared]
+[packed_blocks.parameters]
+MR = { values = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14], doc = "rows of the register tile" }
+MC = { values = [32, 64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "rows of a block of A" }
+NC = { values = [64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096], doc = "columns of a block of B" }
+KC = { values = [16, 64, 128, 192, 256, 384, 512, 768, 1024, 2048], doc = "depth of both blocks" }
+OUTER = { values = ["n", "m"], doc = "outermost loop: its operand is packed once, the other once a block of it" }
+INNER = { values = ["m", "n"], doc = "innermost loop over tiles: m keeps a panel of B in L1, n one of A" }
+PACK_A = { values = [true, false], doc = "copy A into panels, or read it in place" }
+UNROLL = { values = [1, 2, 4], doc = "steps of k in the body of the microkernel's loop" }
+PREFETCH = { values = [0, 8, 32], doc = "steps of k the streamed panel is fetched ahead; 0: hardware only" }
+PREFETCH_NEXT = { values = ["no", "l1", "l2"], doc = "fetch the next kept panel meanwhile, and into which cache" }
+PREFETCH_D = { values = [false, true], doc = "fetch the tile of D while its sum is computed" }
+HUGE_PAGES = { values = [true, false], doc = "ask for 2 MiB pages for the packed operands" }
+SPLIT_N = { values = [1, 2, 3, 4, 6, 8, 12, 16], doc = "threads along n; the rest of them along m" }
+TOGETHER = { values = [true, false], doc = "threads pack what they share together, or each all that it reads" }
+
+[packed_blocks.let]
+vectors = "NR * 4 // vector_bytes"
+few_rows = "MR * 2 > m"
+# bf16 is multiplied as it is, in words of two neighbours in k, where the processor does that (common/dots16.h).
+words = "dtype == 'bf16' and has_avx512bf16 and has_avx512bw and has_avx512dq and has_avx512vl"
+# int8 by VNNI, in quadruples of neighbours in k (common/dots8.h).
+quads = "dtype == 'int8' and (has_avx512vnni or has_avxvnni and vector_bytes == 32)"
+# Rows of A hold these as they lie.
+in_units = "words or quads"
+# An element takes four bytes when it is packed, an int8 or one of a word two.
+packed_bytes = "2 if element_bytes == 1 or words else 4"
+# Bytes of the panel that stays in L1, of the block that its partner comes from, and of its own block.
+panel = "KC * (NR if INNER == 'm' else MR) * packed_bytes"
+streamed = "KC * (MC if INNER == 'm' else NC) * packed_bytes"
+kept = "KC * (NC if INNER == 'm' else MC) * packed_bytes"
+
+[packed_blocks.constraints]
+# 8 sums or more keep two FMA pipes of latency 4 busy; few rows have to do with fewer.
+latency_hidden = "MR * vectors >= 8 or few_rows"
+# A step loads MR + vectors and multiplies MR * vectors, both at two a cycle: leave the loads a quarter of slack.
+loads_hidden = "(MR + vectors) * 4 <= MR * vectors * 3 or few_rows or n * 4 <= vector_bytes"
+panel_in_l1 = "panel <= l1d_bytes"
+streamed_block_in_l2 = "streamed <= l2_bytes"
+kept_block_in_l3 = "kept <= l3_bytes"
+# A block larger than the operand is the operand: only the smallest such value is kept.
+blocks_used = "(MC < 2 * m or MC == 32) and (NC < 2 * n or NC == 64) and (KC < 2 * k or KC == 16)"
+blocks_worth_a_loop = "(MC * KC >= 16384 or MC >= m or MC == 32) and (NC * KC >= 16384 or NC >= n or NC == 64)"
+tile_in_block = "MR <= MC and NR <= NC"
+# A pass over D for less than 128 steps of k costs more than it saves, but where m is small D is too.
+deep_enough = "KC >= 128 or KC * 2 >= k or m <= 16"
+grid = "threads % SPLIT_N == 0"
+
+[packed_blocks.macros]
+IN_PLACE = "in_units"
+
+[packed_blocks.features]
+panel_bytes = "panel"
+streamed_bytes = "streamed"
+kept_bytes = "kept"
+*/
 #pragma once
 #include "../common/arena.h"
 #include "../common/team.h"
