@@ -14,7 +14,8 @@ from tuner.core.stats import Interval
 from tuner.core.turns import Turns
 from tuner.devices.cpu.device import CpuDevice
 from tuner.engine.tuning.finals import Finalist, FinalPlacing, Ranking
-from tuner.lab import bench_depth, bench_vendor, resumable, vendor_page, vendor_roofline
+from tuner.lab import bench_depth, bench_vendor, comparisons, least_times, resumable, vendor_page
+from tuner.lab import vendor_roofline as roofline
 from tuner.lab.vendor_cases import OPERATORS, cases
 
 LIMITS = {"l1d_bytes": 32e3, "l2_bytes": 1e6, "l3_bytes": 32e6, "vector_bytes": 64.0, "cores": 2}
@@ -64,39 +65,39 @@ def placing(label: str, seconds: float, baseline: bool = True) -> FinalPlacing:
 
 def test_ours_is_held_against_the_best_library() -> None:
     entries = (placing("ours", 2.0, False), placing("slower", 3.0, False), placing("lib", 4.0))
-    found = bench_vendor.placings(Ranking((*entries, placing("worse", 5.0)), 3, 3, ()))
+    found = comparisons.placings(Ranking((*entries, placing("worse", 5.0)), 3, 3, ()))
     assert (found["ours"], found["best"]) == ("ours", "lib")
     assert found["ratio"][1] == pytest.approx(2.0) and found["libraries"].keys() == {"lib", "worse"}
     with pytest.raises(TunerError, match="none of our kernels"):
-        bench_vendor.placings(Ranking(entries[2:], 1, 1, ()))
+        comparisons.placings(Ranking(entries[2:], 1, 1, ()))
 
 
 def test_a_large_product_is_held_by_arithmetic_and_a_row_by_memory() -> None:
     gemm = registry.operator("gemm")
-    large = vendor_roofline.roofs(gemm.parse("2048x2048x2048"), LIMITS, PEAKS, RATES, 2)
+    large = roofline.roofs(gemm.parse("2048x2048x2048"), LIMITS, PEAKS, RATES, 2)
     assert large.binding == ("compute", pytest.approx(2 * 2048**3 / 2e11))
-    row = vendor_roofline.roofs(gemm.parse("1x4096x4096"), LIMITS, PEAKS, RATES, 2)
+    row = roofline.roofs(gemm.parse("1x4096x4096"), LIMITS, PEAKS, RATES, 2)
     assert row.binding == ("memory", pytest.approx(4 * (4096 * 4096 + 2 * 4096) / 2e10))
     # What fits in a cache has not to come from beyond it, call after call.
-    small = vendor_roofline.roofs(gemm.parse("64x64x64"), LIMITS, PEAKS, RATES, 2)
+    small = roofline.roofs(gemm.parse("64x64x64"), LIMITS, PEAKS, RATES, 2)
     assert small.levels["L3"] == small.levels["memory"] == 0 < small.levels["L1"]
-    assert vendor_roofline.roofs(gemm.parse("64x64x64", "int8"), LIMITS, PEAKS, RATES, 2).compute is None
+    assert roofline.roofs(gemm.parse("64x64x64", "int8"), LIMITS, PEAKS, RATES, 2).compute is None
 
 
 def test_what_holds_a_time_is_said_and_not_guessed() -> None:
-    roofs = vendor_roofline.Roofs(1.0, {"L1": 0.5, "memory": 0.1})
-    assert vendor_roofline.holds(roofs, 1.1).startswith("compute: 91%")
-    assert vendor_roofline.holds(roofs, 2.0).startswith("mostly compute: 50%")
-    assert vendor_roofline.holds(roofs, 10.0).startswith("no roof: 10% of compute")
-    assert "Winograd" in vendor_roofline.holds(roofs, 0.5)
+    roofs = least_times.Roofs(1.0, {"L1": 0.5, "memory": 0.1})
+    assert least_times.holds(roofs, 1.1).startswith("compute: 91%")
+    assert least_times.holds(roofs, 2.0).startswith("mostly compute: 50%")
+    assert least_times.holds(roofs, 10.0).startswith("no roof: 10% of compute")
+    assert "Winograd" in least_times.holds(roofs, 0.5)
     # Nothing makes fewer bytes of what has to come out of a cache: the cache is faster than it was measured.
-    beyond = vendor_roofline.holds(vendor_roofline.Roofs(0.1, {"L1": 1.0}), 0.5)
+    beyond = least_times.holds(least_times.Roofs(0.1, {"L1": 1.0}), 0.5)
     assert "measured too low" in beyond and "Winograd" not in beyond
-    assert "is not measured" in vendor_roofline.holds(vendor_roofline.Roofs(None, {"L1": 0.1}), 1.0)
+    assert "is not measured" in least_times.holds(least_times.Roofs(None, {"L1": 0.1}), 1.0)
 
 
 def test_a_rate_that_nobody_measured_is_no_roof() -> None:
-    found = vendor_roofline.roofs(registry.operator("gemm").parse("1x4096x4096"), LIMITS, {}, RATES, 2)
+    found = roofline.roofs(registry.operator("gemm").parse("1x4096x4096"), LIMITS, {}, RATES, 2)
     assert found.compute is None and set(found.levels) == {"L1", "L2", "L3"}
 
 
@@ -118,14 +119,18 @@ def run_of(ours_s: float) -> dict[str, Any]:
 
 def test_a_section_of_another_cpu_is_never_touched(tmp_path: Path) -> None:
     page = tmp_path / "cpu-performance.md"
-    vendor_page.write_page(page, "CPU A", vendor_page.body(run_of(0.02)))
-    vendor_page.write_page(page, "CPU B", vendor_page.body(run_of(0.04)))
+    vendor_page.write_section(page, "CPU A", run_of(0.02))
+    vendor_page.write_section(page, "CPU B", run_of(0.04))
     (first,) = [part for part in page.read_text().split("\n## ") if part.startswith("CPU A")]
-    vendor_page.write_page(page, "CPU B", vendor_page.body(run_of(0.05)))
+    vendor_page.write_section(page, "CPU B", run_of(0.05))
     sections = page.read_text().split("\n## ")
     assert [part.splitlines()[0] for part in sections[1:]] == ["CPU A", "CPU B"]
     assert sections[1].strip() == first.strip() and "20.0 ms" in first
     assert "50.0 ms" in sections[2] and "40.0 ms" not in sections[2]
+    # Nor is the order of the page that of the last runs.
+    vendor_page.write_section(page, "CPU A", run_of(0.06))
+    again = page.read_text().split("\n## ")
+    assert again[2] == sections[2] and "60.0 ms" in again[1]
     assert "1.10 [0.90, 1.20] (tie)" in first and "disturbed: others" in first
     # Each has a table and a mean of its own.
     assert "| gemm | f32 | 2 | in the call | 1 | 1.10 | 1.10 |" in first

@@ -35,9 +35,10 @@ from tuner.engine.tuning.peaks import calibration_reference
 from tuner.engine.tuning.request import SweepRequest
 from tuner.engine.tuning.sweep import Sweep
 from tuner.lab import depth_page
+from tuner.lab.comparison_page import write_page
 from tuner.lab.depth_cases import CASES, DepthCase
 from tuner.lab.resumable import concluded, minutes, read_kept, write_kept
-from tuner.lab.vendor_page import section_name, write_page
+from tuner.lab.vendor_page import section_name
 from tuner.store.store import open_store
 
 if TYPE_CHECKING:

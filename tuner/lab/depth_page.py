@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuner.core.stats import Interval
-from tuner.lab.vendor_roofline import geometric_mean
+from tuner.core.stats import Interval, geometric_mean
 from tuner.report.text import ratio, seconds
 
 WITHIN = 0.03

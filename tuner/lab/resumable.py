@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,12 +18,21 @@ def minutes(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: it is no number above 0.
     """
+    return _above_0(text, "minutes")
+
+
+def seconds(text: str) -> float:
+    """As `minutes`, of options that take seconds."""
+    return _above_0(text, "seconds")
+
+
+def _above_0(text: str, unit: str) -> float:
     try:
         given = float(text)
     except ValueError:
         given = 0.0
-    if not given > 0:
-        raise argparse.ArgumentTypeError(f"{text}: minutes are a number above 0")
+    if not 0 < given < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: {unit} are a number above 0")
     return given
 
 

@@ -1,9 +1,11 @@
 """What `make bench-vendor` measures: shapes, element types and threads, the most telling first."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tuner.core.kernel import FROZEN
+from tuner.lab.comparison_data import Case
 
 GEMMS = (
     "1024x1024x1024", "2048x2048x2048", "256x256x256", "512x768x3072", "1x4096x4096", "512x512x512",
@@ -88,21 +90,15 @@ SUITES = (
     Suite("attention", ATTENTIONS, ("bf16", "f16"), _OF_STEPS),
 )
 OPERATORS = tuple(suite.operator for suite in SUITES)
+DTYPES = ("f32", *dict.fromkeys(dtype for suite in SUITES for dtype in suite.narrow))
 # Shapes of each operator in a quick run.
 _FEW = 4
 
 
 @dataclass(frozen=True)
-class Case:
-    """One comparison.
+class CpuCase(Case):
+    """One comparison on so many threads."""
 
-    Attributes:
-        operator, shape, dtype, threads: as the command line has them.
-    """
-
-    operator: str
-    shape: str
-    dtype: str
     threads: int
 
     @property
@@ -112,8 +108,8 @@ class Case:
 
     @property
     def key(self) -> str:
-        """Its name in the file of results."""
-        return f"{self.operator} {self.dtype} {self.shape}, {self.threads} threads"
+        """Its name in the files of results."""
+        return f"{super().key}, {self.threads} threads"
 
 
 def is_frozen(shape: str) -> bool:
@@ -121,10 +117,29 @@ def is_frozen(shape: str) -> bool:
     return FROZEN in shape.split()
 
 
+def place(row: Mapping[str, Any]) -> tuple[int, ...]:
+    """Where a row of results stands among others: tables in the order of `cases`, shapes as in their suite.
+
+    What is asked for no longer comes last.
+    """
+    suite = next((each for each in SUITES if each.operator == row["operator"]), None)
+    frozen, dtypes = is_frozen(row["shape"]), suite.narrow if suite else ()
+    shapes = suite.asked(frozen) if suite else ()
+    return (
+        row["dtype"] != "f32", -int(row["threads"]), frozen,
+        *(_index(*each) for each in ((OPERATORS, row["operator"]), (dtypes, row["dtype"]))),
+        _index(shapes, row["shape"]),
+    )  # fmt: skip
+
+
+def _index(among: Sequence[str], name: str) -> int:
+    return among.index(name) if name in among else len(among)
+
+
 def cases(
     threads: Sequence[int], only: Sequence[str] = (), dtypes: Sequence[str] = (), quick: bool = False,
     frozen: bool | None = None,
-) -> list[Case]:  # fmt: skip
+) -> list[CpuCase]:  # fmt: skip
     """Everything to be measured, in the order in which it is.
 
     f32 on the most threads comes first, operators in turn, then the same with frozen weights; then f32 on
@@ -151,11 +166,11 @@ def cases(
 
 def _in_turn(
     suites: Sequence[Suite], threads: int, narrow: bool, frozen: bool, quick: bool
-) -> Iterator[Case]:
+) -> Iterator[CpuCase]:
     """One shape of each operator after the other."""
     asked = {suite: suite.asked(frozen) for suite in suites}
     for place in range(_FEW if quick else max(map(len, asked.values()))):
         for suite, shapes in asked.items():
             for shape in shapes[place : place + 1]:
                 for dtype in suite.narrow if narrow else ("f32",):
-                    yield Case(suite.operator, shape, dtype, threads)
+                    yield CpuCase(suite.operator, shape, dtype, threads)

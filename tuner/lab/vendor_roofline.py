@@ -1,26 +1,19 @@
-"""The least time that a workload can take here: by arithmetic, by each cache level, by memory.
+"""The roofs of CPUs (see `least_times.py`): rates of their caches, and the memories below each level.
 
-Below each level lies a smaller, faster memory of S elements, and whatever the blocking, a product of
-matrices moves at least 2*m*n*k/sqrt(S) elements across that boundary (Hong and Kung 1981; Smith, Lowery,
-Langou and van de Geijn, A tight I/O lower bound for matrix multiplication, 2019, who give 2*m*n*k/sqrt(S) -
-2S). An image under a filter of r by s taps is used r*s/stride^2 times, which takes a factor of at most its
-square root off (Chen, Demmel et al., Communication-optimal convolutional neural nets, 2018). Never less
-than every tensor once, where they do not all fit in the smaller memory: calls are repeated on warm caches.
-Of attention only the latter is counted. Rates are measured in the same run by reading arrays that fit;
-peaks are measured of f32, and of f16, bf16 and int8 where the processor has an instruction for them.
+Rates are measured in the same run by reading arrays that fit; peaks are measured of f32, and of f16, bf16 and
+int8 where the processor has an instruction for them.
 """
 
 import ctypes
-import math
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from tuner import registry
 from tuner.core.errors import TunerError
 from tuner.core.host_cxx import find_compiler, missing_compiler
 from tuner.core.workload import Workload
+from tuner.lab.least_times import Roofs, least_bytes
 
 LEVELS = ("L1", "L2", "L3", "memory")
 _SHORT_S = 0.02  # seconds of one reading; the fastest of seven counts
@@ -64,46 +57,6 @@ extern "C" double read_seconds(int threads, int64_t bytes, int64_t passes) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
 }
 """
-
-
-@dataclass(frozen=True)
-class Roofs:
-    """What a workload costs at least, in seconds.
-
-    Attributes:
-        compute: by the measured peak of the type; `None` where it has none.
-        levels: by those of `LEVELS` whose rate was measured: what has to come out of it, over that rate.
-    """
-
-    compute: float | None
-    levels: Mapping[str, float]
-
-    @property
-    def binding(self) -> tuple[str, float]:
-        """The highest roof: its name and seconds."""
-        found = {**self.levels, **({"compute": self.compute} if self.compute else {})}
-        name = max(found, key=lambda each: found[each])
-        return name, found[name]
-
-
-def holds(roofs: Roofs, measured_s: float) -> str:
-    """What holds a measured time, in words: the highest roof where it is near, else that none is."""
-    name, least = roofs.binding
-    share = least / measured_s
-    if share > 1.05:
-        fewer = (
-            "fewer operations than the definition counts (Winograd), tiles in place of FMA, or "
-            if name == "compute"
-            else ""
-        )
-        return f"beyond {name} ({share:.0%}): {fewer}a rate that was measured too low"
-    if share >= 0.85:
-        return f"{name}: {share:.0%} of that roof"
-    if share >= 0.4:
-        return f"mostly {name}: {share:.0%} of that roof, the rest is blocking, packing and edges"
-    if roofs.compute is None:
-        return f"neither caches nor memory ({name}: {share:.0%}); the peak of this type is not measured"
-    return f"no roof: {share:.0%} of {name}; starting threads, packing, edges and latency"
 
 
 def cache_rates(limits: Mapping[str, float], threads: int, folder: Path) -> dict[str, float]:
@@ -178,30 +131,8 @@ def roofs(
     )
     speeds = [*(rates[level] for level in LEVELS[:3]), peaks.get("bandwidth_bytes_per_s")]
     levels = {
-        level: _least_bytes(workload, size) / speed
+        level: least_bytes(workload, size) / speed
         for level, size, speed in zip(LEVELS, below, speeds, strict=True)
         if speed
     }
     return Roofs(compute, levels)
-
-
-def _least_bytes(workload: Workload, size: float) -> float:
-    """Bytes that at least cross into a memory of so many bytes in each of many calls."""
-    operator = registry.operator(workload.operator)
-    compulsory = float(operator.min_bytes(workload))
-    if compulsory <= size:
-        return 0.0
-    width = workload.element_bytes
-    elements, products = size / width, operator.flops(workload) / 2
-    if "kv" in dict(workload.dims):
-        return compulsory  # attention: two products through a softmax, which the bound is not for
-    stride = int(workload.option("stride", 1))
-    taps = dict(workload.dims).get("r", 1) * dict(workload.dims).get("s", 1)
-    uses = max(1.0, taps / stride**2)
-    moved = 2 * products / math.sqrt(elements * uses) - 2 * elements
-    return max(compulsory, width * moved)
-
-
-def geometric_mean(values: Sequence[float]) -> float | None:
-    """`None` of none."""
-    return math.exp(sum(math.log(value) for value in values) / len(values)) if values else None
