@@ -3,6 +3,7 @@ name = "attn_amx_split"
 operator = "attention"
 summary = "FlashAttention of f32 in tile registers (AMX): a number is three of bf16, a product six of theirs."
 dtypes = ["f32"]
+accuracy = "numbers below 2^-102 (2e-31) lose their low parts, below 2^-126 (1e-38) they count as zero"
 requires = ["amx-tile", "amx-bf16", "avx512bf16", "avx512bw", "avx512dq"]
 entry = "attention"
 arguments = ["Q", "K", "V", "block_table", "O", "b", "h", "q", "kv", "d", "scale"]

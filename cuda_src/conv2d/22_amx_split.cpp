@@ -3,6 +3,7 @@ name = "conv_amx_split"
 operator = "conv2d"
 summary = "f32 in tile registers (AMX): a number is three of bf16, a product six of theirs; planes and NHWC as they lie."
 dtypes = ["f32"]
+accuracy = "numbers below 2^-102 (2e-31) lose their low parts, below 2^-126 (1e-38) they count as zero"
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "Y", "n", "c", "h", "w", "k", "r", "s"]
 options = ["operator", "residual", "relu6", "silu", "hardswish"]

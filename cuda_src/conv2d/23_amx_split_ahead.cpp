@@ -3,6 +3,7 @@ name = "conv_amx_split_ahead"
 operator = "conv2d"
 summary = "conv_amx_split with constant weights, split and packed before any call: for workloads that are frozen."
 dtypes = ["f32"]
+accuracy = "numbers below 2^-102 (2e-31) lose their low parts, below 2^-126 (1e-38) they count as zero"
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
 options = ["operator", "residual", "relu6", "silu", "hardswish"]

@@ -3,6 +3,7 @@ name = "cpp_amx_split"
 operator = "gemm"
 summary = "f32 in tile registers (AMX): a number is three of bf16, a product six of theirs."
 dtypes = ["f32"]
+accuracy = "numbers below 2^-102 (2e-31) lose their low parts, below 2^-126 (1e-38) they count as zero"
 requires = ["amx-tile", "amx-bf16", "avx512f"]
 entry = "gemm"
 arguments = ["A", "B", "C", "bias", "D", "m", "n", "k", "batch", "alpha", "beta"]

@@ -3,6 +3,7 @@ name = "cpp_amx_split_ahead"
 operator = "gemm"
 summary = "cpp_amx_split of a constant B, split and packed before any call: for workloads that are frozen."
 dtypes = ["f32"]
+accuracy = "numbers below 2^-102 (2e-31) lose their low parts, below 2^-126 (1e-38) they count as zero"
 requires = ["amx-tile", "amx-bf16", "avx512f"]
 entry = "gemm_ahead"
 arguments = ["A", "B", "C", "bias", "D", "ahead", "m", "n", "k", "batch", "alpha", "beta"]

@@ -83,7 +83,20 @@ def test_best_answers_from_the_database(swept):
     assert 0 < low <= mid <= high
     table = here("best", "--db", db)
     assert "cpp_packed" in table and "gemm/f32/m48-n40-k32" in table
-    assert json.loads(here("best", "gemm", "--shape", "7x7x7", "--db", db, "--json")) == []
+
+
+def test_best_of_what_was_not_measured_says_what_to_run_and_fails(swept):
+    db, _ = swept
+    asked = ("best", "gemm", "--shape", "7x7x7", "--dtype", "bf16", "--threads", "1", "--db", db)
+    for more, out in ((), ""), (("--json",), "[]\n"):
+        done = run_here(*asked, *more)
+        assert (done.returncode, done.stdout) == (2, out)
+        assert done.stderr == (
+            "error: nothing stored of gemm/bf16/m7-n7-k7 with --threads 1; to measure it: tuner sweep gemm "
+            "--shape '7x7x7' --dtype bf16 --threads 1\n"
+        )
+    done = run_here("best", "gemm", "--device", "no such", "--db", db)
+    assert done.returncode == 2 and "nothing stored of gemm of a device no such; of " in done.stderr
 
 
 def test_show_a_trial_and_a_sweep(swept):

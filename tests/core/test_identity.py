@@ -64,6 +64,7 @@ def digest_of(folder: Path, head: str = HEAD, body: str = BODY, part: str = PART
         ("body", "\n", "\r\n"),
         ("body", "{\n", "{  \n\n"),
         ("head", '"one"', '"another summary"'),
+        ("head", "entry =", 'accuracy = "small numbers count as zero"\nentry ='),
         ("head", 'doc = "rows"', 'doc = "rows of a tile"'),
         ("head", '{ values = [1, 2], doc = "rows" }', "[1, 2]"),
         ("head", "# A comment of TOML.\n", ""),

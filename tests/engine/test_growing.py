@@ -80,7 +80,11 @@ def test_it_is_right_while_it_grows_from_nothing_over_several_pages(
     assert (cache.length, cache.room, cache.along) == (0, ROOM, "kv")
     # A prompt, single tokens over the ends of pages, several tokens over more than a page, none.
     for more in (5, *[1] * 13, 16, 0, 1, 33, ROOM - 68):
-        cache.append(**part(inputs, cache.length, cache.length + more))
+        tokens = part(inputs, cache.length, cache.length + more)
+        if more == 1:  # a step's, by place as in the call
+            cache.append(tokens["K"], tokens["V"])
+        else:
+            cache.append(**tokens)
         assert right(cache, inputs) <= 1, cache
     assert cache.length == ROOM
     whole = kernel.with_weights(K=inputs["K"], V=inputs["V"])(inputs["Q"])
@@ -161,6 +165,12 @@ def test_what_does_not_fit_is_refused_in_one_line_and_changes_nothing() -> None:
         with pytest.raises(error, match=words) as caught:
             cache.append(**given)
         assert "\n" not in str(caught.value)
+    with pytest.raises(TypeError, match="array V is missing"):
+        cache.append(one["K"])
+    with pytest.raises(TypeError, match=r"append takes 2 arrays \(K, V\), not 3"):
+        cache.append(one["K"], one["V"], inputs["Q"])
+    with pytest.raises(TypeError, match="array K is given twice"):
+        cache.append(one["K"], **one)
     assert cache.length == 60 and np.array_equal(cache(inputs["Q"]), before)
 
 

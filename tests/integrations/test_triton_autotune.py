@@ -234,7 +234,7 @@ def test_times_of_the_interpreter_are_never_called_measured(lab, numbers):
     add(lab, lab.tuned([lab.config(16), lab.config(32)])[0], numbers)
     runner = CliRunner()
     best = runner.invoke(app, ["best", "triton_add", "--db", str(lab.db)])
-    assert "nothing measured of triton_add; --evidence predicted shows" in best.output
+    assert "nothing measured of triton_add; --evidence predicted shows" in str(best.exception)
     best = runner.invoke(app, ["best", "triton_add", "--evidence", "predicted", "--db", str(lab.db)])
     assert "add (predicted)+" in best.output and "BLOCK=16 num_warps=4" in best.output
     assert "in Triton's interpreter, not by the judge" in best.output

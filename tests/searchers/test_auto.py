@@ -11,12 +11,12 @@ from tuner.searchers.model import surrogate
 SPACE = SearchSpace([Parameter(n, (1, 2, 4, 8)) for n in "abc"])
 
 
-def history(space=SPACE, count=40) -> History:
+def history(space=SPACE, count=40, dtype="") -> History:
     told = [
         Observation(c, Measurement(Status.OK, Evidence.MEASURED, samples=(1.0 + c.get("a", 0),)))
         for c in list(space)[:count]
     ]
-    return History(told, space, label="a/b on elsewhere")
+    return History(told, space, label="a/b on elsewhere", dtype=dtype)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,14 @@ def history(space=SPACE, count=40) -> History:
             "surrogate",
             "parameter z",
         ),
+        # That bf16's space is another one than f32's is known without a word.
+        (
+            Problem(SPACE, 0, 20, history=[history(count=3, dtype="bf16")], dtype="f32"),
+            "surrogate",
+            "no hist",
+        ),
+        (Problem(SPACE, 0, 20, history=[history(count=3, dtype="f32")], dtype="f32"), "surrogate", "only 3"),
+        (Problem(SPACE, 0, 20, history=[history(dtype="bf16")], dtype="f32"), "transfer", "a/b on elsewhere"),
     ],
 )
 def test_choice_and_reason(problem, chosen, reason):

@@ -17,8 +17,10 @@ def export_best(
     db: str | None,
 ) -> None:  # fmt: skip
     """Writes them and says what was written."""
+    from tuner import registry
     from tuner.cli.common import say
     from tuner.core.errors import TunerError, UnknownName
+    from tuner.core.kernel import less_accurate
     from tuner.core.measurement import Evidence
     from tuner.engine.recorded.traces import export_traces
     from tuner.export.best import select
@@ -41,3 +43,5 @@ def export_best(
     what = f"{written[0]}" if len(written) == 1 else f"{len(written)} files below {file}"
     note = "" if evidence == "measured" else f", {evidence} times"
     say(f"best of {len(rows)} workloads{note} in {what}")
+    for line in less_accurate(registry.find_kernel(best.row.kernel.name) for best in rows):
+        say(line)

@@ -18,6 +18,7 @@ def export_library(folder: Path, what: "Sequence[str]", name: str, db: str | Non
     """Writes the library and says what is in it."""
     from tuner.cli.common import counted, say, seconds
     from tuner.core.errors import TunerError
+    from tuner.core.kernel import less_accurate
     from tuner.engine.tuning.campaign import default_device
     from tuner.export.library.cubins import write_cubins
     from tuner.export.library.package import write_library
@@ -48,6 +49,8 @@ def export_library(folder: Path, what: "Sequence[str]", name: str, db: str | Non
             say(f"left out of {row.workload.key}: {faster}, as {each.why}; {stands} stands in")
         if (beyond := len(written.plan.left) - _TOLD) > 0:
             say(f"left out of {beyond} more, as share/{name}/{name}.json lists (left_out)")
+        for line in less_accurate(v.kernel for plan in written.plan.operators for v in plan.variants):
+            say(line)
         if written.plan.untuned:
             some = ", ".join(w.key for w in written.plan.untuned[:4])
             more = " ..." * (len(written.plan.untuned) > 4)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tuner.cli.common import config_text, rate, seconds, spread
+from tuner.core.kernel import less_accurate
 from tuner.report.left_out import skipped_lines
 from tuner.report.text import first_line, ratio, safe
 from tuner.report.verdict import default_sentences, once_more, verdict
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 def final_lines(part: "PartView") -> Iterator[Any]:
     """What to print, top to bottom: sweeps, final, verdict, what was left out."""
     from rich.markup import escape
+
+    from tuner import registry
 
     yield _sweeps(part)
     if part.final is not None or part.entries:
@@ -33,6 +36,9 @@ def final_lines(part: "PartView") -> Iterator[Any]:
             yield escape(safe(again))
         for sentence in default_sentences(part):
             yield escape(sentence)
+        first = [entry.kernel for entry in part.timed if entry.winner or entry.tie]
+        for line in less_accurate(map(registry.find_kernel, first)):
+            yield escape(safe(line))
     noisy = [f"{k.name} {k.disturbed} of {k.trials}" for k in part.part.kernels if k.disturbed]
     if noisy:
         yield escape(f"trials timed while other programs had the cores, so too long: {', '.join(noisy)}")

@@ -1,6 +1,5 @@
 """`tuner best`: answers from the database; nothing is built or run."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,6 +67,7 @@ def best(
         rows = store.best(operator, key, None, kernel, threads, cache, asked, digests)
         left = [e for e in ("measured", "replayed", "predicted") if e not in asked]
         others = [] if rows else store.best(operator, key, None, kernel, threads, cache, left, digests)
+    elsewhere = sorted({row.device.name for row in rows})
     if device is not None:
         wanted = device.lower()
         rows = [r for r in rows if wanted in r.device.name.lower() or wanted in r.device.fingerprint]
@@ -76,43 +76,51 @@ def best(
         from tuner.report.records_json import best_json
 
         print_json([best_json(row) for row in rows])
-        return
+    elif rows:
+        _print_best(rows)
     if not rows:
-        named = operator or "gemm"
-        like = shape or (registry.operator(named).example if named in registry.operators() else "...")
-        command = f"tuner sweep {named} --shape '{like}'"
-        _print_none(key or operator or "", asked, sorted({row.evidence for row in others}), command)
-        return
-    _print_best(rows)
+        only = {"--kernel": kernel, "--threads": threads, "--cache": cache}
+        given = "".join(f" {option} {value}" for option, value in only.items() if value is not None)
+        what = (f" of {key or operator}" if operator else "") + (f" with{given}" if given else "")
+        if device is not None and elsewhere:
+            raise TunerError(f"nothing stored{what} of a device {device}; of {', '.join(elsewhere)} there is")
+        if others:
+            there = ",".join(sorted({row.evidence for row in others}))
+            raise TunerError(f"nothing {' or '.join(asked)}{what}; --evidence {there} shows what there is")
+        command = _sweep_command(operator, shape, dtype)
+        raise TunerError(f"nothing stored{what}; to measure it: {command}{given}")
 
 
-def _print_none(what: str, asked: Sequence[str], others: Sequence[str], command: str) -> None:
-    from tuner.cli.common import say
+def _sweep_command(operator: str | None, shape: str | None, dtype: str) -> str:
+    """What measures a workload; an example of the operator where none is named."""
+    from tuner import registry
 
-    of = f" of {what}" if what else ""
-    if others:
-        say(f"nothing {' or '.join(asked)}{of}; --evidence {','.join(others)} shows what there is")
-    else:
-        say(f"nothing stored{of}; to measure it: {command}")
+    named = operator or "gemm"
+    like = shape or (registry.operator(named).example if named in registry.operators() else "...")
+    return f"tuner sweep {named} --shape '{like}'" + (f" --dtype {dtype}" if dtype != "f32" else "")
 
 
 def _print_best(rows: "list[BestRow]") -> None:
     from itertools import groupby
 
     from tuner import registry
-    from tuner.cli.common import age, aligned, config_text, rate, seconds, spread, work
+    from tuner.cli.common import age, aligned, config_text, rate, say, seconds, spread, work
+    from tuner.core.kernel import less_accurate
     from tuner.report.text import ratio
 
     digests = registry.digests()
     lines: list[tuple[str, ...]] = []
     titles: dict[int, str] = {}
     stale = False
+    fastest: dict[str, None] = {}
     timers: dict[str, None] = {}
     for (key, device, threads, cache), group in groupby(
         rows, lambda r: (r.workload.key, r.device.name, r.threads, r.cache)
     ):
         titles[len(lines)] = f"{key} on {device}, {threads} threads, {cache} cache"
-        for row in group:
+        for place, row in enumerate(group):
+            if not place:
+                fastest[row.kernel.name] = None
             changed = digests.get(row.kernel.name, row.kernel.digest) != row.kernel.digest
             stale |= changed
             name = row.kernel.name + ("*" if changed else "")
@@ -137,3 +145,5 @@ def _print_best(rows: "list[BestRow]") -> None:
         print("* the kernel's source has changed since it was measured")
     if timers:
         print(f"+ timed by the program it is of, with {', '.join(timers)}, not by the judge")
+    for line in less_accurate(map(registry.find_kernel, fastest)):
+        say(line)

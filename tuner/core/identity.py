@@ -1,10 +1,10 @@
 """What makes two versions of a kernel the same one: what is compiled, not the words about it.
 
 Of C++ and CUDA: all files of ours without comments and blank space (`stripped`), and the declaration at the
-head of the first, without `summary` and the parameters' `doc`. Of Python: the files without comments, blank
-lines, docstrings and `summary`. Anything else counts to the last byte, and so do all C++ files of a kernel of
-which one mentions the number of a line (`__LINE__`, `assert`): there a comment more is compiled to something
-else.
+head of the first, without `summary`, `accuracy` and the parameters' `doc`. Of Python: the files without
+comments, blank lines, docstrings and `summary`. Anything else counts to the last byte, and so do all C++
+files of a kernel of which one mentions the number of a line (`__LINE__`, `assert`): there a comment more is
+compiled to something else.
 
 Before, files counted as they stood. So that trials which were stored under such digests are still found, each
 kernel that is what it was then keeps the digest it had: `earlier_digests.json` has them by what they would be
@@ -27,6 +27,8 @@ _CXX = frozenset(
     (".h", ".hh", ".hpp", ".hxx", ".h++", ".cuh", ".inc", ".inl", ".ipp", ".tpp", ".tcc", ".def", ".c", ".cc",
      ".cpp", ".cxx", ".cu")
 )  # fmt: skip
+# What people read, what is taken apart by `_meant`, and what is there in full where it was used.
+_NOT_MEANT = frozenset(("summary", "accuracy", "parameters", "use"))
 _LINES = re.compile(r"__LINE__|__builtin_LINE|source_location|\bassert\b")
 File = tuple[Path, bytes]
 """A source file and what is in it."""
@@ -63,7 +65,7 @@ def _meant(declared: Mapping[str, Any]) -> list[Any]:
         name: value["values"] if isinstance(value, dict) and "values" in value else value
         for name, value in declared.get("parameters", {}).items()
     }
-    kept = {name: value for name, value in declared.items() if name not in ("summary", "parameters", "use")}
+    kept = {name: value for name, value in declared.items() if name not in _NOT_MEANT}
     return [_listed(parameters), _listed(dict(sorted(kept.items())))]
 
 

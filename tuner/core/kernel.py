@@ -1,7 +1,7 @@
 """A kernel: a template that turns a configuration into source, without compiling it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tuner.core.workload import Option, Workload
 
 __all__ = [
     "FROZEN", "STRICT", "Argument", "Growth", "Kernel", "KernelStep", "Launch", "Source", "kind_of",
-    "unfrozen",
+    "less_accurate", "unfrozen",
 ]  # fmt: skip
 
 STRICT = "strict"
@@ -36,6 +36,11 @@ def kind_of(workload: Workload) -> tuple[str, str, bool]:
     """Operator, dtype, and whether it is frozen: workloads that differ here never stand in for each other. A
     time with weights laid out ahead says nothing of one without."""
     return workload.operator, workload.dtype, bool(workload.option(FROZEN, False))
+
+
+def less_accurate(kernels: Iterable["Kernel | None"]) -> list[str]:
+    """Of each kernel that is less accurate than its dtype somewhere a line that says which, and where."""
+    return list(dict.fromkeys(f"{k.name}: {k.accuracy}" for k in kernels if k is not None and k.accuracy))
 
 
 class Kernel(ABC):
@@ -79,6 +84,9 @@ class Kernel(ABC):
 
     checked_only: str | None = None
     """Why no device times it and `tuner check` alone runs it; `None` for all but some files from outside."""
+    accuracy: str = ""
+    """Where results are less accurate than the dtype's own arithmetic, one line for people; empty where they
+    are nowhere. It is said wherever the kernel is what somebody gets: `less_accurate`."""
     accumulator: str = ""
     """The type its sums are made in, where it is narrower than the operator's tolerance assumes: `f16`."""
     initial: Mapping[str, str | float] = {}

@@ -27,9 +27,9 @@ _KNOWN = {
     "name", "operator", "summary", "dtypes", "entry", "arguments", "options", "let", "parameters",
     "constraints", "features", "launch", "macros", "flags", "requires", "claims", "workspace",
     "supports", "accumulator", "initial", "constants", "fewer_operations", "special_values", "shape_generic",
-    "use", "prepare", "append", "maps",
+    "use", "prepare", "append", "maps", "accuracy",
 }  # fmt: skip
-_TEXTS = ("accumulator", "name", "operator", "summary", "entry", "fewer_operations")
+_TEXTS = ("accumulator", "accuracy", "name", "operator", "summary", "entry", "fewer_operations")
 _LISTS = ("dtypes", "arguments", "flags", "requires", "claims")
 _TABLES = (
     "initial",

@@ -90,6 +90,7 @@ class Problem:
         device: facts of the device at hand as numbers, like `History.device`.
         workload: dimensions and options at hand as numbers, like `History.workload`.
         options: of the searcher, as the user gave them.
+        dtype: element type at hand, like `History.dtype`; empty where that is not known.
     """
 
     space: SearchSpace
@@ -100,6 +101,7 @@ class Problem:
     device: Mapping[str, float] = field(default_factory=dict)
     workload: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = ""
 
 
 class Searcher(ABC):

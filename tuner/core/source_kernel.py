@@ -77,6 +77,7 @@ class SourceKernel(Kernel):
         self.claims = tuple(self._declared.get("claims", ()))
         self.special_values = self._declared.get("special_values", True)
         self.shape_generic = self._declared.get("shape_generic", True)
+        self.accuracy = self._declared.get("accuracy", "")
         self.accumulator = self._declared.get("accumulator", "")
         self.initial = dict(self._declared.get("initial", {}))
         self.checked_only = checked_only(self._declared)

@@ -29,10 +29,9 @@ def choose_searcher(problem: Problem) -> tuple[type[Searcher], str]:
             nearest = sources[0].label
             more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
             return TransferSearcher, f"transfer: the store knows this kernel from {nearest}{more}"
-        return (
-            SurrogateSearcher,
-            f"surrogate: {count} configurations, {trials}; history not used: {refused[0]}",
-        )
+        if refused:
+            why = f"surrogate: {count} configurations, {trials}; history not used: {refused[0]}"
+            return SurrogateSearcher, why
     return SurrogateSearcher, f"surrogate: {count} configurations, {trials}, no history"
 
 

@@ -70,19 +70,20 @@ class GrowingKernel:
         """How many entries are there."""
         return self._length
 
-    def append(self, **weights: Any) -> None:
+    def append(self, *arrays: Any, **weights: Any) -> None:
         """Lays more entries out behind those that are there; none of these moves.
 
         Args:
+            *arrays: as `weights`, in the order of the operator's signature: `append(k, v)`.
             **weights: by name, each as the workload has it, but for its size along `along`: how many more.
 
         Raises:
-            TypeError: one is missing, a name is no weight's, or something is no array.
+            TypeError: one is missing or given twice, a name is no weight's, or something is no array.
             ValueError: an array of the wrong shape or dtype, of another number of entries than the others, or
                 more than there is room for; nothing has changed.
             RuntimeError: the kernel reports an error.
         """
-        tensors, added = self._checked(weights)
+        tensors, added = self._checked(self._named(arrays, weights))
         with self._lock:
             if self._length + added > self.room:
                 raise ValueError(
@@ -118,6 +119,15 @@ class GrowingKernel:
         workload = self.workload
         dims = tuple((name, self._length if name == self.along else size) for name, size in workload.dims)
         registry.operator(workload.operator).validate(replace(workload, dims=dims))
+
+    def _named(self, arrays: Sequence[Any], weights: Mapping[str, Any]) -> dict[str, Any]:
+        names = list(self._specs)
+        if len(arrays) > len(names):
+            raise TypeError(f"append takes {len(names)} arrays ({', '.join(names)}), not {len(arrays)}")
+        given = dict(zip(names, arrays, strict=False))
+        if twice := next((name for name in given if name in weights), None):
+            raise TypeError(f"array {twice} is given twice: in its place and by name")
+        return {**given, **weights}
 
     def _checked(self, weights: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], int]:
         key, names = self.workload.key, " and ".join(self._specs)

@@ -68,6 +68,7 @@ class TunedKernel:
         note: where not exact, what was used instead.
         time_s: seconds of a call in that trial; `None` where not exact.
         threads: CPU threads of that trial, for which it is built; `None`: all cores.
+        accuracy: where its results are less accurate than its dtype's own arithmetic; empty: nowhere.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class TunedKernel:
         self.workload, self.kernel, self.config = workload, kernel.name, dict(config)
         self.trial_id, self.exact, self.note = origin.trial_id, not origin.note, origin.note
         self.time_s, self.threads = origin.time_s if self.exact else None, origin.threads
+        self.accuracy = kernel.accuracy
         signature = registry.operator(workload.operator).signature(workload)
         self._inputs = [spec for spec in signature if not spec.output]
         (self._output,) = (spec for spec in signature if spec.output)
@@ -134,7 +136,8 @@ class TunedKernel:
         made = self._without(names)  # and given none: they are in the cache
         executable = made._load()
         made._idle = [executable]
-        grown = [specs[name] for name in names]
+        # In the order of the signature, in which they may be appended without their names.
+        grown = [spec for name, spec in specs.items() if name in names]
         return GrowingKernel(self.workload, self.kernel, made, executable, growth, grown)
 
     def _weight_specs(self) -> dict[str, TensorSpec]:
@@ -176,7 +179,8 @@ class TunedKernel:
 
     def __repr__(self) -> str:
         config = " ".join(f"{k}={v}" for k, v in self.config.items())
-        return f"<TunedKernel {self.workload.key} by {self.kernel}: {config}>"
+        less = f"; {self.accuracy}" if self.accuracy else ""
+        return f"<TunedKernel {self.workload.key} by {self.kernel}: {config}{less}>"
 
     def __reduce__(self) -> tuple[Callable[..., "TunedKernel"], tuple[Any, ...]]:
         origin = {

@@ -92,7 +92,7 @@ class Sweep:
             history = known_history(kernel, request.workload, target, device, self._store)
         problem = Problem(
             self._space, request.seed, request.budget.trials, features, history, device_numbers(device),
-            workload_numbers(request.workload), request.options,
+            workload_numbers(request.workload), request.options, request.workload.dtype,
         )  # fmt: skip
         # What the machine failed in an earlier run may be proposed again.
         told = [t for t in self._ledger.trials if t.measurement.status is not Status.ENVIRONMENT]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tuner.core.kernel import less_accurate
 from tuner.export.library.header import dtype_constant, literal
 from tuner.export.library.plan import LibraryPlan, OperatorPlan
 
@@ -93,6 +94,7 @@ def _entry(name: str, plan: OperatorPlan) -> str:
             f"- {one.dtype}, {' '.join(unusual) or 'default options'}: {len(tuned)} tuned shape{plural}"
             + (f", {static} of them with a static kernel" if static else "")
         )
+    lines += [f"- {line}" for line in less_accurate(variant.kernel for variant in plan.variants)]
     return "\n".join(lines) + "\n\n"
 
 

@@ -45,13 +45,17 @@ class SourceTask:
 
 
 def find_sources(problem: Problem) -> tuple[list[SourceTask], list[str]]:
-    """Usable histories, the most similar first, at most four; and why the others are not used."""
+    """Usable histories, the most similar first, at most four; and why the others are not used.
+
+    That one of another element type does not fit this one's space is nothing to tell: it rarely does.
+    """
     sources, refused = [], []
     for history in problem.history:
         source, reason = _source(problem, history)
-        if source is None:
+        same_type = not (problem.dtype and history.dtype) or problem.dtype == history.dtype
+        if source is None and same_type:
             refused.append(f"{history.label or 'a history'}: {reason}")
-        else:
+        elif source is not None:
             sources.append(source)
     sources.sort(key=lambda s: (-s.similarity, -len(s.level), s.label))
     nearest = sources[0] if sources else None
