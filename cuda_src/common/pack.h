@@ -76,10 +76,10 @@ static inline float value_at(const float* p) { return *reinterpret_cast<const wo
 template <class Source>
 static inline float value_at(const Source* p) { return float(*p); }
 
-// One panel of `width` rows, at most W: element (i, p) is source[i * stride + p], a transposition in blocks
+// One panel of `width` rows, at most W: element (i, p) is source[i * stride + p * STEP], a transposition in blocks
 // of 4 x 4. Sixteen steps of p at a time: rows whose stride is a power of two fall into one set of the cache,
-// and each line has to be used up before it is evicted.
-template <int W, class Source>
+// and each line has to be used up before it is evicted. STEP is 1 unless a value is several of the source.
+template <int W, class Source, int STEP = 1>
 static void pack_columns(float* packed, const Source* source, int64_t stride, int64_t width, int64_t depth) {
     int64_t p = 0;
     if (W >= 4 && width == W) {
@@ -87,14 +87,14 @@ static void pack_columns(float* packed, const Source* source, int64_t stride, in
             for (int64_t step = 0; step < W; step += 4) {
                 const int64_t i = min_of(step, W - 4);  // the last block overlaps the one before
                 for (int64_t q = p; q < p + 16; q += 4) {
-                    transpose4(packed + q * W + i, W, source + i * stride + q, stride);
+                    transpose4(packed + q * W + i, W, source + i * stride + q * STEP, stride);
                 }
             }
         }
     }
     word* to = reinterpret_cast<word*>(packed);
     for (; p < depth; ++p) {
-        for (int64_t i = 0; i < W; ++i) to[p * W + i] = i < width ? value_at(source + i * stride + p) : 0.0f;
+        for (int64_t i = 0; i < W; ++i) to[p * W + i] = i < width ? value_at(source + i * stride + p * STEP) : 0.0f;
     }
 }
 

@@ -3,8 +3,8 @@
 //     const Lanes inside = first_lanes(3);     x x x - - - - -     of a vector of eight
 //     load_first(p, inside)                    p0 p1 p2 0 0 0 0 0
 //
-// AVX and AVX-512 have masked loads and stores of 32 bits, AVX-512 of 16 bits too. MASKS: the target has those of D's
-// elements and of sums.
+// AVX and AVX-512 have masked loads and stores of 32 bits, AVX-512 of 16 bits too, and masked stores of what it narrows to 8.
+// MASKS: the target has those of D's elements and of sums.
 #pragma once
 #include "epilogue.h"
 
@@ -15,13 +15,24 @@
 #define MASKS_OF_16 0
 #endif
 
-#if defined(__AVX512F__) && (!NARROW_D || MASKS_OF_16)
+#if defined(__AVX512F__) && (!NARROW_D || MASKS_OF_16 || REQUANTIZED)
 #define MASKS 1
 typedef uint16_t Lanes;
 static inline Lanes first_lanes(int64_t count) { return Lanes((1u << count) - 1); }
 #if DTYPE_INT8
 static inline vec load_first(const Sum* p, Lanes inside) { return (vec)__builtin_ia32_loaddqusi512_mask(p, vec{}, inside); }
 static inline void store_first(Sum* p, vec v, Lanes inside) { __builtin_ia32_storedqusi512_mask(p, v, inside); }
+#if REQUANTIZED
+#if defined(__clang__)
+#define STORE_8(p, v, inside) _mm512_mask_cvtsepi32_storeu_epi8(p, inside, (__m512i)(v))
+#else
+#define STORE_8(p, v, inside) __builtin_ia32_pmovsdb512mem_mask(reinterpret_cast<sixteen_bytes*>(p), v, inside)
+#endif
+static inline void store_first(int8_t* p, vec v, Lanes inside) { STORE_8(p, v, inside); }
+static inline floats load_first(const float* p, Lanes inside) {
+    return (floats)__builtin_ia32_loadups512_mask(p, floats{}, inside);
+}
+#endif
 #else
 static inline vec load_first(const Sum* p, Lanes inside) { return (vec)__builtin_ia32_loadups512_mask(p, vec{}, inside); }
 static inline void store_first(Sum* p, vec v, Lanes inside) { __builtin_ia32_storeups512_mask(p, v, inside); }
@@ -77,6 +88,11 @@ static inline vec finished(const Epilogue& epilogue, vec sum, int64_t i, int64_t
     vec value = OPT_ALPHA == 1.0f ? sum : splat(epilogue.alpha) * sum;
     if (OPT_BETA != 0.0f) value += splat(epilogue.beta) * load_first(epilogue.C + i * epilogue.n + j, inside);
     if (OPT_BIAS) value += load_first(epilogue.bias + j, inside);
-    return activated(value);
+    value = activated(value);
+#if REQUANTIZED
+    const floats by = OPT_SCALE_CHANNEL ? load_first(epilogue.scale + j, inside) : floats{} + *epilogue.scale;
+    return rescale(value, by, OPT_ZERO_POINTS ? epilogue.zero[1] : 0);  // `store_first` clamps
+#endif
+    return value;
 }
 #endif

@@ -14,7 +14,7 @@ enum : int64_t { GROUP = 2, EXTRA = 0 };
 #include "words.h"
 static inline vec multiply_add(vec a, vec b, vec sums) { return dot_pairs(a, b, sums); }
 static inline vec splat_unit(const bfloat16* from) { return splat_word(word_at(from)); }
-static inline vec splat_unit(const bfloat16* from, int64_t) { return splat_word(word_of(*from)); }
+static inline vec splat_unit(const bfloat16* from, int64_t, int64_t) { return splat_word(word_of(*from)); }
 #define IN_UNITS 1
 #else
 enum : int64_t { GROUP = 1, EXTRA = 0 };
@@ -58,7 +58,7 @@ static inline vec splat_a(Panel a, int64_t p, int i, int64_t rest) {
 #if IN_UNITS
     if (!PACK_A) {
         const Input* from = a.in_place() + i * a.stride + p * GROUP;
-        return HALF ? splat_unit(from, rest) : splat_unit(from);
+        return HALF ? splat_unit(from, rest, p) : splat_unit(from);
     }
 #endif
     if (PACK_A) return splat(a.data[p * MR + i]);
