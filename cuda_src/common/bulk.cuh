@@ -4,6 +4,15 @@
 // sizes and the box are in a tensor map, which the host makes before the launch and passes as an argument
 // ([maps] in the kernel's declaration). What lies outside of the tensor arrives as zeros and counts as bytes too.
 //
+// By a map with windows it is the pixels under one tap of a convolution ("im2col", PTX ISA 5.5.4): the copy goes from
+// window to window, along rows, from row to row and from image to image, and takes of each the pixel so far across and
+// down from where the window stands. Windows are those of the output, so a tile of a convolution is any so many
+// neighbours of the output, whatever the images' size, and borders are zeros.
+//
+//   4 x 4, 3 x 3, pad 1, tap (0, 2):   0 1 2 3      windows from output (1, 1) on
+//                                      4 5 6 7      output (1, 1)  (1, 2)  (1, 3)  (2, 0)  (2, 1)
+//                                      ...          pixel  2       3       zeros   5       6
+//
 // An mbarrier is at a phase, which ends when all expected arrivals and all expected bytes are there (PTX ISA
 // 9.7.13.15). Who waits names the parity of the phase that he wants to have ended: in a ring of slots it changes with
 // each turn.
@@ -66,6 +75,28 @@ __device__ __forceinline__ void fetch_box_for(unsigned to, const TensorMap* map,
       "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
       "[%1, {%2, %3, %4}], [%5], %6;" ::"r"(to),
       "l"(map), "r"(x), "r"(y), "r"(z), "r"(barrier), "h"(ranks)
+      : "memory");
+}
+
+// Pixels under a tap, `across` and `down` from where windows stand. The first window, of the image `image`, stands at
+// (x, y), which is negative above and left of the image; channels from `channel` on.
+__device__ __forceinline__ void fetch_pixels(unsigned to, const TensorMap* map, int channel, int x, int y, int image,
+                                             int across, int down, unsigned barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], "
+      "[%6], {%7, %8};" ::"r"(to),
+      "l"(map), "r"(channel), "r"(x), "r"(y), "r"(image), "r"(barrier), "h"((unsigned short)across),
+      "h"((unsigned short)down)
+      : "memory");
+}
+// The same for the blocks of `ranks`.
+__device__ __forceinline__ void fetch_pixels_for(unsigned to, const TensorMap* map, int channel, int x, int y, int image,
+                                                 int across, int down, unsigned barrier, unsigned short ranks) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+      "[%1, {%2, %3, %4, %5}], [%6], {%7, %8}, %9;" ::"r"(to),
+      "l"(map), "r"(channel), "r"(x), "r"(y), "r"(image), "r"(barrier), "h"((unsigned short)across),
+      "h"((unsigned short)down), "h"(ranks)
       : "memory");
 }
 

@@ -8,7 +8,7 @@ from tuner import registry
 from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.source_kernel import SourceKernel
 from tuner.core.target import Target
-from tuner.core.tensor_map import TensorMap
+from tuner.core.tensor_map import TensorMap, Windows
 from tuner.core.workload import Workload
 
 GPU = Target("cuda", "sm_80", (), {"shared_bytes": 49152})
@@ -65,4 +65,56 @@ def test_a_wrong_map_is_refused_in_one_line(old: str, new: str, said: str, tmp_p
     workload = Workload("gemm", "f16", (("m", 8), ("n", 8), ("k", 8)))
     with pytest.raises(InvalidSpace) as caught:
         mapped(tmp_path, MAPPED.replace(old, new)).space(workload, GPU)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+WINDOWED = """
+name = "windowed"
+operator = "conv2d"
+dtypes = ["f16"]
+entry = "conv2d"
+arguments = ["map_x", "Y"]
+options = ["stride", "pad", "nhwc"]
+
+[maps.map_x]
+tensor = "X"
+dims = ["c", "w", "h", "n"]
+box = ["64", "PIXELS"]
+lower = ["-left", "-top"]
+upper = ["right - (s - 1)", "bottom - (r - 1)"]
+steps = ["stride", "stride"]
+swizzle = "128"
+
+[parameters]
+PIXELS = [64, 2048]
+
+[launch]
+grid = ["1"]
+block = ["128"]
+"""
+
+
+def test_a_map_of_windows_says_where_they_stand(tmp_path: Path) -> None:
+    workload = registry.operator("conv2d").parse("n2 c64 h9 w8 k4 r3 s2 pad1 stride2 nhwc", "f16")
+    argument = mapped(tmp_path, WINDOWED).lower(workload, {"PIXELS": 64}, GPU).arguments[0]
+    expected = TensorMap((64, 8, 9, 2), (64, 64), 2, 128, Windows((-1, -1), (0, -1), (2, 2)))
+    assert TensorMap.of(argument) == expected
+    with pytest.raises(InvalidConfig, match="map map_x of X: a copy takes 1 to 256 channels of 1 to 1024"):
+        mapped(tmp_path, WINDOWED).lower(workload, {"PIXELS": 2048}, GPU)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('steps = ["stride", "stride"]\n', "", "windows have lower, upper and steps, all three"),
+        ('["-left", "-top"]', '["-left"]', "two fewer than dims"),
+        ('box = ["64", "PIXELS"]', 'box = ["64", "1", "1", "1"]', "box has channels and pixels"),
+        ('["-left", "-top"]', '"left"', "lower is a list of one to five expressions"),
+    ],
+)
+def test_wrong_windows_are_refused_in_one_line(old: str, new: str, said: str, tmp_path: Path) -> None:
+    workload = registry.operator("conv2d").parse("n2 c64 h9 w8 k4 r3 s2 nhwc", "f16")
+    assert old in WINDOWED
+    with pytest.raises(InvalidSpace) as caught:
+        mapped(tmp_path, WINDOWED.replace(old, new)).space(workload, GPU)
     assert said in str(caught.value) and "\n" not in str(caught.value)

@@ -6,7 +6,7 @@ import pytest
 from tests.emulator.emulate import SANITIZED, TARGET, kinds
 from tuner.core.kernel import Argument, Launch, Source
 from tuner.core.places import CUDA_SRC
-from tuner.core.tensor_map import TensorMap
+from tuner.core.tensor_map import TensorMap, Windows
 from tuner.devices.emulator.check import CheckResult, check_source
 
 # A box of 8 rows of 128 bytes, copied out as it lies; in a PAIR each block fetches one half for both.
@@ -83,6 +83,86 @@ def test_blocks_of_a_cluster_fetch_for_each_other() -> None:
     assert all(np.array_equal(out, expected(8, 14, 128)) for out in result.outputs["out"])
 
 
+IMAGES, HIGH, WIDE, CHANNELS = 2, 5, 4, 32
+# Corners and steps, columns first; where the first window stands (image, y, x); the tap (down, across).
+_WALKS = {
+    "3 x 3 with a border, from one image to the next": (
+        Windows((-1, -1), (-1, -1), (1, 1)),
+        (0, 3, 1),
+        (0, 0),
+    ),
+    "the last tap, below the border": (Windows((-1, -1), (-1, -1), (1, 1)), (0, 1, -1), (2, 2)),
+    "a stride, wider than high": (Windows((-2, 0), (-1, -1), (2, 3)), (0, 0, -2), (1, 3)),
+    "beyond the last image": (Windows((0, 0), (0, 0), (1, 1)), (1, 4, 1), (0, 0)),
+}
+
+
+def images() -> np.ndarray:
+    return np.arange(1, IMAGES * HIGH * WIDE * CHANNELS + 1, dtype=np.float32).reshape(
+        IMAGES, HIGH, WIDE, CHANNELS
+    )
+
+
+def pixels(windows: Windows, first: tuple[int, int, int], tap: tuple[int, int]) -> np.ndarray:
+    """Eight pixels under a tap, by a list of all windows in order."""
+    rows, columns = (
+        range(windows.lower[i], size + windows.upper[i], windows.steps[i])
+        for i, size in ((1, HIGH), (0, WIDE))
+    )
+    order = [(image, y, x) for image in range(IMAGES) for y in rows for x in columns]
+    found = np.zeros((8, CHANNELS), np.float32)
+    for number, (image, y, x) in enumerate(order[order.index(first) :][:8]):
+        y, x = y + tap[0], x + tap[1]
+        if 0 <= y < HIGH and 0 <= x < WIDE:
+            found[number] = images()[image, y, x]
+    return found
+
+
+def walk(
+    windows: Windows, first: tuple[int, int, int], tap: tuple[int, int], ask: str | None = None
+) -> CheckResult:
+    (image, y, x), (down, across) = first, tap
+    text = (CUDA_SRC / "common" / "bulk.cuh").read_text() + KERNEL
+    fetch = ask or f"fetch_pixels(to, &map, 0, x, y, {image}, {across}, {down}, full);"
+    for word, instead in {**ONE, "ASK": fetch}.items():
+        text = text.replace(word, instead)
+    box = TensorMap((CHANNELS, WIDE, HIGH, IMAGES), (32, 8), 4, 0, windows)
+    assert box.problem() is None
+    arguments = (box.argument("a"), Argument("out"), Argument("x", "int32", x), Argument("y", "int32", y))
+    source = Source("nvrtc", text, "k", arguments, launch=Launch((1, 1, 1), (64, 1, 1)))
+    tensors = {"a": images(), "out": np.zeros((8, 32), np.float32)}
+    return check_source(SANITIZED, source, TARGET, tensors, ["out"])
+
+
+@pytest.mark.parametrize("name", _WALKS)
+def test_a_copy_goes_from_window_to_window(name: str) -> None:
+    windows, first, tap = _WALKS[name]
+    result = walk(windows, first, tap)
+    assert result.completed, result.error
+    assert result.findings == ()
+    assert np.array_equal(result.outputs["out"], pixels(windows, first, tap))
+
+
+BOX_BY_WINDOWS = """asm volatile(
+    "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], "
+    "[%1, {%2, %3, %4, %5}], [%6];" :: "r"(to), "l"(&map), "r"(0), "r"(x), "r"(y), "r"(0), "r"(full) : "memory");"""
+
+
+@pytest.mark.parametrize(
+    ("x", "across", "ask", "said"),
+    [
+        (4, 0, None, "begins where no window may stand"),
+        (0, 256, None, "further from its window"),
+        (0, 0, BOX_BY_WINDOWS, "a copy of boxes by a map of windows"),
+    ],
+)
+def test_a_copy_by_windows_that_there_are_not_is_named(
+    x: int, across: int, ask: str | None, said: str
+) -> None:
+    result = walk(Windows((0, 0), (0, 0), (1, 1)), (0, 0, x), (0, across), ask)
+    assert "trap" in kinds(result) and any(said in str(f) for f in result.findings)
+
+
 _PLANTED = {
     "nobody waits": (ONE, {"await(full, 0);": ""}, "race_shared"),
     "a phase that has not begun is waited for": (ONE, {"await(full, 0)": "await(full, 1)"}, "race_shared"),
@@ -110,3 +190,22 @@ def test_what_the_copy_engine_does_not_take_is_said() -> None:
     assert "not 18" in str(TensorMap((9, 8), (8, 8), 2).problem())
     assert "128 at most, and not 256" in str(TensorMap((256, 8), (128, 8), 2, 128).problem())
     assert "1 to 256 elements" in str(TensorMap((64, 512), (64, 512), 2).problem())
+
+
+@pytest.mark.parametrize(
+    ("dims", "box", "windows", "said"),
+    [
+        ((64, 8, 8, 2), (64, 300), Windows((-1, -1), (-1, -1), (1, 1)), None),
+        ((64, 8, 8, 2), (64, 2000), Windows((-1, -1), (-1, -1), (1, 1)), "1 to 1024 pixels"),
+        ((64, 8, 8, 2), (64, 64), Windows((-200, 0), (0, 0), (1, 1)), "-128 to 127 pixels"),
+        ((64, 8, 8, 2), (64, 64), Windows((0, 0), (0, 0), (1, 9)), "1 to 8 pixels apart"),
+        ((64, 8, 2, 2), (64, 64), Windows((0, 0), (0, -2), (1, 1)), "no window stands"),
+        ((64, 8), (64, 64), Windows((), (), ()), "three to five dimensions"),
+        ((64, 8, 8, 2), (64, 64), Windows((0,), (0, 0), (1, 1)), "for each of 2 dimensions"),
+    ],
+)
+def test_which_windows_the_copy_engine_does_not_take_is_said(
+    dims: tuple[int, ...], box: tuple[int, ...], windows: Windows, said: str | None
+) -> None:
+    problem = TensorMap(dims, box, 2, 128, windows).problem()
+    assert problem is None if said is None else said in str(problem)

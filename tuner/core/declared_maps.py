@@ -8,9 +8,10 @@ from tuner.core.errors import InvalidConfig, InvalidSpace
 from tuner.core.expression import Expression
 from tuner.core.operator import Operator
 from tuner.core.source import Argument
-from tuner.core.tensor_map import TensorMap
+from tuner.core.tensor_map import TensorMap, Windows
 
-_KEYS = {"tensor", "dims", "box", "swizzle"}
+_LISTS, _WINDOWS = ("dims", "box"), ("lower", "upper", "steps")
+_KEYS = {"tensor", "swizzle", *_LISTS, *_WINDOWS}
 
 
 def check_maps(declared: Mapping[str, Any], cuda: bool, operator: Operator) -> None:
@@ -25,11 +26,12 @@ def check_maps(declared: Mapping[str, Any], cuda: bool, operator: Operator) -> N
         where = f"[maps] {brief(name)[1:-1]}"
         if not cuda:
             raise InvalidSpace(f"{where}: only CUDA kernels have maps")
-        lists: list[Any] = [table.get(key) for key in ("dims", "box")] if isinstance(table, dict) else []
-        if not lists or not {"tensor", "dims", "box"} <= table.keys() <= _KEYS:
-            raise InvalidSpace(f"{where} has tensor, dims and box, and swizzle where it is not 0")
-        if not all(isinstance(v, list) and 1 <= len(v) <= 5 for v in lists) or len(lists[0]) != len(lists[1]):
-            raise InvalidSpace(f"{where}: dims and box are lists of one to five expressions, of one length")
+        if not isinstance(table, dict) or not {"tensor", "dims", "box"} <= table.keys() <= _KEYS:
+            raise InvalidSpace(
+                f"{where} has tensor, dims and box, and swizzle where it is not 0 (of windows lower, upper "
+                "and steps)"
+            )
+        _check_lists(where, table)
         if table["tensor"] not in operator.tensors:
             known = ", ".join(operator.tensors)
             raise InvalidSpace(f"{where}: tensor is one of {known}, not {brief(table['tensor'])}")
@@ -37,12 +39,28 @@ def check_maps(declared: Mapping[str, Any], cuda: bool, operator: Operator) -> N
             raise InvalidSpace(f"{where} is the name of something else too: give it another")
 
 
+def _check_lists(where: str, table: Mapping[str, Any]) -> None:
+    windows = [key in table for key in _WINDOWS]
+    if any(windows) and not all(windows):
+        raise InvalidSpace(f"{where}: windows have lower, upper and steps, all three")
+    for key in (*_LISTS, *(_WINDOWS if all(windows) else ())):
+        if not isinstance(table[key], list) or not 1 <= len(table[key]) <= 5:
+            raise InvalidSpace(f"{where}: {key} is a list of one to five expressions")
+    dims, box, *corners = (len(table[key]) for key in (*_LISTS, *_WINDOWS) if key in table)
+    if not corners and dims != box:
+        raise InvalidSpace(f"{where}: dims and box are of one length")
+    if corners and (box != 2 or any(corner != dims - 2 for corner in corners)):
+        raise InvalidSpace(
+            f"{where}: of windows box has channels and pixels, and lower, upper and steps two fewer than dims"
+        )
+
+
 def written_maps(declared: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """The expressions of `[maps]`: (table, key, text)."""
     for name, table in declared.get("maps", {}).items():
         if not isinstance(table, dict):
             continue  # `check_maps` says so
-        for key in ("dims", "box"):
+        for key in (*_LISTS, *_WINDOWS):
             for i, text in enumerate(table.get(key, ()) if isinstance(table.get(key), list) else ()):
                 yield "maps", f"{name} {key} {i}", str(text)
         yield "maps", f"{name} swizzle", str(table.get("swizzle", 0))
@@ -63,11 +81,13 @@ def map_argument(
         InvalidConfig: the copy engine does not take it.
     """
     table = declared["maps"][name]
-    dims, box = (
-        tuple(int(rule[f"{name} {key} {i}"](scope)) for i in range(len(table[key])))
-        for key in ("dims", "box")
+    dims, box, lower, upper, steps = (
+        tuple(int(rule[f"{name} {key} {i}"](scope)) for i in range(len(table.get(key, ()))))
+        for key in (*_LISTS, *_WINDOWS)
     )
-    made = TensorMap(dims, box, int(scope["element_bytes"]), int(rule[f"{name} swizzle"](scope)))
+    windows = Windows(lower, upper, steps) if steps else None
+    swizzle = int(rule[f"{name} swizzle"](scope))
+    made = TensorMap(dims, box, int(scope["element_bytes"]), swizzle, windows)
     if problem := made.problem():
         raise InvalidConfig(f"map {name} of {table['tensor']}: {problem}")
     return made.argument(table["tensor"])

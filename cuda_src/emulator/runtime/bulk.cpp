@@ -13,12 +13,17 @@ bool ordered(const Thread& self, uint32_t gid, uint32_t at, uint32_t phase);
 
 namespace {
 
-// What the host makes of a tensor: in place of the 128 opaque bytes of cuTensorMapEncodeTiled (devices/emulator/child.py
-// packs it).
+// What the host makes of a tensor: in place of the 128 opaque bytes of cuTensorMapEncodeTiled, or of
+// cuTensorMapEncodeIm2col where there are windows (devices/emulator/child.py packs it).
 struct EmulatedMap {
   uint64_t magic, address, strides[4];  // bytes from one element to the next along dimensions 1 ... 4
   uint32_t dims[5];
   uint16_t box[5], rank, element_bytes, swizzle;  // swizzle: its width in bytes, 0 without
+  // Of rows and columns of images, columns first: where windows stand, and how far apart. A box is then channels
+  // and pixels.
+  uint16_t has_windows;
+  int16_t lower[3], upper[3];
+  uint16_t steps[3];
 };
 constexpr uint64_t MAP_MAGIC = 0x70616d726f736e74ull;
 
@@ -87,33 +92,67 @@ void land_due(const Place& where, BulkBarrier& barrier) {
   ++cuda_emu_changes;
 }
 
-// A box as it will lie in shared memory; what is outside of the tensor is zero.
+// What a copy brings, as it will lie in shared memory: a box, or with `offsets` the pixels under one tap of windows.
+// What is outside of the tensor is zero.
 struct Box {
   const EmulatedMap& map;
   uint32_t to;
   const int* start;
+  const int* offsets;
   uintptr_t pc;
   std::vector<char> bytes;
   uint32_t row_bytes, rows = 1;
 
-  Box(const EmulatedMap& given, uint32_t target, const int* first, uintptr_t caller)
-      : map(given), to(target), start(first), pc(caller), row_bytes(given.box[0] * given.element_bytes) {
-    for (int d = 1; d < map.rank; ++d) rows *= map.box[d];
+  Box(const EmulatedMap& given, uint32_t target, const int* first, const int* tap, uintptr_t caller)
+      : map(given), to(target), start(first), offsets(tap), pc(caller), row_bytes(given.box[0] * given.element_bytes) {
+    for (int d = 1; d < (map.has_windows ? 2 : map.rank); ++d) rows *= map.box[d];
     bytes.assign(size_t(rows) * row_bytes, 0);
   }
 
   void read() {
-    for (uint32_t row = 0; row < rows; ++row) read_row(row);
+    if (map.has_windows)
+      read_windows();
+    else
+      read_box();
   }
 
-  void read_row(uint32_t row) {
+  void read_box() {
+    for (uint32_t row = 0; row < rows; ++row) {
+      int64_t at[5];
+      uint32_t rest = row;
+      for (int d = 1; d < map.rank; ++d) {
+        at[d] = int64_t(start[d]) + rest % map.box[d];
+        rest /= map.box[d];
+      }
+      read_row(row, at);
+    }
+  }
+
+  // From window to window: along a row of them, then to the next row, then to the next image (PTX ISA 5.5.4).
+  void read_windows() {
+    const int spatial = map.rank - 2;
+    int64_t window[5];
+    for (int d = 1; d < map.rank; ++d) window[d] = start[d];
+    for (uint32_t row = 0; row < rows; ++row) {
+      int64_t at[5];
+      for (int d = 1; d < map.rank; ++d) at[d] = window[d] + (d <= spatial ? offsets[d - 1] : 0);
+      read_row(row, at);
+      int d = 1;
+      for (; d <= spatial; ++d) {
+        window[d] += map.steps[d - 1];
+        if (window[d] <= int64_t(map.dims[d]) - 1 + map.upper[d - 1]) break;
+        window[d] = map.lower[d - 1];
+      }
+      if (d > spatial) ++window[d];
+    }
+  }
+
+  // `at`: of a row's elements along dimensions 1 and up.
+  void read_row(uint32_t row, const int64_t (&at)[5]) {
     uintptr_t from = map.address;
-    uint32_t rest = row;
     for (int d = 1; d < map.rank; ++d) {
-      const int64_t at = int64_t(start[d]) + rest % map.box[d];
-      rest /= map.box[d];
-      if (at < 0 || at >= map.dims[d]) return;
-      from += uint64_t(at) * map.strides[d - 1];
+      if (at[d] < 0 || at[d] >= map.dims[d]) return;
+      from += uint64_t(at[d]) * map.strides[d - 1];
     }
     const int64_t begin = std::max<int64_t>(start[0], 0);
     const int64_t end = std::min<int64_t>(int64_t(start[0]) + map.box[0], map.dims[0]);
@@ -134,10 +173,18 @@ struct Box {
   }
 };
 
-const EmulatedMap& map_at(const void* pointer, int rank, uintptr_t pc) {
+const EmulatedMap& map_at(const void* pointer, const int* start, int rank, const int* offsets, uintptr_t pc) {
   const EmulatedMap& map = *static_cast<const EmulatedMap*>(pointer);
   if (map.magic != MAP_MAGIC) misuse("what a copy is given is no tensor map", pc);
   if (map.rank != rank) misuse("a copy has another number of coordinates than its tensor map has dimensions", pc);
+  if (map.has_windows != (offsets != nullptr)) misuse("a copy of boxes by a map of windows, or the other way round", pc);
+  for (int d = 1; offsets && d <= rank - 2; ++d) {
+    const int64_t last = int64_t(map.dims[d]) - 1 + map.upper[d - 1];
+    if (start[d] < map.lower[d - 1] || start[d] > last) misuse("a copy begins where no window may stand", pc);
+    if (offsets[d - 1] < 0 || offsets[d - 1] >= 1 << (rank == 3 ? 16 : rank == 4 ? 8 : 5)) {
+      misuse("a tap lies further from its window than the copy engine counts", pc);
+    }
+  }
   return map;
 }
 }  // namespace
@@ -197,13 +244,15 @@ int cuda_emu_mbarrier_wait(uint32_t address, uint32_t parity) {
 }
 
 // To the same place of the blocks of the cluster that `ranks` has a bit for; a negative one: of this block.
-void cuda_emu_bulk_tensor(uint32_t to, const void* map, const int* start, int rank, uint32_t barrier, int ranks) {
+// `offsets`: of a tap in windows, columns first; null: a box.
+void cuda_emu_bulk_tensor(uint32_t to, const void* map, const int* start, int rank, const int* offsets, uint32_t barrier,
+                          int ranks) {
   const uintptr_t pc = uintptr_t(__builtin_return_address(0));
   Thread& self = *thread_now;
   const Place target = place_of(to, pc), counted = place_of(barrier, pc);
-  const EmulatedMap& tensor = map_at(map, rank, pc);
+  const EmulatedMap& tensor = map_at(map, start, rank, offsets, pc);
   if (target.offset % 128) misuse("a box goes to a multiple of 128 bytes of shared memory", pc);
-  Box box(tensor, target.offset, start, pc);
+  Box box(tensor, target.offset, start, offsets, pc);
   box.read();
   const bool several = ranks >= 0 && !self.block->cluster.empty();
   for (uint32_t r = 0; r < (several ? self.block->cluster.size() : 1); ++r) {

@@ -26,7 +26,7 @@ def encoded(tensor: TensorMap, address: int, encode: Callable[..., Any] | None =
     Args:
         tensor: its sizes and box.
         address: of its first element, a multiple of 16.
-        encode: `cuTensorMapEncodeTiled`; by default libcuda's.
+        encode: `cuTensorMapEncodeTiled`, with windows `cuTensorMapEncodeIm2col`; by default libcuda's.
 
     Raises:
         RuntimeError: the driver is not there, has no tensor maps (older than CUDA 12), or refuses this one.
@@ -34,21 +34,27 @@ def encoded(tensor: TensorMap, address: int, encode: Callable[..., Any] | None =
     memory = (ctypes.c_ubyte * (_BYTES + _BOUNDARY))()
     start = ctypes.addressof(memory)
     made = OpaqueMap.from_buffer(memory, -start % _BOUNDARY)  # keeps the memory
-    rank = len(tensor.dims)
-    status = (encode or _driver())(
+    rank, windows = len(tensor.dims), tensor.windows
+    if windows is None:
+        function, steps = "cuTensorMapEncodeTiled", [1] * rank
+        box: list[Any] = [(ctypes.c_uint32 * rank)(*tensor.box)]
+    else:
+        function, steps = "cuTensorMapEncodeIm2col", [1, *windows.steps, 1]
+        corners = [(ctypes.c_int * (rank - 2))(*each) for each in (windows.lower, windows.upper)]
+        box = [*corners, *map(ctypes.c_uint32, tensor.box)]
+    status = (encode or _driver(function))(
         ctypes.byref(made), _TYPES[tensor.element_bytes], rank, ctypes.c_void_p(address),
         (ctypes.c_uint64 * rank)(*tensor.dims), (ctypes.c_uint64 * max(1, rank - 1))(*tensor.strides),
-        (ctypes.c_uint32 * rank)(*tensor.box), (ctypes.c_uint32 * rank)(*[1] * rank),
-        0, _SWIZZLES[tensor.swizzle], _PROMOTE_256, 0,
+        *box, (ctypes.c_uint32 * rank)(*steps), 0, _SWIZZLES[tensor.swizzle], _PROMOTE_256, 0,
     )  # fmt: skip
     if status:
-        raise RuntimeError(f"cuTensorMapEncodeTiled refuses {tensor} at {address:#x}: CUDA error {status}")
+        raise RuntimeError(f"{function} refuses {tensor} at {address:#x}: CUDA error {status}")
     return made
 
 
-def _driver() -> Callable[..., Any]:
+def _driver(function: str) -> Callable[..., Any]:
     try:
-        found: Callable[..., Any] = ctypes.CDLL("libcuda.so.1").cuTensorMapEncodeTiled
+        found: Callable[..., Any] = getattr(ctypes.CDLL("libcuda.so.1"), function)
     except (OSError, AttributeError) as error:
         raise RuntimeError(f"the driver makes no tensor maps: {error}") from None
     return found

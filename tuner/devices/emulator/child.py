@@ -23,7 +23,7 @@ SCALARS: dict[str, type[Any]] = {
     "float32": ctypes.c_float,
 }
 _BANK_RECORD, _MOST_BANK_RECORDS = 32, 4096  # bytes of a `BankRecord` of banks.cpp
-_MAP_BYTES, _MAP_FORM, _MAP_MAGIC = 128, "<QQ4Q5I5HHHH", 0x70616D726F736E74
+_MAP_BYTES, _MAP_FORM, _MAP_MAGIC = 128, "<QQ4Q5I5HHHHH3h3h3H", 0x70616D726F736E74
 _PLACED = 256  # cudaMalloc's alignment (CUDA C++ Programming Guide, "Device Memory Accesses")
 
 
@@ -172,26 +172,24 @@ def by_value(argument: dict[str, Any], addresses: dict[str, int]) -> Any:
 def tensor_map(argument: dict[str, Any], address: int) -> Any:
     """A tensor map of an emulated kernel: `EmulatedMap` of bulk.cpp, at a multiple of 64 bytes."""
     values = [(field["name"].partition(" ")[0], field["value"]) for field in argument["fields"]]
-    dims, box = ([value for name, value in values if name == which] for which in ("dim", "box"))
+    dims, box, lower, upper, steps = (
+        [value for name, value in values if name == which]
+        for which in ("dim", "box", "lower", "upper", "step")
+    )
     rest, rank, strides = dict(values), len(dims), []
     size = rest["element_bytes"]
     for dim in dims[:-1]:
         size *= dim
         strides.append(size)
-    padded = [
-        [*numbers, *[0] * (count - len(numbers))] for numbers, count in ((strides, 4), (dims, 5), (box, 5))
-    ]
+
+    def padded(numbers: list[int], count: int) -> list[int]:
+        return [*numbers, *[0] * (count - len(numbers))]
+
     packed = struct.pack(
-        _MAP_FORM,
-        _MAP_MAGIC,
-        address,
-        *padded[0],
-        *padded[1],
-        *padded[2],
-        rank,
-        rest["element_bytes"],
-        rest["swizzle"],
-    )
+        _MAP_FORM, _MAP_MAGIC, address, *padded(strides, 4), *padded(dims, 5), *padded(box, 5), rank,
+        rest["element_bytes"], rest["swizzle"], bool(steps), *padded(lower, 3), *padded(upper, 3),
+        *padded(steps, 3),
+    )  # fmt: skip
     memory = (ctypes.c_ubyte * (_MAP_BYTES + 64))()
     made = (ctypes.c_ubyte * _MAP_BYTES).from_buffer(memory, -ctypes.addressof(memory) % 64)
     ctypes.memmove(made, packed, len(packed))

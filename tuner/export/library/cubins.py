@@ -26,9 +26,11 @@ _ABOUT = (
     "Load file, take entry, pass arguments in order: tensors and workspaces as device pointers, workspaces "
     "zeroed once, maps by value as the CUtensorMap of their tensor (cuTensorMapEncodeTiled: dims and box, "
     "the contiguous dimension first, rows without gaps, swizzle in bytes, integers of element_bytes, zeros "
-    "outside). grid, block, shared_bytes, the bytes of workspaces, dims, box and swizzle are integer "
-    "expressions over the dimensions and the run_time options; // divides and rounds down, ceildiv(a, b) up, "
-    "X if C else Y picks. Of the entries of one operator, dtype, options and arch the one with these dims "
+    "outside; a map with lower, upper and steps by cuTensorMapEncodeIm2col: the corners, the element strides "
+    "of the dimensions between the first and the last, and box as channels and pixels). grid, block, "
+    "shared_bytes, the bytes of workspaces and what maps hold are integer expressions over the dimensions "
+    "and the run_time options; // divides and rounds down, ceildiv(a, b) up, X if C else Y picks. Of the "
+    "entries of one operator, dtype, options and arch the one with these dims "
     "serves them, the one marked default every other size."
 )
 
@@ -127,11 +129,12 @@ def _launch(kernel: SourceKernel, constants: Mapping[str, Any]) -> dict[str, Any
 
 
 def _map(kernel: SourceKernel, name: str, constants: Mapping[str, Any]) -> dict[str, Any]:
-    """What a program gives cuTensorMapEncodeTiled for the tensor of that argument, as its dimensions say."""
+    """What a program tells the driver of the tensor of that argument, as its dimensions say."""
     rule = {key: expression.fold(constants).text for key, expression in kernel.map_rule.items()}
     found: dict[str, Any] = {
         what: [rule[key] for key in (f"{name} {what} {i}" for i in range(5)) if key in rule]
-        for what in ("dims", "box")
+        for what in ("dims", "box", "lower", "upper", "steps")
+        if f"{name} {what} 0" in rule
     }
     return {**found, "swizzle": rule[f"{name} swizzle"], "element_bytes": constants["element_bytes"]}
 

@@ -103,11 +103,12 @@ void cuda_emu_wgmma_wait(unsigned batches_left);
 void cuda_emu_proxy_fence(void);
 
 // mbarriers and boxes of tensors; addresses are in the window of the cluster. A wait looks once, and gives 0 where the
-// phase of this parity has not ended.
+// phase of this parity has not ended. A copy brings a box or, with offsets, the pixels under a tap of windows.
 void cuda_emu_mbarrier_init(uint32_t address, uint32_t arrivals);
 void cuda_emu_mbarrier_arrive(uint32_t address, uint32_t count, uint32_t bytes);
 int cuda_emu_mbarrier_wait(uint32_t address, uint32_t parity);
-void cuda_emu_bulk_tensor(uint32_t to, const void* map, const int* start, int rank, uint32_t barrier, int ranks);
+void cuda_emu_bulk_tensor(uint32_t to, const void* map, const int* start, int rank, const int* offsets, uint32_t barrier,
+                          int ranks);
 
 // The lane whose value a shuffle asks for takes no part in it.
 void cuda_emu_absent_lane(unsigned mask, unsigned source);

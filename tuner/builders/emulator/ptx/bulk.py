@@ -1,7 +1,7 @@
 """PTX of the copy engine: mbarrier, boxes of tensors; setmaxnreg (PTX ISA 9.7.13.15, 9.7.9.27).
 
-Not there, and naming themselves: stores of boxes, im2col, `mbarrier.arrive` that gives a state, copies
-without a tensor map.
+Not there, and naming themselves: stores of boxes, other modes of loads than `.tile` and `.im2col`,
+`mbarrier.arrive` that gives a state, copies without a tensor map.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def _cp(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str:
     if not take(modifiers, ".tensor"):
         raise Unknown(": the emulator has copies of boxes of a tensor map")
     rank = int((take(modifiers, ".1d", ".2d", ".3d", ".4d", ".5d") or ".0d")[1])
-    take(modifiers, ".tile")
+    windows = take(modifiers, ".tile", ".im2col") == ".im2col"
     to, source = take(modifiers, ".shared::cluster", ".shared::cta"), take(modifiers, ".global")
     counted = take(modifiers, ".mbarrier::complete_tx::bytes")
     several = bool(take(modifiers, ".multicast::cluster"))
@@ -65,16 +65,22 @@ def _cp(writer: Writer, modifiers: list[str], operands: Sequence[str]) -> str:
     nothing_left(modifiers)
     tensor, _, coordinates = operands[1].strip("[] ").partition(",")
     places = vector_parts(coordinates.strip())
-    if not (rank and to and source and counted) or len(places) != rank:
+    if not (rank and to and source and counted) or len(places) != rank or (windows and rank < 3):
         raise Unknown
-    if len(operands) != 3 + several + hinted:
+    if len(operands) != 3 + windows + several + hinted:
         raise Unknown(f" with {len(operands)} operands")
     numbers = ", ".join(f"int({writer.get('s32', place)})" for place in places)
-    ranks = f"int({writer.get('b16', operands[3])})" if several else "-1"
+    declared, tap = f"const int cuda_emu_at[{rank}] = {{{numbers}}};", "nullptr"
+    if windows:
+        offsets = vector_parts(operands[3].strip())
+        if len(offsets) != rank - 2:
+            raise Unknown(f" with {len(offsets)} offsets")
+        numbers = ", ".join(f"int({writer.get('u16', offset)})" for offset in offsets)
+        declared, tap = f"{declared} const int cuda_emu_tap[{rank - 2}] = {{{numbers}}};", "cuda_emu_tap"
+    ranks = f"int({writer.get('b16', operands[3 + windows])})" if several else "-1"
     return (
-        f"const int cuda_emu_at[{rank}] = {{{numbers}}}; "
-        f"{_EMULATOR}cuda_emu_bulk_tensor({writer.window(operands[0])}, "
-        f"{writer.address(f'[{tensor.strip()}]', 'generic')}, cuda_emu_at, {rank}, "
+        f"{declared} {_EMULATOR}cuda_emu_bulk_tensor({writer.window(operands[0])}, "
+        f"{writer.address(f'[{tensor.strip()}]', 'generic')}, cuda_emu_at, {rank}, {tap}, "
         f"{writer.window(operands[2])}, {ranks});"
     )
 
