@@ -5,7 +5,7 @@ Names, numbers and structs are those of `cublasLt.h` of CUDA 13.0 (the same in 1
 
 import ctypes
 from collections.abc import Callable, Sequence
-from ctypes import c_float, c_int, c_int32, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import c_float, c_int, c_int8, c_int32, c_int64, c_size_t, c_uint64, c_void_p
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from typing import Any
@@ -14,7 +14,7 @@ DISTRIBUTIONS = ("nvidia-cublas", "nvidia-cublas-cu12")
 """Those that bring the library; a CUDA toolkit does as well."""
 _NAMES = ("libcublasLt.so.13", "libcublasLt.so.12")
 # cublasLtMatmulDescAttributes_t, cublasLtMatrixLayoutAttribute_t, cublasLtMatmulPreferenceAttributes_t.
-_TRANS_A, _TRANS_B, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8
+_TRANS_A, _TRANS_B, _EPILOGUE, _BIAS_POINTER, _FAST_ACCUM = 3, 4, 7, 8, 25
 _BATCH_COUNT, _BATCH_STRIDE = 5, 6
 _MOST_WORKSPACE = 1
 # cublasLtEpilogue_t
@@ -127,6 +127,11 @@ class Product:
         self._describe(_EPILOGUE, c_int32(kind or _PLAIN))
         if bias is not None:
             self._describe(_BIAS_POINTER, c_void_p(bias))
+
+    def accumulate_fast(self) -> None:
+        """8-bit floats alone: sums stay in the tensor cores, which keep fewer bits of them than f32 has, and
+        are not added up in f32 from time to time (`CUBLASLT_MATMUL_DESC_FAST_ACCUM`)."""
+        self._describe(_FAST_ACCUM, c_int8(1))
 
     def algorithms(self, most: int, workspace_bytes: int) -> list[_Heuristic]:
         """The library's own choice of algorithms, the one it would take first.

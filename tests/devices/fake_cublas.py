@@ -22,7 +22,8 @@ def _gemm_ex(handle: int, transa: int, transb: int, m: int, n: int, k: int, alph
              lda: int, b: int, b_type: int, ldb: int, beta: int, c: int, c_type: int, ldc: int, compute: int,
              algorithm: int) -> None:  # fmt: skip
     _queue(m * n * k)
-    assert (c_type, compute) in {(0, 68), (2, 68), (10, 72)} and algorithm == -1
+    # 77: f32 by TF32.
+    assert (c_type, compute) in {(0, 68), (0, 77), (2, 68), (10, 72)} and algorithm == -1
     scale = ctypes.c_int32 if compute == 72 else ctypes.c_float
     factors = [scale.from_address(p).value for p in (alpha, beta)]
     left = _matrix(a, a_type, *((k, m) if transa else (m, k)), lda)

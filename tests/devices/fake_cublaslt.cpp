@@ -1,12 +1,13 @@
 // A stand-in for libcublasLt on the host's memory: the functions that schedules/cublaslt.py calls, as cublasLt.h
-// declares them. Three algorithms; f32, f16, int8; column-major; epilogues in f32. Tests only.
+// declares them. Three algorithms; f32, f16, int8, e4m3 to bf16; column-major; epilogues in f32. Tests only.
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
 namespace {
 struct Layout { int type; uint64_t rows, columns; int64_t lead; int32_t batch = 1; int64_t step = 0; };
-struct What { int compute, scale; int32_t turned[2] = {0, 0}; int32_t epilogue = 1; void* bias = nullptr; };
+struct What { int compute, scale; int32_t turned[2] = {0, 0}; int32_t epilogue = 1; void* bias = nullptr; int8_t fast = 0; };
 struct Preference { uint64_t workspace = 0; };
 struct Algorithm { uint64_t data[8]; };
 struct Heuristic { Algorithm algorithm; size_t workspace; int state; float waves; int reserved[4]; };
@@ -17,13 +18,24 @@ float at(const void* p, int type, int64_t i) {
     case 0: return static_cast<const float*>(p)[i];
     case 2: return static_cast<float>(static_cast<const _Float16*>(p)[i]);
     case 3: return static_cast<const int8_t*>(p)[i];
+    case 14: { const uint32_t bits = uint32_t(static_cast<const uint16_t*>(p)[i]) << 16; float v; std::memcpy(&v, &bits, 4); return v; }
+    case 28: {  // e4m3: a sign, 4 bits of exponent, 3 of significand
+      const uint8_t bits = static_cast<const uint8_t*>(p)[i];
+      const int exponent = bits >> 3 & 15, significand = bits & 7;
+      const float v = exponent ? std::ldexp(8.f + significand, exponent - 10) : std::ldexp(float(significand), -9);
+      return (bits & 127) == 127 ? NAN : bits & 128 ? -v : v;
+    }
     default: return static_cast<float>(static_cast<const int32_t*>(p)[i]);
   }
 }
 void put(void* p, int type, int64_t i, float v) {
   if (type == 0) static_cast<float*>(p)[i] = v;
   else if (type == 2) static_cast<_Float16*>(p)[i] = static_cast<_Float16>(v);
-  else static_cast<int32_t*>(p)[i] = static_cast<int32_t>(v);
+  else if (type == 14) {
+    uint32_t bits;
+    std::memcpy(&bits, &v, 4);
+    static_cast<uint16_t*>(p)[i] = std::isnan(v) ? 0x7FC0 : uint16_t(bits + 0x7FFF + (bits >> 16 & 1) >> 16);
+  } else static_cast<int32_t*>(p)[i] = static_cast<int32_t>(v);
 }
 }  // namespace
 
@@ -35,6 +47,7 @@ int cublasLtMatmulDescSetAttribute(void* p, int attribute, const void* value, si
   if (attribute == 3 || attribute == 4) { if (size != 4) return 7; std::memcpy(&what->turned[attribute - 3], value, 4); }
   else if (attribute == 7) { if (size != 4) return 7; std::memcpy(&what->epilogue, value, 4); }
   else if (attribute == 8) { if (size != 8) return 7; std::memcpy(&what->bias, value, 8); }
+  else if (attribute == 25) { if (size != 1) return 7; std::memcpy(&what->fast, value, 1); }
   else return 7;
   return 0;
 }
@@ -71,6 +84,10 @@ int cublasLtMatmul(void* handle, void* w, const void* alpha, const void* a, void
              &D = *static_cast<Layout*>(ld);
   const uint64_t which = static_cast<const Algorithm*>(algorithm)->data[0];
   if (!handle || !workspace || which < 1 || which > 3) return 7;
+  // 8-bit floats are multiplied in one order, and they alone may be summed up fast.
+  const bool narrow = A.type == 28;
+  if ((narrow && (!what.turned[0] || what.turned[1] || A.lead % 16 || B.lead % 16 || D.lead % 16)) || (what.fast && !narrow))
+    return 15;
   const float scale_a = at(alpha, what.scale, 0), scale_c = at(beta, what.scale, 0);
   const int64_t k = what.turned[0] ? A.rows : A.columns;
   if ((what.turned[0] ? A.columns : A.rows) != D.rows || (what.turned[1] ? B.rows : B.columns) != D.columns ||

@@ -294,6 +294,7 @@ def test_readings_of_nvml_mark_a_throttled_sample(
      ("m5 n7 k9 batch=3 trans_b", "f32", "cublas"),
      ("m12 n20 k28 trans_a trans_b beta=1 relu", "f16", "cublas"),
      ("m12 n20 k28 alpha=2 beta=1 bias", "int8", "cublas"),
+     ("m12 n20 k28 bias", "tf32", "cublas"),
      ("m12 n20 k28 alpha=2 beta=1 bias", "int8", "cublas_transposed_b"),
      ("m12 n20 k28 batch=3", "int8", "cublas_transposed_b")],
 )  # fmt: skip

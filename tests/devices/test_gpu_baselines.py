@@ -12,6 +12,7 @@ import pytest
 
 from tests.devices.test_cuda import GEMM, is_right
 from tuner import registry
+from tuner.core.dtypes import dtype_named
 from tuner.core.operator import worst_error
 from tuner.devices.cuda.device import CudaDevice
 from tuner.engine.candidate.domain import companions_of
@@ -39,7 +40,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
      ("m12 n20 k28 trans_a alpha=0.5 beta=2 bias relu", "f32"),
      ("m5 n7 k9 batch=3 trans_b", "f32"),
      ("m12 n20 k28 trans_a trans_b beta=1 bias relu", "f16"),
-     ("m12 n20 k28 alpha=2 beta=1 bias relu", "int8")],
+     ("m12 n20 k28 alpha=2 beta=1 bias relu", "int8"),
+     ("m12 n20 k28 bias", "tf32"),
+     ("m12 n32 k48 trans_b bias", "e4m3")],
 )  # fmt: skip
 def test_every_algorithm_of_cublaslt_is_a_configuration(
     fake_gpu: ModuleType,
@@ -53,15 +56,18 @@ def test_every_algorithm_of_cublaslt_is_a_configuration(
     (device,) = CudaDevice.discover()
     kernel, workload = registry.kernel("cublaslt"), GEMM.parse(shape, dtype)
     assert kernel.unavailable() is None and kernel.unsupported(workload, device.target) is None
-    assert kernel.space(workload, device.target).size == 8
+    fast = [{"FAST_ACCUM": flag} for flag in (0, 1)] if dtype == "e4m3" else [{}]
+    assert kernel.space(workload, device.target).size == 8 * len(fast)
     tensors = GEMM.inputs(workload, 3)
     for spec in GEMM.signature(workload):
         if spec.output:
-            tensors[spec.name] = np.full(spec.shape, -1 if "int" in spec.dtype else np.nan, spec.dtype)
-    for number in (0, 2, 3):
-        folder = tmp_path / str(number)
+            tensors[spec.name] = np.full(
+                spec.shape, -1 if "int" in spec.dtype else np.nan, dtype_named(spec.dtype)
+            )
+    for number, more in ((number, more) for number in (0, 2, 3) for more in fast):
+        folder = tmp_path / f"{number}{more}"
         folder.mkdir()
-        source = kernel.lower(workload, {"ALGO": number}, device.target)
+        source = kernel.lower(workload, {"ALGO": number, **more}, device.target)
         artifact = registry.builder("python").build(source, device.target, folder)
         executable = device.load(artifact)
         if number == 3:
@@ -108,6 +114,9 @@ def test_what_a_backend_of_torch_does_not_take_is_said_before_it_is_called() -> 
         ("attn_sdpa_efficient", "b1 h4 q8 kv8 d64 kv_heads=2", "f16", "groups"),
     ):
         assert words in str(registry.kernel(name).unsupported(attention.parse(shape, dtype), sm90))
+    gemm = registry.kernel("cublaslt")
+    assert "trans_b" in str(gemm.unsupported(GEMM.parse("m16 n16 k16", "e4m3"), sm90))
+    assert "16 elements" in str(gemm.unsupported(GEMM.parse("m16 n24 k16 trans_b", "e4m3"), sm90))
     decode = attention.parse("b1 h4 q1 kv16 d64 causal", "f16")
     assert registry.kernel("attn_sdpa_flash").unsupported(decode, sm90) is None
 

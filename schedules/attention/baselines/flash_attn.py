@@ -16,7 +16,7 @@ class FlashAttn(LibraryKernel):
     name = "attn_flash_attn"
     operator = "attention"
     summary = "flash_attn_func of the package flash-attn; pages gathered first"
-    dtypes = ("f16",)
+    dtypes = ("f16", "bf16")
     options = OPTIONS
     target_kinds = ("cuda",)
     libraries = ("flash_attn", "torch", "cupy")

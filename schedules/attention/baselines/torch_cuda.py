@@ -47,7 +47,7 @@ class SdpaFlash(_Forced):
 
     name = "attn_sdpa_flash"
     summary = "torch SDPA on the GPU, backend FLASH_ATTENTION; pages gathered first"
-    dtypes = ("f16",)
+    dtypes = ("f16", "bf16")
     factory = "tuner.schedules.attention.baselines.torch_cuda:prepare_flash"
     takes_masks = False
 
@@ -57,7 +57,7 @@ class SdpaEfficient(_Forced):
 
     name = "attn_sdpa_efficient"
     summary = "torch SDPA on the GPU, backend EFFICIENT_ATTENTION; pages gathered first"
-    dtypes = ("f32", "f16")
+    dtypes = ("f32", "f16", "bf16")
     factory = "tuner.schedules.attention.baselines.torch_cuda:prepare_efficient"
     takes_groups = False
 
@@ -67,7 +67,7 @@ class SdpaCudnn(_Forced):
 
     name = "attn_sdpa_cudnn"
     summary = "torch SDPA on the GPU, backend CUDNN_ATTENTION; pages gathered first"
-    dtypes = ("f16",)
+    dtypes = ("f16", "bf16")
     factory = "tuner.schedules.attention.baselines.torch_cuda:prepare_cudnn"
 
 
@@ -76,7 +76,7 @@ class SdpaMath(_Forced):
 
     name = "attn_sdpa_math"
     summary = "torch SDPA on the GPU, backend MATH: products and softmax apart; pages gathered first"
-    dtypes = ("f32", "f16")
+    dtypes = ("f32", "f16", "bf16")
     factory = "tuner.schedules.attention.baselines.torch_cuda:prepare_math"
 
 

@@ -17,15 +17,15 @@ _DEFAULT_ALGORITHM = -1
 class CublasGemm(LibraryKernel):
     """The GEMM of NVIDIA's library.
 
-    f32 sums in f32: TF32 is not asked for, and cuBLAS takes it only when asked. f16 and bf16 sum in f32, int8
-    in int32. C is copied into D before the call and added by it, in the timed region; bias and ReLU follow in
-    place, an elementwise kernel each, as in a program that calls cuBLAS.
+    f32 sums in f32: TF32 is not asked for, and cuBLAS takes it only when asked, which tf32 does. f16 and bf16
+    sum in f32, int8 in int32. C is copied into D before the call and added by it, in the timed region; bias
+    and ReLU follow in place, an elementwise kernel each, as in a program that calls cuBLAS.
     """
 
     name = "cublas"
     operator = "gemm"
     summary = "cublasGemmEx through CuPy; f32 without TF32, f16 and bf16 with f32 sums, int8 with int32 sums"
-    dtypes = ("f32", "f16", "int8", "bf16")
+    dtypes = ("f32", "f16", "int8", "bf16", "tf32")
     options = OPTIONS
     target_kinds = ("cuda",)
     libraries = ("cupy",)

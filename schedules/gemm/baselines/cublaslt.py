@@ -22,13 +22,14 @@ class CublasLtGemm(LibraryKernel):
     """The library's heuristics list algorithms; each is a configuration, so that each has a trial.
 
     `ALGO=0` is what the library takes by itself. Epilogues are fused, in f32 before the one rounding; int8
-    has none in the library, its bias and ReLU follow in place. f32 is without TF32.
+    has none in the library, its bias and ReLU follow in place. f32 is without TF32, tf32 is with it. Of e4m3
+    the library sums in f32 or, with `FAST_ACCUM`, in the tensor cores alone, as kernels of ours do.
     """
 
     name = "cublaslt"
     operator = "gemm"
     summary = "cublasLtMatmul, each algorithm of its heuristics timed; C, bias and ReLU fused"
-    dtypes = ("f32", "f16", "bf16", "int8")
+    dtypes = ("f32", "f16", "bf16", "int8", "tf32", "e4m3")
     options = OPTIONS
     target_kinds = ("cuda",)
     libraries = ("cupy",)
@@ -46,18 +47,31 @@ class CublasLtGemm(LibraryKernel):
         return None
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
-        """Also where rows of int8 are no whole words."""
+        """Also where rows of int8 are no whole words, or e4m3 is not in the one order the library has."""
         if reason := super().unsupported(workload, target):
             return reason
         rows = (workload["m"], workload["n"], workload["k"])
         if workload.dtype == "int8" and any(size % 4 for size in rows):
             return "its int8 GEMM takes rows of whole 4 bytes only"
-        return None
+        return _wrong_e4m3(workload) if workload.dtype == "e4m3" else None
 
     def space(self, workload: Workload, target: Target) -> SearchSpace:
         """`ALGO`: the place of an algorithm in the heuristics' list, which may turn out shorter."""
-        algorithm = Parameter("ALGO", tuple(range(ALGORITHMS)), "place in the list of cuBLASLt's heuristics")
-        return SearchSpace((algorithm,), (), self.constants(workload, target))
+        parameters = [
+            Parameter("ALGO", tuple(range(ALGORITHMS)), "place in the list of cuBLASLt's heuristics")
+        ]
+        if workload.dtype == "e4m3":
+            parameters.append(Parameter("FAST_ACCUM", (0, 1), "1: sums stay in the tensor cores"))
+        return SearchSpace(tuple(parameters), (), self.constants(workload, target))
+
+
+def _wrong_e4m3(workload: Workload) -> str | None:
+    """Why the library does not multiply such a workload (cuBLAS documentation, cublasLtMatmul, FP8)."""
+    if workload.option("trans_a", False) or not workload.option("trans_b", False):
+        return "its e4m3 GEMM takes rows of k in A and in B only: trans_b and not trans_a"
+    if any(workload[size] % 16 for size in ("n", "k")):
+        return "its e4m3 GEMM takes rows of whole 16 elements only"
+    return None
 
 
 def prepare(
@@ -85,6 +99,8 @@ def prepare(
     fused = workload.dtype != "int8"
     if fused:
         product.finish_with(relu, None if bias is None else int(bias.data.ptr))
+    if config.get("FAST_ACCUM"):
+        product.accumulate_fast()
     found = product.algorithms(ALGORITHMS, WORKSPACE_BYTES)
     chosen = int(config["ALGO"])
     if chosen >= len(found):

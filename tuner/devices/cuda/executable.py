@@ -306,7 +306,9 @@ class LibraryCall(OnDevice):
         for name, (shape, dtype) in self._forms.items():
             region = self._regions[name]
             owned = cupy.cuda.UnownedMemory(region.address, region.size, region)
-            arrays[name] = cupy.ndarray(shape, dtype, memptr=cupy.cuda.MemoryPointer(owned, 0))
+            # CuPy has no floats of 8 bits: libraries get the bits.
+            known = np.dtype("uint8") if dtype.name.startswith("float8") else dtype
+            arrays[name] = cupy.ndarray(shape, known, memptr=cupy.cuda.MemoryPointer(owned, 0))
         stream = self._context.stream
         with stream:
             call = self._factory(self._workload, arrays, self._threads)
