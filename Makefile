@@ -8,6 +8,8 @@
 #                   one rule for 60 GEMM shapes takes an hour: make bench ARGS="--only dispatch"
 #   make bench-vendor  tuned CPU kernels beside MKL, oneDNN, OpenBLAS, ONNX Runtime and torch, half an hour on an
 #                   idle machine: ARGS="--quick" takes ten minutes, ARGS="--only conv2d" some; goes on where it stopped
+#   make bench-gpu  on a machine with a GPU: tuned CUDA kernels beside cuBLAS, cuBLASLt, cuDNN, torch and FlashAttention,
+#                   half an hour: ARGS="--quick" takes eight minutes, ARGS="--only gemm --dtype f16" some; goes on too
 #   make gpu-check  on a machine with a GPU, first: see docs/gpu-checklist.md
 #   make lint       ruff and mypy
 #   make clean      build output and caches; never results.db
@@ -33,7 +35,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # -qq: pip warns about each place of an index that lacks a package; errors are still shown.
 INSTALL := $(PIP) install -qq
 
-.PHONY: demo test test-slow bench bench-vendor gpu-check lint clean check-machine
+.PHONY: demo test test-slow bench bench-vendor bench-gpu gpu-check lint clean check-machine
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.base
@@ -52,6 +54,10 @@ bench: $(VENV)/.base $(if $(filter-out 0,$(PEERS)),$(VENV)/.peers)
 
 bench-vendor: $(VENV)/.vendor
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m tuner.lab.bench_vendor $(ARGS)
+
+# PyTorch takes part where it is installed, as a build for GPUs; `torch` from PyPI is one on most machines with a GPU.
+bench-gpu: $(VENV)/.gpu
+	$(BIN)/python -m tuner.lab.bench_gpu $(ARGS)
 
 gpu-check: $(VENV)/.gpu
 	$(BIN)/tuner devices --db results/gpu-check.db

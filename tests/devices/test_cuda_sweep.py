@@ -141,6 +141,36 @@ def test_the_kept_child_lets_an_exclusive_gpu_go_before_peaks_are_measured(
         assert workshop.limits()["peak_flops_f32"] > 0 and workshop.calibrate()[0] > 0
 
 
+def test_a_library_runs_where_what_it_imports_is_there_already(
+    fake_gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch takes four seconds to import: in the process that trials are forked from, not in each trial."""
+    monkeypatch.setattr(CudaDevice, "preload_of_libraries", ("this_is_slow",))
+    log = tmp_path / "imports"
+    slow = tmp_path / "fake" / "this_is_slow.py"
+    slow.write_text(f"open({str(log)!r}, 'a').write('x')\n")
+    (device,) = CudaDevice.discover()
+    path = tmp_path / "planted.cu"
+    path.write_text(_PLANTED.format(name="planted"))
+    kernels = [registry.source_kernel(path), registry.kernel("cublas")]
+    with Workshop(device, campaign.default_protocol(device), seed=3, jobs=1) as workshop:
+        workshop.prepare(GEMM, WORKLOAD)
+        ours, library = (
+            workshop.build(kernel, WORKLOAD, config)
+            for kernel, config in zip(kernels, ({"WAY": 0}, {}), strict=True)
+        )
+        assert workshop.measure(WORKLOAD, ours, None, None).status is Status.OK
+        assert not log.exists(), "who compares with nobody waits for no library"
+        first = workshop._kept
+        assert workshop.measure(WORKLOAD, library, None, None).status is Status.OK
+        then = workshop._kept
+        assert first and then and then[0].pid != first[0].pid
+        for built in (ours, library):
+            assert workshop.measure(WORKLOAD, built, None, None).status is Status.OK
+        assert workshop._kept and workshop._kept[0].pid == then[0].pid
+    assert log.read_text() == "x"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "remark"),

@@ -86,5 +86,39 @@ def test_an_error_of_ours_ends_the_builds_and_is_raised(tmp_path, at):
     assert not failing._idle
 
 
+def test_what_is_built_is_given_while_later_ones_are_built(tmp_path):
+    """For a device that builds do not disturb: the second build waits until the first was taken."""
+    taken, begun = threading.Event(), threading.Event()
+
+    def build(n):
+        if n:
+            begun.set()
+        return n if not n or taken.wait(20) else "stuck"
+
+    each = stage(build, tmp_path, 2).build_each(requests(3), beside=True)
+    assert next(each).error == "0" and begun.wait(20)
+    taken.set()
+    assert [b.error for b in each] == ["1", "2"]
+
+
+def test_who_stops_taking_ends_the_builds_under_way(tmp_path):
+    begun, all_there = [], threading.Barrier(3)
+
+    def build(n):
+        begun.append(n)
+        if n:
+            all_there.wait(20)
+            assert left._workers.stopped.wait(20)
+        return n
+
+    left = stage(build, tmp_path, 2)
+    each = left.build_each(requests(6), beside=True)
+    assert next(each).error == "0"
+    all_there.wait(20)
+    each.close()
+    # What the two lanes were at has ended, and they take nothing more.
+    assert sorted(begun) == [0, 1, 2] and not left._idle
+
+
 def test_nothing_to_build_is_no_error(tmp_path):
     assert stage(int, tmp_path, 2).build_all([]) == []

@@ -78,10 +78,10 @@ def _replace(thing: Any, **changes: Any) -> Any:
     return thing if isinstance(thing, Built) else replace(thing, **changes)
 
 
-def held(*scripts: Iterator[dict[str, Any]], rounds: int = 18) -> tuple[Any, Shop]:
+def held(*scripts: Iterator[dict[str, Any]], rounds: int = 18, **more: Any) -> tuple[Any, Shop]:
     shop = Shop(*scripts)
     finalists = [Finalist(f"k{i}", i, Built(i), baseline=i == 0) for i in range(len(scripts))]  # type: ignore[arg-type]
-    return run_final(shop, None, finalists, rounds), shop  # type: ignore[arg-type]
+    return run_final(shop, None, finalists, rounds, **more), shop  # type: ignore[arg-type]
 
 
 def test_an_undisturbed_final_is_as_it_was() -> None:
@@ -89,6 +89,14 @@ def test_an_undisturbed_final_is_as_it_was() -> None:
     assert (ranking.winner, ranking.disturbed, ranking.remarks) == (1, "", ())
     assert ranking.entries[1].turns.processes == (2,) * SITTINGS
     assert shop.started == 2 * SITTINGS
+
+
+def test_a_final_of_few_processes_has_all_its_rounds_in_them() -> None:
+    ranking, shop = held(turns(2.0), turns(1.0), sittings=3)
+    assert (ranking.winner, ranking.disturbed) == (1, "") and shop.started == 2 * 3
+    assert ranking.entries[1].turns.processes == (6,) * 3
+    # One that stays disturbed is still none.
+    assert held(turns(2.0, "x"), turns(1.0), sittings=3)[0].disturbed
 
 
 def test_a_disturbed_turn_is_taken_again_and_does_not_count() -> None:

@@ -31,7 +31,8 @@ class Notes(Observer):
 def test_a_final_without_a_candidate_that_the_machine_failed_is_not_held(tmp_path, monkeypatch, of_machine):
     fault = Fault("no space left in the temporary folder") if of_machine else None
     status = Status.ENVIRONMENT if of_machine else Status.BUILD_ERROR
-    monkeypatch.setattr(Workshop, "build", lambda *_: Built(status, "no space left", fault=fault))
+    failed = Built(status, "no space left", fault=fault)
+    monkeypatch.setattr(Workshop, "build_all", lambda _, requests: [failed] * len(requests))
     kernels = [planted(tmp_path, name) for name in ("one", "two")]
     device, watch = campaign.default_device(), Notes()
     plan = campaign.Plan(budget=Budget(trials=1), rounds=1)

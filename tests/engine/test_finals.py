@@ -160,6 +160,24 @@ def test_the_best_tuned_kernel_is_in_the_final_however_far_behind(tmp_path):
     assert speedup is not None and speedup.high < 0.5
 
 
+def test_contenders_are_the_fastest_kernels_with_one_configuration_each(tmp_path):
+    """Not the slowest, however near it may be; the library is there."""
+    kernels = [
+        planted(tmp_path, name, f"for (int i = 0; i < {times}; ++i) right(A, B, D, m, n, k);")
+        for name, times in (("slow", 400), ("fast", 1), ("middle", 60))
+    ]
+    (library,) = [k for k in registry.kernels_of("gemm", "cpu") if k.name == "numpy"]
+    settings = campaign.Plan(budget=Budget(trials=1), rounds=6, contenders=2, sittings=2)
+    with open_store(str(tmp_path / "results.db")) as store:
+        found = campaign.run_campaign(
+            WORKLOAD, [*kernels, library], campaign.Setting(CalmCpu(), QUICK, settings, store)
+        )
+        (asked,) = [each.spec.asked for each in store.campaigns()]
+    assert [e.finalist.label for e in found.ranking.entries] == ["fast", "middle", "numpy"]
+    assert {e.turns.processes for e in found.ranking.entries} == {(3, 3)}
+    assert (asked["contenders"], asked["sittings"]) == (2, 2)
+
+
 @pytest.mark.usefixtures("measured_peaks")
 def test_what_is_faster_than_the_peak_is_measured_again_and_said(tmp_path, monkeypatch):
     """First the peak, in case it is stale; then the final too."""

@@ -117,7 +117,7 @@ class Comparisons(ABC):
         """Measures a case and keeps what came of it; whether the workshop is as it was before."""
         workload = registry.operator(case.operator).parse(case.shape, case.dtype)
         found = {**self.row(case), "date": date.today().isoformat(), "trials": self.trials}
-        sound = False
+        sound, begun = False, time.monotonic()
         try:
             with _ending(self._case_s):
                 found |= self._compare(case, workload, workshop, first, peaks)
@@ -132,6 +132,7 @@ class Comparisons(ABC):
             found["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
         if sound:
             workshop.forget(registry.operator(case.operator), workload)
+        found["took_s"] = round(time.monotonic() - begun, 1)
         self.kept["cases"][case.key] = found
         self.kept["about"]["date"] = found["date"]
         self._save()
@@ -152,12 +153,13 @@ class Comparisons(ABC):
                 raise _late(self._case_s)
             raise KeyboardInterrupt
         if outcome.ranking is None:
-            raise TunerError("no final was held")
+            missing = next((f": {name}: {why}" for name, why in skipped.items()), "")
+            raise TunerError(f"no final was held, which needs two{missing}")
         if outcome.ranking.disturbed:
             raise TunerError(f"disturbed: {outcome.ranking.disturbed}")
         least, found = self.roofs(case, workload, outcome.limits), placings(outcome.ranking, self.ratio)
         roofs = {"compute_s": least.compute, "levels_s": dict(least.levels)}
-        return {**found, **self.beside(outcome, found["ours"]), **roofs}
+        return {**found, **self.beside(outcome, found["ours"]), **_spent(outcome), **roofs}
 
 
 def placings(ranking: Ranking, ratio: Callable[[Turns, Turns], Interval] = Turns.over) -> dict[str, Any]:
@@ -211,11 +213,20 @@ def _fastest(timed: Sequence[tuple[float, FinalPlacing]]) -> FinalPlacing | None
     return min(timed, key=lambda pair: pair[0])[1] if timed else None
 
 
+def _spent(outcome: campaign.CampaignOutcome) -> dict[str, float]:
+    """Seconds of the sweeps, and of their trials on the device: the rest of a case is its final, mostly."""
+    sweeps = outcome.sweeps.values()
+    ran_s = sum(trial.measurement.run_s for sweep in sweeps for trial in sweep.trials)
+    return {"swept_s": round(sum(sweep.seconds for sweep in sweeps), 1), "ran_s": round(ran_s, 1)}
+
+
 def _line(case: Case, found: Mapping[str, Any]) -> str:
+    took = f"{found['took_s']:.0f} s"
     if "error" in found:
-        return f"{case.key}: {found['error']}"
+        return f"{case.key}: {found['error']} ({took})"
     against = f"{found['ratio'][1]:.2f}x {found['best']}" if "ratio" in found else "no library"
-    return f"{case.key}: {found['ours']} {found['ours_s']:.3g} s, {against}"
+    spent = f"{took}, {found['swept_s']:.0f} s of them sweeps, {found['ran_s']:.0f} s of these runs"
+    return f"{case.key}: {found['ours']} {found['ours_s']:.3g} s, {against} ({spent})"
 
 
 def _late(seconds: float) -> OutOfTime:

@@ -1,7 +1,7 @@
 """Scaled dot-product attention: O = softmax(scale * Q K^T + mask) V, for prefill and decode."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,13 +12,12 @@ from tuner.core.numerics import STORAGE, U16, U32, UB16, near_spread
 from tuner.core.operator import Operator, Tensors, TensorSpec
 from tuner.core.special import NON_FINITE, largest, tiny
 from tuner.core.workload import Option, Workload
+from tuner.operators.attention_rows import Index, Rows
 
 LEAST_HEAD, LARGEST_HEAD = 16, 256
 LARGEST_PAGE = 1024
 LEAST_SCALE, LARGEST_SCALE = 1 / 256, 4.0
 _OFFSET = 100.0
-# Scores of so many query-key pairs are held at a time: 32 MiB of float64.
-_PAIRS = 4 * 2**20
 
 
 class Attention(Operator):
@@ -245,29 +244,11 @@ class Attention(Operator):
             values = values[inputs["block_table"]].reshape(b, -1, heads, d)[:, :kv].swapaxes(1, 2)
         return values.astype(np.float64)
 
-    def _rows(
-        self, workload: Workload, inputs: Tensors
-    ) -> Iterator[tuple[tuple[int, int, slice], np.ndarray, np.ndarray, np.ndarray]]:
-        """Blocks of queries of one head: (their index in O, logits, probabilities, values).
-
-        Logits that a query does not see are -inf.
-        """
-        q, kv, scale = workload["q"], workload["kv"], self.scale(workload)
-        group = workload["h"] // self.kv_heads(workload)
+    def _rows(self, workload: Workload, inputs: Tensors) -> Rows:
+        """The queries, keys and values."""
         keys, values = (self._cache(workload, inputs, name) for name in ("K", "V"))
-        causal, step = workload.option("causal", False), max(1, _PAIRS // kv)
-        for b in range(workload["b"]):
-            for h in range(workload["h"]):
-                for begin in range(0, q, step):
-                    rows = slice(begin, min(begin + step, q))
-                    with np.errstate(invalid="ignore"):  # special values
-                        scores = scale * (inputs["Q"][b, h, rows].astype(np.float64) @ keys[b, h // group].T)
-                        if causal:
-                            last = np.arange(rows.start, rows.stop)[:, None] + kv - q
-                            scores = np.where(np.arange(kv) <= last, scores, -np.inf)
-                        p = np.exp(scores - scores.max(axis=1, keepdims=True))
-                        p = p / p.sum(axis=1, keepdims=True)
-                    yield (b, h, rows), scores, p, values[b, h // group]
+        causal = bool(workload.option("causal", False))
+        return Rows(inputs["Q"], keys, values, self.scale(workload), causal)
 
     def reference(self, workload: Workload, inputs: Tensors) -> Tensors:
         """The definition in float64; the largest logit of a row is subtracted before the exponential.
@@ -276,7 +257,8 @@ class Attention(Operator):
         they would meet the p of 0 of the others too.
         """
         result = np.empty(inputs["Q"].shape)
-        for index, _, p, values in self._rows(workload, inputs):
+
+        def summed(index: Index, _: np.ndarray, p: np.ndarray, values: np.ndarray) -> None:
             finite = np.isfinite(values)
             out = p @ np.where(finite, values, 0.0)
             rows = index[2]
@@ -286,6 +268,8 @@ class Attention(Operator):
                     seeing = slice(max(0, first), None)
                     out[seeing, column] += p[seeing, j] * values[j, column]
             result[index] = out
+
+        self._rows(workload, inputs).each(summed)
         return {"O": result}
 
     @staticmethod
@@ -323,7 +307,8 @@ class Attention(Operator):
         u = U32 if workload.dtype == "f32" else 2 * U32
         size = np.abs(reference["O"])
         tolerance = np.empty(size.shape)
-        for index, scores, p, values in self._rows(workload, inputs):
+
+        def allow(index: Index, scores: np.ndarray, p: np.ndarray, values: np.ndarray) -> None:
             with np.errstate(invalid="ignore"):
                 # What masks hide and what is special has no size.
                 reach = np.where(np.isfinite(scores), np.abs(scores), 0.0).max(axis=1, keepdims=True)
@@ -339,6 +324,8 @@ class Attention(Operator):
                     # 2^-25 is half the spacing of f16 numbers around 0.
                     allowed = allowed + narrow * (8 / math.sqrt(3) * spread + 2 * size[index]) + 2.0**-25
             tolerance[index] = allowed
+
+        self._rows(workload, inputs).each(allow)
         return {"O": tolerance}
 
     def flops(self, workload: Workload) -> int:

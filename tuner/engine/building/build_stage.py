@@ -1,15 +1,16 @@
-"""The build stage: candidates in, artifacts out, several side by side, none beside a measurement."""
+"""The build stage: candidates in, artifacts out, several side by side, none beside what builds disturb."""
 
 import itertools
 import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 from tuner import registry
 from tuner.core.artifact import Artifact
@@ -103,6 +104,17 @@ class Built:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def one_by_one(built: Sequence[Built]) -> Generator[Built, None, None]:
+    """What was built, in order; what was not taken is removed when the generator is closed."""
+    left = deque(built)
+    try:
+        while left:
+            yield left.popleft()
+    finally:
+        for each in left:
+            each.discard()
+
+
 class BuildStage:
     """Builds candidates in forked children.
 
@@ -141,34 +153,65 @@ class BuildStage:
 
     def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
         """Builds candidates, `jobs` at a time; in the order given."""
+        # Locked here, not in the lanes: a signal interrupts this thread's waiting, and no other's.
+        with building(self._device):
+            return list(self._stream(requests))
+
+    def build_each(self, requests: Sequence[BuildRequest], beside: bool) -> Generator[Built, None, None]:
+        """Builds candidates, and gives them one by one in the order given.
+
+        What was not taken is removed when the iterator is left.
+
+        Args:
+            requests: what to build.
+            beside: each is given as soon as it is there, while later ones are still built: for a device that
+                builds do not disturb. Else all are built before the first is given.
+        """
+        return self._stream(requests) if beside else one_by_one(self.build_all(requests))
+
+    def _stream(self, requests: Sequence[BuildRequest]) -> Generator[Built, None, None]:
+        """What is built, in the order given, each as soon as it is there; left early, builds are ended."""
         # A shared queue, not a share each: builds take 0.1 s or 40, and the longest decides.
-        queue = deque(range(len(requests)))
+        waiting = deque(range(len(requests)))
+        done: SimpleQueue[tuple[int, Built | BaseException]] = SimpleQueue()
         results: dict[int, Built] = {}
 
         def lane() -> None:
             while True:
                 with self._lock:
-                    place = queue.popleft() if queue else None
+                    place = waiting.popleft() if waiting else None
                 if place is None:
                     return
-                results[place] = self._one(requests[place])
-
-        lanes = min(self._jobs, len(requests))
-        try:
-            # Locked here, not in the lanes: a signal interrupts this thread's waiting, and no other's.
-            with building(self._device), ThreadPoolExecutor(max(1, lanes)) as pool:
-                futures = [pool.submit(lane) for _ in range(lanes)]
                 try:
-                    for future in as_completed(futures):
-                        future.result()
+                    done.put((place, self._one(requests[place])))
+                except BaseException as error:
+                    done.put((place, error))
+                    return
+
+        try:
+            with ThreadPoolExecutor(max(1, min(self._jobs, len(requests)))) as pool:
+                for _ in range(min(self._jobs, len(requests))):
+                    pool.submit(lane)
+                try:
+                    for place in range(len(requests)):
+                        while place not in results:
+                            of, found = done.get()
+                            if isinstance(found, BaseException):
+                                raise found
+                            results[of] = found
+                        yield results.pop(place)
                 except BaseException:
-                    queue.clear()  # or the lanes would go on to the end of it
+                    with self._lock:
+                        waiting.clear()  # or the lanes would go on to the end of it
                     self._workers.stop()
                     raise
         except BaseException:
             self.drop_idle()  # after the lanes: one may have put a child there while it was being ended
+            left = [*results.values(), *(done.get()[1] for _ in range(done.qsize()))]
+            for each in left:
+                if isinstance(each, Built):
+                    each.discard()
             raise
-        return [results[i] for i in range(len(requests))]
 
     def drop_idle(self) -> None:
         """Forgets the children between two builds: they were ended (`Workers.stop`)."""

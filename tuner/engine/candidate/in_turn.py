@@ -1,9 +1,13 @@
-"""Evaluation on one host: all candidates are built, several at a time, then run one after the other."""
+"""Evaluation on one host: candidates are built, several at a time, and run one after the other.
+
+All are built before the first is run, unless the device leaves the CPU to the builds (`Device.shares_cpu`):
+then one runs while others are built.
+"""
 
 import time
 import typing
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 
 from tuner.core.device import Device
 from tuner.core.measurement import Measurement
@@ -18,8 +22,9 @@ class Shop(typing.Protocol):
 
     device: Device
 
-    def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
-        """Builds candidates; in the order given."""
+    def build_each(self, requests: Sequence[BuildRequest]) -> Generator[Built, None, None]:
+        """Builds candidates, and gives them in the order given, each when it may be measured. What was not
+        taken is removed when the generator is closed."""
 
     def measure(
         self, workload: Workload, built: Built, incumbent_s: float | None, reference_s: float | None
@@ -29,11 +34,8 @@ class Shop(typing.Protocol):
 
 def in_turn(shop: Shop, jobs: Sequence[TrialJob], standing: Standing) -> Iterator[Evaluated]:
     """The outcomes in the order of the jobs; what was built is removed, however the iterator is left."""
-    built = shop.build_all([job.request for job in jobs])
-    waiting = deque(zip(jobs, built, strict=True))
-    try:
-        while waiting:
-            job, candidate = waiting.popleft()
+    with closing(shop.build_each([job.request for job in jobs])) as built:
+        for job, candidate in zip(jobs, built, strict=True):
             begun = time.perf_counter()
             try:
                 measurement = _measured(shop, job.request.workload, candidate, standing)
@@ -41,9 +43,6 @@ def in_turn(shop: Shop, jobs: Sequence[TrialJob], standing: Standing) -> Iterato
                 candidate.discard()
             rest = time.perf_counter() - begun - measurement.run_s
             yield Evaluated(job.ticket, measurement, overhead_s=candidate.overhead_s + rest)
-    finally:
-        for _, left in waiting:
-            left.discard()
 
 
 def _measured(shop: Shop, workload: Workload, built: Built, standing: Standing) -> Measurement:

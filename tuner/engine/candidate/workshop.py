@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -83,8 +83,8 @@ class Workshop:
         beyond = protocol.memory_bytes + _ADDRESSES if protocol.memory_bytes and device.limits_memory else 0
         self._limits = Limits(beyond, device.child_file_bytes)
         self._judge = JudgeClient(self._workers, self._run, device, protocol, _PATIENCE_S)
-        # A child that may run further trials, and how many.
-        self._kept: tuple[Child, int] | None = None
+        # A child that may run further trials, how many, and what it was forked from.
+        self._kept: tuple[Child, int, Warm] | None = None
         disturbed = device.fingerprint if device.shares_cpu else None
         self._stage = BuildStage(self._workers, self._folder, self.target, protocol, self.jobs, disturbed)
 
@@ -114,6 +114,8 @@ class Workshop:
         for language in dict.fromkeys(kernel.language for kernel in kernels):
             self._workers.warm(self._stage.warm(language))
         self._workers.warm(self._run)
+        if any(kernel.baseline for kernel in kernels):
+            self._workers.warm(self._run_library)
 
     def settle(self) -> None:
         """Waits until the warm processes are done importing, so that they disturb no measurement."""
@@ -161,21 +163,29 @@ class Workshop:
         """Builds several candidates, `jobs` at a time; in the order given."""
         return self._stage.build_all(requests)
 
+    def build_each(self, requests: Sequence[BuildRequest]) -> Generator[Built, None, None]:
+        """Builds several candidates, each given when it may be measured; see `BuildStage.build_each`."""
+        return self._stage.build_each(requests, beside=not self.device.shares_cpu)
+
     def evaluate(self, jobs: Sequence[TrialJob], standing: Standing) -> Iterator[Evaluated]:
-        """Builds the candidates, then runs each alone on the device; outcomes in the order of the jobs."""
+        """Builds the candidates and runs each alone on the device; outcomes in the order of the jobs."""
         return in_turn(self, jobs, standing)
 
     def serve(self, workload: Workload, built: Built) -> Seat:
         """A child that holds a verified candidate and is timed turn by turn."""
         assert built.artifact is not None
-        warm = self._run_library if built.artifact.format == "callable" else self._run
-        return self._judge.seat(self._runner(warm), self._request(workload, built))
+        child = self._runner(self._warm_for(built.artifact.format))
+        return self._judge.seat(child, self._request(workload, built))
 
-    def _runner(self, warm: Warm | None = None) -> Child:
+    def _warm_for(self, artifact_format: str) -> Warm:
+        """What a runner is forked from: calls of libraries from a process that has imported the slow ones."""
+        return self._run_library if artifact_format == "callable" else self._run
+
+    def _runner(self, warm: Warm) -> Child:
         if self.device.exclusive:
             self._workers.collect()
         payload = {"device": self.device, "protocol": self.protocol}
-        return self._workers.start(warm or self._run, runner.runner_job, payload, self._limits)
+        return self._workers.start(warm, runner.runner_job, payload, self._limits)
 
     def _request(
         self, workload: Workload, built: Built, incumbent_s: float | None = None,
@@ -271,12 +281,16 @@ class Workshop:
 
     def _trial(self, request: dict[str, Any]) -> Any:
         """Runs one trial in a child: a new one, or the last one's where the device allows; `ChildLost`."""
+        warm = self._warm_for(request["artifact"]["format"])
         if self.device.trials_a_child == 1:
-            child = self._runner()
+            child = self._runner(warm)
             answer = self._judge.trial(child, request, kept=False)
             self._judge.dismiss(child)
             return answer
         kept, self._kept = self._kept, None
+        if kept is not None and not set(warm.modules) <= set(kept[2].modules):
+            self._judge.dismiss(kept[0])  # to import the library there takes longer than another context
+            kept = None
         if kept is not None:
             try:
                 answer = self._ask_kept(*kept, request, kept=True)
@@ -287,12 +301,14 @@ class Workshop:
                 if answer.get("status") != Status.RUN_ERROR:
                     return answer
             # It may have failed for what an earlier trial left behind: a fresh process tells.
-        return self._ask_kept(self._runner(), self.device.trials_a_child, request, kept=False)
+        return self._ask_kept(self._runner(warm), self.device.trials_a_child, warm, request, kept=False)
 
-    def _ask_kept(self, child: Child, left: int, request: dict[str, Any], kept: bool) -> dict[str, Any]:
+    def _ask_kept(
+        self, child: Child, left: int, warm: Warm, request: dict[str, Any], kept: bool
+    ) -> dict[str, Any]:
         answer = self._judge.trial(child, request, kept)
         if left > 1 and answer.get("status") in self.device.sound_after:
-            self._kept = (child, left - 1)
+            self._kept = (child, left - 1, warm)
         else:
             self._judge.dismiss(child)
         return answer

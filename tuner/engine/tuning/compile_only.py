@@ -7,7 +7,7 @@ head of the ranking is known to be right. Nothing here is ever a measured time.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from tuner.core.operator import Operator
 from tuner.core.protocol import Protocol
 from tuner.core.space import Config
 from tuner.core.workload import Workload
-from tuner.engine.building.build_stage import BuildRequest, BuildStage, Built
+from tuner.engine.building.build_stage import BuildRequest, BuildStage, Built, one_by_one
 from tuner.engine.candidate.evaluator import Evaluated, Standing, TrialJob
 from tuner.engine.candidate.in_turn import in_turn
 from tuner.engine.examine.check import check_kernel
@@ -86,6 +86,10 @@ class CompileShop:
             if made.folder is not None:
                 self._requests[made.folder] = request
         return built
+
+    def build_each(self, requests: Sequence[BuildRequest]) -> Generator[Built, None, None]:
+        """Builds candidates, then gives them one by one; those that were not taken are removed."""
+        return one_by_one(self.build_all(requests))
 
     def evaluate(self, jobs: Sequence[TrialJob], standing: Standing) -> Iterator[Evaluated]:
         """Builds the candidates, then checks and predicts each; outcomes in the order of the jobs."""

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tuner import registry
@@ -11,9 +11,10 @@ from tuner.core.disturbance import is_disturbed
 from tuner.core.kernel import Kernel
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
+from tuner.engine.building.build_stage import BuildRequest, Built
 from tuner.engine.candidate.domain import companions_of
 from tuner.engine.candidate.workshop import Workshop
-from tuner.engine.tuning.finals import Finalist, Ranking, run_final
+from tuner.engine.tuning.finals import SITTINGS, Finalist, Ranking, run_final
 from tuner.engine.tuning.lineup import Pick, default_trial, line_up, place, usable_previous
 from tuner.engine.tuning.others import watching
 from tuner.engine.tuning.peaks import (
@@ -139,9 +140,20 @@ class _Lineup:
         slowest_s = _slowest_finalist_s(self.sweeps, kernels, self.setting.plan.final_within)
         # First all that is still to be measured: nothing is timed beside a build.
         listed = self._shortlist(kernels) if self.setting.plan.winner_only else None
-        picks = [(kernel, pick) for kernel in kernels for pick in self._picks(kernel, slowest_s, listed)]
-        built = (self._built(kernel, pick, builds) for kernel, pick in picks)
-        return [finalist for finalist in built if finalist is not None]
+        present = self._present(kernels)
+        picks = [(kernel, pick) for kernel in present for pick in self._picks(kernel, slowest_s, listed)]
+        finalists = (self._finalist(*each) for each in self._build(picks, builds))
+        return [finalist for finalist in finalists if finalist is not None]
+
+    def _present(self, kernels: Sequence[Kernel]) -> list[Kernel]:
+        """Libraries, and as many of the fastest tuned kernels as the plan has contenders."""
+        best = {name: result.best.measurement.time_s for name, result in self.sweeps.items() if result.best}
+        tuned = sorted(
+            (kernel.name for kernel in kernels if not kernel.baseline),
+            key=lambda name: best.get(name) or math.inf,
+        )
+        chosen = tuned[: self.setting.plan.contenders]
+        return [kernel for kernel in kernels if kernel.baseline or kernel.name in chosen]
 
     def _shortlist(self, kernels: Sequence[Kernel]) -> Shortlist:
         names = [kernel.name for kernel in kernels if not kernel.baseline]
@@ -167,6 +179,8 @@ class _Lineup:
             # What a busy machine made slow may be the fastest.
             if (trial.measurement.time_s or 0.0) <= slowest_s or is_disturbed(trial.measurement.metrics)
         ]
+        if self.setting.plan.contenders is not None:
+            return line_up(leaders[:1], None, None)
         # Who is left out needs nothing to be compared with; an open space has no lists with a first entry.
         if not leaders or kernel.baseline or kernel.searcher:
             return line_up(leaders, None, None)
@@ -188,13 +202,27 @@ class _Lineup:
         """Whether the final may end here, where only the winner is wanted."""
         return may_end(ranking, sittings, late=self.left_s is not None and self.left_s <= 0)
 
-    def _built(self, kernel: Kernel, pick: Pick, builds: contextlib.ExitStack) -> Finalist | None:
+    def _build(
+        self, picks: Sequence[tuple[Kernel, Pick]], builds: contextlib.ExitStack
+    ) -> Iterator[tuple[Kernel, Pick, Built]]:
+        """Builds the picks side by side; what was built goes when `builds` is left."""
+        workload, target = self.workload, self.workshop.target
+        requests = [
+            # A configuration of an open space is of this shape alone.
+            BuildRequest(
+                kernel, workload, pick.trial.key.config,
+                () if kernel.searcher else tuple(companions_of(kernel, workload, target)),
+            )
+            for kernel, pick in picks
+        ]  # fmt: skip
+        made = self.workshop.build_all(requests)
+        for built in made:
+            builds.callback(built.discard)
+        return ((kernel, pick, built) for (kernel, pick), built in zip(picks, made, strict=True))
+
+    def _finalist(self, kernel: Kernel, pick: Pick, built: Built) -> Finalist | None:
         trial, workload = pick.trial, self.workload
         assert trial.id is not None
-        # A configuration of an open space is of this shape alone.
-        companions = () if kernel.searcher else companions_of(kernel, workload, self.workshop.target)
-        built = self.workshop.build(kernel, workload, trial.key.config, companions)
-        builds.callback(built.discard)
         what = "default" if pick.default else "best"
         built.require_machine(f"{kernel.name}: its {what} cannot be built for the final")
         if built.artifact is None:
@@ -229,6 +257,7 @@ def _final(kernels: Sequence[Kernel], lineup: _Lineup, peaks: Peaks) -> Held:
             found = run_final(
                 workshop, workload, finalists, setting.plan.rounds, report=observer.final_progress,
                 stop=lineup.stop if setting.plan.winner_only else None,
+                sittings=setting.plan.sittings or SITTINGS,
             )  # fmt: skip
             return found, others_took()
 

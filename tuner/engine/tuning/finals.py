@@ -46,9 +46,9 @@ def run_final(
     finalists: Sequence[Finalist],
     rounds: int = 25,
     budget_s: float = 20.0,
-    seed: int = 0,
     report: Callable[[int, int], None] = lambda done, total: None,
     stop: Callable[[Ranking, int], bool] | None = None,
+    sittings: int = SITTINGS,
 ) -> Ranking:
     """Times finalists in interleaved rounds and decides.
 
@@ -56,7 +56,8 @@ def run_final(
     outputs again at the end; a wrong one is thrown out with the reason. A turn is the median of up to nine
     calls within 50 ms, so that one call which the system interrupts does not count. Each finalist takes a
     turn in six sittings at least (fewer processes have no 95% interval), then as many of `rounds` as its
-    share of `budget_s` allows: a slow one leaves early.
+    share of `budget_s` allows: a slow one leaves early. With fewer than six sittings each takes a turn in
+    all, and intervals are of rounds: they say nothing of other processes.
 
     A turn during which other programs had the cores is taken again, twice at most; a round in which one stays
     disturbed counts for nobody, nor does a sitting in which a finalist has no round that counts. Up to five
@@ -70,34 +71,28 @@ def run_final(
         workload: what they compute.
         finalists: candidates and baselines.
         rounds, budget_s: how long to go on, in all sittings; rounded up to as many rounds in each.
-        seed: of the order within rounds.
         report: called with (rounds done, rounds planned).
         stop: asked from the sixth sitting on, with what would be declared now and how many there were.
+        sittings: how many; nine unless whoever asks has not the time, and says so.
     """
-    rng = random.Random(seed)
-    each = -(-max(rounds, 1) // SITTINGS)
+    rng = random.Random(0)
+    each, fewest = -(-max(rounds, 1) // sittings), min(FEWEST, sittings)
     share_s = budget_s / max(1, len(finalists))
-    table = _Table(workshop, workload, finalists, each, share_s, lambda done: report(done, SITTINGS * each))
+
+    def told(done: int) -> None:
+        report(done, sittings * each)
+
+    table = _Table(workshop, workload, finalists, (sittings, each), share_s, told)
     workshop.settle()
     workshop.release()
     good = failed = 0
     with measuring(workshop.device.fingerprint):
-        while good < SITTINGS and failed < SPARE:
-            undisturbed = table.sit(rng, all_of_them=good < FEWEST)
+        while good < sittings and failed < SPARE:
+            undisturbed = table.sit(rng, all_of_them=good < fewest)
             good, failed = good + undisturbed, failed + (not undisturbed)
             if stop and undisturbed and good >= FEWEST and stop(table.ranking(), good):
                 break
-    disturbed = table.log.verdict([f.label for f in finalists], good, failed, FEWEST)
-    turns = [Turns() if error else table.turns(i, bool(disturbed)) for i, error in enumerate(table.errors)]
-    seated = table.seating.remark()
-    remarks = (*([seated] if seated else []), *table.log.remarks())
-    if disturbed:
-        placings = (
-            FinalPlacing(f, t, e if t.samples else e or "no samples")
-            for f, t, e in zip(finalists, turns, table.errors, strict=True)
-        )
-        return Ranking(tuple(placings), None, None, (), disturbed=disturbed, remarks=remarks)
-    return replace(decide(finalists, turns, table.errors), remarks=remarks)
+    return table.declared(table.log.verdict([f.label for f in finalists], good, failed, fewest))
 
 
 class _Table:
@@ -105,7 +100,7 @@ class _Table:
 
     Args:
         workshop, workload, finalists: see `run_final`.
-        rounds: of a sitting.
+        planned: how many sittings, and rounds of each.
         share_s: seconds of turns that one finalist has in all sittings. Starts do not count: what is slow
             to import would else be timed in fewer processes than the others.
         report: called with the rounds done in all sittings.
@@ -117,11 +112,12 @@ class _Table:
     """
 
     def __init__(
-        self, workshop: Workshop, workload: Workload, finalists: Sequence[Finalist], rounds: int,
-        share_s: float, report: Callable[[int], None],
+        self, workshop: Workshop, workload: Workload, finalists: Sequence[Finalist],
+        planned: tuple[int, int], share_s: float, report: Callable[[int], None],
     ) -> None:  # fmt: skip
         self._workshop, self._workload, self._finalists = workshop, workload, finalists
-        self._rounds, self._share_s, self._report = rounds, share_s, report
+        self._sittings, self._rounds = planned
+        self._share_s, self._report = share_s, report
         self._done = 0.0
         self._spent = [0.0] * len(finalists)
         self._built = [f.built for f in finalists]
@@ -140,6 +136,19 @@ class _Table:
         """What a finalist was timed at; with `dropped`, in disturbed sittings too."""
         parts = self._taken[i] + (self._dropped[i] if dropped else [])
         return Turns(tuple(s for part in parts for s in part), tuple(len(part) for part in parts))
+
+    def declared(self, disturbed: str) -> Ranking:
+        """How it ended; `disturbed` says why nothing is declared, and is empty where it may be."""
+        turns = [Turns() if error else self.turns(i, bool(disturbed)) for i, error in enumerate(self.errors)]
+        seated = self.seating.remark()
+        remarks = (*([seated] if seated else []), *self.log.remarks())
+        if disturbed:
+            placings = (
+                FinalPlacing(f, t, e if t.samples else e or "no samples")
+                for f, t, e in zip(self._finalists, turns, self.errors, strict=True)
+            )
+            return Ranking(tuple(placings), None, None, (), disturbed=disturbed, remarks=remarks)
+        return replace(decide(self._finalists, turns, self.errors), remarks=remarks)
 
     def ranking(self) -> Ranking:
         """What would be declared now."""
@@ -236,7 +245,7 @@ class _Table:
         dropped: dict[int, list[float]] = {i: [] for i in calls}
         done = bad = 0
         while done < self._rounds and bad < BAD_ROUNDS:
-            order = [i for i in calls if done == 0 or spent[i] < self._share_s / SITTINGS]
+            order = [i for i in calls if done == 0 or spent[i] < self._share_s / self._sittings]
             rng.shuffle(order)
             quiet, found = True, {}
             for i in order:
@@ -259,7 +268,7 @@ class _Table:
             if quiet:
                 done += 1
                 self._done += part
-                self._report(min(round(self._done), SITTINGS * self._rounds))
+                self._report(min(round(self._done), self._sittings * self._rounds))
             else:
                 bad += 1
         for i, seconds in spent.items():

@@ -29,6 +29,11 @@ class Plan:
             the first of its lists.
         seconds: for all sweeps and the final of one workload together; `None` for no such bound. The sweeps
             share what the final is not planned to take (`allotment.py`).
+        sittings: of the final, processes of each finalist; fewer than six have no interval over processes.
+            `None` for as many as a final has by itself.
+        contenders: of tuned kernels only this many meet the libraries, the fastest of them with one
+            configuration each and without their defaults and earlier bests: for who asks how fast they are,
+            not what tuning them gained. `None` for all of them.
         winner_only: what is wanted of a workload is its fastest kernel, not what each kernel gains: kernels
             behind give up in stages, and few finalists meet, see `race.py` and `final_stage.py`.
     """
@@ -50,12 +55,17 @@ class Plan:
     foresee: bool = True
     seconds: float | None = None
     winner_only: bool = False
+    sittings: int | None = None
+    contenders: int | None = None
 
     def __post_init__(self) -> None:
         """Raises `TunerError` for a number that is none of its kind."""
         check_seed(self.seed)
         check_count("rounds", self.rounds, 0)
         check_count("finalists", self.finalists)
+        for name in ("sittings", "contenders"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
         if self.give_up_after is not None:
             check_count("give_up_after", self.give_up_after)
         if self.final_within is not None:
@@ -77,6 +87,9 @@ class Plan:
         }
         if self.winner_only:
             asked["winner_only"] = True
+        for name in ("sittings", "contenders"):
+            if getattr(self, name) is not None:
+                asked[name] = getattr(self, name)
         if not self.foresee:
             asked["foresee"] = False
         if self.defaults:
