@@ -15,6 +15,26 @@
 template <int WIDTH>
 constexpr int PATCH_OF = BLOCK_OUTER * (WIDTH + 8);
 
+// Sums of RUN neighbours of a row to the output, together where they are `aligned`; `cols` may end among them. index:
+// place(row, col).
+template <int RUN, typename Acc, typename Out, typename Place, typename Finish>
+__device__ __forceinline__ void write_run(const Acc (&sum)[RUN], Out* to, size_t index, int row, int col, int cols,
+                                          bool aligned, const Place& place, const Finish& finish) {
+  if (aligned && col + RUN <= cols) {
+    Out result[RUN];
+    finish.run(result, sum, index, row, col);
+    store(to + index, result);
+  } else {
+    // Each by its own place: neighbouring pixels of two images do not follow each other in an NCHW output.
+#pragma unroll
+    for (int e = 0; e < RUN; ++e) {
+      if (col + e >= cols) continue;
+      const size_t at = place(row, col + e);
+      to[at] = finish(sum[e], at, row, col + e);
+    }
+  }
+}
+
 // A warp's sums to the output: sum[i][2 j + b] is that of A's block i and B's block j, b as in mma_blocks.cuh.
 //
 // MIX_A, MIX_B: whether the operand's outers are INTERLEAVED. patch: PATCH_OF<16 * ACROSS_N> elements of this warp's
@@ -60,19 +80,7 @@ __device__ __forceinline__ void write_blocks(Acc* patch, const Acc (&sum)[ACROSS
 #pragma unroll
         for (int e = 0; e < 4; ++e) run[part + e] = four[e];
       }
-      if (aligned && col + RUN <= cols) {
-        Out result[RUN];
-        finish.run(result, run, index, row, col);
-        store(to + index, result);
-      } else {
-        // Each by its own place: neighbouring pixels of two images do not follow each other in an NCHW output.
-#pragma unroll
-        for (int e = 0; e < RUN; ++e) {
-          if (col + e >= cols) continue;
-          const size_t at = place(row, col + e);
-          to[at] = finish(run[e], at, row, col + e);
-        }
-      }
+      write_run(run, to, index, row, col, cols, aligned, place, finish);
     }
     __syncwarp();  // the next rows go through the same patch
   }
