@@ -59,7 +59,7 @@ def draw(kernel: Kernel, number: int) -> Case:
             or registry.operator(kernel.operator).flops(workload) > _MOST_FLOPS
         ):
             continue
-        config = kernel.space(_roomy(kernel, workload), chosen).sample(rng)
+        config = kernel.space(_roomy(kernel, workload, number % 4 == 3), chosen).sample(rng)
         launch = kernel.lower(workload, config, chosen).launch
         if kernel.language == "triton" and launch and np.prod(launch.grid) > _MOST_PROGRAMS:
             continue
@@ -72,12 +72,14 @@ def _small(chosen: Target) -> Target:
     return replace(chosen, limits={**chosen.limits, "sm_count": 6})
 
 
-def _roomy(kernel: Kernel, workload: Workload) -> Workload:
+def _roomy(kernel: Kernel, workload: Workload, deep: bool) -> Workload:
     """The workload whose space a configuration is drawn from. Where one artifact computes all sizes it is a
-    large one, so that tiles straddle and overshoot the small workload."""
+    large one, so that tiles straddle and overshoot the small workload. A `deep` product has few tiles, so
+    that kernels may share out the depth of each."""
     options, operator = dict(workload.options), registry.operator(workload.operator)
     if workload.operator == "gemm":
-        return operator.workload(workload.dtype, m=1024, n=1024, k=1024, **options)
+        m, n, k = (128, 128, 4096) if deep else (1024, 1024, 1024)
+        return operator.workload(workload.dtype, m=m, n=n, k=k, **options)
     if workload.operator == "conv2d" and kernel.shape_generic:
         sizes = {**dict(workload.dims), "n": 4, "h": 64, "w": 64}
         if options.get("groups", 1) == 1:
