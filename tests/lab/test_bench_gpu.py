@@ -119,6 +119,12 @@ def test_a_case_that_hangs_or_fails_costs_itself_only(
         while True:
             time.sleep(0.01)
 
+    def ends_as_a_sweep_does() -> None:
+        try:
+            hangs()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # after what was measured was stored
+
     def fails() -> None:
         raise ValueError("a slip of ours\nand more")
 
@@ -132,19 +138,21 @@ def test_a_case_that_hangs_or_fails_costs_itself_only(
             "ran_s": 0.5,
         }
 
-    does = {"8x8x8": hangs, "9x9x9": good, "10x10x10": fails, "11x11x11": good}
+    does = {"8x8x8": hangs, "9x9x9": good, "10x10x10": fails, "11x11x11": good,
+            "12x12x12": ends_as_a_sweep_does}  # fmt: skip
     kept: dict[str, Any] = {}
     bench = _Bench(kept, does, 0.2)
     wanted = [GpuCase("gemm", shape, "f32", "") for shape in does]
-    assert bench.run(wanted, time.monotonic() + 60) == 2
+    assert bench.run(wanted, time.monotonic() + 60) == 3
     rows = kept["cases"]
     assert "not done within 0.2 s" in rows["gemm f32 8x8x8"]["error"]
     assert rows["gemm f32 10x10x10"]["error"] == "ValueError: a slip of ours"
-    assert [rows[case.key].get("ours_s") for case in wanted] == [None, 1e-3, None, 1e-3]
+    assert rows["gemm f32 12x12x12"]["error"] == rows["gemm f32 8x8x8"]["error"]
+    assert [rows[case.key].get("ours_s") for case in wanted] == [None, 1e-3, None, 1e-3, None]
     # Nobody knows what the processes were at: the next case has new ones.
     assert _Workshop.made == 3 and "1.00x cublas" in capsys.readouterr().out
     # What was measured is not measured again.
-    does |= {"9x9x9": hangs, "8x8x8": good, "10x10x10": good}
+    does |= {"9x9x9": hangs, "8x8x8": good, "10x10x10": good, "12x12x12": good}
     assert bench.run(wanted, time.monotonic() + 60) == 0
 
 

@@ -5,8 +5,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -37,8 +36,33 @@ class NoKernel(TunerError):
     """No kernel of ours takes a case: another run would find none either."""
 
 
-class OutOfTime(KeyboardInterrupt):
-    """A case took too long. It ends as Ctrl-C ends a sweep: what was measured is stored."""
+class Bound:
+    """Ends what is done within, once it took so long: as Ctrl-C does, so that what was measured is stored.
+
+    Args:
+        seconds: how long; `None` for ever.
+
+    Attributes:
+        reached: whether it was ended.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds, self.reached = seconds, False
+
+    def _end(self, *_: object) -> None:
+        self.reached = True
+        raise KeyboardInterrupt
+
+    def __enter__(self) -> "Bound":
+        if self.seconds is not None:
+            self._before = signal.signal(signal.SIGALRM, self._end)
+            signal.setitimer(signal.ITIMER_REAL, self.seconds, _TOLD_AGAIN_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._before)
 
 
 class Comparisons(ABC):
@@ -117,13 +141,15 @@ class Comparisons(ABC):
         """Measures a case and keeps what came of it; whether the workshop is as it was before."""
         workload = registry.operator(case.operator).parse(case.shape, case.dtype)
         found = {**self.row(case), "date": date.today().isoformat(), "trials": self.trials}
-        sound, begun = False, time.monotonic()
+        sound, begun, bound = False, time.monotonic(), Bound(self._case_s)
         try:
-            with _ending(self._case_s):
+            with bound:
                 found |= self._compare(case, workload, workshop, first, peaks)
             sound = True
-        except OutOfTime as late:
-            found["error"] = str(late)
+        except KeyboardInterrupt:
+            if not bound.reached:
+                raise
+            found["error"] = f"given up: it was not done within {bound.seconds:g} s"
         except TunerError as error:
             found |= {"error": str(error).splitlines()[0], "unserved": isinstance(error, NoKernel)}
             sound = True
@@ -142,15 +168,12 @@ class Comparisons(ABC):
     def _compare(
         self, case: Any, workload: Workload, workshop: Workshop, first: bool, peaks: Peaks | None
     ) -> dict[str, Any]:
-        begun = time.monotonic()
         kernels, skipped = self.kernels(workload, workshop)
         if not any(not kernel.baseline for kernel in kernels):
             raise NoKernel(f"no kernel of ours has {case.dtype}")
         setting = campaign.Setting(self.device, workshop.protocol, self.plan(first), self.store)
         outcome = campaign.run_campaign(workload, kernels, setting, skipped, shared=workshop, peaks=peaks)
         if outcome.interrupted:
-            if self._case_s is not None and time.monotonic() - begun >= self._case_s:
-                raise _late(self._case_s)
             raise KeyboardInterrupt
         if outcome.ranking is None:
             missing = next((f": {name}: {why}" for name, why in skipped.items()), "")
@@ -227,26 +250,3 @@ def _line(case: Case, found: Mapping[str, Any]) -> str:
     against = f"{found['ratio'][1]:.2f}x {found['best']}" if "ratio" in found else "no library"
     spent = f"{took}, {found['swept_s']:.0f} s of them sweeps, {found['ran_s']:.0f} s of these runs"
     return f"{case.key}: {found['ours']} {found['ours_s']:.3g} s, {against} ({spent})"
-
-
-def _late(seconds: float) -> OutOfTime:
-    return OutOfTime(f"given up: it was not done within {seconds:g} s")
-
-
-@contextmanager
-def _ending(seconds: float | None) -> Iterator[None]:
-    """`OutOfTime` in what is done within, once it took so long; whatever it waits for."""
-    if seconds is None:
-        yield
-        return
-
-    def end(*_: object) -> None:
-        raise _late(seconds)
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds, _TOLD_AGAIN_S)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
