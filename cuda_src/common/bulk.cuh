@@ -58,6 +58,16 @@ __device__ __forceinline__ void await(unsigned barrier, int parity) {
   } while (!ended);
 }
 
+// Where a ring of slots stands after so many tiles: the slot, and the parity of its phase.
+template <int SLOTS>
+struct Ring {
+  int slot, parity;
+  __device__ __forceinline__ explicit Ring(int tiles) : slot(tiles % SLOTS), parity(tiles / SLOTS % 2) {}
+  __device__ __forceinline__ void next() {
+    if (++slot == SLOTS) slot = 0, parity ^= 1;
+  }
+};
+
 __device__ __forceinline__ void prefetch_map(const TensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }

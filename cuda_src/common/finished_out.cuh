@@ -6,10 +6,12 @@
 #include "mma_blocks.cuh"
 #include "vectors.cuh"
 
-// Elements of Out that a warp needs of shared memory. The gap of 8 puts rows that are written at once into different
-// banks.
+// Elements after a row of the patch: rows that are written at once begin in different banks, each on 16 bytes.
 template <typename Out>
-constexpr int FINISHED_PATCH = BLOCK_OUTER * (8 * VECTOR_OF<Out> + 8);
+constexpr int FINISHED_GAP = VECTOR_OF<Out> > 8 ? VECTOR_OF<Out> : 8;
+// Elements of Out that a warp needs of shared memory.
+template <typename Out>
+constexpr int FINISHED_PATCH = BLOCK_OUTER * (8 * VECTOR_OF<Out> + FINISHED_GAP<Out>);
 
 // A warp's sums to the output. `aligned`: as of write_blocks. finish(sum, index, row, col) and finish.run as there; READS:
 // whether it reads memory at the index.
@@ -17,7 +19,11 @@ template <bool READS, typename Acc, typename Out, int COUNT_N, typename Place, t
 __device__ __forceinline__ void write_finished(Out* patch, const Acc (&sum)[COUNT_N][4], Out* to, int row0, int col0,
                                                int rows, int cols, int lane, bool aligned, const Place& place,
                                                const Finish& finish) {
-  constexpr int RUN = VECTOR_OF<Out>, WIDTH = 8 * RUN, STRIDE = WIDTH + 8;
+  // Columns at a time: 128 bytes, or half of it where the warp's columns are no multiple.
+  constexpr int RUN = VECTOR_OF<Out>, WIDTH = COUNT_N % RUN == 0 ? 8 * RUN : 4 * RUN;
+  constexpr int STRIDE = WIDTH + FINISHED_GAP<Out>;
+  constexpr int LANES = WIDTH / RUN, TOGETHER = 32 / LANES;  // lanes a row, rows at a time
+  static_assert(8 * COUNT_N % WIDTH == 0, "columns are taken in whole runs");
   const int g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int at = 0; at < 8 * COUNT_N; at += WIDTH) {
@@ -45,10 +51,10 @@ __device__ __forceinline__ void write_finished(Out* patch, const Acc (&sum)[COUN
     }
     __syncwarp();
 #pragma unroll
-    for (int i = 0; i < BLOCK_OUTER * 8 / 32; ++i) {
-      const int r = lane / 8 + 4 * i, row = row0 + r, col = col0 + at + lane % 8 * RUN;
+    for (int i = 0; i < BLOCK_OUTER / TOGETHER; ++i) {
+      const int r = lane / LANES + TOGETHER * i, row = row0 + r, col = col0 + at + lane % LANES * RUN;
       Out run[RUN];
-      load(run, patch + r * STRIDE + lane % 8 * RUN);
+      load(run, patch + r * STRIDE + lane % LANES * RUN);
       if (row >= rows) continue;
       if (aligned && col + RUN <= cols) {
         store(to + place(row, col), run);

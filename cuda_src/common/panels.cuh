@@ -17,6 +17,7 @@
 // A tile of OUTER x DEPTH elements that THREADS threads fetch. DEPTH_CONTIGUOUS: as of Swizzled (swizzled.cuh).
 template <typename T, bool DEPTH_CONTIGUOUS, int OUTER, int DEPTH, int THREADS>
 struct Panels {
+  static constexpr bool OUTER_CONTIGUOUS = !DEPTH_CONTIGUOUS;
   static constexpr int BYTES = sizeof(T), VECTOR = VECTOR_OF<T>;
   static constexpr int ROWS = DEPTH_CONTIGUOUS ? OUTER : DEPTH, COLS = DEPTH_CONTIGUOUS ? DEPTH : OUTER;
   static constexpr int SIZE = ROWS * COLS;                         // elements

@@ -145,7 +145,8 @@ def test_a_copy_goes_from_window_to_window(name: str) -> None:
 
 BOX_BY_WINDOWS = """asm volatile(
     "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], "
-    "[%1, {%2, %3, %4, %5}], [%6];" :: "r"(to), "l"(&map), "r"(0), "r"(x), "r"(y), "r"(0), "r"(full) : "memory");"""
+    "[%1, {%2, %3, %4, %5}], [%6];" :: "r"(to), "l"(&map), "r"(0), "r"(x), "r"(y), "r"(0), "r"(full)
+    : "memory");"""
 
 
 @pytest.mark.parametrize(

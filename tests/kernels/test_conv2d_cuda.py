@@ -24,7 +24,7 @@ def test_the_ladder_is_there() -> None:
         for k in registry.kernels_of("conv2d", "cuda")
         if k.language == "nvrtc"
     }
-    assert sorted(rungs) == list("01234567")
+    assert sorted(rungs) == list("012345678")
 
 
 # The contract's small images have too few channels for F(4x4); 70 are two sums of 32 and a rest.
@@ -96,6 +96,60 @@ def test_wgmma_turns_filters_itself_where_others_do_not_come(tmp_path: Path) -> 
     assert result.completed, result.error
     reference = CONV.reference(workload, inputs)
     assert worst_error(result.outputs, reference, CONV.tolerance(workload, inputs, reference))[0] <= 1
+
+
+# What the contract's random cases hardly meet: several tiles a block, several groups, windows of uneven
+# sides, blocks that fetch for each other or add up their sums, and int8 on its way out in whole runs.
+_TMA = {
+    "windows": ("c72 h6 w7 k72 r3 s3 pad1 bias relu", "f16", {}),
+    "rows of a matrix": ("c72 h5 w9 k40 r1 s1 residual silu", "bf16", {"WINDOWS": 0, "PINGPONG": 1}),
+    "sides, strides and gaps": (
+        "c16 h9 w14 k72 r2 s3 pad_top2 pad_left1 pad_right3 stride2 dilation2",
+        "f16",
+        {"BM": 128, "WM": 128, "STAGES": 2},
+    ),
+    "groups": ("c256 h7 w5 k144 r1 s1 stride2 groups2 bias residual", "f16", {"BM": 128, "BN": 128}),
+    "shared filters": ("c72 h6 w12 k72 r1 s3 pad_left1 residual", "f16", {"CLUSTER_M": 2}),
+    "shared pixels": ("c72 h6 w12 k72 r3 s1 pad_top1 bias", "bf16", {"CLUSTER_N": 2, "PINGPONG": 1}),
+    "shared rows": ("c136 h6 w12 k136 r1 s1 relu6", "f16", {"WINDOWS": 0, "CLUSTER_N": 2}),
+    "a split depth": ("c72 h6 w7 k72 r3 s3 pad1 bias residual", "f16", {"SPLIT": 4}),
+    "scaled int8": ("c32 h5 w6 k80 r3 s3 pad1 bias relu scale_channel", "int8", {"BN": 128, "WN": 128}),
+    "scaled int8, ragged": ("c16 h5 w14 k37 r3 s3 scale_tensor", "int8", {"PINGPONG": 1}),
+    "int8 sums, split": ("c144 h5 w14 k72 r1 s1 bias", "int8", {"SPLIT": 2}),
+}
+_ALONE = {"WINDOWS": 1, "BM": 64, "BN": 64, "WM": 64, "WN": 64, "STAGES": 3, "CLUSTER_M": 1, "CLUSTER_N": 1,
+          "PINGPONG": 0, "GROUP_M": 4, "SPLIT": 1}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "windows" else pytest.param(name, marks=pytest.mark.slow) for name in _TMA]
+)
+def test_tiles_that_the_copy_engine_fetches(name: str, tmp_path: Path) -> None:
+    kernel, two = registry.kernel("cuda_conv_wgmma_tma"), target("sm_90")
+    two = replace(two, limits={**two.limits, "sm_count": 2})
+    needs(kernel)
+    shape, dtype, config = _TMA[name]
+    workload = CONV.parse(f"n2 {shape} nhwc", dtype)
+    case = Case(kernel, workload, {**_ALONE, **config}, two, 1)
+    assert kernel.unsupported(workload, two) is None
+    assert wrong(case, tmp_path / "x", lambda: None) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "why"),
+    [
+        ("c64 h8 w8 k8 r3 s3", "nhwc"),
+        ("c20 h8 w8 k8 r3 s3 nhwc", "a multiple of 16 bytes"),
+        ("c64 h8 w8 k8 r3 s3 groups2 nhwc", "several groups"),
+        ("c64 h300 w300 k8 r3 s3 dilation100 nhwc", "windows up to 128"),
+        ("c64 h30 w30 k8 r3 s3 stride9 nhwc", "strides up to 8"),
+    ],
+)
+def test_windows_that_the_copy_engine_does_not_find_are_refused_with_the_reason(shape: str, why: str) -> None:
+    reason = registry.kernel("cuda_conv_wgmma_tma").unsupported(
+        CONV.parse(f"n2 {shape}", "f16"), target("sm_90")
+    )
+    assert why in str(reason)
 
 
 def test_no_other_kernel_than_winograd_claims_fewer_products() -> None:

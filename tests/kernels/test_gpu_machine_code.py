@@ -27,7 +27,7 @@ NARROWER = {
 # What rungs serve that take neither their operator's large workload nor its example.
 FITTING = {
     "gemm": ["m1024 n1024 k1024 trans_b"],
-    "conv2d": ["n1 c384 h14 w14 k384 r3 s3 pad=1 groups=384"],
+    "conv2d": ["n1 c64 h56 w56 k64 r3 s3 pad=1 nhwc", "n1 c384 h14 w14 k384 r3 s3 pad=1 groups=384"],
     "attention": ["b1 h32 q1 kv4096 d128 kv_heads=8", "b1 h32 q1 kv4096 d128 kv_heads=8 paged"],
 }
 pytestmark = [
