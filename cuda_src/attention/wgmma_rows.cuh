@@ -8,6 +8,7 @@
 #pragma once
 #include "../common/mma.cuh"
 #include "../common/panels.cuh"
+#include "../common/quads.cuh"
 #include "../common/wgmma_chain.cuh"
 #include "careful.cuh"
 
@@ -21,7 +22,9 @@ __device__ __forceinline__ float power_of_two(float x) {
 }
 
 // QTile, KTile, VTile: the panels that operands lie in. KEYS: of a tile. DEPTH: the head dimension in whole panels.
-template <typename QTile, typename KTile, typename VTile, int KEYS, int DEPTH>
+// GROWTH: powers of two that a row's largest score may grow by before its sums are brought to another scale. With 0
+// they are for every tile; with more hardly ever after the first, and powers are up to 2^GROWTH.
+template <typename QTile, typename KTile, typename VTile, int KEYS, int DEPTH, int GROWTH>
 struct WarpgroupRows {
   float sum[DEPTH / 8][4], score[KEYS / 8][4];
   unsigned power[KEYS / 16][4];
@@ -78,7 +81,8 @@ struct WarpgroupRows {
       for (int j = 0; j < KEYS / 8; ++j)
         even = fmaxf(even, score[j][2 * half]), odd = fmaxf(odd, score[j][2 * half + 1]);
       largest[half] = largest_of<4>(fmaxf(even, odd));
-      const float next = fmaxf(largest[half] * factor, LEAST_SHIFT);
+      const float reached = fmaxf(largest[half] * factor, LEAST_SHIFT);
+      const float next = GROWTH > 0 && reached - shift[half] <= GROWTH ? shift[half] : reached;
       rescale[half] = power_of_two(shift[half] - next);
       shift[half] = next;
       total[half][0] *= rescale[half], total[half][1] *= rescale[half];
@@ -99,10 +103,12 @@ struct WarpgroupRows {
 
   // Powers to the first factor of the next product, and sums to their scale: when no product runs.
   __device__ __forceinline__ void pack() {
+    if (GROWTH == 0 || __any_sync(~0u, rescale[0] != 1.0f || rescale[1] != 1.0f)) {
 #pragma unroll
-    for (int j = 0; j < DEPTH / 8; ++j)
+      for (int j = 0; j < DEPTH / 8; ++j)
 #pragma unroll
-      for (int e = 0; e < 4; ++e) sum[j][e] *= rescale[e / 2];
+        for (int e = 0; e < 4; ++e) sum[j][e] *= rescale[e / 2];
+    }
 #pragma unroll
     for (int j = 0; j < KEYS / 8; ++j)
 #pragma unroll
@@ -110,37 +116,48 @@ struct WarpgroupRows {
         power[j / 2][j % 2 * 2 + half] = Narrow<Element>::pack(score[j][2 * half], score[j][2 * half + 1]);
   }
 
-  // Results of eight rows to a patch laid out as QTile; returns four bits for each row that is left to careful().
-  __device__ __forceinline__ unsigned put(Element* patch, int warp, int half, int lane) const {
+  // Four bits for each of eight rows, g or g + 8, that are left to careful().
+  __device__ __forceinline__ unsigned special(int half) const {
     float nothing = fmaf(total[half][0], 0.0f, total[half][1] * 0.0f);  // a NaN as soon as anything is not finite
 #pragma unroll
     for (int j = 0; j < DEPTH / 8; ++j)
       nothing = fmaf(sum[j][2 * half], 0.0f, fmaf(sum[j][2 * half + 1], 0.0f, nothing));
-    const unsigned special = __ballot_sync(~0u, nothing != 0 || fabsf(shift[half]) > LARGEST_SHIFT);
-    const float share = 1.0f / sum_of<4>(total[half][0] + total[half][1]);
+    return __ballot_sync(~0u, nothing != 0 || fabsf(shift[half]) > LARGEST_SHIFT);
+  }
+  // What these rows' sums are multiplied by.
+  __device__ __forceinline__ float share(int half) const {
+    return 1.0f / sum_of<4>(total[half][0] + total[half][1]);
+  }
+  // Two neighbouring results: columns 8 j + 2 t and the next.
+  __device__ __forceinline__ unsigned pair(int j, int half, float share) const {
+    return Narrow<Element>::pack(sum[j][2 * half] * share, sum[j][2 * half + 1] * share);
+  }
+
+  // Results of eight rows to a patch laid out as QTile.
+  __device__ __forceinline__ void put(Element* patch, int warp, int half, int lane) const {
+    const float factor = share(half);
     const int row = warp * 16 + half * 8 + lane / 4;
 #pragma unroll
     for (int j = 0; j < DEPTH / 8; ++j)
-      *reinterpret_cast<unsigned*>(patch + QTile::place(row, j) + lane % 4 * 2) =
-          Narrow<Element>::pack(sum[j][2 * half] * share, sum[j][2 * half + 1] * share);
-    return special;
+      *reinterpret_cast<unsigned*>(patch + QTile::place(row, j) + lane % 4 * 2) = pair(j, half, factor);
   }
 
   // A warp's sixteen rows to O, whose first is the warpgroup's, by way of shared memory, so that 16 bytes are stored at
-  // a time. rows: how many there are. careful(row): writes one anew.
-  template <bool ALIGNED, typename Careful>
+  // a time. rows: how many there are. anew(row): writes one that is left to careful().
+  template <bool ALIGNED, typename Anew>
   __device__ __forceinline__ void write(Element* patch, Element* O, int rows, int warp, int lane,
-                                        const Careful& careful) const {
-    const unsigned upper = put(patch, warp, 0, lane), lower = put(patch, warp, 1, lane);
+                                        const Anew& anew) const {
+    const unsigned left[2] = {special(0), special(1)};
+    put(patch, warp, 0, lane);
+    put(patch, warp, 1, lane);
     __syncwarp();
     constexpr int PIECES = DEPTH / VECTOR;
     const int first = warp * 16;
-    const auto special = [&](int row) { return ((row < 8 ? upper : lower) >> row % 8 * 4 & 15) != 0; };
 #pragma unroll 4
     for (int i = lane; i < 16 * PIECES; i += 32) {
       const int row = first + i / PIECES, piece = i % PIECES, col = piece * VECTOR;
       if (row >= rows) break;
-      if (special(i / PIECES)) continue;
+      if (among(left, i / PIECES)) continue;
       const Element* const from = patch + QTile::place(row, piece);
       Element* const to = O + size_t(row) * HEAD + col;
       if (!ALIGNED)
@@ -148,7 +165,50 @@ struct WarpgroupRows {
       else if (col < HEAD)
         *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
     }
-    for (int r = 0; (upper | lower) != 0 && r < 16 && first + r < rows; ++r)
-      if (special(r)) careful(first + r);
+    write_left(left, rows, warp, anew);
+  }
+
+  // The same without shared memory: of four products of eight columns each lane of a quad gets one as a whole. HEAD is
+  // a multiple of eight. `aligned`: whether O begins on 16 bytes.
+  template <typename Anew>
+  __device__ __forceinline__ void write_by_quads(Element* O, int rows, int warp, int lane, bool aligned,
+                                                 const Anew& anew) const {
+    const unsigned left[2] = {special(0), special(1)};
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float factor = share(half);
+      const int within = half * 8 + lane / 4, row = warp * 16 + within;
+      const bool own = row < rows && !among(left, within);
+#pragma unroll
+      for (int j = 0; j < DEPTH / 8; j += 4) {
+        unsigned piece[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) piece[k] = pair(j + k, half, factor);
+        transpose_quad(piece, lane);
+        const int col = (j + lane % 4) * 8;
+        if (!own || col >= HEAD) continue;
+        Element* const to = O + size_t(row) * HEAD + col;
+        if (aligned) {
+          *reinterpret_cast<uint4*>(to) = make_uint4(piece[0], piece[1], piece[2], piece[3]);
+          continue;
+        }
+        Element results[8];
+        memcpy(results, piece, sizeof piece);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) to[e] = results[e];
+      }
+    }
+    write_left(left, rows, warp, anew);
+  }
+
+ private:
+  // Whether a warp's row is one of those that `special` found.
+  static __device__ __forceinline__ bool among(const unsigned (&left)[2], int row) {
+    return ((row < 8 ? left[0] : left[1]) >> row % 8 * 4 & 15) != 0;
+  }
+  template <typename Anew>
+  static __device__ __forceinline__ void write_left(const unsigned (&left)[2], int rows, int warp, const Anew& anew) {
+    for (int r = 0; (left[0] | left[1]) != 0 && r < 16 && warp * 16 + r < rows; ++r)
+      if (among(left, r)) anew(warp * 16 + r);
   }
 };

@@ -53,7 +53,7 @@ def draw(kernel: Kernel, number: int) -> Case:
     rng = random.Random(f"{kernel.name} {number}")
     dtype = kernel.dtypes[number % len(kernel.dtypes)]
     for _ in range(5000):
-        workload, chosen = DRAW[kernel.operator](rng, dtype), _small(target(rng.choice(ARCHES)))
+        workload, chosen = DRAW[kernel.operator](rng, dtype), small(target(rng.choice(ARCHES)))
         if (
             kernel.unsupported(workload, chosen)
             or registry.operator(kernel.operator).flops(workload) > _MOST_FLOPS
@@ -67,9 +67,9 @@ def draw(kernel: Kernel, number: int) -> Case:
     raise AssertionError(f"{kernel.name} supports next to nothing that is small")
 
 
-def _small(chosen: Target) -> Target:
-    """With six SMs, so that a persistent block works on several tiles of a small matrix."""
-    return replace(chosen, limits={**chosen.limits, "sm_count": 6})
+def small(chosen: Target, sms: int = 6) -> Target:
+    """With so few SMs that a persistent block works on several tiles of a small matrix."""
+    return replace(chosen, limits={**chosen.limits, "sm_count": sms})
 
 
 def _roomy(kernel: Kernel, workload: Workload, deep: bool) -> Workload:

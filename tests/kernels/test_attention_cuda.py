@@ -1,14 +1,16 @@
 """What is of attention's CUDA ladder alone; tests/kernels/test_gpu_contract.py runs every rung."""
 
 import random
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.kernels.gpu_cases import Case, draw, wrong
+from tests.kernels.gpu_cases import Case, draw, small, wrong
 from tests.kernels.test_gpu_contract import needs
 from tuner import registry
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
@@ -44,7 +46,7 @@ def longer(case: Case) -> Case:
 
 
 def test_the_ladder_is_there() -> None:
-    assert sorted(RUNGS) == list("012345")
+    assert sorted(RUNGS) == list("0123456")
 
 
 @pytest.mark.slow
@@ -83,28 +85,105 @@ class Changed(Kernel):
         return self._own.unsupported(workload, target)
 
 
-# What keeps a NaN away from queries that do not see it, and what a table of pages waits for.
+# What keeps a NaN away from queries that do not see it, what a table of pages waits for, and how warpgroups
+# hand over slots and turns.
+WGMMA = {"GROUPS": 1, "BK": 64, "STAGES": 2, "MIN_BLOCKS": 1}
+TMA = {"GROUPS": 2, "BK": 64, "STAGES": 3, "PRODUCER": 1, "PINGPONG": 1, "PERSISTENT": 1, "HEADS": 4,
+       "LAG": 8, "MIN_BLOCKS": 1}  # fmt: skip
+LEFT, PASSED = "if (among(left, r)) anew(warp * 16 + r);", "if (PINGPONG && step > 0) pass_turn(group);"
+READ, DONE = "    slots.values_read();", "    wgmma_wait<0>();"
+STUCK = "stopped before all threads finished"
+FEW = "b1 h4 q3 kv37 d24 kv_heads2 causal"
+# Several tiles of keys a row, warpgroups that skip tiles or have no rows, more visits than two SMs take.
+MANY = "b1 h2 q136 kv200 d24 kv_heads2 causal"
 MISTAKES = [
-    ("1", "if (key >= seen[i]) continue;", "", "special values"),
-    ("2", "careful(row, patch + row * STRIDE);", ";", "special values"),
-    ("5", "if (special(r)) careful(first + r);", ";", "special values"),
-    ("3", "if (OPT_CAUSAL && token + k * GROUPS >= seen[r]) continue;", "", "special values"),
-    ("4", "+ i];\n  __syncthreads();", "+ i];", "race"),
+    ("1", FEW, None, "if (key >= seen[i]) continue;", "", "special values"),
+    ("2", FEW, None, "careful(row, patch + row * STRIDE);", ";", "special values"),
+    ("5", FEW, WGMMA, LEFT, ";", "special values"),
+    ("3", FEW, None, "if (OPT_CAUSAL && token + k * GROUPS >= seen[r]) continue;", "",
+     "special values"),
+    ("4", f"{FEW} paged", None, "+ i];\n  __syncthreads();", "+ i];", "race"),
+    ("6", FEW, TMA, LEFT, ";", "special values"),
+    ("6", MANY, TMA, f"{READ}\n    arrived(own.sum);", "    arrived(own.sum);", STUCK),
+    ("6", MANY, TMA, f"{DONE}\n{READ}", f"{READ}\n{DONE}", "wgmma_chain.cuh"),
+    ("6", MANY, TMA, PASSED, "", STUCK),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("rung", "old", "new", "found"), MISTAKES)
-def test_planted_mistakes_are_seen(rung: str, old: str, new: str, found: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rung", "shape", "config", "old", "new", "found"), MISTAKES)
+def test_planted_mistakes_are_seen(
+    rung: str, shape: str, config: Config | None, old: str, new: str, found: str, tmp_path: Path
+) -> None:
     needs(RUNGS[rung])
-    dtype = "f16" if rung in "25" else "f32"
-    workload = ATTENTION.parse(f"b1 h4 q3 kv37 d24 kv_heads2 causal{' paged' if rung == '4' else ''}", dtype)
+    workload = ATTENTION.parse(shape, "f16" if rung in "256" else "f32")
     kernel = Changed(RUNGS[rung], old, new, tmp_path / "sources")
-    chosen = target("sm_90") if rung == "5" else SM_80
-    config = kernel.space(workload, chosen).sample(random.Random(1))
-    if rung == "5":
-        config = {"GROUPS": 1, "BK": 64, "STAGES": 2, "MIN_BLOCKS": 1}
+    chosen = small(target("sm_90"), 2) if rung in "56" else SM_80
+    config = config or kernel.space(workload, chosen).sample(random.Random(1))
     case = Case(kernel, workload, config, chosen, 1)
     assert found in (wrong(case, tmp_path / "built", no_interpreter) or "")
+
+
+# One for each way tiles are asked for and handed over; ragged lengths, heads whose rows wrap, pages.
+WAYS = [
+    ({"PRODUCER": 0, "PINGPONG": 0, "PERSISTENT": 0, "GROUPS": 1, "STAGES": 4}, MANY),
+    (
+        {"PRODUCER": 0, "PINGPONG": 1, "PERSISTENT": 0, "GROUPS": 4, "STAGES": 4, "HEADS": 1},
+        "b1 h2 q140 kv200 d40 kv_heads1 causal",
+    ),
+    ({"GROUPS": 3}, "b1 h4 q75 kv200 d72 kv_heads2 causal"),
+    ({"PERSISTENT": 0}, "b1 h2 q70 kv140 d128 paged page_size32"),
+    ({"PINGPONG": 0}, "b1 h8 q40 kv130 d64 kv_heads4"),
+]
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(("way", "shape"), WAYS)
+def test_every_way_to_fetch_tiles_is_right_and_clean(way: dict[str, int], shape: str, tmp_path: Path) -> None:
+    kernel, chosen = RUNGS["6"], small(target("sm_90"), 1)
+    needs(kernel)
+    workload = ATTENTION.parse(shape, "bf16")
+    config = kernel.space(workload, chosen).check({**TMA, **way})
+    assert wrong(Case(kernel, workload, config, chosen, 3), tmp_path / "built", no_interpreter) is None
+
+
+def test_who_draws_last_leaves_the_counter_for_the_next_launch(tmp_path: Path) -> None:
+    kernel, chosen = RUNGS["6"], small(target("sm_90"), 2)
+    needs(kernel)
+    workload = ATTENTION.parse(MANY, "f16")
+    source = kernel.lower(workload, TMA, chosen)
+    assert source.launch is not None and source.launch.grid == (2, 1, 1)
+    artifact = CudaEmulatedBuilder(sanitize=True).build(source, chosen, tmp_path)
+    inputs = ATTENTION.inputs(workload, 1)
+    tensors = {**inputs, "O": inputs["Q"] * 0, "drawn": np.zeros(1, np.int32)}
+    result = check_emulated(artifact, chosen, tensors, ["O", "drawn"], initial=["drawn"])
+    assert result.completed and not result.findings and result.outputs["drawn"].tolist() == [0]
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize(
+    ("shares", "options"),
+    [
+        ({"GROUPS": 2}, ""),
+        ({"GROUPS": 3}, "causal"),
+        ({"GROUPS": 4, "PINGPONG": 0}, ""),
+        ({"GROUPS": 1, "PINGPONG": 0, "MIN_BLOCKS": 3}, "causal"),
+        ({"GROUPS": 1, "PINGPONG": 0, "MIN_BLOCKS": 2}, "paged"),
+    ],
+)
+def test_no_warpgroup_asks_for_registers_that_are_not_there(
+    shares: dict[str, int], options: str, tmp_path: Path
+) -> None:
+    """It would wait for ever: what a block is given at its launch is what it has."""
+    kernel, chosen = RUNGS["6"], target("sm_90a")
+    needs(kernel)
+    workload = ATTENTION.parse(f"b4 h16 q2048 kv2048 d64 {options}", "f16")
+    config = kernel.space(workload, chosen).check({**TMA, **shares})
+    source = kernel.lower(workload, config, chosen)
+    macro = {name: int(value) for name, value in re.findall(r"#define REGISTERS_(\w+) (\d+)", source.text)}
+    artifact = registry.builder_of(kernel, chosen).build(source, chosen, tmp_path)
+    groups, given = config["GROUPS"], artifact.metrics["registers"]
+    assert macro["SHARED_OUT"] and artifact.metrics["spill_bytes"] == 0
+    assert groups * macro["TO_MULTIPLY"] + macro["TO_FETCH"] <= (groups + 1) * given
 
 
 @pytest.mark.parametrize(

@@ -116,14 +116,17 @@ class Attention(Operator):
 
     def derived(self, workload: Workload) -> Mapping[str, int]:
         """Heads `kv_h` of keys and values (`kv_heads`, or h where that is 0); `group_h` query heads that use
-        one of them; `rows` = group_h * q queries of these; `pages` of a sequence of a paged cache."""
+        one of them; `rows` = group_h * q queries of these; `pages` of a sequence of a paged cache, and
+        `pool_pages` of the whole pool."""
         heads = self.kv_heads(workload)
         group = workload["h"] // heads
+        pages, pool = self._blocks(workload)
         return {
             "kv_h": heads,
             "group_h": group,
             "rows": group * workload["q"],
-            "pages": self._blocks(workload)[0],
+            "pages": pages,
+            "pool_pages": pool,
         }
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
