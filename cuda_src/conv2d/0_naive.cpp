@@ -4,17 +4,17 @@ operator = "conv2d"
 summary = "Seven loops in the order of the formula, one thread: what everything is compared with."
 dtypes = ["f32", "f16", "int8", "bf16"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "residual", "scale", "Z", "Y", "n", "c", "h", "w", "k", "r", "s"]
-options = ["operator", "zero_points", "residual", "relu6", "silu", "hardswish"]
+arguments = ["X", "W", "bias", "residual", "scale", "Z", "ratios", "Y", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "zero_points", "residual", "quantized_residual", "relu6", "silu", "hardswish"]
 */
 // Rung 0. The definition as a programmer writes it, compiled with -O3: every tap asks whether it lies in the
 // image, and the sum is one chain of dependent additions, which the compiler may not reorder into vectors.
 #include "types.h"
 
 extern "C" void conv2d(const element* X, const element* W, const addend* bias, const result* residual,
-                       const float* scale, const int32_t* Z, result* Y, int64_t n, int64_t c, int64_t h, int64_t w,
-                       int64_t k, int64_t r, int64_t s) {
-    const Epilogue epilogue = {bias, scale, Z, residual};
+                       const float* scale, const int32_t* Z, const float* ratios, result* Y, int64_t n, int64_t c,
+                       int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+    const Epilogue epilogue = {bias, scale, Z, residual, ratios};
     const accumulator padding = OPT_ZERO_POINTS ? accumulator(Z[0]) : 0;
     const int64_t inner = c / OPT_GROUPS, outer = k / OPT_GROUPS;
     const int64_t rows = (h + TOP + BOTTOM - OPT_DILATION * (r - 1) - 1) / OPT_STRIDE + 1;

@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "int8 by AMX, constant weights packed before any call: for workloads that are frozen."
 dtypes = ["int8"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Z", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
-options = ["operator", "zero_points"]
+arguments = ["X", "W", "bias", "residual", "scale", "Z", "ratios", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "zero_points", "quantized_residual"]
 requires = ["amx-int8", "avx512vnni", "avx512bw"]
 use = ["cores"]
 

@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "int8 by AMX, planes in and planes out: pixels are a tile's columns, so nothing is transposed; frozen weights."
 dtypes = ["int8"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Z", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
-options = ["operator", "zero_points"]
+arguments = ["X", "W", "bias", "residual", "scale", "Z", "ratios", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "zero_points", "quantized_residual"]
 requires = ["amx-int8", "avx512bw", "avx512vl", "avx512vbmi", "avx512vbmi2"]
 use = ["cores"]
 
@@ -138,23 +138,25 @@ struct Product {
     // A tile of sums: channels `first` ... of the group that begins at channel `group`.
     void finish(const int32_t* sums, int64_t group, int64_t first, int64_t tile) const {
         const Results of = planes.results(tile);
+        const auto added = planes.added();
         for (int64_t i = 0; i < min_of(TILE, planes.at.outer - first); ++i) {
-            planes.put(load(sums + i * TILE), group + first + i, tile / planes.pixel_tiles(), of);
+            planes.put(load(sums + i * TILE), group + first + i, tile / planes.pixel_tiles(), of, added);
         }
     }
 };
 
 extern "C" int pack_ahead(const element* W, int8_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
                           int64_t s) {
-    const Planes planes = {Shape(n, c, h, w, k, r, s), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+    const Planes planes = {Shape(n, c, h, w, k, r, s), nullptr, {nullptr, nullptr}, nullptr, nullptr};
     Product{planes, W, ahead, nullptr}.pack();
     return 0;
 }
 
-extern "C" int conv2d(const element* X, const element* W, const addend* bias, const float* scale, const int32_t* Z,
-                      result* Y, int8_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual,
+                      const float* scale, const int32_t* Z, const float* ratios, result* Y, int8_t* ahead, int64_t n,
+                      int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
     if (!may_use_tiles()) return 3;
-    Planes planes = {Shape(n, c, h, w, k, r, s), X, bias, Z, scale, Y, nullptr};
+    Planes planes = {Shape(n, c, h, w, k, r, s), X, {bias, scale, Z, residual, ratios}, Y, nullptr};
     Product work = {planes, W, ahead, nullptr};
     return convolve(planes, work);
 }

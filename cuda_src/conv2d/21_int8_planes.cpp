@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "int8 by VNNI, planes in and planes out: pixels lie along a vector, so nothing is transposed; frozen weights."
 dtypes = ["int8"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Z", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
-options = ["operator", "zero_points"]
+arguments = ["X", "W", "bias", "residual", "scale", "Z", "ratios", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "zero_points", "quantized_residual"]
 requires = ["avx512vnni", "avx512bw", "avx512vl", "avx512vbmi", "avx512vbmi2"]
 use = ["cores"]
 
@@ -95,8 +95,16 @@ struct Product {
         const Shape& at = planes.at;
         const int64_t tiles = at.n * planes.pixel_tiles(), taps = steps();
         const int32_t* weights = packed + (group * blocks() + block) * (taps + 1) * ROWS;
+        const int64_t channel = group * at.outer + block * ROWS, channels = min_of(ROWS, at.outer - block * ROWS);
+        const int64_t there = min_of(VECTORS, tiles - begin);
         const int32_t* x[VECTORS];
         vec sums[ROWS][VECTORS];
+        Results of[VECTORS];
+        int64_t images[VECTORS];
+        for (int64_t j = 0; j < there; ++j) {
+            of[j] = planes.results(begin + j), images[j] = (begin + j) / planes.pixel_tiles();
+            for (int64_t i = 0; i < channels; ++i) planes.fetch(channel + i, images[j], of[j]);
+        }
 #pragma GCC unroll 16
         for (int j = 0; j < VECTORS; ++j) x[j] = planes.pixels(group, min_of(begin + j, tiles - 1));
 #pragma GCC unroll 16
@@ -123,25 +131,24 @@ struct Product {
 #pragma GCC unroll 16
             for (int j = 0; j < VECTORS; ++j) store(done[j][i], sums[i][j]);
         }
-        const int64_t channel = group * at.outer + block * ROWS, channels = min_of(ROWS, at.outer - block * ROWS);
-        for (int64_t j = 0; j < min_of(VECTORS, tiles - begin); ++j) {
-            const Results of = planes.results(begin + j);
-            const int64_t n = (begin + j) / planes.pixel_tiles();
-            for (int64_t i = 0; i < channels; ++i) planes.put(load(done[j][i]), channel + i, n, of);
+        const auto added = planes.added();
+        for (int64_t j = 0; j < there; ++j) {
+            for (int64_t i = 0; i < channels; ++i) planes.put(load(done[j][i]), channel + i, images[j], of[j], added);
         }
     }
 };
 
 extern "C" int pack_ahead(const element* W, int32_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
                           int64_t s) {
-    const Planes planes = {Shape(n, c, h, w, k, r, s), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
+    const Planes planes = {Shape(n, c, h, w, k, r, s), nullptr, {nullptr, nullptr}, nullptr, nullptr};
     Product{planes, W, ahead, nullptr}.pack();
     return 0;
 }
 
-extern "C" int conv2d(const element* X, const element* W, const addend* bias, const float* scale, const int32_t* Z,
-                      result* Y, int32_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
-    Planes planes = {Shape(n, c, h, w, k, r, s), X, bias, Z, scale, Y, nullptr};
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual,
+                      const float* scale, const int32_t* Z, const float* ratios, result* Y, int32_t* ahead, int64_t n,
+                      int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+    Planes planes = {Shape(n, c, h, w, k, r, s), X, {bias, scale, Z, residual, ratios}, Y, nullptr};
     Product work = {planes, W, ahead, nullptr};
     return convolve(planes, work);
 }

@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "int8 by the dot products of VNNI, or of pairs: a tile of pixels x vectors of channels, any layout."
 dtypes = ["int8"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Z", "Y", "n", "c", "h", "w", "k", "r", "s"]
-options = ["operator", "zero_points"]
+arguments = ["X", "W", "bias", "residual", "scale", "Z", "ratios", "Y", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "zero_points", "quantized_residual"]
 use = ["cores", "pixel_shape", "int8_tiles"]
 */
 // Rung 8. Rung 1 computes int8 as f32 and so at its rate. Here a vector register multiplies four times as many bytes
@@ -26,7 +26,8 @@ use = ["cores", "pixel_shape", "int8_tiles"]
 #define W_AHEAD 0
 #include "int8_tiles.h"
 
-extern "C" int conv2d(const element* X, const element* W, const addend* bias, const float* scale, const int32_t* Z,
-                      result* Y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
-    return convolve(X, W, nullptr, bias, scale, Z, Y, Shape(n, c, h, w, k, r, s));
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual,
+                      const float* scale, const int32_t* Z, const float* ratios, result* Y, int64_t n, int64_t c,
+                      int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+    return convolve(X, W, nullptr, {bias, scale, Z, residual, ratios}, Y, Shape(n, c, h, w, k, r, s));
 }

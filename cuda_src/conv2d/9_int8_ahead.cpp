@@ -4,8 +4,8 @@ operator = "conv2d"
 summary = "conv_int8 with constant weights, packed before any call: for workloads that are frozen."
 dtypes = ["int8"]
 entry = "conv2d"
-arguments = ["X", "W", "bias", "scale", "Z", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
-options = ["operator", "zero_points"]
+arguments = ["X", "W", "bias", "residual", "scale", "Z", "ratios", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
+options = ["operator", "zero_points", "quantized_residual"]
 use = ["cores", "pixel_shape", "int8_tiles"]
 
 [workspace]

@@ -25,12 +25,17 @@ panel_bytes = "group_c * r * s * CHANNELS"
 #include "amx.h"
 #endif
 
+#if AMX
+enum : int64_t { MOST_PIXELS = 16 };  // that are finished together
+#else
+enum : int64_t { MOST_PIXELS = PIXELS };
+#endif
+
 struct Int8Convolution {
     const Shape& at;
     const Units units;
     const int8_t* W;
-    const int32_t *bias, *zero;
-    const float* scale;
+    const Epilogue epilogue;
     result* Y;
     const char* image;       // [n][y][x][units], or X
     const int32_t* offsets;  // [taps]: from a window's first unit
@@ -77,7 +82,7 @@ struct Int8Convolution {
         int32_t sums[TILES][16 * N] __attribute__((aligned(64)));
         amx_tiles(x, step, offsets, packed + block * block_size(), taps, sums);
         for (int64_t i = 0; i < TILES; ++i) {
-            finish(sums[i], pixels(), k, channels);
+            finish(sums[i], pixels(), k, channels, to[i]);
             if (OPT_NHWC) put_rows(sums[i], pixels(), channels, to[i]);
             else put_planes(sums[i], pixels(), channels, to[i]);
         }
@@ -124,7 +129,7 @@ struct Int8Convolution {
 #pragma GCC unroll 16
             for (int j = 0; j < NV; ++j) store(done + i * N + j * LANES, sums[i][j]);
         }
-        finish(done, M, k, channels);
+        finish(done, M, k, channels, to);
         if (OPT_NHWC) put_rows(done, M, channels, to);
         else put_planes(done, M, channels, to);
     }
@@ -132,27 +137,37 @@ struct Int8Convolution {
     // Whole vectors of neighbours in Y go there from their registers.
     template <int M>
     __attribute__((always_inline)) void finish_rows(vec (&sums)[M][NV], int64_t k, result* to) const {
-        const int32_t zero_point = OPT_ZERO_POINTS ? zero[1] : 0;
+        const int32_t zero_point = OPT_ZERO_POINTS ? epilogue.zero[1] : 0;
         (void)zero_point;
+#if OPT_QUANTIZED_RESIDUAL
+        const Ratios ratios(epilogue.ratios, epilogue.least());
+#endif
 #pragma GCC unroll 16
         for (int j = 0; j < NV; ++j) {
-            const vec addend = OPT_BIAS ? load(bias + k + j * LANES) : vec{};
+            const vec addend = OPT_BIAS ? load(epilogue.bias + k + j * LANES) : vec{};
 #if REQUANTIZED
-            const floats factor = OPT_SCALE_CHANNEL ? load_floats(scale + k + j * LANES) : floats{} + *scale;
+            const floats factor = factors(epilogue.scale + k + j * LANES);
 #endif
 #pragma GCC unroll 16
             for (int i = 0; i < M; ++i) {
                 vec value = sums[i][j];
                 if (OPT_BIAS) value += addend;
-                if (OPT_RELU) value = value < vec{} ? vec{} : value;
-#if REQUANTIZED
-                store(to + i * at.k + j * LANES, rescale(value, factor, zero_point));
-#else
-                store(to + i * at.k + j * LANES, value);
+                if (RELU_OF_SUMS) value = value < vec{} ? vec{} : value;
+#if OPT_QUANTIZED_RESIDUAL
+                const vec more = load_bytes(epilogue.residual + (to - Y) + i * at.k + j * LANES);
+                value = rescale_and_add(value, factor, zero_point, more, ratios);
+#elif REQUANTIZED
+                value = rescale(value, factor, zero_point);
 #endif
+                store(to + i * at.k + j * LANES, value);
             }
         }
     }
+#endif
+
+#if REQUANTIZED
+    // Of the channels whose scales lie at `from`, or one for all.
+    floats factors(const float* from) const { return OPT_SCALE_CHANNEL ? load_floats(from) : floats{} + *epilogue.scale; }
 #endif
 
     template <class T>
@@ -162,30 +177,52 @@ struct Int8Convolution {
         return buffer;
     }
 
-    // Bias, activation and scale of `pixels` x N sums.
-    void finish(int32_t* sums, int64_t pixels, int64_t k, int64_t channels) const {
+#if OPT_QUANTIZED_RESIDUAL
+    // What is added to `pixels` x N results that belong to Y from `to` on.
+    void residuals(int32_t* found, int64_t pixels, int64_t channels, const result* to) const {
+        const int64_t pixel = OPT_NHWC ? at.k : 1, channel = OPT_NHWC ? 1 : at.rows * at.columns;
+        const int8_t* from = epilogue.residual + (to - Y);
+        for (int64_t i = 0; i < pixels; ++i) {
+            for (int64_t j = 0; j < channels; ++j) found[i * N + j] = from[i * pixel + j * channel];
+            for (int64_t j = channels; j < N; ++j) found[i * N + j] = 0;
+        }
+    }
+#endif
+
+    // Bias, activation, scale and residual of `pixels` x N sums, whose results belong to Y from `to` on.
+    void finish(int32_t* sums, int64_t pixels, int64_t k, int64_t channels, const result* to) const {
         if (!OPT_BIAS && !OPT_RELU && !REQUANTIZED) return;
         int32_t more[N] = {};
-        float factors[N] = {};
-        const int32_t* addends = OPT_BIAS ? whole(more, bias + k, channels) : more;
-        const float* by = OPT_SCALE_CHANNEL ? whole(factors, scale + k, channels) : factors;
+        float multipliers[N] = {};
+        const int32_t* addends = OPT_BIAS ? whole(more, epilogue.bias + k, channels) : more;
+        const float* by = OPT_SCALE_CHANNEL ? whole(multipliers, epilogue.scale + k, channels) : epilogue.scale;
+#if OPT_QUANTIZED_RESIDUAL
+        int32_t residual[MOST_PIXELS * N];
+        residuals(residual, pixels, channels, to);
+        const Ratios ratios(epilogue.ratios, epilogue.least());
+#endif
         for (int64_t j = 0; j < N; j += LANES) {
             const vec addend = load(addends + j);
 #if REQUANTIZED
-            const floats factor = OPT_SCALE_CHANNEL ? load_floats(by + j) : floats{} + *scale;
+            const floats factor = factors(by + j);
 #endif
             for (int64_t i = 0; i < pixels; ++i) {
                 vec value = load(sums + i * N + j);
                 if (OPT_BIAS) value += addend;
-                if (OPT_RELU) value = value < vec{} ? vec{} : value;
+                if (RELU_OF_SUMS) value = value < vec{} ? vec{} : value;
 #if REQUANTIZED
-                value = rescale(value, factor, OPT_ZERO_POINTS ? zero[1] : 0);
+                const int32_t zero_point = OPT_ZERO_POINTS ? epilogue.zero[1] : 0;
+#if OPT_QUANTIZED_RESIDUAL
+                value = rescale_and_add(value, factor, zero_point, load(residual + i * N + j), ratios);
+#else
+                value = rescale(value, factor, zero_point);
+#endif
                 if (!OPT_NHWC) value = clamped(value);  // planes are put together of the lowest bytes
 #endif
                 store(sums + i * N + j, value);
             }
         }
-        (void)by;
+        (void)by, (void)to;
     }
 
     void put_rows(const int32_t* sums, int64_t pixels, int64_t channels, result* to) const {
@@ -291,15 +328,15 @@ struct Int8Convolution {
 };
 
 // `ahead` is all blocks as `pack` makes them; null where they are packed in the call.
-static int convolve(const int8_t* X, const int8_t* W, int32_t* ahead, const int32_t* bias, const float* scale,
-                    const int32_t* zero, result* Y, const Shape& at) {
+static int convolve(const int8_t* X, const int8_t* W, int32_t* ahead, const Epilogue& epilogue, result* Y,
+                    const Shape& at) {
 #if AMX
     if (!may_use_tiles()) return 3;
 #endif
     static thread_local Arena arena;
-    const Units units = {at, OPT_ZERO_POINTS ? zero[0] : 0};
+    const Units units = {at, OPT_ZERO_POINTS ? epilogue.zero[0] : 0};
     if (units.image_bytes() >= int64_t(1) << 31) return 2;  // an offset stays within one image
-    Int8Convolution work = {at, units, W, bias, zero, scale, Y, nullptr, nullptr, ahead, false};
+    Int8Convolution work = {at, units, W, epilogue, Y, nullptr, nullptr, ahead, false};
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
     // Behind the last pixel there is room for the rest of a vector of channels.
     const int64_t copied = units.in_place() ? 0 : lines(ceil_div(at.n * units.image_bytes(), 4) + N);

@@ -26,8 +26,7 @@ static_assert(LANES == 16, "an index of sixteen pixels");
 struct Planes {
     const Shape at;
     const int8_t* X;
-    const int32_t *bias, *zero;
-    const float* scale;
+    const Epilogue epilogue;
     result* Y;
     int32_t* image;  // [n][groups][units][remainders][line]
 
@@ -90,7 +89,7 @@ struct Planes {
         int32_t* to = image + number * unit();
         if (ONE_ROW) return interleave(to, from, plane, planes, plane, 0);
         if (PADDED) {
-            const int32_t value = (OPT_ZERO_POINTS ? zero[0] : 0) + (SHIFTED ? 128 : 0);
+            const int32_t value = (OPT_ZERO_POINTS ? epilogue.zero[0] : 0) + (SHIFTED ? 128 : 0);
             const uint32_t around = 0x01010101u * uint8_t(value);
             for (int64_t i = 0; i < unit(); ++i) to[i] = int32_t(around);
         }
@@ -109,18 +108,46 @@ struct Planes {
         return results_from(tile % pixel_tiles() * LANES, pitch(), at.columns, length());
     }
 
+    // Where the results of a tile's pixels in a channel are.
+    int64_t place(int64_t channel, int64_t n, const Results& of) const {
+        return (n * at.k + channel) * at.rows * at.columns + of.pixel;
+    }
+
+#if OPT_QUANTIZED_RESIDUAL
+    typedef Ratios Added;
+    Added added() const { return Ratios(epilogue.ratios, epilogue.least()); }
+    // Brings near what is added there, while sums are made.
+    void fetch(int64_t channel, int64_t n, const Results& of) const {
+        __builtin_prefetch(epilogue.residual + place(channel, n, of));
+    }
+#else
+    struct Added {};
+    Added added() const { return {}; }
+    void fetch(int64_t, int64_t, const Results&) const {}
+#endif
+
     // The sums of a tile's pixels in one channel, to its plane of Y.
-    void put(vec value, int64_t channel, int64_t n, const Results& of) const {
-        result* to = Y + (n * at.k + channel) * at.rows * at.columns + of.pixel;
-        if (OPT_BIAS) value += bias[channel];
-        if (OPT_RELU) value = value < vec{} ? vec{} : value;
+    void put(vec value, int64_t channel, int64_t n, const Results& of, const Added& ratios) const {
+        result* to = Y + place(channel, n, of);
+        const bool together = of.there == of.written;
+        (void)ratios;
+        if (OPT_BIAS) value += epilogue.bias[channel];
+        if (RELU_OF_SUMS) value = value < vec{} ? vec{} : value;
 #if REQUANTIZED
-        const floats by = floats{} + scale[OPT_SCALE_CHANNEL ? channel : 0];
-        const __m128i narrow = (__m128i)narrowed(rescale(value, by, OPT_ZERO_POINTS ? zero[1] : 0));
-        _mm_mask_storeu_epi8(to, of.written, of.there == of.written ? narrow : _mm_maskz_compress_epi8(of.there, narrow));
+        const floats by = floats{} + epilogue.scale[OPT_SCALE_CHANNEL ? channel : 0];
+        const int32_t zero_point = OPT_ZERO_POINTS ? epilogue.zero[1] : 0;
+#if OPT_QUANTIZED_RESIDUAL
+        const int8_t* from = epilogue.residual + (to - Y);
+        const __m128i more = together ? _mm_maskz_loadu_epi8(of.written, from) : _mm_maskz_expandloadu_epi8(of.there, from);
+        value = rescale_and_add(value, by, zero_point, (vec)_mm512_cvtepi8_epi32(more), ratios);
+#else
+        value = rescale(value, by, zero_point);
+#endif
+        const __m128i narrow = (__m128i)narrowed(value);
+        _mm_mask_storeu_epi8(to, of.written, together ? narrow : _mm_maskz_compress_epi8(of.there, narrow));
 #else
         const __m512i wide = (__m512i)value;
-        _mm512_mask_storeu_epi32(to, of.written, of.there == of.written ? wide : _mm512_maskz_compress_epi32(of.there, wide));
+        _mm512_mask_storeu_epi32(to, of.written, together ? wide : _mm512_maskz_compress_epi32(of.there, wide));
 #endif
     }
 };

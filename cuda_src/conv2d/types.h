@@ -13,6 +13,11 @@
 #if !defined(OPT_RESIDUAL)
 #define OPT_RESIDUAL 0
 #endif
+#if !defined(OPT_QUANTIZED_RESIDUAL)
+#define OPT_QUANTIZED_RESIDUAL 0
+#endif
+// Of int8 results with a residual ReLU is that of the second rounding.
+#define RELU_OF_SUMS (OPT_RELU && !OPT_QUANTIZED_RESIDUAL)
 
 #define SCALED (OPT_SCALE_TENSOR || OPT_SCALE_CHANNEL)
 
@@ -55,14 +60,19 @@ enum : int64_t {
 struct Epilogue {
     const addend* bias;  // [k]; null without bias
     const float* scale;  // [k] or [1]; null without scale
-    const int32_t* zero = nullptr;  // [2]: the value of padding, the result's zero point; null without zero points
+    // [2] or [3]: the value of padding, the zero points of the scaled sum and of Y with a residual; null without zero points
+    const int32_t* zero = nullptr;
     const result* residual = nullptr;  // as Y; null without residual
+    const float* ratios = nullptr;     // [3]; null without a residual of int8
+
+    // Of Y with a residual of int8.
+    int32_t least() const { return !OPT_RELU ? -128 : OPT_ZERO_POINTS ? zero[2] : 0; }
 
     // `place` is that of the result in Y.
     result operator()(accumulator sum, int64_t k, int64_t place) const {
         if (OPT_BIAS) sum += accumulator(bias[k]);
         if (OPT_RESIDUAL) sum += accumulator(residual[place]);
-        sum = activated(sum);
+        if (!OPT_QUANTIZED_RESIDUAL) sum = activated(sum);
 #if SCALED
         float value = __builtin_rintf(float(sum) * scale[OPT_SCALE_CHANNEL ? k : 0]);
         if (OPT_ZERO_POINTS) {
@@ -70,7 +80,13 @@ struct Epilogue {
             value = value < -512.0f ? -512.0f : value > 512.0f ? 512.0f : value;
             value += float(zero[1]);
         }
-        return result(value < -128.0f ? -128.0f : value > 127.0f ? 127.0f : value);
+        value = value < -128.0f ? -128.0f : value > 127.0f ? 127.0f : value;
+        if (OPT_QUANTIZED_RESIDUAL) {
+            const float more = __builtin_fmaf(float(residual[place]), ratios[1], ratios[2]), low = float(least());
+            value = __builtin_rintf(__builtin_fmaf(value, ratios[0], more));
+            value = value < low ? low : value > 127.0f ? 127.0f : value;
+        }
+        return result(value);
 #else
         return result(sum);
 #endif

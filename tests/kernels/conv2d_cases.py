@@ -29,6 +29,7 @@ def draw(rng: random.Random, dtype: str = "f32", options: Mapping[str, Option] |
                 "nhwc": rng.random() < 0.4, "bias": rng.random() < 0.5, "frozen": rng.random() < 0.3,
                 **({scale: True, "zero_points": rng.random() < 0.5} if scale else {}),
             }  # fmt: skip
+            chosen |= {"quantized_residual": True} if scale and rng.random() < 0.4 else {}
             if dtype == "int8":
                 chosen["relu"] = rng.random() < 0.5
             else:

@@ -152,6 +152,18 @@ def test_the_largest_sums_there_are(name: str, shape: str, tmp_path: Path) -> No
             marks=pytest.mark.slow,
         ),
         ("conv_int8_planes", "n2 c70 h6 w3 k37 r3 s3 pad1 bias relu scale_channel zero_points frozen"),
+        # The residual of these pixels; of more channels than a tile has, and of fewer.
+        (
+            "conv_int8_planes",
+            "n2 c70 h6 w3 k37 r3 s3 pad1 bias relu scale_channel zero_points quantized_residual frozen",
+        ),
+        ("conv_int8", "n2 c9 h6 w11 k70 r1 s1 nhwc bias relu scale_tensor zero_points quantized_residual"),
+        ("conv_int8_ahead", "n1 c9 h6 w11 k33 r3 s3 scale_channel quantized_residual frozen"),
+        (
+            "conv_amx_planes",
+            "n2 c70 h6 w3 k37 r3 s3 pad1 relu scale_channel zero_points quantized_residual frozen",
+        ),
+        ("conv_amx_ahead", "n2 c9 h6 w11 k37 r1 s1 nhwc relu scale_tensor quantized_residual frozen"),
         ("conv_int8_planes", "n1 c9 h23 w45 k20 r3 s3 pad1 stride2 bias scale_tensor zero_points frozen"),
         # Pixels that no result belongs to, several times in a register; every second pixel; point by point.
         ("conv_amx_planes", "n2 c70 h6 w3 k37 r3 s3 pad1 bias relu scale_channel zero_points frozen"),

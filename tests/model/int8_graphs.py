@@ -65,6 +65,43 @@ def residual(path: Path, activations: str = "uint8", channel: bool = True, zero:
     return save(path, nodes, {"x": [2, 3, 6, 6]}, ["y"], weights)
 
 
+def summed(path: Path, activations: str = "uint8", zero: int = 120, one_node: bool = False) -> Path:
+    """Blocks of a residual network: one with a convolution in its shortcut, one without.
+
+    Sums are one node each, QLinearAdd, or Add and a Relu, which has something to do, between DequantizeLinear
+    and QuantizeLinear.
+    """
+    low = 0 if activations == "uint8" else -128
+    scales = {f"s{i}": np.float32(0.01 + 0.01 * i) for i in range(7)}
+    points = {f"z{i}": np.array(low + zero * (i % 2 == 0), activations) for i in range(7)}
+    weights = stored(
+        **scales, **points, w1=integers(8, 3, 3, 3), w2=integers(8, 8, 3, 3, seed=1),
+        w3=integers(8, 3, 1, 1, seed=2), w4=integers(8, 8, 1, 1, seed=3),
+        sw=np.linspace(0.001, 0.003, 8, dtype=np.float32), zw=np.zeros(8, np.int8),
+    )  # fmt: skip
+    own = {"domain": "com.microsoft"}
+
+    def convolution(x: int, w: int, y: int, pads: int) -> list[Any]:
+        return [node("QLinearConv", f"q{x} s{x} z{x} w{w} sw zw s{y} z{y}", f"q{y}", pads=[pads] * 4)]
+
+    def total(a: int, b: int, y: int) -> list[Any]:
+        if one_node:
+            return [node("QLinearAdd", f"q{a} s{a} z{a} q{b} s{b} z{b} s{y} z{y}", f"q{y}", **own)]
+        return [
+            node("DequantizeLinear", f"q{a} s{a} z{a}", f"a{y}"),
+            node("DequantizeLinear", f"q{b} s{b} z{b}", f"b{y}"),
+            node("Add", f"a{y} b{y}", f"sum{y}"), node("Relu", f"sum{y}", f"r{y}"),
+            node("QuantizeLinear", f"r{y} s{y} z{y}", f"q{y}"),
+        ]  # fmt: skip
+
+    nodes = [
+        node("QuantizeLinear", "x s0 z0", "q0"), *convolution(0, 1, 1, 1), *convolution(1, 2, 2, 1),
+        *convolution(0, 3, 3, 0), *total(2, 3, 4), *convolution(4, 4, 5, 0), *total(4, 5, 6),
+        node("DequantizeLinear", "q6 s6 z6", "y"),
+    ]  # fmt: skip
+    return save(path, nodes, {"x": [2, 3, 6, 7]}, ["y"], weights)
+
+
 def linear(path: Path, activations: str = "uint8") -> Path:
     """QLinearConv with stride and padding, then QLinearMatMul of its rows."""
     point = np.array(131 if activations == "uint8" else 3, activations)

@@ -2,6 +2,7 @@
 
 import math
 import random
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tuner import registry
 from tuner.core.errors import InvalidWorkload, TunerError
 from tuner.core.operator import worst_error
 from tuner.core.workload import Workload
+from tuner.operators.quantized import fused
 
 CONV = registry.operator("conv2d")
 
@@ -50,6 +52,8 @@ def test_readable_shapes_name_everything() -> None:
         ("n1 c3 h4 w4 k4 r3 s3 relu relu6", "f32", "relu and relu6 exclude each other"),
         ("n1 c3 h4 w4 k4 r3 s3 silu", "int8", "silu is for floating-point results, not int8"),
         ("n1 c3 h4 w4 k4 r3 s3 residual", "int8", "residual is for floating-point results, not int8"),
+        ("n1 c3 h4 w4 k4 r3 s3 quantized_residual", "int8", "add scale_tensor or scale_channel"),
+        ("n1 c3 h4 w4 k4 r3 s3 quantized_residual", "f32", "add scale_tensor or scale_channel"),
         ("n1 c3 h4 w4 k4 r3 s3 relu7", "f32", "option relu is of type bool, not 7"),
         ("n1 c20000 h4 w4 k4 r3 s3", "int8", "would overflow int32"),
         ("n1 c3 h4 w4 k4 r3 s3", "f64", "unknown dtype of conv2d 'f64'"),
@@ -69,6 +73,11 @@ def activated(x: float, value: dict[str, int]) -> float:
     if value["silu"]:
         return x / (1 + math.exp(-x))
     return x * min(max(x + 3, 0), 6) / 6 if value["hardswish"] else x
+
+
+def multiply_add(a: float, b: float, c: float) -> np.float32:
+    """Of the exact number the nearest f32, but for ties that are none by less than f64 tells."""
+    return np.float32(float(Fraction(int(a)) * Fraction(float(b)) + Fraction(float(c))))
 
 
 def by_hand(workload: Workload, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -92,11 +101,16 @@ def by_hand(workload: Workload, inputs: dict[str, np.ndarray]) -> np.ndarray:
         total += float(inputs["bias"][out]) if value["bias"] else 0.0
         place = (image, row, column, out) if value["nhwc"] else (image, out, row, column)
         total += float(inputs["residual"][place]) if value["residual"] else 0.0
-        total = activated(total, value)
+        total = total if value["quantized_residual"] else activated(total, value)
         if "scale" in inputs:
             scale = inputs["scale"][out if value["scale_channel"] else 0]
             total = round(float(np.float32(total) * scale)) + zero[1]  # round: ties to even
             total = min(max(total, -128), 127)
+        if value["quantized_residual"]:
+            first, second, added = inputs["ratios"]
+            total = multiply_add(total, first, multiply_add(inputs["residual"][place], second, added))
+            least = (zero[2] if "Z" in inputs else 0) if value["relu"] else -128
+            total = min(max(round(float(total)), least), 127)
         y[place] = total
     return y
 
@@ -128,6 +142,24 @@ def test_scaled_int8_results_round_to_even_and_saturate() -> None:
         127,
         -100,
     ]  # the zero point is added to rounded results, act before
+
+
+def test_a_quantized_sum_is_rounded_once_before_it_and_once_behind() -> None:
+    workload = CONV.parse("n1 c1 h1 w4 k1 r1 s1 scale_tensor quantized_residual zero_points relu", "int8")
+    inputs = {"X": np.array([1, 3, 100, -100], np.int8).reshape(1, 1, 1, 4),
+              "W": np.full((1, 1, 1, 1), 5, np.int8), "scale": np.array([0.5], np.float32),
+              "Z": np.array([0, 10, -7], np.int32), "ratios": np.array([0.5, 0.25, -3.5], np.float32),
+              "residual": np.array([2, 2, 127, 4], np.int8).reshape(1, 1, 1, 4)}  # fmt: skip
+    # 2.5, 7.5, 250 and -250 become 12, 18, 127 and -128; half of these and a quarter of the residual less 3.5
+    # are 3, 6, 91.75 and -66.5; what is below Y's zero point is cut off.
+    assert CONV.reference(workload, inputs)["Y"].ravel().tolist() == [3, 6, 92, -7]
+
+
+def test_a_sum_of_products_is_rounded_once() -> None:
+    """In f64 it would lie in the middle between two f32, and become the even one."""
+    a, b, c = (np.float32(x) for x in (2**-12 + 2**-27, 2**-12 - 2**-27, 1 + 2**-23))
+    assert np.float32(np.float64(a) * np.float64(b) + np.float64(c)) == 1 + 2**-22
+    assert fused(np.array([a, -a]), b, np.array([c, -c])).tolist() == [1 + 2**-23, -1 - 2**-23]
 
 
 def test_padding_has_the_zero_point_of_the_image() -> None:

@@ -22,6 +22,7 @@ from tuner.engine.tuning.campaign import default_protocol
 from tuner.model.executor import Executor
 from tuner.model.graph import Graph
 from tuner.model.guards import ModelError
+from tuner.model.int8_residuals import RESIDUAL
 from tuner.model.integer_moves import with_integer_moves
 from tuner.model.layer import Layer
 from tuner.model.layers import find_layers
@@ -45,7 +46,7 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
 # Dimensions that a batch changes: configurations of another batch may serve.
 _BATCHED = frozenset({"n", "m", "b"})
 # What was a node behind a layer before kernels had it.
-_ELSEWHERE = ("residual", *ACTIVATIONS)
+_ELSEWHERE = ("residual", RESIDUAL, *ACTIVATIONS)
 
 
 @dataclass(frozen=True)

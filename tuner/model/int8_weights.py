@@ -1,4 +1,4 @@
-"""Constants of an int8 layer's kernel: weights, bias with the zero point's share, scale, zero points."""
+"""Constants of an int8 layer's kernel: weights, bias with the zero point's share, scales, zero points."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from tuner.core.operator import TensorSpec
 from tuner.model.layer import Binding, Layer
-from tuner.model.quantization import SHIFT, Quantization
+from tuner.model.quantization import SHIFT, Quantization, sum_factors
 
 # A bias whose scale is that of the sum but for rounding is in the sum's steps already.
 _ALIKE = 1e-5
@@ -37,8 +37,18 @@ def tensors(
         found["scale"] = np.ascontiguousarray(q.multiplier.reshape(specs["scale"].shape))
     if "Z" in specs:
         assert q.y is not None
-        found["Z"] = np.array([q.x.zero, q.y.zero], np.int32)
+        zeros = [q.x.zero, q.y.zero, *([] if q.total is None else [q.total.zero])]
+        found["Z"] = np.array(zeros, np.int32)
+    if "ratios" in specs:
+        found["ratios"] = _ratios(q)
     return found
+
+
+def _ratios(q: Quantization) -> np.ndarray:
+    assert q.y is not None and q.residual is not None and q.total is not None
+    terms = [(float(term.scale[0]), term.zero) for term in (q.y, q.residual)]
+    factors, added = sum_factors(terms, float(q.total.scale[0]), q.total.zero)
+    return np.array([*factors, added], np.float32)
 
 
 def as_int8(array: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from tuner import registry
 from tuner.core.target import Target
 from tuner.core.workload import Workload
-from tuner.model import attentions, convolutions, int8_layers, products
+from tuner.model import attentions, convolutions, int8_layers, int8_residuals, products
 from tuner.model.graph import Graph, Node
 from tuner.model.layer import Layer, NotTuned
 
@@ -82,6 +82,7 @@ def find_layers(graph: Graph, target: Target | None = None) -> Layers:
             for layer in found:
                 if target is not None and (why := _unserved(layer.workload, target, served)):
                     raise NotTuned(why)
+            found = [_with_sum(graph, layer, claimed, target, served) for layer in found]
         except (TypeError, ValueError, LookupError, ArithmeticError):
             # Attributes of a file may be of any type and length; what ONNX Runtime says of them is not asked.
             reasons[node.index] = "its attributes or shapes are not those of its operator"
@@ -101,6 +102,16 @@ def find_layers(graph: Graph, target: Target | None = None) -> Layers:
     for layer in layers:
         counts[layer.workload] = counts.get(layer.workload, 0) + 1
     return Layers(layers, reasons, counts)
+
+
+def _with_sum(
+    graph: Graph, layer: Layer, claimed: set[int], target: Target | None, served: dict[Workload, str]
+) -> Layer:
+    """An int8 layer with the sum of integers behind it, where there is one and a kernel has it."""
+    found = int8_residuals.with_residual(graph, layer, claimed)
+    if found is None or (target is not None and _unserved(found.workload, target, served)):
+        return layer
+    return found
 
 
 def _with_dequantizers(graph: Graph, layers: Sequence[Layer], claimed: set[int]) -> list[Layer]:

@@ -1,5 +1,6 @@
 """How integers of 8 bits stand for numbers: a tensor's scale and zero point, and a layer's together."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,8 @@ class Quantization:
         bias_scale: flat, what its int32 values are to be multiplied with; `None`: they are in steps of the
             sum, or f32 numbers.
         along: axis of the output's channels in the graph's weights.
+        residual: what is added to the result `y`, in integers; `None` for nothing.
+        total: how the integers of that sum stand for numbers.
     """
 
     x: Linear
@@ -54,6 +57,8 @@ class Quantization:
     bias: str = ""
     bias_scale: np.ndarray | None = None
     along: int = 0
+    residual: Linear | None = None
+    total: Linear | None = None
 
     @property
     def step(self) -> np.ndarray:
@@ -68,3 +73,19 @@ class Quantization:
         with np.errstate(over="ignore", under="ignore"):
             found: np.ndarray = (self.step / self.y.scale).astype(np.float32)
         return found
+
+
+def sum_factors(
+    terms: Iterable[tuple[float, float]], scale: float, zero: float
+) -> tuple[list[np.float32], np.float32]:
+    """How ONNX Runtime's QLinearAdd sums quantized numbers: the factor of each, and what is added.
+
+    Args:
+        terms: scale and zero point of each.
+        scale, zero: of the sum.
+    """
+    factors, added = list[np.float32](), np.float32(zero)
+    for its_scale, its_zero in terms:
+        factors.append(np.float32(its_scale) / np.float32(scale))
+        added -= factors[-1] * np.float32(its_zero)
+    return factors, added

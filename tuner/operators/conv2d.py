@@ -49,7 +49,8 @@ class Conv2d(Operator):
 
     Shapes: X [n, c, h, w], W [k, c/groups, r, s], bias [k], residual and Y [n, k, p, q]; with `nhwc`
     X [n, h, w, c], W [k, r, s, c/groups], residual and Y [n, p, q, k]. p is
-    (h + top + bottom - dilation*(r-1) - 1) // stride + 1, q likewise.
+    (h + top + bottom - dilation*(r-1) - 1) // stride + 1, q likewise. scale [k] or [1], Z [2], with
+    `quantized_residual` [3], and then ratios [3].
 
     dtypes: `f32`; `f16` and `bf16`: all tensors are, sums and epilogue in f32, one rounding at the end;
     `int8`: X and W int8, bias int32, the sum exact in int32, and Y that sum; with `scale_tensor` or
@@ -59,6 +60,13 @@ class Conv2d(Operator):
     too. `zero_points`, of scaled results, adds the int32 tensor `Z` of two values in [-128, 127]: X is
     Z[0] outside of the image, and Z[1] is added before the clamping. The rest of a zero point of X,
     -Z[0] * sum(W), belongs into the bias; W's is 0.
+
+    `quantized_residual`, of scaled results, is QLinearConv and behind it ONNX Runtime's QLinearAdd: with q
+    the int8 result above without act and `residual` another int8 tensor, Y is q * ratios[0] + (residual *
+    ratios[1] + ratios[2]), of two fused multiply-adds of IEEE 754 in f32, rounded to the nearest integer,
+    ties to even, and clamped to [-128, 127]; with `relu` to Y's zero point, Z[2] (else 0), and 127. The f32
+    tensor `ratios` has q's and the residual's scale over Y's, and Y's zero point less both zero points times
+    those.
 
     Special values: every product and sum of the formula is one of IEEE 754, in any order, and there are no
     others. So a NaN in a pixel reaches the windows that contain it and nothing else. act of a NaN is a NaN;
@@ -79,9 +87,9 @@ class Conv2d(Operator):
     )
     dtypes = ("f32", "f16", "int8", "bf16")
     dims = ("n", "c", "h", "w", "k", "r", "s")
-    tensors = ("X", "W", "bias", "residual", "scale", "Z", "Y")
+    tensors = ("X", "W", "bias", "residual", "scale", "Z", "ratios", "Y")
     weights = ("W",)
-    beside_weights = ("bias", "scale", "Z")
+    beside_weights = ("bias", "scale", "Z", "ratios")
     options: ClassVar[dict[str, Option]] = {
         "stride": 1,
         "pad": 0,
@@ -97,10 +105,11 @@ class Conv2d(Operator):
         "residual": False,
         **dict.fromkeys(BEYOND_RELU, False),
         **quantized.OPTIONS,
+        quantized.RESIDUAL: False,
         "strict": False,
         "frozen": False,
     }
-    named_options = (quantized.ZERO_POINTS, "residual", *BEYOND_RELU)
+    named_options = (quantized.ZERO_POINTS, "residual", quantized.RESIDUAL, *BEYOND_RELU)
     example = "1x64x56x56x64x3x3"
     untold: ClassVar[Mapping[str, tuple[Option, ...]]] = {
         "nhwc": (False, True), "stride": (1, 2, 4), "pad": (0, 1, 2, 3), "dilation": (1, 2),
@@ -145,7 +154,9 @@ class Conv2d(Operator):
         quantized.validate(workload)
         activations.validate(workload)
         if workload.dtype == "int8" and workload.option("residual", False):
-            raise InvalidWorkload("conv2d: residual is for floating-point results, not int8")
+            raise InvalidWorkload(
+                "conv2d: residual is for floating-point results, not int8: that is quantized_residual"
+            )
         length = self._length(workload)
         if workload.dtype == "int8" and 2**14 * length + INT8_ADDEND >= 2**31:
             raise InvalidWorkload("conv2d: int8 results would overflow int32: take a smaller c, r or s")
@@ -181,7 +192,7 @@ class Conv2d(Operator):
         return {"p": p, "q": q, "top": top, "left": left, "bottom": bottom, "right": right, **channels}
 
     def signature(self, workload: Workload) -> tuple[TensorSpec, ...]:
-        """X, W, bias, residual, scale, Z (each if asked), Y."""
+        """X, W, bias, residual, scale, Z, ratios (each if asked), Y."""
         n, c, h, w, k, r, s = (size for _, size in workload)
         p, q = self._pixels(workload)
         inner = c // self._value(workload, "groups")
@@ -194,10 +205,11 @@ class Conv2d(Operator):
         if workload.option("bias", False):
             specs.append(TensorSpec("bias", (k,), wide))
         shape = (n, p, q, k) if nhwc else (n, k, p, q)
-        if workload.option("residual", False):
-            specs.append(TensorSpec("residual", shape, wide))
+        narrow = "int8" if quantized.scaled(workload) else wide
+        if any(workload.option(name, False) for name in ("residual", quantized.RESIDUAL)):
+            specs.append(TensorSpec("residual", shape, narrow))
         specs += quantized.specs(workload, k)
-        return (*specs, TensorSpec("Y", shape, "int8" if quantized.scaled(workload) else wide, output=True))
+        return (*specs, TensorSpec("Y", shape, narrow, output=True))
 
     def inputs(self, workload: Workload, seed: int) -> Tensors:
         """Uniform on [-1, 1); int8 over all 256 values; scales such that results spread over int8."""
@@ -225,12 +237,15 @@ class Conv2d(Operator):
         n, c, h, w, k, r, s = (size for _, size in workload)
         filters = rng.permutation(k)
         if workload.dtype == "int8":
-            quantized.extreme_zero_points(tensors, seed)
+            quantized.extremes_into(tensors, seed)
             channels = rng.permutation(n * c)[: 1 + n * c // 2]
             for number in range(len(channels)):
                 x[divmod(int(channels[number]), c)] = extremes("int8")[number % 2]
             for number in range(1 + k // 2):
                 weights[filters[number]] = extremes("int8")[number % 2]
+            if "residual" in tensors:
+                every_second = tensors["residual"].reshape(-1)[::2]
+                every_second[:] = np.resize(extremes("int8"), every_second.size)
             return tensors
         dtype = str(x.dtype)
         inner = weights.shape[1]
@@ -296,11 +311,14 @@ class Conv2d(Operator):
             if "bias" in inputs:
                 y += inputs["bias"].astype(np.float64)[:, None, None]
             if "residual" in inputs:
-                residual = inputs["residual"].astype(np.float64)
-                y += residual.transpose(0, 3, 1, 2) if nhwc else residual
-            y = activations.applied(workload, y)
+                residual = inputs["residual"].transpose(0, 3, 1, 2) if nhwc else inputs["residual"]
+            if "ratios" not in inputs:  # else sum and act are those of int8 results
+                y = y + residual.astype(np.float64) if "residual" in inputs else y
+                y = activations.applied(workload, y)
         if "scale" in inputs:
             y = quantized.requantized(y, inputs["scale"].reshape(-1, 1, 1), inputs)
+        if "ratios" in inputs:
+            y = quantized.with_residual(y, residual, inputs, bool(workload.option("relu", False)))
         y = np.ascontiguousarray(y.transpose(0, 2, 3, 1)) if nhwc else y
         return {"Y": y.astype(np.int64) if workload.dtype == "int8" else y}
 

@@ -41,7 +41,7 @@ def windows_of(operator: Operator, workload: Workload, rng: np.random.Generator)
     found = {"X": np.unique(windows[inside]), "W": weights}
     if workload.option("bias", False):
         found["bias"] = channels
-    if workload.option("residual", False):
+    if any(workload.option(name, False) for name in ("residual", quantized.RESIDUAL)):
         found["residual"] = out.reshape(-1)
     found |= quantized.places(workload, channels)
     options = {name: value for name, value in workload.options if name not in _PLACES}

@@ -144,7 +144,7 @@ class Gemm(Operator):
         a = a.swapaxes(1, 2) if workload.option("trans_a", False) else a  # [batch, m, k]
         b = b if workload.option("trans_b", False) else b.swapaxes(1, 2)  # [batch, n, k]
         if workload.dtype == "int8":
-            quantized.extreme_zero_points(tensors, seed)
+            quantized.extremes_into(tensors, seed)
             for matrix in (a, b):
                 count = matrix.shape[1]
                 for number, row in enumerate(rng.permutation(batch * count)[: 1 + count // 2]):

@@ -11,7 +11,7 @@ from tuner.model.epilogues import clip_limits
 from tuner.model.glue.linear import linear
 from tuner.model.glue.program import Call, Folded, Operand, Program, constant, floats
 from tuner.model.graph import Graph, Node
-from tuner.model.quantization import BYTES
+from tuner.model.quantization import BYTES, sum_factors
 
 # Of a C++ function with so many operands; more would not fit in registers.
 MOST_OPERANDS, MOST_AXES = 14, 8
@@ -290,11 +290,10 @@ def _quantized(graph: Graph, node: Node, text: _Text) -> str:
     if terms is None:
         names = text.of(graph, node.inputs[0]), *text.linear(graph, node)
         return f"quantized_of({', '.join(names)}, {low}f, {high}f)"
-    arguments, zeros = list[str](), np.float32(zero)
-    for value, its_scale, its_zero in terms:
-        by = np.float32(its_scale) / np.float32(scale)
+    factors, zeros = sum_factors(((its_scale, its_zero) for _, its_scale, its_zero in terms), scale, zero)
+    arguments = list[str]()
+    for (value, *_), by in zip(terms, factors, strict=True):
         arguments += [text.of(graph, value), text.number(float(by))]
-        zeros -= by * np.float32(its_zero)
     # Rounding keeps the order: what a Relu cuts off before it is what lies under the zero point behind it.
     least = max(low, float(zero)) if positive else low
     return f"quantized_sum_of({', '.join(arguments)}, {text.number(float(zeros))}, {least}f, {high}f)"
