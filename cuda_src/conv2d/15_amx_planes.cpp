@@ -18,12 +18,14 @@ use = ["cores"]
 DOWN = { values = [1, 2, 3], doc = "tiles of 16 output channels that are computed together" }
 ACROSS = { values = [1, 2, 3], doc = "tiles of 16 pixels that are computed together" }
 INNER = { values = ["channels", "pixels"], doc = "what is gone through before the other one's next tiles: all output channels or all pixels" }
+COPY = { values = ["tiles", "image"], doc = "what is interleaved before it is multiplied: of 1x1 kernels the pixels that a thread computes next, or the image as a whole" }
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
 
 [constraints]
 tiles_in_registers = "DOWN * ACROSS + DOWN + ACROSS <= 8"
 down_used = "DOWN == 1 or 16 * (DOWN - 1) < group_k"
 across_used = "ACROSS == 1 or 16 * (ACROSS - 1) < n * p * q"
+tiles_of_points = "COPY == 'image' or (INNER == 'channels' and r * s == 1 and stride == 1 and top + left + bottom + right == 0)"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * 16 < 2 * k)"
 
 [workspace]
@@ -43,6 +45,7 @@ constant = ["W"]
 #include <utility>
 
 #include "../common/amx.h"
+enum : int64_t { TOGETHER = ACROSS };
 #include "planes.h"
 
 static_assert(LANES == TILE, "a register holds a row of a tile");
@@ -52,7 +55,7 @@ struct Product {
     const int8_t* W;
     int8_t* packed;          // [groups][tiles of channels][steps][16 channels][16 units]
     const int32_t* offsets;  // [steps]: from a pixel of the image
-    enum : int64_t { TILE_BYTES = TILE * TILE_ROW_BYTES, TOGETHER = ACROSS };
+    enum : int64_t { TILE_BYTES = TILE * TILE_ROW_BYTES };
     typedef Tiles Registers;
 
     int64_t chunks_a_tap() const { return ceil_div(planes.units(), TILE); }
@@ -156,7 +159,7 @@ extern "C" int conv2d(const element* X, const element* W, const addend* bias, co
                       const float* scale, const int32_t* Z, const float* ratios, result* Y, int8_t* ahead, int64_t n,
                       int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
     if (!may_use_tiles()) return 3;
-    Planes planes = {Shape(n, c, h, w, k, r, s), X, {bias, scale, Z, residual, ratios}, Y, nullptr};
+    const Planes planes = {Shape(n, c, h, w, k, r, s), X, {bias, scale, Z, residual, ratios}, Y, nullptr};
     Product work = {planes, W, ahead, nullptr};
     return convolve(planes, work);
 }

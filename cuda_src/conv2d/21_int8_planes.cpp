@@ -19,6 +19,7 @@ ROWS = { values = [8, 1, 2, 4, 6, 9, 12, 13, 14], doc = "output channels of the 
 VECTORS = { values = [3, 1, 2, 4], doc = "vectors of pixels of the register tile" }
 INNER = { values = ["channels", "pixels"], doc = "what is gone through before the other one's next tiles: all output channels or all pixels" }
 UNROLL = { values = [2, 1, 4], doc = "units of the depth in the body of the innermost loop" }
+COPY = { values = ["tiles", "image"], doc = "what is interleaved before it is multiplied: of 1x1 kernels the pixels that a thread computes next, or the image as a whole" }
 SPLIT_K = { values = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64], doc = "threads along the output channels; the rest of them along pixels" }
 
 [constraints]
@@ -29,6 +30,7 @@ latency = "ROWS * VECTORS >= 8 or ROWS * 2 > group_k or 16 * VECTORS * 2 > n * p
 channels_used = "ROWS < 2 * group_k"
 vectors_used = "VECTORS == 1 or 16 * (VECTORS - 1) < n * p * q"
 unrolled_body = "UNROLL * ROWS * VECTORS <= 112"
+tiles_of_points = "COPY == 'image' or (INNER == 'channels' and r * s == 1 and stride == 1 and top + left + bottom + right == 0)"
 grid = "threads % SPLIT_K == 0 and (SPLIT_K == 1 or SPLIT_K * ROWS < 2 * k)"
 
 [workspace]
@@ -45,6 +47,7 @@ constant = ["W"]
 // pixels of a channel, as Y has them.
 #define SHIFTED 1
 #include "../common/dots8.h"
+enum : int64_t { TOGETHER = VECTORS };
 #include "planes.h"
 
 static_assert(QUADS, "units of four bytes");
@@ -55,7 +58,6 @@ struct Product {
     const int8_t* W;
     int32_t* packed;         // [groups][blocks of channels][steps + 1][ROWS]
     const int32_t* offsets;  // [steps]: from a pixel of the image
-    enum : int64_t { TOGETHER = VECTORS };
     struct Registers {};
 
     int64_t steps() const { return planes.at.r * planes.at.s * planes.units(); }
@@ -148,7 +150,7 @@ extern "C" int pack_ahead(const element* W, int32_t* ahead, int64_t n, int64_t c
 extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual,
                       const float* scale, const int32_t* Z, const float* ratios, result* Y, int32_t* ahead, int64_t n,
                       int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
-    Planes planes = {Shape(n, c, h, w, k, r, s), X, {bias, scale, Z, residual, ratios}, Y, nullptr};
+    const Planes planes = {Shape(n, c, h, w, k, r, s), X, {bias, scale, Z, residual, ratios}, Y, nullptr};
     Product work = {planes, W, ahead, nullptr};
     return convolve(planes, work);
 }

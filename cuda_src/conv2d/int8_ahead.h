@@ -6,7 +6,7 @@
 extern "C" int pack_ahead(const element* W, int32_t* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k,
                           int64_t r, int64_t s) {
     const Shape at(n, c, h, w, k, r, s);
-    const Int8Convolution work = {at, {at, 0}, W, {nullptr, nullptr}, nullptr, nullptr, nullptr, ahead, false};
+    const Int8Convolution work = {at, {at, 0}, W, {at, {nullptr, nullptr}, nullptr}, nullptr, nullptr, ahead, false};
     for (int64_t block = 0; block < work.groups() * work.blocks(); ++block) work.pack(block);
     return 0;
 }

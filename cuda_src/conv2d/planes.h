@@ -7,7 +7,8 @@
 //             m n o ...    no result belongs to are taken out of a register of results before it is written.
 //
 // With a stride of 2 lines and columns are sorted by their remainders into four such images. The macro SHIFTED is 1 where
-// an instruction wants units unsigned: 128 more.
+// an instruction wants units unsigned: 128 more. TOGETHER, defined before this, is how many tiles of sixteen pixels a
+// product takes at a time.
 //
 // A rung is a Product of weights and such an image, of members of these names, and `convolve` a call of it.
 #pragma once
@@ -22,13 +23,15 @@
 #include "results.h"
 
 static_assert(LANES == 16, "an index of sixteen pixels");
+// Of 1x1 kernels only pixels that are computed next are copied, by each thread for itself.
+static constexpr bool BY_TILES = TEXT(COPY)[0] == 't';
 
 struct Planes {
     const Shape at;
     const int8_t* X;
     const Epilogue epilogue;
     result* Y;
-    int32_t* image;  // [n][groups][units][remainders][line]
+    int32_t* image;  // [n][groups][units][remainders][line], or of some tiles [groups][units][TOGETHER][16]
 
     // Without padding or stride rows follow each other: they are one.
     static constexpr bool ONE_ROW = !PADDED && OPT_STRIDE == 1;
@@ -36,11 +39,14 @@ struct Planes {
     int64_t pitch() const { return ceil_div(at.wide(), OPT_STRIDE); }
     int64_t line() const { return ceil_div(at.high(), OPT_STRIDE) * pitch(); }
     // Of one unit; an odd number of cache lines, so that the same pixels of all units are not in one set of the cache.
-    int64_t unit() const { return (ceil_div((point() ? 1 : OPT_STRIDE * OPT_STRIDE) * line(), 16) | 1) * 16; }
+    int64_t unit() const {
+        if (BY_TILES) return TOGETHER * LANES;
+        return (ceil_div((point() ? 1 : OPT_STRIDE * OPT_STRIDE) * line(), 16) | 1) * 16;
+    }
     int64_t units() const { return ceil_div(at.inner, 4); }
     int64_t length() const { return (at.rows - 1) * pitch() + at.columns; }
     int64_t pixel_tiles() const { return ceil_div(length(), LANES); }  // of an image
-    int64_t all_units() const { return at.n * OPT_GROUPS * units(); }
+    int64_t all_units() const { return (BY_TILES ? 1 : at.n) * OPT_GROUPS * units(); }
 
     // From a pixel to what a tap meets.
     int64_t distance(int64_t tap) const {
@@ -50,6 +56,7 @@ struct Planes {
 
     // The first pixel of a tile of an image, in a group's first unit.
     const int32_t* pixels(int64_t group, int64_t tile) const {
+        if (BY_TILES) return image + group * units() * unit() + tile % TOGETHER * LANES;
         const int64_t n = tile / pixel_tiles();
         return image + (n * OPT_GROUPS + group) * units() * unit() + tile % pixel_tiles() * LANES;
     }
@@ -100,6 +107,21 @@ struct Planes {
                 if (point() && remainder) continue;
                 int32_t* place = to + remainder * line() + row / OPT_STRIDE * pitch() + column / OPT_STRIDE;
                 interleave(place, from + y * at.w, plane, planes, (at.w - begin + OPT_STRIDE - 1) / OPT_STRIDE, begin);
+            }
+        }
+    }
+
+    // Tiles `begin` ..., a multiple of TOGETHER, of all groups, as many as there are.
+    void copy_tiles(int64_t begin) const {
+        const int64_t plane = at.h * at.w;
+        for (int64_t tile = begin; tile < min_of(begin + TOGETHER, at.n * pixel_tiles()); ++tile) {
+            const int64_t n = tile / pixel_tiles(), pixel = tile % pixel_tiles() * LANES;
+            int32_t* to = image + (tile - begin) * LANES;
+            for (int64_t group = 0; group < OPT_GROUPS; ++group) {
+                const int8_t* from = X + (n * at.c + group * at.inner) * plane + pixel;
+                for (int64_t channel = 0; channel < at.inner; channel += 4, to += unit(), from += 4 * plane) {
+                    interleave(to, from, plane, min_of(4, at.inner - channel), min_of(LANES, plane - pixel), 0);
+                }
             }
         }
     }
@@ -157,17 +179,19 @@ struct Planes {
 template <class Product>
 static void run(const Product& work, int64_t team, int64_t index) {
     const Planes& planes = work.planes;
-    const Range copied = share(planes.all_units(), 1, team, index);
-    for (int64_t i = copied.begin; i < copied.end; ++i) planes.copy(i);
-    wait_for_team();
+    if (!BY_TILES) {
+        const Range copied = share(planes.all_units(), 1, team, index);
+        for (int64_t i = copied.begin; i < copied.end; ++i) planes.copy(i);
+        wait_for_team();
+    }
     const typename Product::Registers registers{};
-    constexpr int64_t TOGETHER = Product::TOGETHER;
     const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, blocks = work.blocks();
     const Range channels = share(OPT_GROUPS * blocks, 1, down, index % down);
     const Range pixels = share(planes.at.n * planes.pixel_tiles(), TOGETHER, team / down, index / down);
     auto both = [&](int64_t block, int64_t tile) { work.compute(block / blocks, block % blocks, tile); };
-    if (TEXT(INNER)[0] == 'c') {
+    if (BY_TILES || TEXT(INNER)[0] == 'c') {
         for (int64_t tile = pixels.begin; tile < pixels.end; tile += TOGETHER) {
+            if (BY_TILES) planes.copy_tiles(tile);
             for (int64_t block = channels.begin; block < channels.end; ++block) both(block, tile);
         }
     } else {
@@ -179,16 +203,20 @@ static void run(const Product& work, int64_t team, int64_t index) {
 
 // `work` refers to `planes`. Its offsets, one for each of its `steps()`, are below its `reach()`.
 template <class Product>
-static int convolve(Planes& planes, Product& work) {
+static int convolve(const Planes& planes, Product& work) {
     static thread_local Arena arena;
     if (work.reach() >= int64_t(1) << 31) return 2;  // an offset is 32 bits
+    if (BY_TILES && !(planes.point() && Planes::ONE_ROW)) return 4;
     const int64_t copied = ceil_div(work.memory(), 16) * 16;
-    int32_t* memory = arena.reserve(copied + work.steps());
+    int32_t* memory = arena.reserve(copied * (BY_TILES ? threads : 1) + work.steps());
     if (!memory) return 1;
-    planes.image = memory;
-    work.find_offsets(memory + copied);
-    work.offsets = memory + copied;
+    int32_t* offsets = memory + copied * (BY_TILES ? threads : 1);
+    work.find_offsets(offsets);
     BY_TEAM
-    run(work, TEAM_SIZE, TEAM_INDEX);
+    {
+        Planes mine = planes;
+        mine.image = memory + (BY_TILES ? copied * TEAM_INDEX : 0);
+        run(Product{mine, work.W, work.packed, offsets}, TEAM_SIZE, TEAM_INDEX);
+    }
     return 0;
 }

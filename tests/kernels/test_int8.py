@@ -12,6 +12,7 @@ import pytest
 from tests.kernels.draws import served
 from tests.kernels.running import Run, with_tiles
 from tuner import registry
+from tuner.core.default_config import default_config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice, named_targets
@@ -182,6 +183,30 @@ def test_rows_that_do_not_fit_a_register(name: str, shape: str, tmp_path: Path) 
         pytest.skip(reason)
     config = kernel.space(workload, target).sample(random.Random(1))
     check(Run(kernel, workload, config, target, tmp_path), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "config"),
+    [
+        # Tiles of several images, a last one of few pixels; groups; channels that fill no unit.
+        ("conv_int8_planes", "n3 c18 h5 w7 k22 r1 s1 groups2 bias scale_channel frozen", {"VECTORS": 2}),
+        ("conv_amx_planes", "n3 c140 h5 w7 k22 r1 s1 groups2 bias relu scale_tensor frozen", {"ACROSS": 2}),
+        # A block over the end of an image; the last pixel ends within a unit; fewer pixels than a tile's.
+        ("conv_int8", "n3 c6 h5 w7 k21 r1 s1 nhwc bias scale_channel zero_points", {"BLOCK": 4, "PIXELS": 6}),
+        ("conv_int8_ahead", "n2 c16 h1 w5 k70 r1 s1 groups2 nhwc frozen", {"BLOCK": 8, "PIXELS": 5}),
+    ],
+)
+def test_pixels_of_1x1_kernels_are_brought_as_they_are_needed(
+    name: str, shape: str, config: dict[str, int], tmp_path: Path
+) -> None:
+    kernel, target = registry.kernel(name), HERE.with_limits(cores=2)
+    workload = registry.operator("conv2d").parse(shape, "int8")
+    if reason := kernel.unsupported(workload, target):
+        pytest.skip(reason)
+    space = kernel.space(workload, target)
+    wanted = {"threads": 2, "COPY": "tiles", "SHIFT": "block", **config}
+    chosen = space.check(default_config(space) | {k: v for k, v in wanted.items() if k in space.names})
+    check(Run(kernel, workload, chosen, target, tmp_path), 1)
 
 
 LAYOUTS = (
