@@ -9,6 +9,7 @@ import pytest
 from tuner import registry
 from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
+from tuner.core.tensor_map import TensorMap, Windows
 from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.export.library.cubins import write_cubins
@@ -89,3 +90,34 @@ def test_the_launch_rule_is_the_kernels_own_at_any_size(manifest, m: int, n: int
 
 def test_each_class_has_one_kernel_for_all_other_sizes(manifest: tuple[Path, list]) -> None:
     assert [entry["default"] for entry in manifest[1]] == [True, False, True]
+
+
+def test_a_map_says_all_that_the_driver_is_told(tmp_path: Path) -> None:
+    """Boxes and windows, at the size that was tuned; corners follow from it, so it serves no other."""
+    if registry.builder("nvrtc").unavailable():
+        pytest.skip("no NVRTC")
+    kernel, target = registry.kernel("cuda_conv_wgmma_tma"), cuda.target("sm_90")
+    workload = registry.operator("conv2d").parse("n2 c64 h9 w8 k64 r3 s3 pad1 stride2 nhwc", "f16")
+    config, device = kernel.space(workload, target).at(0), DeviceInfo("gpu", "A GPU", "cuda", target.name)
+    protocol = Protocol(threads=1)
+    with open_store(str(tmp_path / "made.db")) as store:
+        spec = SweepSpec(workload, device, KernelInfo.of(kernel), target.name, "random", 0, protocol)
+        key = TrialKey(workload, kernel.name, kernel.digest, config, target.name, "tool", device.fingerprint,
+                       protocol.digest)  # fmt: skip
+        done = Measurement(Status.OK, Evidence.MEASURED, (1e-3,))
+        store.add_trials(store.begin_sweep(spec), [Trial(key, done)])
+        assert write_cubins(tmp_path, "ops", [workload], store) == 1
+    (entry,) = json.loads((tmp_path / "share" / "ops" / "cuda" / "manifest.json").read_text())["entries"]
+    scope = {"__builtins__": {}, "ceildiv": lambda x, y: -(-x // y)}
+    told = []
+    for argument in entry["arguments"]:
+        if argument["kind"] == "map":
+            dims, box, lower, upper, steps = (
+                tuple(eval(text, scope, dict(workload.dims)) for text in argument.get(key, ()))
+                for key in ("dims", "box", "lower", "upper", "steps")
+            )
+            windows = Windows(lower, upper, steps) if steps else None
+            told.append(TensorMap(dims, box, argument["element_bytes"], int(argument["swizzle"]), windows))
+    arguments = kernel.lower(workload, config, target).arguments
+    assert told == [TensorMap.of(a) for a in arguments if a.kind == "map"] and len(told) == 3
+    assert not entry["any_size"]
