@@ -132,6 +132,7 @@ ragged() { # OPERATOR KERNEL
     gemm/*tma) echo "m123 n72 k88" ;; # the copy engine wants whole pieces of 16 bytes
     gemm/*) echo "m123 n77 k88" ;;
     conv2d/*depthwise*) echo "n1 c32 h13 w11 k32 r3 s3 pad=1 groups=32" ;;
+    conv2d/*tma) echo "n1 c16 h13 w11 k24 r3 s3 pad=1 nhwc" ;; # and channels that lie together
     conv2d/*) echo "n1 c16 h13 w11 k24 r3 s3 pad=1" ;;
     attention/*paged*) echo "b1 h4 q1 kv77 d64 paged" ;;
     attention/*decode*) echo "b1 h4 q1 kv77 d64" ;;

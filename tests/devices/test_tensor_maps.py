@@ -1,6 +1,10 @@
-"""What the driver is told of a tensor map, by a stand-in for its two functions."""
+"""What the driver is told of a tensor map, by a stand-in for its two functions; what a GPU does by it."""
 
 import ctypes
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,3 +56,24 @@ def test_windows_as_cutensormapencodeim2col_takes_them() -> None:
 def test_what_the_driver_refuses_is_named(tensor: TensorMap, function: str) -> None:
     with pytest.raises(RuntimeError, match=f"{function} refuses TensorMap.*CUDA error 1"):
         encoded(tensor, ADDRESS, Driver(1))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "shape",
+    ["n3 c72 h9 w14 k72 r3 s3 pad1 nhwc residual", "n5 c72 h7 w7 k40 r1 s1 nhwc bias",
+     "n3 c16 h11 w14 k72 r2 s3 pad_top2 pad_left1 pad_right3 stride2 dilation2 nhwc"],
+)  # fmt: skip
+def test_on_a_gpu_the_copy_engine_finds_windows_as_the_emulator_does(tmp_path: Path, shape: str) -> None:
+    kernel = "cuda_conv_wgmma_tma"
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner", "sweep", "conv2d", "--shape", shape, "--dtype", "f16", "--device",
+         "cuda:0", "--kernel", kernel, "--no-baselines", "--rounds", "0", "--trials", "6", "--json",
+         "--db", str(tmp_path / "gpu.db")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if "lacks wgmma" in done.stderr:
+        pytest.skip("another GPU than Hopper")
+    assert done.returncode == 0, done.stderr
+    (sweep,) = json.loads(done.stdout)["sweeps"].values()
+    assert sweep["best"]["evidence"] == "measured" and not sweep["statuses"].get("wrong_result")
