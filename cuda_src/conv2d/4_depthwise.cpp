@@ -1,11 +1,11 @@
 /*[tuner]
 name = "conv_depthwise"
 operator = "conv2d"
-summary = "One filter a channel: rows of pixels (NCHW) or of channels (NHWC) in registers, no reduction over channels."
+summary = "One filter a channel, NCHW: rows of pixels in registers, no reduction over channels."
 dtypes = ["f32"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
-options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
+options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
 use = ["cores"]
 
 [supports]
@@ -27,12 +27,11 @@ reach_x = "dilation * (s - 1)"
 
 [constraints]
 sums_in_registers = "sums <= vector_registers // 2"
-vectors_used = "FLAT or MASKED or VECTORS == 1 or but_last < 4 * (c if nhwc else q)"
-# A flat channel has no rows, and with its channels side by side an image has none either.
-flat_has_no_rows = "not FLAT or (ROWS == 1 and not nhwc)"
+vectors_used = "FLAT or MASKED or VECTORS == 1 or but_last < 4 * q"
+flat_has_no_rows = "not FLAT or ROWS == 1"
 # As many columns out as in and taps no more than a vector away, or rows of no more than a vector; see masked.h.
 masked_fits = """
-  not MASKED or (ROWS == 1 and not FLAT and not nhwc and (
+  not MASKED or (ROWS == 1 and not FLAT and (
     (stride == 1 and left + right == reach_x and s * dilation <= w and 4 * (top * w + left) <= vector_bytes
       and 4 * ((reach_y - top) * w + reach_x - left) <= vector_bytes)
     or (stride == 2 and 2 * w <= vector_bytes and q <= vector_bytes // 4)))"""
@@ -48,7 +47,7 @@ tile_area = "sums"
 // padding into a buffer that stays in the L1 or L2 cache; what one tap reads for a vector of pixels is one load,
 // with a stride of 2 two loads of which every second element is picked; for larger strides columns are sorted by
 // their remainder. FLAT is for images narrower than a few vectors (flat.h), MASKED for those of a few vectors
-// (masked.h). NHWC: a vector holds channels, and every tap is a load of its own at any stride.
+// (masked.h). NHWC is rung 24's.
 //
 // A row "a b c d" with one zero on each side under three taps, vectors of four, and the same channel as one FLAT line:
 //
@@ -56,6 +55,7 @@ tile_area = "sums"
 //                             tap 1   a b c d        tap 1    a b c d 0  0 e ...          columns 4 and 5 of a row
 //                             tap 2   b c d 0                                             are dropped
 #define HUGE_PAGES 1
+#define OPT_NHWC 0
 #define OPT_SCALE_TENSOR 0
 #define OPT_SCALE_CHANNEL 0
 #include "../common/arena.h"
@@ -75,8 +75,6 @@ struct Depthwise {
     int64_t piece() const { return ceil_div(at.wide(), PIECES) + (VECTORS + 1) * LANES * STEP; }
     int64_t row() const { return piece() * PIECES; }
     int64_t plane() const { return (at.high() + ROWS * OPT_STRIDE) * row(); }
-    // NHWC: the weights as [r][s][c], with room for a whole vector behind them.
-    int64_t filters() const { return at.r * at.s * at.c + LANES; }
 
     // What one tap reads for a vector of pixels: side by side, or, with a stride of 2, every second element.
     static vec pixels(const float* from) {
@@ -122,7 +120,7 @@ struct Depthwise {
 
     // Output rows p ... p + ROWS - 1 of one channel. R and S are the kernel's size, 0 where it is not known.
     template <int R, int S>
-    void rows_nchw(const float* from, const float* weights, float addend, float* to, int64_t p) const {
+    void rows_together(const float* from, const float* weights, float addend, float* to, int64_t p) const {
         const int64_t r = R ? R : at.r, s = S ? S : at.s;
         for (int64_t q = 0; q < at.columns; q += VECTORS * LANES) {
             vec sums[ROWS][VECTORS];
@@ -152,84 +150,33 @@ struct Depthwise {
         }
     }
 
-    // Pixels q ... of one output row, `count` of them at most ROWS: all channels. Taps outside are left out.
-    void pixels_nhwc(const float* weights, int64_t n, int64_t p, int64_t q) const {
-        const int64_t count = min_of(ROWS, at.columns - q);
-        for (int64_t channel = 0; channel < at.c; channel += VECTORS * LANES) {
-            const int64_t left = at.c - channel;
-            vec sums[ROWS][VECTORS] = {};
-            for (int64_t y = 0; y < at.r; ++y) {
-                const int64_t line = p * OPT_STRIDE + y * OPT_DILATION - TOP;
-                if (line < 0 || line >= at.h) continue;
-                for (int64_t x = 0; x < at.s; ++x) {
-                    vec weight[VECTORS];
-                    for (int j = 0; j < VECTORS; ++j) weight[j] = part(weights + (y * at.s + x) * at.c + channel, j, left);
-                    for (int64_t i = 0; i < count; ++i) {
-                        const int64_t column = (q + i) * OPT_STRIDE + x * OPT_DILATION - LEFT;
-                        if (column < 0 || column >= at.w) continue;
-                        const float* from = X + ((n * at.h + line) * at.w + column) * at.c + channel;
-                        for (int j = 0; j < VECTORS; ++j) sums[i][j] += weight[j] * part(from, j, left);
-                    }
-                }
-            }
-            for (int64_t i = 0; i < count; ++i) {
-                if (OPT_BIAS) {
-                    for (int j = 0; j < VECTORS; ++j) sums[i][j] += part(bias + channel, j, left);
-                }
-                finish<VECTORS>(Y + ((n * at.rows + p) * at.columns + q + i) * at.c + channel, sums[i], left);
-            }
-        }
-    }
-
-    // Vector j of a row of channels, `left` of which exist.
-    static vec part(const float* from, int j, int64_t left) {
-        const int64_t rest = left - j * LANES;
-        if (rest >= LANES) return load(from + j * LANES);
-        vec value = {};
-        for (int l = 0; l < LANES; ++l) value[l] = l < rest ? from[j * LANES + l] : 0;
-        return value;
-    }
-
     void channel(float* buffer, int64_t i) const {
         const float* weights = W + i % at.c * at.r * at.s;
         float* to = Y + i * at.rows * at.columns;
         const float addend = OPT_BIAS ? bias[i % at.c] : 0;
         copy_plane(buffer, X + i * at.h * at.w);
         for (int64_t p = 0; p < at.rows; p += ROWS) {
-            if (FIXED && at.r == 3 && at.s == 3) rows_nchw<3, 3>(buffer, weights, addend, to, p);
-            else if (FIXED && at.r == 5 && at.s == 5) rows_nchw<5, 5>(buffer, weights, addend, to, p);
-            else rows_nchw<0, 0>(buffer, weights, addend, to, p);
-        }
-    }
-
-    void prepare(float* memory) const {
-        for (int64_t i = 0; OPT_NHWC && i < at.c; ++i) {
-            for (int64_t tap = 0; tap < at.r * at.s; ++tap) memory[tap * at.c + i] = W[i * at.r * at.s + tap];
+            if (FIXED && at.r == 3 && at.s == 3) rows_together<3, 3>(buffer, weights, addend, to, p);
+            else if (FIXED && at.r == 5 && at.s == 5) rows_together<5, 5>(buffer, weights, addend, to, p);
+            else rows_together<0, 0>(buffer, weights, addend, to, p);
         }
     }
 
     void run(float* memory, int64_t team, int64_t index) const {
-        const Range mine = share(OPT_NHWC ? at.n * at.rows : at.n * at.c, 1, team, index);
-        for (int64_t i = mine.begin; i < mine.end; ++i) {
-            if (!OPT_NHWC) {
-                channel(memory, i);
-            } else {
-                for (int64_t q = 0; q < at.columns; q += ROWS) pixels_nhwc(memory, i / at.rows, i % at.rows, q);
-            }
-        }
+        const Range mine = share(at.n * at.c, 1, team, index);
+        for (int64_t i = mine.begin; i < mine.end; ++i) channel(memory, i);
     }
 };
 
-// `size` floats of memory for each thread, or, if they share it, for all of them.
+// `size` floats of memory for each thread.
 template <typename Work>
-static int run(const Work& work, int64_t size, bool shared) {
+static int run(const Work& work, int64_t size) {
     static thread_local Arena arena;
     size = ceil_div(size, 16) * 16;
-    float* memory = arena.reserve(shared ? size : size * threads);
+    float* memory = arena.reserve(size * threads);
     if (!memory) return 1;
-    work.prepare(memory);
     BY_TEAM
-    work.run(memory + (shared ? 0 : TEAM_INDEX * size), TEAM_SIZE, TEAM_INDEX);
+    work.run(memory + TEAM_INDEX * size, TEAM_SIZE, TEAM_INDEX);
     return 0;
 }
 
@@ -239,13 +186,13 @@ extern "C" int conv2d(const float* X, const float* W, const float* bias, const f
     const Shape at(n, c, h, w, k, r, s);
 #if MASKED
     const MaskedDepthwise masked = {at, X, W, bias, residual, Y};
-    if (masked.serves()) return run(masked, masked.memory(), false);
+    if (masked.serves()) return run(masked, masked.memory());
 #endif
 #if FLAT || MASKED
     const FlatDepthwise work = {at, X, W, bias, residual, Y};
-    return run(work, work.memory(), false);
+    return run(work, work.memory());
 #else
     const Depthwise work = {at, X, W, bias, residual, Y};
-    return run(work, OPT_NHWC ? work.filters() : work.plane(), OPT_NHWC);
+    return run(work, work.plane());
 #endif
 }

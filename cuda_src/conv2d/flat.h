@@ -67,8 +67,6 @@ struct FlatDepthwise {
         }
     }
 
-    void prepare(float*) const {}
-
     void run(float* memory, int64_t team, int64_t index) const {
         const Range mine = share(at.n * at.c, 1, team, index);
         float* result = memory + image();

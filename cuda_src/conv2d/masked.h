@@ -21,7 +21,7 @@ struct MaskedDepthwise {
         const bool shifts = first_shift() >= -LANES && last_shift() <= LANES && at.s * OPT_DILATION <= at.w;
         const bool line = OPT_STRIDE == 1 && at.columns == at.w && shifts;
         const bool halves = OPT_STRIDE == 2 && at.columns <= LANES && at.w <= 2 * LANES;
-        return !OPT_NHWC && (line || halves) && vectors() >= VECTORS;
+        return (line || halves) && vectors() >= VECTORS;
     }
 
     int64_t taps() const { return at.r * at.s; }
@@ -138,8 +138,6 @@ struct MaskedDepthwise {
             }
         }
     }
-
-    void prepare(float*) const {}
 
     void run(float* memory, int64_t team, int64_t index) const {
         const int64_t planes = at.n * at.c, size = at.h * at.w;

@@ -9,6 +9,7 @@ import pytest
 
 from tests.kernels.running import Run
 from tuner import registry
+from tuner.core.default_config import default_config
 from tuner.core.target import Target
 from tuner.devices.cpu.device import CpuDevice, named_targets
 
@@ -78,3 +79,31 @@ def test_what_lies_behind_an_odd_run_reaches_no_sum(layout: str, tmp_path: Path)
     y = run.computed(workload, inputs)["Y"].astype(np.float32)
     spoilt = np.isnan(y).any(axis=-1 if layout else 1).ravel()
     assert spoilt.tolist() == [column == 4 for column in range(8)]
+
+
+@pytest.mark.parametrize("arch", ["here", "avx2"])
+@pytest.mark.parametrize(
+    ("shape", "config"),
+    [
+        # Several chunks of channels, the last of which begins within the one before; less than one, odd.
+        ("n1 c70 h9 w15 k70 r3 s3 pad1 groups70 bias relu6", {"PIXELS": 4, "INNER": "channels"}),
+        ("n2 c7 h6 w9 k7 r5 s5 pad2 groups7 bias residual silu", {"PIXELS": 5, "INNER": "pixels"}),
+        ("n1 c130 h11 w9 k130 r3 s3 pad1 stride2 groups130 residual", {"PIXELS": 3, "SPLIT_C": 2}),
+        # Code for any size; rows narrower than the tile is in companions.
+        ("n1 c64 h9 w12 k64 r2 s4 pad1 dilation2 groups64 bias", {"PIXELS": 8, "FIXED": False}),
+        ("n1 c33 h9 w12 k33 r3 s3 dilation2 groups33", {"PIXELS": 2, "INNER": "pixels", "SPLIT_C": 2}),
+    ],
+)
+@pytest.mark.sampled(3, each="arch")
+def test_depthwise_channels_are_halves_of_words(
+    shape: str, config: dict[str, int], arch: str, tmp_path: Path
+) -> None:
+    kernel, target = registry.kernel("conv_depthwise_nhwc"), target_of(arch)
+    workload = CONV.parse(shape + " nhwc", "bf16")
+    space = kernel.space(workload, target)
+    chosen = space.nearest({**default_config(space), "threads": 2, **config})
+    run = Run(kernel, workload, chosen, target, tmp_path)
+    for seed, at in enumerate((workload, *CONV.companions(workload))):
+        error, where = run.error(at, seed)
+        assert error <= 1, where
+        assert run.mismatch(at, seed) is None, (at.key, run.config)
