@@ -2,21 +2,11 @@
 // matrix is used once. Both forms stream the matrix at the speed of memory.
 #pragma once
 #include "epilogue.h"
-
-// A step's elements of a row; and the last ones of a row of words, with zeros behind them, at most a step. What is no words ends
-// one by one.
-#if DOTS16
-static inline vec load_step(const Input* from) { return load_words(from); }
-static inline vec load_rest(const Input* from, int64_t count) { return (vec)load_32(from, first_of_32(count)); }
-#else
-static inline vec load_step(const Input* from) { return load(from); }
-static inline vec load_rest(const Input*, int64_t) { return vec{}; }
-#endif
+#include "steps.h"
 
 // y[r] = sum over p of M[r * k + p] * x[p] for rows r of a range; put(sum, r) takes the result.
 template <class Put>
 static void gemv_dot(const Input* M, const Input* x, int64_t k, Range rows, Put put) {
-    constexpr int64_t STEP = GROUP * LANES;
     int64_t r = rows.begin;
     for (; r + 4 <= rows.end; r += 4) {
         const Input* row = M + r * k;

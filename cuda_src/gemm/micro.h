@@ -3,23 +3,20 @@
 #pragma once
 #include "../common/text.h"
 #include "edge.h"
-#include "../common/dots16.h"
-// GROUP: neighbours in k that one unit of a packed panel holds. EXTRA: rows at its end that hold what sums begin with.
-// An operand that is not packed has elements of type InPlace.
+// Units of a packed panel hold GROUP neighbours in k. EXTRA: rows at its end that hold what sums begin with. An operand that
+// is not packed has elements of type InPlace.
 #if DTYPE_INT8
 #include "int8.h"
 #define IN_UNITS QUADS
-#elif DOTS16
-enum : int64_t { GROUP = 2, EXTRA = 0 };
+#else
+#include "steps.h"
+enum : int64_t { EXTRA = 0 };
+#define IN_UNITS DOTS16
+#if DOTS16
 #include "words.h"
-static inline vec multiply_add(vec a, vec b, vec sums) { return dot_pairs(a, b, sums); }
 static inline vec splat_unit(const bfloat16* from) { return splat_word(word_at(from)); }
 static inline vec splat_unit(const bfloat16* from, int64_t, int64_t) { return splat_word(word_of(*from)); }
-#define IN_UNITS 1
-#else
-enum : int64_t { GROUP = 1, EXTRA = 0 };
-static inline vec multiply_add(vec a, vec b, vec sums) { return sums + a * b; }
-#define IN_UNITS 0
+#endif
 #endif
 static_assert(bool(IN_PLACE) == bool(IN_UNITS), "the compiler lacks an instruction of the target, and a newer one has it");
 #if IN_UNITS

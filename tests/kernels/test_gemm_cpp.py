@@ -78,6 +78,8 @@ CASES = [
     ("cpp_ahead", "f16", 1),
     ("cpp_ahead", "int8", 1),
     ("cpp_ahead", "bf16", 1),
+    ("cpp_few_rows", "f32", 2),
+    ("cpp_few_rows", "bf16", 2),
 ]
 
 
@@ -95,9 +97,11 @@ def try_random_configurations(
     name: str, dtype: str, aim: Target, count: int, seed: str, folder: Path
 ) -> None:
     kernel, rng = kernel_of(name), random.Random(f"{name} {dtype} {aim.name} {seed}")
+    few = name == "cpp_few_rows"
+    tuned = [shape for shape in TUNED if shape[0] <= 96] if few else TUNED
     for i in range(count):
-        m, n, k = TUNED[i % len(TUNED)]
-        chosen = options(rng)
+        m, n, k = tuned[i % len(tuned)]
+        chosen = {**options(rng), **({"trans_a": False, "trans_b": True} if few else {})}
         if kernel.only_frozen:
             chosen["frozen"] = True
         if dtype == "int8":  # exact: alpha and beta are integers

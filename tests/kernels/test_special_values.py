@@ -34,7 +34,11 @@ GPU = [
 ]
 # With an activation where there is one, with a mask that cuts tiles, with heads that share keys.
 SHAPES = {
-    "gemm": ["m37 n29 k53 bias relu", "m33 n70 k40 trans_a trans_b beta1 relu"],
+    "gemm": [
+        "m37 n29 k53 bias relu",
+        "m33 n70 k40 trans_a trans_b beta1 relu",
+        "m9 n70 k40 trans_b beta1 relu",
+    ],
     "conv2d": [
         "n1 c4 h9 w11 k8 r3 s3 pad1 bias relu",
         "n1 c8 h14 w14 k8 r3 s3 pad1 groups8 bias relu",
