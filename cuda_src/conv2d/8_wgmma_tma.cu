@@ -5,7 +5,7 @@ summary = "NHWC by wgmma (sm_90a): the copy engine (TMA) fetches pixels under ta
 dtypes = ["f16", "bf16", "int8"]
 claims = ["tensor_cores", "tensor_cores:int8"]
 entry = "conv2d"
-arguments = ["map_pixels", "map_rows", "map_filters", "bias", "residual", "scale", "Y", "rows", "p", "q", "s", "k", "group_c", "group_k", "groups", "steps"]
+arguments = ["map_pixels", "map_rows", "map_filters", "bias", "residual", "scale", "Y", "rows", "p", "q", "s", "k", "group_c", "group_k", "groups", "steps", "partial", "arrived"]
 requires = ["wgmma"]
 options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "nhwc", "bias", "relu", "residual", "relu6", "silu", "hardswish", "scale_tensor", "scale_channel"]
 use = ["persistent_products", "large_shared"]
@@ -187,15 +187,16 @@ struct Output {
   __device__ __forceinline__ FinishGroup finish(int group) const { return {all, group * group_k}; }
 };
 
-#if CLUSTER_M * CLUSTER_N * SPLIT > 1
-extern "C" __global__ void __cluster_dims__(CLUSTER_M * CLUSTER_N * SPLIT, 1, 1) __launch_bounds__(THREADS, 1)
+#if CLUSTER_M * CLUSTER_N > 1
+extern "C" __global__ void __cluster_dims__(CLUSTER_M * CLUSTER_N, 1, 1) __launch_bounds__(THREADS, 1)
 #else
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #endif
     conv2d(const __grid_constant__ TensorMap map_pixels, const __grid_constant__ TensorMap map_rows,
            const __grid_constant__ TensorMap map_filters, const Wide* __restrict__ bias,
            const Out* __restrict__ residual, const float* __restrict__ scale, Out* __restrict__ Y, int rows, int p,
-           int q, int s, int k, int group_c, int group_k, int groups, int steps) {
+           int q, int s, int k, int group_c, int group_k, int groups, int steps, Acc* partial,
+           PartsOfTile* arrived) {
   extern __shared__ __align__(1024) unsigned char memory[];
   const size_t addresses =
       reinterpret_cast<size_t>(Y) | reinterpret_cast<size_t>(bias) | reinterpret_cast<size_t>(residual);
@@ -203,5 +204,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   const Finish finish{bias, scale, residual};
   const Output output{finish, Y, k, group_k, addresses % 16 == 0 && group_k % VECTOR_OF<Out> == 0};
   multiply_persistently<TileA, TileB>(
-      memory, rows, group_k, groups, steps, [&](const Visits& visits) { return Fetch(problem, visits); }, output);
+      memory, rows, group_k, groups, steps, [&](const Visits& visits) { return Fetch(problem, visits); }, output,
+      {partial, arrived});
 }

@@ -5,7 +5,7 @@ summary = "Rung 12's products, whole tiles fetched by the copy engine (TMA) for 
 dtypes = ["f16", "int8", "e4m3", "e5m2", "bf16"]
 claims = ["tensor_cores", "tensor_cores:int8"]
 entry = "gemm"
-arguments = ["map_a", "map_b", "C", "bias", "D", "m", "n", "k", "batch"]
+arguments = ["map_a", "map_b", "C", "bias", "D", "m", "n", "k", "batch", "partial", "arrived"]
 requires = ["wgmma"]
 options = ["operator", "silu", "gelu", "tanh"]
 use = ["persistent_products", "large_shared"]
@@ -114,17 +114,18 @@ struct Output {
   __device__ __forceinline__ Finish finish(int) const { return {C, bias}; }
 };
 
-#if CLUSTER_M * CLUSTER_N * SPLIT > 1
-extern "C" __global__ void __cluster_dims__(CLUSTER_M * CLUSTER_N * SPLIT, 1, 1) __launch_bounds__(THREADS, 1)
+#if CLUSTER_M * CLUSTER_N > 1
+extern "C" __global__ void __cluster_dims__(CLUSTER_M * CLUSTER_N, 1, 1) __launch_bounds__(THREADS, 1)
 #else
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #endif
     gemm(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b, const Out* __restrict__ C,
-         const Out* __restrict__ bias, Out* __restrict__ D, int m, int n, int k, int batches) {
+         const Out* __restrict__ bias, Out* __restrict__ D, int m, int n, int k, int batches,
+         Acc* partial, PartsOfTile* arrived) {
   extern __shared__ __align__(1024) unsigned char memory[];
   const size_t addresses = reinterpret_cast<size_t>(D) | reinterpret_cast<size_t>(C) | reinterpret_cast<size_t>(bias);
   const Output output{C, bias, D, m, n, addresses % 16 == 0 && n % VECTOR_OF<Out> == 0};
   multiply_persistently<TileA, TileB>(
       memory, m, n, batches, (k + BK - 1) / BK,
-      [&](const Visits& visits) { return Fetch{&map_a, &map_b, visits}; }, output);
+      [&](const Visits& visits) { return Fetch{&map_a, &map_b, visits}; }, output, {partial, arrived});
 }

@@ -1,13 +1,14 @@
-"""The depth of a product divided among the blocks of a cluster: SPLIT of cuda_wgmma_tma, on the emulator."""
+"""The depth of a product divided among blocks: SPLIT of cuda_wgmma_tma, on the emulator."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.kernels.gpu_cases import Case, wrong
+from tests.kernels.gpu_cases import Case, small, wrong
 from tuner import registry
 from tuner.builders.emulator.cuda_emulated import CudaEmulatedBuilder
 from tuner.builders.triton.interpreter import TritonInterpreter
@@ -31,7 +32,8 @@ def config(dtype: str = "f16", options: Mapping[str, Any] | None = None, **chose
     return KERNEL.space(deep, HOPPER).check({**least, **chosen})
 
 
-# Ragged; with fewer steps along k than parts, with uneven parts, with blocks that share operands.
+# Ragged; with fewer steps along k than parts, with uneven parts, with blocks that share operands; the last
+# two with more tiles than blocks.
 @needs_emulator
 @pytest.mark.parametrize(
     ("dtype", "shape", "options", "chosen"),
@@ -42,6 +44,8 @@ def config(dtype: str = "f16", options: Mapping[str, Any] | None = None, **chose
         ("int8", (65, 130, 400), {"trans_b": True, "beta": 2.0}, {"BK": 128, "CLUSTER_M": 2, "SPLIT": 4}),
         ("e4m3", (33, 72, 528), {"trans_b": True, "bias": True},
          {"BK": 128, "BN": 256, "WN": 256, "SPLIT": 4}),
+        ("f16", (130, 136, 456), {"bias": True, "silu": True}, {"BM": 128, "WM": 64, "SPLIT": 3}),
+        ("bf16", (200, 72, 264), {"batch": 2}, {"PINGPONG": 1, "SPLIT": 2}),
     ],
 )  # fmt: skip
 @pytest.mark.sampled(3)
@@ -51,22 +55,27 @@ def test_parts_of_k_add_up(
     m, n, k = shape
     workload = GEMM.workload(dtype, m=m, n=n, k=k, **options)
     assert KERNEL.unsupported(workload, HOPPER) is None
-    case = Case(KERNEL, workload, config(dtype, options, **chosen), HOPPER, 3)
+    case = Case(KERNEL, workload, config(dtype, options, **chosen), small(HOPPER), 3)
     assert wrong(case, tmp_path / "built", TritonInterpreter) is None
 
 
 @needs_emulator
-def test_a_sum_does_not_depend_on_who_comes_first(tmp_path: Path) -> None:
+def test_a_sum_does_not_depend_on_who_comes_first_and_who_waits_for_whom(tmp_path: Path) -> None:
     workload = GEMM.workload("f16", m=24, n=72, k=520)
-    source = KERNEL.lower(workload, config(SPLIT=8), HOPPER)
-    artifact = CudaEmulatedBuilder().build(source, HOPPER, tmp_path)
+    patient = KERNEL.lower(workload, config(SPLIT=8), HOPPER)
+    # Blocks give up their rows at once, and the last to come adds them up: as where not all run at once.
+    hasty = replace(patient, text=f"#define PATIENCE_WITH_PARTS 1\n{patient.text}")
     inputs = GEMM.inputs(workload, 1)
     found = set()
-    for seed in (0, 7, 8):
-        tensors = {**inputs, "D": np.zeros((24, 72), np.float16)}
-        result = check_emulated(artifact, HOPPER, tensors, ["D"], seed=seed)
-        assert result.completed, result.error
-        found.add(result.outputs["D"].tobytes())
+    for name, source in (("patient", patient), ("hasty", hasty)):
+        (tmp_path / name).mkdir()
+        artifact = CudaEmulatedBuilder(sanitize=True).build(source, HOPPER, tmp_path / name)
+        for seed in (0, 7, 8):
+            tensors = {**inputs, "D": np.zeros((24, 72), np.float16)}
+            result = check_emulated(artifact, HOPPER, tensors, ["D"], launches=2, seed=seed)
+            assert result.completed, result.error
+            assert not result.findings
+            found.add(result.outputs["D"].tobytes())
     assert len(found) == 1
 
 
