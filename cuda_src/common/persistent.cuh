@@ -47,7 +47,9 @@ shared = "tiles_bytes + (4 * warpgroups * 2560 if SPLIT == 1 else 16) + 8 * (2 *
 visits = "ceildiv(rows, BM * CLUSTER_M) * ceildiv(columns, BN * CLUSTER_N) * matrices"
 tiles = "visits * cluster"
 # As many as run at once.
-blocks = "cluster * SPLIT * max(1, min(sm_count // (cluster * SPLIT), visits))"
+together = "cluster * SPLIT"
+all_parts = "tiles * SPLIT"
+blocks = "together * max(1, min(sm_count // together, visits))"
 
 [persistent_products.constraints]
 group_tiles_divide = "BM % WM == 0 and BN % WN == 0"
@@ -55,7 +57,7 @@ a_tile_a_warpgroup = "not PINGPONG or (BM == WM and BN == WN)"
 at_most_two_share = "cluster <= 2"
 parts_have_depth = "SPLIT <= steps"
 # Four rounds of parts: beyond them the tiles alone fill the SMs.
-split_needed = "SPLIT == 1 or tiles * SPLIT <= 4 * sm_count"
+split_needed = "SPLIT == 1 or all_parts <= 4 * sm_count"
 groups_fit = "warpgroups <= 4"
 threads_fit = "threads <= max_threads_block"
 # Beside about 30 for descriptors and loops. More than two groups begin with so few that no product may have more sums;
@@ -74,7 +76,7 @@ shared = "tiles_bytes"
 registers = "sums"
 
 [persistent_products.workspace]
-partial = "tiles * SPLIT * BM * BN * 4 if SPLIT > 1 else 16"
+partial = "all_parts * BM * BN * 4 if SPLIT > 1 else 16"
 arrived = "tiles * 8 if SPLIT > 1 else 16"
 */
 #pragma once

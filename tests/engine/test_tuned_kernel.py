@@ -29,7 +29,11 @@ from tuner.engine.program.tuned_kernel import Origin, TunedKernel
 
 # Small, and so that the output has an input's shape. Another operator's are its smallest companions.
 WORKLOADS = {
-    "gemm": ("gemm/f32/m48-n48-k48", "gemm/f32/m48-n48-k48/frozen"),
+    "gemm": (
+        "gemm/f32/m48-n48-k48",
+        "gemm/f32/m48-n48-k48/trans_b",
+        "gemm/f32/m48-n48-k48/frozen",
+    ),
     "conv2d": (
         "conv2d/f32/n1-c16-h14-w14-k16-r3-s3/pad=1",
         "conv2d/f32/n1-c16-h14-w14-k16-r3-s3/groups=16,pad=1",
