@@ -79,18 +79,13 @@ def call(library: ctypes.CDLL, key: str, inputs: dict[str, np.ndarray]) -> tuple
     """Calls an entry as a program with the header would."""
     workload = Workload.from_key(key)
     operator = registry.operator(workload.operator)
-    names = {
-        "gemm": ("A", "B", "C", "bias", "scale", "Z", "D"),
-        "conv2d": ("X", "W", "bias", "residual", "scale", "Z", "Y"),
-        "attention": ("Q", "K", "V", "block_table", "O"),
-    }  # fmt: skip
     problem = problem_of(workload)
     tensors = dict(inputs)
     for spec in operator.signature(workload):
         if spec.output:
             never = -1 if np.dtype(spec.dtype).kind == "i" else np.nan
             tensors[spec.name] = np.full(spec.shape, never, spec.dtype)
-    order = [(name, ctypes.c_void_p) for name in names[workload.operator]]
+    order = [(name, ctypes.c_void_p) for name in operator.tensors]
     pointers = type("Tensors", (ctypes.Structure,), {"_fields_": order})(
         **{name: array.ctypes.data for name, array in tensors.items()}
     )

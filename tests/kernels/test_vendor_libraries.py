@@ -15,12 +15,13 @@ from tuner.core.activations import OF_PRODUCTS
 from tuner.core.errors import Unavailable
 from tuner.core.kernel import Kernel
 from tuner.core.operator import worst_error
-from tuner.core.target import Target
 from tuner.core.workload import Option, Workload
 from tuner.devices.cpu.callable import load
+from tuner.devices.cpu.device import CpuDevice
 from tuner.schedules import native
 
-TARGET = Target("cpu", "avx2", ("avx2", "fma"), {"cores": 2})
+# Libraries compute on the machine as it is, whatever a target says.
+TARGET = CpuDevice().target
 NATIVE = [
     kernel for operator in ("gemm", "conv2d") for kernel in registry.kernels_of(operator, "cpu")
     if isinstance(kernel, native.NativeKernel)
@@ -29,12 +30,18 @@ KERNELS = [pytest.param(kernel, id=kernel.name) for kernel in NATIVE]
 
 
 def workloads(kernel: Kernel, count: int) -> list[Workload]:
-    """Random ones that the kernel serves, each of its dtypes among them."""
+    """Random ones that the kernel serves, each of the dtypes among them that it has on this machine."""
     rng, operator = random.Random(5), registry.operator(kernel.operator)
+    example = dict(operator.parse(operator.example).dims)
+    frozen = {"frozen": kernel.only_frozen}
+    served = [
+        dtype for dtype in kernel.dtypes
+        if kernel.unsupported(operator.workload(dtype, **example, **frozen), TARGET) is None
+    ]  # fmt: skip
     found: list[Workload] = []
     while len(found) < count:
         options: dict[str, Option]
-        dtype = kernel.dtypes[len(found) % len(kernel.dtypes)]
+        dtype = served[len(found) % len(served)]
         if kernel.operator == "gemm":
             dims = {d: rng.choice([1, 7, 16, 33, 129]) for d in ("m", "n", "k")}
             activation = "relu" if dtype == "int8" else rng.choice(("relu", *OF_PRODUCTS))
@@ -46,8 +53,7 @@ def workloads(kernel: Kernel, count: int) -> list[Workload]:
             dims |= {"h": rng.choice([7, 14]), "w": 9, "r": taps, "s": taps}
             options = {name: rng.random() < 0.3 for name in ("nhwc", "bias", "relu")}
             options |= {"groups": groups, "stride": rng.choice([1, 2]), "pad_top": rng.choice([0, 1])}
-        options["frozen"] = kernel.only_frozen
-        workload = operator.workload(dtype, **dims, **options)
+        workload = operator.workload(dtype, **dims, **options, **frozen)
         if kernel.unsupported(workload, TARGET) is None:
             found.append(workload)
     return found
