@@ -115,3 +115,23 @@ def all_drawn() -> Callable[[Any], None]:
         )
 
     return scrolled
+
+
+@pytest.fixture
+def cut_off() -> Callable[[Any], list[str]]:
+    """Texts of charts that end outside of their picture: a phone shows 4.43 m in place of 4.43 ms."""
+
+    def found(page: Any) -> list[str]:
+        return list(
+            page.evaluate(
+                """() => [...document.querySelectorAll("[data-chart] svg")].flatMap((svg) => {
+                  const box = svg.getBoundingClientRect();
+                  return [...svg.querySelectorAll("text")].filter((text) => {
+                    const at = text.getBoundingClientRect();
+                    return at.width && (at.right > box.right + 1 || at.left < box.left - 1);
+                  }).map((text) => text.textContent);
+                })"""
+            )
+        )
+
+    return found

@@ -67,13 +67,14 @@ def test_sorting_and_filtering_change_the_rows(visit, address) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_scrolls_down_only_and_everything_is_readable(
-    theme, visit, all_drawn, contrast, address
+    theme, visit, all_drawn, contrast, cut_off, address
 ) -> None:
     page = visit(address, 390, theme)
     all_drawn(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     least, text = contrast(page)
     assert least >= 4.5, text
+    assert cut_off(page) == []
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.locator(".theme").click()
     page.wait_for_function(f"getComputedStyle(document.body).backgroundColor !== '{background}'")

@@ -54,7 +54,7 @@ def settled(page: Any) -> None:
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.sampled(7)
 def test_a_page_has_its_marks_fits_a_phone_and_can_be_read(
-    path: str, visit: Any, all_drawn: Any, contrast: Any, place: tuple[str, Path]
+    path: str, visit: Any, all_drawn: Any, contrast: Any, cut_off: Any, place: tuple[str, Path]
 ) -> None:
     """Wide and light, then narrow and dark; `visit` fails on whatever the console says."""
     page = visit(place[0] + path)
@@ -71,6 +71,7 @@ def test_a_page_has_its_marks_fits_a_phone_and_can_be_read(
     all_drawn(page)
     least, text = contrast(page)
     assert least >= 4.5, text
+    assert cut_off(page) == []
 
 
 def column(page: Any, name: str) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner.report.html.charts import coloured
-from tuner.report.html.vega import Chart, Spec, nominal, number, tooltip
+from tuner.report.html.vega import Chart, Spec, nominal, number, room_after_bars, tooltip
 from tuner.report.text import seconds
 from tuner.store.browse.curves import Dot
 from tuner.store.browse.trial_list import TrialEntry
@@ -116,7 +116,7 @@ def bars(name: str, entries: Sequence[Mapping[str, Any]], caption: str = "") -> 
                 "kind": "library" if entry["baseline"] else "tuned here",
             }
         )
-    scale = {"domain": [0, 1.2 * max(v["high"] for v in values)]}
+    scale = {"domain": [0, 1.05 * max(v["high"] for v in values)]}
     title = f"time ({unit}); whiskers: 95% interval"
     time = number("time", title=title, scale=scale, axis={"tickCount": 5})
     tip = tooltip(kernel="kernel", shown="time", label="remark")
@@ -138,6 +138,7 @@ def bars(name: str, entries: Sequence[Mapping[str, Any]], caption: str = "") -> 
                 "encoding": {"x": number("high"), "text": nominal("shown")},
             },
         ],
+        **room_after_bars(max((value["shown"] for value in values), key=len)),
     }
     first = values[0]
     about = f"Bars of {len(values)} configurations; {first['kernel']} is the fastest with {first['shown']}."

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from tuner.report.curves import Curve
-from tuner.report.html.vega import Chart, Spec, nominal, number, rows_of, tooltip
+from tuner.report.html.vega import Chart, Spec, nominal, number, room_after_bars, rows_of, tooltip
 from tuner.report.rows import ComparisonRow, RowContext
 from tuner.report.text import ratio, seconds, significant, spread
 
@@ -43,8 +43,7 @@ def comparison(rows: Sequence[ComparisonRow], context: RowContext) -> Chart:
     values = [_bar(row, context) for row in ordered]
     y = nominal("name", sort=None, title=None, axis={"ticks": False, "domain": False})
     ends = max(value["high"] for value in values)
-    # Room for the number at the end of the longest bar.
-    scale = {"domain": [0, 1.18 * max(ends, (context.peak_flops or 0) / 1e9 / 1.1)]}
+    scale = {"domain": [0, 1.05 * max(ends, (context.peak_flops or 0) / 1e9)]}
     whiskers = (
         "; whiskers: 95% interval" if any(row.evidence != "predicted" for row in rows) else ", predicted"
     )
@@ -75,7 +74,10 @@ def comparison(rows: Sequence[ComparisonRow], context: RowContext) -> Chart:
     ]
     if context.peak_flops:
         layers.append(_peak_rule(context))
-    spec = {"height": _ROW * len(values), "data": rows_of(values), "encoding": {"y": y}, "layer": layers}
+    spec = {
+        "height": _ROW * len(values), "data": rows_of(values), "encoding": {"y": y}, "layer": layers,
+        **room_after_bars(max((value["label"] for value in values), key=len)),
+    }  # fmt: skip
     best = ordered[0]
     time = seconds(best.interval.mid)
     about = f"Bars of {len(values)} implementations; the fastest is {best.implementation} with {time}."

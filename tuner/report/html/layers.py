@@ -8,7 +8,7 @@ from tuner.core.stats import Interval
 from tuner.report.html.section import Section
 from tuner.report.html.subject import Subject
 from tuner.report.html.variants import axis_of, over_variants
-from tuner.report.html.vega import Chart, Spec, nominal, number, rows_of, tooltip
+from tuner.report.html.vega import Chart, Spec, nominal, number, room_after_bars, rows_of, tooltip
 from tuner.report.network import LayerRow, geometric_mean_interval, summaries, summary_line
 from tuner.report.rows import ComparisonRow
 from tuner.report.text import ratio, significant
@@ -126,6 +126,7 @@ def speedups(sections: Sequence[Section]) -> Chart | None:
                 "encoding": {"x": number("high"), "text": nominal("label")},
             },
         ],
+        **room_after_bars(max((value["label"] for value in values), key=len)),
     }
     caption = "Right of the dashed line the tuned kernel is faster; lines are 95% intervals."
     return Chart("speedups", spec, caption, f"Speed-ups of {len(values)} workloads. {caption}")

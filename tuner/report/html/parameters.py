@@ -6,7 +6,7 @@ from typing import Any
 
 from tuner.report.html.importance import Choice, Importance, choices, importance
 from tuner.report.html.parallel import parallel
-from tuner.report.html.vega import Chart, Spec, nominal, number, ordinal, rows_of
+from tuner.report.html.vega import Chart, Spec, nominal, number, ordinal, room_after_bars, rows_of
 from tuner.report.text import seconds
 from tuner.store.lines import TrialLine
 
@@ -82,13 +82,14 @@ def _bars(kernel: str, found: Importance) -> Chart:
                 "effect",
                 title="typical change of the time",
                 axis={"format": "%", "tickCount": 4},
-                scale={"domain": [0, 1.2 * top or 1]},
+                scale={"domain": [0, 1.05 * top or 1]},
             ),
         },
         "layer": [
             {"mark": {"type": "bar", "color": "--tuned", "height": {"band": 0.7}, "cornerRadiusEnd": 2}},
             {"mark": {"type": "text", "align": "left", "dx": 5}, "encoding": {"text": nominal("shown")}},
         ],
+        **room_after_bars(max((value["shown"] for value in values), key=len)),
     }
     about = "Importance of parameters, most first: " + ", ".join(f"{v['name']} {v['shown']}" for v in values)
     caption = "Mean absolute TreeSHAP value of gradient-boosted trees fitted to the logarithm of the time."

@@ -102,6 +102,8 @@ def _points(rows: Sequence[ComparisonRow], here: float, span: tuple[float, float
     ]
     point = {"type": "point", "filled": True, "size": 90, "stroke": "--page", "strokeWidth": 1, "opacity": 1}
     shown = tooltip(name="implementation", shown="rate", share="of what is attainable")
+    # Names that a narrow page has no room for end in dots; the point's tooltip has them whole.
+    room = {"expr": f"width - scale('x', {here * 1.3:g}) - 8"}
     return [
         {
             "data": rows_of(values),
@@ -115,7 +117,7 @@ def _points(rows: Sequence[ComparisonRow], here: float, span: tuple[float, float
         },
         {
             "data": rows_of(values),
-            "mark": {"type": "text", "align": "left", "dx": 4},
+            "mark": {"type": "text", "align": "left", "dx": 4, "limit": room},
             "encoding": {"x": number("beside"), "y": number("at"), "text": nominal("text")},
         },
     ]

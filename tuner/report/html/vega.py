@@ -16,6 +16,9 @@ Spec = dict[str, Any]
 WIDTH = 760
 """Of a chart in a file, in pixels; on a page a chart is as wide as there is room."""
 
+# Pixels around a chart.
+_MARGIN = 2
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -79,6 +82,17 @@ def tooltip(**titles: str) -> list[Spec]:
     return [nominal(field, title=title) for field, title in titles.items()]
 
 
+def room_after_bars(widest: str) -> Spec:
+    """Of a specification whose bars end in a text: margins in which the text of the longest one is whole.
+
+    A share of the axis is too little of a narrow page, where 4.43 ms lost its last letters at 390 pixels.
+
+    Args:
+        widest: the longest of the texts.
+    """
+    return {"padding": {"left": _MARGIN, "top": _MARGIN, "bottom": _MARGIN, "right": 12 + 8 * len(widest)}}
+
+
 def rows_of(values: Sequence[Mapping[str, Any]]) -> Spec:
     """The data of a chart or a layer."""
     return {"values": list(values)}
@@ -102,7 +116,7 @@ def styled(spec: Spec) -> Spec:
         "range": {"category": [f"--series-{i}" for i in range(7)]},
     }  # fmt: skip
     return {
-        "background": "transparent", "padding": 2, "autosize": {"type": "fit-x", "contains": "padding"},
+        "background": "transparent", "padding": _MARGIN, "autosize": {"type": "fit-x", "contains": "padding"},
         **spec, "config": config,
     }  # fmt: skip
 
