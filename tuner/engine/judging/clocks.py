@@ -8,6 +8,9 @@ nothing, so nobody is refused for one.
 
 from dataclasses import dataclass
 
+from tuner.core.disturbance import Waits, others_share
+from tuner.engine.judging.sampling import Timed
+
 # A request takes longer by the judge's clock than its calls by the runner's: a message each way, and writing
 # the changes. That much longer, in seconds and as a share of the request, is still believed.
 _WORD_S, _SHARE = 0.6e-3, 0.08
@@ -15,6 +18,8 @@ _WORD_S, _SHARE = 0.6e-3, 0.08
 _GROSS = 3.0
 # The clocks of a request that are further apart than this, in seconds, and grossly, leave no time to keep.
 APART_S = 0.1
+# The runner wakes to the question, the judge to the answer.
+_WAKE_UPS = 2
 # CPU time beyond that of the threads asked for: the runner's own, and clocks that tick.
 _CPU_SHARE, _CPU_S = 1.1, 0.005
 
@@ -72,6 +77,16 @@ class RequestTiming:
         """What of its calls' time the runner did not wait for a core, by the system's counters: of a claim
         that is believed, what an undisturbed machine would have shown, where one thread computes."""
         return min(self.told_s, max(self._taken_s, self.computed_s))
+
+    def by_our_clock(self, told: Timed, calls: int = 1) -> Timed:
+        """A request that was one sample of so many calls, by the judge's clock in place of the runner's.
+
+        The runner tells what others had of the cores during the calls alone. The judge's time has the words
+        between the two in it, and so has the share here: what they waited for a core around the request.
+        """
+        after = Waits(self.counted_s, self.waited_s, self.used_s, _WAKE_UPS, cores=self.threads)
+        share = max(told.share, others_share(Waits(), after))
+        return Timed(self.elapsed_s / calls, share, self.elapsed_s)
 
     @property
     def gross(self) -> bool:

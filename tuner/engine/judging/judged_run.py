@@ -5,6 +5,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -145,11 +146,11 @@ class JudgedRun:
         """So many samples in a row, challenged."""
         single = not self._protocol.warm
         if self.pause_s:
-            return [self._after_pause() for _ in range(count)]
+            return [self._after_pause()[0] for _ in range(count)]
         if self.doubted and not single:
             calls = max(calls, round(PROOFS_S[0] / max(self.last_s, 1e-8)))
             asked = [self._sample([calls], False, False) for _ in range(count)]
-            return [Timed(t.elapsed_s / calls, timed.share, t.elapsed_s) for (timed,), t in asked]
+            return [timing.by_our_clock(timed, calls) for (timed,), timing in asked]
         # Between two requests threads of the kernel may have gone to sleep.
         warm = not single and self.last_s < _WARM_BELOW_S
         return self._sample([self._fewer(calls) for _ in range(count)], single, warm)[0]
@@ -310,23 +311,22 @@ class JudgedRun:
             return []
         self.pause_s = gap_s
         while found.missing:
-            timed = self._after_pause()
-            found.add(timed.seconds, timed.share, timed.lasted_s)
+            timed, believed = self._after_pause()
+            found.add(timed.seconds, timed.share, timed.lasted_s, believed)
         if found.alike:
             self.pause_s = 0.0
             return []
-        self.remarks["slower_after_pauses"] = found.typical_s / claimed
-        if found.disturbed_share:
-            self.remarks["disturbed_share"] = found.disturbed_share
+        self.remarks |= {"slower_after_pauses": found.typical_s / claimed, **found.remarks}
         return found.seconds
 
-    def _after_pause(self) -> Timed:
-        """One call, after `pause_s` and up to twice as long, by the judge's clock where that differs."""
+    def _after_pause(self) -> tuple[Timed, bool]:
+        """One call, after `pause_s` and up to twice as long, and whether the runner's clock is believed; by
+        the judge's where it is not."""
         began = time.perf_counter()
         time.sleep(self.pause_s * self._rng.uniform(1.0, 2.0))
         (timed,), timing = self._sample([1], False, False)
-        seconds = timed.seconds if timing.believed else timing.elapsed_s
-        return Timed(seconds, timed.share, time.perf_counter() - began)
+        timed = timed if timing.believed else timing.by_our_clock(timed)
+        return replace(timed, lasted_s=time.perf_counter() - began), timing.believed
 
     def faster_than_proven(self, seconds: float) -> bool:
         """Whether a time is so much shorter than what was confirmed that it needs a proof of its own."""

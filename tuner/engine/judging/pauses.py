@@ -32,13 +32,13 @@ class AfterPauses:
         self._most_s = _TIMES * claimed_s + _COLD_S + (_ASLEEP_S if threads > 1 else 0.0)
         self._patience = Patience(_PATIENCE_S)
         self._seconds: list[float] = []
-        self._disturbed = 0
+        self._disturbed = self._unproven = 0
 
     def longer(self, seconds: float) -> bool:
         """Whether a call took longer than a pause explains."""
         return seconds > self._most_s
 
-    def add(self, seconds: float, share: float, spent_s: float) -> None:
+    def add(self, seconds: float, share: float, spent_s: float, believed: bool = True) -> None:
         """A call.
 
         Args:
@@ -46,12 +46,15 @@ class AfterPauses:
             share: of it that others had its cores; such a call can acquit, and counts against it only when
                 patience has ended.
             spent_s: seconds that asking for it took, its pause included: patience is for these.
+            believed: whether all clocks agree; else `seconds` are the judge's, and nobody knows how long of
+                them the machine stood still.
         """
         disturbed = share > DISTURBED
         if self.longer(seconds) and self._patience.admit(share, spent_s) is None:
             return
         self._seconds.append(seconds)
-        self._disturbed += disturbed
+        self._disturbed += disturbed or not believed
+        self._unproven += not believed
 
     @property
     def alike(self) -> bool:
@@ -75,6 +78,8 @@ class AfterPauses:
         return median(self._seconds)
 
     @property
-    def disturbed_share(self) -> float:
-        """The share of them during which others had the cores."""
-        return self._disturbed / len(self._seconds)
+    def remarks(self) -> dict[str, float]:
+        """Of those that count, where there are any: `disturbed_share`, the share of them during which others
+        had the cores or of which the clocks disagree; `unproven_share`, that of the latter alone."""
+        counts = {"disturbed_share": self._disturbed, "unproven_share": self._unproven}
+        return {name: count / len(self._seconds) for name, count in counts.items() if count}
