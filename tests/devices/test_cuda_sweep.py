@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.devices import fake_cupy
@@ -27,6 +28,7 @@ from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.finals import Finalist, run_final
 from tuner.engine.tuning.foreseen import foreseen_starts
 from tuner.engine.tuning.observer import Observer
+from tuner.engine.tuning.race import Race
 from tuner.engine.tuning.request import SweepRequest
 from tuner.engine.tuning.sweep import Sweep
 from tuner.store.records import DeviceInfo, KernelInfo, SweepSpec
@@ -322,3 +324,29 @@ def test_devices_lists_the_gpu_with_what_was_measured(
     printed = capsys.readouterr().out
     assert "cuda: Fake H100 (cuda:sm_90)" in printed and "compute_capability  9.0" in printed
     assert "peak_flops_f32" in printed and "(measured)" in printed
+
+
+class _Interrupts(Observer):
+    """Ctrl-C as soon as there is a trial, while others are built."""
+
+    def trial_done(self, event: Any) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_beside_builds_leaves_neither_files_nor_processes(
+    fake_gpu: ModuleType, tmp_path: Path, store: Store
+) -> None:
+    (device,) = CudaDevice.discover()
+    kernels = []
+    for name in ("one", "two"):
+        path = tmp_path / f"{name}.cu"
+        path.write_text(_PLANTED.format(name=name))
+        kernels.append(registry.source_kernel(path))
+    with Workshop(device, campaign.default_protocol(device), seed=3, jobs=2) as workshop:
+        requests = [SweepRequest(kernel, WORKLOAD, "grid", 0, Budget(trials=4)) for kernel in kernels]
+        race = Race(requests, workshop, store, _Interrupts(), None, give_up_after=2)
+        race.run()
+        assert race.interrupted and store.count() == 1
+        assert not list(workshop._folder.glob("build-*"))
+        jobs = [job for warm in psutil.Process().children() for job in warm.children()]
+        assert not psutil.wait_procs(jobs, timeout=20)[1]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from tuner import registry
+from tuner.core.output_file import put
 from tuner.core.source_kernel import SourceKernel
 
 _HEADER = """/*[tuner]
@@ -89,6 +90,6 @@ def planted(
     """A kernel with this body, in a file of its own under `folder`."""
     if "std::" in _SMALL.sub("", body) or "NAN" in body or "INFINITY" in body:
         includes += "\n#include <cmath>\n#include <vector>"
-    path = folder / f"{name}.cpp"
-    path.write_text(_HEADER.format(name=name, body=body, values=values, includes=includes))
+    # Whole at once: processes of one test may plant the same kernel, and read what the other writes.
+    path = put(folder / f"{name}.cpp", _HEADER.format(name=name, body=body, values=values, includes=includes))
     return registry.source_kernel(path)

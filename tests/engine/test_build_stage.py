@@ -20,22 +20,28 @@ class _Scripted:
     def __init__(self, build):
         self.build = build
         self.stopped = threading.Event()
+        self.dismissed = 0
 
     def start(self, warm, function, payload, limits):
+        self.begins()
         return object()
+
+    def begins(self):
+        """Whatever a test has to say of a child that starts."""
 
     def converse(self, child, question, timeout):
         return {"status": "build_error", "error": str(self.build(question["config"]["n"])), "build_s": 0.0}
 
     def dismiss(self, child):
-        pass
+        self.dismissed += 1
 
     def stop(self):
         self.stopped.set()
 
 
-def stage(build, folder, jobs):
-    return BuildStage(_Scripted(build), folder, Target("cpu", "cpu"), Protocol(), jobs, "test device")
+def stage(build, folder, jobs, device=None):
+    """By default of a device that builds do not disturb."""
+    return BuildStage(_Scripted(build), folder, Target("cpu", "cpu"), Protocol(), jobs, device)
 
 
 def requests(count):
@@ -87,7 +93,7 @@ def test_an_error_of_ours_ends_the_builds_and_is_raised(tmp_path, at):
 
 
 def test_what_is_built_is_given_while_later_ones_are_built(tmp_path):
-    """For a device that builds do not disturb: the second build waits until the first was taken."""
+    """The second build waits until the first was taken."""
     taken, begun = threading.Event(), threading.Event()
 
     def build(n):
@@ -95,10 +101,97 @@ def test_what_is_built_is_given_while_later_ones_are_built(tmp_path):
             begun.set()
         return n if not n or taken.wait(20) else "stuck"
 
-    each = stage(build, tmp_path, 2).build_each(requests(3), beside=True)
+    each = stage(build, tmp_path, 2).build_each(requests(3))
     assert next(each).error == "0" and begun.wait(20)
     taken.set()
     assert [b.error for b in each] == ["1", "2"]
+
+
+def test_beside_what_builds_disturb_nothing_is_built(tmp_path):
+    """All of them are there, and the device is anybody's, before the first is given to be measured."""
+    begun = []
+    builds = stage(begun.append, tmp_path, 2, "test device")
+    builds.build_ahead(requests(3))
+    assert not begun
+    each = builds.build_each(requests(6))
+    with locks.measuring("test device"):
+        assert len(begun) == 6 and len(list(each)) == 6
+
+
+def test_a_measurement_waits_for_the_builds_under_way(tmp_path):
+    under_way, measured, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def build(n):
+        under_way.set()
+        return n if go_on.wait(20) else "stuck"
+
+    def measure():
+        with locks.measuring("test device"):
+            measured.set()
+
+    builds = stage(build, tmp_path, 2, "test device")
+    builder = threading.Thread(target=lambda: builds.build_each(requests(3)))
+    builder.start()
+    assert under_way.wait(20)
+    device = threading.Thread(target=measure)
+    device.start()
+    assert not measured.wait(0.2)
+    go_on.set()
+    assert measured.wait(20)
+    builder.join()
+    device.join()
+
+
+def test_what_is_built_ahead_is_built_once_and_given_in_its_place(tmp_path):
+    begun, all_there = [], threading.Event()
+
+    def build(n):
+        begun.append(n)
+        if len(begun) == 2:
+            all_there.set()
+        return n
+
+    builds = stage(build, tmp_path, 2)
+    asked = requests(4)
+    builds.build_ahead([asked[3], asked[1]])
+    assert all_there.wait(20)
+    assert [b.error for b in builds.build_each(asked)] == ["0", "1", "2", "3"]
+    assert sorted(begun) == [0, 1, 2, 3]
+    # It is given once: the next who asks has a build of their own, whose files nobody else removes.
+    assert builds.build_all(asked[3:])[0].error == "3" and begun.count(3) == 2
+
+
+def test_what_was_built_ahead_and_never_asked_for_ends_with_the_stage(tmp_path):
+    begun, under_way = [], threading.Barrier(3)
+
+    def build(n):
+        begun.append(n)
+        under_way.wait(20)
+        assert builds._workers.stopped.wait(20)
+        return n
+
+    builds = stage(build, tmp_path, 2)
+    builds.build_ahead(requests(6))
+    under_way.wait(20)
+    builds.stop()
+    assert sorted(begun) == [0, 1] and not builds._idle
+
+
+def test_a_child_that_starts_while_builds_are_ended_builds_nothing(tmp_path):
+    """As after Ctrl-C while TVM is imported: there was no child to end when all were."""
+    starting, stopped = threading.Event(), threading.Event()
+
+    def begins():
+        starting.set()
+        assert stopped.wait(20)
+
+    late = stage(lambda n: pytest.fail("it was built"), tmp_path, 2)
+    late._workers.begins = begins
+    late.build_ahead(requests(1))
+    assert starting.wait(20)
+    late._workers.stop = stopped.set
+    late.stop()
+    assert late._workers.dismissed == 1
 
 
 def test_who_stops_taking_ends_the_builds_under_way(tmp_path):
@@ -112,7 +205,7 @@ def test_who_stops_taking_ends_the_builds_under_way(tmp_path):
         return n
 
     left = stage(build, tmp_path, 2)
-    each = left.build_each(requests(6), beside=True)
+    each = left.build_each(requests(6))
     assert next(each).error == "0"
     all_there.wait(20)
     each.close()

@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +22,7 @@ from tuner.core.space import Config
 from tuner.core.target import Target
 from tuner.core.workload import Workload
 from tuner.engine.building import build_process
+from tuner.engine.building.ahead import Ahead
 from tuner.engine.building.answers import BuildAnswer, UnusableAnswer, build_answer
 from tuner.engine.processes import machine_faults
 from tuner.engine.processes.limits import Limits
@@ -50,6 +51,12 @@ class BuildRequest:
     workload: Workload
     config: Config
     companions: tuple[Workload, ...] = ()
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for requests that one build serves."""
+        shapes = tuple(workload.key for workload in (self.workload, *self.companions))
+        return self.kernel.name, self.kernel.digest, shapes, tuple(sorted(self.config.items()))
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,9 @@ class BuildStage:
         self._lock = threading.Lock()
         # Children between two builds: they wait for a request and compute nothing.
         self._idle: dict[tuple[str, str], list[tuple[Child, int]]] = {}
+        # Set when the builds of now are ended: who was about to start a child for one does not.
+        self._ended = threading.Event()
+        self._ahead: Ahead[Built] = Ahead(jobs)
 
     def warm(self, language: str) -> Warm:
         """The warm process that builds a language."""
@@ -157,17 +167,20 @@ class BuildStage:
         with building(self._device):
             return list(self._stream(requests))
 
-    def build_each(self, requests: Sequence[BuildRequest], beside: bool) -> Generator[Built, None, None]:
+    def build_each(self, requests: Sequence[BuildRequest]) -> Generator[Built, None, None]:
         """Builds candidates, and gives them one by one in the order given.
 
-        What was not taken is removed when the iterator is left.
-
-        Args:
-            requests: what to build.
-            beside: each is given as soon as it is there, while later ones are still built: for a device that
-                builds do not disturb. Else all are built before the first is given.
+        Where builds disturb no measurement each is given as soon as it is there, while later ones are still
+        built; else all are built before the first is given. What was not taken is removed when the iterator
+        is left.
         """
-        return self._stream(requests) if beside else one_by_one(self.build_all(requests))
+        return self._stream(requests) if self._device is None else one_by_one(self.build_all(requests))
+
+    def build_ahead(self, requests: Sequence[BuildRequest]) -> None:
+        """Begins builds that will be asked for, where they disturb no measurement; returns at once."""
+        if self._device is None:
+            for request in requests:
+                self._ahead.begin(request.identity, partial(self._one, request, self._ended))
 
     def _stream(self, requests: Sequence[BuildRequest]) -> Generator[Built, None, None]:
         """What is built, in the order given, each as soon as it is there; left early, builds are ended."""
@@ -175,24 +188,26 @@ class BuildStage:
         waiting = deque(range(len(requests)))
         done: SimpleQueue[tuple[int, Built | BaseException]] = SimpleQueue()
         results: dict[int, Built] = {}
+        ended = self._ended
 
         def lane() -> None:
             while True:
                 with self._lock:
-                    place = waiting.popleft() if waiting else None
+                    place = waiting.popleft() if waiting and not ended.is_set() else None
                 if place is None:
                     return
                 try:
-                    done.put((place, self._one(requests[place])))
+                    request = requests[place]
+                    done.put((place, self._ahead.take(request.identity) or self._one(request, ended)))
                 except BaseException as error:
                     done.put((place, error))
                     return
 
         try:
             with ThreadPoolExecutor(max(1, min(self._jobs, len(requests)))) as pool:
-                for _ in range(min(self._jobs, len(requests))):
-                    pool.submit(lane)
                 try:
+                    for _ in range(min(self._jobs, len(requests))):
+                        pool.submit(lane)
                     for place in range(len(requests)):
                         while place not in results:
                             of, found = done.get()
@@ -201,20 +216,30 @@ class BuildStage:
                             results[of] = found
                         yield results.pop(place)
                 except BaseException:
-                    with self._lock:
-                        waiting.clear()  # or the lanes would go on to the end of it
-                    self._workers.stop()
+                    self._end()  # or the lanes would go on to the end of it
                     raise
         except BaseException:
-            self.drop_idle()  # after the lanes: one may have put a child there while it was being ended
+            self._forget()  # after the lanes: one may have put a child there while it was being ended
             left = [*results.values(), *(done.get()[1] for _ in range(done.qsize()))]
             for each in left:
                 if isinstance(each, Built):
                     each.discard()
             raise
 
-    def drop_idle(self) -> None:
-        """Forgets the children between two builds: they were ended (`Workers.stop`)."""
+    def stop(self) -> None:
+        """Ends all builds, and the other children that are at work now; returns when they have ended."""
+        self._end()
+        self._forget()
+
+    def _end(self) -> None:
+        with self._lock:
+            ended, self._ended = self._ended, threading.Event()
+        ended.set()
+        self._workers.stop()
+
+    def _forget(self) -> None:
+        """What was built ahead, and the children between two builds, which were ended."""
+        self._ahead.drop()
         with self._lock:
             self._idle.clear()
 
@@ -229,12 +254,12 @@ class BuildStage:
         warm = self.warm(kernel.language)
         return self._workers.start(warm, build_process.build_job, payload, limits), _BUILDS_A_CHILD
 
-    def _one(self, request: BuildRequest) -> Built:
+    def _one(self, request: BuildRequest, ended: threading.Event) -> Built:
         """One build; once more where the machine failed in a way that may be over."""
-        built = self._attempt(request)
-        return self._attempt(request, again=True) if built.fault and built.fault.passing else built
+        built = self._attempt(request, ended)
+        return self._attempt(request, ended, again=True) if built.fault and built.fault.passing else built
 
-    def _attempt(self, request: BuildRequest, again: bool = False) -> Built:
+    def _attempt(self, request: BuildRequest, ended: threading.Event, again: bool = False) -> Built:
         kernel = request.kernel
         started = time.perf_counter()
         try:
@@ -242,6 +267,10 @@ class BuildStage:
             child, left = self._take(kernel, fresh=again)
         except MachineFault as error:
             return Built(Status.ENVIRONMENT, str(error), fault=machine_faults.of_exception(error))
+        if ended.is_set():
+            # It started after those that were at work had been ended: nobody else ends it.
+            self._workers.dismiss(child)
+            return Built(Status.BUILD_ERROR, "build: it was ended")
         folder = self._folder / f"build-{next(self._numbers)}"
         workloads = [w.key for w in self._workloads(request)]
         question = {"workloads": workloads, "config": dict(request.config), "folder": str(folder)}

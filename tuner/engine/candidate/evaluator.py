@@ -108,3 +108,11 @@ class Evaluator(typing.Protocol):
 
     def stop(self) -> None:
         """Ends what is under way."""
+
+
+@typing.runtime_checkable
+class BuildsAhead(typing.Protocol):
+    """An evaluator that can begin to build what it will be asked to evaluate."""
+
+    def build_ahead(self, requests: Sequence[BuildRequest]) -> None:
+        """Begins, where that disturbs no measurement; returns at once."""

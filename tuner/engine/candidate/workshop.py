@@ -99,6 +99,7 @@ class Workshop:
     def close(self) -> None:
         """Ends all processes, removes all files, lets the device's clock go."""
         self._held.close()
+        self._stage.stop()
         self._workers.close()
         self._scratch.close()
 
@@ -106,8 +107,7 @@ class Workshop:
         """Ends the children that are at work now."""
         self._kept = None
         self._judge.stop()
-        self._workers.stop()
-        self._stage.drop_idle()
+        self._stage.stop()
 
     def warm(self, kernels: Sequence[Kernel]) -> None:
         """Starts the warm processes these kernels need, so that they import while other things happen."""
@@ -165,7 +165,11 @@ class Workshop:
 
     def build_each(self, requests: Sequence[BuildRequest]) -> Generator[Built, None, None]:
         """Builds several candidates, each given when it may be measured; see `BuildStage.build_each`."""
-        return self._stage.build_each(requests, beside=not self.device.shares_cpu)
+        return self._stage.build_each(requests)
+
+    def build_ahead(self, requests: Sequence[BuildRequest]) -> None:
+        """Begins builds that will be asked for, where they disturb no measurement; returns at once."""
+        self._stage.build_ahead(requests)
 
     def evaluate(self, jobs: Sequence[TrialJob], standing: Standing) -> Iterator[Evaluated]:
         """Builds the candidates and runs each alone on the device; outcomes in the order of the jobs."""

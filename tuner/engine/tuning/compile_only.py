@@ -70,8 +70,7 @@ class CompileShop:
 
     def stop(self) -> None:
         """Ends the builds that are under way."""
-        self._workers.stop()
-        self._stage.drop_idle()
+        self._stage.stop()
 
     def prepare(self, operator: Operator, workload: Workload, companions: bool = True) -> None:
         """Nothing: inputs are made where something is emulated."""

@@ -121,9 +121,13 @@ class Race:
         first = self._give_up_after
         stages = [(times * first, share, factor) for times, share, factor in self._stages] if first else []
         for pause_at, share, factor in (*stages, (None, 1.0, None)):
-            for name, pause_s in self._parts(list(sweeps), share):
+            names = list(sweeps)
+            for place, (name, pause_s) in enumerate(self._parts(names, share)):
                 if pause_s == 0 and name in results:
                     continue  # the time is over, and it has been tried
+                # What runs next is built while this one's candidates run.
+                if not self._look_ahead(names[place : place + 2], sweeps, open_sweeps, pause_at, pause_s):
+                    return self._stop(results, open_sweeps)
                 sweep = open_sweeps[name] = sweeps[name]
                 results[name] = self._run_on(sweep, name, pause_at, pause_s)
                 if sweep.closed:
@@ -138,6 +142,21 @@ class Race:
         for name in list(open_sweeps):  # their time is over
             results[name] = open_sweeps.pop(name).close()
         return {name: results[name] for name in (r.kernel.name for r in self._requests) if name in results}
+
+    def _look_ahead(
+        self, names: Sequence[str], sweeps: Mapping[str, Sweep], open_sweeps: dict[str, Sweep],
+        pause_at: int | None, pause_s: float | None,
+    ) -> bool:  # fmt: skip
+        """Begins to build what these sweeps begin with; false after Ctrl-C."""
+        try:
+            for name in names:
+                sweeps[name].look_ahead(pause_at, pause_s)
+        except KeyboardInterrupt:
+            self._workshop.stop()
+            return False
+        finally:
+            open_sweeps.update({name: sweeps[name] for name in names if sweeps[name].begun})
+        return True
 
     def _parts(self, names: Sequence[str], share: float) -> Iterator[tuple[str, float | None]]:
         """In turn each with the seconds that are its own of this share of the time left; `None`: no bound."""

@@ -1,8 +1,9 @@
 """One sweep: a searcher tunes one kernel for one workload on one device, every trial stored."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from tuner import registry
@@ -15,7 +16,7 @@ from tuner.core.trial import Trial, TrialKey
 from tuner.core.workload import Workload
 from tuner.engine.building.build_stage import BuildRequest
 from tuner.engine.candidate.domain import companions_of, space_of
-from tuner.engine.candidate.evaluator import Evaluator, TrialJob
+from tuner.engine.candidate.evaluator import BuildsAhead, Evaluator, TrialJob
 from tuner.engine.processes import machine_faults
 from tuner.engine.tuning import seeking
 from tuner.engine.tuning.claiming import Claims
@@ -68,11 +69,18 @@ class Sweep:
         self._seeker: Searcher | None = None
         self._spent_s = 0.0
         self._starts: list[Config] | None = None
+        # Proposals that nobody has measured yet, and seconds of asking for each.
+        self._proposed: tuple[list[Config], float] | None = None
         self.closed = False
 
     def key(self, config: Config) -> TrialKey:
         """The identity of a configuration in this sweep."""
         return self._filing.key(config)
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is in the store."""
+        return self._filing.begun
 
     def _begin(self) -> None:
         for number, trial in self._filing.begin(self._request.resume, self._observer.note):
@@ -116,25 +124,24 @@ class Sweep:
                 be resumed.
         """
         started = time.monotonic()
-        if not self._filing.begun:
+        if not self.begun:
             self._begin()
         interrupted = exhausted = False
         try:
             self._observer.sweep_began(self._request, self._filing.sweep_id, len(self._ledger), self._space)
-            companions = self._companions()
+            self.look_ahead(pause_at, pause_s)
             self._workshop.prepare(self._operator, self._request.workload)
             searcher = self._seeker = self._seeker or self._searcher()
             before = self._ledger.tried
             while (room := self._room(started, pause_at)) > 0:
                 if pause_s is not None and (room := self._fitting(room, started, before, pause_s)) <= 0:
                     break
-                asked = time.perf_counter()
-                configs = self._first(room, searcher) or seeking.ask(searcher, room)
+                configs, ask_s = self._proposed or self._ask(room, searcher)
+                self._proposed = None
                 if not configs:
                     exhausted = True
                     break
-                ask_s = (time.perf_counter() - asked) / len(configs)
-                done = self._batch(configs, companions, ask_s)
+                done = self._batch(configs, ask_s)
                 seeking.tell(searcher, done)
         except KeyboardInterrupt:
             interrupted = True
@@ -155,6 +162,29 @@ class Sweep:
         if interrupted or exhausted or self._room(time.monotonic()) <= 0:
             return self.close(interrupted=interrupted, exhausted=exhausted)
         return self.result()
+
+    def look_ahead(self, pause_at: int | None = None, pause_s: float | None = None) -> None:
+        """Asks for what the next `run` begins with, and has it built meanwhile, where that disturbs nothing.
+
+        Not where a run is of so many seconds: how many trials it begins with is known when it does. What goes
+        wrong here goes wrong again in `run`, which says so.
+
+        Args:
+            pause_at, pause_s: as the next `run` is told.
+        """
+        builds, request = self._workshop, self._request
+        if not isinstance(builds, BuildsAhead) or builds.device.shares_cpu or pause_s is not None:
+            return
+        if self._proposed or request.budget.seconds is not None:
+            return
+        if not self.begun:
+            self._begin()
+        with suppress(Exception):
+            self._seeker = self._seeker or self._searcher()
+            if (room := self._room(time.monotonic(), pause_at)) > 0:
+                self._proposed = self._ask(room, self._seeker)
+                fresh = self._unknown(self._proposed[0])
+                builds.build_ahead([self._build_of(config) for config in fresh])
 
     def give_up(self) -> None:
         """Leaves the sweep to be resumed, after an error that is on its way to whoever asked for it."""
@@ -178,6 +208,12 @@ class Sweep:
         ledger, sweep_id = self._ledger, self._filing.sweep_id
         return SweepResult(sweep_id, tuple(ledger.trials), ledger.best, interrupted, exhausted, self._spent_s)
 
+    def _ask(self, count: int, searcher: Searcher) -> tuple[list[Config], float]:
+        """Up to `count` configurations to measure next, and the seconds that asking for each took."""
+        began = time.perf_counter()
+        configs = self._first(count, searcher) or seeking.ask(searcher, count)
+        return configs, (time.perf_counter() - began) / max(1, len(configs))
+
     def _first(self, count: int, searcher: Searcher) -> list[Config]:
         """Up to `count` configurations to measure before the searcher is asked: see `foreseen.py`."""
         if self._starts is None:
@@ -192,13 +228,26 @@ class Sweep:
         first, self._starts = self._starts[:count], self._starts[count:]
         return first
 
-    def _companions(self) -> Sequence[Workload]:
+    def _unknown(self, configs: Sequence[Config]) -> list[Config]:
+        """Those that nobody has measured yet, as far as that may be asked."""
+        if self._request.remeasure:
+            return list(configs)
+        keys = [self.key(config) for config in configs]
+        known = self._store.find_identities([key.digest for key in keys], self._workshop.protocol)
+        return [config for config, key in zip(configs, keys, strict=True) if key.digest not in known]
+
+    def _build_of(self, config: Config) -> BuildRequest:
+        request = self._request
+        return BuildRequest(request.kernel, request.workload, config, self._companions)
+
+    @cached_property
+    def _companions(self) -> tuple[Workload, ...]:
         # A kernel with static shapes is verified on its companions in the final: building five
         # artifacts a trial would cost more than it finds.
         kernel = self._request.kernel
         if not kernel.shape_generic:
             return ()
-        return companions_of(kernel, self._request.workload, self._workshop.target)
+        return tuple(companions_of(kernel, self._request.workload, self._workshop.target))
 
     def _room(self, started: float, pause_at: int | None = None) -> int:
         budget = self._request.budget
@@ -220,7 +269,7 @@ class Sweep:
             return min(room, self._workshop.jobs if pause_s >= 1.0 else 1)
         return min(room, int((pause_s - spent_s) * done / max(spent_s, 1e-9)))
 
-    def _batch(self, configs: Sequence[Config], companions: Sequence[Workload], ask_s: float) -> list[Trial]:
+    def _batch(self, configs: Sequence[Config], ask_s: float) -> list[Trial]:
         """Measures and stores proposals; their trials in the order of the proposals, however they came."""
         claims = Claims(
             self._store, self._filing.sweep_id, self._workshop.protocol, not self._request.remeasure
@@ -232,7 +281,7 @@ class Sweep:
         reused = {n: known[key.digest] for n, key in zip(numbers, keys, strict=True) if n not in fresh}
         done: dict[int, Trial] = {}
         try:
-            jobs = self._jobs(fresh, companions)
+            jobs = [TrialJob(number, self._build_of(key.config)) for number, key in fresh.items()]
             with closing(outcomes(self._workshop, jobs, self._ledger, self._observer.note)) as stream:
                 for job, outcome in stream:
                     self._reuse(reused, job.ticket, done, ask_s)
@@ -248,12 +297,8 @@ class Sweep:
         if elsewhere:
             # Last, so that two sweeps never wait for each other: what is claimed here has its outcome by now.
             claims.wait(elsewhere, self._observer.note)
-            trials += self._batch([key.config for key in elsewhere], companions, ask_s)
+            trials += self._batch([key.config for key in elsewhere], ask_s)
         return trials
-
-    def _jobs(self, fresh: Mapping[int, TrialKey], companions: Sequence[Workload]) -> list[TrialJob]:
-        kernel, workload, beside = self._request.kernel, self._request.workload, tuple(companions)
-        return [TrialJob(n, BuildRequest(kernel, workload, key.config, beside)) for n, key in fresh.items()]
 
     def _reuse(self, reused: dict[int, Trial], before: int, done: dict[int, Trial], ask_s: float) -> None:
         """Serves the proposals up to a number that have stored outcomes."""
