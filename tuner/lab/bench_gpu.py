@@ -11,8 +11,8 @@ yet, and `--merge FILE` adds what came back, anywhere.
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tuner import registry
@@ -28,14 +28,15 @@ from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.peaks import Peaks, measure_limits
+from tuner.engine.tuning.starting import most_starts
 from tuner.lab import gpu_page
-from tuner.lab.comparison_command import Files, add_arguments, chosen, count, merge
+from tuner.lab.comparison_command import AskedFor, Files, add_arguments, carried_out, count
+from tuner.lab.comparison_data import Run
 from tuner.lab.comparisons import Comparisons, NoKernel, versions
 from tuner.lab.gpu_cases import DTYPES, OPERATORS, GpuCase, cases
 from tuner.lab.gpu_kernels import with_a_chance
 from tuner.lab.least_times import Roofs, least_bytes
-from tuner.lab.resumable import concluded, read_kept, seconds, write_kept
-from tuner.store.store import open_store
+from tuner.lab.resumable import seconds
 
 if TYPE_CHECKING:
     from tuner.core.device import Device
@@ -43,12 +44,11 @@ if TYPE_CHECKING:
 
 _MINUTES, _QUICK_MINUTES = 30.0, 8.0
 _TRIALS, _QUICK_TRIALS = 12, 6
-# A case takes half a minute. One that is at it for so long is stuck, or has no place in a loan of minutes.
+# With 12 trials a case took 19 to 50 s on an H100, a step of decoding more than 90, a third of it for builds
+# (2026-11-27). One that is at it for so long is stuck, or has no place in a loan of minutes.
 _CASE_S = 150.0
 _PROCESSES, _ROUNDS = 3, 18
 _CONTENDERS = 2
-# So many trials are the configurations that a sweep begins with.
-_GIVE_UP_AFTER = 4
 _WITHIN = 1.5
 # Kernels that hang must not take the case's time with them.
 _RUN_S = 30.0
@@ -90,7 +90,8 @@ class GpuBench(Comparisons):
         """The two fastest kernels, one configuration each, in few processes."""
         return campaign.Plan(
             "auto", 0, Budget(trials=self.trials), resume=True, reuse=True, finalists=1, rounds=_ROUNDS,
-            give_up_after=_GIVE_UP_AFTER, final_within=_WITHIN, sittings=self._processes,
+            # After what a sweep begins with, which is built at once.
+            give_up_after=most_starts(self.trials), final_within=_WITHIN, sittings=self._processes,
             contenders=_CONTENDERS,
         )  # fmt: skip
 
@@ -168,39 +169,28 @@ def _parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _asked(told: argparse.Namespace) -> AskedFor[GpuCase]:
+    for name in told.kernel or ():
+        registry.kernel(name)
+    device = find_device(told.device)
+    if not device.target.launched:
+        raise TunerError(f"--device {told.device} is no GPU: make bench-vendor is for CPUs")
+    trials = told.trials or (_QUICK_TRIALS if told.quick else _TRIALS)
+
+    def bench(store: "Store", run: Run, save: Callable[[], None]) -> GpuBench:
+        named = told.kernel or ()
+        return GpuBench(device, store, run, save, trials, told.case_seconds, told.processes, named)
+
+    found = cases(told.only or (), told.dtype or (), told.quick)
+    return AskedFor(device, gpu_page.section_name(device.facts()), found, bench)
+
+
 def main() -> int:
     """Measures until the time is over, and writes the page; exit code 1 where comparisons are missing."""
     told = _parsed()
-    path = told.output / "bench-gpu.json"
     files = Files(told.data, told.page, gpu_page.write_section, ("processes",))
-    if told.merge:
-        return merge(told, files)
-    until = time.monotonic() + 60 * (told.minutes or (_QUICK_MINUTES if told.quick else _MINUTES))
-
-    def measure() -> tuple[int, int]:
-        kept = read_kept(path)
-        for name in told.kernel or ():
-            registry.kernel(name)
-        device = find_device(told.device)
-        if not device.target.launched:
-            raise TunerError(f"--device {told.device} is no GPU: make bench-vendor is for CPUs")
-        run = kept.setdefault(device.fingerprint, {})
-        found = cases(told.only or (), told.dtype or (), told.quick)
-        wanted = chosen(told, files, found, run, gpu_page.section_name(device.facts()))
-
-        def save() -> None:
-            write_kept(path, kept)
-            files.add([run])
-
-        trials = told.trials or (_QUICK_TRIALS if told.quick else _TRIALS)
-        told.output.mkdir(parents=True, exist_ok=True)
-        with open_store(str(told.output / "bench-gpu.db")) as store:
-            bench = GpuBench(
-                device, store, run, save, trials, told.case_seconds, told.processes, told.kernel or ()
-            )
-            return bench.run(wanted, until), len(wanted)
-
-    return concluded(measure, told.page, path)
+    lasts = _QUICK_MINUTES if told.quick else _MINUTES
+    return carried_out(told, files, "bench-gpu", lasts, partial(_asked, told))
 
 
 if __name__ == "__main__":

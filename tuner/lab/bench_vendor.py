@@ -9,8 +9,8 @@ has to be idle: a final that other programs disturbed is not kept.
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tuner import registry
@@ -24,13 +24,12 @@ from tuner.engine.processes.locks import measuring
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
 from tuner.lab import vendor_page
-from tuner.lab.comparison_command import Files, add_arguments, chosen, merge
+from tuner.lab.comparison_command import AskedFor, Files, add_arguments, carried_out, count
+from tuner.lab.comparison_data import Run
 from tuner.lab.comparisons import Comparisons, versions
 from tuner.lab.least_times import Roofs
-from tuner.lab.resumable import concluded, read_kept, write_kept
 from tuner.lab.vendor_cases import DTYPES, OPERATORS, CpuCase, cases
 from tuner.lab.vendor_roofline import cache_rates, roofs
-from tuner.store.store import open_store
 
 if TYPE_CHECKING:
     from tuner.core.device import Device
@@ -105,40 +104,30 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument(
         "--frozen", choices=("yes", "no"), help="weights laid out ahead, or in the call; default: both"
     )
-    parser.add_argument("--threads", type=int, action="append", help="default: 2 and 1")
+    parser.add_argument("--threads", type=count, action="append", help="default: 2 and 1")
     return parser.parse_args()
+
+
+def _asked(told: argparse.Namespace) -> AskedFor[CpuCase]:
+    device = campaign.default_device()
+    cores = int(device.target.limits["cores"])
+    threads = told.threads or list(dict.fromkeys([min(2, cores), 1]))
+    frozen = {"yes": True, "no": False}.get(told.frozen)
+    trials = told.trials or (_QUICK_TRIALS if told.quick else _TRIALS)
+
+    def bench(store: "Store", run: Run, save: Callable[[], None]) -> VendorBench:
+        return VendorBench(device, store, run, save, trials)
+
+    found = cases(threads, told.only or (), told.dtype or (), told.quick, frozen)
+    return AskedFor(device, vendor_page.section_name(device.facts(), device.fingerprint), found, bench)
 
 
 def main() -> int:
     """Measures until the time is over, and writes the page; exit code 1 where comparisons are missing."""
     told = _parsed()
-    path = told.output / "bench-vendor.json"
     files = Files(told.data, told.page, vendor_page.write_section, ("threads",))
-    if told.merge:
-        return merge(told, files)
-    until = time.monotonic() + 60 * (told.minutes or (_QUICK_MINUTES if told.quick else _MINUTES))
-
-    def measure() -> tuple[int, int]:
-        kept = read_kept(path)
-        device = campaign.default_device()
-        run = kept.setdefault(device.fingerprint, {})
-        cores = int(device.target.limits["cores"])
-        threads = told.threads or list(dict.fromkeys([min(2, cores), 1]))
-        frozen = {"yes": True, "no": False}.get(told.frozen)
-        found = cases(threads, told.only or (), told.dtype or (), told.quick, frozen)
-        section = vendor_page.section_name(device.facts(), device.fingerprint)
-        wanted = chosen(told, files, found, run, section)
-
-        def save() -> None:
-            write_kept(path, kept)
-            files.add([run])
-
-        trials = told.trials or (_QUICK_TRIALS if told.quick else _TRIALS)
-        told.output.mkdir(parents=True, exist_ok=True)
-        with open_store(str(told.output / "bench-vendor.db")) as store:
-            return VendorBench(device, store, run, save, trials).run(wanted, until), len(wanted)
-
-    return concluded(measure, told.page, path)
+    lasts = _QUICK_MINUTES if told.quick else _MINUTES
+    return carried_out(told, files, "bench-vendor", lasts, partial(_asked, told))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,21 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tuner.core.errors import TunerError
 from tuner.lab.comparison_data import Case, Run, add_run, measured, read_data, write_data
-from tuner.lab.resumable import minutes
+from tuner.lab.comparisons import Comparisons
+from tuner.lab.resumable import concluded, minutes, read_kept, write_kept
+from tuner.store.store import open_store
+
+if TYPE_CHECKING:
+    from tuner.core.device import Device
+    from tuner.store.store import Store
 
 _Case = TypeVar("_Case", bound=Case)
 
@@ -52,6 +59,23 @@ class Files:
         return [case for case in cases if case.key not in rows or not measured(rows[case.key])]
 
 
+@dataclass(frozen=True)
+class AskedFor(Generic[_Case]):
+    """What a command line asks for, on the machine at hand.
+
+    Attributes:
+        device: that is measured.
+        section: of it in the data.
+        cases: of the operators and element types that are asked for.
+        bench: of the store, what is kept of the device and what saves it makes the bench.
+    """
+
+    device: "Device"
+    section: str
+    cases: Sequence[_Case]
+    bench: "Callable[[Store, Run, Callable[[], None]], Comparisons]"
+
+
 def add_arguments(
     parser: argparse.ArgumentParser, operators: Sequence[str], dtypes: Sequence[str], page: Path, data: Path,
     lasts: float,
@@ -69,7 +93,7 @@ def add_arguments(
     parser.add_argument("--dtype", choices=dtypes, action="append", help="these element types only")
     parser.add_argument("--trials", type=count, help="of each kernel at each shape")
     parser.add_argument("--again", action="store_true", help="measure what is known too")
-    parser.add_argument("--missing", action="store_true", help="measure what the data has no row of")
+    parser.add_argument("--missing", action="store_true", help="measure what the data has no time of")
     parser.add_argument(
         "--merge", type=Path, action="append", metavar="FILE",
         help="measure nothing: add the rows of such a file, of results/ or of another machine's data",
@@ -92,6 +116,39 @@ def count(text: str) -> int:
     if given < 1:
         raise argparse.ArgumentTypeError(f"{text}: a whole number from 1 up")
     return given
+
+
+def carried_out(
+    told: argparse.Namespace, files: Files, name: str, lasts: float, ask: Callable[[], AskedFor[Any]]
+) -> int:
+    """Measures until the time is over, or merges; the exit code, 1 where comparisons are missing.
+
+    Args:
+        told: the command line.
+        files: of the bench.
+        name: of the bench: of its files in the folder that `--output` names.
+        lasts: minutes, where `--minutes` says nothing.
+        ask: what is asked for; raises `TunerError` where it cannot be had.
+    """
+    if told.merge:
+        return merge(told, files)
+    until = time.monotonic() + 60 * (told.minutes or lasts)
+    path = told.output / f"{name}.json"
+
+    def measure() -> tuple[int, int]:
+        kept, asked = read_kept(path), ask()
+        run = kept.setdefault(asked.device.fingerprint, {})
+        wanted = chosen(told, files, asked.cases, run, asked.section)
+
+        def save() -> None:
+            write_kept(path, kept)
+            files.add([run])
+
+        told.output.mkdir(parents=True, exist_ok=True)
+        with open_store(str(told.output / f"{name}.db")) as store:
+            return asked.bench(store, run, save).run(wanted, until), len(wanted)
+
+    return concluded(measure, told.page, path)
 
 
 def merge(told: argparse.Namespace, files: Files) -> int:
