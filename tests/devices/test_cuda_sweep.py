@@ -177,7 +177,7 @@ def test_a_library_runs_where_what_it_imports_is_there_already(
 @pytest.mark.parametrize(
     ("asked", "remark"),
     [('"exclusive": "LOCK", "attributes": {"ComputeMode": 3}', "one finalist at a time"),
-     ('"free": 2500000000', "finalists in groups")],
+     ('"free": 2200000000', "finalists in groups")],
 )  # fmt: skip
 def test_a_final_goes_on_where_not_all_can_hold_the_gpu(
     fake_gpu: ModuleType, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch,
