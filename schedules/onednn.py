@@ -48,14 +48,13 @@ class OneDnnKernel(NativeKernel):
     """What the kernels that call oneDNN have in common."""
 
     stem, versions = STEM, VERSIONS
+    # Without arithmetic in f16 it has no primitive of that type; bf16 it converts.
+    requires = ("avx512fp16:f16",)
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
-        """int8 epilogues go through f32, which does not hold every int32; without arithmetic in f16 it has no
-        primitive of that type (another type of 16 bits it converts)."""
+        """int8 epilogues go through f32, which does not hold every int32."""
         reason = super().unsupported(workload, target)
         options = dict(workload.options)
-        if reason is None and workload.dtype == "f16" and "avx512fp16" not in target.features:
-            reason = "it computes f16 on processors with AVX512_FP16 alone"
         if reason is None and workload.dtype == "int8" and {"bias", "relu"} & options.keys():
             reason = "its int8 epilogue is computed in f32, which is not exact"
         return reason

@@ -46,7 +46,7 @@ tiles_bytes = "STAGES * tile_bytes"
 shared = "tiles_bytes + (4 * warpgroups * 2560 if SPLIT == 1 else 16) + 8 * (2 * STAGES + 2)"
 visits = "ceildiv(rows, BM * CLUSTER_M) * ceildiv(columns, BN * CLUSTER_N) * matrices"
 tiles = "visits * cluster"
-# As many as run at once.
+# Blocks that add up what they have of the tiles of a cluster; parts of all tiles; blocks, as many as run at once.
 together = "cluster * SPLIT"
 all_parts = "tiles * SPLIT"
 blocks = "together * max(1, min(sm_count // together, visits))"

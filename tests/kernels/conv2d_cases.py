@@ -59,10 +59,8 @@ def served(
     options: Mapping[str, Option] | None = None,
 ) -> Workload:
     """A random workload that the kernel supports; a skip where the target lacks what that requires."""
-    if "cpu" in kernel.target_kinds and (missing := lacking(kernel, target)):
+    if "cpu" in kernel.target_kinds and (missing := lacking(kernel, target, dtype)):
         pytest.skip(f"{target.name} lacks {min(missing)}")
-    if kernel.name.startswith("conv_onednn") and dtype == "f16" and "avx512fp16" not in target.features:
-        pytest.skip(f"{target.name} lacks avx512fp16")
     for _ in range(2000):
         workload = draw(rng, dtype, options)
         if kernel.unsupported(workload, target) is None:

@@ -16,7 +16,7 @@ DRAW = {"gemm": gemm_cases.draw, "conv2d": conv2d_cases.draw, "attention": atten
 
 def served(kernel: Kernel, target: Target, rng: random.Random, dtype: str) -> Workload:
     """A random workload that the kernel supports; a skip where the target lacks what that requires."""
-    if "cpu" in kernel.target_kinds and (missing := lacking(kernel, target)):
+    if "cpu" in kernel.target_kinds and (missing := lacking(kernel, target, dtype)):
         pytest.skip(f"{target.name} lacks {min(missing)}")
     for _ in range(3000):
         workload = DRAW[kernel.operator](rng, dtype)

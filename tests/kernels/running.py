@@ -29,9 +29,10 @@ def with_tiles(target: Target) -> Target:
     return replace(target, features=tuple(sorted({*target.features, *_TILES})))
 
 
-def lacking(kernel: Kernel, target: Target) -> set[str]:
-    """Features of a processor that a kernel's file requires and the target has not."""
-    return {feature.partition(":")[0] for feature in getattr(kernel, "requires", ())} - set(target.features)
+def lacking(kernel: Kernel, target: Target, dtype: str | None = None) -> set[str]:
+    """Features of a processor that a kernel requires for a dtype, or for any of its own, and a target lacks."""
+    asked = kernel.dtypes if dtype is None else (dtype,)
+    return {feature for each in asked for feature in kernel.required(each)} - set(target.features)
 
 
 class Run:

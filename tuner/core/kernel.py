@@ -78,6 +78,9 @@ class Kernel(ABC):
     """Whether a library refuses shapes by rules of its own, which only a call tells: it is verified at the
     asked shape alone, since to refuse a ragged companion would be no error of it."""
 
+    requires: tuple[str, ...] = ()
+    """Features that a target has to have. `amx-int8:int8` is required for int8 alone."""
+
     claims: tuple[str, ...] = ()
     """What its machine code shows and `tuner.lab.ladder` holds it to: `wide_loads`, 128 bits a load;
     `tensor_cores`, their instructions in the main loop. `tensor_cores:f16` is claimed of f16 alone."""
@@ -122,7 +125,16 @@ class Kernel(ABC):
         if self.only_frozen and not workload.option(FROZEN, False):
             ahead = " and ".join(self.constant)
             return f"it lays {ahead} out ahead, and the workload is not frozen: add frozen to the shape"
+        for name in self.required(workload.dtype):
+            if name not in target.features:
+                whose = "" if name in self.requires else f", which {workload.dtype} needs"
+                return f"{target.name} lacks {name}{whose}"
         return None
+
+    def required(self, dtype: str) -> list[str]:
+        """Features of a target that `requires` names for workloads of a dtype."""
+        needed = (text.partition(":")[::2] for text in self.requires)
+        return [name for name, only in needed if only in ("", dtype)]
 
     def unavailable(self) -> str | None:
         """Why this kernel cannot be used on this machine (a library is missing); `None` if it can."""

@@ -73,7 +73,7 @@ class SourceKernel(Kernel):
         self.summary = self._declared.get("summary", "")
         self.dtypes = tuple(self._declared.get("dtypes", ["f32"]))
         self.options = self.header.options
-        self.requires: tuple[str, ...] = tuple(self._declared.get("requires", ()))
+        self.requires = tuple(self._declared.get("requires", ()))
         self.claims = tuple(self._declared.get("claims", ()))
         self.special_values = self._declared.get("special_values", True)
         self.shape_generic = self._declared.get("shape_generic", True)
@@ -128,22 +128,13 @@ class SourceKernel(Kernel):
         return {name: sets[name] for name in sorted(used & sets.keys())}
 
     def unsupported(self, workload: Workload, target: Target) -> str | None:
-        """Also checks `[supports]`, and the features of the target that the file's `requires` names."""
+        """Also checks `[supports]`."""
         reason = super().unsupported(workload, target)
-        for name in self._required(workload.dtype):
-            if reason is None and name not in target.features:
-                whose = "" if name in self.requires else f", which {workload.dtype} needs"
-                reason = f"{target.name} lacks {name}{whose}"
         if reason is None and "supports" in self._declared:
             scope = self._named(("supports",), self.constants(workload, target))
             needs = self.header.table("supports")
             reason = next((words for words, expression in needs if not expression.holds(scope)), None)
         return reason
-
-    def _required(self, dtype: str) -> list[str]:
-        """Features of the target that the file's `requires` names for workloads of a dtype."""
-        needed = (text.partition(":")[::2] for text in self.requires)
-        return [name for name, only in needed if only in ("", dtype)]
 
     def _named(self, tables: tuple[str, ...], scope: dict[str, Any]) -> dict[str, Any]:
         """The scope itself, in which the expressions of these tables have all their names."""
@@ -177,7 +168,7 @@ class SourceKernel(Kernel):
         threads = int(config.get("threads", 1))
         flags = absolute_flags(self._declared.get("flags", []), self.path.parent.absolute())
         prepare, append = self._declared.get("prepare"), self._declared.get("append")
-        requires = self._required(workload.dtype)
+        requires = self.required(workload.dtype)
         return Source(
             self.language, text, self._declared["entry"], self._arguments(workload, options, scope),
             threads, self._launch(scope),
