@@ -30,7 +30,7 @@ def with_tiles(target: Target) -> Target:
 
 
 def lacking(kernel: Kernel, target: Target, dtype: str | None = None) -> set[str]:
-    """Features of a processor that a kernel requires for a dtype, or for any of its own, and a target lacks."""
+    """Features of a processor that a kernel requires (for a dtype, or for any it has) and a target lacks."""
     asked = kernel.dtypes if dtype is None else (dtype,)
     return {feature for each in asked for feature in kernel.required(each)} - set(target.features)
 

@@ -59,4 +59,4 @@ def _claims(kernel: Kernel, dtype: str) -> bool:
 
 
 def _specific(kernel: Kernel) -> bool:
-    return bool(specific_features() & set(getattr(kernel, "requires", ())))
+    return bool(specific_features() & set(kernel.requires))
