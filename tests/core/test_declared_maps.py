@@ -51,23 +51,6 @@ def test_a_map_is_an_argument_that_says_what_one_copy_fetches(tmp_path: Path) ->
         mapped(tmp_path).lower(odd, {"ROWS": 64}, GPU)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ('tensor = "A"', 'tensor = "W"', "map_a: tensor is one of A, B"),
-        ('dims = ["k", "m"]', 'dims = ["k"]', "of one length"),
-        ('swizzle = "128"', 'stride = "128"', "has tensor, dims and box, and swizzle"),
-        ("[maps.map_a]", "[maps.map_b]", "argument 'map_a' is no tensor"),
-        ('"ROWS"', '"ROW"', "unknown"),
-    ],
-)
-def test_a_wrong_map_is_refused_in_one_line(old: str, new: str, said: str, tmp_path: Path) -> None:
-    workload = Workload("gemm", "f16", (("m", 8), ("n", 8), ("k", 8)))
-    with pytest.raises(InvalidSpace) as caught:
-        mapped(tmp_path, MAPPED.replace(old, new)).space(workload, GPU)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
-
-
 WINDOWED = """
 name = "windowed"
 operator = "conv2d"
@@ -104,17 +87,23 @@ def test_a_map_of_windows_says_where_they_stand(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("text", "old", "new", "said"),
     [
-        ('steps = ["stride", "stride"]\n', "", "windows have lower, upper and steps, all three"),
-        ('["-left", "-top"]', '["-left"]', "two fewer than dims"),
-        ('box = ["64", "PIXELS"]', 'box = ["64", "1", "1", "1"]', "box has channels and pixels"),
-        ('["-left", "-top"]', '"left"', "lower is a list of one to five expressions"),
+        (MAPPED, 'tensor = "A"', 'tensor = "W"', "map_a: tensor is one of A, B"),
+        (MAPPED, 'dims = ["k", "m"]', 'dims = ["k"]', "of one length"),
+        (MAPPED, 'swizzle = "128"', 'stride = "128"', "has tensor, dims and box, and swizzle"),
+        (MAPPED, "[maps.map_a]", "[maps.map_b]", "argument 'map_a' is no tensor"),
+        (MAPPED, '"ROWS"', '"ROW"', "unknown"),
+        (WINDOWED, 'steps = ["stride", "stride"]\n', "", "windows have lower, upper and steps, all three"),
+        (WINDOWED, '["-left", "-top"]', '["-left"]', "two fewer than dims"),
+        (WINDOWED, 'box = ["64", "PIXELS"]', 'box = ["64", "1", "1", "1"]', "box has channels and pixels"),
+        (WINDOWED, '["-left", "-top"]', '"left"', "lower is a list of one to five expressions"),
     ],
 )
-def test_wrong_windows_are_refused_in_one_line(old: str, new: str, said: str, tmp_path: Path) -> None:
-    workload = registry.operator("conv2d").parse("n2 c64 h9 w8 k4 r3 s2 nhwc", "f16")
-    assert old in WINDOWED
+def test_a_wrong_map_is_refused_in_one_line(text: str, old: str, new: str, said: str, tmp_path: Path) -> None:
+    shapes = {MAPPED: ("gemm", "8x8x8"), WINDOWED: ("conv2d", "n2 c64 h9 w8 k4 r3 s2 nhwc")}
+    operator, shape = shapes[text]
+    assert old in text
     with pytest.raises(InvalidSpace) as caught:
-        mapped(tmp_path, WINDOWED.replace(old, new)).space(workload, GPU)
+        mapped(tmp_path, text.replace(old, new)).space(registry.operator(operator).parse(shape, "f16"), GPU)
     assert said in str(caught.value) and "\n" not in str(caught.value)
