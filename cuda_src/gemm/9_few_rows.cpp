@@ -76,7 +76,7 @@ struct FewRows {
             add([=](const Input* from) { return load_rest(from, rest); }, p);
             p = depth.end;
         }
-        float totals[R * C + 3];
+        float totals[R * C];
 #pragma GCC unroll 16
         for (int t = 0; t + 4 <= R * C; t += 4) {
             const vec four = sums_across(products[t], products[t + 1], products[t + 2], products[t + 3]);

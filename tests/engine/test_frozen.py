@@ -323,11 +323,11 @@ LAYERS = sorted(
 @pytest.mark.parametrize("name", LAYERS)
 def test_all_weights_are_given_or_the_missing_one_is_named(name: str) -> None:
     kernel, device = registry.kernel(name), CpuDevice()
-    if lacking(kernel, device.target):
+    dtype = kernel.dtypes[0]
+    if lacking(kernel, device.target, dtype):
         pytest.skip("this processor lacks what it requires")
     operator = registry.operator(kernel.operator)
     more = {"bias": True} if operator.options.get("bias") is False and "bias" in kernel.options else {}
-    dtype = kernel.dtypes[0]
     made = TunedKernel.__new__(TunedKernel)  # nothing is built to see what is refused
     made.workload, made._weights = operator.parse(operator.example, dtype, frozen=True, **more), {}
     signature = {spec.name: spec for spec in operator.signature(made.workload)}

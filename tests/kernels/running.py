@@ -29,10 +29,14 @@ def with_tiles(target: Target) -> Target:
     return replace(target, features=tuple(sorted({*target.features, *_TILES})))
 
 
-def lacking(kernel: Kernel, target: Target, dtype: str | None = None) -> set[str]:
-    """Features of a processor that a kernel requires (for a dtype, or for any it has) and a target lacks."""
-    asked = kernel.dtypes if dtype is None else (dtype,)
-    return {feature for each in asked for feature in kernel.required(each)} - set(target.features)
+def lacking(kernel: Kernel, target: Target, dtype: str) -> set[str]:
+    """Features of a processor that a kernel requires for a dtype and a target lacks."""
+    return set(kernel.required(dtype)) - set(target.features)
+
+
+def has(kernel: Kernel, target: Target) -> list[str]:
+    """Those of a kernel's dtypes for which a target lacks nothing."""
+    return [dtype for dtype in kernel.dtypes if not lacking(kernel, target, dtype)]
 
 
 class Run:

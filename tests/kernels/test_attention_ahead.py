@@ -52,7 +52,7 @@ def infinite_keys(workload: Workload, seed: int) -> Tensors:
 
 def test_an_infinite_key_hides_itself_where_its_logit_is_negative(tmp_path: Path) -> None:
     kernel = registry.kernel("attn_amx_split")
-    if missing := lacking(kernel, HERE):
+    if missing := lacking(kernel, HERE, "f32"):
         pytest.skip(f"this processor lacks {min(missing)}")
     workload = ATTENTION.parse("1x2x40x70x24")
     config = kernel.space(workload, HERE).sample(random.Random(1))

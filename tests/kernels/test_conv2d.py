@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernels.conv2d_cases import CONV, cases, served
-from tests.kernels.running import Run, lacking, with_tiles
+from tests.kernels.running import Run, has, lacking, with_tiles
 from tuner import registry
 from tuner.core.activations import BEYOND_RELU
 from tuner.devices.cpu.device import CpuDevice, named_targets
@@ -74,7 +74,7 @@ def test_padding_by_side(name: str, dtype: str, tmp_path: Path) -> None:
     kernel = registry.kernel(name)
     if reason := kernel.unavailable() or registry.no_builder(kernel, kernel.target_kinds[0]):
         pytest.skip(reason)
-    if missing := lacking(kernel, HERE):
+    if missing := lacking(kernel, HERE, dtype):
         pytest.skip(f"this processor lacks {min(missing)}")
     shapes = [
         "n2 c5 h12 w14 k9 r3 s3 pad_bottom1 pad_right2 bias",
@@ -253,11 +253,11 @@ def test_what_a_kernel_supports_has_a_configuration(arch: str) -> None:
     """On any number of cores, too: three threads are as good as four."""
     rng, described = random.Random(arch), named_targets()[arch]
     for kernel in registry.kernels_of("conv2d", "cpu"):
-        if lacking(kernel, described):
+        if not (dtypes := has(kernel, described)):
             continue
         for cores in (1, 2, 3, 8, 12) * 3:
             target = replace(described, limits={**described.limits, "cores": cores})
-            workload = served(kernel, target, rng, rng.choice(kernel.dtypes))
+            workload = served(kernel, target, rng, rng.choice(dtypes))
             assert kernel.space(workload, target).size != 0, f"{kernel.name} on {cores} cores: {workload.key}"
 
 

@@ -59,7 +59,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run | None]
         builder = registry.builder_for(kernel.language, kernel.target_kinds[0])
         if reason := kernel.unavailable() or builder.unavailable():
             pytest.skip(reason)
-        if missing := lacking(kernel, HERE):
+        if missing := lacking(kernel, HERE, dtype):
             pytest.skip(f"this processor lacks {min(missing)}")
         workload = registry.operator(kernel.operator).parse(shape + " frozen" * kernel.only_frozen, dtype)
         if kernel.unsupported(workload, HERE):

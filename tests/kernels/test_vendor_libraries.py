@@ -17,7 +17,7 @@ from tuner.core.kernel import Kernel
 from tuner.core.operator import worst_error
 from tuner.core.workload import Option, Workload
 from tuner.devices.cpu.callable import load
-from tuner.devices.cpu.device import CpuDevice
+from tuner.devices.cpu.device import CpuDevice, named_targets
 from tuner.schedules import native
 
 # Libraries compute on the machine as it is, whatever a target says.
@@ -97,3 +97,14 @@ def test_a_library_of_another_version_is_not_taken(tmp_path: Path, monkeypatch: 
     found = native.find_library.__wrapped__
     assert found("made_up", ("3",)) is None
     assert found("made_up", ("3", "2")) == str(tmp_path / "lib" / "libmade_up.so.2")
+
+
+@pytest.mark.parametrize("kernel", [k for k in NATIVE if "onednn" in k.name], ids=lambda kernel: kernel.name)
+def test_onednn_is_refused_f16_alone_where_the_processor_has_no_arithmetic_in_it(kernel: Kernel) -> None:
+    operator, avx2 = registry.operator(kernel.operator), named_targets()["cpu:avx2"]
+    example = dict(operator.parse(operator.example).dims)
+    said = {
+        dtype: kernel.unsupported(operator.workload(dtype, **example, frozen=kernel.only_frozen), avx2)
+        for dtype in kernel.dtypes
+    }
+    assert "lacks avx512fp16, which f16 needs" in str(said.pop("f16")) and set(said.values()) == {None}
