@@ -51,6 +51,47 @@ static inline vec4 load4(const Source* p) {
 }
 
 static inline void store4(float* p, vec4 v) { *reinterpret_cast<vec4_unaligned*>(p) = v; }
+
+// Four at a time: one by one halves take four conversions and three insertions.
+#if DTYPE_F16 && defined(__F16C__)
+static inline vec4 load4(const _Float16* p) {
+    half8 bits = {};
+    __builtin_memcpy(&bits, p, 4 * sizeof *p);
+#if defined(__clang__)
+    return (vec4)_mm_cvtph_ps((__m128i)bits);
+#else
+    return __builtin_ia32_vcvtph2ps(bits);
+#endif
+}
+
+static inline void store4(_Float16* p, vec4 v) {
+#if defined(__clang__)
+    const half8 bits = (half8)_mm_cvtps_ph((__m128)v, NEAREST_EVEN);
+#else
+    const half8 bits = __builtin_ia32_vcvtps2ph(v, NEAREST_EVEN);
+#endif
+    __builtin_memcpy(p, &bits, 4 * sizeof *p);
+}
+#elif DTYPE_BF16
+typedef uint16_t halves4 __attribute__((vector_size(8)));
+typedef uint32_t words4 __attribute__((vector_size(16)));
+
+static inline vec4 load4(const bfloat16* p) {
+    halves4 halves;
+    __builtin_memcpy(&halves, p, sizeof halves);
+    return (vec4)(__builtin_convertvector(halves, words4) << 16);
+}
+
+static inline void store4(bfloat16* p, vec4 v) {
+    const halves4 halves = __builtin_convertvector(upper_half<words4>((words4)v, v != v), halves4);
+    __builtin_memcpy(p, &halves, sizeof halves);
+}
+#elif DTYPE_F16
+static inline void store4(_Float16* p, vec4 v) {
+    for (int i = 0; i < 4; ++i) p[i] = _Float16(v[i]);
+}
+#endif
+
 // Lanes of the concatenation of two vectors; GCC and Clang spell it differently.
 #if defined(__clang__)
 #define PICK4(a, b, w, x, y, z) __builtin_shufflevector(a, b, w, x, y, z)
@@ -58,8 +99,8 @@ static inline void store4(float* p, vec4 v) { *reinterpret_cast<vec4_unaligned*>
 #define PICK4(a, b, w, x, y, z) __builtin_shuffle(a, b, pick4{w, x, y, z})
 #endif
 
-template <class Source>
-static inline void transpose4(float* to, int64_t to_stride, const Source* from, int64_t from_stride) {
+template <class Target, class Source>
+static inline void transpose4(Target* to, int64_t to_stride, const Source* from, int64_t from_stride) {
     vec4 a = load4(from), b = load4(from + from_stride);
     vec4 c = load4(from + 2 * from_stride), d = load4(from + 3 * from_stride);
     vec4 ab_low = PICK4(a, b, 0, 4, 1, 5), ab_high = PICK4(a, b, 2, 6, 3, 7);

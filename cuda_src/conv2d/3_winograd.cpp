@@ -2,7 +2,7 @@
 name = "conv_winograd"
 operator = "conv2d"
 summary = "Winograd F(2x2,3x3) or F(4x4,3x3): 2.25 or 4 times fewer products, on transformed tiles."
-dtypes = ["f32"]
+dtypes = ["f32", "f16", "bf16"]
 entry = "conv2d"
 special_values = false
 arguments = ["X", "W", "bias", "residual", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
@@ -27,6 +27,8 @@ use = ["winograd", "channel_tiles", "cores", "winograd_blocks"]
 // channels on; with fewer F(2x2) is computed. Largest errors seen, as shares of the tolerance (200,000 outputs,
 // 4 seeds): F(4x4) 0.67 with 32 channels, 0.56 with 64, 0.41 with 128; F(2x2) 0.23 with 16, 0.18 with 64.
 //
+// Halves (f16, bf16) are converted on their way in and out; all between is f32.
+//
 // TILE = 2: tiles of 4 x 4 pixels (IN of F2, winograd.h), 2 apart, make 2 x 2 outputs (OUT) each. The 16 elements of a
 // transformed tile go to 16 matrices, one each:
 //
@@ -39,8 +41,8 @@ use = ["winograd", "channel_tiles", "cores", "winograd_blocks"]
 #define W_AHEAD 0
 #include "winograd_blocks.h"
 
-extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* residual, const float* scale,
-                      float* Y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual,
+                      const float* scale, result* Y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
     (void)scale;
     return convolve(X, W, nullptr, bias, residual, Y, Shape(n, c, h, w, k, r, s));
 }

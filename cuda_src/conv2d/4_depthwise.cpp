@@ -2,7 +2,7 @@
 name = "conv_depthwise"
 operator = "conv2d"
 summary = "One filter a channel, NCHW: rows of pixels in registers, no reduction over channels."
-dtypes = ["f32"]
+dtypes = ["f32", "f16", "bf16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "scale", "Y", "n", "c", "h", "w", "k", "r", "s"]
 options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
@@ -35,6 +35,8 @@ masked_fits = """
     (stride == 1 and left + right == reach_x and s * dilation <= w and 4 * (top * w + left) <= vector_bytes
       and 4 * ((reach_y - top) * w + reach_x - left) <= vector_bytes)
     or (stride == 2 and 2 * w <= vector_bytes and q <= vector_bytes // 4)))"""
+# Halves are converted when they are copied.
+converted = "element_bytes == 4 or not MASKED"
 masked_vectors_used = "not MASKED or VECTORS == 1 or but_last < 4 * p * q"
 # The masks stay in the L1 cache.
 masked_stays_in_cache = "not MASKED or h * w * r * s <= 8192 * stride * stride"
@@ -66,8 +68,10 @@ tile_area = "sums"
 
 struct Depthwise {
     const Shape at;
-    const float *X, *W, *bias, *residual;
-    float* Y;
+    const element *X, *W;
+    const addend* bias;
+    const result* residual;
+    result* Y;
 
     // NCHW: the plane with padding; behind each row, and behind the last one, room for what vectors overhang.
     // With a stride above 2 a row is stride pieces: columns 0, stride, 2*stride ..., then 1, stride + 1, ...
@@ -82,9 +86,9 @@ struct Depthwise {
         return every_second(load(from), load(from + LANES));
     }
 
-    void copy_plane(float* to, const float* from) const {
+    void copy_plane(float* to, const element* from) const {
         for (int64_t y = 0; y < at.high(); ++y, to += row()) {
-            const float* line = from + (y - TOP) * at.w;
+            const element* line = from + (y - TOP) * at.w;
             if (y < TOP || y >= TOP + at.h) {
                 memset(to, 0, size_t(row()) * sizeof(float));
                 continue;
@@ -92,22 +96,22 @@ struct Depthwise {
             if (!SORTED) {
                 for (int64_t x = 0; x < LEFT; ++x) to[x] = 0;
                 for (int64_t x = LEFT + at.w; x < at.wide(); ++x) to[x] = 0;
-                memcpy(to + LEFT, line, size_t(at.w) * sizeof(float));
+                convert(to + LEFT, line, at.w);
                 continue;
             }
             for (int64_t x = 0; x < at.wide(); ++x) {
                 const bool inside = x >= LEFT && x < LEFT + at.w;
-                to[x % OPT_STRIDE * piece() + x / OPT_STRIDE] = inside ? line[x - LEFT] : 0;
+                to[x % OPT_STRIDE * piece() + x / OPT_STRIDE] = inside ? float(line[x - LEFT]) : 0;
             }
         }
     }
 
     template <int V>
-    void finish(float* to, const vec* sums, int64_t count) const {
-        const float* more = OPT_RESIDUAL ? residual + (to - Y) : nullptr;
-        float whole[V * LANES];
+    void finish(result* to, const vec* sums, int64_t count) const {
+        const result* more = OPT_RESIDUAL ? residual + (to - Y) : nullptr;
+        result whole[V * LANES];
         const bool inside = count >= V * LANES;
-        float* place = inside ? to : whole;
+        result* place = inside ? to : whole;
 #pragma GCC unroll 4
         for (int j = 0; j < V; ++j) {
             vec value = sums[j];
@@ -115,12 +119,12 @@ struct Depthwise {
             value = activated(value);
             store(place + j * LANES, value);
         }
-        if (!inside) memcpy(to, whole, size_t(count) * sizeof(float));
+        if (!inside) memcpy(to, whole, size_t(count) * sizeof(result));
     }
 
     // Output rows p ... p + ROWS - 1 of one channel. R and S are the kernel's size, 0 where it is not known.
     template <int R, int S>
-    void rows_together(const float* from, const float* weights, float addend, float* to, int64_t p) const {
+    void rows_together(const float* from, const element* weights, float addend, result* to, int64_t p) const {
         const int64_t r = R ? R : at.r, s = S ? S : at.s;
         for (int64_t q = 0; q < at.columns; q += VECTORS * LANES) {
             vec sums[ROWS][VECTORS];
@@ -132,7 +136,7 @@ struct Depthwise {
             for (int64_t y = 0; y < r; ++y) {
 #pragma GCC unroll 5
                 for (int64_t x = 0; x < s; ++x) {
-                    const vec weight = splat(weights[y * s + x]);
+                    const vec weight = splat(float(weights[y * s + x]));
                     const int64_t column = x * OPT_DILATION % PIECES * piece() + x * OPT_DILATION / PIECES;
                     const float* tap = window + y * OPT_DILATION * row() + column;
 #pragma GCC unroll 4
@@ -151,9 +155,9 @@ struct Depthwise {
     }
 
     void channel(float* buffer, int64_t i) const {
-        const float* weights = W + i % at.c * at.r * at.s;
-        float* to = Y + i * at.rows * at.columns;
-        const float addend = OPT_BIAS ? bias[i % at.c] : 0;
+        const element* weights = W + i % at.c * at.r * at.s;
+        result* to = Y + i * at.rows * at.columns;
+        const float addend = OPT_BIAS ? float(bias[i % at.c]) : 0;
         copy_plane(buffer, X + i * at.h * at.w);
         for (int64_t p = 0; p < at.rows; p += ROWS) {
             if (FIXED && at.r == 3 && at.s == 3) rows_together<3, 3>(buffer, weights, addend, to, p);
@@ -180,8 +184,8 @@ static int run(const Work& work, int64_t size) {
     return 0;
 }
 
-extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* residual, const float* scale,
-                      float* Y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual,
+                      const float* scale, result* Y, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r, int64_t s) {
     (void)scale;
     const Shape at(n, c, h, w, k, r, s);
 #if MASKED

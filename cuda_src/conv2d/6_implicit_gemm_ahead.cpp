@@ -2,7 +2,7 @@
 name = "conv_implicit_gemm_ahead"
 operator = "conv2d"
 summary = "conv_implicit_gemm with constant weights, packed before any call: for workloads that are frozen."
-dtypes = ["f32"]
+dtypes = ["f32", "f16"]
 entry = "conv2d"
 arguments = ["X", "W", "bias", "residual", "scale", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
 options = ["stride", "pad", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "groups", "bias", "relu", "residual", "relu6", "silu", "hardswish"]
@@ -30,7 +30,7 @@ constant = ["W"]
 #define W_AHEAD 1
 #include "windows.h"
 
-extern "C" int pack_ahead(const float* W, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k,
+extern "C" int pack_ahead(const element* W, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k,
                           int64_t r, int64_t s) {
     const Shape at(n, c, h, w, k, r, s);
     const Convolution work = {at, Strides(at), W, nullptr, nullptr, nullptr, nullptr, ahead, ahead, false};
@@ -38,8 +38,8 @@ extern "C" int pack_ahead(const float* W, float* ahead, int64_t n, int64_t c, in
     return 0;
 }
 
-extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* residual, const float* scale,
-                      float* Y, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual,
+                      const float* scale, result* Y, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
                       int64_t s) {
     (void)scale;
     return convolve(X, W, ahead, bias, residual, Y, Shape(n, c, h, w, k, r, s));

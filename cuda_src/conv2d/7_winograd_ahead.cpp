@@ -2,7 +2,7 @@
 name = "conv_winograd_ahead"
 operator = "conv2d"
 summary = "conv_winograd with constant filters, transformed before any call: for workloads that are frozen."
-dtypes = ["f32"]
+dtypes = ["f32", "f16", "bf16"]
 entry = "conv2d"
 special_values = false
 arguments = ["X", "W", "bias", "residual", "scale", "Y", "ahead", "n", "c", "h", "w", "k", "r", "s"]
@@ -29,7 +29,7 @@ constant = ["W"]
 #include "winograd_blocks.h"
 
 template <class F>
-static int lay_out(const Shape& at, const float* W, float* ahead) {
+static int lay_out(const Shape& at, const element* W, float* ahead) {
     const Winograd<F> work = {at, nullptr, W, nullptr, {nullptr, nullptr}, nullptr, ahead};
     float* packed = nullptr;
     if (posix_memalign(reinterpret_cast<void**>(&packed), 64, size_t(work.packed_size()) * sizeof(float))) return 1;
@@ -40,15 +40,15 @@ static int lay_out(const Shape& at, const float* W, float* ahead) {
     return 0;
 }
 
-extern "C" int transform_ahead(const float* W, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k,
+extern "C" int transform_ahead(const element* W, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k,
                                int64_t r, int64_t s) {
     const Shape at(n, c, h, w, k, r, s);
     if (TILE == 4 && c >= 32) return lay_out<F4>(at, W, ahead);
     return lay_out<F2>(at, W, ahead);
 }
 
-extern "C" int conv2d(const float* X, const float* W, const float* bias, const float* residual, const float* scale,
-                      float* Y, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
+extern "C" int conv2d(const element* X, const element* W, const addend* bias, const result* residual,
+                      const float* scale, result* Y, float* ahead, int64_t n, int64_t c, int64_t h, int64_t w, int64_t k, int64_t r,
                       int64_t s) {
     (void)scale;
     return convolve(X, W, ahead, bias, residual, Y, Shape(n, c, h, w, k, r, s));

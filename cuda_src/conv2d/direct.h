@@ -136,14 +136,9 @@ static int convolve(const element* X, const element* W, float* ahead, const Epil
             }
         }
     }
-#if defined(DTYPE_F32)
-    const float* image = IN_PLACE ? X : memory;
-#else
-    const float* image = memory;
-#endif
     const bool flat = at.r == 1 && at.s == 1 && !PADDED && OPT_STRIDE == 1;
     float* packed = W_AHEAD ? ahead : memory + copy + table;
-    const Convolution work = {at, strides, W, Y, epilogue, image, offsets, packed, flat};
+    const Convolution work = {at, strides, W, Y, epilogue, image_of(X, memory), offsets, packed, flat};
     BY_TEAM
     work.run(X, memory, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });
     return 0;

@@ -8,10 +8,10 @@ enum : int64_t { MOST_DOTS = 4 };
 
 // Output rows i ... of a group, pixels j ... of an image: `rows` x `columns` of them exist.
 struct Tile {
-    float* Y;
+    result* Y;
     int64_t pixels, rows, columns;
-    const float* bias;      // of row 0; null without bias
-    const float* residual;  // as Y; null without residual
+    const addend* bias;      // of row 0; null without bias
+    const result* residual;  // as Y; null without residual
 };
 
 // Floats for the columns of one image: [MOST_DOTS][taps], and room to gather them in.
@@ -52,10 +52,10 @@ static __attribute__((noinline)) void dots(const float* weights, const float* co
         if (p < taps) add(p, taps - p);
         for (int64_t i = 0; i < ROWS && first + i < at.rows; ++i) {
             for (int j = 0; j < D; ++j) {
-                float value = sum(sums[i][j]) + (OPT_BIAS ? at.bias[first + i] : 0);
+                float value = sum(sums[i][j]) + (OPT_BIAS ? float(at.bias[first + i]) : 0);
                 const int64_t place = (first + i) * at.pixels + j;
-                if (OPT_RESIDUAL) value += at.residual[place];
-                at.Y[place] = activated(value);
+                if (OPT_RESIDUAL) value += float(at.residual[place]);
+                at.Y[place] = result(activated(value));
             }
         }
     }

@@ -10,8 +10,10 @@
 
 struct FlatDepthwise {
     const Shape at;
-    const float *X, *W, *bias, *residual;
-    float* Y;
+    const element *X, *W;
+    const addend* bias;
+    const ::result* residual;
+    ::result* Y;
 
     int64_t pitch() const { return ceil_div(at.wide(), OPT_STRIDE); }
     int64_t phase() const { return ceil_div(at.high(), OPT_STRIDE) * pitch(); }
@@ -21,7 +23,7 @@ struct FlatDepthwise {
     int64_t memory() const { return image() + result(); }
 
     // The padding was zeroed before the first channel and is never written.
-    void copy_in(float* to, const float* from) const {
+    void copy_in(float* to, const element* from) const {
         const int64_t w = at.w;
         for (int64_t y = 0; y < at.h; ++y, from += w) {
             float* line = to + (y + TOP) % OPT_STRIDE * OPT_STRIDE * phase() + (y + TOP) / OPT_STRIDE * pitch();
@@ -36,14 +38,14 @@ struct FlatDepthwise {
                     store_part(odd + x / 2, every_second(a, b, 1), (w - x) / 2);
                 }
             } else {
-                for (int64_t x = 0; x < w; ++x) line[(x + LEFT) % OPT_STRIDE * phase() + (x + LEFT) / OPT_STRIDE] = from[x];
+                for (int64_t x = 0; x < w; ++x) line[(x + LEFT) % OPT_STRIDE * phase() + (x + LEFT) / OPT_STRIDE] = float(from[x]);
             }
         }
     }
 
     // R and S are the kernel's size, 0 where it is not known.
     template <int R, int S>
-    void compute(const float* image, const float* weights, float addend, float* result) const {
+    void compute(const float* image, const element* weights, float addend, float* result) const {
         const int64_t r = R ? R : at.r, s = S ? S : at.s, end = at.rows * pitch();
         for (int64_t f = 0; f < end; f += VECTORS * LANES) {
             vec sums[VECTORS];
@@ -55,7 +57,7 @@ struct FlatDepthwise {
                     const int64_t line = y * OPT_DILATION, column = x * OPT_DILATION;
                     const float* tap = image + f + (line % OPT_STRIDE * OPT_STRIDE + column % OPT_STRIDE) * phase() +
                                        line / OPT_STRIDE * pitch() + column / OPT_STRIDE;
-                    const vec weight = splat(weights[y * s + x]);
+                    const vec weight = splat(float(weights[y * s + x]));
 #pragma GCC unroll 8
                     for (int j = 0; j < VECTORS; ++j) sums[j] += weight * load(tap + j * LANES);
                 }
@@ -72,9 +74,9 @@ struct FlatDepthwise {
         float* result = memory + image();
         memset(memory, 0, size_t(image()) * sizeof(float));
         for (int64_t i = mine.begin; i < mine.end; ++i) {
-            const float* weights = W + i % at.c * at.r * at.s;
-            const float addend = OPT_BIAS ? bias[i % at.c] : 0;
-            float* to = Y + i * at.rows * at.columns;
+            const element* weights = W + i % at.c * at.r * at.s;
+            const float addend = OPT_BIAS ? float(bias[i % at.c]) : 0;
+            ::result* to = Y + i * at.rows * at.columns;
             copy_in(memory, X + i * at.h * at.w);
             if (FIXED && at.r == 3 && at.s == 3) compute<3, 3>(memory, weights, addend, result);
             else if (FIXED && at.r == 5 && at.s == 5) compute<5, 5>(memory, weights, addend, result);

@@ -54,7 +54,21 @@ static inline void convert(float* to, const element* from, int64_t count) {
 #if defined(DTYPE_F32)
     memcpy(to, from, size_t(count) * sizeof(float));
 #else
-    for (int64_t i = 0; i < count; ++i) to[i] = float(from[i]);
+    int64_t i = 0;
+#if defined(DTYPE_F16) || defined(DTYPE_BF16)
+    for (; i + LANES <= count; i += LANES) store(to + i, load(from + i));
+#endif
+    for (; i < count; ++i) to[i] = float(from[i]);
+#endif
+}
+
+// What kernels read: the caller's image, or the copy.
+static inline const float* image_of(const element* X, const float* copy) {
+#if defined(DTYPE_F32)
+    return IN_PLACE ? X : copy;
+#else
+    (void)X;
+    return copy;
 #endif
 }
 

@@ -6,11 +6,5 @@
 // packed[p * N + j] is tap p of filter j, in f32; filters from `count` on are zeros. W is [filters][taps].
 template <int N>
 static void pack_weights(float* packed, const element* W, int64_t taps, int64_t count) {
-#if defined(DTYPE_F32)
     pack_columns<N>(packed, W, taps, count, taps);
-#else
-    for (int64_t j = 0; j < N; ++j) {
-        for (int64_t p = 0; p < taps; ++p) packed[p * N + j] = j < count ? float(W[j * taps + p]) : 0.0f;
-    }
-#endif
 }

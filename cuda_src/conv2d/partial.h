@@ -27,6 +27,23 @@ static inline void store_part(float* p, vec v, int64_t count) {
 #endif
 }
 
+#if DTYPE_F16 || DTYPE_BF16
+// As above, of halves.
+static inline vec load_part(const Input* p, int64_t count) {
+    if (count >= LANES) return load(p);
+    Input part[LANES] = {};
+    if (count > 0) memcpy(part, p, size_t(count) * sizeof *p);
+    return load(part);
+}
+
+static inline void store_part(Output* p, vec v, int64_t count) {
+    if (count >= LANES) return store(p, v);
+    Output part[LANES];
+    store(part, v);
+    if (count > 0) memcpy(p, part, size_t(count) * sizeof *p);
+}
+#endif
+
 typedef int32_t pick_lanes __attribute__((vector_size(VECTOR_BYTES)));
 
 // Every second element of two vectors side by side, from the first or from the second on.

@@ -46,14 +46,14 @@ static inline void fetch_ahead(const result* from, const Place& place) {
     }
 }
 
-#if defined(DTYPE_F32)
+#if !defined(DTYPE_INT8)
 // What is added to a tile, of Y's layout, as [M][N]; zeros for channels that do not exist.
 template <int M, int N>
-static inline void fetch(float* tile, const float* from, const Place& place) {
+static inline void fetch(float* tile, const result* from, const Place& place) {
     const int64_t pixel = place.pixel_stride(), channel = place.channel_stride();
     if (place.channels < N) memset(tile, 0, sizeof(float) * M * N);
     if (OPT_NHWC) {
-        for (int i = 0; i < M; ++i) memcpy(tile + i * N, from + i * pixel, size_t(place.channels) * sizeof(float));
+        for (int i = 0; i < M; ++i) convert(tile + i * N, from + i * pixel, place.channels);
         return;
     }
     const int64_t whole = M >= 4 ? place.channels & ~3 : 0;
@@ -76,7 +76,7 @@ static inline void put(const accumulator* sums, const Place& place, result* Y, c
     constexpr int N = V * LANES;
     const int64_t pixel = place.pixel_stride(), channel = place.channel_stride();
     result* to = Y + place.first();
-#if defined(DTYPE_F32)
+#if !defined(DTYPE_INT8)
     float done[M * N] __attribute__((aligned(VECTOR_BYTES)));
     float more[OPT_RESIDUAL ? M * N : 1] __attribute__((aligned(VECTOR_BYTES)));
     if (OPT_RESIDUAL) fetch<M, N>(more, epilogue.residual + place.first(), place);
@@ -84,7 +84,7 @@ static inline void put(const accumulator* sums, const Place& place, result* Y, c
         vec addend = {};
         if (OPT_BIAS) {
             if (place.channels == N) addend = load(epilogue.bias + place.k + j * LANES);
-            else for (int l = 0; l < LANES; ++l) addend[l] = j * LANES + l < place.channels ? epilogue.bias[place.k + j * LANES + l] : 0;
+            else for (int l = 0; l < LANES; ++l) addend[l] = j * LANES + l < place.channels ? float(epilogue.bias[place.k + j * LANES + l]) : 0;
         }
 #pragma GCC unroll 16
         for (int i = 0; i < M; ++i) {
@@ -109,7 +109,7 @@ static inline void put(const accumulator* sums, const Place& place, result* Y, c
         }
     }
     for (int64_t j = whole; j < place.channels; ++j) {
-        for (int i = 0; i < M; ++i) to[i * pixel + j * channel] = done[i * N + j];
+        for (int i = 0; i < M; ++i) to[i * pixel + j * channel] = result(done[i * N + j]);
     }
 #else
     for (int64_t j = 0; j < place.channels; ++j) {

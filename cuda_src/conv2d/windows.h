@@ -5,6 +5,8 @@
 [windows.constraints]
 # Sums, a row of pixels and one weight.
 registers = "(MR + 1) * vectors + 1 <= vector_registers"
+# Halves are converted when they are packed.
+converted = "element_bytes == 4 or PACK_W"
 
 [windows.features]
 panel_bytes = "group_c * r * s * NR * 4"
@@ -41,9 +43,9 @@ static __attribute__((noinline)) void multiply(const float* weights, int64_t str
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i) {
         if (i >= at.rows) break;
-        float* to = at.Y + i * at.pixels;
-        const float* more = OPT_RESIDUAL ? at.residual + i * at.pixels : nullptr;
-        const vec addend = OPT_BIAS ? splat(at.bias[i]) : vec{};
+        result* to = at.Y + i * at.pixels;
+        const result* more = OPT_RESIDUAL ? at.residual + i * at.pixels : nullptr;
+        const vec addend = OPT_BIAS ? splat(float(at.bias[i])) : vec{};
 #pragma GCC unroll 16
         for (int j = 0; j < V; ++j) {
             if (OPT_BIAS) sums[i][j] += addend;
@@ -59,7 +61,7 @@ static __attribute__((noinline)) void multiply(const float* weights, int64_t str
         } else {
             float last[LANES];
             store(last, sums[i][V - 1]);
-            for (int64_t l = (V - 1) * LANES; l < at.columns; ++l) to[l] = last[l - (V - 1) * LANES];
+            for (int64_t l = (V - 1) * LANES; l < at.columns; ++l) to[l] = result(last[l - (V - 1) * LANES]);
         }
     }
 }
@@ -79,8 +81,12 @@ static inline void multiply_some(const float* weights, int64_t stride, const flo
 struct Convolution {
     const Shape at;
     const Strides strides;
-    const float *W, *bias, *residual, *image;
-    float *Y, *packed, *edge;  // of the weights: all panels, or the ragged last one of each group
+    const element* W;
+    const addend* bias;
+    const result* residual;
+    const float* image;
+    result* Y;
+    float *packed, *edge;  // of the weights: all panels, or the ragged last one of each group
     bool direct;               // the image is the matrix
 
     int64_t pixels() const { return at.rows * at.columns; }
@@ -94,7 +100,7 @@ struct Convolution {
 
     void pack(int64_t group, int64_t tile) const {
         const int64_t rows = min_of(MR, at.outer - tile * MR), taps = at.taps();
-        const float* from = W + (group * at.outer + tile * MR) * taps;
+        const element* from = W + (group * at.outer + tile * MR) * taps;
         if (PACK_W) {
             pack_columns<MR>(packed + (group * tiles() + tile) * taps * MR, from, taps, rows, taps);
         } else if (rows < MR) {
@@ -102,6 +108,12 @@ struct Convolution {
             memcpy(to, from, size_t(rows * taps) * sizeof(float));
             memset(to + rows * taps, 0, size_t((MR - rows) * taps) * sizeof(float));
         }
+    }
+
+    // Weights where they lie.
+    const float* in_rows(int64_t place) const {
+        static_assert(PACK_W || sizeof(element) == sizeof(float), "halves are converted when they are packed");
+        return reinterpret_cast<const float*>(W + place);
     }
 
     // `columns`: the pixels behind the last panel, for dot products.
@@ -112,7 +124,7 @@ struct Convolution {
         Tile to = {Y + place, pixels(), min_of(MR, at.outer - tile * MR), min_of(NR, whole - j),
                    OPT_BIAS ? bias + k : nullptr, OPT_RESIDUAL ? residual + place : nullptr};
         const float* weights = PACK_W ? packed + (group * tiles() + tile) * taps * MR
-                               : to.rows < MR ? edge + group * taps * MR : W + k * taps;
+                               : to.rows < MR ? edge + group * taps * MR : in_rows(k * taps);
         multiply_some<NV>(weights, taps, panel, panel_stride, taps, to);
         if (rest() && j + NR >= whole) {
             to.Y += whole - j;
@@ -124,7 +136,7 @@ struct Convolution {
 
     // What thread `index` of `team` does, with a buffer of its own for PANELS panels, `size` apart.
     template <class Wait>
-    void run(const float* X, float* copy, float* buffers, int64_t size, int64_t team, int64_t index, Wait wait) const {
+    void run(const element* X, float* copy, float* buffers, int64_t size, int64_t team, int64_t index, Wait wait) const {
         const int64_t down = team % SPLIT_K == 0 ? SPLIT_K : 1, across = team / down;
         const Range mine = share(tiles(), 1, down, index % down);
         const Range columns = share(at.n * panels(), 1, across, index / down);
@@ -184,8 +196,8 @@ struct Convolution {
 };
 
 // `ahead` are all panels of the weights (`pack`); null where they are packed in the call.
-static int convolve(const float* X, const float* W, float* ahead, const float* bias, const float* residual,
-                    float* Y, const Shape& at) {
+static int convolve(const element* X, const element* W, float* ahead, const addend* bias, const result* residual,
+                    result* Y, const Shape& at) {
     static thread_local Arena arena;
     const Strides strides(at);
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
@@ -196,7 +208,7 @@ static int convolve(const float* X, const float* W, float* ahead, const float* b
     if (!memory) return 1;
     const bool direct = at.r == 1 && at.s == 1 && OPT_STRIDE == 1 && !PADDED;
     float* packed = W_AHEAD ? ahead : memory + copy;
-    const Convolution work = {at, strides, W, bias, residual, IN_PLACE ? X : memory, Y, packed, packed, direct};
+    const Convolution work = {at, strides, W, bias, residual, image_of(X, memory), Y, packed, packed, direct};
     float* buffers = memory + copy + weights;
     BY_TEAM
     work.run(X, memory, buffers, buffer, TEAM_SIZE, TEAM_INDEX, [] { wait_for_team(); });

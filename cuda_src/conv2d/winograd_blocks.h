@@ -71,8 +71,8 @@ template <class F>
 struct Winograd {
     enum : int64_t { M = F::OUT, N = F::IN, POINTS = N * N };
     const Shape at;
-    const float *X, *W;
-    float* Y;
+    const element *X, *W;
+    result* Y;
     Epilogue epilogue;
     float *image, *filters;  // [c / LANES][n][y][x][LANES] with padding; [blocks of k][POINTS][c][CHANNELS]
 
@@ -119,10 +119,10 @@ struct Winograd {
                 pack_columns<LANES>(to, X + ((n * at.c + channel) * at.h + y) * at.w, at.h * at.w, count, columns);
                 continue;
             }
-            const float* from = X + (n * at.h + y) * at.w * at.c + channel;
+            const element* from = X + (n * at.h + y) * at.w * at.c + channel;
             for (int64_t x = 0; x < columns; ++x, to += LANES, from += at.c) {
                 if (count == LANES) store(to, load(from));
-                else for (int64_t l = 0; l < LANES; ++l) to[l] = l < count ? from[l] : 0;
+                else for (int64_t l = 0; l < LANES; ++l) to[l] = l < count ? float(from[l]) : 0;
             }
         }
     }
@@ -232,8 +232,8 @@ struct Winograd {
 };
 
 template <class F>
-static int compute(const Shape& at, const float* X, const float* W, float* ahead, const Epilogue& epilogue,
-                   float* Y) {
+static int compute(const Shape& at, const element* X, const element* W, float* ahead, const Epilogue& epilogue,
+                   result* Y) {
     static thread_local Arena arena;
     auto lines = [](int64_t count) { return ceil_div(count, 16) * 16; };
     Winograd<F> work = {at, X, W, Y, epilogue, nullptr, nullptr};
@@ -250,8 +250,8 @@ static int compute(const Shape& at, const float* X, const float* W, float* ahead
 }
 
 // `ahead` are all filters transformed (`lay_out`); null where they are transformed in the call.
-static int convolve(const float* X, const float* W, float* ahead, const float* bias, const float* residual,
-                    float* Y, const Shape& at) {
+static int convolve(const element* X, const element* W, float* ahead, const addend* bias, const result* residual,
+                    result* Y, const Shape& at) {
     const Epilogue epilogue = {bias, nullptr, nullptr, residual};
     if (TILE == 4 && at.c >= 32) return compute<F4>(at, X, W, ahead, epilogue, Y);
     return compute<F2>(at, X, W, ahead, epilogue, Y);

@@ -56,6 +56,17 @@ def test_every_start_is_valid_where_the_sweep_is(shape: str, on: object) -> None
     assert len(known_starts(kernel, workload, space, 6).configs) <= 2
 
 
+def test_halves_that_become_f32_begin_where_f32_does() -> None:
+    """Convolutions of f16 have no starts of their own; what f32 reads in place has to be packed for them."""
+    kernel, conv2d = registry.kernel("conv_implicit_gemm"), registry.operator("conv2d")
+    assert "f16" in kernel.dtypes and "f16" not in shipped()[kernel.name]
+    workload = conv2d.parse("n1 c64 h56 w56 k64 r1 s1", "f16")
+    space = kernel.space(workload, AVX512)
+    found = known_starts(kernel, workload, space, 24)
+    assert found.configs and found.why.endswith("other shapes, of f32")
+    assert all(space.why_invalid(config) is None and config["PACK_W"] for config in found.configs)
+
+
 def test_a_start_that_fits_is_taken_as_it_is() -> None:
     kernel, workload = registry.kernel("cpp_packed"), registry.operator("gemm").parse("2048x2048x2048")
     space = kernel.space(workload, AVX512)

@@ -34,7 +34,10 @@ def known_starts(kernel: Kernel, workload: Workload, space: SearchSpace, budget:
         kernel, workload, space: of the sweep.
         budget: trials of the sweep, where it has such a bound; a third of them at most.
     """
-    given = shipped().get(kernel.name, {}).get(workload.dtype, ())
+    of_kernel = shipped().get(kernel.name, {})
+    # A kernel of f32 that converts halves on their way in computes with them as with f32.
+    like = "f32" if workload.dtype in ("f16", "bf16") and workload.dtype not in of_kernel else workload.dtype
+    given = of_kernel.get(like, ())
     if not given:
         return Starts()
     default = default_config(space)
@@ -43,7 +46,10 @@ def known_starts(kernel: Kernel, workload: Workload, space: SearchSpace, budget:
         if (moved := fitted(space, config, default)) is not None:
             found.setdefault(space.indices(moved), moved)
     configs = tuple(found.values())[: most_starts(budget)]
-    return Starts(configs, why=f"starts from {len(configs)} configurations that were good at other shapes")
+    other = "" if like == workload.dtype else f", of {like}"
+    return Starts(
+        configs, why=f"starts from {len(configs)} configurations that were good at other shapes{other}"
+    )
 
 
 def fitted(space: SearchSpace, config: Config, default: Config) -> dict[str, Value] | None:
