@@ -20,6 +20,7 @@ from tuner.core.measurement import Evidence, Measurement, Status
 from tuner.core.protocol import Protocol
 from tuner.core.trial import Trial, TrialKey
 from tuner.devices.cuda.device import CudaDevice
+from tuner.engine.building.build_stage import BuildRequest, BuildStage
 from tuner.engine.candidate.described import DescribedDevice
 from tuner.engine.candidate.devices import find_device
 from tuner.engine.candidate.workshop import Workshop
@@ -257,19 +258,28 @@ def plant_predictions(store: Store, kernel: Any, configs: list[dict[str, int]]) 
 
 @pytest.mark.slow
 def test_a_sweep_without_history_begins_at_what_the_model_ranks_best(
-    fake_gpu: ModuleType, store: Store
+    fake_gpu: ModuleType, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel, said = registry.kernel("cuda_shared_tiles"), Notes()
+    one, begun = BuildStage._one, list[Any]()
+
+    def noted(stage: BuildStage, request: BuildRequest, ended: Any) -> Any:
+        begun.append(dict(request.config))
+        return one(stage, request, ended)
+
+    monkeypatch.setattr(BuildStage, "_one", noted)
     (device,) = CudaDevice.discover()
     request = SweepRequest(kernel, WORKLOAD, "genetic", 5, Budget(trials=4))
     with Workshop(device, campaign.default_protocol(device), seed=3, jobs=2) as workshop:
         reference = campaign.calibration_reference(workshop, store)
         foreseen = foreseen_starts(
-            request, workshop, workshop.build_all, kernel.space(WORKLOAD, device.target)
-        )
+            request, workshop, kernel.space(WORKLOAD, device.target),
+            lambda config: BuildRequest(kernel, WORKLOAD, config),
+        )  # fmt: skip
         assert len(foreseen.configs) == 1 and foreseen.ranked == 3
         result = Sweep(request, workshop, store, said, reference).run()
         assert result.trials[0].key.config == foreseen.configs[0]
+        assert begun.count(dict(foreseen.configs[0])) == 1, "built to be ranked, and not again to be run"
         assert "starts from the best 1 of 3 configurations predicted for cuda:sm_90" in said.lines[0]
         # What was ranked is not stored, and the kernel has a history from now on.
         assert store.count() == len(result.trials)

@@ -5,9 +5,10 @@ import threading
 import pytest
 
 from tuner import registry
+from tuner.core.measurement import Status
 from tuner.core.protocol import Protocol
 from tuner.core.target import Target
-from tuner.engine.building.build_stage import BuildRequest, BuildStage
+from tuner.engine.building.build_stage import BuildRequest, BuildStage, Built
 from tuner.engine.processes import locks
 
 KERNEL = registry.kernel("cpp_naive")
@@ -116,6 +117,23 @@ def test_beside_what_builds_disturb_nothing_is_built(tmp_path):
     each = builds.build_each(requests(6))
     with locks.measuring("test device"):
         assert len(begun) == 6 and len(list(each)) == 6
+
+
+def test_what_is_kept_is_given_in_place_of_a_build_and_only_once(tmp_path):
+    begun = []
+    builds = stage(begun.append, tmp_path, 2)
+    asked = requests(3)
+    folders = [tmp_path / name for name in ("kept", "again", "left")]
+    for folder, request in zip(folders, (asked[1], asked[1], asked[2]), strict=True):
+        folder.mkdir()
+        builds.keep(request, Built(Status.OK, folder=folder))
+    assert [folder.exists() for folder in folders] == [True, False, True]
+    given = builds.build_all(asked[:2])
+    assert [each.folder for each in given] == [None, folders[0]] and begun == [0]
+    builds.build_all(asked[1:2])
+    assert begun == [0, 1]
+    builds.stop()
+    assert not folders[2].exists()
 
 
 def test_a_measurement_waits_for_the_builds_under_way(tmp_path):

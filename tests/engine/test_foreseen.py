@@ -12,6 +12,7 @@ from tuner import registry
 from tuner.core.errors import MachineFault
 from tuner.core.measurement import Evidence, Status
 from tuner.core.searcher import Problem
+from tuner.core.space import Config
 from tuner.core.target import Prediction, Target, TargetModel
 from tuner.engine.building.build_stage import BuildRequest, Built
 from tuner.engine.processes.machine_faults import Fault
@@ -44,6 +45,10 @@ class Shop:
         self.target = replace(target("sm_80"), model=_Model())
         self.device = SimpleNamespace(evidence=evidence, fingerprint="cuda-0")
         self.fault, self.asked = fault, 0
+        self.kept: list[Config] = []
+
+    def keep(self, request: BuildRequest, built: Built) -> None:
+        self.kept.append(request.config)
 
     def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
         self.asked += len(requests)
@@ -61,12 +66,16 @@ class Shop:
         return Built(Status.OK, artifact=artifact)
 
 
+def build_of(config: Config) -> BuildRequest:
+    return BuildRequest(KERNEL, WORKLOAD, config)
+
+
 def request(**changed: Any) -> SweepRequest:
     return SweepRequest(KERNEL, WORKLOAD, **{"searcher": "genetic", "budget": Budget(trials=30), **changed})
 
 
 def foreseen(asked: SweepRequest, shop: Shop) -> Any:
-    return foreseen_starts(asked, shop, shop.build_all, KERNEL.space(WORKLOAD, shop.target))  # type: ignore[arg-type]
+    return foreseen_starts(asked, shop, KERNEL.space(WORKLOAD, shop.target), build_of)
 
 
 def test_the_best_predicted_third_of_the_draw_is_measured_first() -> None:
@@ -78,6 +87,7 @@ def test_the_best_predicted_third_of_the_draw_is_measured_first() -> None:
     assert depths == sorted(depths, reverse=True) and 32 not in depths
     assert all(config["BM"] != 128 for config in found.configs)
     assert "evidence: predicted, not measured" in found.why
+    assert tuple(shop.kept) == found.configs  # and the sweep builds none of them again
     # The same again, as a resumed sweep asks for it; others with another seed.
     assert foreseen(request(), Shop()) == found
     assert foreseen(request(seed=1), Shop()).configs != found.configs
@@ -112,7 +122,7 @@ def _store(sweeps: dict[int, dict[str, int]]) -> Any:
         ({"foresee": False}, "not asked for"),
         ({"searcher": "random"}, "a uniform draw is its method"),
         ({"searcher": "grid"}, "its order is its method"),
-        ({"options": {"configs": []}}, "configurations are named"),
+        ({"options": {"configs": []}}, "what to measure is named"),
         ({"proposed": 10}, "a resumed sweep has measured them"),
         ({"sweeps": {7: {"measured": 3}}}, ""),  # its own
         ({"sweeps": {6: {"measured": 3}}}, "there is a history"),
@@ -131,7 +141,7 @@ def test_who_foresees(changed: dict[str, Any], why: str) -> None:
     searcher = registry.searcher(asked.searcher)(
         Problem(space, budget=asked.budget.trials, options=asked.options)
     )
-    found = starts_of(asked, shop, space, store, searcher, 7, changed.get("proposed", 0))  # type: ignore[arg-type]
+    found = starts_of(asked, shop, space, store, searcher, 7, changed.get("proposed", 0), build_of)  # type: ignore[arg-type]
     assert bool(found.configs) == (why == ""), why
 
 
@@ -152,7 +162,7 @@ def test_what_was_good_elsewhere_comes_before_what_is_predicted(
     good = [space.sample(random.Random(3)), space.sample(random.Random(4))]
     monkeypatch.setattr(known_starts, "shipped", lambda: {KERNEL.name: {"f32": [*good, good[0]]}})
     searcher = registry.searcher(asked.searcher)(Problem(space, budget=asked.budget.trials))
-    found = starts_of(asked, shop, space, _store({}), searcher, 7, 0)  # type: ignore[arg-type]
+    found = starts_of(asked, shop, space, _store({}), searcher, 7, 0, build_of)  # type: ignore[arg-type]
     assert found.configs == (tuple(good) if begins else ())
     assert shop.asked == 0
 

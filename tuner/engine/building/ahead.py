@@ -37,8 +37,17 @@ class Ahead(Generic[_Made]):
                 self._pool = self._pool or ThreadPoolExecutor(self._lanes)
                 self._begun[key] = self._pool.submit(make)
 
+    def keep(self, key: Hashable, made: _Made) -> None:
+        """Takes in what is built already; where the same is there or under way, this one is removed."""
+        done: Future[_Made] = Future()
+        done.set_result(made)
+        with self._lock:
+            kept = self._begun.setdefault(key, done) is done
+        if not kept:
+            made.discard()
+
     def take(self, key: Hashable) -> _Made | None:
-        """What was built, once; waits for it. `None` where it was not begun."""
+        """What was built, once; waits for it. `None` where it was neither begun nor kept."""
         with self._lock:
             found = self._begun.pop(key, None)
         return None if found is None else found.result()

@@ -182,6 +182,17 @@ class BuildStage:
             for request in requests:
                 self._ahead.begin(request.identity, partial(self._one, request, self._ended))
 
+    def keep(self, request: BuildRequest, built: Built) -> None:
+        """Keeps a build for whoever asks for it next, so that it is not built twice; `stop` removes it.
+
+        Args:
+            request: as it will be asked for. Companions are served by the one artifact, or there are none.
+            built: what came of it, asked for without companions.
+        """
+        if built.artifact is not None and request.companions:
+            built = replace(built, companions=tuple(self._generic(built.artifact, request)))
+        self._ahead.keep(request.identity, built)
+
     def _stream(self, requests: Sequence[BuildRequest]) -> Generator[Built, None, None]:
         """What is built, in the order given, each as soon as it is there; left early, builds are ended."""
         # A shared queue, not a share each: builds take 0.1 s or 40, and the longest decides.

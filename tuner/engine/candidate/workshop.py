@@ -171,6 +171,10 @@ class Workshop:
         """Begins builds that will be asked for, where they disturb no measurement; returns at once."""
         self._stage.build_ahead(requests)
 
+    def keep(self, request: BuildRequest, built: Built) -> None:
+        """Keeps a build for whoever asks for it next; see `BuildStage.keep`."""
+        self._stage.keep(request, built)
+
     def evaluate(self, jobs: Sequence[TrialJob], standing: Standing) -> Iterator[Evaluated]:
         """Builds the candidates and runs each alone on the device; outcomes in the order of the jobs."""
         return in_turn(self, jobs, standing)

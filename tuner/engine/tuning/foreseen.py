@@ -14,6 +14,7 @@ from tuner import registry
 from tuner.core.measurement import Evidence
 from tuner.core.searcher import Searcher
 from tuner.core.space import Config, SearchSpace
+from tuner.core.target import Target
 from tuner.engine.building.build_stage import BuildRequest, Built
 from tuner.engine.candidate.evaluator import Evaluator
 from tuner.engine.tuning.known_starts import known_starts
@@ -29,20 +30,25 @@ DRAWN = 3
 """Configurations that are built for each that is measured first."""
 _RUN = (Evidence.MEASURED, Evidence.REPLAYED)
 
-_BuildAll = Callable[[Sequence[BuildRequest]], list[Built]]
+_BuildOf = Callable[[Config], BuildRequest]
 
 
 @typing.runtime_checkable
 class _Builds(typing.Protocol):
     """An evaluator that gives out what it builds; one with other hosts does not."""
 
+    target: Target
+
     def build_all(self, requests: Sequence[BuildRequest]) -> list[Built]:
         """Builds candidates; in the order given."""
+
+    def keep(self, request: BuildRequest, built: Built) -> None:
+        """Keeps a build for whoever asks for it next."""
 
 
 def starts_of(
     request: SweepRequest, workshop: Evaluator, space: SearchSpace, store: "Store", searcher: Searcher,
-    sweep_id: int, proposed: int,
+    sweep_id: int, proposed: int, build_of: _BuildOf,
 ) -> Starts:  # fmt: skip
     """What a sweep measures before its searcher is asked: best by an earlier sweep's model, good at other
     shapes (of the store, and as the lab ships them), or best by this sweep's model.
@@ -54,6 +60,7 @@ def starts_of(
         request, workshop, space, store, searcher: of the sweep.
         sweep_id: of the sweep in the store: its own trials are no history.
         proposed: how many configurations it has proposed before it was resumed.
+        build_of: how the sweep will ask for the build of a configuration.
     """
     kernel, workload, target = request.kernel, request.workload, workshop.target
     measured = workshop.device.evidence is Evidence.MEASURED
@@ -71,7 +78,7 @@ def starts_of(
     known = both(pooled, known_starts(kernel, workload, space, trials), most_starts(trials))
     if known.configs or not searcher.foresight or target.model is None or not isinstance(workshop, _Builds):
         return known
-    return foreseen_starts(request, workshop, workshop.build_all, space)
+    return foreseen_starts(request, workshop, space, build_of)
 
 
 def _has_history(
@@ -91,24 +98,26 @@ def _has_history(
 
 
 def foreseen_starts(
-    request: SweepRequest, workshop: Evaluator, build_all: _BuildAll, space: SearchSpace
+    request: SweepRequest, workshop: _Builds, space: SearchSpace, build_of: _BuildOf
 ) -> Starts:
     """The best predicted of a random draw, a third of it at most; equal binaries count once.
 
     Args:
         request: kernel, workload, seed and budget.
-        workshop: its target's model predicts.
-        build_all: builds candidates, several at a time.
+        workshop: builds candidates, several at a time; its target's model predicts. What is chosen it keeps,
+            as it is measured next.
         space: to draw from.
+        build_of: how the sweep will ask for the build of a configuration.
 
     Raises:
         MachineFault: the machine failed in a way that would fail every build.
     """
     kernel, workload, target = request.kernel, request.workload, workshop.target
     operator, count = registry.operator(workload.operator), most_starts(request.budget.trials)
-    predicted: dict[str, tuple[float, int, Config]] = {}
+    predicted: dict[str, tuple[float, int]] = {}
     drawn = _draw(space, DRAWN * count, random.Random(f"foreseen {request.seed}"))
-    built = build_all([BuildRequest(kernel, workload, config) for config in drawn])
+    built = workshop.build_all([BuildRequest(kernel, workload, config) for config in drawn])
+    chosen: list[int] = []
     try:
         for number, (config, candidate) in enumerate(zip(drawn, built, strict=True)):
             if candidate.fault is not None and not candidate.fault.passing:
@@ -118,12 +127,16 @@ def foreseen_starts(
             features = kernel.features(workload, config, target)
             found = target.predict(operator, workload, candidate.artifact, features)
             if found is not None:
-                predicted.setdefault(candidate.artifact.digest, (found.time_s, number, config))
+                predicted.setdefault(candidate.artifact.digest, (found.time_s, number))
+        best = sorted(predicted.values())[: max(1, len(predicted) // DRAWN)]
+        chosen = [number for _, number in best[:count]]
     finally:
-        for candidate in built:
-            candidate.discard()
-    best = sorted(predicted.values(), key=lambda each: each[:2])[: max(1, len(predicted) // DRAWN)]
-    return best_predicted(tuple(config for _, _, config in best[:count]), len(predicted), target.name)
+        for number, candidate in enumerate(built):
+            if number not in chosen:
+                candidate.discard()
+    for number in chosen:
+        workshop.keep(build_of(drawn[number]), built[number])
+    return best_predicted(tuple(drawn[number] for number in chosen), len(predicted), target.name)
 
 
 def _draw(space: SearchSpace, count: int, rng: random.Random) -> list[Config]:

@@ -219,7 +219,7 @@ class Sweep:
         if self._starts is None:
             found = starts_of(
                 self._request, self._workshop, self._space, self._store, searcher, self._filing.sweep_id,
-                self._next_number,
+                self._next_number, self._build_of,
             )  # fmt: skip
             tried = [t.key.config for t in self._ledger.trials]
             self._starts = [config for config in found.configs if config not in tried]
