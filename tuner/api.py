@@ -1,20 +1,26 @@
 """The library in three functions: `tune`, `best`, `load`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner import registry
 from tuner.core.errors import TunerError
+from tuner.core.space import Config
 from tuner.engine.program.load import load_rows
 from tuner.engine.program.tuned_kernel import TunedKernel
 from tuner.engine.tuning import campaign
 from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign_log import CampaignLog
+from tuner.engine.tuning.named import by_kernel, with_named
 from tuner.engine.tuning.nothing_right import NothingRight, has_failed
 from tuner.engine.tuning.observer import Observer
 from tuner.export.serve import load_by_rule, try_here
+from tuner.interchange.named_configs import NamedConfig
 from tuner.store.records import BestRow
 from tuner.store.store import open_store
+
+Configs = Sequence[Config] | Mapping[str, Sequence[Config]]
+"""Configurations of one kernel, or of several by their names."""
 
 
 def tune(
@@ -36,11 +42,16 @@ def tune(
     resume: bool = False,
     baselines: bool = True,
     rounds: int = 25,
+    configs: Configs | None = None,
+    starts: Configs | None = None,
     db: str | None = None,
     observer: Observer | None = None,
     **values: Any,
 ) -> campaign.CampaignOutcome:
     """Tunes one workload, as `tuner sweep` does; every trial is stored.
+
+    >>> few = [{"TILE_M": 16, "TILE_N": 64}, {"TILE_M": 32, "TILE_N": 64}]  # the rest as in the default
+    >>> tuner.tune("gemm", m=512, n=512, k=512, kernels=["cpp_tiled"], configs=few)  # doctest: +SKIP
 
     Args:
         operator: `"gemm"`, ...
@@ -58,12 +69,17 @@ def tune(
         resume: continue the unfinished sweep of the same kind.
         baselines: measure the libraries too.
         rounds: of the interleaved final; 0 for none.
+        configs: configurations to measure, all of them and no others, in place of a search (`trials` has no
+            meaning then): of the one kernel in `kernels`, or by kernel. What one leaves out is as in the
+            kernel's default. They meet in the final, `MOST_NAMED` (12) of a kernel at most.
+        starts: configurations of the same form that searches begin with, among the `trials`.
         db: path or SQLAlchemy URL; default `$TUNER_DB`, else `results.db` in the working folder.
         observer: is told of every trial.
         **values: dimensions and options of the operator.
 
     Raises:
-        TunerError: anything a user can mend, in one line.
+        InvalidConfig: a configuration of `configs` or `starts` is none of its kernel at this workload.
+        TunerError: anything else a user can mend, in one line.
         MachineFault: the machine failed, not a candidate; what was measured is stored.
         NothingRight: no tuned kernel has a right configuration; `outcome` holds the rest.
         KeyboardInterrupt: after Ctrl-C, when what was measured is stored and all processes have ended; the
@@ -71,15 +87,22 @@ def tune(
     """
     op = registry.operator(operator)
     workload = op.parse(shape, dtype, **values) if shape else op.workload(dtype, **values)
-    where = campaign.default_device(device)
+    where, observer = campaign.default_device(device), observer or Observer()
     protocol = campaign.default_protocol(
-        where, threads=threads, cache=cache, sustained_s=sustained, clock_mhz=clock_mhz
-    )
+        where, threads=threads, cache=cache, sustained_s=sustained, clock_mhz=clock_mhz,
+        prune_factor=None if configs is None else 0.0,
+    )  # fmt: skip
     registry.searcher(searcher)
-    chosen, skipped = campaign.choose_kernels(workload, where, protocol, kernels, baselines)
     plan = campaign.Plan(searcher, seed, Budget(trials, seconds, patience), resume, rounds=rounds)
+    if configs is not None and (starts is not None or seconds is not None or patience is not None):
+        raise TunerError("configs are measured without a search: starts, seconds and patience are of one")
+    target, given = where.target_for(protocol.threads), starts if configs is None else configs
+    found = {} if given is None else by_kernel(_named(given), kernels, workload, target, observer.note)
+    chosen, skipped = campaign.choose_kernels(workload, where, protocol, kernels or list(found), baselines)
+    if found:
+        plan = with_named(plan, found, chosen, workload, target, configs is not None, observer.note)
     with open_store(db) as store:
-        setting = campaign.Setting(where, protocol, plan, store, observer or Observer())
+        setting = campaign.Setting(where, protocol, plan, store, observer)
         spec = campaign.campaign_spec([workload], setting, kernels, baselines)
         with CampaignLog(store, spec, resume) as log:
             outcome = campaign.run_campaign(workload, chosen, setting, skipped, log=log.part(0))
@@ -89,6 +112,16 @@ def tune(
     if has_failed(outcome):
         raise NothingRight(outcome)
     return outcome
+
+
+def _named(given: Configs) -> list[NamedConfig]:
+    if isinstance(given, Mapping):
+        return [
+            NamedConfig(config, kernel, where=f"configuration {number} of {kernel}")
+            for kernel, configs in given.items()
+            for number, config in enumerate(configs, 1)
+        ]
+    return [NamedConfig(config, where=f"configuration {number}") for number, config in enumerate(given, 1)]
 
 
 def best(

@@ -29,6 +29,7 @@ def refused(*arguments: str, run: Callable[..., subprocess.CompletedProcess] = r
 
 
 SWEEP = ("sweep", "gemm", "--shape", "8x8x8")
+TILED = (*SWEEP, "--kernel", "cpp_tiled")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,24 @@ SWEEP = ("sweep", "gemm", "--shape", "8x8x8")
         # Were noticed after everything was measured, in a remark.
         ((*SWEEP, "--default", "cpp_tiled:TILE_M=999"), ["default of cpp_tiled", "missing parameter"]),
         ((*SWEEP, "--default", "numpy:A=1"), ["no default for numpy", "cpp_tiled"]),
+        (
+            (*TILED, "--config", "TILE_M=5"),
+            ["cpp_tiled at gemm/f32/m8-n8-k8: TILE_M=5", "5 is not one of [4,"],
+        ),
+        ((*TILED, "--config", "TILE_X=5"), ["unknown parameter TILE_X", "TILE_M, TILE_N"]),
+        ((*TILED, "--config", "TILE_M"), ["'TILE_M' is not NAME=VALUE"]),
+        ((*SWEEP, "--config", "TILE_M=4"), ["--config 1 is of no kernel", "KERNEL:P=V"]),
+        ((*SWEEP, "--config", "cpp_tild:TILE_M=4"), ["did you mean 'cpp_tiled'"]),
+        ((*TILED, "--config", "cpp_naive:"), ["--config 1 is of cpp_naive", "cpp_tiled"]),
+        ((*TILED, "--kernel", "cpp_naive", "--config", "cpp_tiled:TILE_M=4"), ["cpp_naive is named"]),
+        ((*TILED, "--configs", "nowhere.json"), ["nowhere.json does not exist"]),
+        (
+            (*TILED, "--config", "TILE_M=4", "--config", "TILE_M=8", "--trials", "1"),
+            ["--trials is at least 2"],
+        ),
+        ((*TILED, "--config", "TILE_M=4", "--searcher", "genetic"), ["--searcher genetic", "--trials"]),
+        ((*TILED, "--config", "TILE_M=4", "--give-up-after", "1"), ["all measured"]),
+        (("sweep", "--workloads", "bert-base", "--config", "cpp_tiled:TILE_M=4"), ["give --shape"]),
         (("frobnicate",), ["frobnicate"]),
         # Was taken for f32.
         (("kernels", "gemm", "--dtype", "f31"), ["dtype of gemm", "'f32'"]),

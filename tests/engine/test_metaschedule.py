@@ -100,6 +100,20 @@ except TunerError as error:
     assert best
 
 
+def test_its_best_is_measured_on_another_machine_without_a_search(swept, tmp_path):
+    db, _ = swept
+    asked = [sys.executable, "-m", "tuner", "best", "gemm", "--db", str(db), "--json"]
+    bests, there = tmp_path / "bests.json", tmp_path / "there.db"
+    bests.write_text(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+    done = subprocess.run(command(there, "--configs", str(bests)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(bests.read_text())
+    (named,) = json.loads(done.stdout)["sweeps"]["tir_metaschedule"]["named"]
+    assert (named["status"], named["config"]) == ("ok", row["config"])
+    with open_store(str(there), read_only=True) as store:
+        assert [(s.spec.searcher, s.trials) for s in store.sweeps()] == [("given", 1)]
+
+
 def test_a_database_of_ours_is_opened_by_metaschedule_and_read_back(swept, tmp_path):
     db, _ = swept
     folder = tmp_path / "database"

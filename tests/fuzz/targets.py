@@ -28,8 +28,11 @@ from tuner.core.target import Target
 from tuner.engine.building import answers
 from tuner.engine.processes.channel import ChannelGarbage, decode
 from tuner.engine.tuning.experiment import read_experiment
+from tuner.engine.tuning.named import by_kernel, with_named
+from tuner.engine.tuning.plan import Plan
 from tuner.interchange import read_recorded
 from tuner.interchange.metaschedule import RECORDS, WORKLOADS, read_database
+from tuner.interchange.named_configs import read_named
 from tuner.interchange.trials import from_trials, to_trials
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -272,6 +275,29 @@ def _config(text: str) -> None:
     space.check(config)
 
 
+_NAMED = [
+    [{"BLOCK": 16, "MODE": "fast"}, {"BLOCK": 8, "MODE": "slow"}],
+    [{"workload": "gemm/f32/m8-n8-k8", "kernel": "cpp_tiled", "config": {"TILE_M": 8}, "time_s": 1e-3}],
+]
+
+
+def _named(rng: random.Random) -> str:
+    if rng.random() < 0.5:
+        return mutate.dumped(mutate.value(rng, _NAMED))
+    lines = "\n".join(json.dumps(each) for each in _NAMED[0])
+    return mutate.text(rng, [lines, *map(json.dumps, _NAMED)], BRACKETS)
+
+
+@refused_by(TunerError)
+def _read_named(text: str) -> None:
+    path = _FOLDER / "named.json"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    gemm = registry.operator("gemm").parse("8x8x8")
+    found = by_kernel(read_named(path), ["cpp_tiled"], gemm, _CPU, lambda text: None)
+    kernel = registry.kernel("cpp_tiled")
+    with_named(Plan(), found, [kernel], gemm, _CPU, True, lambda text: None)
+
+
 TARGETS = {
     "answer": Kind(_message, _answer),
     "recording": Kind(_recording, _read),
@@ -279,6 +305,7 @@ TARGETS = {
     "header": Kind(_header, _declared),
     "expression": Kind(_expression, _constrain),
     "experiment": Kind(_experiment, _compare),
+    "named": Kind(_named, _read_named),
     "config": Kind(
         lambda rng: mutate.text(rng, _CONFIGS, (("[", "]"), ('{"A":', "}"), ("A=[", "]"))), _config
     ),

@@ -109,6 +109,13 @@ def test_it_takes_its_own_spaces_only_and_others_do_not_take_them():
             kind(Problem(SPACE))
 
 
+def test_traces_that_are_named_need_no_search():
+    traces = [{"trace": "[[],[]]"}, {"trace": "[[], [] ]"}]
+    given = registry.searcher("given")(Problem(SPACE, options={"configs": traces}))
+    given.tell([Observation(traces[1], timed(traces[1]))])
+    assert given.ask(5) == traces[:1] and given.ask(5) == []
+
+
 def test_the_right_searcher_is_chosen_by_itself():
     ours, plain = registry.kernel("tir_metaschedule"), registry.kernel("cpp_packed")
     assert searcher_for(ours, "auto") == searcher_for(ours, "metaschedule") == "metaschedule"

@@ -20,6 +20,9 @@ def final_lines(part: "PartView") -> Iterator[Any]:
     from tuner import registry
 
     yield _sweeps(part)
+    if any(kernel.named for kernel in part.kernels):
+        yield ""
+        yield _named(part)
     if part.final is not None or part.entries:
         yield ""
         yield _ranking(part)
@@ -85,6 +88,33 @@ def _reached(kernel: "KernelView") -> str:
     if kernel.best is not None:
         return config_text(kernel.best.key.config)
     return "nothing was right" if kernel.trials else "nothing was tried yet"
+
+
+def _named(part: "PartView") -> Any:
+    """What became of each configuration that a user named, in their order."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="Configurations that were named", title_justify="left", box=None, header_style="bold")
+    for name, side in (("kernel", "left"), ("trial", "right"), ("status", "left"),
+                       ("time" if part.measured else "predicted", "right"), ("95%", "right"),
+                       ("configuration", "left")):  # fmt: skip
+        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for kernel in part.kernels:
+        twins: dict[str, int | None] = {}
+        for trial in kernel.named:
+            m = trial.measurement
+            said = config_text(trial.key.config)
+            twin = twins.setdefault(m.artifact, trial.id) if m.artifact and m.samples else trial.id
+            if twin != trial.id:
+                said += f" (the same binary as t{twin})"
+            if m.error:
+                said += f": {first_line(m.error)}"
+            table.add_row(
+                escape(safe(kernel.name)), f"t{trial.id}", str(m.status), seconds(m.time_s),
+                spread(m.interval) if m.interval else "-", escape(safe(said)),
+            )  # fmt: skip
+    return table
 
 
 def _ranking(part: "PartView") -> Any:

@@ -1,6 +1,7 @@
 """`tuner sweep`: tune a workload, store every trial, decide."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +11,7 @@ from tuner.core.bounds import MAX_SEED
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tuner.cli.named import NamedOptions
     from tuner.core.device import Device
     from tuner.core.kernel import Kernel
     from tuner.core.protocol import Protocol
@@ -35,6 +37,10 @@ Examples:
   tuner sweep gemm --shape "m64 n4096 k4096 bias relu" --threads 1 --seconds 120 --resume
 
   tuner sweep conv2d --workloads resnet50 --trials 40 --give-up-after 10
+
+  tuner sweep gemm --shape 512x512x512 --kernel cpp_tiled --config TILE_M=16,TILE_N=64 --config TILE_M=32
+
+  tuner sweep gemm --shape 512x512x512 --configs bests.json    (what tuner best --json printed elsewhere)
 """
 
 # How many times slower than the best a layer's finalist may be, of models with dozens of layers.
@@ -63,6 +69,21 @@ def sweep(
     kernel: Annotated[
         list[str] | None,
         typer.Option(help="Kernel to tune; repeat for several. Default: all that can serve."),
+    ] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A configuration to measure, 'P=V,Q=W' of the one --kernel or 'KERNEL:P=V,Q=W'; repeatable. "
+            "These are measured and no others; with --trials (or --seconds, --patience) a search begins with "
+            "them. What is left out is as in the kernel's default."
+        ),
+    ] = None,
+    configs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="The same from a file: JSON objects in a list or one a line, or what 'tuner best --json' "
+            "and 'tuner export' write; repeatable."
+        ),
     ] = None,
     searcher: Annotated[
         str, typer.Option(help="Search strategy; 'tuner kernels --searchers' lists them.")
@@ -131,18 +152,18 @@ def sweep(
     from tuner import registry
     from tuner.cli.check import parse_defaults
     from tuner.cli.common import command_line
-    from tuner.cli.progress import SweepProgress
+    from tuner.cli.named import named_options
     from tuner.core.errors import TunerError
     from tuner.engine.candidate.described import described
-    from tuner.engine.candidate.workshop import Workshop
     from tuner.engine.tuning import campaign
     from tuner.engine.tuning.budget import Budget
-    from tuner.engine.tuning.campaign_log import CampaignLog
     from tuner.engine.tuning.series import layers_of
 
     again = command_line(context, without=("resume", "json"))
     registry.searcher(searcher)
-    trials = 100 if trials is None and seconds is None and patience is None else trials
+    bounded = any(bound is not None for bound in (trials, seconds, patience))
+    named = named_options(context, config or (), configs or (), bounded, quiet=json)
+    trials = trials if bounded else 100
     plan = campaign.Plan(
         searcher, seed, Budget(trials, seconds, patience), resume, remeasure, rounds=rounds,
         give_up_after=give_up_after, defaults=parse_defaults(default or ()), foresee=foresee,
@@ -151,7 +172,11 @@ def sweep(
         raise TunerError("--between is of --cache model: give that too")
     timing = {"threads": threads, "cache": cache, "sustained_s": sustained, "clock_mhz": lock_clock}
     timing |= {"relative_interval": relative_interval, "between_bytes": between * 2**20 or None}
+    # Of what somebody named a slow one is wanted too, and not only that it is far behind.
+    timing |= {"prune_factor": 0.0 if named.exactly else None}
     if workloads:
+        if named.given:
+            raise TunerError("--config and --configs are of one shape: give --shape in place of --workloads")
         if shape is not None or no_device:
             raise TunerError("--workloads is in place of --shape, and is measured: it has no --no-device")
         chosen = measured_on(device, target)
@@ -167,40 +192,62 @@ def sweep(
         raise TunerError("name an operator and its --shape, or a model with --workloads")
     workload = registry.operator(operator).parse(shape, dtype)
     if no_device:
-        end([_compile_only(workload, described(target, device), kernel or (), plan, db, json)])
+        end([_compile_only(workload, described(target, device), kernel or (), plan, named, db, json)])
         return
     chosen = measured_on(device, target)
     protocol = campaign.default_protocol(chosen, **timing)
-    kernels, skipped = _who(workload, chosen, protocol, plan, kernel or (), baselines)
-    with Workshop(chosen, protocol, campaign.fresh_seed()) as workshop:
+    plan, who = _who(workload, chosen, protocol, plan, named, kernel or (), baselines)
+    asked = {"kernels": kernel or (), "baselines": baselines, "command": again}
+    end([_measure(workload, chosen, protocol, plan, who, asked, db, json)])
+
+
+def _who(
+    workload: "Workload", device: "Device", protocol: "Protocol", plan: "Plan", named: "NamedOptions",
+    kernels: "Sequence[str]", baselines: bool,
+) -> "tuple[Plan, tuple[list[Kernel], dict[str, str]]]":  # fmt: skip
+    """How kernels are tuned and which, and who is left out and why; what cannot be is refused at once."""
+    from tuner.engine.tuning.campaign import check_memory, choose_kernels
+    from tuner.engine.tuning.defaults import check_defaults
+
+    check_memory(workload, device)
+    target = device.target_for(protocol.threads)
+    found = named.by_kernel(kernels, workload, target)
+    chosen, skipped = choose_kernels(workload, device, protocol, kernels or list(found), baselines)
+    check_defaults(plan.defaults, {workload: chosen}, target)
+    return named.plan(plan, found, chosen, workload, target), (chosen, skipped)
+
+
+def _measure(
+    workload: "Workload", device: "Device", protocol: "Protocol", plan: "Plan",
+    who: "tuple[Sequence[Kernel], Mapping[str, str]]", asked: "Mapping[str, Any]", db: str | None, json: bool,
+) -> "CampaignOutcome":  # fmt: skip
+    """Tunes these kernels, holds the final and prints what came out.
+
+    Args:
+        who: the kernels, and those that are left out with the reason.
+        asked: of the campaign's record.
+    """
+    from tuner.cli.progress import SweepProgress
+    from tuner.engine.candidate.workshop import Workshop
+    from tuner.engine.tuning import campaign
+    from tuner.engine.tuning.campaign_log import CampaignLog
+
+    kernels, skipped = who
+    with Workshop(device, protocol, campaign.fresh_seed()) as workshop:
         workshop.warm(kernels)
         # Imported here: with that, opening the store takes 0.5 s, and the warm processes import meanwhile.
         from tuner.store.store import open_store
 
         with open_store(db) as store:
             with SweepProgress(quiet=json) as progress:
-                setting = campaign.Setting(chosen, protocol, plan, store, progress)
-                spec = campaign.campaign_spec([workload], setting, kernel or (), baselines, command=again)
-                with CampaignLog(store, spec, resume) as log:
+                setting = campaign.Setting(device, protocol, plan, store, progress)
+                spec = campaign.campaign_spec([workload], setting, **asked)
+                with CampaignLog(store, spec, plan.resume) as log:
                     part = log.part(0)
                     outcome = campaign.run_campaign(workload, kernels, setting, skipped, workshop, part)
             assert outcome.campaign_id is not None
             report(outcome.campaign_id, store, json)
-    end([outcome])
-
-
-def _who(
-    workload: "Workload", device: "Device", protocol: "Protocol", plan: "Plan", names: "Sequence[str]",
-    baselines: bool,
-) -> "tuple[list[Kernel], dict[str, str]]":  # fmt: skip
-    """The kernels that are tuned, and who is left out and why; what cannot be is refused before any work."""
-    from tuner.engine.tuning.campaign import check_memory, choose_kernels
-    from tuner.engine.tuning.defaults import check_defaults
-
-    check_memory(workload, device)
-    kernels, skipped = choose_kernels(workload, device, protocol, names, baselines)
-    check_defaults(plan.defaults, {workload: kernels}, device.target_for(protocol.threads))
-    return kernels, skipped
+    return outcome
 
 
 def _sweep_layers(
@@ -244,6 +291,7 @@ def _compile_only(
     device: "DescribedDevice",
     kernels: "Sequence[str]",
     plan: "Plan",
+    named: "NamedOptions",
     db: str | None,
     json: bool,
 ) -> "CampaignOutcome":
@@ -253,7 +301,9 @@ def _compile_only(
     from tuner.engine.tuning.setting import Setting
     from tuner.store.store import open_store
 
-    chosen, skipped = compile_only.kernels_to_compile(workload, device, kernels)
+    found = named.by_kernel(kernels, workload, device.target)
+    chosen, skipped = compile_only.kernels_to_compile(workload, device, kernels or list(found))
+    plan = named.plan(plan, found, chosen, workload, device.target)
     with open_store(db) as store:
         with SweepProgress(quiet=json) as progress:
             setting = Setting(device, device.default_protocol(), plan, store, progress)

@@ -134,10 +134,15 @@ class Searcher(ABC):
     """What it decided at the start and why, one line for people; empty where it decides nothing."""
 
     def __init__(self, problem: Problem) -> None:
-        only = problem.space.searcher
-        if only not in (None, self.name):
+        if not self.can_propose(problem):
+            only = problem.space.searcher
             raise InvalidSpace(f"only searcher {only} can propose from an open space, not {self.name}")
         self.problem = problem
+
+    @classmethod
+    def can_propose(cls, problem: Problem) -> bool:
+        """Whether it has configurations of the problem's space: of an open one only that space's own has."""
+        return problem.space.searcher in (None, cls.name)
 
     @classmethod
     def warm_up(cls) -> None:

@@ -27,12 +27,14 @@ class KernelView:
         best: its fastest right trial; `None` where nothing was right.
         trials: proposals of its sweep.
         statuses: how many of them ended in each status.
+        named: the trials of its configurations, in order, where a user named them; else none.
     """
 
     record: CampaignKernel
     best: Trial | None
     trials: int
     statuses: Mapping[str, int]
+    named: Sequence[Trial] = ()
 
     @property
     def name(self) -> str:
@@ -157,7 +159,9 @@ def view(campaign: StoredCampaign, part: CampaignPart, store: "Store") -> PartVi
         *_entries(part, final, flops, peak, store),
         *_thrown_out(part, store),
     ]
-    kernels = [_kernel(k, store) for k in part.kernels if k.sweep_id is not None]
+    asked = campaign.spec.asked.get("configs")
+    named = asked if isinstance(asked, Mapping) else {}
+    kernels = [_kernel(k, k.name in named, store) for k in part.kernels if k.sweep_id is not None]
     return PartView(campaign, part, kernels, final, entries, flops, least)
 
 
@@ -219,12 +223,13 @@ def _thrown_out(part: CampaignPart, store: "Store") -> list[EntryView]:
     return found
 
 
-def _kernel(record: CampaignKernel, store: "Store") -> KernelView:
+def _kernel(record: CampaignKernel, is_named: bool, store: "Store") -> KernelView:
     assert record.sweep_id is not None
+    named = store.sweep_history(record.sweep_id) if is_named else ()
     if "statuses" in record.summary:
         best = store.trial(record.best_id).trial if record.best_id is not None else None
-        return KernelView(record, best, record.trials, record.summary["statuses"])
+        return KernelView(record, best, record.trials, record.summary["statuses"], named)
     # The process was killed before it could say how the sweep ended: what the sweep itself has.
     sweep = store.sweep(record.sweep_id)
     fastest = store.fastest(record.sweep_id, 1)
-    return KernelView(record, fastest[0] if fastest else None, sweep.trials, sweep.statuses)
+    return KernelView(record, fastest[0] if fastest else None, sweep.trials, sweep.statuses, named)

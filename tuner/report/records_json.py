@@ -104,12 +104,19 @@ def history_json(curve: Sequence[CurvePoint], history: Sequence[Trial]) -> dict[
     """A sweep's best-so-far curve and all its trials in order."""
     return {
         "curve": [{"number": p.number, "elapsed_s": p.elapsed_s, "best_s": p.best_s} for p in curve],
-        "history": [
-            {"trial": t.id, "status": str(t.measurement.status), "time_s": t.measurement.time_s,
-             "config": dict(t.key.config), "error": t.measurement.error or None}
-            for t in history
-        ],
-    }  # fmt: skip
+        "history": [_history_json(trial) for trial in history],
+    }
+
+
+def _history_json(trial: Trial) -> dict[str, Any]:
+    measurement = trial.measurement
+    return {
+        "trial": trial.id,
+        "status": str(measurement.status),
+        "time_s": measurement.time_s,
+        "config": dict(trial.key.config),
+        "error": measurement.error or None,
+    }
 
 
 def best_json(row: BestRow) -> dict[str, Any]:
@@ -221,7 +228,10 @@ def part_json(part: PartView) -> dict[str, Any]:
 
 def _kernel_json(kernel: KernelView) -> dict[str, Any]:
     record, best = kernel.record, kernel.best
+    # Where a user named configurations, what became of each is asked; a search's trials are in its sweep.
+    named = {"named": [_history_json(trial) for trial in kernel.named]} if kernel.named else {}
     return {
+        **named,
         "sweep": record.sweep_id,
         "reused": record.reused,
         "trials": kernel.trials,
@@ -257,6 +267,7 @@ def _entry_json(entry: EntryView) -> dict[str, Any]:
     interval = entry.interval
     return {
         "kernel": entry.kernel,
+        "config": dict(entry.config),
         "trial": entry.trial_id,
         "baseline": entry.baseline,
         "median_s": interval.mid if interval else None,

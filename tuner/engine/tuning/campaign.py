@@ -17,17 +17,15 @@ from tuner.core.workload import Workload
 from tuner.engine.candidate.devices import default_device
 from tuner.engine.candidate.workshop import Workshop
 from tuner.engine.tuning.allotment import final_s
-from tuner.engine.tuning.budget import Budget
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import CampaignOutcome
-from tuner.engine.tuning.choice import searcher_for
+from tuner.engine.tuning.choice import requests_of
 from tuner.engine.tuning.defaults import check_defaults, fitting_defaults
 from tuner.engine.tuning.final_stage import Held, Start, hold_final
 from tuner.engine.tuning.lineup import previous_best
 from tuner.engine.tuning.peaks import Peaks, calibration_reference, known_limits
 from tuner.engine.tuning.plan import Plan
 from tuner.engine.tuning.race import Race
-from tuner.engine.tuning.request import SweepRequest
 from tuner.engine.tuning.setting import Setting
 from tuner.store.campaign_records import CampaignSpec
 from tuner.store.records import DeviceInfo
@@ -177,8 +175,10 @@ def _run(
 ) -> CampaignOutcome:
     device, protocol, plan, store = setting.device, setting.protocol, setting.plan, setting.store
     until = None if plan.seconds is None else time.monotonic() + plan.seconds
-    searchers = {k.name: "random" if k.baseline else searcher_for(k, plan.searcher) for k in kernels}
-    defaults, unfit = fitting_defaults(plan.defaults, kernels, workload, device.target_for(protocol.threads))
+    target = device.target_for(protocol.threads)
+    requests = requests_of(workload, kernels, plan, target)
+    searchers = {request.kernel.name: request.searcher for request in requests}
+    defaults, unfit = fitting_defaults(plan.defaults, kernels, workload, target)
     with log.begin(kernels, searchers, skipped), contextlib.ExitStack() as stack:
         observer = log.watched(setting.observer)
         setting = replace(setting, observer=observer, plan=replace(plan, defaults=defaults))
@@ -192,7 +192,6 @@ def _run(
         reference_s = calibration_reference(workshop, store, observer.note, workload)
         previous = previous_best(workload, kernels, workshop, store) if plan.rounds else {}
         start = Start(previous, reference_s, unfit, peaks, until)
-        requests = _requests(workload, kernels, searchers, setting)
         race = Race(
             requests, workshop, store, observer, reference_s, plan.reuse, plan.give_up_after, log.swept
         )
@@ -212,22 +211,6 @@ def _run(
         )  # fmt: skip
         log.finish(outcome)
     return outcome
-
-
-def _requests(
-    workload: Workload, kernels: Sequence[Kernel], searchers: Mapping[str, str], setting: Setting
-) -> list[SweepRequest]:
-    """A sweep for each kernel; of a library all its configurations, most have one."""
-    plan, target = setting.plan, setting.device.target_for(setting.protocol.threads)
-    return [
-        SweepRequest(
-            kernel, workload, searchers[kernel.name], plan.seed,
-            Budget(trials=kernel.space(workload, target).size or 1) if kernel.baseline else plan.budget,
-            plan.resume, plan.remeasure, options={} if kernel.baseline else dict(plan.options),
-            foresee=plan.foresee,
-        )
-        for kernel in kernels
-    ]  # fmt: skip
 
 
 def campaign_spec(

@@ -30,9 +30,8 @@ from tuner.engine.processes.workers import Workers
 from tuner.engine.tuning.campaign import campaign_spec
 from tuner.engine.tuning.campaign_log import CampaignLog, PartLog
 from tuner.engine.tuning.campaign_outcome import CampaignOutcome
-from tuner.engine.tuning.choice import searcher_for
+from tuner.engine.tuning.choice import requests_of
 from tuner.engine.tuning.race import Race
-from tuner.engine.tuning.request import SweepRequest
 from tuner.engine.tuning.setting import Setting
 from tuner.store.records import DeviceInfo
 
@@ -228,14 +227,8 @@ def rank(
         TunerError: a kernel has no valid configuration, a builder is missing.
     """
     plan, store = setting.plan, setting.store
-    searchers = {kernel.name: searcher_for(kernel, plan.searcher) for kernel in kernels}
-    requests = [
-        SweepRequest(
-            kernel, workload, searchers[kernel.name], plan.seed, plan.budget, plan.resume, plan.remeasure,
-            options=dict(plan.options),
-        )
-        for kernel in kernels
-    ]  # fmt: skip
+    requests = requests_of(workload, kernels, plan, setting.device.target)
+    searchers = {request.kernel.name: request.searcher for request in requests}
     with log.begin(kernels, searchers, skipped), store.patience.noted_by(setting.observer.note):
         race = Race(
             requests, shop, store, log.watched(setting.observer), None, plan.reuse, plan.give_up_after

@@ -1,6 +1,6 @@
 """A sweep's rows in the store: its beginning and end, and each trial where it was measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,12 +53,15 @@ class Filing:
             spec.device.fingerprint, spec.protocol.digest,
         )  # fmt: skip
 
-    def begin(self, resume: bool, note: Callable[[str], None]) -> list[tuple[int, Trial]]:
+    def begin(
+        self, resume: bool, note: Callable[[str], None], only: Collection[Config] | None = None
+    ) -> list[tuple[int, Trial]]:
         """Begins the sweep, or goes on with an unfinished one.
 
         Args:
             resume: whether to look for one.
             note: is told whose sweep is taken over or left alone.
+            only: where the sweep is of these configurations: one that tried others is another sweep.
 
         Returns:
             The numbers and trials of the sweep that goes on; none of a new one.
@@ -67,9 +70,10 @@ class Filing:
             found = self._store.resumption(self._spec)
             for remark in found.remarks:
                 note(remark)
-            if found.sweep_id is not None:
+            history = [] if found.sweep_id is None else self._store.numbered_history(found.sweep_id)
+            others = only is not None and any(dict(t.key.config) not in only for _, t in history)
+            if found.sweep_id is not None and not others:
                 self._sweep_id = found.sweep_id
-                history = self._store.numbered_history(found.sweep_id)
                 self._store.reopen_sweep(found.sweep_id, self._spec.budget)
                 return history
         self._store.put_toolchain(self._toolchain)

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tuner import registry
@@ -25,6 +25,7 @@ from tuner.engine.tuning.peaks import (
     measure_limits,
     too_fast,
 )
+from tuner.engine.tuning.plan import MOST_NAMED
 from tuner.engine.tuning.request import SweepResult
 from tuner.engine.tuning.setting import Setting
 from tuner.engine.tuning.shortlist import Shortlist, may_end, shortlist
@@ -173,6 +174,8 @@ class _Lineup:
             default = self._default(kernel) if name in listed.compared and not kernel.searcher else None
             previous = self._previous(kernel) if name in listed.previous else None
             return line_up(list(listed.leaders.get(name, ())), default, previous)
+        if kernel.name in self.setting.plan.configs:
+            return self._named(kernel)
         leaders = [
             trial
             for trial in _leaders(self.sweeps[kernel.name], self.setting.plan.finalists)
@@ -185,6 +188,17 @@ class _Lineup:
         if not leaders or kernel.baseline or kernel.searcher:
             return line_up(leaders, None, None)
         return line_up(leaders, self._default(kernel), self._previous(kernel))
+
+    def _named(self, kernel: Kernel) -> list[Pick]:
+        """Of a kernel whose configurations somebody named: these, and the default only where one is named."""
+        plan, name = self.setting.plan, kernel.name
+        right = _leaders(self.sweeps[name], len(plan.configs[name]))
+        if len(right) > MOST_NAMED:
+            self.remarks.append(
+                f"{name}: of {len(right)} named configurations that are right the {MOST_NAMED} fastest meet"
+            )
+        compared = name in plan.defaults and not kernel.searcher
+        return line_up(right[:MOST_NAMED], self._default(kernel) if compared else None, None)
 
     def _previous(self, kernel: Kernel) -> Trial | None:
         return usable_previous(self._start.previous.get(kernel.name), self.setting.store)
@@ -278,7 +292,7 @@ def _final(kernels: Sequence[Kernel], lineup: _Lineup, peaks: Peaks) -> Held:
         if entry.error:
             observer.note(f"{entry.finalist.label} was thrown out of the final: {entry.error}")
             exclusions.append(Exclusion(entry.finalist.trial_id, entry.finalist.label, "final", entry.error))
-    record = _record(workload, workshop, ranking)
+    record = _record(workload, workshop, ranking, setting.plan.configs)
     final_id = store.record_final(record) if record.entries else None
     return Held(peaks, ranking, final_id, tuple(exclusions), lineup.defaults)
 
@@ -312,13 +326,15 @@ def _leaders(result: SweepResult, count: int) -> list[Trial]:
     return list(leaders.values())[:count]
 
 
-def _record(workload: Workload, workshop: Workshop, ranking: Ranking) -> Final:
+def _record(workload: Workload, workshop: Workshop, ranking: Ranking, named: Container[str]) -> Final:
     kept = chosen(ranking)
     beaten = [bool(kept) and kept.get(e.finalist.label, i) != i for i, e in enumerate(ranking.entries)]
-    # Configurations of one kernel that cannot be told apart share no place: one of them stands for all.
+    # Configurations of one kernel that cannot be told apart share no place: one of them stands for all. But
+    # where somebody named them: who asks which of five is the fastest is told that three tie.
     first = [
-        i for i in (*([ranking.winner] if ranking.winner is not None else []), *ranking.tied) if not beaten[i]
-    ]
+        i for i in (*([ranking.winner] if ranking.winner is not None else []), *ranking.tied)
+        if not beaten[i] or ranking.entries[i].finalist.label in named
+    ]  # fmt: skip
     entries = []
     for i, entry in enumerate(ranking.entries):
         if not entry.turns.samples:

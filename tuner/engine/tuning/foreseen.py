@@ -50,8 +50,9 @@ def starts_of(
     request: SweepRequest, workshop: Evaluator, space: SearchSpace, store: "Store", searcher: Searcher,
     sweep_id: int, proposed: int, build_of: _BuildOf,
 ) -> Starts:  # fmt: skip
-    """What a sweep measures before its searcher is asked: best by an earlier sweep's model, good at other
-    shapes (of the store, and as the lab ships them), or best by this sweep's model.
+    """What a sweep measures before its searcher is asked: what somebody named; else what is best by an
+    earlier sweep's model, good at other shapes (of the store, and as the lab ships them), or best by this
+    sweep's model.
 
     Equal seeds, spaces, budgets and histories give equal starts, so that a resumed sweep goes on with those
     it has left.
@@ -62,6 +63,10 @@ def starts_of(
         proposed: how many configurations it has proposed before it was resumed.
         build_of: how the sweep will ask for the build of a configuration.
     """
+    if request.starts:
+        count = len(request.starts)
+        named = f"the {count} configurations that were" if count > 1 else "the configuration that was"
+        return Starts(request.starts, why=f"starts from {named} named")
     kernel, workload, target = request.kernel, request.workload, workshop.target
     measured = workshop.device.evidence is Evidence.MEASURED
     if not measured or kernel.baseline or "configs" in request.options:

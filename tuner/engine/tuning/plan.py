@@ -1,12 +1,16 @@
 """How the kernels of a campaign are tuned, and which of their configurations meet in its final."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.core.bounds import check_count, check_positive, check_seed
 from tuner.core.space import Config
 from tuner.engine.tuning.budget import Budget
+
+MOST_NAMED = 12
+"""Configurations of one kernel that a user named and that meet in a final, at most: all have processes that
+hold the workload's tensors at the same time."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class Plan:
         contenders: of tuned kernels only this many meet the libraries, the fastest of them with one
             configuration each and without their defaults and earlier bests: for who asks how fast they are,
             not what tuning them gained. `None` for all of them.
+        configs: by kernel, the configurations to measure, all of them and no others of that kernel, in place
+            of a search: complete, valid and distinct (`named.py`). They meet in the final, `MOST_NAMED` of a
+            kernel at most, beside its default only where `defaults` has one.
+        starts: by kernel, configurations that its search begins with, of the same kind.
         winner_only: what is wanted of a workload is its fastest kernel, not what each kernel gains: kernels
             behind give up in stages, and few finalists meet, see `race.py` and `final_stage.py`.
     """
@@ -57,6 +65,8 @@ class Plan:
     winner_only: bool = False
     sittings: int | None = None
     contenders: int | None = None
+    configs: Mapping[str, Sequence[Config]] = field(default_factory=dict)
+    starts: Mapping[str, Sequence[Config]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises `TunerError` for a number that is none of its kind."""
@@ -94,4 +104,7 @@ class Plan:
             asked["foresee"] = False
         if self.defaults:
             asked["defaults"] = {name: dict(config) for name, config in self.defaults.items()}
+        for name, named in (("configs", self.configs), ("starts", self.starts)):
+            if named:
+                asked[name] = {kernel: [dict(c) for c in configs] for kernel, configs in named.items()}
         return asked

@@ -5,6 +5,7 @@ from typing import Any
 
 from tuner.core.disturbance import is_disturbed
 from tuner.core.kernel import Kernel
+from tuner.core.space import Config
 from tuner.core.trial import Trial
 from tuner.core.workload import Workload
 from tuner.engine.tuning.budget import Budget
@@ -24,6 +25,7 @@ class SweepRequest:
         options: of the searcher.
         foresee: where nothing is known, begin at what was good elsewhere (`known_starts.py`), or at what the
             target's model ranks best (`foreseen.py`).
+        starts: configurations to begin with in place of these, complete and valid: somebody named them.
     """
 
     kernel: Kernel
@@ -35,6 +37,7 @@ class SweepRequest:
     remeasure: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     foresee: bool = True
+    starts: tuple[Config, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,9 @@ class Sweep:
         return self._filing.begun
 
     def _begin(self) -> None:
-        for number, trial in self._filing.begin(self._request.resume, self._observer.note):
+        request = self._request
+        only = request.options.get("configs")
+        for number, trial in self._filing.begin(request.resume, self._observer.note, only):
             self._ledger.add(number, trial)
             self._next_number = number + 1
 

@@ -6,7 +6,7 @@ from typing import Any
 from tuner.core.protocol import Protocol
 from tuner.report.html.shell import moment
 from tuner.report.html.subject import Subject
-from tuner.report.text import safe
+from tuner.report.text import config_text, safe
 from tuner.report.units import byte_size, in_unit, quantity
 from tuner.store.campaign_records import StoredCampaign
 
@@ -90,11 +90,18 @@ def _text(name: str, value: Any) -> str:
     if name.endswith("_bytes") and isinstance(value, int | float):
         return byte_size(value)
     if isinstance(value, Mapping):
-        value = ", ".join(f"{key} {each}" for key, each in value.items())
+        value = ", ".join(f"{key} {_inner(each)}" for key, each in value.items())
     elif isinstance(value, list | tuple):
-        value = ", ".join(map(str, value))
+        value = ", ".join(map(_inner, value))
     text = safe(str(value))
     return text if len(text) <= _MOST else f"{text[:_MOST]}…"
+
+
+def _inner(value: Any) -> str:
+    """What is within a list or a table: a configuration, or several of them, as everywhere else."""
+    if isinstance(value, list | tuple):
+        return "; ".join(map(_inner, value))
+    return config_text(value) if isinstance(value, Mapping) else str(value)
 
 
 def peaks(limits: Mapping[str, float]) -> list[tuple[str, str]]:
