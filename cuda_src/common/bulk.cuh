@@ -115,11 +115,6 @@ __device__ __forceinline__ void cluster_barrier() {
   asm volatile("barrier.cluster.arrive;" ::: "memory");
   asm volatile("barrier.cluster.wait;" ::: "memory");
 }
-// The same for who only has to stay until all have come: it orders no memory, and so waits for no store.
-__device__ __forceinline__ void cluster_end() {
-  asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
-  asm volatile("barrier.cluster.wait;" ::: "memory");
-}
 __device__ __forceinline__ int rank_in_cluster() {
   unsigned rank;
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));

@@ -101,7 +101,7 @@ static_assert(!SHARED_OUT || GROUPS * FOR_CONSUMER + FOR_PRODUCER <= (GROUPS + 1
               "there are as many");
 static_assert(PINGPONG == 0 || (WM == BM && WN == BN), "a warpgroup has a tile of its own");
 
-// Barriers, after the tiles: one of each kind a slot, and one that says whose turn it is.
+// Barriers, after the tiles: two a slot, and with PINGPONG one a warpgroup, which says that it is its turn.
 struct Barriers {
   unsigned first;
   __device__ __forceinline__ unsigned full(int slot) const { return first + 8 * slot; }
@@ -163,6 +163,10 @@ __device__ __forceinline__ void produce(unsigned stages, const Barriers& barrier
       fetch(stages + ring.slot * STAGE_BYTES, barriers.full(ring.slot));
     }
   }
+  // Blocks of a cluster arrive at each other's barriers, which are gone when their block is: it stays until the last
+  // round of slots is read by all. What other blocks fetched for it has come before, since that is read too.
+#pragma unroll 1
+  for (int i = 0; CLUSTER > 1 && i < STAGES; ++i, ring.next()) await(barriers.empty(ring.slot), ring.parity ^ 1);
 }
 
 // A warpgroup's sums of a tile to the output, or those of its part of the depth to the workspace, from where the blocks
@@ -228,7 +232,8 @@ __device__ __forceinline__ void consume(unsigned stages, unsigned char* writing,
     }
     if (PINGPONG && lane == 0) arrive(barriers.turn(1 - group));
     wgmma_wait<0>();
-    release(last);
+    // A part without depth has read no slot: arrivals for none would count for the wait at a cluster's end.
+    if (CLUSTER == 1 || steps > 0) release(last);
 #pragma unroll
     for (int i = 0; i < HIGH; ++i) arrived(sum[i][0]);
     write_tile(sum, writing, visits, visit, output, parts, within_row, within_col, warp, lane);
@@ -268,6 +273,4 @@ __device__ __forceinline__ void multiply_persistently(unsigned char* memory, int
     consume<TileA, TileB>(stages, memory + STAGES * STAGE_BYTES, barriers, visits, output, parts, warp - 4,
                           thread % 32);
   }
-  // A block's memory is there for the other's copies and arrivals until both are through.
-  if (CLUSTER > 1) cluster_end();
 }

@@ -32,8 +32,8 @@ def config(dtype: str = "f16", options: Mapping[str, Any] | None = None, **chose
     return KERNEL.space(deep, HOPPER).check({**least, **chosen})
 
 
-# Ragged; with fewer steps along k than parts, with uneven parts, with blocks that share operands; the last
-# two with more tiles than blocks.
+# Ragged; with fewer steps along k than parts, with uneven parts, with blocks that share operands, also of
+# parts that have no step; the last two with more tiles than blocks.
 @needs_emulator
 @pytest.mark.parametrize(
     ("dtype", "shape", "options", "chosen"),
@@ -41,6 +41,7 @@ def config(dtype: str = "f16", options: Mapping[str, Any] | None = None, **chose
         ("f16", (70, 72, 136), {"bias": True, "relu": True, "beta": 0.75}, {"SPLIT": 8}),
         ("f16", (16, 136, 328), {"batch": 2, "gelu": True}, {"BN": 128, "WN": 128, "SPLIT": 4, "STAGES": 4}),
         ("bf16", (136, 72, 200), {"trans_a": True, "alpha": -0.5}, {"BM": 128, "CLUSTER_N": 2, "SPLIT": 2}),
+        ("f16", (70, 136, 136), {"bias": True}, {"CLUSTER_N": 2, "SPLIT": 8}),
         ("int8", (65, 130, 400), {"trans_b": True, "beta": 2.0}, {"BK": 128, "CLUSTER_M": 2, "SPLIT": 4}),
         ("e4m3", (33, 72, 528), {"trans_b": True, "bias": True},
          {"BK": 128, "BN": 256, "WN": 256, "SPLIT": 4}),
