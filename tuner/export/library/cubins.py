@@ -24,14 +24,14 @@ _EVIDENCE = ("measured", "predicted")
 _SCALARS = ("int32", "int64", "float32", "struct")
 _ABOUT = (
     "Load file, take entry, pass arguments in order: tensors and workspaces as device pointers, workspaces "
-    "zeroed once, maps by value as the CUtensorMap of their tensor (cuTensorMapEncodeTiled: dims and box, "
-    "the contiguous dimension first, rows without gaps, swizzle in bytes, integers of element_bytes, zeros "
-    "outside; a map with lower, upper and steps by cuTensorMapEncodeIm2col: the corners, the element strides "
-    "of the dimensions between the first and the last, and box as channels and pixels). grid, block, "
-    "shared_bytes, the bytes of workspaces and what maps hold are integer expressions over the dimensions "
-    "and the run_time options; // divides and rounds down, ceildiv(a, b) up, X if C else Y picks. Of the "
-    "entries of one operator, dtype, options and arch the one with these dims "
-    "serves them, the one marked default every other size."
+    "zeroed once and of one call at a time, maps by value as the CUtensorMap of their tensor "
+    "(cuTensorMapEncodeTiled: dims and box, the contiguous dimension first, rows without gaps, swizzle in "
+    "bytes, integers of element_bytes, zeros outside; a map with lower, upper and steps by "
+    "cuTensorMapEncodeIm2col: the corners, the element strides of the dimensions between the first and the "
+    "last, and box as channels and pixels). grid, block, shared_bytes, the bytes of workspaces and what maps"
+    " hold are integer expressions over the dimensions and the run_time options; // divides and rounds down,"
+    " ceildiv(a, b) up, X if C else Y picks. Of the entries of one operator, dtype, options and arch the one"
+    " with these dims serves them, the one marked default every other size."
 )
 
 
