@@ -1,7 +1,7 @@
 // Sums of a tile that several blocks have, each of its own part of the depth, added and written to the output.
 //
 // Each block leaves its sums in a workspace, as rows of f32 or int32, and counts itself. When all PARTS are there, each
-// adds up every so manieth row of all of them, in the order of the parts: the result does not depend on who came when.
+// adds up one row in PARTS of all of them, in the order of the parts: the result does not depend on who came when.
 // The last to come could do it alone, but it would read PARTS tiles through one SM, 1 MB at 128 x 128 x 16.
 //
 //   PARTS = 4   row 0   part 0 + part 1 + part 2 + part 3   by block 0
