@@ -84,6 +84,9 @@ TILED = (*SWEEP, "--kernel", "cpp_tiled")
         ((*TILED, "--config", "cpp_naive:"), ["--config 1 is of cpp_naive", "cpp_tiled"]),
         ((*TILED, "--kernel", "cpp_naive", "--config", "cpp_tiled:TILE_M=4"), ["cpp_naive is named"]),
         ((*TILED, "--configs", "nowhere.json"), ["nowhere.json does not exist"]),
+        ((*TILED, "--config", '{"TILE_M":4,"TILE_M":8}'), ["has the key 'TILE_M' twice"]),
+        ((*TILED, "--config", '{"TILE_M":' + "9" * 5000 + "}"), ["has a number of too many digits"]),
+        ((*TILED, "--config", "X" * 9000 + "=8"), ["unknown parameter XX", "the parameters are"]),
         (
             (*TILED, "--config", "TILE_M=4", "--config", "TILE_M=8", "--trials", "1"),
             ["--trials is at least 2"],

@@ -63,6 +63,7 @@ def test_what_is_left_out_is_as_in_the_default_and_what_is_named_twice_is_measur
         ({"TILE_X": 8}, "unknown parameter TILE_X: the parameters are threads, TILE_M, TILE_N, TILE_K"),
         ({"TILE_M": 128}, r"constraint tiles_used is broken: .*left out.*TILE_N=32"),
         ({"threads": 64}, "constraint"),
+        ({"X" * 10**5: 8}, r"^.{1,500}: unknown parameter X+\.\.\."),
     ],
 )
 def test_what_is_outside_the_space_is_named_with_what_would_be_right(config: Config, words: str) -> None:
@@ -118,6 +119,7 @@ def test_records_of_a_whole_database_give_what_fits_and_the_rest_is_counted() ->
         (NamedConfig(SMALL, "cpp_tild"), (), UnknownName, "did you mean 'cpp_tiled'"),
         (NamedConfig(SMALL, "cuda_warp_tiles"), (), UnknownName, "kernel of gemm on cpu"),
         (NamedConfig(SMALL, "cpp_tiled", where="f"), ("cpp_naive",), TunerError, "f is of cpp_tiled; the"),
+        (NamedConfig({}, "numpy", where="f"), ("numpy",), TunerError, "f is of numpy, a library, which has"),
     ],
 )
 def test_what_somebody_wrote_down_is_refused_where_it_does_not_fit(
@@ -125,6 +127,12 @@ def test_what_somebody_wrote_down_is_refused_where_it_does_not_fit(
 ) -> None:
     with pytest.raises(kind, match=words):
         by_kernel([given], kernels, WORKLOAD, TARGET, lambda text: None)
+
+
+def test_a_kernel_asked_for_twice_is_one() -> None:
+    given = [NamedConfig(SMALL, where="--config 1")]
+    found = by_kernel(given, ["cpp_tiled", "cpp_tiled"], WORKLOAD, TARGET, lambda text: None)
+    assert found == {"cpp_tiled": [SMALL]}
 
 
 def test_starts_are_the_first_trials_and_the_search_goes_on_from_them(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def entry(content, key="16,False,15"):
 
 CASES = {
     "not an object": ("[1, 2]", "neither a Kernel Tuner cache"),
-    "empty": ("", "not JSON"),
+    "empty": ("", "is empty"),
     "text": ("time = 3", "not JSON"),
     "truncated": (json.dumps(kernel_tuner_cache())[:300], "truncated"),
     "nan": (json.dumps(kernel_tuner_cache()).replace("0.3337", "NaN"), "number NaN"),

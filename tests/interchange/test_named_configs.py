@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tuner.core.errors import TunerError
+from tuner.interchange import _reading, named_configs
 from tuner.interchange.named_configs import NamedConfig, read_named
 
 A, B = {"TILE": 8, "UNROLL": True}, {"TILE": 16, "UNROLL": False}
@@ -55,9 +56,15 @@ def test_an_export_of_bests_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is not JSON"),
+        ("", "is empty; give a list"),
+        (" \n\n", "is empty; give a list"),
         ("[]", "has no configurations: give a list"),
-        ("TILE=8", "is not JSON"),
+        ("TILE=8", "is not JSON.*; give a list"),
+        (f"{json.dumps(A)},\n{json.dumps(B)}", "is not JSON: Extra data at line 1; give a list"),
+        (json.dumps(A) + "\0", "is not JSON: Extra data at line 1; give a list"),
+        ('{"TILE": NaN}', "has the number NaN, which is not JSON"),
+        ('{"TILE": 1e400}', "'TILE': inf is not a parameter's value"),
+        ('{"TILE": 8}\n' + '{"a":' * 90_000, "line 2 nests too deeply$"),
         (json.dumps([A, B])[:-3], "truncated"),
         (json.dumps(A) + "\n{", r"named.json line 2 is truncated"),
         (json.dumps([A, 3]), "entry 2 is 3, not a configuration: give a list"),
@@ -65,6 +72,10 @@ def test_an_export_of_bests_is_read(tmp_path: Path) -> None:
         (json.dumps({"workload": KEY, "sweeps": {}}), "'sweeps': {} is not a parameter's value"),
         (json.dumps({**RECORD, "kernel": 3}), "'kernel' cannot be 3"),
         ('[{"TILE": 8, "TILE": 16}]', "'TILE' twice"),
+        ('[{"TILE\\u0000": 8}]', "entry 1: 'TILE.x00' is not a name"),
+        (json.dumps({"x" * 10**5: 8}), "named.json: 'x+...x+' is not a name$"),
+        (json.dumps({"kernel": "k", "config": "TILE=8"}), "'config' cannot be 'TILE=8'"),
+        (json.dumps({"workload": KEY, "config": None}), "'config' cannot be None"),
         ('{"format": "kernel-tuner-lab/result"}', "is no file that can be verified"),
         (json.dumps([{f"p{n}": n for n in range(300)}]), "more than 200 parameters"),
     ],
@@ -73,3 +84,34 @@ def test_what_is_none_is_one_line_that_names_the_place(tmp_path: Path, text: str
     with pytest.raises(TunerError, match=words) as caught:
         read(tmp_path, text)
     assert "named.json" in str(caught.value) and str(caught.value).isprintable()
+
+
+def test_a_parameter_may_be_called_config(tmp_path: Path) -> None:
+    (found,) = read(tmp_path, '[{"config": 3, "TILE": 8}]')
+    assert found.config == {"config": 3, "TILE": 8}
+
+
+def test_files_of_other_systems_are_read(tmp_path: Path) -> None:
+    """Windows' programs write a mark and two characters a line end; JSON's texts may have U+2028 in them."""
+    lines = [json.dumps({**RECORD, "note": "a\u2028b\x85c"}, ensure_ascii=False), json.dumps(B)]
+    assert [each.config for each in read(tmp_path, "\ufeff" + "\r\n".join(lines))] == [A, B]
+
+
+def test_of_a_file_of_millions_no_more_are_read_than_there_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes behind the last that may be is not looked at."""
+    monkeypatch.setattr(named_configs, "_MOST", 2)
+    one = json.dumps(A)
+    assert len(read(tmp_path, f"{one}\n{one}")) == 2
+    for text in ("\n".join([one, one, one, "3"]), f"[{one}, {one}, {one}, 3]"):
+        with pytest.raises(TunerError, match="more than 2 configurations"):
+            read(tmp_path, text)
+
+
+def test_a_large_file_that_is_not_packed_does_not_unpack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_reading, "MAX_BYTES", 2**20)
+    with pytest.raises(TunerError, match=r"named.json has more than 1 MiB$"):
+        read(tmp_path, " " * (2**20 + 1))

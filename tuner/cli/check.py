@@ -130,14 +130,14 @@ def parse_config(text: str) -> dict[str, Any]:
     """
     import json
 
-    from tuner.core.errors import InvalidConfig
+    from tuner.core.errors import InterchangeError, InvalidConfig
+    from tuner.interchange.named_configs import read_config
 
     if text.lstrip().startswith("{"):
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidConfig(f"configuration {brief(text)} is not JSON: {error}") from None
-        return {name: _plain(name, v) for name, v in value.items()}
+            return dict(read_config(text, f"configuration {brief(text)}"))
+        except InterchangeError as error:
+            raise InvalidConfig(str(error)) from None
     config: dict[str, Any] = {}
     for word in text.replace(",", " ").split():
         name, separator, raw = word.partition("=")

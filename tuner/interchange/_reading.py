@@ -45,7 +45,7 @@ def shown(path: Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, plain or gzipped.
+    """The text of a file, plain or gzipped, without the byte order mark that Windows' programs begin with.
 
     Raises:
         InterchangeError: it is missing, no regular file, damaged, too large, not in UTF-8, or unpacks to far
@@ -53,7 +53,7 @@ def read_text(path: Path) -> str:
     """
     data = _read_bytes(path)
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InterchangeError(f"{shown(path)} is not a text file in UTF-8") from None
 
@@ -82,7 +82,8 @@ def _read_bytes(path: Path) -> bytes:
         raise InterchangeError(f"{shown(path)} cannot be read: {reason}") from None
     if len(data) > most:
         far = f", {_MOST_RATIO} times its size" if most < MAX_BYTES else ""
-        raise InterchangeError(f"{shown(path)} unpacks to more than {most >> 20} MiB{far}")
+        does = "unpacks to" if zipped else "has"
+        raise InterchangeError(f"{shown(path)} {does} more than {most >> 20} MiB{far}")
     return bytes(data)
 
 
@@ -105,11 +106,13 @@ def parse_json(text: str, where: str, infinite: bool = False) -> Any:
         infinite: whether `Infinity` is a number.
 
     Raises:
-        NotJson: it does not parse.
+        NotJson: it does not parse, or is blank.
         InterchangeError: it has too many values, nests too deeply, names a key twice in one object, or has a
             number that is not finite or has too many digits.
     """
     check_width(text, where)
+    if not text or text.isspace():
+        raise NotJson(f"{where} is empty", unfinished=False)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -122,16 +125,17 @@ def parse_json(text: str, where: str, infinite: bool = False) -> Any:
     def constant(name: str) -> float:
         if infinite and name == "Infinity":
             return math.inf
-        raise InterchangeError(f"{where} has the number {name}, which is no time and not JSON")
+        raise InterchangeError(f"{where} has the number {name}, which is not JSON")
 
     try:
         return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
     except RecursionError:
-        raise InterchangeError(f"{where} nests too deeply to be a results file") from None
+        raise InterchangeError(f"{where} nests too deeply") from None
     except json.JSONDecodeError as error:
         begun, ended = text.lstrip()[:1] in ("{", "["), text.rstrip()[-1:] in ("}", "]")
         unfinished = bool(begun) and (not ended or error.pos >= len(text.rstrip()))
-        what = "is truncated" if unfinished else "is not JSON"
+        # What has an end and goes on lacks nothing.
+        what = "is truncated" if unfinished and error.msg != "Extra data" else "is not JSON"
         raise NotJson(f"{where} {what}: {error.msg} at line {error.lineno}", unfinished) from None
     except ValueError:  # an integer of more digits than Python converts
         raise InterchangeError(f"{where} has a number of too many digits") from None

@@ -7,7 +7,7 @@ from tuner.core.errors import TunerError
 from tuner.core.space import Config
 from tuner.core.stats import Interval
 from tuner.interchange._fields import Fields, clip, plain_name, plain_value
-from tuner.interchange._reading import parse_json, read_text
+from tuner.interchange._reading import parse_json, read_text, shown
 
 _BEST = "kernel-tuner-lab/best"
 # By format the version that is read: a later one may mean other things by the same names.
@@ -50,31 +50,34 @@ def read_entries(file: Path) -> list[Entry]:
         # A library's folder.
         found = sorted(file.glob("share/*/*.json"))
         if len(found) != 1:
-            raise TunerError(f"{file} is the folder of no library: there is no share/NAME/NAME.json in it")
+            raise TunerError(
+                f"{shown(file)} is the folder of no library: there is no share/NAME/NAME.json in it"
+            )
         file = found[0]
-    top = Fields(parse_json(read_text(file), str(file)), str(file))
+    where = shown(file)
+    top = Fields(parse_json(read_text(file), where), where)
     kind = top.text("format", "none")
     if kind not in _FORMATS:
         raise TunerError(
-            f"{file} is no file that can be verified: write one with tuner export --best --format json, "
+            f"{where} is no file that can be verified: write one with tuner export --best --format json, "
             "or give a library's folder; a result.json of tuner compare is for tuner verify"
         )
     version = top.get("version", (int, str), _FORMATS[kind])
     if version != _FORMATS[kind]:
         raise TunerError(
-            f"{file} is of version {clip(version)}, this lab reads {_FORMATS[kind]}: export it anew"
+            f"{where} is of version {clip(version)}, this lab reads {_FORMATS[kind]}: export it anew"
         )
     if kind == _BEST:
         devices = top.get("devices", dict).items()
         shapes = [
             (key, entry) for name, device in devices
-            for key, entry in Fields(device, f"{file}: {name}").get("shapes", dict).items()
+            for key, entry in Fields(device, f"{where}: {name}").get("shapes", dict).items()
         ]  # fmt: skip
     else:
         shapes = [(str(n), entry) for n, entry in enumerate(top.get("entries", list))]
     if not shapes:
-        raise TunerError(f"{file} has no entries")
-    return [_entry(Fields(entry, f"{file}: {key}")) for key, entry in shapes]
+        raise TunerError(f"{where} has no entries")
+    return [_entry(Fields(entry, f"{where}: {key}")) for key, entry in shapes]
 
 
 def _entry(fields: Fields) -> Entry:

@@ -8,15 +8,16 @@ say what it is of. What `tuner export --best --format json` writes, and an expor
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tuner.core.errors import InterchangeError
 from tuner.core.space import Config, Value
 from tuner.core.trace_space import LONGEST
-from tuner.interchange._fields import MAX_PARAMETERS, Fields, clip, plain_value
+from tuner.interchange._fields import MAX_PARAMETERS, Fields, clip, plain_name, plain_value
 from tuner.interchange._reading import NotJson, parse_json, read_text, shown
 from tuner.interchange.exported import read_entries
 
@@ -55,24 +56,40 @@ def read_named(file: Path) -> list[NamedConfig]:
     text = read_text(file)
     try:
         content = parse_json(text, name)
-    except NotJson:
+    except NotJson as error:
         # One object a line is no JSON document; whatever else is none is told as it was found.
         if not _is_object(text.lstrip().partition("\n")[0]):
-            raise
-        found = [_one(parse_json(line, at), at) for at, line in _lines(text, name)]
+            raise InterchangeError(f"{error}; {_WANTED}") from None
+        # One more than there may be, so that a file of millions is not read to its end.
+        found = [_one(parse_json(line, at), at) for at, line in islice(_lines(text, name), _MOST + 1)]
     else:
         if isinstance(content, dict) and str(content.get("format", "")).startswith(_OURS):
             return _exported(file)
         listed = content if isinstance(content, list) else [content]
         alone = len(listed) == 1 and not isinstance(content, list)
         found = [
-            _one(each, name if alone else f"{name}: entry {number}") for number, each in enumerate(listed, 1)
+            _one(each, name if alone else f"{name}: entry {number}")
+            for number, each in enumerate(listed[: _MOST + 1], 1)
         ]
     if not found:
         raise InterchangeError(f"{name} has no configurations: {_WANTED}")
     if len(found) > _MOST:
         raise InterchangeError(f"{name} has more than {_MOST:,} configurations")
     return found
+
+
+def read_config(text: str, where: str) -> Config:
+    """The configuration of a text that is a JSON object.
+
+    Args:
+        text: as somebody typed it.
+        where: for messages.
+
+    Raises:
+        InterchangeError: it is no JSON object, or has something else than parameters with plain values.
+    """
+    content = parse_json(text, where)
+    return _config(Fields(content, where).content, where)
 
 
 def _is_object(line: str) -> bool:
@@ -84,7 +101,8 @@ def _is_object(line: str) -> bool:
 
 def _lines(text: str, name: str) -> Iterator[tuple[str, str]]:
     """Each line that is not blank, with its place."""
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not by `splitlines`: JSON's texts may have Unicode's separators of lines in them.
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield f"{name} line {number}", line
 
@@ -100,7 +118,9 @@ def _one(content: Any, where: str) -> NamedConfig:
     if not isinstance(content, dict):
         raise InterchangeError(f"{where} is {clip(content)}, not a configuration: {_WANTED}")
     fields = Fields(content, where)
-    if not isinstance(content.get("config"), dict):
+    # With a kernel or a workload beside it `config` is that of a record, and no parameter of this name.
+    record = "config" in content and ("kernel" in content or "workload" in content)
+    if not record and not isinstance(content.get("config"), dict):
         return NamedConfig(_config(content, where), where=where)
     config = _config(fields.get("config", dict), where)
     return NamedConfig(config, _said(fields, "kernel"), _said(fields, "workload"), where)
@@ -110,10 +130,10 @@ def _said(fields: Fields, name: str) -> str:
     return fields.text(name, "") if fields.content.get(name) is not None else ""
 
 
-def _config(given: dict[str, Any], where: str) -> Config:
+def _config(given: Mapping[str, Any], where: str) -> Config:
     if len(given) > MAX_PARAMETERS:
         raise InterchangeError(f"{where} has more than {MAX_PARAMETERS} parameters")
-    return {name: _value(name, value, where) for name, value in given.items()}
+    return {plain_name(name, where): _value(name, value, where) for name, value in given.items()}
 
 
 def _value(name: str, value: Any, where: str) -> Value:

@@ -24,6 +24,7 @@ from tuner.interchange.named_configs import NamedConfig
 
 Note = Callable[[str], None]
 _MOST_REASONS = 6
+_LONGEST_TEXT = 400
 
 
 def by_kernel(
@@ -47,6 +48,7 @@ def by_kernel(
             left.
     """
     known = {kernel.name: kernel for kernel in registry.kernels_of(workload.operator, target.kind)}
+    kernels = list(dict.fromkeys(kernels))  # one that is asked for twice is one
     found: dict[str, list[Config]] = {}
     left_out: Counter[str] = Counter()
     for each in given:
@@ -60,6 +62,11 @@ def by_kernel(
             raise UnknownName(f"kernel of {workload.operator} on {target.kind}", name, list(known))
         if kernels and name not in kernels:
             raise TunerError(f"{each.where} is of {name}; the kernels asked for are {', '.join(kernels)}")
+        if known[name].baseline:
+            raise TunerError(
+                f"{each.where} is of {name}, a library, which has no configurations to choose: it is "
+                "measured without one, unless libraries are left out (--no-baselines)"
+            )
         found.setdefault(name, []).append(each.config)
     said = ", ".join(f"{count} {why}" for why, count in left_out.most_common(_MOST_REASONS))
     said += ", ..." if len(left_out) > _MOST_REASONS else ""
@@ -161,4 +168,5 @@ def _completed(
 
 
 def _text(config: Config) -> str:
-    return " ".join(f"{name}={brief(value)}" for name, value in config.items()) or "(none)"
+    text = " ".join(f"{brief(name)[1:-1]}={brief(value)}" for name, value in config.items()) or "(none)"
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 3]}..."
