@@ -1,10 +1,11 @@
 """The library in three functions: `tune`, `best`, `load`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tuner import registry
-from tuner.core.errors import TunerError
+from tuner.core.brief import brief
+from tuner.core.errors import InvalidConfig, TunerError
 from tuner.core.space import Config
 from tuner.engine.program.load import load_rows
 from tuner.engine.program.tuned_kernel import TunedKernel
@@ -115,13 +116,24 @@ def tune(
 
 
 def _named(given: Configs) -> list[NamedConfig]:
-    if isinstance(given, Mapping):
-        return [
-            NamedConfig(config, kernel, where=f"configuration {number} of {kernel}")
-            for kernel, configs in given.items()
-            for number, config in enumerate(configs, 1)
-        ]
-    return [NamedConfig(config, where=f"configuration {number}") for number, config in enumerate(given, 1)]
+    """The configurations, each with its place for messages.
+
+    Raises:
+        InvalidConfig: not of the form of `Configs`; a dictionary of one configuration is the usual mistake.
+    """
+    found = []
+    for kernel, configs in (given if isinstance(given, Mapping) else {"": given}).items():
+        of = f" of {brief(kernel)[1:-1]}" if kernel else ""
+        if isinstance(configs, str | Mapping) or not isinstance(configs, Iterable):
+            raise InvalidConfig(
+                f"configurations{of} are a list of dictionaries, [{{'TILE_M': 8}}, ...], not {brief(configs)}"
+            )
+        for number, config in enumerate(configs, 1):
+            where = f"configuration {number}{of}"
+            if not isinstance(config, Mapping) or not all(isinstance(name, str) for name in config):
+                raise InvalidConfig(f"{where} is a dictionary by parameters' names, not {brief(config)}")
+            found.append(NamedConfig(config, kernel, where=where))
+    return found
 
 
 def best(

@@ -222,6 +222,26 @@ def test_named_configurations_of_one_kernel_tie_where_searched_ones_share_a_plac
     assert flags == {(): [True, False, False, True], ("k",): [True, True, False, True]}
 
 
+@pytest.mark.parametrize(
+    ("configs", "words"),
+    [
+        ({"TILE_M": 8}, r"configurations of TILE_M are a list of dictionaries .*, not 8$"),
+        ({"cpp_tiled": {"TILE_M": 8}}, r"configurations of cpp_tiled are a list .*, not \{'TILE_M': 8\}$"),
+        ("TILE_M=8", "configurations are a list of dictionaries .*, not 'TILE_M=8'$"),
+        (3, "configurations are a list of dictionaries .*, not 3$"),
+        ({"cpp_tiled": [{}, [8]]}, r"configuration 2 of cpp_tiled is a dictionary by .*, not \[8\]$"),
+        ([{1: 8}], r"configuration 1 is a dictionary by parameters' names, not \{1: 8\}$"),
+    ],
+)
+def test_from_python_what_has_another_form_is_told_with_the_right_one(
+    configs: Any, words: str, tmp_path: Path
+) -> None:
+    for name in ("configs", "starts"):
+        with pytest.raises(InvalidConfig, match=words):
+            library.tune("gemm", "8x8x8", kernels=["cpp_tiled"], db=str(tmp_path / "r.db"), **{name: configs})
+    assert not (tmp_path / "r.db").exists()
+
+
 def test_from_python(tmp_path: Path) -> None:
     db = str(tmp_path / "r.db")
     asked: dict[str, Any] = {"m": 24, "n": 24, "k": 24, "threads": 1}
