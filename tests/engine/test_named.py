@@ -225,10 +225,10 @@ def test_named_configurations_of_one_kernel_tie_where_searched_ones_share_a_plac
 @pytest.mark.parametrize(
     ("configs", "words"),
     [
-        ({"TILE_M": 8}, r"configurations of TILE_M are a list of dictionaries .*, not 8$"),
+        ({"TILE_M": 8}, r"configurations of TILE_M are a list of dictionaries, .*, not 8$"),
         ({"cpp_tiled": {"TILE_M": 8}}, r"configurations of cpp_tiled are a list .*, not \{'TILE_M': 8\}$"),
-        ("TILE_M=8", "configurations are a list of dictionaries .*, not 'TILE_M=8'$"),
-        (3, "configurations are a list of dictionaries .*, not 3$"),
+        ("TILE_M=8", "configurations are a list of dictionaries, .*, not 'TILE_M=8'$"),
+        (3, "configurations are a list of dictionaries, .*, not 3$"),
         ({"cpp_tiled": [{}, [8]]}, r"configuration 2 of cpp_tiled is a dictionary by .*, not \[8\]$"),
         ([{1: 8}], r"configuration 1 is a dictionary by parameters' names, not \{1: 8\}$"),
     ],
