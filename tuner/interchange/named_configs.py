@@ -122,7 +122,9 @@ def _one(content: Any, where: str) -> NamedConfig:
     record = "config" in content and ("kernel" in content or "workload" in content)
     if not record and not isinstance(content.get("config"), dict):
         return NamedConfig(_config(content, where), where=where)
-    config = _config(fields.get("config", dict), where)
+    if not isinstance(content["config"], dict):
+        raise InterchangeError(f"{where}: 'config' cannot be {clip(content['config'])}: {_WANTED}")
+    config = _config(content["config"], where)
     return NamedConfig(config, _said(fields, "kernel"), _said(fields, "workload"), where)
 
 
