@@ -52,51 +52,71 @@ static inline vec4 load4(const Source* p) {
 
 static inline void store4(float* p, vec4 v) { *reinterpret_cast<vec4_unaligned*>(p) = v; }
 
-// Four at a time: one by one halves take four conversions and three insertions.
-#if DTYPE_F16 && defined(__F16C__)
-static inline vec4 load4(const _Float16* p) {
-    half8 bits = {};
-    __builtin_memcpy(&bits, p, 4 * sizeof *p);
-#if defined(__clang__)
-    return (vec4)_mm_cvtph_ps((__m128i)bits);
-#else
-    return __builtin_ia32_vcvtph2ps(bits);
-#endif
-}
-
-static inline void store4(_Float16* p, vec4 v) {
-#if defined(__clang__)
-    const half8 bits = (half8)_mm_cvtps_ph((__m128)v, NEAREST_EVEN);
-#else
-    const half8 bits = __builtin_ia32_vcvtps2ph(v, NEAREST_EVEN);
-#endif
-    __builtin_memcpy(p, &bits, 4 * sizeof *p);
-}
-#elif DTYPE_BF16
-typedef uint16_t halves4 __attribute__((vector_size(8)));
-typedef uint32_t words4 __attribute__((vector_size(16)));
-
-static inline vec4 load4(const bfloat16* p) {
-    halves4 halves;
-    __builtin_memcpy(&halves, p, sizeof halves);
-    return (vec4)(__builtin_convertvector(halves, words4) << 16);
-}
-
-static inline void store4(bfloat16* p, vec4 v) {
-    const halves4 halves = __builtin_convertvector(upper_half<words4>((words4)v, v != v), halves4);
-    __builtin_memcpy(p, &halves, sizeof halves);
-}
-#elif DTYPE_F16
-static inline void store4(_Float16* p, vec4 v) {
-    for (int i = 0; i < 4; ++i) p[i] = _Float16(v[i]);
-}
-#endif
-
 // Lanes of the concatenation of two vectors; GCC and Clang spell it differently.
 #if defined(__clang__)
 #define PICK4(a, b, w, x, y, z) __builtin_shufflevector(a, b, w, x, y, z)
 #else
 #define PICK4(a, b, w, x, y, z) __builtin_shuffle(a, b, pick4{w, x, y, z})
+#endif
+
+// Four halves at a time: one by one they take four conversions and three insertions. Eight bytes become the lower part of a
+// register, and it them; as a part of a variable they would pass through memory.
+#if DTYPE_F16 || DTYPE_BF16
+typedef long long quads2 __attribute__((vector_size(16)));
+static inline quads2 eight_bytes(const void* p) {
+    long long bits;
+    __builtin_memcpy(&bits, p, sizeof bits);
+    return quads2{bits, 0};
+}
+
+static inline void store_eight_bytes(void* p, quads2 bits) {
+    const long long low = bits[0];
+    __builtin_memcpy(p, &low, sizeof low);
+}
+#endif
+
+#if DTYPE_F16 && defined(__F16C__)
+static inline vec4 load4(const _Float16* p) {
+#if defined(__clang__)
+    return (vec4)_mm_cvtph_ps((__m128i)eight_bytes(p));
+#else
+    return __builtin_ia32_vcvtph2ps((half8)eight_bytes(p));
+#endif
+}
+
+static inline void store4(_Float16* p, vec4 v) {
+#if defined(__clang__)
+    store_eight_bytes(p, (quads2)_mm_cvtps_ph((__m128)v, NEAREST_EVEN));
+#else
+    store_eight_bytes(p, (quads2)__builtin_ia32_vcvtps2ph(v, NEAREST_EVEN));
+#endif
+}
+#elif DTYPE_F16
+static inline void store4(_Float16* p, vec4 v) {
+    for (int i = 0; i < 4; ++i) p[i] = _Float16(v[i]);
+}
+#elif DTYPE_BF16
+typedef uint16_t halves8 __attribute__((vector_size(16)));
+typedef uint32_t words4 __attribute__((vector_size(16)));
+
+// A half is the upper one of its word.
+static inline vec4 load4(const bfloat16* p) {
+    const halves8 bits = (halves8)eight_bytes(p);
+#if defined(__clang__)
+    return (vec4)__builtin_shufflevector(halves8{}, bits, 0, 8, 1, 9, 2, 10, 3, 11);
+#else
+    return (vec4)__builtin_shuffle(halves8{}, bits, halves8{0, 8, 1, 9, 2, 10, 3, 11});
+#endif
+}
+
+static inline void store4(bfloat16* p, vec4 v) {
+    const halves8 bits = (halves8)upper_half<words4>((words4)v, v != v);
+#if defined(__clang__)
+    store_eight_bytes(p, (quads2)__builtin_shufflevector(bits, bits, 0, 2, 4, 6, 0, 2, 4, 6));
+#else
+    store_eight_bytes(p, (quads2)__builtin_shuffle(bits, halves8{0, 2, 4, 6, 0, 2, 4, 6}));
+#endif
+}
 #endif
 
 template <class Target, class Source>

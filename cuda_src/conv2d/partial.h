@@ -31,9 +31,14 @@ static inline void store_part(float* p, vec v, int64_t count) {
 // As above, of halves.
 static inline vec load_part(const Input* p, int64_t count) {
     if (count >= LANES) return load(p);
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    const bits16 some = load_16(p, uint16_t((1u << max_of(count, 0)) - 1));
+    return load(reinterpret_cast<const Input*>(&some));
+#else
     Input part[LANES] = {};
     if (count > 0) memcpy(part, p, size_t(count) * sizeof *p);
     return load(part);
+#endif
 }
 
 static inline void store_part(Output* p, vec v, int64_t count) {
