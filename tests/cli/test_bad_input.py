@@ -173,3 +173,19 @@ def test_read_only_database_answers_but_is_not_written(tmp_path):
     path.chmod(0o444)
     assert tuner("best", "--db", str(path)).returncode == 0
     assert "read-only" in refused(*sweep)
+
+
+def test_a_library_of_an_operator_that_was_never_swept_is_refused(tmp_path) -> None:
+    db, folder = tmp_path / "results.db", tmp_path / "library"
+    with open_store(str(db)):
+        pass
+    said = refused("export", "--library", str(folder), "attention", "--db", str(db))
+    assert said == "error: nothing of attention is stored here: run 'tuner sweep attention' first"
+    assert not folder.exists()
+
+
+def test_the_version_is_said() -> None:
+    from tuner import __version__
+
+    done = run_here("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, __version__)

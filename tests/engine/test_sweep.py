@@ -129,8 +129,16 @@ def test_interrupt_keeps_what_was_measured_and_resume_continues(store, tmp_path)
     cut = run(store, kernel, 9, Impatient())
     assert cut.interrupted
     assert store.sweep(cut.sweep_id).status == "interrupted"
-    resumed = run(store, kernel, 9, resume=True)
+    told = []
+    notes = Observer()
+    notes.note = told.append
+    anew = run(store, kernel, 1, notes)
+    assert anew.sweep_id != cut.sweep_id
+    said = f"sweep s{cut.sweep_id} was left unfinished after 3 trials; this is a new one, --resume goes on"
+    assert sum(said in line for line in told) == 1
+    resumed = run(store, kernel, 9, notes, resume=True)
     assert resumed.sweep_id == cut.sweep_id
+    assert sum("left unfinished" in line for line in told) == 1
     assert len(resumed.trials) == 9
     assert store.count() == 9
     assert store.sweep(cut.sweep_id).status == "finished"

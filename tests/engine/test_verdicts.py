@@ -47,6 +47,16 @@ def test_a_best_that_is_better_by_less_than_the_interval_does_not_replace_the_pr
     assert chosen(sure) == {"k": 1} and not kept_remarks(sure)
 
 
+def test_why_the_fastest_of_a_table_is_not_the_winner_is_said() -> None:
+    by_place = ranking(entry("k", 1, 1.001, place=(0,)), entry("k", 2, 1.0, place=(1,)))
+    assert kept_remarks(by_place) == [
+        "k: t2 cannot be told from t1 at 95%: t1, which comes first in the kernel's lists, stands for both"
+    ]
+    by_default = ranking(entry("k", 1, 1.001, default=True), entry("k", 2, 1.0))
+    assert "t1, which is the kernel's default, stands for both" in kept_remarks(by_default)[0]
+    assert not kept_remarks(ranking(entry("k", 1, 1.0), entry("k", 2, 1.001, place=(1,))))
+
+
 @pytest.mark.parametrize("times", [(1.0, 1.001, 1.002), (1.002, 1.001, 1.0)])
 def test_two_finals_of_the_same_configurations_choose_alike(times: tuple[float, ...]) -> None:
     places = [(1, 0), (0, 12), (0, 2)]

@@ -195,6 +195,19 @@ def test_configurations_of_one_kernel_have_a_bar_each() -> None:
     ]
 
 
+def test_a_bar_of_seconds_leaves_bars_of_microseconds_to_be_seen() -> None:
+    entry = {"baseline": False, "label": "", "trial": 1}
+    chart = bars(
+        "one",
+        [{**entry, "kernel": "packed", "shown_s": 1e-6, "interval_s": (0.9e-6, 1e-6, 1.1e-6)},
+         {**entry, "kernel": "cpp_naive", "shown_s": 4.0, "interval_s": (3.0, 4.0, 5.0)}],
+    )  # fmt: skip
+    assert chart is not None
+    fast, slow = chart.spec["data"]["values"]
+    assert (fast["kind"], slow["kind"]) == ("tuned here", "plain program")
+    assert slow["shown"] == "4.00 s, beyond the edge" and slow["time"] == 20 and slow["high"] == 20
+
+
 def test_scripts_are_sent_once(client: TestClient) -> None:
     answer = client.get("/static/table.js")
     assert answer.headers["content-type"].startswith("text/javascript")

@@ -164,6 +164,25 @@ def test_the_re_measurement_decides_between_finalists(store: Store, make: Any) -
     assert (reference.trial_id, reference.interval.mid) == (baseline, 3.0)
 
 
+def test_what_a_final_finds_of_a_binary_is_of_all_its_configurations(store: Store, make: Any) -> None:
+    """An unroll that changes nothing makes twins: one is timed, both have its time, one is in the final."""
+
+    def built(seconds: float, artifact: str, **config: int) -> Any:
+        return make.trial(Measurement(Status.OK, Evidence.MEASURED, (seconds,), artifact=artifact), **config)
+
+    sweep = store.begin_sweep(make.spec)
+    lucky, twin, solid, alone = store.add_trials(
+        sweep,
+        [built(1.00, "a", MC=1), built(1.00, "a", MC=2), built(1.01, "b", MC=3), built(1.00, "c", MC=4)],
+    )
+    told = {f"t{lucky}": {"turns": Turns((1.6,))}, f"t{solid}": {"turns": Turns((1.5,))}}
+    store.record_final(final(make, None, **told))
+    # Of another binary with the same time nobody knows that it was luck.
+    assert [row.trial_id for row in store.best()] == [alone] and twin != alone
+    store.record_final(final(make, None, **{f"t{alone}": {"turns": Turns((1.7,))}, **told}))
+    assert [(row.trial_id, row.retimed) for row in store.best()] == [(solid, True)]
+
+
 def test_a_kept_best_is_not_replaced_by_what_was_slower_than_its_equal(store: Store, make: Any) -> None:
     sweep = store.begin_sweep(make.spec)
     kept, hair, rest = store.add_trials(

@@ -64,10 +64,10 @@ def named_workloads(what: "Sequence[str]", store: "Store") -> "list[Workload]":
     """The workloads of experiment files, models, workload keys and operators (all that is stored of them).
 
     Raises:
-        TunerError: a name is none of these.
+        TunerError: a name is none of these, or an operator of which nothing is stored.
     """
     from tuner import registry
-    from tuner.core.errors import UnknownName
+    from tuner.core.errors import TunerError, UnknownName
     from tuner.core.workload import Workload
     from tuner.core.workload_sets import set_names
     from tuner.engine.tuning.experiment import read_experiment
@@ -82,7 +82,10 @@ def named_workloads(what: "Sequence[str]", store: "Store") -> "list[Workload]":
         elif "/" in name:
             found.append(_known(Workload.from_key(name)))
         elif name in registry.operators():
-            found += [_known(s.spec.workload) for s in store.sweeps(name)]
+            swept = [_known(s.spec.workload) for s in store.sweeps(name)]
+            if not swept:
+                raise TunerError(f"nothing of {name} is stored here: run 'tuner sweep {name}' first")
+            found += swept
         else:
             known = [*registry.operators(), *set_names()]
             raise UnknownName(

@@ -136,7 +136,7 @@ def _timings(shown: PartView) -> tuple[list[Timing], datetime | None]:
             interval=entry.interval,
             turns=entry.turns,
             is_baseline=entry.baseline,
-            naive=_is_naive(entry.kernel),
+            naive=is_naive(entry.kernel),
             trials=trials.get(entry.kernel, 1),
             trial_id=entry.trial_id,
             fewer=fewer_operations(entry.kernel, shown.workload),
@@ -158,7 +158,7 @@ def _timings(shown: PartView) -> tuple[list[Timing], datetime | None]:
             config=best.key.config,
             interval=interval,
             is_baseline=kernel.record.baseline,
-            naive=_is_naive(kernel.name),
+            naive=is_naive(kernel.name),
             evidence=str(best.measurement.evidence),
             trials=kernel.trials,
             trial_id=best.id,
@@ -168,8 +168,8 @@ def _timings(shown: PartView) -> tuple[list[Timing], datetime | None]:
     return list(found.values()), when
 
 
-def _is_naive(kernel: str) -> bool:
-    # The lab's convention: rung 0 of a ladder is named `<language>_naive`.
+def is_naive(kernel: str) -> bool:
+    """Whether a kernel is a plain program: rung 0 of a ladder is named `<language>_naive`."""
     return kernel == "naive" or kernel.endswith("_naive")
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tuner.report.comparison import is_naive
 from tuner.report.html.charts import coloured
 from tuner.report.html.vega import Chart, Spec, nominal, number, room_after_bars, tooltip
 from tuner.report.text import seconds
@@ -12,6 +13,8 @@ from tuner.store.browse.trial_list import TrialEntry
 
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 _BAR = 30  # pixels, with its gap
+# Bars of more times the fastest one's time end at the edge: beside seconds no microseconds would be seen.
+_AXIS = 20
 
 
 def unit_of(time_s: float) -> tuple[str, float]:
@@ -101,19 +104,23 @@ def bars(name: str, entries: Sequence[Mapping[str, Any]], caption: str = "") -> 
     unit, size = unit_of(ordered[0]["shown_s"])
     often = Counter(entry["kernel"] for entry in ordered)
     values: list[dict[str, Any]] = []
+    edge = _AXIS * ordered[0]["shown_s"]
     for place, entry in enumerate(ordered):
         low, _, high = entry["interval_s"] or (entry["shown_s"],) * 3
+        beyond = entry["shown_s"] > edge
+        if beyond:
+            low = high = edge
         values.append(
             {
                 "place": place,
                 # Bars of one name would be stacked on each other.
                 "kernel": entry["kernel"] + (f" (t{entry['trial']})" if often[entry["kernel"]] > 1 else ""),
-                "time": entry["shown_s"] / size,
+                "time": min(entry["shown_s"], edge) / size,
                 "low": low / size,
                 "high": high / size,
-                "shown": seconds(entry["shown_s"]),
+                "shown": seconds(entry["shown_s"]) + (", beyond the edge" if beyond else ""),
                 "label": entry["label"],
-                "kind": "library" if entry["baseline"] else "tuned here",
+                "kind": _kind(entry),
             }
         )
     scale = {"domain": [0, 1.05 * max(v["high"] for v in values)]}
@@ -143,6 +150,10 @@ def bars(name: str, entries: Sequence[Mapping[str, Any]], caption: str = "") -> 
     first = values[0]
     about = f"Bars of {len(values)} configurations; {first['kernel']} is the fastest with {first['shown']}."
     return Chart(name, spec, caption or "Shorter is faster.", about)
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    return "library" if entry["baseline"] else "plain program" if is_naive(entry["kernel"]) else "tuned here"
 
 
 def samples_chart(samples: Sequence[float]) -> Chart | None:

@@ -7,7 +7,8 @@ with the number of groups and not of trials.
 Which trial is the best, where finals measured some again: search times are compared with search times
 only (drift divided out, one protocol), and a trial that lost to another configuration of its kernel in
 its latest final is out. So a lucky sample in a search does not outlive the interleaved re-measurement, and
-a final taken on a slow day does not make an untested trial look better.
+a final taken on a slow day does not make an untested trial look better. Configurations that are one binary
+were measured once and share that measurement; a final has one of them, and what it finds is of all.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -49,9 +50,15 @@ def _winners(
         .distinct()
         .subquery("groups")
     )
-    entry, later = FINAL_ENTRIES.alias("entry"), FINAL_ENTRIES.alias("later")
+    entry, later, twin = FINAL_ENTRIES.alias("entry"), FINAL_ENTRIES.alias("later"), TRIALS.alias("twin")
+    # Trials of one binary have one time, by which the partial index finds them.
+    one_binary = (twin.c.artifact == TRIALS.c.artifact) & (twin.c.artifact != "")
     beaten = exists().where(
-        entry.c.trial_id == TRIALS.c.id,
+        *(twin.c[name] == TRIALS.c[name] for name in same),
+        twin.c.status == literal_column("'ok'"),
+        twin.c.time_s == TRIALS.c.time_s,
+        (twin.c.id == TRIALS.c.id) | one_binary,
+        entry.c.trial_id == twin.c.id,
         entry.c.beaten == 1,
         ~exists().where(later.c.trial_id == entry.c.trial_id, later.c.final_id > entry.c.final_id),
     )

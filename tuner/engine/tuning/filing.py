@@ -76,9 +76,20 @@ class Filing:
                 self._sweep_id = found.sweep_id
                 self._store.reopen_sweep(found.sweep_id, self._spec.budget)
                 return history
+        else:
+            self._tell_of_unfinished(note)
         self._store.put_toolchain(self._toolchain)
         self._sweep_id = self._store.begin_sweep(self._spec)
         return []
+
+    def _tell_of_unfinished(self, note: Callable[[str], None]) -> None:
+        """Who starts anew what did not finish may not know that it can go on."""
+        unfinished = self._store.resumable(self._spec)
+        if unfinished is not None and (trials := self._store.sweep(unfinished).trials):
+            note(
+                f"{self._spec.kernel.name}: sweep s{unfinished} was left unfinished after "
+                f"{trials} trial{'s' * (trials > 1)}; this is a new one, --resume goes on with that"
+            )
 
     def add(self, number: int, key: TrialKey, outcome: Evaluated) -> Trial:
         """Stores an outcome, committed on return.

@@ -45,16 +45,24 @@ def _choose(ranking: Ranking, entries: list[int]) -> int:
 
 
 def kept_remarks(ranking: Ranking) -> list[str]:
-    """Which kernels keep their previous best although another one was faster by a hair, a line each."""
+    """Which kernels another configuration stands for than the fastest by a hair, and why, a line each."""
     said = []
     for label, i in chosen(ranking).items():
         own = [n for n, e in enumerate(ranking.entries) if e.finalist.label == label and e.interval]
         fastest = min(own, key=lambda n: _time_s(ranking, n))
-        if ranking.entries[i].finalist.previous and fastest != i:
-            new, old = ranking.entries[fastest].finalist.trial_id, ranking.entries[i].finalist.trial_id
+        if fastest == i:
+            continue
+        new, stands = ranking.entries[fastest].finalist.trial_id, ranking.entries[i].finalist
+        old = stands.trial_id
+        if stands.previous:
             said.append(
                 f"{label}: t{new} differs from the previous best, t{old}, by less than the interval: "
                 f"t{old} is kept"
+            )
+        else:
+            why = "is the kernel's default" if stands.default else "comes first in the kernel's lists"
+            said.append(
+                f"{label}: t{new} cannot be told from t{old} at 95%: t{old}, which {why}, stands for both"
             )
     return said
 

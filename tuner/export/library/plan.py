@@ -147,9 +147,11 @@ def make_plan(
         levels: targets, the device's own first and the least demanding last.
 
     Raises:
-        TunerError: nothing that can go into a library is stored of any of them.
+        TunerError: there are none, or nothing that can go into a library is stored of any of them.
     """
     wanted = list(dict.fromkeys(workloads))
+    if not wanted:
+        raise TunerError("no workload is named: a library holds one at least")
     rows, left = choose_rows(wanted, device, store, levels[0])
     untuned = tuple(w for w in wanted if w not in rows)
     if len(untuned) == len(wanted):
