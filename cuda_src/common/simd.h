@@ -49,12 +49,15 @@ typedef uint16_t bits16 __attribute__((vector_size(VECTOR_BYTES / 2)));
 #if defined(__clang__)
 #include <immintrin.h>  // its builtins want other types
 #define LOAD_16(from, mask) _mm256_maskz_loadu_epi16(mask, from)
+#define STORE_16(to, bits, mask) _mm256_mask_storeu_epi16(to, mask, (__m256i)(bits))
 #else
 typedef short shorts16 __attribute__((vector_size(32)));
 #define LOAD_16(from, mask) __builtin_ia32_loaddquhi256_mask(static_cast<const short*>(from), shorts16{}, mask)
+#define STORE_16(to, bits, mask) __builtin_ia32_storedquhi256_mask(static_cast<short*>(to), (shorts16)(bits), mask)
 #endif
-// Of sixteen neighbours those whose bits are set, others as zeros: no more is read.
+// Of sixteen neighbours those whose bits are set, others as zeros: no more is read, or written.
 static inline bits16 load_16(const void* from, uint16_t mask) { return (bits16)LOAD_16(from, mask); }
+static inline void store_16(void* to, bits16 bits, uint16_t mask) { STORE_16(to, bits, mask); }
 #endif
 #endif
 

@@ -45,7 +45,13 @@ static inline void store_part(Output* p, vec v, int64_t count) {
     if (count >= LANES) return store(p, v);
     Output part[LANES];
     store(part, v);
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    bits16 some;
+    memcpy(&some, part, sizeof some);
+    store_16(p, some, uint16_t((1u << max_of(count, 0)) - 1));
+#else
     if (count > 0) memcpy(p, part, size_t(count) * sizeof *p);
+#endif
 }
 #endif
 

@@ -53,16 +53,9 @@ static __attribute__((noinline)) void multiply(const float* weights, int64_t str
             if (OPT_RESIDUAL) sums[i][j] += j < V - 1 ? load(more + j * LANES) : load_part(more + j * LANES, at.columns - j * LANES);
             sums[i][j] = activated(sums[i][j]);
         }
-        const bool whole = at.columns == V * LANES;
 #pragma GCC unroll 16
         for (int j = 0; j < V - 1; ++j) store(to + j * LANES, sums[i][j]);
-        if (whole) {
-            store(to + (V - 1) * LANES, sums[i][V - 1]);
-        } else {
-            float last[LANES];
-            store(last, sums[i][V - 1]);
-            for (int64_t l = (V - 1) * LANES; l < at.columns; ++l) to[l] = result(last[l - (V - 1) * LANES]);
-        }
+        store_part(to + (V - 1) * LANES, sums[i][V - 1], at.columns - (V - 1) * LANES);
     }
 }
 

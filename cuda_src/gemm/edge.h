@@ -38,13 +38,6 @@ static inline vec load_first(const Sum* p, Lanes inside) { return (vec)__builtin
 static inline void store_first(Sum* p, vec v, Lanes inside) { __builtin_ia32_storeups512_mask(p, v, inside); }
 #endif
 #if MASKS_OF_16
-#if defined(__clang__)
-#include <immintrin.h>  // its builtins take other pointers
-#define STORE_16(p, bits, inside) _mm256_mask_storeu_epi16(p, inside, (__m256i)(bits))
-#else
-#define STORE_16(p, bits, inside) __builtin_ia32_storedquhi256_mask(reinterpret_cast<short*>(p), (shorts16)(bits), inside)
-#endif
-
 // By way of an array, which the compiler keeps in a register: conversions are from memory and to it.
 static inline vec load_first(const Output* p, Lanes inside) {
     const bits16 bits = load_16(p, inside);
@@ -58,7 +51,7 @@ static inline void store_first(Output* p, vec v, Lanes inside) {
     store(row, v);
     bits16 bits;
     __builtin_memcpy(&bits, row, sizeof bits);
-    STORE_16(p, bits, inside);
+    store_16(p, bits, inside);
 }
 #endif
 

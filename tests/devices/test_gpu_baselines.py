@@ -16,7 +16,9 @@ from tuner.core.dtypes import dtype_named
 from tuner.core.operator import worst_error
 from tuner.devices.cuda.device import CudaDevice
 from tuner.engine.candidate.domain import companions_of
-from tuner.engine.tuning import campaign
+from tuner.engine.tuning.budget import Budget
+from tuner.engine.tuning.choice import requests_of
+from tuner.engine.tuning.plan import Plan
 from tuner.schedules import cublaslt
 from tuner.targets.cuda import target
 
@@ -81,14 +83,9 @@ def test_every_algorithm_of_cublaslt_is_a_configuration(
 
 
 def test_all_algorithms_of_a_library_are_timed_and_one_call_of_any_other() -> None:
-    workload, device = GEMM.parse("8x8x8"), SimpleNamespace(target_for=lambda threads: target("cuda:sm_90"))
-    setting: Any = SimpleNamespace(
-        device=device,
-        protocol=SimpleNamespace(threads=1),
-        plan=campaign.Plan(budget=campaign.Budget(trials=40)),
-    )
     kernels = [registry.kernel(name) for name in ("cublaslt", "cublas", "cuda_naive")]
-    asked = campaign._requests(workload, kernels, {k.name: "random" for k in kernels}, setting)
+    plan = Plan(budget=Budget(trials=40))
+    asked = requests_of(GEMM.parse("8x8x8"), kernels, plan, target("cuda:sm_90"))
     assert [request.budget.trials for request in asked] == [8, 1, 40]
 
 

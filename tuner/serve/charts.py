@@ -102,27 +102,7 @@ def bars(name: str, entries: Sequence[Mapping[str, Any]], caption: str = "") -> 
         return None
     ordered = sorted(entries, key=lambda entry: entry["shown_s"])
     unit, size = unit_of(ordered[0]["shown_s"])
-    often = Counter(entry["kernel"] for entry in ordered)
-    values: list[dict[str, Any]] = []
-    edge = _AXIS * ordered[0]["shown_s"]
-    for place, entry in enumerate(ordered):
-        low, _, high = entry["interval_s"] or (entry["shown_s"],) * 3
-        beyond = entry["shown_s"] > edge
-        if beyond:
-            low = high = edge
-        values.append(
-            {
-                "place": place,
-                # Bars of one name would be stacked on each other.
-                "kernel": entry["kernel"] + (f" (t{entry['trial']})" if often[entry["kernel"]] > 1 else ""),
-                "time": min(entry["shown_s"], edge) / size,
-                "low": low / size,
-                "high": high / size,
-                "shown": seconds(entry["shown_s"]) + (", beyond the edge" if beyond else ""),
-                "label": entry["label"],
-                "kind": _kind(entry),
-            }
-        )
+    values = _bar_values(ordered, size)
     scale = {"domain": [0, 1.05 * max(v["high"] for v in values)]}
     title = f"time ({unit}); whiskers: 95% interval"
     time = number("time", title=title, scale=scale, axis={"tickCount": 5})
@@ -149,7 +129,34 @@ def bars(name: str, entries: Sequence[Mapping[str, Any]], caption: str = "") -> 
     }
     first = values[0]
     about = f"Bars of {len(values)} configurations; {first['kernel']} is the fastest with {first['shown']}."
-    return Chart(name, spec, caption or "Shorter is faster.", about)
+    more = " An arrow: longer than it is drawn." if values[-1]["beyond"] else ""
+    return Chart(name, spec, (caption or "Shorter is faster.") + more, about)
+
+
+def _bar_values(ordered: Sequence[Mapping[str, Any]], size: float) -> list[dict[str, Any]]:
+    """The data of `bars`, the fastest first, in a unit of so many seconds."""
+    often = Counter(entry["kernel"] for entry in ordered)
+    edge = _AXIS * ordered[0]["shown_s"]
+    values = []
+    for place, entry in enumerate(ordered):
+        low, _, high = entry["interval_s"] or (entry["shown_s"],) * 3
+        if beyond := entry["shown_s"] > edge:
+            low = high = edge
+        values.append(
+            {
+                "place": place,
+                # Bars of one name would be stacked on each other.
+                "kernel": entry["kernel"] + (f" (t{entry['trial']})" if often[entry["kernel"]] > 1 else ""),
+                "time": min(entry["shown_s"], edge) / size,
+                "low": low / size,
+                "high": high / size,
+                "shown": ("→ " if beyond else "") + seconds(entry["shown_s"]),
+                "beyond": beyond,
+                "label": entry["label"],
+                "kind": _kind(entry),
+            }
+        )
+    return values
 
 
 def _kind(entry: Mapping[str, Any]) -> str:
