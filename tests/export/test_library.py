@@ -17,6 +17,7 @@ from tuner.core.errors import TunerError
 from tuner.core.operator import worst_error
 from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice
+from tuner.export.library.header import tensors_of
 from tuner.export.library.package import write_library
 from tuner.store.store import open_store
 
@@ -318,3 +319,10 @@ def test_the_command_writes_a_library_of_all_that_is_stored_of_an_operator(
     assert (tmp_path / "out" / "lib" / "libmine.so").exists()
     with pytest.raises(TunerError, match="unknown operator or model 'gem': did you mean 'gemm'"):
         app(["export", "gem", "--library", str(tmp_path / "out"), "--db", db], standalone_mode=False)
+
+
+def test_a_header_has_the_tensors_of_dtypes_that_the_workload_s_size_leaves_out() -> None:
+    """int8 has no products of 200,000 terms, and other sizes of it may be in the same library."""
+    gemm = registry.operator("gemm")
+    large, small = (tensors_of(gemm, gemm.parse(shape)) for shape in ("1x1x200000", "8x8x8"))
+    assert large == small and {"scale", "Z"} <= large.keys()

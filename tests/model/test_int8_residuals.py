@@ -38,10 +38,11 @@ def test_a_sum_of_integers_is_part_of_the_convolution_before(
 
 
 def test_a_sum_that_is_not_the_convolutions_alone_stays_a_node(tmp_path: Path) -> None:
-    """Its summand is an output as well, is dequantized by another scale, or something else follows."""
+    """Its summand is an output as well, is dequantized by another scale, or something else follows; or a ratio
+    of scales is infinite."""
     path = tmp_path / "m.onnx"
     plain = onnx.load(str(summed(path)))
-    for change in ("used", "relu", "scale"):
+    for change in ("used", "relu", "scale", "tiny"):
         model = onnx.ModelProto()
         model.CopyFrom(plain)
         nodes = model.graph.node
@@ -49,6 +50,9 @@ def test_a_sum_that_is_not_the_convolutions_alone_stays_a_node(tmp_path: Path) -
             model.graph.output.append(onnx.helper.make_tensor_value_info("q5", onnx.TensorProto.UINT8, None))
         elif change == "scale":
             next(n for n in nodes if n.output[0] == "b6").input[1] = "s0"
+        elif change == "tiny":
+            last = next(i for i in model.graph.initializer if i.name == "s6")
+            last.CopyFrom(onnx.numpy_helper.from_array(np.float32(1e-40), "s6"))
         else:
             next(n for n in nodes if n.output[0] == "r6").op_type = "Tanh"
         path.write_bytes(model.SerializeToString())

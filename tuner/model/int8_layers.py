@@ -24,12 +24,11 @@ from tuner.model.linear import (
     zeros_of,
 )  # fmt: skip
 from tuner.model.products import matmul_values
-from tuner.model.quantization import Linear, Quantization
+from tuner.model.quantization import LARGEST_FACTOR, Linear, Quantization
 from tuner.model.requantized import Requantized, check_bias, requantized
 
 COMPUTED = "its second factor is computed, which int8 products take where both zero points are 0 (uint8: 128)"
 ZERO_POINTS = "zero_points"
-_LARGEST = 2.0**20
 _ONE = np.ones(1, np.float32)
 
 
@@ -219,7 +218,7 @@ def _layer(
         # Computed of a zero point that is computed.
         inputs.append(Binding("bias", q.x.computed))
     if q.y is not None:
-        if not np.all((q.multiplier > 0) & (q.multiplier < _LARGEST)):
+        if not np.all((q.multiplier > 0) & (q.multiplier < LARGEST_FACTOR)):
             raise NotTuned("scales whose ratio is no f32 of use")
         per_channel = q.w.scale.size > 1
         zero_points = bool(q.y.zero or (padded and q.x.zero))

@@ -3,12 +3,14 @@
 from collections.abc import Container
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tuner import registry
 from tuner.core.errors import InvalidWorkload
 from tuner.model.graph import Graph, Node
 from tuner.model.layer import Binding, Layer, NotTuned
 from tuner.model.linear import activation, dequantized, dequantizer
-from tuner.model.quantization import Linear
+from tuner.model.quantization import LARGEST_FACTOR, Linear
 from tuner.model.requantized import Requantized, requantized
 
 RESIDUAL, ZERO_POINTS = "quantized_residual", "zero_points"
@@ -59,6 +61,8 @@ def with_residual(graph: Graph, layer: Layer, claimed: Container[int] = ()) -> L
     own, total = found.own, found.after.y
     if total is None or (own.scale[0], own.zero) != (q.y.scale[0], q.y.zero):
         return None
+    if not _of_use((q.y, found.other), total):
+        return None
     if _convolution_of(graph, found.other.value) > _convolution_of(graph, layer.output):
         return None
     zeros = bool(w.option(ZERO_POINTS, False) or (found.after.relu and total.zero))
@@ -74,6 +78,13 @@ def with_residual(graph: Graph, layer: Layer, claimed: Container[int] = ()) -> L
         layer, workload=workload, nodes=(*layer.nodes, *found.nodes), inputs=inputs,
         output=found.after.output, quantization=replace(q, residual=found.other, total=total),
     )  # fmt: skip
+
+
+def _of_use(terms: tuple[Linear, Linear], total: Linear) -> bool:
+    """Whether the terms' factors are numbers that kernels take."""
+    with np.errstate(over="ignore", divide="ignore"):
+        factors = [np.float32(term.scale[0]) / np.float32(total.scale[0]) for term in terms]
+    return all(0 < factor < LARGEST_FACTOR for factor in factors)
 
 
 def _sum(graph: Graph, value: str, channels: int) -> _Sum | None:

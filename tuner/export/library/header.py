@@ -100,7 +100,9 @@ def tensors_of(operator: Operator, workload: Workload) -> Mapping[str, tuple[boo
 
     Found by asking for the signature with one option after the other changed.
     """
-    dims = dict(workload.dims)
+    # Those of the example: a dtype may not have the workload's (sums of 200,000 products of int8 do not fit),
+    # and a tensor that one of its options brings would be missing.
+    dims = dict(operator.parse(operator.example).dims)
     plain = operator.signature(operator.workload(workload.dtype, **dims))
     always = {spec.name for spec in plain}
     brought: dict[str, tuple[bool, tuple[str, ...]]] = {spec.name: (spec.output, ()) for spec in plain}
