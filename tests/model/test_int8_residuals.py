@@ -38,8 +38,8 @@ def test_a_sum_of_integers_is_part_of_the_convolution_before(
 
 
 def test_a_sum_that_is_not_the_convolutions_alone_stays_a_node(tmp_path: Path) -> None:
-    """Its summand is an output as well, is dequantized by another scale, or something else follows; or a ratio
-    of scales is infinite."""
+    """Its summand is an output as well, is dequantized by another scale, or something else follows; or a
+    ratio of scales is infinite."""
     path = tmp_path / "m.onnx"
     plain = onnx.load(str(summed(path)))
     for change in ("used", "relu", "scale", "tiny"):

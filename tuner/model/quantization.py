@@ -12,7 +12,7 @@ BYTES = frozenset(("int8", "uint8"))
 """Types of such integers."""
 
 LARGEST_FACTOR = 2.0**20
-"""Kernels multiply integers by ratios of scales; larger ones than this are of no model and may be infinite."""
+"""Kernels multiply integers by ratios of scales; larger ones are of no model and may be infinite."""
 
 MOVERS = frozenset(
     ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Split", "MaxPool")
