@@ -6,6 +6,8 @@ import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from tuner.core.errors import TunerError
 from tuner.core.operator import worst_error
 from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice
-from tuner.export.library.header import tensors_of
+from tuner.export.library.header import layout, option_fields, tensors_of
 from tuner.export.library.package import write_library
 from tuner.store.store import open_store
 
@@ -181,15 +183,55 @@ def test_what_cannot_be_served_is_a_code_and_nothing_is_written(library: ctypes.
     assert b"no kernel of this dtype" in library.operators_message(-2)
 
 
+def seen_in(so: Path) -> set[str]:
+    """Names of what a library exports, without their versions."""
+    names = subprocess.run(["nm", "-D", "--defined-only", so], capture_output=True, text=True, check=True)
+    # Those of type A are the versions themselves.
+    return {name.split("@")[0] for _, kind, name in map(str.split, names.stdout.splitlines()) if kind != "A"}
+
+
 def test_it_exports_its_entries_and_needs_no_python(package: Path) -> None:
     so = package / "lib" / "liboperators.so"
-    names = subprocess.run(["nm", "-D", "--defined-only", so], capture_output=True, text=True, check=True)
-    assert {line.split()[-1] for line in names.stdout.splitlines()} == {
+    assert seen_in(so) == {
         "operators_gemm", "operators_conv2d", "operators_gemm_kernel", "operators_conv2d_kernel",
         "operators_level", "operators_limit_level", "operators_message"
     }  # fmt: skip
     needed = subprocess.run(["readelf", "-d", so], capture_output=True, text=True, check=True).stdout
     assert "python" not in needed and "RPATH" not in needed and "RUNPATH" not in needed
+
+
+def test_a_program_of_another_layout_does_not_start(package: Path, tmp_path: Path) -> None:
+    """Its structures may be shorter than what the library reads and writes."""
+    (tmp_path / "p.c").write_text(
+        "#include <operators.h>\nint main(void) { return operators_gemm(OPERATORS_F32, 0, 0) + 1; }\n"
+    )
+    (tmp_path / "other.c").write_text("int operators_gemm(int d, void* p, void* t) { return -1; }\n")
+    (tmp_path / "other.map").write_text("operators_gemm_01234567 { global: operators_gemm; };\n")
+    so, there = "liboperators.so", package / "lib"
+    for command in (
+        ["gcc", "p.c", f"-I{package / 'include'}", f"-L{there}", "-loperators", "-o", "p"],
+        ["gcc", "-shared", "-fPIC", "other.c", f"-Wl,-soname,{so},--version-script=other.map", "-o", so],
+    ):
+        subprocess.run(command, cwd=tmp_path, check=True)
+
+    def started(library: Path) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "LD_LIBRARY_PATH": str(library)}
+        return subprocess.run([tmp_path / "p"], env=env, capture_output=True, text=True, check=False)
+
+    assert started(there).returncode == 0
+    refused = started(tmp_path)
+    assert refused.returncode != 0 and "operators_gemm_" in refused.stderr and "not found" in refused.stderr
+
+
+def test_another_option_is_another_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    gemm = registry.operator("gemm")
+    plan: Any = SimpleNamespace(operator=gemm, variants=[SimpleNamespace(workload=gemm.parse("8x8x8"))])
+    before, fields = layout(plan), option_fields(gemm)
+    assert layout(plan) == before
+    monkeypatch.setattr(
+        "tuner.export.library.header.option_fields", lambda _: [*fields, ("int", "new", False)]
+    )
+    assert layout(plan) != before
 
 
 def test_it_says_where_it_comes_from(package: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.export.real import stored_here
-from tests.export.test_library import call, check, command, kernel_of
+from tests.export.test_library import call, check, command, kernel_of, seen_in
 from tuner import registry
 from tuner.core.workload import Workload
 from tuner.devices.cpu.device import CpuDevice
@@ -86,8 +86,7 @@ def test_nothing_of_tvm_is_needed_or_seen(package: Path) -> None:
     so = package / "lib" / "liboperators.so"
     needed = subprocess.run(["readelf", "-d", so], capture_output=True, text=True, check=True).stdout
     assert re.findall(r"NEEDED.*\[(\w+)", needed) and not re.search("tvm|python|RPATH|RUNPATH", needed)
-    seen = subprocess.run(["nm", "-D", "--defined-only", so], capture_output=True, text=True, check=True)
-    assert {line.split()[-1] for line in seen.stdout.splitlines()} == {
+    assert seen_in(so) == {
         "operators_gemm", "operators_gemm_kernel", "operators_level", "operators_limit_level",
         "operators_message",
     }  # fmt: skip

@@ -13,9 +13,9 @@ from tuner.core.host_cxx import KERNEL_FLAGS, isa_flags, require_compiler, run_c
 from tuner.core.scratch import Scratch
 from tuner.core.target import Target
 from tuner.export.library.dispatcher import dispatcher
-from tuner.export.library.header import header
+from tuner.export.library.header import header, layout
 from tuner.export.library.objects import embed, run_tool, shared_runtime
-from tuner.export.library.plan import LibraryPlan
+from tuner.export.library.plan import LibraryPlan, OperatorPlan
 
 _REFUSED = re.compile(r"parameter to builtin not valid: ([\w.\-]+)|invalid cpu feature string for builtin")
 
@@ -51,6 +51,16 @@ def _one_by_one(names: Sequence[str], folder: Path) -> list[str]:
     return found
 
 
+def _exports(name: str, operators: Sequence[OperatorPlan]) -> str:
+    """The linker's version script: what can be seen, operators' entries with the version of their layout."""
+    nodes = [
+        f"{name}_{p.operator.name}_{layout(p)} {{ global: {name}_{p.operator.name}; "
+        f"{name}_{p.operator.name}_kernel; }};"
+        for p in operators
+    ]
+    return "\n".join([*nodes, f"{name} {{ global: {name}_*; local: *; }};", ""])
+
+
 def build_library(plan: LibraryPlan, name: str, levels: Sequence[Target], folder: Path) -> tuple[Path, Path]:
     """Compiles a plan: (shared library, header), both in `folder`.
 
@@ -73,7 +83,7 @@ def build_library(plan: LibraryPlan, name: str, levels: Sequence[Target], folder
     flags = [*KERNEL_FLAGS, *isa_flags(compiler, levels[-1].features)]
     run_tool([*compiler, *flags, "-c", "dispatch.cpp", "-o", "dispatch.o"], folder, "the dispatcher")
     library = f"lib{name}.so"
-    (folder / "exports.map").write_text(f"{{ global: {name}_*; local: *; }};\n")
+    (folder / "exports.map").write_text(_exports(name, plan.operators))
     link = [
         "-shared",
         "-fopenmp",

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 
+from tuner.core.digest import digest
 from tuner.core.errors import TunerError
 from tuner.core.kernel import FROZEN, STRICT
 from tuner.core.operator import Operator
@@ -149,6 +150,18 @@ def header(name: str, plans: Sequence[OperatorPlan]) -> str:
     parts = [_HEAD.format(operators=operators, guard=f"{upper}_H", upper=upper, name=name, dtypes=dtypes)]
     parts += [_entry(name, plan) for plan in plans]
     return "".join(parts) + _TAIL
+
+
+def layout(plan: OperatorPlan) -> str:
+    """Eight digits: how an operator's problem and tensors lie in memory, and what a dtype's number is.
+
+    Entries carry it as the version of their symbols: a program that was built with the header of another
+    layout does not start, where it would hand over structures of another size.
+    """
+    operator = plan.operator
+    fields = [(kind, option) for kind, option, _ in option_fields(operator)]
+    tensors = list(tensors_of(operator, Workload.from_key(plan.variants[0].workload.key)))
+    return digest([operator.name, list(operator.dims), fields, tensors, list(DTYPES)])[:8]
 
 
 def _entry(name: str, plan: OperatorPlan) -> str:
