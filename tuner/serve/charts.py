@@ -14,7 +14,7 @@ from tuner.store.browse.trial_list import TrialEntry
 _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 _BAR = 30  # pixels, with its gap
 # Bars of more times the fastest one's time end at the edge: beside seconds no microseconds would be seen.
-_AXIS = 20
+_AXIS = 4
 
 
 def unit_of(time_s: float) -> tuple[str, float]:
