@@ -1,6 +1,7 @@
 """Warm processes and their children, whenever Ctrl-C comes."""
 
 import errno
+import gc
 import os
 import signal
 import socket
@@ -79,10 +80,11 @@ def test_a_child_that_cannot_be_forked_leaves_nothing_open(
     try:
         workers.warm(WARM).wait_ready()
         monkeypatch.setattr(zygote.Child, "_read_status", none)
+        gc.collect()  # what earlier tests of this process left open may be closed at any time
         before = len(list(Path("/proc/self/fd").iterdir()))
         with pytest.raises(MachineFault):
             workers.start(WARM, echo_job, 1, Limits())
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before
     finally:
         workers.close()
 
