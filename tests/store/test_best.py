@@ -183,6 +183,21 @@ def test_what_a_final_finds_of_a_binary_is_of_all_its_configurations(store: Stor
     assert [(row.trial_id, row.retimed) for row in store.best()] == [(solid, True)]
 
 
+def test_of_two_configurations_of_a_binary_in_a_final_the_one_that_is_kept_answers(
+    store: Store, make: Any
+) -> None:
+    """A tuned one and the kernel's default; a third, stored before both, was in no final."""
+    shared = Measurement(Status.OK, Evidence.MEASURED, (1.0,), artifact="a")
+    sweep = store.begin_sweep(make.spec)
+    _, lost, kept = store.add_trials(sweep, [make.trial(shared, MC=mc) for mc in (1, 2, 3)])
+    told = {
+        f"t{lost}": {"turns": Turns((1.2,)), "beaten": True},
+        f"t{kept}": {"turns": Turns((1.2,)), "beaten": False},
+    }
+    store.record_final(final(make, None, **told))
+    assert [(row.trial_id, row.retimed) for row in store.best()] == [(kept, True)]
+
+
 def test_a_kept_best_is_not_replaced_by_what_was_slower_than_its_equal(store: Store, make: Any) -> None:
     sweep = store.begin_sweep(make.spec)
     kept, hair, rest = store.add_trials(

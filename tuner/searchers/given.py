@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from tuner.core.digest import canonical_json
 from tuner.core.searcher import Observation, Problem
@@ -22,7 +23,12 @@ class GivenSearcher(TrackingSearcher):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
-        self._tried: set[str] = set()
+        # By their text, not by their places in lists, which an open space does not have.
+        self._left: dict[str, Config] = {
+            canonical_json(dict(config)): config
+            for config in problem.options.get("configs", ())
+            if self.space.why_invalid(config) is None
+        }
 
     @classmethod
     def can_propose(cls, problem: Problem) -> bool:
@@ -33,21 +39,15 @@ class GivenSearcher(TrackingSearcher):
         """See `Searcher.ask`."""
         if "configs" not in self.problem.options:
             return super().ask(n)
-        chosen: list[Config] = []
-        for config in self.problem.options["configs"]:
-            # By its text, not by its places in lists, which an open space does not have.
-            text = canonical_json(dict(config))
-            if len(chosen) < n and text not in self._tried and self.space.why_invalid(config) is None:
-                self._tried.add(text)
-                chosen.append(config)
-        return chosen
+        return [self._left.pop(text) for text in list(islice(self._left, n))]
 
     def tell(self, observations: Sequence[Observation]) -> None:
         """See `Searcher.tell`."""
         if "configs" not in self.problem.options:
             super().tell(observations)
             return
-        self._tried |= {canonical_json(dict(observation.config)) for observation in observations}
+        for observation in observations:
+            self._left.pop(canonical_json(dict(observation.config)), None)
 
     def propose(self, n: int, rng: random.Random) -> Iterable[Config]:
         """Uniform draws."""

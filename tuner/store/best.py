@@ -8,7 +8,7 @@ Which trial is the best, where finals measured some again: search times are comp
 only (drift divided out, one protocol), and a trial that lost to another configuration of its kernel in
 its latest final is out. So a lucky sample in a search does not outlive the interleaved re-measurement, and
 a final taken on a slow day does not make an untested trial look better. Configurations that are one binary
-were measured once and share that measurement; a final has one of them, and what it finds is of all.
+were measured once and share that measurement: where one was in a final it stands for those that were not.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -50,17 +50,21 @@ def _winners(
         .distinct()
         .subquery("groups")
     )
-    entry, later, twin = FINAL_ENTRIES.alias("entry"), FINAL_ENTRIES.alias("later"), TRIALS.alias("twin")
-    # Trials of one binary have one time, by which the partial index finds them.
-    one_binary = (twin.c.artifact == TRIALS.c.artifact) & (twin.c.artifact != "")
+    entry, later, own = (FINAL_ENTRIES.alias(name) for name in ("entry", "later", "own"))
+    twin, of_twin = TRIALS.alias("twin"), FINAL_ENTRIES.alias("of_twin")
     beaten = exists().where(
+        entry.c.trial_id == TRIALS.c.id,
+        entry.c.beaten == 1,
+        ~exists().where(later.c.trial_id == entry.c.trial_id, later.c.final_id > entry.c.final_id),
+    )
+    # Trials of one binary have one time, by which the partial index finds them.
+    stood_for = ~exists().where(own.c.trial_id == TRIALS.c.id) & exists().where(
         *(twin.c[name] == TRIALS.c[name] for name in same),
         twin.c.status == literal_column("'ok'"),
         twin.c.time_s == TRIALS.c.time_s,
-        (twin.c.id == TRIALS.c.id) | one_binary,
-        entry.c.trial_id == twin.c.id,
-        entry.c.beaten == 1,
-        ~exists().where(later.c.trial_id == entry.c.trial_id, later.c.final_id > entry.c.final_id),
+        twin.c.artifact == TRIALS.c.artifact,
+        twin.c.artifact != "",
+        of_twin.c.trial_id == twin.c.id,
     )
     kinds = sorted(str(e) for e in evidence)
     fastest = (
@@ -72,6 +76,7 @@ def _winners(
             TRIALS.c.status == literal_column("'ok'"),
             TRIALS.c.time_s.is_not(None),
             ~beaten,
+            ~stood_for,
         )
         .order_by(TRIALS.c.time_s, TRIALS.c.id)
         .limit(1)

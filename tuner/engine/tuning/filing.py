@@ -1,10 +1,11 @@
 """A sweep's rows in the store: its beginning and end, and each trial where it was measured."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuner.core.artifact import Toolchain
+from tuner.core.digest import canonical_json
 from tuner.core.space import Config
 from tuner.core.trial import Trial, TrialKey
 from tuner.engine.candidate.evaluator import Evaluated, Place
@@ -14,6 +15,14 @@ from tuner.store.records import SweepSpec
 
 if TYPE_CHECKING:
     from tuner.store.store import Store
+
+
+def _others(history: Sequence[tuple[int, Trial]], only: Collection[Config] | None) -> bool:
+    """Whether a sweep tried other configurations than these."""
+    if only is None:
+        return False
+    these = {canonical_json(dict(config)) for config in only}
+    return any(canonical_json(dict(trial.key.config)) not in these for _, trial in history)
 
 
 class Filing:
@@ -71,25 +80,28 @@ class Filing:
             for remark in found.remarks:
                 note(remark)
             history = [] if found.sweep_id is None else self._store.numbered_history(found.sweep_id)
-            others = only is not None and any(dict(t.key.config) not in only for _, t in history)
-            if found.sweep_id is not None and not others:
+            if found.sweep_id is not None and not _others(history, only):
                 self._sweep_id = found.sweep_id
                 self._store.reopen_sweep(found.sweep_id, self._spec.budget)
                 return history
         else:
-            self._tell_of_unfinished(note)
+            self._tell_of_unfinished(note, only)
         self._store.put_toolchain(self._toolchain)
         self._sweep_id = self._store.begin_sweep(self._spec)
         return []
 
-    def _tell_of_unfinished(self, note: Callable[[str], None]) -> None:
+    def _tell_of_unfinished(self, note: Callable[[str], None], only: Collection[Config] | None) -> None:
         """Who starts anew what did not finish may not know that it can go on."""
         unfinished = self._store.resumable(self._spec)
-        if unfinished is not None and (trials := self._store.sweep(unfinished).trials):
-            note(
-                f"{self._spec.kernel.name}: sweep s{unfinished} was left unfinished after "
-                f"{trials} trial{'s' * (trials > 1)}; this is a new one, --resume goes on with that"
-            )
+        trials = 0 if unfinished is None else self._store.sweep(unfinished).trials
+        if unfinished is None or not trials:
+            return
+        if only is not None and _others(self._store.numbered_history(unfinished), only):
+            return
+        note(
+            f"{self._spec.kernel.name}: sweep s{unfinished} was left unfinished after "
+            f"{trials} trial{'s' * (trials > 1)}; this is a new one, --resume goes on with that"
+        )
 
     def add(self, number: int, key: TrialKey, outcome: Evaluated) -> Trial:
         """Stores an outcome, committed on return.
